@@ -1,0 +1,56 @@
+# make demo: set everything up and show what it does.  make test: set everything up and test.
+# make check: lint, types and fast tests in the environment that `make test` made.
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+TEST := .venv-test/bin
+TEXT ?= The library opens at nine, and everyone is welcome.
+
+.PHONY: help demo test check format bench clean
+help:
+	@sed -n 's/^# //p' Makefile
+
+define need_python
+@test -n "$(PYTHON)" || { echo "nllb needs Python 3.11 or 3.12: none was found on PATH" >&2; exit 2; }
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+  || { echo "nllb needs Python 3.11 or 3.12, and $(PYTHON) is `$(PYTHON) -V`: make PYTHON=python3.12 $@" >&2; exit 2; }
+@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+  || { echo "nllb needs Python's venv module: install your system's python3-venv package" >&2; exit 2; }
+endef
+
+.venv/ready: pyproject.toml setup.py
+	$(need_python)
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv-test/ready: pyproject.toml setup.py
+	$(need_python)
+	$(PYTHON) -m venv .venv-test
+	$(TEST)/python -m pip install --quiet --upgrade pip
+	$(TEST)/python -m pip install --quiet --editable '.[all,dev]'
+	@touch $@
+
+demo: .venv/ready
+	@TEXT='$(subst ','\'',$(TEXT))' .venv/bin/python -m nllb.cli.demo
+
+test: .venv-test/ready
+	$(TEST)/ruff check .
+	$(TEST)/ruff format --check .
+	$(TEST)/mypy
+	$(TEST)/python -m pytest -n 2 --dist worksteal tests
+
+check: .venv-test/ready
+	$(TEST)/ruff check .
+	$(TEST)/ruff format --check .
+	$(TEST)/mypy
+	$(TEST)/python -m pytest -n 2 -m 'not slow' tests
+
+format: .venv-test/ready
+	$(TEST)/ruff check --fix .
+	$(TEST)/ruff format .
+
+bench: .venv-test/ready
+	$(TEST)/python -m tests.bench
+
+clean:
+	rm -rf build dist *.egg-info .venv .venv-test

@@ -1,0 +1,45 @@
+"""The errors that a user can meet. Each text says what was wrong, what was got, what is valid and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NllbError(Exception):
+    """Any fault that is the input's or the machine's, not the program's."""
+
+    exit_code = 1
+
+
+class LanguageError(NllbError):
+    """A language that the table does not know, or that a model does not have."""
+
+    exit_code = 2
+
+
+class ConfigError(NllbError):
+    """A configuration, option or argument that cannot be used. All faults are collected before it is raised."""
+
+    exit_code = 2
+
+
+class CheckpointError(NllbError):
+    """A model, vocabulary or checkpoint that is missing, damaged or of another kind."""
+
+    exit_code = 2
+
+
+class DataError(NllbError):
+    """Text, bitext, scores or shards that cannot be read or do not belong together."""
+
+
+class ResourceError(NllbError):
+    """Not enough memory, disk, processors, or a device, program or extra that is not there."""
+
+
+def did_you_mean(got: str, valid: Iterable[str], *, most: int = 3) -> str:
+    """Return `; did you mean a, b or c?` for the valid names nearest to `got`, or an empty string."""
+    by_folded = {name.casefold(): name for name in valid}
+    near = [by_folded[name] for name in get_close_matches(got.casefold(), list(by_folded), n=most, cutoff=0.6)]
+    if not near:
+        return ""
+    return f"; did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if len(near) > 1 else near)}?"
