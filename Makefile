@@ -16,14 +16,14 @@ define need_python
   || { echo "nllb needs Python's venv module: install your system's python3-venv package" >&2; exit 2; }
 endef
 
-.venv/ready: pyproject.toml setup.py
+.venv/ready: pyproject.toml
 	$(need_python)
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
 	.venv/bin/python -m pip install --quiet --editable .
 	@touch $@
 
-.venv-test/ready: pyproject.toml setup.py
+.venv-test/ready: pyproject.toml
 	$(need_python)
 	$(PYTHON) -m venv .venv-test
 	$(TEST)/python -m pip install --quiet --upgrade pip
