@@ -1,0 +1,103 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as RichProgress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Item = TypeVar("Item")
+PLAIN_INTERVAL_S = 10.0
+
+
+class Progress:
+    """Counts steps of one piece of work on stderr.
+
+    Used as a context manager: `with Progress("filter", total=n, unit="pairs") as progress: progress.advance(k)`.
+    """
+
+    def __init__(
+        self, name: str, *, total: int | None = None, unit: str = "items", quiet: bool = False
+    ) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.done = 0
+        self.note = ""
+        self._quiet = quiet
+        self._start = self._said = time.monotonic()
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._start = self._said = time.monotonic()
+        if not self._quiet and sys.stderr.isatty():
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn(self.unit + " {task.fields[note]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(self.name, total=self.total, note="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif not self._quiet:
+            self._say("done" if kind is None else "stopped")
+
+    def advance(self, count: int = 1, note: str | None = None) -> None:
+        """Count `count` more steps; `note` is a short text shown behind the count."""
+        self.done += count
+        if note is not None:
+            self.note = note
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self.done, note=self.note)
+        elif not self._quiet and time.monotonic() - self._said >= PLAIN_INTERVAL_S:
+            self._say("")
+
+    def _say(self, end: str) -> None:
+        self._said = time.monotonic()
+        elapsed = self._said - self._start
+        of = f" of {self.total:,}" if self.total is not None else ""
+        rate = f", {self.done / elapsed:,.0f} {self.unit}/s" if elapsed > 1 else ""
+        parts = [f"{self.name}: {self.done:,}{of} {self.unit} in {elapsed:.0f} s{rate}", self.note, end]
+        print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
+
+
+def track(
+    items: Iterable[Item], name: str, *, total: int | None = None, unit: str = "items", quiet: bool = False
+) -> Iterator[Item]:
+    """Yield the items and count them."""
+    with Progress(name, total=total, unit=unit, quiet=quiet) as progress:
+        for item in items:
+            yield item
+            progress.advance()
+
+
+@contextmanager
+def stage(name: str, *, quiet: bool = False) -> Iterator[None]:
+    """Say on stderr that a piece of work began and, with its time, that it ended."""
+    start = time.monotonic()
+    if not quiet:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+    yield
+    if not quiet:
+        print(f"{name}: done in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)

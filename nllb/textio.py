@@ -1,0 +1,195 @@
+"""Reading and writing text, compressed or not, without ever losing or half-writing a line.
+
+Lines end at "\\n" only: Python's `splitlines` would also cut at U+2028 and friends, and shift every line after.
+"""
+
+import gzip
+import json
+import lzma
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader, BufferedWriter, TextIOWrapper
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import zstandard
+
+from nllb.errors import DataError
+
+COMPRESSIONS = (".gz", ".zst", ".xz")
+ErrorPolicy = Literal["strict", "replace"]
+
+
+def open_binary(path: Path | str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
+    """Open a file for bytes, (de)compressing by its suffix: .gz, .zst, .xz or none. `-` is stdin or stdout."""
+    if str(path) == "-":
+        return sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
+    path = Path(path)
+    try:
+        if path.suffix == ".gz":
+            return cast(BinaryIO, gzip.open(path, mode))
+        if path.suffix == ".xz":
+            return cast(BinaryIO, lzma.open(path, mode))
+        if path.suffix == ".zst":
+            return _open_zstandard(path, mode)
+        return path.open(mode)
+    except OSError as error:
+        raise DataError(f"cannot open {path}: {error.strerror or error}") from error
+
+
+def _open_zstandard(path: Path, mode: Literal["rb", "wb"]) -> BinaryIO:
+    raw = path.open(mode)
+    if mode == "rb":
+        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
+        return cast(BinaryIO, BufferedReader(reader, 1 << 18))
+    writer = zstandard.ZstdCompressor(level=6).stream_writer(raw, closefd=True)
+    return cast(BinaryIO, BufferedWriter(writer, 1 << 18))
+
+
+def read_lines(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[str]:
+    """Yield the lines of a UTF-8 file without their "\\n"; a last line without one counts, a BOM is dropped.
+
+    Raises:
+        DataError: with file, line and byte where the bytes are not UTF-8 (unless `errors` is `replace`), or where
+            a compressed file is cut short or damaged.
+    """
+    for number, raw in enumerate(read_binary_lines(path), 1):
+        if number == 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        try:
+            yield raw.decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8 "
+                f"(0x{raw[error.start]:02x}); convert the file to UTF-8 first"
+            ) from None
+
+
+def read_binary_lines(path: Path | str) -> Iterator[bytes]:
+    """Yield the lines of a file as bytes without their "\\n"."""
+    number = 0
+    try:
+        stream = open_binary(path)
+        try:
+            for number, line in enumerate(stream, 1):  # noqa: B007 - the number is for the error
+                yield line[:-1] if line.endswith(b"\n") else line
+        finally:
+            if str(path) != "-":
+                stream.close()
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise DataError(
+            f"{path}: damaged or cut short after line {number}: {error}; fetch or write the file again"
+        ) from error
+
+
+def read_text(path: Path | str) -> str:
+    """Return a whole UTF-8 file, its line ends as they are."""
+    with open_binary(path) as stream:
+        raw = stream.read()
+    try:
+        return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: not UTF-8 at byte {error.start}; convert the file first") from None
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; it takes the place of `path` when the block ends without an error.
+
+    The suffixes are kept, so that compression by suffix works. Without an error the file is synced to disk first;
+    with one, it is removed and `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part" + "".join(path.suffixes[-2:]), dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        with beside.open("rb") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        beside.chmod(0o666 & ~umask)
+        beside.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_binary(path: Path) -> Iterator[BinaryIO]:
+    """Open `path` for bytes, compressed by suffix; it appears whole or not at all."""
+    with atomic_path(path) as beside, open_binary(beside, "wb") as stream:
+        yield stream
+
+
+@contextmanager
+def atomic_text(path: Path) -> Iterator[TextIOWrapper]:
+    """Open `path` for UTF-8 text with "\\n" line ends, compressed by suffix; it appears whole or not at all."""
+    with atomic_binary(path) as stream, TextIOWrapper(stream, encoding="utf-8", newline="\n") as text:
+        yield text
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write lines atomically and return how many. A line that holds a "\\n" is refused: it would shift the rest."""
+    count = 0
+    with atomic_text(path) as stream:
+        for line in lines:
+            if "\n" in line:
+                raise DataError(f"line {count + 1} for {path} holds a line break: {line[:60]!r}")
+            stream.write(line + "\n")
+            count += 1
+    return count
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document atomically, readable by people, keys in their order."""
+    with atomic_text(path) as stream:
+        json.dump(value, stream, ensure_ascii=False, indent=1)
+        stream.write("\n")
+
+
+def read_json_lines(path: Path | str) -> Iterator[Any]:
+    """Yield the documents of a JSONL file."""
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: not JSON: {error.msg}") from error
+
+
+def json_line(value: Any) -> str:
+    """Return a value as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
+
+
+def read_table(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a TSV table with a header; lines that begin with `#` are comments.
+
+    Raises:
+        DataError: with file and line where a row has another number of columns than the header.
+    """
+    header: list[str] | None = None
+    for number, line in enumerate(read_lines(path), 1):
+        if not line or line.startswith("#"):
+            continue
+        cells = line.split("\t")
+        if header is None:
+            header = cells
+            continue
+        if len(cells) != len(header):
+            raise DataError(f"{path}:{number}: {len(cells)} columns where the header has {len(header)}")
+        yield dict(zip(header, cells, strict=True))
