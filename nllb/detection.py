@@ -17,7 +17,7 @@ class Detection:
     probability: float
     """Probability of the best label, in [0, 1], also where `language` is `und`."""
     alternatives: tuple[tuple[str, float], ...] = ()
-    """Further (label, probability) pairs, best first; the best label itself comes first where `language` is `und`."""
+    """Further (label, probability) pairs, best first; it begins with the best label for `und`."""
     macro_group: str | None = None
     """Name of the group of easily confused languages that the label belongs to, if any."""
 

@@ -1,4 +1,4 @@
-"""The errors that a user can meet. Each text says what was wrong, what was got, what is valid and what to do."""
+"""The errors that a user can meet: what was wrong, what was got, what is valid, what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -17,7 +17,7 @@ class LanguageError(NllbError):
 
 
 class ConfigError(NllbError):
-    """A configuration, option or argument that cannot be used. All faults are collected before it is raised."""
+    """A configuration, option or argument that cannot be used; it names all faults at once."""
 
     exit_code = 2
 
@@ -40,7 +40,8 @@ def did_you_mean(got: str, valid: Iterable[str], *, most: int = 3) -> str:
     """Return `; did you mean a, b or c?` for the valid names nearest to `got`, or an empty string."""
     by_folded = {name.casefold(): name for name in valid}
     near = [
-        by_folded[name] for name in get_close_matches(got.casefold(), list(by_folded), n=most, cutoff=0.6)
+        by_folded[name]
+        for name in get_close_matches(got.casefold(), list(by_folded), n=most, cutoff=0.6)
     ]
     if not near:
         return ""

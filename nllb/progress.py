@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere, nothing when quiet."""
+"""Progress of long work: a bar on a terminal, now and then a plain line elsewhere."""
 
 import sys
 import time
@@ -11,22 +11,19 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress as RichProgress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 
 Item = TypeVar("Item")
 PLAIN_INTERVAL_S = 10.0
 
 
 class Progress:
-    """Counts steps of one piece of work on stderr.
-
-    Used as a context manager: `with Progress("filter", total=n, unit="pairs") as progress: progress.advance(k)`.
-    """
+    """Counts the steps of one piece of work on stderr; used in a `with` block."""
 
     def __init__(
         self, name: str, *, total: int | None = None, unit: str = "items", quiet: bool = False
@@ -56,7 +53,10 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
@@ -78,12 +78,21 @@ class Progress:
         elapsed = self._said - self._start
         of = f" of {self.total:,}" if self.total is not None else ""
         rate = f", {self.done / elapsed:,.0f} {self.unit}/s" if elapsed > 1 else ""
-        parts = [f"{self.name}: {self.done:,}{of} {self.unit} in {elapsed:.0f} s{rate}", self.note, end]
+        parts = [
+            f"{self.name}: {self.done:,}{of} {self.unit} in {elapsed:.0f} s{rate}",
+            self.note,
+            end,
+        ]
         print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
 
 def track(
-    items: Iterable[Item], name: str, *, total: int | None = None, unit: str = "items", quiet: bool = False
+    items: Iterable[Item],
+    name: str,
+    *,
+    total: int | None = None,
+    unit: str = "items",
+    quiet: bool = False,
 ) -> Iterator[Item]:
     """Yield the items and count them."""
     with Progress(name, total=total, unit=unit, quiet=quiet) as progress:

@@ -1,6 +1,7 @@
 """Reading and writing text, compressed or not, without ever losing or half-writing a line.
 
-Lines end at "\\n" only: Python's `splitlines` would also cut at U+2028 and friends, and shift every line after.
+Lines end at "\\n" only: Python's `splitlines` would also cut at U+2028 and friends, and shift
+every line after.
 """
 
 import gzip
@@ -24,7 +25,7 @@ ErrorPolicy = Literal["strict", "replace"]
 
 
 def open_binary(path: Path | str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
-    """Open a file for bytes, (de)compressing by its suffix: .gz, .zst, .xz or none. `-` is stdin or stdout."""
+    """Open a file for bytes, (de)compressing by suffix (.gz, .zst, .xz); `-` is stdin or stdout."""
     if str(path) == "-":
         return sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
     path = Path(path)
@@ -43,22 +44,23 @@ def open_binary(path: Path | str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
 def _open_zstandard(path: Path, mode: Literal["rb", "wb"]) -> BinaryIO:
     raw = path.open(mode)
     if mode == "rb":
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
+        reader = zstandard.ZstdDecompressor().stream_reader(
+            raw, read_across_frames=True, closefd=True
+        )
         return cast(BinaryIO, BufferedReader(reader, 1 << 18))
     writer = zstandard.ZstdCompressor(level=6).stream_writer(raw, closefd=True)
     return cast(BinaryIO, BufferedWriter(writer, 1 << 18))
 
 
 def read_lines(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[str]:
-    """Yield the lines of a UTF-8 file without their "\\n"; a last line without one counts, a BOM is dropped.
+    """Yield the lines of a UTF-8 file without their "\\n"; a BOM is dropped.
 
     Raises:
-        DataError: with file, line and byte where the bytes are not UTF-8 (unless `errors` is `replace`), or where
-            a compressed file is cut short or damaged.
+        DataError: with file, line and byte where the bytes are not UTF-8 (unless `errors` is
+            `replace`), or where a compressed file is cut short or damaged.
     """
-    for number, raw in enumerate(read_binary_lines(path), 1):
-        if number == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
+    for number, line in enumerate(read_binary_lines(path), 1):
+        raw = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         try:
             yield raw.decode("utf-8", errors)
         except UnicodeDecodeError as error:
@@ -93,18 +95,22 @@ def read_text(path: Path | str) -> str:
         return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: not UTF-8 at byte {error.start}; convert the file first") from None
+        raise DataError(
+            f"{path}:{line}: not UTF-8 at byte {error.start}; convert the file first"
+        ) from None
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes the place of `path` when the block ends without an error.
+    """Give a path beside `path` to write to; it takes the place of `path` when the block ends.
 
-    The suffixes are kept, so that compression by suffix works. Without an error the file is synced to disk first;
-    with one, it is removed and `path` stays as it was.
+    The suffixes are kept, so that compression by suffix works. The file is synced to disk first;
+    after an error it is removed and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part" + "".join(path.suffixes[-2:]), dir=path.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=".", suffix=".part" + "".join(path.suffixes[-2:]), dir=path.parent
+    )
     os.close(handle)
     beside = Path(name)
     try:
@@ -130,13 +136,16 @@ def atomic_binary(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_text(path: Path) -> Iterator[TextIOWrapper]:
-    """Open `path` for UTF-8 text with "\\n" line ends, compressed by suffix; it appears whole or not at all."""
-    with atomic_binary(path) as stream, TextIOWrapper(stream, encoding="utf-8", newline="\n") as text:
+    """Open `path` for UTF-8 text, compressed by suffix; it appears whole or not at all."""
+    with (
+        atomic_binary(path) as stream,
+        TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
+    ):
         yield text
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> int:
-    """Write lines atomically and return how many. A line that holds a "\\n" is refused: it would shift the rest."""
+    """Write lines atomically and return how many; a line that holds a "\\n" is refused."""
     count = 0
     with atomic_text(path) as stream:
         for line in lines:
@@ -191,5 +200,7 @@ def read_table(path: Path) -> Iterator[dict[str, str]]:
             header = cells
             continue
         if len(cells) != len(header):
-            raise DataError(f"{path}:{number}: {len(cells)} columns where the header has {len(header)}")
+            raise DataError(
+                f"{path}:{number}: {len(cells)} columns where the header has {len(header)}"
+            )
         yield dict(zip(header, cells, strict=True))

@@ -1,4 +1,4 @@
-"""The seam between translating text and running a model: search options, hypotheses, the generator protocol."""
+"""The seam between text and model: search options, hypotheses, the generator protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class SearchOptions:
     num_hypotheses: int = 1
     """Hypotheses returned a segment, at most `beam_size` (any number when sampling)."""
     max_output_tokens: int | None = None
-    """Longest output in tokens; None allows `1.5 * source tokens + 32`, at most the model's positions."""
+    """Longest output in tokens; None allows 1.5 x source + 32, at most the model's positions."""
     min_output_tokens: int = 0
     """Shortest output in tokens: the end is not allowed before (benchmarks force a length with it)."""
     length_penalty: float = 1.0
