@@ -1,4 +1,4 @@
-"""What a language detector answers, and the protocol it is called by (`lid.Detector` implements it)."""
+"""What a language detector answers, and the protocol that `lid.Detector` implements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

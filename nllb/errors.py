@@ -37,12 +37,10 @@ class ResourceError(NllbError):
 
 
 def did_you_mean(got: str, valid: Iterable[str], *, most: int = 3) -> str:
-    """Return `; did you mean a, b or c?` for the valid names nearest to `got`, or an empty string."""
+    """Return `; did you mean a, b or c?` for the valid names nearest to `got`, or nothing."""
     by_folded = {name.casefold(): name for name in valid}
-    near = [
-        by_folded[name]
-        for name in get_close_matches(got.casefold(), list(by_folded), n=most, cutoff=0.6)
-    ]
+    near = get_close_matches(got.casefold(), list(by_folded), n=most, cutoff=0.6)
     if not near:
         return ""
-    return f"; did you mean {' or '.join([', '.join(near[:-1]), near[-1]] if len(near) > 1 else near)}?"
+    *others, last = (by_folded[name] for name in near)
+    return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"

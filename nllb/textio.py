@@ -83,7 +83,7 @@ def read_binary_lines(path: Path | str) -> Iterator[bytes]:
                 stream.close()
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
         raise DataError(
-            f"{path}: damaged or cut short after line {number}: {error}; fetch or write the file again"
+            f"{path}: damaged or cut short after line {number}: {error}; fetch the file again"
         ) from error
 
 

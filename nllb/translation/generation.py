@@ -18,13 +18,13 @@ class SearchOptions:
     max_output_tokens: int | None = None
     """Longest output in tokens; None allows 1.5 x source + 32, at most the model's positions."""
     min_output_tokens: int = 0
-    """Shortest output in tokens: the end is not allowed before (benchmarks force a length with it)."""
+    """Shortest output in tokens: the end is not allowed before."""
     length_penalty: float = 1.0
     """Score = sum of log-probabilities / length ** length_penalty, as transformers counts it."""
     no_repeat_ngram: int = 0
     """No n-gram of this many tokens occurs twice in an output; 0 switches it off."""
     repetition_penalty: float = 1.0
-    """Logits of tokens already in the output are divided (positive) or multiplied (negative) by it."""
+    """Logits of tokens already in the output are divided by it (multiplied where negative)."""
     sampling: bool = False
     """Draw tokens instead of taking the best; needs `beam_size` 1."""
     temperature: float = 1.0
