@@ -1,0 +1,43 @@
+"""`nllb config check` and `nllb config show`: read any shipped or own configuration."""
+
+import argparse
+from importlib import import_module
+from typing import Any
+
+from nllb.config import config_kind, dump_config, load_config
+from nllb.errors import ConfigError, did_you_mean
+
+KINDS = {
+    "lid": "lid.config:LidConfig",
+}
+"""Where the root class of each sort of run stands."""
+
+
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="a path, or the name of a shipped one")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to put on top")
+
+
+show_arguments = check_arguments
+
+
+def check(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    print(f"{arguments.config}: a valid configuration of kind {config.kind}")
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    print(dump_config(_load(arguments)), end="")
+    return 0
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    kind = config_kind(arguments.config)
+    if kind not in KINDS:
+        valid = ", ".join(KINDS)
+        raise ConfigError(
+            f"{arguments.config}: kind {kind!r}{did_you_mean(kind, KINDS) or ';'} valid: {valid}"
+        )
+    module, _, name = KINDS[kind].partition(":")
+    return load_config(getattr(import_module(module), name), arguments.config, arguments.overrides)
