@@ -43,6 +43,8 @@ class SearchOptions:
 class Hypothesis:
     """One output of the search for one segment."""
 
+    source: str
+    """The segment, exactly as it was passed in: the caller checks it, so that no output can change places."""
     text: str
     """The detokenized output."""
     token_ids: tuple[int, ...]
@@ -74,9 +76,18 @@ class Generator(Protocol):
         """Return for each segment, in order, its hypotheses, best first.
 
         `prefixes` holds a text for each segment that its output must begin with ("" for none).
+        Every segment has at least one hypothesis, and every hypothesis carries its segment in `source`.
         """
         ...
 
     def fits(self, segment: str, *, source: Language) -> bool:
         """Say whether the segment is short enough for the model to take whole."""
+        ...
+
+    def supports(self, language: Language) -> bool:
+        """Say whether the model has the language's token."""
+        ...
+
+    def has_shortlist(self, target: Language) -> bool:
+        """Say whether `SearchOptions.shortlist` makes a difference for this target."""
         ...
