@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader, BufferedWriter, TextIOWrapper
+from io import BufferedReader, BufferedWriter, RawIOBase, TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -44,12 +44,48 @@ def open_binary(path: Path | str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
 def _open_zstandard(path: Path, mode: Literal["rb", "wb"]) -> BinaryIO:
     raw = path.open(mode)
     if mode == "rb":
-        reader = zstandard.ZstdDecompressor().stream_reader(
-            raw, read_across_frames=True, closefd=True
-        )
-        return cast(BinaryIO, BufferedReader(reader, 1 << 18))
+        return cast(BinaryIO, BufferedReader(_ZstandardReader(raw), 1 << 18))
     writer = zstandard.ZstdCompressor(level=6).stream_writer(raw, closefd=True)
     return cast(BinaryIO, BufferedWriter(writer, 1 << 18))
+
+
+class _ZstandardReader(RawIOBase):
+    """Decompresses frame after frame; the package's own reader ends a cut file without a word."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._waiting = memoryview(b"")
+        self._inside = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting:
+            if self._frame.eof:
+                rest, self._frame = (
+                    self._frame.unused_data,
+                    zstandard.ZstdDecompressor().decompressobj(),
+                )
+                self._inside = False
+            else:
+                rest = b""
+            chunk = rest or self._raw.read(1 << 17)
+            if not chunk:
+                if self._inside:
+                    raise EOFError("the last frame is not complete")
+                return 0
+            self._inside = True
+            self._waiting = memoryview(self._frame.decompress(chunk))
+        count = min(len(buffer), len(self._waiting))
+        buffer[:count] = self._waiting[:count]
+        self._waiting = self._waiting[count:]
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def read_lines(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[str]:

@@ -118,7 +118,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise SystemExit(0 if asked else EXIT_USAGE)
     names = [" ".join(verb.words) for verb in verbs]
     name = " ".join(words) if family else argv[0]
-    raise ConfigError(f"no verb {name!r}{did_you_mean(name, names)} See 'nllb --help'")
+    raise ConfigError(f"no verb {name!r}{did_you_mean(name, names) or '.'} See 'nllb --help'")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

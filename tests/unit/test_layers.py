@@ -1,0 +1,115 @@
+"""Who may import whom, by the figure in the design: any other arrow fails."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("nllb", "lid", "eval", "data_pipeline", "slurm")
+GROUND = {
+    "languages",
+    "errors",
+    "config",
+    "textio",
+    "normalization",
+    "segmentation",
+    "detection",
+    "corpora",
+    "benchmarks",
+    "wordlists",
+    "shards",
+    "page",
+    "progress",
+}
+MAY_IMPORT = {
+    "ground": {"ground"},
+    "lid": {"ground"},
+    "nllb.model": {"ground"},
+    "slurm": {"ground"},
+    "nllb.translation": {"ground", "nllb.model"},
+    "nllb.training": {"ground", "nllb.model"},
+    "data_pipeline": {"ground", "lid"},
+    "eval": {"ground", "nllb.translation", "nllb.model"},
+    "nllb": {"ground", "nllb.translation"},  # the face: nllb/__init__.py, lazy
+}
+NO_TORCH = {"ground", "lid", "slurm", "nllb"}
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def layer(module: str) -> str:
+    parts = module.split(".")
+    if parts[0] != "nllb":
+        return parts[0]
+    if len(parts) == 1:
+        return "nllb"
+    return "ground" if parts[1] in GROUND else f"nllb.{parts[1]}"
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules that a file imports, relative ones resolved."""
+    package = list(path.relative_to(ROOT).parent.parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{stem}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_layers(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    own = layer(module)
+    if own in {"nllb.cli", "nllb.__main__"}:
+        return
+    for name in imports(path):
+        top = name.split(".")[0]
+        if top == "torch":
+            assert own not in NO_TORCH, f"{module} imports torch"
+        if top == "fairseq2":
+            assert own == "nllb.training", f"{module} imports fairseq2"
+        if top in PACKAGES:
+            target = layer(name)
+            assert target == own or target in MAY_IMPORT[own] or name == "nllb.__version__", (
+                f"{module} ({own}) imports {name} ({target})"
+            )
+
+
+def test_no_file_outgrows_the_limit() -> None:
+    code = [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "nllb").rglob("*.c")]
+    sizes = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in code}
+    assert {str(path): size for path, size in sizes.items() if size > 600} == {}
+
+
+def test_no_exported_name_equals_a_submodule() -> None:
+    for path in FILES:
+        if path.name != "__init__.py":
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                exported = set(ast.literal_eval(node.value))
+                assert len(exported) <= 12, path
+                submodules = {child.stem for child in path.parent.iterdir()}
+                assert not exported & submodules, path
+
+
+def test_top_level_is_the_designs() -> None:
+    allowed = {
+        *PACKAGES,
+        "pyproject.toml",
+        "configs",
+        "tests",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "Makefile",
+        "build",
+        "dist",
+        "runs",
+    }
+    names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert {name for name in names if not name.endswith(".egg-info")} <= allowed
