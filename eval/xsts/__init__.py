@@ -1,0 +1,1 @@
+"""Human evaluation: XSTS ratings in, calibrated scores with intervals out."""
