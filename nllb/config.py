@@ -13,6 +13,7 @@ import ast
 import dataclasses
 import inspect
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field
@@ -37,6 +38,30 @@ _TYPE_NAMES = {
     Language: "a language",
     NoneType: "null",
 }
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a size such as `8GiB`, `512 MB` or `1000000` stands for.
+
+    Raises:
+        ConfigError: the text is no size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"{text!r} is not a size; write it as 512MiB, 8GiB or 1.5GB")
+    number, prefix, binary = match.groups()
+    power = "kmgt".index(prefix.lower()) + 1 if prefix else 0
+    return int(float(number) * (1024 if binary else 1000) ** power)
+
+
+def format_size(num_bytes: float) -> str:
+    """Return a number of bytes as people read it: `1.5 GiB`."""
+    size, unit = float(num_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007 - used after the loop
+        if abs(size) < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
 
 
 def configs_dir() -> Path:

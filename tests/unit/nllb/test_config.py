@@ -6,7 +6,14 @@ from typing import Literal
 
 import pytest
 
-from nllb.config import dump_config, field_help, find_config, load_config
+from nllb.config import (
+    dump_config,
+    field_help,
+    find_config,
+    format_size,
+    load_config,
+    parse_size,
+)
 from nllb.errors import ConfigError
 from nllb.languages import Language, parse_language
 
@@ -122,3 +129,24 @@ def test_what_is_no_configuration_is_said(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_lists_the_shipped_names() -> None:
     with pytest.raises(ConfigError, match="neither a file nor a shipped name"):
         find_config("nowhere")
+
+
+def test_sizes_are_read_as_people_write_them() -> None:
+    sizes = {
+        "8GiB": 8 << 30,
+        "512 MB": 512_000_000,
+        "1.5kib": 1536,
+        "100": 100,
+        "7 B": 7,
+        "2g": 2 * 10**9,
+    }
+    assert {text: parse_size(text) for text in sizes} == sizes
+    for text in ("", "GiB", "-1GiB", "8 GiBs", "1e9"):
+        with pytest.raises(ConfigError, match="not a size"):
+            parse_size(text)
+    assert [format_size(n) for n in (0, 1536, 8 << 30, 150 << 20)] == [
+        "0 B",
+        "1.5 KiB",
+        "8.0 GiB",
+        "150 MiB",
+    ]
