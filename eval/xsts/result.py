@@ -1,4 +1,4 @@
-"""What `eval xsts score` writes: `xsts.json`, the one thing that the report and later programs read.
+"""What `eval xsts score` writes: `xsts.json`, which the report and later programs read.
 
 The file is one `XstsResult`, each field under its name; a tuple is a list, an absent number is
 null. `schema` changes whenever a field changes its meaning or goes; new fields do not change it.
