@@ -57,7 +57,7 @@ def parse_size(text: str) -> int:
 def format_size(num_bytes: float) -> str:
     """Return a number of bytes as people read it: `1.5 GiB`."""
     size, unit = float(num_bytes), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007 - used after the loop
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if abs(size) < 1024 or unit == "TiB":
             break
         size /= 1024

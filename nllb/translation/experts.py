@@ -1,8 +1,8 @@
-"""Experts on a small machine: a cache of bounded size over experts that stay in the checkpoint file.
+"""Experts on a small machine: a bounded cache over experts that stay in the checkpoint file.
 
 The safetensors file is memory-mapped, so an expert that is not in the cache costs one read of its
-pages. The cache keeps the experts last used; with the language pair fixed these are few, because the
-router sends a language's tokens to few experts (spec: Koishekenov et al. 2023 prune 80 % of them).
+pages. The cache keeps the experts last used; with the language pair fixed these are few, because
+the router sends a language's tokens to few experts (Koishekenov et al. 2023 prune 80 % of them).
 """
 
 import threading
@@ -31,7 +31,7 @@ class ExpertUse:
 
 
 class ExpertCache:
-    """An expert store that holds at most `memory_bytes` of experts, dropping the least recently used."""
+    """An expert store of at most `memory_bytes`, dropping the expert least recently used."""
 
     def __init__(self, load: Load, *, expert_bytes: int, memory_bytes: int) -> None:
         """Bound a cache.
