@@ -1,0 +1,302 @@
+"""NLLB's encoder-decoder in plain torch, for training, conversion and as the reference of the fast search.
+
+Notable:
+* pre-norm layers, biases everywhere, a final norm on both sides;
+* one embedding for source, target and output, scaled by sqrt(model_dim) on the way in;
+* sinusoidal positions counted over tokens only: the first token stands at pad_id + 1, and padding has none;
+* every n-th feed-forward layer may be a mixture of experts (`moe.py`);
+* `state_dict()` holds exactly the names of `weight_names.py`, which every checkpoint is read into.
+
+Shapes: B batch, S source length, T target length, L length of either, D model dim, H heads, C head dim, V vocabulary.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nllb.model.config import ModelConfig, Side
+from nllb.model.moe import FeedForward, MixtureOfExperts
+
+
+@dataclass(kw_only=True, slots=True)
+class DecoderCache:
+    """Keys and values of the tokens decoded so far. `decode` fills it; one cache serves one batch of sources."""
+
+    length: int = 0
+    """Target tokens decoded so far."""
+    self_keys: dict[int, Tensor] = field(default_factory=dict)
+    """By layer: keys_BHTC of the target."""
+    self_values: dict[int, Tensor] = field(default_factory=dict)
+    """By layer: values_BHTC of the target."""
+    cross_keys: dict[int, Tensor] = field(default_factory=dict)
+    """By layer: keys_BHSC of the source."""
+    cross_values: dict[int, Tensor] = field(default_factory=dict)
+    """By layer: values_BHSC of the source."""
+
+
+def sinusoidal_positions(num_positions: int, model_dim: int, *, pad_id: int) -> Tensor:
+    """Sinusoidal embeddings, sines before cosines, with a row of zeros at `pad_id`; row r is position r in fairseq.
+
+    Matches tensor2tensor and fairseq, which differ from "Attention is all you need" in the order of the columns.
+    """
+    half = model_dim // 2
+    frequencies = torch.exp(
+        torch.arange(half, dtype=torch.int64).float() * -(math.log(10000) / (half - 1))
+    )
+    angles = torch.arange(num_positions, dtype=torch.int64).float()[:, None] * frequencies[None]
+    table_LD = torch.cat([angles.sin(), angles.cos()], dim=1)
+    table_LD[pad_id] = 0
+    return table_LD
+
+
+class SinusoidalPositions(nn.Module):
+    """Position embeddings of token ids. The table is made anew where a sequence is longer than ever before."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.model_dim, self.pad_id = config.model_dim, config.pad_id
+        with torch.device("cpu"):  # real numbers also where the model is built on the meta device
+            table_LD = sinusoidal_positions(
+                config.max_positions + config.pad_id + 1, config.model_dim, pad_id=config.pad_id
+            )
+        self.table_LD: Tensor
+        self.register_buffer("table_LD", table_LD, persistent=False)
+
+    def forward(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
+        """Return the embeddings_BLD; `before` tokens came before these."""
+        needed = ids_BL.shape[1] + before + self.pad_id + 1
+        if needed > self.table_LD.shape[0]:
+            table_LD = sinusoidal_positions(needed, self.model_dim, pad_id=self.pad_id)
+            self.table_LD = table_LD.to(self.table_LD)
+        is_token_BL = ids_BL != self.pad_id
+        positions_BL = (is_token_BL.cumsum(1) + before) * is_token_BL + self.pad_id
+        return self.table_LD[positions_BL]
+
+
+class Attention(nn.Module):
+    """Multi-head attention; the caller decides what is attended to."""
+
+    def __init__(self, config: ModelConfig, side: Side) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = config.num_heads(side), config.attention_dropout
+        self.query = nn.Linear(config.model_dim, config.model_dim)
+        self.key = nn.Linear(config.model_dim, config.model_dim)
+        self.value = nn.Linear(config.model_dim, config.model_dim)
+        self.output = nn.Linear(config.model_dim, config.model_dim)
+
+    def keys_and_values(self, memory_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """Project what is attended to: keys_BHLC, values_BHLC."""
+        return self._split(self.key(memory_BLD)), self._split(self.value(memory_BLD))
+
+    def forward(
+        self, x_BTD: Tensor, keys_BHLC: Tensor, values_BHLC: Tensor, *, mask: Tensor | None
+    ) -> Tensor:
+        """Attend; `mask` broadcasts to B, H, T, L and is true where a key may be seen."""
+        mixed_BHTC = functional.scaled_dot_product_attention(
+            self._split(self.query(x_BTD)),
+            keys_BHLC,
+            values_BHLC,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        output: Tensor = self.output(mixed_BHTC.transpose(1, 2).flatten(2))
+        return output
+
+    def _split(self, x_BLD: Tensor) -> Tensor:
+        return x_BLD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # B, H, L, C
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward layer, dense or sparse."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attention_norm = nn.LayerNorm(config.model_dim)
+        self.self_attention = Attention(config, "encoder")
+        self.feed_forward_norm = nn.LayerNorm(config.model_dim)
+        self.feed_forward = _feed_forward(config, "encoder", layer)
+        self.dropout = config.dropout
+
+    def forward(self, x_BSD: Tensor, is_token_BS: Tensor, mask: Tensor) -> Tensor:
+        """Map the residual stream."""
+        normed_BSD = self.self_attention_norm(x_BSD)
+        keys, values = self.self_attention.keys_and_values(normed_BSD)
+        attended_BSD = self.self_attention(normed_BSD, keys, values, mask=mask)
+        x_BSD = x_BSD + functional.dropout(attended_BSD, self.dropout, self.training)
+        return x_BSD + _feed(self.feed_forward, self.feed_forward_norm(x_BSD), is_token_BS)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the source, and a feed-forward layer, dense or sparse."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.self_attention_norm = nn.LayerNorm(config.model_dim)
+        self.self_attention = Attention(config, "decoder")
+        self.cross_attention_norm = nn.LayerNorm(config.model_dim)
+        self.cross_attention = Attention(config, "decoder")
+        self.feed_forward_norm = nn.LayerNorm(config.model_dim)
+        self.feed_forward = _feed_forward(config, "decoder", layer)
+        self.dropout = config.dropout
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        is_token_BT: Tensor,
+        mask: Tensor,
+        memory_BSD: Tensor,
+        memory_mask: Tensor,
+        cache: DecoderCache | None,
+    ) -> Tensor:
+        """Map the residual stream."""
+        normed_BTD = self.self_attention_norm(x_BTD)
+        keys, values = self.self_attention.keys_and_values(normed_BTD)
+        if cache is not None:
+            if self.layer in cache.self_keys:
+                keys = torch.cat([cache.self_keys[self.layer], keys], dim=2)
+                values = torch.cat([cache.self_values[self.layer], values], dim=2)
+            cache.self_keys[self.layer], cache.self_values[self.layer] = keys, values
+        attended_BTD = self.self_attention(normed_BTD, keys, values, mask=mask)
+        x_BTD = x_BTD + functional.dropout(attended_BTD, self.dropout, self.training)
+
+        if cache is None:
+            keys, values = self.cross_attention.keys_and_values(memory_BSD)
+        else:
+            if self.layer not in cache.cross_keys:
+                projected = self.cross_attention.keys_and_values(memory_BSD)
+                cache.cross_keys[self.layer], cache.cross_values[self.layer] = projected
+            keys, values = cache.cross_keys[self.layer], cache.cross_values[self.layer]
+        attended_BTD = self.cross_attention(
+            self.cross_attention_norm(x_BTD), keys, values, mask=memory_mask
+        )
+        x_BTD = x_BTD + functional.dropout(attended_BTD, self.dropout, self.training)
+        return x_BTD + _feed(self.feed_forward, self.feed_forward_norm(x_BTD), is_token_BT)
+
+
+def _feed_forward(config: ModelConfig, side: Side, layer: int) -> FeedForward | MixtureOfExperts:
+    return (
+        MixtureOfExperts(config, side)
+        if config.is_sparse(side, layer)
+        else FeedForward(config, side)
+    )
+
+
+def _feed(
+    feed_forward: FeedForward | MixtureOfExperts, x_BLD: Tensor, is_token_BL: Tensor
+) -> Tensor:
+    output_BLD: Tensor
+    if isinstance(feed_forward, MixtureOfExperts):
+        output_BLD = feed_forward(x_BLD, is_token_BL)
+    else:
+        output_BLD = feed_forward(x_BLD)
+    return output_BLD
+
+
+class Encoder(nn.Module):
+    """The layers of the source side."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EncoderLayer(config, layer) for layer in range(config.encoder_layers)
+        )
+        self.norm = nn.LayerNorm(config.model_dim)
+
+    def forward(self, x_BSD: Tensor, is_token_BS: Tensor) -> Tensor:
+        """Map embedded sources to what the decoder attends to."""
+        for layer in self.layers:
+            x_BSD = layer(x_BSD, is_token_BS, is_token_BS[:, None, None, :])
+        output_BSD: Tensor = self.norm(x_BSD)
+        return output_BSD
+
+
+class Decoder(nn.Module):
+    """The layers of the target side."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderLayer(config, layer) for layer in range(config.decoder_layers)
+        )
+        self.norm = nn.LayerNorm(config.model_dim)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        is_token_BT: Tensor,
+        memory_BSD: Tensor,
+        is_source_BS: Tensor,
+        cache: DecoderCache | None,
+    ) -> Tensor:
+        """Map embedded targets to the states that the output projection reads."""
+        before = cache.length if cache is not None else 0
+        length = x_BTD.shape[1]
+        mask_TL = torch.ones(length, before + length, dtype=torch.bool, device=x_BTD.device).tril(
+            before
+        )
+        for layer in self.layers:
+            x_BTD = layer(
+                x_BTD, is_token_BT, mask_TL, memory_BSD, is_source_BS[:, None, None, :], cache
+            )
+        if cache is not None:
+            cache.length += length
+        output_BTD: Tensor = self.norm(x_BTD)
+        return output_BTD
+
+
+class Transformer(nn.Module):
+    """The whole model, from token ids to logits."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary_size, config.model_dim)
+        self.positions = SinusoidalPositions(config)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.embedding_scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
+
+    def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
+        """Embed tokens and their positions; `before` tokens came before these."""
+        x_BLD = self.embedding(ids_BL) * self.embedding_scale
+        x_BLD = x_BLD + self.positions(ids_BL, before=before).to(x_BLD.dtype)
+        return functional.dropout(x_BLD, self.config.dropout, self.training)
+
+    def encode(self, source_BS: Tensor) -> Tensor:
+        """Encode sources, padded with `pad_id`: memory_BSD. States at padding mean nothing."""
+        memory_BSD: Tensor = self.encoder(self.embed(source_BS), source_BS != self.config.pad_id)
+        return memory_BSD
+
+    def decode(
+        self,
+        target_BT: Tensor,
+        memory_BSD: Tensor,
+        source_BS: Tensor,
+        *,
+        cache: DecoderCache | None = None,
+    ) -> Tensor:
+        """Run the decoder over target inputs, padded on the right: states_BTD, which `project` turns into logits.
+
+        With a cache, `target_BT` holds only the tokens after those decoded before, none of them padding.
+        """
+        embedded_BTD = self.embed(target_BT, before=cache.length if cache is not None else 0)
+        states_BTD: Tensor = self.decoder(
+            embedded_BTD,
+            target_BT != self.config.pad_id,
+            memory_BSD,
+            source_BS != self.config.pad_id,
+            cache,
+        )
+        return states_BTD
+
+    def project(self, states_BTD: Tensor) -> Tensor:
+        """Return the logits_BTV of decoder states."""
+        return functional.linear(states_BTD, self.embedding.weight)
+
+    def forward(self, source_BS: Tensor, target_in_BT: Tensor) -> Tensor:
+        """Return the logits_BTV of the token after each target input."""
+        return self.project(self.decode(target_in_BT, self.encode(source_BS), source_BS))
