@@ -59,7 +59,7 @@ _MYANMAR_FINAL = regex.compile(r"[\u1000-\u1021\u1075-\u1081]\u1037?[\u103A\u103
 # dropped characters.
 _PIECE = r"[^{marks}][{marks}]*|[{marks}]+"
 _CLOSING = {"Hans": "Han", "Hant": "Han", "Jpan": "Han}\\p{Hira}\\p{Kana"}
-_MIN_AFFIXED_LETTERS = 3
+_MIN_INFLECTED_LETTERS = 3
 _CHUNK_CHARACTERS = 1 << 18
 
 
@@ -76,11 +76,13 @@ class Match:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Affixes:
-    """Particles written onto the words of one language."""
+class Particles:
+    """Particles written onto the words of one language, in folded form."""
 
     prefixes: frozenset[str] = frozenset()
+    """Written before a word."""
     suffixes: frozenset[str] = frozenset()
+    """Written after a word."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +91,7 @@ class _Entry:
 
     text: str
     folded: str
-    affixes: _Affixes
+    particles: Particles
     # Whether each edge must be a word's (True), a cluster's (False), or anything (None: the edge is
     # a sign).
     word_start: bool | None
@@ -117,7 +119,7 @@ class WordList:
     def from_entries(cls, entries: Iterable[str], *, language: str) -> "WordList":
         """Make a list of words and phrases; the language decides on particles written onto them."""
         faults: Counter[str] = Counter()
-        affixes = _affixes_of(language)
+        written_on = particles(language)
         script = _script_pattern(language)
         made: dict[str, _Entry] = {}
         for raw in entries:
@@ -136,7 +138,7 @@ class WordList:
             if folded in made:
                 faults["duplicate"] += 1
                 continue
-            made[folded] = _entry(text, folded, affixes)
+            made[folded] = _entry(text, folded, written_on)
         return cls(made.values(), faults=faults)
 
     @classmethod
@@ -302,7 +304,7 @@ _is_word = _IsWord()
 _is_unspaced = _IsUnspaced()
 
 
-def _entry(text: str, folded: str, affixes: _Affixes) -> _Entry:
+def _entry(text: str, folded: str, particles: Particles) -> _Entry:
     word = [
         None if not _is_word[edge] else not _is_unspaced[edge]
         for edge in (folded[0], _last_base(folded))
@@ -311,7 +313,7 @@ def _entry(text: str, folded: str, affixes: _Affixes) -> _Entry:
     return _Entry(
         text=text,
         folded=folded,
-        affixes=affixes if letters >= _MIN_AFFIXED_LETTERS else _Affixes(),
+        particles=particles if letters >= _MIN_INFLECTED_LETTERS else Particles(),
         word_start=word[0],
         word_end=word[1],
     )
@@ -331,7 +333,7 @@ def _stands(folded: str, start: int, end: int, entry: _Entry) -> bool:
         before = folded[start - 1]
         if entry.word_start:
             if _is_word[before] and not _is_unspaced[before]:
-                if not _prefixed(folded, start, entry.affixes.prefixes):
+                if not _prefixed(folded, start, entry.particles.prefixes):
                     return False
         elif before in _BINDS_NEXT:
             return False
@@ -343,7 +345,7 @@ def _stands(folded: str, start: int, end: int, entry: _Entry) -> bool:
             return False
         if entry.word_end:
             if _is_word[after] and not _is_unspaced[after]:
-                return _suffixed(folded, end, entry.affixes.suffixes)
+                return _suffixed(folded, end, entry.particles.suffixes)
         elif entry.word_end is False:
             return after not in _BINDS_PREVIOUS and _MYANMAR_FINAL.match(folded, end) is None
     return True
@@ -412,13 +414,14 @@ def _pieces() -> "re.Pattern[str]":
 
 
 @cache
-def _affixes_of(language: str) -> _Affixes:
+def particles(language: str) -> Particles:
+    """Return what a language writes onto its words; entries of three letters and more take it."""
     found: dict[str, frozenset[str]] = {
         row["kind"]: frozenset(fold(affix) for affix in row["value"].split())
         for row in _rows()
         if row["kind"] in ("prefix", "suffix") and language in row["languages"].split()
     }
-    return _Affixes(
+    return Particles(
         prefixes=found.get("prefix", frozenset()), suffixes=found.get("suffix", frozenset())
     )
 
