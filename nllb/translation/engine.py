@@ -1,0 +1,562 @@
+"""Inference engines: the encoder once a sentence, then decoder steps over rows that share it.
+
+This module holds what the search sees (`Engine`, `Memory`, `Decoding`) and the torch engine, which
+runs every checkpoint on every device and is the reference for the compiled one in `kernels`. It
+differs from the module graph of `nllb.model` on purpose: fused projections, keys and values of all
+decoder layers computed once a sentence, a self-attention cache of fixed size, and the beams of a
+sentence as query positions of one cross-attention.
+
+Shapes: B sentences, S source positions, W rows (beams) a sentence, R = active sentences * W rows,
+P new positions, C cache positions, T tokens, D model dim, H heads, V output tokens, E experts,
+K = 2 experts a token, L layers.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nllb.model.config import ModelConfig, Side
+from nllb.model.moe import EXPERTS_PER_TOKEN, route
+from nllb.model.transformer import sinusoidal_positions
+
+Linear = Callable[[Tensor], Tensor]
+"""Rows (..., inputs) to rows (..., outputs), the bias included."""
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedForward:
+    """Two linears with an activation between: the dense sublayer, or one expert."""
+
+    inner: Linear
+    """Model dim to feed-forward dim."""
+    outer: Linear
+    """Back to the model dim."""
+    activation: Callable[[Tensor], Tensor] = functional.relu
+    """Applied between them."""
+
+    def __call__(self, x_TD: Tensor) -> Tensor:
+        """Return the sublayer's output, without norm and residual."""
+        return self.outer(self.activation(self.inner(x_TD)))
+
+
+class ExpertStore(Protocol):
+    """Where an engine gets experts: all in memory, or a cache over the memory-mapped file."""
+
+    def expert_weights(self, layer: str, expert: int) -> FeedForward:
+        """Return expert number `expert` of `layer` ("encoder.layers.3"), ready to compute.
+
+        An engine asks for one expert at a time and drops it before it asks for the next.
+        """
+        ...
+
+
+ExpertStoreFactory = Callable[[Callable[[str, int], FeedForward]], ExpertStore]
+"""Makes a store from the engine's function that loads one expert, ready to compute."""
+
+
+class LoadedExperts:
+    """The expert store that holds every expert it was asked for."""
+
+    def __init__(self, load: Callable[[str, int], FeedForward]):
+        self._load = load
+        self._experts: dict[tuple[str, int], FeedForward] = {}
+
+    def expert_weights(self, layer: str, expert: int) -> FeedForward:
+        """Return the expert, read from the checkpoint the first time."""
+        key = layer, expert
+        if key not in self._experts:
+            self._experts[key] = self._load(layer, expert)
+        return self._experts[key]
+
+
+def mixture_of_experts(
+    x_TD: Tensor, router: Linear, store: ExpertStore, layer: str, *, output_masking: float
+) -> Tensor:
+    """Return each token's two best experts, weighted by the gate and by 1 - `output_masking`.
+
+    Tokens are sorted by expert and only experts with tokens are asked for. Nothing is dropped and
+    each token adds its two experts to zero, so that it does not depend on the others.
+    """
+    weights_TK, experts_TK = route(router(x_TD.float()))
+    weights_T2 = (weights_TK * (1 - output_masking)).to(x_TD.dtype).flatten()
+    experts_T2, order = experts_TK.flatten().sort(stable=True)
+    experts, counts = (
+        values.tolist() for values in experts_T2.unique_consecutive(return_counts=True)
+    )
+    result_TD = torch.zeros_like(x_TD)
+    for expert, pairs in zip(experts, order.split(counts), strict=True):
+        tokens = pairs // EXPERTS_PER_TOKEN
+        output = store.expert_weights(layer, expert)(x_TD[tokens])
+        result_TD.index_add_(0, tokens, output * weights_T2[pairs, None])
+    return result_TD
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputChoice:
+    """The output tokens that a decoding may produce, where these are not all."""
+
+    projection: object
+    """What the engine's `restrict` returned for the ids."""
+    ids: np.ndarray
+    """Ids of the list, ascending."""
+    extra: tuple[np.ndarray, ...]
+    """Per sentence, further ids that are open to it alone, ascending, none of them in `ids`."""
+
+
+class Memory(ABC):
+    """What an engine keeps of encoded sentences."""
+
+    num_sentences: int
+
+
+class Decoding(ABC):
+    """Rows of output that grow together, the same number for each sentence still active."""
+
+    @abstractmethod
+    def advance(self, tokens_RP: np.ndarray, parents_R: np.ndarray, sentences: np.ndarray) -> None:
+        """Append `tokens_RP[r]` to the previous call's row `parents_R[r]`, for every row r.
+
+        `sentences` lists the active sentences in the order of their rows; it can only lose members.
+        """
+
+    @abstractmethod
+    def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-probabilities and ids (R, count), best first, of every row's next token."""
+
+    @abstractmethod
+    def logits(self) -> Tensor:
+        """Return logits (R, V), float32, on the CPU; -inf where a token is not open."""
+
+
+class Engine(ABC):
+    """A model ready to run."""
+
+    config: ModelConfig
+
+    @abstractmethod
+    def encode(self, sources: Sequence[Sequence[int]]) -> Memory:
+        """Run the encoder over sources of any lengths."""
+
+    @abstractmethod
+    def decode(
+        self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
+    ) -> Decoding:
+        """Begin outputs: at most `max_positions` decoder positions, `width` rows a sentence."""
+
+    @abstractmethod
+    def restrict(self, ids: np.ndarray) -> object:
+        """Return the output projection for these ids, made once and used for many decodings."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Norm:
+    """Layer normalisation."""
+
+    weight: Tensor
+    """Gain (D)."""
+    bias: Tensor
+    """Offset (D)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normalise rows."""
+        return functional.layer_norm(x, (x.shape[-1],), self.weight, self.bias, LAYER_NORM_EPSILON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """One layer of either side; the cross-attention parts are None in the encoder."""
+
+    name: str
+    """Name in the weight mapping, which is also the expert store's name."""
+    self_norm: Norm
+    """Before self-attention."""
+    self_query_key_value: Linear
+    """D to 3 D."""
+    self_output: Linear
+    """D to D."""
+    cross_norm: Norm | None
+    """Before cross-attention."""
+    cross_query: Linear | None
+    """D to D; keys and values of all layers are one linear of the engine."""
+    cross_output: Linear | None
+    """D to D."""
+    feed_forward_norm: Norm
+    """Before the feed-forward sublayer."""
+    feed_forward: FeedForward | None
+    """The dense sublayer; None where the layer has experts."""
+    router: Linear | None
+    """D to experts, in float32; None where the layer is dense."""
+
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+class LayerReader:
+    """Builds layers from the weight mapping of `nllb.model` with an engine's own kind of linear."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        *,
+        linear: Callable[[Sequence[str]], Linear],
+        experts: ExpertStoreFactory,
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
+        """Take what makes one linear of matrices stacked by name, and what makes the store."""
+        self._config, self._weights, self._linear = config, weights, linear
+        self._device, self._dtype = device, dtype
+        self._activation = ACTIVATIONS[config.activation]
+        self.store = experts(self._expert)
+
+    def norm(self, name: str) -> Norm:
+        """Read a layer norm."""
+        weight, bias = (
+            self._weights[f"{name}.{part}"].to(self._device, self._dtype)
+            for part in ("weight", "bias")
+        )
+        return Norm(weight=weight, bias=bias)
+
+    def side(self, side: Side) -> list[Layer]:
+        """Read all layers of the encoder or the decoder."""
+        return [self._layer(side, number) for number in range(self._config.num_layers(side))]
+
+    def cross_keys_values(self) -> Linear:
+        """Stack the keys' and values' projections of all decoder layers: D to L * 2 * D."""
+        layers = range(self._config.decoder_layers)
+        return self._linear(
+            [
+                f"decoder.layers.{layer}.cross_attention.{part}"
+                for layer in layers
+                for part in ("key", "value")
+            ]
+        )
+
+    def _layer(self, side: Side, number: int) -> Layer:
+        name = f"{side}.layers.{number}"
+        crossed = side == "decoder"
+        sparse = self._config.is_sparse(side, number)
+        return Layer(
+            name=name,
+            self_norm=self.norm(f"{name}.self_attention_norm"),
+            self_query_key_value=self._linear(
+                [f"{name}.self_attention.{part}" for part in ("query", "key", "value")]
+            ),
+            self_output=self._linear([f"{name}.self_attention.output"]),
+            cross_norm=self.norm(f"{name}.cross_attention_norm") if crossed else None,
+            cross_query=self._linear([f"{name}.cross_attention.query"]) if crossed else None,
+            cross_output=self._linear([f"{name}.cross_attention.output"]) if crossed else None,
+            feed_forward_norm=self.norm(f"{name}.feed_forward_norm"),
+            feed_forward=None if sparse else self._feed_forward(f"{name}.feed_forward"),
+            router=self._router(f"{name}.feed_forward.router") if sparse else None,
+        )
+
+    def _feed_forward(self, name: str) -> FeedForward:
+        inner, outer = self._linear([f"{name}.inner"]), self._linear([f"{name}.outer"])
+        return FeedForward(inner=inner, outer=outer, activation=self._activation)
+
+    def _expert(self, layer: str, expert: int) -> FeedForward:
+        return self._feed_forward(f"{layer}.feed_forward.experts.{expert}")
+
+    def _router(self, name: str) -> Linear:
+        weight = self._weights[f"{name}.weight"].to(self._device, torch.float32)
+        bias = self._weights.get(f"{name}.bias")
+        return TorchLinear(
+            weight=weight, bias=None if bias is None else bias.to(self._device, torch.float32)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchLinear:
+    """A linear in a floating type."""
+
+    weight: Tensor
+    """(outputs, inputs)."""
+    bias: Tensor | None
+    """(outputs)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Project rows."""
+        return functional.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TorchMemory(Memory):
+    num_sentences: int
+    keys_values: Tensor
+    mask: Tensor | None
+
+    def keep(self, sentences: Tensor) -> "_TorchMemory":
+        """Return the memory of some of the sentences."""
+        mask = None if self.mask is None else self.mask[sentences]
+        return _TorchMemory(
+            num_sentences=len(sentences), keys_values=self.keys_values[:, :, sentences], mask=mask
+        )
+
+
+class TorchEngine(Engine):
+    """The model in plain torch on any device, in float32, bfloat16 or float16."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        experts: ExpertStoreFactory = LoadedExperts,
+    ):
+        """Read all weights but the experts, which `experts` decides on."""
+        self.config, self.device, self.dtype = config, torch.device(device), dtype
+        self._weights = weights
+        reader = LayerReader(
+            config, weights, linear=self.linear, experts=experts, device=self.device, dtype=dtype
+        )
+        self.store = reader.store
+        self._encoder, self._decoder = reader.side("encoder"), reader.side("decoder")
+        self._encoder_norm, self._decoder_norm = (
+            reader.norm("encoder.norm"),
+            reader.norm("decoder.norm"),
+        )
+        self._cross_keys_values = reader.cross_keys_values()
+        self._scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
+        first = config.pad_id + 1  # fairseq numbers positions from here
+        positions = sinusoidal_positions(
+            config.max_positions + first, config.model_dim, pad_id=config.pad_id
+        )
+        self._positions = positions[first:].to(self.device, dtype)
+        self._read_embedding()
+
+    def linear(self, names: Sequence[str]) -> Linear:
+        """Make one linear of the matrices `names`, stacked."""
+        weight, bias = (
+            torch.cat([self._weights[f"{name}.{part}"] for name in names]).to(
+                self.device, self.dtype
+            )
+            for part in ("weight", "bias")
+        )
+        return TorchLinear(weight=weight, bias=bias)
+
+    def _read_embedding(self) -> None:
+        self._embedding = self._weights["embedding.weight"].to(self.device, self.dtype)
+        self.projection: Linear = TorchLinear(weight=self._embedding, bias=None)
+
+    def embedding_rows(self, ids: Tensor) -> Tensor:
+        """Return rows of the shared embedding."""
+        return self._embedding[ids]
+
+    def restrict(self, ids: np.ndarray) -> Linear:
+        """Return the part of the output projection for these ids."""
+        return TorchLinear(
+            weight=self.embedding_rows(torch.from_numpy(ids).to(self.device)), bias=None
+        )
+
+    def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
+        """Embed tokens that stand at positions from `before` on."""
+        positions_LD = self._positions[before : before + ids_BL.shape[1]]
+        return self.embedding_rows(ids_BL) * self._scale + positions_LD
+
+    @torch.inference_mode()
+    def encode(self, sources: Sequence[Sequence[int]]) -> _TorchMemory:
+        """Run the encoder over sources of any lengths."""
+        lengths = [len(source) for source in sources]
+        longest = max(lengths)
+        ids_BS = torch.zeros(len(sources), longest, dtype=torch.int64)
+        for row, source in enumerate(sources):
+            ids_BS[row, : len(source)] = torch.as_tensor(source)
+        mask = None
+        if min(lengths) < longest:
+            mask = (torch.arange(longest) < torch.tensor(lengths)[:, None])[:, None, None, :].to(
+                self.device
+            )
+        x_BSD = self.embed(ids_BS.to(self.device))
+        heads = self.config.encoder_heads
+        for layer in self._encoder:
+            q, k, v = layer.self_query_key_value(layer.self_norm(x_BSD)).chunk(3, dim=-1)
+            q, k, v = (split_heads(part, heads) for part in (q, k, v))
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            x_BSD = x_BSD + layer.self_output(mixed.transpose(1, 2).flatten(2))
+            x_BSD = self.feed(layer, x_BSD)
+        keys_values = self._cross_keys_values(self._encoder_norm(x_BSD))
+        keys_values = keys_values.unflatten(
+            -1, (self.config.decoder_layers, 2, self.config.decoder_heads, -1)
+        )
+        return _TorchMemory(
+            num_sentences=len(sources),
+            keys_values=keys_values.permute(2, 3, 0, 4, 1, 5).contiguous(),
+            mask=mask,
+        )
+
+    def feed(self, layer: Layer, x: Tensor) -> Tensor:
+        """Run the feed-forward sublayer, dense or sparse, with its norm and residual."""
+        normed = layer.feed_forward_norm(x)
+        if layer.feed_forward is not None:
+            return x + layer.feed_forward(normed)
+        assert layer.router is not None
+        masking = self.config.expert_output_masking
+        rows = normed.reshape(-1, normed.shape[-1])
+        mixed = mixture_of_experts(
+            rows, layer.router, self.store, layer.name, output_masking=masking
+        )
+        return x + mixed.view(x.shape)
+
+    def decode(
+        self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
+    ) -> "Decoding":
+        """Begin outputs."""
+        assert isinstance(memory, _TorchMemory)
+        return _TorchDecoding(self, memory, width=width, max_positions=max_positions, choice=choice)
+
+    def decoder_step(
+        self, x_RPD: Tensor, cache: Tensor, memory: _TorchMemory, *, before: int
+    ) -> Tensor:
+        """Run the decoder over P new positions; `cache` (L, 2, R, H, C, D / H) takes their keys."""
+        rows, new, _ = x_RPD.shape
+        after = before + new
+        heads = self.config.decoder_heads
+        mask = None
+        if new > 1:
+            mask = torch.ones(new, after, dtype=torch.bool, device=self.device).tril(before)
+        for number, layer in enumerate(self._decoder):
+            assert layer.cross_norm and layer.cross_query and layer.cross_output
+            q, k, v = (
+                split_heads(part, heads)
+                for part in layer.self_query_key_value(layer.self_norm(x_RPD)).chunk(3, dim=-1)
+            )
+            cache[number, 0, :rows, :, before:after], cache[number, 1, :rows, :, before:after] = (
+                k,
+                v,
+            )
+            k, v = cache[number, 0, :rows, :, :after], cache[number, 1, :rows, :, :after]
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            x_RPD = x_RPD + layer.self_output(mixed.transpose(1, 2).flatten(2))
+            # the rows of a sentence are query positions of one attention: nothing is replicated
+            query = layer.cross_query(layer.cross_norm(x_RPD)).view(
+                memory.num_sentences, -1, x_RPD.shape[-1]
+            )
+            k, v = memory.keys_values[number, 0], memory.keys_values[number, 1]
+            mixed = functional.scaled_dot_product_attention(
+                split_heads(query, heads), k, v, attn_mask=memory.mask
+            )
+            x_RPD = x_RPD + layer.cross_output(mixed.transpose(1, 2).reshape(x_RPD.shape))
+            x_RPD = self.feed(layer, x_RPD)
+        return self._decoder_norm(x_RPD[:, -1])
+
+
+def split_heads(x_BLD: Tensor, heads: int) -> Tensor:
+    """Return (B, H, L, D / H)."""
+    return x_BLD.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+class _TorchDecoding(Decoding):
+    def __init__(
+        self,
+        engine: TorchEngine,
+        memory: _TorchMemory,
+        *,
+        width: int,
+        max_positions: int,
+        choice: OutputChoice | None,
+    ):
+        config = engine.config
+        self._engine, self._memory, self._choice = engine, memory, choice
+        self._sentences = np.arange(memory.num_sentences)
+        shape = (
+            config.decoder_layers,
+            2,
+            memory.num_sentences * width,
+            config.decoder_heads,
+            max_positions,
+        )
+        head_dim = config.model_dim // config.decoder_heads
+        self._cache = torch.empty(*shape, head_dim, device=engine.device, dtype=engine.dtype)
+        self._length = self._rows = 0
+        self._extra = None if choice is None else _pad_extra(choice.extra)
+
+    @torch.inference_mode()
+    def advance(self, tokens_RP: np.ndarray, parents_R: np.ndarray, sentences: np.ndarray) -> None:
+        engine, rows = self._engine, len(tokens_RP)
+        if len(sentences) < len(self._sentences):
+            kept = np.searchsorted(self._sentences, sentences)
+            self._memory, self._sentences = (
+                self._memory.keep(torch.from_numpy(kept).to(engine.device)),
+                sentences,
+            )
+        if self._length and (rows != self._rows or (parents_R != np.arange(rows)).any()):
+            parents = torch.from_numpy(parents_R).to(engine.device)
+            self._cache[:, :, :rows, :, : self._length] = self._cache[
+                :, :, parents, :, : self._length
+            ]
+        tokens = torch.from_numpy(tokens_RP).to(engine.device)
+        x_RPD = engine.embed(tokens, before=self._length)
+        self._state_RD = engine.decoder_step(x_RPD, self._cache, self._memory, before=self._length)
+        self._length, self._rows = self._length + tokens.shape[1], rows
+
+    def _open_logits(self) -> tuple[Tensor, Tensor | None]:
+        """Return logits of the open tokens, and their ids, (V) or (R, V), where not all are."""
+        engine = self._engine
+        if self._choice is None:
+            return engine.projection(self._state_RD).float(), None
+        assert callable(self._choice.projection) and self._extra is not None
+        logits = self._choice.projection(self._state_RD).float()
+        ids = torch.from_numpy(self._choice.ids).to(engine.device)
+        extra_BE = self._extra[self._sentences].to(engine.device)
+        if not extra_BE.shape[1]:
+            return logits, ids
+        rows_BED = engine.embedding_rows(extra_BE.clamp_min(0))
+        state_BWD = self._state_RD.view(len(extra_BE), -1, rows_BED.shape[-1])
+        further = (
+            (state_BWD @ rows_BED.transpose(1, 2))
+            .float()
+            .masked_fill((extra_BE < 0)[:, None], -math.inf)
+        )
+        ids_BV = torch.cat([ids.expand(len(extra_BE), -1), extra_BE], dim=1)
+        ids_RV = ids_BV.repeat_interleave(state_BWD.shape[1], dim=0)
+        return torch.cat([logits, further.flatten(0, 1)], dim=1), ids_RV
+
+    @torch.inference_mode()
+    def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        logits, ids = self._open_logits()
+        values, chosen = logits.topk(min(count, logits.shape[1]), dim=-1)  # before normalising
+        values = values - logits.logsumexp(-1, keepdim=True)
+        if ids is not None:
+            chosen = ids[chosen] if ids.ndim == 1 else ids.gather(1, chosen)
+        return values.cpu().numpy(), chosen.cpu().numpy()
+
+    @torch.inference_mode()
+    def logits(self) -> Tensor:
+        logits, ids = self._open_logits()
+        if ids is None:
+            return logits.cpu()
+        whole = torch.full(
+            (len(logits), self._engine.config.vocabulary_size + 1), -math.inf, device=logits.device
+        )
+        ids = ids.expand(len(logits), -1)
+        ids = ids.where(
+            ids >= 0, self._engine.config.vocabulary_size
+        )  # padding of `extra` falls into a last column
+        return whole.scatter_(1, ids, logits)[:, :-1].cpu()
+
+
+def _pad_extra(extra: Sequence[np.ndarray]) -> Tensor:
+    padded = torch.full(
+        (len(extra), max((len(ids) for ids in extra), default=0)), -1, dtype=torch.int64
+    )
+    for row, ids in enumerate(extra):
+        padded[row, : len(ids)] = torch.from_numpy(ids)
+    return padded
