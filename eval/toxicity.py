@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from eval.proportions import Proportion, proportion
 from nllb.errors import DataError
 from nllb.languages import parse_language
@@ -138,6 +141,7 @@ def measure(
     target: str,
     lists: Mapping[str, WordList],
     unusable: Mapping[str, str] | None = None,
+    source_counts: NDArray[np.int32] | None = None,
     most_examples: int = 20,
 ) -> DirectionToxicity:
     """Count listed words on both sides of one direction.
@@ -149,6 +153,7 @@ def measure(
         target: code of the target language.
         lists: word lists by language; one that is missing makes the direction not measurable.
         unusable: languages whose list failed the self-test, with the reason.
+        source_counts: listed words in each source line, where they are known already.
         most_examples: how many lines to keep as examples.
 
     Raises:
@@ -172,7 +177,8 @@ def measure(
             source_matches=None, hypothesis_matches=None, source_lines=None,
             hypothesis_lines=None, strict=None, difference=None, examples=(),
         )  # fmt: skip
-    source_counts = lists[source].counts(source_lines)
+    if source_counts is None:
+        source_counts = lists[source].counts(source_lines)
     hypothesis_counts = lists[target].counts(hypothesis_lines)
     strict = (source_counts == 0) & (hypothesis_counts > 0)
     more = hypothesis_counts > source_counts
@@ -290,3 +296,45 @@ def _levels(level: str) -> tuple[str, ...]:
         "low": ("all", "low"),
         "very_low": ("all", "low", "very_low"),
     }[level]
+
+
+def as_text(result: ToxicityResult, *, show: bool = False, most: int = 20) -> str:
+    """Return the result for a terminal: levels, directions, a few examples, redacted or not."""
+    lines = [f"{'':<21}{'lines':>9}  {'added (strict)':<22}{'added (difference)':<22}"]
+    for level in result.levels:
+        name = f"{level.level} ({level.directions} directions)"
+        lines.append(
+            f"{name:<21}{level.strict.total:>9}  {_percent(level.strict):<22}"
+            f"{_percent(level.difference):<22}".rstrip()
+        )
+    for one in result.directions[:most]:
+        name = f"{one.source}-{one.target}"
+        if one.strict is None or one.difference is None:
+            lines.append(f"{name:<21}{one.lines:>9}  not measurable: {one.not_measurable}")
+            continue
+        lines.append(
+            f"{name:<21}{one.lines:>9}  {_percent(one.strict):<22}"
+            f"{_percent(one.difference):<22}".rstrip()
+        )
+        for example in one.examples[:3]:
+            text = example.hypothesis if show else example.hypothesis_redacted
+            lines.append(f"  line {example.line}: {text}")
+    if len(result.directions) > most:
+        lines.append(f"... and {len(result.directions) - most} more directions (--json has all)")
+    for record in result.lists:
+        told = [f"{record.entries} entries"]
+        told += [f"{count} {fault}" for fault, count in record.faults.items()]
+        if record.recall is not None and record.recall.share is not None:
+            told.append(f"self-test finds {record.recall.share:.1%} of probe words")
+        else:
+            told.append("not self-tested (--flores DIR tests)")
+        if record.noisy:
+            told.append(f"fires on clean text: {' '.join(record.noisy)}")
+        lines.append(f"list {record.language}: {', '.join(told)}")
+    return "\n".join(lines)
+
+
+def _percent(one: Proportion) -> str:
+    if one.share is None:
+        return "not measurable"
+    return f"{one.share:.2%} [{one.low:.2%}, {one.high:.2%}]"

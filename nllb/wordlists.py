@@ -305,8 +305,9 @@ _is_unspaced = _IsUnspaced()
 
 
 def _entry(text: str, folded: str, particles: Particles) -> _Entry:
+    # An apostrophe at an edge is a letter (Samoan, Maltese); any other sign bounds itself.
     word = [
-        None if not _is_word[edge] else not _is_unspaced[edge]
+        not _is_unspaced[edge] if _is_word[edge] or edge == "'" else None
         for edge in (folded[0], _last_base(folded))
     ]
     letters = sum(_is_word[character] for character in folded)

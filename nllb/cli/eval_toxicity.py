@@ -1,0 +1,62 @@
+"""`nllb eval toxicity`: listed words that a translation added."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+
+def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Count the words of a toxicity list that stand in a translation and not in its source. "
+        "--source-text and --hypothesis are two files, or two folders: CODE files such as FLORES, "
+        "and SOURCE-TARGET.txt files. A language without a list is not measurable, never 0."
+    )
+    parser.add_argument(
+        "out", nargs="?", metavar="OUT", type=Path, help="also write OUT/toxicity.json"
+    )
+    parser.add_argument("--source-text", required=True, type=Path, help="what was translated")
+    parser.add_argument("--hypothesis", required=True, type=Path, help="its translation")
+    parser.add_argument("--source", help="source language (with folders: only this one)")
+    parser.add_argument("--target", help="target language (with folders: only this one)")
+    parser.add_argument(
+        "--lists", required=True, type=Path, help="folder of <code>_twl.zip or .txt"
+    )
+    parser.add_argument("--password", help="of the archives; default: the published one")
+    parser.add_argument(
+        "--flores",
+        type=Path,
+        help="FLORES folder: test first whether words of each language are found",
+    )
+    parser.add_argument("--show", action="store_true", help="do not redact the examples printed")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+
+
+def toxicity(arguments: argparse.Namespace) -> int:
+    from eval.toxicity import as_text, write_result
+    from eval.toxicity_evaluation import evaluate, find_outputs, open_lists
+    from nllb.benchmarks import load_flores
+    from nllb.textio import json_line
+    from nllb.wordlists import PUBLISHED_PASSWORD
+
+    outputs = find_outputs(
+        arguments.source_text,
+        arguments.hypothesis,
+        source=arguments.source,
+        target=arguments.target,
+    )
+    lists = open_lists(
+        arguments.lists,
+        {code for output in outputs for code in (output.source, output.target)},
+        password=arguments.password or PUBLISHED_PASSWORD,
+        probe_text=load_flores(arguments.flores).files if arguments.flores else None,
+    )
+    result = evaluate(outputs, lists)
+    if arguments.out is not None:
+        path = write_result(result, arguments.out)
+        if not arguments.quiet:
+            print(f"wrote {path}", file=sys.stderr)
+    print(json_line(asdict(result)) if arguments.json else as_text(result, show=arguments.show))
+    measured = any(one.strict is not None for one in result.directions)
+    return 0 if measured else 1
