@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ _MYANMAR_FINAL = regex.compile(r"[\u1000-\u1021\u1075-\u1081]\u1037?[\u103A\u103
 # dropped characters.
 _PIECE = r"[^{marks}][{marks}]*|[{marks}]+"
 _CLOSING = {"Hans": "Han", "Hant": "Han", "Jpan": "Han}\\p{Hira}\\p{Kana"}
+_LETTER_APOSTROPHE = "\u02bc"
 _MIN_INFLECTED_LETTERS = 3
 _CHUNK_CHARACTERS = 1 << 18
 
@@ -111,8 +113,13 @@ class WordList:
         self._entries = tuple(unique.values())
         self.faults: dict[str, int] = dict(faults or {})
         """What the file had wrong, by kind: blank, duplicate, not NFC, other script, no word."""
+        patterns: dict[str, _Entry] = {}
+        for entry in self._entries:
+            for spelling in _spellings(entry.folded):
+                patterns.setdefault(spelling, entry)
+        self._of_pattern = tuple(patterns.values())
         self._automaton = (
-            AhoCorasick(list(unique), matchkind=MatchKind.Standard) if unique else None
+            AhoCorasick(list(patterns), matchkind=MatchKind.Standard) if unique else None
         )
 
     @classmethod
@@ -129,7 +136,7 @@ class WordList:
                 continue
             if not unicodedata.is_normalized("NFC", text):
                 faults["not NFC"] += 1
-            folded = fold(text).strip().strip("\u0f0b")
+            folded = fold(text).replace(_LETTER_APOSTROPHE, "'").strip().strip("\u0f0b")
             if not _WORD.search(folded):
                 faults["no word"] += 1
                 continue
@@ -190,7 +197,7 @@ class WordList:
             return []
         starts, ends = _alignment(text, folded)
         return [
-            Match(start=starts[start], end=ends[end - 1], entry=self._entries[index].text)
+            Match(start=starts[start], end=ends[end - 1], entry=self._of_pattern[index].text)
             for start, end, index in found
         ]
 
@@ -229,7 +236,10 @@ class WordList:
             breaks, np.fromiter((start for start, _, _ in found), dtype=np.int64)
         )
         if distinct:
-            pairs = {(int(line), index) for line, (_, _, index) in zip(lines, found, strict=True)}
+            pairs = {
+                (int(line), self._of_pattern[index].folded)
+                for line, (_, _, index) in zip(lines, found, strict=True)
+            }
             lines = np.fromiter((line for line, _ in pairs), dtype=np.int64)
         np.add.at(counts, lines, 1)
 
@@ -242,7 +252,7 @@ class WordList:
             for index, start, end in self._automaton.find_matches_as_indexes(
                 folded, overlapping=True
             )
-            if _stands(folded, start, end, self._entries[index])
+            if _stands(folded, start, end, self._of_pattern[index])
         ]
         candidates.sort()
         kept: list[tuple[int, int, int]] = []
@@ -318,6 +328,13 @@ def _entry(text: str, folded: str, particles: Particles) -> _Entry:
         word_start=word[0],
         word_end=word[1],
     )
+
+
+def _spellings(folded: str) -> Iterable[str]:
+    """An entry's apostrophes may be typed as letters or as signs, each of the first three."""
+    parts = folded.split("'", 3)
+    for signs in product(("'", _LETTER_APOSTROPHE), repeat=len(parts) - 1):
+        yield "".join(map("".join, zip(parts, (*signs, ""), strict=True)))
 
 
 def _last_base(folded: str) -> str:

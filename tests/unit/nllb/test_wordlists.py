@@ -127,7 +127,8 @@ def test_edges_case_and_signs(entry: str, text: str, hits: int) -> None:
         ("pes_Arab", "کتاب", "كتاب", 1), ("heb_Hebr", "כלב", "הכלב וכלב כלבים", 2),
         ("kor_Hang", "바보야", "바보야는 바보야라고", 1), ("kor_Hang", "멍청이", "멍청이가", 1),
         ("bod_Tibt", "ཁྱི་རྒན་", "ཁྱི་རྒན།", 1), ("tha_Thai", "กา", "เกาะ กา", 1),
-        ("tha_Thai", "กา", "กาา", 0), ("smo_Latn", "ʻo", "fa'o ‘o", 1),
+        ("tha_Thai", "กา", "กาา", 0), ("smo_Latn", "ʻo", "faʻo ‘o", 1),
+        ("smo_Latn", "fa", "faʻamaʻi fa", 1), ("smo_Latn", "fa’ama'i", "faʻama'i", 1),
         ("tha_Thai", "ก", "กำ", 0), ("khm_Khmr", "ក", "ស្ក", 0),
         ("khm_Khmr", "ប្រទេស", "ប្រ\u200bទេស", 1),
         ("mya_Mymr", "က", "ကန်", 0), ("mya_Mymr", "ကန်", "ကန်က", 1),
@@ -172,7 +173,11 @@ def test_matches_cover_what_they_say(text: str) -> None:
     for match in matcher.matches(text):
         assert reached <= match.start < match.end <= len(text)
         reached = match.end
-        assert fold(text[match.start : match.end]).strip() == fold(match.entry).strip()
+        assert plain(text[match.start : match.end]) == plain(match.entry)
+
+
+def plain(text: str) -> str:
+    return fold(text).replace("\u02bc", "'").strip(" \u0f0b")
 
 
 def test_many_lines_span_chunks() -> None:
