@@ -17,7 +17,8 @@ def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> Model
     """Open a local directory, a fairseq checkpoint, or a model of the Hugging Face hub by its name.
 
     Raises:
-        CheckpointError: there is no such model, it is of another kind, or it is incomplete or damaged.
+        CheckpointError: there is no such model, it is of another kind, or it is incomplete or
+        damaged.
     """
     name, path = str(name_or_dir), Path(name_or_dir).expanduser()
     if path.is_dir() and is_hugging_face(path):
@@ -36,7 +37,10 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Transformer:
-    """Load the whole model for evaluation. Weights that need no conversion stay in the memory-mapped files."""
+    """Load the whole model for evaluation.
+
+    Weights that need no conversion stay in the memory-mapped files.
+    """
     with torch.device("meta"):
         model = Transformer(directory.config)
     state = {

@@ -1,4 +1,4 @@
-"""The shape of a model, and its two forms in Hugging Face's `config.json`: `m2m_100` (dense) and `nllb-moe`."""
+"""The shape of a model, and its forms in Hugging Face's `config.json`: `m2m_100` and `nllb-moe`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,15 +60,15 @@ class ModelConfig:
     router_bias: bool = False
     """The router has a bias (no NLLB model has)."""
     expert_output_masking: float = 0.0
-    """Probability p that training zeroes one expert's output for one token; evaluation multiplies by 1 - p."""
+    """Probability p that training zeroes an expert's output; evaluation multiplies by 1 - p."""
     second_expert_policy: SecondExpertPolicy = "all"
     """How training picks the second expert; evaluation always takes the second best."""
     normalize_before_dropping: bool = False
-    """Training normalises the two router weights before tokens over an expert's capacity are dropped, not after."""
+    """Training normalises router weights before, not after, tokens over capacity are dropped."""
     batch_prioritized_routing: bool = False
     """Training fills an expert's capacity by falling router probability instead of by position."""
     eval_capacity_fraction: float = 1.0
-    """Capacity of an expert at evaluation as a fraction of the tokens. Kept for the record: nothing is dropped here."""
+    """Expert capacity at evaluation, of the tokens; kept for the record: nothing is dropped."""
 
     dropout: float = 0.1
     """Dropout of embeddings and of each sub-layer's output, in training."""

@@ -1,4 +1,4 @@
-"""A model on disk: its configuration, its weights, its tokenizer and what `nllb.json` says beside them."""
+"""A model on disk: configuration, weights, tokenizer, and `nllb.json` beside them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

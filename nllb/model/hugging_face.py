@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("int8.safetensors", "model.safetensors", "pytorch_model.bin")
-"""Stems of the weight files, in the order in which they are looked for. Each may be an index of shards instead.
+"""Weight files, in the order in which they are looked for; each may be shards and their index.
 
-int8 weights have a name of their own, so that transformers, which would take the integers for the weights,
-finds none and says so.
+int8 weights have a name of their own, so that transformers, which would take the integers for the
+weights, finds none and says so.
 """
 _COPIES = (
     *("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"),
@@ -45,7 +45,7 @@ def is_hugging_face(path: Path) -> bool:
 
 
 def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
-    """Open a directory: its configuration and the list of its tensors are read, the tensors are not.
+    """Open a directory: its configuration and the names of its tensors are read, no tensor is.
 
     Raises:
         CheckpointError: it is of another architecture, incomplete or damaged.
@@ -95,8 +95,8 @@ def _open_weights(path: Path, config: ModelConfig) -> Weights:
     used = {weights.stored_name(name) for name in weights}
     if surplus := sorted(set(homes) - used - set(_COPIES)):
         raise CheckpointError(
-            f"{path} holds {len(surplus)} tensors that a {config.architecture} model of its configuration "
-            f"does not have, among them {', '.join(surplus[:3])}"
+            f"{path} holds {len(surplus)} tensors that a {config.architecture} model of its "
+            f"configuration does not have, among them {', '.join(surplus[:3])}"
         )
     return weights
 

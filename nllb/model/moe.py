@@ -1,7 +1,8 @@
-"""The mixture-of-experts feed-forward layer of NLLB (NLLB Team 2022, 6.2): the two best experts of 128 see a token.
+"""The mixture-of-experts layer of NLLB (NLLB Team 2022, 6.2): two experts of many see a token.
 
 Notable:
-* tokens are sorted by expert, and only experts that got a token are computed: no one-hot dispatch tensors;
+* tokens are sorted by expert, and only experts that got a token are computed: no one-hot dispatch
+  tensors;
 * the router works in float32 whatever the model's type;
 * padding is routed to no expert;
 * at evaluation no token is ever dropped, and the second best expert is always taken.
@@ -9,7 +10,7 @@ Notable:
 Shapes: N tokens, D model dim, E experts, K = 2 experts a token, P = (token, expert) pairs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,23 +19,25 @@ from torch.nn import functional
 from nllb.model.config import ModelConfig, Side
 
 EXPERTS_PER_TOKEN = 2
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
 
 
 class FeedForward(nn.Module):
     """The dense feed-forward layer; one expert has the same form.
 
-    Dropout of the output is applied in here, as fairseq does it: in a sparse layer each expert drops its own.
+    Dropout of the output is applied in here, as fairseq does it: in a sparse layer each expert
+    drops its own.
     """
 
     def __init__(self, config: ModelConfig, side: Side) -> None:
         super().__init__()
         self.inner = nn.Linear(config.model_dim, config.ffn_dim(side))
         self.outer = nn.Linear(config.ffn_dim(side), config.model_dim)
-        self.activation = {
-            "relu": functional.relu,
-            "gelu": functional.gelu,
-            "silu": functional.silu,
-        }[config.activation]
+        self.activation = _ACTIVATIONS[config.activation]
         self.dropout, self.activation_dropout = config.dropout, config.activation_dropout
 
     def forward(self, x_ND: Tensor) -> Tensor:
@@ -46,9 +49,10 @@ class FeedForward(nn.Module):
 
 
 def route(logits_NE: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose the two best experts of each token: (weights_NK that sum to 1, experts_NK, best first).
+    """Choose the two best experts of each token: (weights_NK of sum 1, experts_NK, best first).
 
-    Chosen by logit, not by probability, so that a saturated softmax does not make the second choice arbitrary.
+    Chosen by logit, not by probability, so that a saturated softmax does not make the second choice
+    arbitrary.
     """
     experts_NK = logits_NE.topk(EXPERTS_PER_TOKEN, dim=-1).indices
     chosen_NK = logits_NE.softmax(dim=-1).gather(-1, experts_NK)
@@ -57,7 +61,7 @@ def route(logits_NE: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sort_by_expert(experts_NK: Tensor, num_experts: int) -> tuple[Tensor, list[int]]:
-    """Order the pairs by expert, then by token: (order_P of flat pair numbers, pairs of each expert)."""
+    """Order the pairs by expert, then by token: (order_P of pair numbers, pairs by expert)."""
     flat_P = experts_NK.flatten()
     return flat_P.argsort(stable=True), torch.bincount(flat_P, minlength=num_experts).tolist()
 
@@ -72,7 +76,7 @@ class MixtureOfExperts(nn.Module):
         self.output_masking = config.expert_output_masking
 
     def forward(self, x_ND: Tensor, is_token_N: Tensor | None = None) -> Tensor:
-        """Map rows (leading dimensions are flattened); rows where `is_token_N` is false come back as zeros."""
+        """Map rows of any leading shape; rows where `is_token_N` is false come back as zeros."""
         shape = x_ND.shape
         x_ND = x_ND.reshape(-1, shape[-1])
         if is_token_N is None:
@@ -102,7 +106,7 @@ class MixtureOfExperts(nn.Module):
         return (pairs_NKD * weights_NK.to(pairs_NKD.dtype)[..., None]).sum(1)
 
     def _run_experts(self, sorted_PD: Tensor, counts_E: Sequence[int]) -> Tensor:
-        rows = sorted_PD.split(list(counts_E))
+        rows = torch.split(sorted_PD, list(counts_E))
         outputs = [
             self.experts[expert](part_ND) for expert, part_ND in enumerate(rows) if len(part_ND)
         ]

@@ -1,7 +1,7 @@
-"""How a matrix is stored as int8: symmetric, one float32 scale a row, so that row = scale * int8 row.
+"""How a matrix is stored as int8: symmetric, one float32 scale a row (row = scale * int8 row).
 
-A weight `w` lies in the file as `w` (int8) and `w.scale` (float32, one number a row). Every matrix is stored so
-except the routers, which need their precision; vectors (biases, norms) stay float32.
+A weight `w` lies in the file as `w` (int8) and `w.scale` (float32, one number a row). Every matrix
+is stored so except the routers, which need their precision; vectors (biases, norms) stay float32.
 """
 
 import torch
@@ -16,7 +16,7 @@ def is_quantizable(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def quantize_rows(weight_RC: Tensor) -> tuple[Tensor, Tensor]:
-    """Return int8 weight_RC and float32 scale_R; the error of an element is at most half its row's scale."""
+    """Return int8 weight_RC and float32 scale_R; no element is off by more than half its scale."""
     exact_RC = weight_RC.float()
     scale_R = exact_RC.abs().amax(dim=1) / LARGEST
     scale_R = torch.where(scale_R > 0, scale_R, 1.0)  # a row of zeros

@@ -1,13 +1,15 @@
-"""NLLB's encoder-decoder in plain torch, for training, conversion and as the reference of the fast search.
+"""NLLB's encoder-decoder in plain torch: for training, and as the reference of the fast search.
 
 Notable:
 * pre-norm layers, biases everywhere, a final norm on both sides;
 * one embedding for source, target and output, scaled by sqrt(model_dim) on the way in;
-* sinusoidal positions counted over tokens only: the first token stands at pad_id + 1, and padding has none;
+* sinusoidal positions counted over tokens only: the first token stands at pad_id + 1, and padding
+  has none;
 * every n-th feed-forward layer may be a mixture of experts (`moe.py`);
 * `state_dict()` holds exactly the names of `weight_names.py`, which every checkpoint is read into.
 
-Shapes: B batch, S source length, T target length, L length of either, D model dim, H heads, C head dim, V vocabulary.
+Shapes: B batch, S source length, T target length, L length of either, D model dim, H heads, C head
+dim, V vocabulary.
 """
 
 import math
@@ -23,7 +25,10 @@ from nllb.model.moe import FeedForward, MixtureOfExperts
 
 @dataclass(kw_only=True, slots=True)
 class DecoderCache:
-    """Keys and values of the tokens decoded so far. `decode` fills it; one cache serves one batch of sources."""
+    """Keys and values of the tokens decoded so far.
+
+    `decode` fills it; one cache serves one batch of sources.
+    """
 
     length: int = 0
     """Target tokens decoded so far."""
@@ -38,9 +43,10 @@ class DecoderCache:
 
 
 def sinusoidal_positions(num_positions: int, model_dim: int, *, pad_id: int) -> Tensor:
-    """Sinusoidal embeddings, sines before cosines, with a row of zeros at `pad_id`; row r is position r in fairseq.
+    """Sinusoidal embeddings, sines before cosines, zeros at `pad_id`; rows are fairseq's positions.
 
-    Matches tensor2tensor and fairseq, which differ from "Attention is all you need" in the order of the columns.
+    Matches tensor2tensor and fairseq, which differ from "Attention is all you need" in the order of
+    the columns.
     """
     half = model_dim // 2
     frequencies = torch.exp(
@@ -53,7 +59,10 @@ def sinusoidal_positions(num_positions: int, model_dim: int, *, pad_id: int) -> 
 
 
 class SinusoidalPositions(nn.Module):
-    """Position embeddings of token ids. The table is made anew where a sequence is longer than ever before."""
+    """Position embeddings of token ids.
+
+    The table is made anew where a sequence is longer than ever before.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -106,7 +115,8 @@ class Attention(nn.Module):
         return output
 
     def _split(self, x_BLD: Tensor) -> Tensor:
-        return x_BLD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # B, H, L, C
+        batch, length, dim = x_BLD.shape
+        return x_BLD.view(batch, length, self.num_heads, dim // self.num_heads).transpose(1, 2)
 
 
 class EncoderLayer(nn.Module):
@@ -149,6 +159,7 @@ class DecoderLayer(nn.Module):
         is_token_BT: Tensor,
         mask: Tensor,
         memory_BSD: Tensor,
+        *,
         memory_mask: Tensor,
         cache: DecoderCache | None,
     ) -> Tensor:
@@ -235,12 +246,11 @@ class Decoder(nn.Module):
         """Map embedded targets to the states that the output projection reads."""
         before = cache.length if cache is not None else 0
         length = x_BTD.shape[1]
-        mask_TL = torch.ones(length, before + length, dtype=torch.bool, device=x_BTD.device).tril(
-            before
-        )
+        seen_TL = torch.ones(length, before + length, dtype=torch.bool, device=x_BTD.device)
+        mask_TL, memory_mask = seen_TL.tril(before), is_source_BS[:, None, None, :]
         for layer in self.layers:
             x_BTD = layer(
-                x_BTD, is_token_BT, mask_TL, memory_BSD, is_source_BS[:, None, None, :], cache
+                x_BTD, is_token_BT, mask_TL, memory_BSD, memory_mask=memory_mask, cache=cache
             )
         if cache is not None:
             cache.length += length
@@ -279,9 +289,10 @@ class Transformer(nn.Module):
         *,
         cache: DecoderCache | None = None,
     ) -> Tensor:
-        """Run the decoder over target inputs, padded on the right: states_BTD, which `project` turns into logits.
+        """Run the decoder over target inputs, padded on the right: states_BTD for `project`.
 
-        With a cache, `target_BT` holds only the tokens after those decoded before, none of them padding.
+        With a cache, `target_BT` holds only the tokens after those decoded before, none of them
+        padding.
         """
         embedded_BTD = self.embed(target_BT, before=cache.length if cache is not None else 0)
         states_BTD: Tensor = self.decoder(

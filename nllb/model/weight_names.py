@@ -1,4 +1,4 @@
-"""The weights of a model by name and shape, from its configuration alone, and their names in other formats.
+"""The weights of a model by name and shape, from its configuration alone, and their other names.
 
 The names are those of `Transformer.state_dict()`; `weight_names.tsv` maps them to each format.
 """
@@ -15,6 +15,7 @@ from nllb.textio import read_table
 
 NameFormat = Literal["m2m_100", "nllb-moe", "fairseq"]
 SIDES: tuple[Side, Side] = ("encoder", "decoder")
+_LAYER = "{side}.layers.{layer}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,33 +50,18 @@ class Weight:
 
 
 def list_weights(config: ModelConfig) -> Iterator[Weight]:
-    """Yield every weight of the model, in the order of `Transformer.state_dict()` within a layer's parts."""
+    """Yield every weight of the model."""
     dim = config.model_dim
-    yield Weight(
-        name="embedding.weight",
-        shape=(config.vocabulary_size, dim),
-        template="embedding",
-        leaf="weight",
-    )
+    yield from _module("embedding", (config.vocabulary_size, dim), bias=False)
     for side in SIDES:
-        attentions = (
-            ["self_attention", "cross_attention"] if side == "decoder" else ["self_attention"]
-        )
         for layer in range(config.num_layers(side)):
-            for attention in attentions:
-                yield from _norm(f"{attention}_norm", dim, side, layer)
+            for attention in ("self_attention", "cross_attention")[: 1 + (side == "decoder")]:
+                yield from _module(f"{_LAYER}.{attention}_norm", (dim,), side, layer)
                 for part in ("query", "key", "value", "output"):
-                    yield from _linear(f"{attention}.{part}", dim, dim, side, layer)
-            yield from _norm("feed_forward_norm", dim, side, layer)
+                    yield from _module(f"{_LAYER}.{attention}.{part}", (dim, dim), side, layer)
+            yield from _module(f"{_LAYER}.feed_forward_norm", (dim,), side, layer)
             yield from _feed_forward(config, side, layer)
-        for leaf in ("weight", "bias"):
-            yield Weight(
-                name=f"{side}.norm.{leaf}",
-                shape=(dim,),
-                template="{side}.norm",
-                leaf=leaf,
-                side=side,
-            )
+        yield from _module("{side}.norm", (dim,), side)
 
 
 def num_parameters(config: ModelConfig) -> int:
@@ -84,47 +70,41 @@ def num_parameters(config: ModelConfig) -> int:
 
 
 def _feed_forward(config: ModelConfig, side: Side, layer: int) -> Iterator[Weight]:
-    outside, inside = config.model_dim, config.ffn_dim(side)
-    if not config.is_sparse(side, layer):
-        yield from _linear("feed_forward.inner", outside, inside, side, layer)
-        yield from _linear("feed_forward.outer", inside, outside, side, layer)
-        return
-    router = _linear("feed_forward.router", outside, config.num_experts, side, layer)
-    yield from (weight for weight in router if weight.leaf == "weight" or config.router_bias)
-    for expert in range(config.num_experts):
-        yield from _linear(
-            "feed_forward.experts.{expert}.inner", outside, inside, side, layer, expert
-        )
-        yield from _linear(
-            "feed_forward.experts.{expert}.outer", inside, outside, side, layer, expert
-        )
-
-
-def _linear(
-    part: str, dim_in: int, dim_out: int, side: Side, layer: int, expert: int | None = None
-) -> Iterator[Weight]:
-    yield _layer_weight(part, "weight", (dim_out, dim_in), side, layer, expert)
-    yield _layer_weight(part, "bias", (dim_out,), side, layer, expert)
-
-
-def _norm(part: str, dim: int, side: Side, layer: int) -> Iterator[Weight]:
-    for leaf in ("weight", "bias"):
-        yield _layer_weight(part, leaf, (dim,), side, layer, None)
-
-
-def _layer_weight(
-    part: str, leaf: str, shape: tuple[int, ...], side: Side, layer: int, expert: int | None
-) -> Weight:
-    template = f"{{side}}.layers.{{layer}}.{part}"
-    return Weight(
-        name=f"{template.format(side=side, layer=layer, expert=expert)}.{leaf}",
-        shape=shape,
-        template=template,
-        leaf=leaf,
-        side=side,
-        layer=layer,
-        expert=expert,
+    inner, outer = (
+        (config.ffn_dim(side), config.model_dim),
+        (config.model_dim, config.ffn_dim(side)),
     )
+    part = f"{_LAYER}.feed_forward"
+    if not config.is_sparse(side, layer):
+        yield from _module(f"{part}.inner", inner, side, layer)
+        yield from _module(f"{part}.outer", outer, side, layer)
+        return
+    router = (config.num_experts, config.model_dim)
+    yield from _module(f"{part}.router", router, side, layer, bias=config.router_bias)
+    for expert in range(config.num_experts):
+        yield from _module(f"{part}.experts.{{expert}}.inner", inner, side, layer, expert=expert)
+        yield from _module(f"{part}.experts.{{expert}}.outer", outer, side, layer, expert=expert)
+
+
+def _module(
+    template: str,
+    shape: tuple[int, ...],
+    side: Side = "encoder",
+    layer: int = 0,
+    *,
+    expert: int | None = None,
+    bias: bool = True,
+) -> Iterator[Weight]:
+    for leaf in ("weight", "bias")[: 1 + bias]:
+        yield Weight(
+            name=f"{template.format(side=side, layer=layer, expert=expert)}.{leaf}",
+            shape=shape if leaf == "weight" else shape[:1],
+            template=template,
+            leaf=leaf,
+            side=side,
+            layer=layer,
+            expert=expert,
+        )
 
 
 @cache

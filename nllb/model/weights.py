@@ -1,7 +1,7 @@
-"""Tensors in files, read when they are asked for: safetensors and torch's zip files, both memory-mapped.
+"""Tensors in memory-mapped files (safetensors and torch's own), read when they are asked for.
 
-A tensor from a memory-mapped file takes no memory of its own until it is read, and what was read of it can be
-dropped again by the system: so the experts of a large model can stay on disk.
+A tensor from a memory-mapped file takes no memory of its own until it is read, and what was read of
+it can be dropped again by the system: so the experts of a large model can stay on disk.
 """
 
 import json
@@ -21,7 +21,7 @@ from nllb.model.config import ModelConfig
 from nllb.model.weight_names import Weight, list_weights
 
 SCALE = ".scale"
-"""A weight stored as int8 has its scales under its own name and this ending (`quantized_storage.py`)."""
+"""A weight stored as int8 has its scales under its own name and this ending."""
 
 _DTYPES = {
     "F64": torch.float64,
@@ -257,8 +257,8 @@ def gather_weights(
             places[weight.name + SCALE] = Place(file=place.file, name=scale)
     if missing:
         raise CheckpointError(
-            f"{where} lacks {len(missing)} of the model's tensors, among them {', '.join(missing[:3])}; "
-            f"it is incomplete, or its configuration belongs to another model"
+            f"{where} lacks {len(missing)} of the model's tensors, among them "
+            f"{', '.join(missing[:3])}; it is incomplete, or its configuration is of another model"
         )
     if misshapen:
         raise CheckpointError(

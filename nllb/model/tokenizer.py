@@ -1,0 +1,256 @@
+"""NLLB's tokenizer: text to ids and back, with the language tokens where the model expects them.
+
+* A source is `__src__ x </s>`; a decoder begins with `</s> __tgt__`; a target is `__tgt__ x </s>`.
+* Punctuation is normalised first, as it was in training; Hugging Face's tokenizer leaves that out,
+  and quotation marks that the vocabulary does not have vanish.
+* Names of special tokens inside a text ("</s>", "eng_Latn") are text, never tokens.
+* Nothing is kept between calls: languages are arguments.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import SentencePieceProcessor
+
+from nllb.errors import CheckpointError, LanguageError, did_you_mean
+from nllb.model.token_layout import (
+    DataTag,
+    TokenLayout,
+    flores_codes,
+    new_layout,
+    read_layout,
+    write_layout,
+)
+from nllb.textio import atomic_binary
+
+VOCABULARY_FILE = "sentencepiece.bpe.model"
+BOS_ID, PAD_ID, EOS_ID, UNK_ID = range(4)
+_SPACES = " \u2581"
+_OFFSET = 1
+"""The id of a piece is its number in the SentencePiece model and this."""
+
+
+class Tokenizer:
+    """A SentencePiece vocabulary and the tokens around it."""
+
+    def __init__(
+        self,
+        vocabulary: bytes,
+        layout: TokenLayout,
+        *,
+        vocabulary_size: int | None = None,
+        normalize_punctuation: bool = True,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.layout = layout
+        self.vocabulary_size = layout.size if vocabulary_size is None else vocabulary_size
+        self.normalize_punctuation = normalize_punctuation
+        self._processor = _load_processor(vocabulary)
+        self._language_ids = _language_ids(layout)
+        added = sorted(layout.added, key=len, reverse=True)
+        self._added = re.compile("|".join(map(re.escape, added))) if added else None
+        self._added_names = {number: token for token, number in layout.added.items()}
+
+    @classmethod
+    def open(
+        cls, directory: Path, *, vocabulary_size: int, normalize_punctuation: bool = True
+    ) -> "Tokenizer":
+        """Open the tokenizer of a Hugging Face directory.
+
+        Raises:
+            CheckpointError: there is none, or it does not fit a model of `vocabulary_size` rows.
+        """
+        vocabulary = read_vocabulary(directory / VOCABULARY_FILE)
+        num_pieces = _load_processor(vocabulary).get_piece_size()
+        layout = read_layout(directory, num_pieces=num_pieces, vocabulary_size=vocabulary_size)
+        return cls(
+            vocabulary,
+            layout,
+            vocabulary_size=vocabulary_size,
+            normalize_punctuation=normalize_punctuation,
+        )
+
+    @classmethod
+    def build(
+        cls,
+        vocabulary_path: Path,
+        languages: Sequence[str] | None = None,
+        *,
+        normalize_punctuation: bool = True,
+    ) -> "Tokenizer":
+        """Lay out a SentencePiece model as NLLB does, by default with its 202 languages."""
+        vocabulary = read_vocabulary(vocabulary_path)
+        layout = new_layout(_load_processor(vocabulary).get_piece_size(), languages)
+        return cls(vocabulary, layout, normalize_punctuation=normalize_punctuation)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """FLORES-200 codes of the model's languages, in the order of their ids."""
+        known = flores_codes()
+        return tuple(known.get(token, token) for token in self.layout.languages)
+
+    def language_id(self, language: str) -> int:
+        """Return the token of a language, by its FLORES-200 code or the model's own name of it.
+
+        Raises:
+            LanguageError: the model does not have it.
+        """
+        try:
+            return self._language_ids[language]
+        except KeyError:
+            near = did_you_mean(language, self.languages)
+            raise LanguageError(
+                f"the model has no token for {language!r}{near or ';'} it has "
+                f"{len(self.languages)} languages: see 'nllb languages'"
+            ) from None
+
+    def data_tag_id(self, tag: DataTag) -> int:
+        """Return the id of a data tag, which training puts after a source's language token.
+
+        Raises:
+            CheckpointError: the model has no row for it.
+        """
+        if tag not in self.layout.data_tags:
+            raise CheckpointError(f"the model's vocabulary has no row for {tag}")
+        return self.layout.data_tags[tag]
+
+    @property
+    def mask_id(self) -> int | None:
+        """Id of `<mask>` where the model has a row of its own for it; never a data tag's."""
+        return self.layout.mask_id
+
+    def normalize(self, text: str) -> str:
+        """Return the text as SentencePiece gets it."""
+        if not self.normalize_punctuation:
+            return text
+        from nllb.normalization import normalize_punctuation
+
+        return normalize_punctuation(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of the text alone."""
+        return [number for part in self._split(self.normalize(text)) for number in self._ids(part)]
+
+    def encode_source(self, text: str, language: str, *, tag: DataTag | None = None) -> list[int]:
+        """Return the encoder's input: language, data tag if any, text, end."""
+        tags = [] if tag is None else [self.data_tag_id(tag)]
+        return [self.language_id(language), *tags, *self.encode(text), EOS_ID]
+
+    def encode_target(self, text: str, language: str) -> list[int]:
+        """Return what the decoder has to produce after its start: language, text, end."""
+        return [self.language_id(language), *self.encode(text), EOS_ID]
+
+    def decoder_start(self, language: str) -> list[int]:
+        """Return what the decoder is given before it searches: end, language."""
+        return [EOS_ID, self.language_id(language)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ids: `<unk>` is U+2047, other special tokens have none."""
+        parts: list[str] = []
+        run: list[int] = []
+        for number in ids:
+            if number == UNK_ID or 3 < number <= self.layout.num_pieces:
+                run.append(0 if number == UNK_ID else number - _OFFSET)
+            elif number in self._added_names:
+                parts += [self._processor.decode(run), self._added_names[number]]
+                run = []
+        return "".join([*parts, self._processor.decode(run)]).strip()
+
+    def token(self, number: int) -> str:
+        """Return the name of an id, for people."""
+        if number == UNK_ID:
+            return "<unk>"
+        if number <= UNK_ID:
+            return ("<s>", "<pad>", "</s>")[number]
+        if number <= self.layout.num_pieces:
+            return str(self._processor.id_to_piece(number - _OFFSET))
+        return self.layout.names().get(number, f"<row {number}>")
+
+    def unknown_characters(self, text: str) -> tuple[str, ...]:
+        """Return the characters of the text, normalised, that the vocabulary lacks, each once."""
+        found: dict[str, None] = {}
+        for part in self._split(self.normalize(text)):
+            if isinstance(part, str) and 0 in self._processor.encode(part):
+                for piece in self._processor.encode(part, out_type=str):
+                    if self._processor.piece_to_id(piece) == 0:  # a run of unknown characters
+                        found |= dict.fromkeys(piece)
+        return tuple(character for character in found if character not in _SPACES)
+
+    def with_languages(self, languages: Sequence[str]) -> "Tokenizer":
+        """Return a tokenizer with further languages in new rows; the model needs as many more."""
+        layout = self.layout.with_languages(languages, vocabulary_size=self.vocabulary_size)
+        return self._with_layout(layout)
+
+    def with_mask(self) -> "Tokenizer":
+        """Return a tokenizer with a row for `<mask>`, for denoising; the model needs one more."""
+        return self._with_layout(self.layout.with_mask(vocabulary_size=self.vocabulary_size))
+
+    def save(self, directory: Path, *, max_positions: int = 1024) -> None:
+        """Write the files that this class and both of transformers' NLLB tokenizers open."""
+        directory.mkdir(parents=True, exist_ok=True)
+        with atomic_binary(directory / VOCABULARY_FILE) as stream:
+            stream.write(self.vocabulary)
+        write_layout(self.layout, directory, max_positions=max_positions)
+
+    def _with_layout(self, layout: TokenLayout) -> "Tokenizer":
+        return Tokenizer(
+            self.vocabulary,
+            layout,
+            vocabulary_size=max(self.vocabulary_size, layout.size),
+            normalize_punctuation=self.normalize_punctuation,
+        )
+
+    def _split(self, text: str) -> Iterator[str | int]:
+        # Added tokens are cut out before the pieces, as transformers does it.
+        start = 0
+        for match in self._added.finditer(text) if self._added else ():
+            if match.start() > start:
+                yield text[start : match.start()]
+            yield self.layout.added[match.group()]
+            start = match.end()
+        if start < len(text):
+            yield text[start:]
+
+    def _ids(self, part: str | int) -> list[int]:
+        if isinstance(part, int):
+            return [part]
+        return [number + _OFFSET if number else UNK_ID for number in self._processor.encode(part)]
+
+
+def read_vocabulary(path: Path) -> bytes:
+    """Read a SentencePiece model's file.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path.parent} has no tokenizer: {path.name} is missing; copy it from the model that "
+            f"the weights come from"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _load_processor(vocabulary: bytes) -> Any:
+    processor = SentencePieceProcessor()
+    try:
+        processor.load_from_serialized_proto(vocabulary)
+    except RuntimeError:
+        raise CheckpointError("the vocabulary is no SentencePiece model, or is cut short") from None
+    ids = [processor.piece_to_id(piece) for piece in ("<unk>", "<s>", "</s>")]
+    if ids != [0, 1, 2]:
+        raise CheckpointError(
+            f"the vocabulary has <unk>, <s>, </s> at {ids}; NLLB's layout needs [0, 1, 2]"
+        )
+    return processor
+
+
+def _language_ids(layout: TokenLayout) -> dict[str, int]:
+    known = flores_codes()
+    by_code = {known.get(token, token): number for token, number in layout.languages.items()}
+    return by_code | dict(layout.languages)
