@@ -1,0 +1,129 @@
+"""One rating, and ratings as arrays: raters down, items across, NaN where nobody rated."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Set = Literal["eval", "calibration", "training", "attention"]
+SETS: tuple[str, ...] = get_args(Set)
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rating:
+    """One rater's judgement of one pair of sentences."""
+
+    file: str
+    """Name of the file it came from."""
+    line: int
+    """Line or spreadsheet row in it, from 1 with the header."""
+    study: str
+    """Name of the study, or empty."""
+    item: str
+    """Identity of the sentence within its set."""
+    set: Set
+    """What the item is for."""
+    system: str
+    """What translated, or empty."""
+    source: str
+    """Source language."""
+    target: str
+    """Target language."""
+    source_text: str
+    """Sentence 1, or empty where the file has none."""
+    target_text: str
+    """Sentence 2."""
+    rater: str
+    """Neutral id."""
+    score: int
+    """1 to 5."""
+    source_incoherent: bool
+    """Sentence 1 flagged."""
+    target_incoherent: bool
+    """Sentence 2 flagged."""
+    stratum: int | None
+    """Quality step of a calibration item."""
+    timestamp: str
+    """When, or empty."""
+    duration_s: float | None
+    """Seconds spent."""
+    protocol: str
+    """Version of the guidelines, or empty."""
+
+    @property
+    def direction(self) -> "Direction":
+        """What it is compared within."""
+        return Direction(study=self.study, source=self.source, target=self.target)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Direction:
+    """A direction within a study: the unit that is calibrated."""
+
+    study: str
+    """Name of the study, or empty."""
+    source: str
+    """Source language."""
+    target: str
+    """Target language."""
+
+    def __str__(self) -> str:
+        name = f"{self.source}-{self.target}"
+        return f"{self.study}: {name}" if self.study else name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatingMatrix:
+    """Ratings of one set of items."""
+
+    raters: tuple[str, ...]
+    """Names of the rows, sorted."""
+    items: tuple[str, ...]
+    """Names of the columns, sorted."""
+    values: Floats
+    """Scores, raters x items; NaN where a rater did not rate an item."""
+
+    def of_raters(self, wanted: Iterable[str]) -> "RatingMatrix":
+        """Return the part of some raters, items that none of them rated left out."""
+        names = set(wanted)
+        rows = [row for row, rater in enumerate(self.raters) if rater in names]
+        values = self.values[rows]
+        columns = np.flatnonzero(~np.isnan(values).all(axis=0)) if rows else np.array([], dtype=int)
+        return RatingMatrix(
+            raters=tuple(self.raters[row] for row in rows),
+            items=tuple(self.items[column] for column in columns),
+            values=values[:, columns],
+        )
+
+
+def rating_matrix(ratings: Sequence[Rating]) -> RatingMatrix:
+    """Arrange ratings; of a rater's repeated ratings of an item the first counts."""
+    raters = sorted({rating.rater for rating in ratings})
+    items = sorted({rating.item for rating in ratings})
+    row_of = {rater: row for row, rater in enumerate(raters)}
+    column_of = {item: column for column, item in enumerate(items)}
+    values = np.full((len(raters), len(items)), np.nan)
+    for rating in reversed(ratings):
+        values[row_of[rating.rater], column_of[rating.item]] = rating.score
+    return RatingMatrix(raters=tuple(raters), items=tuple(items), values=values)
+
+
+def ranks(values: Floats) -> Floats:
+    """Return ranks from 1, ties at their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
+
+
+def spearman(left: Sequence[float] | Floats, right: Sequence[float] | Floats) -> float | None:
+    """Return the rank correlation, or None where one side is constant or under three pairs."""
+    first, second = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    if len(first) < 3:
+        return None
+    one, other = ranks(first), ranks(second)
+    one, other = one - one.mean(), other - other.mean()
+    scale = float(np.sqrt((one @ one) * (other @ other)))
+    return None if scale == 0 else float(one @ other) / scale
