@@ -1,8 +1,8 @@
 """Cut text of any language into sentences so that joining the pieces gives the text back.
 
 Three facts carry the module:
-- nothing is lost: `join(split(text, language)) == text` for every text and language;
-- a line break always ends a piece, and white space never gets into the text of a piece;
+- nothing is lost: the pieces, joined, are the text, for every text and language;
+- a line break always ends a piece; white space stands at the end of the piece before it;
 - the cost is linear in the length: patterns never backtrack, look-behind is bounded.
 
 Terminators are of two kinds. Some characters do nothing else (danda, CJK full stop, Khmer khan):
@@ -12,7 +12,8 @@ Thai and Lao write few terminators: there pieces also end at spaces, by length a
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -29,26 +30,39 @@ _BLANKS = (
 _SOFT = ".!?…‥‼⁇⁈⁉"
 _HARD = "。！？｡؟۔।॥።፧፨။៕។᱾᱿։෴꯫"
 _SHADS = "།༎༏༐༑༔"
-_SOFT_OF_SCRIPT = {"Grek": ";\u037e", "Armn": ":"} | dict.fromkeys(
-    ("Deva", "Beng", "Guru", "Orya"), "|"
-)
-_CLOSERS = "\"'”’»›)\\]}」』】》〉）］｝〞〟＂＇″"
-_OPENERS = "\"'“”„‟«»‘’‚‹›([{¿¡*_#—–\\-•·「『《〈【（［｛〝＂"
+_TSEKS = "་༌"
+_SOFT_OF_SCRIPT = {
+    "Grek": ";\u037e",
+    "Armn": ":",
+    "Deva": "|",
+    "Beng": "|",
+    "Guru": "|",
+    "Orya": "|",
+    "Tibt": _SHADS,
+}
+# After these letters a Tibetan shad is left out: a space says the same.
+_GAP_OF_SCRIPT = {"Tibt": "(?<=[གཀ])", "Thai": "", "Laoo": ""}
+_CLOSERS = "\"'”’»›)\\]}」』】》〉）］｝〞〟＂＇″༽"
+_BRACKETS = "\"'“”„‟«»‘’‚‹›([{「『《〈【（［｛〝＂༼"
+_OPENERS = _BRACKETS.replace("[", "\\[") + "¿¡*_#—–\\-•·"
 # After one of these the sentence that seemed to end goes on.
 _CONTINUES = frozenset(",;:)]}،؛、，；：）］｝」』】》〉፣፤" + _SOFT + _HARD + _SHADS)
 _BREAK = re.compile(rf"[{_NEWLINES}]++[{_BLANKS}]*+")
-_LEAD = re.compile(rf"[{_BLANKS}{_OPENERS}]*+")
-_MARKER = re.compile(
-    rf"[{_BLANKS}]*+"
-    r"(?:(?:[-+*#>|•·‣▪▫●○◦■□◆►▶➢➤✓✔–—]{1,6}|\(?(?:[0-9]{1,3}|[A-Za-z])\))"
-    rf"[{_BLANKS}]++)?+"
-)
+# Dutch and its kin begin sentences with a clitic that stays small: `'t Is`.
+_LEAD = re.compile(rf"[{_BLANKS}{_OPENERS}]*+(?:(?<=['’‘])[^\W\d_]{{1,2}}[{_BLANKS}]++)?+")
 _CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _SAYING = re.compile("[^。！？，、；：“「『]{0,8}?(?:说|說|道|表示|称|稱|问|問|写|寫|补充|補充)")
 _QUOTING = frozenset("とっなだではがをにのもへよねか")
+_WITH_LONE_INITIALS = frozenset({"Arab", "Hebr"})
 _REACH = 40  # characters looked at before a place; longer words are no abbreviations
 _PHRASE = 24  # Thai and Lao: no piece ends at a space before this many characters
-_LONG_PHRASE = 120  # ... and the next space ends it after this many
+_LONG_PHRASE = {"Thai": 60, "Laoo": 120, "Tibt": 120}  # ... and the next space or shad ends it
+_INFORMAL = 4  # letters of a word whose dot ends a sentence also before a small letter
+_CLAUSE = re.compile(
+    rf"(?:[,;:،؛][{_CLOSERS}]*+(?=[{_BLANKS}])|[、，；：፣፤፥၊][{_CLOSERS}]*+|[{_BLANKS}][-–—]++(?=[{_BLANKS}]))"
+    rf"[{_BLANKS}]*+"
+)
+_GAP = re.compile(rf"[{_BLANKS}]++|་")
 _URL = re.compile(
     r"(?:https?|ftp)://\S+|www\.\S+|[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|@\w+"
     r"|</?[A-Za-z][^<>]{0,200}>|&#?\w{1,31};|\{[^{}]{0,200}\}|\$\w+|%(?:\(\w{1,64}\))?[sd]\b"
@@ -56,34 +70,6 @@ _URL = re.compile(
     r"|tsv|json|xml|ya?ml|zip|gz|png|jpe?g|gif|svg|mp[34]|py|js)\b(?:/\S*)?"
 )
 _LETTER = re.compile(r"[^\W\d_]")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Segment:
-    """A piece of text to translate as one, with what stood around it."""
-
-    text: str
-    """The sentence, without white space at its ends; empty where a piece is all white space."""
-    before: str = ""
-    """White space before it and, at the start of a line, the mark of a list item or quotation."""
-    after: str = ""
-    """White space after it, with the line breaks that ended it."""
-
-    @property
-    def translatable(self) -> bool:
-        """Whether there is anything to translate; otherwise the text is to be copied."""
-        return translatable(self.text)
-
-    def __str__(self) -> str:
-        return self.before + self.text + self.after
-
-
-def join(segments: Iterable[Segment], texts: Iterable[str] | None = None) -> str:
-    """Return the text that was split, or the same with one text of `texts` for each segment."""
-    if texts is None:
-        return "".join(map(str, segments))
-    pairs = zip(segments, texts, strict=True)
-    return "".join(segment.before + text + segment.after for segment, text in pairs)
 
 
 def translatable(text: str) -> bool:
@@ -94,34 +80,97 @@ def translatable(text: str) -> bool:
     return bool(_LETTER.search(text)) and bool(_LETTER.search(_URL.sub(" ", text)))
 
 
-def split(text: str, language: Language) -> list[Segment]:
-    """Cut a text into sentences; empty text gives no segment.
+def split_sentences(
+    text: str, language: Language, *, fits: Callable[[str], bool] | None = None
+) -> list[str]:
+    """Cut a text into sentences with the white space around them; joined they are the text.
 
-    For every text, `join(split(text, language)) == text`.
+    Args:
+        text: Any text; the empty text has no sentence.
+        language: The language of the text.
+        fits: If given, sentences that do not fit are cut further by `split_long`.
     """
     rules = _rules(language)
     lines = [0, *map(_line_start, _BREAK.finditer(text))]
     if lines[-1] < len(text):
         lines.append(len(text))
-    segments = []
-    for start, end in pairwise(lines):
-        cuts = [start, *rules.cuts(text, start, end), end]
-        segments.append(_segment(text[start : cuts[1]], starts_line=True))
-        segments.extend(_segment(text[first:last]) for first, last in pairwise(cuts[1:]))
-    return segments
+    cuts = [cut for start, end in pairwise(lines) for cut in (start, *rules.cuts(text, start, end))]
+    pieces = [text[start:end] for start, end in pairwise([*cuts, lines[-1]])]
+    if fits is None:
+        return pieces
+    return [part for piece in pieces for part in split_long(piece, language, fits=fits)]
+
+
+def split_long(text: str, language: Language, *, fits: Callable[[str], bool]) -> list[str]:
+    """Cut a text into pieces that fit; joined they are the text.
+
+    Cuts are made after clauses where that leaves no short rest, else at spaces, else between
+    characters as readers see them. A single character is never cut, whether it fits or not.
+
+    Args:
+        text: Any text, one sentence as a rule.
+        language: The language of the text.
+        fits: Says whether a text, without white space at its ends, is short enough. What fits
+            should fit when it is shortened; the predicate then runs on a few times the length.
+    """
+    if fits(text.strip(_BLANKS)):
+        return [text]
+    clauses = [match.end() for match in _CLAUSE.finditer(text)]
+    gaps = [match.end() for match in _GAP.finditer(text)]
+    pieces: list[str] = []
+    start, length = 0, 64
+    while start < len(text):
+        end = _longest(text, start, length, fits)
+        length = max(end - start, 1)
+        if end < len(text):
+            rest = len(text) - start
+            # The last two pieces share what is left, so that no crumb remains.
+            goal = start + rest // 2 if rest < 2 * length else end
+            end = _nearest(clauses, start + length // 3, end, goal) or (
+                _nearest(gaps, start + length // 3, end, goal) or _character_end(text, start, end)
+            )
+        pieces.append(text[start:end])
+        start = end
+    return pieces
+
+
+def _longest(text: str, start: int, length: int, fits: Callable[[str], bool]) -> int:
+    """Where the longest piece from `start` on that fits would end; tried from `length` upwards."""
+    low, high = start, start + length
+    while high < len(text) and fits(text[start:high].strip(_BLANKS)):
+        low, high = high, high + (high - start)
+    high = min(high, len(text))
+    if fits(text[start:high].strip(_BLANKS)):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(text[start:middle].strip(_BLANKS)):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _nearest(places: list[int], above: int, most: int, goal: int) -> int:
+    """The place in (above, most] nearest to the goal, or 0."""
+    found = places[bisect_right(places, above) : bisect_right(places, most)]
+    return min(found, key=lambda place: abs(place - goal), default=0)
+
+
+def _character_end(text: str, start: int, end: int) -> int:
+    import regex  # only here: it takes longer to load than most texts to split
+
+    window = text[start : end + 1]
+    starts: list[int] = [start + found.start() for found in regex.finditer(r"\X", window)]
+    if len(starts) > 1:
+        return starts[-1]
+    return end if end > start else start + 1
 
 
 def _line_start(match: re.Match[str]) -> int:
     """Just after the last line break of a run of white space: indentation goes with its line."""
     run = match.group()
     return match.start() + 1 + max(map(run.rfind, _NEWLINES))
-
-
-def _segment(piece: str, *, starts_line: bool = False) -> Segment:
-    marker = _MARKER.match(piece) if starts_line else None
-    start = marker.end() if marker else len(piece) - len(piece.lstrip(_BLANKS))
-    text = piece[start:].rstrip(_BLANKS)
-    return Segment(text=text, before=piece[:start], after=piece[start + len(text) :])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,13 +191,13 @@ class _Rules:
     def _ends(self, text: str, match: re.Match[str], start: int) -> bool:
         signs, place = match["signs"], match.end()
         following = text[place]
-        spaced = bool(match["space"] or match["late"])
-        if not signs:
-            return self._ends_at_space(text, match, start)
         if following in _CONTINUES:
             return False
-        if signs[-1] in _SHADS:
-            return not self._links(text[max(start, place - _REACH) : match.start()])
+        if self.script == "Tibt" and (not signs or signs[-1] in _SHADS):
+            return self._ends_at_shad(text, match, start)
+        if not signs:
+            return self._ends_at_space(text, match, start)
+        spaced = bool(match["space"] or match["late"])
         if not set(signs).isdisjoint(_HARD):
             return spaced or not self._quotes_on(text, match)
         if not spaced:
@@ -157,47 +206,58 @@ class _Rules:
         lead = _LEAD.match(text, place)
         assert lead is not None
         first = text[lead.end() : lead.end() + 1]
-        if not first or first.islower() or (signs in {":", ";"} and not first.isupper()):
+        if not first or (signs in {":", ";"} and not first.isupper()):
             return False
-        return signs != "." or self._ends_at_dot(text, match.start(), start, lead.end())
+        if signs != ".":
+            return not _is_small(first)
+        return self._ends_at_dot(text, match.start(), start, lead.end())
 
     def _ends_at_dot(self, text: str, dot: int, start: int, first: int) -> bool:
-        """Whether the dot before a capital, a digit or a letter without case ends a sentence."""
-        written = text[max(start, dot - _REACH) : dot].split()[-1:] or [""]
-        word = written[0].lstrip(_OPENERS.replace("\\", ""))
+        """Whether a dot ends a sentence, where the next one would begin at `first`."""
+        written = text[max(start, dot - _REACH) : dot]
+        word = written[max(map(written.rfind, _BLANKS + _BRACKETS)) + 1 :]
         key = word.casefold()
         if not word:
             return True
-        if key in self.words["abbreviation"]:
+        shouted = word.isupper() and len(word) > 1 and "." not in word  # `VS` is not `vs`
+        if key in self.words["abbreviation"] and not shouted:
             return False
-        if text[first].isdigit() and key in self.words["numbered"]:
+        numbered = key in self.words["numbered"]
+        if _is_small(text[first]):
+            return len(word) >= _INFORMAL and word.isalpha() and word.islower() and not numbered
+        if text[first].isdigit() and numbered:
             return False
-        begins_line = len(text[start:dot].strip(_BLANKS)) == len(word) if dot - start < 9 else False
         if word.isdigit():
+            begins_line = dot - start < _REACH and written.strip(_BLANKS) == word
             return not begins_line and not (len(word) < 3 and self._is_ordinal(int(word)))
         parts = key.split(".")
         acronym = len(parts) > 1 and all(1 <= len(part) <= 2 for part in parts)
-        if len(word) == 1 or acronym:
-            if word[-1].islower():
-                return True
+        if acronym or (len(word) == 1 and (word.isupper() or self.script in _WITH_LONE_INITIALS)):
             following = re.compile(r"\w*").match(text, first, first + _REACH)
             assert following is not None
-            return following.group().casefold() in self.words["opening"]
+            return word[0].islower() or following.group().casefold() in self.words["opening"]
         return True
 
     def _is_ordinal(self, number: int) -> bool:
         return any(number <= int(limit) for limit in self.words["ordinal"])
 
-    def _links(self, before: str) -> bool:
-        """Tibetan: whether the last syllable before a shad says that the sentence goes on."""
-        syllables = before.rstrip(_SHADS + _BLANKS + "་").replace(" ", "་").split("་")
-        return syllables[-1] in self.words["linking"]
+    def _ends_at_shad(self, text: str, match: re.Match[str], start: int) -> bool:
+        """Whether a shad, which ends clauses and items of lists too, ends a sentence."""
+        before = text[max(start, match.start() - _REACH) : match.start()]
+        syllables = before.rstrip(_SHADS + _BLANKS + _TSEKS)
+        syllable = syllables[max(map(syllables.rfind, _TSEKS + _BLANKS)) + 1 :]
+        if syllable in self.words["closing"] or "༎" in (match["signs"] or ""):
+            return True
+        long = match.start() - start > _LONG_PHRASE[self.script]
+        return long and syllable not in self.words["linking"]
 
     def _quotes_on(self, text: str, match: re.Match[str]) -> bool:
-        """Japanese and Chinese: whether the sentence goes on after a quotation that ended in it."""
-        if not match["close"]:
-            return text.startswith("ល។", match.end())
+        """Whether a sentence goes on after a hard terminator, inside which a quotation ended."""
         place = match.end()
+        if self.script == "Khmr":
+            return text.startswith("ល។", place)  # the sign for "and so on"
+        if not match["close"]:
+            return False
         if self.script == "Jpan":
             return text[place] in _QUOTING
         return bool(_SAYING.match(text, place, place + 12))
@@ -217,7 +277,12 @@ class _Rules:
         likely = after.startswith(tuple(self.words["opening"])) or before.endswith(
             tuple(self.words["closing"])
         )
-        return likely or length > _LONG_PHRASE
+        return likely or length > _LONG_PHRASE[self.script]
+
+
+def _is_small(letter: str) -> bool:
+    # Georgian letters have capitals in Unicode, but no text begins a sentence with one.
+    return letter.islower() and not "\u10d0" <= letter <= "\u10ff"
 
 
 @cache
@@ -228,15 +293,15 @@ def _rules(language: Language) -> _Rules:
         if {"*", language.code} & set(row["languages"].split()):
             words[row["kind"]].update(row["words"].split())
     signs = _SOFT + _HARD + _SOFT_OF_SCRIPT.get(language.script, "")
-    if language.script == "Tibt":
-        signs += _SHADS
     pattern = (
-        rf"(?P<signs>(?:[{signs}]|፡፡)++)(?P<close>(?:[{_CLOSERS}]|\[[0-9]{{1,3}}\])*+)"
+        rf"(?P<signs>(?:[{signs}]|፡፡)++)"
+        # Quotation marks that open in one language close in another: „Ja.“ Er ...
+        rf"(?P<close>(?:[{_CLOSERS}]|[“‘«‹](?=[{_BLANKS}]|\Z)|\[[0-9]{{1,3}}\])*+)"
         # A closing quotation mark may stand off from the terminator: `« Bonjour. » Il ...`
         rf"(?P<space>[{_BLANKS}]*+)(?P<late>[{_CLOSERS}]++(?=[{_BLANKS},.;:]|\Z)[{_BLANKS}]*+)?+"
     )
-    if language.script in {"Thai", "Laoo"}:
-        pattern += rf"|[{_BLANKS}]++"
+    if language.script in _GAP_OF_SCRIPT:
+        pattern += rf"|{_GAP_OF_SCRIPT[language.script]}[{_BLANKS}]++"
     return _Rules(
         script=language.script,
         pattern=re.compile(pattern),
