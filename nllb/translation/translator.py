@@ -307,7 +307,9 @@ class _Job:
                 continue
             _, segments = wanted.setdefault(source.language.code, (source.language, {}))
             for part in document.parts:
-                if part.translate and (source.language.code, part.text) not in remembered:
+                if (source.language.code, part.text) in remembered:
+                    remembered.move_to_end((source.language.code, part.text))
+                elif part.translate:
                     segments[part.text] = None
         found: dict[tuple[str, str], Attempt] = dict(remembered)
         for code, (language, segments) in wanted.items():

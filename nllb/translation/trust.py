@@ -1,8 +1,8 @@
 """How far one translated segment can be trusted: named measures, flags and one confidence value.
 
-The measures need no model. Their limits were set on FLORES-200: of 40,000 human translations between
-random languages fewer than one in 500 gets any flag but `numbers_missing`, and one in 60 gets that
-one (people write numbers out, and count in lakhs and myriads).
+The measures need no model. Their limits were set on FLORES-200: of 40,000 human translations
+between random languages fewer than one in 500 gets any flag but `numbers_missing`, and one in 60
+gets that one (people write numbers out, and count in lakhs and myriads).
 """
 
 import math

@@ -81,16 +81,16 @@ class StandInDetector:
         return [Detection(language=code, probability=p) for code, p in found]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hypothesis() -> Callable[..., Hypothesis]:
     return make_hypothesis
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stand_in() -> type[StandIn]:
     return StandIn
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stand_in_detector() -> type[StandInDetector]:
     return StandInDetector

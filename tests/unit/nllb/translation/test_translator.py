@@ -1,0 +1,226 @@
+import re
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nllb.errors import DataError, LanguageError
+from nllb.languages import languages, parse_language
+from nllb.translation.generation import SearchOptions
+from nllb.translation.translator import REMEMBERED_SEGMENTS, Translator, growing_windows
+
+MARKED = re.compile("<(\\d+)~(.*?)~>")
+PARTS = [
+    *("Hello there. ", "Is it? ", "- item", "\n", "\r\n", "\r", "\n\n\n", "    ", "\t", "1. One. "),
+    *("https://a.org", "12,50", "😀", "你好。", "再见", " ", "\x00", "Σοφία; ", "U.S. ", "\u3000"),
+]
+DOCUMENTS = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=12))).map("".join)
+
+
+def upper(segment, search):
+    return segment.upper()
+
+
+@pytest.fixture
+def translator(stand_in):
+    return Translator(stand_in(upper))
+
+
+def markers(stand_in, **fields):
+    """Return a generator that wraps each segment in a marker with its number."""
+    number = count(1)
+    return stand_in(lambda segment, search: f"<{next(number)}~{segment}~>", **fields)
+
+
+@given(DOCUMENTS, st.sampled_from(languages()), st.integers(1, 30))
+def test_every_marker_comes_back_once_in_order_and_all_white_space_equal(
+    stand_in, text, source, longest
+):
+    target = parse_language("zho_Hans" if source.code != "zho_Hans" else "jpn_Jpan")
+    generator = markers(stand_in, longest=longest)
+    translation = Translator(generator).translate(text, source=source, target=target, retry=False)
+    assert MARKED.sub(lambda found: found[2], translation.text) == text
+    first_seen = list(dict.fromkeys(int(number) for number, _ in MARKED.findall(translation.text)))
+    assert first_seen == list(range(1, len(first_seen) + 1))
+    asked = [segment for segments, *_ in generator.calls for segment in segments]
+    assert len(first_seen) == len(asked) == len(set(asked))
+    translated = [segment.source_text for segment in translation.segments if segment.trust.attempts]
+    assert translated == [segment for _, segment in MARKED.findall(translation.text)]
+
+
+@given(DOCUMENTS.filter(lambda text: len(set(re.findall(r"[A-Za-z]{4,}", text))) > 1), st.data())
+def test_a_run_in_which_one_output_is_lost_or_swapped_fails(stand_in, text, data):
+    generator = markers(stand_in)
+    translator = Translator(generator)
+    translator.translate(text, source="eng", target="fra", retry=False)
+    size = len(generator.calls[0][0])
+    victim = data.draw(st.integers(0, size - 1))
+    kinds = ["drop", "none", "empty"] + ["swap"] * (size > 1)
+    kind = data.draw(st.sampled_from(kinds))
+
+    def spoil(answers):
+        other = (victim + 1) % len(answers)
+        if kind == "drop":
+            del answers[victim]
+        elif kind == "none":
+            answers[victim] = []
+        elif kind == "swap":
+            answers[victim], answers[other] = answers[other], answers[victim]
+        return answers
+
+    lost = generator.calls[0][0][victim]
+    spoiled = stand_in(
+        lambda segment, search: "" if kind == "empty" and segment in lost else segment, answer=spoil
+    )
+    with pytest.raises(DataError, match="segment"):
+        Translator(spoiled).translate(text, source="eng", target="fra")
+
+
+def test_a_text_gives_a_translation_and_a_list_a_list(translator):
+    one = translator.translate("Good day.", source="en", target="fr")
+    assert (one.text, one.source.code, one.target.code) == ("GOOD DAY.", "eng_Latn", "fra_Latn")
+    assert [segment.source_text for segment in one.segments] == ["Good day."]
+    several = translator.translate(["Good day.", "", "Bye."], source="en", target="fr")
+    assert [each.text for each in several] == ["GOOD DAY.", "", "BYE."]
+    assert translator.translate([], source="en", target="fr") == []
+    assert several[1].segments == () and several[1].confidence == 1.0
+
+
+def test_layout_comes_back(translator):
+    text = "\ufeff# Title\r\n\r\n  - First. Second.\r\n\t1) 12:30\n\n\nEnd\x00of it \n"
+    translation = translator.translate(text, source="eng", target="fra")
+    assert translation.text == text.upper()
+
+
+def test_identical_segments_are_translated_once(stand_in):
+    generator = stand_in(upper)
+    Translator(generator).translate(["Yes. Yes.", "Yes."], source="eng", target="fra")
+    assert [segments for segments, *_ in generator.calls] == [("Yes.",)]
+
+
+def test_over_long_segments_are_cut_until_they_fit(stand_in):
+    generator = stand_in(upper, longest=30)
+    text = "A sentence, which is long, and longer, and has no end at all " * 3
+    assert Translator(generator).translate(text, source="eng", target="fra").text == text.upper()
+    assert all(len(segment) <= 30 for segments, *_ in generator.calls for segment in segments)
+
+
+def test_text_without_words_passes_without_a_model(stand_in):
+    generator = stand_in(upper)
+    text = "12:30\n😀\nhttps://example.org/path\n---\n"
+    translation = Translator(generator).translate(text, source="eng", target="fra")
+    assert translation.text == text and generator.calls == []
+    assert {segment.trust.origin for segment in translation.segments} == {"kept"}
+
+
+def test_an_output_never_adds_a_line(stand_in):
+    generator = stand_in(lambda segment, search: "two\nlines\u2028here")
+    assert Translator(generator).translate("Two lines here", source="en", target="fr").text == (
+        "two lines here"
+    )
+
+
+def test_several_hypotheses_become_alternatives(stand_in):
+    translation = Translator(stand_in(upper)).translate(
+        "Hi.", source="en", target="fr", search=SearchOptions(num_hypotheses=3)
+    )
+    assert translation.segments[0].alternatives == ("HI.", "HI.")
+
+
+def test_languages_are_checked_at_once(stand_in):
+    translator = Translator(stand_in(upper, codes=frozenset({"eng_Latn", "fra_Latn"})))
+    with pytest.raises(LanguageError, match="did you mean"):
+        translator.translate("a", source="englsh", target="fra")
+    with pytest.raises(LanguageError, match=r"deu_Latn \(German\); it has 2 languages: eng_Latn"):
+        translator.translate_stream(["a"], source="eng", target="deu")
+    with pytest.raises(LanguageError, match="both fra_Latn"):
+        translator.translate("a", source="fr", target="fra_Latn")
+    with pytest.raises(LanguageError, match="needs a language detector"):
+        translator.translate("a", source="auto", target="fra_Latn")
+    with pytest.raises(TypeError, match="text 1 is bytes"):
+        translator.translate(["a", b"b"], source="eng", target="fra")
+
+
+def by_word(text):
+    found = {"Hello": ("eng_Latn", 0.9), "Hallo": ("deu_Latn", 0.4), "Salut": ("fra_Latn", 0.9)}
+    return next((answer for word, answer in found.items() if word in text), None)
+
+
+def test_the_source_is_detected_text_by_text(stand_in, stand_in_detector):
+    generator = stand_in(lambda segment, search: segment.replace("H", "S"))
+    translator = Translator(generator, detector=stand_in_detector(by_word))
+    texts = ["Hello you.", "Hallo du.", "Salut toi.", "12"]
+    first, second, third, fourth = translator.translate(texts, source="auto", target="fra")
+    assert first.source.code == "eng_Latn" and first.text == "Sello you."
+    assert first.segments[0].trust.source_probability == 0.9
+    assert second.source.code == "deu_Latn" and second.flags == ("uncertain_source",)
+    assert third.source.code == "fra_Latn" and third.text == "Salut toi."
+    assert third.segments == ()
+    assert fourth.source is None and fourth.text == "12"
+    assert [call[1] for call in generator.calls] == ["eng_Latn", "deu_Latn"]
+
+
+def test_a_source_that_is_not_recognised_is_an_error(stand_in, stand_in_detector):
+    translator = Translator(stand_in(upper), detector=stand_in_detector(by_word))
+    with pytest.raises(LanguageError, match="'Xyzzy' was not recognised"):
+        translator.translate("Xyzzy", source="auto", target="fra")
+
+
+def test_a_stream_answers_line_by_line_within_its_look_ahead(stand_in):
+    taken = []
+
+    def lines():
+        for number in range(1000):
+            taken.append(number)
+            yield f"Line {number} here."
+
+    stream = Translator(stand_in(upper)).translate_stream(lines(), source="en", target="fr")
+    assert not taken
+    for number, translation in enumerate(stream):
+        assert translation.text == f"LINE {number} HERE."
+        assert len(taken) <= number + 256
+        if number < 4:
+            assert len(taken) == 4
+    assert len(taken) == 1000
+
+
+def test_a_look_ahead_of_one_answers_before_it_asks(stand_in):
+    sent = []
+
+    def conversation():
+        for number in range(5):
+            assert len(sent) == number
+            yield f"Line {number}."
+
+    translator = Translator(stand_in(upper))
+    for translation in translator.translate_stream(
+        conversation(), source="en", target="fr", look_ahead=1
+    ):
+        sent.append(translation)
+    assert len(sent) == 5
+
+
+def test_a_stream_remembers_segments_but_not_without_bound(stand_in):
+    generator = stand_in(upper)
+    others = REMEMBERED_SEGMENTS + 300
+    lines = ["Again."] * 2000 + [f"Line {number}." for number in range(others)]
+    stream = Translator(generator).translate_stream([*lines, "Again."], source="en", target="fr")
+    assert sum(1 for _ in stream) == len(lines) + 1
+    asked = [segment for segments, *_ in generator.calls for segment in segments]
+    assert asked.count("Again.") == 2 and len(asked) == others + 2
+
+
+def test_windows_grow_and_are_bounded_by_characters():
+    sizes = [len(window) for window in growing_windows(["a"] * 60, look_ahead=16)]
+    assert sizes == [4, 8, 16, 16, 16]
+    long = ["x" * 50, "y", "z" * 100, "a"]
+    assert list(growing_windows(long, max_characters=60)) == [long[:3], long[3:]]
+    assert list(growing_windows([])) == []
+
+
+def test_a_very_long_line_is_answered(stand_in):
+    generator = stand_in(upper, longest=200)
+    line = "word and word, " * 70_000
+    translation = Translator(generator).translate(line, source="en", target="fr")
+    assert len(line) > 1_000_000 and translation.text == line.upper()
