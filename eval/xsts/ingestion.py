@@ -280,8 +280,9 @@ def _preset(
     nearest = max(presets, key=lambda one: len({*map(_plain, presets[one]["needs"])} & have))
     lacking = [c for c in presets[nearest]["needs"] if _plain(c) not in have]
     raise DataError(
-        f"X01 {path.name}:1: no preset fits the header {', '.join(header)}; nearest is {nearest!r}, "
-        f"which also needs {', '.join(lacking)}; name columns with --columns FIELD=COLUMN"
+        f"X01 {path.name}:1: no preset fits the header {', '.join(header)}; nearest is "
+        f"{nearest!r}, which also needs {', '.join(lacking)}; "
+        "name columns with --columns FIELD=COLUMN"
     )
 
 

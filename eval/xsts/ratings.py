@@ -1,5 +1,6 @@
 """One rating, and ratings as arrays: raters down, items across, NaN where nobody rated."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -109,6 +110,45 @@ def rating_matrix(ratings: Sequence[Rating]) -> RatingMatrix:
     for rating in reversed(ratings):
         values[row_of[rating.rater], column_of[rating.item]] = rating.score
     return RatingMatrix(raters=tuple(raters), items=tuple(items), values=values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grouped:
+    """Ratings by what they are compared within."""
+
+    evaluated: dict[tuple[Direction, str], list[Rating]]
+    """Ratings of translations by direction and system, sorted."""
+    calibration: dict[Direction, list[Rating]]
+    """Calibration ratings that belong to each evaluated direction."""
+
+
+def group(ratings: Iterable[Rating]) -> Grouped:
+    """Sort ratings by direction and system.
+
+    The calibration ratings of a direction are the rows that name the direction itself; where there
+    are none, those of its raters in the same study: the calibration set is in one language, its
+    rows rarely name the direction that it calibrates.
+    """
+    evaluated: defaultdict[tuple[Direction, str], list[Rating]] = defaultdict(list)
+    raters: defaultdict[Direction, set[str]] = defaultdict(set)
+    own: defaultdict[Direction, list[Rating]] = defaultdict(list)
+    of_study: defaultdict[str, list[Rating]] = defaultdict(list)
+    for rating in ratings:
+        direction = rating.direction
+        if rating.set == "eval":
+            evaluated[direction, rating.system].append(rating)
+            raters[direction].add(rating.rater)
+        elif rating.set == "calibration":
+            own[direction].append(rating)
+            of_study[rating.study].append(rating)
+    return Grouped(
+        evaluated={key: evaluated[key] for key in sorted(evaluated)},
+        calibration={
+            direction: own.get(direction)
+            or [one for one in of_study[direction.study] if one.rater in members]
+            for direction, members in sorted(raters.items())
+        },
+    )
 
 
 def ranks(values: Floats) -> Floats:

@@ -1,0 +1,424 @@
+"""The checks that look at a whole study: who rated what, and whether it can be compared."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from eval.xsts.ratings import Direction, Grouped, Rating, group, spearman
+from eval.xsts.result import FindingRecord
+from eval.xsts.row_checks import finding
+
+LEAST_ITEMS = 100
+"""Items a direction needs before systems are ranked by it."""
+LEAST_CALIBRATION_SHARE = 0.8
+"""Share of the study's calibration items that a direction's raters must have rated."""
+_LEAST_COMMON = 10
+_BURST = 5
+_MOST_IMBALANCE = 1.5
+_LEAST_MONOTONE = 0.5
+_UPSIDE_DOWN = -0.3
+_SENTENCE_SETS = ("eval", "calibration")
+
+References = Callable[[str, str], Mapping[str, str]]
+"""(source language, target language) -> source line of the test set -> its reference."""
+DetectLanguage = Callable[[str], str]
+"""Text -> FLORES-200 code, or `und`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """Ratings that scores may rest on, and what must be said about them."""
+
+    ratings: list[Rating]
+    """Usable ratings; of a rater's equal ratings of an item the first."""
+    repeated: list[tuple[Rating, Rating]]
+    """Pairs of ratings of one item by one rater."""
+    findings: list[FindingRecord]
+    """What was found."""
+    quarantined: Counter[str]
+    """Ratings set aside, by code."""
+    withheld: dict[Direction, str]
+    """Directions without calibrated scores, with the reason."""
+    unrankable: set[Direction]
+    """Directions whose systems must not be ranked."""
+    references: dict[tuple[str, str, str], str]
+    """(source, target, source text) -> reference, for texts found in the test set."""
+
+
+def check_study(
+    ratings: Sequence[Rating],
+    *,
+    min_raters: int = 3,
+    intersect: bool = False,
+    references: References | None = None,
+    detect: DetectLanguage | None = None,
+    calibration_size: int | None = None,
+) -> Checked:
+    """Check ratings against each other and against the test set.
+
+    Args:
+        ratings: of one or several studies.
+        min_raters: raters that each item should have.
+        intersect: keep only items that all systems of a direction were rated on.
+        references: lines of the test set; X10 is checked only with it.
+        detect: names the language of a text; X09 looks at texts only with it.
+        calibration_size: items of the full calibration set; else as many as the study has.
+    """
+    state = Checked(
+        ratings=list(ratings), repeated=[], findings=[], quarantined=Counter(), withheld={},
+        unrankable=set(), references={},
+    )  # fmt: skip
+    if references is not None:
+        state = _match_test_set(state, references)
+    state = _join_repeated(state)
+    state = _same_items(state, intersect=intersect)
+    _rater_numbers(state, min_raters)
+    _suspicious_raters(state)
+    groups = group(state.ratings)
+    _calibration_sets(state, groups, calibration_size)
+    _raters_against_strata(state)
+    _texts(state)
+    if detect is not None:
+        _languages_of_texts(state, groups, detect)
+    _few_items(state, groups)
+    _studies(state)
+    return state
+
+
+def _match_test_set(state: Checked, references: References) -> Checked:
+    """Find the source texts among the lines of the test set (X10)."""
+    kept: list[Rating] = []
+    changed: defaultdict[Direction, list[Rating]] = defaultdict(list)
+    strangers: defaultdict[Direction, list[Rating]] = defaultdict(list)
+    plain: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
+    for rating in state.ratings:
+        pair = (rating.source, rating.target)
+        if rating.set != "eval":
+            kept.append(rating)
+            continue
+        if pair not in plain:
+            plain[pair] = {_plain(line): (line, ref) for line, ref in references(*pair).items()}
+        found = plain[pair].get(_plain(rating.source_text))
+        if found is None:
+            strangers[rating.direction].append(rating)
+            continue
+        kept.append(rating)
+        state.references[(*pair, rating.source_text)] = found[1]
+        if found[0] != rating.source_text:
+            changed[rating.direction].append(rating)
+    for direction, rows in changed.items():
+        state.findings.append(
+            finding(
+                "X10",
+                f"{direction}: {len(rows)} source texts differ from the test set in Unicode form "
+                "or white space; matched all the same",
+                at=rows[0],
+                severity="warn",
+            )
+        )
+    for direction, rows in strangers.items():
+        state.quarantined["X10"] += len(rows)
+        state.findings.append(
+            finding("X10", f"{direction}: {len(rows)} source texts, such as "
+                    f"{rows[0].source_text[:40]!r}, are not in the test set", at=rows[0])
+        )  # fmt: skip
+    return _with(state, kept)
+
+
+def _join_repeated(state: Checked) -> Checked:
+    """Join a rater's ratings of one item: equal ones to one, others are both set aside (X04)."""
+    groups: defaultdict[tuple[object, ...], list[Rating]] = defaultdict(list)
+    for rating in state.ratings:
+        groups[
+            rating.direction, rating.set, rating.system, rating.item, rating.rater
+        ].append(rating)  # fmt: skip
+    kept: list[Rating] = []
+    for group in groups.values():
+        state.repeated.extend((group[0], again) for again in group[1:])
+        if len({one.score for one in group}) == 1:
+            kept.append(group[0])
+        else:
+            state.quarantined["X04"] += len(group)
+    by_rater: defaultdict[str, list[tuple[Rating, Rating]]] = defaultdict(list)
+    for pair in state.repeated:
+        by_rater[pair[0].rater].append(pair)
+    for rater, pairs in by_rater.items():
+        unequal = sum(first.score != again.score for first, again in pairs)
+        text = f"rater {rater} rated {len(pairs)} items again (the first here)"
+        if unequal:
+            text += f", {unequal} with another score: all ratings of these items are set aside"
+        severity = "quarantine" if unequal else "warn"
+        state.findings.append(
+            finding("X04", text, at=pairs[0][1], rater=rater, severity=severity)
+        )  # fmt: skip
+    kept.sort(key=lambda rating: (rating.file, rating.line))
+    return _with(state, kept)
+
+
+def _same_items(state: Checked, *, intersect: bool) -> Checked:
+    """Systems of one direction must be rated on the same items (X07)."""
+    items: defaultdict[Direction, defaultdict[str, set[str]]] = defaultdict(
+        lambda: defaultdict(set)
+    )
+    for rating in _evaluated(state):
+        items[rating.direction][rating.system].add(rating.item)
+    common: dict[Direction, set[str]] = {}
+    for direction, of_system in items.items():
+        shared = set.intersection(*of_system.values())
+        if all(one == shared for one in of_system.values()):
+            continue
+        numbers = ", ".join(f"{system or '-'} {len(one)}" for system, one in of_system.items())
+        example = next(r for r in _evaluated(state)
+                       if r.direction == direction and r.item not in shared)  # fmt: skip
+        text = f"{direction}: items by system: {numbers}; {len(shared)} in common"
+        if intersect and shared:
+            common[direction] = shared
+            text += ": only these are scored"
+        else:
+            state.unrankable.add(direction)
+        severity = "warn" if direction in common else None
+        state.findings.append(finding("X07", text, at=example, severity=severity))
+    if not common:
+        return state
+    kept = [
+        rating
+        for rating in state.ratings
+        if rating.set != "eval" or rating.item in common.get(rating.direction, {rating.item})
+    ]
+    state.quarantined["X07"] += len(state.ratings) - len(kept)
+    return _with(state, kept)
+
+
+def _rater_numbers(state: Checked, min_raters: int) -> None:
+    """Items with fewer raters than declared, or an even number of them (X05)."""
+    raters: defaultdict[tuple[Direction, str], Counter[str]] = defaultdict(Counter)
+    first: dict[tuple[Direction, str, str], Rating] = {}
+    for rating in _evaluated(state):
+        raters[rating.direction, rating.system][rating.item] += 1
+        first.setdefault((rating.direction, rating.system, rating.item), rating)
+    for (direction, system), counts in raters.items():
+        few = [item for item, number in counts.items() if number < min_raters]
+        if few:
+            fewest = min(counts[item] for item in few)
+            state.findings.append(
+                finding("X05", f"{_name(direction, system)}: {len(few)} of {len(counts)} items have"
+                        f" fewer than {min_raters} raters (fewest {fewest}), such as {few[0]!r}",
+                        at=first[direction, system, few[0]])
+            )  # fmt: skip
+
+
+def _suspicious_raters(state: Checked) -> None:
+    """Raters who are constant, equal to another one, or faster than anyone reads (X06)."""
+    by_rater: defaultdict[str, list[Rating]] = defaultdict(list)
+    by_item: defaultdict[tuple[Direction, str, str, str], dict[str, Rating]] = defaultdict(dict)
+    for rating in state.ratings:
+        by_rater[rating.rater].append(rating)
+        key = (rating.direction, rating.set, rating.system, rating.item)
+        by_item[key][rating.rater] = rating
+    for rater, rows in by_rater.items():
+        if len(rows) >= _LEAST_COMMON and len({row.score for row in rows}) == 1:
+            text = f"rater {rater} gave {rows[0].score} to all {len(rows)} items"
+            state.findings.append(finding("X06", text, at=rows[0], rater=rater))
+        at_once = Counter(row.timestamp for row in rows if row.timestamp)
+        for timestamp, number in at_once.most_common(1):
+            if number >= _BURST:
+                text = f"rater {rater} gave {number} ratings in the same second ({timestamp})"
+                row = next(row for row in rows if row.timestamp == timestamp)
+                state.findings.append(finding("X06", text, at=row, rater=rater))
+    common: Counter[tuple[str, str]] = Counter()
+    equal: Counter[tuple[str, str]] = Counter()
+    for rated in by_item.values():
+        for pair in combinations(sorted(rated), 2):
+            common[pair] += 1
+            equal[pair] += rated[pair[0]].score == rated[pair[1]].score
+    for pair, number in common.items():
+        scores = {row.score for row in by_rater[pair[0]]}
+        if number >= _LEAST_COMMON and equal[pair] == number and len(scores) > 1:
+            text = f"raters {pair[0]} and {pair[1]} gave the same score to all {number} items"
+            for rater in pair:
+                state.findings.append(finding("X06", text, at=by_rater[rater][0], rater=rater))
+
+
+def _calibration_sets(state: Checked, groups: Grouped, size: int | None) -> None:
+    """Directions whose raters did not rate the same calibration set in full (X08)."""
+    studies: defaultdict[str, dict[str, Rating]] = defaultdict(dict)
+    changed: dict[tuple[str, int], Rating] = {}
+    for rating in state.ratings:
+        if rating.set == "calibration":
+            first = studies[rating.study].setdefault(rating.item, rating)
+            if _texts_of(rating) != _texts_of(first):
+                changed[rating.file, rating.line] = first
+    for direction, rows in groups.calibration.items():
+        rated = {row.item: row for row in rows}
+        whole = size or len(studies[direction.study])
+        strata = Counter(row.stratum for row in rated.values() if row.stratum is not None)
+        other = next((row for row in rows if (row.file, row.line) in changed), None)
+        at = other or next(iter(rated.values()), _first(groups, direction))
+        if not rated:
+            reason = "its raters rated no calibration items"
+        elif len(rated) < LEAST_CALIBRATION_SHARE * whole:
+            reason = f"only {len(rated)} of {whole} calibration items were rated"
+        elif other is not None:
+            first = changed[other.file, other.line]
+            reason = (
+                f"calibration item {other.item!r} has other texts than at {first.file}:{first.line}"
+            )
+        elif strata and max(strata.values()) > _MOST_IMBALANCE * min(strata.values()):
+            listed = ", ".join(f"{step}: {strata[step]}" for step in sorted(strata))
+            reason = f"the calibration strata are unbalanced ({listed})"
+        else:
+            continue
+        state.withheld[direction] = reason
+        state.findings.append(finding("X08", f"{direction}: {reason}", at=at))
+
+
+def _raters_against_strata(state: Checked) -> None:
+    """Raters who do not follow the strata (X12), or follow them upside down (X03)."""
+    by_rater: defaultdict[str, list[Rating]] = defaultdict(list)
+    for rating in state.ratings:
+        if rating.set == "calibration":
+            by_rater[rating.rater].append(rating)
+    for rater, rows in by_rater.items():
+        if len(rows) < _LEAST_COMMON:
+            continue
+        mean = float(np.mean([row.score for row in rows]))
+        if abs(mean - 3) > 1:
+            text = f"rater {rater} gives calibration items {mean:.2f} on average; 3 is expected"
+            state.findings.append(finding("X12", text, at=rows[0], rater=rater))
+        pairs = [(row.stratum, row.score) for row in rows if row.stratum is not None]
+        order = spearman([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+        if order is None:
+            continue
+        if order < _UPSIDE_DOWN:
+            text = f"rater {rater} seems to rate 1 as best (rank correlation {order:.2f})"
+            state.findings.append(finding("X03", text, at=rows[0], rater=rater))
+        elif order < _LEAST_MONOTONE:
+            text = f"rater {rater} does not follow the strata (rank correlation {order:.2f})"
+            state.findings.append(finding("X12", text, at=rows[0], rater=rater))
+
+
+def _texts(state: Checked) -> None:
+    """Pairs with nothing to rate (X11), and scores that the flags or numbers deny (X14)."""
+    kinds: dict[tuple[Direction, str, str, str], list[Rating]] = {}
+    for rating in _evaluated(state):
+        if not rating.source_text and not rating.target_text:
+            continue
+        reference = state.references.get((rating.source, rating.target, rating.source_text))
+        target = _plain(rating.target_text)
+        if not target:
+            kind = ("X11", "an empty translation")
+        elif target == _plain(rating.source_text):
+            kind = ("X11", "a translation equal to its source")
+        elif reference is not None and target == _plain(reference):
+            kind = ("X11", "a translation equal to the reference")
+        elif rating.score >= 4 and rating.target_incoherent:
+            kind = ("X14", "a score of 4 or 5 with the translation flagged incoherent")
+        elif rating.score == 5 and _numbers(rating.source_text) != _numbers(rating.target_text):
+            kind = ("X14", "a 5 although the numbers differ")
+        else:
+            continue
+        kinds.setdefault((rating.direction, rating.system, *kind), []).append(rating)
+    for (direction, system, code, what), rows in kinds.items():
+        places = ", ".join(f"{row.file}:{row.line}" for row in rows[:5])
+        text = f"{_name(direction, system)}: {len(rows)} ratings of or with {what} ({places})"
+        state.findings.append(finding(code, text, at=rows[0], rater=rows[0].rater))
+
+
+def _languages_of_texts(state: Checked, groups: Grouped, detect: DetectLanguage) -> None:
+    """Texts that a detector finds in another language than their code (X09)."""
+    for (direction, system), ratings in groups.evaluated.items():
+        rows = list({_texts_of(row): row for row in ratings}.values())[:100]
+        for side, code in (("source", direction.source), ("target", direction.target)):
+            texts = [(getattr(row, f"{side}_text"), row) for row in rows]
+            found = [(detect(text), row) for text, row in texts if len(text) > 20]
+            other = [(label, row) for label, row in found if label not in (code, "und")]
+            if len(other) > len(found) / 2:
+                label, count = Counter(label for label, _ in other).most_common(1)[0]
+                name = _name(direction, system)
+                text = f"{name}: {count} of {len(found)} {side} texts look like {label}"
+                state.findings.append(finding("X09", text, at=other[0][1], severity="warn"))
+
+
+def _few_items(state: Checked, groups: Grouped) -> None:
+    """Directions with too few items to rank systems by (X13)."""
+    for (direction, system), rows in groups.evaluated.items():
+        number = len({row.item for row in rows})
+        if number < LEAST_ITEMS:
+            state.unrankable.add(direction)
+            text = f"{_name(direction, system)}: {number} items; a ranking needs {LEAST_ITEMS}"
+            state.findings.append(finding("X13", text, at=rows[0]))
+
+
+def _studies(state: Checked) -> None:
+    """Studies that nothing links, and versions of the protocol that were mixed (X15)."""
+    raters: defaultdict[str, set[str]] = defaultdict(set)
+    items: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+    versions: defaultdict[str, set[str]] = defaultdict(set)
+    first: dict[tuple[str, str], Rating] = {}
+    for rating in state.ratings:
+        if rating.set not in _SENTENCE_SETS:
+            continue
+        raters[rating.study].add(rating.rater)
+        items[rating.study].add((rating.set, _plain(rating.source_text) or rating.item))
+        if rating.protocol:
+            versions[rating.study].add(rating.protocol)
+        first.setdefault((rating.study, rating.protocol), rating)
+    for study, found in versions.items():
+        if len(found) > 1:
+            text = f"study {study or '-'} mixes protocol versions {', '.join(sorted(found))}"
+            state.findings.append(finding("X15", text, at=first[study, max(found)]))
+    for one, other in combinations(sorted(raters), 2):
+        sets = [{item for role, item in items[study] if role == "calibration"}
+                for study in (one, other)]  # fmt: skip
+        same = sets[0] == sets[1] and versions[one] == versions[other]
+        if same or raters[one] & raters[other] or items[one] & items[other]:
+            continue
+        text = (
+            f"studies {one or '-'} and {other or '-'} have other calibration sets or protocol "
+            "versions, and no rater or item in common"
+        )
+        at = next(rating for (study, _), rating in first.items() if study == other)
+        state.findings.append(finding("X15", text, at=at))
+
+
+def _evaluated(state: Checked) -> list[Rating]:
+    return [rating for rating in state.ratings if rating.set == "eval"]
+
+
+def _first(groups: Grouped, direction: Direction) -> Rating:
+    return next(rows[0] for (one, _), rows in groups.evaluated.items() if one == direction)
+
+
+def _texts_of(rating: Rating) -> tuple[str, str]:
+    return _plain(rating.source_text), _plain(rating.target_text)
+
+
+def _name(direction: Direction, system: str) -> str:
+    return f"{direction} {system}" if system else str(direction)
+
+
+def _with(state: Checked, ratings: list[Rating]) -> Checked:
+    return Checked(
+        ratings=ratings, repeated=state.repeated, findings=state.findings,
+        quarantined=state.quarantined, withheld=state.withheld, unrankable=state.unrankable,
+        references=state.references,
+    )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _numbers(text: str) -> Counter[str]:
+    """Numbers of two digits and more, digits of any script, separators left out."""
+    digits = "".join(
+        str(unicodedata.digit(character)) if character.isdigit() else character
+        for character in text
+    )
+    found = re.findall(r"[0-9](?:[0-9]|[.,\u00a0\u202f' ](?=[0-9]{3}))*[0-9]", digits)
+    return Counter(re.sub(r"\D", "", number) for number in found)
