@@ -70,7 +70,8 @@ class LineAlignedSet:
             return self.files[language]
         except KeyError:
             raise LanguageError(
-                f"{self.title} has no language {language!r}{did_you_mean(language, self.files)} "
+                f"{self.title} has no language {language!r}"
+                f"{did_you_mean(language, self.files) or '.'} "
                 f"It has {len(self.files)} languages in {self.directory}"
             ) from None
 

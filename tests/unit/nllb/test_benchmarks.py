@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,6 @@ from nllb.benchmarks import (
 from nllb.errors import DataError, LanguageError
 from nllb.normalization import normalize_for_hashing
 
-DATA = Path(os.environ.get("NLLB_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
-FLORES = DATA / "flores200_dataset"
-needs_flores = pytest.mark.skipif(
-    not FLORES.is_dir(), reason=f"no FLORES-200 at {FLORES}; set NLLB_TEST_DATA"
-)
 SENTENCES = [f"Sentence number {number}." for number in range(FLORES_LINES["devtest"])]
 
 
@@ -126,9 +120,8 @@ def test_evaluation_hashes_of_chosen_languages(tmp_path):
     assert evaluation_hashes([]) == frozenset()
 
 
-@needs_flores
-def test_flores200_devtest_is_whole():
-    flores = load_flores(FLORES)
+def test_flores200_devtest_is_whole(data_dir):
+    flores = load_flores(data_dir)
     assert len(flores.languages) == 204
     assert flores.sentences("eng_Latn")[0].startswith('"We now have')
     assert len(flores.metadata()) == 1012

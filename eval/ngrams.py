@@ -1,0 +1,182 @@
+"""Clipped n-gram matches of whole corpora in numpy: exact integers, no loop over sentences.
+
+An n-gram of a hypothesis can only match where all its symbols stand in the reference sentence.
+Symbols are therefore numbered *within each reference sentence* (1, 2, ...; 0 = not in it), and a
+few small numbers fit one 64-bit key together with the number of the sentence:
+
+    key = sentence (16 bits) | code of symbol 1 | ... | code of symbol n     (48 bits for codes)
+
+Two n-grams are equal exactly when their keys are. Clipped counts are met layer by layer: the first
+occurrences of each key on both sides, then the second ones, and so on; each layer is one merge of
+two sorted lists. Sentences with too many distinct symbols for the bits (over 255 characters at
+order 6) are counted with a dictionary, one by one.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEY_BITS: Final = 48
+BLOCK: Final = 1 << 12
+"""Sentences counted at once: bounds memory and stays below the 16 bits of the key."""
+TABLE_CELLS: Final = 1 << 24
+"""Largest table of sentence x symbol; beyond it codes are looked up in a sorted list."""
+
+Symbols = NDArray[np.int32]
+Lengths = NDArray[np.int32]
+Keys = NDArray[np.uint64]
+
+_SENTENCE_SHIFT: Final = np.uint64(KEY_BITS)
+_PAIR_SHIFT: Final = np.uint64(32)
+
+
+class ReferenceNgrams:
+    """The n-grams of reference sentences, ready to be met by any number of hypotheses."""
+
+    def __init__(self, symbols: Symbols, lengths: Lengths, order: int) -> None:
+        self.lengths, self.order = lengths, order
+        self._blocks = [
+            _Block(part, lengths[at : at + BLOCK], order) for at, part in _cut(symbols, lengths)
+        ]
+
+    def matches(self, symbols: Symbols, lengths: Lengths) -> NDArray[np.int32]:
+        """Return the clipped matches, sentences x orders.
+
+        Args:
+            symbols: symbols of all sentences, one after the other, numbered as the reference's;
+                any negative number stands for symbols that the references do not have.
+            lengths: number of symbols of each sentence.
+        """
+        assert len(lengths) == len(self.lengths), "one hypothesis sentence for each reference"
+        parts = [
+            block.matches(part, lengths[at : at + BLOCK])
+            for block, (at, part) in zip(self._blocks, _cut(symbols, lengths), strict=True)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.order), dtype=np.int32)
+
+
+def totals(lengths: Lengths, order: int) -> NDArray[np.int32]:
+    """Return how many n-grams each sentence has, sentences x orders."""
+    return np.maximum(lengths[:, None] - np.arange(order, dtype=np.int32), 0)
+
+
+class _Block:
+    """The reference n-grams of up to `BLOCK` sentences."""
+
+    def __init__(self, symbols: Symbols, lengths: Lengths, order: int) -> None:
+        self.num_sentences, self.order, self.bits = len(lengths), order, KEY_BITS // max(order, 1)
+        # A dense numbering of the symbols keeps the table small.
+        self.known = np.unique(symbols)
+        dense = np.searchsorted(self.known, symbols)
+        sentence = np.repeat(np.arange(len(lengths)), lengths)
+        pairs = sentence.astype(np.uint64) << _PAIR_SHIFT | dense.astype(np.uint64)
+        self.pairs, self.pair_counts = np.unique(pairs, return_counts=True)
+        owner = (self.pairs >> _PAIR_SHIFT).astype(np.int64)
+        self.first = np.searchsorted(owner, np.arange(len(lengths) + 1))
+        bounds = np.concatenate(([0], np.cumsum(lengths)))
+        self.crowded = {
+            int(number): symbols[bounds[number] : bounds[number + 1]].tolist()
+            for number in np.flatnonzero(np.diff(self.first) >= 1 << self.bits)
+        }
+        self.dense = np.full(int(symbols.max(initial=0)) + 2, len(self.known), dtype=np.int32)
+        self.dense[self.known] = np.arange(len(self.known))
+        width = len(self.known) + 1  # the last column stays 0: symbols of no reference
+        self.table: NDArray[np.uint16] | None = None
+        if width * len(lengths) <= TABLE_CELLS and not self.crowded:
+            self.table = np.zeros((len(lengths), width), dtype=np.uint16)
+            column = (self.pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
+            self.table[owner, column] = np.arange(len(self.pairs)) - self.first[owner] + 1
+        self.layers = [
+            list(_layers(keys)) if n else [] for n, keys in enumerate(self._keys(symbols, lengths))
+        ]
+
+    def matches(self, symbols: Symbols, lengths: Lengths) -> NDArray[np.int32]:
+        result = np.zeros((self.num_sentences, self.order), dtype=np.int64)
+        borders = np.arange(self.num_sentences + 1, dtype=np.uint64) << _SENTENCE_SHIFT
+        for n, keys in enumerate(self._keys(symbols, lengths)):
+            if n == 0:
+                result[:, 0] = self._single_matches(keys)
+                continue
+            for theirs, mine in zip(self.layers[n], _layers(keys), strict=False):
+                both = np.concatenate((theirs, mine))
+                both.sort(kind="stable")  # two sorted runs: this is one merge
+                met = both[1:][both[1:] == both[:-1]]
+                result[:, n] += np.diff(np.searchsorted(met, borders))
+        if self.crowded:
+            bounds = np.concatenate(([0], np.cumsum(lengths)))
+            for number, theirs_symbols in self.crowded.items():
+                mine_symbols = symbols[bounds[number] : bounds[number + 1]].tolist()
+                result[number] = _by_dictionary(mine_symbols, theirs_symbols, self.order)
+        return result.astype(np.int32)
+
+    def _single_matches(self, keys: Keys) -> NDArray[np.int64]:
+        """Order 1 needs no sorting: sentence and code say the place in the list of pairs."""
+        sentence = (keys >> _SENTENCE_SHIFT).astype(np.int64)
+        code = (keys >> np.uint64(KEY_BITS - self.bits)).astype(np.int64) & ((1 << self.bits) - 1)
+        found = np.bincount(self.first[sentence] + code - 1, minlength=len(self.pairs))
+        sums = np.concatenate(([0], np.cumsum(np.minimum(found, self.pair_counts))))
+        matches: NDArray[np.int64] = np.diff(sums[self.first])
+        return matches
+
+    def _keys(self, symbols: Symbols, lengths: Lengths) -> Iterator[Keys]:
+        """Yield, order by order, the keys of all n-grams made of the reference's symbols."""
+        sentence = np.repeat(np.arange(len(lengths)), lengths)
+        # A 0 behind each sentence ends every n-gram that would run into the next one.
+        size = len(symbols) + len(lengths)
+        place = np.arange(len(symbols)) + sentence
+        codes = np.zeros(size + self.order, dtype=np.uint64)
+        codes[place] = self._codes(symbols, sentence)
+        zeros = np.flatnonzero(codes == 0)
+        run = np.repeat(zeros, np.diff(zeros, prepend=-1))[:size] - np.arange(size)
+        key = np.zeros(size, dtype=np.uint64)
+        key[place] = sentence
+        for n in range(self.order):
+            key = key << np.uint64(self.bits) | codes[n : n + size]
+            yield key[run > n] << np.uint64(KEY_BITS - self.bits * (n + 1))
+
+    def _codes(self, symbols: Symbols, sentence: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return each symbol's number within its reference sentence, 0 where it is not in it."""
+        # Negative symbols and those beyond the table end in its last entry: of no reference.
+        dense = self.dense[
+            np.where(symbols < 0, len(self.dense) - 1, symbols).clip(max=len(self.dense) - 1)
+        ]
+        if self.table is not None:
+            codes: NDArray[np.int64] = self.table[sentence, dense].astype(np.int64)
+            return codes
+        if not len(self.pairs):
+            return np.zeros(len(symbols), dtype=np.int64)
+        wanted = sentence.astype(np.uint64) << _PAIR_SHIFT | dense.astype(np.uint64)
+        place = np.minimum(np.searchsorted(self.pairs, wanted), len(self.pairs) - 1)
+        codes = np.where(self.pairs[place] == wanted, place - self.first[sentence] + 1, 0)
+        if self.crowded:
+            codes[np.isin(sentence, list(self.crowded))] = 0
+        return codes
+
+
+def _layers(keys: Keys) -> Iterator[Keys]:
+    """Yield the sorted first occurrences of each key, then the second ones, and so on."""
+    keys = np.sort(keys)
+    while len(keys):
+        new = np.empty(len(keys), dtype=bool)
+        new[0] = True
+        np.not_equal(keys[1:], keys[:-1], out=new[1:])
+        yield keys[new]
+        keys = keys[~new]
+
+
+def _cut(symbols: Symbols, lengths: Lengths) -> list[tuple[int, Symbols]]:
+    bounds = np.concatenate(([0], np.cumsum(lengths)))
+    return [
+        (at, symbols[bounds[at] : bounds[min(at + BLOCK, len(lengths))]])
+        for at in range(0, len(lengths), BLOCK)
+    ]
+
+
+def _by_dictionary(mine: list[int], theirs: list[int], order: int) -> list[int]:
+    def ngrams(symbols: list[int], n: int) -> Counter[tuple[int, ...]]:
+        return Counter(tuple(symbols[at : at + n]) for at in range(len(symbols) - n + 1))
+
+    return [(ngrams(mine, n) & ngrams(theirs, n)).total() for n in range(1, order + 1)]

@@ -1,0 +1,79 @@
+import pytest
+
+from eval.checks import check_hypothesis, read_hypothesis
+from nllb.errors import DataError
+
+REFERENCE = ["Good morning.", "How are you?", "I am well.", "Goodbye."]
+
+
+def codes(findings):
+    return {finding.code: finding for finding in findings}
+
+
+def test_clean_file_has_no_findings():
+    assert check_hypothesis(REFERENCE, REFERENCE, source=["a", "b", "c", "d"]) == []
+
+
+def test_each_fault_is_named_and_counted():
+    hypothesis = ["Guten Tag.", " ", "Same.", "Same."]
+    found = codes(check_hypothesis(hypothesis, REFERENCE, source=["Guten Tag.", "x", "y", "z"]))
+    assert found["empty"].lines == (2,)
+    assert found["copy_of_source"].lines == (1,)
+    assert found["repeated"].lines == (3, 4)
+    assert found["repeated"].message.startswith("2 of 4 lines are the same as another line")
+
+
+def test_copy_that_is_also_the_reference_is_no_fault():
+    assert check_hypothesis(["GPS"], ["GPS"], source=["GPS"]) == []
+
+
+def test_mixed_unicode_forms_but_not_a_file_of_one_form():
+    mixed = ["Cafe\u0301", "Café", "x", "y"]
+    assert codes(check_hypothesis(mixed, REFERENCE))["mixed_unicode"].lines == (1,)
+    assert check_hypothesis(["e\u0301a", "e\u0301b", "e\u0301c", "e\u0301d"], REFERENCE) == []
+
+
+def test_off_target_lines_are_counted_by_language():
+    lines = [
+        "Une phrase assez longue.",
+        "A sentence long enough.",
+        "kurz",
+        "Another long sentence.",
+    ]
+    found = codes(
+        check_hypothesis(
+            lines, REFERENCE, target="eng_Latn",
+            detect=lambda texts: ["fra_Latn" if "phrase" in text else "eng_Latn" for text in texts],
+        )
+    )  # fmt: skip
+    assert found["off_target"].lines == (1,)
+    assert "fra_Latn 1" in found["off_target"].message
+
+
+def test_many_lines_are_shortened():
+    finding = check_hypothesis([""] * 9, ["x"] * 9)[0]
+    assert "line 1, 2, 3, 4, 5, ..." in finding.message
+
+
+def test_line_breaks_inside_lines():
+    assert codes(check_hypothesis(["a\u2028b"], ["a b"]))["line_breaks"].count == 1
+
+
+def test_wrong_line_count_is_refused(tmp_path):
+    path = tmp_path / "h.txt"
+    path.write_text("one\ntwo\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"h.txt: 2 lines, 2 fewer than the reference's 4"):
+        read_hypothesis(path, expected=4)
+    path.write_text("", encoding="utf-8")
+    with pytest.raises(DataError, match="is empty"):
+        read_hypothesis(path, expected=4)
+    with pytest.raises(DataError, match="cannot open"):
+        read_hypothesis(tmp_path / "none", expected=4)
+
+
+def test_bad_utf8_is_replaced_and_counted(tmp_path):
+    path = tmp_path / "h.txt"
+    path.write_bytes(b"\xef\xbb\xbfgood\nbad \xff\xfe\n")
+    lines, findings = read_hypothesis(path, expected=2)
+    assert lines == ["good", "bad \ufffd\ufffd"]
+    assert codes(findings)["bad_utf8"].lines == (2,)
