@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from nllb.errors import CheckpointError
 from nllb.model.directory import ModelDirectory
 from nllb.model.hugging_face import is_hugging_face, open_hugging_face
-from nllb.model.quantized_storage import dequantize_rows
 from nllb.model.transformer import SinusoidalPositions, Transformer
-from nllb.model.weights import SCALE, Weights
+from nllb.model.weights import read_weight
 
 
 def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> ModelDirectory:
@@ -24,12 +22,6 @@ def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> Model
     if path.is_dir() and is_hugging_face(path):
         return open_hugging_face(path, name=name)
     raise CheckpointError(f"no model at {name}")
-
-
-def read_weight(weights: Weights, name: str) -> Tensor:
-    """Read one weight; one stored as int8 comes back as float32."""
-    scale = name + SCALE
-    return dequantize_rows(weights[name], weights[scale]) if scale in weights else weights[name]
 
 
 def load_model(

@@ -183,7 +183,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def write_layout(layout: TokenLayout, directory: Path, *, max_positions: int) -> None:
-    """Write the files by which transformers' NllbTokenizer and NllbTokenizerFast find the tokens."""
+    """Write the files by which both of transformers' NLLB tokenizers find the tokens."""
     names = layout.names()
     special = {MASK, *layout.languages, *layout.data_tags}
     tokens = dict(enumerate(SPECIAL_TOKENS)) | names

@@ -5,6 +5,7 @@ it can be dropped again by the system: so the experts of a large model can stay 
 """
 
 import json
+import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from torch import Tensor
 
 from nllb.errors import CheckpointError
 from nllb.model.config import ModelConfig
+from nllb.model.quantized_storage import dequantize_rows
 from nllb.model.weight_names import Weight, list_weights
 
 SCALE = ".scale"
 """A weight stored as int8 has its scales under its own name and this ending."""
 
-_DTYPES = {
+SAFETENSORS_TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -81,7 +83,7 @@ class SafetensorsFile:
 
     def dtype(self, name: str) -> torch.dtype:
         """Return a tensor's type without reading it."""
-        return _DTYPES[self._header[name]["dtype"]]
+        return SAFETENSORS_TYPES[self._header[name]["dtype"]]
 
     def read(self, name: str) -> Tensor:
         """Return a tensor; its memory is the mapped file's."""
@@ -108,7 +110,7 @@ def _read_safetensors_header(path: Path) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(raw)
         header.pop("__metadata__", None)
         ends = [int(entry["data_offsets"][1]) for entry in header.values()]
-        unknown = {entry["dtype"] for entry in header.values()} - set(_DTYPES)
+        unknown = {entry["dtype"] for entry in header.values()} - set(SAFETENSORS_TYPES)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(
             f"{path} is no safetensors file, or is cut short in its header ({size:,} bytes); "
@@ -229,6 +231,11 @@ class Weights(Mapping[str, Tensor]):
         """Return a tensor's name in its file."""
         return self._places[name].name
 
+    def files(self) -> list[tuple[Path, os.stat_result]]:
+        """Return the files that hold the tensors, each with its size and times."""
+        paths = sorted({place.file.path for place in self._places.values()})
+        return [(path, path.stat()) for path in paths]
+
     @property
     def is_quantized(self) -> bool:
         """Whether matrices are stored as int8 with a scale a row."""
@@ -266,6 +273,13 @@ def gather_weights(
             + (f" and {len(misshapen) - 3} more" if len(misshapen) > 3 else "")
         )
     return Weights(places)
+
+
+def read_weight(weights: Mapping[str, Tensor], name: str) -> Tensor:
+    """Read one weight; one stored as int8 comes back as float32."""
+    if name + SCALE in weights:
+        return dequantize_rows(weights[name], weights[name + SCALE])
+    return weights[name]
 
 
 def _by(shape: tuple[int, ...]) -> str:
