@@ -138,12 +138,12 @@ def _join_repeated(state: Checked) -> Checked:
             rating.direction, rating.set, rating.system, rating.item, rating.rater
         ].append(rating)  # fmt: skip
     kept: list[Rating] = []
-    for group in groups.values():
-        state.repeated.extend((group[0], again) for again in group[1:])
-        if len({one.score for one in group}) == 1:
-            kept.append(group[0])
+    for same in groups.values():
+        state.repeated.extend((same[0], again) for again in same[1:])
+        if len({one.score for one in same}) == 1:
+            kept.append(same[0])
         else:
-            state.quarantined["X04"] += len(group)
+            state.quarantined["X04"] += len(same)
     by_rater: defaultdict[str, list[tuple[Rating, Rating]]] = defaultdict(list)
     for pair in state.repeated:
         by_rater[pair[0].rater].append(pair)
