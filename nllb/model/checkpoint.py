@@ -4,9 +4,13 @@ from pathlib import Path
 
 import torch
 
-from nllb.errors import CheckpointError
+from nllb.errors import CheckpointError, did_you_mean
+from nllb.model.config import READABLE
 from nllb.model.directory import ModelDirectory
+from nllb.model.fairseq import find_fairseq, open_fairseq
+from nllb.model.hub import fetch, is_hub_name
 from nllb.model.hugging_face import is_hugging_face, open_hugging_face
+from nllb.model.known_models import known_models
 from nllb.model.transformer import SinusoidalPositions, Transformer
 from nllb.model.weights import read_weight
 
@@ -14,14 +18,28 @@ from nllb.model.weights import read_weight
 def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> ModelDirectory:
     """Open a local directory, a fairseq checkpoint, or a model of the Hugging Face hub by its name.
 
+    Nothing large is read yet. A hub model that the cache lacks is downloaded, unless `offline` (by
+    default: what `HF_HUB_OFFLINE` says); its size and licence are shown first on stderr.
+
     Raises:
-        CheckpointError: there is no such model, it is of another kind, or it is incomplete or
-        damaged.
+        CheckpointError: there is no such model, it is of another kind, incomplete or damaged.
     """
     name, path = str(name_or_dir), Path(name_or_dir).expanduser()
-    if path.is_dir() and is_hugging_face(path):
+    if is_hugging_face(path):
         return open_hugging_face(path, name=name)
-    raise CheckpointError(f"no model at {name}")
+    if files := find_fairseq(path):
+        return open_fairseq(files, name=name)
+    if path.exists():
+        raise CheckpointError(_not_a_model(path))
+    if is_hub_name(name):
+        return open_hugging_face(fetch(name, offline=offline), name=name)
+    names = [model.name for model in known_models()]
+    short = {model.partition("/")[2]: model for model in names}
+    near = f"; did you mean {short[name]}?" if name in short else did_you_mean(name, names)
+    raise CheckpointError(
+        f"no model {name!r}: no such directory or file, and no name of the form owner/model"
+        f"{near or ';'} see 'nllb models'"
+    )
 
 
 def load_model(
@@ -42,3 +60,14 @@ def load_model(
     model.load_state_dict(state, assign=True)
     model.positions = SinusoidalPositions(directory.config).to(device)
     return model.eval()
+
+
+def _not_a_model(path: Path) -> str:
+    if path.is_file():
+        return f"{path} is no checkpoint: a file must be fairseq's .pt; a model is a directory"
+    names = sorted(entry.name for entry in path.iterdir())
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (
+        f"{path} is no model directory: it has no config.json of {READABLE}, and no fairseq "
+        f"checkpoint, or several; it has {listed or 'nothing'}"
+    )
