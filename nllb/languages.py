@@ -120,6 +120,17 @@ def parse_language(text: str) -> Language:
     raise LanguageError(f"unknown language {text!r}{question} See 'nllb languages'")
 
 
+def find_languages(text: str) -> tuple[Language, ...]:
+    """Return the languages that a text may stand for, else those whose codes or names hold it."""
+    exact = _candidates(text)
+    key = _key(text)
+    return exact or tuple(
+        language
+        for language in languages()
+        if any(key in _key(name) for name in (language.code, *_names(language)))
+    )
+
+
 def resolution(text: str) -> str:
     """Return one line that says what `text` stands for, such as `en -> eng_Latn (English)`.
 
@@ -137,13 +148,16 @@ def _key(text: str) -> str:
     return " ".join(normalize("NFC", text).replace("_", "-").casefold().split())
 
 
+def _names(language: Language) -> tuple[str, ...]:
+    return (language.name, language.own_name, *language.aliases)
+
+
 @cache
 def _index() -> dict[str, tuple[Language, ...]]:
     """Every code, name and alias in the form of `_key`; several languages where ambiguous."""
     index: dict[str, tuple[Language, ...]] = {}
     for language in languages():
-        names = (language.code, language.name, language.own_name, *language.aliases)
-        for key in {_key(name) for name in names}:
+        for key in {_key(name) for name in (language.code, *_names(language))}:
             index[key] = (*index.get(key, ()), language)
     return index
 

@@ -129,4 +129,5 @@ def replace_unprintable(text: str, *, keep_joiners: bool = True) -> str:
     """
     if text.isprintable():
         return text
-    return (_UNPRINTABLE_BUT_JOINERS if keep_joiners else _UNPRINTABLE).sub(" ", text)
+    replaced: str = (_UNPRINTABLE_BUT_JOINERS if keep_joiners else _UNPRINTABLE).sub(" ", text)
+    return replaced

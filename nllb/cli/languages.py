@@ -1,0 +1,107 @@
+"""`nllb languages`: which languages there are, how to write them, what is known of them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from nllb.errors import LanguageError
+from nllb.languages import Language, Level, find_languages, parse_language
+from nllb.languages import languages as all_languages
+from nllb.textio import json_line
+
+
+def languages_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `nllb languages`."""
+    parser.add_argument("query", nargs="?", metavar="QUERY", help="a code, tag or (part of a) name")
+    parser.add_argument("--script", metavar="S", help="only this script: Latn, Cyrl, Arab, ...")
+    parser.add_argument(
+        "--level", choices=get_args(Level), help="only this level of public training data"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, every field")
+
+
+def languages(arguments: argparse.Namespace) -> int:
+    """Print the languages asked for: a table on a terminal, tab-separated text elsewhere."""
+    found = select_languages(arguments.query, script=arguments.script, level=arguments.level)
+    if arguments.json:
+        for language in found:
+            print(json_line(record(language)))
+    elif sys.stdout.isatty():
+        _print_table(found)
+    else:
+        for line in [tuple(record(found[0])), *(map(_cell, record(row).values()) for row in found)]:
+            print("\t".join(line))
+    return 0
+
+
+def select_languages(
+    query: str | None, *, script: str | None = None, level: str | None = None
+) -> tuple[Language, ...]:
+    """Return the languages that match all that is given.
+
+    Raises:
+        LanguageError: there is none; it says what is near, or which scripts there are.
+    """
+    scripts = sorted({language.script for language in all_languages()})
+    if script is not None and script.capitalize() not in scripts:
+        raise LanguageError(f"no language in the script {script!r}; there are {', '.join(scripts)}")
+    found = all_languages() if query is None else find_languages(query)
+    if not found and query is not None:
+        parse_language(query)  # raises, and names the nearest
+    chosen = tuple(
+        language
+        for language in found
+        if script is None or language.script == script.capitalize()
+        if level is None or language.level == level
+    )
+    if not chosen:
+        shown = ", ".join(f"{one.code} ({one.level})" for one in found[:9])
+        dots = ", ..." if len(found) > 9 else ""
+        raise LanguageError(f"no such language passes --script and --level; without: {shown}{dots}")
+    return chosen
+
+
+def record(language: Language) -> dict[str, Any]:
+    """Return what the table knows of a language, for JSON and tab-separated output."""
+    return {
+        "code": language.code,
+        "name": language.name,
+        "own_name": language.own_name,
+        "script": language.script,
+        "direction": language.direction,
+        "family": language.family,
+        "branch": language.branch,
+        "level": language.level,
+        "public_bitext": language.public_bitext,
+        "in_nllb": language.in_nllb,
+        "terminators": language.terminators,
+        "aliases": list(language.aliases),
+        "faults": list(language.faults),
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _print_table(found: Sequence[Language]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("code", "name", "own name", "level", "also written"):
+        table.add_column(title, overflow="fold")
+    for language in found:
+        name = language.name if language.in_nllb else f"{language.name} (not in NLLB)"
+        aliases = ", ".join(language.aliases)
+        table.add_row(language.code, name, language.own_name, language.level, aliases)
+    console = Console()
+    console.print(table)
+    if len(found) == 1:
+        for fault in found[0].faults:
+            console.print(f"Known fault: {fault}", highlight=False)
+    else:
+        console.print(f"{len(found)} languages", highlight=False)
