@@ -95,7 +95,7 @@ def read_ratings(
                 Row(
                     file=path.name,
                     line=line,
-                    cells=cells | {"rater": f"slot{number}", "score": values[column]},
+                    cells=cells | {"rater": _slot(number, cells), "score": values[column]},
                 )
             )
         if not scores:
@@ -312,6 +312,11 @@ def _mapping(
 
 def _score_columns(header: list[str]) -> list[str]:
     return [name for name in header if _plain(name).removeprefix("score").isdigit()]
+
+
+def _slot(number: int, cells: Mapping[str, Any]) -> str:
+    """A name for the unknown rater of a wide file: never the same one in two directions."""
+    return f"slot{number} of {cells.get('source')}-{cells.get('target')}"
 
 
 def _value(column: str, values: Mapping[str, Any]) -> Any:

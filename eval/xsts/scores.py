@@ -177,7 +177,7 @@ def _severity_noise(anchors: Floats, draws: Floats) -> Floats:
         else 0 * draws[:, 0]
         for row in anchors
     ]
-    return np.nan_to_num(np.stack(moved, axis=1))
+    return np.asarray(np.nan_to_num(np.stack(moved, axis=1)), dtype=np.float64)
 
 
 def _item_weights(random: np.random.Generator, number: int, resamples: int) -> Floats:
