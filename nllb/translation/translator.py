@@ -8,10 +8,10 @@ space come back as they were, so a whole document can be given as one text.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Final, overload
 
 import regex
 
@@ -22,6 +22,9 @@ from nllb.translation.document import Document, parse, separator
 from nllb.translation.generation import Generator, SearchOptions
 from nllb.translation.ladder import Attempt, translate_segments
 from nllb.translation.trust import KEPT, Flag, TrustRecord, with_source
+
+if TYPE_CHECKING:
+    from nllb.translation.model_generator import DataType
 
 AUTO: Final = "auto"
 MIN_SOURCE_PROBABILITY: Final = 0.5
@@ -109,13 +112,40 @@ class Translator:
         cls,
         name_or_dir: str | Path | None = None,
         *,
+        device: str = "auto",
+        dtype: "DataType" = "auto",
         detector: Detector | None = None,
-        **options: Any,
+        expert_memory: int | None = None,
+        num_threads: int | None = None,
+        report: Callable[[str], None] | None = None,
     ) -> "Translator":
-        """Load a model: a directory, or a name on the Hugging Face hub."""
-        from nllb.translation.model_generator import ModelGenerator
+        """Load a model.
 
-        return cls(ModelGenerator.load(name_or_dir, **options), detector=detector)
+        Args:
+            name_or_dir: A directory, or a name on the Hugging Face hub.
+            device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+            dtype: Type of the weights in memory; `auto` is int8 on a CPU and bfloat16 on a GPU.
+            detector: Names languages, as for `Translator`.
+            expert_memory: Bytes for the experts of a mixture-of-experts model, which are read from
+                the file when they are needed; None holds all of them in memory.
+            num_threads: Threads on a CPU; None takes all processors.
+            report: Is told what the model needs, before anything large is read.
+
+        Raises:
+            CheckpointError: There is no such model, or it cannot be read.
+            ResourceError: The model does not fit into memory.
+        """
+        from nllb.translation.loading import load_generator
+
+        generator = load_generator(
+            name_or_dir,
+            device=device,
+            dtype=dtype,
+            expert_memory=expert_memory,
+            num_threads=num_threads,
+            report=report,
+        )
+        return cls(generator, detector=detector)
 
     @overload
     def translate(
@@ -231,6 +261,23 @@ class Translator:
             )
         return language
 
+    def detect(self, text: str) -> tuple[Language, float] | None:
+        """Return the language of a text and its probability; None for a text without letters.
+
+        Raises:
+            LanguageError: There is no detector, or it names no language of the model.
+        """
+        [source] = _detect(self._need_detector(), self.generator, [text])
+        return None if source.language is None else (source.language, source.probability or 0.0)
+
+    def _need_detector(self) -> Detector:
+        if self.detector is None:
+            raise LanguageError(
+                "source 'auto' needs a language detector: Translator.load(..., "
+                "detector=lid.Detector.load()); or name the source language"
+            )
+        return self.detector
+
     def _job(
         self,
         source: str | Language,
@@ -240,11 +287,8 @@ class Translator:
     ) -> "_Job":
         to = self.language(target)
         of = None if source == AUTO else self.language(source)
-        if of is None and self.detector is None:
-            raise LanguageError(
-                "source 'auto' needs a language detector: Translator.load(..., "
-                "detector=lid.Detector.load()); or name the source language"
-            )
+        if of is None:
+            self._need_detector()
         if of is not None and of.code == to.code:
             raise LanguageError(
                 f"source and target are both {to.code} ({to.name}): name two languages"
@@ -263,13 +307,14 @@ def growing_windows(
     lines: Iterable[str],
     *,
     look_ahead: int = LOOK_AHEAD_LINES,
+    first: int = FIRST_LINES,
     max_characters: int = LOOK_AHEAD_CHARACTERS,
 ) -> Iterator[list[str]]:
-    """Yield lines in batches: a few at first, then more, never above either bound.
+    """Yield lines in batches: `first` lines, then twice as many each time, up to the bounds.
 
     A line longer than `max_characters` is a batch of its own.
     """
-    most = min(FIRST_LINES, look_ahead)
+    most = min(first, look_ahead)
     window: list[str] = []
     characters = 0
     for line in lines:
@@ -376,25 +421,29 @@ class _Job:
         if self.source is not None:
             return [_Source(language=self.source)] * len(texts)
         assert self.detector is not None
-        lettered = [text for text in texts if _LETTER.search(text)]
-        detections = iter(self.detector.detect_batch([" ".join(t.split()) for t in lettered]))
-        return [
-            self._detected(text, next(detections))
-            if _LETTER.search(text)
-            else _Source(language=None)
-            for text in texts
-        ]
+        return _detect(self.detector, self.generator, texts)
 
-    def _detected(self, text: str, detection: Detection) -> _Source:
-        """Return the likeliest language that the model has."""
-        by_code = {language.code: language for language in languages()}
-        first = (detection.language, detection.probability)
-        for code, probability in dict([first, *detection.alternatives]).items():
-            language = by_code.get(code)
-            if language is not None and self.generator.supports(language):
-                sure = probability >= MIN_SOURCE_PROBABILITY
-                return _Source(language=language, probability=probability, uncertain=not sure)
-        raise LanguageError(
-            f"the language of {text[:60]!r} was not recognised (the detector says "
-            f"{detection.language}, probability {detection.probability:.2f}): name the source"
-        )
+
+def _detect(detector: Detector, generator: Generator, texts: Sequence[str]) -> list[_Source]:
+    """Return for each text with letters the likeliest language that the model has."""
+    lettered = [bool(_LETTER.search(text)) for text in texts]
+    asked = [" ".join(text.split()) for text, has in zip(texts, lettered, strict=True) if has]
+    detections = iter(detector.detect_batch(asked))
+    return [
+        _choose(text, next(detections), generator) if has else _Source(language=None)
+        for text, has in zip(texts, lettered, strict=True)
+    ]
+
+
+def _choose(text: str, detection: Detection, generator: Generator) -> _Source:
+    by_code = {language.code: language for language in languages()}
+    first = (detection.language, detection.probability)
+    for code, probability in dict([first, *detection.alternatives]).items():
+        language = by_code.get(code)
+        if language is not None and generator.supports(language):
+            sure = probability >= MIN_SOURCE_PROBABILITY
+            return _Source(language=language, probability=probability, uncertain=not sure)
+    raise LanguageError(
+        f"the language of {text[:60]!r} was not recognised (the detector says "
+        f"{detection.language}, probability {detection.probability:.2f}): name the source"
+    )

@@ -1,0 +1,341 @@
+"""`nllb translate`: text from stdin or files, line for line or as documents."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nllb.config import parse_size
+from nllb.errors import ConfigError, DataError, NllbError
+from nllb.languages import parse_language, resolution
+from nllb.progress import Progress
+from nllb.textio import json_line
+
+if TYPE_CHECKING:
+    from nllb.detection import Detector
+    from nllb.languages import Language
+    from nllb.translation.files import PartialOutput
+    from nllb.translation.generation import SearchOptions
+    from nllb.translation.translator import Translation, Translator
+
+EXIT_FLAGGED = 1
+EXIT_INTERRUPTED = 130
+MODEL_VARIABLE = "NLLB_MODEL"
+LINES_NAMED = 5
+"""Flagged lines that the summary names."""
+DETECTED_CHARACTERS = 4096
+"""A document's language is detected on at least so much of its beginning."""
+
+
+def translate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Line n of the output belongs to line n of the input. With --document a text comes back "
+        "with its newlines exactly as they were; every newline is hard, so no sentence reaches "
+        "over one. Punctuation is normalised as in the model's training. An output file grows as "
+        "OUTPUT.part; after an interruption the same command goes on where it stopped (not with "
+        "--document, --strict or stdin: it begins anew). Outputs "
+        "that loop, stop short or are in another language are tried again; what stays doubtful "
+        "is flagged, counted at the end and marked in --json."
+    )
+    parser.formatter_class = argparse.HelpFormatter
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="input, also .gz, .zst or .xz; default: stdin"
+    )
+    parser.add_argument(
+        "-s", "--source", required=True, metavar="L", help="language of the input, or 'auto'"
+    )
+    parser.add_argument(
+        "-t", "--target", required=True, metavar="L", help="language to translate into"
+    )
+    parser.add_argument(
+        "-m",
+        "--model",
+        default=os.environ.get(MODEL_VARIABLE) or None,
+        metavar="M",
+        help=f"a model directory, or a name on the Hugging Face hub; default: ${MODEL_VARIABLE}",
+    )
+    parser.add_argument(
+        "--document",
+        action="store_true",
+        help="each input is one text: its language is detected once, --json gives one object",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="F", help="output, default: stdout")
+    parser.add_argument("--json", action="store_true", help="one object for each line, with trust")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if any segment is flagged")
+    parser.add_argument("--beam", type=int, default=4, metavar="N", help="beam size; 1 is greedy")
+    parser.add_argument(
+        "--no-retry", action="store_true", help="keep faulty outputs instead of trying again"
+    )
+    parser.add_argument(
+        "--full-vocabulary", action="store_true", help="search without the target's shortlist"
+    )
+    parser.add_argument(
+        "--errors",
+        choices=["strict", "replace"],
+        default="strict",
+        help="stop at bytes that are not UTF-8, or replace them by U+FFFD",
+    )
+    parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, auto")
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "int8", "float32", "bfloat16", "float16"],
+        default="auto",
+        help="type of the weights in memory; auto: int8 on a CPU, bfloat16 on a GPU",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all")
+    parser.add_argument(
+        "--expert-memory", metavar="SIZE", help="memory for the experts of an MoE, such as 8GiB"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+
+
+def translate(arguments: argparse.Namespace) -> int:
+    from nllb.translation.files import read_windows
+
+    paths = arguments.files or ["-"]
+    for path in paths:
+        if path != "-" and not Path(path).exists():
+            raise DataError(f"no file {path!r} to translate")
+    _name_languages(arguments)
+    run = _Run(arguments, _load(arguments))
+    with run.output(paths):
+        try:
+            if arguments.document:
+                for path in paths:
+                    run.document(read_windows([path], errors=arguments.errors))
+            else:
+                run.lines(read_windows(paths, errors=arguments.errors, skip=run.num_lines))
+            run.finish()
+        except KeyboardInterrupt:
+            run.say_what_is_done("interrupted")
+            return EXIT_INTERRUPTED
+        except NllbError:
+            run.say_what_is_done("stopped")
+            raise
+    run.summarize()
+    return EXIT_FLAGGED if arguments.strict and run.flagged_lines else 0
+
+
+def _name_languages(arguments: argparse.Namespace) -> None:
+    """Say what the languages resolve to; unknown ones end the run before a model is read."""
+    given = {"source": arguments.source, "target": arguments.target}
+    for name, text in given.items():
+        if name == "source" and text == "auto":
+            continue
+        line = resolution(text)
+        if not arguments.quiet:
+            print(f"{name}: {line}", file=sys.stderr, flush=True)
+
+
+def _load(arguments: argparse.Namespace) -> "Translator":
+    from nllb.translation.translator import Translator
+
+    def report(plan: str) -> None:
+        if not arguments.quiet:
+            print(plan, file=sys.stderr, flush=True)
+
+    memory = arguments.expert_memory
+    translator = Translator.load(
+        arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        expert_memory=None if memory is None else parse_size(memory),
+        num_threads=arguments.threads,
+        report=report,
+    )
+    translator.detector = _detector(arguments)
+    return translator
+
+
+def _detector(arguments: argparse.Namespace) -> "Detector | None":
+    """Load language identification: needed for `auto`, otherwise it only checks the outputs."""
+    try:
+        from lid import Detector
+
+        return Detector.load()
+    except (ImportError, NllbError) as error:
+        if arguments.source == "auto":
+            raise ConfigError(f"--source auto cannot be used: {error}") from error
+        if not arguments.quiet:
+            print(f"the language of outputs is not checked: {error}", file=sys.stderr)
+        return None
+
+
+class _Run:
+    """One call of the verb: what it writes, and what it has counted."""
+
+    def __init__(self, arguments: argparse.Namespace, translator: "Translator"):
+        self.arguments, self.translator = arguments, translator
+        self.options: dict[str, Any] = {
+            "target": arguments.target,
+            "search": self._search(),
+            "retry": not arguments.no_retry,
+        }
+        self.num_lines = self.num_segments = self.num_flagged = 0
+        self.flags: Counter[str] = Counter()
+        self.flagged_lines: list[int] = []
+        self._part: PartialOutput | None = None
+        to_terminal = arguments.output is None and sys.stdout.isatty()
+        self._progress = Progress(
+            "translate",
+            unit="lines",
+            quiet=arguments.quiet or to_terminal or not sys.stderr.isatty(),
+        )
+
+    def _search(self) -> "SearchOptions":
+        from nllb.translation.generation import SearchOptions
+
+        if self.arguments.beam < 1:
+            raise ConfigError(f"--beam is {self.arguments.beam}; it must be 1 or more")
+        return SearchOptions(
+            beam_size=self.arguments.beam, shortlist=not self.arguments.full_vocabulary
+        )
+
+    @contextmanager
+    def output(self, paths: Sequence[str]) -> Iterator[None]:
+        """Open the output; when all is written, a file gets its name."""
+        from nllb.translation.files import PartialOutput
+
+        if self.arguments.output is None:
+            with self._progress:
+                yield
+            return
+        with PartialOutput(self.arguments.output, self._job(paths)) as self._part, self._progress:
+            self.num_lines = self._part.lines_done
+            if self.num_lines:
+                self._say(f"going on after {self.num_lines:,} lines of {self._part.part_path}")
+            yield
+
+    def finish(self) -> None:
+        """Give a whole output file its name."""
+        if self._part is not None:
+            self._part.finish()
+
+    def _job(self, paths: Sequence[str]) -> dict[str, Any] | None:
+        """Describe what an output file holds; None where it could not be gone on with."""
+        from nllb.translation.files import describe_inputs
+
+        inputs = describe_inputs(paths)
+        if inputs is None or self.arguments.document or self.arguments.strict:
+            return None
+        outside = {"files", "output", "run", "quiet", "strict", "threads", "expert_memory"}
+        job = {name: value for name, value in vars(self.arguments).items() if name not in outside}
+        return {"inputs": inputs, **job}
+
+    def lines(self, windows: Iterator[list[str]]) -> None:
+        """Translate line for line."""
+        for translation in self.translator.translate_windows(
+            windows, source=self.arguments.source, **self.options
+        ):
+            self._count(translation)
+            if self.arguments.json:
+                self._write(json_line(_record(self.num_lines, [translation])) + "\n")
+            else:
+                self._write(translation.text.removesuffix("\n") + "\n")
+
+    def document(self, windows: Iterator[list[str]]) -> None:
+        """Translate all that comes as one text, whose language is detected once."""
+        source = self.arguments.source
+        if source == "auto":
+            begun: list[list[str]] = []
+            for window in windows:
+                begun.append(window)
+                if sum(len(line) for lines in begun for line in lines) >= DETECTED_CHARACTERS:
+                    break
+            source = self._detect("".join(line for lines in begun for line in lines))
+            windows = chain(begun, windows)
+        first = self.num_lines + 1
+        done: list[Translation] = []
+        for translation in self.translator.translate_windows(
+            windows, source=source, **self.options
+        ):
+            self._count(translation)
+            if self.arguments.json:
+                done.append(translation)
+            else:
+                self._write(translation.text)
+        if self.arguments.json and done:
+            self._write(json_line(_record(first, done)) + "\n")
+
+    def _detect(self, text: str) -> "Language | str":
+        found = self.translator.detect(text)
+        if found is None:
+            return "auto"
+        language, probability = found
+        self._say(f"source: {language.code} ({language.name}), probability {probability:.2f}")
+        return "auto" if language == parse_language(self.arguments.target) else language
+
+    def _write(self, text: str) -> None:
+        if self._part is not None:
+            self._part.write(text)
+            self._part.flush()
+        else:
+            sys.stdout.buffer.write(text.encode("utf-8"))
+            sys.stdout.buffer.flush()
+
+    def _count(self, translation: "Translation") -> None:
+        self.num_lines += 1
+        self.num_segments += len(translation.segments)
+        for segment in translation.segments:
+            self.num_flagged += bool(segment.trust.flags)
+            self.flags.update(segment.trust.flags)
+        if translation.flags:
+            self.flagged_lines.append(self.num_lines)
+        self._progress.advance()
+
+    def say_what_is_done(self, what: str) -> None:
+        """Say how far a run came that does not reach its end."""
+        where = f" in {self._part.part_path}" if self._part is not None else ""
+        again = "; the same command goes on from there" if self._can_go_on() else ""
+        print(f"nllb: {what}: {self.num_lines:,} lines are done{where}{again}", file=sys.stderr)
+
+    def _can_go_on(self) -> bool:
+        return self._part is not None and self._part.job_path.exists()
+
+    def summarize(self) -> None:
+        """Say how many segments are flagged, and for what."""
+        if not self.flagged_lines:
+            return
+        named = ", ".join(str(line) for line in self.flagged_lines[:LINES_NAMED])
+        more = ", ..." if len(self.flagged_lines) > LINES_NAMED else ""
+        faults = ", ".join(f"{count} {flag}" for flag, count in self.flags.most_common())
+        self._say(
+            f"{self.num_flagged:,} of {self.num_segments:,} segments flagged: {faults} "
+            f"(line {named}{more})"
+        )
+
+    def _say(self, text: str) -> None:
+        if not self.arguments.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _record(line: int, translations: Sequence["Translation"]) -> dict[str, Any]:
+    """Return one object of `--json`: for a line, or for the lines of a document."""
+    sources = [each.source.code for each in translations if each.source is not None]
+    segments = [segment for each in translations for segment in each.segments]
+    source_text = "".join(each.source_text for each in translations)
+    text = "".join(each.text for each in translations)
+    if len(translations) == 1:
+        source_text, text = source_text.removesuffix("\n"), text.removesuffix("\n")
+    trust = [
+        {
+            "source_text": segment.source_text,
+            "text": segment.text,
+            **{name: getattr(segment.trust, name) for name in segment.trust.__slots__},
+        }
+        for segment in segments
+    ]
+    return {
+        "line": line,
+        "source_text": source_text,
+        "text": text,
+        "source": sources[0] if sources else "und",
+        "target": translations[0].target.code,
+        "trust": trust,
+        "flags": list(dict.fromkeys(flag for each in translations for flag in each.flags)),
+    }

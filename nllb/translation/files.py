@@ -1,0 +1,204 @@
+"""Files around the translator: lines as they arrive, and an output that survives an interruption.
+
+Input is read in the pieces in which it comes, so that a line typed into a pipe is answered at once
+and a large file is worked on in large batches. An output file grows under the name OUTPUT.part, a
+line for every line of input, and takes its name when it is whole; the same command, given again,
+goes on after the last line that is there.
+"""
+
+import gzip
+import json
+import lzma
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+import zstandard
+
+from nllb.errors import DataError
+from nllb.textio import ErrorPolicy, atomic_binary, open_binary
+from nllb.translation.translator import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
+
+_READ_BYTES = 1 << 18
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError)
+
+
+def read_batches(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[list[str]]:
+    """Yield the lines of a file with their "\\n", as many at a time as there are; `-` is stdin.
+
+    Only the last line may lack its "\\n". A byte order mark at the beginning is dropped.
+
+    Raises:
+        DataError: The file cannot be read, is damaged, or, unless `errors` is `replace`, is not
+            UTF-8: after the lines before the fault were yielded.
+    """
+    number = 0
+    for raw_lines in _raw_batches(path):
+        batch = []
+        for raw in raw_lines:
+            number += 1
+            line = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
+            try:
+                batch.append(line.decode("utf-8", errors))
+            except UnicodeDecodeError as error:
+                yield batch
+                raise DataError(
+                    f"{_name(path)}:{number}: byte {error.start + 1} of the line is not UTF-8 "
+                    f"(0x{line[error.start]:02x}); convert the file to UTF-8, or use "
+                    "--errors replace"
+                ) from None
+        yield batch
+
+
+def read_windows(
+    paths: Sequence[Path | str], *, errors: ErrorPolicy = "strict", skip: int = 0
+) -> Iterator[list[str]]:
+    """Yield the lines of files in batches to translate together, without the first `skip` lines.
+
+    A batch is never held back for lines that have not come yet. Where a file does not end with a
+    line end and another follows, one is put between them.
+    """
+    first = FIRST_LINES
+    for position, path in enumerate(paths):
+        for batch in read_batches(path, errors=errors):
+            last = position == len(paths) - 1
+            if batch and not last and not batch[-1].endswith("\n"):
+                batch[-1] += "\n"
+            left = batch[skip:]
+            skip -= len(batch) - len(left)
+            yield from growing_windows(left, first=first)
+            first = min(LOOK_AHEAD_LINES, max(first, len(left)))
+
+
+def _raw_batches(path: Path | str) -> Iterator[list[bytes]]:
+    started: list[bytes] = []
+    try:
+        stream = open_binary(path)
+        try:
+            # read1 returns what is there, where read would wait for more.
+            while chunk := cast(Any, stream).read1(_READ_BYTES):
+                *lines, rest = chunk.split(b"\n")
+                if lines:
+                    lines[0] = b"".join(chain(started, [lines[0]]))
+                    started = []
+                    yield [line + b"\n" for line in lines]
+                if rest:
+                    started.append(rest)
+        finally:
+            if str(path) != "-":
+                stream.close()
+    except _DAMAGED as error:
+        raise DataError(f"{_name(path)} is damaged or cut short: {error}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {_name(path)}: {error.strerror or error}") from error
+    if started:
+        yield [b"".join(started)]
+
+
+def _name(path: Path | str) -> str:
+    return "stdin" if str(path) == "-" else str(path)
+
+
+class PartialOutput:
+    """An output file that grows line by line under another name, and can be gone on with.
+
+    `job` describes what is written, inputs included. Where OUTPUT.part is there from the same job,
+    its whole lines are kept and `lines_done` counts them; otherwise it begins anew. The part is
+    never compressed; the whole is, by the suffix of its name.
+    """
+
+    def __init__(self, path: Path, job: Mapping[str, Any] | None):
+        """Open OUTPUT.part; a `job` of None, for input that cannot be read again, begins anew."""
+        self.path = path
+        self.part_path = path.with_name(path.name + ".part")
+        self.job_path = path.with_name(path.name + ".part.json")
+        self.lines_done = 0
+        described = json.dumps(job, ensure_ascii=False, indent=1, sort_keys=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if job is not None and self._is_of(described):
+                self._stream: BinaryIO = self.part_path.open("r+b")
+                self.lines_done = _keep_whole_lines(self._stream)
+            else:
+                self.job_path.unlink(missing_ok=True)
+                self._stream = self.part_path.open("wb")
+                if job is not None:
+                    self.job_path.write_text(described, encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+
+    def write(self, text: str) -> None:
+        """Append text."""
+        self._stream.write(text.encode("utf-8"))
+
+    def flush(self) -> None:
+        """Hand what was written to the system, where a kill does not reach it."""
+        self._stream.flush()
+
+    def finish(self) -> None:
+        """Give the whole output its name."""
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        try:
+            if self.path.suffix in {".gz", ".zst", ".xz"}:
+                self._stream.seek(0)
+                with self.part_path.open("rb") as part, atomic_binary(self.path) as whole:
+                    while block := part.read(1 << 20):
+                        whole.write(block)
+                self.part_path.unlink()
+            else:
+                self.part_path.replace(self.path)
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self.job_path.unlink(missing_ok=True)
+
+    def _is_of(self, described: str) -> bool:
+        try:
+            return self.part_path.exists() and self.job_path.read_text("utf-8") == described
+        except (OSError, UnicodeDecodeError):
+            return False
+
+
+def _keep_whole_lines(stream: BinaryIO) -> int:
+    """Cut off what follows the last line end; return the number of lines before it."""
+    lines = end = position = 0
+    while block := stream.read(1 << 20):
+        lines += block.count(b"\n")
+        if (last := block.rfind(b"\n")) >= 0:
+            end = position + last + 1
+        position += len(block)
+    stream.seek(end)
+    stream.truncate()
+    return lines
+
+
+def describe_inputs(paths: Sequence[Path | str]) -> list[dict[str, Any]] | None:
+    """Return name, size and time of each input file; None where one cannot be read again."""
+    described = []
+    for path in paths:
+        if str(path) == "-" or not Path(path).is_file():
+            return None
+        state = Path(path).stat()
+        described.append(
+            {
+                "path": str(Path(path).resolve()),
+                "size": state.st_size,
+                "modified_ns": state.st_mtime_ns,
+            }
+        )
+    return described

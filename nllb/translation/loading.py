@@ -1,0 +1,83 @@
+"""From a model's name to a generator: find it, say what it needs, load it."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nllb.config import format_size
+from nllb.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from nllb.translation.generation import Generator
+    from nllb.translation.memory_plan import MemoryPlan
+    from nllb.translation.model_generator import DataType
+
+
+def load_generator(
+    name_or_dir: str | Path | None,
+    *,
+    device: str = "auto",
+    dtype: "DataType" = "auto",
+    expert_memory: int | None = None,
+    num_threads: int | None = None,
+    report: Callable[[str], None] | None = None,
+) -> "Generator":
+    """Load a model, after its memory plan was reported and held against what is free.
+
+    Raises:
+        CheckpointError: No model was named, or it cannot be read.
+        ResourceError: It does not fit.
+    """
+    if name_or_dir is None:
+        raise CheckpointError(no_model())
+    import torch
+
+    from nllb.translation.experts import ExpertCache
+    from nllb.translation.model_generator import ModelGenerator
+
+    on_gpu = torch.device("cuda" if torch.cuda.is_available() else "cpu").type == "cuda"
+    experts = None
+    if device == "cpu" or (device == "auto" and not on_gpu):
+        plan = _plan(name_or_dir, dtype, expert_memory)
+        if report is not None:
+            report(plan.describe())
+        plan.require()
+        if expert_memory is not None and plan.num_experts:
+            experts = partial(
+                ExpertCache, expert_bytes=plan.expert_bytes, memory_bytes=expert_memory
+            )
+    options = {} if experts is None else {"experts": experts}
+    return ModelGenerator.load(
+        name_or_dir, device=device, dtype=dtype, num_threads=num_threads, **options
+    )
+
+
+def no_model() -> str:
+    """Return what to say where no model was named: the ways to get one."""
+    from nllb.model.known_models import known_models
+    from nllb.model.weight_names import list_weights
+
+    lines = ["no model was named. Name one with --model (in Python: Translator.load):"]
+    for model in known_models():
+        size = format_size(4 * sum(weight.size for weight in list_weights(model.config)))
+        lines.append(f"  {model.name}  {size}, weights {model.licence}; {model.summary}")
+    lines += [
+        "    (names on the Hugging Face hub: downloaded on first use, only when named)",
+        "  DIR  a directory in the Hugging Face layout of m2m_100 or nllb-moe",
+        "Other checkpoints become such a directory with 'nllb convert'; 'nllb models' says more.",
+    ]
+    return "\n".join(lines)
+
+
+def _plan(name_or_dir: str | Path, dtype: "DataType", expert_memory: int | None) -> "MemoryPlan":
+    from nllb.model.checkpoint import open_model
+    from nllb.translation.memory_plan import plan_memory
+
+    opened = open_model(name_or_dir)
+    return plan_memory(
+        opened.config,
+        dtype="int8" if dtype == "auto" else dtype,
+        expert_memory=expert_memory,
+        disk_bytes=opened.num_bytes,
+    )
