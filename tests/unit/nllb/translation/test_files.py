@@ -1,0 +1,156 @@
+import gzip
+import io
+import json
+
+import pytest
+
+from nllb.errors import DataError
+from nllb.textio import open_binary, read_text
+from nllb.translation.files import PartialOutput, describe_inputs, read_batches, read_windows
+
+
+class Arriving(io.RawIOBase):
+    """A pipe into which its writer puts one piece at a time."""
+
+    def __init__(self, pieces):
+        self.pieces = list(pieces)
+        self.read_so_far = 0
+
+    def readable(self):
+        return True
+
+    def read1(self, size=-1):
+        self.read_so_far += 1
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    def pipe(*pieces):
+        stream = Arriving(pieces)
+        monkeypatch.setattr("nllb.translation.files.open_binary", lambda path: stream)
+        return stream
+
+    return pipe
+
+
+def write(path, content):
+    with open_binary(path, "wb") as stream:
+        stream.write(content)
+    return path
+
+
+def test_lines_come_as_soon_as_they_are_there(pipe):
+    stream = pipe(b"one\n", b"tw", b"o\nthree\nfo", b"ur")
+    batches = read_batches("-")
+    assert (next(batches), stream.read_so_far) == (["one\n"], 1)
+    assert (next(batches), stream.read_so_far) == (["two\n", "three\n"], 3)
+    assert list(batches) == [["four"]]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst", ".xz"])
+def test_every_line_comes_back(tmp_path, suffix):
+    text = "".join(f"Zeile {n} äöü\u2028 \x0c\r\n" for n in range(30_000)) + "\n\nlast"
+    path = write(tmp_path / f"text{suffix}", b"\xef\xbb\xbf" + text.encode())
+    batches = list(read_batches(path))
+    assert "".join(line for batch in batches for line in batch) == text
+    assert all(line.endswith("\n") for line in [x for batch in batches for x in batch][:-1])
+    windows = list(read_windows([path]))
+    assert [len(window) for window in windows[:3]] == [4, 8, 16]
+    assert max(map(len, windows)) <= 256
+    assert "".join(line for window in windows for line in window) == text
+
+
+def test_files_follow_each_other_and_lines_can_be_skipped(tmp_path):
+    first = write(tmp_path / "a", b"1\n2\n3")
+    second = write(tmp_path / "b.gz", b"4\n5")
+    empty = write(tmp_path / "c", b"")
+    windows = read_windows([first, empty, second], skip=2)
+    assert [line for window in windows for line in window] == ["3\n", "4\n", "5"]
+    assert list(read_windows([empty])) == []
+
+
+def test_bytes_that_are_not_utf8_are_named_after_the_lines_before_them(tmp_path):
+    path = write(tmp_path / "text", b"good\nfine\nbad \xff byte\nmore\n")
+    batches = read_batches(path)
+    assert next(batches) == ["good\n", "fine\n"]
+    with pytest.raises(DataError, match=r"text:3: byte 5 of the line is not UTF-8 \(0xff\)"):
+        next(batches)
+    [replaced] = read_batches(path, errors="replace")
+    assert replaced[2] == "bad \ufffd byte\n"
+
+
+def test_a_damaged_or_missing_file_is_an_error(tmp_path):
+    whole = gzip.compress(b"line\n" * 100_000)
+    path = tmp_path / "cut.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut\.gz is damaged or cut short"):
+        list(read_batches(path))
+    with pytest.raises(DataError, match="cannot open"):
+        list(read_batches(tmp_path / "none"))
+    with pytest.raises(DataError, match="cannot"):
+        list(read_batches(tmp_path))
+
+
+def test_a_long_line_is_put_together(pipe):
+    pipe(*[b"x" * 1000] * 2000, b"y\nz")
+    [[line], [rest]] = read_batches("-")
+    assert len(line) == 2_000_002 and rest == "z"
+
+
+JOB = {"target": "fra_Latn"}
+
+
+def interrupt(path, text, job):
+    with PartialOutput(path, job) as output:
+        output.write(text)
+        output.flush()
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_an_interrupted_output_is_gone_on_with(tmp_path, suffix):
+    path = tmp_path / f"out.txt{suffix}"
+    interrupt(path, "un\ndeux\ntro", JOB)
+    assert not path.exists()
+    with PartialOutput(path, JOB) as output:
+        assert output.lines_done == 2
+        output.write("trois\n")
+        output.finish()
+    assert read_text(path) == "un\ndeux\ntrois\n"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("job", [None, {"target": "deu_Latn"}])
+def test_another_job_begins_anew(tmp_path, job):
+    path = tmp_path / "out.txt"
+    interrupt(path, "un\ndeux\n", JOB)
+    with PartialOutput(path, job) as output:
+        assert output.lines_done == 0
+        output.write("eins\n")
+        output.finish()
+    assert path.read_text() == "eins\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_the_part_says_what_it_is_of(tmp_path):
+    interrupt(tmp_path / "deep" / "out.txt", "un\n", JOB)
+    folder = tmp_path / "deep"
+    assert (folder / "out.txt.part").read_text() == "un\n"
+    assert json.loads((folder / "out.txt.part.json").read_text()) == JOB
+    (folder / "out.txt.part.json").write_bytes(b"\xff damaged")
+    with PartialOutput(folder / "out.txt", JOB) as output:
+        assert output.lines_done == 0
+
+
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write"):
+        PartialOutput(tmp_path / "file" / "out.txt", None)
+
+
+def test_inputs_are_described_unless_they_cannot_be_read_again(tmp_path):
+    path = write(tmp_path / "a", b"12345")
+    [described] = describe_inputs([path])
+    assert described["size"] == 5 and described["path"] == str(path)
+    assert describe_inputs([path, "-"]) is None
+    assert describe_inputs(["/dev/stdin"]) is None
