@@ -9,6 +9,8 @@ from nllb.errors import ConfigError, did_you_mean
 
 KINDS = {
     "lid": "lid.config:LidConfig",
+    "pipeline": "slurm.pipeline:PipelineConfig",
+    "slurm": "slurm.config:ClusterConfig",
 }
 """Where the root class of each sort of run stands."""
 

@@ -1,0 +1,15 @@
+"""Any command as Slurm jobs, or a graph of them; it knows commands and files only."""
+
+from slurm.config import ClusterConfig
+from slurm.pipeline import PipelineConfig, Step, run_pipeline
+from slurm.tasks import RunDirectory, Task, shard_tasks
+
+__all__ = [
+    "ClusterConfig",
+    "PipelineConfig",
+    "RunDirectory",
+    "Step",
+    "Task",
+    "run_pipeline",
+    "shard_tasks",
+]

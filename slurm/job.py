@@ -1,0 +1,159 @@
+"""What runs inside a job: one command as a child process, with signals passed on to it.
+
+Preemption and the end of the time limit reach a job as SIGUSR2. It is passed to the command, which
+may stop all its ranks, write a checkpoint and exit; then the job is requeued and the same command
+starts again and resumes. A command that does not know the signal dies of it and starts anew.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from slurm.tasks import Outcome, RunDirectory, State, Task, read_outcome, write_outcome
+
+STOP_SIGNAL = signal.SIGUSR2
+TAIL_LINES = 20
+Handler = Callable[[int, FrameType | None], Any]
+
+
+class CommandFailed(Exception):
+    """A command that ended with another exit code than 0."""
+
+
+class CommandJob:
+    """Runs one rank of a task; submitit pickles it, and calls `checkpoint` before a requeue."""
+
+    def __init__(self, run_dir: Path, task: Task) -> None:
+        self.run_dir = run_dir
+        self.task = task
+
+    def __call__(self) -> int:
+        """Run the command and write its outcome.
+
+        Raises:
+            CommandFailed: it ended with another exit code than 0, and was not told to stop.
+        """
+        environment = _distributed_environment()
+        rank = int(environment.get("RANK", "0"))
+        path = RunDirectory(self.run_dir).outcome_path(self.task, rank)
+        before = read_outcome(path) if path.exists() else None
+        if before is not None and before.fingerprint != self.task.fingerprint:
+            before = None
+        outcome = Outcome(
+            state="running",
+            fingerprint=self.task.fingerprint,
+            job_id=environment.get("NLLB_JOB_ID"),
+            host=socket.gethostname(),
+            started_at=before.started_at if before else time.time(),
+            starts=before.starts + 1 if before else 1,
+        )
+        write_outcome(path, outcome)
+        code, stopped, tail = _run(self.task, environment)
+        requeue = signal.getsignal(STOP_SIGNAL)
+        state: State = "preempted" if stopped else "completed" if code == 0 else "failed"
+        write_outcome(path, replace(outcome, state=state, exit_code=code, ended_at=time.time()))
+        if stopped and callable(requeue):
+            # submitit's own handler: rank 0 requeues and exits; the others wait for the end.
+            requeue(STOP_SIGNAL, None)
+            signal.pause()
+        if code != 0:
+            raise CommandFailed(
+                f"{self.task.describe()} ended with exit code {code} (task {self.task.key}, rank "
+                f"{rank}); its last lines:\n{tail}"
+            )
+        return code
+
+    def checkpoint(self) -> Any:
+        """Return what a requeued job runs: the same command, which resumes."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _distributed_environment() -> dict[str, str]:
+    """Return this process's environment with what torch.distributed and the outcome need."""
+    environment = dict(os.environ)
+    if "SUBMITIT_EXECUTOR" not in environment:
+        return environment
+    import submitit
+    from submitit.helpers import TorchDistributedEnvironment
+
+    job = submitit.JobEnvironment()
+    environment["NLLB_JOB_ID"] = str(job.job_id)
+    if job.num_tasks > 1:
+        torch = TorchDistributedEnvironment()
+        names = {"MASTER_ADDR": torch.master_addr, "MASTER_PORT": torch.master_port}
+        names |= {"RANK": torch.rank, "WORLD_SIZE": torch.world_size}
+        names |= {"LOCAL_RANK": torch.local_rank, "LOCAL_WORLD_SIZE": torch.local_world_size}
+        environment |= {name: str(value) for name, value in names.items()}
+    return environment
+
+
+def _run(task: Task, environment: dict[str, str]) -> tuple[int, bool, str]:
+    """Run the command; return (exit code, was it told to stop, its last lines)."""
+    stopped = False
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    child = subprocess.Popen(
+        task.command,
+        cwd=task.cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # Its own group: Slurm signals the whole group, and the command must hear it once.
+        start_new_session=True,
+    )
+
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = stopped or signum == STOP_SIGNAL
+        if child.poll() is None:
+            child.send_signal(signum)
+
+    before = _handle(stop)
+    try:
+        assert child.stdout is not None
+        for line in child.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            tail.append(line)
+        return child.wait(), stopped, "".join(tail)
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _handle(handler: Handler) -> dict[signal.Signals, Any]:
+    """Install a handler and return what stood before; only the main thread can."""
+    try:
+        return {number: signal.signal(number, handler) for number in (STOP_SIGNAL, signal.SIGTERM)}
+    except ValueError:
+        return {}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one recorded task of a run directory: `python -m slurm.job RUN_DIR KEY`."""
+    run = RunDirectory(Path(arguments[0]))
+    task = next(task for task in run.tasks() if task.key == arguments[1])
+    try:
+        return CommandJob(run.path, task)()
+    except CommandFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,106 @@
+"""Tasks on this machine: each in a process of its own, a bounded number at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from slurm.job import STOP_SIGNAL, CommandFailed
+from slurm.tasks import RunDirectory, Task
+
+POLL_S = 0.05
+
+
+class LocalTasks:
+    """Runs several tasks; what an array is on one machine. submitit can pickle it."""
+
+    def __init__(self, run_dir: Path, tasks: Sequence[Task], parallelism: int) -> None:
+        self.run_dir, self.tasks, self.parallelism = run_dir, list(tasks), parallelism
+
+    def __call__(self) -> int:
+        """Run the tasks that are not done; one that fails does not stop the others.
+
+        Raises:
+            CommandFailed: naming every task that failed.
+        """
+        run = RunDirectory(self.run_dir)
+        failed = run_tasks(run, run.missing(self.tasks), parallelism=self.parallelism)
+        if failed:
+            logs = ", ".join(str(log_path(run, task)) for task in failed)
+            raise CommandFailed(f"{len(failed)} of {len(self.tasks)} tasks failed; see {logs}")
+        return 0
+
+    def checkpoint(self) -> Any:
+        """Return what a requeued job runs: what is missing."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def log_path(run: RunDirectory, task: Task) -> Path:
+    """Return where a task that runs here writes."""
+    return run.logs / f"{task.key}.log"
+
+
+def run_tasks(
+    run: RunDirectory,
+    tasks: Sequence[Task],
+    *,
+    parallelism: int,
+    finished: Callable[[Task, int], None] | None = None,
+) -> list[Task]:
+    """Run tasks to their ends and return those that failed.
+
+    `finished` is told each task and its exit code. An interrupt or a signal to stop is passed on to
+    what runs, waits for it, and is then raised (`KeyboardInterrupt`).
+    """
+    waiting, failed = list(tasks), []
+    running: dict[subprocess.Popen[bytes], Task] = {}
+    stopping = False
+
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        for child in running:
+            child.send_signal(STOP_SIGNAL if signum == STOP_SIGNAL else signal.SIGTERM)
+
+    handled = (STOP_SIGNAL, signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in handled}
+    try:
+        while running or (waiting and not stopping):
+            while waiting and len(running) < parallelism and not stopping:
+                task = waiting.pop(0)
+                running[_start(run, task)] = task
+            ended = [child for child in running if child.poll() is not None]
+            for child in ended:
+                task = running.pop(child)
+                if child.returncode != 0:
+                    failed.append(task)
+                if finished is not None:
+                    finished(task, child.returncode)
+            if not ended:
+                time.sleep(POLL_S)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopping:
+        raise KeyboardInterrupt
+    return failed
+
+
+def _start(run: RunDirectory, task: Task) -> "subprocess.Popen[bytes]":
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SUBMITIT_")}
+    with log_path(run, task).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "slurm.job", str(run.path), task.key],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )

@@ -1,0 +1,103 @@
+"""Every code block of every README runs as it stands, and every link leads somewhere.
+
+`sh` blocks run line by line in one shell; `console` blocks (`$ command`, then its output) run too and
+must print what is shown, where a line `...` stands for any lines; `python` blocks run in one
+namespace a document. What installs (`pip install`, `make`) is checked without running it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("nllb/*/README.md")])
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]+\]\((?!https?://|#)([^)#]+)")
+
+
+def blocks(path: Path, *kinds: str) -> list[str]:
+    found = BLOCK.findall(path.read_text(encoding="utf-8"))
+    return [body for kind, body in found if kind in kinds]
+
+
+def is_installation(line: str) -> bool:
+    return line.startswith(("pip install", "python -m pip install", "make", "git clone"))
+
+
+def check_installation(line: str) -> None:
+    """Hold an installing command against the project's own files."""
+    words = line.split()
+    if words[0] == "make":
+        for target in [word for word in words[1:] if "=" not in word]:
+            rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+            assert re.search(rf"^{target}:", rules, re.MULTILINE), line
+    elif "install" in words:
+        names = [word.strip("'\"") for word in words if "nllb" in word or word.strip("'\"").startswith(".")]
+        assert names, line
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        for extra in re.findall(r"\[([^\]]+)\]", line):
+            assert set(extra.split(",")) <= set(extras), line
+
+
+@pytest.fixture
+def shell(tmp_path: Path, documented_home: dict[str, str]):
+    """Run a script in an empty folder with the tests' environment on PATH."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    environment = os.environ | documented_home
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["COLUMNS"] = "100"
+
+    def run(script: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_run(path: Path, shell) -> None:
+    script = []
+    for line in "".join(blocks(path, "sh")).splitlines():
+        if is_installation(line):
+            check_installation(line)
+        else:
+            script.append(line)
+    if script:
+        shell("\n".join(script))
+    for block in blocks(path, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            pattern = re.escape(expected.rstrip("\n")).replace(re.escape("...") + "\\\n", "(?s:.*?)\\\n")
+            printed = shell(command).rstrip("\n")
+            assert re.fullmatch(pattern.removesuffix(re.escape("...")) + "(?s:.*)" * expected.endswith("...\n"), printed), (
+                f"{command}\nprinted\n{printed}\nthe document says\n{expected}"
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_runs(path: Path, shell) -> None:
+    code = "\n".join(blocks(path, "python"))
+    if code:
+        shell(f"python - <<'PYTHON'\n{code}\nPYTHON")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in LINK.findall(path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), f"{path}: {target}"
