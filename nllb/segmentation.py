@@ -14,7 +14,7 @@ Thai and Lao write few terminators: there pieces also end at spaces, by length a
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -31,15 +31,8 @@ _SOFT = ".!?…‥‼⁇⁈⁉"
 _HARD = "。！？｡؟۔।॥።፧፨။៕។᱾᱿։෴꯫"
 _SHADS = "།༎༏༐༑༔"
 _TSEKS = "་༌"
-_SOFT_OF_SCRIPT = {
-    "Grek": ";\u037e",
-    "Armn": ":",
-    "Deva": "|",
-    "Beng": "|",
-    "Guru": "|",
-    "Orya": "|",
-    "Tibt": _SHADS,
-}
+# Typed in place of the right sign: Greek and Armenian look-alikes, a bar for a danda.
+_TYPED = {"Grek": "\u037e", "Armn": ":", "Deva": "|", "Beng": "|", "Guru": "|", "Orya": "|"}
 # After these letters a Tibetan shad is left out: a space says the same.
 _GAP_OF_SCRIPT = {"Tibt": "(?<=[གཀ])", "Thai": "", "Laoo": ""}
 _CLOSERS = "\"'”’»›)\\]}」』】》〉）］｝〞〟＂＇″༽"
@@ -58,18 +51,21 @@ _REACH = 40  # characters looked at before a place; longer words are no abbrevia
 _PHRASE = 24  # Thai and Lao: no piece ends at a space before this many characters
 _LONG_PHRASE = {"Thai": 60, "Laoo": 120, "Tibt": 120}  # ... and the next space or shad ends it
 _INFORMAL = 4  # letters of a word whose dot ends a sentence also before a small letter
+_WORD_BREAK = re.compile(rf"[{_BLANKS}{_BRACKETS.replace('[', chr(92) + '[')}]")
+_WORD = re.compile(r"\w*")
 _CLAUSE = re.compile(
-    rf"(?:[,;:،؛][{_CLOSERS}]*+(?=[{_BLANKS}])|[、，；：፣፤፥၊][{_CLOSERS}]*+|[{_BLANKS}][-–—]++(?=[{_BLANKS}]))"
-    rf"[{_BLANKS}]*+"
+    rf"(?:[,;:،؛][{_CLOSERS}]*+(?=[{_BLANKS}])|[、，；：፣፤፥၊][{_CLOSERS}]*+"
+    rf"|[{_BLANKS}][-–—]++(?=[{_BLANKS}]))[{_BLANKS}]*+"
 )
 _GAP = re.compile(rf"[{_BLANKS}]++|་")
-_URL = re.compile(
-    r"(?:https?|ftp)://\S+|www\.\S+|[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|@\w+"
-    r"|</?[A-Za-z][^<>]{0,200}>|&#?\w{1,31};|\{[^{}]{0,200}\}|\$\w+|%(?:\(\w{1,64}\))?[sd]\b"
-    r"|\b[\w-]+(?:[./\\][\w-]+)*\.(?:com|org|net|edu|gov|io|html?|pdf|docx?|xlsx?|pptx?|txt|csv"
-    r"|tsv|json|xml|ya?ml|zip|gz|png|jpe?g|gif|svg|mp[34]|py|js)\b(?:/\S*)?"
+_MARKUP = re.compile(r"</?[A-Za-z][^<>]{0,200}>|\{[^{}]{0,200}\}")
+_ADDRESS = re.compile(
+    r"(?:[A-Za-z][A-Za-z0-9+.-]{1,20}+://|www\.).*|@\w+|[\w.+-]++@[\w.-]+|&#?\w{1,31};?"
+    r"|\$\w+|%(?:\(\w+\))?[sd]"
+    r"|(?:[\w~:-]*+[./\\])+(?:com|org|net|edu|gov|io|html?|pdf|docx?|xlsx?|pptx?|txt|csv|tsv"
+    r"|json|xml|ya?ml|zip|gz|png|jpe?g|gif|svg|mp[34]|py|js)(?:[/?#].*)?"
 )
-_LETTER = re.compile(r"[^\W\d_]")
+_AROUND_ADDRESS = ".,;:!?…()[]<>\"'“”„«»‘’*_、。，"
 
 
 def translatable(text: str) -> bool:
@@ -77,7 +73,12 @@ def translatable(text: str) -> bool:
 
     Numbers, emoji, addresses and the like are the same in every language.
     """
-    return bool(_LETTER.search(text)) and bool(_LETTER.search(_URL.sub(" ", text)))
+    if "<" in text or "{" in text:
+        text = _MARKUP.sub(" ", text)
+    return any(
+        any(map(str.isalpha, word)) and not _ADDRESS.fullmatch(word.strip(_AROUND_ADDRESS))
+        for word in text.split()
+    )
 
 
 def split_sentences(
@@ -179,7 +180,8 @@ class _Rules:
 
     script: str
     pattern: re.Pattern[str]
-    words: dict[str, frozenset[str]] = field(hash=False)
+    words: dict[str, frozenset[str]]
+    affixes: dict[str, tuple[str, ...]]
 
     def cuts(self, text: str, start: int, end: int) -> Iterator[int]:
         """Places within one line where a sentence begins, its first sentence left out."""
@@ -215,7 +217,7 @@ class _Rules:
     def _ends_at_dot(self, text: str, dot: int, start: int, first: int) -> bool:
         """Whether a dot ends a sentence, where the next one would begin at `first`."""
         written = text[max(start, dot - _REACH) : dot]
-        word = written[max(map(written.rfind, _BLANKS + _BRACKETS)) + 1 :]
+        word = _WORD_BREAK.split(written)[-1]
         key = word.casefold()
         if not word:
             return True
@@ -230,12 +232,14 @@ class _Rules:
         if word.isdigit():
             begins_line = dot - start < _REACH and written.strip(_BLANKS) == word
             return not begins_line and not (len(word) < 3 and self._is_ordinal(int(word)))
+        if len(word) == 1 and text.startswith(".", first + 1):
+            return False  # initials and such as `z. B.`
         parts = key.split(".")
-        acronym = len(parts) > 1 and all(1 <= len(part) <= 2 for part in parts)
+        acronym = len(parts) > 1 and all(1 <= sum(map(str.isalpha, part)) <= 2 for part in parts)
         if acronym or (len(word) == 1 and (word.isupper() or self.script in _WITH_LONE_INITIALS)):
-            following = re.compile(r"\w*").match(text, first, first + _REACH)
+            following = _WORD.match(text, first, first + _REACH)
             assert following is not None
-            return word[0].islower() or following.group().casefold() in self.words["opening"]
+            return word[0].islower() or following[0].casefold() in self.words["opening"]
         return True
 
     def _is_ordinal(self, number: int) -> bool:
@@ -269,14 +273,13 @@ class _Rules:
             return False
         before = text[max(start, match.start() - _REACH) : match.start()]
         after = text[place : place + _REACH]
-        linking = tuple(self.words["linking"])
+        linking = self.affixes["linking"]
         if before[-1].isdigit() or before[-1].isascii() or before.endswith(("ๆ", *linking)):
             return False
         if after.startswith(linking):
             return False
-        likely = after.startswith(tuple(self.words["opening"])) or before.endswith(
-            tuple(self.words["closing"])
-        )
+        likely = after.startswith(self.affixes["opening"])
+        likely = likely or before.endswith(self.affixes["closing"])
         return likely or length > _LONG_PHRASE[self.script]
 
 
@@ -292,7 +295,7 @@ def _rules(language: Language) -> _Rules:
     for row in read_table(Path(__file__).with_name("segmentation.tsv")):
         if {"*", language.code} & set(row["languages"].split()):
             words[row["kind"]].update(row["words"].split())
-    signs = _SOFT + _HARD + _SOFT_OF_SCRIPT.get(language.script, "")
+    signs = _SOFT + _HARD + language.terminators + _TYPED.get(language.script, "")
     pattern = (
         rf"(?P<signs>(?:[{signs}]|፡፡)++)"
         # Quotation marks that open in one language close in another: „Ja.“ Er ...
@@ -306,4 +309,5 @@ def _rules(language: Language) -> _Rules:
         script=language.script,
         pattern=re.compile(pattern),
         words={kind: frozenset(found) for kind, found in words.items()},
+        affixes={kind: tuple(sorted(found)) for kind, found in words.items()},
     )
