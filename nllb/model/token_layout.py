@@ -139,12 +139,10 @@ def _sort_tokens(
     tags: dict[DataTag, int] = {tag: ids.pop(tag) for tag in DATA_TAGS if tag in ids}
     special = {token: number for token, number in ids.items() if entries[number]["special"]}
     added = {token: number for token, number in ids.items() if token not in special}
-    release = release_languages()
-    if tuple(special)[: len(release)] == release and DATA_TAGS[0] not in tags:
-        # The rows after the release's languages are the tags of training, whatever their names.
-        first = special[release[-1]] + 1
+    if DATA_TAGS[0] not in tags:
+        first = _first_tag(special, mask_id=mask_id, has_second=DATA_TAGS[1] in tags)
         used = {*special.values(), *added.values()}
-        for number, tag in enumerate(DATA_TAGS, first):
+        for number, tag in [] if first is None else enumerate(DATA_TAGS, first):
             if number < vocabulary_size and number not in used:
                 tags.setdefault(tag, number)
     if mask_id is not None and mask_id in tags.values():
@@ -152,8 +150,22 @@ def _sort_tokens(
     elif mask_id is not None and mask_id >= vocabulary_size:
         mask_id = None  # a name that transformers gives without a row behind it
     return TokenLayout(
-        num_pieces=num_pieces, languages=special, data_tags=tags, mask_id=mask_id, added=added
+        num_pieces=num_pieces,
+        languages=special,
+        data_tags={tag: tags[tag] for tag in DATA_TAGS if tag in tags},
+        mask_id=mask_id,
+        added=added,
     )
+
+
+def _first_tag(
+    languages: Mapping[str, int], *, mask_id: int | None, has_second: bool
+) -> int | None:
+    # The row that training means by <MINED_DATA>, where the files do not name it.
+    release = release_languages()
+    if tuple(languages)[: len(release)] == release:
+        return languages[release[-1]] + 1
+    return mask_id if has_second else None
 
 
 def _read_added_tokens(directory: Path) -> dict[int, dict[str, Any]]:

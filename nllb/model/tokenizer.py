@@ -23,10 +23,12 @@ from nllb.model.token_layout import (
     read_layout,
     write_layout,
 )
+from nllb.normalization import normalize_punctuation
 from nllb.textio import atomic_binary
 
 VOCABULARY_FILE = "sentencepiece.bpe.model"
 BOS_ID, PAD_ID, EOS_ID, UNK_ID = range(4)
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _SPACES = " \u2581"
 _OFFSET = 1
 """The id of a piece is its number in the SentencePiece model and this."""
@@ -41,12 +43,12 @@ class Tokenizer:
         layout: TokenLayout,
         *,
         vocabulary_size: int | None = None,
-        normalize_punctuation: bool = True,
+        normalize: bool = True,
     ) -> None:
         self.vocabulary = vocabulary
         self.layout = layout
         self.vocabulary_size = layout.size if vocabulary_size is None else vocabulary_size
-        self.normalize_punctuation = normalize_punctuation
+        self.normalizes = normalize
         self._processor = _load_processor(vocabulary)
         self._language_ids = _language_ids(layout)
         added = sorted(layout.added, key=len, reverse=True)
@@ -54,9 +56,7 @@ class Tokenizer:
         self._added_names = {number: token for token, number in layout.added.items()}
 
     @classmethod
-    def open(
-        cls, directory: Path, *, vocabulary_size: int, normalize_punctuation: bool = True
-    ) -> "Tokenizer":
+    def open(cls, directory: Path, *, vocabulary_size: int, normalize: bool = True) -> "Tokenizer":
         """Open the tokenizer of a Hugging Face directory.
 
         Raises:
@@ -69,7 +69,7 @@ class Tokenizer:
             vocabulary,
             layout,
             vocabulary_size=vocabulary_size,
-            normalize_punctuation=normalize_punctuation,
+            normalize=normalize,
         )
 
     @classmethod
@@ -78,12 +78,12 @@ class Tokenizer:
         vocabulary_path: Path,
         languages: Sequence[str] | None = None,
         *,
-        normalize_punctuation: bool = True,
+        normalize: bool = True,
     ) -> "Tokenizer":
         """Lay out a SentencePiece model as NLLB does, by default with its 202 languages."""
         vocabulary = read_vocabulary(vocabulary_path)
         layout = new_layout(_load_processor(vocabulary).get_piece_size(), languages)
-        return cls(vocabulary, layout, normalize_punctuation=normalize_punctuation)
+        return cls(vocabulary, layout, normalize=normalize)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -122,12 +122,10 @@ class Tokenizer:
         return self.layout.mask_id
 
     def normalize(self, text: str) -> str:
-        """Return the text as SentencePiece gets it."""
-        if not self.normalize_punctuation:
-            return text
-        from nllb.normalization import normalize_punctuation
-
-        return normalize_punctuation(text)
+        """Return the text as SentencePiece gets it; half a surrogate pair becomes U+FFFD."""
+        if not text.isascii():
+            text = _SURROGATES.sub("\ufffd", text)
+        return normalize_punctuation(text) if self.normalizes else text
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of the text alone."""
@@ -199,7 +197,7 @@ class Tokenizer:
             self.vocabulary,
             layout,
             vocabulary_size=max(self.vocabulary_size, layout.size),
-            normalize_punctuation=self.normalize_punctuation,
+            normalize=self.normalizes,
         )
 
     def _split(self, text: str) -> Iterator[str | int]:
