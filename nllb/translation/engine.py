@@ -15,6 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +25,9 @@ from torch.nn import functional
 
 from nllb.model.config import ModelConfig, Side
 from nllb.model.moe import EXPERTS_PER_TOKEN, route
+from nllb.model.quantized_storage import dequantize_rows
 from nllb.model.transformer import sinusoidal_positions
+from nllb.model.weights import SCALE
 
 Linear = Callable[[Tensor], Tensor]
 """Rows (..., inputs) to rows (..., outputs), the bias included."""
@@ -54,7 +57,10 @@ class FeedForward:
 
 
 class ExpertStore(Protocol):
-    """Where an engine gets experts: all in memory, or a cache over the memory-mapped file."""
+    """Where an engine gets experts: all in memory, or a cache over the memory-mapped file.
+
+    One that has a method `observe(layer, logits_TE)` is told what every router said.
+    """
 
     def expert_weights(self, layer: str, expert: int) -> FeedForward:
         """Return expert number `expert` of `layer` ("encoder.layers.3"), ready to compute.
@@ -84,7 +90,7 @@ class LoadedExperts:
 
 
 def mixture_of_experts(
-    x_TD: Tensor, router: Linear, store: ExpertStore, layer: str, *, output_masking: float
+    x_TD: Tensor, router: Linear, expert: Callable[[int], Linear], *, output_masking: float
 ) -> Tensor:
     """Return each token's two best experts, weighted by the gate and by 1 - `output_masking`.
 
@@ -98,9 +104,9 @@ def mixture_of_experts(
         values.tolist() for values in experts_T2.unique_consecutive(return_counts=True)
     )
     result_TD = torch.zeros_like(x_TD)
-    for expert, pairs in zip(experts, order.split(counts), strict=True):
+    for number, pairs in zip(experts, order.split(counts), strict=True):
         tokens = pairs // EXPERTS_PER_TOKEN
-        output = store.expert_weights(layer, expert)(x_TD[tokens])
+        output = expert(number)(x_TD[tokens])
         result_TD.index_add_(0, tokens, output * weights_T2[pairs, None])
     return result_TD
 
@@ -146,6 +152,12 @@ class Engine(ABC):
     """A model ready to run."""
 
     config: ModelConfig
+    num_workers: int = 1
+    """Decodings that are best run at once, each by its own `worker`, where there are many."""
+
+    def worker(self) -> "Engine":
+        """Return an engine over the same weights for one of several decodings at once."""
+        return self
 
     @abstractmethod
     def encode(self, sources: Sequence[Sequence[int]]) -> Memory:
@@ -203,6 +215,12 @@ class Layer:
 
 
 LAYER_NORM_EPSILON = 1e-5
+
+
+def read_float(weights: Mapping[str, Tensor], name: str) -> Tensor:
+    """Return a weight in a floating type, also where it is stored as int8."""
+    scale = weights.get(name + SCALE)
+    return weights[name] if scale is None else dequantize_rows(weights[name], scale)
 
 
 class LayerReader:
@@ -276,9 +294,18 @@ class LayerReader:
     def _router(self, name: str) -> Linear:
         weight = self._weights[f"{name}.weight"].to(self._device, torch.float32)
         bias = self._weights.get(f"{name}.bias")
-        return TorchLinear(
+        router = TorchLinear(
             weight=weight, bias=None if bias is None else bias.to(self._device, torch.float32)
         )
+        observe = getattr(self.store, "observe", None)
+        if observe is None:
+            return router
+
+        def observed(x_TD: Tensor) -> Tensor:
+            observe(name.removesuffix(".feed_forward.router"), logits_TE := router(x_TD))
+            return logits_TE
+
+        return observed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -345,7 +372,7 @@ class TorchEngine(Engine):
     def linear(self, names: Sequence[str]) -> Linear:
         """Make one linear of the matrices `names`, stacked."""
         weight, bias = (
-            torch.cat([self._weights[f"{name}.{part}"] for name in names]).to(
+            torch.cat([read_float(self._weights, f"{name}.{part}") for name in names]).to(
                 self.device, self.dtype
             )
             for part in ("weight", "bias")
@@ -353,7 +380,7 @@ class TorchEngine(Engine):
         return TorchLinear(weight=weight, bias=bias)
 
     def _read_embedding(self) -> None:
-        self._embedding = self._weights["embedding.weight"].to(self.device, self.dtype)
+        self._embedding = read_float(self._weights, "embedding.weight").to(self.device, self.dtype)
         self.projection: Linear = TorchLinear(weight=self._embedding, bias=None)
 
     def embedding_rows(self, ids: Tensor) -> Tensor:
@@ -384,6 +411,7 @@ class TorchEngine(Engine):
             mask = (torch.arange(longest) < torch.tensor(lengths)[:, None])[:, None, None, :].to(
                 self.device
             )
+        tokens = None if mask is None else mask.flatten().nonzero().squeeze(1)
         x_BSD = self.embed(ids_BS.to(self.device))
         heads = self.config.encoder_heads
         for layer in self._encoder:
@@ -391,7 +419,7 @@ class TorchEngine(Engine):
             q, k, v = (split_heads(part, heads) for part in (q, k, v))
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             x_BSD = x_BSD + layer.self_output(mixed.transpose(1, 2).flatten(2))
-            x_BSD = self.feed(layer, x_BSD)
+            x_BSD = self.feed(layer, x_BSD, tokens)
         keys_values = self._cross_keys_values(self._encoder_norm(x_BSD))
         keys_values = keys_values.unflatten(
             -1, (self.config.decoder_layers, 2, self.config.decoder_heads, -1)
@@ -402,17 +430,21 @@ class TorchEngine(Engine):
             mask=mask,
         )
 
-    def feed(self, layer: Layer, x: Tensor) -> Tensor:
-        """Run the feed-forward sublayer, dense or sparse, with its norm and residual."""
+    def feed(self, layer: Layer, x: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Run the feed-forward sublayer with norm and residual; experts see `tokens` only."""
         normed = layer.feed_forward_norm(x)
         if layer.feed_forward is not None:
             return x + layer.feed_forward(normed)
         assert layer.router is not None
-        masking = self.config.expert_output_masking
         rows = normed.reshape(-1, normed.shape[-1])
         mixed = mixture_of_experts(
-            rows, layer.router, self.store, layer.name, output_masking=masking
+            rows if tokens is None else rows[tokens],
+            layer.router,
+            partial(self.store.expert_weights, layer.name),
+            output_masking=self.config.expert_output_masking,
         )
+        if tokens is not None:
+            mixed = torch.zeros_like(rows).index_copy(0, tokens, mixed)
         return x + mixed.view(x.shape)
 
     def decode(
