@@ -1,20 +1,16 @@
 """A whole human evaluation: files in, checks, scores, calibration, agreement, one result out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from eval.proportions import proportion
-from eval.xsts.agreement import (
-    krippendorff_alpha,
-    pairwise_kappas,
-    relative_severity,
-    self_agreement,
-)
-from eval.xsts.calibration import CalibrationSettings, Method
+from eval.xsts.agreement import krippendorff_alpha
+from eval.xsts.calibration import CalibrationSettings, Method, best_strength
 from eval.xsts.ingestion import RatingsFile
+from eval.xsts.rater_scores import Five, agreement_of, distribution_of, score_raters
 from eval.xsts.ratings import (
     Direction,
     Floats,
@@ -23,18 +19,12 @@ from eval.xsts.ratings import (
     RatingMatrix,
     group,
     rating_matrix,
-    spearman,
 )
 from eval.xsts.result import (
-    METHODS,
-    Agreement,
     Calibration,
-    Correlation,
     DirectionScore,
     Estimate,
     FindingRecord,
-    RaterScore,
-    Sensitivity,
     Validation,
     XstsResult,
 )
@@ -47,15 +37,17 @@ from eval.xsts.scores import (
     item_medians,
     score_direction,
 )
+from eval.xsts.sensitivity import compare_methods, shown
 from eval.xsts.study_checks import Checked, DetectLanguage, References, check_study
 from nllb import __version__
 from nllb.errors import DataError
 
 MOST_HALF_WIDTH = 0.25
 """Half-width of the interval above which systems are not ranked."""
+LEAST_TO_FIT = 4
+"""Directions needed to fit the strength of `alpha`."""
 _MOST_FINDINGS = 100
 _MOST_TOLD = 20
-Five = tuple[int, int, int, int, int]
 
 AutomaticScorer = Callable[[Direction, Sequence[str], Sequence[str]], dict[str, float]]
 """(direction, hypotheses, references) -> score by metric name, over exactly these lines."""
@@ -73,6 +65,8 @@ class ScoreSettings:
     """The calibration that is shown as the calibrated score."""
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     """Free numbers of the methods."""
+    fit_strength: bool = False
+    """Whether to fit the strength of `alpha` to the automatic scores, leaving one out."""
     calibration_size: int | None = None
     """Items of the full calibration set; None takes what the study has."""
     intersect: bool = False
@@ -182,24 +176,30 @@ def evaluate(
             anchors.get(key[0]),
             kind=settings.median,
             centre=centre,
+            strata={row.item: row.stratum for row in groups.calibration[key[0]]},
             resamples=settings.resamples,
             seed=settings.seed,
         )
         for key, rows in groups.evaluated.items()
     }
+    automatic_of = {
+        key: _automatic(key[0], rows, checked, automatic) if automatic is not None else {}
+        for key, rows in groups.evaluated.items()
+    }
+    if settings.fit_strength:
+        settings = _with_fitted_strength(settings, scored, automatic_of)
     findings = list(validated.validation.findings)
     directions = []
     for key, rows in groups.evaluated.items():
         one = _direction_score(
             key, rows, scored[key], groups=groups, checked=checked, settings=settings,
-            centre=centre, blind=validated.blind,
+            centre=centre, blind=validated.blind, automatic=automatic_of[key],
         )  # fmt: skip
-        if automatic is not None:
-            one = replace(one, automatic=_automatic(key[0], rows, checked, automatic))
-        low, high = one.score.low, one.score.high
-        if low is not None and high is not None and (high - low) / 2 > MOST_HALF_WIDTH:
+        shown_estimate = one.calibrated.get(settings.method) or one.score
+        half_width = ((shown_estimate.high or 0.0) - (shown_estimate.low or 0.0)) / 2
+        if half_width > MOST_HALF_WIDTH:
             one = replace(one, ranking_allowed=False)
-            text = f"{key[0]} {key[1]}".strip() + f": half-width {(high - low) / 2:.2f}"
+            text = f"{key[0]} {key[1]}".strip() + f": half-width {half_width:.2f}"
             findings.append(finding("X13", f"{text} is above {MOST_HALF_WIDTH}", at=rows[0]))
         directions.append(one)
     directions.sort(
@@ -208,8 +208,13 @@ def evaluate(
         )
     )  # fmt: skip
     flagged = _flagged(findings)
-    sensitivity, correlations = _sensitivity(
-        directions, groups, flagged, settings=settings, with_automatic=automatic is not None
+    sensitivity, correlations = compare_methods(
+        directions,
+        groups,
+        flagged,
+        median=settings.median,
+        resamples=settings.resamples,
+        seed=settings.seed,
     )
     validation = replace(
         validated.validation,
@@ -234,8 +239,10 @@ def evaluate(
             },
         ),
         directions=tuple(directions),
-        raters=() if validated.blind else _raters(groups, checked, flagged),
-        agreement=_agreement(groups),
+        raters=() if validated.blind else score_raters(
+            groups, checked.ratings, checked.repeated, flagged=flagged
+        ),
+        agreement=agreement_of(groups),
         sensitivity=sensitivity,
         correlations=correlations,
         notes=tuple(_notes(directions, validated, settings)),
@@ -249,11 +256,6 @@ def tell(one: FindingRecord) -> str:
     return f"{one.code} {one.severity}: {place}{rater}{one.message}. {one.mend}"
 
 
-def shown(one: DirectionScore, method: str) -> float:
-    """Return the score that a table shows: calibrated by `method`, or else as rated."""
-    return (one.calibrated.get(method) or one.score).value
-
-
 def _direction_score(
     key: tuple[Direction, str],
     rows: Sequence[Rating],
@@ -264,6 +266,7 @@ def _direction_score(
     settings: ScoreSettings,
     centre: float,
     blind: bool,
+    automatic: dict[str, float],
 ) -> DirectionScore:
     direction, system = key
     matrix = rating_matrix(rows)
@@ -273,7 +276,7 @@ def _direction_score(
     calibrated = calibrated_estimates(scored, centre=centre, settings=settings.calibration)
     if blind:
         calibrated.pop("rater", None)
-    distribution = _distribution(rows)
+    distribution = distribution_of(rows)
     incoherent = [
         sum(getattr(row, f"{side}_incoherent") for row in rows) / len(rows)
         for side in ("source", "target")
@@ -302,14 +305,14 @@ def _direction_score(
         share_3=_share(medians, 3),
         share_4=_share(medians, 4),
         distribution=distribution,
-        calibration_distribution=_distribution(calibration),
+        calibration_distribution=distribution_of(calibration),
         shape=_shape(distribution, incoherent[1]),
         source_incoherent=incoherent[0],
         target_incoherent=incoherent[1],
         alpha=krippendorff_alpha(matrix.values),
         alpha_calibration=krippendorff_alpha(anchors.values) if anchors else None,
         ranking_allowed=direction not in checked.unrankable,
-        automatic={},
+        automatic=automatic,
     )  # fmt: skip
 
 
@@ -329,157 +332,34 @@ def _automatic(
     return scorer(direction, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
+def _with_fitted_strength(
+    settings: ScoreSettings,
+    scored: Mapping[tuple[Direction, str], Scored],
+    automatic_of: Mapping[tuple[Direction, str], dict[str, float]],
+) -> ScoreSettings:
+    """Fit against chrF++ (or the first metric there is) over the calibrated directions."""
+    metrics = sorted({name for scores in automatic_of.values() for name in scores})
+    metric = "chrF++" if "chrF++" in metrics else next(iter(metrics), "")
+    usable = [
+        (one.score, one.calibration_score, automatic_of[key][metric])
+        for key, one in scored.items()
+        if one.calibration_score is not None and metric in automatic_of[key]
+    ]
+    if len(usable) < LEAST_TO_FIT:
+        raise DataError(
+            f"the strength of 'alpha' can be fitted to {len(usable)} directions with automatic "
+            f"scores and calibration; it needs {LEAST_TO_FIT} (give --flores, or do not fit)"
+        )
+    strength = best_strength(*np.array(usable).T)
+    return replace(settings, calibration=replace(settings.calibration, strength=strength))
+
+
 def _centre(anchors: dict[Direction, RatingMatrix], settings: ScoreSettings) -> float:
     if settings.calibration.centre is not None or not anchors:
         return 3.0 if settings.calibration.centre is None else settings.calibration.centre
     scores = [np.nanmean(item_medians(one.values, kind=settings.median))
               for one in anchors.values()]  # fmt: skip
     return float(np.mean(scores))
-
-
-def _sensitivity(
-    directions: Sequence[DirectionScore],
-    groups: Grouped,
-    flagged: dict[str, set[str]],
-    *,
-    settings: ScoreSettings,
-    with_automatic: bool,
-) -> tuple[tuple[Sensitivity, ...], tuple[Correlation, ...]]:
-    """Every method side by side, over the directions that have it."""
-    table: list[Sensitivity] = []
-    correlations: list[Correlation] = []
-    metrics = sorted({name for one in directions for name in one.automatic})
-    ways: list[tuple[str, list[DirectionScore], list[float]]] = []
-    for method in METHODS:
-        having = [one for one in directions if method == "none" or method in one.calibrated]
-        if having:
-            ways.append((method, having, [shown(one, method) for one in having]))
-    if flagged:
-        having, values = [], []
-        for one in directions:
-            direction = Direction(study=one.study, source=one.source, target=one.target)
-            matrix = rating_matrix(groups.evaluated[direction, one.system])
-            rest = matrix.of_raters(set(matrix.raters) - flagged.keys())
-            if rest.items:
-                having.append(one)
-                medians = item_medians(rest.values, kind=settings.median)
-                values.append(float(np.nanmean(medians)))
-        if having:
-            ways.append(("without flagged raters", having, values))
-    for method, having, values in ways:
-        raw = [one.score.value for one in having]
-        shifts = [value - before for value, before in zip(values, raw, strict=True)]
-        found = {}
-        for metric in metrics:
-            pairs = [(one.automatic[metric], value)
-                     for one, value in zip(having, values, strict=True)
-                     if metric in one.automatic]  # fmt: skip
-            one_correlation = _correlation(pairs, settings=settings)
-            if one_correlation is None:
-                continue
-            found[metric] = one_correlation.value
-            if with_automatic and method in METHODS:
-                correlations.append(
-                    Correlation(metric=metric, method=method, spearman=one_correlation,
-                                directions=len(pairs))
-                )  # fmt: skip
-        table.append(
-            Sensitivity(
-                method=method,
-                directions=len(having),
-                mean=float(np.mean(values)),
-                mean_shift=float(np.mean(shifts)),
-                largest_shift=max(shifts, key=abs),
-                rank_correlation=spearman(raw, values),
-                correlations=found,
-            )
-        )
-    return tuple(table), tuple(correlations)
-
-
-def _correlation(
-    pairs: Sequence[tuple[float, float]], *, settings: ScoreSettings
-) -> Estimate | None:
-    values = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    found = spearman(values[:, 0], values[:, 1])
-    if found is None:
-        return None
-    random = np.random.default_rng(settings.seed)
-    resampled = []
-    for _ in range(settings.resamples):
-        drawn = values[random.integers(len(values), size=len(values))]
-        again = spearman(drawn[:, 0], drawn[:, 1])
-        resampled.append(np.nan if again is None else again)
-    return estimate(found, np.array(resampled))
-
-
-def _raters(
-    groups: Grouped, checked: Checked, flagged: dict[str, set[str]]
-) -> tuple[RaterScore, ...]:
-    rows_of: defaultdict[str, list[Rating]] = defaultdict(list)
-    anchors_of: defaultdict[str, list[Rating]] = defaultdict(list)
-    for rating in checked.ratings:
-        (anchors_of if rating.set == "calibration" else rows_of)[rating.rater].append(rating)
-    gaps: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
-    matrices = [rating_matrix(rows) for rows in groups.evaluated.values()]
-    for matrix in matrices:
-        rated = (~np.isnan(matrix.values)).sum(axis=1)
-        for rater, gap, number in zip(
-            matrix.raters, relative_severity(matrix.values), rated, strict=True
-        ):
-            if not np.isnan(gap):
-                gaps[rater].append((float(gap), int(number)))
-    kappas = pairwise_kappas((one.raters, one.values) for one in matrices)
-    again = self_agreement(checked.repeated)
-    found = []
-    for rater in sorted({*rows_of, *anchors_of}):
-        rows = [row for row in rows_of[rater] if row.set == "eval"]
-        anchors = anchors_of[rater]
-        stepped = [(row.stratum, row.score) for row in anchors if row.stratum is not None]
-        own = [value for pair, value in kappas.items() if rater in pair]
-        equal, repeats = again.get(rater, (0, 0))
-        found.append(
-            RaterScore(
-                rater=rater,
-                ratings=len(rows_of[rater]) + len(anchors),
-                directions=tuple(sorted({f"{row.source}-{row.target}" for row in rows})),
-                mean=float(np.mean([row.score for row in rows])) if rows else float("nan"),
-                severity=_weighted(gaps[rater]),
-                calibration_mean=(
-                    float(np.mean([row.score for row in anchors])) if anchors else None
-                ),
-                calibration_spearman=spearman([a for a, _ in stepped], [b for _, b in stepped]),
-                weighted_kappa=_weighted(own),
-                repeated=repeats,
-                self_agreement=equal / repeats if repeats else None,
-                distribution=_distribution(rows),
-                flags=tuple(sorted(flagged.get(rater, ()))),
-            )
-        )
-    rated_only = [one for one in found if sum(one.distribution)]
-    return tuple(sorted(rated_only, key=lambda one: -(one.severity or 0.0)))
-
-
-def _agreement(groups: Grouped) -> Agreement:
-    evaluated = [rating_matrix(rows) for rows in groups.evaluated.values()]
-    anchors = [rating_matrix(rows) for rows in groups.calibration.values() if rows]
-    kappas = pairwise_kappas((one.raters, one.values) for one in evaluated)
-    return Agreement(
-        alpha=krippendorff_alpha(_side_by_side(evaluated)),
-        alpha_calibration=krippendorff_alpha(_side_by_side(anchors)),
-        weighted_kappa=_weighted(list(kappas.values())),
-        pairs=len(kappas),
-    )
-
-
-def _side_by_side(matrices: Sequence[RatingMatrix]) -> Floats:
-    """All items as columns; who rated does not matter to alpha, so rows are only filled up."""
-    height = max((len(one.values) for one in matrices), default=0)
-    padded = [
-        np.vstack([one.values, np.full((height - len(one.values), len(one.items)), np.nan)])
-        for one in matrices
-    ]
-    return np.hstack(padded) if padded else np.empty((0, 0))
 
 
 def _flagged(findings: Sequence[FindingRecord]) -> dict[str, set[str]]:
@@ -533,11 +413,6 @@ def _unused_columns(files: Sequence[RatingsFile]) -> list[FindingRecord]:
     ]  # fmt: skip
 
 
-def _distribution(rows: Sequence[Rating]) -> Five:
-    counts = Counter(row.score for row in rows)
-    return (counts[1], counts[2], counts[3], counts[4], counts[5])
-
-
 def _shape(distribution: Five, incoherent: float) -> str:
     """The three shapes of the paper, by which a mean can mislead."""
     total = sum(distribution) or 1
@@ -553,8 +428,3 @@ def _share(medians: Floats, least: float) -> Estimate:
     rated = medians[~np.isnan(medians)]
     one = proportion(int((rated >= least).sum()), len(rated))
     return Estimate(value=one.share or 0.0, low=one.low, high=one.high)
-
-
-def _weighted(pairs: Sequence[tuple[float, int]]) -> float | None:
-    weight = sum(number for _, number in pairs)
-    return sum(value * number for value, number in pairs) / weight if weight else None

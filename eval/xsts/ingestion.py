@@ -6,8 +6,8 @@ Never by position. A fault of form (X01) refuses the file and names the line.
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,8 @@ KEY_NAME = "key.jsonl"
 SUFFIXES = (".csv", ".tsv", ".xlsx", ".jsonl", ".parquet")
 _REQUIRED = ("rater", "score", "source", "target")
 _CONSTANT = "="
+# Columns of our sheets that say nothing the key does not.
+_OWN_COLUMNS = ("language 1", "language 2", "comment")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +56,7 @@ class RatingsFile:
 def read_ratings(
     path: Path, *, columns: Mapping[str, str] | None = None, preset: str | None = None
 ) -> RatingsFile:
-    """Read one file.
+    """Read one file of ratings.
 
     Args:
         path: .csv, .tsv, .xlsx, .jsonl or .parquet; text also compressed.
@@ -65,16 +67,28 @@ def read_ratings(
         DataError: code X01 with the line, where the form is not readable.
         ConfigError: where `columns` or `preset` names what does not exist.
     """
+    found = read_rows(path, columns=columns, preset=preset, required=_REQUIRED)
+    if found.preset == "sheet":
+        return replace(found, rows=_with_key(found.rows, path))
+    return found
+
+
+def read_rows(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    preset: str | None = None,
+    required: Sequence[str],
+) -> RatingsFile:
+    """Read one file of any rows with named fields; a wide file gives a row for each score."""
     header, table = _read_table(path)
-    chosen = _preset(preset, header, path, given=columns or {})
+    chosen = _preset(preset, header, path, given=columns or {}, required=required)
     mapping = _mapping(chosen, header, columns or {}, path)
     scores = _score_columns(header) if chosen == "wide" and "score" not in mapping else []
-    missing = [name for name in _REQUIRED if name not in mapping]
-    if scores:
-        missing = [name for name in missing if name not in ("score", "rater")]
-    key = _read_key(path) if chosen == "sheet" else None
-    if key is not None:
-        missing = [name for name in missing if name not in ("source", "target")]
+    known = {"sheet": {"source", "target"}, "wide": {"rater", "score"} if scores else set()}
+    missing = [
+        name for name in required if name not in mapping.keys() | known.get(chosen or "", set())
+    ]
     if missing:
         raise DataError(
             f"X01 {path.name}:1: no column for {', '.join(missing)}; the header has "
@@ -83,33 +97,21 @@ def read_ratings(
     rows = []
     for line, values in table:
         cells = {name: _value(column, values) for name, column in mapping.items()}
-        if key is not None:
-            row_name = str(cells["item"])
-            if row_name not in key:
-                raise DataError(f"X01 {path.name}:{line}: row {row_name!r} is not in {KEY_NAME}")
-            cells |= key[row_name]
-        if "item" not in cells:
-            cells["item"] = f"{path.name}:{line}"
+        cells.setdefault("item", f"{path.name}:{line}")
         for number, column in enumerate(scores, 1):
-            rows.append(
-                Row(
-                    file=path.name,
-                    line=line,
-                    cells=cells | {"rater": _slot(number, cells), "score": values[column]},
-                )
-            )
+            slot = {"rater": _slot(number, cells), "score": values[column]}
+            rows.append(Row(file=path.name, line=line, cells=cells | slot))
         if not scores:
             rows.append(Row(file=path.name, line=line, cells=cells))
     if not rows:
         raise DataError(f"X01 {path.name}: no rows under the header")
     used = {column for column in mapping.values() if not column.startswith(_CONSTANT)} | {*scores}
+    digest = sha256(path.read_bytes()).hexdigest()
     return RatingsFile(
-        source=SourceFile(
-            name=path.name, sha256=sha256(path.read_bytes()).hexdigest(), rows=len(rows)
-        ),
+        source=SourceFile(name=path.name, sha256=digest, rows=len(rows)),
         preset=chosen or "given",
         rows=tuple(rows),
-        unused=tuple(name for name in header if name not in used),
+        unused=tuple(name for name in header if name not in used and name not in _OWN_COLUMNS),
     )
 
 
@@ -262,7 +264,12 @@ def _presets() -> dict[str, Any]:
 
 
 def _preset(
-    name: str | None, header: list[str], path: Path, *, given: Mapping[str, str]
+    name: str | None,
+    header: list[str],
+    path: Path,
+    *,
+    given: Mapping[str, str],
+    required: Sequence[str],
 ) -> str | None:
     presets = _presets()["presets"]
     if name is not None:
@@ -275,7 +282,7 @@ def _preset(
     for candidate, preset in presets.items():
         if {_plain(column) for column in preset["needs"]} <= have:
             return str(candidate)
-    if set(_REQUIRED) <= given.keys():
+    if set(required) <= given.keys():
         return None
     nearest = max(presets, key=lambda one: len({*map(_plain, presets[one]["needs"])} & have))
     lacking = [c for c in presets[nearest]["needs"] if _plain(c) not in have]
@@ -323,15 +330,20 @@ def _value(column: str, values: Mapping[str, Any]) -> Any:
     return column[1:] if column.startswith(_CONSTANT) else values[column]
 
 
-def _read_key(path: Path) -> dict[str, dict[str, Any]]:
-    """What the rows of our own sheets stand for: key.jsonl in the same folder."""
+def _with_key(rows: Sequence[Row], path: Path) -> tuple[Row, ...]:
+    """Give the rows of our own sheet what key.jsonl in the same folder says they stand for."""
     key_path = path.parent / KEY_NAME
     if not key_path.is_file():
-        raise DataError(
-            f"X01 {path.name}: {KEY_NAME} of the sheet is missing beside it; put it there"
-        )
-    return {str(record["row"]): {k: v for k, v in record.items() if k != "row"}
-            for record in read_json_lines(key_path)}  # fmt: skip
+        raise DataError(f"X01 {path.name}: {KEY_NAME} is missing beside it; put it there")
+    key = {str(record["row"]): record for record in read_json_lines(key_path)}
+    joined = []
+    for row in rows:
+        name = str(row.cells["item"])
+        if name not in key:
+            raise DataError(f"X01 {path.name}:{row.line}: row {name!r} is not in {KEY_NAME}")
+        meaning = {field: value for field, value in key[name].items() if field != "row"}
+        joined.append(replace(row, cells=row.cells | meaning))
+    return tuple(joined)
 
 
 def _plain(name: str) -> str:

@@ -1,5 +1,6 @@
 """Scores of one system in one direction, and their uncertainty over items and raters."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,6 +68,7 @@ def score_direction(
     *,
     kind: MedianKind = "median",
     centre: float = 3.0,
+    strata: Mapping[str, int | None] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Scored:
@@ -80,6 +82,8 @@ def score_direction(
         calibration: ratings of the calibration items, None where withheld.
         kind: which median.
         centre: worth of the calibration items, for the severity of raters.
+        strata: quality step of the calibration items; these are resampled within their step, as
+            the composition of the set is fixed and the same for all raters.
         resamples: bootstrap resamples.
         seed: of the resampling.
     """
@@ -92,7 +96,10 @@ def score_direction(
     if severity is not None and not np.isnan(severity).all():
         adjusted = values + np.where(np.isnan(severity), 0.0, severity)[:, None]
     draws = _item_weights(random, values.shape[1], resamples)
-    anchor_draws = None if anchors is None else _item_weights(random, anchors.shape[1], resamples)
+    anchor_draws = None
+    if calibration is not None:
+        steps = [(strata or {}).get(item) for item in calibration.items]
+        anchor_draws = _stratified_weights(random, steps, resamples)
     rater_draws = random.multinomial(
         len(names), np.full(len(names), 1 / len(names)), size=resamples
     )
@@ -185,6 +192,16 @@ def _item_weights(random: np.random.Generator, number: int, resamples: int) -> F
         return np.zeros((resamples, 0))
     drawn = random.multinomial(number, np.full(number, 1 / number), size=resamples)
     return drawn.astype(np.float64)
+
+
+def _stratified_weights(
+    random: np.random.Generator, steps: Sequence[int | None], resamples: int
+) -> Floats:
+    weights = np.zeros((resamples, len(steps)))
+    for step in sorted(set(steps), key=str):
+        columns = [column for column, one in enumerate(steps) if one == step]
+        weights[:, columns] = _item_weights(random, len(columns), resamples)
+    return weights
 
 
 def _weighted_means(medians: Floats, weights: Floats) -> Floats:

@@ -134,28 +134,34 @@ def _join_repeated(state: Checked) -> Checked:
     """Join a rater's ratings of one item: equal ones to one, others are both set aside (X04)."""
     groups: defaultdict[tuple[object, ...], list[Rating]] = defaultdict(list)
     for rating in state.ratings:
-        groups[
-            rating.direction, rating.set, rating.system, rating.item, rating.rater
-        ].append(rating)  # fmt: skip
+        role = "eval" if rating.set == "attention" else rating.set
+        key = (rating.direction, role, rating.system, rating.item, rating.rater)
+        groups[key].append(rating)
+    unequal: list[tuple[Rating, Rating]] = []
     kept: list[Rating] = []
     for same in groups.values():
-        state.repeated.extend((same[0], again) for again in same[1:])
-        if len({one.score for one in same}) == 1:
-            kept.append(same[0])
+        # Planned repeats are for the self-agreement only, whatever they say.
+        planned = [one for one in same if one.set == "attention"]
+        usual = [one for one in same if one.set != "attention"] or planned[:1]
+        state.repeated.extend((usual[0], again) for again in [*usual[1:], *planned])
+        if len({one.score for one in usual}) == 1:
+            kept.append(usual[0])
         else:
-            state.quarantined["X04"] += len(same)
+            state.quarantined["X04"] += len(usual)
+            unequal.append((usual[0], next(o for o in usual if o.score != usual[0].score)))
     by_rater: defaultdict[str, list[tuple[Rating, Rating]]] = defaultdict(list)
     for pair in state.repeated:
         by_rater[pair[0].rater].append(pair)
     for rater, pairs in by_rater.items():
-        unequal = sum(first.score != again.score for first, again in pairs)
+        differing = sum(pair[0].rater == rater for pair in unequal)
         text = f"rater {rater} rated {len(pairs)} items again (the first here)"
-        if unequal:
-            text += f", {unequal} with another score: all ratings of these items are set aside"
-        severity = "quarantine" if unequal else "warn"
-        state.findings.append(
-            finding("X04", text, at=pairs[0][1], rater=rater, severity=severity)
-        )  # fmt: skip
+        if differing:
+            text += f", {differing} with another score: all ratings of these items are set aside"
+        elif all(again.set == "attention" for _, again in pairs):
+            continue
+        severity = "quarantine" if differing else "warn"
+        at = next((again for first, again in unequal if first.rater == rater), pairs[0][1])
+        state.findings.append(finding("X04", text, at=at, rater=rater, severity=severity))
     kept.sort(key=lambda rating: (rating.file, rating.line))
     return _with(state, kept)
 

@@ -1,0 +1,39 @@
+"""Automatic scores of exactly the items that people rated."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from eval.metrics import Reference, choose_metrics
+from eval.xsts.evaluation import AutomaticScorer
+from eval.xsts.ratings import Direction
+from eval.xsts.study_checks import References
+from nllb.benchmarks import LineAlignedSet
+
+
+def references_of(test_set: LineAlignedSet) -> References:
+    """Return a look-up of references; a language that the set lacks has none."""
+
+    def find(source: str, target: str) -> Mapping[str, str]:
+        if source not in test_set.files or target not in test_set.files:
+            return {}
+        lines = zip(test_set.sentences(source), test_set.sentences(target), strict=True)
+        return dict(lines)
+
+    return find
+
+
+def machine_scorer(*, spm_path: Path | None = None) -> AutomaticScorer:
+    """Return a scorer of chrF++ and, where a SentencePiece model is given, spBLEU."""
+    choice = choose_metrics(None, spm=spm_path, spm_name="standin", spm_sha256=None)
+
+    def measure(
+        direction: Direction, hypotheses: Sequence[str], references: Sequence[str]
+    ) -> dict[str, float]:
+        reference = Reference(references, direction.target)
+        found = {}
+        for name in choice.names:
+            metric = choice.metric(name, direction.target)
+            found[metric.title] = reference.measure(metric, hypotheses).score
+        return found
+
+    return measure

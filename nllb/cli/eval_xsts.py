@@ -1,0 +1,241 @@
+"""`nllb eval xsts check`, `score`, `plan` and `sheet`: human evaluation from plan to scores."""
+
+import argparse
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nllb.errors import ConfigError, NllbError
+
+if TYPE_CHECKING:
+    from eval.xsts.evaluation import ScoreSettings
+    from eval.xsts.ingestion import RatingsFile
+
+
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Read ratings and run the checks X01 to X16; exit code 1 where one refuses."
+    )
+    _input_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one finding a line as JSON")
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from eval.xsts.evaluation import tell, validate
+    from nllb.textio import json_line
+
+    files, errors = [], []
+    for path in arguments.files:
+        try:
+            files.append(_read(path, arguments))
+        except ConfigError:
+            raise
+        except NllbError as error:
+            errors.append(str(error))
+    validated = validate(files, _settings(arguments), references=_references(arguments))
+    findings = validated.validation.findings
+    for one in findings:
+        print(json_line(asdict(one)) if arguments.json else tell(one))
+    for error in errors:
+        print(json_line({"code": "X01", "severity": "refuse", "message": error})
+              if arguments.json else f"refuse: {error}")  # fmt: skip
+    if not arguments.quiet:
+        told = Counter(one.severity for one in findings)
+        listed = ", ".join(f"{number} {severity}" for severity, number in sorted(told.items()))
+        print(
+            f"{validated.validation.kept} of {validated.validation.rows} ratings usable; findings: "
+            f"{listed or 'none'}{f'; {len(errors)} files unreadable' if errors else ''}",
+            file=sys.stderr,
+        )
+    return 1 if validated.refused or errors else 0
+
+
+def score_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Score ratings: medians over raters, calibration, agreement, intervals. Writes "
+        "OUT/xsts.json and prints tables in Markdown."
+    )
+    _input_arguments(parser)
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for xsts.json")
+    parser.add_argument("--method", default="linear", help="the calibration shown (all are tabled)")
+    parser.add_argument("--median", choices=["median", "median_low"], default="median")
+    parser.add_argument("--centre", default="3", help="worth of the calibration set, or 'mean'")
+    parser.add_argument("--fit-strength", action="store_true", help="fit alpha to chrF++")
+    parser.add_argument("--spm", type=Path, help="SentencePiece model: adds spBLEU")
+    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+
+
+def score(arguments: argparse.Namespace) -> int:
+    from eval.xsts.automatic import machine_scorer
+    from eval.xsts.evaluation import evaluate
+    from eval.xsts.result import write_result
+    from eval.xsts.table import as_markdown
+    from nllb.textio import json_line
+
+    references = _references(arguments)
+    result = evaluate(
+        [_read(path, arguments) for path in arguments.files],
+        _settings(arguments),
+        references=references,
+        automatic=machine_scorer(spm_path=arguments.spm) if references is not None else None,
+    )
+    path = write_result(result, arguments.out)
+    print(json_line(asdict(result)) if arguments.json else as_markdown(result))
+    if not arguments.quiet:
+        print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+def plan_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Say how many items and raters a wanted precision needs. Spreads come from earlier "
+        "ratings (xsts.json or ratings files) where given, else from typical values."
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="earlier ratings")
+    aim = parser.add_mutually_exclusive_group(required=True)
+    aim.add_argument("--half-width", type=float, help="of the 95 %% interval of one score")
+    aim.add_argument("--difference", type=float, help="between two systems, to be found")
+    parser.add_argument("--power", type=float, default=0.8, help="chance to find the difference")
+    parser.add_argument("--unpaired", action="store_true", help="systems rated on other items")
+    parser.add_argument(
+        "--uncalibrated", action="store_true", help="no calibration items are rated"
+    )
+    parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN")
+    parser.add_argument("--json", action="store_true", help="one row a line as JSON")
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    from eval.xsts.ingestion import parse_columns, read_ratings
+    from eval.xsts.planning import Spreads, as_markdown, plans, spreads_of
+    from nllb.textio import json_line
+
+    columns = parse_columns(arguments.columns)
+    files = [read_ratings(path, columns=columns) for path in arguments.files]
+    spreads = spreads_of(files) if files else Spreads()
+    rows = plans(
+        spreads,
+        half_width=arguments.half_width,
+        difference=arguments.difference,
+        power=arguments.power,
+        paired=not arguments.unpaired,
+        calibrated=not arguments.uncalibrated,
+    )
+    if arguments.json:
+        for row in rows:
+            print(json_line(asdict(row)))
+    else:
+        print(as_markdown(rows, spreads, measured=bool(files)))
+    return 0
+
+
+def sheet_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Make annotation sheets (CSV and XLSX, one a rater) and the guidelines page from tables of "
+        "items (item_id, system, src_lang, tgt_lang, src_text, tgt_text). Raters do not see "
+        "systems; OUT/key.jsonl says what each row is and stays with you."
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="items to rate")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the sheets")
+    parser.add_argument(
+        "--raters", required=True, nargs="+", help="neutral ids: no names, no mails"
+    )
+    parser.add_argument("--per-item", type=int, default=3, help="raters of each item (3)")
+    parser.add_argument("--calibration", type=Path, help="calibration items with a stratum")
+    parser.add_argument("--items", type=int, help="a random sample of so many items")
+    parser.add_argument("--repeat", type=float, default=0.0, help="share of items rated again")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling and order")
+    parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN")
+    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+
+
+def sheet(arguments: argparse.Namespace) -> int:
+    from eval.xsts.ingestion import parse_columns
+    from eval.xsts.sheet import SheetSettings, read_items, write_sheets
+
+    columns = parse_columns(arguments.columns)
+    items = [item for path in arguments.files for item in read_items(path, columns=columns)]
+    anchors = read_items(arguments.calibration, columns=columns) if arguments.calibration else []
+    settings = SheetSettings(
+        raters=tuple(arguments.raters),
+        per_item=arguments.per_item,
+        num_items=arguments.items,
+        repeat=arguments.repeat,
+        seed=arguments.seed,
+    )
+    for path in write_sheets(items, anchors, arguments.out, settings=settings):
+        print(path)
+    if not anchors and not arguments.quiet:
+        print(
+            "no --calibration items: scores of other raters will not be comparable", file=sys.stderr
+        )
+    return 0
+
+
+def _input_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", type=Path,
+                        help=".csv, .tsv, .xlsx, .jsonl or .parquet")  # fmt: skip
+    parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN",
+                        help="name of a field's column, or FIELD==VALUE for all rows")  # fmt: skip
+    parser.add_argument("--preset", help="names of columns: canonical, wide, sheet, training")
+    parser.add_argument(
+        "--flores", type=Path, help="test set that was rated: checks and scores with it"
+    )
+    parser.add_argument("--split", default="devtest", choices=["dev", "devtest"])
+    parser.add_argument(
+        "--min-raters", type=int, default=3, help="raters that each item should have"
+    )
+    parser.add_argument("--calibration-size", type=int, help="items of the full calibration set")
+    parser.add_argument("--intersect", action="store_true", help="keep items that all systems have")
+    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+
+
+def _read(path: Path, arguments: argparse.Namespace) -> "RatingsFile":
+    from eval.xsts.ingestion import parse_columns, read_ratings
+
+    return read_ratings(path, columns=parse_columns(arguments.columns), preset=arguments.preset)
+
+
+def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
+    from eval.xsts.calibration import CalibrationSettings
+    from eval.xsts.evaluation import ScoreSettings
+    from eval.xsts.result import METHODS
+    from nllb.errors import did_you_mean
+
+    shared = {
+        "min_raters": arguments.min_raters,
+        "intersect": arguments.intersect,
+        "calibration_size": arguments.calibration_size,
+    }
+    if "method" not in arguments:
+        return ScoreSettings(**shared)
+    if arguments.method not in METHODS:
+        raise ConfigError(
+            f"--method {arguments.method!r}{did_you_mean(arguments.method, METHODS) or ';'} "
+            f"valid: {', '.join(METHODS)}"
+        )
+    try:
+        centre = None if arguments.centre == "mean" else float(arguments.centre)
+    except ValueError:
+        raise ConfigError(f"--centre {arguments.centre!r} is neither a number nor 'mean'") from None
+    return ScoreSettings(
+        median=arguments.median,
+        method=arguments.method,
+        calibration=CalibrationSettings(centre=centre),
+        fit_strength=arguments.fit_strength,
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+        **shared,
+    )
+
+
+def _references(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+    if arguments.flores is None:
+        return None
+    from eval.xsts.automatic import references_of
+    from nllb.benchmarks import load_flores
+
+    return references_of(load_flores(arguments.flores, arguments.split))
