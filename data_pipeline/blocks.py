@@ -1,0 +1,165 @@
+"""The Parquet form of bitext, and of the decisions that ride beside it.
+
+Text is written by ingestion and by cleaning. The stages behind them write one decision a row, a
+`reason` or null, in files whose rows are those of the cleaned text. Counts and samples of the
+rejected lines stand in the footer of the file that rejected them, so that one atomic rename makes
+text, decision and statistics appear together.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import polars
+import pyarrow
+from pyarrow import parquet
+
+from data_pipeline.stages import Block
+from nllb.errors import DataError
+from nllb.textio import atomic_path
+
+TEXT_SCHEMA: Final = pyarrow.schema(
+    [
+        ("source", pyarrow.large_string()),
+        ("target", pyarrow.large_string()),
+        ("source_language", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
+        ("target_language", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
+        ("corpus", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
+        ("line", pyarrow.int64()),
+        ("origin", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
+        ("margin", pyarrow.float32()),
+    ]
+)
+NUM_SAMPLES: Final = 3
+"""Rejected lines shown per block and reason."""
+_FOOTER = b"nllb"
+_SAMPLE_CHARACTERS = 300
+
+
+def text_table(
+    block: Block,
+    sources: Any,
+    targets: Any,
+    lines: Any,
+    margins: Any = None,
+) -> pyarrow.Table:
+    """Return the one Parquet form of bitext."""
+    count = len(sources)
+
+    def constant(value: str) -> pyarrow.DictionaryArray:
+        indices = pyarrow.array([0], pyarrow.int32()).take(
+            pyarrow.array([0] * count, pyarrow.int32())
+        )
+        return pyarrow.DictionaryArray.from_arrays(indices, pyarrow.array([value]))
+
+    return pyarrow.table(
+        [
+            _column(sources, pyarrow.large_string()),
+            _column(targets, pyarrow.large_string()),
+            constant(block.source),
+            constant(block.target),
+            constant(block.corpus),
+            _column(lines, pyarrow.int64()),
+            constant(block.origin),
+            pyarrow.nulls(count, pyarrow.float32())
+            if margins is None
+            else _column(margins, pyarrow.float32()),
+        ],
+        schema=TEXT_SCHEMA,
+    )
+
+
+def write_table(path: Path, table: pyarrow.Table, facts: dict[str, Any]) -> None:
+    """Write a Parquet file with facts in its footer; it appears whole or not at all."""
+    footer = json.dumps(facts, ensure_ascii=False).encode("utf-8")
+    table = table.replace_schema_metadata({_FOOTER: footer})
+    with atomic_path(path) as beside:
+        parquet.write_table(table, beside, compression="zstd", compression_level=1)
+
+
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> polars.DataFrame:
+    """Read columns of a block.
+
+    Raises:
+        DataError: where the file is no Parquet, is damaged, or lacks a column.
+    """
+    try:
+        table = parquet.read_table(
+            path, columns=None if columns is None else list(columns), use_threads=False
+        )
+        frame = polars.from_arrow(table)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"cannot read the block {path}: {error}; remove it and run again") from None
+    assert isinstance(frame, polars.DataFrame)
+    missing = set(columns or ()) - set(frame.columns)
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(sorted(missing))}; it has {frame.columns}")
+    return frame
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the facts in the footer of a block."""
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"cannot read the block {path}: {error}; remove it and run again") from None
+    facts: dict[str, Any] = json.loads(metadata.get(_FOOTER, b"{}"))
+    return facts
+
+
+def reasons(paths: Sequence[Path]) -> polars.Series:
+    """Return the first reason that any of the decision files gives for each row, or null."""
+    columns = [read_columns(path, ["reason"])["reason"].cast(polars.String) for path in paths]
+    return polars.select(polars.coalesce(columns)).to_series().rename("reason")
+
+
+def decision_facts(text: polars.DataFrame, alive: polars.Series, reason: polars.Series) -> Any:
+    """Return what a stage's footer says: rows in and out, counts by reason, samples."""
+    rejected = text.select("source", "target", "line").with_columns(reason=reason)
+    rejected = rejected.filter(reason.is_not_null() & alive)
+    counts = rejected.group_by("reason").len().sort("reason")
+    samples: dict[str, list[dict[str, Any]]] = {}
+    for row in (
+        rejected.group_by("reason", maintain_order=True).head(NUM_SAMPLES).iter_rows(named=True)
+    ):
+        samples.setdefault(row["reason"], []).append(
+            {
+                "line": row["line"],
+                "source": row["source"][:_SAMPLE_CHARACTERS],
+                "target": (row["target"] or "")[:_SAMPLE_CHARACTERS],
+            }
+        )
+    return {
+        "rows_in": int(alive.sum()),
+        "rows_out": int(alive.sum()) - len(rejected),
+        "reasons": dict(counts.iter_rows()),
+        "samples": dict(sorted(samples.items())),
+    }
+
+
+def write_decisions(
+    path: Path,
+    text: polars.DataFrame,
+    alive: polars.Series,
+    reason: polars.Series,
+    *,
+    scores: polars.DataFrame | None = None,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Write the decisions of a stage on a block, with the scores behind them."""
+    frame = polars.DataFrame({"reason": reason.cast(polars.Categorical)})
+    if scores is not None:
+        frame = frame.hstack(scores)
+    facts = {**decision_facts(text, alive, reason), **(more or {})}
+    write_table(path, frame.to_arrow(), facts)
+
+
+def _column(values: Any, kind: pyarrow.DataType) -> pyarrow.Array:
+    if isinstance(values, polars.Series):
+        values = values.to_arrow()
+    if isinstance(values, pyarrow.ChunkedArray):
+        values = values.combine_chunks()
+    if isinstance(values, pyarrow.Array):
+        return values if values.type == kind else values.cast(kind)
+    return pyarrow.array(values, kind)

@@ -1,0 +1,307 @@
+"""The filters that need nothing but the text: scores by columns, judgements by thresholds."""
+
+import sys
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy
+import polars
+from numpy.typing import NDArray
+from polars import Expr, col
+
+from nllb.languages import parse_language
+
+Thresholds = Mapping[str, float]
+Judgement = tuple[str, Expr]
+"""A reason, and which rows it rejects; null does not reject."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """What a filter knows of a block besides its rows."""
+
+    source: str
+    """Language code of the source side."""
+    target: str
+    """Language code of the target side."""
+    corpus: str
+    """Name of the corpus."""
+
+
+class Filter(Protocol):
+    """One filter."""
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """Score columns and their types."""
+        ...
+
+    def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
+        """Return the score columns of rows that no filter before has rejected."""
+        ...
+
+    def judge(self, thresholds: Thresholds, pair: Pair) -> Sequence[Judgement]:
+        """Return judgements over the score columns, in order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnFilter:
+    """A filter whose scores are column expressions over source and target."""
+
+    columns: Mapping[str, Any]
+    """Score columns and their types."""
+    scores: Callable[[Pair], Sequence[Expr]]
+    """Expressions, in the order of the columns."""
+    judgements: Callable[[Thresholds, Pair], Sequence[Judgement]]
+    """Judgements over the score columns."""
+
+    def judge(self, thresholds: Thresholds, pair: Pair) -> Sequence[Judgement]:
+        """Return the judgements."""
+        return self.judgements(thresholds, pair)
+
+    def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
+        """Return the score columns."""
+        named = zip(self.columns.items(), self.scores(pair), strict=True)
+        return rows.select(score.cast(kind).alias(name) for (name, kind), score in named)
+
+
+SCRIPT_PROPERTIES: Final = {
+    "Arab": r"\p{Arabic}",
+    "Armn": r"\p{Armenian}",
+    "Beng": r"\p{Bengali}",
+    "Cyrl": r"\p{Cyrillic}",
+    "Deva": r"\p{Devanagari}",
+    "Ethi": r"\p{Ethiopic}",
+    "Geor": r"\p{Georgian}",
+    "Grek": r"\p{Greek}",
+    "Gujr": r"\p{Gujarati}",
+    "Guru": r"\p{Gurmukhi}",
+    "Hang": r"\p{Hangul}\p{Han}",
+    "Hans": r"\p{Han}",
+    "Hant": r"\p{Han}",
+    "Hebr": r"\p{Hebrew}",
+    "Jpan": r"\p{Han}\p{Hiragana}\p{Katakana}ー",
+    "Khmr": r"\p{Khmer}",
+    "Knda": r"\p{Kannada}",
+    "Laoo": r"\p{Lao}",
+    "Latn": r"\p{Latin}",
+    "Mlym": r"\p{Malayalam}",
+    "Mymr": r"\p{Myanmar}",
+    "Olck": r"\p{Ol_Chiki}",
+    "Orya": r"\p{Oriya}",
+    "Sinh": r"\p{Sinhala}",
+    "Taml": r"\p{Tamil}",
+    "Telu": r"\p{Telugu}",
+    "Tfng": r"\p{Tifinagh}",
+    "Thai": r"\p{Thai}",
+    "Tibt": r"\p{Tibetan}",
+}
+"""ISO 15924 -> the character classes that its text is written in."""
+
+_URL = r"(?:https?://|www\.)[^\s<>\"'()\[\]]+"
+_PLACEHOLDER = r"\$\d+|%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
+_THOUSANDS = r"([0-9])[.,' \u{a0}\u{202f}]([0-9]{3})\b"
+_MIN_WORDS_TO_REPEAT = 10
+
+
+def length_filter(factors: Mapping[str, float]) -> ColumnFilter:
+    """Length in characters times the language's factor, at least 1; ratio of both sides.
+
+    Source: NLLB Team 2022, 5.3; a language without a factor has 1, as there.
+    """
+
+    def scores(pair: Pair) -> list[Expr]:
+        return [
+            polars.max_horizontal(1.0, col(side).str.len_chars() * factors.get(language, 1.0))
+            for side, language in (("source", pair.source), ("target", pair.target))
+        ]
+
+    def judge(thresholds: Thresholds, pair: Pair) -> list[Judgement]:
+        source, target = col("source_length"), col("target_length")
+        smoothing = thresholds["length_ratio_smoothing"]
+        longer = polars.max_horizontal(source, target) + smoothing
+        shorter = polars.min_horizontal(source, target) + smoothing
+        low, high = thresholds["min_length"], thresholds["max_length"]
+        return [
+            # Both sides in the order of the published pipeline: a line has one reason.
+            ("too_short", source < low),
+            ("too_long", source > high),
+            ("too_short", target < low),
+            ("too_long", target > high),
+            ("length_ratio", longer / shorter > thresholds["max_length_ratio"]),
+        ]
+
+    columns = {"source_length": polars.Float64, "target_length": polars.Float64}
+    return ColumnFilter(columns=columns, scores=scores, judgements=judge)
+
+
+def empty_filter() -> ColumnFilter:
+    """Lines with an empty side."""
+    return ColumnFilter(
+        columns={"empty": polars.Boolean},
+        scores=lambda pair: [(col("source") == "") | (col("target") == "")],
+        judgements=lambda thresholds, pair: [("empty", col("empty"))],
+    )
+
+
+def copy_filter() -> ColumnFilter:
+    """Lines whose sides have the same letters and digits, and at least one letter."""
+
+    def scores(pair: Pair) -> list[Expr]:
+        source, target = (
+            col(side).str.to_lowercase().str.replace_all(r"[^\p{L}\p{M}\p{N}]+", "")
+            for side in ("source", "target")
+        )
+        return [(source == target) & source.str.contains(r"\p{L}")]
+
+    return ColumnFilter(
+        columns={"copy": polars.Boolean},
+        scores=scores,
+        judgements=lambda thresholds, pair: [("copy", col("copy"))],
+    )
+
+
+def script_filter() -> ColumnFilter:
+    """Share of the letters that are in the language's script; 0 where there is no letter."""
+
+    def share(side: str, language: str) -> Expr:
+        script = parse_language(language).script
+        inside = col(side).str.count_matches(f"[{SCRIPT_PROPERTIES[script]}&&\\p{{L}}]")
+        return inside / polars.max_horizontal(1, col(side).str.count_matches(r"\p{L}"))
+
+    def judge(thresholds: Thresholds, pair: Pair) -> list[Judgement]:
+        low = thresholds["min_script_share"]
+        return [
+            ("source_script", col("source_script_share") < low),
+            ("target_script", col("target_script_share") < low),
+        ]
+
+    return ColumnFilter(
+        columns={"source_script_share": polars.Float32, "target_script_share": polars.Float32},
+        scores=lambda pair: [share("source", pair.source), share("target", pair.target)],
+        judgements=judge,
+    )
+
+
+def placeholder_filter() -> ColumnFilter:
+    """Placeholders of one side that the other lacks."""
+    return ColumnFilter(
+        columns={"placeholder_mismatch": polars.Int32},
+        scores=lambda pair: [_mismatch(_PLACEHOLDER)],
+        judgements=lambda thresholds, pair: [("placeholders", col("placeholder_mismatch") > 0)],
+    )
+
+
+def url_filter() -> ColumnFilter:
+    """Web addresses of one side that the other lacks."""
+    return ColumnFilter(
+        columns={"url_mismatch": polars.Int32},
+        scores=lambda pair: [_mismatch(_URL)],
+        judgements=lambda thresholds, pair: [("urls", col("url_mismatch") > 0)],
+    )
+
+
+def number_filter() -> ColumnFilter:
+    """Share of the numbers of both sides that stand on one side only.
+
+    Digits of all scripts count as equal, and thousands separators are dropped.
+    """
+
+    def numbers(side: str) -> Expr:
+        plain = (
+            polars.when(col(side).str.contains(r"[\p{Nd}--[0-9]]"))
+            .then(col(side).str.replace_many(_DIGITS, _ASCII_DIGITS))
+            .otherwise(col(side))
+        )
+        joined = plain.str.replace_all(_THOUSANDS, "$1$2")
+        return joined.str.extract_all("[0-9]+")
+
+    def scores(pair: Pair) -> list[Expr]:
+        source, target = numbers("source"), numbers("target")
+        union = source.list.set_union(target).list.len()
+        apart = source.list.set_symmetric_difference(target).list.len()
+        return [apart / polars.max_horizontal(1, union)]
+
+    return ColumnFilter(
+        columns={"number_mismatch": polars.Float32},
+        scores=scores,
+        judgements=lambda thresholds, pair: [
+            ("numbers", col("number_mismatch") > thresholds["max_number_mismatch"])
+        ],
+    )
+
+
+def margin_filter() -> ColumnFilter:
+    """Embedding margin, where the corpus came with one."""
+    return ColumnFilter(
+        columns={"margin": polars.Float32},
+        scores=lambda pair: [col("margin")],
+        judgements=lambda thresholds, pair: [("margin", col("margin") < thresholds["min_margin"])],
+    )
+
+
+class RepetitionFilter:
+    """Text that repeats itself: few different words, or long runs of one character."""
+
+    columns: Mapping[str, Any] = {
+        "unique_words": polars.Float32,
+        "longest_run": polars.Int32,
+    }
+
+    def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
+        """Return the worse side's share of different words and its longest run."""
+        words = [col(side).str.split(" ") for side in ("source", "target")]
+        shares = [
+            polars.when(split.list.len() >= _MIN_WORDS_TO_REPEAT)
+            .then(split.list.n_unique() / split.list.len())
+            .otherwise(1.0)
+            for split in words
+        ]
+        runs = numpy.maximum(longest_runs(rows["source"]), longest_runs(rows["target"]))
+        return rows.select(
+            polars.min_horizontal(shares).cast(polars.Float32).alias("unique_words")
+        ).with_columns(polars.Series("longest_run", runs, dtype=polars.Int32))
+
+    def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
+        """Reject lines under the share or over the run."""
+        return [
+            ("repetition", col("unique_words") < thresholds["min_unique_words"]),
+            ("repetition", col("longest_run") > thresholds["max_run"]),
+        ]
+
+
+def longest_runs(texts: polars.Series) -> NDArray[numpy.int64]:
+    """Return the length of the longest run of one character, spaces apart, in each text."""
+    if not len(texts):
+        return numpy.zeros(0, dtype=numpy.int64)
+    # A line feed before each text keeps runs apart and gives an empty text a character.
+    joined = "\n" + "\n".join(texts.to_list())
+    points = numpy.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=numpy.uint32)
+    lengths = texts.str.len_chars().to_numpy().astype(numpy.int64) + 1
+    starts = numpy.concatenate([[0], numpy.cumsum(lengths)[:-1]])
+    fresh = numpy.ones(len(points), dtype=bool)
+    fresh[1:] = points[1:] != points[:-1]
+    fresh[starts] = True
+    begins = numpy.flatnonzero(fresh)
+    run = numpy.diff(numpy.append(begins, len(points)))
+    run[points[begins] == ord(" ")] = 0
+    run[points[begins] == ord("\n")] = 0
+    at_begin = numpy.zeros(len(points), dtype=numpy.int64)
+    at_begin[begins] = run
+    return numpy.maximum.reduceat(at_begin, starts)
+
+
+def _mismatch(pattern: str) -> Expr:
+    source, target = (col(side).str.extract_all(pattern) for side in ("source", "target"))
+    return source.list.set_symmetric_difference(target).list.len()
+
+
+def _all_digits() -> tuple[list[str], list[str]]:
+    found = [chr(point) for point in range(128, sys.maxunicode + 1) if chr(point).isdecimal()]
+    return found, [str(unicodedata.decimal(digit)) for digit in found]
+
+
+_DIGITS, _ASCII_DIGITS = _all_digits()

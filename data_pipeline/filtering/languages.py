@@ -1,0 +1,102 @@
+"""Language identification of both sides, each different sentence once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars
+from polars import col
+
+from data_pipeline.config import LanguageFilterConfig
+from data_pipeline.detectors import load_detector
+from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
+from nllb.detection import UNDETERMINED, Detection, Detector
+
+MAX_REMEMBERED = 1 << 18
+
+
+class LanguageFilter:
+    """Best label and its probability, and the probability of the expected language.
+
+    Source: NLLB Team 2022, 5.1 and 5.3. A side passes where the expected language has at least its
+    threshold, as there; a language that the answer does not list counts as 0.
+    """
+
+    columns: Mapping[str, Any] = {
+        "source_language": polars.String,
+        "source_probability": polars.Float32,
+        "target_language": polars.String,
+        "target_probability": polars.Float32,
+    }
+
+    def __init__(self, config: LanguageFilterConfig, detector: Detector | None = None) -> None:
+        self._config = config
+        self._detector = detector
+        self._remembered: dict[str, Detection] = {}
+        self._excluded = {language.code for language in config.excluded_languages}
+
+    def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
+        """Return label and probability of both sides; null where the check does not apply."""
+        columns = []
+        for side, language in (("source", pair.source), ("target", pair.target)):
+            labels, probabilities = self.measure_side(rows[side], language, pair)
+            columns += [
+                labels.alias(f"{side}_language"),
+                probabilities.alias(f"{side}_probability"),
+            ]
+        return polars.DataFrame(columns)
+
+    def measure_side(
+        self, texts: polars.Series, language: str, pair: Pair
+    ) -> tuple[polars.Series, polars.Series]:
+        """Return the best label of each text and the probability of the expected language."""
+        labels: list[str | None] = [None] * len(texts)
+        probabilities: list[float | None] = [None] * len(texts)
+        if not self._is_excluded(language, pair):
+            detections = self._detect(texts.to_list())
+            labels = [best_label(detection) for detection in detections]
+            probabilities = [probability_of(detection, language) for detection in detections]
+        return (
+            polars.Series(labels, dtype=polars.String),
+            polars.Series(probabilities, dtype=polars.Float32),
+        )
+
+    def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
+        """Reject sides under the threshold of their language."""
+        return [
+            (f"{side}_language", col(f"{side}_probability") < self.threshold(language))
+            for side, language in (("source", pair.source), ("target", pair.target))
+        ]
+
+    def threshold(self, language: str) -> float:
+        """Return the least probability of a language."""
+        return self._config.thresholds.get(language, self._config.threshold)
+
+    def _is_excluded(self, language: str, pair: Pair) -> bool:
+        return language in self._excluded or pair.corpus in self._config.excluded_corpora
+
+    def _detect(self, texts: list[str]) -> list[Detection]:
+        """Detect each different text once; multi-way corpora repeat a side many times."""
+        known = self._remembered
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if new:
+            if self._detector is None:
+                self._detector = load_detector(self._config.model)
+            if len(known) + len(new) > MAX_REMEMBERED:
+                new = list(dict.fromkeys(texts))
+                known.clear()
+            known.update(zip(new, self._detector.detect_batch(new), strict=True))
+        return [known[text] for text in texts]
+
+
+def best_label(detection: Detection) -> str:
+    """Return the best label, also where the detector was too uncertain to commit itself to it."""
+    if detection.language == UNDETERMINED and detection.alternatives:
+        return detection.alternatives[0][0]
+    return detection.language
+
+
+def probability_of(detection: Detection, language: str) -> float:
+    """Return the probability that a detection gives to a language."""
+    if best_label(detection) == language:
+        return detection.probability
+    return dict(detection.alternatives).get(language, 0.0)

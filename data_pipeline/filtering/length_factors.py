@@ -1,0 +1,79 @@
+"""Length factors: characters of English over characters of a language, on aligned text.
+
+`python -m data_pipeline.filtering.length_factors DATA_DIR > length_factors.tsv` computes the table
+anew from NLLB-Seed, TICO-19, Tatoeba, UDHR and MediaWiki messages. NLLB computed its factors from
+FLORES-200 dev, which is evaluation text.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from nllb.corpora import open_corpus
+from nllb.errors import DataError
+from nllb.languages import languages
+from nllb.textio import read_table
+
+FACTORS_PATH: Final = Path(__file__).with_name("length_factors.tsv")
+SOURCES: Final = ("nllb_seed", "tico19", "tatoeba", "udhr", "mediawiki")
+"""Best first: a language takes the first that gives it enough characters."""
+ENOUGH_CHARACTERS: Final = 8000
+_PIVOT = "eng_Latn"
+
+
+@lru_cache(maxsize=4)
+def read_length_factors(path: Path) -> dict[str, float]:
+    """Return language -> factor.
+
+    Raises:
+        DataError: where a factor is no positive number.
+    """
+    factors: dict[str, float] = {}
+    for row in read_table(path):
+        try:
+            factors[row["language"]] = float(row["factor"])
+        except (KeyError, ValueError):
+            raise DataError(f"{path}: expected columns language and factor, got {row}") from None
+        if not factors[row["language"]] > 0:
+            raise DataError(f"{path}: the factor of {row['language']} is not above 0")
+    return factors
+
+
+def compute_length_factors(
+    data_dir: Path, sources: Sequence[str] = SOURCES
+) -> Iterator[tuple[str, float, str, int]]:
+    """Yield language, factor, the corpus it comes from and how many pairs were counted."""
+    corpora = [open_corpus(data_dir / name) for name in sources if (data_dir / name).is_dir()]
+    known = {corpus.name: set(corpus.languages()) for corpus in corpora}
+    for language in languages():
+        if language.code == _PIVOT:
+            yield _PIVOT, 1.0, "definition", 0
+            continue
+        for corpus in corpora:
+            if not {language.code, _PIVOT} <= known[corpus.name]:
+                continue
+            ours = theirs = pairs = 0
+            for pair in corpus.pairs(_PIVOT, language.code):
+                # Messages left in English, and placeholders, say nothing of the language.
+                if pair.source.text != pair.target.text and "{{" not in pair.source.text:
+                    ours += len(pair.source.text)
+                    theirs += len(pair.target.text)
+                    pairs += 1
+            if theirs >= ENOUGH_CHARACTERS:
+                yield language.code, round(ours / theirs, 4), corpus.name, pairs
+                break
+
+
+def main(data_dir: str) -> None:
+    """Print the table."""
+    print("# SOURCE: computed by data_pipeline/filtering/length_factors.py from aligned text.")
+    print("# A language that is not listed has no aligned text with English; its factor is 1.")
+    print("language\tfactor\tcorpus\tpairs")
+    for row in compute_length_factors(Path(data_dir)):
+        print(*row, sep="\t")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,86 @@
+"""Toxicity by word lists: the count of each side, and the imbalance between them."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars
+from polars import col
+
+from data_pipeline.config import ToxicityConfig
+from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
+from nllb.errors import DataError
+from nllb.wordlists import WordList, find_list
+
+
+class ToxicityFilter:
+    """Different list entries per side; a side without a list is null, which is not 0.
+
+    Source: NLLB Team 2022, 5.3: imbalanced toxicity points to a wrong translation.
+    """
+
+    columns: Mapping[str, Any] = {
+        "source_toxicity": polars.Int32,
+        "target_toxicity": polars.Int32,
+    }
+
+    def __init__(self, config: ToxicityConfig) -> None:
+        self._config = config
+
+    def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
+        """Return the counts of both sides.
+
+        Raises:
+            DataError: where a language has no list and the configuration does not allow that.
+        """
+        columns = []
+        for side, language in (("source", pair.source), ("target", pair.target)):
+            words = word_list(self._config, language)
+            name = f"{side}_toxicity"
+            if words is None:
+                columns.append(polars.Series(name, [None] * len(rows), dtype=polars.Int32))
+            else:
+                counts = words.counts(rows[side].to_list(), distinct=True)
+                columns.append(polars.Series(name, counts, dtype=polars.Int32))
+        return polars.DataFrame(columns)
+
+    def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
+        """Reject sides over the count, and pairs over the difference; null rejects nothing."""
+        source, target = col("source_toxicity"), col("target_toxicity")
+        most = thresholds["max_toxicity"]
+        apart = (source - target).abs() > thresholds["max_toxicity_difference"]
+        return [
+            ("toxicity", source > most),
+            ("toxicity", target > most),
+            ("toxicity_imbalance", apart),
+        ]
+
+
+@lru_cache(maxsize=512)
+def word_list(config: ToxicityConfig, language: str) -> WordList | None:
+    """Return the list of a language, with the one that is always added; None is not measurable.
+
+    Raises:
+        DataError: where there is no list and the configuration wants one for every language.
+    """
+    if not config.directory.is_dir():
+        raise DataError(f"no folder of toxicity lists {config.directory}; see filter.toxicity")
+    path = find_list(config.directory, language)
+    if path is None:
+        if config.missing == "error":
+            raise DataError(
+                f"no toxicity list of {language} in {config.directory}; add {language}_twl.txt, or "
+                "set filter.toxicity.missing: unmeasured, which the statistics will say"
+            )
+        return None
+    words = WordList.load(path, language=language)
+    if config.always is not None:
+        words = words.merged(WordList.load(config.always, language=language))
+    return words
+
+
+def list_files(config: ToxicityConfig, languages: tuple[str, ...]) -> list[Path]:
+    """Return the files of lists that the languages use."""
+    found = [find_list(config.directory, language) for language in languages]
+    return [path for path in [*found, config.always] if path is not None]

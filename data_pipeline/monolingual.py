@@ -1,0 +1,274 @@
+"""The monolingual stage: documents in, sentences out, by language.
+
+Documents are split into sentences, cleaned, judged by rules and by language identification, and
+shielded; then each sentence that occurs again in its language is dropped. What stays is what
+mining, back-translation, denoising and the training of language identification read: Parquet of
+text, language, probability, document (line of the corpus file) and line (number of the sentence in
+its block), under `sentences/LANGUAGE/`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars
+import pyarrow
+from polars import Expr, col
+
+from data_pipeline.blocks import decision_facts, read_columns, read_facts, reasons, write_table
+from data_pipeline.cleaning import clean_columns
+from data_pipeline.config import (
+    CleanConfig,
+    DataConfig,
+    DedupConfig,
+    DedupPassConfig,
+    EvaluationConfig,
+    MonolingualConfig,
+)
+from data_pipeline.deduplication import Phase, Scored, deduplicate, deduplicated_blocks
+from data_pipeline.detectors import detector_key
+from data_pipeline.filtering.filters import SCRIPT_PROPERTIES, Pair, longest_runs
+from data_pipeline.filtering.languages import LanguageFilter
+from data_pipeline.ingestion import ingested_blocks
+from data_pipeline.shielding import evaluation_key, load_shield
+from data_pipeline.stages import Block, Machine, content_key, require, run_tasks
+from nllb.languages import parse_language
+from nllb.segmentation import split_sentences
+
+VERSION = 1
+STAGE = "monolingual"
+SENTENCE_SCHEMA = pyarrow.schema(
+    [
+        ("text", pyarrow.large_string()),
+        ("language", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
+        ("probability", pyarrow.float32()),
+        ("document", pyarrow.int64()),
+        ("line", pyarrow.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitTask:
+    """Make judged sentences of one block of documents."""
+
+    raw: Block
+    """The documents."""
+    block: Block
+    """The sentences."""
+    config: MonolingualConfig
+    """The rules."""
+    clean: CleanConfig
+    """The cleaning."""
+    sets: tuple[EvaluationConfig, ...]
+    """The evaluation sets."""
+    data_dir: Path
+    """Folder that their paths start from."""
+
+    @property
+    def output(self) -> Path:
+        """The sentences."""
+        return self.block.path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SentenceTask:
+    """Write what stays of one block."""
+
+    judged: Block
+    """The sentences with their reasons."""
+    decisions: Path
+    """Decisions of deduplication."""
+    block: Block
+    """The sentences that stay."""
+
+    @property
+    def output(self) -> Path:
+        """The sentences that stay."""
+        return self.block.path
+
+
+def make_sentences(
+    config: DataConfig, out: Path, machine: Machine, phase: Phase | None = None
+) -> list[Block]:
+    """Run the stage and return the blocks of sentences, by language."""
+    splits = _split_tasks(config, out)
+    run_tasks("monolingual split", splits, split_block, machine)
+    judged = [task.block for task in splits]
+    require(judged, STAGE)
+    # Deduplication's phases must not overlap, so an array of machines leaves them to one of them.
+    if machine.shard[0] == 0:
+        alone = dataclasses.replace(machine, shard=(0, 1))
+        deduplicate(*_dedup_arguments(config, judged, out), alone, phase)
+        tasks = _sentence_tasks(config, judged, out)
+        run_tasks("monolingual sentences", tasks, write_sentences, alone)
+    return sentence_blocks(config, out)
+
+
+def sentence_blocks(config: DataConfig, out: Path) -> list[Block]:
+    """Return the blocks of sentences, whether they are there or not."""
+    judged = [task.block for task in _split_tasks(config, out)]
+    require(judged, STAGE)
+    return [task.block for task in _sentence_tasks(config, judged, out)]
+
+
+def judged_blocks(config: DataConfig, out: Path) -> list[tuple[Block, Block]]:
+    """Return the blocks of judged sentences, each with its decisions of deduplication."""
+    judged = [task.block for task in _split_tasks(config, out)]
+    return [(task.judged, task.block) for task in _sentence_tasks(config, judged, out)]
+
+
+def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
+    section = config.monolingual
+    if section is None:
+        return []
+    rules = dataclasses.replace(section, corpora=(), denoising=False)
+    model = "" if section.language is None else detector_key(section.language.model)
+    what = [VERSION, content_key(rules, config.clean), model]
+    what.append(evaluation_key(config.shield, config.data_dir))
+    tasks = []
+    for raw in ingested_blocks(config, out, monolingual=True):
+        block = raw.follow(out / STAGE / "judged", STAGE, *what)
+        if block.path.exists():
+            block = dataclasses.replace(block, num_rows=int(read_facts(block.path)["rows_in"]))
+        tasks.append(
+            SplitTask(
+                raw=raw,
+                block=block,
+                config=section,
+                clean=config.clean,
+                sets=config.shield,
+                data_dir=config.data_dir,
+            )
+        )
+    return tasks
+
+
+def _dedup_arguments(
+    config: DataConfig, judged: Sequence[Block], out: Path
+) -> tuple[DataConfig, list[Scored], Path]:
+    dedup = DedupConfig(
+        passes=(DedupPassConfig(by="source"),),
+        normalization=config.dedup.normalization,
+        bits=config.dedup.bits,
+    )
+    scored = [Scored(block=block, decisions=(block.path,)) for block in judged]
+    return dataclasses.replace(config, dedup=dedup), scored, out / STAGE
+
+
+def _sentence_tasks(config: DataConfig, judged: Sequence[Block], out: Path) -> list[SentenceTask]:
+    decisions = deduplicated_blocks(*_dedup_arguments(config, judged, out))
+    tasks = []
+    for block, decided in zip(judged, decisions, strict=True):
+        key = content_key(decided.key, VERSION)
+        name = f"{block.source}/{block.name.replace('/', '.')}"
+        path = out / STAGE / "sentences" / f"{name}.{key}.parquet"
+        kept = dataclasses.replace(block, name=name, key=key, path=path)
+        tasks.append(SentenceTask(judged=block, decisions=decided.path, block=kept))
+    return tasks
+
+
+def split_block(task: SplitTask) -> None:
+    """Split, clean and judge one block of documents."""
+    language = parse_language(task.raw.source)
+    texts: list[str] = []
+    documents: list[int] = []
+    for text, line in read_columns(task.raw.path, ["source", "line"]).iter_rows():
+        for sentence in split_sentences(text, language):
+            if sentence.strip():
+                texts.append(sentence.strip())
+                documents.append(line)
+    rows = polars.DataFrame(
+        {"source": texts, "document": documents},
+        schema={"source": polars.String, "document": polars.Int64},
+    )
+    rows = clean_columns(rows, ["source"], task.clean, interface=False)
+    rows = rows.with_columns(
+        line=polars.int_range(1, len(rows) + 1),
+        target=polars.lit(""),
+        run=longest_runs(rows["source"]),
+    )
+    reason = rows.select(_rule(task.config, language.script).alias("reason")).to_series()
+    probability = polars.Series("probability", [None] * len(rows), dtype=polars.Float32)
+    if task.config.language is not None:
+        reason, probability = _identify(task, rows, reason)
+    reason = _shield(task, rows, reason)
+    alive = polars.repeat(True, len(rows), dtype=polars.Boolean, eager=True)
+    table = (
+        rows.select("source", "target", "line", "document")
+        .with_columns(probability, reason.cast(polars.Categorical).alias("reason"))
+        .to_arrow()
+    )
+    write_table(task.output, table, decision_facts(rows, alive, reason))
+
+
+def _rule(config: MonolingualConfig, script: str) -> Expr:
+    text = col("source")
+    length = text.str.len_chars()
+    dense = polars.max_horizontal(1, text.str.count_matches(r"\S"))
+    letters = polars.max_horizontal(1, text.str.count_matches(r"\p{L}"))
+    in_script = text.str.count_matches(f"[{SCRIPT_PROPERTIES[script]}&&\\p{{L}}]")
+    rules = [
+        ("too_short", length < config.min_characters),
+        ("too_long", length > config.max_characters),
+        ("script", in_script / letters < config.min_script_share),
+        (
+            "punctuation",
+            text.str.count_matches(r"[\p{P}\p{S}]") / dense > config.max_punctuation_share,
+        ),
+        ("digits", text.str.count_matches(r"\p{N}") / dense > config.max_digit_share),
+        ("repetition", col("run") > config.max_run),
+    ]
+    found = polars.lit(None, dtype=polars.String)
+    for name, rejects in reversed(rules):
+        found = polars.when(rejects).then(polars.lit(name)).otherwise(found)
+    return found
+
+
+def _identify(
+    task: SplitTask, rows: polars.DataFrame, reason: polars.Series
+) -> tuple[polars.Series, polars.Series]:
+    assert task.config.language is not None
+    detector = LanguageFilter(task.config.language)
+    alive = reason.is_null()
+    pair = Pair(source=task.raw.source, target=task.raw.source, corpus=task.raw.corpus)
+    scores = detector.measure_side(rows.filter(alive)["source"], pair.source, pair)
+    probability = polars.Series("probability", [None] * len(rows), dtype=polars.Float32)
+    probability = probability.scatter(alive.arg_true(), scores[1])
+    low = (probability < detector.threshold(task.raw.source)).fill_null(False)
+    joined = polars.DataFrame({"reason": reason, "low": low}).select(
+        polars.when("low").then(polars.lit("language")).otherwise("reason").alias("reason")
+    )
+    return joined.to_series(), probability.alias("probability")
+
+
+def _shield(task: SplitTask, rows: polars.DataFrame, reason: polars.Series) -> polars.Series:
+    shield = load_shield(task.sets, task.data_dir)
+    places = reason.is_null().arg_true().to_list()
+    found = reason.to_list()
+    for place, find in zip(places, shield.find(rows["source"].gather(places)), strict=True):
+        if find is not None:
+            found[place] = f"evaluation_{find.kind}"
+    return polars.Series("reason", found, dtype=polars.String)
+
+
+def write_sentences(task: SentenceTask) -> None:
+    """Write the sentences of one block that stay."""
+    rows = read_columns(task.judged.path, ["source", "probability", "document", "line"])
+    kept = rows.filter(reasons([task.judged.path, task.decisions]).is_null())
+    count = len(kept)
+    language = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * count, pyarrow.int32()), pyarrow.array([task.judged.source])
+    )
+    table = pyarrow.table(
+        [
+            kept["source"].to_arrow().cast(pyarrow.large_string()),
+            language,
+            kept["probability"].to_arrow(),
+            kept["document"].to_arrow(),
+            kept["line"].to_arrow(),
+        ],
+        schema=SENTENCE_SCHEMA,
+    )
+    write_table(task.output, table, {"rows_in": len(rows), "rows_out": count})

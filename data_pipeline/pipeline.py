@@ -1,0 +1,159 @@
+"""The stages in their order, each finding its input in what the one before has written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from data_pipeline.cleaning import clean, cleaned_blocks
+from data_pipeline.config import DataConfig
+from data_pipeline.deduplication import Phase, Scored, deduplicate, deduplicated_blocks
+from data_pipeline.filtering import filter_bitext, filtered_blocks
+from data_pipeline.ingestion import ingest, ingested_blocks
+from data_pipeline.monolingual import make_sentences, sentence_blocks
+from data_pipeline.preparation import prepare
+from data_pipeline.preparation.preparing import Ready
+from data_pipeline.shielding import shield_bitext, shielded_blocks
+from data_pipeline.stages import Block, Machine, content_key, require
+from data_pipeline.statistics import write_statistics
+from nllb import __version__
+from nllb.config import write_config
+from nllb.textio import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A configuration and the folder it is run in."""
+
+    config: DataConfig
+    """The run."""
+    out: Path
+    """Where everything is written."""
+
+    @cached_property
+    def raw(self) -> list[Block]:
+        """Blocks of ingestion."""
+        return ingested_blocks(self.config, self.out)
+
+    @cached_property
+    def cleaned(self) -> list[Block]:
+        """Blocks of cleaned text."""
+        return cleaned_blocks(self.config, self.raw, self.out)
+
+    @cached_property
+    def filtered(self) -> list[Block]:
+        """Decisions of the filters."""
+        return filtered_blocks(self.config, self.cleaned, self.out)
+
+    @cached_property
+    def to_dedup(self) -> list[Scored]:
+        """Cleaned text with the decisions before deduplication."""
+        return [
+            Scored(block=text, decisions=(text.path, decided.path))
+            for text, decided in zip(self.cleaned, self.filtered, strict=True)
+        ]
+
+    @cached_property
+    def deduplicated(self) -> list[Block]:
+        """Decisions of deduplication."""
+        return deduplicated_blocks(self.config, self.to_dedup, self.out)
+
+    @cached_property
+    def to_shield(self) -> list[Scored]:
+        """Cleaned text with the decisions before the shield."""
+        return [
+            Scored(block=item.block, decisions=(*item.decisions, decided.path))
+            for item, decided in zip(self.to_dedup, self.deduplicated, strict=True)
+        ]
+
+    @cached_property
+    def shielded(self) -> list[Block]:
+        """Decisions of the shield."""
+        return shielded_blocks(self.config, self.to_shield, self.out)
+
+    @cached_property
+    def ready(self) -> list[Ready]:
+        """Cleaned text with all decisions."""
+        return [
+            Ready(block=item.block, decisions=(*item.decisions, decided.path))
+            for item, decided in zip(self.to_shield, self.shielded, strict=True)
+        ]
+
+
+def _ingest(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+    return ingest(run.config, run.out, machine)
+
+
+def _clean(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+    return _counted(clean(run.config, run.raw, run.out, machine))
+
+
+def _monolingual(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+    if run.config.monolingual is None:
+        return {"blocks": 0, "finished": 0}
+    return _counted(make_sentences(run.config, run.out, machine, phase))
+
+
+def _filter(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+    require(run.cleaned, "clean")
+    return _counted(filter_bitext(run.config, run.cleaned, run.out, machine))
+
+
+def _dedup(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+    require(run.filtered, "filter")
+    return _counted(deduplicate(run.config, run.to_dedup, run.out, machine, phase))
+
+
+def _shield(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+    require(run.deduplicated, "dedup")
+    return _counted(shield_bitext(run.config, run.to_shield, run.out, machine))
+
+
+def _prepare(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+    require(run.shielded, "shield")
+    sentences: list[Ready] = []
+    if run.config.monolingual is not None and run.config.monolingual.denoising:
+        blocks = sentence_blocks(run.config, run.out)
+        require(blocks, "monolingual")
+        sentences = [Ready(block=block, decisions=()) for block in blocks]
+    manifest = prepare(run.config, run.ready, sentences, run.out, machine)
+    return {"manifest": None if manifest is None else str(manifest)}
+
+
+def _stats(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+    return write_statistics(run)
+
+
+STAGES: Final[dict[str, Callable[[Run, Machine, Phase | None], dict[str, Any]]]] = {
+    "ingest": _ingest,
+    "clean": _clean,
+    "monolingual": _monolingual,
+    "filter": _filter,
+    "dedup": _dedup,
+    "shield": _shield,
+    "prepare": _prepare,
+    "stats": _stats,
+}
+"""Stage -> what does it; in the order of a whole run."""
+
+
+def run_stage(
+    name: str, config: DataConfig, out: Path, machine: Machine, phase: Phase | None = None
+) -> dict[str, Any]:
+    """Run one stage and return its counts."""
+    result = STAGES[name](Run(config=config, out=out), machine, phase)
+    return {"stage": name, **result}
+
+
+def start_run(config: DataConfig, out: Path) -> None:
+    """Write down what is run, beside its output."""
+    write_config(config, out / "config.yaml")
+    write_json(out / "run.json", {"version": __version__, "configuration": content_key(config)})
+
+
+def _counted(blocks: list[Block]) -> dict[str, Any]:
+    return {
+        "blocks": len(blocks),
+        "finished": sum(block.path.exists() for block in blocks),
+    }

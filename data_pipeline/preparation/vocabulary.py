@@ -1,0 +1,124 @@
+"""The SentencePiece vocabulary: drawn by temperature, laid out as NLLB's."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+import xxhash
+
+from data_pipeline.config import VocabularyConfig
+from nllb.errors import DataError
+from nllb.shards import SOURCE_TAGS, VocabularyRecord, sampling_weights
+from nllb.textio import atomic_path
+
+UNKNOWN_ID = 3
+"""`<unk>` in the layout of the field; SentencePiece itself calls it 0."""
+TRAINER_THREADS = 2
+"""Fixed, because sums over threads decide the last digits of a unigram model."""
+_SCALE = 1 << 64
+
+
+class Vocabulary:
+    """A SentencePiece model; language tokens, tags and `<mask>` stand behind its pieces."""
+
+    def __init__(self, path: Path, *, name: str, languages: Sequence[str]) -> None:
+        """Open a model.
+
+        Raises:
+            DataError: where the file is no SentencePiece model, or its specials stand elsewhere.
+        """
+        self.path = path
+        try:
+            self.pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{path} is not a SentencePiece model: {error}") from None
+        specials = (self.pieces.unk_id(), self.pieces.bos_id(), self.pieces.eos_id())
+        if specials != (0, 1, 2):
+            raise DataError(
+                f"{path}: <unk>, <s> and </s> have the ids {specials}; the layout of NLLB wants "
+                "0, 1, 2 (train with SentencePiece's defaults)"
+            )
+        self.name = name
+        self.languages = tuple(languages)
+
+    def record(self, relative_to: Path) -> VocabularyRecord:
+        """Return what the manifest says of it."""
+        tags = tuple(SOURCE_TAGS.values())
+        num_pieces = self.pieces.get_piece_size()
+        return VocabularyRecord(
+            file=self.path.relative_to(relative_to).as_posix(),
+            sha256=hashlib.sha256(self.path.read_bytes()).hexdigest(),
+            name=self.name,
+            num_pieces=num_pieces,
+            languages=self.languages,
+            tags=tags,
+            size=num_pieces + 1 + len(self.languages) + len(tags) + 1,
+        )
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of texts, pieces only."""
+        encoded = self.pieces.encode(list(texts), out_type=int, num_threads=1)
+        return [[piece + 1 if piece else UNKNOWN_ID for piece in ids] for ids in encoded]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids."""
+        text: str = self.pieces.decode([0 if i == UNKNOWN_ID else int(i) - 1 for i in ids])
+        return text
+
+
+def sample_quotas(
+    counts: Mapping[str, int], sample_lines: int, temperature: float
+) -> dict[str, int]:
+    """Return how many lines of each language the vocabulary is trained on, at most all of them."""
+    names = sorted(counts)
+    weights = sampling_weights([counts[name] for name in names], temperature)
+    return {
+        name: min(counts[name], round(weight * sample_lines))
+        for name, weight in zip(names, weights, strict=True)
+    }
+
+
+def draw(
+    texts: Iterable[tuple[str, str]], counts: Mapping[str, int], quotas: Mapping[str, int]
+) -> Iterator[str]:
+    """Yield the (language, text) pairs that are drawn: by hash, so each text falls the same way.
+
+    A text that occurs often is drawn once; the share drawn of each language is its quota's.
+    """
+    limits = {name: _SCALE * quotas[name] // max(1, counts[name]) for name in counts}
+    seen: set[int] = set()
+    for language, text in texts:
+        digest = xxhash.xxh3_64_intdigest(text.encode("utf-8"))
+        if digest < limits[language] and digest not in seen:
+            seen.add(digest)
+            yield text
+
+
+def train_vocabulary(texts: Iterable[str], path: Path, config: VocabularyConfig) -> None:
+    """Train a model and write it; the file appears whole or not at all.
+
+    Raises:
+        DataError: where there is too little text for the size asked for.
+    """
+    options: dict[str, Any] = {
+        "vocab_size": config.size,
+        "model_type": config.model_type,
+        "character_coverage": config.character_coverage,
+        "byte_fallback": config.byte_fallback,
+        "num_threads": TRAINER_THREADS,
+        "minloglevel": 2,
+        "max_sentence_length": 1 << 14,
+        "train_extremely_large_corpus": config.sample_lines > 5_000_000,
+    }
+    with atomic_path(path) as beside, beside.open("wb") as stream:
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts), model_writer=stream, **options
+            )
+        except (RuntimeError, OSError) as error:
+            raise DataError(
+                f"SentencePiece could not train {config.size:,} pieces: {error}; lower "
+                "prepare.vocabulary.size or give it more text"
+            ) from None

@@ -1,0 +1,175 @@
+"""How a stage runs: independent tasks whose outputs are named by what went in.
+
+The output of a task is one file, `<name>.<key>.parquet` or so. The key is a hash of the input's
+key, the part of the configuration that matters, and the version of the code: a file that exists is
+finished and right, and a changed configuration never meets an old file. Files appear by atomic
+rename. So a stage that was killed goes on where it was, tasks may run in any order, in any number
+of processes and on any number of machines, and the result is the same.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import xxhash
+
+from nllb.config import dump_config
+from nllb.errors import ConfigError, DataError, ResourceError
+from nllb.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What concerns this machine and not the result."""
+
+    workers: int = 1
+    """Processes."""
+    memory: int = 1 << 30
+    """Bytes that a process may use for data, for the stages that can choose."""
+    shard: tuple[int, int] = (0, 1)
+    """(I, N): do every N-th task, from the I-th, counted from 0."""
+    quiet: bool = False
+    """No progress on stderr."""
+
+
+class Task(Protocol):
+    """A piece of work with one output file."""
+
+    @property
+    def output(self) -> Path:
+        """The file that exists when the task is done."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """One block of lines as a stage left it."""
+
+    name: str
+    """`corpus/pair/number`."""
+    key: str
+    """Hash of everything that its content depends on."""
+    path: Path
+    """Parquet file."""
+    corpus: str
+    """Name of the corpus."""
+    source: str
+    """Language code of the source side."""
+    target: str
+    """Language code of the target side; empty for monolingual text."""
+    origin: str
+    """Origin tag."""
+    num_rows: int
+    """Rows of the file."""
+
+    def follow(self, stage_dir: Path, *what: Any) -> "Block":
+        """Return the block that a stage makes of this one, one row for each row."""
+        key = content_key(self.key, *what)
+        return dataclasses.replace(self, key=key, path=stage_dir / f"{self.name}.{key}.parquet")
+
+
+SomeTask = TypeVar("SomeTask", bound=Task)
+
+
+def content_key(*parts: Any) -> str:
+    """Return a hash of values that can be written as JSON, or of configuration sections."""
+    plain = [dump_config(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    text = json.dumps(plain, ensure_ascii=False, sort_keys=True, default=str)
+    return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))[:16]
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Read `I/N`, counted from 1, into (I - 1, N)."""
+    if text is None:
+        return (0, 1)
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ConfigError(f"--shard {text!r}: expected I/N with 1 <= I <= N, such as 3/16")
+    return (int(found[1]) - 1, int(found[2]))
+
+
+def run_tasks(
+    name: str,
+    tasks: Sequence[SomeTask],
+    work: Callable[[SomeTask], None],
+    machine: Machine,
+) -> int:
+    """Do the tasks of this shard that are not done, and return how many that were.
+
+    Raises:
+        ResourceError: where a worker process was killed from outside.
+    """
+    index, count = machine.shard
+    mine = [task for number, task in enumerate(tasks) if number % count == index]
+    missing = [task for task in mine if not task.output.exists()]
+    with Progress(name, total=len(mine), unit="blocks", quiet=machine.quiet) as progress:
+        progress.advance(len(mine) - len(missing))
+        if machine.workers <= 1 or len(missing) <= 1:
+            for task in missing:
+                work(task)
+                progress.advance()
+        else:
+            _run_in_processes(name, missing, work, machine.workers, progress)
+    return len(missing)
+
+
+def _run_in_processes(
+    name: str,
+    tasks: Sequence[SomeTask],
+    work: Callable[[SomeTask], None],
+    workers: int,
+    progress: Progress,
+) -> None:
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(
+            min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")
+        )
+        try:
+            waiting = {pool.submit(work, task) for task in tasks}
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    progress.advance()
+        except BrokenProcessPool as error:
+            raise ResourceError(
+                f"{name}: a worker process was killed, most often for want of memory; finished "
+                "blocks are kept: run the command again with fewer --workers or less --memory"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Keep libraries from starting a thread per processor in every worker."""
+    names = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def require(blocks: Sequence[Block], stage: str) -> None:
+    """Raise DataError unless the stage has written all of these blocks."""
+    missing = [block for block in blocks if not block.path.exists()]
+    if missing:
+        raise DataError(
+            f"{len(missing):,} of {len(blocks):,} blocks of the stage {stage!r} are not there, "
+            f"first {missing[0].path}; run `nllb data {stage}` with the same configuration"
+        )

@@ -1,0 +1,186 @@
+"""`nllb data`: the stages of the data pipeline, one verb each, and `run` for all of them."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nllb.errors import ResourceError
+
+if TYPE_CHECKING:
+    from data_pipeline.config import DataConfig
+    from data_pipeline.stages import Machine
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data run`."""
+    parser.add_argument("config", metavar="CONFIG", help="a data run, or the name of a shipped one")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder; a second start resumes")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument(
+        "--memory", default="1GiB", metavar="SIZE", help="for each process's data (1GiB)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be read, and stop")
+    parser.add_argument("--json", action="store_true", help="results as JSON lines")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run every stage."""
+    config, machine = _prepare(arguments)
+    from data_pipeline.pipeline import STAGES, run_stage, start_run
+
+    if arguments.dry_run:
+        return _dry_run(config, arguments)
+    start_run(config, arguments.out)
+    for name in STAGES:
+        _show(run_stage(name, config, arguments.out, machine), arguments)
+    return 0
+
+
+def ingest_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data ingest`."""
+    _stage_arguments(parser)
+
+
+def ingest(arguments: argparse.Namespace) -> int:
+    """Read raw corpora into blocks."""
+    return _stage("ingest", arguments)
+
+
+def clean_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data clean`."""
+    _stage_arguments(parser)
+
+
+def clean(arguments: argparse.Namespace) -> int:
+    """Bring text to one form."""
+    return _stage("clean", arguments)
+
+
+def monolingual_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data monolingual`."""
+    _stage_arguments(parser)
+
+
+def monolingual(arguments: argparse.Namespace) -> int:
+    """Make sentences of documents."""
+    return _stage("monolingual", arguments)
+
+
+def filter_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data filter`."""
+    _stage_arguments(parser)
+
+
+def filter(arguments: argparse.Namespace) -> int:  # noqa: A001 - the verb's name
+    """Score and judge lines."""
+    return _stage("filter", arguments)
+
+
+def dedup_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data dedup`."""
+    _stage_arguments(parser)
+    parser.add_argument(
+        "--phase", choices=("runs", "merge", "apply"), help="one phase, for all shards in turn"
+    )
+
+
+def dedup(arguments: argparse.Namespace) -> int:
+    """Drop duplicates within each language pair."""
+    return _stage("dedup", arguments)
+
+
+def shield_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data shield`."""
+    _stage_arguments(parser)
+
+
+def shield(arguments: argparse.Namespace) -> int:
+    """Drop lines that hold evaluation sentences."""
+    return _stage("shield", arguments)
+
+
+def prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data prepare`."""
+    _stage_arguments(parser)
+
+
+def prepare(arguments: argparse.Namespace) -> int:
+    """Train the vocabulary and write token shards and manifest."""
+    return _stage("prepare", arguments)
+
+
+def stats_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data stats`."""
+    _stage_arguments(parser)
+
+
+def stats(arguments: argparse.Namespace) -> int:
+    """Write counts, histograms and samples as JSON and as a page."""
+    return _stage("stats", arguments)
+
+
+def _stage_arguments(parser: argparse.ArgumentParser) -> None:
+    run_arguments(parser)
+    parser.add_argument(
+        "--shard", metavar="I/N", help="the I-th of N shares of the work, counted from 1"
+    )
+
+
+def _stage(name: str, arguments: argparse.Namespace) -> int:
+    config, machine = _prepare(arguments)
+    from data_pipeline.pipeline import run_stage
+
+    if arguments.dry_run:
+        return _dry_run(config, arguments)
+    phase = getattr(arguments, "phase", None)
+    _show(run_stage(name, config, arguments.out, machine, phase), arguments)
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> "tuple[DataConfig, Machine]":
+    try:
+        from data_pipeline.config import DataConfig
+        from data_pipeline.stages import Machine, parse_shard
+    except ImportError as error:
+        raise ResourceError(
+            f"the data pipeline needs {error.name}; run: pip install 'nllb[data]'"
+        ) from None
+    from nllb.config import load_config, parse_size
+
+    config = load_config(DataConfig, arguments.config, arguments.overrides)
+    machine = Machine(
+        workers=arguments.workers,
+        memory=parse_size(arguments.memory),
+        shard=parse_shard(getattr(arguments, "shard", None)),
+        quiet=arguments.quiet,
+    )
+    return config, machine
+
+
+def _dry_run(config: "DataConfig", arguments: argparse.Namespace) -> int:
+    from data_pipeline.ingestion import find_sources
+
+    for monolingual in (False, True):
+        sources, skipped = find_sources(config, monolingual=monolingual)
+        for source in sources:
+            size = sum(path.stat().st_size for path in source.paths if path.is_file())
+            _show({"source": source.name, "bytes": size}, arguments)
+        for corpus, names in skipped.items():
+            _show({"corpus": corpus, "skipped": names}, arguments)
+    return 0
+
+
+def _show(result: dict[str, Any], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps(result, ensure_ascii=False), flush=True)
+    else:
+        print("  ".join(f"{key} {_plain(value)}" for key, value in result.items()), flush=True)
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
