@@ -223,6 +223,16 @@ def read_float(weights: Mapping[str, Tensor], name: str) -> Tensor:
     return weights[name] if scale is None else dequantize_rows(weights[name], scale)
 
 
+def cross_key_value_names(config: ModelConfig) -> list[str]:
+    """Name the keys' and values' projections of all decoder layers: stacked, D to L * 2 * D."""
+    layers = range(config.decoder_layers)
+    return [
+        f"decoder.layers.{layer}.cross_attention.{part}"
+        for layer in layers
+        for part in ("key", "value")
+    ]
+
+
 class LayerReader:
     """Builds layers from the weight mapping of `nllb.model` with an engine's own kind of linear."""
 
@@ -253,17 +263,6 @@ class LayerReader:
     def side(self, side: Side) -> list[Layer]:
         """Read all layers of the encoder or the decoder."""
         return [self._layer(side, number) for number in range(self._config.num_layers(side))]
-
-    def cross_keys_values(self) -> Linear:
-        """Stack the keys' and values' projections of all decoder layers: D to L * 2 * D."""
-        layers = range(self._config.decoder_layers)
-        return self._linear(
-            [
-                f"decoder.layers.{layer}.cross_attention.{part}"
-                for layer in layers
-                for part in ("key", "value")
-            ]
-        )
 
     def _layer(self, side: Side, number: int) -> Layer:
         name = f"{side}.layers.{number}"
@@ -360,7 +359,7 @@ class TorchEngine(Engine):
             reader.norm("encoder.norm"),
             reader.norm("decoder.norm"),
         )
-        self._cross_keys_values = reader.cross_keys_values()
+        self._cross_keys_values = self.linear(cross_key_value_names(config))
         self._scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
         first = config.pad_id + 1  # fairseq numbers positions from here
         positions = sinusoidal_positions(
@@ -492,7 +491,8 @@ class TorchEngine(Engine):
 
 def split_heads(x_BLD: Tensor, heads: int) -> Tensor:
     """Return (B, H, L, D / H)."""
-    return x_BLD.unflatten(-1, (heads, -1)).transpose(1, 2)
+    heads_BHLC: Tensor = x_BLD.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return heads_BHLC
 
 
 class _TorchDecoding(Decoding):

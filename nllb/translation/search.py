@@ -124,8 +124,12 @@ class _Rules:
     def need_logits(self) -> bool:
         return self.options.repetition_penalty != 1 or self.options.no_repeat_ngram > 0
 
-    def apply(self, logits_RV: Tensor, tokens_RT: np.ndarray) -> None:
-        """Change logits (or log-probabilities) of rows with these tokens so far, in place."""
+    def apply(self, logits_RV: Tensor, tokens_RT: np.ndarray, jobs: Sequence[Job]) -> None:
+        """Change logits (or log-probabilities) of rows with these tokens so far, in place.
+
+        N-grams count the prompt, as in transformers; the repetition penalty does not, so that it
+        does not make the end token, with which every prompt begins, less likely.
+        """
         options = self.options
         if options.repetition_penalty != 1 and tokens_RT.shape[1]:
             tokens = torch.from_numpy(tokens_RT)
@@ -133,8 +137,8 @@ class _Rules:
             penalty = options.repetition_penalty
             logits_RV.scatter_(1, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
         if options.no_repeat_ngram:
-            for row, tokens in enumerate(tokens_RT.tolist()):
-                if banned := _repeating(tokens, options.no_repeat_ngram):
+            for row, (job, tokens) in enumerate(zip(jobs, tokens_RT.tolist(), strict=True)):
+                if banned := _repeating([*job.prompt, *tokens], options.no_repeat_ngram):
                     logits_RV[row, banned] = -torch.inf
         if tokens_RT.shape[1] < options.min_output_tokens:
             logits_RV[:, self.end] = -torch.inf
@@ -234,13 +238,14 @@ class _BeamSearch:
         needed = 2 * self.options.beam_size
         if self.rules.need_logits:
             logits = self.decoding.logits()
-            histories = self.tokens[:, :rows, :step].reshape(-1, step)
+            histories = self.tokens[:, :rows, :step].reshape(len(self.sentences) * rows, step)
+            jobs = [self.jobs[s] for s in self.sentences.tolist() for _ in range(rows)]
             if self.options.beam_size == 1:  # the order of things in transformers
-                self.rules.apply(logits, histories)
+                self.rules.apply(logits, histories, jobs)
                 logits = logits.log_softmax(-1)
             else:
                 logits = logits.log_softmax(-1)
-                self.rules.apply(logits, histories)
+                self.rules.apply(logits, histories, jobs)
             best, chosen = logits.topk(min(needed, logits.shape[1]), dim=-1)
             steps, tokens = best.numpy(), chosen.numpy()
         elif step < self.options.min_output_tokens:
@@ -371,7 +376,9 @@ class _Sampling:
         histories = np.array([self.tokens[draw] for draw in open_draws], np.int64).reshape(
             len(rows), -1
         )
-        self.rules.apply(logits_RV, histories)
+        self.rules.apply(
+            logits_RV, histories, [self.jobs[draw // self.width] for draw in open_draws]
+        )
         chosen = [
             self._sample(logits / self.options.temperature, self.streams[draw])
             for logits, draw in zip(logits_RV, open_draws, strict=True)

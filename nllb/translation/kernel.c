@@ -1,0 +1,565 @@
+/* The encoder and decoder of a dense NLLB model in int8, for `kernels.py`, which describes the layout.
+ *
+ * Every entry opens one parallel region; inside, phases are shared out in small pieces to whichever
+ * thread is free, so that a thread that the system holds up delays one piece only. OpenMP's symbols
+ * are found in the runtime that torch has loaded: this file does not link one.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if defined(__x86_64__) && defined(__linux__)
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernel_matrix.h"
+
+#define MOST_POSITIONS 4096 /* longest sequence; the caller checks it */
+#define MOST_DIM 8192
+
+typedef struct { const float *gain, *bias; } Norm;
+
+typedef struct {
+    Norm self_norm;
+    Matrix self_qkv, self_out;
+    Norm cross_norm;
+    Matrix cross_query, cross_out;
+    Norm feed_norm;
+    Matrix inner, outer; /* weight is NULL where the layer has experts */
+} Layer;
+
+typedef struct {
+    int64_t threads, level, dim, heads;
+    float *wide;    /* rows, 3 * dim or feed-forward dim */
+    float *mixed;   /* rows, dim */
+    uint8_t *tiles; /* rows rounded up to 16, deepest depth */
+    float *scales;  /* rows */
+} Work;
+
+typedef struct {
+    int64_t total;             /* positions of all sentences, each padded to 16 */
+    const int32_t *start;      /* of each sentence: its first position */
+    const int32_t *length;     /* of each sentence */
+    uint16_t *keys_values;     /* layer, 2, total * dim; keys of a sentence: head, dim of head, position */
+} Memory;
+
+typedef struct {
+    int64_t rows, new_positions, before, slots, capacity;
+    const int32_t *sentence;   /* of each row */
+    const int32_t *ancestors;  /* rows, capacity: the slot that holds each position of the row's past */
+    uint16_t *cache;           /* layer, 2, capacity, slots, dim */
+    float *x;                  /* rows, new_positions, dim */
+} Step;
+
+#define EACH _Pragma("omp for schedule(dynamic, 1)") for
+
+INLINE float from_bf16(uint16_t value) {
+    uint32_t bits = (uint32_t)value << 16;
+    float result;
+    memcpy(&result, &bits, 4);
+    return result;
+}
+
+INLINE uint16_t to_bf16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+INLINE void begin(const Work *work) {
+    if (work->level == LEVEL_AMX) begin_amx();
+}
+
+INLINE void end(const Work *work) {
+    if (work->level == LEVEL_AMX) end_amx();
+}
+
+/* ---- phases: called by all threads of a region ---- */
+
+/* Quantise rows of x, normalised first where a norm is given. */
+static void quantize(const Work *work, const Norm *norm, const float *x, int64_t stride, int64_t rows, int64_t inputs) {
+    Rows to = {work->tiles, work->scales};
+    int64_t blocks = depth_blocks(inputs);
+    EACH (int64_t row = 0; row < rows; row++) {
+        float normed[MOST_DIM];
+        const float *from = x + row * stride;
+        if (norm) {
+            normalize_row(from, inputs, norm->gain, norm->bias, normed);
+            from = normed;
+        }
+        to.scales[row] = quantize_row(from, inputs, row_in_tiles(&to, row, blocks));
+    }
+}
+
+/* Multiply the quantised rows with a matrix. */
+static void project(const Work *work, const Matrix *matrix, int64_t rows, float *y, int64_t stride, int mode) {
+    Rows from = {work->tiles, work->scales};
+    EACH (int64_t output = 0; output < matrix->outputs; output += SPAN) {
+        int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+        int columns = matrix->outputs - output < SPAN ? (int)(matrix->outputs - output) : SPAN;
+        for (int64_t row = 0; row < rows; row += SPAN) {
+            int count = rows - row < SPAN ? (int)(rows - row) : SPAN;
+            multiply((int)work->level, &from, row, count, matrix, output, c);
+            finish(c, count, columns, matrix, output, from.scales + row, y + row * stride + output, stride, mode);
+        }
+    }
+}
+
+#define PANEL 512 /* rows that are quantised and multiplied while they fit the cache */
+
+static void project_panels(const Work *work, const Norm *norm, const float *x, int64_t rows, const Matrix *matrix,
+                           float *y, int64_t stride, int mode) {
+    for (int64_t row = 0; row < rows; row += PANEL) {
+        int64_t count = rows - row < PANEL ? rows - row : PANEL;
+        quantize(work, norm, x + row * work->dim, work->dim, count, work->dim);
+        project(work, matrix, count, y + row * stride, stride, mode);
+    }
+}
+
+static void feed_forward(const Work *work, const Norm *norm, const Matrix *inner, const Matrix *outer, const float *x,
+                         int64_t rows, float *y, int mode) {
+    for (int64_t row = 0; row < rows; row += PANEL) {
+        int64_t count = rows - row < PANEL ? rows - row : PANEL;
+        quantize(work, norm, x + row * work->dim, work->dim, count, work->dim);
+        project(work, inner, count, work->wide, inner->outputs, STORE_RELU);
+        quantize(work, NULL, work->wide, inner->outputs, count, outer->inputs);
+        project(work, outer, count, y + row * work->dim, work->dim, mode);
+    }
+}
+
+/* ---- attention of one head: plain loops, which the compiler turns into vectors ---- */
+
+INLINE float exponential(float x) { /* 2^n * polynomial, about 2e-7 relative, for x <= 0 */
+    float t = x * 1.44269504f;
+    t = t < -126.0f ? -126.0f : t;
+    float n = floorf(t + 0.5f), f = t - n, p = 1.5403530e-4f;
+    p = p * f + 1.3333558e-3f;
+    p = p * f + 9.6181291e-3f;
+    p = p * f + 5.5504109e-2f;
+    p = p * f + 2.4022651e-1f;
+    p = p * f + 6.9314718e-1f;
+    p = p * f + 1.0f;
+    int32_t bits = ((int32_t)n + 127) << 23;
+    float power;
+    memcpy(&power, &bits, 4);
+    return p * power;
+}
+
+CLONES static float maximum(const float *x, int64_t count) {
+    float largest = x[0];
+    for (int64_t i = 1; i < count; i++) largest = x[i] > largest ? x[i] : largest;
+    return largest;
+}
+
+CLONES static float exponentials(float *x, int64_t count, float largest) {
+    float sum = 0;
+    for (int64_t i = 0; i < count; i++) x[i] = exponential(x[i] - largest);
+    for (int64_t i = 0; i < count; i++) sum += x[i];
+    return sum;
+}
+
+CLONES static void softmax(float *scores, int64_t count) {
+    float factor = 1.0f / exponentials(scores, count, maximum(scores, count));
+    for (int64_t i = 0; i < count; i++) scores[i] *= factor;
+}
+
+/* scores[j] = sum over i of q[i] * keys[i][j], for j < width (a multiple of 16). */
+CLONES static void score_transposed(const float *q, int64_t dim, float factor, const float *keys, int64_t width,
+                                    float *scores) {
+    for (int64_t j = 0; j < width; j++) scores[j] = 0;
+    for (int64_t i = 0; i < dim; i++) {
+        float value = q[i] * factor;
+        const float *row = keys + i * width;
+        for (int64_t j = 0; j < width; j++) scores[j] += value * row[j];
+    }
+}
+
+CLONES static void score_transposed_bf16(const float *q, int64_t dim, float factor, const uint16_t *keys,
+                                         int64_t width, float *scores) {
+    for (int64_t j = 0; j < width; j += 16) {
+        float sums[16] = {0};
+        for (int64_t i = 0; i < dim; i++)
+            for (int k = 0; k < 16; k++) sums[k] += q[i] * from_bf16(keys[i * width + j + k]);
+        for (int k = 0; k < 16; k++) scores[j + k] = sums[k] * factor;
+    }
+}
+
+CLONES static float dot_bf16(const float *q, const uint16_t *key, int64_t dim) {
+    float sum = 0;
+    for (int64_t i = 0; i < dim; i++) sum += q[i] * from_bf16(key[i]);
+    return sum;
+}
+
+CLONES static void add_bf16(float *y, float weight, const uint16_t *value, int64_t dim) {
+    for (int64_t i = 0; i < dim; i++) y[i] += weight * from_bf16(value[i]);
+}
+
+CLONES static void add_values(float *y, const float *weights, int64_t count, const float *values, int64_t stride,
+                              int64_t dim) {
+    for (int64_t i = 0; i < dim; i++) y[i] = 0;
+    for (int64_t j = 0; j < count; j++)
+        for (int64_t i = 0; i < dim; i++) y[i] += weights[j] * values[j * stride + i];
+}
+
+CLONES static void round_to_bf16(const float *x, int64_t count, uint16_t *y) {
+    for (int64_t i = 0; i < count; i++) y[i] = to_bf16(x[i]);
+}
+
+/* A new position of one row and some of its heads attends to the row's past and to itself. */
+static void attend_past(const Work *work, const Step *step, int64_t layer, int64_t row, int64_t head, int64_t heads) {
+    int64_t dim = work->dim, size = dim / work->heads, part = step->capacity * step->slots * dim;
+    uint16_t *keys = step->cache + layer * 2 * part, *values = keys + part;
+    float factor = 1.0f / sqrtf((float)size), scores[MOST_POSITIONS];
+    for (int64_t new = 0; new < step->new_positions; new++) {
+        int64_t place = row * step->new_positions + new, position = step->before + new;
+        const float *q = work->wide + place * 3 * dim;
+        int64_t own = (position * step->slots + row) * dim + head * size;
+        round_to_bf16(q + dim + head * size, heads * size, keys + own);
+        round_to_bf16(q + 2 * dim + head * size, heads * size, values + own);
+        const int32_t *ancestors = step->ancestors + row * step->capacity;
+        for (int64_t h = head; h < head + heads; h++) {
+            float *y = work->mixed + place * dim + h * size;
+            for (int64_t t = 0; t <= position; t++)
+                scores[t] = factor * dot_bf16(q + h * size, keys + (t * step->slots + ancestors[t]) * dim + h * size, size);
+            softmax(scores, position + 1);
+            memset(y, 0, (size_t)size * 4);
+            for (int64_t t = 0; t <= position; t++)
+                add_bf16(y, scores[t], values + (t * step->slots + ancestors[t]) * dim + h * size, size);
+        }
+    }
+}
+
+static void attend_memory(const Work *work, const Step *step, const Memory *memory, int64_t layer, int64_t row,
+                          int64_t head, int64_t heads) {
+    int64_t dim = work->dim, size = dim / work->heads, sentence = step->sentence[row];
+    int64_t length = memory->length[sentence], padded = round_up(length, 16);
+    const uint16_t *keys = memory->keys_values + (layer * 2 * memory->total + memory->start[sentence]) * dim;
+    const uint16_t *values = keys + memory->total * dim;
+    float scores[MOST_POSITIONS];
+    for (int64_t place = row * step->new_positions; place < (row + 1) * step->new_positions; place++) {
+        for (int64_t h = head; h < head + heads; h++) {
+            const float *q = work->wide + place * dim + h * size;
+            float *y = work->mixed + place * dim + h * size;
+            score_transposed_bf16(q, size, 1.0f / sqrtf((float)size), keys + h * size * padded, padded, scores);
+            softmax(scores, length);
+            memset(y, 0, (size_t)size * 4);
+            for (int64_t t = 0; t < length; t++) add_bf16(y, scores[t], values + t * dim + h * size, size);
+        }
+    }
+}
+
+/* One head of one source sentence attends to itself; q, k, v stand in rows of 3 * dim. */
+static void attend_self(const Work *work, const float *qkv, int64_t length, int64_t head, float *keys, float *mixed) {
+    int64_t dim = work->dim, size = dim / work->heads, padded = round_up(length, 16);
+    float scores[MOST_POSITIONS], factor = 1.0f / sqrtf((float)size);
+    qkv += head * size;
+    for (int64_t t = 0; t < length; t++)
+        for (int64_t i = 0; i < size; i++) keys[i * padded + t] = qkv[t * 3 * dim + dim + i];
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t t = length; t < padded; t++) keys[i * padded + t] = 0;
+    for (int64_t t = 0; t < length; t++) {
+        score_transposed(qkv + t * 3 * dim, size, factor, keys, padded, scores);
+        softmax(scores, length);
+        add_values(mixed + t * dim + head * size, scores, length, qkv + 2 * dim, 3 * dim, size);
+    }
+}
+
+/* ---- entries ---- */
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* The best level that processor and system support, at most `wanted`. */
+EXPORT int64_t nllb_level(int64_t wanted) {
+    __builtin_cpu_init();
+    int level = LEVEL_NONE;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) level = LEVEL_AVX2;
+    uint32_t a, b, c, d;
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(1));
+    int avx_vnni = a >> 4 & 1;
+    if (level && avx_vnni) level = LEVEL_AVX_VNNI;
+    if (level && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+        level = LEVEL_AVX512_VNNI;
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
+    int amx = (d >> 24 & 1) && (d >> 25 & 1);
+    /* ARCH_REQ_XCOMP_PERM for XTILEDATA: the system must allow the tiles' state to be saved. */
+    if (level == LEVEL_AVX512_VNNI && amx && wanted >= LEVEL_AMX && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
+        level = LEVEL_AMX;
+    if (wanted == LEVEL_AVX_VNNI && !avx_vnni) wanted = LEVEL_AVX2;
+    return level < wanted ? level : wanted;
+}
+
+EXPORT void nllb_advise_huge(void *from, int64_t bytes) { madvise(from, (size_t)bytes, MADV_HUGEPAGE); }
+
+/* Drop pages of a mapped file from this process's memory; they are read again if asked for. */
+EXPORT void nllb_advise_done(const void *from, int64_t bytes) {
+    uintptr_t page = 4096, start = ((uintptr_t)from + page - 1) / page * page, stop = ((uintptr_t)from + (uintptr_t)bytes) / page * page;
+    if (stop > start) madvise((void *)start, stop - start, MADV_DONTNEED);
+}
+
+EXPORT void nllb_pack(const int8_t *source, int64_t first, int64_t count, int64_t inputs, int8_t *packed,
+                      int32_t *offset, int64_t threads) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int64_t row = 0; row < count; row += 64)
+        pack_rows(source + row * inputs, first + row, count - row < 64 ? count - row : 64, inputs, packed, offset);
+}
+
+/* Copy outputs of a packed matrix, in any order, to another. */
+EXPORT void nllb_select(const Matrix *from, const int64_t *ids, int64_t count, int8_t *packed, float *scale,
+                        int32_t *offset, int64_t threads) {
+    int64_t depth = depth_blocks(from->inputs) * DEPTH;
+#pragma omp parallel for schedule(dynamic, 16) num_threads(threads)
+    for (int64_t at = 0; at < count; at++) {
+        const int8_t *source = from->weight + ids[at] / SIDE * SIDE * depth + ids[at] % SIDE * 4;
+        int8_t *target = packed + at / SIDE * SIDE * depth + at % SIDE * 4;
+        for (int64_t group = 0; group < depth / 4; group++) memcpy(target + group * 64, source + group * 64, 4);
+        scale[at] = from->scale[ids[at]];
+        offset[at] = from->offset[ids[at]];
+    }
+}
+
+/* x[i] = row ids[i] of the embedding * factor + position vector positions[i]. */
+EXPORT void nllb_embed(const Matrix *embedding, const int64_t *ids, const int64_t *positions, int64_t count,
+                       float factor, const float *table, float *x) {
+    int64_t dim = embedding->inputs, depth = depth_blocks(dim) * DEPTH;
+    for (int64_t at = 0; at < count; at++, x += dim) {
+        const int8_t *row = embedding->weight + ids[at] / SIDE * SIDE * depth + ids[at] % SIDE * 4;
+        const float *position = table + positions[at] * dim;
+        float scale = embedding->scale[ids[at]] * factor;
+        for (int64_t i = 0; i < dim; i++) x[i] = (float)row[i / 4 * 64 + i % 4] * scale + position[i];
+    }
+}
+
+/* y = matrix * rows of x, where a sublayer is run by itself. */
+EXPORT void nllb_linear(const Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t rows,
+                        float *y, int64_t stride) {
+#pragma omp parallel num_threads(work->threads)
+    {
+        begin(work);
+        project_panels(work, norm, x, rows, matrix, y, stride, STORE);
+        end(work);
+    }
+}
+
+EXPORT void nllb_feed_forward(const Work *work, const Matrix *inner, const Matrix *outer, const float *x, int64_t rows,
+                              float *y) {
+#pragma omp parallel num_threads(work->threads)
+    {
+        begin(work);
+        feed_forward(work, NULL, inner, outer, x, rows, y, STORE);
+        end(work);
+    }
+}
+
+/* Encoder layers `first` to `last` - 1 over the tokens of all sentences, one after another. */
+EXPORT void nllb_encode(const Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
+                        const int32_t *token_start, const int32_t *length, int64_t tokens, float *x) {
+#pragma omp parallel num_threads(work->threads)
+    {
+        begin(work);
+        int64_t most = 16;
+        for (int64_t i = 0; i < sentences; i++) most = length[i] > most ? length[i] : most;
+        float *keys = aligned_alloc(64, (size_t)round_up(round_up(most, 16) * (work->dim / work->heads) * 4, 64));
+        for (const Layer *layer = layers + first; layer < layers + last; layer++) {
+            project_panels(work, &layer->self_norm, x, tokens, &layer->self_qkv, work->wide, 3 * work->dim, STORE);
+            EACH (int64_t item = 0; item < sentences * work->heads; item++) {
+                int64_t sentence = item / work->heads, start = token_start[sentence];
+                attend_self(work, work->wide + start * 3 * work->dim, length[sentence], item % work->heads, keys,
+                            work->mixed + start * work->dim);
+            }
+            project_panels(work, NULL, work->mixed, tokens, &layer->self_out, x, work->dim, ADD);
+            if (layer->inner.weight)
+                feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, x, tokens, x, ADD);
+        }
+        free(keys);
+        end(work);
+    }
+}
+
+/* Keys and values of all decoder layers from the encoder's output; `place` and `sentence` are of each token. */
+EXPORT void nllb_remember(const Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t tokens,
+                          const int32_t *sentence, const int32_t *position, const Memory *memory) {
+    int64_t dim = work->dim;
+#pragma omp parallel num_threads(work->threads)
+    {
+        begin(work);
+        Rows from = {work->tiles, work->scales};
+        for (int64_t panel = 0; panel < tokens; panel += PANEL) {
+            int64_t rows = tokens - panel < PANEL ? tokens - panel : PANEL;
+            quantize(work, norm, x + panel * dim, dim, rows, dim);
+            EACH (int64_t output = 0; output < matrix->outputs; output += SIDE) {
+                int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+                float y[SPAN * SPAN];
+                int64_t part = output / dim, column = output % dim; /* dim is a multiple of 16 */
+                uint16_t *base = memory->keys_values + part * memory->total * dim;
+                for (int64_t row = 0; row < rows; row += SPAN) {
+                    int count = rows - row < SPAN ? (int)(rows - row) : SPAN;
+                    multiply((int)work->level, &from, row, count, matrix, output, c);
+                    finish(c, count, SIDE, matrix, output, from.scales + row, y, SPAN, STORE);
+                    for (int i = 0; i < count; i++) {
+                        int64_t token = panel + row + i, s = sentence[token], padded = round_up(memory->length[s], 16);
+                        uint16_t *to = base + memory->start[s] * dim;
+                        if (part % 2)
+                            round_to_bf16(y + i * SPAN, SIDE, to + position[token] * dim + column);
+                        else
+                            for (int j = 0; j < SIDE; j++)
+                                to[(column + j) * padded + position[token]] = to_bf16(y[i * SPAN + j]);
+                    }
+                }
+            }
+        }
+        end(work);
+    }
+}
+
+/* Decoder layers `first` to `last` - 1 over the new positions of all rows. */
+EXPORT void nllb_decode(const Work *work, const Layer *layers, int64_t first, int64_t last, const Memory *memory,
+                        const Step *step) {
+    int64_t dim = work->dim, rows = step->rows * step->new_positions;
+    int64_t pieces = 1; /* groups of heads, so that there is something to share out */
+    while (pieces * step->rows < 4 * work->threads && work->heads % (2 * pieces) == 0) pieces *= 2;
+    int64_t heads = work->heads / pieces;
+#pragma omp parallel num_threads(work->threads)
+    {
+        begin(work);
+        for (int64_t at = first; at < last; at++) {
+            const Layer *layer = layers + at;
+            project_panels(work, &layer->self_norm, step->x, rows, &layer->self_qkv, work->wide, 3 * dim, STORE);
+            EACH (int64_t item = 0; item < step->rows * pieces; item++)
+                attend_past(work, step, at, item / pieces, item % pieces * heads, heads);
+            project_panels(work, NULL, work->mixed, rows, &layer->self_out, step->x, dim, ADD);
+            project_panels(work, &layer->cross_norm, step->x, rows, &layer->cross_query, work->wide, dim, STORE);
+            EACH (int64_t item = 0; item < step->rows * pieces; item++)
+                attend_memory(work, step, memory, at, item / pieces, item % pieces * heads, heads);
+            project_panels(work, NULL, work->mixed, rows, &layer->cross_out, step->x, dim, ADD);
+            if (layer->inner.weight)
+                feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, step->x, rows, step->x, ADD);
+        }
+        end(work);
+    }
+}
+
+/* ---- the output projection with the best tokens of each row ---- */
+
+typedef struct {
+    float value;
+    int64_t id;
+} Token;
+
+typedef struct {
+    float largest, sum; /* of exp(value - largest) over one chunk of outputs */
+} Share;
+
+static void insert(Token *best, int64_t count, float value, int64_t id) {
+    int64_t at = count - 1;
+    if (value < best[at].value || (value == best[at].value && id > best[at].id)) return;
+    for (; at > 0 && (value > best[at - 1].value || (value == best[at - 1].value && id < best[at - 1].id)); at--)
+        best[at] = best[at - 1];
+    best[at].value = value;
+    best[at].id = id;
+}
+
+static Share scan(float *y, int64_t columns, const int64_t *ids, int64_t first, Token *best, int64_t count) {
+    Share share = {maximum(y, columns), 0};
+    if (share.largest >= best[count - 1].value)
+        for (int64_t i = 0; i < columns; i++)
+            if (y[i] >= best[count - 1].value) insert(best, count, y[i], ids ? ids[first + i] : first + i);
+    share.sum = exponentials(y, columns, share.largest);
+    return share;
+}
+
+static float embedding_product(const Matrix *embedding, int64_t id, const uint8_t *a, float scale) {
+    int64_t blocks = depth_blocks(embedding->inputs);
+    const int8_t *w = embedding->weight + id / SIDE * SIDE * blocks * DEPTH + id % SIDE * 4;
+    int32_t sum = 0;
+    for (int64_t block = 0; block < blocks; block++, a += TILE_BYTES)
+        for (int i = 0; i < DEPTH; i++) sum += a[i] * w[block * TILE_BYTES + i / 4 * 64 + i % 4];
+    return (float)(sum - embedding->offset[id]) * (embedding->scale[id] * scale);
+}
+
+#define CHUNK 512
+
+/* The `count` best of the first `outputs` outputs, called `ids` where given, and of each row's further rows of the
+ * embedding; their log-probabilities among all of these. Sums are taken in one order whatever the threads do. */
+EXPORT int64_t nllb_best(const Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
+                         const Matrix *embedding, const int64_t *further_start, const int64_t *further, const float *x,
+                         int64_t rows, int64_t count, float *values, int64_t *chosen) {
+    int64_t chunks = (outputs + CHUNK - 1) / CHUNK;
+    Share *shares = malloc((size_t)((chunks + 1) * rows) * sizeof(Share));
+    Token *lists = malloc((size_t)(work->threads * rows * count) * sizeof(Token));
+    if (!shares || !lists) {
+        free(shares);
+        free(lists);
+        return -1;
+    }
+    for (int64_t i = 0; i < work->threads * rows * count; i++) lists[i].value = -3e38f, lists[i].id = INT64_MAX;
+    int64_t next_list = 0;
+#pragma omp parallel num_threads(work->threads)
+    {
+        begin(work);
+        Token *best = lists + __atomic_fetch_add(&next_list, 1, __ATOMIC_RELAXED) * rows * count;
+        Rows from = {work->tiles, work->scales};
+        int64_t blocks = depth_blocks(matrix->inputs);
+        quantize(work, norm, x, work->dim, rows, matrix->inputs);
+        EACH (int64_t chunk = 0; chunk < chunks; chunk++) {
+            int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+            float y[SPAN * CHUNK];
+            int64_t first = chunk * CHUNK, columns = outputs - first < CHUNK ? outputs - first : CHUNK;
+            int64_t padded = round_up(columns, SIDE);
+            for (int64_t row = 0; row < rows; row += SPAN) {
+                int part = rows - row < SPAN ? (int)(rows - row) : SPAN;
+                for (int64_t column = 0; column < padded; column += SPAN) {
+                    int width = padded - column < SPAN ? SIDE : SPAN;
+                    multiply((int)work->level, &from, row, part, matrix, first + column, c);
+                    finish(c, part, width, matrix, first + column, from.scales + row, y + column, CHUNK, STORE);
+                }
+                for (int i = 0; i < part; i++)
+                    shares[chunk * rows + row + i] =
+                        scan(y + i * CHUNK, columns, ids, first, best + (row + i) * count, count);
+            }
+        }
+        EACH (int64_t row = 0; row < rows; row++) {
+            Share share = {-3e38f, 0};
+            for (int64_t i = further_start[row]; i < further_start[row + 1]; i++) {
+                float value = embedding_product(embedding, further[i], row_in_tiles(&from, row, blocks), from.scales[row]);
+                insert(best + row * count, count, value, further[i]);
+                float largest = value > share.largest ? value : share.largest;
+                share.sum = share.sum * exponential(share.largest - largest) + exponential(value - largest);
+                share.largest = largest;
+            }
+            shares[chunks * rows + row] = share;
+        }
+        end(work);
+    }
+    for (int64_t row = 0; row < rows; row++) {
+        Share all = {-3e38f, 0};
+        for (int64_t chunk = 0; chunk <= chunks; chunk++) {
+            Share share = shares[chunk * rows + row];
+            float largest = share.largest > all.largest ? share.largest : all.largest;
+            all.sum = all.sum * exponential(all.largest - largest) + share.sum * exponential(share.largest - largest);
+            all.largest = largest;
+        }
+        Token *best = lists + row * count;
+        for (int64_t thread = 1; thread < work->threads; thread++)
+            for (int64_t i = 0; i < count; i++) {
+                Token token = lists[(thread * rows + row) * count + i];
+                if (token.id != INT64_MAX) insert(best, count, token.value, token.id);
+            }
+        float normalizer = all.largest + logf(all.sum);
+        for (int64_t i = 0; i < count; i++) {
+            values[row * count + i] = best[i].value - normalizer;
+            chosen[row * count + i] = best[i].id;
+        }
+    }
+    free(shares);
+    free(lists);
+    return 0;
+}
+
+#endif
+
+/* The functions above are called through ctypes; the module itself is empty. */
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, -1, NULL, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernel(void) { return PyModule_Create(&definition); }

@@ -1,0 +1,266 @@
+/* int8 matrices: packing, quantisation of rows, and the product at four levels of x86-64.
+ *
+ * A matrix of N outputs and K inputs lies as [N / 16][K / 4][16][4]: 16 outputs by 4 inputs are 64
+ * bytes, which is one register of AVX-512 VNNI, and 64 inputs are one tile of AMX. Rows that are
+ * multiplied with it lie as tiles too, [M / 16][K / 64][16][64], in unsigned bytes (value + 128),
+ * with a scale for each row: a row's result depends on that row alone. The product is exact in
+ * int32, so all levels give the same bits.
+ */
+#ifndef NLLB_KERNEL_MATRIX_H
+#define NLLB_KERNEL_MATRIX_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define SIDE 16        /* rows of a tile, outputs of a block */
+#define DEPTH 64       /* inputs of a tile */
+#define TILE_BYTES 1024
+#define SPAN 32        /* rows and outputs that are multiplied at once: two tiles by two blocks */
+#define INLINE static inline __attribute__((always_inline))
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+
+typedef struct {
+    const int8_t *weight;  /* packed */
+    const float *scale;    /* of each output */
+    const int32_t *offset; /* 128 * sum of each output's weights: what value + 128 adds too much */
+    const float *bias;     /* of each output */
+    int64_t outputs;       /* a multiple of 16; the arrays above have as many */
+    int64_t inputs;        /* true number; the packed depth is the next multiple of 64 */
+} Matrix;
+
+typedef struct {
+    uint8_t *tiles;
+    float *scales;
+} Rows;
+
+enum { LEVEL_NONE, LEVEL_AVX2, LEVEL_AVX_VNNI, LEVEL_AVX512_VNNI, LEVEL_AMX };
+enum { STORE, STORE_RELU, ADD };
+
+INLINE int64_t round_up(int64_t value, int64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+INLINE int64_t depth_blocks(int64_t inputs) { return (inputs + DEPTH - 1) / DEPTH; }
+
+INLINE uint8_t *row_in_tiles(const Rows *rows, int64_t row, int64_t blocks) {
+    return rows->tiles + (row / SIDE * blocks * SIDE + row % SIDE) * DEPTH;
+}
+
+/* Pack int8 rows (outputs, inputs), `count` of them, as the outputs from `first` on. */
+CLONES static void pack_rows(const int8_t *source, int64_t first, int64_t count, int64_t inputs,
+                             int8_t *packed, int32_t *offset) {
+    int64_t depth = depth_blocks(inputs) * DEPTH;
+    for (int64_t row = 0; row < count; row++) {
+        const int8_t *from = source + row * inputs;
+        int64_t output = first + row;
+        int8_t *to = packed + output / SIDE * SIDE * depth + output % SIDE * 4;
+        int32_t sum = 0;
+        for (int64_t i = 0; i < inputs; i++) sum += from[i];
+        offset[output] = 128 * sum;
+        for (int64_t group = 0; group < inputs / 4; group++) memcpy(to + group * 64, from + group * 4, 4);
+        for (int64_t i = inputs / 4 * 4; i < inputs; i++) to[i / 4 * 64 + i % 4] = from[i];
+    }
+}
+
+/* Quantise one row of floats to value + 128 in tiles; returns its scale. */
+CLONES static float quantize_row(const float *x, int64_t inputs, uint8_t *tiles) {
+    float largest = 0;
+    for (int64_t i = 0; i < inputs; i++) {
+        float size = fabsf(x[i]);
+        largest = size > largest ? size : largest;
+    }
+    float factor = largest > 0 ? 127.0f / largest : 0.0f;
+    int64_t whole = inputs / DEPTH;
+    for (int64_t block = 0; block < whole; block++) {
+        uint8_t *to = tiles + block * TILE_BYTES;
+        for (int i = 0; i < DEPTH; i++) to[i] = (uint8_t)(int32_t)(x[block * DEPTH + i] * factor + 128.5f);
+    }
+    if (whole * DEPTH < inputs) {
+        uint8_t *to = tiles + whole * TILE_BYTES;
+        memset(to, 128, DEPTH);
+        for (int64_t i = whole * DEPTH; i < inputs; i++)
+            to[i - whole * DEPTH] = (uint8_t)(int32_t)(x[i] * factor + 128.5f);
+    }
+    return largest / 127.0f;
+}
+
+CLONES static void normalize_row(const float *x, int64_t dim, const float *gain, const float *bias, float *y) {
+    float sum = 0, squares = 0;
+    for (int64_t i = 0; i < dim; i++) sum += x[i];
+    float mean = sum / (float)dim;
+    for (int64_t i = 0; i < dim; i++) squares += (x[i] - mean) * (x[i] - mean);
+    float factor = 1.0f / sqrtf(squares / (float)dim + 1e-5f);
+    for (int64_t i = 0; i < dim; i++) y[i] = (x[i] - mean) * factor * gain[i] + bias[i];
+}
+
+/* Products. `a` is a row's place in its tiles, `b` a block of outputs; c has SPAN columns. */
+
+#define AVX2 __attribute__((target("avx2,fma")))
+AVX2 static void multiply_avx2(const uint8_t *a, int rows, const int8_t *b, int64_t blocks, int32_t *c) {
+    for (int row = 0; row < rows; row++) {
+        __m256i sums[4];
+        for (int i = 0; i < 4; i++) sums[i] = _mm256_setzero_si256();
+        for (int64_t group = 0; group < blocks * 16; group++) {
+            int32_t four;
+            memcpy(&four, a + group / 16 * TILE_BYTES + row * DEPTH + group % 16 * 4, 4);
+            __m256i x = _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(four)));
+            for (int i = 0; i < 4; i++) {
+                __m128i w = _mm_load_si128((const __m128i *)(b + group * 64) + i);
+                sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(x, _mm256_cvtepi8_epi16(w)));
+            }
+        }
+        for (int i = 0; i < 4; i++) { /* four outputs, two sums each */
+            __m256i pair = _mm256_hadd_epi32(sums[i], sums[i]);
+            __m128i four = _mm_unpacklo_epi64(_mm256_castsi256_si128(pair), _mm256_extracti128_si256(pair, 1));
+            _mm_storeu_si128((__m128i *)(c + row * SPAN + i * 4), four);
+        }
+    }
+}
+
+#define AVX_VNNI __attribute__((target("avx2,avxvnni")))
+AVX_VNNI static void multiply_avx_vnni(const uint8_t *a, int rows, const int8_t *b, int64_t blocks, int32_t *c) {
+    for (int row = 0; row < rows; row++) {
+        __m256i low = _mm256_setzero_si256(), high = low;
+        for (int64_t group = 0; group < blocks * 16; group++) {
+            int32_t four;
+            memcpy(&four, a + group / 16 * TILE_BYTES + row * DEPTH + group % 16 * 4, 4);
+            __m256i x = _mm256_set1_epi32(four);
+            const __m256i *w = (const __m256i *)(b + group * 64);
+            low = _mm256_dpbusd_avx_epi32(low, x, _mm256_load_si256(w));
+            high = _mm256_dpbusd_avx_epi32(high, x, _mm256_load_si256(w + 1));
+        }
+        _mm256_storeu_si256((__m256i *)(c + row * SPAN), low);
+        _mm256_storeu_si256((__m256i *)(c + row * SPAN + 8), high);
+    }
+}
+
+#define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+#define MOST_ROWS 8
+INLINE AVX512_VNNI void multiply_rows_by_pair(const int rows, const uint8_t *a, const int8_t *b0, const int8_t *b1,
+                                              int64_t blocks, int32_t *c) {
+    __m512i sums0[MOST_ROWS], sums1[MOST_ROWS];
+    for (int row = 0; row < rows; row++) sums0[row] = sums1[row] = _mm512_setzero_si512();
+    for (int64_t block = 0; block < blocks; block++) {
+#pragma GCC unroll 4
+        for (int group = 0; group < 16; group++) {
+            __m512i w0 = _mm512_load_si512(b0 + group * 64), w1 = _mm512_load_si512(b1 + group * 64);
+            for (int row = 0; row < rows; row++) {
+                int32_t four;
+                memcpy(&four, a + row * DEPTH + group * 4, 4);
+                __m512i x = _mm512_set1_epi32(four);
+                sums0[row] = _mm512_dpbusd_epi32(sums0[row], x, w0);
+                sums1[row] = _mm512_dpbusd_epi32(sums1[row], x, w1);
+            }
+        }
+        a += TILE_BYTES, b0 += TILE_BYTES, b1 += TILE_BYTES;
+    }
+    for (int row = 0; row < rows; row++) {
+        _mm512_storeu_si512(c + row * SPAN, sums0[row]);
+        _mm512_storeu_si512(c + row * SPAN + SIDE, sums1[row]);
+    }
+}
+
+AVX512_VNNI static void multiply_avx512_vnni(const uint8_t *a, int rows, const int8_t *b0, const int8_t *b1,
+                                             int64_t blocks, int32_t *c) {
+    for (; rows >= MOST_ROWS; rows -= MOST_ROWS, a += MOST_ROWS * DEPTH, c += MOST_ROWS * SPAN)
+        multiply_rows_by_pair(MOST_ROWS, a, b0, b1, blocks, c);
+    for (; rows >= 4; rows -= 4, a += 4 * DEPTH, c += 4 * SPAN) multiply_rows_by_pair(4, a, b0, b1, blocks, c);
+    if (rows == 3) multiply_rows_by_pair(3, a, b0, b1, blocks, c);
+    if (rows == 2) multiply_rows_by_pair(2, a, b0, b1, blocks, c);
+    if (rows == 1) multiply_rows_by_pair(1, a, b0, b1, blocks, c);
+}
+
+#define AMX __attribute__((target("amx-tile,amx-int8")))
+AMX static void begin_amx(void) {
+    /* Eight tiles of 16 rows by 64 bytes. Static, because GCC takes only the first bytes to be read. */
+    static const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } tiles = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&tiles);
+}
+
+AMX static void end_amx(void) { _tile_release(); }
+
+AMX static void multiply_amx(const uint8_t *a0, const uint8_t *a1, const int8_t *b0, const int8_t *b1,
+                             int64_t blocks, int32_t *c) {
+    _tile_zero(0);
+    _tile_zero(1);
+    if (a1) {
+        _tile_zero(2);
+        _tile_zero(3);
+        for (int64_t at = 0; at < blocks * TILE_BYTES; at += TILE_BYTES) {
+            _tile_loadd(4, a0 + at, DEPTH);
+            _tile_loadd(6, b0 + at, DEPTH);
+            _tile_loadd(7, b1 + at, DEPTH);
+            _tile_loadd(5, a1 + at, DEPTH);
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+            _tile_dpbusd(2, 5, 6);
+            _tile_dpbusd(3, 5, 7);
+        }
+        _tile_stored(2, c + SIDE * SPAN, SPAN * 4);
+        _tile_stored(3, c + SIDE * SPAN + SIDE, SPAN * 4);
+    } else {
+        for (int64_t at = 0; at < blocks * TILE_BYTES; at += TILE_BYTES) {
+            _tile_loadd(4, a0 + at, DEPTH);
+            _tile_loadd(6, b0 + at, DEPTH);
+            _tile_loadd(7, b1 + at, DEPTH);
+            _tile_dpbusd(0, 4, 6);
+            _tile_dpbusd(1, 4, 7);
+        }
+    }
+    _tile_stored(0, c, SPAN * 4);
+    _tile_stored(1, c + SIDE, SPAN * 4);
+}
+
+/* Multiply up to SPAN rows from row `first` (a multiple of 16) with the outputs from `output` on. */
+INLINE void multiply(int level, const Rows *rows, int64_t first, int count, const Matrix *matrix, int64_t output,
+                     int32_t *c) {
+    int64_t blocks = depth_blocks(matrix->inputs);
+    const int8_t *b0 = matrix->weight + output * blocks * DEPTH;
+    /* An odd last block is multiplied twice rather than beyond its end. */
+    const int8_t *b1 = output + SIDE < matrix->outputs ? b0 + blocks * TILE_BYTES : b0;
+    const uint8_t *a0 = row_in_tiles(rows, first, blocks), *a1 = a0 + blocks * TILE_BYTES;
+    if (level == LEVEL_AMX && count > 4) {
+        multiply_amx(a0, count > SIDE ? a1 : NULL, b0, b1, blocks, c);
+        return;
+    }
+    for (int done = 0; done < count; done += SIDE, a0 = a1, c += SIDE * SPAN) {
+        int part = count - done < SIDE ? count - done : SIDE;
+        if (level >= LEVEL_AVX512_VNNI) {
+            multiply_avx512_vnni(a0, part, b0, b1, blocks, c);
+        } else if (level == LEVEL_AVX_VNNI) {
+            multiply_avx_vnni(a0, part, b0, blocks, c);
+            multiply_avx_vnni(a0, part, b1, blocks, c + SIDE);
+        } else {
+            multiply_avx2(a0, part, b0, blocks, c);
+            multiply_avx2(a0, part, b1, blocks, c + SIDE);
+        }
+    }
+}
+
+/* Turn products into floats: y = (c - offset) * scale * row scale + bias, then as `mode` says. */
+CLONES static void finish(const int32_t *c, int rows, int columns, const Matrix *matrix, int64_t output,
+                          const float *scales, float *y, int64_t stride, int mode) {
+    const float *scale = matrix->scale + output, *bias = matrix->bias + output;
+    const int32_t *offset = matrix->offset + output;
+    for (int row = 0; row < rows; row++, c += SPAN, y += stride) {
+        float row_scale = scales[row];
+        if (mode == STORE) {
+            for (int i = 0; i < columns; i++) y[i] = (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
+        } else if (mode == STORE_RELU) {
+            for (int i = 0; i < columns; i++) {
+                float value = (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
+                y[i] = value > 0 ? value : 0;
+            }
+        } else {
+            for (int i = 0; i < columns; i++) y[i] += (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
+        }
+    }
+}
+
+#endif
