@@ -271,4 +271,7 @@ def write_sentences(task: SentenceTask) -> None:
         ],
         schema=SENTENCE_SCHEMA,
     )
-    write_table(task.output, table, {"rows_in": len(rows), "rows_out": count})
+    judged = int(reasons([task.judged.path]).is_null().sum())
+    duplicates = {"duplicate": judged - count} if judged > count else {}
+    facts = {"rows_in": judged, "rows_out": count, "reasons": duplicates}
+    write_table(task.output, table, facts)

@@ -28,6 +28,8 @@ class Pair:
     """Language code of the target side."""
     corpus: str
     """Name of the corpus."""
+    interface: bool = False
+    """Whether it holds interface messages, in which `$1` is a placeholder and not a price."""
 
 
 class Filter(Protocol):
@@ -102,7 +104,8 @@ SCRIPT_PROPERTIES: Final = {
 """ISO 15924 -> the character classes that its text is written in."""
 
 _URL = r"(?:https?://|www\.)[^\s<>\"'()\[\]]+"
-_PLACEHOLDER = r"\$\d+|%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
+_PLACEHOLDER = r"%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
+_INTERFACE_PLACEHOLDER = rf"\$\d+|{_PLACEHOLDER}"
 _THOUSANDS = r"([0-9])[.,' \u{a0}\u{202f}]([0-9]{3})\b"
 _MIN_WORDS_TO_REPEAT = 10
 
@@ -190,7 +193,7 @@ def placeholder_filter() -> ColumnFilter:
     """Placeholders of one side that the other lacks."""
     return ColumnFilter(
         columns={"placeholder_mismatch": polars.Int32},
-        scores=lambda pair: [_mismatch(_PLACEHOLDER)],
+        scores=lambda pair: [_mismatch(_INTERFACE_PLACEHOLDER if pair.interface else _PLACEHOLDER)],
         judgements=lambda thresholds, pair: [("placeholders", col("placeholder_mismatch") > 0)],
     )
 
@@ -207,7 +210,8 @@ def url_filter() -> ColumnFilter:
 def number_filter() -> ColumnFilter:
     """Share of the numbers of both sides that stand on one side only.
 
-    Digits of all scripts count as equal, and thousands separators are dropped.
+    Digits of all scripts count as equal, thousands separators are dropped, and numbers of one digit
+    do not count: they are written as words too often.
     """
 
     def numbers(side: str) -> Expr:
@@ -217,7 +221,7 @@ def number_filter() -> ColumnFilter:
             .otherwise(col(side))
         )
         joined = plain.str.replace_all(_THOUSANDS, "$1$2")
-        return joined.str.extract_all("[0-9]+")
+        return joined.str.extract_all("[0-9]{2,}")
 
     def scores(pair: Pair) -> list[Expr]:
         source, target = numbers("source"), numbers("target")

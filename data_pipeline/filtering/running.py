@@ -34,6 +34,8 @@ class FilterTask:
     """The decisions."""
     config: FilterConfig
     """The filters."""
+    interface: bool
+    """Whether the corpus holds interface messages."""
     scores_key: str
     """What the scores depend on; thresholds are not a part of it."""
 
@@ -137,6 +139,7 @@ def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> lis
     directory = out / STAGE
     factors = file_xxh3_128(section.length_factors or FACTORS_PATH)
     model = "" if section.language is None else detector_key(section.language.model)
+    interface = {corpus.name for corpus in config.corpora if corpus.interface}
     tasks = []
     for text in cleaned:
         lists: list[str] = []
@@ -156,7 +159,15 @@ def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> lis
             origin=text.origin,
             num_rows=text.num_rows,
         )
-        tasks.append(FilterTask(text=text, block=block, config=section, scores_key=scores_key))
+        tasks.append(
+            FilterTask(
+                text=text,
+                block=block,
+                config=section,
+                interface=text.corpus in interface,
+                scores_key=scores_key,
+            )
+        )
     return tasks
 
 
@@ -179,7 +190,12 @@ def filter_block(task: FilterTask) -> None:
     chain = _chain(task.config)
     text = read_columns(task.text.path, ["source", "target", "line", "margin", "reason"])
     before = text["reason"].cast(polars.String)
-    pair = Pair(source=task.text.source, target=task.text.target, corpus=task.text.corpus)
+    pair = Pair(
+        source=task.text.source,
+        target=task.text.target,
+        corpus=task.text.corpus,
+        interface=task.interface,
+    )
     scores, reason = chain.run(text, pair, before, _earlier_scores(task))
     unmeasured = {
         name: int((before.is_null() & scores[name].is_null()).sum())

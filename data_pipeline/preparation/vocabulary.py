@@ -110,7 +110,6 @@ def train_vocabulary(texts: Iterable[str], path: Path, config: VocabularyConfig)
         "num_threads": TRAINER_THREADS,
         "minloglevel": 2,
         "max_sentence_length": 1 << 14,
-        "train_extremely_large_corpus": config.sample_lines > 5_000_000,
     }
     with atomic_path(path) as beside, beside.open("wb") as stream:
         try:

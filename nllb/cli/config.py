@@ -8,6 +8,7 @@ from nllb.config import config_kind, dump_config, load_config
 from nllb.errors import ConfigError, did_you_mean
 
 KINDS = {
+    "data": "data_pipeline.config:DataConfig",
     "lid": "lid.config:LidConfig",
     "pipeline": "slurm.pipeline:PipelineConfig",
     "slurm": "slurm.config:ClusterConfig",
