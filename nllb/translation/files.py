@@ -71,7 +71,7 @@ def read_windows(
             left = batch[skip:]
             skip -= len(batch) - len(left)
             yield from growing_windows(left, first=first)
-            first = min(LOOK_AHEAD_LINES, max(first, len(left)))
+            first = max(first, min(len(left), LOOK_AHEAD_LINES) // 2)
 
 
 def _raw_batches(path: Path | str) -> Iterator[list[bytes]]:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Final, overload
 
 import regex
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 MIN_SOURCE_PROBABILITY: Final = 0.5
 """A detected source language below it is used, and flagged `uncertain_source`."""
-LOOK_AHEAD_LINES: Final = 256
-LOOK_AHEAD_CHARACTERS: Final = 1 << 16
+LOOK_AHEAD_LINES: Final = 2048
+LOOK_AHEAD_CHARACTERS: Final = 1 << 18
 FIRST_LINES: Final = 4
-"""Lines in the first batch of a stream; each batch may be twice as large as the one before."""
+"""Lines in the first batch of a stream; each may be twice as large as the one before."""
+BATCH_S: Final = 4.0
+"""Seconds for a batch: a stream's batches grow while they take less, and shrink when much more."""
 REMEMBERED_SEGMENTS: Final = 4096
 """Segments whose translation a stream remembers, so that repeated ones are translated once."""
 
@@ -310,9 +313,9 @@ def growing_windows(
     first: int = FIRST_LINES,
     max_characters: int = LOOK_AHEAD_CHARACTERS,
 ) -> Iterator[list[str]]:
-    """Yield lines in batches: `first` lines, then twice as many each time, up to the bounds.
+    """Yield lines in batches of `first` lines, then of more while that is quick, up to the bounds.
 
-    A line longer than `max_characters` is a batch of its own.
+    A line longer than `max_characters` ends a batch.
     """
     most = min(first, look_ahead)
     window: list[str] = []
@@ -321,11 +324,18 @@ def growing_windows(
         window.append(line)
         characters += len(line)
         if len(window) >= most or characters >= max_characters:
+            start = monotonic()
             yield window
+            most = min(_next_size(most, monotonic() - start), look_ahead)
             window, characters = [], 0
-            most = min(2 * most, look_ahead)
     if window:
         yield window
+
+
+def _next_size(size: int, took_s: float) -> int:
+    if took_s < BATCH_S:
+        return 2 * size
+    return max(FIRST_LINES, size // 2) if took_s > 2 * BATCH_S else size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

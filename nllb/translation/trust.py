@@ -286,6 +286,8 @@ def _off_target(
     if detection.language in (target.code, UNDETERMINED):
         return False
     for_target = dict(detection.alternatives).get(target.code, 0.0)
+    if detection.macro_group is not None and for_target > 0:
+        return False  # one of a group of languages that detectors confuse, the target too
     return (
         detection.probability >= MIN_DETECTION_PROBABILITY and for_target < MIN_TARGET_ALTERNATIVE
     )

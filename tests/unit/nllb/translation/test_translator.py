@@ -175,11 +175,13 @@ def test_a_stream_answers_line_by_line_within_its_look_ahead(stand_in):
             taken.append(number)
             yield f"Line {number} here."
 
-    stream = Translator(stand_in(upper)).translate_stream(lines(), source="en", target="fr")
+    stream = Translator(stand_in(upper)).translate_stream(
+        lines(), source="en", target="fr", look_ahead=64
+    )
     assert not taken
     for number, translation in enumerate(stream):
         assert translation.text == f"LINE {number} HERE."
-        assert len(taken) <= number + 256
+        assert len(taken) <= number + 64
         if number < 4:
             assert len(taken) == 4
     assert len(taken) == 1000
@@ -211,7 +213,13 @@ def test_a_stream_remembers_segments_but_not_without_bound(stand_in):
     assert asked.count("Again.") == 2 and len(asked) == others + 2
 
 
-def test_windows_grow_and_are_bounded_by_characters():
+def test_windows_grow_while_that_is_quick(monkeypatch):
+    clock = iter([0.0, 1.0, 1.0, 2.0, 2.0, 20.0, 20.0, 26.0, 26.0, 27.0])
+    monkeypatch.setattr("nllb.translation.translator.monotonic", lambda: next(clock))
+    assert [len(window) for window in growing_windows(["a"] * 45)] == [4, 8, 16, 8, 8, 1]
+
+
+def test_windows_are_bounded_by_lines_and_characters():
     sizes = [len(window) for window in growing_windows(["a"] * 60, look_ahead=16)]
     assert sizes == [4, 8, 16, 16, 16]
     long = ["x" * 50, "y", "z" * 100, "a"]

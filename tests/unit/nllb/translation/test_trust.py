@@ -82,6 +82,15 @@ def test_another_script_than_the_target_is_off_target(flags):
             Detection(language="oci_Latn", probability=0.75, alternatives=(("fra_Latn", 0.2),)),
             (),
         ),
+        (
+            Detection(
+                language="oci_Latn",
+                probability=0.95,
+                alternatives=(("fra_Latn", 0.01),),
+                macro_group="Gallo-Romance",
+            ),
+            (),
+        ),
     ],
 )
 def test_the_detected_language_counts_where_the_detector_is_sure(flags, detection, expected):

@@ -1,0 +1,63 @@
+"""What int8 and a shortlist cost, measured with a real, tiny model on lines it has never seen."""
+
+import shutil
+
+import pytest
+import sacrebleu
+
+from nllb.languages import parse_language
+from nllb.model.tokenizer import Tokenizer
+from nllb.translation import SearchOptions, Translator
+from nllb.translation.shortlist import build_shortlist, write_shortlist
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SHORTLIST = 1000
+
+
+@pytest.fixture(scope="module")
+def score(tiny_model, tmp_path_factory):
+    """Return a function that gives the chrF++ of 1,000 held-out lines."""
+    directory = tmp_path_factory.mktemp("with-shortlist") / "model"
+    shutil.copytree(tiny_model.directory, directory)
+    target = parse_language("ita_Latn")
+    tokenizer = Tokenizer.open(directory, vocabulary_size=10_000)
+    ids, report = build_shortlist(tiny_model.target_text, tokenizer, target, size=SHORTLIST)
+    write_shortlist(directory, target, ids, report)
+    sources, references = zip(*tiny_model.held_out, strict=True)
+
+    def score(*, dtype, shortlist):
+        translator = Translator.load(directory, device="cpu", dtype=dtype, num_threads=1)
+        assert translator.generator.has_shortlist(target)
+        translations = translator.translate(
+            list(sources),
+            source="en",
+            target="it",
+            search=SearchOptions(beam_size=2, shortlist=shortlist),
+            retry=False,
+        )
+        texts = [translation.text for translation in translations]
+        return sacrebleu.corpus_chrf(texts, [references], word_order=2).score
+
+    return score
+
+
+@pytest.fixture(scope="module")
+def reference_score(score):
+    return score(dtype="float32", shortlist=False)
+
+
+def test_the_model_translates_lines_it_has_never_seen_better_than_chance(reference_score):
+    assert reference_score > 25
+
+
+def test_int8_costs_at_most_0_3(score, reference_score):
+    assert score(dtype="int8", shortlist=False) >= reference_score - 0.3
+
+
+def test_a_shortlist_costs_at_most_0_5(score, reference_score):
+    assert score(dtype="float32", shortlist=True) >= reference_score - 0.5
+
+
+def test_int8_and_a_shortlist_together_cost_at_most_0_8(score, reference_score):
+    assert score(dtype="int8", shortlist=True) >= reference_score - 0.8
