@@ -157,8 +157,8 @@ def spreads_of(files: Sequence[RatingsFile]) -> Spreads:
     correlations = []
     for (key, one), (other_key, other) in combinations(matrices.items(), 2):
         if key[0] == other_key[0]:
-            found = _item_correlation(one, other)
-            correlations += [] if found is None else [found]
+            correlation = _item_correlation(one, other)
+            correlations += [] if correlation is None else [correlation]
     default = Spreads()
     return Spreads(
         item=float(item),

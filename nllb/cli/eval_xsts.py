@@ -38,9 +38,9 @@ def check(arguments: argparse.Namespace) -> int:
     findings = validated.validation.findings
     for one in findings:
         print(json_line(asdict(one)) if arguments.json else tell(one))
-    for error in errors:
-        print(json_line({"code": "X01", "severity": "refuse", "message": error})
-              if arguments.json else f"refuse: {error}")  # fmt: skip
+    for text in errors:
+        record = {"code": "X01", "severity": "refuse", "message": text}
+        print(json_line(record) if arguments.json else f"refuse: {text}")
     if not arguments.quiet:
         told = Counter(one.severity for one in findings)
         listed = ", ".join(f"{number} {severity}" for severity, number in sorted(told.items()))
