@@ -65,6 +65,11 @@ def find_cached(name: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
+def is_complete(folder: Path) -> bool:
+    """Say whether a folder of the cache has weights, all of them, and a vocabulary."""
+    return _has_weights(folder) and (folder / "sentencepiece.bpe.model").is_file()
+
+
 def fetch(
     name: str,
     *,
@@ -79,14 +84,13 @@ def fetch(
     """
     offline = is_offline() if offline is None else offline
     cached = find_cached(name)
-    if cached is not None and _has_weights(cached):
-        if offline or (cached / "sentencepiece.bpe.model").is_file():
-            return cached
+    if cached is not None and (is_complete(cached) or (offline and _has_weights(cached))):
+        return cached
     if offline:
         state = "is in the cache only in part" if cached else "is not in the cache"
         raise CheckpointError(
-            f"{name} {state} and offline mode is on: unset HF_HUB_OFFLINE to download it, or name "
-            f"a local directory"
+            f"{name} {state}, and nothing is downloaded in offline mode or to look at a model: "
+            f"translate or convert with it while HF_HUB_OFFLINE is unset, or name a directory"
         )
     download = plan_download(name)
     licence = download.licence or "unknown"

@@ -41,7 +41,7 @@ def randomize() -> Callable[[torch.nn.Module, int], None]:
 
 @pytest.fixture(scope="session")
 def make_reference(randomize: Any) -> Callable[..., Any]:
-    """Return a function that makes a model of transformers with random parameters, in evaluation."""
+    """Return a function that makes a random model of transformers, ready for evaluation."""
     from transformers import (
         M2M100Config,
         M2M100ForConditionalGeneration,

@@ -273,7 +273,7 @@ def test_own_languages_and_rows(real_vocabulary, tmp_path) -> None:
 def test_what_does_not_fit_is_refused(folder, tmp_path) -> None:
     with pytest.raises(CheckpointError, match="6,206 rows and the model has 6,100"):
         Tokenizer.open(folder, vocabulary_size=6100)
-    with pytest.raises(CheckpointError, match="sentencepiece.bpe.model is missing"):
+    with pytest.raises(CheckpointError, match=r"sentencepiece\.bpe\.model is missing"):
         Tokenizer.open(tmp_path, vocabulary_size=SIZE)
     vocabulary = read_vocabulary(folder / "sentencepiece.bpe.model")
     (tmp_path / "sentencepiece.bpe.model").write_bytes(vocabulary[: len(vocabulary) // 2])

@@ -1,0 +1,45 @@
+"""`nllb convert`: any checkpoint in, a Hugging Face model directory out."""
+
+import argparse
+from pathlib import Path
+
+from nllb.config import format_size
+from nllb.textio import json_line
+
+
+def convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a hub name, a Hugging Face directory, or a fairseq checkpoint (.pt, or its folder)",
+    )
+    parser.add_argument("output", metavar="OUT", type=Path, help="the directory to write")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float16", "bfloat16", "int8"],
+        help="type to store the weights as; default: the one they have. int8 is for this package "
+        "only, the others load in transformers, too",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be written")
+    parser.add_argument("--json", action="store_true", help="write the result as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    from nllb.model.checkpoint import open_model
+    from nllb.model.conversion import convert as convert_model
+
+    done = convert_model(
+        open_model(arguments.model),
+        arguments.output,
+        storage=arguments.dtype,
+        dry_run=arguments.dry_run,
+        quiet=arguments.quiet,
+    )
+    if arguments.json:
+        fields = {"source": done.source, "output": str(done.output), "storage": done.storage}
+        print(json_line({**fields, "bytes": done.num_bytes, "state": done.state}))
+    else:
+        size = format_size(done.num_bytes)
+        print(f"{done.output}: {done.source} as {done.storage}, {size}: {done.state}")
+    return 0

@@ -1,0 +1,99 @@
+"""`nllb models`: the published checkpoints and any other: size, memory, licence, cached or not."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from nllb.config import format_size
+from nllb.textio import json_line
+
+if TYPE_CHECKING:
+    from nllb.model.listing import Listing
+
+
+def models_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="a published model, a directory, or a hub name in the cache; default: all published",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a model")
+
+
+def models(arguments: argparse.Namespace) -> int:
+    from nllb.model.listing import list_known, list_model
+
+    listed = list_known() if arguments.name is None else [list_model(arguments.name)]
+    if arguments.json:
+        for listing in listed:
+            print(json_line(_fields(listing)))
+    elif arguments.name is not None:
+        print(_describe(listed[0]))
+    else:
+        print(_table(listed))
+    return 0
+
+
+def _fields(listing: "Listing") -> dict[str, Any]:
+    from nllb.translation.memory_plan import WORKING_BYTES
+
+    config = listing.config
+    sizes = listing.weight_bytes()
+    return {
+        "name": listing.name,
+        "summary": listing.summary,
+        "architecture": config.architecture,
+        "parameters": listing.parameters,
+        "experts": config.num_experts,
+        "languages": listing.languages,
+        "disk_bytes": listing.disk_bytes,
+        "memory_bytes": {storage: size + WORKING_BYTES for storage, size in sizes.items()},
+        "licence": listing.licence,
+        "state": listing.state,
+        "path": None if listing.path is None else str(listing.path),
+    }
+
+
+def _table(listed: list["Listing"]) -> str:
+    rows: list[tuple[str, ...]] = [
+        ("model", "parameters", "download", "memory int8", "bfloat16", "float32", "licence", "")
+    ]
+    for listing in listed:
+        fields = _fields(listing)
+        memory = [fields["memory_bytes"][name] for name in ("int8", "bfloat16", "float32")]
+        sizes = map(format_size, [fields["disk_bytes"], *memory])
+        parameters = f"{listing.parameters / 1e9:.2f} B"
+        rows.append((listing.name, parameters, *sizes, listing.licence, listing.state))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *_NOTES])
+
+
+_NOTES = (
+    "The licence is that of the weights; CC-BY-NC-4.0 forbids commercial use. The code is MIT.",
+    "Sizes are computed from the shape: the download as float32, memory for the whole model.",
+    "A model is downloaded when it is named: nllb translate --model NAME, nllb convert NAME OUT.",
+)
+
+
+def _describe(listing: "Listing") -> str:
+    fields = _fields(listing)
+    memory = ", ".join(
+        f"{format_size(size)} {name}" for name, size in fields["memory_bytes"].items()
+    )
+    experts = (
+        f", {listing.config.num_experts} experts a layer" if listing.config.num_experts else ""
+    )
+    lines = [
+        f"{listing.name}: {listing.summary}",
+        f"shape: {fields['architecture']}, {listing.parameters:,} parameters{experts}",
+        f"languages: {listing.languages}",
+        f"disk: {format_size(listing.disk_bytes)}",
+        f"memory: {memory}",
+        f"licence of the weights: {listing.licence}",
+        f"state: {listing.state}" + (f" ({listing.path})" if listing.path else ""),
+    ]
+    return "\n".join(lines)
