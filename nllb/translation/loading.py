@@ -33,23 +33,21 @@ def load_generator(
         raise CheckpointError(no_model())
     import torch
 
+    from nllb.translation.engine import ExpertStoreFactory, LoadedExperts
     from nllb.translation.experts import ExpertCache
     from nllb.translation.model_generator import ModelGenerator
 
-    on_gpu = torch.device("cuda" if torch.cuda.is_available() else "cpu").type == "cuda"
-    experts = None
-    if device == "cpu" or (device == "auto" and not on_gpu):
+    plan = None
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         plan = _plan(name_or_dir, dtype, expert_memory)
         if report is not None:
             report(plan.describe())
         plan.require()
-        if expert_memory is not None and plan.num_experts:
-            experts = partial(
-                ExpertCache, expert_bytes=plan.expert_bytes, memory_bytes=expert_memory
-            )
-    options = {} if experts is None else {"experts": experts}
+    experts: ExpertStoreFactory = LoadedExperts
+    if plan is not None and plan.num_experts and expert_memory is not None:
+        experts = partial(ExpertCache, expert_bytes=plan.expert_bytes, memory_bytes=expert_memory)
     return ModelGenerator.load(
-        name_or_dir, device=device, dtype=dtype, num_threads=num_threads, **options
+        name_or_dir, device=device, dtype=dtype, num_threads=num_threads, experts=experts
     )
 
 
