@@ -1,0 +1,63 @@
+"""`nllb prune`: leave out the experts that a language pair does not need."""
+
+import argparse
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from nllb.config import parse_size
+from nllb.languages import parse_language
+from nllb.textio import json_line, read_lines
+
+
+def prune_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a mixture-of-experts model")
+    parser.add_argument("output", metavar="OUT", type=Path, help="directory to write")
+    parser.add_argument("--text", required=True, metavar="FILE", help="source lines, some hundred")
+    parser.add_argument("--source", required=True, metavar="L", help="language of the text")
+    parser.add_argument("--target", required=True, metavar="L", help="language to translate to")
+    parser.add_argument("--keep", required=True, type=float, metavar="F", help="part that stays")
+    parser.add_argument(
+        "--ratio",
+        type=float,
+        default=3.0,
+        metavar="R",
+        help="experts of an encoder layer for one of a decoder layer (3)",
+    )
+    parser.add_argument("--expert-memory", metavar="SIZE", help="bound on experts in memory: 4GiB")
+    parser.add_argument("--dry-run", action="store_true", help="count and choose, write nothing")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def prune(arguments: argparse.Namespace) -> int:
+    from nllb.model.checkpoint import open_model
+    from nllb.translation.engine import LoadedExperts
+    from nllb.translation.experts import ExpertCache
+    from nllb.translation.memory_plan import plan_memory
+    from nllb.translation.pruning import choose_experts, count_gates
+    from nllb.translation.pruning import prune as write_pruned
+
+    source, target = parse_language(arguments.source), parse_language(arguments.target)
+    opened = open_model(arguments.model)
+    memory = parse_size(arguments.expert_memory) if arguments.expert_memory else None
+    plan = plan_memory(opened.config, dtype="int8", expert_memory=memory)
+    plan.require()
+    bounded = partial(ExpertCache, expert_bytes=plan.expert_bytes, memory_bytes=memory or 0)
+    gates = count_gates(
+        opened,
+        list(read_lines(arguments.text)),
+        source=source,
+        target=target,
+        experts=LoadedExperts if memory is None else bounded,
+        quiet=arguments.quiet,
+    )
+    kept = choose_experts(
+        gates, opened.config, keep=arguments.keep, encoder_to_decoder=arguments.ratio
+    )
+    if arguments.dry_run:
+        print(json_line(kept))
+        return 0
+    result = write_pruned(opened, arguments.output, gates, kept, quiet=arguments.quiet)
+    print(json_line(asdict(result)) if arguments.json else result.describe())
+    return 0
