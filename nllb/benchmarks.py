@@ -16,6 +16,7 @@ from typing import Any, Final
 import xxhash
 
 from nllb.errors import DataError, LanguageError, did_you_mean
+from nllb.normalization import normalize_for_hashing
 from nllb.textio import COMPRESSIONS, read_json_lines, read_lines, read_table
 
 FLORES_SPLITS: Final = ("dev", "devtest")
@@ -34,8 +35,6 @@ HOW_TO_OBTAIN: Final = (
 
 def sentence_hash(text: str) -> int:
     """Return the 64-bit XXH3 of a sentence in its form for comparing (case, space, marks...)."""
-    from nllb.normalization import normalize_for_hashing
-
     return xxhash.xxh3_64_intdigest(normalize_for_hashing(text).encode("utf-8"))
 
 
@@ -215,7 +214,8 @@ def _read_sentences(path: Path) -> tuple[str, ...]:
     return _read_version(path, status.st_mtime_ns, status.st_size)
 
 
-@lru_cache(maxsize=16)
+# All of FLORES-200 is about 60 MB as strings; scoring asks for every source of every target.
+@lru_cache(maxsize=256)
 def _read_version(path: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
     if _suffix(path) in (".jsonl", ".parquet"):
         return tuple(_text_of(row, path) for row in _read_rows(path))

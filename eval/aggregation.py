@@ -1,0 +1,139 @@
+"""From scored directions to an evaluation: group means with intervals, gaps, notes."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.directions import CELLS, GROUPS, Direction
+from eval.metrics import UNICODE_WARNING, MetricChoice, metric_title
+from eval.provenance import provenance
+from eval.results import Evaluation, GroupScore, Row, Summary
+from eval.significance import RESAMPLES, SEED, interval
+from eval.tokenization import bleu_tokenizer_name
+from nllb.errors import DataError
+
+
+def summarise(
+    summaries: Sequence[Summary],
+    *,
+    failed: Mapping[str, str],
+    missing: Sequence[str],
+    benchmark: str,
+    choice: MetricChoice,
+    system: str,
+    outputs: Path,
+    out: Path,
+) -> Evaluation:
+    """Join the results of all target languages.
+
+    Raises:
+        DataError: where no direction was scored.
+    """
+    rows = sorted((row for summary in summaries for row in summary.rows), key=lambda r: r.direction)
+    if not rows:
+        raise DataError("no direction could be scored: " + "; ".join(failed.values()))
+    sums = {name: np.zeros((len(CELLS), RESAMPLES)) for name in choice.names}
+    for summary in summaries:
+        for name, target_sums in summary.cell_sums.items():
+            sums[name] += target_sums
+    targets = sorted({row.direction.target for row in rows})
+    settings = json.dumps(sorted(summary.settings for summary in summaries))
+    return Evaluation(
+        system=system,
+        benchmark=benchmark,
+        num_sentences=summaries[0].num_sentences,
+        outputs=str(outputs),
+        metrics=choice.names,
+        signatures=_signatures(choice, targets),
+        reference_sha256={s.rows[0].direction.target: s.reference_sha256 for s in summaries},
+        missing=tuple(missing),
+        failed=dict(failed),
+        notes=tuple(_notes(rows, choice, targets)),
+        groups=tuple(_groups(rows, sums, [*missing, *failed], choice.names)),
+        provenance=provenance() | {"resamples": str(RESAMPLES), "seed": str(SEED)},
+        settings=sha256(settings.encode()).hexdigest(),
+        rows=tuple(rows),
+        directory=out,
+    )
+
+
+def _groups(
+    rows: Sequence[Row],
+    sums: Mapping[str, NDArray[np.float64]],
+    absent: Sequence[str],
+    names: Sequence[str],
+) -> Iterator[GroupScore]:
+    cells = [row.direction.cell for row in rows]
+    lost = [Direction(source=a, target=b).cell for a, _, b in (d.partition("-") for d in absent)]
+    for group in GROUPS:
+        inside = set(group.cells)
+        members = [row for row, cell in zip(rows, cells, strict=True) if cell in inside]
+        for name in names:
+            scores = [row.scores[name] for row in members if name in row.scores]
+            if not scores:
+                continue
+            low, high = interval(sums[name][group.cells].sum(axis=0) / len(scores))
+            yield GroupScore(
+                group=group.name,
+                metric=name,
+                count=len(scores),
+                missing=sum(cell in inside for cell in lost) + len(members) - len(scores),
+                mean=float(np.mean([score.score for score in scores])),
+                nfc_mean=float(np.mean([score.nfc_score for score in scores])),
+                low=low,
+                high=high,
+            )
+
+
+def _signatures(choice: MetricChoice, targets: Sequence[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {name: {} for name in choice.names}
+    for target in targets:
+        for name, signature in choice.signatures(target).items():
+            if name == "bleu":
+                found[name][target] = signature
+            else:
+                found[name]["*"] = signature
+    return found
+
+
+def _notes(rows: Sequence[Row], choice: MetricChoice, targets: Sequence[str]) -> Iterator[str]:
+    for name in choice.names:
+        apart = [
+            str(row.direction) for row in rows
+            if name in row.scores
+            and abs(row.scores[name].score - row.scores[name].nfc_score) > UNICODE_WARNING
+        ]  # fmt: skip
+        if apart:
+            yield (
+                f"{metric_title(name)}: raw and NFC score differ by more than {UNICODE_WARNING} in "
+                f"{len(apart):,} directions ({_first(apart)}): the Unicode form of the output "
+                "decides these scores"
+            )
+        absent = sorted({row.direction.target for row in rows if name not in row.scores})
+        if absent:
+            yield (
+                f"{metric_title(name)} was not computed into {_first(absent)}: "
+                f"tokenizer {bleu_tokenizer_name(absent[0])[0]} is not installed"
+            )
+    if "bleu" in choice.names:
+        other = [code for code in targets if bleu_tokenizer_name(code)[1]]
+        if other:
+            yield (
+                f"BLEU into {_first(other)} uses another tokenizer than the NLLB paper did on some "
+                "test sets: see the signatures"
+            )
+    if choice.spm is not None and not choice.spm.verified:
+        yield (
+            f"spBLEU uses {choice.spm.path.name} with SHA-256 {choice.spm.sha256[:16]}...; no one "
+            "has verified that it is the FLORES model: pin it with --spm-sha256"
+        )
+
+
+def _first(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (
+        f" and {len(names) - most:,} more" if len(names) > most else ""
+    )

@@ -1,0 +1,315 @@
+"""The folder that `nllb eval flores` writes, and reading it again.
+
+    evaluation.json        settings, signatures, groups, missing directions, provenance
+    scores.tsv             one row a direction
+    targets/CODE.npz       per target language: its rows and the integers of every sentence
+
+A target's file is written whole when all its directions are scored: work that was done stays done.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.checks import Finding
+from eval.directions import CELLS, Direction
+from eval.metrics import Metric
+from nllb.errors import DataError
+from nllb.textio import atomic_binary, read_json, write_json, write_lines
+
+SCHEMA: Final = "nllb-evaluation/1"
+EVALUATION_FILE: Final = "evaluation.json"
+SCORES_FILE: Final = "scores.tsv"
+TARGETS_DIR: Final = "targets"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricScore:
+    """A direction under one metric."""
+
+    score: float
+    """Raw corpus score."""
+    nfc_score: float
+    """Score with both sides in NFC."""
+    low: float
+    """Lower end of the 95 % bootstrap interval of the raw score."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One scored direction."""
+
+    direction: Direction
+    """Which."""
+    file: str
+    """Name of the hypothesis file."""
+    size: int
+    """Its size in bytes."""
+    mtime_ns: int
+    """Its time of change: with the size, how a changed file is noticed."""
+    sha256: str
+    """Hash of its sentences."""
+    scores: Mapping[str, MetricScore]
+    """Metric name -> scores; a metric that could not be computed is absent."""
+    findings: tuple[Finding, ...]
+    """Faults of the file."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return a form for JSON; `from_json` reads it."""
+        return {
+            **asdict(self),
+            "direction": str(self.direction),
+            "scores": {name: asdict(score) for name, score in self.scores.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Row":
+        """Read what `as_json` gave."""
+        source, _, target = value["direction"].partition("-")
+        return cls(
+            direction=Direction(source=source, target=target),
+            file=value["file"],
+            size=value["size"],
+            mtime_ns=value["mtime_ns"],
+            sha256=value["sha256"],
+            scores={name: MetricScore(**score) for name, score in value["scores"].items()},
+            findings=tuple(
+                Finding(**{**finding, "lines": tuple(finding["lines"])})
+                for finding in value["findings"]
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetResult:
+    """All directions into one language."""
+
+    settings: str
+    """Hash of everything that the numbers depend on but the hypotheses."""
+    reference_sha256: str
+    """Hash of the reference sentences."""
+    num_sentences: int
+    """How many they are."""
+    rows: list[Row]
+    """The directions, by source."""
+    packed: Mapping[str, NDArray[Any]]
+    """Metric -> directions x sentences x stored columns."""
+    reference_columns: Mapping[str, NDArray[Any]]
+    """Metric -> sentences x columns that depend on the reference alone."""
+    cell_sums: Mapping[str, NDArray[np.float64]]
+    """Metric -> cells x resamples: sums of resampled scores, for the intervals of groups."""
+
+    def statistics(self, metric: Metric, number: int) -> NDArray[Any]:
+        """Return the integers of all sentences of the direction `rows[number]`."""
+        return metric.unpack(self.packed[metric.name][number], self.reference_columns[metric.name])
+
+    def save(self, out: Path, target: str) -> None:
+        """Write the target's file."""
+        arrays: dict[str, Any] = {
+            "head": np.array([self.settings, self.reference_sha256, str(self.num_sentences)]),
+            "rows": np.frombuffer(
+                json.dumps([row.as_json() for row in self.rows], ensure_ascii=False).encode(),
+                np.uint8,
+            ),
+        }
+        for name, packed in self.packed.items():
+            arrays[f"packed:{name}"] = packed.astype(np.min_scalar_type(int(packed.max(initial=0))))
+            arrays[f"reference:{name}"] = self.reference_columns[name]
+            arrays[f"cells:{name}"] = self.cell_sums[name]
+        with atomic_binary(target_path(out, target)) as stream:
+            np.savez(cast(Any, stream), **arrays)
+
+
+def target_path(out: Path, target: str) -> Path:
+    """Return the path of a target's file."""
+    return out / TARGETS_DIR / f"{target}.npz"
+
+
+def load_target(out: Path, target: str) -> TargetResult:
+    """Read a target's file whole.
+
+    Raises:
+        DataError: where it is missing or damaged.
+    """
+    path = target_path(out, target)
+    with _open_target(path) as arrays:
+        names = [key.removeprefix("packed:") for key in arrays.files if key.startswith("packed:")]
+        return TargetResult(
+            **_head(arrays),
+            rows=_rows(arrays),
+            packed={name: arrays[f"packed:{name}"] for name in names},
+            reference_columns={name: arrays[f"reference:{name}"] for name in names},
+            cell_sums={name: arrays[f"cells:{name}"] for name in names},
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """A target's file without the integers of sentences: small and quick to read."""
+
+    settings: str
+    """As in `TargetResult`."""
+    reference_sha256: str
+    """As in `TargetResult`."""
+    num_sentences: int
+    """As in `TargetResult`."""
+    rows: list[Row]
+    """As in `TargetResult`."""
+    cell_sums: Mapping[str, NDArray[np.float64]]
+    """As in `TargetResult`."""
+
+
+def load_summary(out: Path, target: str) -> Summary | None:
+    """Return what a target's file says, or None where there is no whole file."""
+    try:
+        with _open_target(target_path(out, target)) as arrays:
+            sums = {
+                key.removeprefix("cells:"): arrays[key]
+                for key in arrays.files
+                if key.startswith("cells:")
+            }
+            return Summary(**_head(arrays), rows=_rows(arrays), cell_sums=sums)
+    except DataError:
+        return None
+
+
+def _head(arrays: Any) -> dict[str, Any]:
+    settings, reference_sha256, num_sentences = arrays["head"].tolist()
+    return {
+        "settings": settings,
+        "reference_sha256": reference_sha256,
+        "num_sentences": int(num_sentences),
+    }
+
+
+def _open_target(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot read {path}: {error}; run 'nllb eval flores' again") from error
+
+
+def _rows(arrays: Any) -> list[Row]:
+    return [Row.from_json(value) for value in json.loads(arrays["rows"].tobytes())]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupScore:
+    """The mean of a group of directions under one metric."""
+
+    group: str
+    """Name, such as `eng-xx.low`."""
+    metric: str
+    """Metric name."""
+    count: int
+    """Directions that were scored."""
+    missing: int
+    """Directions that were asked for and were not: the mean is of the others only."""
+    mean: float
+    """Unweighted mean of the scores."""
+    nfc_mean: float
+    """The same of the NFC scores."""
+    low: float
+    """Lower end of the 95 % interval over sentences."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One system on one test set: what `evaluation.json` holds, and the rows."""
+
+    system: str
+    """Name for reports."""
+    benchmark: str
+    """Name and split of the test set."""
+    num_sentences: int
+    """Sentences of each file."""
+    outputs: str
+    """Folder of the hypotheses as it was given."""
+    metrics: tuple[str, ...]
+    """Metric names in the order of reports."""
+    signatures: Mapping[str, Mapping[str, str]]
+    """Metric -> target language (`*` for all others) -> signature."""
+    reference_sha256: Mapping[str, str]
+    """Language -> hash of its reference sentences."""
+    missing: tuple[str, ...]
+    """Directions that were asked for and have no file."""
+    failed: Mapping[str, str]
+    """Directions that could not be scored -> why."""
+    notes: tuple[str, ...]
+    """What a reader must know before believing a number."""
+    groups: tuple[GroupScore, ...]
+    """Means and intervals."""
+    provenance: Mapping[str, str]
+    """Versions, revision, time, hashes."""
+    settings: str
+    """Hash of metrics and resampling."""
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+    """The scored directions, sorted."""
+    directory: Path = field(default=Path(), repr=False)
+    """Folder it was read from or written to."""
+
+    def signature(self, metric: str, target: str) -> str:
+        """Return the signature of a metric for a target language."""
+        by_target = self.signatures.get(metric, {})
+        return by_target.get(target, by_target.get("*", ""))
+
+    def save(self) -> None:
+        """Write evaluation.json and scores.tsv."""
+        value = asdict(self)
+        del value["rows"], value["directory"]
+        write_json(self.directory / EVALUATION_FILE, {"schema": SCHEMA, **value})
+        write_lines(self.directory / SCORES_FILE, self.table())
+
+    def table(self) -> list[str]:
+        """Return the lines of scores.tsv, its head first."""
+        head = ["source", "target", "kind", "level"]
+        for name in self.metrics:
+            head += [name, f"{name}.nfc", f"{name}.low", f"{name}.high"]
+        lines = ["\t".join([*head, "faults", "sha256"])]
+        for row in self.rows:
+            kind, level = CELLS[row.direction.cell]
+            cells = [row.direction.source, row.direction.target, kind, level]
+            for name in self.metrics:
+                score = row.scores.get(name)
+                if score is None:
+                    cells += [""] * 4
+                else:
+                    numbers = (score.score, score.nfc_score, score.low, score.high)
+                    cells += [f"{number:.6f}" for number in numbers]
+            faults = ",".join(f"{finding.code}:{finding.count}" for finding in row.findings)
+            lines.append("\t".join([*cells, faults, row.sha256]))
+        return lines
+
+
+def load_evaluation(directory: Path) -> Evaluation:
+    """Read a folder that `nllb eval flores` wrote.
+
+    Raises:
+        DataError: where it is none, or of another version of the format.
+    """
+    path = directory / EVALUATION_FILE
+    if not path.is_file():
+        raise DataError(f"{directory} has no {EVALUATION_FILE}: give an OUT of 'nllb eval flores'")
+    value = read_json(path)
+    schema = value.pop("schema", None)
+    if schema != SCHEMA:
+        raise DataError(f"{path}: schema {schema!r}, this version reads {SCHEMA!r}; evaluate again")
+    rows: list[Row] = []
+    for target in value["reference_sha256"]:
+        summary = load_summary(directory, target)
+        if summary is not None:
+            rows += summary.rows
+    value["groups"] = tuple(GroupScore(**group) for group in value["groups"])
+    for name in ("metrics", "missing", "notes"):
+        value[name] = tuple(value[name])
+    rows.sort(key=lambda row: row.direction)
+    return Evaluation(**value, rows=tuple(rows), directory=directory)
