@@ -43,7 +43,7 @@ from nllb import __version__
 from nllb.errors import DataError
 
 MOST_HALF_WIDTH = 0.25
-"""Half-width of the interval above which systems are not ranked."""
+"""Half-width of the interval over items above which systems are not ranked."""
 LEAST_TO_FIT = 4
 """Directions needed to fit the strength of `alpha`."""
 _MOST_FINDINGS = 100
@@ -195,8 +195,9 @@ def evaluate(
             key, rows, scored[key], groups=groups, checked=checked, settings=settings,
             centre=centre, blind=validated.blind, automatic=automatic_of[key],
         )  # fmt: skip
-        shown_estimate = one.calibrated.get(settings.method) or one.score
-        half_width = ((shown_estimate.high or 0.0) - (shown_estimate.low or 0.0)) / 2
+        # Systems of a direction share their raters: what ranks them is the spread over items.
+        low, high = one.item_interval or (0.0, 0.0)
+        half_width = (high - low) / 2
         if half_width > MOST_HALF_WIDTH:
             one = replace(one, ranking_allowed=False)
             text = f"{key[0]} {key[1]}".strip() + f": half-width {half_width:.2f}"
