@@ -11,7 +11,7 @@ is added to that of the text, so that one pass serves all pairs. Source: NLLB Te
 hash is theirs, XXH3-64 of the normalised text, source and target joined by a tab.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -137,17 +137,16 @@ def deduplicate(
         )
     plan = _plan(config.dedup, scored, out / STAGE, machine.memory)
     many_passes = len(plan.passes) > 1
-    for number, (name, runs, merges) in enumerate(plan.passes, 1):
+    for number, (name, runs, merges) in enumerate(plan.passes):
         label = f"dedup {name} " if many_passes else "dedup "
         if phase in (None, "runs"):
-            if phase is not None and number > 1 and not plan.merged_before(number - 1):
-                break
+            if not _exist(merges for _, _, merges in plan.passes[:number]):
+                break  # one phase alone: the pass before has still to be merged
             run_tasks(label + "runs", runs, write_run, machine)
         if phase in (None, "merge"):
-            if phase is not None and not all(task.output.exists() for task in runs):
-                if number > 1 and plan.merged_before(number - 1):
-                    break
-                _require(runs, "runs")
+            if number > 0 and not _exist([runs]):
+                break
+            _require(runs, "runs")
             run_tasks(label + "merge", merges, write_losers, machine)
     if phase in (None, "apply"):
         for _, _, merges in plan.passes:
@@ -167,10 +166,6 @@ def deduplicated_blocks(config: DataConfig, scored: Sequence[Scored], out: Path)
 class _Plan:
     passes: list[tuple[str, list[RunTask], list[MergeTask]]]
     apply: list[ApplyTask]
-
-    def merged_before(self, number: int) -> bool:
-        """Say whether the passes before this one are merged."""
-        return all(task.output.exists() for _, _, merges in self.passes[:number] for task in merges)
 
 
 def _pass_keys(config: DedupConfig, scored: Sequence[Scored]) -> list[str]:
@@ -247,6 +242,10 @@ def _run_key(config: DedupConfig, step: DedupPassConfig, item: Scored, before_ke
         [config.normalization, config.bits, config.winner, before_key],
         [item.block.key, *(path.name for path in item.decisions)],
     )
+
+
+def _exist(tasks: Iterable[Sequence[RunTask] | Sequence[MergeTask]]) -> bool:
+    return all(task.output.exists() for some in tasks for task in some)
 
 
 def _require(tasks: Sequence[RunTask] | Sequence[MergeTask], phase: str) -> None:
