@@ -1,8 +1,8 @@
 """A text as segments to translate, and everything around them that is kept as it is.
 
 Every newline is hard: no segment reaches over one, and it comes back where it was. So are tabs,
-wide gaps, control characters and lone surrogates, which no model knows. Indentation, list markers,
-white space around segments, and pieces without words (numbers, addresses, emoji) are kept too.
+wide gaps, emoji, control characters and lone surrogates, which models drop. Indentation, list
+markers, white space around segments, and pieces without words (numbers, addresses) are kept too.
 With the segments themselves as outputs, a document renders to exactly its text.
 """
 
@@ -15,8 +15,13 @@ import regex
 from nllb.languages import Language
 from nllb.segmentation import split_sentences, translatable
 
+_EMOJI: Final = (
+    r"(?:\p{Emoji_Presentation}|\p{Extended_Pictographic}\ufe0f)"
+    r"(?:\p{Emoji_Modifier}|\ufe0f|\u200d\p{Extended_Pictographic})*"
+)
 _BREAK: Final = regex.compile(
-    r"(?:[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\p{Cs}|[\p{Zs}\t]{3,})+", flags=regex.VERSION1
+    r"(?:[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\p{Cs}|[\p{Zs}\t]{3,}|" + _EMOJI + ")+",
+    flags=regex.VERSION1,
 )
 _MARKER: Final = regex.compile(
     r"""(?:(?:

@@ -79,13 +79,21 @@ def test_text_without_segments_is_all_tail(text):
 
 def test_pieces_without_words_are_not_translated():
     document = parse("12:30\nhttps://example.org/a\n😀😀\nWord", parse_language("eng"), fits=len)
-    assert [part.translate for part in document.parts] == [False, False, False, True]
+    assert [part.translate for part in document.parts] == [False, False, True]
 
 
 def test_a_lone_surrogate_is_kept_where_it_was():
     document = parse("Good\ud800 day", parse_language("eng"), fits=everything_fits)
     assert [part.text for part in document.parts] == ["Good", "day"]
     assert document.render(["Bon", "jour"]) == "Bon\ud800 jour"
+
+
+def test_emoji_are_kept_between_segments():
+    text = "Thanks 😀 see you 👩‍👩‍👧 tomorrow ❤️! ©2020 Firm™ wins 👍🏽"
+    document = parse(text, parse_language("eng"), fits=everything_fits)
+    texts = [part.text for part in document.parts if part.translate]
+    assert texts == ["Thanks", "see you", "tomorrow", "©2020 Firm™ wins"]
+    assert document.tail == " 👍🏽"
 
 
 def test_touching_sentences_get_a_space_where_the_target_writes_one():
