@@ -19,6 +19,65 @@ def data_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def random_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model directory: 2 + 2 layers, 4 experts in every second, all parameters random.
+
+    The vocabulary of some 500 pieces comes from the language table, so no data folder is needed.
+    """
+    import io
+
+    import sentencepiece
+    import torch
+
+    from nllb.languages import languages
+    from nllb.model.config import ModelConfig
+    from nllb.model.hugging_face import write_hugging_face
+    from nllb.model.tokenizer import Tokenizer
+    from nllb.model.transformer import Transformer
+
+    lines = [f"{language.name}: {language.own_name}." for language in languages()]
+    vocabulary = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=vocabulary,
+        model_type="bpe",
+        vocab_size=800,
+        character_coverage=0.98,
+        num_threads=1,
+        minloglevel=2,
+    )
+    folder = tmp_path_factory.mktemp("tiny-model")
+    (folder / "vocabulary").write_bytes(vocabulary.getvalue())
+    tokenizer = Tokenizer.build(folder / "vocabulary")
+    config = ModelConfig(
+        vocabulary_size=tokenizer.vocabulary_size,
+        model_dim=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_heads=4,
+        decoder_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        num_experts=4,
+        encoder_sparse_step=2,
+        decoder_sparse_step=2,
+        expert_output_masking=0.2,
+    )
+    model = Transformer(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            scale = 1.5 * parameter.shape[-1] ** -0.5 if parameter.dim() == 2 else 0.3
+            parameter.copy_(noise * scale + (name.endswith("norm.weight")))
+    model_dir = folder / "model"
+    write_hugging_face(
+        model_dir, config, model.state_dict(), tokenizer, settings={"licence": "MIT"}
+    )
+    return model_dir
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the fast tests first."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

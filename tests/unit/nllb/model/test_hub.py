@@ -1,0 +1,216 @@
+"""Models of the hub, fetched from a server on this machine into the library's cache."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from nllb.errors import CheckpointError, ResourceError
+from nllb.model.checkpoint import open_model
+from nllb.model.config import ModelConfig
+from nllb.model.hub import is_hub_name
+from nllb.model.listing import list_model
+
+NAME = "someone/tiny-nllb"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def model_dir(real_vocabulary, randomize, tmp_path_factory) -> Path:
+    from nllb.model.hugging_face import write_hugging_face
+    from nllb.model.tokenizer import Tokenizer
+    from nllb.model.transformer import Transformer
+
+    config = ModelConfig(
+        vocabulary_size=6206,
+        model_dim=8,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_heads=2,
+        decoder_heads=2,
+        encoder_ffn_dim=8,
+        decoder_ffn_dim=8,
+    )
+    path = tmp_path_factory.mktemp("hub") / "model"
+    tokenizer = Tokenizer.build(real_vocabulary)
+    state = Transformer(config).state_dict()
+    write_hugging_face(path, config, state, tokenizer, settings={}, max_shard_bytes=150_000)
+    (path / "flax_model.msgpack").write_bytes(b"not needed" * 1000)
+    return path
+
+
+class Hub:
+    """The part of the hub's interface that a download uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log: list[str] = []
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hub.answer(self, with_body=True)
+
+            def do_HEAD(self) -> None:
+                hub.answer(self, with_body=False)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def answer(self, request: BaseHTTPRequestHandler, *, with_body: bool) -> None:
+        path = request.path.partition("?")[0]
+        self.log.append(f"{request.command} {path}")
+        headers, body, status = {}, b"", 200
+        if path in (f"/api/models/{NAME}", f"/api/models/{NAME}/revision/main"):
+            files = [
+                {"rfilename": file.name, "size": file.stat().st_size}
+                for file in sorted(self.folder.iterdir())
+                if file.is_file()
+            ]
+            body = json.dumps(
+                {
+                    "id": NAME,
+                    "modelId": NAME,
+                    "sha": COMMIT,
+                    "siblings": files,
+                    "cardData": {"license": "cc-by-sa-4.0"},
+                }
+            ).encode()
+        elif path.startswith(f"/{NAME}/resolve/"):
+            body = (self.folder / Path(path).name).read_bytes()
+            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha1(body).hexdigest()}"'}
+        else:
+            status, headers = 404, {"X-Error-Code": "RepoNotFound"}
+        request.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(body))}.items():
+            request.send_header(key, value)
+        request.end_headers()
+        if with_body:
+            request.wfile.write(body)
+
+
+@pytest.fixture
+def hub(model_dir) -> Iterator[Hub]:
+    served = Hub(model_dir)
+    thread = threading.Thread(target=served.server.serve_forever, args=(0.05,))
+    thread.start()
+    yield served
+    served.server.shutdown()
+    thread.join()
+    served.server.server_close()
+
+
+@pytest.fixture
+def cache(hub, tmp_path, monkeypatch) -> Path:
+    """Point the library, which reads its environment once, to this server and an empty cache."""
+    from huggingface_hub import constants, file_download
+
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    return tmp_path / "hub"
+
+
+def test_download_then_cache(hub, cache, capsys) -> None:
+    with pytest.raises(CheckpointError, match=f"{NAME} is not in the cache"):
+        open_model(NAME, offline=True)
+    assert hub.log == []
+    first = open_model(NAME)
+    assert first.config.vocabulary_size == 6206
+    assert len(first.tokenizer().languages) == 202
+    assert cache in first.path.parents
+    said = capsys.readouterr().err
+    assert f"downloading {NAME}: " in said
+    assert "licence of the weights: cc-by-sa-4.0" in said
+    fetched = {line.rpartition("/")[2] for line in hub.log if line.startswith("GET")}
+    assert "model-00001-of-00002.safetensors" in fetched
+    assert "flax_model.msgpack" not in fetched
+
+    hub.log.clear()
+    assert open_model(NAME).path == first.path
+    assert open_model(NAME, offline=True).path == first.path
+    assert hub.log == []  # the cache is whole: the network is not asked
+    assert list_model(NAME).state == "cached"
+    assert "downloading" not in capsys.readouterr().err
+
+
+def test_a_cache_in_part_is_completed(hub, cache) -> None:
+    path = open_model(NAME).path
+    (path / "model-00002-of-00002.safetensors").unlink()
+    hub.log.clear()
+    with pytest.raises(CheckpointError, match="is in the cache only in part"):
+        open_model(NAME, offline=True)
+    assert hub.log == []
+    assert open_model(NAME).path == path
+
+
+def test_what_the_hub_does_not_have(hub, cache, model_dir, monkeypatch) -> None:
+    with pytest.raises(CheckpointError, match="the hub has no model someone/else"):
+        open_model("someone/else")
+    monkeypatch.setattr(hub, "folder", model_dir.parent)
+    with pytest.raises(CheckpointError, match="no model in safetensors or torch form"):
+        open_model(NAME)
+
+
+def test_a_disk_too_small_is_told_before_the_download(hub, cache, monkeypatch) -> None:
+    usage = shutil.disk_usage("/")._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(ResourceError, match="10 B are free"):
+        open_model(NAME)
+    assert not any("resolve" in line for line in hub.log)
+
+
+@pytest.mark.parametrize("offline", ["1", "0"])
+def test_the_environment_is_honoured(offline, tmp_path) -> None:
+    """In a process of its own, with a server that does not answer: an error of one line."""
+    code = (
+        "import sys\n"
+        "from nllb.errors import CheckpointError\n"
+        "from nllb.model.hub import fetch\n"
+        "try:\n"
+        f"    fetch({NAME!r})\n"
+        "except CheckpointError as error:\n"
+        "    print(error)\n"
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    place = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, **place, "HF_HUB_OFFLINE": offline},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = "is not in the cache" if offline == "1" else "cannot be fetched from the hub: "
+    assert done.stdout.startswith(f"{NAME} {expected}")
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("facebook/nllb-200-3.3B", True),
+        ("nllb-200-3.3B", False),
+        ("./models/a", False),
+        ("/models/a", False),
+        ("a/b/c", False),
+        ("../a", False),
+    ],
+)
+def test_hub_names(name, is_one) -> None:
+    assert is_hub_name(name) == is_one
