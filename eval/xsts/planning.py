@@ -21,6 +21,7 @@ from eval.xsts.table import table
 from nllb.errors import ConfigError, DataError
 
 RATERS = (1, 2, 3, 4, 5, 7)
+_MEDIAN_SHARES = (1.0, 0.5, 0.4487, 0.2982, 0.2868, 0.2147, 0.2104)
 _Z_95 = NormalDist().inv_cdf(0.975)
 
 
@@ -129,12 +130,13 @@ def difference_variance(spreads: Spreads, raters: int, *, paired: bool) -> float
 
 
 def median_share(raters: int) -> float:
-    """Variance of a median of so many normal errors, over that of one: 1, 0.45 for 3, ...
+    """Variance of the median of so many normal errors, over the variance of one.
 
-    With two raters the median is the mean. Else the usual approximation for small samples, exact
-    for 1 and within 2 % of the order statistics of the normal distribution beyond.
+    Exact (order statistics of the normal distribution) up to seven; the usual approximation beyond.
     """
-    return 1 / raters if raters <= 2 else pi / (2 * (raters - 1) + pi)
+    if raters <= len(_MEDIAN_SHARES):
+        return _MEDIAN_SHARES[raters - 1]
+    return pi / (2 * (raters - 1) + pi)
 
 
 def spreads_of(files: Sequence[RatingsFile]) -> Spreads:
