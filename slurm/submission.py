@@ -37,6 +37,8 @@ def submit(
         ConfigError: submitit does not know an option.
         ResourceError: Slurm is not there or refuses; its own words are in the text.
     """
+    for task in tasks:
+        run.forget_failure(task)
     if cluster.executor != "slurm":
         return [*_submit_here(run, tasks, cluster, name=name)]
     settle_intents(run)

@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,11 +125,18 @@ class RunDirectory:
             outcome for outcome in self.outcomes(task) if outcome.fingerprint == task.fingerprint
         ]
         states = {outcome.state for outcome in found}
-        worst: tuple[State, ...] = ("failed", "preempted", "running")
+        worst: tuple[State, ...] = ("failed", "preempted", "running", "waiting")
         for state in worst:
             if state in states:
                 return state
         return "completed" if len(found) == task.num_ranks else "waiting"
+
+    def forget_failure(self, task: Task) -> None:
+        """Take back that a task failed, because it is handed over again."""
+        for rank in range(task.num_ranks):
+            path = self.outcome_path(task, rank)
+            if path.exists():
+                write_outcome(path, replace(read_outcome(path), state="waiting", exit_code=None))
 
     def missing(self, tasks: Iterable[Task]) -> list[Task]:
         """Return the tasks that are not completed."""

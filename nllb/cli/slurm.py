@@ -1,6 +1,9 @@
 """`nllb slurm submit | status | logs | cancel | retry | wait`."""
 
 import argparse
+import contextlib
+import io
+import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -10,14 +13,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nllb.config import load_config, write_config
+from nllb.cli import parse
+from nllb.config import find_config, load_config, write_config
+from nllb.errors import ConfigError
 from nllb.textio import json_line
 from slurm.config import ClusterConfig
 from slurm.status import TaskReport, count_states, follow_logs, report
 from slurm.status import wait as wait_for
 from slurm.submission import check, sbatch_script
 from slurm.submission import submit as submit_tasks
-from slurm.tasks import RunDirectory, shard_tasks
+from slurm.tasks import RunDirectory, resolve_program, shard_tasks
 
 
 def submit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +42,7 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
 def submit(arguments: argparse.Namespace) -> int:
     command = arguments.command
     cluster = load_config(ClusterConfig, arguments.cluster)
+    _check_command(command, shards=arguments.shards)
     name = arguments.name or _default_name(command)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     run = RunDirectory(arguments.run_dir or Path("runs") / f"{name}-{stamp}")
@@ -66,6 +72,26 @@ def submit(arguments: argparse.Namespace) -> int:
         print(f"submitted {len(job_ids)} task(s) as {shown}, {line}")
         print(f"logs: {run.logs}\nfollow: nllb slurm logs {run.path} -f")
     return 0
+
+
+def _check_command(command: list[str], *, shards: int) -> None:
+    """Refuse a command of ours that cannot be parsed, or whose own `--dry-run` fails."""
+    if command[0] != "nllb":
+        return
+    shard = ["--shard", f"0/{shards}"] if shards else []
+    spoken = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(spoken):
+            parsed = parse([*command[1:], *shard])
+    except SystemExit:
+        raise ConfigError(f"the command cannot run: {spoken.getvalue().strip()}") from None
+    for word in (str(value) for name, value in vars(parsed).items() if name == "config"):
+        find_config(word)
+    if hasattr(parsed, "dry_run"):
+        trial = [*resolve_program(command), *shard, "--dry-run"]
+        done = subprocess.run(trial, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ConfigError(f"the command cannot run:\n{done.stderr.strip()}")
 
 
 def run_dir_arguments(parser: argparse.ArgumentParser) -> None:
