@@ -23,7 +23,7 @@ def data_dir() -> Path:
 def random_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model directory: 2 + 2 layers, 4 experts in every second, all parameters random.
 
-    The vocabulary of some 500 pieces comes from the language table, so no data folder is needed.
+    The vocabulary of 800 pieces comes from the language table, so no data folder is needed.
     """
     import io
 
