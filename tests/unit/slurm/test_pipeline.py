@@ -117,6 +117,8 @@ def test_all_faults_of_a_graph_are_told_at_once(tmp_path: Path) -> None:
         run_pipeline(pipeline(Step(name="a", command="x {nowhere}")), Path("out"))
 
 
+# submitit leaves the processes of local jobs to themselves.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_local_jobs_have_the_same_verbs(capsys, tmp_path: Path) -> None:
     """`slurm submit local`, its status, logs and retry, without Slurm on the machine."""
     fails = "sys.argv[-1] == '1/3' and not os.path.exists('fixed')"
