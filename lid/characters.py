@@ -1,0 +1,94 @@
+"""What a code point is to the detector: a separator, a character without script, or a letter of a
+script.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+from unicodedata import normalize
+
+import numpy as np
+import numpy.typing as npt
+import regex
+
+from nllb.textio import read_table
+
+CODE_POINTS: Final = 0x110000
+SEPARATOR: Final = 0
+PLAIN: Final = 1
+FIRST_SCRIPT: Final = 2
+
+_FORMAT: Final = regex.compile(r"\p{Cf}+")
+_SPACES: Final = " \t\n\v\f\r\0"
+# Planes 0 to 3 as far as letters go, and the variation selectors; all else is unassigned or private.
+_ASSIGNED: Final = ((0, 0x33500), (0xE0000, 0xE0200))
+_SURROGATES: Final = slice(0xD800, 0xE000)
+# Scripts that a FLORES-200 script code stands for; the others stand for themselves.
+_PARTS: Final = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hira", "Kana", "Hani")}
+
+
+def fold(text: str) -> str:
+    """Return what `normalize_for_detection` makes of a text before it parts the words.
+
+    With `character_classes(normalised=True)` as the judge of what parts words, both give the same words.
+    """
+    text = normalize("NFC", text).lower()
+    return text if text.isascii() else normalize("NFC", _FORMAT.sub("", text))
+
+
+@cache
+def scripts() -> tuple[str, ...]:
+    """Return the ISO 15924 codes of the scripts that are counted, sorted."""
+    return tuple(sorted({row["script"] for row in _ranges()}))
+
+
+@cache
+def character_classes(*, normalised: bool) -> npt.NDArray[np.uint8]:
+    """Return one byte per code point: separator, kept character, or 2 + index of the letter's script.
+
+    Args:
+        normalised: separate at whatever is no letter and no mark, as `normalize_for_detection` does;
+            otherwise only at the spaces that fastText knows.
+    """
+    classes = np.full(CODE_POINTS, PLAIN, np.uint8)
+    index = {script: FIRST_SCRIPT + number for number, script in enumerate(scripts())}
+    letters = _letters()
+    for row in _ranges():
+        first, last = int(row["first"], 16), int(row["last"], 16) + 1
+        classes[first:last][letters[first:last]] = index[row["script"]]
+    if normalised:
+        classes[~_kept()] = SEPARATOR
+    classes[[ord(space) for space in _SPACES]] = SEPARATOR
+    classes[_SURROGATES] = SEPARATOR
+    classes.flags.writeable = False
+    return classes
+
+
+def writable_scripts(label_script: str) -> tuple[int, ...]:
+    """Return the indexes in `scripts()` of what text in a FLORES-200 script is written with."""
+    parts = _PARTS.get(label_script, (label_script,))
+    return tuple(scripts().index(part) for part in parts if part in scripts())
+
+
+@cache
+def _ranges() -> tuple[dict[str, str], ...]:
+    return tuple(read_table(Path(__file__).with_name("scripts.tsv")))
+
+
+@cache
+def _letters() -> npt.NDArray[np.bool_]:
+    return _matching(r"\p{L}+")
+
+
+@cache
+def _kept() -> npt.NDArray[np.bool_]:
+    return _matching(r"[\p{L}\p{M}]+")
+
+
+def _matching(pattern: str) -> npt.NDArray[np.bool_]:
+    """Return which code points match, by the same Unicode tables as `normalize_for_detection`."""
+    matching = np.zeros(CODE_POINTS, np.bool_)
+    for first, last in _ASSIGNED:
+        for found in regex.finditer(pattern, "".join(map(chr, range(first, last)))):
+            matching[first + found.start() : first + found.end()] = True
+    return matching

@@ -1,0 +1,243 @@
+"""A reader of fastText's own files, `.bin` and quantised `.ftz`, that needs numpy only.
+
+Source of the layout: fastText's `FastText::saveModel`, format version 12 (and 11 for older files).
+Matrices of `.bin` files stay on disk (memory-mapped); those of `.ftz` files are decoded on reading.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nllb.errors import CheckpointError
+
+Matrix = npt.NDArray[np.float32]
+
+LABEL_PREFIX: Final = "__label__"
+END_OF_TEXT: Final = b"</s>"
+
+_MAGIC: Final = 793712314
+_LOSSES: Final[dict[int, Literal["hs", "ns", "softmax", "ova"]]] = {
+    1: "hs",
+    2: "ns",
+    3: "softmax",
+    4: "ova",
+}
+_SUPERVISED: Final = 3
+_ARGUMENTS: Final = (
+    "dim",
+    "ws",
+    "epoch",
+    "min_count",
+    "neg",
+    "word_ngrams",
+    "loss",
+    "model",
+    "bucket",
+    "minn",
+    "maxn",
+    "lr_update_rate",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FastTextModel:
+    """A supervised fastText model."""
+
+    path: Path
+    """File that it was read from."""
+    labels: tuple[str, ...]
+    """Labels without the prefix, in the order of the output rows."""
+    words: list[bytes]
+    """Words of the dictionary in the order of their input rows."""
+    rows: Matrix
+    """Input rows: words first, then character n-grams."""
+    output: Matrix
+    """Output rows, one per label (for `hs`, inner nodes of the label tree)."""
+    pruned: npt.NDArray[np.int32] | None
+    """Bucket -> place among the n-gram rows that a quantised model kept, or -1."""
+    bucket: int
+    """Number of hash buckets of n-grams."""
+    shortest_ngram: int
+    """Characters of the shortest n-gram."""
+    longest_ngram: int
+    """Characters of the longest n-gram; 0 means words only."""
+    word_ngrams: int
+    """Longest word n-gram; 1 means single words."""
+    loss: str
+    """`softmax`, `hs`, `ns` or `ova`."""
+    quantised: bool
+    """Whether the file held quantised input rows."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a row."""
+        return int(self.rows.shape[1])
+
+
+def read_fasttext(path: Path | str) -> FastTextModel:
+    """Read a supervised model.
+
+    Raises:
+        CheckpointError: naming the file where it is missing, truncated, not fastText or unsupervised.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        data = np.memmap(path, dtype=np.uint8, mode="r") if size else np.empty(0, np.uint8)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the model {path}: {error.strerror or error}") from error
+    return _Reader(path, data).model()
+
+
+class _Reader:
+    """Walks through the file's bytes; every step past the end is a truncated file."""
+
+    def __init__(self, path: Path, data: npt.NDArray[np.uint8]) -> None:
+        self.path, self.data, self.position = path, data, 0
+
+    def fault(self, what: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path}: {what}; give a supervised fastText model (.bin or .ftz)"
+        )
+
+    def take(self, count: int, kind: str) -> npt.NDArray[np.generic]:
+        size = count * np.dtype(kind).itemsize
+        if count < 0 or self.position + size > len(self.data):
+            raise self.fault(
+                f"truncated or damaged at byte {self.position:,} of {len(self.data):,}: {size:,} more were expected"
+            )
+        piece = self.data[self.position : self.position + size]
+        self.position += size
+        return np.frombuffer(piece, dtype=kind)
+
+    def number(self, kind: str = "<i4") -> int:
+        return int(self.take(1, kind)[0])
+
+    def model(self) -> FastTextModel:
+        if len(self.data) < 8 or self.number() != _MAGIC:
+            raise self.fault("not a fastText model (its first bytes are another file's)")
+        version = self.number()
+        if version not in (11, 12):
+            raise self.fault(f"fastText format {version}, where 11 and 12 are known")
+        arguments = {name: self.number() for name in _ARGUMENTS}
+        self.number("<f8")
+        if arguments["model"] != _SUPERVISED:
+            raise self.fault("word vectors, not a classifier")
+        if version == 11:
+            arguments["maxn"] = 0  # as fastText does: old supervised models have no n-grams
+        words, labels, pruned_pairs = self.dictionary()
+        quantised = bool(self.number("u1"))
+        rows = self.quantised_matrix() if quantised else self.matrix()
+        output_quantised = bool(self.number("u1"))
+        output = self.quantised_matrix() if quantised and output_quantised else self.matrix()
+        if rows.shape[1] != arguments["dim"] or output.shape[1] != arguments["dim"]:
+            raise self.fault(
+                f"rows of {rows.shape[1]} numbers where the header says {arguments['dim']}"
+            )
+        return FastTextModel(
+            path=self.path,
+            labels=labels,
+            words=words,
+            rows=rows,
+            output=output,
+            pruned=self.places(pruned_pairs, arguments["bucket"]),
+            bucket=arguments["bucket"],
+            shortest_ngram=arguments["minn"],
+            longest_ngram=arguments["maxn"],
+            word_ngrams=arguments["word_ngrams"],
+            loss=_LOSSES.get(arguments["loss"], "unknown"),
+            quantised=quantised,
+        )
+
+    def dictionary(self) -> tuple[list[bytes], tuple[str, ...], npt.NDArray[np.int32] | None]:
+        size, num_words, num_labels = self.number(), self.number(), self.number()
+        self.number("<i8")
+        num_pruned = self.number("<i8")
+        if min(size, num_words, num_labels) < 0 or size != num_words + num_labels:
+            raise self.fault(
+                f"a dictionary of {size} entries, {num_words} words and {num_labels} labels"
+            )
+        if num_labels == 0:
+            raise self.fault("no labels")
+        words: list[bytes] = []
+        labels: list[str] = []
+        # One entry is a zero-ended word, a count of 8 bytes and a type byte.
+        raw = self.data
+        for _ in range(size):
+            end = self.position
+            block = raw[end : end + 4096].tobytes().find(0)
+            if block < 0:
+                raise self.fault(
+                    f"truncated or damaged in the dictionary at byte {self.position:,}"
+                )
+            word = raw[end : end + block].tobytes()
+            self.position = end + block + 1
+            kind = int(self.take(9, "u1")[8])
+            if kind == 0:
+                words.append(word)
+            else:
+                labels.append(word.decode("utf-8", "replace").removeprefix(LABEL_PREFIX))
+        if len(words) != num_words:
+            raise self.fault(
+                f"{len(words)} words in the dictionary where its head says {num_words}"
+            )
+        pairs = self.take(2 * num_pruned, "<i4") if num_pruned > 0 else None
+        if num_pruned == 0:  # every n-gram was pruned
+            pairs = np.empty(0, np.int32)
+        return words, tuple(labels), None if pairs is None else pairs.astype(np.int32)
+
+    def places(
+        self, pairs: npt.NDArray[np.int32] | None, bucket: int
+    ) -> npt.NDArray[np.int32] | None:
+        if pairs is None:
+            return None
+        places = np.full(bucket, -1, np.int32)
+        buckets = pairs[0::2]
+        if len(buckets) and (buckets.min() < 0 or buckets.max() >= bucket):
+            raise self.fault("an n-gram outside the buckets")
+        places[buckets] = pairs[1::2]
+        return places
+
+    def shape(self) -> tuple[int, int]:
+        num_rows, num_columns = self.number("<i8"), self.number("<i8")
+        if num_rows < 0 or not 0 < num_columns <= 1 << 16:
+            raise self.fault(f"a matrix of {num_rows} x {num_columns}")
+        return num_rows, num_columns
+
+    def matrix(self) -> Matrix:
+        num_rows, num_columns = self.shape()
+        values = self.take(num_rows * num_columns, "<f4")
+        return np.asarray(values, np.float32).reshape(num_rows, num_columns)
+
+    def quantised_matrix(self) -> Matrix:
+        """Decode a product-quantised matrix: per row one centroid for each run of columns, times a
+        norm.
+        """
+        with_norms = bool(self.number("u1"))
+        num_rows, num_columns = self.shape()
+        codes = self.take(self.number(), "u1")
+        num_runs, centroids = self.quantiser(num_columns)
+        if len(codes) != num_rows * num_runs:
+            raise self.fault(f"{len(codes):,} codes for {num_rows:,} rows of {num_runs}")
+        by_row = codes.reshape(num_rows, num_runs)
+        rows = np.concatenate(
+            [table[by_row[:, run]] for run, table in enumerate(centroids)], axis=1
+        )
+        if with_norms:
+            norm_codes = self.take(num_rows, "u1")
+            _, norms = self.quantiser(1)
+            rows *= norms[0][norm_codes]
+        return np.ascontiguousarray(rows, np.float32)
+
+    def quantiser(self, num_columns: int) -> tuple[int, list[Matrix]]:
+        dim, num_runs, run_length, last_length = (self.number() for _ in range(4))
+        lengths = [run_length] * (num_runs - 1) + [last_length]
+        if dim != num_columns or num_runs < 1 or min(lengths) < 1 or sum(lengths) != dim:
+            raise self.fault(f"a quantiser of {dim} columns for a matrix of {num_columns}")
+        values = np.asarray(self.take(dim * 256, "<f4"), np.float32)
+        ends = np.cumsum([256 * length for length in lengths])
+        pieces = np.split(values, ends[:-1])
+        return num_runs, [p.reshape(256, n) for p, n in zip(pieces, lengths, strict=True)]

@@ -1,0 +1,73 @@
+"""Detection of whole files: line for line, in order, on several processes if asked."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+from lid.detector import Detector
+from nllb.detection import Detection
+
+_BLOCK = 4096
+_detector: Detector | None = None
+
+
+def detect_lines(
+    lines: Iterable[str],
+    *,
+    model: Path | None = None,
+    detector: Detector | None = None,
+    top: int = 1,
+    candidates: Sequence[str] | None = None,
+    workers: int = 1,
+) -> Iterator[Detection]:
+    """Yield one detection per line, in the order of the lines.
+
+    Args:
+        lines: any texts.
+        model: path for `Detector.load` in each process.
+        detector: the loaded detector, for one process.
+        top: labels to name.
+        candidates: languages that the answers are restricted to.
+        workers: processes; one works in this process.
+    """
+    iterator = iter(lines)
+    if workers <= 1:
+        detector = detector or Detector.load(model)
+        while block := list(islice(iterator, _BLOCK)):
+            yield from detector.detect_batch(block, top=top, candidates=candidates)
+        return
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_load, initargs=(model,)
+    )
+    with closing(_Shutdown(pool)):
+        waiting: deque[Future[list[Detection]]] = deque()
+        while block := list(islice(iterator, _BLOCK)):
+            waiting.append(pool.submit(_detect_block, block, top, candidates))
+            if len(waiting) > 2 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+class _Shutdown:
+    """Ends the processes also where the reader of the answers stops early."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _load(model: Path | None) -> None:
+    global _detector  # noqa: PLW0603 - one per process, loaded by the pool's initializer
+    _detector = Detector.load(model)
+
+
+def _detect_block(block: list[str], top: int, candidates: Sequence[str] | None) -> list[Detection]:
+    assert _detector is not None
+    return _detector.detect_batch(block, top=top, candidates=candidates)

@@ -1,0 +1,335 @@
+"""`nllb lid train`: from corpora to a model folder.
+
+The steps and what they leave in the output folder, so that a run that was stopped goes on where it was:
+
+1. collect        `work/text.json.zst`       clean text per label and domain, counts
+2. twin           `work/twin.ftz`            a model that has not seen the calibration languages
+3. main           `model.ftz`                the model that ships
+4. experts        `experts/GROUP.ftz`        second stages
+5. calibrate      `card.json`, `CARD.md`     thresholds from the twin, figures of the main model
+"""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lid.calibration import calibrate, supports
+from lid.card import CARD_NAME, ModelCard, write_card
+from lid.collection import Collected, Lines, calibration_part, collect, evaluation_hashes
+from lid.config import LidConfig
+from lid.decision import Decider, Expert
+from lid.detector import EXPERTS_NAME, MODEL_NAME
+from lid.engine import NOISE_PREFIX, open_engine
+from lid.experts import train_expert
+from lid.groups import group_of_language, macro_groups
+from lid.sampling import label_sizes, sample_label, split_held_out, write_training_file
+from lid.training_run import quantise, save, train_supervised
+from nllb.benchmarks import sentence_hash
+from nllb.config import dump_config, write_config
+from nllb.corpora import open_corpus
+from nllb.errors import ConfigError, DataError, did_you_mean
+from nllb.languages import languages
+from nllb.progress import stage
+from nllb.textio import atomic_text, read_text
+
+_JOINED = 100
+_SHORTEST_WORDS = 15
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingReport:
+    """What a run made."""
+
+    directory: Path
+    """Model folder."""
+    labels: int
+    """Labels of the table."""
+    size_bytes: int
+    """Bytes of the model, its experts and its card."""
+    held_out: dict[str, float]
+    """Figures on held-out lines."""
+
+
+def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingReport:
+    """Train a language identifier into a folder; finished steps of an earlier run are kept.
+
+    Raises:
+        ConfigError, DataError: before anything is trained, where the text is not as the configuration says.
+        DataError: where the folder holds a run of another configuration.
+    """
+    check_sources(config)
+    work = output / "work"
+    _claim(config, output)
+    with stage("collect", quiet=quiet):
+        collected = _collected(config, work / "text.json.zst", quiet=quiet)
+    left = _overlap_left(collected, config)
+    if left:
+        raise DataError(
+            f"{left:,} training lines stand in an evaluation set after cleaning; nothing was trained"
+        )
+    kept, held_out = split_held_out(
+        collected.lines, part=config.calibration.held_out, most=config.calibration.most_held_out
+    )
+    held_out = {label: joined(lines) for label, lines in held_out.items()}
+    twin_foreign = {
+        label: domains
+        for label, domains in collected.foreign.items()
+        if not calibration_part(label.removeprefix(NOISE_PREFIX), config.noise.calibration_part)
+    }
+    unseen = _texts_of(collected.foreign, set(collected.foreign) - set(twin_foreign))
+    twin_path, model_path = work / "twin.ftz", output / MODEL_NAME
+    if unseen:
+        with stage("train the twin for thresholds", quiet=quiet):
+            _train_model(config, kept, twin_foreign, twin_path)
+    with stage("train the model", quiet=quiet):
+        sampled = _train_model(config, kept, collected.foreign, model_path)
+    with stage("train the second stage", quiet=quiet):
+        experts = _train_experts(config, kept, output)
+    with stage("calibrate", quiet=quiet):
+        twin = _decider(twin_path if unseen else model_path, output)
+        thresholds = calibrate(twin, held_out, unseen, config.calibration)
+        figures, confusions = _figures(_decider(model_path, output), held_out, thresholds)
+        if unseen:
+            figures["accepted of unseen foreign lines (twin)"] = _accepted(twin, unseen, thresholds)
+    card = ModelCard(
+        name=output.resolve().name,
+        normalised=True,
+        licence=config.licence,
+        thresholds=thresholds,
+        labels=len(collected.lines),
+        missing=[language.code for language in languages() if language.code not in collected.lines],
+        foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in collected.foreign),
+        sources={source.name: source.licence for source in config.sources},
+        counts=collected.counts(),
+        sampled=sampled,
+        dropped=dict(sorted(collected.dropped.items())),
+        overlap=dict(collected.overlap),
+        overlap_left=left,
+        held_out=figures,
+        confusions=confusions,
+        experts=experts,
+        files=_hashes(output),
+        config=dump_config(config),
+    )
+    write_card(card, output)
+    size = sum(path.stat().st_size for path in (output / name for name in (*card.files, CARD_NAME)))
+    return TrainingReport(directory=output, labels=card.labels, size_bytes=size, held_out=figures)
+
+
+def check_sources(config: LidConfig) -> None:
+    """Look at the folders of a configuration before anything is read.
+
+    Raises:
+        ConfigError: with all missing folders and all labels that no source has a file of.
+    """
+    faults: list[str] = []
+    found: set[str] = set()
+    for source in config.sources:
+        try:
+            found.update(
+                open_corpus(config.data / source.directory, layout=source.layout).languages()
+            )
+        except DataError as error:
+            faults.append(f"sources: {error}")
+    for name, paths in (("evaluation", config.evaluation), ("noise.sources", config.noise.sources)):
+        faults += [
+            f"{name}: no folder {config.data / path}"
+            for path in paths
+            if not (config.data / path).is_dir()
+        ]
+    if not faults:
+        faults += [
+            f"languages: {language.code} has no text in any source{did_you_mean(language.code, found)}"
+            for language in config.languages
+            if language.code not in found
+        ]
+    if faults:
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        raise ConfigError(f"{len(faults)} fault{'s' if len(faults) > 1 else ''}:\n{listed}")
+
+
+def joined(lines: list[str]) -> list[str]:
+    """Return lines joined to the length of a sentence, so that interface messages count like prose."""
+    texts: list[str] = []
+    current = ""
+    for line in lines:
+        current = f"{current} {line}".strip()
+        if len(current) >= _JOINED or current.count(" ") >= _SHORTEST_WORDS:
+            texts.append(current)
+            current = ""
+    return texts if texts or not current else [current]
+
+
+def _claim(config: LidConfig, output: Path) -> None:
+    """Write the resolved configuration, or make sure that the folder's is the same."""
+    path = output / "config.yaml"
+    if path.is_file() and read_text(path) != dump_config(config):
+        raise DataError(
+            f"{output} holds a run of another configuration ({path}); give an empty folder, or remove this one"
+        )
+    (output / "work").mkdir(parents=True, exist_ok=True)
+    write_config(config, path)
+
+
+def _collected(config: LidConfig, path: Path, *, quiet: bool) -> Collected:
+    if path.is_file():
+        document: Any = json.loads(read_text(path))
+        return Collected(
+            lines=document["lines"],
+            foreign=document["foreign"],
+            dropped=Counter(document["dropped"]),
+            overlap=Counter(document["overlap"]),
+        )
+    collected = collect(config, quiet=quiet)
+    with atomic_text(path) as stream:
+        document = {
+            "lines": collected.lines,
+            "foreign": collected.foreign,
+            "dropped": collected.dropped,
+            "overlap": collected.overlap,
+        }
+        json.dump(document, stream, ensure_ascii=False)
+    return collected
+
+
+def _overlap_left(collected: Collected, config: LidConfig) -> int:
+    """Count the cleaned training lines whose hash an evaluation sentence has in the same form."""
+    shield = evaluation_hashes(tuple(config.data / path for path in config.evaluation))
+    return sum(
+        sentence_hash(line) in shield
+        for lines in (collected.lines, collected.foreign)
+        for domains in lines.values()
+        for texts in domains.values()
+        for line in texts
+    )
+
+
+def _train_model(config: LidConfig, lines: Lines, foreign: Lines, path: Path) -> dict[str, int]:
+    """Train and quantise a model where `path` is not there yet; return the sampled lines per label."""
+    chance = random.Random(config.seed)
+    counts = {label: sum(map(len, domains.values())) for label, domains in lines.items()}
+    sizes = label_sizes(counts, config.sampling)
+    sampled = {
+        label: sample_label(domains, sizes[label], config.sampling, chance)
+        for label, domains in lines.items()
+    }
+    told = {label: len(texts) for label, texts in sampled.items()}
+    for label, domains in foreign.items():
+        size = int(
+            min(
+                config.noise.lines_per_language,
+                sum(map(len, domains.values())) * config.sampling.most_repeats,
+            )
+        )
+        sampled[label] = sample_label(domains, size, config.sampling, chance)
+    if path.is_file():
+        return told
+    text_path = path.parent / f"{path.stem}.txt"
+    write_training_file(sampled, text_path, chance)
+    settings = config.fasttext
+    model = train_supervised(
+        text_path,
+        dim=settings.dim,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        shortest_ngram=settings.shortest_ngram,
+        longest_ngram=settings.longest_ngram,
+        min_count=settings.min_count,
+        buckets=settings.buckets,
+        threads=settings.threads,
+    )
+    full = path.parent / "work" / "model.bin" if path.name == MODEL_NAME else None
+    if full is not None:
+        save(model, full)
+    quantise(
+        model,
+        text_path,
+        path,
+        kept_ngrams=settings.kept_ngrams,
+        epochs=settings.quantised_epochs,
+        columns_per_code=settings.columns_per_code,
+    )
+    text_path.unlink()
+    return told
+
+
+def _train_experts(config: LidConfig, lines: Lines, output: Path) -> dict[str, list[str]]:
+    if not config.experts:
+        return {}
+    record = output / "work" / "experts.json"
+    done: dict[str, list[str]] = json.loads(read_text(record)) if record.is_file() else {}
+    (output / EXPERTS_NAME).mkdir(exist_ok=True)
+    for group in macro_groups():
+        if group.name not in done:
+            done[group.name] = train_expert(
+                group, lines, config, output / EXPERTS_NAME / f"{group.name}.ftz"
+            )
+            with atomic_text(record) as stream:
+                json.dump(done, stream)
+    return {name: domains for name, domains in done.items() if domains}
+
+
+def _decider(path: Path, output: Path) -> Decider:
+    engine = open_engine(path, normalised=True)
+    experts = {
+        group.name: Expert(engine=open_engine(expert_path, normalised=True), weight=group.weight)
+        for group in macro_groups()
+        if (expert_path := output / EXPERTS_NAME / f"{group.name}.ftz").is_file()
+    }
+    return Decider(engine, experts, engine.labels)
+
+
+def _figures(
+    decider: Decider, held_out: dict[str, list[str]], thresholds: dict[str, float]
+) -> tuple[dict[str, float], list[tuple[str, str, int]]]:
+    """Return figures on held-out lines, and the most frequent confusions."""
+    wrong: Counter[tuple[str, str]] = Counter()
+    answers: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    in_group = kept = total = 0
+    for label, texts in held_out.items():
+        best, support = supports(decider, texts)
+        group = group_of_language().get(label, label)
+        for index, value in zip(best.tolist(), support.tolist(), strict=True):
+            answer = decider.labels[index]
+            total += 1
+            kept += value >= thresholds[answer]
+            answers[answer] += 1
+            in_group += group_of_language().get(answer, answer) == group
+            if answer == label:
+                right[label] += 1
+            else:
+                wrong[label, answer] += 1
+    f1 = [
+        2 * right[label] / max(1, answers[label] + len(texts)) for label, texts in held_out.items()
+    ]
+    figures = {
+        "macro F1 of the best label": sum(f1) / max(1, len(f1)),
+        "right macro group": in_group / max(1, total),
+        "not und": kept / max(1, total),
+    }
+    return figures, [(label, answer, count) for (label, answer), count in wrong.most_common(60)]
+
+
+def _accepted(decider: Decider, texts: list[str], thresholds: dict[str, float]) -> float:
+    best, support = supports(decider, texts)
+    limits = [thresholds[decider.labels[index]] for index in best.tolist()]
+    return sum(value >= limit for value, limit in zip(support.tolist(), limits, strict=True)) / max(
+        1, len(texts)
+    )
+
+
+def _texts_of(lines: Lines, labels: set[str]) -> list[str]:
+    return [line for label in sorted(labels) for texts in lines[label].values() for line in texts]
+
+
+def _hashes(output: Path) -> dict[str, str]:
+    paths = [output / MODEL_NAME, *sorted((output / EXPERTS_NAME).glob("*.ftz"))]
+    return {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }

@@ -1,0 +1,103 @@
+"""`nllb detect`: name the language of each line."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nllb.detection import Detection
+
+
+def detect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print label and probability of each line, tab-separated; line n of the output belongs to "
+        "line n of the input, empty lines included. `und`: no language of the table, or too uncertain."
+    )
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", default=["-"], help="text files; default: stdin"
+    )
+    parser.add_argument(
+        "--top", type=int, default=1, metavar="K", help="also print K - 1 alternatives"
+    )
+    parser.add_argument(
+        "--candidates", metavar="A,B", help="languages that the answer is restricted to"
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="model folder, or any fastText .bin or .ftz; default: the shipped one",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        default="-",
+        help=".gz, .zst and .xz are compressed; default: stdout",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
+    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+
+
+def detect(arguments: argparse.Namespace) -> int:
+    from lid.detector import Detector
+    from lid.streaming import detect_lines
+    from nllb.errors import ConfigError
+    from nllb.languages import parse_language
+    from nllb.textio import atomic_text, read_lines
+
+    for name in ("top", "workers"):
+        if getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
+    detector = Detector.load(arguments.model)
+    if detector.unknown_labels and not arguments.quiet:
+        shown = ", ".join(detector.unknown_labels[:10])
+        print(
+            f"{len(detector.unknown_labels)} labels of the model are not in the language table "
+            f"and are kept as they are: {shown}{' ...' if len(detector.unknown_labels) > 10 else ''}",
+            file=sys.stderr,
+        )
+    candidates = None
+    if arguments.candidates is not None:
+        names = [name.strip() for name in arguments.candidates.split(",") if name.strip()]
+        candidates = [
+            name if name in detector.labels else parse_language(name).code for name in names
+        ]
+    lines = (line for file in arguments.files for line in read_lines(file, errors="replace"))
+    found = detect_lines(
+        lines,
+        model=arguments.model,
+        detector=detector,
+        top=arguments.top,
+        candidates=candidates,
+        workers=arguments.workers,
+    )
+    if arguments.output == "-":
+        for number, one in enumerate(found, 1):
+            sys.stdout.write(_line(number, one, as_json=arguments.json))
+        sys.stdout.flush()
+        return 0
+    with atomic_text(Path(arguments.output)) as stream:
+        for number, one in enumerate(found, 1):
+            stream.write(_line(number, one, as_json=arguments.json))
+    return 0
+
+
+def _line(number: int, one: "Detection", *, as_json: bool) -> str:
+    """Return one answer as a line of output."""
+    from nllb.textio import json_line
+
+    if not as_json:
+        pairs = [(one.language, one.probability), *one.alternatives]
+        return "\t".join(f"{label}\t{probability:.4f}" for label, probability in pairs) + "\n"
+    answer = {
+        "line": number,
+        "language": one.language,
+        "probability": round(one.probability, 6),
+        "alternatives": [
+            {"language": label, "probability": round(probability, 6)}
+            for label, probability in one.alternatives
+        ],
+        "macro_group": one.macro_group,
+    }
+    return json_line(answer) + "\n"

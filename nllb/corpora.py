@@ -1,0 +1,248 @@
+"""Readers of the public corpora's layouts: every text or pair with the file and line it came from.
+
+Nothing is cleaned here and nothing is held in memory that one file does not need. Five layouts:
+
+- `lines`: one file per language, line n of each says the same (NLLB-Seed, TICO-19)
+- `pairs`: one TSV `CODE-CODE.tsv[.zst]` per language pair (Tatoeba)
+- `keyed`: one TSV of key and text per language, equal keys correspond (UDHR, Bible)
+- `messages`: the same with escapes and locale names; `codes.tsv` maps them (MediaWiki)
+- `tables`: one folder per pair with `SPLIT.tsv` files that begin with a header (LAFAND-MT)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from nllb.errors import DataError, did_you_mean
+from nllb.textio import COMPRESSIONS, read_lines, read_table
+
+Layout = Literal["lines", "pairs", "keyed", "messages", "tables"]
+
+KNOWN_LAYOUTS: Final[dict[str, Layout]] = {
+    "nllb_seed": "lines",
+    "tico19": "lines",
+    "tatoeba": "pairs",
+    "udhr": "keyed",
+    "udhr_other": "keyed",
+    "bible": "keyed",
+    "mediawiki": "messages",
+    "lafand": "tables",
+}
+"""Folder name -> layout of the corpora that the project's documentation names."""
+
+_NOT_TEXT: Final = ("README", "LICENSE", "CHANGELOG", "metadata", "codes")
+_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusText:
+    """One text of one language."""
+
+    language: str
+    """Code as the corpus spells it; FLORES-200 where the corpus maps it."""
+    text: str
+    """The text as it stands in the file, unescaped."""
+    corpus: str
+    """Name of the corpus."""
+    path: Path
+    """File that it stands in."""
+    line: int
+    """Line of the file, from 1."""
+    key: str = ""
+    """Key that corresponding texts of other languages share, where the layout has one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusPair:
+    """Two texts that translate each other."""
+
+    source: CorpusText
+    """The side asked for as source."""
+    target: CorpusText
+    """The side asked for as target."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """A folder in one of the known layouts."""
+
+    name: str
+    """Name that records and reports carry."""
+    layout: Layout
+    """How its files are arranged."""
+    directory: Path
+    """Where they are."""
+
+    def languages(self) -> tuple[str, ...]:
+        """Return the codes that the corpus has text of, sorted."""
+        return tuple(sorted({code for _, codes in self.files() for code in codes if code}))
+
+    def texts(self, language: str | None = None) -> Iterator[CorpusText]:
+        """Yield the texts of a language, or of all, file by file; empty texts are left out.
+
+        In the layouts of pairs a sentence comes once for every pair that it stands in.
+
+        Raises:
+            DataError: with file and line where a row does not have the layout's form.
+        """
+        for path, codes in self.files():
+            if language is None or language in codes:
+                for row in self._rows(path, codes):
+                    for text in row:
+                        if (
+                            text.text.strip()
+                            and text.language
+                            and language in (None, text.language)
+                        ):
+                            yield text
+
+    def pairs(self, source: str, target: str) -> Iterator[CorpusPair]:
+        """Yield the corresponding texts of two languages, in the order of the source's file.
+
+        Raises:
+            DataError: where line-aligned files differ in length, or a row is malformed.
+        """
+        if self.layout in ("pairs", "tables"):
+            for path, codes in self.files():
+                if {source, target} == set(codes) and source != target:
+                    for row in self._rows(path, codes):
+                        first, second = row if row[0].language == source else row[::-1]
+                        yield CorpusPair(source=first, target=second)
+            return
+        sources, targets = self._keyed(source), self._keyed(target)
+        if self.layout == "lines" and sources and targets and len(sources) != len(targets):
+            raise DataError(
+                f"{self.directory}: {source} has {len(sources):,} lines and {target} {len(targets):,}; "
+                "line-aligned files must be equally long: fetch them again"
+            )
+        for key, text in sources.items():
+            other = targets.get(key)
+            if other is not None and text.text.strip() and other.text.strip():
+                yield CorpusPair(source=text, target=other)
+
+    def unmapped(self) -> tuple[tuple[str, Path], ...]:
+        """Return (locale, file) of the `messages` files whose locale has no FLORES-200 code."""
+        if self.layout != "messages":
+            return ()
+        return tuple((_stem(path), path) for path, codes in self.files() if not codes[0])
+
+    def read(self, path: Path, language: str) -> Iterator[CorpusText]:
+        """Yield the texts of one file as if it were of `language`: for files that no code maps."""
+        for row in self._rows(path, (language,)):
+            yield from (text for text in row if text.text.strip())
+
+    def _keyed(self, language: str) -> dict[str, CorpusText]:
+        return {
+            text.key: text
+            for path, codes in self.files()
+            if language in codes
+            for row in self._rows(path, codes)
+            for text in row
+        }
+
+    def files(self) -> list[tuple[Path, tuple[str, ...]]]:
+        """Return the files with the code of each text column; empty where a locale has none."""
+        if not self.directory.is_dir():
+            raise DataError(f"no folder {self.directory} for corpus {self.name!r}")
+        if self.layout == "tables":
+            return [
+                (path, tuple(_pair(path.parent.name, path)))
+                for path in sorted(self.directory.glob("*/*.tsv*"))
+            ]
+        paths = [
+            path
+            for path in sorted(self.directory.iterdir())
+            if path.is_file() and not path.name.startswith(".") and _stem(path) not in _NOT_TEXT
+        ]
+        if self.layout == "pairs":
+            return [(path, _pair(_stem(path), path)) for path in paths]
+        if self.layout == "messages":
+            table = self.directory / "codes.tsv"
+            codes = dict(line.split("\t")[:2] for line in read_lines(table) if "\t" in line)
+            return [(path, (codes.get(_stem(path), ""),)) for path in paths]
+        return [(path, (_stem(path),)) for path in paths]
+
+    def _rows(self, path: Path, codes: tuple[str, ...]) -> Iterator[tuple[CorpusText, ...]]:
+        if self.layout == "tables":
+            yield from self._table_rows(path, codes)
+            return
+        columns = {"lines": 1, "pairs": 2, "keyed": 2, "messages": 2, "tables": 2}[self.layout]
+        for number, line in enumerate(read_lines(path), 1):
+            cells = line.split("\t") if columns > 1 else [line]
+            if len(cells) != columns:
+                raise DataError(
+                    f"{path}:{number}: {len(cells)} columns where a {self.layout!r} file has {columns}"
+                )
+            key = str(number)
+            if self.layout in ("keyed", "messages"):
+                key, *cells = cells
+            if self.layout == "messages":
+                cells = [unescape(cell) for cell in cells]
+            yield tuple(
+                CorpusText(
+                    language=code, text=cell, corpus=self.name, path=path, line=number, key=key
+                )
+                for code, cell in zip(codes, cells, strict=True)
+            )
+
+    def _table_rows(self, path: Path, codes: tuple[str, ...]) -> Iterator[tuple[CorpusText, ...]]:
+        for number, row in enumerate(read_table(path), 2):
+            yield tuple(
+                CorpusText(
+                    language=code,
+                    text=text,
+                    corpus=self.name,
+                    path=path,
+                    line=number,
+                    key=str(number),
+                )
+                for code, text in zip(codes, row.values(), strict=False)
+            )
+
+
+def open_corpus(directory: Path | str, *, layout: Layout | None = None, name: str = "") -> Corpus:
+    """Open a folder as a corpus; the layout of the documented ones follows from the folder's name.
+
+    Raises:
+        DataError: where the folder is missing, or its layout cannot be told from its name.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise DataError(f"no corpus folder {directory}")
+    layout = layout or KNOWN_LAYOUTS.get(directory.name)
+    if layout is None:
+        raise DataError(
+            f"the layout of {directory} is not known{did_you_mean(directory.name, KNOWN_LAYOUTS)} "
+            f"Name one of {', '.join(get_args(Layout))}"
+        )
+    return Corpus(name=name or directory.name, layout=layout, directory=directory)
+
+
+def unescape(text: str) -> str:
+    r"""Undo the escapes `\n`, `\t`, `\r` and `\\` of a one-line field; others stay as they are."""
+    if "\\" not in text:
+        return text
+    parts: list[str] = []
+    position = 0
+    while (found := text.find("\\", position)) >= 0:
+        plain = _ESCAPES.get(text[found + 1 : found + 2])
+        parts += [text[position:found], plain if plain is not None else text[found : found + 2]]
+        position = found + 2
+    return "".join([*parts, text[position:]])
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for suffix in COMPRESSIONS:
+        name = name.removesuffix(suffix)
+    for suffix in (".tsv", ".txt"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _pair(name: str, path: Path) -> tuple[str, str]:
+    first, _, second = name.partition("-")
+    if not first or not second:
+        raise DataError(f"{path}: expected a name of the form CODE-CODE, got {name!r}")
+    return first, second
