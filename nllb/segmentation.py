@@ -203,15 +203,17 @@ class _Rules:
         if not set(signs).isdisjoint(_HARD):
             return spaced or not self._quotes_on(text, match)
         if not spaced:
-            both = _CJK.match(following) and _CJK.match(text[match.start() - 1])
-            return bool(both) and signs[-1] in "!?"
+            before = text[max(start, match.start() - 1) : match.start()]
+            return bool(_CJK.match(before) and _CJK.match(following)) and signs[-1] in "!?"
         lead = _LEAD.match(text, place)
         assert lead is not None
         first = text[lead.end() : lead.end() + 1]
         if not first or (signs in {":", ";"} and not first.isupper()):
             return False
         if signs != ".":
-            return not _is_small(first)
+            # A small letter goes on after `"Stop!" he said`, but not after a question unquoted.
+            plain = match.end("signs") + len(match["space"]) == place == lead.end()
+            return not _is_small(first) or (plain and "?" in signs)
         return self._ends_at_dot(text, match.start(), start, lead.end())
 
     def _ends_at_dot(self, text: str, dot: int, start: int, first: int) -> bool:
@@ -231,7 +233,7 @@ class _Rules:
             return len(word) >= _INFORMAL and word.isalpha() and word.islower() and not numbered
         if text[first].isdigit() and numbered:
             return False
-        if word.isdigit():
+        if word.isdecimal():
             begins_line = dot - start < _REACH and written.strip(_BLANKS) == word
             return not begins_line and not (len(word) < 3 and self._is_ordinal(int(word)))
         if len(word) == 1 and text.startswith(".", first + 1):
