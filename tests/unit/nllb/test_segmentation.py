@@ -29,7 +29,7 @@ eng  Dr. Smith met Mr. J. R. Brown at 5 p.m. on Jan. 5. |He lives in the U.S. no
 eng  Is it true? |Yes! |"Stop it!" he said. |Wait... what? |See www.example.com. |Ask a.b@c.org.
 eng  Version 2.0. |He moved to the U.S. |The weather was fine. |(It rained.) |Then it stopped.
 eng  i left early. |nobody saw it, e.g. the children. |bring approx. five, no. 7 and fig. 3.
-eng  10 m². |Then 3². |are you there? |do tell! she said.
+eng  10 m². |Then 3². |Are you there? |do tell! she said.
 eng  It was 1998. |So did I. |Then J. came, i.e. Jane. |It ended.[12] |Next came a.txt. |Bye.
 eng  MR. SMITH WENT HOME. |NOBODY SAW HIM VS. THEM. |It was a VS. |That was all.
 eng  He asked: "Why?" |She knew. |“Because.” |That was all … |The end.
