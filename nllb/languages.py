@@ -104,7 +104,8 @@ def parse_language(text: str) -> Language:
 
     Accepts FLORES-200 codes in any case with `_` or `-`, ISO 639-1, -2 and -3, BCP-47 tags with
     script and region (`pt-BR`, `zh-Hant-HK`), English names and own names. A script that is asked
-    for is kept or refused, never replaced; a region only chooses between rows of the table.
+    for is kept or refused, never replaced; a region chooses between rows of the table, or asks for
+    the script that is written there (`pa-PK`).
 
     Raises:
         LanguageError: the text stands for none or for more than one language.
@@ -175,9 +176,16 @@ def _candidates(text: str) -> tuple[Language, ...]:
     if first not in index or not re.fullmatch("[a-z]{2,3}", first) or tags is None:
         return ()
     script, region = tags
+    script = script or _region_scripts().get(f"{first}-{region}", "")
     if script:
         return index.get(f"{first}-{script}") or _in_script(text, index[first], script)
     return index.get(f"{first}-{region}") or index[first]
+
+
+@cache
+def _region_scripts() -> dict[str, str]:
+    rows = read_table(Path(__file__).with_name("region_scripts.tsv"))
+    return {_key(row["tag"]): row["script"].casefold() for row in rows}
 
 
 def _subtags(rest: list[str]) -> tuple[str, str] | None:

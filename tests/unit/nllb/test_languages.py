@@ -73,6 +73,9 @@ def test_names_are_unambiguous() -> None:
         ("ku", "kmr_Latn"),
         ("ku-Arab", "ckb_Arab"),
         ("az-Arab", "azb_Arab"),
+        ("az-IQ", "azb_Arab"),
+        ("pa-IN", "pan_Guru"),
+        ("sr-RS", "srp_Cyrl"),
         ("ckb", "ckb_Arab"),
         ("zgh", "tzm_Tfng"),
         ("ar-EG", "arb_Arab"),
@@ -101,7 +104,9 @@ def test_ambiguous_codes_are_refused_with_the_choice() -> None:
         parse_language("Kurdish")
 
 
-@pytest.mark.parametrize("text", ["sr-Latn", "uz-Cyrl", "zh-Latn", "pa-Arab", "kk-Latn-KZ"])
+@pytest.mark.parametrize(
+    "text", ["sr-Latn", "uz-Cyrl", "zh-Latn", "pa-Arab", "kk-Latn-KZ", "pa-PK", "uz-AF", "sr-ME"]
+)
 def test_a_script_is_never_replaced(text: str) -> None:
     with pytest.raises(LanguageError, match="asks for the script") as raised:
         parse_language(text)
