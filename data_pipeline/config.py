@@ -84,9 +84,9 @@ class EvaluationConfig:
     name: str
     """Name in the report."""
     path: str
-    """Folder under `data_dir`: FLORES, line-aligned files, or a layout of `nllb.corpora`."""
-    layout: Literal["flores", "aligned"] | Layout = "aligned"
-    """How its files are arranged; aligned takes every file of the folder as sentences."""
+    """Folder under `data_dir`."""
+    layout: Literal["flores", "text"] | Layout = "text"
+    """How its files are arranged; text takes every line, cut at tabs, of every file below."""
     split: str = "devtest"
     """Split, for FLORES."""
 

@@ -263,14 +263,14 @@ def _sentences(config: EvaluationConfig, path: Path) -> Iterator[tuple[str, str]
         for code in flores.languages:
             for number, sentence in enumerate(flores.sentences(code), 1):
                 yield sentence, f"{code}:{number}"
-    elif config.layout == "aligned":
-        # Sets such as LASER's name several files by one code; each line is guarded all the same.
+    elif config.layout == "text":
         if not path.is_dir():
             raise DataError(f"evaluation set {config.name!r}: no folder {path}")
-        for file in sorted(path.iterdir()):
+        for file in sorted(path.rglob("*")):
             if file.is_file() and not file.name.startswith((".", "README", "LICENSE")):
-                for number, sentence in enumerate(read_lines(file), 1):
-                    yield sentence, f"{file.name}:{number}"
+                for number, line in enumerate(read_lines(file), 1):
+                    for sentence in line.split("\t"):
+                        yield sentence, f"{file.relative_to(path)}:{number}"
     else:
         for text in open_corpus(path, layout=config.layout, name=config.name).texts():
             yield text.text, f"{text.language}:{text.path.name}:{text.line}"
