@@ -14,6 +14,7 @@ from eval.provenance import provenance
 from eval.results import Evaluation, GroupScore, Row, Summary
 from eval.significance import RESAMPLES, SEED, interval
 from eval.tokenization import bleu_tokenizer_name
+from nllb.benchmarks import LineAlignedSet
 from nllb.errors import DataError
 
 
@@ -22,7 +23,7 @@ def summarise(
     *,
     failed: Mapping[str, str],
     missing: Sequence[str],
-    benchmark: str,
+    benchmark: LineAlignedSet,
     choice: MetricChoice,
     system: str,
     outputs: Path,
@@ -44,7 +45,8 @@ def summarise(
     settings = json.dumps(sorted(summary.settings for summary in summaries))
     return Evaluation(
         system=system,
-        benchmark=benchmark,
+        benchmark=benchmark.title,
+        benchmark_dir=str(benchmark.directory),
         num_sentences=summaries[0].num_sentences,
         outputs=str(outputs),
         metrics=choice.names,

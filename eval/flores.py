@@ -108,7 +108,7 @@ def score_outputs(
             progress.advance(len(work.files), work.target)
     found = [summary for work in works if (summary := summaries[work.target]) is not None]
     evaluation = summarise(
-        found, failed=failed, missing=missing, benchmark=benchmark.title, choice=choice,
+        found, failed=failed, missing=missing, benchmark=benchmark, choice=choice,
         system=system, outputs=outputs, out=out,
     )  # fmt: skip
     evaluation.save()

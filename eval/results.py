@@ -9,7 +9,7 @@ A target's file is written whole when all its directions are scored: work that w
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -230,6 +230,8 @@ class Evaluation:
     """Name for reports."""
     benchmark: str
     """Name and split of the test set."""
+    benchmark_dir: str
+    """Folder of the test set as it was given; only examples in reports need it again."""
     num_sentences: int
     """Sentences of each file."""
     outputs: str
@@ -303,6 +305,10 @@ def load_evaluation(directory: Path) -> Evaluation:
     schema = value.pop("schema", None)
     if schema != SCHEMA:
         raise DataError(f"{path}: schema {schema!r}, this version reads {SCHEMA!r}; evaluate again")
+    expected = {field.name for field in fields(Evaluation)} - {"rows", "directory"}
+    if value.keys() != expected:
+        odd = ", ".join(sorted(value.keys() ^ expected))
+        raise DataError(f"{path}: fields missing or unknown: {odd}; evaluate again")
     rows: list[Row] = []
     for target in value["reference_sha256"]:
         summary = load_summary(directory, target)

@@ -302,3 +302,56 @@ def compare(arguments: argparse.Namespace) -> int:
             named = ", ".join(directions[:5]) + (", ..." if len(directions) > 5 else "")
             print(f"warning: only {name} has {len(directions):,}: {named}", file=sys.stderr)
     return 0
+
+
+def report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write one self-contained HTML report (no network needed to read it), and beside it .json, "
+        ".parquet, .md, .model-index.yaml and .junit.xml. DIR are folders of 'nllb eval flores', "
+        "'nllb eval xsts score' and 'nllb eval toxicity'; of several evaluations the first is the "
+        "baseline."
+    )
+    parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="results")
+    parser.add_argument("report", metavar="REPORT.html", type=Path, help="the file to write")
+    parser.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="exit 1 if true: 'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', "
+        "'missing > N', 'faults > N'; may be given several times",
+    )
+    parser.add_argument("--title", default="", help="heading of the page")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+
+
+def report(arguments: argparse.Namespace) -> int:
+    from eval.report import write_report
+    from nllb.errors import ConfigError
+    from nllb.textio import json_line
+
+    if arguments.report.suffix != ".html":
+        raise ConfigError(f"the last argument is the page to write, *.html: {arguments.report}")
+    written = write_report(
+        arguments.directories,
+        arguments.report,
+        fail_if=arguments.fail_if,
+        title=arguments.title,
+        quiet=arguments.quiet,
+    )
+    if arguments.json:
+        value = asdict(written)
+        for name in ("page", "files"):
+            paths = value[name] if name == "files" else [value[name]]
+            value[name] = [str(path) for path in paths] if name == "files" else str(paths[0])
+        print(json_line(value))
+    else:
+        print(written.verdict or f"wrote {written.page}")
+        for gate in written.gates:
+            print(f"{'FAILED' if gate.failed else 'passed'}: {gate.condition} ({gate.message})")
+    if not arguments.quiet:
+        print(f"wrote {written.page} ({written.size / 1e6:.2f} MB)", file=sys.stderr)
+    for warning in written.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return EXIT_FLAGGED if written.failed else 0

@@ -1,0 +1,137 @@
+"""The pages that say how far the numbers can be trusted: data quality and provenance."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from markupsafe import Markup
+
+from eval.metrics import UNICODE_WARNING, metric_title
+from eval.report.sources import Sources
+from nllb.page import Cell, Column, definitions, details, heading, notice, paragraph, table
+
+MOST_ROWS: Final = 200
+CODE_WORDS: Final = {
+    "empty": "empty lines",
+    "bad_utf8": "lines that are not UTF-8",
+    "copy_of_source": "lines left as the source",
+    "mixed_unicode": "lines in another Unicode form than the rest",
+    "repeated": "lines repeated for other references",
+    "off_target": "lines in another language",
+    "line_breaks": "lines with a line break inside",
+}
+
+
+def quality(sources: Sources) -> Iterator[Markup]:
+    """Yield the faults of the hypothesis files and where the Unicode form decides a score."""
+    for one, name in zip(sources.evaluations, sources.names, strict=True):
+        if len(sources.names) > 1:
+            yield heading(name)
+        lines: Counter[str] = Counter()
+        files: Counter[str] = Counter()
+        for row in one.rows:
+            for finding in row.findings:
+                lines[finding.code] += finding.count
+                files[finding.code] += 1
+        if one.failed:
+            yield notice(
+                "Files that could not be scored",
+                [f"{direction}: {reason}" for direction, reason in list(one.failed.items())[:20]],
+                kind="error",
+            )
+        if not lines:
+            yield paragraph(f"No fault in {len(one.rows):,} files of {one.num_sentences:,} lines.")
+        else:
+            yield table(
+                [Column(title="Fault"), Column(title="Lines", kind="number", digits=0),
+                 Column(title="Files", kind="number", digits=0)],
+                [[CODE_WORDS.get(code, code), count, files[code]] for code, count in lines.items()],
+                caption=f"Faults in {len(one.rows):,} files of {one.num_sentences:,} lines",
+            )  # fmt: skip
+            yield _files(sources, len(sources.evaluations) == 1)
+        yield from _unicode(sources, name)
+
+
+def _files(sources: Sources, single: bool) -> Markup:
+    rows: list[list[Cell]] = [
+        [
+            str(row.direction),
+            "" if single else name,
+            sum(f.count for f in row.findings),
+            "; ".join(f.message for f in row.findings),
+        ]
+        for one, name in zip(sources.evaluations, sources.names, strict=True)
+        for row in one.rows
+        if row.findings
+    ]
+    rows.sort(key=lambda cells: -float(str(cells[2])))
+    columns = [Column(title="Direction", kind="code"), Column(title="System")]
+    columns += [Column(title="Lines", kind="number", digits=0), Column(title="What")]
+    body = table(
+        columns, rows[:MOST_ROWS], caption=f"Files with faults, most first, at most {MOST_ROWS}",
+        tall=True,
+    )  # fmt: skip
+    return details(f"{len(rows):,} files with faults", body)
+
+
+def _unicode(sources: Sources, name: str) -> Iterator[Markup]:
+    evaluation = sources.evaluations[sources.names.index(name)]
+    rows: list[list[Cell]] = []
+    for row in evaluation.rows:
+        for metric, score in row.scores.items():
+            if abs(score.score - score.nfc_score) > UNICODE_WARNING:
+                rows.append(
+                    [
+                        str(row.direction), metric_title(metric), score.score, score.nfc_score,
+                        score.nfc_score - score.score,
+                    ]
+                )  # fmt: skip
+    if not rows:
+        yield paragraph(f"The Unicode form changes no score by more than {UNICODE_WARNING} points.")
+        return
+    rows.sort(key=lambda cells: -abs(float(str(cells[4]))))
+    yield table(
+        [
+            Column(title="Direction", kind="code"), Column(title="Metric"),
+            Column(title="Raw", kind="number", digits=2),
+            Column(title="NFC both sides", kind="number", digits=2),
+            Column(title="Difference", kind="number", digits=2),
+        ],
+        rows[:MOST_ROWS],
+        caption=f"{len(rows):,} scores that the Unicode form changes by more than "
+        f"{UNICODE_WARNING}; the paper's are raw",
+        tall=len(rows) > 20,
+    )  # fmt: skip
+
+
+def origin(sources: Sources) -> Iterator[Markup]:
+    """Yield signatures, hashes, versions: what a reader needs to repeat or compare."""
+    for one, name in zip(sources.evaluations, sources.names, strict=True):
+        yield heading(name)
+        facts = [
+            ("Test set", f"{one.benchmark}, {one.num_sentences:,} sentences"),
+            ("Outputs", one.outputs),
+            ("Directions", f"{len(one.rows):,} scored, {len(one.missing) + len(one.failed):,} not"),
+        ]
+        for metric in one.metrics:
+            by_target = one.signatures[metric]
+            for target, signature in list(by_target.items())[:6]:
+                place = "" if target == "*" else f" into {target}"
+                facts.append((f"{metric_title(metric)}{place}", signature or "not computed"))
+            if len(by_target) > 6:
+                facts.append((metric_title(metric), f"and {len(by_target) - 6} more targets"))
+        facts += [(key, value) for key, value in one.provenance.items()]
+        facts.append(("settings", one.settings))
+        yield definitions(facts)
+    rows: list[list[Cell]] = [
+        [code, digest] for code, digest in sources.latest.reference_sha256.items()
+    ]
+    yield details(
+        f"Hashes of the {len(rows):,} references",
+        table(
+            [Column(title="Language", kind="code"), Column(title="SHA-256", kind="code")],
+            rows,
+            caption="Hash of each reference: its sentences, each with a line feed",
+            tall=len(rows) > 20,
+        ),
+    )

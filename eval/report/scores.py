@@ -1,0 +1,359 @@
+"""The pages of automatic scores: verdict, groups, map, levels, best and worst, languages."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from eval.comparison import DirectionChange, PartChange
+from eval.directions import (
+    GROUPS,
+    KINDS,
+    LEVEL_WORDS,
+    LEVELS,
+    Direction,
+    known_languages,
+    language_level,
+    language_name,
+)
+from eval.metrics import metric_title
+from eval.report.charts import Spread, strips
+from eval.report.sources import Sources
+from eval.results import Evaluation, GroupScore
+from nllb.page import Axis, Cell, Column, Layer, heading, heat_map, notice, paragraph, table
+
+KIND_WORDS = {
+    "eng-xx": "English into others",
+    "xx-eng": "others into English",
+    "non-eng": "between others",
+    "all": "all directions",
+}
+MOST_NAMED: Final = 20
+_LEVEL_CLASSES: Final[dict[str, Literal["high", "low", "very-low"]]] = {
+    "high": "high",
+    "low": "low",
+    "very_low": "very-low",
+}
+
+
+def verdict_text(sources: Sources) -> str:
+    """Return the sentence that a reader should remember."""
+    if sources.comparison is not None:
+        return sources.comparison.verdict
+    one, metric = sources.latest, sources.primary
+    by_name = {group.group: group for group in one.groups if group.metric == metric}
+    whole = by_name["all"]
+    parts = [
+        f"{KIND_WORDS[kind]} {by_name[kind].mean:.1f}" for kind in KINDS if kind in by_name
+    ]  # fmt: skip
+    text = (
+        f"{one.system} reaches {whole.mean:.1f} {metric_title(metric)} on {one.benchmark} over "
+        f"{whole.count:,} direction{'s' if whole.count > 1 else ''} "
+        f"(95 % {whole.low:.1f} to {whole.high:.1f})"
+    )
+    if len(parts) > 1:
+        text += ": " + ", ".join(parts)
+    if "all.very_low" in by_name and by_name["all.very_low"].count < whole.count:
+        text += f"; with a very low-resource language {by_name['all.very_low'].mean:.1f}"
+    return text + "."
+
+
+def verdict(sources: Sources) -> Iterator[Markup]:
+    """Yield the first page: one sentence, what is missing, the group table."""
+    yield paragraph(verdict_text(sources), kind="verdict")
+    for one, name in zip(sources.evaluations, sources.names, strict=True):
+        absent = [*one.missing, *one.failed]
+        if absent:
+            shown = [*absent[:30]] + (
+                [f"and {len(absent) - 30:,} more"] if len(absent) > 30 else []
+            )
+            yield notice(
+                f"{name}: {len(absent):,} directions that were asked for have no score and are in "
+                "no mean:",
+                [", ".join(shown)],
+                kind="error",
+            )
+        if one.notes:
+            yield notice(f"{name}: before you believe a number", one.notes, kind="warning")
+    if sources.comparison is not None:
+        only = (*sources.comparison.only_first, *sources.comparison.only_second)
+        if only:
+            yield notice(
+                f"{len(only):,} directions have only one of the two systems and are not compared",
+                [", ".join(only[:30])],
+                kind="warning",
+            )
+    yield group_table(sources)
+    yield paragraph(
+        "Groups as in the NLLB paper: a direction has the level of its weaker language by public "
+        "bitext; very low-resource is a part of low-resource. Means are unweighted. Intervals "
+        "resample the sentences of the test set, the same ones for all directions.",
+        kind="soft",
+    )
+
+
+def group_table(sources: Sources) -> Markup:
+    """Return the means of the paper's groups under every metric."""
+    metrics = sources.latest.metrics
+    columns = [
+        Column(title="Directions"),
+        Column(title="Level"),
+        Column(title="n", kind="number", digits=0),
+    ]
+    columns.append(Column(title="Missing", kind="number", digits=0))
+    for metric in metrics:
+        for name in sources.names:
+            suffix = f", {name}" if len(sources.names) > 1 else ""
+            columns.append(Column(title=f"{metric_title(metric)}{suffix}", kind="number", digits=2))
+            columns.append(Column(title="95 %", kind="text"))
+        if sources.comparison is not None and metric in sources.comparison.metrics:
+            columns.append(Column(title="Change", kind="number", digits=2, signed=True))
+            columns.append(Column(title="95 %", kind="text"))
+            columns.append(Column(title="Better / worse", kind="text"))
+    by_system = [
+        {(group.group, group.metric): group for group in one.groups} for one in sources.evaluations
+    ]
+    changes: dict[tuple[str, str], PartChange] = {}
+    if sources.comparison is not None:
+        changes = {(part.part, part.metric): part for part in sources.comparison.groups}
+    rows = []
+    for group in GROUPS:
+        last = by_system[-1].get((group.name, metrics[0]))
+        if last is None:
+            continue
+        cells: list[Cell] = [
+            KIND_WORDS[group.kind],
+            LEVEL_WORDS[group.level],
+            last.count,
+            last.missing,
+        ]
+        for metric in metrics:
+            for found in by_system:
+                cells += _mean_cells(found.get((group.name, metric)))
+            if sources.comparison is not None and metric in sources.comparison.metrics:
+                cells += _change_cells(changes.get((group.name, metric)))
+        rows.append(cells)
+    return table(columns, rows, caption="Mean scores by group")
+
+
+def _mean_cells(group: GroupScore | None) -> list[Cell]:
+    if group is None:
+        return [None, ""]
+    return [group.mean, f"{group.low:.2f} to {group.high:.2f}"]
+
+
+def _change_cells(part: PartChange | None) -> list[Cell]:
+    if part is None:
+        return [None, "", ""]
+    return [part.delta, f"{part.low:+.2f} to {part.high:+.2f}", f"{part.better:,} / {part.worse:,}"]
+
+
+def direction_map(sources: Sources) -> Iterator[Markup]:
+    """Yield the heat-map of all directions, one layer for each system and metric."""
+    codes = sorted({code for one in sources.evaluations for row in one.rows
+                    for code in (row.direction.source, row.direction.target)})  # fmt: skip
+    if len(codes) < 3:
+        return
+    table_of = known_languages()
+    family = [table_of[code].family if code in table_of else "" for code in codes]
+    script = [table_of[code].script if code in table_of else "" for code in codes]
+    axis = Axis(
+        labels=codes,
+        titles=[language_name(code) for code in codes],
+        levels=[_level_class(code) for code in codes],
+        groups={
+            "family": family,
+            "script": script,
+            # Numbered, so that the order is from high to very low.
+            "resource level": [str(LEVELS.index(language_level(code))) for code in codes],
+        },
+    )
+    layers = []
+    for metric in sources.latest.metrics:
+        for one, name in zip(sources.evaluations, sources.names, strict=True):
+            title = metric_title(metric) + (f", {name}" if len(sources.names) > 1 else "")
+            layers.append(Layer(name=title, values=_matrix(one, metric, codes)))
+    yield heat_map(axis, layers, caption="Score of every direction, source by target")
+
+
+def _matrix(evaluation: Evaluation, metric: str, codes: Sequence[str]) -> NDArray[np.float64]:
+    place = {code: number for number, code in enumerate(codes)}
+    values = np.full((len(codes), len(codes)), np.nan)
+    for row in evaluation.rows:
+        if metric in row.scores:
+            # BLEU of a perfect file is 100.00000000000004.
+            score = min(row.scores[metric].score, 100.0)
+            values[place[row.direction.source], place[row.direction.target]] = score
+    return values
+
+
+def _level_class(code: str) -> Literal["high", "low", "very-low"]:
+    return _LEVEL_CLASSES[language_level(code)]
+
+
+def levels(sources: Sources) -> Iterator[Markup]:
+    """Yield the spread of scores by kind and level."""
+    metric = sources.primary
+    spreads = []
+    for number, (rows, name) in enumerate(zip(sources.rows, sources.names, strict=True), 1):
+        for kind in KINDS:
+            for level in LEVELS:
+                scores = [
+                    row.scores[metric].score
+                    for direction, row in rows.items()
+                    if direction.kind == kind and direction.level == level and metric in row.scores
+                ]
+                if not scores:
+                    continue
+                marks = np.quantile(scores, [0, 0.25, 0.5, 0.75, 1]).tolist()
+                system = f" ({name})" if len(sources.names) > 1 else ""
+                spreads.append(
+                    Spread(
+                        label=f"{kind}, {LEVEL_WORDS[level].removesuffix('-resource')}{system}",
+                        tone=f"series-{min(number, 5)}",
+                        numbers=(marks[0], marks[1], marks[2], marks[3], marks[4]),
+                        count=len(scores),
+                    )
+                )
+    spreads.sort(key=lambda spread: spread.label)
+    yield strips(
+        spreads,
+        title="Where the scores lie: least, quartiles, median, largest",
+        unit=metric_title(metric),
+    )
+
+
+def extremes(sources: Sources) -> Iterator[Markup]:
+    """Yield the worst directions and, against a baseline, the most changed ones."""
+    metric = sources.primary
+    rows = [row for row in sources.latest.rows if metric in row.scores]
+    worst = sorted(rows, key=lambda row: row.scores[metric].score)[:MOST_NAMED]
+    columns = [*_direction_columns(), Column(title=metric_title(metric), kind="number", digits=2)]
+    columns += [Column(title="95 %"), Column(title="Faults of the file")]
+    yield table(
+        columns,
+        [
+            [
+                *_direction_cells(row.direction),
+                row.scores[metric].score,
+                f"{row.scores[metric].low:.1f} to {row.scores[metric].high:.1f}",
+                ", ".join(f"{f.code.replace('_', ' ')} {f.count}" for f in row.findings),
+            ]
+            for row in worst
+        ],
+        caption=f"The {len(worst)} lowest directions of {sources.names[-1]}",
+    )
+    if sources.comparison is None:
+        return
+    changes = [one for one in sources.comparison.directions if one.metric == metric]
+    ordered = sorted(changes, key=lambda change: change.delta)
+    losses = [change for change in ordered[:MOST_NAMED] if change.delta < 0]
+    gains = [change for change in reversed(ordered[-MOST_NAMED:]) if change.delta > 0]
+    for title, chosen in (("Largest losses", losses), ("Largest gains", gains)):
+        if chosen:
+            yield change_table(chosen, caption=f"{title} against {sources.names[0]}")
+        else:
+            yield paragraph(f"{title}: none.")
+
+
+def change_table(changes: Sequence[DirectionChange], *, caption: str) -> Markup:
+    """Return a table of changed directions."""
+    columns = [
+        *_direction_columns(),
+        Column(title="Before", kind="number", digits=2),
+        Column(title="After", kind="number", digits=2),
+        Column(title="Change", kind="number", digits=2, signed=True),
+        Column(title="95 %"),
+        Column(title="q", kind="number", digits=3),
+    ]
+    rows = [
+        [
+            *_direction_cells(change.direction), change.first, change.second, change.delta,
+            f"{change.low:+.2f} to {change.high:+.2f}", change.q_value,
+        ]
+        for change in changes
+    ]  # fmt: skip
+    return table(columns, rows, caption=caption)
+
+
+def _direction_columns() -> list[Column]:
+    return [
+        Column(title="Direction", kind="code"),
+        Column(title="From"),
+        Column(title="Into"),
+        Column(title="Level"),
+    ]
+
+
+def _direction_cells(direction: Direction) -> list[Cell]:
+    return [
+        str(direction),
+        language_name(direction.source),
+        language_name(direction.target),
+        LEVEL_WORDS[direction.level],
+    ]
+
+
+def by_language(sources: Sources) -> Iterator[Markup]:
+    """Yield the mean of every language as source and as target: the map as a table."""
+    metric = sources.primary
+    columns = [
+        Column(title="Code", kind="code"), Column(title="Language"), Column(title="Family"),
+        Column(title="Script", kind="code"), Column(title="Level"),
+    ]  # fmt: skip
+    sums: list[dict[tuple[str, str], list[float]]] = []
+    for rows, name in zip(sources.rows, sources.names, strict=True):
+        suffix = f", {name}" if len(sources.names) > 1 else ""
+        columns.append(Column(title=f"From it{suffix}", kind="number", digits=2))
+        columns.append(Column(title=f"Into it{suffix}", kind="number", digits=2))
+        found: dict[tuple[str, str], list[float]] = {}
+        for direction, row in rows.items():
+            if metric in row.scores:
+                found.setdefault(("from", direction.source), []).append(row.scores[metric].score)
+                found.setdefault(("into", direction.target), []).append(row.scores[metric].score)
+        sums.append(found)
+    codes = sorted({code for found in sums for _, code in found})
+    known = known_languages()
+    body = []
+    for code in codes:
+        family = known[code].family if code in known else ""
+        cells: list[Cell] = [code, language_name(code), family, code[-4:]]
+        cells.append(LEVEL_WORDS[language_level(code)])
+        for found in sums:
+            for side in ("from", "into"):
+                scores = found.get((side, code))
+                cells.append(float(np.mean(scores)) if scores else None)
+        body.append(cells)
+    yield table(
+        columns,
+        body,
+        caption=f"Mean {metric_title(metric)} of each language over its directions",
+        filterable=len(body) > 20,
+        tall=len(body) > 20,
+    )
+
+
+def parts(sources: Sources) -> Iterator[Markup]:
+    """Yield who gained and who lost, by script, family and level."""
+    if sources.comparison is None:
+        return
+    columns = [
+        Column(title="Directions"), Column(title="n", kind="number", digits=0),
+        Column(title="Before", kind="number", digits=2),
+        Column(title="After", kind="number", digits=2),
+        Column(title="Change", kind="number", digits=2, signed=True), Column(title="95 %"),
+        Column(title="p", kind="number", digits=3), Column(title="Better / worse"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            part.part, part.count, part.first, part.second, part.delta,
+            f"{part.low:+.2f} to {part.high:+.2f}", part.p_value,
+            f"{part.better:,} / {part.worse:,}",
+        ]
+        for part in sources.comparison.parts
+        if part.metric == sources.primary
+    ]  # fmt: skip
+    yield heading("For whom it changed")
+    yield table(columns, rows, caption="Change by script, family and level", tall=len(rows) > 20)
