@@ -44,7 +44,7 @@ class Hypothesis:
     """One output of the search for one segment."""
 
     source: str
-    """The segment, exactly as it was passed in: the caller checks it, so that no output can change places."""
+    """The segment as it was passed in; the caller checks it, so that no two change places."""
     text: str
     """The detokenized output."""
     token_ids: tuple[int, ...]
@@ -76,7 +76,7 @@ class Generator(Protocol):
         """Return for each segment, in order, its hypotheses, best first.
 
         `prefixes` holds a text for each segment that its output must begin with ("" for none).
-        Every segment has at least one hypothesis, and every hypothesis carries its segment in `source`.
+        Every segment has at least one hypothesis, and each carries its segment in `source`.
         """
         ...
 
