@@ -9,12 +9,15 @@ moves. The vocabulary is looked for beside the checkpoint and in the folder abov
 model, and `dictionary.txt`, whose order is checked against it where it is there.
 """
 
+import pickle
 import re
 from argparse import Namespace
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from nllb.errors import CheckpointError
 from nllb.model.config import ModelConfig, Side
@@ -34,6 +37,7 @@ _WITHOUT_WEIGHT = re.compile(
     r"|(encoder\.embed_tokens|decoder\.output_projection)\.weight"
 )
 """Tensors that are tied to others, or no weights."""
+_CONFIGURATION_PACKAGES = ("argparse", "fairseq", "omegaconf", "typing", "enum")
 _NLLB_HEADS = 16
 """Heads of every released NLLB model, for a checkpoint without its arguments."""
 
@@ -67,7 +71,7 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
     shared: TorchFile | None = None
     ranks: dict[int, TorchFile] = {}
     for path in files:
-        file = TorchFile(path, partial(_select_model, path), safe_classes=[Namespace])
+        file = TorchFile(path, partial(_select_model, path), safe_classes=_stand_ins(path))
         rank = _rank(path)
         if rank is None:
             shared = file
@@ -90,6 +94,23 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
         format="fairseq",
         open_tokenizer=partial(_open_tokenizer, folder, config, _languages(shared.content)),
     )
+
+
+class Inert:
+    """Stands in for a class of fairseq's configuration: its code is neither needed nor run."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+
+def _stand_ins(path: Path) -> list[type | tuple[type, str]]:
+    # Configurations hold enumerations of fairseq and nodes of omegaconf beside plain values.
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (RuntimeError, ValueError, OSError, pickle.UnpicklingError):
+        return []  # opening the file says what is wrong with it
+    known = [name for name in names if name.partition(".")[0] in _CONFIGURATION_PACKAGES]
+    return [Namespace, *((Inert, name) for name in known if name != "argparse.Namespace")]
 
 
 def _select_model(path: Path, saved: Any) -> Any:
@@ -172,10 +193,22 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
     # New checkpoints keep the model's arguments in cfg["model"], old ones in args.
-    config = content.get("cfg") or {}
-    found = config.get("model") if isinstance(config, Mapping) else None
-    found = found or content.get("args") or {}
-    return dict(found) if isinstance(found, Mapping) else dict(vars(found))
+    return _plain(_section(content, "model")) or _plain(content.get("args"))
+
+
+def _section(content: Mapping[str, Any], name: str) -> Any:
+    return _plain(content.get("cfg")).get(name)
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    # A part of a configuration, as fairseq saved it over the years: mapping, namespace, omegaconf.
+    if isinstance(section, Inert):
+        nodes = vars(section).get("_content")
+        nodes = nodes if isinstance(nodes, Mapping) else {}
+        return {key: vars(node).get("_val", node) for key, node in nodes.items()}
+    if isinstance(section, Namespace):
+        return dict(vars(section))
+    return dict(section) if isinstance(section, Mapping) else {}
 
 
 def _count_layers(shapes: Mapping[str, Any], side: Side) -> int:
@@ -206,9 +239,7 @@ def _heads(arguments: Mapping[str, Any], side: Side, model_dim: int, path: Path)
 
 
 def _languages(content: Mapping[str, Any]) -> list[str] | None:
-    config = content.get("cfg") or {}
-    task = config.get("task") if isinstance(config, Mapping) else content.get("args")
-    task = task if isinstance(task, Mapping) else vars(task) if task else {}
+    task = _plain(_section(content, "task")) or _plain(content.get("args"))
     languages = task.get("langs")
     if isinstance(languages, str):
         return [language.strip() for language in languages.split(",") if language.strip()]

@@ -269,6 +269,8 @@ class Transformer(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.embedding_scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
+        with torch.no_grad():
+            self.embedding.weight.normal_(std=config.model_dim**-0.5)[config.pad_id] = 0
 
     def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
         """Embed tokens and their positions; `before` tokens came before these."""

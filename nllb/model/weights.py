@@ -131,7 +131,8 @@ def _read_safetensors_header(path: Path) -> dict[str, Any]:
 class TorchFile:
     """One file of `torch.save`, opened without running code from it, memory-mapped.
 
-    `select` takes the dictionary of tensors out of what was saved.
+    `select` takes the dictionary of tensors out of what was saved; `safe_classes` may occur beside
+    the tensors, a pair being the class to take and the name that it is saved under.
 
     Raises:
         CheckpointError: it is damaged, in the format before torch 1.6, or needs code to be run.
@@ -142,7 +143,7 @@ class TorchFile:
         path: Path,
         select: Callable[[Any], Mapping[str, Any]] = lambda saved: saved,
         *,
-        safe_classes: Iterable[type] = (),
+        safe_classes: Iterable[type | tuple[type, str]] = (),
     ) -> None:
         self.path = path
         try:

@@ -1,8 +1,11 @@
 """fairseq's checkpoints, written here from a model of transformers by rules of their own."""
 
 import re
+import sys
 from argparse import Namespace
+from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -148,6 +151,32 @@ def test_what_is_no_nllb_checkpoint(make_reference, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match="damaged or no torch file"):
         open_model(path)
+
+
+def test_classes_of_fairseq_need_not_be_there(make_reference, tmp_path: Path, monkeypatch) -> None:
+    """A configuration with an enumeration of fairseq and nodes of omegaconf, as they are saved."""
+    constants = ModuleType("fairseq.dataclass.constants")
+    constants.Backend = Enum("Backend", {"FIRST": "c10d"}, module=constants.__name__)
+    nodes = ModuleType("omegaconf.nodes")
+    for name in ("DictConfig", "AnyNode"):
+        setattr(nodes, name, type(name, (), {"__module__": nodes.__name__}))
+
+    def node(kind: str, **content: Any) -> Any:
+        made = getattr(nodes, kind)()
+        vars(made).update(content)
+        return made
+
+    model = {"encoder_attention_heads": 4, "decoder_attention_heads": 2}
+    content = {key: node("AnyNode", _val=value) for key, value in model.items()}
+    config = {"model": node("DictConfig", _content=content), "backend": constants.Backend.FIRST}
+    with monkeypatch.context() as patched:
+        for module in (constants, nodes):
+            patched.setitem(sys.modules, module.__name__, module)
+            patched.setitem(sys.modules, module.__name__.partition(".")[0], module)
+        saved = {"model": fairseq_names(make_reference(**DENSE)), "cfg": config}
+        torch.save(saved, tmp_path / "checkpoint.pt")
+    opened = open_model(tmp_path)
+    assert (opened.config.encoder_heads, opened.config.decoder_heads) == (4, 2)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
