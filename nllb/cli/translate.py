@@ -36,9 +36,9 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Line n of the output belongs to line n of the input. With --document a text comes back "
         "with its newlines exactly as they were; every newline is hard, so no sentence reaches "
-        "over one. Punctuation is normalised as in the model's training. An output file grows as "
-        "OUTPUT.part; after an interruption the same command goes on where it stopped (not with "
-        "--document, --strict or stdin: it begins anew). Outputs "
+        "over one, unless the text is --wrapped. Punctuation is normalised as in the model's "
+        "training. An output file grows as OUTPUT.part; after an interruption the same command "
+        "goes on where it stopped (with --document, --strict or stdin it begins anew). Outputs "
         "that loop, stop short or are in another language are tried again; what stays doubtful "
         "is flagged, counted at the end and marked in --json."
     )
@@ -63,6 +63,12 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         "--document",
         action="store_true",
         help="each input is one text: its language is detected once, --json gives one object",
+    )
+    parser.add_argument(
+        "--wrapped",
+        action="store_true",
+        help="a --document whose lines were broken at a fixed width: sentences go on over the ends "
+        "of full lines, and the line ends come back",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="F", help="output, default: stdout")
     parser.add_argument("--json", action="store_true", help="one object for each line, with trust")
@@ -101,6 +107,8 @@ def translate(arguments: argparse.Namespace) -> int:
     for path in paths:
         if path != "-" and not Path(path).exists():
             raise DataError(f"no file {path!r} to translate")
+    if arguments.wrapped and not arguments.document:
+        raise ConfigError("--wrapped is for documents: add --document")
     _name_languages(arguments)
     run = _Run(arguments, _load(arguments))
     with run.output(paths):
@@ -175,6 +183,7 @@ class _Run:
             "target": arguments.target,
             "search": self._search(),
             "retry": not arguments.no_retry,
+            "wrapped": arguments.wrapped,
         }
         self.num_lines = self.num_segments = self.num_flagged = 0
         self.flags: Counter[str] = Counter()
@@ -240,6 +249,8 @@ class _Run:
 
     def document(self, windows: Iterator[list[str]]) -> None:
         """Translate all that comes as one text, whose language is detected once."""
+        from nllb.translation.files import join_paragraphs
+
         source = self.arguments.source
         if source == "auto":
             begun: list[list[str]] = []
@@ -249,6 +260,8 @@ class _Run:
                     break
             source = self._detect("".join(line for lines in begun for line in lines))
             windows = chain(begun, windows)
+        if self.arguments.wrapped:
+            windows = join_paragraphs(windows)
         first = self.num_lines + 1
         done: list[Translation] = []
         for translation in self.translator.translate_windows(
@@ -279,14 +292,16 @@ class _Run:
             sys.stdout.buffer.flush()
 
     def _count(self, translation: "Translation") -> None:
-        self.num_lines += 1
+        first = self.num_lines + 1
+        num_lines = max(1, translation.source_text.count("\n"))
+        self.num_lines += num_lines
         self.num_segments += len(translation.segments)
         for segment in translation.segments:
             self.num_flagged += bool(segment.trust.flags)
             self.flags.update(segment.trust.flags)
         if translation.flags:
-            self.flagged_lines.append(self.num_lines)
-        self._progress.advance()
+            self.flagged_lines.append(first)
+        self._progress.advance(num_lines)
 
     def say_what_is_done(self, what: str) -> None:
         """Say how far a run came that does not reach its end."""

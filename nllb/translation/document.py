@@ -3,17 +3,20 @@
 Every newline is hard: no segment reaches over one, and it comes back where it was. So are tabs,
 wide gaps, emoji, control characters and lone surrogates, which models drop. Indentation, list
 markers, white space around segments, and pieces without words (numbers, addresses) are kept too.
+Text that was wrapped at a fixed width can be asked to be read as such: see `wrapping`.
 With the segments themselves as outputs, a document renders to exactly its text.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import regex
 
 from nllb.languages import Language
 from nllb.segmentation import split_sentences, translatable
+from nllb.translation.wrapping import SoftBreak, rewrap, unwrap
 
 _EMOJI: Final = (
     r"(?:\p{Emoji_Presentation}|\p{Extended_Pictographic}\ufe0f)"
@@ -50,6 +53,8 @@ class Part:
     """The segment: no white space at either end, no break inside."""
     translate: bool
     """False for text without words, which is kept as it is."""
+    breaks: tuple[SoftBreak, ...] = ()
+    """Line ends inside the segment, which stand as spaces in its text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +76,8 @@ class Document:
             touches = number > 0 and not part.before
             if touches and part.translate and self.parts[number - 1].translate:
                 text.append(between)
-            text += (part.before, output)
+            wrapped = rewrap(output, part.text, part.breaks) if part.breaks else output
+            text += (part.before, wrapped)
         return "".join(text) + self.tail
 
 
@@ -85,14 +91,20 @@ def separator(source: Language, target: Language) -> str:
     return " " if spaced else ""
 
 
-def parse(text: str, language: Language, *, fits: Callable[[str], bool]) -> Document:
+def parse(
+    text: str, language: Language, *, fits: Callable[[str], bool], wrapped: bool = False
+) -> Document:
     """Cut a text into parts.
 
     Args:
         text: Any text.
         language: Its language, whose rules for the ends of sentences apply.
         fits: Says whether a segment is short enough for the model; longer ones are cut further.
+        wrapped: The ends of full lines are soft: a sentence goes on over them.
     """
+    breaks: tuple[SoftBreak, ...] = ()
+    if wrapped:
+        text, breaks = unwrap(text)
     parts: list[Part] = []
     before = ""
     start = 0
@@ -101,7 +113,37 @@ def parse(text: str, language: Language, *, fits: Callable[[str], bool]) -> Docu
         before += found[0]
         start = found.end()
     before = _parse_line(text[start:], before, parts, language, fits)
-    return Document(parts=tuple(parts), tail=before)
+    document = Document(parts=tuple(parts), tail=before)
+    return _put_breaks(document, breaks) if breaks else document
+
+
+def _put_breaks(document: Document, breaks: Sequence[SoftBreak]) -> Document:
+    """Return a document of joined lines with the line ends where they were."""
+    left = deque(breaks)
+    parts = []
+    start = 0
+    for part in document.parts:
+        before = _restore(part.before, start, left)
+        start += len(part.before)
+        inside = []
+        while left and left[0].position < start + len(part.text):
+            soft = left.popleft()
+            inside.append(replace(soft, position=soft.position - start))
+        start += len(part.text)
+        parts.append(replace(part, before=before, breaks=tuple(inside)))
+    return Document(parts=tuple(parts), tail=_restore(document.tail, start, left))
+
+
+def _restore(space: str, start: int, left: deque[SoftBreak]) -> str:
+    """Return what stands between two segments, from `start` on, with its line ends."""
+    restored = ""
+    done = 0
+    while left and left[0].position <= start + len(space):
+        soft = left.popleft()
+        at = soft.position - start
+        restored += space[done:at] + soft.text
+        done = at + soft.spaced
+    return restored + space[done:]
 
 
 def cut(pieces: Sequence[str]) -> Document:

@@ -10,7 +10,7 @@ import gzip
 import json
 import lzma
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +72,22 @@ def read_windows(
             skip -= len(batch) - len(left)
             yield from growing_windows(left, first=first)
             first = max(first, min(len(left), LOOK_AHEAD_LINES) // 2)
+
+
+def join_paragraphs(windows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Yield the same text in batches of paragraphs, each with the blank lines after it."""
+    begun: list[str] = []
+    for window in windows:
+        paragraphs = []
+        for line in window:
+            if begun and line.strip() and not begun[-1].strip():
+                paragraphs.append("".join(begun))
+                begun = []
+            begun.append(line)
+        if paragraphs:
+            yield paragraphs
+    if begun:
+        yield ["".join(begun)]
 
 
 def _raw_batches(path: Path | str) -> Iterator[list[bytes]]:

@@ -159,6 +159,7 @@ class Translator:
         target: str | Language,
         search: SearchOptions | None = None,
         retry: bool = True,
+        wrapped: bool = False,
     ) -> Translation: ...
 
     @overload
@@ -170,6 +171,7 @@ class Translator:
         target: str | Language,
         search: SearchOptions | None = None,
         retry: bool = True,
+        wrapped: bool = False,
     ) -> list[Translation]: ...
 
     def translate(
@@ -180,6 +182,7 @@ class Translator:
         target: str | Language,
         search: SearchOptions | None = None,
         retry: bool = True,
+        wrapped: bool = False,
     ) -> Translation | list[Translation]:
         """Translate a text, or each text of a list.
 
@@ -189,6 +192,9 @@ class Translator:
             target: The language to translate into.
             search: How outputs are searched for; beam search with four beams by default.
             retry: Try outputs that loop, stop short or are in the wrong language again.
+            wrapped: The text was wrapped at a fixed width: sentences go on over the ends of full
+                lines, which come back at the same share of their length. Otherwise every newline
+                is hard.
 
         Raises:
             LanguageError: A language is unknown, not in the model, or could not be detected; or
@@ -199,7 +205,7 @@ class Translator:
         for number, each in enumerate(texts):
             if not isinstance(each, str):
                 raise TypeError(f"text {number} is {type(each).__name__}, not str")
-        job = self._job(source, target, search, retry)
+        job = self._job(source, target, search, retry, wrapped)
         translations = job.translate(texts, OrderedDict())
         return translations[0] if isinstance(text, str) else translations
 
@@ -235,9 +241,10 @@ class Translator:
         target: str | Language,
         search: SearchOptions | None = None,
         retry: bool = True,
+        wrapped: bool = False,
     ) -> Iterator[Translation]:
-        """Translate lines that come in batches; each batch is answered before the next is read."""
-        job = self._job(source, target, search, retry)
+        """Translate texts that come in batches; each batch is answered before the next is read."""
+        job = self._job(source, target, search, retry, wrapped)
 
         def translations() -> Iterator[Translation]:
             remembered: _Memory = OrderedDict()
@@ -287,6 +294,7 @@ class Translator:
         target: str | Language,
         search: SearchOptions | None,
         retry: bool,
+        wrapped: bool,
     ) -> "_Job":
         to = self.language(target)
         of = None if source == AUTO else self.language(source)
@@ -303,6 +311,7 @@ class Translator:
             target=to,
             search=search or SearchOptions(),
             retry=retry,
+            wrapped=wrapped,
         )
 
 
@@ -349,6 +358,7 @@ class _Job:
     target: Language
     search: SearchOptions
     retry: bool
+    wrapped: bool
 
     def translate(self, texts: Sequence[str], remembered: _Memory) -> list[Translation]:
         """Translate texts together; segments already in `remembered` are not translated again."""
@@ -389,7 +399,10 @@ class _Job:
         if language is None or language.code == self.target.code:
             return Document(parts=(), tail=text)
         return parse(
-            text, language, fits=lambda segment: self.generator.fits(segment, source=language)
+            text,
+            language,
+            fits=lambda segment: self.generator.fits(segment, source=language),
+            wrapped=self.wrapped,
         )
 
     def _translation(

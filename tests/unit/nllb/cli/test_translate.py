@@ -95,6 +95,18 @@ def test_a_document_comes_back_byte_for_byte_but_for_its_words(run, tmp_path):
     assert record["line"] == 1 and len(record["trust"]) == 5
 
 
+def test_sentences_of_a_wrapped_document_go_on_over_line_ends(run):
+    text = "A sentence that is so long that its line\nis full. Another.\n\n\nA new\nparagraph"
+    done = run("--document", "--wrapped", stdin=text.encode())
+    assert done.out == text.upper()
+    assert done.segments[0] == "A sentence that is so long that its line is full."
+    done = run("--document", "--wrapped", "--json", stdin=text.encode() + b"\n\nLOOP on and on\n")
+    [record] = map(json.loads, done.out.splitlines())
+    assert record["source_text"] == text + "\n\nLOOP on and on\n"
+    assert "1 loop" in done.err and "line 1, 8)" in done.err
+    assert run("--wrapped", stdin=b"x").code == 2
+
+
 def test_json_has_a_record_for_every_line(run):
     done = run("--json", stdin=b"One. Two.\n\nLOOP here and there\n")
     records = [json.loads(line) for line in done.out.splitlines()]

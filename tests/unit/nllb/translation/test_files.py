@@ -6,7 +6,13 @@ import pytest
 
 from nllb.errors import DataError
 from nllb.textio import open_binary, read_text
-from nllb.translation.files import PartialOutput, describe_inputs, read_batches, read_windows
+from nllb.translation.files import (
+    PartialOutput,
+    describe_inputs,
+    join_paragraphs,
+    read_batches,
+    read_windows,
+)
 
 
 class Arriving(io.RawIOBase):
@@ -96,6 +102,12 @@ def test_a_long_line_is_put_together(pipe):
     pipe(*[b"x" * 1000] * 2000, b"y\nz")
     [[line], [rest]] = read_batches("-")
     assert len(line) == 2_000_002 and rest == "z"
+
+
+def test_lines_are_joined_to_paragraphs_across_batches():
+    windows = [["\n", "a\n"], ["b\n", "\n", " \n", "c\n", "\n"], ["d"]]
+    assert list(join_paragraphs(windows)) == [["\n"], ["a\nb\n\n \n"], ["c\n\n"], ["d"]]
+    assert list(join_paragraphs([])) == []
 
 
 JOB = {"target": "fra_Latn"}

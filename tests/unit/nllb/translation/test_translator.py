@@ -2,7 +2,7 @@ import re
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nllb.errors import DataError, LanguageError
@@ -49,11 +49,12 @@ def test_every_marker_comes_back_once_in_order_and_all_white_space_equal(
     assert translated == [segment for _, segment in MARKED.findall(translation.text)]
 
 
-@given(DOCUMENTS.filter(lambda text: len(set(re.findall(r"[A-Za-z]{4,}", text))) > 1), st.data())
+@given(DOCUMENTS.filter(lambda text: re.search(r"[A-Za-z]{4}", text)), st.data())
 def test_a_run_in_which_one_output_is_lost_or_swapped_fails(stand_in, text, data):
     generator = markers(stand_in)
     translator = Translator(generator)
     translator.translate(text, source="eng", target="fra", retry=False)
+    assume(generator.calls)
     size = len(generator.calls[0][0])
     victim = data.draw(st.integers(0, size - 1))
     kinds = ["drop", "none", "empty"] + ["swap"] * (size > 1)
