@@ -364,5 +364,5 @@ def _languages_parts(shared: Sequence[Direction]) -> dict[str, Callable[[Directi
             add(f"{word} {family} languages", side,
                 lambda c: table[c].family if c in table else "", family)  # fmt: skip
         for level in sorted({language_level(code) for code in codes}):
-            add(f"{word} {LEVEL_WORDS[level]} languages", side, language_level, level)
+            add(f"{word} {LEVEL_WORDS[level]}-resource languages", side, language_level, level)
     return parts

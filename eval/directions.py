@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,9 +19,9 @@ CELLS: Final = tuple((kind, level) for kind in KINDS for level in LEVELS)
 GroupLevel = Literal["all", "high", "low", "very_low"]
 LEVEL_WORDS: Final[dict[str, str]] = {
     "all": "all",
-    "high": "high-resource",
-    "low": "low-resource",
-    "very_low": "very low-resource",
+    "high": "high",
+    "low": "low",
+    "very_low": "very low",
 }
 
 
@@ -47,13 +47,18 @@ class Direction:
     @property
     def level(self) -> Level:
         """Level of the weaker of the two languages, by published counts of public bitext."""
-        levels = [language_level(self.source), language_level(self.target)]
-        return max(levels, key=LEVELS.index)
+        return CELLS[self.cell][1]
 
     @property
     def cell(self) -> int:
         """Index of its cell in `CELLS`."""
-        return CELLS.index((self.kind, self.level))
+        return _cell(self)
+
+
+@lru_cache(maxsize=1 << 17)
+def _cell(direction: Direction) -> int:
+    levels = [language_level(direction.source), language_level(direction.target)]
+    return CELLS.index((direction.kind, max(levels, key=LEVELS.index)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

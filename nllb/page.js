@@ -183,8 +183,8 @@
       canvas.width = canvas.height = across;
       canvas.style.width = canvas.style.height = `${across * pixels}px`;
       canvas.getContext("2d").putImageData(image, 0, 0);
-      const bar = new ImageData(256, 1);
-      new Uint32Array(bar.data.buffer).set(table);
+      const bar = new ImageData(256, scaleCanvas.height), steps = new Uint32Array(bar.data.buffer);
+      for (let k = 0; k < scaleCanvas.height; k++) steps.set(table, k * 256);
       scaleCanvas.getContext("2d").putImageData(bar, 0, 0);
       const sign = against.value === "" ? "" : "+";
       lowLabel.textContent = `${low.toFixed(1)} or less`;

@@ -39,7 +39,7 @@ class Column:
 
     title: str
     """Head of the column."""
-    kind: Literal["text", "code", "number"] = "text"
+    kind: Literal["text", "code", "number", "interval"] = "text"
     """How cells are aligned, set and sorted."""
     digits: int = 1
     """Decimals of a number."""

@@ -75,9 +75,9 @@ def harm(result: Mapping[str, Any]) -> Iterator[Markup]:
 def _share_columns() -> list[Column]:
     return [
         Column(title="Strict, %", kind="number", digits=2),
-        Column(title="95 %"),
+        Column(title="95 %", kind="interval"),
         Column(title="Difference, %", kind="number", digits=2),
-        Column(title="95 %"),
+        Column(title="95 %", kind="interval"),
     ]
 
 

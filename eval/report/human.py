@@ -69,8 +69,8 @@ def _score_table(directions: list[Mapping[str, Any]], method: str) -> Markup:
         Column(title="Direction", kind="code"), Column(title="From"), Column(title="Into"),
         Column(title="System"), Column(title="Items", kind="number", digits=0),
         Column(title="Raters", kind="number", digits=0),
-        Column(title="Raw", kind="number", digits=2), Column(title="95 %"),
-        Column(title="Calibrated", kind="number", digits=2), Column(title="95 %"),
+        Column(title="Raw", kind="number", digits=2), Column(title="95 %", kind="interval"),
+        Column(title="Calibrated", kind="number", digits=2), Column(title="95 %", kind="interval"),
         Column(title="3 or more, %", kind="number", digits=0),
         Column(title="4 or more, %", kind="number", digits=0),
         Column(title="Incoherent, %", kind="number", digits=1),
@@ -112,7 +112,8 @@ def _against_machines(result: Mapping[str, Any], method: str) -> Iterator[Markup
     yield table(
         [
             Column(title="Metric"), Column(title="Calibration"),
-            Column(title="Spearman", kind="number", digits=3), Column(title="95 %"),
+            Column(title="Spearman", kind="number", digits=3),
+            Column(title="95 %", kind="interval"),
             Column(title="Directions", kind="number", digits=0),
         ],
         [

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from eval.comparison import DirectionChange, PartChange
 from eval.directions import (
+    CELLS,
     GROUPS,
     KINDS,
     LEVEL_WORDS,
@@ -75,8 +76,16 @@ def verdict(sources: Sources) -> Iterator[Markup]:
                 [", ".join(shown)],
                 kind="error",
             )
-        if one.notes:
-            yield notice(f"{name}: before you believe a number", one.notes, kind="warning")
+    notes: dict[str, list[str]] = {}
+    for one, name in zip(sources.evaluations, sources.names, strict=True):
+        for note in one.notes:
+            notes.setdefault(note, []).append(name)
+    if notes:
+        yield notice(
+            "Before you believe a number",
+            [f"{note} ({' and '.join(names)})" for note, names in notes.items()],
+            kind="warning",
+        )
     if sources.comparison is not None:
         only = (*sources.comparison.only_first, *sources.comparison.only_second)
         if only:
@@ -85,7 +94,8 @@ def verdict(sources: Sources) -> Iterator[Markup]:
                 [", ".join(only[:30])],
                 kind="warning",
             )
-    yield group_table(sources)
+    for metric in sources.latest.metrics:
+        yield group_table(sources, metric)
     yield paragraph(
         "Groups as in the NLLB paper: a direction has the level of its weaker language by public "
         "bitext; very low-resource is a part of low-resource. Means are unweighted. Intervals "
@@ -94,24 +104,20 @@ def verdict(sources: Sources) -> Iterator[Markup]:
     )
 
 
-def group_table(sources: Sources) -> Markup:
-    """Return the means of the paper's groups under every metric."""
-    metrics = sources.latest.metrics
-    columns = [
-        Column(title="Directions"),
-        Column(title="Level"),
-        Column(title="n", kind="number", digits=0),
-    ]
-    columns.append(Column(title="Missing", kind="number", digits=0))
-    for metric in metrics:
-        for name in sources.names:
-            suffix = f", {name}" if len(sources.names) > 1 else ""
-            columns.append(Column(title=f"{metric_title(metric)}{suffix}", kind="number", digits=2))
-            columns.append(Column(title="95 %", kind="text"))
-        if sources.comparison is not None and metric in sources.comparison.metrics:
-            columns.append(Column(title="Change", kind="number", digits=2, signed=True))
-            columns.append(Column(title="95 %", kind="text"))
-            columns.append(Column(title="Better / worse", kind="text"))
+def group_table(sources: Sources, metric: str) -> Markup:
+    """Return the means of the paper's groups under one metric."""
+    compared = sources.comparison is not None and metric in sources.comparison.metrics
+    gaps = any(group.missing for group in sources.latest.groups)
+    columns = [Column(title="Directions"), Column(title="Resources")]
+    columns.append(Column(title="n", kind="number", digits=0))
+    if gaps:
+        columns.append(Column(title="Missing", kind="number", digits=0))
+    for name in sources.names:
+        title = name if len(sources.names) > 1 else metric_title(metric)
+        columns += [Column(title=title, kind="number", digits=2), _interval_column()]
+    if compared:
+        columns += [Column(title="Change", kind="number", digits=2, signed=True)]
+        columns += [_interval_column(), Column(title="Better / worse", kind="interval")]
     by_system = [
         {(group.group, group.metric): group for group in one.groups} for one in sources.evaluations
     ]
@@ -120,22 +126,21 @@ def group_table(sources: Sources) -> Markup:
         changes = {(part.part, part.metric): part for part in sources.comparison.groups}
     rows = []
     for group in GROUPS:
-        last = by_system[-1].get((group.name, metrics[0]))
+        last = by_system[-1].get((group.name, metric))
         if last is None:
             continue
-        cells: list[Cell] = [
-            KIND_WORDS[group.kind],
-            LEVEL_WORDS[group.level],
-            last.count,
-            last.missing,
-        ]
-        for metric in metrics:
-            for found in by_system:
-                cells += _mean_cells(found.get((group.name, metric)))
-            if sources.comparison is not None and metric in sources.comparison.metrics:
-                cells += _change_cells(changes.get((group.name, metric)))
+        cells: list[Cell] = [KIND_WORDS[group.kind], LEVEL_WORDS[group.level]]
+        cells += [last.count, last.missing] if gaps else [last.count]
+        for found in by_system:
+            cells += _mean_cells(found.get((group.name, metric)))
+        if compared:
+            cells += _change_cells(changes.get((group.name, metric)))
         rows.append(cells)
-    return table(columns, rows, caption="Mean scores by group")
+    return table(columns, rows, caption=f"Mean {metric_title(metric)} by group")
+
+
+def _interval_column() -> Column:
+    return Column(title="95 %", kind="interval")
 
 
 def _mean_cells(group: GroupScore | None) -> list[Cell]:
@@ -196,28 +201,24 @@ def _level_class(code: str) -> Literal["high", "low", "very-low"]:
 def levels(sources: Sources) -> Iterator[Markup]:
     """Yield the spread of scores by kind and level."""
     metric = sources.primary
+    scores: dict[tuple[int, int], list[float]] = {}
+    for number, rows in enumerate(sources.rows):
+        for direction, row in rows.items():
+            if metric in row.scores:
+                scores.setdefault((direction.cell, number), []).append(row.scores[metric].score)
     spreads = []
-    for number, (rows, name) in enumerate(zip(sources.rows, sources.names, strict=True), 1):
-        for kind in KINDS:
-            for level in LEVELS:
-                scores = [
-                    row.scores[metric].score
-                    for direction, row in rows.items()
-                    if direction.kind == kind and direction.level == level and metric in row.scores
-                ]
-                if not scores:
-                    continue
-                marks = np.quantile(scores, [0, 0.25, 0.5, 0.75, 1]).tolist()
-                system = f" ({name})" if len(sources.names) > 1 else ""
-                spreads.append(
-                    Spread(
-                        label=f"{kind}, {LEVEL_WORDS[level].removesuffix('-resource')}{system}",
-                        tone=f"series-{min(number, 5)}",
-                        numbers=(marks[0], marks[1], marks[2], marks[3], marks[4]),
-                        count=len(scores),
-                    )
-                )
-    spreads.sort(key=lambda spread: spread.label)
+    for (cell, number), values in sorted(scores.items()):
+        kind, level = CELLS[cell]
+        marks = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
+        system = f" ({sources.names[number]})" if len(sources.names) > 1 else ""
+        spreads.append(
+            Spread(
+                label=f"{kind}, {LEVEL_WORDS[level]}{system}",
+                tone=f"series-{min(number + 1, 5)}",
+                numbers=(marks[0], marks[1], marks[2], marks[3], marks[4]),
+                count=len(values),
+            )
+        )
     yield strips(
         spreads,
         title="Where the scores lie: least, quartiles, median, largest",
@@ -231,7 +232,7 @@ def extremes(sources: Sources) -> Iterator[Markup]:
     rows = [row for row in sources.latest.rows if metric in row.scores]
     worst = sorted(rows, key=lambda row: row.scores[metric].score)[:MOST_NAMED]
     columns = [*_direction_columns(), Column(title=metric_title(metric), kind="number", digits=2)]
-    columns += [Column(title="95 %"), Column(title="Faults of the file")]
+    columns += [_interval_column(), Column(title="Faults of the file")]
     yield table(
         columns,
         [
@@ -265,7 +266,7 @@ def change_table(changes: Sequence[DirectionChange], *, caption: str) -> Markup:
         Column(title="Before", kind="number", digits=2),
         Column(title="After", kind="number", digits=2),
         Column(title="Change", kind="number", digits=2, signed=True),
-        Column(title="95 %"),
+        _interval_column(),
         Column(title="q", kind="number", digits=3),
     ]
     rows = [
@@ -283,7 +284,7 @@ def _direction_columns() -> list[Column]:
         Column(title="Direction", kind="code"),
         Column(title="From"),
         Column(title="Into"),
-        Column(title="Level"),
+        Column(title="Resources"),
     ]
 
 
@@ -301,7 +302,7 @@ def by_language(sources: Sources) -> Iterator[Markup]:
     metric = sources.primary
     columns = [
         Column(title="Code", kind="code"), Column(title="Language"), Column(title="Family"),
-        Column(title="Script", kind="code"), Column(title="Level"),
+        Column(title="Script", kind="code"), Column(title="Resources"),
     ]  # fmt: skip
     sums: list[dict[tuple[str, str], list[float]]] = []
     for rows, name in zip(sources.rows, sources.names, strict=True):
@@ -343,7 +344,7 @@ def parts(sources: Sources) -> Iterator[Markup]:
         Column(title="Directions"), Column(title="n", kind="number", digits=0),
         Column(title="Before", kind="number", digits=2),
         Column(title="After", kind="number", digits=2),
-        Column(title="Change", kind="number", digits=2, signed=True), Column(title="95 %"),
+        Column(title="Change", kind="number", digits=2, signed=True), _interval_column(),
         Column(title="p", kind="number", digits=3), Column(title="Better / worse"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
