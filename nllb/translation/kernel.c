@@ -1,8 +1,6 @@
 /* The encoder and decoder of a dense NLLB model in int8, for `kernels.py`, which describes the layout.
  *
- * Every entry opens one parallel region; inside, phases are shared out in small pieces to whichever
- * thread is free, so that a thread that the system holds up delays one piece only. OpenMP's symbols
- * are found in the runtime that torch has loaded: this file does not link one.
+ * The calling thread runs through the phases; the loops inside are shared out in small pieces.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -10,10 +8,9 @@
 #if defined(__x86_64__) && defined(__linux__)
 
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "kernel_matrix.h"
+#include "kernel_threads.h"
 
 #define MOST_POSITIONS 4096 /* longest sequence; the caller checks it */
 #define MOST_DIM 8192
@@ -31,6 +28,7 @@ typedef struct {
 
 typedef struct {
     int64_t threads, level, dim, heads;
+    int64_t owner;  /* set here: whether the call has helpers */
     float *wide;    /* rows, 3 * dim or feed-forward dim */
     float *mixed;   /* rows, dim */
     uint8_t *tiles; /* rows rounded up to 16, deepest depth */
@@ -52,8 +50,6 @@ typedef struct {
     float *x;                  /* rows, new_positions, dim */
 } Step;
 
-#define EACH _Pragma("omp for schedule(dynamic, 1)") for
-
 INLINE float from_bf16(uint16_t value) {
     uint32_t bits = (uint32_t)value << 16;
     float result;
@@ -67,43 +63,68 @@ INLINE uint16_t to_bf16(float value) {
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-INLINE void begin(const Work *work) {
-    if (work->level == LEVEL_AMX) begin_amx();
+static int64_t begin(Work *work) { return work->owner = own_pool(work->threads); }
+
+static void end(const Work *work) {
+    if (work->owner) disown_pool();
+    if (tiles_ready) end_amx();
 }
 
-INLINE void end(const Work *work) {
-    if (work->level == LEVEL_AMX) end_amx();
-}
+/* ---- phases ---- */
 
-/* ---- phases: called by all threads of a region ---- */
+typedef struct {
+    const Work *work;
+    const Norm *norm;
+    const float *x;
+    int64_t stride, inputs;
+} Quantization;
+
+static void quantize_one(void *context, int64_t row) {
+    const Quantization *q = context;
+    Rows to = {q->work->tiles, q->work->scales};
+    float normed[MOST_DIM];
+    const float *from = q->x + row * q->stride;
+    if (q->norm) {
+        normalize_row(from, q->inputs, q->norm->gain, q->norm->bias, normed);
+        from = normed;
+    }
+    to.scales[row] = quantize_row(from, q->inputs, row_in_tiles(&to, row, depth_blocks(q->inputs)));
+}
 
 /* Quantise rows of x, normalised first where a norm is given. */
 static void quantize(const Work *work, const Norm *norm, const float *x, int64_t stride, int64_t rows, int64_t inputs) {
-    Rows to = {work->tiles, work->scales};
-    int64_t blocks = depth_blocks(inputs);
-    EACH (int64_t row = 0; row < rows; row++) {
-        float normed[MOST_DIM];
-        const float *from = x + row * stride;
-        if (norm) {
-            normalize_row(from, inputs, norm->gain, norm->bias, normed);
-            from = normed;
-        }
-        to.scales[row] = quantize_row(from, inputs, row_in_tiles(&to, row, blocks));
+    Quantization context = {work, norm, x, stride, inputs};
+    share(work->owner && rows * inputs > 8192, rows, quantize_one, &context);
+}
+
+typedef struct {
+    const Work *work;
+    const Matrix *matrix;
+    int64_t rows;
+    float *y;
+    int64_t stride;
+    int mode;
+} Projection;
+
+static void project_one(void *context, int64_t item) {
+    const Projection *p = context;
+    const Matrix *matrix = p->matrix;
+    Rows from = {p->work->tiles, p->work->scales};
+    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+    int64_t output = item * SPAN;
+    int columns = matrix->outputs - output < SPAN ? (int)(matrix->outputs - output) : SPAN;
+    for (int64_t row = 0; row < p->rows; row += SPAN) {
+        int count = p->rows - row < SPAN ? (int)(p->rows - row) : SPAN;
+        multiply((int)p->work->level, &from, row, count, matrix, output, c);
+        finish(c, count, columns, matrix, output, from.scales + row, p->y + row * p->stride + output, p->stride,
+               p->mode);
     }
 }
 
 /* Multiply the quantised rows with a matrix. */
 static void project(const Work *work, const Matrix *matrix, int64_t rows, float *y, int64_t stride, int mode) {
-    Rows from = {work->tiles, work->scales};
-    EACH (int64_t output = 0; output < matrix->outputs; output += SPAN) {
-        int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
-        int columns = matrix->outputs - output < SPAN ? (int)(matrix->outputs - output) : SPAN;
-        for (int64_t row = 0; row < rows; row += SPAN) {
-            int count = rows - row < SPAN ? (int)(rows - row) : SPAN;
-            multiply((int)work->level, &from, row, count, matrix, output, c);
-            finish(c, count, columns, matrix, output, from.scales + row, y + row * stride + output, stride, mode);
-        }
-    }
+    Projection context = {work, matrix, rows, y, stride, mode};
+    share(work->owner, (matrix->outputs + SPAN - 1) / SPAN, project_one, &context);
 }
 
 #define PANEL 512 /* rows that are quantised and multiplied while they fit the cache */
@@ -250,9 +271,11 @@ static void attend_memory(const Work *work, const Step *step, const Memory *memo
 }
 
 /* One head of one source sentence attends to itself; q, k, v stand in rows of 3 * dim. */
-static void attend_self(const Work *work, const float *qkv, int64_t length, int64_t head, float *keys, float *mixed) {
+static void attend_self(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
     int64_t dim = work->dim, size = dim / work->heads, padded = round_up(length, 16);
     float scores[MOST_POSITIONS], factor = 1.0f / sqrtf((float)size);
+    float *keys = aligned_alloc(64, (size_t)round_up(padded * size * 4, 64));
+    if (!keys) abort();
     qkv += head * size;
     for (int64_t t = 0; t < length; t++)
         for (int64_t i = 0; i < size; i++) keys[i * padded + t] = qkv[t * 3 * dim + dim + i];
@@ -263,6 +286,7 @@ static void attend_self(const Work *work, const float *qkv, int64_t length, int6
         softmax(scores, length);
         add_values(mixed + t * dim + head * size, scores, length, qkv + 2 * dim, 3 * dim, size);
     }
+    free(keys);
 }
 
 /* ---- entries ---- */
@@ -298,18 +322,33 @@ EXPORT void nllb_advise_done(const void *from, int64_t bytes) {
     if (stop > start) madvise((void *)start, stop - start, MADV_DONTNEED);
 }
 
-EXPORT void nllb_pack(const int8_t *source, int64_t first, int64_t count, int64_t inputs, int8_t *packed,
-                      int32_t *offset, int64_t threads) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (int64_t row = 0; row < count; row += 64)
-        pack_rows(source + row * inputs, first + row, count - row < 64 ? count - row : 64, inputs, packed, offset);
+typedef struct {
+    const int8_t *source;
+    int64_t first, count, inputs;
+    int8_t *packed;
+    int32_t *offset;
+} Packing;
+
+#define GROUP 64 /* rows that are packed or copied as one item */
+
+static void pack_group(void *context, int64_t item) {
+    const Packing *p = context;
+    int64_t row = item * GROUP, count = p->count - row < GROUP ? p->count - row : GROUP;
+    pack_rows(p->source + row * p->inputs, p->first + row, count, p->inputs, p->packed, p->offset);
+}
+
+EXPORT void nllb_pack(Work *work, const int8_t *source, int64_t first, int64_t count, int64_t inputs, int8_t *packed,
+                      int32_t *offset) {
+    Packing context = {source, first, count, inputs, packed, offset};
+    begin(work);
+    share(work->owner, (count + GROUP - 1) / GROUP, pack_group, &context);
+    end(work);
 }
 
 /* Copy outputs of a packed matrix, in any order, to another. */
 EXPORT void nllb_select(const Matrix *from, const int64_t *ids, int64_t count, int8_t *packed, float *scale,
-                        int32_t *offset, int64_t threads) {
+                        int32_t *offset) {
     int64_t depth = depth_blocks(from->inputs) * DEPTH;
-#pragma omp parallel for schedule(dynamic, 16) num_threads(threads)
     for (int64_t at = 0; at < count; at++) {
         const int8_t *source = from->weight + ids[at] / SIDE * SIDE * depth + ids[at] % SIDE * 4;
         int8_t *target = packed + at / SIDE * SIDE * depth + at % SIDE * 4;
@@ -332,112 +371,133 @@ EXPORT void nllb_embed(const Matrix *embedding, const int64_t *ids, const int64_
 }
 
 /* y = matrix * rows of x, where a sublayer is run by itself. */
-EXPORT void nllb_linear(const Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t rows,
-                        float *y, int64_t stride) {
-#pragma omp parallel num_threads(work->threads)
-    {
-        begin(work);
-        project_panels(work, norm, x, rows, matrix, y, stride, STORE);
-        end(work);
-    }
+EXPORT void nllb_linear(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t rows, float *y,
+                        int64_t stride) {
+    begin(work);
+    project_panels(work, norm, x, rows, matrix, y, stride, STORE);
+    end(work);
 }
 
-EXPORT void nllb_feed_forward(const Work *work, const Matrix *inner, const Matrix *outer, const float *x, int64_t rows,
+EXPORT void nllb_feed_forward(Work *work, const Matrix *inner, const Matrix *outer, const float *x, int64_t rows,
                               float *y) {
-#pragma omp parallel num_threads(work->threads)
-    {
-        begin(work);
-        feed_forward(work, NULL, inner, outer, x, rows, y, STORE);
-        end(work);
-    }
+    begin(work);
+    feed_forward(work, NULL, inner, outer, x, rows, y, STORE);
+    end(work);
+}
+
+typedef struct {
+    const Work *work;
+    const int32_t *token_start, *length;
+} Sources;
+
+static void attend_source(void *context, int64_t item) {
+    const Sources *s = context;
+    const Work *work = s->work;
+    int64_t sentence = item / work->heads, start = s->token_start[sentence];
+    attend_self(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
+                work->mixed + start * work->dim);
 }
 
 /* Encoder layers `first` to `last` - 1 over the tokens of all sentences, one after another. */
-EXPORT void nllb_encode(const Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
+EXPORT void nllb_encode(Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
                         const int32_t *token_start, const int32_t *length, int64_t tokens, float *x) {
-#pragma omp parallel num_threads(work->threads)
-    {
-        begin(work);
-        int64_t most = 16;
-        for (int64_t i = 0; i < sentences; i++) most = length[i] > most ? length[i] : most;
-        float *keys = aligned_alloc(64, (size_t)round_up(round_up(most, 16) * (work->dim / work->heads) * 4, 64));
-        for (const Layer *layer = layers + first; layer < layers + last; layer++) {
-            project_panels(work, &layer->self_norm, x, tokens, &layer->self_qkv, work->wide, 3 * work->dim, STORE);
-            EACH (int64_t item = 0; item < sentences * work->heads; item++) {
-                int64_t sentence = item / work->heads, start = token_start[sentence];
-                attend_self(work, work->wide + start * 3 * work->dim, length[sentence], item % work->heads, keys,
-                            work->mixed + start * work->dim);
-            }
-            project_panels(work, NULL, work->mixed, tokens, &layer->self_out, x, work->dim, ADD);
-            if (layer->inner.weight)
-                feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, x, tokens, x, ADD);
+    Sources sources = {work, token_start, length};
+    begin(work);
+    for (const Layer *layer = layers + first; layer < layers + last; layer++) {
+        project_panels(work, &layer->self_norm, x, tokens, &layer->self_qkv, work->wide, 3 * work->dim, STORE);
+        share(work->owner, sentences * work->heads, attend_source, &sources);
+        project_panels(work, NULL, work->mixed, tokens, &layer->self_out, x, work->dim, ADD);
+        if (layer->inner.weight)
+            feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, x, tokens, x, ADD);
+    }
+    end(work);
+}
+
+typedef struct {
+    const Work *work;
+    const Matrix *matrix;
+    int64_t first, rows; /* of the tokens */
+    const int32_t *sentence, *position;
+    const Memory *memory;
+} Remembering;
+
+static void remember_outputs(void *context, int64_t item) {
+    const Remembering *r = context;
+    const Memory *memory = r->memory;
+    Rows from = {r->work->tiles, r->work->scales};
+    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+    float y[SPAN * SPAN];
+    int64_t dim = r->work->dim, output = item * SIDE, part = output / dim, column = output % dim;
+    uint16_t *base = memory->keys_values + part * memory->total * dim;
+    for (int64_t row = 0; row < r->rows; row += SPAN) {
+        int count = r->rows - row < SPAN ? (int)(r->rows - row) : SPAN;
+        multiply((int)r->work->level, &from, row, count, r->matrix, output, c);
+        finish(c, count, SIDE, r->matrix, output, from.scales + row, y, SPAN, STORE);
+        for (int i = 0; i < count; i++) {
+            int64_t token = r->first + row + i, sentence = r->sentence[token], position = r->position[token];
+            uint16_t *to = base + memory->start[sentence] * dim;
+            int64_t padded = round_up(memory->length[sentence], 16);
+            if (part % 2)
+                round_to_bf16(y + i * SPAN, SIDE, to + position * dim + column);
+            else
+                for (int j = 0; j < SIDE; j++) to[(column + j) * padded + position] = to_bf16(y[i * SPAN + j]);
         }
-        free(keys);
-        end(work);
     }
 }
 
-/* Keys and values of all decoder layers from the encoder's output; `place` and `sentence` are of each token. */
-EXPORT void nllb_remember(const Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t tokens,
+/* Keys and values of all decoder layers from the encoder's output, with sentence and position of each token. */
+EXPORT void nllb_remember(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t tokens,
                           const int32_t *sentence, const int32_t *position, const Memory *memory) {
-    int64_t dim = work->dim;
-#pragma omp parallel num_threads(work->threads)
-    {
-        begin(work);
-        Rows from = {work->tiles, work->scales};
-        for (int64_t panel = 0; panel < tokens; panel += PANEL) {
-            int64_t rows = tokens - panel < PANEL ? tokens - panel : PANEL;
-            quantize(work, norm, x + panel * dim, dim, rows, dim);
-            EACH (int64_t output = 0; output < matrix->outputs; output += SIDE) {
-                int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
-                float y[SPAN * SPAN];
-                int64_t part = output / dim, column = output % dim; /* dim is a multiple of 16 */
-                uint16_t *base = memory->keys_values + part * memory->total * dim;
-                for (int64_t row = 0; row < rows; row += SPAN) {
-                    int count = rows - row < SPAN ? (int)(rows - row) : SPAN;
-                    multiply((int)work->level, &from, row, count, matrix, output, c);
-                    finish(c, count, SIDE, matrix, output, from.scales + row, y, SPAN, STORE);
-                    for (int i = 0; i < count; i++) {
-                        int64_t token = panel + row + i, s = sentence[token], padded = round_up(memory->length[s], 16);
-                        uint16_t *to = base + memory->start[s] * dim;
-                        if (part % 2)
-                            round_to_bf16(y + i * SPAN, SIDE, to + position[token] * dim + column);
-                        else
-                            for (int j = 0; j < SIDE; j++)
-                                to[(column + j) * padded + position[token]] = to_bf16(y[i * SPAN + j]);
-                    }
-                }
-            }
-        }
-        end(work);
+    begin(work);
+    for (int64_t panel = 0; panel < tokens; panel += PANEL) {
+        int64_t rows = tokens - panel < PANEL ? tokens - panel : PANEL;
+        Remembering context = {work, matrix, panel, rows, sentence, position, memory};
+        quantize(work, norm, x + panel * work->dim, work->dim, rows, work->dim);
+        share(work->owner, matrix->outputs / SIDE, remember_outputs, &context); /* dim is a multiple of 16 */
     }
+    end(work);
+}
+
+typedef struct {
+    const Work *work;
+    const Step *step;
+    const Memory *memory;
+    int64_t layer, pieces; /* groups of heads */
+} Attention;
+
+static void attend_past_piece(void *context, int64_t item) {
+    const Attention *a = context;
+    int64_t heads = a->work->heads / a->pieces;
+    attend_past(a->work, a->step, a->layer, item / a->pieces, item % a->pieces * heads, heads);
+}
+
+static void attend_memory_piece(void *context, int64_t item) {
+    const Attention *a = context;
+    int64_t heads = a->work->heads / a->pieces;
+    attend_memory(a->work, a->step, a->memory, a->layer, item / a->pieces, item % a->pieces * heads, heads);
 }
 
 /* Decoder layers `first` to `last` - 1 over the new positions of all rows. */
-EXPORT void nllb_decode(const Work *work, const Layer *layers, int64_t first, int64_t last, const Memory *memory,
+EXPORT void nllb_decode(Work *work, const Layer *layers, int64_t first, int64_t last, const Memory *memory,
                         const Step *step) {
     int64_t dim = work->dim, rows = step->rows * step->new_positions;
-    int64_t pieces = 1; /* groups of heads, so that there is something to share out */
-    while (pieces * step->rows < 4 * work->threads && work->heads % (2 * pieces) == 0) pieces *= 2;
-    int64_t heads = work->heads / pieces;
-#pragma omp parallel num_threads(work->threads)
-    {
-        begin(work);
-        for (int64_t at = first; at < last; at++) {
-            const Layer *layer = layers + at;
-            project_panels(work, &layer->self_norm, step->x, rows, &layer->self_qkv, work->wide, 3 * dim, STORE);
-            EACH (int64_t item = 0; item < step->rows * pieces; item++)
-                attend_past(work, step, at, item / pieces, item % pieces * heads, heads);
-            project_panels(work, NULL, work->mixed, rows, &layer->self_out, step->x, dim, ADD);
-            project_panels(work, &layer->cross_norm, step->x, rows, &layer->cross_query, work->wide, dim, STORE);
-            EACH (int64_t item = 0; item < step->rows * pieces; item++)
-                attend_memory(work, step, memory, at, item / pieces, item % pieces * heads, heads);
-            project_panels(work, NULL, work->mixed, rows, &layer->cross_out, step->x, dim, ADD);
-            if (layer->inner.weight)
-                feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, step->x, rows, step->x, ADD);
-        }
-        end(work);
+    Attention context = {work, step, memory, 0, 1};
+    while (context.pieces * step->rows < 4 * work->threads && work->heads % (2 * context.pieces) == 0)
+        context.pieces *= 2;
+    begin(work);
+    for (int64_t at = first; at < last; at++) {
+        const Layer *layer = layers + at;
+        context.layer = at;
+        project_panels(work, &layer->self_norm, step->x, rows, &layer->self_qkv, work->wide, 3 * dim, STORE);
+        share(work->owner, step->rows * context.pieces, attend_past_piece, &context);
+        project_panels(work, NULL, work->mixed, rows, &layer->self_out, step->x, dim, ADD);
+        project_panels(work, &layer->cross_norm, step->x, rows, &layer->cross_query, work->wide, dim, STORE);
+        share(work->owner, step->rows * context.pieces, attend_memory_piece, &context);
+        project_panels(work, NULL, work->mixed, rows, &layer->cross_out, step->x, dim, ADD);
+        if (layer->inner.weight)
+            feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, step->x, rows, step->x, ADD);
     }
+    end(work);
 }
 
 /* ---- the output projection with the best tokens of each row ---- */
@@ -480,57 +540,74 @@ static float embedding_product(const Matrix *embedding, int64_t id, const uint8_
 
 #define CHUNK 512
 
+typedef struct {
+    const Work *work;
+    const Matrix *matrix, *embedding;
+    int64_t outputs;
+    const int64_t *ids, *further_start, *further;
+    int64_t rows, count, chunks;
+    Share *shares; /* chunk, row */
+    Token *lists;  /* thread, row, count */
+} Choice;
+
+static void choose_in_chunk(void *context, int64_t chunk) {
+    const Choice *t = context;
+    Rows from = {t->work->tiles, t->work->scales};
+    Token *best = t->lists + thread_number * t->rows * t->count;
+    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+    float y[SPAN * CHUNK];
+    int64_t first = chunk * CHUNK, columns = t->outputs - first < CHUNK ? t->outputs - first : CHUNK;
+    int64_t padded = round_up(columns, SIDE);
+    for (int64_t row = 0; row < t->rows; row += SPAN) {
+        int part = t->rows - row < SPAN ? (int)(t->rows - row) : SPAN;
+        for (int64_t column = 0; column < padded; column += SPAN) {
+            int width = padded - column < SPAN ? SIDE : SPAN;
+            multiply((int)t->work->level, &from, row, part, t->matrix, first + column, c);
+            finish(c, part, width, t->matrix, first + column, from.scales + row, y + column, CHUNK, STORE);
+        }
+        for (int i = 0; i < part; i++)
+            t->shares[chunk * t->rows + row + i] =
+                scan(y + i * CHUNK, columns, t->ids, first, best + (row + i) * t->count, t->count);
+    }
+}
+
+static void choose_further(void *context, int64_t row) {
+    const Choice *t = context;
+    Rows from = {t->work->tiles, t->work->scales};
+    const uint8_t *a = row_in_tiles(&from, row, depth_blocks(t->matrix->inputs));
+    Token *best = t->lists + (thread_number * t->rows + row) * t->count;
+    Share share = {-3e38f, 0};
+    for (int64_t i = t->further_start[row]; i < t->further_start[row + 1]; i++) {
+        float value = embedding_product(t->embedding, t->further[i], a, from.scales[row]);
+        insert(best, t->count, value, t->further[i]);
+        float largest = value > share.largest ? value : share.largest;
+        share.sum = share.sum * exponential(share.largest - largest) + exponential(value - largest);
+        share.largest = largest;
+    }
+    t->shares[t->chunks * t->rows + row] = share;
+}
+
 /* The `count` best of the first `outputs` outputs, called `ids` where given, and of each row's further rows of the
  * embedding; their log-probabilities among all of these. Sums are taken in one order whatever the threads do. */
-EXPORT int64_t nllb_best(const Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
+EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
                          const Matrix *embedding, const int64_t *further_start, const int64_t *further, const float *x,
                          int64_t rows, int64_t count, float *values, int64_t *chosen) {
-    int64_t chunks = (outputs + CHUNK - 1) / CHUNK;
+    int64_t chunks = (outputs + CHUNK - 1) / CHUNK, owner = begin(work);
+    int64_t threads = owner ? pool.helpers + 1 : 1; /* helpers of earlier calls take part */
     Share *shares = malloc((size_t)((chunks + 1) * rows) * sizeof(Share));
-    Token *lists = malloc((size_t)(work->threads * rows * count) * sizeof(Token));
+    Token *lists = malloc((size_t)(threads * rows * count) * sizeof(Token));
+    Choice context = {work, matrix, embedding, outputs, ids, further_start, further, rows, count, chunks, shares, lists};
+    if (shares && lists) {
+        for (int64_t i = 0; i < threads * rows * count; i++) lists[i].value = -3e38f, lists[i].id = INT64_MAX;
+        quantize(work, norm, x, work->dim, rows, matrix->inputs);
+        share(owner, chunks, choose_in_chunk, &context);
+        share(owner && further_start[rows] > 8, rows, choose_further, &context);
+    }
+    end(work);
     if (!shares || !lists) {
         free(shares);
         free(lists);
         return -1;
-    }
-    for (int64_t i = 0; i < work->threads * rows * count; i++) lists[i].value = -3e38f, lists[i].id = INT64_MAX;
-    int64_t next_list = 0;
-#pragma omp parallel num_threads(work->threads)
-    {
-        begin(work);
-        Token *best = lists + __atomic_fetch_add(&next_list, 1, __ATOMIC_RELAXED) * rows * count;
-        Rows from = {work->tiles, work->scales};
-        int64_t blocks = depth_blocks(matrix->inputs);
-        quantize(work, norm, x, work->dim, rows, matrix->inputs);
-        EACH (int64_t chunk = 0; chunk < chunks; chunk++) {
-            int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
-            float y[SPAN * CHUNK];
-            int64_t first = chunk * CHUNK, columns = outputs - first < CHUNK ? outputs - first : CHUNK;
-            int64_t padded = round_up(columns, SIDE);
-            for (int64_t row = 0; row < rows; row += SPAN) {
-                int part = rows - row < SPAN ? (int)(rows - row) : SPAN;
-                for (int64_t column = 0; column < padded; column += SPAN) {
-                    int width = padded - column < SPAN ? SIDE : SPAN;
-                    multiply((int)work->level, &from, row, part, matrix, first + column, c);
-                    finish(c, part, width, matrix, first + column, from.scales + row, y + column, CHUNK, STORE);
-                }
-                for (int i = 0; i < part; i++)
-                    shares[chunk * rows + row + i] =
-                        scan(y + i * CHUNK, columns, ids, first, best + (row + i) * count, count);
-            }
-        }
-        EACH (int64_t row = 0; row < rows; row++) {
-            Share share = {-3e38f, 0};
-            for (int64_t i = further_start[row]; i < further_start[row + 1]; i++) {
-                float value = embedding_product(embedding, further[i], row_in_tiles(&from, row, blocks), from.scales[row]);
-                insert(best + row * count, count, value, further[i]);
-                float largest = value > share.largest ? value : share.largest;
-                share.sum = share.sum * exponential(share.largest - largest) + exponential(value - largest);
-                share.largest = largest;
-            }
-            shares[chunks * rows + row] = share;
-        }
-        end(work);
     }
     for (int64_t row = 0; row < rows; row++) {
         Share all = {-3e38f, 0};
@@ -541,7 +618,7 @@ EXPORT int64_t nllb_best(const Work *work, const Norm *norm, const Matrix *matri
             all.largest = largest;
         }
         Token *best = lists + row * count;
-        for (int64_t thread = 1; thread < work->threads; thread++)
+        for (int64_t thread = 1; thread < threads; thread++)
             for (int64_t i = 0; i < count; i++) {
                 Token token = lists[(thread * rows + row) * count + i];
                 if (token.id != INT64_MAX) insert(best, count, token.value, token.id);

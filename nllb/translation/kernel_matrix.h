@@ -173,6 +173,8 @@ AVX512_VNNI static void multiply_avx512_vnni(const uint8_t *a, int rows, const i
 }
 
 #define AMX __attribute__((target("amx-tile,amx-int8")))
+static __thread int tiles_ready; /* in this thread */
+
 AMX static void begin_amx(void) {
     /* Eight tiles of 16 rows by 64 bytes. Static, because GCC takes only the first bytes to be read. */
     static const struct {
@@ -181,9 +183,13 @@ AMX static void begin_amx(void) {
         uint8_t rows[16];
     } tiles = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
     _tile_loadconfig(&tiles);
+    tiles_ready = 1;
 }
 
-AMX static void end_amx(void) { _tile_release(); }
+AMX static void end_amx(void) {
+    _tile_release();
+    tiles_ready = 0;
+}
 
 AMX static void multiply_amx(const uint8_t *a0, const uint8_t *a1, const int8_t *b0, const int8_t *b1,
                              int64_t blocks, int32_t *c) {
@@ -226,6 +232,7 @@ INLINE void multiply(int level, const Rows *rows, int64_t first, int count, cons
     const int8_t *b1 = output + SIDE < matrix->outputs ? b0 + blocks * TILE_BYTES : b0;
     const uint8_t *a0 = row_in_tiles(rows, first, blocks), *a1 = a0 + blocks * TILE_BYTES;
     if (level == LEVEL_AMX && count > 4) {
+        if (!tiles_ready) begin_amx();
         multiply_amx(a0, count > SIDE ? a1 : NULL, b0, b1, blocks, c);
         return;
     }

@@ -2,8 +2,7 @@
 
 The library is optional: it is built where a compiler is found, and the best level that the
 processor supports is chosen at run time. `NLLB_KERNEL=off` switches it off, and a level's name
-(amx, avx512_vnni, avx_vnni, avx2) bounds it. Its threads are those of torch's own OpenMP runtime,
-whose symbols it finds because that library is made visible before it is loaded.
+(amx, avx512_vnni, avx_vnni, avx2) bounds it.
 """
 
 import ctypes
@@ -15,7 +14,6 @@ from ctypes import Structure, byref, c_float, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +78,7 @@ class _Layer(Structure):
 
 class _Work(Structure):
     _fields_ = [
-        *((name, c_int64) for name in ("threads", "level", "dim", "heads")),
+        *((name, c_int64) for name in ("threads", "level", "dim", "heads", "owner")),
         *((name, c_void_p) for name in ("wide", "mixed", "tiles", "scales")),
     ]
 
@@ -122,26 +120,15 @@ def load_kernel(setting: str | None = None) -> Kernel | None:
     found = find_spec("nllb.translation._kernel")
     if setting == "off" or found is None or found.origin is None:
         return None
-    for runtime in _openmp_runtimes():
-        ctypes.CDLL(runtime, mode=ctypes.RTLD_GLOBAL)
     try:
         library = ctypes.CDLL(found.origin)
         level = library.nllb_level
-    except (OSError, AttributeError):  # no OpenMP of that name, or another kind of machine
+    except (OSError, AttributeError):  # built for another kind of machine
         return None
     level.restype = c_int64
     level = level(c_int64(LEVELS.index(setting)))
     library.nllb_best.restype = c_int64
     return Kernel(library=library, level=level) if level else None
-
-
-def _openmp_runtimes() -> list[str]:
-    """Return the GNU OpenMP libraries of this process; torch has loaded its own."""
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
-        return []
-    paths = (line.split()[-1] for line in maps.read_text().splitlines() if "libgomp" in line)
-    return list(dict.fromkeys(paths))
 
 
 def int8_engine(
@@ -205,15 +192,15 @@ class PackedMatrix:
         """Put a matrix (rows, inputs) in the place of the outputs from `first` on."""
         count = len(weight)
         weight = weight.contiguous()
-        source, library = c_void_p(weight.data_ptr()), self.engine.kernel.library
-        library.nllb_pack(
-            source,
+        work = _Work(self.engine.num_threads, 0, 0, 0, 0)
+        self.engine.kernel.library.nllb_pack(
+            byref(work),
+            c_void_p(weight.data_ptr()),
             c_int64(first),
             c_int64(count),
             c_int64(self.inputs),
             c_void_p(self.weight.data_ptr()),
             c_void_p(self.offset.data_ptr()),
-            c_int64(self.engine.num_threads),
         )
         self.scale[first : first + count] = scale
         if bias is not None:
@@ -249,7 +236,7 @@ class _Workspace:
         self.tiles = tiles[-tiles.data_ptr() % 64 :]
         buffers = (self.wide, self.mixed, self.tiles, self.scales)
         self.struct = _Work(
-            engine.num_threads, engine.kernel.level, dim, heads, *(t.data_ptr() for t in buffers)
+            engine.num_threads, engine.kernel.level, dim, heads, 0, *(t.data_ptr() for t in buffers)
         )
 
 
@@ -332,7 +319,6 @@ class KernelEngine(Engine):
             _pointer(ids),
             c_int64(len(ids)),
             *(c_void_p(t.data_ptr()) for t in (part.weight, part.scale, part.offset)),
-            c_int64(self.num_threads),
         )
         return part
 
