@@ -271,6 +271,16 @@ class TokenShard:
     def __len__(self) -> int:
         return len(self.source_offsets) - 1
 
+    @property
+    def source_tokens(self) -> Tokens:
+        """All tokens of the source side, as `source_offsets` cuts them."""
+        return self._tokens[0]
+
+    @property
+    def target_tokens(self) -> Tokens:
+        """All tokens of the target side, as `target_offsets` cuts them."""
+        return self._tokens[-1]
+
     @classmethod
     def open(cls, path: Path) -> Self:
         """Map a shard.
