@@ -5,10 +5,10 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from nllb.config import parse_size
 from nllb.errors import ConfigError, DataError, NllbError
@@ -101,8 +101,6 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def translate(arguments: argparse.Namespace) -> int:
-    from nllb.translation.files import read_windows
-
     paths = arguments.files or ["-"]
     for path in paths:
         if path != "-" and not Path(path).exists():
@@ -110,15 +108,10 @@ def translate(arguments: argparse.Namespace) -> int:
     if arguments.wrapped and not arguments.document:
         raise ConfigError("--wrapped is for documents: add --document")
     _name_languages(arguments)
-    run = _Run(arguments, _load(arguments))
-    with run.output(paths):
+    with _Run(arguments, paths) as run:
+        run.translator = _load(arguments)
         try:
-            if arguments.document:
-                for path in paths:
-                    run.document(read_windows([path], errors=arguments.errors))
-            else:
-                run.lines(read_windows(paths, errors=arguments.errors, skip=run.num_lines))
-            run.finish()
+            run.all()
         except KeyboardInterrupt:
             run.say_what_is_done("interrupted")
             return EXIT_INTERRUPTED
@@ -177,8 +170,10 @@ def _detector(arguments: argparse.Namespace) -> "Detector | None":
 class _Run:
     """One call of the verb: what it writes, and what it has counted."""
 
-    def __init__(self, arguments: argparse.Namespace, translator: "Translator"):
-        self.arguments, self.translator = arguments, translator
+    translator: "Translator"
+
+    def __init__(self, arguments: argparse.Namespace, paths: Sequence[str]):
+        self.arguments, self.paths = arguments, paths
         self.options: dict[str, Any] = {
             "target": arguments.target,
             "search": self._search(),
@@ -196,6 +191,40 @@ class _Run:
             quiet=arguments.quiet or to_terminal or not sys.stderr.isatty(),
         )
 
+    def __enter__(self) -> Self:
+        """Open the output, before a model is loaded in vain."""
+        from nllb.translation.files import PartialOutput
+
+        if self.arguments.output is not None:
+            self._part = PartialOutput(self.arguments.output, self._job())
+            self.num_lines = self._part.lines_done
+            if self.num_lines:
+                self._say(f"going on after {self.num_lines:,} lines of {self._part.part_path}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._part is not None:
+            self._part.close()
+
+    def all(self) -> None:
+        """Translate all inputs; a whole output file gets its name."""
+        from nllb.translation.files import read_windows
+
+        errors = self.arguments.errors
+        with self._progress:
+            if self.arguments.document:
+                for path in self.paths:
+                    self.document(read_windows([path], errors=errors))
+            else:
+                self.lines(read_windows(self.paths, errors=errors, skip=self.num_lines))
+        if self._part is not None:
+            self._part.finish()
+
     def _search(self) -> "SearchOptions":
         from nllb.translation.generation import SearchOptions
 
@@ -205,31 +234,11 @@ class _Run:
             beam_size=self.arguments.beam, shortlist=not self.arguments.full_vocabulary
         )
 
-    @contextmanager
-    def output(self, paths: Sequence[str]) -> Iterator[None]:
-        """Open the output; when all is written, a file gets its name."""
-        from nllb.translation.files import PartialOutput
-
-        if self.arguments.output is None:
-            with self._progress:
-                yield
-            return
-        with PartialOutput(self.arguments.output, self._job(paths)) as self._part, self._progress:
-            self.num_lines = self._part.lines_done
-            if self.num_lines:
-                self._say(f"going on after {self.num_lines:,} lines of {self._part.part_path}")
-            yield
-
-    def finish(self) -> None:
-        """Give a whole output file its name."""
-        if self._part is not None:
-            self._part.finish()
-
-    def _job(self, paths: Sequence[str]) -> dict[str, Any] | None:
+    def _job(self) -> dict[str, Any] | None:
         """Describe what an output file holds; None where it could not be gone on with."""
         from nllb.translation.files import describe_inputs
 
-        inputs = describe_inputs(paths)
+        inputs = describe_inputs(self.paths)
         if inputs is None or self.arguments.document or self.arguments.strict:
             return None
         outside = {"files", "output", "run", "quiet", "strict", "threads", "expert_memory"}
@@ -305,12 +314,11 @@ class _Run:
 
     def say_what_is_done(self, what: str) -> None:
         """Say how far a run came that does not reach its end."""
-        where = f" in {self._part.part_path}" if self._part is not None else ""
-        again = "; the same command goes on from there" if self._can_go_on() else ""
+        where = again = ""
+        if self._part is not None and self.num_lines:
+            where = f" in {self._part.part_path}"
+            again = "; the same command goes on from there" if self._part.job_path.exists() else ""
         print(f"nllb: {what}: {self.num_lines:,} lines are done{where}{again}", file=sys.stderr)
-
-    def _can_go_on(self) -> bool:
-        return self._part is not None and self._part.job_path.exists()
 
     def summarize(self) -> None:
         """Say how many segments are flagged, and for what."""

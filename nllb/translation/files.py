@@ -156,7 +156,14 @@ class PartialOutput:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the part, which stays for the next time unless it is empty."""
         self._stream.close()
+        if self.part_path.exists() and not self.part_path.stat().st_size:
+            self.part_path.unlink()
+            self.job_path.unlink(missing_ok=True)
 
     def write(self, text: str) -> None:
         """Append text."""

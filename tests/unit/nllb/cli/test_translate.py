@@ -263,6 +263,20 @@ def test_without_a_model_the_ways_to_get_one_are_named(monkeypatch, capsys):
     assert re.search(r"\d GiB", said) and "--model" in said and "directory" in said
 
 
+def test_an_output_that_cannot_be_written_is_said_before_a_model_is_loaded(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    output = str(tmp_path / "file" / "out.txt")
+    languages = ["--source", "en", "--target", "fr"]
+    monkeypatch.setattr(Translator, "load", lambda *_, **__: pytest.fail("loaded"))
+    assert main(["translate", *languages, "--output", output]) == 1
+
+
+def test_a_model_that_cannot_be_loaded_leaves_no_part_of_an_output(tmp_path):
+    languages = ["--source", "en", "--target", "fr", "--model", str(tmp_path)]
+    assert main(["translate", *languages, "--output", str(tmp_path / "out.txt")]) == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_progress_shows_on_a_terminal_only(run, monkeypatch, tmp_path):
     terminal = Tty()
     monkeypatch.setattr(sys, "stderr", terminal)
