@@ -98,16 +98,16 @@ def test_files_per_rank(
             open_model(tmp_path)
 
 
-def test_tokenizer_beside_it(make_reference, real_vocabulary, tmp_path: Path) -> None:
-    reference = make_reference(vocab_size=6206)
+def test_tokenizer_beside_it(make_reference, vocabulary, tmp_path: Path) -> None:
+    reference = make_reference(vocab_size=2206)
     torch.save({"model": fairseq_names(reference), "args": arguments()}, tmp_path / "checkpoint.pt")
     directory = open_model(tmp_path)
     with pytest.raises(CheckpointError, match="no tokenizer"):
         directory.tokenizer()
-    (tmp_path / "sentencepiece.bpe.model").write_bytes(real_vocabulary.read_bytes())
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(vocabulary.read_bytes())
     tokenizer = directory.tokenizer()
-    assert tokenizer.language_id("zul_Latn") == 6202
-    names = [tokenizer.token(number) for number in range(4, 6001)]
+    assert tokenizer.language_id("zul_Latn") == 2202
+    names = [tokenizer.token(number) for number in range(4, 2001)]
     lines = [f"{name} 1" for name in names] + ["__ace_Arab__ 1", "__ace_Latn__ 1"]
     (tmp_path / "dictionary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert directory.tokenizer().layout == tokenizer.layout
@@ -117,16 +117,14 @@ def test_tokenizer_beside_it(make_reference, real_vocabulary, tmp_path: Path) ->
         directory.tokenizer()
 
 
-def test_languages_of_the_checkpoint_itself(
-    make_reference, real_vocabulary, tmp_path: Path
-) -> None:
-    reference = make_reference(vocab_size=6006)
+def test_languages_of_the_checkpoint_itself(make_reference, vocabulary, tmp_path: Path) -> None:
+    reference = make_reference(vocab_size=2006)
     config = {"model": arguments(), "task": Namespace(langs="fra_Latn,eng_Latn")}
     torch.save({"model": fairseq_names(reference), "cfg": config}, tmp_path / "checkpoint.pt")
-    (tmp_path / "sentencepiece.bpe.model").write_bytes(real_vocabulary.read_bytes())
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(vocabulary.read_bytes())
     tokenizer = open_model(tmp_path).tokenizer()
     assert tokenizer.languages == ("fra_Latn", "eng_Latn")
-    assert tokenizer.data_tag_id("<MINED_DATA>") == 6003
+    assert tokenizer.data_tag_id("<MINED_DATA>") == 2003
 
 
 def test_what_is_no_nllb_checkpoint(make_reference, tmp_path: Path) -> None:

@@ -24,13 +24,13 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
-def model_dir(real_vocabulary, randomize, tmp_path_factory) -> Path:
+def model_dir(vocabulary, randomize, tmp_path_factory) -> Path:
     from nllb.model.hugging_face import write_hugging_face
     from nllb.model.tokenizer import Tokenizer
     from nllb.model.transformer import Transformer
 
     config = ModelConfig(
-        vocabulary_size=6206,
+        vocabulary_size=2206,
         model_dim=8,
         encoder_layers=1,
         decoder_layers=1,
@@ -40,9 +40,9 @@ def model_dir(real_vocabulary, randomize, tmp_path_factory) -> Path:
         decoder_ffn_dim=8,
     )
     path = tmp_path_factory.mktemp("hub") / "model"
-    tokenizer = Tokenizer.build(real_vocabulary)
+    tokenizer = Tokenizer.build(vocabulary)
     state = Transformer(config).state_dict()
-    write_hugging_face(path, config, state, tokenizer, settings={}, max_shard_bytes=150_000)
+    write_hugging_face(path, config, state, tokenizer, settings={}, max_shard_bytes=71_000)
     (path / "flax_model.msgpack").write_bytes(b"not needed" * 1000)
     return path
 
@@ -130,7 +130,7 @@ def test_download_then_cache(hub, cache, capsys) -> None:
         open_model(NAME, offline=True)
     assert hub.log == []
     first = open_model(NAME)
-    assert first.config.vocabulary_size == 6206
+    assert first.config.vocabulary_size == 2206
     assert len(first.tokenizer().languages) == 202
     assert cache in first.path.parents
     said = capsys.readouterr().err

@@ -19,7 +19,7 @@ from nllb.model.transformer import Transformer
 from nllb.model.weights import SCALE
 
 CONFIG = ModelConfig(
-    vocabulary_size=6206,
+    vocabulary_size=2206,
     model_dim=16,
     encoder_layers=2,
     decoder_layers=2,
@@ -39,8 +39,8 @@ DENSE = replace(
 
 
 @pytest.fixture(scope="module")
-def tokenizer(real_vocabulary) -> Tokenizer:
-    return Tokenizer.build(real_vocabulary)
+def tokenizer(vocabulary) -> Tokenizer:
+    return Tokenizer.build(vocabulary)
 
 
 @pytest.fixture(scope="module", params=[DENSE, CONFIG], ids=["dense", "sparse"])
