@@ -85,7 +85,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the small English-Italian model that `tiny_model.py` trains, once for all workers."""
+    """Return the small English-Italian model that `tiny_model.py` trains, once for all workers.
+
+    It takes 100 s of CPU: mark tests that use it with `slow` and `timeout(900)`.
+    """
     # Under xdist the parent of a worker's folder is the run's, otherwise the user's.
     cache_dir = tmp_path_factory.getbasetemp().parent
     return run_path(str(ROOT / "tests" / "tiny_model.py"))["tiny_model"](data_dir, cache_dir)

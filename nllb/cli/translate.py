@@ -105,8 +105,7 @@ def translate(arguments: argparse.Namespace) -> int:
     for path in paths:
         if path != "-" and not Path(path).exists():
             raise DataError(f"no file {path!r} to translate")
-    if arguments.wrapped and not arguments.document:
-        raise ConfigError("--wrapped is for documents: add --document")
+    _check(arguments)
     _name_languages(arguments)
     with _Run(arguments, paths) as run:
         run.translator = _load(arguments)
@@ -120,6 +119,16 @@ def translate(arguments: argparse.Namespace) -> int:
             raise
     run.summarize()
     return EXIT_FLAGGED if arguments.strict and run.flagged_lines else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.wrapped and not arguments.document:
+        raise ConfigError("--wrapped is for documents: add --document")
+    for name, value in (("--beam", arguments.beam), ("--threads", arguments.threads)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; it must be 1 or more")
+    if not arguments.files and not arguments.quiet and sys.stdin.isatty():
+        print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
 
 
 def _name_languages(arguments: argparse.Namespace) -> None:
@@ -228,8 +237,6 @@ class _Run:
     def _search(self) -> "SearchOptions":
         from nllb.translation.generation import SearchOptions
 
-        if self.arguments.beam < 1:
-            raise ConfigError(f"--beam is {self.arguments.beam}; it must be 1 or more")
         return SearchOptions(
             beam_size=self.arguments.beam, shortlist=not self.arguments.full_vocabulary
         )

@@ -47,6 +47,14 @@ class Upper:
         return False
 
 
+class Stdin:
+    def __init__(self, content):
+        self.buffer = io.BytesIO(content)
+
+    def isatty(self):
+        return False
+
+
 class Tty(io.StringIO):
     def isatty(self):
         return True
@@ -61,7 +69,7 @@ def run(monkeypatch, capfdbinary):
         translator = Translator(generator)
         monkeypatch.setattr(Translator, "load", lambda *_, **__: translator)
         monkeypatch.setattr("nllb.cli.translate._detector", lambda arguments: detector)
-        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
+        monkeypatch.setattr("sys.stdin", Stdin(stdin))
         code = main(["translate", "--model", "stand-in", *languages, *map(str, words)])
         out, err = capfdbinary.readouterr()
         return SimpleNamespace(
@@ -241,6 +249,8 @@ def test_bad_languages_exit_2(run, languages, message):
     ("words", "message"),
     [
         (["--beam", "0"], "--beam is 0"),
+        (["--threads", "-1"], "--threads is -1"),
+        (["--wrapped"], "add --document"),
         (["nowhere.txt"], "no file 'nowhere.txt'"),
     ],
 )
