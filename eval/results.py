@@ -8,10 +8,12 @@ A target's file is written whole when all its directions are scored: work that w
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, cast
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,10 +191,12 @@ def _head(arrays: Any) -> dict[str, Any]:
     }
 
 
-def _open_target(path: Path) -> Any:
+@contextmanager
+def _open_target(path: Path) -> Iterator[Any]:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            yield arrays
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         raise DataError(f"cannot read {path}: {error}; run 'nllb eval flores' again") from error
 
 

@@ -1,0 +1,292 @@
+"""Scoring a folder: resume, changed files, gaps, faults, groups."""
+
+import os
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import CHRF
+
+from eval.comparison import compare
+from eval.directions import Direction, outputs_in, parse_directions
+from eval.flores import score_outputs, score_target
+from eval.metrics import MetricChoice
+from eval.outputs import translate_outputs
+from eval.results import load_evaluation, load_target
+from nllb.benchmarks import load_aligned
+from nllb.errors import DataError
+
+CODES = ("eng_Latn", "fra_Latn", "dyu_Latn", "zho_Hans")
+PATTERNS = {
+    "eng_Latn": "The cat number {a} sat on the mat, and the dog {b} barked.",
+    "fra_Latn": "Le chat {a} etait assis sur le tapis, le chien {b} aboyait.",
+    "dyu_Latn": "Jakuma {a} sigilen tun be debe kan ani wulu {b} tun be ka wo.",
+    "zho_Hans": "第{a}只猫坐在垫子上，第{b}条狗在叫。",
+}
+SENTENCES = {
+    code: [pattern.format(a=number, b=7 * number) for number in range(30)]
+    for code, pattern in PATTERNS.items()
+}
+CHOICE = MetricChoice(names=("chrf++", "bleu"))
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for code, lines in SENTENCES.items():
+        (folder / code).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return load_aligned(folder, name="cats")
+
+
+@pytest.fixture
+def outputs(tmp_path, perturb):
+    return write_outputs(tmp_path / "first", perturb, share=0.5)
+
+
+def write_outputs(folder, perturb, share, seed=1):
+    folder.mkdir()
+    for target in CODES:
+        for source in CODES:
+            if source != target:
+                lines = perturb(SENTENCES[target], share=share, seed=seed + len(source))
+                (folder / f"{source}-{target}.txt").write_text(
+                    "\n".join(lines) + "\n", encoding="utf-8"
+                )
+    return folder
+
+
+def run(outputs, benchmark, out, words=("all",), **options):
+    return score_outputs(
+        outputs_in(outputs),
+        benchmark=benchmark,
+        out=out,
+        choice=options.pop("choice", CHOICE),
+        system=outputs.name,
+        outputs=outputs,
+        wanted=parse_directions(words, sources=CODES, targets=CODES),
+        quiet=True,
+        **options,
+    )
+
+
+def test_scores_equal_sacrebleu_and_groups_are_their_means(benchmark, outputs, tmp_path):
+    evaluation = run(outputs, benchmark, tmp_path / "out")
+    assert len(evaluation.rows) == 12
+    for row in evaluation.rows[:4]:
+        lines = (outputs / row.file).read_text(encoding="utf-8").split("\n")[:-1]
+        expected = CHRF(word_order=2).corpus_score(lines, [SENTENCES[row.direction.target]]).score
+        score = row.scores["chrf++"]
+        assert score.score == pytest.approx(expected, abs=1e-10)
+        assert score.low < score.score < score.high
+    groups = {(group.group, group.metric): group for group in evaluation.groups}
+    into = [row.scores["chrf++"].score for row in evaluation.rows if row.direction.kind == "eng-xx"]
+    group = groups["eng-xx", "chrf++"]
+    assert (group.count, group.missing) == (3, 0)
+    assert group.mean == pytest.approx(np.mean(into))
+    assert group.low < group.mean < group.high
+    assert groups["all.very_low", "chrf++"].count == 6  # into and from Dyula
+    assert evaluation.signature("bleu", "zho_Hans").split("|")[3] == "tok:zh"
+    assert evaluation.signature("bleu", "fra_Latn").split("|")[3] == "tok:13a"
+
+
+def test_what_is_read_back_is_what_was_written(benchmark, outputs, tmp_path):
+    evaluation = run(outputs, benchmark, tmp_path / "out")
+    assert load_evaluation(tmp_path / "out") == evaluation
+    table = (tmp_path / "out" / "scores.tsv").read_text(encoding="utf-8").splitlines()
+    assert table[0].split("\t")[4] == "chrf++"
+    assert len(table) == 13
+
+
+def test_stored_integers_are_those_of_a_fresh_measurement(benchmark, outputs, tmp_path):
+    run(outputs, benchmark, tmp_path / "out")
+    stored = load_target(tmp_path / "out", "fra_Latn")
+    metric = CHOICE.metric("chrf++", "fra_Latn")
+    reference = metric.index(SENTENCES["fra_Latn"])
+    for number, row in enumerate(stored.rows):
+        lines = (outputs / row.file).read_text(encoding="utf-8").split("\n")[:-1]
+        assert (stored.statistics(metric, number) == metric.statistics(lines, reference)).all()
+
+
+def test_only_changed_files_are_measured_again(benchmark, outputs, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    before = run(outputs, benchmark, out)
+    import eval.flores as module
+
+    scored, measured = [], []
+    monkeypatch.setattr(
+        module, "score_target", lambda work: scored.append(work.target) or score_target(work)
+    )
+    original = module._measure
+    monkeypatch.setattr(
+        module, "_measure", lambda *args: measured.append(str(args[1])) or original(*args)
+    )
+    assert run(outputs, benchmark, out).rows == before.rows
+    assert (scored, measured) == ([], [])
+    path = outputs / "eng_Latn-fra_Latn.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("chat", "chien"), encoding="utf-8")
+    os.utime(path, ns=(1, 1))
+    after = run(outputs, benchmark, out)
+    assert (scored, measured) == (["fra_Latn"], ["eng_Latn-fra_Latn"])
+    changed = [a.direction for a, b in zip(after.rows, before.rows, strict=True) if a != b]
+    assert changed == [Direction(source="eng_Latn", target="fra_Latn")]
+    fresh = run(outputs, benchmark, tmp_path / "fresh")
+    assert fresh.groups == after.groups  # what is kept and what is new give the same intervals
+
+
+def test_a_target_file_that_was_cut_short_is_made_again(benchmark, outputs, tmp_path):
+    out = tmp_path / "out"
+    before = run(outputs, benchmark, out)
+    path = out / "targets" / "fra_Latn.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    assert run(outputs, benchmark, out).rows == before.rows
+
+
+def test_changed_reference_or_metrics_make_old_results_stale(benchmark, outputs, tmp_path):
+    out = tmp_path / "out"
+    before = run(outputs, benchmark, out)
+    other = run(outputs, benchmark, out, choice=MetricChoice(names=("chrf",)))
+    assert other.metrics == ("chrf",)
+    path = benchmark.path("fra_Latn")
+    path.write_text(path.read_text(encoding="utf-8").replace("chat", "lion"), encoding="utf-8")
+    after = run(outputs, benchmark, out)
+    assert after.reference_sha256["fra_Latn"] != before.reference_sha256["fra_Latn"]
+    assert after.rows != before.rows
+
+
+def test_missing_and_faulty_files_are_named_and_in_no_mean(benchmark, outputs, tmp_path):
+    (outputs / "eng_Latn-fra_Latn.txt").unlink()
+    (outputs / "eng_Latn-zho_Hans.txt").write_text("一\n", encoding="utf-8")
+    evaluation = run(outputs, benchmark, tmp_path / "out")
+    assert evaluation.missing == ("eng_Latn-fra_Latn",)
+    assert "1 lines, 29 fewer" in evaluation.failed["eng_Latn-zho_Hans"]
+    group = next(g for g in evaluation.groups if g.group == "eng-xx" and g.metric == "chrf++")
+    assert (group.count, group.missing) == (1, 2)
+    assert len(evaluation.rows) == 10
+
+
+def test_a_file_that_becomes_faulty_loses_its_old_score(benchmark, outputs, tmp_path):
+    words = ("eng_Latn-fra_Latn", "eng_Latn-zho_Hans")
+    run(outputs, benchmark, tmp_path / "out", words)
+    (outputs / "eng_Latn-fra_Latn.txt").write_text("un\n", encoding="utf-8")
+    evaluation = run(outputs, benchmark, tmp_path / "out", words)
+    assert [str(row.direction) for row in evaluation.rows] == ["eng_Latn-zho_Hans"]
+    assert list(evaluation.failed) == ["eng_Latn-fra_Latn"]
+    assert [row.direction for row in load_evaluation(tmp_path / "out").rows] == [
+        row.direction for row in evaluation.rows
+    ]
+
+
+def test_nothing_to_score_is_an_error(benchmark, outputs, tmp_path):
+    for path in outputs.glob("*.txt"):
+        path.write_text("x\n", encoding="utf-8")
+    with pytest.raises(DataError, match="no direction could be scored"):
+        run(outputs, benchmark, tmp_path / "out", ("eng_Latn-fra_Latn",))
+
+
+def test_faults_of_files_and_unicode_forms_become_notes(benchmark, outputs, tmp_path):
+    path = outputs / "fra_Latn-dyu_Latn.txt"
+    copied = SENTENCES["fra_Latn"][:3] + SENTENCES["dyu_Latn"][3:]
+    path.write_text("\n".join(copied) + "\n", encoding="utf-8")
+    decomposed = [line.replace("e", "e\u0301") for line in SENTENCES["fra_Latn"]]
+    benchmark.path("fra_Latn").write_text("\n".join(decomposed) + "\n", encoding="utf-8")
+    composed = [line.replace("e", "\u00e9") for line in SENTENCES["fra_Latn"]]
+    (outputs / "eng_Latn-fra_Latn.txt").write_text("\n".join(composed) + "\n", encoding="utf-8")
+    copied[:3] = decomposed[:3]
+    path.write_text("\n".join(copied) + "\n", encoding="utf-8")
+    evaluation = run(outputs, benchmark, tmp_path / "out")
+    rows = {str(row.direction): row for row in evaluation.rows}
+    found = {finding.code: finding for finding in rows["fra_Latn-dyu_Latn"].findings}
+    assert found["copy_of_source"].lines == (1, 2, 3)
+    score = rows["eng_Latn-fra_Latn"].scores["chrf++"]
+    assert score.nfc_score == pytest.approx(100)
+    assert score.score < 90
+    assert any("raw and NFC score differ" in note for note in evaluation.notes)
+
+
+def test_two_processes_give_the_same_numbers(benchmark, outputs, tmp_path, monkeypatch):
+    import eval.flores as module
+
+    alone = run(outputs, benchmark, tmp_path / "alone", workers=1)
+    monkeypatch.setattr(module, "_FEW", 0)
+    together = run(outputs, benchmark, tmp_path / "together", workers=2)
+    assert together.rows == alone.rows
+    assert together.groups == alone.groups
+
+
+def test_translation_resumes_and_keeps_one_line_a_sentence(benchmark, tmp_path):
+    calls = []
+
+    def translate(sentences, source, target):
+        calls.append((source, target))
+        return [f"{sentence}\nand more" for sentence in sentences]
+
+    wanted = parse_directions(["eng_Latn-*"], sources=CODES, targets=CODES)
+    folder = tmp_path / "outputs"
+    assert (
+        translate_outputs(folder, wanted, benchmark=benchmark, translate=translate, quiet=True) == 3
+    )
+    (folder / "eng_Latn-fra_Latn.txt").unlink()
+    assert (
+        translate_outputs(folder, wanted, benchmark=benchmark, translate=translate, quiet=True) == 1
+    )
+    assert calls[-1] == ("eng_Latn", "fra_Latn")
+    assert len((folder / "eng_Latn-fra_Latn.txt").read_text(encoding="utf-8").split("\n")) == 31
+    with pytest.raises(DataError, match="gave 1 lines for 30"):
+        translate_outputs(
+            tmp_path / "short", wanted, benchmark=benchmark, translate=lambda *_: ["x"], quiet=True
+        )
+
+
+def test_comparison_says_what_changed(benchmark, outputs, perturb, tmp_path):
+    better = write_outputs(tmp_path / "second", perturb, share=0.1)
+    first = run(outputs, benchmark, tmp_path / "a")
+    second = run(better, benchmark, tmp_path / "b", ("eng_Latn-*", "*-eng_Latn"))
+    comparison = compare(first, second)
+    assert comparison.only_first == tuple(
+        str(row.direction) for row in first.rows if row.direction.kind == "non-eng"
+    )
+    assert comparison.only_second == ()
+    changes = [one for one in comparison.directions if one.metric == "chrf++"]
+    assert len(changes) == 6
+    assert all(one.significant and one.low < one.delta < one.high for one in changes)
+    assert comparison.verdict.startswith("second is better than first over 6 directions (+")
+    assert "significantly better in 6 and worse in 0" in comparison.verdict
+    assert comparison.verdict.endswith("a person would almost always notice.")
+    back = compare(second, first)
+    assert "second is better" not in back.verdict
+    assert "first is worse than second" in back.verdict
+    parts = {(part.part, part.metric): part for part in comparison.parts}
+    assert parts["into languages in Hans script", "chrf++"].count == 1
+
+
+def test_comparison_of_equal_systems_says_so(benchmark, outputs, tmp_path):
+    first = run(outputs, benchmark, tmp_path / "a")
+    comparison = compare(first, first)
+    assert "do not differ measurably" in comparison.verdict
+    assert "hardly notice" in comparison.verdict
+
+
+def test_other_data_or_signatures_are_not_compared(benchmark, outputs, tmp_path):
+    first = run(outputs, benchmark, tmp_path / "a")
+    with pytest.raises(DataError, match="no metric in common"):
+        compare(
+            first, run(outputs, benchmark, tmp_path / "b", choice=MetricChoice(names=("chrf",)))
+        )
+    path = benchmark.path("fra_Latn")
+    path.write_text(path.read_text(encoding="utf-8").replace("chat", "lion"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"references of fra_Latn \(1 languages\)"):
+        compare(first, run(outputs, benchmark, tmp_path / "c"))
+
+
+def test_foreign_and_edited_folders_are_refused(benchmark, outputs, tmp_path):
+    with pytest.raises(DataError, match=r"has no evaluation\.json"):
+        load_evaluation(tmp_path)
+    run(outputs, benchmark, tmp_path / "out")
+    path = tmp_path / "out" / "evaluation.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("nllb-evaluation/1", "nllb-evaluation/9"), encoding="utf-8")
+    with pytest.raises(DataError, match="reads 'nllb-evaluation/1'"):
+        load_evaluation(tmp_path / "out")
+    path.write_text(text.replace('"missing"', '"lost"'), encoding="utf-8")
+    with pytest.raises(DataError, match="missing or unknown: lost, missing"):
+        load_evaluation(tmp_path / "out")
