@@ -5,20 +5,32 @@ Notable:
   tensors;
 * the router works in float32 whatever the model's type;
 * padding is routed to no expert;
-* at evaluation no token is ever dropped, and the second best expert is always taken.
+* at evaluation no token is ever dropped, and the second best expert is always taken;
+* in training `routing.py` decides, with capacity, policies and the load-balancing loss;
+* who runs the experts is a seam: here, or on other ranks (`nllb.training.expert_parallel`).
 
-Shapes: N tokens, D model dim, E experts, K = 2 experts a token, P = (token, expert) pairs.
+Shapes: S rows of a batch with padding, N tokens, D model dim, E experts, K = 2 experts a token, P =
+(token, expert) pairs, numbered with all first choices before all second ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from nllb.model.config import ModelConfig, Side
+from nllb.model.routing import (
+    EXPERTS_PER_TOKEN,
+    RoutingOptions,
+    RoutingReport,
+    route,
+    route_for_training,
+)
 
-EXPERTS_PER_TOKEN = 2
+__all__ = ["EXPERTS_PER_TOKEN", "FeedForward", "MixtureOfExperts", "route", "sort_by_expert"]
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
@@ -48,22 +60,36 @@ class FeedForward(nn.Module):
         return functional.dropout(self.outer(inner), self.dropout, self.training)
 
 
-def route(logits_NE: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose the two best experts of each token: (weights_NK of sum 1, experts_NK, best first).
-
-    Chosen by logit, not by probability, so that a saturated softmax does not make the second choice
-    arbitrary.
-    """
-    experts_NK = logits_NE.topk(EXPERTS_PER_TOKEN, dim=-1).indices
-    chosen_NK = logits_NE.softmax(dim=-1).gather(-1, experts_NK)
-    smallest = torch.finfo(chosen_NK.dtype).eps
-    return chosen_NK / chosen_NK.sum(-1, keepdim=True).clamp_min(smallest), experts_NK
-
-
 def sort_by_expert(experts_NK: Tensor, num_experts: int) -> tuple[Tensor, list[int]]:
     """Order the pairs by expert, then by token: (order_P of pair numbers, pairs by expert)."""
     flat_P = experts_NK.flatten()
     return flat_P.argsort(stable=True), torch.bincount(flat_P, minlength=num_experts).tolist()
+
+
+class ExpertRunner(Protocol):
+    """Runs rows that are sorted by expert through their experts, wherever those live."""
+
+    def __call__(
+        self, experts: Mapping[int, nn.Module], sorted_PD: Tensor, counts_E: Sequence[int]
+    ) -> Tensor:
+        """Return the rows' outputs in the same order; `experts` holds those of this process."""
+        ...
+
+
+def run_experts(
+    experts: Mapping[int, nn.Module], sorted_PD: Tensor, counts_E: Sequence[int]
+) -> Tensor:
+    """Run all experts in this process.
+
+    In training an expert without rows runs, too, so that its gradient is zero and not missing:
+    all ranks then reduce the same tensors.
+    """
+    outputs = [
+        experts[expert](part_ND)
+        for expert, part_ND in enumerate(torch.split(sorted_PD, list(counts_E)))
+        if len(part_ND) or experts[expert].training
+    ]
+    return torch.cat(outputs) if outputs else sorted_PD
 
 
 class MixtureOfExperts(nn.Module):
@@ -71,43 +97,78 @@ class MixtureOfExperts(nn.Module):
 
     def __init__(self, config: ModelConfig, side: Side) -> None:
         super().__init__()
+        self.num_experts = config.num_experts
         self.router = nn.Linear(config.model_dim, config.num_experts, bias=config.router_bias)
-        self.experts = nn.ModuleList(FeedForward(config, side) for _ in range(config.num_experts))
+        self.experts: nn.ModuleList | nn.ModuleDict = nn.ModuleList(
+            FeedForward(config, side) for _ in range(config.num_experts)
+        )
         self.output_masking = config.expert_output_masking
+        self.options = RoutingOptions.of_model(config)
+        self.run_experts: ExpertRunner = run_experts
+        self.report: RoutingReport | None = None
+        """What the last training pass decided; the step takes the balance loss from here."""
+
+    def keep_experts(self, kept: Sequence[int]) -> None:
+        """Leave only these experts in this process; their weights keep their names."""
+        self.experts = nn.ModuleDict({str(number): self._expert(number) for number in kept})
 
     def forward(self, x_ND: Tensor, is_token_N: Tensor | None = None) -> Tensor:
         """Map rows of any leading shape; rows where `is_token_N` is false come back as zeros."""
         shape = x_ND.shape
-        x_ND = x_ND.reshape(-1, shape[-1])
+        x_SD = x_ND.reshape(-1, shape[-1])
+        if self.training:
+            is_token_S = None if is_token_N is None else is_token_N.reshape(-1)
+            return self._train(x_SD, is_token_S).view(shape)
         if is_token_N is None:
-            return self._mix(x_ND).view(shape)
+            return self._mix(x_SD).view(shape)
         kept_N = is_token_N.reshape(-1).nonzero().squeeze(1)
-        mixed_ND = self._mix(x_ND[kept_N])  # of another type than the input under autocast
+        mixed_ND = self._mix(x_SD[kept_N])  # of another type than the input under autocast
         return (
-            torch.zeros_like(x_ND, dtype=mixed_ND.dtype).index_copy(0, kept_N, mixed_ND).view(shape)
+            torch.zeros_like(x_SD, dtype=mixed_ND.dtype).index_copy(0, kept_N, mixed_ND).view(shape)
         )
 
     def _mix(self, x_ND: Tensor) -> Tensor:
-        bias = None if self.router.bias is None else self.router.bias.float()
-        weights_NK, experts_NK = route(
-            functional.linear(x_ND.float(), self.router.weight.float(), bias)
-        )
-        order_P, counts_E = sort_by_expert(experts_NK, len(self.experts))
-        sorted_PD = self._run_experts(x_ND[order_P // EXPERTS_PER_TOKEN], counts_E)
-        if (
-            self.training and self.output_masking
-        ):  # whole rows, not rescaled (NLLB Team 2022, 6.2.3)
-            keep_P1 = torch.rand(sorted_PD.shape[0], 1, device=x_ND.device) >= self.output_masking
-            sorted_PD = sorted_PD * keep_P1
-        else:
-            sorted_PD = sorted_PD * (1 - self.output_masking)
+        weights_NK, experts_NK = route(self._logits(x_ND))
+        order_P, counts_E = sort_by_expert(experts_NK.T, self.num_experts)
+        sorted_PD = self.run_experts(self._by_number(), x_ND[order_P % len(x_ND)], counts_E)
+        sorted_PD = sorted_PD * (1 - self.output_masking) * (1 - self.options.final_output_masking)
         pairs_PD = torch.empty_like(sorted_PD).index_copy(0, order_P, sorted_PD)
-        pairs_NKD = pairs_PD.view(-1, EXPERTS_PER_TOKEN, x_ND.shape[-1])
-        return (pairs_NKD * weights_NK.to(pairs_NKD.dtype)[..., None]).sum(1)
+        return _combine(pairs_PD, weights_NK)
 
-    def _run_experts(self, sorted_PD: Tensor, counts_E: Sequence[int]) -> Tensor:
-        rows = torch.split(sorted_PD, list(counts_E))
-        outputs = [
-            self.experts[expert](part_ND) for expert, part_ND in enumerate(rows) if len(part_ND)
-        ]
-        return torch.cat(outputs) if outputs else sorted_PD
+    def _train(self, x_SD: Tensor, is_token_S: Tensor | None) -> Tensor:
+        routing = route_for_training(self._logits(x_SD), is_token_S, self.options)
+        self.report = routing.report
+        num_pairs = EXPERTS_PER_TOKEN * len(x_SD)
+        tokens_P = routing.order_P % len(x_SD)
+        sorted_PD = self.run_experts(
+            self._by_number(), x_SD.index_select(0, tokens_P), routing.counts_E
+        )
+        if self.output_masking:  # whole rows, not rescaled (NLLB Team 2022, 6.2.3)
+            keep_P1 = torch.rand(len(sorted_PD), 1, device=x_SD.device) >= self.output_masking
+            sorted_PD = sorted_PD * keep_P1
+        pairs_PD = sorted_PD.new_zeros(num_pairs, x_SD.shape[-1])
+        pairs_PD = pairs_PD.index_copy(0, routing.order_P, sorted_PD)
+        mixed_SD = _combine(pairs_PD, routing.weights_SK)
+        if masking := self.options.final_output_masking:
+            mixed_SD = mixed_SD * (torch.rand(len(mixed_SD), 1, device=x_SD.device) >= masking)
+        return mixed_SD
+
+    def _logits(self, x_ND: Tensor) -> Tensor:
+        with torch.autocast(x_ND.device.type, enabled=False):
+            bias = None if self.router.bias is None else self.router.bias.float()
+            return functional.linear(x_ND.float(), self.router.weight.float(), bias)
+
+    def _by_number(self) -> dict[int, nn.Module]:
+        if isinstance(self.experts, nn.ModuleDict):
+            return {int(number): expert for number, expert in self.experts.items()}
+        return dict(enumerate(self.experts))
+
+    def _expert(self, number: int) -> nn.Module:
+        return self._by_number()[number]
+
+
+def _combine(pairs_PD: Tensor, weights_NK: Tensor) -> Tensor:
+    """Add up the outputs of each token's experts by their weights."""
+    pairs_KND = pairs_PD.view(EXPERTS_PER_TOKEN, -1, pairs_PD.shape[-1])
+    weights_KN1 = weights_NK.T.to(pairs_PD.dtype)[..., None]
+    return (pairs_KND * weights_KN1).sum(0)
