@@ -1,7 +1,7 @@
 """Per-label thresholds: below them the answer is `und`.
 
-What is compared is the probability of the best label's macro group, so that a text in one of two near
-siblings is not called undetermined because it could be either.
+What is compared is the probability of the best label's macro group, so that a text in one of two
+near siblings is not called undetermined because it could be either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def calibrate(
         config: the targets.
 
     A threshold never turns more than `most_rejected` of the label's own lines into `und`. Precision
-    counts each label as often as any other, and foreign text `foreign_odds` times as often as one label.
+    counts each label as often as any other, and foreign text `foreign_odds` times as often as one.
     """
     groups = [group_of_language().get(label, label) for label in decider.labels]
     own: dict[str, list[float]] = {label: [] for label in decider.labels}

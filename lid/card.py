@@ -52,7 +52,7 @@ class ModelCard:
     confusions: list[tuple[str, str, int]] = field(default_factory=list)
     """(label, answer, count) on the held-out lines, most frequent first."""
     experts: dict[str, list[str]] = field(default_factory=dict)
-    """Macro group with a second stage -> corpora that its members share and that it was trained on."""
+    """Macro group with a second stage -> corpora that its members share and it was trained on."""
     files: dict[str, str] = field(default_factory=dict)
     """File -> SHA-256."""
     config: str = ""
@@ -85,7 +85,8 @@ def read_card(directory: Path) -> ModelCard:
         raise CheckpointError(f"{path}: no model card; train the model anew with 'nllb lid train'")
     if document.get("format") != CARD_FORMAT:
         raise CheckpointError(
-            f"{path}: card of form {document.get('format')!r}, where this version reads {CARD_FORMAT}; update nllb"
+            f"{path}: card of form {document.get('format')!r}, where this version reads "
+            f"{CARD_FORMAT}; update nllb"
         )
     return ModelCard(**{key: value for key, value in document.items() if key in known})
 

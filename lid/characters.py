@@ -1,6 +1,4 @@
-"""What a code point is to the detector: a separator, a character without script, or a letter of a
-script.
-"""
+"""What a code point is to the detector: a separator, a plain character, or a letter of a script."""
 
 from functools import cache
 from pathlib import Path
@@ -20,8 +18,8 @@ FIRST_SCRIPT: Final = 2
 
 _FORMAT: Final = regex.compile(r"\p{Cf}+")
 _SPACES: Final = " \t\n\v\f\r\0"
-# Planes 0 to 3 as far as letters go, and the variation selectors; all else is unassigned or private.
-_ASSIGNED: Final = ((0, 0x33500), (0xE0000, 0xE0200))
+# Planes 0 to 3 and the variation selectors; no letter or mark stands elsewhere.
+_ASSIGNED: Final = ((0, 0x40000), (0xE0000, 0xE0200))
 _SURROGATES: Final = slice(0xD800, 0xE000)
 # Scripts that a FLORES-200 script code stands for; the others stand for themselves.
 _PARTS: Final = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hira", "Kana", "Hani")}
@@ -30,7 +28,7 @@ _PARTS: Final = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hira", "Kana", 
 def fold(text: str) -> str:
     """Return what `normalize_for_detection` makes of a text before it parts the words.
 
-    With `character_classes(normalised=True)` as the judge of what parts words, both give the same words.
+    With `character_classes(normalised=True)` to part the words, both give the same words.
     """
     text = normalize("NFC", text).lower()
     return text if text.isascii() else normalize("NFC", _FORMAT.sub("", text))
@@ -44,11 +42,11 @@ def scripts() -> tuple[str, ...]:
 
 @cache
 def character_classes(*, normalised: bool) -> npt.NDArray[np.uint8]:
-    """Return one byte per code point: separator, kept character, or 2 + index of the letter's script.
+    """Return one byte per code point: separator, plain, or 2 + index of the letter's script.
 
     Args:
-        normalised: separate at whatever is no letter and no mark, as `normalize_for_detection` does;
-            otherwise only at the spaces that fastText knows.
+        normalised: part words at whatever is no letter and no mark, as `normalize_for_detection`
+            does; otherwise only at the spaces that fastText knows.
     """
     classes = np.full(CODE_POINTS, PLAIN, np.uint8)
     index = {script: FIRST_SCRIPT + number for number, script in enumerate(scripts())}
@@ -89,6 +87,7 @@ def _matching(pattern: str) -> npt.NDArray[np.bool_]:
     """Return which code points match, by the same Unicode tables as `normalize_for_detection`."""
     matching = np.zeros(CODE_POINTS, np.bool_)
     for first, last in _ASSIGNED:
-        for found in regex.finditer(pattern, "".join(map(chr, range(first, last)))):
+        points = np.arange(first, last, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        for found in regex.finditer(pattern, points):
             matching[first + found.start() : first + found.end()] = True
     return matching

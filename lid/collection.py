@@ -1,7 +1,7 @@
 """Training text: read, cleaned, one copy of each line, none that an evaluation set holds.
 
-What a label's text is collected into: `label -> domain -> lines`, each line already in the form that
-the detector sees (`normalize_for_detection`).
+Text is collected into `label -> domain -> lines`, each line already in the form that the detector
+sees (`normalize_for_detection`).
 """
 
 import re
@@ -89,12 +89,15 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
         for directory in config.noise.sources:
             for label, line in _foreign(config.data / directory, wanted, reserved):
                 progress.advance(note=directory.name)
-                unique[label].setdefault(line, directory.name)
+                if sentence_hash(line) in shield:
+                    collected.overlap[directory.name] += 1
+                else:
+                    unique[label].setdefault(line, directory.name)
     if config.on_overlap == "refuse" and collected.overlap:
         told = ", ".join(f"{count:,} of {name}" for name, count in collected.overlap.items())
         raise DataError(
-            f"training lines that stand in an evaluation set: {told}. Take them out of the sources, "
-            "or set on_overlap: drop"
+            f"training lines that stand in an evaluation set: {told}. Take them out of the "
+            "sources, or set on_overlap: drop"
         )
     for label, domain_of_line in sorted(unique.items()):
         foreign = label.startswith(NOISE_PREFIX)
@@ -106,7 +109,8 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
     empty = sorted({language.code for language in config.languages} - set(collected.lines))
     if empty:
         raise DataError(
-            f"no training text for {', '.join(empty)} in {', '.join(s.name for s in config.sources)}; "
+            f"no training text for {', '.join(empty)} in "
+            f"{', '.join(source.name for source in config.sources)}; "
             "add a source that has it, or take the label out of `languages`"
         )
     return collected
@@ -135,16 +139,12 @@ def evaluation_hashes(directories: tuple[Path, ...], *, normalised: bool = False
 
 
 def tuning_half(code: str) -> bool:
-    """Whether a foreign language (ISO 639-3) is for training and tuning; the others are for reports
-    only.
-    """
+    """Whether a foreign language is for training and tuning; the others are for reports only."""
     return xxhash.xxh3_64_intdigest(f"foreign {code}".encode()) % 2 == 0
 
 
 def calibration_part(code: str, part: float) -> bool:
-    """Whether a foreign language of the tuning half is for thresholds, and not for the twin's
-    training.
-    """
+    """Whether a foreign language of the tuning half is for thresholds, not the twin's training."""
     return xxhash.xxh3_64_intdigest(f"threshold {code}".encode()) % 1000 < 1000 * part
 
 
@@ -155,7 +155,7 @@ def foreign_code(path: Path) -> str:
 
 
 def script_share(line: str, label: str) -> float:
-    """Return the part of a normalised line's letters that are in the script of a FLORES-200 label."""
+    """Return the part of a normalised line's letters that are in the script of a label."""
     if line.isascii():
         return float(label.endswith("Latn"))
     points = np.frombuffer(line.encode("utf-32-le", "replace"), np.uint32)
@@ -174,9 +174,7 @@ def _open(source: SourceConfig, data: Path) -> Corpus:
 
 
 def _texts(corpus: Corpus, collected: Collected) -> Iterator[CorpusText]:
-    """Yield a corpus's texts; of interface messages, neither markup nor copies of other locales'
-    text.
-    """
+    """Yield a corpus's texts; of interface messages, no copies of other locales' text."""
     if corpus.layout != "messages":
         yield from corpus.texts()
         return
@@ -225,15 +223,13 @@ def clean_message(text: str) -> str:
 
 @cache
 def _locales() -> dict[str, str]:
-    """Locale or its first part -> ISO 639-3 code, or `skip` where it is a form of a language of the
-    table.
-    """
+    """Locale or its first part -> ISO 639-3 code, or `skip` for forms of the table's languages."""
     table = Path(__file__).with_name("locales.tsv")
     return {row["locale"]: row["language"] for row in read_table(table)}
 
 
 def reserved_languages(directories: Iterable[Path]) -> frozenset[str]:
-    """Return the foreign languages that are kept for reports: half of those with a file, by hash."""
+    """Return the foreign languages that are kept for reports: half of those with a file."""
     paths = [
         path
         for directory in directories
@@ -246,9 +242,7 @@ def reserved_languages(directories: Iterable[Path]) -> frozenset[str]:
 def _foreign(
     directory: Path, wanted: set[str], reserved: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (label, line) of the languages of a folder that are neither in the table nor for
-    reports.
-    """
+    """Yield (label, line) of a folder's languages that are neither in the table nor reserved."""
     corpus = open_corpus(directory)
     known = {code[:3] for code in wanted}
     if corpus.layout == "messages":

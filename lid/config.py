@@ -41,7 +41,7 @@ class NoiseConfig:
     """Text in languages that are not in the table: labels of their own, reported as `und`."""
 
     sources: tuple[Path, ...] = ()
-    """Folders of texts by foreign code (`keyed`), or with locales that map to no code (`messages`)."""
+    """Folders of texts by foreign code (`keyed`), or with locales without a code (`messages`)."""
     lines_per_language: int = 150
     """Most training lines of one foreign language."""
     fewest_lines: int = 60
@@ -88,8 +88,8 @@ class FastTextConfig:
     longest_ngram: int = 5
     """Characters of the longest n-gram."""
     min_count: int = 1_000_000_000
-    """Words seen less often have no row of their own, only n-grams; the default gives none a row: whole words tell
-    topics apart, and on domains that were left out from training they cost 0.003 of F1."""
+    """Words seen less often have no row of their own, only n-grams. The default gives none a row:
+    whole words tell topics apart, not languages."""
     buckets: int = 1_000_000
     """Hash buckets of n-grams."""
     threads: int = 1
@@ -107,7 +107,7 @@ class CalibrationConfig:
     """From scores to `und`."""
 
     held_out: float = 0.02
-    """Part of the lines of every domain that are kept from training, for thresholds and the card."""
+    """Part of the lines of every domain that are kept from training: for thresholds and card."""
     most_held_out: int = 60
     """Most held-out lines of one label."""
     precision: float = 0.9
@@ -169,4 +169,4 @@ class LidConfig:
                 f"{self.fasttext.shortest_ngram} and {self.fasttext.longest_ngram}"
             )
         if not 0 < self.calibration.held_out < 0.5:
-            yield f"calibration.held_out: must be between 0 and 0.5, got {self.calibration.held_out}"
+            yield f"calibration.held_out: must be in (0, 0.5), got {self.calibration.held_out}"

@@ -142,7 +142,7 @@ class Decider:
         )
 
     def _script(self, letters: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
-        """Return the row of the gate for each text: its main script, or the last row for Japanese."""
+        """Return each text's row of the gate: its main script, or the last row for Japanese."""
         weighted = letters * self._weights
         main = weighted.argmax(axis=1)
         kana = weighted[:, self._kana].sum(axis=1)
@@ -151,9 +151,7 @@ class Decider:
 
 
 def _gates(codes: Sequence[str]) -> Matrix:
-    """Return per main script what is added to each label's score: 0, or so little that it cannot
-    win.
-    """
+    """Return per main script what is added to each label's score: 0, or so little that it loses."""
     gates = np.zeros((len(scripts()) + 1, len(codes)), np.float32)
     kana = {scripts().index("Hira"), scripts().index("Kana")}
     for column, code in enumerate(codes):

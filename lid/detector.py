@@ -46,7 +46,7 @@ class Detector:
         normalised: bool | None = None,
         prefer_kernel: bool = True,
     ) -> Self:
-        """Load a model: the shipped one, a folder that `nllb lid train` wrote, or any fastText file.
+        """Load a model: the shipped one, a folder of `nllb lid train`, or any fastText file.
 
         Args:
             path: None for the shipped model; a folder with `card.json`; a `.bin` or `.ftz` file.
@@ -154,7 +154,7 @@ class Detector:
         missing = sorted(set(codes) - set(self.labels))
         if missing:
             raise LanguageError(
-                f"this model has no label for {', '.join(missing)}{did_you_mean(missing[0], self.labels)} "
-                "See 'nllb lid eval' for its labels"
+                f"this model has no label for {', '.join(missing)}"
+                f"{did_you_mean(missing[0], self.labels)} Its card lists its labels"
             )
         return np.array([label in codes for label in self.labels])

@@ -1,7 +1,8 @@
-"""From texts to label scores with one fastText model: our own kernel, or the fastText package without it.
+"""From texts to label scores with one fastText model: our own kernel, or the fastText package.
 
 Both give the same labels. The kernel (`kernel.c`, built where a C compiler is at hand) reads Python
-strings directly; the package is the fallback, and what models with word n-grams or a label tree need.
+strings directly; the package is the fallback, and what models with word n-grams or a label tree
+need.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ NOISE_PREFIX: Final = "other_"
 """Begins the labels of languages that are not in the table."""
 
 LONGEST_TEXT: Final = 1 << 16
-"""Characters of a text that are looked at; what follows cannot change the answer of a text so long."""
+"""Characters of a text that are looked at; the rest would not change the answer."""
 
 
 class Engine(Protocol):
@@ -31,9 +32,7 @@ class Engine(Protocol):
     labels: tuple[str, ...]
 
     def score(self, texts: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int32]]:
-        """Return per text the logarithm of each label's probability up to a constant, and letters
-        per script.
-        """
+        """Return each text's label scores (logarithms plus a constant) and letters per script."""
         ...
 
 
@@ -56,9 +55,7 @@ def open_engine(path: Path | str, *, normalised: bool, prefer_kernel: bool = Tru
 
 
 def foreign_last(model: FastTextModel) -> FastTextModel:
-    """Return the model with the labels of foreign languages behind the others, their rows with
-    them.
-    """
+    """Return the model with the labels of foreign languages, and their rows, behind the others."""
     if model.loss != "softmax":
         return model
     order = sorted(
@@ -104,8 +101,8 @@ class KernelEngine:
 class PackageEngine:
     """The fastText package, called below its Python `predict`, which numpy 2 breaks.
 
-    `predict(str)` of the stock binding asks numpy for `array(copy=False)`, an error since numpy 2; the
-    maintained binding `fasttext-community` is used, and of it only the C++ object's own methods.
+    `predict(str)` of the stock binding asks numpy for `array(copy=False)`, an error since numpy 2;
+    hence the maintained binding `fasttext-community`, and of it only the C++ object's own methods.
     """
 
     def __init__(self, model: FastTextModel, *, normalised: bool) -> None:
@@ -140,7 +137,7 @@ class PackageEngine:
 
 
 def plain_text(text: str, *, normalised: bool) -> str:
-    """Return a text in the form that a model's fastText file expects: one line, no lone surrogates."""
+    """Return a text as a model's fastText file expects it: one line, no lone surrogates."""
     text = text[:LONGEST_TEXT]
     if any("\ud800" <= character <= "\udfff" for character in text):
         text = "".join(" " if "\ud800" <= c <= "\udfff" else c for c in text)

@@ -51,7 +51,7 @@ class CutScore:
     """The figures of one length of text."""
 
     words: int | None
-    """First words of each line; None is the full line. Scripts without spaces keep the full line."""
+    """First words of each line; None is the full line, which scripts without spaces keep."""
     f1: float
     """Macro F1 over the labels of the model, with thresholds, on lines of these labels."""
     argmax_f1: float

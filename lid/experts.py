@@ -1,8 +1,8 @@
-"""The second stage: small classifiers for one macro group each, on domains that all its members share.
+"""The second stage: a small classifier per macro group, on domains that all its members share.
 
-Siblings whose text comes from different domains are told apart by topic, not by language: a model that
-saw news in one and interface messages in the other calls all news the first. An expert sees the same
-number of lines of the same domains from each member.
+Siblings whose text comes from different domains are told apart by topic, not by language: a model
+that saw news in one and interface messages in the other calls all news the first. An expert sees
+the same number of lines of the same domains from each member.
 """
 
 import random

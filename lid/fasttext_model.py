@@ -81,7 +81,7 @@ def read_fasttext(path: Path | str) -> FastTextModel:
     """Read a supervised model.
 
     Raises:
-        CheckpointError: naming the file where it is missing, truncated, not fastText or unsupervised.
+        CheckpointError: naming the file: missing, truncated, not fastText or unsupervised.
     """
     path = Path(path)
     try:
@@ -107,7 +107,8 @@ class _Reader:
         size = count * np.dtype(kind).itemsize
         if count < 0 or self.position + size > len(self.data):
             raise self.fault(
-                f"truncated or damaged at byte {self.position:,} of {len(self.data):,}: {size:,} more were expected"
+                f"truncated or damaged at byte {self.position:,} of {len(self.data):,}: "
+                f"{size:,} more expected"
             )
         piece = self.data[self.position : self.position + size]
         self.position += size
@@ -213,9 +214,7 @@ class _Reader:
         return np.asarray(values, np.float32).reshape(num_rows, num_columns)
 
     def quantised_matrix(self) -> Matrix:
-        """Decode a product-quantised matrix: per row one centroid for each run of columns, times a
-        norm.
-        """
+        """Decode a product-quantised matrix: a centroid for each run of columns, and a norm."""
         with_norms = bool(self.number("u1"))
         num_rows, num_columns = self.shape()
         codes = self.take(self.number(), "u1")

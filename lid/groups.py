@@ -1,6 +1,4 @@
-"""The macro groups: varieties that are easily confused, and which of them a second stage decides
-between.
-"""
+"""The macro groups: varieties that are easily confused, and a second stage to tell them apart."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -1,6 +1,4 @@
-"""Other models' label spellings -> codes of the language table; what has no place there is kept as
-it is.
-"""
+"""Other models' label spellings -> codes of the language table; unknown ones stay as they are."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -12,9 +10,9 @@ from nllb.textio import read_table
 
 
 def map_label(label: str) -> str:
-    """Return the FLORES-200 code of a label, or the label itself where the table has no such language.
+    """Return the FLORES-200 code of a label, or the label itself where the table has none.
 
-    Knows the spellings of lid218e and OpenLID (`eng_Latn`), GlotLID (`cmn_Hani`, `est_Latn`), OpenLID v2
+    Knows the spellings of lid218e and OpenLID (`eng_Latn`), GlotLID (`cmn_Hani`), OpenLID v2
     (`cmn_Hans`, `ekk_Latn`) and of models with ISO 639 or BCP-47 labels (`en`, `zh-Hant`).
     """
     codes = {language.code for language in languages()}

@@ -36,8 +36,8 @@ def as_text(evaluation: Evaluation) -> str:
         length = "full lines" if cut.words is None else f"first {cut.words} words"
         lines.append(
             f"{length:>15}: macro F1 {cut.f1:.4f} (argmax {cut.argmax_f1:.4f}, over all "
-            f"{len(evaluation.labels) + len(evaluation.missing)} languages {cut.all_f1:.4f}, by group "
-            f"{cut.group_f1:.4f}), FPR {cut.false_positive_rate:.4%}, "
+            f"{len(evaluation.labels) + len(evaluation.missing)} languages {cut.all_f1:.4f}, by "
+            f"group {cut.group_f1:.4f}), FPR {cut.false_positive_rate:.4%}, "
             f"not und {cut.determined:.2%}, right {cut.recall:.2%}"
         )
     if evaluation.missing:
@@ -89,9 +89,10 @@ def _result(evaluation: Evaluation) -> list[str]:
     parts: list[str] = [table(columns, rows, caption="Figures by length of text")]
     parts.append(
         paragraph(
-            "Macro F1 counts every label of the model alike, on lines of these labels; und is a miss. "
-            "Argmax leaves the thresholds out. All languages: those without a label count as 0, and "
-            "their lines as false positives of others. Scripts without spaces keep the full line."
+            "Macro F1 counts every label of the model alike, on lines of these labels; und is a "
+            "miss. Argmax leaves the thresholds out. All languages: those without a label count "
+            "as 0, and their lines as false positives of others. Scripts without spaces keep "
+            "the full line."
         )
     )
     if evaluation.missing:
@@ -156,8 +157,8 @@ def _foreign(evaluation: Evaluation) -> list[str]:
     ]
     return [
         paragraph(
-            f"{foreign.accepted:.2%} of {foreign.lines:,} lines in {foreign.languages} languages that "
-            "neither training nor tuning saw were given a label of the table."
+            f"{foreign.accepted:.2%} of {foreign.lines:,} lines in {foreign.languages} languages "
+            "that neither training nor tuning saw were given a label of the table."
         ),
         table(columns, rows, caption="Languages with accepted lines", tall=True),
     ]

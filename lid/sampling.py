@@ -1,6 +1,4 @@
-"""From uneven text to the lines fastText trains on: balanced labels, balanced domains, many
-lengths.
-"""
+"""From uneven text to the lines fastText trains on: balanced labels and domains, many lengths."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -20,9 +18,9 @@ _SHORT = 45
 
 
 def split_held_out(lines: Lines, *, part: float, most: int) -> tuple[Lines, dict[str, list[str]]]:
-    """Split each domain of each label by the lines' hashes; return what is left and what is held out.
+    """Split each domain of each label by the lines' hashes: what is left, what is held out.
 
-    At least one line and at most a tenth of a domain is held out, and about `most` lines of a label.
+    Of a domain at least one line and at most a tenth is held out, of a label about `most` lines.
     """
     kept: Lines = {}
     held_out: dict[str, list[str]] = {}

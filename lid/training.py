@@ -1,6 +1,6 @@
 """`nllb lid train`: from corpora to a model folder.
 
-The steps and what they leave in the output folder, so that a run that was stopped goes on where it was:
+The steps and what they leave in the output folder, so that a stopped run goes on where it was:
 
 1. collect        `work/text.json.zst`       clean text per label and domain, counts
 2. twin           `work/twin.ftz`            a model that has not seen the calibration languages
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lid.calibration import calibrate, supports
 from lid.card import CARD_NAME, ModelCard, write_card
 from lid.collection import Collected, Lines, calibration_part, collect, evaluation_hashes
@@ -29,7 +31,7 @@ from lid.groups import group_of_language, macro_groups
 from lid.sampling import label_sizes, sample_label, split_held_out, write_training_file
 from lid.training_run import quantise, save, train_supervised
 from nllb.benchmarks import sentence_hash
-from nllb.config import dump_config, write_config
+from nllb.config import dump_config, load_config, write_config
 from nllb.corpora import open_corpus
 from nllb.errors import ConfigError, DataError, did_you_mean
 from nllb.languages import languages
@@ -58,7 +60,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     """Train a language identifier into a folder; finished steps of an earlier run are kept.
 
     Raises:
-        ConfigError, DataError: before anything is trained, where the text is not as the configuration says.
+        ConfigError, DataError: before training, where the text is not as the configuration says.
         DataError: where the folder holds a run of another configuration.
     """
     check_sources(config)
@@ -69,7 +71,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     left = _overlap_left(collected, config)
     if left:
         raise DataError(
-            f"{left:,} training lines stand in an evaluation set after cleaning; nothing was trained"
+            f"{left:,} training lines still stand in an evaluation set; nothing was trained"
         )
     kept, held_out = split_held_out(
         collected.lines, part=config.calibration.held_out, most=config.calibration.most_held_out
@@ -143,7 +145,7 @@ def check_sources(config: LidConfig) -> None:
         ]
     if not faults:
         faults += [
-            f"languages: {language.code} has no text in any source{did_you_mean(language.code, found)}"
+            f"languages: no source has text in {language.code}{did_you_mean(language.code, found)}"
             for language in config.languages
             if language.code not in found
         ]
@@ -153,7 +155,7 @@ def check_sources(config: LidConfig) -> None:
 
 
 def joined(lines: list[str]) -> list[str]:
-    """Return lines joined to the length of a sentence, so that interface messages count like prose."""
+    """Return lines joined to the length of a sentence: interface messages count like prose."""
     texts: list[str] = []
     current = ""
     for line in lines:
@@ -167,9 +169,10 @@ def joined(lines: list[str]) -> list[str]:
 def _claim(config: LidConfig, output: Path) -> None:
     """Write the resolved configuration, or make sure that the folder's is the same."""
     path = output / "config.yaml"
-    if path.is_file() and read_text(path) != dump_config(config):
+    if path.is_file() and load_config(LidConfig, path) != config:
         raise DataError(
-            f"{output} holds a run of another configuration ({path}); give an empty folder, or remove this one"
+            f"{output} holds a run of another configuration ({path}); give an empty folder, or "
+            "remove this one"
         )
     (output / "work").mkdir(parents=True, exist_ok=True)
     write_config(config, path)
@@ -209,7 +212,7 @@ def _overlap_left(collected: Collected, config: LidConfig) -> int:
 
 
 def _train_model(config: LidConfig, lines: Lines, foreign: Lines, path: Path) -> dict[str, int]:
-    """Train and quantise a model where `path` is not there yet; return the sampled lines per label."""
+    """Train and quantise a model unless `path` is there; return the sampled lines per label."""
     chance = random.Random(config.seed)
     counts = {label: sum(map(len, domains.values())) for label, domains in lines.items()}
     sizes = label_sizes(counts, config.sampling)
@@ -318,9 +321,7 @@ def _figures(
 def _accepted(decider: Decider, texts: list[str], thresholds: dict[str, float]) -> float:
     best, support = supports(decider, texts)
     limits = [thresholds[decider.labels[index]] for index in best.tolist()]
-    return sum(value >= limit for value, limit in zip(support.tolist(), limits, strict=True)) / max(
-        1, len(texts)
-    )
+    return float((support >= np.array(limits)).mean())
 
 
 def _texts_of(lines: Lines, labels: set[str]) -> list[str]:

@@ -20,9 +20,7 @@ def train_supervised(
     buckets: int,
     threads: int,
 ) -> Any:
-    """Train a softmax classifier on `__label__CODE text` lines; with one thread, always the same
-    one.
-    """
+    """Train a softmax classifier on `__label__CODE text` lines; one thread gives one result."""
     try:
         fasttext = importlib.import_module("fasttext")
     except ImportError:
@@ -59,9 +57,7 @@ def quantise(
     epochs: int,
     columns_per_code: int = 2,
 ) -> None:
-    """Prune to the `kept_ngrams` strongest rows, train these further, and write one byte per few
-    columns.
-    """
+    """Prune to the `kept_ngrams` strongest rows, train these on, write one byte per few columns."""
     model.quantize(
         input=str(text_path),
         cutoff=kept_ngrams,

@@ -113,7 +113,8 @@ class Corpus:
         sources, targets = self._keyed(source), self._keyed(target)
         if self.layout == "lines" and sources and targets and len(sources) != len(targets):
             raise DataError(
-                f"{self.directory}: {source} has {len(sources):,} lines and {target} {len(targets):,}; "
+                f"{self.directory}: {source} has {len(sources):,} lines, {target} has "
+                f"{len(targets):,}; "
                 "line-aligned files must be equally long: fetch them again"
             )
         for key, text in sources.items():
@@ -172,7 +173,7 @@ class Corpus:
             cells = line.split("\t") if columns > 1 else [line]
             if len(cells) != columns:
                 raise DataError(
-                    f"{path}:{number}: {len(cells)} columns where a {self.layout!r} file has {columns}"
+                    f"{path}:{number}: {len(cells)} columns, not the {columns} of {self.layout!r}"
                 )
             key = str(number)
             if self.layout in ("keyed", "messages"):

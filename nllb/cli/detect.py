@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Print label and probability of each line, tab-separated; line n of the output belongs to "
-        "line n of the input, empty lines included. `und`: no language of the table, or too uncertain."
+        "line n of the input. `und`: no language of the table, or too uncertain."
     )
     parser.add_argument(
         "files", nargs="*", metavar="FILE", default=["-"], help="text files; default: stdin"
@@ -54,7 +54,7 @@ def detect(arguments: argparse.Namespace) -> int:
         shown = ", ".join(detector.unknown_labels[:10])
         print(
             f"{len(detector.unknown_labels)} labels of the model are not in the language table "
-            f"and are kept as they are: {shown}{' ...' if len(detector.unknown_labels) > 10 else ''}",
+            f"and are kept as they are: {shown}{' ...' * (len(detector.unknown_labels) > 10)}",
             file=sys.stderr,
         )
     candidates = None

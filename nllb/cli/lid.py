@@ -61,8 +61,8 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text",
         type=Path,
-        help="FLORES in any of its layouts, or a folder of files CODE; default: flores200_dataset here "
-        "or in $NLLB_TEST_DATA",
+        help="FLORES in any of its layouts, or a folder of files CODE; default: flores200_dataset "
+        "here or in $NLLB_TEST_DATA",
     )
     parser.add_argument(
         "--foreign", type=Path, help="folder of texts ISO__ID.tsv in languages outside the table"

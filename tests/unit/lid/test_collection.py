@@ -1,0 +1,134 @@
+import random
+from pathlib import Path
+
+import pytest
+
+from lid.collection import (
+    calibration_part,
+    clean_message,
+    collect,
+    evaluation_hashes,
+    foreign_code,
+    reserved_languages,
+    script_share,
+    tuning_half,
+)
+from lid.config import LidConfig, NoiseConfig, SamplingConfig, SourceConfig
+from lid.sampling import label_sizes, sample_label, split_held_out
+from nllb.benchmarks import sentence_hash
+from nllb.errors import DataError
+from nllb.languages import parse_language
+from nllb.normalization import normalize_for_detection
+
+
+def config(data: Path, **changes: object) -> LidConfig:
+    settings: dict[str, object] = {
+        "kind": "lid",
+        "data": data,
+        "sources": (
+            SourceConfig(directory=Path("nllb_seed")),
+            SourceConfig(directory=Path("udhr"), licence="public"),
+        ),
+        "evaluation": (Path("test"),),
+        "noise": NoiseConfig(sources=(Path("udhr_other"),), fewest_lines=10),
+    }
+    return LidConfig(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def test_collects_unique_lines_by_label_and_domain(
+    corpora_dir: Path, sentences: dict[str, list[str]]
+) -> None:
+    collected = collect(config(corpora_dir), quiet=True)
+    assert set(collected.lines) == set(sentences)
+    lines = collected.lines["fra_Latn"]
+    assert len(lines["nllb_seed"]) == 9  # of 10, each twice; one stands in the test set
+    assert len(lines["udhr"]) == 10
+    assert all(line == normalize_for_detection(line) for line in lines["nllb_seed"])
+    assert collected.counts()["fra_Latn"] == {"nllb_seed": 9, "udhr": 10}
+
+
+def test_lines_of_an_evaluation_set_are_dropped_and_counted(
+    corpora_dir: Path, sentences: dict[str, list[str]]
+) -> None:
+    collected = collect(config(corpora_dir), quiet=True)
+    assert collected.overlap == {"nllb_seed": 4}
+    first = normalize_for_detection(sentences["fra_Latn"][0])
+    assert first not in collected.lines["fra_Latn"]["nllb_seed"]
+    shield = evaluation_hashes((corpora_dir / "test",))
+    assert sentence_hash(sentences["deu_Latn"][0].upper()) in shield
+    with pytest.raises(DataError, match="4 of nllb_seed"):
+        collect(config(corpora_dir, on_overlap="refuse"), quiet=True)
+
+
+def test_foreign_languages_that_are_reserved_are_not_trained(corpora_dir: Path) -> None:
+    reserved = reserved_languages([corpora_dir / "udhr_other"])
+    collected = collect(config(corpora_dir), quiet=True)
+    trained = {label.removeprefix("other_") for label in collected.foreign}
+    everything = {"ina", "vol", "epo", "tlh"}
+    assert trained == {code for code in everything - {"epo"} if tuning_half(code)}
+    assert reserved == {code for code in everything if not tuning_half(code)}
+    assert not trained & reserved
+
+
+def test_splits_of_foreign_languages_are_stable_and_even() -> None:
+    codes = [a + b + c for a in "abcdefgh" for b in "aeiou" for c in "klmnop"]
+    tuning = [code for code in codes if tuning_half(code)]
+    assert 90 <= len(tuning) <= 150
+    part = [code for code in codes if calibration_part(code, 0.25)]
+    assert 40 <= len(part) <= 80 and not any(calibration_part(code, 0.0) for code in codes)
+    assert foreign_code(Path("und__013.tsv")) == "und-013"
+    assert foreign_code(Path("rup__rmy.tsv")) == "rup"
+
+
+def test_languages_without_text_and_bad_folders_are_named(corpora_dir: Path) -> None:
+    with pytest.raises(DataError, match="no training text for ita_Latn"):
+        collect(
+            config(corpora_dir, languages=(parse_language("fra"), parse_language("ita"))),
+            quiet=True,
+        )
+    with pytest.raises(DataError, match="no evaluation text"):
+        evaluation_hashes((corpora_dir / "nothing",))
+
+
+def test_messages_lose_their_markup() -> None:
+    message = (
+        "{{PLURAL:$1|page|{{x}}}} of <b>[[Main page|home]]</b> &nbsp; https://a.b/c '''now''' %s"
+    )
+    assert normalize_for_detection(clean_message(message)) == "of home now"
+
+
+def test_script_share() -> None:
+    assert script_share("hello", "eng_Latn") == 1 and script_share("hello", "rus_Cyrl") == 0
+    assert script_share("привет", "rus_Cyrl") == 1
+    assert 0.5 < script_share("在 sars 的低浓度抑制作用后", "zho_Hans") < 1
+    assert script_share("قال", "knc_Arab") == 1
+
+
+def test_held_out_lines_are_kept_from_training() -> None:
+    lines = {"a": {"x": [f"line {n}" for n in range(200)], "y": ["only", "two"]}}
+    kept, held_out = split_held_out(lines, part=0.05, most=60)
+    assert len(held_out["a"]) == 10 and kept["a"]["y"] == ["only", "two"]
+    assert not set(held_out["a"]) & set(kept["a"]["x"])
+    assert split_held_out(lines, part=0.05, most=60) == (kept, held_out)
+
+
+def test_label_sizes_are_balanced_capped_and_bounded_by_repeats() -> None:
+    sizes = label_sizes(
+        {"few": 10, "some": 400, "many": 100_000},
+        SamplingConfig(lines=1000, most_lines=2000, exponent=0.5, most_repeats=4),
+    )
+    assert sizes == {"few": 40, "some": 632, "many": 2000}
+
+
+def test_sampling_balances_domains_and_repeats_only_extracts() -> None:
+    chance = random.Random(1)
+    news = [f"news {'word ' * 35}{n}" for n in range(900)]
+    talk = [f"talk {'word ' * 35}{n}" for n in range(9)]
+    settings = SamplingConfig(domain_exponent=0.0, extract_rate=0.0, join_rate=0.0)
+    sampled = sample_label({"news": news, "talk": talk}, 200, settings, chance)
+    assert len(sampled) == 200
+    assert sum(line in set(talk) for line in sampled) == 9
+    assert sum(line in set(news) for line in sampled) == 100
+    assert sample_label({"news": news}, 50, settings, random.Random(3)) == sample_label(
+        {"news": news}, 50, settings, random.Random(3)
+    )

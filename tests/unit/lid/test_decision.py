@@ -1,0 +1,69 @@
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lid.characters import scripts
+from lid.decision import Decider, Expert
+
+
+class FixedEngine:
+    """Gives every text the same scores; letters are counted by a script that the text names."""
+
+    def __init__(self, labels: Sequence[str], scores: Sequence[float]) -> None:
+        self.labels = tuple(labels)
+        self._scores = np.array(scores, np.float32)
+
+    def score(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        letters = np.zeros((len(texts), len(scripts())), np.int32)
+        for row, text in enumerate(texts):
+            for script in text.split():
+                letters[row, scripts().index(script)] += 1
+        return np.tile(self._scores, (len(texts), 1)), letters
+
+
+def decider(labels: Sequence[str], scores: Sequence[float], **experts: Expert) -> Decider:
+    return Decider(FixedEngine(labels, scores), experts, tuple(labels))
+
+
+def test_only_labels_of_the_main_script_can_win() -> None:
+    labels = ["deu_Latn", "rus_Cyrl", "jpn_Jpan", "zho_Hans", "other_xyz"]
+    made = decider(labels, [5, 4, 3, 2, -9])
+    texts = ["Latn", "Cyrl Cyrl Latn", "Hani", "Hani Hira", "Hani Hani Latn Latn Latn"]
+    best = [made.labels[i] for i in made.decide(texts).best]
+    assert best == ["deu_Latn", "rus_Cyrl", "jpn_Jpan", "jpn_Jpan", "jpn_Jpan"]
+    assert not made.decide([""]).readable[0]
+
+
+def test_foreign_probability_is_missing_from_the_labels() -> None:
+    made = decider(["deu_Latn", "fra_Latn", "other_xyz"], [0, 0, np.log(2)])
+    decision = made.decide(["Latn"])
+    assert made.labels == ("deu_Latn", "fra_Latn")
+    assert decision.probabilities[0] == pytest.approx([0.25, 0.25])
+    assert decision.support[0] == pytest.approx(0.25)
+
+
+def test_support_is_that_of_the_macro_group() -> None:
+    made = decider(["bos_Latn", "hrv_Latn", "deu_Latn"], np.log([0.5, 0.3, 0.2]))
+    decision = made.decide(["Latn"])
+    assert decision.support[0] == pytest.approx(0.8)
+
+
+def test_the_second_stage_shares_out_the_groups_probability() -> None:
+    expert = Expert(engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0)
+    labels = ["bos_Latn", "hrv_Latn", "deu_Latn"]
+    made = decider(labels, np.log([0.5, 0.3, 0.2]), **{"bosnian-croatian": expert})
+    decision = made.decide(["Latn", "Latn"])
+    assert [made.labels[i] for i in decision.best] == ["hrv_Latn"] * 2
+    assert decision.probabilities[0] == pytest.approx([0.08, 0.72, 0.2], abs=1e-5)
+    assert decision.support[0] == pytest.approx(0.8)
+
+
+def test_candidates_bind_the_second_stage_too() -> None:
+    expert = Expert(engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0)
+    labels = ["bos_Latn", "hrv_Latn", "deu_Latn"]
+    made = decider(labels, np.log([0.5, 0.3, 0.2]), **{"bosnian-croatian": expert})
+    decision = made.decide(["Latn"], np.array([True, False, True]))
+    assert made.labels[decision.best[0]] == "bos_Latn"
+    assert decision.probabilities[0, 1] == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lid.detector import Detector
+from nllb.errors import CheckpointError, LanguageError
+
+
+@pytest.fixture(scope="session")
+def detector(model_paths: dict[str, Path]) -> Detector:
+    return Detector.load(model_paths["bin"], normalised=True)
+
+
+def test_names_the_language(detector: Detector, sentences: dict[str, list[str]]) -> None:
+    for code, lines in sentences.items():
+        assert [one.language for one in detector.detect_batch(lines)] == [code] * len(lines)
+    one = detector.detect("Die Kinder spielten im Garten.")
+    assert one.language == "deu_Latn" and one.probability > 0.5 and one.alternatives == ()
+
+
+def test_top_and_candidates(detector: Detector) -> None:
+    text = "Die Kinder spielten im Garten."
+    ranked = detector.detect(text, top=3)
+    assert len(ranked.alternatives) == 2
+    assert ranked.probability >= ranked.alternatives[0][1] >= ranked.alternatives[1][1]
+    only = detector.detect(text, candidates=["English", "fr"])
+    chosen = only.alternatives[0][0] if only.language == "und" else only.language
+    assert chosen in {"eng_Latn", "fra_Latn"}
+    for candidates, told in (
+        (["xyz"], "unknown language"),
+        (["ita_Latn"], "no label"),
+        ([], "no cand"),
+    ):
+        with pytest.raises(LanguageError, match=told):
+            detector.detect(text, candidates=candidates)
+
+
+def test_text_of_another_script_is_never_a_label_of_this_one(detector: Detector) -> None:
+    assert detector.detect("дети играли в саду").language == "rus_Cyrl"
+    assert detector.detect("Das ist ein Haus, und das ist ein Garten").language != "rus_Cyrl"
+    restricted = detector.detect("дети играли в саду", candidates=["deu_Latn", "rus_Cyrl"])
+    assert restricted.language == "rus_Cyrl"
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n", "\x00", "12 345", "!?", "\U0001f600", "\ud800", "\u200d"]
+)
+def test_text_without_letters_is_und(detector: Detector, text: str) -> None:
+    one = detector.detect(text)
+    assert (one.language, one.probability, one.alternatives) == ("und", 0.0, ())
+
+
+def test_uncertain_text_is_und_with_the_best_label_first(detector: Detector) -> None:
+    one = detector.detect("tlh qqq wvx")
+    if one.language == "und":
+        assert one.alternatives[0][1] == pytest.approx(one.probability)
+        assert one.macro_group is None
+
+
+def test_a_line_of_ten_megabytes(detector: Detector) -> None:
+    long = "Die Kinder spielten im Garten. " * 330_000
+    answers = detector.detect_batch([long, "x" * 10_000_000, "La mer est belle."])
+    assert answers[0].language == "deu_Latn" and len(answers) == 3
+
+
+@given(st.lists(st.text(max_size=40), max_size=30))
+def test_as_many_answers_as_texts_and_batches_change_nothing(
+    detector: Detector, texts: list[str]
+) -> None:
+    answers = detector.detect_batch(texts)
+    assert len(answers) == len(texts)
+    assert [one.language for one in answers] == [detector.detect(text).language for text in texts]
+    assert all(0 <= one.probability <= 1.000001 for one in answers)
+
+
+def test_labels_that_the_table_lacks_are_kept_and_reported(tmp_path: Path) -> None:
+    import fasttext
+
+    text = tmp_path / "train.txt"
+    text.write_text(
+        "__label__cmn_Hani 你好 世界\n__label__tlh_Latn nuqneh qaplah\n__label__en hello world\n"
+        * 20,
+        encoding="utf-8",
+    )
+    path = tmp_path / "foreign.bin"
+    fasttext.train_supervised(
+        str(text), dim=4, epoch=5, minn=1, maxn=2, bucket=500, thread=1, verbose=0
+    ).save_model(str(path))
+    detector = Detector.load(path)
+    assert set(detector.labels) == {"zho_Hans", "tlh_Latn", "eng_Latn"}
+    assert detector.unknown_labels == ("tlh_Latn",)
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"card\.json"):
+        Detector.load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"nothing\.ftz"):
+        Detector.load(tmp_path / "nothing.ftz")
+    (tmp_path / "card.json").write_text('{"name": "x", "format": 99, "thresholds": {}}')
+    with pytest.raises(CheckpointError, match="update nllb"):
+        Detector.load(tmp_path)
+    (tmp_path / "card.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"card\.json"):
+        Detector.load(tmp_path)

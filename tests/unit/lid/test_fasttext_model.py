@@ -1,0 +1,67 @@
+import struct
+from pathlib import Path
+
+import fasttext
+import numpy as np
+import pytest
+
+from lid.fasttext_model import read_fasttext
+from nllb.errors import CheckpointError
+
+
+@pytest.mark.parametrize("kind", ["bin", "ftz"])
+def test_reads_what_the_package_reads(model_paths: dict[str, Path], kind: str) -> None:
+    model = read_fasttext(model_paths[kind])
+    theirs = fasttext.load_model(str(model_paths[kind]))
+    assert [f"__label__{label}" for label in model.labels] == theirs.get_labels()
+    assert [word.decode() for word in model.words] == theirs.get_words()
+    assert model.dim == theirs.get_dimension()
+    assert model.quantised == (kind == "ftz")
+    word = model.words[1].decode()
+    row = model.rows[theirs.get_word_id(word)]
+    assert row.shape == (8,) and np.isfinite(model.rows).all()
+    if kind == "bin":
+        np.testing.assert_array_equal(model.rows, theirs.get_input_matrix())
+        np.testing.assert_array_equal(model.output, theirs.get_output_matrix())
+        assert model.pruned is None
+    else:
+        assert model.pruned is not None
+        assert (model.pruned >= 0).sum() == len(model.rows) - len(model.words)
+
+
+@pytest.mark.parametrize("kind", ["bin", "ftz"])
+@pytest.mark.parametrize("part", [0.0, 0.0001, 0.001, 0.02, 0.3, 0.9, 0.9999])
+def test_truncated_model_names_the_file(
+    model_paths: dict[str, Path], tmp_path: Path, kind: str, part: float
+) -> None:
+    whole = model_paths[kind].read_bytes()
+    cut = tmp_path / f"cut.{kind}"
+    cut.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(CheckpointError, match=r"cut\.(bin|ftz)"):
+        read_fasttext(cut)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(CheckpointError, match="not a fastText model"):
+        read_fasttext(other)
+    with pytest.raises(CheckpointError, match=r"cannot read.*missing\.ftz"):
+        read_fasttext(tmp_path / "missing.ftz")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        read_fasttext(tmp_path)
+
+
+def test_word_vectors_and_unknown_versions_are_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("one two three four five six seven eight\n" * 20, encoding="utf-8")
+    vectors = tmp_path / "vectors.bin"
+    fasttext.train_unsupervised(
+        str(text), dim=4, minCount=1, epoch=1, bucket=100, thread=1, verbose=0
+    ).save_model(str(vectors))
+    with pytest.raises(CheckpointError, match="word vectors"):
+        read_fasttext(vectors)
+    future = tmp_path / "future.bin"
+    future.write_bytes(struct.pack("<ii", 793712314, 99) + bytes(200))
+    with pytest.raises(CheckpointError, match="format 99"):
+        read_fasttext(future)
