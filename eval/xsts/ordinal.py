@@ -1,0 +1,476 @@
+"""The cumulative-logit mixed model: severity, spread and items of all directions in one fit.
+
+    logit P(score <= k) = spread_r * (threshold_k + severity_r - worth_j)
+
+A rater's `severity` and (log) `spread` are random over raters; an item's `worth` is random with a
+mean and a deviation of its direction and system; calibration items are populations too, one for
+each stratum, and shared by all raters: they are the anchors. Items are integrated out (adaptive
+Gauss-Hermite quadrature), everything else is found by damped Newton steps; the information matrix
+is Louis's. The variances of the random rater effects are empirical Bayes.
+
+A direction's score is what standard raters (usual spread, and the severity at which the calibration
+set is worth the centre) would give: the mean over its items of their median. It is comparable with
+the other calibrations, stays in [1, 5], and its interval knows items, raters and anchors.
+
+Source: McCullagh 1980 (cumulative logit); Louis 1982 (information); Naylor and Smith 1982
+(quadrature). Own code, no statistics package needed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.xsts.ratings import Floats, RatingMatrix
+from eval.xsts.result import Estimate
+from nllb.errors import DataError
+
+NUM_NODES = 15
+_MOST_STEPS = 60
+_TOLERANCE = 1e-3
+_VARIANCE_ROUNDS = 4
+_Z_95 = 1.959963984540054
+_FAR = 40.0
+_LEAST_PROBABILITY = 1e-12
+# Weak prior of thresholds, means and deviations: keeps an empty category from running away.
+_WIDE = 5.0
+_NUM_GAPS = 3
+_SMALL = 1e-4
+_STIFF = 1e4
+_LEAST_CURVATURE = 1e-6
+_POINTS_Q, _WEIGHTS_Q = np.polynomial.hermite.hermgauss(NUM_NODES)
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrdinalFit:
+    """What the model found."""
+
+    scores: dict[str, Estimate]
+    """Calibrated score by population name, with its interval."""
+    severity: dict[str, float]
+    """Severity of each rater in logits; positive is severe, 0 the standard rater."""
+    spread: dict[str, float]
+    """How strongly each rater tells items apart; 1 is usual."""
+    severity_deviation: float
+    """Standard deviation of severities over raters, in logits."""
+    steps: int
+    """Newton steps taken."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layout:
+    """Where gaps, (mean, log deviation) of populations, severities, log spreads stand."""
+
+    num_populations: int
+    num_raters: int
+
+    @property
+    def size(self) -> int:
+        return _NUM_GAPS + 2 * (self.num_populations + self.num_raters)
+
+    @property
+    def severities(self) -> slice:
+        first = _NUM_GAPS + 2 * self.num_populations
+        return slice(first, first + self.num_raters)
+
+    @property
+    def spreads(self) -> slice:
+        return slice(self.severities.stop, self.size)
+
+    def population(self, number: int) -> slice:
+        first = _NUM_GAPS + 2 * number
+        return slice(first, first + 2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Population:
+    """Items of one direction and system, or of one stratum of the calibration set."""
+
+    values_RI: Floats
+    raters_R: Integers
+    number: int
+
+    def columns(self, layout: _Layout) -> Integers:
+        """Where the parameters stand that this population depends on."""
+        return np.concatenate(
+            [
+                np.arange(_NUM_GAPS),
+                np.arange(layout.size)[layout.population(self.number)],
+                layout.severities.start + self.raters_R,
+                layout.spreads.start + self.raters_R,
+            ]
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Nodes:
+    """Where the worth of each item is looked at: centre and deviation of its posterior."""
+
+    centre_I: Floats
+    deviation_I: Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Terms:
+    """One population's part of the likelihood, of its gradient and of the information."""
+
+    log_likelihood: float
+    gradient_P: Floats
+    information_PP: Floats
+    nodes: _Nodes
+
+
+def fit_ordinal(
+    populations: Mapping[str, RatingMatrix],
+    calibration: Mapping[int, RatingMatrix],
+    *,
+    centre: float,
+    raters: int = 3,
+) -> OrdinalFit:
+    """Fit the model.
+
+    Args:
+        populations: ratings by name of direction and system.
+        calibration: ratings of the calibration items by stratum.
+        centre: what the calibration set is worth.
+        raters: odd number of standard raters whose median an item's score is.
+
+    Raises:
+        DataError: without calibration items, or where the fit does not settle.
+    """
+    if not calibration or not populations:
+        raise DataError("the ordinal model needs ratings and calibration items")
+    matrices = [*populations.values(), *calibration.values()]
+    names = sorted({name for one in matrices for name in one.raters})
+    row_of = {name: row for row, name in enumerate(names)}
+    blocks = [
+        _Population(
+            values_RI=np.nan_to_num(one.values),
+            raters_R=np.array([row_of[name] for name in one.raters]),
+            number=number,
+        )
+        for number, one in enumerate(matrices)
+    ]
+    layout = _Layout(num_populations=len(blocks), num_raters=len(names))
+    parameters = np.zeros(layout.size)
+    parameters[:_NUM_GAPS] = 0.5
+    precision = np.full(layout.size, 1 / _WIDE**2)
+    precision[layout.severities], precision[layout.spreads] = 1.0, 10.0
+    nodes = []
+    for block in blocks:
+        mean = 1.5 * (float(block.values_RI[block.values_RI > 0].mean()) - 2.5)
+        parameters[layout.population(block.number)] = mean, 0.3
+        num_items = block.values_RI.shape[1]
+        nodes.append(_Nodes(centre_I=np.full(num_items, mean), deviation_I=np.full(num_items, 1.2)))
+    steps = 0
+    for _ in range(_VARIANCE_ROUNDS):
+        parameters, covariance, taken = _maximise(blocks, layout, nodes, parameters, precision)
+        steps += taken
+        for part in (layout.severities, layout.spreads):
+            moments = parameters[part] ** 2 + np.diag(covariance)[part]
+            precision[part] = 1 / max(float(moments.mean()), 1e-4)
+    weights = np.array([len(one.items) for one in calibration.values()], dtype=np.float64)
+    standard = _Standard(
+        layout=layout,
+        anchors=tuple(range(len(populations), len(blocks))),
+        weights=weights / weights.sum(),
+        centre=centre,
+        raters=raters,
+    )
+    severity = standard.severity(parameters)
+    scores = standard.estimates(parameters, covariance, range(len(populations)))
+    return OrdinalFit(
+        scores=dict(zip(populations, scores, strict=True)),
+        severity={
+            name: float(parameters[layout.severities][row] - severity)
+            for name, row in row_of.items()
+        },
+        spread={
+            name: float(np.exp(parameters[layout.spreads][row])) for name, row in row_of.items()
+        },
+        severity_deviation=float(precision[layout.severities][0] ** -0.5),
+        steps=steps,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Standard:
+    """What a population is worth to standard raters, on the scale from 1 to 5."""
+
+    layout: _Layout
+    anchors: tuple[int, ...]
+    weights: Floats
+    centre: float
+    raters: int
+
+    def severity(self, parameters: Floats) -> float:
+        """The severity at which the calibration set is worth the centre, by bisection."""
+        low, high = -_FAR, _FAR
+        for _ in range(60):
+            middle = (low + high) / 2
+            if self.calibration_worth(parameters, middle) > self.centre:
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
+
+    def calibration_worth(self, parameters: Floats, severity: float) -> float:
+        """What standard raters of a severity would give to the calibration set."""
+        worth = [self.worth(parameters, number, severity) for number in self.anchors]
+        return float(self.weights @ np.array(worth))
+
+    def severity_slope(self, parameters: Floats, severity: float) -> Floats:
+        """How that severity moves with each parameter (implicit function)."""
+        slope = self._slope(
+            lambda values: self.calibration_worth(values, severity), parameters, self.anchors
+        )
+        above, below = (
+            self.calibration_worth(parameters, severity + side) for side in (_SMALL, -_SMALL)
+        )
+        return slope / ((below - above) / (2 * _SMALL))
+
+    def _slope(
+        self, function: Callable[[Floats], float], parameters: Floats, populations: Sequence[int]
+    ) -> Floats:
+        """Numeric slopes in the gaps and in what belongs to some populations."""
+        columns = [*range(_NUM_GAPS)]
+        for number in populations:
+            columns += range(self.layout.size)[self.layout.population(number)]
+        slope = np.zeros(self.layout.size)
+        for column in columns:
+            above, below = parameters.copy(), parameters.copy()
+            above[column] += _SMALL
+            below[column] -= _SMALL
+            slope[column] = (function(above) - function(below)) / (2 * _SMALL)
+        return slope
+
+    def worth(self, parameters: Floats, number: int, severity: float) -> float:
+        """Mean over a population's items of the median of standard raters of that severity."""
+        mean, log_deviation = parameters[self.layout.population(number)]
+        worth_Q = mean + np.sqrt(2) * np.exp(log_deviation) * _POINTS_Q
+        edges_K = _thresholds(parameters)
+        below_QK = 1 / (1 + np.exp(-(edges_K + severity - worth_Q[:, None])))
+        half = (self.raters + 1) // 2
+        median_below_QK = sum(
+            comb(self.raters, most) * below_QK**most * (1 - below_QK) ** (self.raters - most)
+            for most in range(half, self.raters + 1)
+        )
+        expected_Q = 5 - np.sum(median_below_QK, axis=1)
+        return float(_WEIGHTS_Q @ expected_Q / np.sqrt(np.pi))
+
+    def estimates(
+        self, parameters: Floats, covariance: Floats, numbers: Sequence[int]
+    ) -> list[Estimate]:
+        """Scores of populations with their intervals, by the delta method."""
+        severity = self.severity(parameters)
+        severity_slope = self.severity_slope(parameters, severity)
+        found = []
+        for number in numbers:
+            value = self.worth(parameters, number, severity)
+            slope = self._slope(
+                partial(self.worth, number=number, severity=severity), parameters, [number]
+            )
+            above, below = (
+                self.worth(parameters, number, severity + side) for side in (_SMALL, -_SMALL)
+            )
+            slope += (above - below) / (2 * _SMALL) * severity_slope
+            half = _Z_95 * float(np.sqrt(slope @ covariance @ slope))
+            found.append(
+                Estimate(value=value, low=max(1.0, value - half), high=min(5.0, value + half))
+            )
+        return found
+
+
+def _thresholds(parameters: Floats) -> Floats:
+    """The four thresholds; the second is 0, the others by positive gaps from it."""
+    gaps = np.exp(parameters[:_NUM_GAPS])
+    return np.array([-gaps[0], 0.0, gaps[1], gaps[1] + gaps[2]])
+
+
+def _maximise(
+    blocks: Sequence[_Population],
+    layout: _Layout,
+    nodes: list[_Nodes],
+    parameters: Floats,
+    precision: Floats,
+) -> tuple[Floats, Floats, int]:
+    """Take damped Newton steps; return parameters, covariance and how many steps it took."""
+    value, gradient, information = _evaluate(blocks, layout, nodes, parameters, precision)
+    longest = np.inf
+    for step in range(1, _MOST_STEPS + 1):
+        move = np.linalg.solve(_positive(information), gradient)
+        longest = float(np.abs(move).max())
+        share = min(1.0, 1.0 / longest)
+        while True:
+            found = _evaluate(blocks, layout, nodes, parameters + share * move, precision)
+            if found[0] >= value - 1e-7 * abs(value) or share < 1e-3:
+                break
+            share /= 2
+        parameters = parameters + share * move
+        value, gradient, information = found
+        if longest < _TOLERANCE:
+            return parameters, np.asarray(np.linalg.inv(_positive(information))), step
+    raise DataError(
+        f"the ordinal model did not settle in {_MOST_STEPS} steps (the last: {longest:.2g}); "
+        "look for raters with hardly any ratings, or score without it (--no-ordinal)"
+    )
+
+
+def _positive(information: Floats) -> Floats:
+    """Return the matrix with negative curvature turned: far from the top Louis's may have some."""
+    values, vectors = np.linalg.eigh((information + information.T) / 2)
+    if values[0] > _LEAST_CURVATURE:
+        return information
+    return np.asarray((vectors * np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T)
+
+
+def _evaluate(
+    blocks: Sequence[_Population],
+    layout: _Layout,
+    nodes: list[_Nodes],
+    parameters: Floats,
+    precision: Floats,
+) -> tuple[float, Floats, Floats]:
+    """Penalised log-likelihood, gradient, information; the nodes move to the new posterior."""
+    pull = precision * parameters
+    information = np.diag(precision)
+    # Only differences of severities and ratios of spreads are seen in ratings: fix their means.
+    for part in (layout.severities, layout.spreads):
+        pull[part] += _STIFF * parameters[part].mean()
+        information[part, part] += _STIFF / layout.num_raters
+    value = -0.5 * float(pull @ parameters)
+    gradient = -pull
+    for place, block in enumerate(blocks):
+        columns = block.columns(layout)
+        terms = _terms(block, nodes[place], parameters[columns])
+        value += terms.log_likelihood
+        gradient[columns] += terms.gradient_P
+        information[np.ix_(columns, columns)] += terms.information_PP
+        nodes[place] = terms.nodes
+    return value, gradient, information
+
+
+def _terms(block: _Population, nodes: _Nodes, parameters: Floats) -> _Terms:
+    """One population's likelihood.
+
+    Shapes: I items, Q nodes, R raters, P parameters it depends on, O own ones of a rating (gaps,
+    severity, log spread).
+    """
+    num_raters, num_items = block.values_RI.shape
+    # Twice: the nodes of other parameters may lie beside the posterior of these.
+    for _ in range(2):
+        worth_IQ, log_joint_IQ, ratings = _joint(block, nodes, parameters)
+        log_item_I = np.logaddexp.reduce(log_joint_IQ, axis=1)
+        posterior_IQ = np.exp(log_joint_IQ - log_item_I[:, None])
+        centre_I = (posterior_IQ * worth_IQ).sum(axis=1)
+        variance_I = (posterior_IQ * (worth_IQ - centre_I[:, None]) ** 2).sum(axis=1)
+        deviation_I = np.sqrt(np.maximum(variance_I, 1e-4))
+        nodes = _Nodes(centre_I=centre_I, deviation_I=deviation_I)
+    deviation = np.exp(parameters[_NUM_GAPS + 1])
+    standing_IQ = (worth_IQ - parameters[_NUM_GAPS]) / deviation
+    own_RIQO = np.zeros((num_raters, num_items, NUM_NODES, _NUM_GAPS + 2))
+    for row, rating in enumerate(ratings):
+        own_RIQO[row, rating.rated_I] = _slopes(rating, parameters)
+    score_IQP = np.concatenate(
+        [
+            own_RIQO[..., :_NUM_GAPS].sum(axis=0),
+            (standing_IQ / deviation)[..., None],
+            (standing_IQ**2 - 1)[..., None],
+            np.moveaxis(own_RIQO[..., _NUM_GAPS], 0, -1),
+            np.moveaxis(own_RIQO[..., _NUM_GAPS + 1], 0, -1),
+        ],
+        axis=-1,
+    )
+    root_IQ1 = np.sqrt(posterior_IQ)[..., None]
+    score_IQP *= root_IQ1
+    mean_IP = (score_IQP * root_IQ1).sum(axis=1)
+    rooted = score_IQP.reshape(-1, score_IQP.shape[-1])
+    # Louis: the information if worths were known, less what not knowing them costs.
+    information = mean_IP.T @ mean_IP - rooted.T @ rooted
+    information[_NUM_GAPS, _NUM_GAPS] += num_items / deviation**2
+    information[_NUM_GAPS + 1, _NUM_GAPS + 1] += 2 * num_items
+    own_RIQO *= root_IQ1
+    for row in range(num_raters):
+        own = own_RIQO[row].reshape(-1, _NUM_GAPS + 2)
+        places = [*range(_NUM_GAPS), _NUM_GAPS + 2 + row, _NUM_GAPS + 2 + num_raters + row]
+        information[np.ix_(places, places)] += own.T @ own
+    return _Terms(
+        log_likelihood=float(log_item_I.sum()),
+        gradient_P=mean_IP.sum(axis=0),
+        information_PP=information,
+        nodes=nodes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ratings:
+    """One rater's ratings of a population at each node."""
+
+    rated_I: NDArray[np.bool_]
+    steps_I: Integers
+    spread: float
+    upper_IQ: Floats
+    lower_IQ: Floats
+    p_IQ: Floats
+
+
+def _joint(
+    block: _Population, nodes: _Nodes, parameters: Floats
+) -> tuple[Floats, Floats, list[_Ratings]]:
+    """Worth at each node, log of the weighted joint density there, and the ratings."""
+    mean, log_deviation = parameters[_NUM_GAPS : _NUM_GAPS + 2]
+    severity_R, log_spread_R = np.split(parameters[_NUM_GAPS + 2 :], 2)
+    edges = np.concatenate([[-np.inf], _thresholds(parameters), [np.inf]])
+    worth_IQ = nodes.centre_I[:, None] + np.sqrt(2) * nodes.deviation_I[:, None] * _POINTS_Q
+    log_joint_IQ = (
+        -0.5 * ((worth_IQ - mean) / np.exp(log_deviation)) ** 2 - log_deviation
+        - 0.5 * np.log(np.pi) + np.log(nodes.deviation_I)[:, None] + np.log(_WEIGHTS_Q)
+        + _POINTS_Q**2
+    )  # fmt: skip
+    found = []
+    for values_I, severity, log_spread in zip(
+        block.values_RI, severity_R, log_spread_R, strict=True
+    ):
+        rated_I = values_I > 0
+        steps_I = values_I[rated_I].astype(np.int64)
+        spread = float(np.exp(log_spread))
+        standing_IQ = severity - worth_IQ[rated_I]
+        upper_IQ = np.clip(spread * (edges[steps_I][:, None] + standing_IQ), -_FAR, _FAR)
+        lower_IQ = np.clip(spread * (edges[steps_I - 1][:, None] + standing_IQ), -_FAR, _FAR)
+        # F(u) - F(l), mirrored in the upper half so that nothing cancels.
+        side = np.where(lower_IQ > 0, -1.0, 1.0)
+        p_IQ = np.abs(1 / (1 + np.exp(-side * upper_IQ)) - 1 / (1 + np.exp(-side * lower_IQ)))
+        p_IQ = np.maximum(p_IQ, _LEAST_PROBABILITY)
+        log_joint_IQ[rated_I] += np.log(p_IQ)
+        found.append(
+            _Ratings(
+                rated_I=rated_I, steps_I=steps_I, spread=spread, upper_IQ=upper_IQ,
+                lower_IQ=lower_IQ, p_IQ=p_IQ,
+            )
+        )  # fmt: skip
+    return worth_IQ, log_joint_IQ, found
+
+
+def _slopes(rating: _Ratings, parameters: Floats) -> Floats:
+    """Slopes of the log-probability of ratings in gaps, severity and log spread (O)."""
+    gaps = np.exp(parameters[:_NUM_GAPS])
+    # Each gap moves the thresholds beyond it; edges are -inf, -gap, 0, gap, sum of gaps, inf.
+    moves = np.zeros((6, _NUM_GAPS))
+    moves[1, 0], moves[3, 1], moves[4, 1], moves[4, 2] = -gaps[0], gaps[1], gaps[1], gaps[2]
+    below_upper, below_lower = (
+        1 / (1 + np.exp(-edge)) for edge in (rating.upper_IQ, rating.lower_IQ)
+    )
+    up_IQ = below_upper * (1 - below_upper) / rating.p_IQ
+    down_IQ = -below_lower * (1 - below_lower) / rating.p_IQ
+    slopes = np.empty((*up_IQ.shape, _NUM_GAPS + 2))
+    for gap in range(_NUM_GAPS):
+        above_I, beneath_I = moves[rating.steps_I, gap], moves[rating.steps_I - 1, gap]
+        slopes[..., gap] = rating.spread * (up_IQ * above_I[:, None] + down_IQ * beneath_I[:, None])
+    slopes[..., _NUM_GAPS] = rating.spread * (up_IQ + down_IQ)
+    slopes[..., _NUM_GAPS + 1] = up_IQ * rating.upper_IQ + down_IQ * rating.lower_IQ
+    return slopes
