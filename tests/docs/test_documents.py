@@ -1,7 +1,7 @@
 """Every code block of every README runs as it stands, and every link leads somewhere.
 
-`sh` blocks run in one shell; `console` blocks (`$ command`, then its output) run too and must print
-what is shown, where `...` stands for anything; `python` blocks run in one namespace a document. What
+`sh` blocks run in one shell; `console` blocks (`$ command`, then its output) run too and must
+print what is shown, where `...` stands for anything; `python` blocks run in one namespace. What
 installs (`pip install`, `make`) is held against the project's files without running it.
 """
 

@@ -27,7 +27,8 @@ def test_every_verb_has_a_home_and_help(verb, capsys) -> None:
 def test_overview_lists_every_verb_once_in_the_designs_groups() -> None:
     text = overview(VERBS)
     for verb in VERBS:
-        assert text.count(f"  {' '.join(verb.words)} ") == 1
+        beginning = f"  {' '.join(verb.words)}  "
+        assert sum(line.startswith(beginning) for line in text.splitlines()) == 1, verb
     groups = [line[:-1] for line in text.splitlines() if line.endswith(":")]
     order = ["Use", "Prepare models", "Build", "Judge"]
     assert groups == [group for group in order if group in groups]
