@@ -202,6 +202,8 @@ def _begin(output: Path, work: str | None) -> Path:
     if part.exists() and not (work and mark.is_file() and read_document(mark).get("work") == work):
         shutil.rmtree(part)
     part.mkdir(parents=True, exist_ok=True)
+    for path in part.glob(".*"):  # a file that was half written when the process was killed
+        path.unlink()
     write_json(mark, {"work": work})
     return part
 
