@@ -97,7 +97,7 @@ def mixture_of_experts(
     Tokens are sorted by expert and only experts with tokens are asked for. Nothing is dropped and
     each token adds its two experts to zero, so that it does not depend on the others.
     """
-    weights_TK, experts_TK = route(router(x_TD.float()))
+    weights_TK, experts_TK = route(router(x_TD).float())
     weights_T2 = (weights_TK * (1 - output_masking)).to(x_TD.dtype).flatten()
     experts_T2, order = experts_TK.flatten().sort(stable=True)
     experts, counts = (
@@ -245,10 +245,11 @@ class LayerReader:
         experts: ExpertStoreFactory,
         device: torch.device,
         dtype: torch.dtype,
+        router_dtype: torch.dtype = torch.float32,
     ):
         """Take what makes one linear of matrices stacked by name, and what makes the store."""
         self._config, self._weights, self._linear = config, weights, linear
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._router_dtype = device, dtype, router_dtype
         self._activation = ACTIVATIONS[config.activation]
         self.store = experts(self._expert)
 
@@ -291,10 +292,11 @@ class LayerReader:
         return self._feed_forward(f"{layer}.feed_forward.experts.{expert}")
 
     def _router(self, name: str) -> Linear:
-        weight = self._weights[f"{name}.weight"].to(self._device, torch.float32)
-        bias = self._weights.get(f"{name}.bias")
+        weight, bias = (self._weights.get(f"{name}.{part}") for part in ("weight", "bias"))
+        assert weight is not None
+        place = self._device, self._router_dtype
         router = TorchLinear(
-            weight=weight, bias=None if bias is None else bias.to(self._device, torch.float32)
+            weight=weight.to(*place), bias=None if bias is None else bias.to(*place)
         )
         observe = getattr(self.store, "observe", None)
         if observe is None:
@@ -318,7 +320,7 @@ class TorchLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Project rows."""
-        return functional.linear(x, self.weight, self.bias)
+        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

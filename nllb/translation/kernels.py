@@ -264,6 +264,7 @@ class KernelEngine(Engine):
             experts=experts,
             device=torch.device("cpu"),
             dtype=torch.float32,
+            router_dtype=torch.float64,  # so that a token's experts do not depend on its batch
         )
         self.store = reader.store
         self.embedding = self._pack_embedding()

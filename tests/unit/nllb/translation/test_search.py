@@ -1,15 +1,13 @@
 """The search against transformers' `generate`, and what transformers has no counterpart of."""
 
-
 import numpy as np
 import pytest
 import torch
 
-from nllb.errors import ConfigError
 from nllb.model.checkpoint import open_model
-from nllb.translation.engine import Engine, OutputChoice, TorchEngine
+from nllb.translation.engine import TorchEngine
 from nllb.translation.generation import SearchOptions
-from nllb.translation.search import Job, Output, check_options, search
+from nllb.translation.search import Job, Output, search
 
 VOCABULARY = 160
 LANGUAGES = (150, 151, 152)
@@ -50,7 +48,9 @@ def make_model(sparse: bool, seed: int = 0):
             parameter.normal_(std=matrix / 32**0.5 if parameter.ndim == 2 else 0.1)
             if "layer_norm" in name and name.endswith("weight"):
                 parameter.add_(1)
-        rows = model.get_input_embeddings().weight  # of one length, so that no token is the favourite
+        rows = (
+            model.get_input_embeddings().weight
+        )  # of one length, so that no token is the favourite
         rows.copy_(torch.nn.functional.normalize(rows, dim=1) * 10)
         rows[END] *= 1.3  # but outputs end by themselves
         rows[1] = 0  # padding
