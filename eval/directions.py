@@ -1,5 +1,6 @@
 """Translation directions: what they are called, how one asks for many, and the paper's groups."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -152,14 +153,17 @@ def outputs_in(directory: Path) -> dict[Direction, Path]:
         raise ConfigError(f"no folder {directory}; give a folder with files SRC-TGT.txt")
     found: dict[Direction, Path] = {}
     unknown = []
-    for path in sorted(directory.glob("*-*.txt*")):
-        source, _, target = path.name.split(".", 1)[0].partition("-")
+    for name in sorted(os.listdir(directory)):
+        code, _, suffix = name.partition(".")
+        if "-" not in code or not suffix.startswith("txt"):
+            continue
+        source, _, target = code.partition("-")
         bad = [code for code in (source, target) if code not in known_languages()]
         if bad:
             near = did_you_mean(bad[0], known_languages()).removeprefix("; ")
-            unknown.append(f"{path.name} ({near or 'unknown code ' + bad[0]})")
+            unknown.append(f"{name} ({near or 'unknown code ' + bad[0]})")
             continue
-        found[Direction(source=source, target=target)] = path
+        found[Direction(source=source, target=target)] = directory / name
     if unknown:
         raise LanguageError(
             f"{directory}: {len(unknown)} file names have codes that are not in the table: "

@@ -270,10 +270,14 @@ class Evaluation:
 
     def save(self) -> None:
         """Write evaluation.json and scores.tsv."""
-        value = asdict(self)
-        del value["rows"], value["directory"]
-        write_json(self.directory / EVALUATION_FILE, {"schema": SCHEMA, **value})
+        write_json(self.directory / EVALUATION_FILE, {"schema": SCHEMA, **self.head()})
         write_lines(self.directory / SCORES_FILE, self.table())
+
+    def head(self) -> dict[str, Any]:
+        """Return everything but the rows in a form for JSON."""
+        names = [field.name for field in fields(self) if field.name in _HEAD]
+        values = {name: getattr(self, name) for name in names}
+        return {**values, "groups": [asdict(group) for group in self.groups]}
 
     def table(self) -> list[str]:
         """Return the lines of scores.tsv, its head first."""
@@ -296,6 +300,9 @@ class Evaluation:
         return lines
 
 
+_HEAD: Final = {field.name for field in fields(Evaluation)} - {"rows", "directory"}
+
+
 def load_evaluation(directory: Path) -> Evaluation:
     """Read a folder that `nllb eval flores` wrote.
 
@@ -309,9 +316,8 @@ def load_evaluation(directory: Path) -> Evaluation:
     schema = value.pop("schema", None)
     if schema != SCHEMA:
         raise DataError(f"{path}: schema {schema!r}, this version reads {SCHEMA!r}; evaluate again")
-    expected = {field.name for field in fields(Evaluation)} - {"rows", "directory"}
-    if value.keys() != expected:
-        odd = ", ".join(sorted(value.keys() ^ expected))
+    if value.keys() != _HEAD:
+        odd = ", ".join(sorted(value.keys() ^ _HEAD))
         raise DataError(f"{path}: fields missing or unknown: {odd}; evaluate again")
     rows: list[Row] = []
     for target in value["reference_sha256"]:

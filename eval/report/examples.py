@@ -1,8 +1,10 @@
 """Sentences to read: those that went wrong or changed, marked against the reference."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +14,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from eval.comparison import stored_metric
-from eval.directions import Direction, language_name
+from eval.directions import Direction, known_languages, language_name
 from eval.metrics import metric_title
 from eval.report.sources import Sources
 from eval.results import Evaluation, load_target
@@ -93,6 +95,14 @@ def difference(reference: str, text: str) -> Markup:
             if right:
                 parts.append(Markup("<ins>{}</ins>").format(right))
     return Markup().join(parts)
+
+
+@cache
+def language_tag(code: str) -> str:
+    """Return the BCP 47 tag of a language, for the browser's fonts and screen readers."""
+    language = known_languages().get(code)
+    short = [a for a in (language.aliases if language else ()) if re.fullmatch("[a-z]{2}", a)]
+    return f"{short[0] if short else code[:3]}-{code[4:]}"
 
 
 def _merged(
@@ -187,7 +197,7 @@ def _texts(evaluation: Evaluation, direction: Direction) -> tuple[tuple[str, ...
 
 
 def _card(example: Example) -> Markup:
-    source, target = (code[:3] for code in (example.direction.source, example.direction.target))
+    source, target = map(language_tag, (example.direction.source, example.direction.target))
     rows = [
         Markup('<dt>Source, line {}</dt><dd dir="auto" lang="{}">{}</dd>').format(
             example.line, source, example.source

@@ -1,7 +1,7 @@
 """The report for programs: JSON, Parquet, Hugging Face model-index YAML, Markdown."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +32,8 @@ def write_report_json(path: Path, sources: Sources, gates: Sequence[Gate]) -> No
         value["verdict"] = verdict_text(sources)
     value["systems"] = [_system(one) for one in sources.evaluations]
     if sources.comparison is not None:
-        comparison = asdict(sources.comparison)
         changes = sources.comparison.directions
+        comparison = asdict(replace(sources.comparison, directions=()))
         comparison["directions"] = {
             "direction": [str(change.direction) for change in changes],
             **{
@@ -50,8 +50,7 @@ def write_report_json(path: Path, sources: Sources, gates: Sequence[Gate]) -> No
 
 
 def _system(evaluation: Evaluation) -> dict[str, Any]:
-    value = asdict(evaluation)
-    del value["rows"], value["directory"]
+    value = evaluation.head()
     rows = evaluation.rows
     columns: dict[str, list[Any]] = {
         "direction": [str(row.direction) for row in rows],
