@@ -89,6 +89,9 @@ class EvaluationConfig:
     """How its files are arranged; text takes every line, cut at tabs, of every file below."""
     split: str = "devtest"
     """Split, for FLORES."""
+    least_words: int = 4
+    """Words that a sentence needs to be looked for inside longer lines, at least 4; everyday
+    sentences want more, or they take many lines that merely begin alike."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,8 @@ _TAGS = (
 _TAG = rf"(?is)</?(?:{_TAGS})(?:\s[^<>]*)?/?>|<!--.*?-->"
 _BLOCK_TAG = r"(?i)</?(?:br|div|p|li|ul|ol|tr|td|th|table|hr|h[1-6])(?:\s[^<>]*)?/?>"
 _ENTITY = r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]+);"
-# Links before templates, which may hold them. Alternatives: the last form of a plural serves most counts; the first of a gender is the default.
+# Links before the templates that may hold them. Of alternatives, the last form of a plural serves
+# most counts; the first of a gender is the default.
 _RESOLVED: Final = (
     (r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]", "$1"),
     (r"\[(?:https?:)?//[^\s\[\]]+\s+([^\[\]]*)\]", "$1"),

@@ -23,15 +23,15 @@ from data_pipeline.config import (
     DataConfig,
     DedupConfig,
     DedupPassConfig,
-    EvaluationConfig,
     MonolingualConfig,
 )
 from data_pipeline.deduplication import Phase, Scored, deduplicate, deduplicated_blocks
 from data_pipeline.detectors import detector_key
+from data_pipeline.evaluation import evaluation_key, index_sets, open_shield
 from data_pipeline.filtering.filters import SCRIPT_PROPERTIES, Pair, longest_runs
 from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.ingestion import ingested_blocks
-from data_pipeline.shielding import evaluation_key, load_shield
+from data_pipeline.shielding import STAGE as SHIELD_STAGE
 from data_pipeline.stages import Block, Machine, content_key, require, run_tasks
 from nllb.languages import parse_language
 from nllb.segmentation import split_sentences
@@ -61,10 +61,8 @@ class SplitTask:
     """The rules."""
     clean: CleanConfig
     """The cleaning."""
-    sets: tuple[EvaluationConfig, ...]
-    """The evaluation sets."""
-    data_dir: Path
-    """Folder that their paths start from."""
+    index: Path
+    """The evaluation sets, indexed."""
 
     @property
     def output(self) -> Path:
@@ -93,6 +91,7 @@ def make_sentences(
     config: DataConfig, out: Path, machine: Machine, phase: Phase | None = None
 ) -> list[Block]:
     """Run the stage and return the blocks of sentences, by language."""
+    index_sets(config.shield, config.data_dir, out / SHIELD_STAGE)
     splits = _split_tasks(config, out)
     run_tasks("monolingual split", splits, split_block, machine)
     judged = [task.block for task in splits]
@@ -126,7 +125,8 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
     rules = dataclasses.replace(section, corpora=(), denoising=False)
     model = "" if section.language is None else detector_key(section.language.model)
     what = [VERSION, content_key(rules, config.clean), model]
-    what.append(evaluation_key(config.shield, config.data_dir))
+    sets = evaluation_key(config.shield, config.data_dir)
+    what.append(sets)
     tasks = []
     for raw in ingested_blocks(config, out, monolingual=True):
         block = raw.follow(out / STAGE / "judged", STAGE, *what)
@@ -138,8 +138,7 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
                 block=block,
                 config=section,
                 clean=config.clean,
-                sets=config.shield,
-                data_dir=config.data_dir,
+                index=out / SHIELD_STAGE / f"index.{sets}",
             )
         )
     return tasks
@@ -244,7 +243,7 @@ def _identify(
 
 
 def _shield(task: SplitTask, rows: polars.DataFrame, reason: polars.Series) -> polars.Series:
-    shield = load_shield(task.sets, task.data_dir)
+    shield = open_shield(task.index)
     places = reason.is_null().arg_true().to_list()
     found = reason.to_list()
     for place, find in zip(places, shield.find(rows["source"].gather(places)), strict=True):

@@ -12,39 +12,45 @@ of fewer than 4 words (13 letters) is only found as a whole line: as a part of a
 remove what has nothing to do with it.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Final, Literal
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 import numpy
 import polars
-import regex
 import xxhash
 from numpy.typing import NDArray
 
-from data_pipeline.config import EvaluationConfig
 from data_pipeline.hashing import hash_texts, normalized
-from nllb.benchmarks import load_flores
-from nllb.corpora import open_corpus
 from nllb.errors import DataError
-from nllb.textio import read_lines
+from nllb.textio import read_lines, write_lines
 
 GRAM: Final = 13
 """Consecutive words, or letters, that make an overlap."""
+WHOLE: Final = 0
+"""Stands for whole lines among the widths of windows."""
 LEAST_WORDS: Final = 4
 """Shortest evaluation sentence that is looked for inside longer lines."""
 Kind = Literal["whole", "contains", "overlap"]
 Hashes = NDArray[numpy.uint64]
 
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
-_UNSEPARATED = regex.compile(
-    r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Han}\p{Hiragana}\p{Katakana}]"
+_MARKS = "".join(
+    chr(point) for point in range(0x300, 0x1F000) if category(chr(point)).startswith("M")
+)
+_ASCII_WORD = re.compile("[a-z0-9]+")
+# Python's own classes leave out marks, without which no word of an Indic script is whole.
+_WORD = re.compile(f"[\\w{_MARKS}]+")
+# Thai to Myanmar, Khmer, kana, Han: words are not separated, or syllables are.
+_UNSEPARATED = re.compile(
+    "[\u0e00-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u9fff\ua9e0-\ua9ff"
+    "\uaa60-\uaa7f\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
 _BASE = numpy.uint64(0x9E3779B97F4A7C15)
-_FILTER_BITS = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,83 +66,111 @@ class Find:
 class Shield:
     """The evaluation sentences, indexed."""
 
-    def __init__(self, sentences: Sequence[str], places: Sequence[str]) -> None:
-        """Index sentences; `places` says of each where it comes from."""
-        self.places = tuple(places)
-        self._whole: dict[int, int] = {}
-        self._short: dict[int, list[int]] = {}
-        self._short_words: dict[int, list[str]] = {}
-        for number, digest in enumerate(_whole_hashes(sentences)):
-            if sentences[number].strip():
-                self._whole.setdefault(digest, number)
-        units = _Units(sentences)
-        grams, owner = units.windows(GRAM)
-        order = numpy.argsort(grams, kind="stable")
-        self._grams = _Members(grams[order])
-        self._owners = owner[order]
-        self._gram_counts = numpy.bincount(owner, minlength=len(sentences))
-        prefixes, prefix_owner = units.windows(LEAST_WORDS)
-        # Only the first window of each sentence that is too short to have a 13-gram.
-        first = numpy.ones(len(prefix_owner), dtype=bool)
-        first[1:] = prefix_owner[1:] != prefix_owner[:-1]
-        short = first & units.separated[prefix_owner] & (self._gram_counts[prefix_owner] == 0)
-        for prefix, number in zip(
-            prefixes[short].tolist(), prefix_owner[short].tolist(), strict=True
-        ):
-            self._short.setdefault(prefix, []).append(number)
-            self._short_words[number] = units.of(number)
-        self._prefixes = _Members(numpy.sort(prefixes[short]))
+    def __init__(
+        self, places: Sequence[str], members: "dict[int, _Members]", num_grams: NDArray[Any]
+    ) -> None:
+        """Take an index as it is; `build` and `load` are the ways in."""
+        self.places = places
+        self._members = members
+        self._num_grams = num_grams
 
-    @cached_property
-    def whole_hashes(self) -> frozenset[int]:
-        """Hashes of all sentences, for consumers that compare whole lines only."""
-        return frozenset(self._whole)
+    @classmethod
+    def build(
+        cls,
+        sentences: Sequence[str],
+        places: Sequence[str],
+        least_words: Sequence[int] | None = None,
+    ) -> "Shield":
+        """Index sentences.
+
+        Args:
+            sentences: what to keep out.
+            places: where each comes from, for reports.
+            least_words: how many words each needs to be looked for inside longer lines.
+        """
+        real = numpy.array([bool(sentence.strip()) for sentence in sentences], dtype=bool)
+        numbers = numpy.flatnonzero(real)
+        members = {WHOLE: _Members(_whole_hashes(sentences)[numbers], numbers)}
+        units = _Units(sentences)
+        num_units = units.lengths()
+        least = numpy.full(len(sentences), LEAST_WORDS) if least_words is None else least_words
+        least = numpy.maximum(numpy.asarray(least, dtype=numpy.int64), LEAST_WORDS)
+        for width, grams, owner in units.windows(LEAST_WORDS, GRAM):
+            if width < GRAM:
+                # The whole sentence is its only window.
+                fits = (num_units[owner] == width) & units.separated[owner]
+                fits &= least[owner] <= width
+                members[width] = _Members(grams[fits], owner[fits])
+            else:
+                members[width] = _Members(grams, owner)
+        return cls(places, members, numpy.maximum(num_units - GRAM + 1, 0))
+
+    def save(self, directory: Path) -> None:
+        """Write the index, for other processes to map; the folder appears whole or not at all."""
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(mkdtemp(prefix=".", dir=directory.parent))
+        try:
+            numpy.save(beside / "num_grams.npy", self._num_grams)
+            for width, some in self._members.items():
+                numpy.save(beside / f"hashes{width}.npy", some.hashes)
+                numpy.save(beside / f"sentences{width}.npy", some.sentences)
+            write_lines(beside / "places.txt", self.places)
+            beside.chmod(0o755)
+            if not directory.exists():
+                beside.rename(directory)
+        except OSError as error:
+            if not directory.exists():
+                raise DataError(f"cannot write {directory}: {error.strerror or error}") from error
+        finally:
+            rmtree(beside, ignore_errors=True)
+
+    @classmethod
+    def load(cls, directory: Path) -> "Shield":
+        """Map an index that `save` wrote."""
+        members = {}
+        for width in (WHOLE, *range(LEAST_WORDS, GRAM + 1)):
+            hashes = numpy.load(directory / f"hashes{width}.npy", mmap_mode="r")
+            sentences = numpy.load(directory / f"sentences{width}.npy", mmap_mode="r")
+            members[width] = _Members(hashes, sentences, is_sorted=True)
+        num_grams = numpy.load(directory / "num_grams.npy", mmap_mode="r")
+        return cls(list(read_lines(directory / "places.txt")), members, num_grams)
 
     def find(self, lines: Sequence[str] | polars.Series) -> list[Find | None]:
         """Look for evaluation sentences in lines; the answers are in the order of the lines."""
-        found: list[Find | None] = []
-        for digest in _whole_hashes(lines):
-            number = self._whole.get(digest)
-            found.append(None if number is None else Find(kind="whole", sentence=number))
+        found: list[Find | None] = [None] * len(lines)
+        hits, sentences = self._members[WHOLE].find(_whole_hashes(lines))
+        for line, sentence in zip(hits.tolist(), sentences.tolist(), strict=True):
+            found[line] = Find(kind="whole", sentence=sentence)
         units = _Units(lines)
-        for index in self._candidates(units):
-            if found[index] is None:
-                separated = bool(units.separated[index])
-                found[index] = self._confirm(units.of(index), separated=separated)
+        unseparated: set[int] = set()
+        for width, windows, owner in units.windows(LEAST_WORDS, GRAM):
+            hits, sentences = self._members[width].find(windows)
+            kind: Kind = "overlap" if width == GRAM else "contains"
+            for line, sentence in zip(owner[hits].tolist(), sentences.tolist(), strict=True):
+                if not units.separated[line]:
+                    unseparated.add(line)
+                elif found[line] is None:
+                    found[line] = Find(kind=kind, sentence=sentence)
+        for line in sorted(unseparated):
+            if found[line] is None:
+                found[line] = self._cover(units.of(line))
         return found
 
-    def _candidates(self, units: "_Units") -> list[int]:
-        """Return the lines in which a 13-gram or the beginning of a short sentence occurs."""
-        candidates: set[int] = set()
-        for members, width in ((self._grams, GRAM), (self._prefixes, LEAST_WORDS)):
-            windows, owner = units.windows(width)
-            candidates.update(owner[members.contained(windows)].tolist())
-        return sorted(candidates)
-
-    def _confirm(self, words: list[str], *, separated: bool) -> Find | None:
-        """Look at one candidate closely."""
-        hashes = _unit_hashes(words)
-        windows = _windows(hashes, GRAM)
-        hits = windows[self._grams.contained(windows)]
-        if len(hits):
-            owners: dict[int, int] = {}
-            for gram in numpy.unique(hits):
-                first, last = self._grams.range(gram)
-                for owner in set(self._owners[first:last].tolist()):
-                    owners[owner] = owners.get(owner, 0) + 1
-            best = min(owners, key=lambda owner: (-owners[owner], owner))
-            # n grams in a row cover n + 12 letters of the sentence's own.
-            covered = (owners[best] + GRAM - 1) / (int(self._gram_counts[best]) + GRAM - 1)
-            if separated or covered >= 0.5:
-                return Find(kind="overlap", sentence=best)
-        if separated:
-            prefixes = _windows(hashes, LEAST_WORDS)
-            for place in self._prefixes.contained(prefixes).tolist():
-                for number in self._short.get(int(prefixes[place]), ()):
-                    wanted = self._short_words[number]
-                    if words[place : place + len(wanted)] == wanted:
-                        return Find(kind="contains", sentence=number)
-        return None
+    def _cover(self, letters: list[str]) -> Find | None:
+        """Say whether letters of a line cover half of a sentence or more."""
+        grams = _windows(_unit_hashes(letters), GRAM)
+        counts: dict[int, int] = {}
+        for sentences in self._members[GRAM].all_of(numpy.unique(_mixed(grams))):
+            for sentence in set(sentences):
+                counts[sentence] = counts.get(sentence, 0) + 1
+        if not counts:
+            return None
+        best = min(counts, key=lambda sentence: (-counts[sentence], sentence))
+        # n grams in a row cover n + 12 of the sentence's letters.
+        covered = counts[best] + GRAM - 1
+        if covered * 2 < int(self._num_grams[best]) + GRAM - 1:
+            return None
+        return Find(kind="overlap", sentence=best)
 
 
 class _Units:
@@ -158,37 +192,56 @@ class _Units:
         """Return the units of one text."""
         return self._units[int(self._bounds[index]) : int(self._bounds[index + 1])]
 
-    def windows(self, width: int) -> tuple[Hashes, NDArray[Any]]:
-        """Return a hash of every run of `width` units within a text, and the text's number."""
-        windows = _windows(self._hashes, width)
-        places = numpy.arange(len(windows))
-        owner = numpy.searchsorted(self._bounds, places, side="right") - 1
-        inside = places + width <= self._bounds[owner + 1]
-        return windows[inside], owner[inside]
+    def lengths(self) -> NDArray[Any]:
+        """Return the number of units of each text."""
+        return numpy.diff(self._bounds)
+
+    def windows(self, least: int, most: int) -> Iterator[tuple[int, Hashes, NDArray[Any]]]:
+        """Yield width, the hash of every run of so many units in a text, and the text's number."""
+        owner = numpy.repeat(numpy.arange(len(self.separated)), self.lengths())
+        ends = self._bounds[owner + 1]
+        places = numpy.arange(len(owner))
+        windows = numpy.zeros(len(owner), dtype=numpy.uint64)
+        for width in range(1, most + 1):
+            count = max(0, len(owner) - width + 1)
+            windows = windows[:count] * _BASE + self._hashes[width - 1 :]
+            if width >= least:
+                inside = places[:count] + width <= ends[:count]
+                yield width, _mixed(windows[inside]), owner[:count][inside]
 
 
 class _Members:
-    """A sorted array of hashes with a bit table in front, which answers nearly all questions."""
+    """Hashes of sentences, sorted, with a bit table in front that answers most questions."""
 
-    def __init__(self, values: Hashes) -> None:
-        self.values = values
-        self._table = numpy.zeros(1 << _FILTER_BITS, dtype=bool)
-        self._table[_slots(values)] = True
+    def __init__(self, hashes: Hashes, sentences: NDArray[Any], *, is_sorted: bool = False) -> None:
+        if not is_sorted:
+            order = numpy.argsort(hashes, kind="stable")
+            hashes, sentences = hashes[order], sentences[order].astype(numpy.int32)
+        self.hashes, self.sentences = hashes, sentences
+        self._shift = numpy.uint64(64 - max(10, min(24, len(hashes).bit_length() + 3)))
+        self._table = numpy.zeros(1 << (64 - int(self._shift)), dtype=bool)
+        self._table[self._slots(hashes)] = True
 
-    def contained(self, hashes: Hashes) -> NDArray[Any]:
-        """Return the places of those hashes that are members."""
-        if not len(self.values) or not len(hashes):
-            return numpy.zeros(0, dtype=numpy.int64)
-        maybe = numpy.flatnonzero(self._table[_slots(hashes)])
-        places = numpy.searchsorted(self.values, hashes[maybe])
-        places[places == len(self.values)] = 0
-        found: NDArray[Any] = maybe[self.values[places] == hashes[maybe]]
-        return found
+    def find(self, hashes: Hashes) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the places of those hashes that are members, and the first sentence of each."""
+        maybe = numpy.flatnonzero(self._table[self._slots(hashes)])
+        if not len(maybe):
+            return maybe, maybe
+        places = numpy.searchsorted(self.hashes, hashes[maybe])
+        places[places == len(self.hashes)] = 0
+        sure = self.hashes[places] == hashes[maybe]
+        return maybe[sure], self.sentences[places[sure]]
 
-    def range(self, value: numpy.uint64) -> tuple[int, int]:
-        """Return where a member begins and ends in the sorted values."""
-        first = int(numpy.searchsorted(self.values, value, side="left"))
-        return first, int(numpy.searchsorted(self.values, value, side="right"))
+    def all_of(self, hashes: Hashes) -> Iterator[list[int]]:
+        """Yield the sentences of each hash that is a member."""
+        first = numpy.searchsorted(self.hashes, hashes, side="left")
+        last = numpy.searchsorted(self.hashes, hashes, side="right")
+        for begin, end in zip(first.tolist(), last.tolist(), strict=True):
+            if end > begin:
+                yield self.sentences[begin:end].tolist()
+
+    def _slots(self, hashes: Hashes) -> Hashes:
+        return (hashes * _BASE) >> self._shift
 
 
 def split_units(text: str) -> tuple[list[str], bool]:
@@ -196,22 +249,21 @@ def split_units(text: str) -> tuple[list[str], bool]:
 
     It is the characters that decide, not the label: a label can be wrong.
     """
-    folded = normalize("NFKC", text).lower()
-    words = _WORD.findall(folded)
-    if folded.isascii():
-        return words, True
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower()), True
+    words = _WORD.findall(normalize("NFKC", text).lower().replace("_", " "))
     letters = "".join(words)
-    if len(_UNSEPARATED.findall(letters)) * 2 > len(letters):
-        return list(letters), False
+    if _UNSEPARATED.search(letters):
+        separated = _UNSEPARATED.sub("", letters)
+        if len(separated) * 2 < len(letters):
+            return list(letters), False
     return words, True
 
 
-def _whole_hashes(texts: Sequence[str] | polars.Series) -> list[int]:
+def _whole_hashes(texts: Sequence[str] | polars.Series) -> Hashes:
     """Return what `nllb.benchmarks.sentence_hash` gives for each text."""
     column = polars.DataFrame({"text": texts}, schema={"text": polars.String})
-    hashes = hash_texts(column.select(normalized(polars.col("text"))).to_series())
-    found: list[int] = hashes[:, 0].tolist()
-    return found
+    return hash_texts(column.select(normalized(polars.col("text"))).to_series())[:, 0]
 
 
 def _unit_hashes(units: Sequence[str]) -> Hashes:
@@ -224,53 +276,14 @@ def _unit_hashes(units: Sequence[str]) -> Hashes:
 
 
 def _windows(hashes: Hashes, width: int) -> Hashes:
-    """Return a hash of every run of `width` units."""
-    count = len(hashes) - width + 1
-    if count <= 0:
-        return numpy.zeros(0, dtype=numpy.uint64)
+    """Return a hash of every run of `width` units, not yet mixed."""
+    count = max(0, len(hashes) - width + 1)
     windows = numpy.zeros(count, dtype=numpy.uint64)
     for place in range(width):
         windows *= _BASE
         windows += hashes[place : place + count]
+    return windows
+
+
+def _mixed(windows: Hashes) -> Hashes:
     return windows ^ (windows >> numpy.uint64(29))
-
-
-def _slots(hashes: Hashes) -> Hashes:
-    return (hashes * _BASE) >> numpy.uint64(64 - _FILTER_BITS)
-
-
-def evaluation_sentences(
-    sets: Sequence[EvaluationConfig], data_dir: Path
-) -> Iterator[tuple[str, str]]:
-    """Yield every sentence of the sets in every language, with the place it comes from.
-
-    Raises:
-        DataError: where a set is not there: a run without its shield must not begin.
-    """
-    for config in sets:
-        path = data_dir / config.path
-        count = 0
-        for sentence, place in _sentences(config, path):
-            count += 1
-            yield sentence, f"{config.name}:{place}"
-        if not count:
-            raise DataError(f"evaluation set {config.name!r}: no sentence under {path}")
-
-
-def _sentences(config: EvaluationConfig, path: Path) -> Iterator[tuple[str, str]]:
-    if config.layout == "flores":
-        flores = load_flores(path, config.split)
-        for code in flores.languages:
-            for number, sentence in enumerate(flores.sentences(code), 1):
-                yield sentence, f"{code}:{number}"
-    elif config.layout == "text":
-        if not path.is_dir():
-            raise DataError(f"evaluation set {config.name!r}: no folder {path}")
-        for file in sorted(path.rglob("*")):
-            if file.is_file() and not file.name.startswith((".", "README", "LICENSE")):
-                for number, line in enumerate(read_lines(file), 1):
-                    for sentence in line.split("\t"):
-                        yield sentence, f"{file.relative_to(path)}:{number}"
-    else:
-        for text in open_corpus(path, layout=config.layout, name=config.name).texts():
-            yield text.text, f"{text.language}:{text.path.name}:{text.line}"

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import polars
-import xxhash
 
 from data_pipeline.blocks import read_columns, reasons, write_decisions
-from data_pipeline.config import DataConfig, EvaluationConfig
+from data_pipeline.config import DataConfig
 from data_pipeline.deduplication import Scored
-from data_pipeline.shield import Shield, evaluation_sentences
+from data_pipeline.evaluation import evaluation_key, index_sets, open_shield
 from data_pipeline.stages import Block, Machine, run_tasks
 
 VERSION = 1
@@ -26,10 +24,8 @@ class ShieldTask:
     """The cleaned text and the decisions before."""
     block: Block
     """The decisions."""
-    sets: tuple[EvaluationConfig, ...]
-    """The evaluation sets."""
-    data_dir: Path
-    """Folder that their paths start from."""
+    index: Path
+    """The evaluation sets, indexed."""
 
     @property
     def output(self) -> Path:
@@ -41,6 +37,7 @@ def shield_bitext(
     config: DataConfig, scored: Sequence[Scored], out: Path, machine: Machine
 ) -> list[Block]:
     """Shield all blocks and return the blocks of decisions."""
+    index_sets(config.shield, config.data_dir, out / STAGE)
     tasks = _tasks(config, scored, out)
     run_tasks("shield", tasks, shield_block, machine)
     return [task.block for task in tasks]
@@ -51,25 +48,16 @@ def shielded_blocks(config: DataConfig, scored: Sequence[Scored], out: Path) -> 
     return [task.block for task in _tasks(config, scored, out)]
 
 
-@lru_cache(maxsize=4)
-def evaluation_key(sets: tuple[EvaluationConfig, ...], data_dir: Path) -> str:
-    """Return a hash of all sentences of the sets."""
-    digest = xxhash.xxh3_128()
-    for sentence, place in evaluation_sentences(sets, data_dir):
-        digest.update(f"{place}\t{sentence}\n".encode())
-    return digest.hexdigest()
-
-
 def _tasks(config: DataConfig, scored: Sequence[Scored], out: Path) -> list[ShieldTask]:
     sets = evaluation_key(config.shield, config.data_dir)
+    index = out / STAGE / f"index.{sets}"
     return [
         ShieldTask(
             scored=item,
             block=item.block.follow(
                 out / STAGE, STAGE, VERSION, sets, [path.name for path in item.decisions]
             ),
-            sets=config.shield,
-            data_dir=config.data_dir,
+            index=index,
         )
         for item in scored
     ]
@@ -77,7 +65,7 @@ def _tasks(config: DataConfig, scored: Sequence[Scored], out: Path) -> list[Shie
 
 def shield_block(task: ShieldTask) -> None:
     """Shield one block."""
-    shield = load_shield(task.sets, task.data_dir)
+    shield = open_shield(task.index)
     text = read_columns(task.scored.block.path, ["source", "target", "line"])
     before = reasons(task.scored.decisions)
     alive = before.is_null()
@@ -99,10 +87,3 @@ def shield_block(task: ShieldTask) -> None:
         polars.Series("reason", reason, dtype=polars.String),
         more={"finds": finds},
     )
-
-
-@lru_cache(maxsize=1)
-def load_shield(sets: tuple[EvaluationConfig, ...], data_dir: Path) -> Shield:
-    """Index the evaluation sets, once per process."""
-    pairs = list(evaluation_sentences(sets, data_dir))
-    return Shield([sentence for sentence, _ in pairs], [place for _, place in pairs])

@@ -1,5 +1,6 @@
 """The filters that need nothing but the text: scores by columns, judgements by thresholds."""
 
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -108,6 +109,9 @@ _PLACEHOLDER = r"%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
 _INTERFACE_PLACEHOLDER = rf"\$\d+|{_PLACEHOLDER}"
 _THOUSANDS = r"([0-9])[.,' \u{a0}\u{202f}]([0-9]{3})\b"
 _MIN_WORDS_TO_REPEAT = 10
+_RUN = re.compile(r"(\S)\1\1+")
+# Shifts that make one flag of the 2 x width flags that three equal characters leave.
+_DOUBLINGS = {1: (1,), 2: (1, 2), 3: (1, 2, 2), 4: (1, 2, 4)}
 
 
 def length_filter(factors: Mapping[str, float]) -> ColumnFilter:
@@ -278,24 +282,25 @@ class RepetitionFilter:
 
 
 def longest_runs(texts: polars.Series) -> NDArray[numpy.int64]:
-    """Return the length of the longest run of one character, spaces apart, in each text."""
-    if not len(texts):
-        return numpy.zeros(0, dtype=numpy.int64)
-    # A line feed before each text keeps runs apart and gives an empty text a character.
-    joined = "\n" + "\n".join(texts.to_list())
-    points = numpy.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=numpy.uint32)
-    lengths = texts.str.len_chars().to_numpy().astype(numpy.int64) + 1
-    starts = numpy.concatenate([[0], numpy.cumsum(lengths)[:-1]])
-    fresh = numpy.ones(len(points), dtype=bool)
-    fresh[1:] = points[1:] != points[:-1]
-    fresh[starts] = True
-    begins = numpy.flatnonzero(fresh)
-    run = numpy.diff(numpy.append(begins, len(points)))
-    run[points[begins] == ord(" ")] = 0
-    run[points[begins] == ord("\n")] = 0
-    at_begin = numpy.zeros(len(points), dtype=numpy.int64)
-    at_begin[begins] = run
-    return numpy.maximum.reduceat(at_begin, starts)
+    """Return the length of the longest run of one character but space, 0 where none reaches 3.
+
+    Runs are looked for as bytes that are equal to those one character before, for characters of
+    one to four bytes; only what shows three in a row is counted exactly.
+    """
+    found = numpy.zeros(len(texts), dtype=numpy.int64)
+    joined = "\n".join(texts.to_list()).encode("utf-8", "surrogatepass")
+    raw = numpy.frombuffer(joined, dtype=numpy.uint8)
+    ends = numpy.cumsum(texts.str.len_bytes().to_numpy().astype(numpy.int64) + 1)
+    suspects: set[int] = set()
+    for width in (1, 2, 3, 4):
+        same = raw[width:] == raw[:-width]
+        for shift in _DOUBLINGS[width]:
+            same = same[shift:] & same[:-shift]
+        suspects.update(numpy.searchsorted(ends, numpy.flatnonzero(same), side="right").tolist())
+    for place in sorted(suspects):
+        runs = (match.end() - match.start() for match in _RUN.finditer(texts[place]))
+        found[place] = max(runs, default=0)
+    return found
 
 
 def _mismatch(pattern: str) -> Expr:

@@ -1,17 +1,23 @@
 """Toxicity by word lists: the count of each side, and the imbalance between them."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy
 import polars
+from numpy.typing import NDArray
 from polars import col
 
 from data_pipeline.config import ToxicityConfig
 from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
 from nllb.errors import DataError
-from nllb.wordlists import WordList, find_list
+from nllb.wordlists import WordList, find_list, fold
+
+# What folding changes in more than letter case: all but ASCII, controls, ` and double spaces.
+_NOT_PLAIN = "[^ -_a-~]|  "
 
 
 class ToxicityFilter:
@@ -41,8 +47,7 @@ class ToxicityFilter:
             if words is None:
                 columns.append(polars.Series(name, [None] * len(rows), dtype=polars.Int32))
             else:
-                counts = words.counts(rows[side].to_list(), distinct=True)
-                columns.append(polars.Series(name, counts, dtype=polars.Int32))
+                columns.append(polars.Series(name, count_entries(words, rows[side])))
         return polars.DataFrame(columns)
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
@@ -55,6 +60,29 @@ class ToxicityFilter:
             ("toxicity", target > most),
             ("toxicity_imbalance", apart),
         ]
+
+
+def count_entries(words: WordList, texts: polars.Series) -> NDArray[numpy.int32]:
+    """Return `words.counts(texts, distinct=True)`, which is asked only of texts that may hold one.
+
+    A text of plain ASCII can hold an entry only where it holds the entry's ASCII letters, which one
+    pass over the column tells.
+    """
+    parts = _ascii_parts(words)
+    may_hold = polars.col("text").str.contains(_NOT_PLAIN)
+    if parts:
+        may_hold |= polars.col("text").str.contains_any(parts, ascii_case_insensitive=True)
+    places = polars.DataFrame({"text": texts}).select(may_hold).to_series().arg_true()
+    counts = numpy.zeros(len(texts), dtype=numpy.int32)
+    counts[places.to_numpy()] = words.counts(texts.gather(places).to_list(), distinct=True)
+    return counts
+
+
+@lru_cache(maxsize=512)
+def _ascii_parts(words: WordList) -> list[str]:
+    """Return the longest run of ASCII letters and digits of each entry that has one."""
+    runs = [re.findall("[a-z0-9]+", fold(entry)) for entry in words.entries]
+    return sorted({max(found, key=len) for found in runs if found})
 
 
 @lru_cache(maxsize=512)

@@ -1,5 +1,6 @@
 """Each filter on lines made for it; scores that are kept; reasons in order."""
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +22,11 @@ from data_pipeline.filtering import filter_bitext, filters, threshold_faults
 from data_pipeline.filtering.filters import Pair, longest_runs
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
 from data_pipeline.filtering.running import FilterChain
-from data_pipeline.filtering.toxicity import word_list
+from data_pipeline.filtering.toxicity import count_entries, word_list
 from data_pipeline.stages import Machine
 from nllb.errors import DataError
 from nllb.languages import languages, parse_language
+from nllb.wordlists import WordList
 
 PAIR = Pair(source="eng_Latn", target="fra_Latn", corpus="own")
 
@@ -110,15 +112,27 @@ def test_empty_and_short_text_never_divides_by_zero() -> None:
     repetition = filters.RepetitionFilter()
     scores = repetition.measure(rows(("", ""), ("a", ""), ("a b c", "a b c")), PAIR)
     assert scores["unique_words"].to_list() == [1.0, 1.0, 1.0]
-    assert scores["longest_run"].to_list() == [0, 1, 1]
+    assert scores["longest_run"].to_list() == [0, 0, 0]
 
 
 def test_longest_runs_are_those_of_a_loop() -> None:
-    texts = ["", "a", "aab", "    x", "zzzzz yy", "ééé\n\n", "語語語語"]
-    expected = [
-        max((len(match.group()) for match in regex.finditer(r"(\S)\1*", text)), default=0)
-        for text in texts
+    generator = random.Random(3)
+    texts = [
+        "",
+        "a",
+        "aab",
+        "    x",
+        "zzzzz yy",
+        "ééé\n\n",
+        "語語語語",
+        "😀😀😀",
+        "aaa",
+        "éé",
+        "語" * 9,
     ]
+    texts += ["".join(generator.choices("ab é語😀\n", k=12)) for _ in range(3000)]
+    runs = [[len(match.group()) for match in regex.finditer(r"(\S)\1*", text)] for text in texts]
+    expected = [max((run for run in found if run >= 3), default=0) for found in runs]
     assert longest_runs(polars.Series(texts)).tolist() == expected
     assert longest_runs(polars.Series([], dtype=polars.String)).tolist() == []
 
@@ -227,6 +241,28 @@ def test_toxicity_does_not_slow_with_the_length_of_the_list(tmp_path: Path) -> N
         return min(times)
 
     assert seconds(4000) < 5 * seconds(40) + 0.05
+
+
+def test_counting_only_where_an_entry_may_stand_counts_the_same() -> None:
+    generator = random.Random(4)
+    entries = ["Fig", "plum tree", "l'heure", "don't", "naïve", "x-ray", "pêche", "ʻokina"]
+    words = WordList.from_entries(entries, language="fra_Latn")
+    pieces = [
+        *entries,
+        "FIG",
+        "fig's",
+        "dont",
+        "plum  tree",
+        "don`t",
+        "naive",
+        "and",
+        "x ray",
+        "Pe\u0302che",
+    ]
+    texts = [" ".join(generator.choices(pieces, k=4)) for _ in range(2000)] + ["", "fig"]
+    counts = count_entries(words, polars.Series(texts))
+    assert counts.tolist() == words.counts(texts, distinct=True).tolist()
+    assert counts.sum() > 2000
 
 
 def test_thresholds_are_checked_and_suggested() -> None:

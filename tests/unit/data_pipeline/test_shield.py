@@ -11,8 +11,9 @@ import pytest
 from data_pipeline.blocks import read_columns, read_facts
 from data_pipeline.config import DataConfig, EvaluationConfig
 from data_pipeline.deduplication import Scored
-from data_pipeline.shield import Shield, evaluation_sentences, split_units
-from data_pipeline.shielding import load_shield, shield_bitext
+from data_pipeline.evaluation import build_shield, evaluation_sentences
+from data_pipeline.shield import Shield, split_units
+from data_pipeline.shielding import shield_bitext
 from data_pipeline.stages import Machine
 from nllb.errors import DataError
 
@@ -30,7 +31,7 @@ JAPANESE = (
 @pytest.fixture(scope="module")
 def shield() -> Shield:
     sentences = [LONG, SHORT, TINY, JAPANESE, "", "  "]
-    return Shield(sentences, [f"own:{number}" for number in range(len(sentences))])
+    return Shield.build(sentences, [f"own:{number}" for number in range(len(sentences))])
 
 
 def kinds(shield: Shield, *lines: str) -> list[str | None]:
@@ -74,13 +75,28 @@ def test_the_place_of_the_find_is_told(shield: Shield) -> None:
 
 
 def test_an_empty_shield_removes_nothing() -> None:
-    assert Shield([], []).find(["a", LONG]) == [None, None]
+    assert Shield.build([], []).find(["a", LONG]) == [None, None]
+
+
+def test_an_index_read_back_finds_the_same(shield: Shield, tmp_path: Path) -> None:
+    lines = [LONG, f"x {SHORT} y", JAPANESE, "none of it", TINY]
+    shield.save(tmp_path / "index")
+    shield.save(tmp_path / "index")
+    loaded = Shield.load(tmp_path / "index")
+    assert loaded.find(lines) == shield.find(lines)
+    assert list(loaded.places) == list(shield.places)
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_everyday_sentences_may_ask_for_more_words_inside_longer_lines() -> None:
+    strict = Shield.build([SHORT], ["own"], [7])
+    assert kinds(strict, SHORT, f"x {SHORT} y") == ["whole", None]
 
 
 @pytest.fixture(scope="module")
 def flores(data_dir: Path) -> Shield:
     sets = (EvaluationConfig(name="flores200", path="flores200_dataset", layout="flores"),)
-    return load_shield(sets, data_dir)
+    return build_shield(sets, data_dir)
 
 
 def test_every_line_of_flores_is_found(flores: Shield, data_dir: Path) -> None:
