@@ -10,6 +10,7 @@ from eval.proportions import proportion
 from eval.xsts.agreement import krippendorff_alpha
 from eval.xsts.calibration import CalibrationSettings, Method, best_strength
 from eval.xsts.ingestion import RatingsFile
+from eval.xsts.ordinal import fit_ordinal
 from eval.xsts.rater_scores import Five, agreement_of, distribution_of, score_raters
 from eval.xsts.ratings import (
     Direction,
@@ -40,7 +41,7 @@ from eval.xsts.scores import (
 from eval.xsts.sensitivity import compare_methods, shown
 from eval.xsts.study_checks import Checked, DetectLanguage, References, check_study
 from nllb import __version__
-from nllb.errors import DataError
+from nllb.errors import ConfigError, DataError
 
 MOST_HALF_WIDTH = 0.25
 """Half-width of the interval over items above which systems are not ranked."""
@@ -65,6 +66,8 @@ class ScoreSettings:
     """The calibration that is shown as the calibrated score."""
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     """Free numbers of the methods."""
+    ordinal: bool = True
+    """Whether to fit the ordinal model, which takes longest on large studies."""
     fit_strength: bool = False
     """Whether to fit the strength of `alpha` to the automatic scores, leaving one out."""
     calibration_size: int | None = None
@@ -75,6 +78,14 @@ class ScoreSettings:
     """Bootstrap resamples."""
     seed: int = 0
     """Of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        if self.method == "ordinal" and not self.ordinal:
+            raise ConfigError("the method 'ordinal' is shown only where the model is fitted")
+        if self.min_raters < 1 or self.resamples < 2:
+            raise ConfigError(
+                f"min_raters {self.min_raters} must be 1 or more, resamples {self.resamples} 2"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,12 +200,23 @@ def evaluate(
     if settings.fit_strength:
         settings = _with_fitted_strength(settings, scored, automatic_of)
     findings = list(validated.validation.findings)
+    ordinal: dict[tuple[Direction, str], Estimate] = {}
+    notes: list[str] = []
+    if settings.ordinal and anchors and not validated.blind:
+        try:
+            ordinal = _ordinal(groups, anchors, centre=centre)
+        except DataError as error:
+            if settings.method == "ordinal":
+                raise
+            notes.append(str(error))
     directions = []
     for key, rows in groups.evaluated.items():
         one = _direction_score(
             key, rows, scored[key], groups=groups, checked=checked, settings=settings,
             centre=centre, blind=validated.blind, automatic=automatic_of[key],
         )  # fmt: skip
+        if key in ordinal:
+            one = replace(one, calibrated=one.calibrated | {"ordinal": ordinal[key]})
         # Systems of a direction share their raters: what ranks them is the spread over items.
         low, high = one.item_interval or (0.0, 0.0)
         half_width = (high - low) / 2
@@ -246,7 +268,7 @@ def evaluate(
         agreement=agreement_of(groups),
         sensitivity=sensitivity,
         correlations=correlations,
-        notes=tuple(_notes(directions, validated, settings)),
+        notes=(*_notes(directions, validated, settings), *notes),
     )  # fmt: skip
 
 
@@ -331,6 +353,23 @@ def _automatic(
     if not pairs:
         return {}
     return scorer(direction, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+
+def _ordinal(
+    groups: Grouped, anchors: Mapping[Direction, RatingMatrix], *, centre: float
+) -> dict[tuple[Direction, str], Estimate]:
+    """Fit the ordinal model to the directions that have calibration ratings."""
+    keys = {f"{number}": key for number, key in enumerate(groups.evaluated) if key[0] in anchors}
+    of_stratum: defaultdict[int, dict[tuple[str, int], Rating]] = defaultdict(dict)
+    for direction in anchors:
+        for rating in groups.calibration[direction]:
+            of_stratum[rating.stratum or 0][rating.file, rating.line] = rating
+    fit = fit_ordinal(
+        {name: rating_matrix(groups.evaluated[key]) for name, key in keys.items()},
+        {step: rating_matrix(list(of_stratum[step].values())) for step in sorted(of_stratum)},
+        centre=centre,
+    )
+    return {keys[name]: one for name, one in fit.scores.items()}
 
 
 def _with_fitted_strength(

@@ -62,6 +62,7 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="linear", help="the calibration shown (all are tabled)")
     parser.add_argument("--median", choices=["median", "median_low"], default="median")
     parser.add_argument("--centre", default="3", help="worth of the calibration set, or 'mean'")
+    parser.add_argument("--no-ordinal", action="store_true", help="leave out the ordinal model")
     parser.add_argument("--fit-strength", action="store_true", help="fit alpha to chrF++")
     parser.add_argument("--spm", type=Path, help="SentencePiece model: adds spBLEU")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
@@ -225,6 +226,7 @@ def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
         median=arguments.median,
         method=arguments.method,
         calibration=CalibrationSettings(centre=centre),
+        ordinal=not arguments.no_ordinal,
         fit_strength=arguments.fit_strength,
         resamples=arguments.resamples,
         seed=arguments.seed,
