@@ -34,7 +34,7 @@ def summarise(
     Raises:
         DataError: where no direction was scored.
     """
-    rows = sorted((row for summary in summaries for row in summary.rows), key=lambda r: r.direction)
+    rows = sorted((row for summary in summaries for row in summary.rows), key=_place)
     if not rows:
         raise DataError("no direction could be scored: " + "; ".join(failed.values()))
     sums = {name: np.zeros((len(CELLS), RESAMPLES)) for name in choice.names}
@@ -63,29 +63,38 @@ def summarise(
     )
 
 
+def _place(row: Row) -> tuple[str, str]:
+    return row.direction.source, row.direction.target
+
+
 def _groups(
     rows: Sequence[Row],
     sums: Mapping[str, NDArray[np.float64]],
     absent: Sequence[str],
     names: Sequence[str],
 ) -> Iterator[GroupScore]:
-    cells = [row.direction.cell for row in rows]
-    lost = [Direction(source=a, target=b).cell for a, _, b in (d.partition("-") for d in absent)]
-    for group in GROUPS:
-        inside = set(group.cells)
-        members = [row for row, cell in zip(rows, cells, strict=True) if cell in inside]
-        for name in names:
-            scores = [row.scores[name] for row in members if name in row.scores]
-            if not scores:
+    cells = np.array([row.direction.cell for row in rows])
+    lost = np.array(
+        [Direction(source=a, target=b).cell for a, _, b in (d.partition("-") for d in absent)]
+    )
+    for name in names:
+        found = [row.scores.get(name) for row in rows]
+        raw = np.array([score.score if score else np.nan for score in found])
+        nfc = np.array([score.nfc_score if score else np.nan for score in found])
+        for group in GROUPS:
+            inside = np.isin(cells, group.cells)
+            scored = inside & ~np.isnan(raw)
+            count = int(scored.sum())
+            if not count:
                 continue
-            low, high = interval(sums[name][group.cells].sum(axis=0) / len(scores))
+            low, high = interval(sums[name][group.cells].sum(axis=0) / count)
             yield GroupScore(
                 group=group.name,
                 metric=name,
-                count=len(scores),
-                missing=sum(cell in inside for cell in lost) + len(members) - len(scores),
-                mean=float(np.mean([score.score for score in scores])),
-                nfc_mean=float(np.mean([score.nfc_score for score in scores])),
+                count=count,
+                missing=int(np.isin(lost, group.cells).sum() + inside.sum()) - count,
+                mean=float(raw[scored].mean()),
+                nfc_mean=float(nfc[scored].mean()),
                 low=low,
                 high=high,
             )

@@ -139,7 +139,7 @@ def parse_directions(
             for target in _resolve(right, targets):
                 if source != target:
                     found.add(Direction(source=source, target=target))
-    return sorted(found)
+    return sorted(found, key=lambda direction: (direction.source, direction.target))
 
 
 def outputs_in(directory: Path) -> dict[Direction, Path]:

@@ -83,13 +83,13 @@ def score_outputs(
         detect: names the language of texts, to count lines in the wrong one.
         quiet: no progress on stderr.
     """
-    present = {direction: files[direction] for direction in wanted if direction in files}
     missing = tuple(str(direction) for direction in wanted if direction not in files)
-    if not present:
+    if len(missing) == len(wanted):
         raise DataError(f"{outputs} has none of the {len(wanted):,} directions that were asked for")
     by_target: dict[str, dict[Direction, Path]] = {}
-    for direction, path in sorted(present.items()):
-        by_target.setdefault(direction.target, {})[direction] = path
+    for direction in wanted:
+        if direction in files:
+            by_target.setdefault(direction.target, {})[direction] = files[direction]
     works = []
     for target, members in by_target.items():
         work = Work(

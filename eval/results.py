@@ -327,5 +327,5 @@ def load_evaluation(directory: Path) -> Evaluation:
     value["groups"] = tuple(GroupScore(**group) for group in value["groups"])
     for name in ("metrics", "missing", "notes"):
         value[name] = tuple(value[name])
-    rows.sort(key=lambda row: row.direction)
+    rows.sort(key=lambda row: (row.direction.source, row.direction.target))
     return Evaluation(**value, rows=tuple(rows), directory=directory)
