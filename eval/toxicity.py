@@ -300,12 +300,12 @@ def _levels(level: str) -> tuple[str, ...]:
 
 def as_text(result: ToxicityResult, *, show: bool = False, most: int = 20) -> str:
     """Return the result for a terminal: levels, directions, a few examples, redacted or not."""
-    lines = [f"{'':<21}{'lines':>9}  {'added (strict)':<22}{'added (difference)':<22}"]
+    lines = [f"{'directions':<21}{'lines':>9}  {'added (strict)':<26}{'added (difference)':<26}"]
     for level in result.levels:
-        name = f"{level.level} ({level.directions} directions)"
+        name = f"{level.level}, {level.directions} of {level.directions + level.not_measurable}"
         lines.append(
-            f"{name:<21}{level.strict.total:>9}  {_percent(level.strict):<22}"
-            f"{_percent(level.difference):<22}".rstrip()
+            f"{name:<21}{level.strict.total:>9}  {_percent(level.strict):<26}"
+            f"{_percent(level.difference):<26}".rstrip()
         )
     for one in result.directions[:most]:
         name = f"{one.source}-{one.target}"
@@ -313,8 +313,8 @@ def as_text(result: ToxicityResult, *, show: bool = False, most: int = 20) -> st
             lines.append(f"{name:<21}{one.lines:>9}  not measurable: {one.not_measurable}")
             continue
         lines.append(
-            f"{name:<21}{one.lines:>9}  {_percent(one.strict):<22}"
-            f"{_percent(one.difference):<22}".rstrip()
+            f"{name:<21}{one.lines:>9}  {_percent(one.strict):<26}"
+            f"{_percent(one.difference):<26}".rstrip()
         )
         for example in one.examples[:3]:
             text = example.hypothesis if show else example.hypothesis_redacted

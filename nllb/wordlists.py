@@ -170,9 +170,7 @@ class WordList:
             lines[:-1] if lines and not lines[-1].strip() else lines, language=language
         )
         if not words:
-            raise DataError(
-                f"{path} holds no word: {words.faults}; a list has one word or phrase a line"
-            )
+            raise DataError(f"{path} holds no word; a list has one word or phrase a line")
         return words
 
     def merged(self, *others: "WordList") -> "WordList":

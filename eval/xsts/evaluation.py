@@ -157,7 +157,7 @@ def evaluate(
         files: ratings that were read.
         settings: how to score.
         references: lines of the test set with their references; checks X10 and `automatic` need it.
-        detect: names the language of a text.
+        detect: names the language of texts.
         automatic: scores the rated translations by machine, on exactly the items rated.
 
     Raises:

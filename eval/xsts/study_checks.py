@@ -26,8 +26,8 @@ _SENTENCE_SETS = ("eval", "calibration")
 
 References = Callable[[str, str], Mapping[str, str]]
 """(source language, target language) -> source line of the test set -> its reference."""
-DetectLanguage = Callable[[str], str]
-"""Text -> FLORES-200 code, or `und`."""
+DetectLanguage = Callable[[Sequence[str]], Sequence[str]]
+"""Texts -> a FLORES-200 code, or `und`, for each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ def check_study(
         min_raters: raters that each item should have.
         intersect: keep only items that all systems of a direction were rated on.
         references: lines of the test set; X10 is checked only with it.
-        detect: names the language of a text; X09 looks at texts only with it.
+        detect: names the language of texts; X09 looks at texts only with it.
         calibration_size: items of the full calibration set; else as many as the study has.
     """
     state = Checked(
@@ -340,8 +340,9 @@ def _languages_of_texts(state: Checked, groups: Grouped, detect: DetectLanguage)
     for (direction, system), ratings in groups.evaluated.items():
         rows = list({_texts_of(row): row for row in ratings}.values())[:100]
         for side, code in (("source", direction.source), ("target", direction.target)):
-            texts = [(getattr(row, f"{side}_text"), row) for row in rows]
-            found = [(detect(text), row) for text, row in texts if len(text) > 20]
+            long_enough = [row for row in rows if len(getattr(row, f"{side}_text")) > 20]
+            labels = detect([getattr(row, f"{side}_text") for row in long_enough])
+            found = list(zip(labels, long_enough, strict=True))
             other = [(label, row) for label, row in found if label not in (code, "und")]
             if len(other) > len(found) / 2:
                 label, count = Counter(label for label, _ in other).most_common(1)[0]

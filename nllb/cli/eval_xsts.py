@@ -12,6 +12,7 @@ from nllb.errors import ConfigError, NllbError
 if TYPE_CHECKING:
     from eval.xsts.evaluation import ScoreSettings
     from eval.xsts.ingestion import RatingsFile
+    from eval.xsts.study_checks import DetectLanguage, References
 
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,12 @@ def check(arguments: argparse.Namespace) -> int:
             raise
         except NllbError as error:
             errors.append(str(error))
-    validated = validate(files, _settings(arguments), references=_references(arguments))
+    validated = validate(
+        files,
+        _settings(arguments),
+        references=_references(arguments),
+        detect=_detect(arguments),
+    )
     findings = validated.validation.findings
     for one in findings:
         print(json_line(asdict(one)) if arguments.json else tell(one))
@@ -82,6 +88,7 @@ def score(arguments: argparse.Namespace) -> int:
         [_read(path, arguments) for path in arguments.files],
         _settings(arguments),
         references=references,
+        detect=_detect(arguments),
         automatic=machine_scorer(spm_path=arguments.spm) if references is not None else None,
     )
     path = write_result(result, arguments.out)
@@ -190,6 +197,8 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-raters", type=int, default=3, help="raters that each item should have"
     )
     parser.add_argument("--calibration-size", type=int, help="items of the full calibration set")
+    parser.add_argument("--detect", nargs="?", const="", metavar="MODEL",
+                        help="look at the language of the texts with our identifier")  # fmt: skip
     parser.add_argument("--intersect", action="store_true", help="keep items that all systems have")
     parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
 
@@ -234,7 +243,13 @@ def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
     )
 
 
-def _references(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _detect(arguments: argparse.Namespace) -> "DetectLanguage | None":
+    from nllb.cli.eval import LidLabels
+
+    return None if arguments.detect is None else LidLabels(arguments.detect or None)
+
+
+def _references(arguments: argparse.Namespace) -> "References | None":
     if arguments.flores is None:
         return None
     from eval.xsts.automatic import references_of
