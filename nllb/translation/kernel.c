@@ -88,7 +88,7 @@ static void quantize_one(void *context, int64_t row) {
         normalize_row(from, q->inputs, q->norm->gain, q->norm->bias, normed);
         from = normed;
     }
-    to.scales[row] = quantize_row(from, q->inputs, row_in_tiles(&to, row, depth_blocks(q->inputs)));
+    to.scales[row] = quantize_row(q->work->level, from, q->inputs, row_in_tiles(&to, row, depth_blocks(q->inputs)));
 }
 
 /* Quantise rows of x, normalised first where a norm is given. */
@@ -212,8 +212,21 @@ CLONES static float dot_bf16(const float *q, const uint16_t *key, int64_t dim) {
     return sum;
 }
 
-CLONES static void add_bf16(float *y, float weight, const uint16_t *value, int64_t dim) {
-    for (int64_t i = 0; i < dim; i++) y[i] += weight * from_bf16(value[i]);
+/* y = sum over t of weights[t] * values[t], 16 dims at a time. */
+CLONES static void weigh_bf16(const float *weights, const uint16_t *const *values, int64_t offset, int64_t count,
+                              int64_t dim, float *y) {
+    int64_t i = 0;
+    for (; i + 16 <= dim; i += 16) {
+        float sums[16] = {0};
+        for (int64_t t = 0; t < count; t++)
+            for (int k = 0; k < 16; k++) sums[k] += weights[t] * from_bf16(values[t][offset + i + k]);
+        for (int k = 0; k < 16; k++) y[i + k] = sums[k];
+    }
+    for (; i < dim; i++) {
+        float sum = 0;
+        for (int64_t t = 0; t < count; t++) sum += weights[t] * from_bf16(values[t][offset + i]);
+        y[i] = sum;
+    }
 }
 
 CLONES static void add_values(float *y, const float *weights, int64_t count, const float *values, int64_t stride,
@@ -232,6 +245,7 @@ static void attend_past(const Work *work, const Step *step, int64_t layer, int64
     int64_t dim = work->dim, size = dim / work->heads, part = step->capacity * step->slots * dim;
     uint16_t *keys = step->cache + layer * 2 * part, *values = keys + part;
     float factor = 1.0f / sqrtf((float)size), scores[MOST_POSITIONS];
+    const uint16_t *past[MOST_POSITIONS]; /* values; keys lie `part` before */
     for (int64_t new = 0; new < step->new_positions; new++) {
         int64_t place = row * step->new_positions + new, position = step->before + new;
         const float *q = work->wide + place * 3 * dim;
@@ -239,14 +253,12 @@ static void attend_past(const Work *work, const Step *step, int64_t layer, int64
         round_to_bf16(q + dim + head * size, heads * size, keys + own);
         round_to_bf16(q + 2 * dim + head * size, heads * size, values + own);
         const int32_t *ancestors = step->ancestors + row * step->capacity;
+        for (int64_t t = 0; t <= position; t++) past[t] = values + (t * step->slots + ancestors[t]) * dim;
         for (int64_t h = head; h < head + heads; h++) {
-            float *y = work->mixed + place * dim + h * size;
             for (int64_t t = 0; t <= position; t++)
-                scores[t] = factor * dot_bf16(q + h * size, keys + (t * step->slots + ancestors[t]) * dim + h * size, size);
+                scores[t] = factor * dot_bf16(q + h * size, past[t] - part + h * size, size);
             softmax(scores, position + 1);
-            memset(y, 0, (size_t)size * 4);
-            for (int64_t t = 0; t <= position; t++)
-                add_bf16(y, scores[t], values + (t * step->slots + ancestors[t]) * dim + h * size, size);
+            weigh_bf16(scores, past, h * size, position + 1, size, work->mixed + place * dim + h * size);
         }
     }
 }
@@ -258,14 +270,14 @@ static void attend_memory(const Work *work, const Step *step, const Memory *memo
     const uint16_t *keys = memory->keys_values + (layer * 2 * memory->total + memory->start[sentence]) * dim;
     const uint16_t *values = keys + memory->total * dim;
     float scores[MOST_POSITIONS];
+    const uint16_t *source[MOST_POSITIONS];
+    for (int64_t t = 0; t < length; t++) source[t] = values + t * dim;
     for (int64_t place = row * step->new_positions; place < (row + 1) * step->new_positions; place++) {
         for (int64_t h = head; h < head + heads; h++) {
             const float *q = work->wide + place * dim + h * size;
-            float *y = work->mixed + place * dim + h * size;
             score_transposed_bf16(q, size, 1.0f / sqrtf((float)size), keys + h * size * padded, padded, scores);
             softmax(scores, length);
-            memset(y, 0, (size_t)size * 4);
-            for (int64_t t = 0; t < length; t++) add_bf16(y, scores[t], values + t * dim + h * size, size);
+            weigh_bf16(scores, source, h * size, length, size, work->mixed + place * dim + h * size);
         }
     }
 }

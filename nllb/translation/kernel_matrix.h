@@ -65,25 +65,41 @@ CLONES static void pack_rows(const int8_t *source, int64_t first, int64_t count,
 }
 
 /* Quantise one row of floats to value + 128 in tiles; returns its scale. */
-CLONES static float quantize_row(const float *x, int64_t inputs, uint8_t *tiles) {
+CLONES static float quantize_row_anywhere(const float *x, int64_t inputs, uint8_t *tiles) {
     float largest = 0;
     for (int64_t i = 0; i < inputs; i++) {
         float size = fabsf(x[i]);
         largest = size > largest ? size : largest;
     }
     float factor = largest > 0 ? 127.0f / largest : 0.0f;
-    int64_t whole = inputs / DEPTH;
-    for (int64_t block = 0; block < whole; block++) {
+    for (int64_t block = 0; block < depth_blocks(inputs); block++) {
         uint8_t *to = tiles + block * TILE_BYTES;
-        for (int i = 0; i < DEPTH; i++) to[i] = (uint8_t)(int32_t)(x[block * DEPTH + i] * factor + 128.5f);
-    }
-    if (whole * DEPTH < inputs) {
-        uint8_t *to = tiles + whole * TILE_BYTES;
-        memset(to, 128, DEPTH);
-        for (int64_t i = whole * DEPTH; i < inputs; i++)
-            to[i - whole * DEPTH] = (uint8_t)(int32_t)(x[i] * factor + 128.5f);
+        int64_t count = inputs - block * DEPTH < DEPTH ? inputs - block * DEPTH : DEPTH;
+        for (int64_t i = 0; i < count; i++) to[i] = (uint8_t)(int32_t)(x[block * DEPTH + i] * factor + 128.5f);
+        for (int64_t i = count; i < DEPTH; i++) to[i] = 128;
     }
     return largest / 127.0f;
+}
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+AVX512 static float quantize_row_avx512(const float *x, int64_t inputs, uint8_t *tiles) { /* inputs % 16 == 0 */
+    __m512 largest = _mm512_setzero_ps();
+    for (int64_t i = 0; i < inputs; i += 16) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
+    float most = _mm512_reduce_max_ps(largest);
+    __m512 factor = _mm512_set1_ps(most > 0 ? 127.0f / most : 0.0f), half = _mm512_set1_ps(128.5f);
+    for (int64_t i = 0; i < round_up(inputs, DEPTH); i += 16) {
+        __m128i bytes = _mm_set1_epi8((char)128);
+        if (i < inputs)
+            bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(
+                _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(x + i), factor), half)));
+        _mm_storeu_si128((__m128i *)(tiles + i / DEPTH * TILE_BYTES + i % DEPTH), bytes);
+    }
+    return most / 127.0f;
+}
+
+INLINE float quantize_row(int64_t level, const float *x, int64_t inputs, uint8_t *tiles) {
+    if (level >= LEVEL_AVX512_VNNI && inputs % 16 == 0) return quantize_row_avx512(x, inputs, tiles);
+    return quantize_row_anywhere(x, inputs, tiles);
 }
 
 CLONES static void normalize_row(const float *x, int64_t dim, const float *gain, const float *bias, float *y) {
