@@ -182,10 +182,11 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
 def shard_tasks(
     command: Sequence[str], *, name: str, cwd: Path, shards: int, num_ranks: int = 1
 ) -> list[Task]:
-    """Return the tasks of a command: itself, or its shards with `--shard I/N` (I from 0)."""
+    """Return the tasks of a command: itself, or its shards with `--shard I/N` (I from 1)."""
     width = len(str(shards))
     parts: dict[str, tuple[str, ...]] = {
-        f"{name}-{i:0{width}}-of-{shards}": ("--shard", f"{i}/{shards}") for i in range(shards)
+        f"{name}-{i:0{width}}-of-{shards}": ("--shard", f"{i}/{shards}")
+        for i in range(1, shards + 1)
     }
     configurations = _read_configurations(command, cwd)
     tasks = []

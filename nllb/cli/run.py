@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         for step in pipeline.order():
             needs = f"  # after {', '.join(step.needs)}" if step.needs else ""
-            shards = f" --shard 0/{step.shards} ..." if step.shards else ""
+            shards = f" --shard 1/{step.shards} ..." if step.shards else ""
             print(f"{step.command.format(out=arguments.out_dir)}{shards}{needs}")
         return 0
     cluster = load_config(ClusterConfig, arguments.cluster) if arguments.cluster else None

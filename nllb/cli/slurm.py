@@ -78,7 +78,7 @@ def _check_command(command: list[str], *, shards: int) -> None:
     """Refuse a command of ours that cannot be parsed, or whose own `--dry-run` fails."""
     if command[0] != "nllb":
         return
-    shard = ["--shard", f"0/{shards}"] if shards else []
+    shard = ["--shard", f"1/{shards}"] if shards else []
     spoken = io.StringIO()
     try:
         with contextlib.redirect_stderr(spoken):

@@ -42,7 +42,7 @@ def test_steps_run_in_their_order_and_only_once() -> None:
     assert len(run_pipeline(graph, Path("out"))) == 5
     lines = Path("log.txt").read_text().splitlines()
     assert lines[0] == "begin" and lines[-1] == f"end {Path('out').resolve()}"
-    assert sorted(lines[1:4]) == [f"part --shard {i}/3" for i in range(3)]
+    assert sorted(lines[1:4]) == [f"part --shard {i}/3" for i in (1, 2, 3)]
     assert run_pipeline(graph, Path("out")) == []
 
 
@@ -121,7 +121,7 @@ def test_all_faults_of_a_graph_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_local_jobs_have_the_same_verbs(capsys, tmp_path: Path) -> None:
     """`slurm submit local`, its status, logs and retry, without Slurm on the machine."""
-    fails = "sys.argv[-1] == '1/3' and not os.path.exists('fixed')"
+    fails = "sys.argv[-1] == '2/3' and not os.path.exists('fixed')"
     code = f"import os, sys; print('shard', sys.argv[-1]); sys.exit({fails})"
     submit = ["slurm", "submit", "local", "--run-dir", "jobs", "--shards", "3", "--name", "work"]
     assert main([*submit, "--", sys.executable, "-c", code]) == 0
@@ -129,11 +129,11 @@ def test_local_jobs_have_the_same_verbs(capsys, tmp_path: Path) -> None:
     assert main(["slurm", "wait", "jobs", "--json"]) == 1
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["state"] for row in rows] == ["COMPLETED", "FAILED", "COMPLETED"]
-    assert main(["slurm", "logs", "jobs", "--task", "work-1-of-3"]) == 0
-    assert "shard 1/3" in capsys.readouterr().out
+    assert main(["slurm", "logs", "jobs", "--task", "work-2-of-3"]) == 0
+    assert "shard 2/3" in capsys.readouterr().out
     Path("fixed").touch()
     assert main(["slurm", "retry", "jobs", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["submitted"] == ["work-1-of-3"]
+    assert json.loads(capsys.readouterr().out)["submitted"] == ["work-2-of-3"]
     assert main(["slurm", "wait", "jobs"]) == 0
     assert main(["slurm", "cancel", "jobs"]) == 0
     assert "nothing runs" in capsys.readouterr().out
@@ -162,7 +162,7 @@ def test_dry_run_needs_no_slurm(capsys, monkeypatch) -> None:
         "#SBATCH --signal=USR2@300",
         "#SBATCH --requeue",
         "# 40 tasks, at most 7,680.0 GPU-hours",
-        "work on --shard 0/40",
+        "work on --shard 1/40",
     ):
         assert line in script, line
     assert not Path("runs").exists()

@@ -14,9 +14,9 @@ def task(key: str = "work", **fields: object) -> Task:
     return Task(**{"key": key, "command": ("true",), "cwd": "/", **fields})  # type: ignore[arg-type]
 
 
-def test_shards_are_numbered_from_zero_and_sort_in_order(tmp_path: Path) -> None:
+def test_shards_are_numbered_from_one_and_sort_in_order(tmp_path: Path) -> None:
     tasks = shard_tasks(["do", "it"], name="stage", cwd=tmp_path, shards=12)
-    assert [t.command[-1] for t in tasks] == [f"{i}/12" for i in range(12)]
+    assert [t.command[-1] for t in tasks] == [f"{i}/12" for i in range(1, 13)]
     assert [t.key for t in tasks] == sorted(t.key for t in tasks)
     (whole,) = shard_tasks(["do", "it"], name="stage", cwd=tmp_path, shards=0)
     assert whole.command == ("do", "it")
