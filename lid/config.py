@@ -114,10 +114,14 @@ class CalibrationConfig:
     """What a label's accepted texts should be right in, foreign languages among them."""
     foreign_odds: float = 20.0
     """Texts in foreign languages for one text of a label, when precision is judged."""
-    most_rejected: float = 0.04
-    """Part of a label's own held-out lines that its threshold may turn into `und`."""
-    lowest: float = 0.3
+    most_rejected: float = 0.02
+    """Part of a label's own held-out lines that its threshold turns into `und`."""
+    most_rejected_if_imprecise: float = 0.15
+    """The same where the target precision cannot be had for less."""
+    lowest: float = 0.8
     """No threshold lies below this."""
+    highest: float = 0.998
+    """None lies above this, unless precision asks for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -113,8 +113,8 @@ class Detector:
     def _answers(self, decision: Decision, top: int) -> list[Detection]:
         best = decision.best
         chosen = decision.probabilities[np.arange(len(best)), best].tolist()
-        certain = (decision.readable & (decision.support >= self._thresholds[best])).tolist()
-        readable = decision.readable.tolist()
+        certain = (decision.certainty() >= self._thresholds[best]).tolist()
+        readable = (decision.letters > 0).tolist()
         labels, groups = self.labels, self._groups
         answers: list[Detection] = []
         for row, index in enumerate(best.tolist()):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lid.calibration import calibrate, supports
+from lid.calibration import calibrate, certainties
 from lid.card import CARD_NAME, ModelCard, write_card
 from lid.collection import Collected, Lines, calibration_part, collect, evaluation_hashes
 from lid.config import LidConfig
@@ -82,7 +82,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         for label, domains in collected.foreign.items()
         if not calibration_part(label.removeprefix(NOISE_PREFIX), config.noise.calibration_part)
     }
-    unseen = _texts_of(collected.foreign, set(collected.foreign) - set(twin_foreign))
+    unseen = _unseen(config, collected.foreign, set(collected.foreign) - set(twin_foreign))
     twin_path, model_path = work / "twin.ftz", output / MODEL_NAME
     if unseen:
         with stage("train the twin for thresholds", quiet=quiet):
@@ -295,7 +295,7 @@ def _figures(
     right: Counter[str] = Counter()
     in_group = kept = total = 0
     for label, texts in held_out.items():
-        best, support = supports(decider, texts)
+        best, support = certainties(decider, texts)
         group = group_of_language().get(label, label)
         for index, value in zip(best.tolist(), support.tolist(), strict=True):
             answer = decider.labels[index]
@@ -319,13 +319,25 @@ def _figures(
 
 
 def _accepted(decider: Decider, texts: list[str], thresholds: dict[str, float]) -> float:
-    best, support = supports(decider, texts)
+    best, support = certainties(decider, texts)
     limits = [thresholds[decider.labels[index]] for index in best.tolist()]
     return float((support >= np.array(limits)).mean())
 
 
-def _texts_of(lines: Lines, labels: set[str]) -> list[str]:
-    return [line for label in sorted(labels) for texts in lines[label].values() for line in texts]
+def _unseen(config: LidConfig, foreign: Lines, labels: set[str]) -> list[str]:
+    """Return prose in the labels' languages; interface messages mix too many to judge by."""
+    prose = {
+        path.name
+        for path in config.noise.sources
+        if open_corpus(config.data / path).layout != "messages"
+    }
+    return [
+        line
+        for label in sorted(labels)
+        for domain, lines in foreign[label].items()
+        if domain in prose
+        for line in lines
+    ]
 
 
 def _hashes(output: Path) -> dict[str, str]:

@@ -33,7 +33,7 @@ def test_only_labels_of_the_main_script_can_win() -> None:
     texts = ["Latn", "Cyrl Cyrl Latn", "Hani", "Hani Hira", "Hani Hani Latn Latn Latn"]
     best = [made.labels[i] for i in made.decide(texts).best]
     assert best == ["deu_Latn", "rus_Cyrl", "jpn_Jpan", "jpn_Jpan", "jpn_Jpan"]
-    assert not made.decide([""]).readable[0]
+    assert made.decide([""]).letters[0] == 0
 
 
 def test_foreign_probability_is_missing_from_the_labels() -> None:

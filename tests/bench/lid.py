@@ -1,0 +1,81 @@
+"""Language identification, side by side with the raw fastText loop of the same model.
+
+Run: python tests/bench/lid.py [LINES_PER_LANGUAGE]
+
+One process, one thread, interleaved rounds, CPU seconds: a loaded machine changes little. Three loops
+over the same lines: the package's `predict` of normalised text, one call a line (normalisation not
+counted: the bare model); the same with normalisation; ours, everything included: normalisation, script
+gate, thresholds, second stage, mapping, `Detection` objects.
+"""
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+ROUNDS = 5
+
+
+def main() -> None:
+    import fasttext
+
+    from lid.detector import DEFAULT_MODEL_DIR, MODEL_NAME, Detector
+    from lid.engine import open_engine
+    from nllb.benchmarks import load_flores
+    from nllb.normalization import normalize_for_detection
+
+    per_language = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    data = Path(os.environ.get("NLLB_TEST_DATA", "../shared/data"))
+    text = load_flores(data)
+    lines = [line for code in text.languages for line in text.sentences(code)[:per_language]]
+    english = list(text.sentences("eng_Latn")) * 4
+    detector = Detector.load()
+    raw = fasttext.load_model(str(DEFAULT_MODEL_DIR / MODEL_NAME)).f
+
+    def bare(texts: list[str]) -> None:
+        for one in texts:
+            raw.predict(one, 1, 0.0, "strict")
+
+    def with_normalisation(texts: list[str]) -> None:
+        for one in texts:
+            raw.predict(normalize_for_detection(one), 1, 0.0, "strict")
+
+    for name, texts in (("204 languages in turn", lines), ("English only", english)):
+        normal = [normalize_for_detection(one) for one in texts]
+        loops: dict[str, Callable[[], object]] = {
+            "fastText predict, normalised before": lambda normal=normal: bare(normal),
+            "fastText predict + normalisation": lambda texts=texts: with_normalisation(texts),
+            "Detector.detect_batch, all included": lambda texts=texts: detector.detect_batch(texts),
+        }
+        times: dict[str, list[float]] = {loop: [] for loop in loops}
+        for _ in range(ROUNDS):
+            for loop, run in loops.items():
+                start = time.process_time()
+                run()
+                times[loop].append(time.process_time() - start)
+        base = statistics.median(times["fastText predict, normalised before"])
+        print(
+            f"{name}: {len(texts):,} lines, {sum(map(len, texts)) / len(texts):.0f} characters each"
+        )
+        for loop, measured in times.items():
+            median = statistics.median(measured)
+            print(f"  {loop:<38} {len(texts) / median:>9,.0f} lines/CPU-s  {base / median:5.2f}x")
+
+    # The same answer as fastText's own, before our gate, second stage and thresholds.
+    sample = lines[:: max(1, len(lines) // 3000)]
+    engine = open_engine(DEFAULT_MODEL_DIR / MODEL_NAME, normalised=True)
+    scores, _ = engine.score(sample)
+    same = 0
+    for row, one in zip(scores.argmax(axis=1).tolist(), sample, strict=True):
+        ((_, label),) = raw.predict(normalize_for_detection(one) + "\n", 1, 0.0, "strict")
+        same += label == f"__label__{engine.labels[row]}"
+    print(f"labels equal to fastText's: {same:,} of {len(sample):,} ({type(engine).__name__})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The shipped model on real lines and on nearly real ones: answers that must not change unnoticed.
+
+`lid/answers.tsv` names lines of the data folder by file, number and hash, and the answer of the shipped
+model when it was committed; the text itself stays in the data folder.
+"""
+
+from collections import defaultdict
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from lid import Detector
+from lid.detector import DEFAULT_MODEL_DIR
+from lid.evaluation import evaluate, read_foreign, read_labelled
+from nllb.textio import read_lines, read_table
+
+OWN_LINES = {
+    "eng_Latn": "The committee will meet again next week to discuss the new rules.",
+    "fra_Latn": "Le comité se réunira la semaine prochaine pour discuter des nouvelles règles.",
+    "deu_Latn": "Der Ausschuss tritt nächste Woche wieder zusammen, um die neuen Regeln zu beraten.",
+    "spa_Latn": "El comité se reunirá la próxima semana para hablar de las nuevas normas.",
+    "rus_Cyrl": "Комитет соберётся на следующей неделе, чтобы обсудить новые правила.",
+    "ell_Grek": "Η επιτροπή θα συνεδριάσει ξανά την επόμενη εβδομάδα για τους νέους κανόνες.",
+    "jpn_Jpan": "委員会は来週また集まり、新しい規則について話し合います。",
+    "kor_Hang": "위원회는 다음 주에 다시 모여 새로운 규칙을 논의할 것입니다.",
+    "zho_Hans": "委员会下周将再次开会，讨论新的规定。",
+    "heb_Hebr": "הוועדה תתכנס שוב בשבוע הבא כדי לדון בכללים החדשים.",
+    "fin_Latn": "Valiokunta kokoontuu ensi viikolla uudelleen keskustelemaan uusista säännöistä.",
+    "tur_Latn": "Komite yeni kuralları görüşmek üzere gelecek hafta yeniden toplanacak.",
+}
+NO_LANGUAGE = [
+    "",
+    "   ",
+    "2024-11-23 03:17:55 +0000",
+    "1 234 567,89 + 12 %",
+    "\U0001f600 \U0001f680 \u2764\ufe0f",
+    "!?!?!?...",
+    "https://",
+    "\ud83d",
+    "\x00\x01\x02",
+]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    if not DEFAULT_MODEL_DIR.is_dir():
+        pytest.fail(f"the shipped model is missing: {DEFAULT_MODEL_DIR}")
+    return Detector.load()
+
+
+def test_our_own_lines(detector: Detector) -> None:
+    for code, line in OWN_LINES.items():
+        assert detector.detect(line).language == code
+
+
+def test_what_is_no_language(detector: Detector) -> None:
+    assert [detector.detect(text).language for text in NO_LANGUAGE] == ["und"] * len(NO_LANGUAGE)
+
+
+def test_answers_have_not_changed(detector: Detector, data_dir: Path) -> None:
+    rows = list(read_table(Path(__file__).with_name("lid") / "answers.tsv"))
+    by_file: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        by_file[row["file"]].append(row)
+    changed = []
+    for file, wanted in by_file.items():
+        last = max(int(row["line"]) for row in wanted)
+        lines = list(islice(read_lines(data_dir / file), last))
+        for row in wanted:
+            text = lines[int(row["line"]) - 1].split("\t")[-1]
+            assert sha256(text.encode()).hexdigest()[:16] == row["sha256"], row
+            got = detector.detect(text).language
+            if got != row["language"]:
+                changed.append((file, row["line"], row["language"], got))
+    assert len(rows) >= 100 and not changed
+
+
+def test_shipped_files_are_those_of_the_card(detector: Detector) -> None:
+    files = detector.card.files
+    for name, digest in files.items():
+        assert sha256((DEFAULT_MODEL_DIR / name).read_bytes()).hexdigest() == digest, name
+    size = sum(path.stat().st_size for path in DEFAULT_MODEL_DIR.rglob("*") if path.is_file())
+    assert size <= 8_000_000
+    assert (DEFAULT_MODEL_DIR / "LICENSE").is_file()
+    assert detector.card.overlap_left == 0 and len(detector.labels) == 196
+
+
+def test_a_slice_of_flores_devtest(detector: Detector, data_dir: Path) -> None:
+    """Every 40th line of each language: fails where the shipped model got worse."""
+    text = {
+        code: lines[::40] for code, lines in read_labelled(data_dir / "flores200_dataset").items()
+    }
+    result = evaluate(detector, text, cuts=(None, 5), quiet=True)
+    full, five = result.cuts
+    assert result.missing == MISSING
+    assert full.f1 >= FLOORS["f1"], full
+    assert full.argmax_f1 >= FLOORS["argmax_f1"], full
+    assert five.f1 >= FLOORS["five_f1"], five
+    assert full.determined >= FLOORS["determined"], full
+    assert full.false_positive_rate <= FLOORS["false_positive_rate"], full
+
+
+def test_languages_outside_the_table_are_und(detector: Detector, data_dir: Path) -> None:
+    foreign = {code: lines[::8] for code, lines in read_foreign(data_dir / "udhr_other").items()}
+    text = {"eng_Latn": ["The committee will meet again."]}
+    score = evaluate(detector, text, foreign, cuts=(None,), quiet=True).foreign
+    assert score is not None and score.languages > 120
+    assert score.accepted <= FLOORS["accepted"], score.accepted
+
+
+MISSING = [
+    "acq_Arab",
+    "aeb_Arab",
+    "ajp_Arab",
+    "arb_Latn",
+    "ars_Arab",
+    "kam_Latn",
+    "luo_Latn",
+    "min_Arab",
+]
+FLOORS = {
+    "f1": 0.92,
+    "argmax_f1": 0.92,
+    "five_f1": 0.83,
+    "determined": 0.95,
+    "false_positive_rate": 0.00045,
+    "accepted": 0.10,
+}
