@@ -92,7 +92,7 @@ def run_pipeline(
         step.name: _step_tasks(step, run.path, _cluster_of(step, cluster))
         for step in pipeline.order()
     }
-    run.add_tasks([task for tasks in plan.values() for task in tasks])
+    run.add_tasks([task for tasks in plan.values() for task in tasks], only=True)
     if cluster is not None and cluster.executor == "slurm":
         return _submit_graph(pipeline, run, plan, cluster, say)
     return _run_graph(pipeline, run, plan, workers or os.cpu_count() or 1, say)

@@ -95,10 +95,10 @@ class RunDirectory:
             )
         return run
 
-    def add_tasks(self, tasks: Sequence[Task]) -> None:
-        """Record tasks; one with a known key takes its place."""
+    def add_tasks(self, tasks: Sequence[Task], *, only: bool = False) -> None:
+        """Record tasks; one with a known key takes its place, `only` forgets all others."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        known = {task.key: task for task in self.tasks()}
+        known = {} if only else {task.key: task for task in self.tasks()}
         known |= {task.key: task for task in tasks}
         if len({task.key for task in tasks}) < len(tasks):
             raise ConfigError("two tasks have the same key")
