@@ -12,6 +12,7 @@ KINDS = {
     "lid": "lid.config:LidConfig",
     "pipeline": "slurm.pipeline:PipelineConfig",
     "slurm": "slurm.config:ClusterConfig",
+    "train": "nllb.training.config:TrainConfig",
 }
 """Where the root class of each sort of run stands."""
 

@@ -3,8 +3,8 @@
 Steps come in chunks. A chunk's pairs are drawn (`sampling`), gathered from the memory-mapped shards
 once, sorted into length buckets and cut into micro-batches under a token budget; their order is
 shuffled. A step takes a fixed number of micro-batches, whatever the number of ranks: rank r of R
-takes the micro-batches r, r + R, ... So the state of a reader is one integer, the step, and a run can
-go on with another number of ranks.
+takes the micro-batches r, r + R, ... So the state of a reader is one integer, the step, and a run
+can go on with another number of ranks.
 
 Source: `__src__ [tag] tokens </s>`; decoder input: `</s> __tgt__ tokens`; labels: `__tgt__ tokens
 </s>` (NLLB Team 2022; matches fairseq's nllb branch).
@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import ConfigError, DataError
+from nllb.model.tokenizer import Tokenizer
 from nllb.shards import Direction, Manifest, Part, Split, TokenShard
 from nllb.training.noise import NoiseConfig, add_noise
 from nllb.training.sampling import ActivePhase, active_phases, draws, phase_of, walk
+from nllb.training.vocabulary import TokenIds
 
 STEPS_PER_CHUNK = 64
 BOS_ID, PAD_ID, EOS_ID = 0, 1, 2
@@ -57,7 +59,9 @@ class ReaderConfig:
             if getattr(self, name) < 1:
                 yield f"{name} must be at least 1, got {getattr(self, name)}"
         if self.max_tokens < self.max_length:
-            yield f"max_tokens {self.max_tokens} cannot hold one pair of max_length {self.max_length}"
+            yield (
+                f"max_tokens {self.max_tokens} cannot hold one pair of max_length {self.max_length}"
+            )
         yield from self.noise.faults()
 
 
@@ -146,12 +150,9 @@ class _Builder:
     """Collects the pairs of one chunk as source and target rows."""
 
     def __init__(
-        self, manifest: Manifest, config: ReaderConfig, word_starts: NDArray[np.bool_] | None
-    ):
-        self._vocabulary, self._config, self._word_starts = manifest.vocabulary, config, word_starts
-        self._language_ids = {
-            code: manifest.vocabulary.language_id(code) for code in manifest.vocabulary.languages
-        }
+        self, config: ReaderConfig, ids: TokenIds, word_starts: NDArray[np.bool_] | None
+    ) -> None:
+        self._config, self._ids, self._word_starts = config, ids, word_starts
         self.sources: list[_Ragged] = []
         self.targets: list[_Ragged] = []
         self.directions: list[Ids] = []
@@ -167,10 +168,10 @@ class _Builder:
             else:
                 sides = [_gather(shard, "source", indices), _gather(shard, "target", indices)]
                 sources, targets = reversed(sides) if is_reversed else sides
-            source_head = [self._language_ids[direction.source]]
-            tag = self._vocabulary.tag_id(part.origin)
-            source_head += [] if tag is None else [tag]
-            target_head = [self._language_ids[direction.target]]
+            source_head = [self._ids.languages[direction.source]]
+            if part.origin in self._ids.tags:
+                source_head.append(self._ids.tags[part.origin])
+            target_head = [self._ids.languages[direction.target]]
             sources, targets = _frame(sources, source_head), _frame(targets, target_head)
             longer = np.maximum(sources.lengths, targets.lengths)
             fits = np.flatnonzero(longer <= self._config.max_length)
@@ -183,7 +184,8 @@ class _Builder:
         self, shard: TokenShard, indices: Ids, places: Ids, key: Sequence[int]
     ) -> tuple[_Ragged, _Ragged]:
         clean = _gather(shard, "source", indices)
-        first, end = EOS_ID + 2, self._vocabulary.first_language_id
+        if self._ids.mask is None:
+            raise DataError("denoising text needs a vocabulary with a row for <mask>")
         noisy = []
         for row, place in enumerate(places):
             start = clean.starts[row]
@@ -198,8 +200,8 @@ class _Builder:
                     ids,
                     begins,
                     self._config.noise,
-                    mask_id=self._vocabulary.mask_id,
-                    random_ids=(first, end),
+                    mask_id=self._ids.mask,
+                    random_ids=self._ids.pieces,
                     draw=np.random.default_rng([*key, int(place)]),
                 )
             )
@@ -254,6 +256,7 @@ class BatchReader:
         *,
         rank: int = 0,
         num_ranks: int = 1,
+        ids: TokenIds | None = None,
         word_starts: NDArray[np.bool_] | None = None,
     ) -> None:
         """Open the shards.
@@ -263,6 +266,7 @@ class BatchReader:
             config: how batches are cut.
             rank: this process among those that share a step's micro-batches.
             num_ranks: all of them.
+            ids: language tokens and tags; None takes the manifest's.
             word_starts: by id, whether a word begins with the piece; for denoising. None takes
                 every piece for a word.
 
@@ -278,6 +282,7 @@ class BatchReader:
         self.manifest, self.config = manifest, config
         self.rank, self.num_ranks = rank, num_ranks
         self.phases = active_phases(manifest, temperature=config.temperature)
+        self._ids = ids or TokenIds.of_record(manifest.vocabulary)
         self._word_starts = word_starts
         self._numbers = {d.name: number for number, d in enumerate(manifest.directions)}
         self._sources: dict[str, PairSource] = {}
@@ -298,7 +303,7 @@ class BatchReader:
 
     def _load(self, phase: ActivePhase, chunk: int) -> None:
         key = [self.config.seed, phase.number]
-        builder = _Builder(self.manifest, self.config, self._word_starts)
+        builder = _Builder(self.config, self._ids, self._word_starts)
         needed = STEPS_PER_CHUNK * self.config.batches_per_step
         pairs_per_chunk = self._pairs_per_chunk(phase)
         for number, first, end in draws(phase, chunk, pairs_per_chunk):
@@ -387,14 +392,14 @@ def cut_batches(lengths: Ids, max_tokens: int, draw: np.random.Generator) -> lis
 
 
 def read_validation(
-    manifest: Manifest, config: ReaderConfig, *, max_pairs: int
+    manifest: Manifest, config: ReaderConfig, *, max_pairs: int, ids: TokenIds | None = None
 ) -> Iterator[tuple[Direction, list[Batch]]]:
     """Yield each direction that has held-out pairs with batches of at most `max_pairs` of them."""
     for number, direction in enumerate(manifest.directions):
         pairs = PairSource(manifest, direction, "valid")
         if not len(pairs):
             continue
-        builder = _Builder(manifest, config, None)
+        builder = _Builder(config, ids or TokenIds.of_record(manifest.vocabulary), None)
         items = np.arange(min(len(pairs), max_pairs), dtype=np.int64)
         builder.add(number, direction, pairs, items, [config.seed, number])
         sources, targets = _merge(builder.sources), _merge(builder.targets)
@@ -404,3 +409,21 @@ def read_validation(
         batches = cut_batches(longest, config.max_tokens, np.random.default_rng(0))
         found = [collate(sources, targets, np.concatenate(builder.directions), b) for b in batches]
         yield direction, found
+
+
+def held_out_text(
+    manifest: Manifest, tokenizer: Tokenizer, *, max_pairs: int
+) -> Iterator[tuple[Direction, list[str], list[str]]]:
+    """Yield each direction that has held-out pairs with at most `max_pairs` of them as text."""
+    for direction in manifest.directions:
+        sources: list[str] = []
+        targets: list[str] = []
+        for part, is_reversed in manifest.parts_for(direction.source, direction.target, "valid"):
+            for shard in map(manifest.open, part.files if part.origin != "denoising" else ()):
+                for index in range(min(len(shard), max_pairs - len(sources))):
+                    sides = [shard.source(index), shard.target(index)]
+                    source, target = reversed(sides) if is_reversed else sides
+                    sources.append(tokenizer.decode(source.tolist()))
+                    targets.append(tokenizer.decode(target.tolist()))
+        if sources:
+            yield direction, sources, targets

@@ -1,8 +1,8 @@
 """Which pairs a chunk of training steps sees: a pure function of seed, phase and chunk number.
 
-Directions are drawn by their weights (p ~ (n / N) ^ (1 / T), NLLB Team 2022, 6.1.2). Over the chunks
-of a phase, direction d has exactly floor(c * p_d * V) pairs before chunk c, so any chunk can be
-computed without those before it. Within a direction the pairs are walked in the order of a keyed
+Directions are drawn by their weights (p ~ (n / N) ^ (1 / T), NLLB Team 2022, 6.1.2). Over the
+chunks of a phase, direction d has exactly floor(c * p_d * V) pairs before chunk c, so any chunk can
+be computed without those before it. Within a direction the pairs are walked in the order of a keyed
 permutation, a new one each time it is exhausted: no pair comes back before all have been seen.
 """
 

@@ -1,0 +1,104 @@
+"""`nllb train`: train a model from token shards, or go on with an interrupted run."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from nllb.config import format_size
+from nllb.textio import json_line
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="a path, or the name of a shipped one")
+    parser.add_argument(
+        "out_dir", type=Path, metavar="OUT", help="directory; a second start resumes"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to put on top")
+    parser.add_argument("--dry-run", action="store_true", help="say what the run will take")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from nllb.config import load_config
+    from nllb.training.config import TrainConfig
+
+    config = load_config(TrainConfig, arguments.config, arguments.overrides)
+    if arguments.dry_run:
+        return _estimate(config, as_json=arguments.json)
+    from nllb.cli.train_scoring import make_scorer
+    from nllb.training.training import train as train_model
+
+    result = train_model(config, arguments.out_dir, make_scorer=make_scorer, quiet=arguments.quiet)
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    if arguments.json:
+        fields = {"ending": result.ending, "step": result.state.step, "tokens": result.state.tokens}
+        best = {"best": result.state.best, "best_step": result.state.best_step}
+        print(json_line({**fields, **best, "model": result.model_dir and str(result.model_dir)}))
+    elif result.model_dir is not None:
+        print(result.model_dir)
+    else:
+        print(
+            f"stopped at step {result.state.step:,}; the same command goes on from there",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _estimate(config: "TrainConfig", *, as_json: bool) -> int:  # noqa: F821
+    from dataclasses import asdict
+
+    from nllb.shards import read_manifest
+    from nllb.training.estimate import estimate
+    from nllb.training.training import open_tokenizer, shape_of
+
+    manifest = read_manifest(config.data)
+    tokenizer = open_tokenizer(config, manifest)
+    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    size = estimate(config, shape_of(config, tokenizer), num_ranks=num_ranks)
+    speed = matrix_speed()
+    if as_json:
+        print(json_line({**asdict(size), "seconds_here": size.seconds(speed)}))
+        return 0
+    pairs = sum(direction.num_pairs for direction in manifest.directions)
+    print(
+        f"parameters        {size.parameters:,}, of which a token meets {size.active_parameters:,}"
+    )
+    print(
+        f"memory a rank     {format_size(size.memory_bytes)}, {format_size(size.state_bytes)} of it"
+    )
+    print("                  for weights, gradients and the optimizer")
+    print(f"data              {pairs:,} pairs in {len(manifest.directions):,} directions")
+    print(f"steps             {size.steps:,} of at most {size.tokens_per_step:,} tokens")
+    print(f"tokens            {size.tokens:,}")
+    print(
+        f"time              {_duration(size.seconds(speed))} at {speed / 1e9:,.0f} GFLOP/s, which"
+    )
+    print("                  one rank reaches here in large matrix products; expect more")
+    return 0
+
+
+def matrix_speed() -> float:
+    """Measure the floating-point operations a second of a matrix product here."""
+    import time
+
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = 4096 if device == "cuda" else 512
+    left = torch.randn(size, size, device=device)
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        (left @ left).sum().item()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"

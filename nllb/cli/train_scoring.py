@@ -1,0 +1,48 @@
+"""Scores translations in validations: training may not import translation, so the verb does."""
+
+from collections.abc import Mapping
+
+from sacrebleu.metrics.chrf import CHRF
+
+from nllb.languages import parse_language
+from nllb.model.tokenizer import Tokenizer
+from nllb.model.transformer import Transformer
+from nllb.shards import Manifest
+from nllb.training.config import TrainConfig
+from nllb.training.export import fold_masking
+from nllb.training.reader import held_out_text
+from nllb.training.validation import Scorer
+from nllb.translation.engine import TorchEngine
+from nllb.translation.generation import SearchOptions
+from nllb.translation.model_generator import ModelGenerator
+
+
+def make_scorer(config: TrainConfig, manifest: Manifest, tokenizer: Tokenizer) -> Scorer:
+    """Return what translates held-out pairs of each direction greedily and scores chrF++."""
+    texts = list(held_out_text(manifest, tokenizer, max_pairs=config.schedule.translations))
+    masking = config.routing.final_output_masking
+
+    def score(model: Transformer) -> Mapping[str, float]:
+        weights = {
+            name: fold_masking(name, weight.detach(), masking)
+            for name, weight in model.state_dict().items()
+        }
+        device = model.embedding.weight.device
+        engine = TorchEngine(model.config, weights, device=device, dtype=weights[_EMBEDDING].dtype)
+        generator = ModelGenerator(engine, tokenizer)
+        scores = {}
+        for direction, sources, references in texts:
+            found = generator.generate(
+                sources,
+                source=parse_language(direction.source),
+                target=parse_language(direction.target),
+                search=SearchOptions(beam_size=1),
+            )
+            outputs = [hypotheses[0].text for hypotheses in found]
+            scores[direction.name] = CHRF(word_order=2).corpus_score(outputs, [references]).score
+        return scores
+
+    return score
+
+
+_EMBEDDING = "embedding.weight"

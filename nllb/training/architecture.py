@@ -1,0 +1,147 @@
+"""The named architectures of `architectures.tsv`, and what a configuration changes of one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from nllb.errors import CheckpointError, ConfigError, did_you_mean
+from nllb.model.config import ModelConfig, SecondExpertPolicy
+from nllb.model.routing import RoutingMode, RoutingOptions
+from nllb.textio import read_table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSection:
+    """The model to train: a named architecture, and what differs from it."""
+
+    architecture: str = "tiny"
+    """Row of `architectures.tsv`: 600m, 1.3b, 3.3b, moe-54b, ...; `small` and `tiny` for trials."""
+    initial: str | None = None
+    """Model to start from: a directory, a hub name or a fairseq checkpoint; its shape counts."""
+    model_dim: int | None = None
+    """Width of the residual stream; null keeps the architecture's."""
+    encoder_layers: int | None = None
+    """Layers of the encoder; null keeps the architecture's."""
+    decoder_layers: int | None = None
+    """Layers of the decoder; null keeps the architecture's."""
+    heads: int | None = None
+    """Attention heads; null keeps the architecture's."""
+    ffn_dim: int | None = None
+    """Inner width of a feed-forward layer or of an expert; null keeps the architecture's."""
+    experts: int | None = None
+    """Experts of a sparse layer; 0 is dense; null keeps the architecture's."""
+    sparse_step: int | None = None
+    """Every how many layers one is sparse; null keeps the architecture's."""
+    max_positions: int = 1024
+    """Longest sequence that the model's files promise."""
+    dropout: float = 0.1
+    """Dropout of embeddings and of each sub-layer's output."""
+    attention_dropout: float = 0.1
+    """Dropout of attention weights."""
+    activation_dropout: float = 0.0
+    """Dropout after the activation of a feed-forward layer."""
+    expert_output_masking: float = 0.2
+    """Probability that training zeroes an expert's output (EOM); evaluation multiplies by 1 - p."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        if self.architecture not in architectures():
+            near = did_you_mean(self.architecture, architectures())
+            yield (
+                f"architecture: {self.architecture!r} is unknown{near or ';'} valid: "
+                f"{', '.join(architectures())}"
+            )
+            return
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                yield f"{name} must lie in [0, 1), got {getattr(self, name)}"
+        try:
+            self.resolve(vocabulary_size=10)
+        except CheckpointError as error:
+            yield str(error)
+
+    def resolve(self, *, vocabulary_size: int) -> ModelConfig:
+        """Return the shape of the model."""
+        row = architectures()[self.architecture]
+        changed = {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name in row and getattr(self, item.name) is not None
+        }
+        row = {**row, **changed}
+        return ModelConfig(
+            vocabulary_size=vocabulary_size,
+            model_dim=row["model_dim"],
+            encoder_layers=row["encoder_layers"],
+            decoder_layers=row["decoder_layers"],
+            encoder_heads=row["heads"],
+            decoder_heads=row["heads"],
+            encoder_ffn_dim=row["ffn_dim"],
+            decoder_ffn_dim=row["ffn_dim"],
+            num_experts=row["experts"],
+            encoder_sparse_step=row["sparse_step"] if row["experts"] else 0,
+            decoder_sparse_step=row["sparse_step"] if row["experts"] else 0,
+            max_positions=self.max_positions,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+            activation_dropout=self.activation_dropout,
+            expert_output_masking=self.expert_output_masking if row["experts"] else 0.0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingSection:
+    """How training routes tokens to experts; without effect on a dense model."""
+
+    mode: RoutingMode = "gshard"
+    """`gshard` drops tokens over an expert's capacity, 2 * ceil(S / E); `dropless` drops none."""
+    second_expert_policy: SecondExpertPolicy = "all"
+    """`all`, `sampling` (Gumbel noise) or `random` (kept by its probability)."""
+    normalize_before_dropping: bool = False
+    """Normalise weights before, not after, tokens over capacity are dropped."""
+    batch_prioritized: bool = False
+    """Fill capacity by falling probability instead of by position."""
+    final_output_masking: float = 0.0
+    """Probability that training zeroes a token's mixed output (FOM)."""
+    balance_weight: float = 0.01
+    """Weight of the load-balancing loss; fine-tuning takes 0."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        if not 0 <= self.final_output_masking < 1:
+            yield f"final_output_masking must lie in [0, 1), got {self.final_output_masking}"
+        if self.balance_weight < 0:
+            yield f"balance_weight must not be negative, got {self.balance_weight}"
+
+    def options(self) -> RoutingOptions:
+        """Return what the sparse layers need of it."""
+        return RoutingOptions(
+            mode=self.mode,
+            second_expert_policy=self.second_expert_policy,
+            normalize_before_dropping=self.normalize_before_dropping,
+            batch_prioritized=self.batch_prioritized,
+            final_output_masking=self.final_output_masking,
+        )
+
+
+@cache
+def architectures() -> dict[str, dict[str, int]]:
+    """Return the named architectures, without their family."""
+    rows = read_table(Path(__file__).parent / "architectures.tsv")
+    return {
+        row["name"]: {key: int(value) for key, value in row.items() if key not in _TEXTS}
+        for row in rows
+    }
+
+
+def family_of(architecture: str) -> str:
+    """Return the family that an architecture is registered under with fairseq2."""
+    rows = read_table(Path(__file__).parent / "architectures.tsv")
+    for row in rows:
+        if row["name"] == architecture:
+            return row["family"]
+    raise ConfigError(f"no architecture {architecture!r}; valid: {', '.join(architectures())}")
+
+
+_TEXTS = ("name", "family")

@@ -1,0 +1,139 @@
+"""The configuration of one training run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nllb.training.architecture import ModelSection, RoutingSection
+from nllb.training.reader import ReaderConfig
+
+Runner = Literal["fairseq2", "plain"]
+DataParallel = Literal["ddp", "fsdp2"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerSection:
+    """Adam, and a rate that warms up and then falls with the inverse square root of the step."""
+
+    learning_rate: float = 1e-3
+    """Highest learning rate, reached at the end of the warm-up."""
+    warm_up_steps: int = 8000
+    """Steps of the warm-up."""
+    cool_down_steps: int = 0
+    """Last steps, over which the rate falls to nothing in a line; NLLB had none."""
+    beta_1: float = 0.9
+    """Decay of Adam's first moment."""
+    beta_2: float = 0.98
+    """Decay of Adam's second moment."""
+    epsilon: float = 1e-6
+    """What Adam adds to the root of the second moment."""
+    weight_decay: float = 0.0
+    """Weight decay, decoupled from the gradient."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient; null does not clip."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        if self.learning_rate <= 0:
+            yield f"learning_rate must be positive, got {self.learning_rate}"
+        if self.warm_up_steps < 0 or self.cool_down_steps < 0:
+            yield "warm_up_steps and cool_down_steps must not be negative"
+        if not 0 <= self.beta_1 < 1 or not 0 <= self.beta_2 < 1:
+            yield f"beta_1 and beta_2 must lie in [0, 1), got {self.beta_1}, {self.beta_2}"
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            yield f"clip_norm must be positive or null, got {self.clip_norm}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduleSection:
+    """How long, and what happens every how many steps."""
+
+    steps: int = 100_000
+    """Optimizer steps of the whole run."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    keep_last: int = 2
+    """Newest checkpoints that are kept; the best one is kept besides."""
+    validate_every: int = 1000
+    """Steps between validations; 0 is never."""
+    validation_pairs: int = 200
+    """Held-out pairs of each direction that a validation takes, at most."""
+    translations: int = 0
+    """Held-out pairs of each direction that a validation translates and scores; 0 is none."""
+    best_by: Literal["loss", "chrf"] = "loss"
+    """What makes a checkpoint the best: the validation loss, or chrF++ of the translations."""
+    patience: int = 0
+    """Validations without a better result after which training ends; 0 goes on to the end."""
+    log_every: int = 50
+    """Steps between lines of metrics."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        for name in ("steps", "checkpoint_every", "keep_last", "log_every"):
+            if getattr(self, name) < 1:
+                yield f"{name} must be at least 1, got {getattr(self, name)}"
+        for name in ("validate_every", "translations", "patience"):
+            if getattr(self, name) < 0:
+                yield f"{name} must not be negative, got {getattr(self, name)}"
+        if self.best_by == "chrf" and not self.translations:
+            yield "best_by: chrf needs translations above 0"
+        if self.patience and not self.validate_every:
+            yield "patience needs validate_every above 0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParallelSection:
+    """Which loop trains, and how ranks share the work; their number comes from the launcher."""
+
+    runner: Runner = "plain"
+    """`fairseq2` is fairseq2's trainer; `plain` a small loop for machines without it."""
+    data: DataParallel = "ddp"
+    """`ddp` keeps the weights on every rank; `fsdp2` shards them."""
+    experts: bool = False
+    """Spread the experts over the ranks, with all-to-all exchange, instead of a copy on each."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        if self.experts and self.data == "fsdp2":
+            yield "experts: true goes with data: ddp only"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """One training run."""
+
+    kind: Literal["train"] = "train"
+    """What sort of run this file is."""
+    data: Path
+    """Folder of the manifest that `nllb data run` wrote."""
+    model: ModelSection = field(default_factory=ModelSection)
+    """The model."""
+    routing: RoutingSection = field(default_factory=RoutingSection)
+    """How tokens find experts."""
+    reader: ReaderConfig = field(default_factory=ReaderConfig)
+    """How batches are cut."""
+    label_smoothing: float = 0.1
+    """Share of the probability that is spread over the whole vocabulary."""
+    optimizer: OptimizerSection = field(default_factory=OptimizerSection)
+    """The optimizer."""
+    schedule: ScheduleSection = field(default_factory=ScheduleSection)
+    """Steps, checkpoints, validations."""
+    parallel: ParallelSection = field(default_factory=ParallelSection)
+    """The loop, and how ranks share the work."""
+    precision: Precision = "float32"
+    """Type of the matrix products; weights and Adam's moments are float32."""
+    device: str = "auto"
+    """`auto` is the GPU of this rank where there is one; or `cpu`, `cuda`."""
+    seed: int = 2
+    """Seed of the initial weights and of dropout."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work together."""
+        if not 0 <= self.label_smoothing < 1:
+            yield f"label_smoothing must lie in [0, 1), got {self.label_smoothing}"
+        if self.parallel.experts and self.model.resolve(vocabulary_size=10).num_experts == 0:
+            yield "parallel.experts: true needs a model with experts"
+        if self.optimizer.cool_down_steps > self.schedule.steps:
+            yield "optimizer.cool_down_steps is above schedule.steps"

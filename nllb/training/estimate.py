@@ -1,0 +1,79 @@
+"""What a run will take, from its configuration and the data's manifest, before it starts."""
+
+import math
+from dataclasses import dataclass
+
+from nllb.model.config import ModelConfig
+from nllb.model.weight_names import list_weights
+from nllb.training.config import TrainConfig
+
+BYTES_PER_PARAMETER = 16
+"""Weight, gradient and Adam's two moments in float32."""
+FLOPS_PER_PARAMETER = 6
+"""Multiplications and additions a token and active parameter, forward and backward."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """The size of a run."""
+
+    parameters: int
+    """Parameters of the model."""
+    active_parameters: int
+    """Parameters that one token meets, its two experts included."""
+    memory_bytes: int
+    """Bytes on each rank: weights, gradients, Adam's moments and activations."""
+    state_bytes: int
+    """The part of it that does not depend on the batch."""
+    steps: int
+    """Optimizer steps."""
+    tokens_per_step: int
+    """Most target positions of a step, padding included."""
+    tokens: int
+    """Most target positions of the whole run."""
+    flops: float
+    """Floating-point operations of the whole run."""
+
+    def seconds(self, flops_per_second: float) -> float:
+        """Return the time of the run at a measured speed."""
+        return self.flops / flops_per_second
+
+
+def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> Estimate:
+    """Estimate a run on a number of ranks."""
+    weights = list(list_weights(shape))
+    parameters = sum(weight.size for weight in weights)
+    expert = sum(weight.size for weight in weights if weight.expert is not None)
+    active = parameters - expert
+    if shape.num_experts:
+        active += expert * 2 // shape.num_experts
+    held = parameters - expert + expert // (num_ranks if config.parallel.experts else 1)
+    if config.parallel.data == "fsdp2":
+        held = math.ceil(parameters / num_ranks)
+    state = held * BYTES_PER_PARAMETER
+    per_step = config.reader.max_tokens * config.reader.batches_per_step
+    tokens = per_step * config.schedule.steps
+    # Both sides of a pair pass their half of the layers; the embedding is met by each.
+    return Estimate(
+        parameters=parameters,
+        active_parameters=active,
+        memory_bytes=state + _activation_bytes(config, shape),
+        state_bytes=state,
+        steps=config.schedule.steps,
+        tokens_per_step=per_step,
+        tokens=tokens,
+        flops=float(FLOPS_PER_PARAMETER) * active * tokens,
+    )
+
+
+def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
+    """Return what a backward pass keeps of one micro-batch, to within a factor of two."""
+    tokens, width = config.reader.max_tokens, 2 if config.precision == "bfloat16" else 4
+    kept = 0
+    for side, attentions in (("encoder", 1), ("decoder", 2)):
+        experts = 2 if shape.num_experts else 1
+        inner = shape.encoder_ffn_dim if side == "encoder" else shape.decoder_ffn_dim
+        layers = shape.encoder_layers if side == "encoder" else shape.decoder_layers
+        kept += layers * (shape.model_dim * (4 + 8 * attentions) + 3 * inner * experts)
+    logits = 3 * shape.vocabulary_size * 4
+    return tokens * (kept * width + logits)

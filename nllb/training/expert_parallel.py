@@ -1,0 +1,87 @@
+"""Experts spread over ranks: rows travel to the rank of their expert and back, by all-to-all.
+
+Rank r of R holds the experts r * E / R up to (r + 1) * E / R. Each rank routes its own rows, so
+capacity, masking and the balance loss are as with a copy of every expert on each rank.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from nllb.errors import ConfigError
+from nllb.model.moe import MixtureOfExperts, run_experts
+from nllb.training.ranks import Ranks
+
+
+def spread_experts(model: nn.Module, ranks: Ranks) -> list[nn.Parameter]:
+    """Leave each rank its share of the experts and connect them; return its experts' parameters.
+
+    Raises:
+        ConfigError: the experts cannot be shared equally.
+    """
+    own: list[nn.Parameter] = []
+    for layer in model.modules():
+        if not isinstance(layer, MixtureOfExperts):
+            continue
+        if layer.num_experts % ranks.size:
+            raise ConfigError(
+                f"{layer.num_experts} experts cannot be shared equally by {ranks.size} ranks: take "
+                f"a number of ranks that divides them, or parallel.experts: false"
+            )
+        share = layer.num_experts // ranks.size
+        layer.keep_experts(range(ranks.rank * share, (ranks.rank + 1) * share))
+        layer.run_experts = ExpertExchange(ranks)
+        own += list(layer.experts.parameters())
+    for parameter in own:
+        # Rows of all ranks went through: the gradient is their sum already, where data parallelism
+        # leaves the mean.
+        parameter.register_hook(lambda gradient: gradient / ranks.size)
+    return own
+
+
+class ExpertExchange:
+    """Runs rows sorted by expert through experts that live on all ranks."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+
+    def __call__(
+        self, experts: Mapping[int, nn.Module], sorted_PD: Tensor, counts_E: Sequence[int]
+    ) -> Tensor:
+        """Return the rows' outputs in the same order."""
+        share = len(experts)
+        sent = torch.tensor(counts_E, device=sorted_PD.device).view(self._ranks.size, share)
+        received = torch.empty_like(sent)
+        distributed.all_to_all_single(received, sent)
+        to_ranks, from_ranks = sent.sum(1).tolist(), received.sum(1).tolist()
+        arrived_PD = _Exchange.apply(sorted_PD, from_ranks, to_ranks)
+        # Rows arrive by (rank, expert); the experts want them by (expert, rank).
+        experts_P = torch.arange(share, device=sorted_PD.device).repeat(self._ranks.size)
+        experts_P = experts_P.repeat_interleave(received.flatten())
+        order_P = experts_P.argsort(stable=True)
+        local = dict(enumerate(experts[number] for number in sorted(experts)))
+        outputs_PD = run_experts(local, arrived_PD[order_P], received.sum(0).tolist())
+        back_PD = torch.empty_like(outputs_PD).index_copy(0, order_P, outputs_PD)
+        returned: Tensor = _Exchange.apply(back_PD, to_ranks, from_ranks)
+        return returned
+
+
+class _Exchange(torch.autograd.Function):
+    """An all-to-all of rows, whose gradient is the all-to-all back."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, received: list[int], sent: list[int]) -> Tensor:
+        ctx.received, ctx.sent = received, sent
+        return _all_to_all(rows, received, sent)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _all_to_all(gradients[0], ctx.sent, ctx.received), None, None
+
+
+def _all_to_all(rows: Tensor, received: list[int], sent: list[int]) -> Tensor:
+    output = rows.new_empty(sum(received), *rows.shape[1:])
+    distributed.all_to_all_single(output, rows.contiguous(), received, sent)
+    return output

@@ -1,0 +1,58 @@
+"""The optimizer, its learning rate as a function of the step, and the gradient's norm."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from nllb.training.config import OptimizerSection
+
+INITIAL_RATE = 1e-7
+
+
+def learning_rate(config: OptimizerSection, step: int, *, steps: int) -> float:
+    """Return the rate of a step, counted from 0, of a run of `steps`.
+
+    Source: fairseq's inverse_sqrt, whose first update has the initial rate.
+    """
+    peak, warm_up = config.learning_rate, config.warm_up_steps
+    if step < warm_up:
+        rate = INITIAL_RATE + (peak - INITIAL_RATE) * step / warm_up
+    else:
+        rate = peak * (max(warm_up, 1) / max(step, 1)) ** 0.5
+    if config.cool_down_steps:
+        rate *= min(1.0, (steps - step) / config.cool_down_steps)
+    return rate
+
+
+def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Optimizer:
+    """Return Adam over the parameters that train."""
+    return torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=config.learning_rate,
+        betas=(config.beta_1, config.beta_2),
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def scale_gradients(parameters: Iterable[nn.Parameter], factor: float) -> None:
+    """Multiply the gradients in place."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad *= factor
+
+
+def squared_norm(parameters: Iterable[nn.Parameter], device: torch.device) -> Tensor:
+    """Return the squared norm of the gradients that this rank has, in float32."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    local = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
+    parts = [gradient.float().square().sum() for gradient in local]
+    return torch.stack(parts).sum() if parts else torch.zeros((), device=device)

@@ -1,0 +1,150 @@
+"""The processes that train together: who this one is, what they agree on, and when all stop.
+
+The launcher (torchrun, `nllb slurm submit`) sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
+MASTER_PORT; without them there is one process and no process group.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from nllb.errors import ConfigError, ResourceError
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranks:
+    """This process among those that train together."""
+
+    rank: int
+    """Number of this process."""
+    size: int
+    """Number of processes."""
+    device: torch.device
+    """Device of this process."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up a tensor over all ranks, in place."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Say whether any rank says yes."""
+        if self.size == 1:
+            return flag
+        return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
+
+    def tell(self, value: Any) -> Any:
+        """Return rank 0's value on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def join_ranks(device: str = "auto") -> Iterator[Ranks]:
+    """Join the processes that the launcher started.
+
+    Raises:
+        ConfigError: the launcher's variables make no sense.
+        ResourceError: the device is not there.
+    """
+    rank, size, local = (_number(name, 0 + (name == "WORLD_SIZE")) for name in _VARIABLES)
+    if not 0 <= rank < size:
+        raise ConfigError(f"RANK {rank} of WORLD_SIZE {size}: ranks count from 0 to size - 1")
+    place = _device(device, local)
+    if size > 1:
+        backend = "nccl" if place.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, rank=rank, world_size=size, timeout=TIMEOUT)
+    try:
+        yield Ranks(rank=rank, size=size, device=place)
+    finally:
+        if size > 1:
+            distributed.destroy_process_group()
+
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(
+            f"the environment variable {name} is {text!r}, not a whole number"
+        ) from None
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available() or local_rank >= torch.cuda.device_count():
+        raise ResourceError(
+            f"device {name!r} for local rank {local_rank}: {torch.cuda.device_count()} GPUs are "
+            f"visible; take device: cpu or start fewer ranks"
+        )
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+class StopFlag:
+    """Is set by SIGTERM and SIGUSR2; ranks signalled at different moments stop at one step."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._asked = False
+
+    def common(self) -> bool:
+        """Say whether any rank was told to stop; all ranks must ask at the same step."""
+        return self._ranks.any(self._asked)
+
+    @contextmanager
+    def listening(self) -> Iterator["StopFlag"]:
+        """Listen to the signals; only a main thread can."""
+        before: dict[signal.Signals, Any] = {}
+        try:
+            for number in STOP_SIGNALS:
+                before[number] = signal.signal(number, self._stop)
+        except ValueError:
+            before.clear()
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True

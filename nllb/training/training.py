@@ -1,0 +1,294 @@
+"""Trains a model from a configuration: opens all parts, resumes, runs, and writes the model.
+
+OUT/config.yaml      the resolved configuration      OUT/start/       shape and tokenizer
+OUT/checkpoints/     see checkpoint.py               OUT/metrics/     JSON lines
+OUT/tensorboard/     the same for TensorBoard        OUT/model/       the result
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nllb.config import write_config
+from nllb.errors import ConfigError
+from nllb.model.checkpoint import load_model, open_model
+from nllb.model.config import ModelConfig
+from nllb.model.moe import MixtureOfExperts
+from nllb.model.tokenizer import Tokenizer
+from nllb.model.transformer import Transformer
+from nllb.progress import Progress
+from nllb.shards import Manifest, read_manifest
+from nllb.training.checkpoint import (
+    WEIGHT,
+    CheckpointFolder,
+    RunState,
+    read_moments,
+    read_state,
+    read_tensors,
+)
+from nllb.training.config import TrainConfig
+from nllb.training.export import MODEL_DIR, export_checkpoint, write_start
+from nllb.training.initialization import initialize
+from nllb.training.loss import LossModule
+from nllb.training.metrics import MetricLog, StepStatistics
+from nllb.training.optimization import build_optimizer
+from nllb.training.parallel import ParallelModel
+from nllb.training.ranks import Ranks, StopFlag, join_ranks
+from nllb.training.reader import BatchReader, read_validation
+from nllb.training.run import Ending, TrainingRun, plain_loop
+from nllb.training.validation import Scorer, Validator
+from nllb.training.vocabulary import TokenIds, check_fits, tokenizer_of, word_starts
+
+MakeScorer = Callable[[TrainConfig, Manifest, Tokenizer], Scorer]
+"""Makes what translates and scores in validations; the command line knows how."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingResult:
+    """What became of a run."""
+
+    ending: Ending
+    """Why it ended; `stopped` goes on when the same command is started again."""
+    state: RunState
+    """How far it came."""
+    model_dir: Path | None
+    """The model, where training has ended."""
+
+
+def train(
+    config: TrainConfig,
+    out_dir: Path,
+    *,
+    make_scorer: MakeScorer | None = None,
+    quiet: bool = False,
+) -> TrainingResult:
+    """Train, or go on with a run that was interrupted.
+
+    Raises:
+        NllbError: data, vocabulary, model, ranks or machine do not allow it; the text says what to
+            do.
+    """
+    with join_ranks(config.device) as ranks:
+        quiet = quiet or not ranks.is_first
+        stop = StopFlag(ranks)
+        with (
+            stop.listening(),
+            Progress("training", total=config.schedule.steps, unit="steps", quiet=quiet) as bar,
+        ):
+            run = open_run(config, out_dir, ranks, stop, bar, make_scorer=make_scorer, quiet=quiet)
+            bar.done = run.state.step
+            try:
+                _loop(run)
+            finally:
+                run.log.close()
+        assert run.ending is not None
+        model_dir = None
+        if run.ending != "stopped":
+            model_dir = _write_model(run)
+        return TrainingResult(ending=run.ending, state=run.state, model_dir=model_dir)
+
+
+def _loop(run: TrainingRun) -> None:
+    if run.config.parallel.runner == "fairseq2":
+        from nllb.training.fairseq2_loop import fairseq2_loop
+
+        fairseq2_loop(run)
+    else:
+        plain_loop(run)
+
+
+def open_run(
+    config: TrainConfig,
+    out_dir: Path,
+    ranks: Ranks,
+    stop: StopFlag,
+    progress: Progress,
+    *,
+    make_scorer: MakeScorer | None = None,
+    quiet: bool = False,
+) -> TrainingRun:
+    """Open everything that a rank trains with, at the newest whole checkpoint."""
+    manifest = read_manifest(config.data)
+    tokenizer = open_tokenizer(config, manifest)
+    checkpoints = CheckpointFolder(out_dir / "checkpoints", ranks)
+    newest = checkpoints.newest()
+    if newest is None and ranks.is_first:
+        manifest.verify()
+    ranks.wait()
+    ids = TokenIds.of_tokenizer(tokenizer)
+    reader = BatchReader(
+        manifest,
+        config.reader,
+        rank=ranks.rank,
+        num_ranks=ranks.size,
+        ids=ids,
+        word_starts=word_starts(tokenizer),
+    )
+    model = build_model(config, tokenizer, load_initial=newest is None)
+    if ranks.is_first and newest is None:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        write_start(out_dir, model.config, tokenizer)
+    if ranks.is_first:
+        write_config(config, out_dir / "config.yaml")
+    module = LossModule(
+        model.to(ranks.device),
+        label_smoothing=config.label_smoothing,
+        balance_weight=config.routing.balance_weight,
+    )
+    parallel_model = _at_checkpoint(module, config, checkpoints, newest, ranks)
+    optimizer = build_optimizer(module, config.optimizer)
+    identity = _identity(config, manifest)
+    state = RunState(made_by=identity)
+    if newest is not None:
+        state = _resume(checkpoints.path(newest), parallel_model, optimizer, config, ranks)
+        _require_same(state.made_by, identity, out_dir)
+    state.learning_rate = config.optimizer.learning_rate
+    validation = read_validation(
+        manifest, config.reader, max_pairs=config.schedule.validation_pairs, ids=ids
+    )
+    wants_scorer = make_scorer is not None and config.schedule.translations > 0
+    if wants_scorer and parallel_model.passes_are_common:
+        raise ConfigError(
+            "schedule.translations needs the whole model on one rank: set it to 0, or take "
+            "parallel.data: ddp and parallel.experts: false"
+        )
+    scorer = make_scorer(config, manifest, tokenizer) if make_scorer and wants_scorer else None
+    return TrainingRun(
+        config=config,
+        out_dir=out_dir,
+        ranks=ranks,
+        model=parallel_model,
+        optimizer=optimizer,
+        reader=reader,
+        validator=Validator(parallel_model, list(validation), ranks, scorer=scorer),
+        checkpoints=checkpoints,
+        state=state,
+        log=MetricLog(out_dir, ranks, from_step=state.step),
+        statistics=StepStatistics(module.model, ranks),
+        stop=stop,
+        progress=progress,
+        quiet=quiet,
+        saved_step=newest,
+    )
+
+
+def open_tokenizer(config: TrainConfig, manifest: Manifest) -> Tokenizer:
+    """Return the tokenizer of the initial model, or else of the data."""
+    if config.model.initial is None:
+        return tokenizer_of(manifest)
+    tokenizer = open_model(config.model.initial).tokenizer()
+    check_fits(tokenizer, manifest, config.model.initial)
+    return tokenizer
+
+
+def shape_of(config: TrainConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """Return the shape of the model."""
+    if config.model.initial is None:
+        return config.model.resolve(vocabulary_size=tokenizer.vocabulary_size)
+    return dataclasses.replace(
+        open_model(config.model.initial).config,
+        dropout=config.model.dropout,
+        attention_dropout=config.model.attention_dropout,
+        activation_dropout=config.model.activation_dropout,
+    )
+
+
+def build_model(
+    config: TrainConfig, tokenizer: Tokenizer, *, load_initial: bool = True
+) -> Transformer:
+    """Return the model with its initial weights."""
+    shape = shape_of(config, tokenizer)
+    if config.model.initial is not None and load_initial:
+        opened = open_model(config.model.initial)
+        model = load_model(dataclasses.replace(opened, config=shape))
+        for parameter in model.parameters():  # not the file's memory, which is read-only
+            parameter.data = parameter.data.clone()
+    else:
+        torch.manual_seed(config.seed)
+        model = Transformer(shape)
+        initialize(model, config.seed)
+    for part in model.modules():
+        if isinstance(part, MixtureOfExperts):
+            part.options = config.routing.options()
+    return model
+
+
+def _at_checkpoint(
+    module: LossModule,
+    config: TrainConfig,
+    checkpoints: CheckpointFolder,
+    step: int | None,
+    ranks: Ranks,
+) -> ParallelModel:
+    """Give the model the weights of a checkpoint, then share it out."""
+    if step is not None:
+        wanted = module.model.state_dict()
+        module.model.load_state_dict(read_tensors(checkpoints.path(step), wanted, WEIGHT))
+    parallel_model = ParallelModel(module, config.parallel, ranks)
+    if parallel_model.spreads_experts:
+        checkpoints.spread_experts()
+    return parallel_model
+
+
+def _resume(
+    path: Path,
+    model: ParallelModel,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    ranks: Ranks,
+) -> RunState:
+    state = read_state(path)
+    wanted = {name: value for name, value in model.module.model.state_dict().items()}
+    model.restore(optimizer, read_moments(path, wanted), step=state.step)
+    rate = config.optimizer.learning_rate
+    if ranks.is_first and state.learning_rate != rate:
+        print(
+            f"the learning rate changes from {state.learning_rate:g} to {rate:g} after step "
+            f"{state.step:,}",
+            file=sys.stderr,
+            flush=True,
+        )
+    return state
+
+
+def _identity(config: TrainConfig, manifest: Manifest) -> dict[str, str]:
+    """Return what may not change within a run."""
+    data = json.dumps(
+        [
+            manifest.vocabulary.sha256,
+            [[file.xxh3_128 for file in part.files] for part in manifest.parts],
+        ]
+    )
+    reader = dataclasses.asdict(config.reader)
+    return {
+        "data": hashlib.sha256(data.encode()).hexdigest()[:16],
+        "reader": json.dumps(reader, sort_keys=True),
+        "seed": str(config.seed),
+    }
+
+
+def _require_same(got: dict[str, str], wanted: dict[str, str], out_dir: Path) -> None:
+    if changed := [name for name in wanted if got.get(name) != wanted[name]]:
+        raise ConfigError(
+            f"{out_dir} holds a run with another {' and '.join(changed)}: its order of batches "
+            f"would not go on; name another folder, or start with the configuration in "
+            f"{out_dir / 'config.yaml'}"
+        )
+
+
+def _write_model(run: TrainingRun) -> Path:
+    """Write the best checkpoint, or else the last, as a model directory."""
+    output = run.out_dir / MODEL_DIR
+    if run.ranks.is_first:
+        steps = run.checkpoints.steps()
+        best = run.state.best_step
+        step = best if best in steps else steps[-1]
+        export_checkpoint(run.checkpoints.path(step), output, replace=True, quiet=run.quiet)
+    run.ranks.wait()
+    return output

@@ -1,0 +1,87 @@
+"""Validation: the loss on held-out pairs by direction, and on request chrF++ of translations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from nllb.model.transformer import Transformer
+from nllb.shards import Direction
+from nllb.training.loss import LossModule
+from nllb.training.parallel import ParallelModel
+from nllb.training.ranks import Ranks
+from nllb.training.reader import Batch
+
+Scorer = Callable[[Transformer], Mapping[str, float]]
+"""Translates held-out pairs with a model and returns chrF++ by direction."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationResult:
+    """What a validation found."""
+
+    loss: float
+    """Negative log-likelihood a label, the mean over directions."""
+    losses: dict[str, float]
+    """The same by direction."""
+    chrf: dict[str, float]
+    """chrF++ by direction; empty where nothing was translated."""
+
+    def record(self) -> dict[str, object]:
+        """Return it as a line of metrics."""
+        values: dict[str, object] = {"loss": self.loss, "loss_by_direction": self.losses}
+        if self.chrf:
+            values |= {"chrf": self.mean_chrf, "chrf_by_direction": self.chrf}
+        return values
+
+    @property
+    def mean_chrf(self) -> float:
+        """Mean of chrF++ over directions."""
+        return sum(self.chrf.values()) / max(1, len(self.chrf))
+
+
+class Validator:
+    """Holds the held-out batches; every rank takes its share of them."""
+
+    def __init__(
+        self,
+        model: ParallelModel,
+        batches: Sequence[tuple[Direction, Sequence[Batch]]],
+        ranks: Ranks,
+        *,
+        scorer: Scorer | None = None,
+    ) -> None:
+        self._model, self._batches, self._ranks, self._scorer = model, batches, ranks, scorer
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @torch.no_grad()
+    def run(self) -> ValidationResult:
+        """Compute the loss of every direction; the model is in training mode again after it."""
+        module: LossModule = self._model.module
+        module.eval()
+        sums = torch.zeros(len(self._batches), 2, dtype=torch.float64, device=self._ranks.device)
+        # Ranks that share experts or weights must do the same passes: each then takes all batches.
+        share = 1 if self._model.passes_are_common else self._ranks.size
+        number = 0
+        for row, (_, batches) in enumerate(self._batches):
+            for batch in batches:
+                if number % share == self._ranks.rank % share:
+                    result = module.of(batch.to(self._ranks.device))
+                    sums[row, 0] += result.negative_log_likelihood.double()
+                    sums[row, 1] += batch.num_targets
+                number += 1
+        if share > 1:
+            sums = self._ranks.sum(sums)
+        chrf: Mapping[str, float] = {}
+        if self._scorer is not None:
+            found = self._scorer(module.model) if self._ranks.is_first else {}
+            chrf = self._ranks.tell(found)
+        module.train()
+        losses = {
+            direction.name: float(total / max(1.0, count))
+            for (direction, _), (total, count) in zip(self._batches, sums.tolist(), strict=True)
+        }
+        mean = sum(losses.values()) / max(1, len(losses))
+        return ValidationResult(loss=mean, losses=losses, chrf=dict(chrf))

@@ -1,0 +1,105 @@
+"""The vocabulary of a run: from the data's manifest, or of the model that training starts from."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nllb.errors import DataError
+from nllb.model.token_layout import DataTag
+from nllb.model.tokenizer import Tokenizer
+from nllb.shards import SOURCE_TAGS, Manifest, Origin, VocabularyRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenIds:
+    """The ids that the reader puts around pieces."""
+
+    languages: dict[str, int]
+    """Language tokens by code."""
+    tags: dict[Origin, int] = field(default_factory=dict)
+    """Data-source tags by origin."""
+    mask: int | None = None
+    """`<mask>`, for denoising."""
+    pieces: tuple[int, int] = (4, 5)
+    """Range (first, end) of the pieces' ids."""
+
+    @classmethod
+    def of_record(cls, record: VocabularyRecord) -> "TokenIds":
+        """Take the ids that the manifest states."""
+        return cls(
+            languages={code: record.language_id(code) for code in record.languages},
+            tags={origin: number for origin in SOURCE_TAGS if (number := record.tag_id(origin))},
+            mask=record.mask_id,
+            pieces=(4, record.first_language_id),
+        )
+
+    @classmethod
+    def of_tokenizer(cls, tokenizer: Tokenizer) -> "TokenIds":
+        """Take the ids of a model's own vocabulary."""
+        present = tokenizer.layout.data_tags
+        return cls(
+            languages={code: tokenizer.language_id(code) for code in tokenizer.languages},
+            tags={
+                origin: tokenizer.data_tag_id(cast(DataTag, tag))
+                for origin, tag in SOURCE_TAGS.items()
+                if tag in present
+            },
+            mask=tokenizer.mask_id,
+            pieces=(4, tokenizer.layout.num_pieces + 1),
+        )
+
+
+def tokenizer_of(manifest: Manifest) -> Tokenizer:
+    """Return the tokenizer that the shards were written with.
+
+    Raises:
+        DataError: the vocabulary's file is missing or not the recorded one.
+    """
+    record = manifest.vocabulary
+    path = manifest.directory / record.file
+    if not path.is_file():
+        raise DataError(f"{manifest.directory} lacks its vocabulary {record.file}")
+    tokenizer = Tokenizer.build(path, list(record.languages)).with_mask()
+    _require_same(tokenizer, record, str(path))
+    if tokenizer.layout.size != record.size:
+        raise DataError(
+            f"{path} makes {tokenizer.layout.size:,} rows and the manifest records {record.size:,}"
+        )
+    return tokenizer
+
+
+def check_fits(tokenizer: Tokenizer, manifest: Manifest, name: str) -> None:
+    """Refuse data whose pieces are not those of a model.
+
+    Raises:
+        DataError: the data has another vocabulary, or languages that the model lacks.
+    """
+    _require_same(tokenizer, manifest.vocabulary, name)
+    if missing := sorted(set(manifest.languages) - set(tokenizer.languages)):
+        raise DataError(
+            f"the model {name} has no language token for {', '.join(missing)}; add it with "
+            f"`nllb finetune --add`"
+        )
+
+
+def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
+    """Return by id whether a word begins with the piece."""
+    pieces = range(4, tokenizer.layout.num_pieces + 1)
+    starts = np.ones(tokenizer.vocabulary_size, dtype=np.bool_)
+    starts[4 : tokenizer.layout.num_pieces + 1] = [
+        tokenizer.token(number).startswith("\u2581") for number in pieces
+    ]
+    return starts
+
+
+def _require_same(tokenizer: Tokenizer, record: VocabularyRecord, name: str) -> None:
+    got = hashlib.sha256(tokenizer.vocabulary).hexdigest()
+    if got != record.sha256:
+        raise DataError(
+            f"data and vocabulary do not belong together: {name} has SHA-256 {got[:12]}... and the "
+            f"shards were written with {record.sha256[:12]}... ({record.name}); run `nllb data "
+            f"prepare` with this vocabulary"
+        )
