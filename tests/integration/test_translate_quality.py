@@ -70,3 +70,21 @@ def test_a_shortlist_costs_at_most_0_5(score, reference_score):
 
 def test_int8_and_a_shortlist_together_cost_at_most_0_8(score, reference_score):
     assert score(dtype="int8", shortlist=True) >= reference_score - 0.8
+
+
+def test_confidence_tells_good_translations_from_bad_ones(tiny_model):
+    translator = Translator.load(tiny_model.directory, device="cpu", num_threads=1)
+    sources, references = zip(*tiny_model.held_out, strict=True)
+    translations = translator.translate(list(sources), source="en", target="it")
+    scored = sorted(
+        (
+            translation.confidence,
+            sacrebleu.sentence_chrf(translation.text, [reference], word_order=2).score,
+        )
+        for translation, reference in zip(translations, references, strict=True)
+    )
+    fifth = len(scored) // 5
+    lowest, highest = (
+        mean(score for _, score in part) for part in (scored[:fifth], scored[-fifth:])
+    )
+    assert highest > lowest + 15
