@@ -142,18 +142,3 @@ def _handle(handler: Handler) -> dict[signal.Signals, Any]:
         return {number: signal.signal(number, handler) for number in (STOP_SIGNAL, signal.SIGTERM)}
     except ValueError:
         return {}
-
-
-def main(arguments: list[str]) -> int:
-    """Run one recorded task of a run directory: `python -m slurm.job RUN_DIR KEY`."""
-    run = RunDirectory(Path(arguments[0]))
-    task = next(task for task in run.tasks() if task.key == arguments[1])
-    try:
-        return CommandJob(run.path, task)()
-    except CommandFailed as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -97,7 +97,7 @@ def _start(run: RunDirectory, task: Task) -> "subprocess.Popen[bytes]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SUBMITIT_")}
     with log_path(run, task).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "slurm.job", str(run.path), task.key],
+            [sys.executable, "-m", "slurm", str(run.path), task.key],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,22 @@
+"""`python -m slurm RUN_DIR KEY`: run one recorded task of a run directory."""
+
+import sys
+from pathlib import Path
+
+from slurm.job import CommandFailed, CommandJob
+from slurm.tasks import RunDirectory
+
+
+def main(run_dir: str, key: str) -> int:
+    """Run the task; its output and a failure's last words go to this process's own output."""
+    run = RunDirectory(Path(run_dir))
+    task = next(task for task in run.tasks() if task.key == key)
+    try:
+        return CommandJob(run.path, task)()
+    except CommandFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
