@@ -92,3 +92,16 @@ def tiny_model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     # Under xdist the parent of a worker's folder is the run's, otherwise the user's.
     cache_dir = tmp_path_factory.getbasetemp().parent
     return run_path(str(ROOT / "tests" / "tiny_model.py"))["tiny_model"](data_dir, cache_dir)
+
+
+@pytest.fixture(scope="session")
+def token_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of token shards: English-French, English-German (mined), and denoising.
+
+    The sentences are names of languages, so no data folder is needed; 12 pairs of each are held
+    out.
+    """
+    folder: Path = run_path(str(ROOT / "tests" / "token_data.py"))["write_token_data"](
+        tmp_path_factory.mktemp("token-data")
+    )
+    return folder

@@ -4,9 +4,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nllb.config import format_size
 from nllb.textio import json_line
+
+if TYPE_CHECKING:
+    from nllb.training.config import TrainConfig
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +51,7 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _estimate(config: "TrainConfig", *, as_json: bool) -> int:  # noqa: F821
+def _estimate(config: "TrainConfig", *, as_json: bool) -> int:
     from dataclasses import asdict
 
     from nllb.shards import read_manifest
@@ -63,20 +67,18 @@ def _estimate(config: "TrainConfig", *, as_json: bool) -> int:  # noqa: F821
         print(json_line({**asdict(size), "seconds_here": size.seconds(speed)}))
         return 0
     pairs = sum(direction.num_pairs for direction in manifest.directions)
-    print(
-        f"parameters        {size.parameters:,}, of which a token meets {size.active_parameters:,}"
-    )
-    print(
-        f"memory a rank     {format_size(size.memory_bytes)}, {format_size(size.state_bytes)} of it"
-    )
-    print("                  for weights, gradients and the optimizer")
-    print(f"data              {pairs:,} pairs in {len(manifest.directions):,} directions")
-    print(f"steps             {size.steps:,} of at most {size.tokens_per_step:,} tokens")
-    print(f"tokens            {size.tokens:,}")
-    print(
-        f"time              {_duration(size.seconds(speed))} at {speed / 1e9:,.0f} GFLOP/s, which"
-    )
-    print("                  one rank reaches here in large matrix products; expect more")
+    state, memory = format_size(size.state_bytes), format_size(size.memory_bytes)
+    rows = {
+        "parameters": f"{size.parameters:,}, of which a token meets {size.active_parameters:,}",
+        "memory a rank": f"{memory}, with {state} for weights, gradients and the optimizer",
+        "data": f"{pairs:,} pairs in {len(manifest.directions):,} directions",
+        "steps": f"{size.steps:,} of at most {size.tokens_per_step:,} tokens",
+        "tokens": f"{size.tokens:,}",
+        "time": f"above {_duration(size.seconds(speed))}: one rank does {speed / 1e9:,.0f} GFLOP/s "
+        "here in large matrix products",
+    }
+    for name, value in rows.items():
+        print(f"{name:<14} {value}")
     return 0
 
 

@@ -56,7 +56,7 @@ class ExpertExchange:
         received = torch.empty_like(sent)
         distributed.all_to_all_single(received, sent)
         to_ranks, from_ranks = sent.sum(1).tolist(), received.sum(1).tolist()
-        arrived_PD = _Exchange.apply(sorted_PD, from_ranks, to_ranks)
+        arrived_PD = _exchange(sorted_PD, from_ranks, to_ranks)
         # Rows arrive by (rank, expert); the experts want them by (expert, rank).
         experts_P = torch.arange(share, device=sorted_PD.device).repeat(self._ranks.size)
         experts_P = experts_P.repeat_interleave(received.flatten())
@@ -64,8 +64,12 @@ class ExpertExchange:
         local = dict(enumerate(experts[number] for number in sorted(experts)))
         outputs_PD = run_experts(local, arrived_PD[order_P], received.sum(0).tolist())
         back_PD = torch.empty_like(outputs_PD).index_copy(0, order_P, outputs_PD)
-        returned: Tensor = _Exchange.apply(back_PD, to_ranks, from_ranks)
-        return returned
+        return _exchange(back_PD, to_ranks, from_ranks)
+
+
+def _exchange(rows: Tensor, received: list[int], sent: list[int]) -> Tensor:
+    exchanged: Tensor = _Exchange.apply(rows, received, sent)  # type: ignore[no-untyped-call]
+    return exchanged
 
 
 class _Exchange(torch.autograd.Function):

@@ -30,9 +30,9 @@ def initialize(model: Transformer, seed: int) -> None:
                 part.router.reset_parameters()
                 for expert, feed_forward in enumerate(part.experts.children()):
                     _seed(seed, number, expert)
-                    for linear in feed_forward.children():
-                        if isinstance(linear, nn.Linear):
-                            linear.reset_parameters()
+                    for layer in feed_forward.children():
+                        if isinstance(layer, nn.Linear):
+                            layer.reset_parameters()
 
 
 def _parts(model: Transformer) -> list[nn.Module]:

@@ -219,7 +219,7 @@ def plain_loop(run: TrainingRun) -> None:
         run.begin_step()
         for number, batch in enumerate(batches):
             with run.model.no_sync(last=number + 1 == len(batches)), explain_memory(run.config):
-                run.batch_loss(batch, number).backward()  # type: ignore[no-untyped-call]
+                run.batch_loss(batch, number).backward()
         run.scale_gradients()
         run.clip_gradients()
         run.optimizer.step()
