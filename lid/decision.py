@@ -15,6 +15,7 @@ from lid.groups import group_of_language
 # Up to so many letters, (1 - threshold) is multiplied by so much; chosen on held-out training text.
 _LENGTHS: Final = np.array([8, 15, 40, 60])
 _LENIENCY: Final = np.array([0.05, 0.5, 3.0, 2.0, 1.0], np.float32)
+_TOO_LOW: Final = 0.35
 _NEVER: Final = -1e9
 _KANA_SHARE: Final = 0.1
 _IDEOGRAPH_WEIGHT: Final = 3.0
@@ -50,7 +51,10 @@ class Decision:
         while a single short word is believed only where nothing speaks against it.
         """
         place = np.searchsorted(_LENGTHS, self.letters, side="right")
-        return np.where(self.letters > 0, 1 - (1 - self.support) / _LENIENCY[place], 0)
+        factor = np.where(
+            self.support < _TOO_LOW, np.minimum(_LENIENCY[place], 1), _LENIENCY[place]
+        )
+        return np.where(self.letters > 0, 1 - (1 - self.support) / factor, 0)
 
 
 class Decider:

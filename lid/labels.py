@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from lid.engine import NOISE_PREFIX
 from nllb.errors import LanguageError
 from nllb.languages import languages, parse_language
 from nllb.textio import read_table
@@ -21,8 +22,8 @@ def map_label(label: str) -> str:
     renamed = _renamed().get(label)
     if renamed is not None:
         return renamed
-    if len(label) == 8 and label[3] == "_":
-        return label  # a language and a script, and not one of ours: nothing to guess
+    if label.startswith(NOISE_PREFIX) or (len(label) == 8 and label[3] == "_"):
+        return label  # a language, and not one of ours: nothing to guess
     try:
         return parse_language(label).code
     except LanguageError:

@@ -1,7 +1,7 @@
 """The shipped model on real lines and on nearly real ones: answers that must not change unnoticed.
 
-`lid/answers.tsv` names lines of the data folder by file, number and hash, and the answer of the shipped
-model when it was committed; the text itself stays in the data folder.
+`lid/answers.tsv` names lines of the data folder by file, number and hash, and the answer of the
+shipped model when it was committed; the text itself stays in the data folder.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ from nllb.textio import read_lines, read_table
 OWN_LINES = {
     "eng_Latn": "The committee will meet again next week to discuss the new rules.",
     "fra_Latn": "Le comité se réunira la semaine prochaine pour discuter des nouvelles règles.",
-    "deu_Latn": "Der Ausschuss tritt nächste Woche wieder zusammen, um die neuen Regeln zu beraten.",
+    "deu_Latn": "Der Ausschuss tritt nächste Woche zusammen, um die neuen Regeln zu beraten.",
     "spa_Latn": "El comité se reunirá la próxima semana para hablar de las nuevas normas.",
     "rus_Cyrl": "Комитет соберётся на следующей неделе, чтобы обсудить новые правила.",
     "ell_Grek": "Η επιτροπή θα συνεδριάσει ξανά την επόμενη εβδομάδα για τους νέους κανόνες.",

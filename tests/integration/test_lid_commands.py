@@ -1,4 +1,4 @@
-"""`nllb lid train`, `nllb lid eval` and `nllb detect` on a model trained here, from our own sentences."""
+"""`nllb lid train`, `nllb lid eval`, `nllb detect`: a model trained here from our own sentences."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ from nllb.cli import main
 SENTENCES = {
     "eng_Latn": "the river runs under an old bridge and people walk along it on sunday morning",
     "fra_Latn": "la rivière coule sous un vieux pont et les gens s'y promènent le dimanche matin",
-    "deu_Latn": "der fluss fließt unter einer alten brücke und die leute gehen am sonntag spazieren",
+    "deu_Latn": "der fluss fließt unter einer alten brücke und die leute gehen am sonntag hin",
     "rus_Cyrl": "река течёт под старым мостом и люди гуляют вдоль неё в воскресенье утром",
     "kin_Latn": "umugezi utemba munsi y'ikiraro gishaje abantu bagatembera ku cyumweru mu gitondo",
     "run_Latn": "uruzi rutemba munsi y'ikiraro gishaje abantu bakagendagenda ku musi w'imana",
