@@ -400,32 +400,29 @@ def _terms(block: _Population, nodes: _Nodes, parameters: Floats) -> _Terms:
         nodes = _Nodes(centre_I=centre_I, deviation_I=deviation_I)
     deviation = np.exp(parameters[_NUM_GAPS + 1])
     standing_IQ = (worth_IQ - parameters[_NUM_GAPS]) / deviation
-    own_RIQO = np.zeros((num_raters, num_items, NUM_NODES, _NUM_GAPS + 2))
+    num_parameters = _NUM_GAPS + 2 + 2 * num_raters
+    mean, log_deviation, first = _NUM_GAPS, _NUM_GAPS + 1, _NUM_GAPS + 2
+    score_IQP = np.zeros((num_items, NUM_NODES, num_parameters))
+    score_IQP[..., mean] = standing_IQ / deviation
+    score_IQP[..., log_deviation] = standing_IQ**2 - 1
+    # Louis: the information if worths were known, less what not knowing them costs.
+    information = np.zeros((num_parameters, num_parameters))
+    information[mean, mean] = num_items / deviation**2
+    information[log_deviation, log_deviation] = 2 * (posterior_IQ * standing_IQ**2).sum()
+    both = 2 * (posterior_IQ * standing_IQ).sum() / deviation
+    information[mean, log_deviation] = information[log_deviation, mean] = both
     for row, rating in enumerate(ratings):
-        own_RIQO[row, rating.rated_I] = _slopes(rating, parameters)
-    score_IQP = np.concatenate(
-        [
-            own_RIQO[..., :_NUM_GAPS].sum(axis=0),
-            (standing_IQ / deviation)[..., None],
-            (standing_IQ**2 - 1)[..., None],
-            np.moveaxis(own_RIQO[..., _NUM_GAPS], 0, -1),
-            np.moveaxis(own_RIQO[..., _NUM_GAPS + 1], 0, -1),
-        ],
-        axis=-1,
-    )
+        slopes_IQO, curvature = _derivatives(rating, parameters, posterior_IQ[rating.rated_I])
+        own = [first + row, first + num_raters + row]
+        score_IQP[rating.rated_I, :, :_NUM_GAPS] += slopes_IQO[..., :_NUM_GAPS]
+        for place, column in enumerate(own, _NUM_GAPS):
+            score_IQP[rating.rated_I, :, column] = slopes_IQO[..., place]
+        information[np.ix_([*range(_NUM_GAPS), *own], [*range(_NUM_GAPS), *own])] -= curvature
     root_IQ1 = np.sqrt(posterior_IQ)[..., None]
     score_IQP *= root_IQ1
     mean_IP = (score_IQP * root_IQ1).sum(axis=1)
-    rooted = score_IQP.reshape(-1, score_IQP.shape[-1])
-    # Louis: the information if worths were known, less what not knowing them costs.
-    information = mean_IP.T @ mean_IP - rooted.T @ rooted
-    information[_NUM_GAPS, _NUM_GAPS] += num_items / deviation**2
-    information[_NUM_GAPS + 1, _NUM_GAPS + 1] += 2 * num_items
-    own_RIQO *= root_IQ1
-    for row in range(num_raters):
-        own = own_RIQO[row].reshape(-1, _NUM_GAPS + 2)
-        places = [*range(_NUM_GAPS), _NUM_GAPS + 2 + row, _NUM_GAPS + 2 + num_raters + row]
-        information[np.ix_(places, places)] += own.T @ own
+    rooted = score_IQP.reshape(-1, num_parameters)
+    information += mean_IP.T @ mean_IP - rooted.T @ rooted
     return _Terms(
         log_likelihood=float(log_item_I.sum()),
         gradient_P=mean_IP.sum(axis=0),
@@ -483,21 +480,43 @@ def _joint(
     return worth_IQ, log_joint_IQ, found
 
 
-def _slopes(rating: _Ratings, parameters: Floats) -> Floats:
-    """Slopes of the log-probability of ratings in gaps, severity and log spread (O)."""
+def _derivatives(rating: _Ratings, parameters: Floats, weights_IQ: Floats) -> tuple[Floats, Floats]:
+    """Slopes of the log-probability in gaps, severity and log spread (O), and its curvature.
+
+    The curvature is the sum over items and nodes under their weights.
+    """
     gaps = np.exp(parameters[:_NUM_GAPS])
     # Each gap moves the thresholds beyond it; edges are -inf, -gap, 0, gap, sum of gaps, inf.
     moves = np.zeros((6, _NUM_GAPS))
     moves[1, 0], moves[3, 1], moves[4, 1], moves[4, 2] = -gaps[0], gaps[1], gaps[1], gaps[2]
-    below_upper, below_lower = (
-        1 / (1 + np.exp(-edge)) for edge in (rating.upper_IQ, rating.lower_IQ)
-    )
-    up_IQ = below_upper * (1 - below_upper) / rating.p_IQ
-    down_IQ = -below_lower * (1 - below_lower) / rating.p_IQ
-    slopes = np.empty((*up_IQ.shape, _NUM_GAPS + 2))
-    for gap in range(_NUM_GAPS):
-        above_I, beneath_I = moves[rating.steps_I, gap], moves[rating.steps_I - 1, gap]
-        slopes[..., gap] = rating.spread * (up_IQ * above_I[:, None] + down_IQ * beneath_I[:, None])
-    slopes[..., _NUM_GAPS] = rating.spread * (up_IQ + down_IQ)
-    slopes[..., _NUM_GAPS + 1] = up_IQ * rating.upper_IQ + down_IQ * rating.lower_IQ
-    return slopes
+    sides = []
+    for sign, steps_I, edge_IQ in (
+        (1.0, rating.steps_I, rating.upper_IQ),
+        (-1.0, rating.steps_I - 1, rating.lower_IQ),
+    ):
+        below_IQ = 1 / (1 + np.exp(-edge_IQ))
+        slope_IQ = sign * below_IQ * (1 - below_IQ) / rating.p_IQ
+        move_IQO = np.empty((*edge_IQ.shape, _NUM_GAPS + 2))
+        move_IQO[..., :_NUM_GAPS] = rating.spread * moves[steps_I][:, None]
+        move_IQO[..., _NUM_GAPS] = rating.spread
+        move_IQO[..., _NUM_GAPS + 1] = edge_IQ
+        bend_IQ = slope_IQ * (1 - 2 * below_IQ) - slope_IQ**2
+        sides.append((slope_IQ, bend_IQ, move_IQO))
+    (up_IQ, up_bend_IQ, up_move), (down_IQ, down_bend_IQ, down_move) = sides
+    slopes_IQO = up_IQ[..., None] * up_move + down_IQ[..., None] * down_move
+    flat = (-1, _NUM_GAPS + 2)
+    curvature = np.zeros((_NUM_GAPS + 2, _NUM_GAPS + 2))
+    for bend_IQ, left, right in (
+        (up_bend_IQ, up_move, up_move),
+        (down_bend_IQ, down_move, down_move),
+        (-2 * up_IQ * down_IQ, up_move, down_move),
+    ):
+        part = left.reshape(flat).T @ ((weights_IQ * bend_IQ)[..., None] * right).reshape(flat)
+        curvature += (part + part.T) / 2
+    # The edges bend too: in the exponentials of gaps and of the spread, and in their products.
+    bends_O = (weights_IQ[..., None] * slopes_IQO).sum(axis=(0, 1))
+    last = _NUM_GAPS + 1
+    curvature[range(_NUM_GAPS), range(_NUM_GAPS)] += bends_O[:_NUM_GAPS]
+    curvature[last] += bends_O
+    curvature[:last, last] += bends_O[:last]
+    return slopes_IQO, curvature

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from eval.xsts import ordinal
 from eval.xsts.ordinal import fit_ordinal
 from eval.xsts.ratings import RatingMatrix
 from eval.xsts.simulation import SimulatedStudy, simulate_study
@@ -106,3 +107,28 @@ def test_one_category_never_used_does_not_break_it(study: SimulatedStudy) -> Non
 def test_no_anchors_no_model(study: SimulatedStudy) -> None:
     with pytest.raises(DataError, match="needs ratings and calibration items"):
         fit_ordinal(study.populations, {}, centre=3.0)
+
+
+def test_information_is_the_curvature_of_the_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newton steps and intervals rest on it: it is held against differences of the gradient."""
+    study = simulate_study(0, directions=2, items=40, calibration_items=25)
+    evaluate, seen = ordinal._evaluate, []
+
+    def spy(blocks, layout, nodes, parameters, prior):
+        found = evaluate(blocks, layout, nodes, parameters, prior)
+        seen.append(found)
+        if len(seen) == 3:
+            for column in range(layout.size):
+                above, below = parameters.copy(), parameters.copy()
+                above[column] += 1e-4
+                below[column] -= 1e-4
+                values = [evaluate(blocks, layout, list(nodes), p, prior) for p in (above, below)]
+                slope = (values[0][0] - values[1][0]) / 2e-4
+                assert slope == pytest.approx(found[1][column], abs=1e-3)
+                curvature = (values[1][1] - values[0][1]) / 2e-4
+                np.testing.assert_allclose(curvature, found[2][column], atol=1e-3)
+        return found
+
+    monkeypatch.setattr(ordinal, "_evaluate", spy)
+    fitted(study)
+    assert len(seen) > 3
