@@ -2,10 +2,10 @@
 
 Run: python tests/bench/lid.py [LINES_PER_LANGUAGE]
 
-One process, one thread, interleaved rounds, CPU seconds: a loaded machine changes little. The loops,
-over the same lines: the package's `predict` of text that was normalised before (the bare model), the same
-with normalisation, and ours with everything: normalisation, script gate, thresholds, second stage,
-mapping, `Detection` objects.
+One process, one thread, interleaved rounds, CPU seconds: a loaded machine changes little. The
+loops, over the same lines: the package's `predict` of text that was normalised before (the bare
+model), the same with normalisation, and ours with everything: normalisation, script gate,
+thresholds, second stage, mapping, `Detection` objects.
 """
 
 import os
