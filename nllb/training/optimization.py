@@ -43,7 +43,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def scale_gradients(parameters: Iterable[nn.Parameter], factor: float) -> None:
+def scale_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
     """Multiply the gradients in place."""
     for parameter in parameters:
         if parameter.grad is not None:

@@ -108,12 +108,16 @@ class TrainingRun:
         self._num_batches += 1
         return result.loss
 
+    def count_targets(self) -> Tensor:
+        """Return the labels of the whole step, on all ranks."""
+        total = self.ranks.sum(torch.tensor(self._num_targets, device=self.ranks.device))
+        self.state.tokens += int(total)
+        return total
+
     def scale_gradients(self) -> None:
-        """Divide the gradients by the labels of the whole step."""
-        targets = torch.tensor(self._num_targets, device=self.ranks.device)
-        total = int(self.ranks.sum(targets))
-        self.state.tokens += total
-        scale_gradients(self.model.module.parameters(), self.ranks.size / total)
+        """Divide the gradients, means over the ranks, by the labels of the whole step."""
+        factor = self.ranks.size / self.count_targets()
+        scale_gradients(self.model.module.parameters(), factor)
 
     def clip_gradients(self) -> Tensor:
         """Cut the gradient's norm, and refuse one that is no number."""
@@ -126,18 +130,19 @@ class TrainingRun:
         schedule, self._losses = self.config.schedule, None
         self.state.step += 1
         step = self.state.step
+        told_to_stop = self.stop.common()
         if step >= schedule.steps:
             self.ending = "finished"
+        elif told_to_stop:
+            self.ending = "stopped"
         if step % schedule.log_every == 0 or self.ending:
             self._record()
         is_better = False
         if schedule.validate_every and len(self.validator):
-            if step % schedule.validate_every == 0 or self.ending:
+            if step % schedule.validate_every == 0 or self.ending == "finished":
                 is_better = self._validate()
         if self.ending is None and self._is_stale():
             self.ending = "no better result"
-        if self.stop.common() and self.ending is None:
-            self.ending = "stopped"
         if is_better or step % schedule.checkpoint_every == 0 or self.ending:
             self._save()
         self.progress.advance()
