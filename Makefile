@@ -1,6 +1,8 @@
 # make demo: set everything up and show what it does.  make test: set everything up and test.
 # make check: lint, types and fast tests in the environment that `make test` made.
-PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+PYTHON ?= $(shell for name in python3.12 python3.11 python3 python3.13; do \
+  "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+  && echo "$$name" && break; done)
 TEST := .venv-test/bin
 TEXT ?= The library opens at nine, and everyone is welcome.
 
@@ -9,11 +11,9 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 define need_python
-@test -n "$(PYTHON)" || { echo "nllb needs Python 3.11 or 3.12: none was found on PATH" >&2; exit 2; }
-@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-  || { echo "nllb needs Python 3.11 or 3.12, and $(PYTHON) is `$(PYTHON) -V`: make PYTHON=python3.12 $@" >&2; exit 2; }
-@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
-  || { echo "nllb needs Python's venv module: install your system's python3-venv package" >&2; exit 2; }
+@test -n "$(PYTHON)" || { echo "nllb needs Python 3.11 or 3.12, and none is on PATH: install one, or make PYTHON=/path/to/python3.12" >&2; exit 2; }
+@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null \
+  || { echo "nllb needs Python's venv module, and $(PYTHON) has none: install python3-venv" >&2; exit 2; }
 endef
 
 .venv/ready: pyproject.toml
