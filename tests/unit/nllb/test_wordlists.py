@@ -104,6 +104,11 @@ def test_a_missing_list_is_an_error_and_never_empty(tmp_path: Path) -> None:
         WordList.load(tmp_path, language="hin_Deva")
 
 
+def test_dotted_capitals_of_one_or_two_characters() -> None:
+    for text in ("İDİL", unicodedata.normalize("NFD", "İDİL"), "idil", "IDIL"):
+        assert found(words("İdil", language="tur_Latn"), text) == [text]
+
+
 # --- Matching.
 
 
