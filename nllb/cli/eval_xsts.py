@@ -101,7 +101,7 @@ def score(arguments: argparse.Namespace) -> int:
 def plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Say how many items and raters a wanted precision needs. Spreads come from earlier "
-        "ratings (xsts.json or ratings files) where given, else from typical values."
+        "ratings where given, else from typical values."
     )
     parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="earlier ratings")
     aim = parser.add_mutually_exclusive_group(required=True)
