@@ -108,6 +108,7 @@ def validate(
     *,
     references: References | None = None,
     detect: DetectLanguage | None = None,
+    calibration_set: Mapping[str, tuple[str, str]] | None = None,
 ) -> Validated:
     """Run all checks over some files."""
     rows = [row for one in files for row in one.rows]
@@ -119,6 +120,7 @@ def validate(
         references=references,
         detect=detect,
         calibration_size=settings.calibration_size,
+        calibration_set=calibration_set,
     )
     findings = [*_unused_columns(files), *parsed.findings, *checked.findings]
     findings.sort(key=lambda one: (one.code, one.file, one.line or 0))
@@ -150,6 +152,7 @@ def evaluate(
     references: References | None = None,
     detect: DetectLanguage | None = None,
     automatic: AutomaticScorer | None = None,
+    calibration_set: Mapping[str, tuple[str, str]] | None = None,
 ) -> XstsResult:
     """Score files.
 
@@ -159,11 +162,14 @@ def evaluate(
         references: lines of the test set with their references; checks X10 and `automatic` need it.
         detect: names the language of texts.
         automatic: scores the rated translations by machine, on exactly the items rated.
+        calibration_set: item -> its two texts, where the set itself is at hand.
 
     Raises:
         DataError: where a check refuses a file; the message lists every such finding.
     """
-    validated = validate(files, settings, references=references, detect=detect)
+    validated = validate(
+        files, settings, references=references, detect=detect, calibration_set=calibration_set
+    )
     if validated.refused:
         told = "\n".join(f"  {tell(one)}" for one in validated.refused[:_MOST_TOLD])
         more = len(validated.refused) - _MOST_TOLD

@@ -58,6 +58,7 @@ def check_study(
     references: References | None = None,
     detect: DetectLanguage | None = None,
     calibration_size: int | None = None,
+    calibration_set: Mapping[str, tuple[str, str]] | None = None,
 ) -> Checked:
     """Check ratings against each other and against the test set.
 
@@ -68,6 +69,7 @@ def check_study(
         references: lines of the test set; X10 is checked only with it.
         detect: names the language of texts; X09 looks at texts only with it.
         calibration_size: items of the full calibration set; else as many as the study has.
+        calibration_set: item -> its two texts, where the set itself is at hand.
     """
     state = Checked(
         ratings=list(ratings), repeated=[], findings=[], quarantined=Counter(), withheld={},
@@ -80,7 +82,9 @@ def check_study(
     _rater_numbers(state, min_raters)
     _suspicious_raters(state)
     groups = group(state.ratings)
-    _calibration_sets(state, groups, calibration_size)
+    if calibration_set is not None:
+        calibration_size = calibration_size or len(calibration_set)
+    _calibration_sets(state, groups, calibration_size, calibration_set or {})
     _raters_against_strata(state)
     _texts(state)
     if detect is not None:
@@ -250,15 +254,25 @@ def _suspicious_raters(state: Checked) -> None:
                 state.findings.append(finding("X06", text, at=by_rater[rater][0], rater=rater))
 
 
-def _calibration_sets(state: Checked, groups: Grouped, size: int | None) -> None:
+def _calibration_sets(
+    state: Checked, groups: Grouped, size: int | None, whole_set: Mapping[str, tuple[str, str]]
+) -> None:
     """Directions whose raters did not rate the same calibration set in full (X08)."""
     studies: defaultdict[str, dict[str, Rating]] = defaultdict(dict)
-    changed: dict[tuple[str, int], Rating] = {}
+    changed: dict[tuple[str, int], str] = {}
     for rating in state.ratings:
-        if rating.set == "calibration":
-            first = studies[rating.study].setdefault(rating.item, rating)
-            if _texts_of(rating) != _texts_of(first):
-                changed[rating.file, rating.line] = first
+        if rating.set != "calibration":
+            continue
+        first = studies[rating.study].setdefault(rating.item, rating)
+        place = (rating.file, rating.line)
+        if rating.item in whole_set:
+            source, target = whole_set[rating.item]
+            if _texts_of(rating) != (_plain(source), _plain(target)):
+                changed[place] = "the calibration set has"
+        elif whole_set:
+            changed[place] = "any in the calibration set"
+        elif _texts_of(rating) != _texts_of(first):
+            changed[place] = f"at {first.file}:{first.line}"
     for direction, rows in groups.calibration.items():
         rated = {row.item: row for row in rows}
         whole = size or len(studies[direction.study])
@@ -270,10 +284,8 @@ def _calibration_sets(state: Checked, groups: Grouped, size: int | None) -> None
         elif len(rated) < LEAST_CALIBRATION_SHARE * whole:
             reason = f"only {len(rated)} of {whole} calibration items were rated"
         elif other is not None:
-            first = changed[other.file, other.line]
-            reason = (
-                f"calibration item {other.item!r} has other texts than at {first.file}:{first.line}"
-            )
+            than = changed[other.file, other.line]
+            reason = f"calibration item {other.item!r} has other texts than {than}"
         elif strata and max(strata.values()) > _MOST_IMBALANCE * min(strata.values()):
             listed = ", ".join(f"{step}: {strata[step]}" for step in sorted(strata))
             reason = f"the calibration strata are unbalanced ({listed})"

@@ -40,6 +40,7 @@ def check(arguments: argparse.Namespace) -> int:
         _settings(arguments),
         references=_references(arguments),
         detect=_detect(arguments),
+        calibration_set=_calibration_set(arguments),
     )
     findings = validated.validation.findings
     for one in findings:
@@ -89,6 +90,7 @@ def score(arguments: argparse.Namespace) -> int:
         _settings(arguments),
         references=references,
         detect=_detect(arguments),
+        calibration_set=_calibration_set(arguments),
         automatic=machine_scorer(spm_path=arguments.spm) if references is not None else None,
     )
     path = write_result(result, arguments.out)
@@ -189,14 +191,14 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN",
                         help="name of a field's column, or FIELD==VALUE for all rows")  # fmt: skip
     parser.add_argument("--preset", help="names of columns: canonical, wide, sheet, training")
-    parser.add_argument(
-        "--flores", type=Path, help="test set that was rated: checks and scores with it"
-    )
+    parser.add_argument("--flores", type=Path, help="test set that was rated")
     parser.add_argument("--split", default="devtest", choices=["dev", "devtest"])
     parser.add_argument(
         "--min-raters", type=int, default=3, help="raters that each item should have"
     )
     parser.add_argument("--calibration-size", type=int, help="items of the full calibration set")
+    parser.add_argument("--calibration", type=Path, metavar="FILE",
+                        help="the calibration set itself, to check texts with")  # fmt: skip
     parser.add_argument("--detect", nargs="?", const="", metavar="MODEL",
                         help="look at the language of the texts with our identifier")  # fmt: skip
     parser.add_argument("--intersect", action="store_true", help="keep items that all systems have")
@@ -247,6 +249,15 @@ def _detect(arguments: argparse.Namespace) -> "DetectLanguage | None":
     from nllb.cli.eval import LidLabels
 
     return None if arguments.detect is None else LidLabels(arguments.detect or None)
+
+
+def _calibration_set(arguments: argparse.Namespace) -> dict[str, tuple[str, str]] | None:
+    from eval.xsts.sheet import read_items
+
+    if arguments.calibration is None:
+        return None
+    items = read_items(arguments.calibration)
+    return {item["item"]: (item["source_text"], item["target_text"]) for item in items}
 
 
 def _references(arguments: argparse.Namespace) -> "References | None":

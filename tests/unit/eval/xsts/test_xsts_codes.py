@@ -189,6 +189,23 @@ def test_x08_other_texts(make_study: Callable[..., Rows], save: Save) -> None:
     assert "A: eng_Latn-deu_Latn: calibration item 'c7' has other texts than at" in one.message
 
 
+def test_x08_against_the_set_itself(study: Rows, save: Save) -> None:
+    whole = {row["item_id"]: (row["src_text"], row["tgt_text"])
+             for row in rated(study, set="calibration")}  # fmt: skip
+    path = save(study)
+    assert checked(path, calibration_set=whole).validation.findings == ()
+    other = checked(path, calibration_set=whole | {"c4": ("Other", "texts")})
+    assert (
+        "'c4' has other texts than the calibration set has"
+        in only(other, "X08", "withhold").message
+    )
+    more = whole | {f"d{number}": ("More", "items") for number in range(20)}
+    assert "only 50 of 70" in only(checked(path, calibration_set=more), "X08", "withhold").message
+    del whole["c7"]
+    fewer = checked(path, calibration_set=whole)
+    assert "other texts than any in the calibration set" in only(fewer, "X08", "withhold").message
+
+
 def test_x08_unbalanced_strata(study: Rows, save: Save) -> None:
     kept = [row for row in study if row["stratum"] != "5" or int(row["item_id"][1:]) < 20]
     one = only(checked(save(kept)), "X08", "withhold")
