@@ -11,6 +11,7 @@ Avoided by that:
 * early stopping is wired to nothing in recipes, a resumed run keeps its old learning rate, and a
   damaged checkpoint ends the run: the run has its own;
 * recipes log every environment variable: the trainer is built without a recipe;
+* `fairseq2.trainer` cannot be imported before `fairseq2.recipe`;
 * `Seq2SeqBatch` counts source and target: labels are counted by our batch;
 * the gradient norm is one rank's: the run's facade adds the experts of all ranks.
 """
@@ -18,6 +19,9 @@ Avoided by that:
 from typing import Any
 
 import soundfile  # noqa: F401  brings libsndfile, which fairseq2's native library looks for
+
+# isort: split
+import fairseq2.recipe  # noqa: F401  first, or its modules import one another in a circle
 import torch
 from fairseq2.checkpoint import NOOP_HG_EXPORTER, CheckpointManager
 from fairseq2.datasets import DataReader
