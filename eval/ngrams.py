@@ -6,10 +6,11 @@ few small numbers fit one 64-bit key together with the number of the sentence:
 
     key = sentence (16 bits) | code of symbol 1 | ... | code of symbol n     (48 bits for codes)
 
-Two n-grams are equal exactly when their keys are. Clipped counts are met layer by layer: the first
-occurrences of each key on both sides, then the second ones, and so on; each layer is one merge of
-two sorted lists. Sentences with too many distinct symbols for the bits (over 255 characters at
-order 6) are counted with a dictionary, one by one.
+Two n-grams are equal exactly when their keys are. The reference's keys stand in a hash table with a
+stretch of slots for each sentence, so that a hypothesis, read in order, looks up in memory that is
+already near. An n-gram is looked up only where both (n-1)-grams inside it were found. Sentences
+with too many distinct symbols for the bits (over 255 characters at order 6) are counted with a
+dictionary, one by one.
 """
 
 from collections import Counter
@@ -20,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEY_BITS: Final = 48
-BLOCK: Final = 1 << 12
-"""Sentences counted at once: bounds memory and stays below the 16 bits of the key."""
+BLOCK: Final = 256
+"""Sentences counted at once: few enough for the processor's cache."""
 TABLE_CELLS: Final = 1 << 24
 """Largest table of sentence x symbol; beyond it codes are looked up in a sorted list."""
 
@@ -31,6 +32,8 @@ Keys = NDArray[np.uint64]
 
 _SENTENCE_SHIFT: Final = np.uint64(KEY_BITS)
 _PAIR_SHIFT: Final = np.uint64(32)
+_NO_KEY: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 class ReferenceNgrams:
@@ -89,22 +92,21 @@ class _Block:
             self.table = np.zeros((len(lengths), width), dtype=np.uint16)
             column = (self.pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
             self.table[owner, column] = np.arange(len(self.pairs)) - self.first[owner] + 1
-        self.layers = [
-            list(_layers(keys)) if n else [] for n, keys in enumerate(self._keys(symbols, lengths))
-        ]
+        self.lookups: list[_Lookup] = []
+        for _ in self._matched(symbols, lengths, building=True):
+            pass
 
     def matches(self, symbols: Symbols, lengths: Lengths) -> NDArray[np.int32]:
         result = np.zeros((self.num_sentences, self.order), dtype=np.int64)
-        borders = np.arange(self.num_sentences + 1, dtype=np.uint64) << _SENTENCE_SHIFT
-        for n, keys in enumerate(self._keys(symbols, lengths)):
-            if n == 0:
-                result[:, 0] = self._single_matches(keys)
-                continue
-            for theirs, mine in zip(self.layers[n], _layers(keys), strict=False):
-                both = np.concatenate((theirs, mine))
-                both.sort(kind="stable")  # two sorted runs: this is one merge
-                met = both[1:][both[1:] == both[:-1]]
-                result[:, n] += np.diff(np.searchsorted(met, borders))
+        for n, nodes in enumerate(self._matched(symbols, lengths)):
+            counts, first = (
+                (self.pair_counts, self.first)
+                if n == 0
+                else (self.lookups[n - 1].counts, self.lookups[n - 1].first)
+            )
+            found = np.bincount(nodes, minlength=len(counts))
+            sums = np.concatenate(([0], np.cumsum(np.minimum(found, counts))))
+            result[:, n] = np.diff(sums[first])
         if self.crowded:
             bounds = np.concatenate(([0], np.cumsum(lengths)))
             for number, theirs_symbols in self.crowded.items():
@@ -112,30 +114,40 @@ class _Block:
                 result[number] = _by_dictionary(mine_symbols, theirs_symbols, self.order)
         return result.astype(np.int32)
 
-    def _single_matches(self, keys: Keys) -> NDArray[np.int64]:
-        """Order 1 needs no sorting: sentence and code say the place in the list of pairs."""
-        sentence = (keys >> _SENTENCE_SHIFT).astype(np.int64)
-        code = (keys >> np.uint64(KEY_BITS - self.bits)).astype(np.int64) & ((1 << self.bits) - 1)
-        found = np.bincount(self.first[sentence] + code - 1, minlength=len(self.pairs))
-        sums = np.concatenate(([0], np.cumsum(np.minimum(found, self.pair_counts))))
-        matches: NDArray[np.int64] = np.diff(sums[self.first])
-        return matches
+    def _matched(
+        self, symbols: Symbols, lengths: Lengths, *, building: bool = False
+    ) -> Iterator[NDArray[np.int64]]:
+        """Yield, order by order, which n-grams of the reference were met, once for each time.
 
-    def _keys(self, symbols: Symbols, lengths: Lengths) -> Iterator[Keys]:
-        """Yield, order by order, the keys of all n-grams made of the reference's symbols."""
+        Args:
+            symbols: symbols of all sentences.
+            lengths: symbols of each sentence.
+            building: make the lookups on the way: the sentences are the references themselves.
+        """
         sentence = np.repeat(np.arange(len(lengths)), lengths)
         # A 0 behind each sentence ends every n-gram that would run into the next one.
         size = len(symbols) + len(lengths)
         place = np.arange(len(symbols)) + sentence
         codes = np.zeros(size + self.order, dtype=np.uint64)
         codes[place] = self._codes(symbols, sentence)
-        zeros = np.flatnonzero(codes == 0)
-        run = np.repeat(zeros, np.diff(zeros, prepend=-1))[:size] - np.arange(size)
-        key = np.zeros(size, dtype=np.uint64)
-        key[place] = sentence
-        for n in range(self.order):
+        number = np.zeros(size, dtype=np.uint64)
+        number[place] = sentence
+        alive = codes[:size] != 0
+        at = np.flatnonzero(alive)
+        yield self.first[number[at].astype(np.int64)] + codes[at].astype(np.int64) - 1
+        key = number << np.uint64(self.bits) | codes[:size]
+        for n in range(1, self.order):
             key = key << np.uint64(self.bits) | codes[n : n + size]
-            yield key[run > n] << np.uint64(KEY_BITS - self.bits * (n + 1))
+            alive[:-1] &= alive[1:]
+            alive[-1:] = False
+            at = np.flatnonzero(alive)
+            keys = key[at] << np.uint64(KEY_BITS - self.bits * (n + 1))
+            if building:
+                self.lookups.append(_Lookup(keys, self.num_sentences))
+            nodes = self.lookups[n - 1].find(keys)
+            met = nodes >= 0
+            alive[at[~met]] = False
+            yield nodes[met]
 
     def _codes(self, symbols: Symbols, sentence: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return each symbol's number within its reference sentence, 0 where it is not in it."""
@@ -156,15 +168,42 @@ class _Block:
         return codes
 
 
-def _layers(keys: Keys) -> Iterator[Keys]:
-    """Yield the sorted first occurrences of each key, then the second ones, and so on."""
-    keys = np.sort(keys)
-    while len(keys):
-        new = np.empty(len(keys), dtype=bool)
-        new[0] = True
-        np.not_equal(keys[1:], keys[:-1], out=new[1:])
-        yield keys[new]
-        keys = keys[~new]
+class _Lookup:
+    """The distinct n-grams of one order; finds the number of each in nearly one step."""
+
+    def __init__(self, keys: Keys, num_sentences: int) -> None:
+        distinct, self.counts = np.unique(keys, return_counts=True)
+        count = len(distinct)
+        borders = np.arange(num_sentences + 1, dtype=np.uint64) << _SENTENCE_SHIFT
+        self.first = np.searchsorted(distinct, borders)
+        self.keys = np.append(distinct, _NO_KEY)
+        stretch = 4 * count // max(num_sentences, 1)
+        self.stretch_bits = max(stretch.bit_length(), 3)
+        slots = self._slots(distinct)
+        self.table = np.full(num_sentences << self.stretch_bits, count, dtype=np.int32)
+        self.table[slots] = np.arange(count, dtype=np.int32)
+        # Of two n-grams with one slot the later stands there; the others are in a sorted list.
+        self.displaced = np.flatnonzero(self.table[slots] != np.arange(count))
+        self.displaced_keys = np.append(distinct[self.displaced], _NO_KEY)
+        self.shared = np.zeros(len(self.table), dtype=bool)
+        self.shared[slots[self.displaced]] = True
+
+    def find(self, keys: Keys) -> NDArray[np.int64]:
+        """Return the number of each n-gram, -1 where the reference does not have it."""
+        slots = self._slots(keys)
+        nodes = self.table[slots].astype(np.int64)
+        met = self.keys[nodes] == keys
+        again = np.flatnonzero(~met & self.shared[slots])
+        place = np.searchsorted(self.displaced_keys, keys[again])
+        equal = self.displaced_keys[place] == keys[again]
+        nodes[~met] = -1
+        nodes[again[equal]] = self.displaced[place[equal]]
+        return nodes
+
+    def _slots(self, keys: Keys) -> NDArray[np.int64]:
+        inside = keys * _MIX >> np.uint64(64 - self.stretch_bits)
+        stretch = keys >> _SENTENCE_SHIFT << np.uint64(self.stretch_bits)
+        return (stretch | inside).astype(np.int64)
 
 
 def _cut(symbols: Symbols, lengths: Lengths) -> list[tuple[int, Symbols]]:
