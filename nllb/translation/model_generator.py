@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 
 from nllb.errors import ConfigError, ResourceError
@@ -95,6 +96,11 @@ class ModelGenerator:
             )
         shortlists = Shortlists.read(opened.path) if opened.path.is_dir() else None
         return cls(engine, opened.tokenizer(), shortlists=shortlists)
+
+    def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
+        """Return a generator over the same model with another list for a language."""
+        lists = self._shortlists.with_list(target, ids)
+        return ModelGenerator(self.engine, self.tokenizer, shortlists=lists)
 
     def generate(
         self,

@@ -5,10 +5,9 @@ pieces of its script. A token outside of it stays reachable in two ways: the tok
 segment are always open, so that names can be copied, and a search can ask for the whole vocabulary.
 """
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,14 @@ from nllb.languages import Language
 from nllb.model.directory import SETTINGS_FILE
 from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
 from nllb.textio import read_json, write_json
+from nllb.translation.generation import Generator, SearchOptions
 
 SHORTLIST_FILE = "shortlists.safetensors"
 DEFAULT_SIZE = 16_000
-HELD_OUT = 0.1
-"""Fraction of the lines that the list is not made from, to measure its coverage on."""
+HELD_OUT_EVERY = 10
+"""One line in so many is not used to make the list, but to measure it."""
+MOST_TRANSLATED = 500
+"""Held-out lines that are translated to measure a loss."""
 _NEUTRAL = regex.compile(r"[\p{N}\p{P}\p{S}\p{Zs}\u2581]+")
 
 
@@ -46,6 +48,8 @@ class ShortlistReport:
     """Fraction of the held-out tokens that the list has."""
     line_coverage: float
     """Fraction of the held-out lines that the list can produce whole."""
+    chrf_loss: float | None = None
+    """chrF++ that the list costs on held-out lines; None where it was not measured."""
 
 
 def build_shortlist(
@@ -60,15 +64,14 @@ def build_shortlist(
     Raises:
         DataError: there is too little text to hold anything out.
     """
-    draw = random.Random(0)
     counts: Counter[int] = Counter()
     held_out = []
     num_lines = 0
-    for line in lines:
+    for number, line in enumerate(lines):
         ids = tokenizer.encode(line)
         if not ids:
             continue
-        if draw.random() < HELD_OUT:
+        if _is_held_out(number):
             held_out.append(ids)
         else:
             num_lines += 1
@@ -95,6 +98,48 @@ def build_shortlist(
         line_coverage=sum(all(t in chosen for t in ids) for ids in held_out) / len(held_out),
     )
     return np.array(sorted(chosen), np.int64), report
+
+
+def _is_held_out(number: int) -> bool:
+    return number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+
+
+def measure_loss(
+    report: ShortlistReport,
+    generator: Generator,
+    *,
+    sources: Sequence[str],
+    references: Sequence[str],
+    source: Language,
+    target: Language,
+) -> ShortlistReport:
+    """Translate held-out lines with the list and without; return the report with the loss.
+
+    Raises:
+        DataError: sources and references do not belong together.
+    """
+    from sacrebleu.metrics.chrf import CHRF
+
+    if len(sources) != len(references):
+        raise DataError(
+            f"{len(sources)} source lines and {len(references)} target lines do not belong together"
+        )
+    pairs = [
+        pair
+        for number, pair in enumerate(zip(sources, references, strict=True))
+        if _is_held_out(number) and all(map(str.strip, pair))
+    ][:MOST_TRANSLATED]
+    scores = []
+    for listed in (False, True):
+        found = generator.generate(
+            [text for text, _ in pairs],
+            source=source,
+            target=target,
+            search=SearchOptions(shortlist=listed),
+        )
+        texts = [hypotheses[0].text for hypotheses in found]
+        scores.append(CHRF(word_order=2).corpus_score(texts, [[text for _, text in pairs]]).score)
+    return replace(report, chrf_loss=scores[0] - scores[1])
 
 
 def _pieces_of(tokenizer: Tokenizer, language: Language) -> tuple[list[int], list[int]]:
@@ -153,6 +198,10 @@ class Shortlists:
     def ids(self, language: Language) -> np.ndarray:
         """Return the list of a language, ascending."""
         return self._lists[language.code]
+
+    def with_list(self, language: Language, ids: np.ndarray) -> "Shortlists":
+        """Return these lists and another."""
+        return Shortlists(self._lists | {language.code: ids})
 
 
 def write_shortlist(

@@ -1,0 +1,76 @@
+"""`nllb shortlist`: make a target language's shortlist and store it beside the model."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+
+def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments of `nllb shortlist`."""
+    parser.add_argument("model", metavar="MODEL", help="model directory, which gets the list")
+    parser.add_argument("--target", metavar="L", required=True, help="target language")
+    parser.add_argument(
+        "--text",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="training text of the language, a sentence a line; never evaluation lines",
+    )
+    parser.add_argument("--size", type=int, default=16_000, metavar="N", help="tokens in the list")
+    parser.add_argument(
+        "--source", metavar="L", help="with --source-text: language to measure the loss from"
+    )
+    parser.add_argument(
+        "--source-text",
+        metavar="FILE",
+        type=Path,
+        help="the lines of --text in the source language: held-out lines are translated with and "
+        "without the list, and the loss in chrF++ is reported",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="report, but store nothing")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def shortlist(arguments: argparse.Namespace) -> int:
+    """Run `nllb shortlist`."""
+    from nllb.errors import ConfigError
+    from nllb.languages import parse_language
+    from nllb.model.checkpoint import open_model
+    from nllb.textio import read_lines
+    from nllb.translation.shortlist import build_shortlist, measure_loss, write_shortlist
+
+    if (arguments.source is None) != (arguments.source_text is None):
+        raise ConfigError("--source and --source-text belong together: give both or none")
+    opened = open_model(arguments.model)
+    target = parse_language(arguments.target)
+    lines = list(read_lines(arguments.text))
+    ids, report = build_shortlist(lines, opened.tokenizer(), target, size=arguments.size)
+    if arguments.source is not None:
+        from nllb.translation.model_generator import ModelGenerator
+
+        report = measure_loss(
+            report,
+            ModelGenerator.load(arguments.model).with_shortlist(target, ids),
+            sources=list(read_lines(arguments.source_text)),
+            references=lines,
+            source=parse_language(arguments.source),
+            target=target,
+        )
+    if not arguments.dry_run:
+        write_shortlist(opened.path, target, ids, report)
+    if arguments.json:
+        print(json.dumps(asdict(report)))
+    elif not arguments.quiet:
+        print(
+            f"{target.code}: {report.size:,} tokens, {report.seen:,} of them in the text; "
+            f"{report.token_coverage:.2%} of the tokens and {report.line_coverage:.2%} of the "
+            f"lines of {report.held_out_lines:,} held-out lines are covered"
+        )
+        if report.chrf_loss is not None:
+            print(f"chrF++ with the list is lower by {report.chrf_loss:.2f}")
+        if not arguments.dry_run:
+            print(f"stored in {opened.path}", file=sys.stderr)
+    return 0
