@@ -59,7 +59,7 @@ _MYANMAR_FINAL = regex.compile(r"[\u1000-\u1021\u1075-\u1081]\u1037?[\u103A\u103
 # What Unicode can compose lies inside one of these pieces: a base with its marks, Hangul jamo,
 # dropped characters.
 _PIECE = r"[^{marks}][{marks}]*|[{marks}]+"
-_CLOSING = {"Hans": "Han", "Hant": "Han", "Jpan": "Han}\\p{Hira}\\p{Kana"}
+_LETTERS_OF = {"Hans": "Han", "Hant": "Han", "Jpan": "Han}\\p{Hira}\\p{Kana"}
 _LETTER_APOSTROPHE = "\u02bc"
 _MIN_INFLECTED_LETTERS = 3
 _CHUNK_CHARACTERS = 1 << 18
@@ -140,7 +140,7 @@ class WordList:
             if not _WORD.search(folded):
                 faults["no word"] += 1
                 continue
-            if script is not None and not script.search(folded):
+            if not script.search(folded):
                 faults["other script"] += 1
             if folded in made:
                 faults["duplicate"] += 1
@@ -441,11 +441,11 @@ def particles(language: str) -> Particles:
 
 
 @cache
-def _script_pattern(language: str) -> "regex.Pattern[str] | None":
+def _script_pattern(language: str) -> "regex.Pattern[str]":
     """A pattern that finds a letter of the language's script, from the last part of its code."""
     script = language.rpartition("_")[2]
     try:
-        return regex.compile(f"[\\p{{{_CLOSING.get(script, script)}}}]")
+        return regex.compile(f"[\\p{{{_LETTERS_OF.get(script, script)}}}]")
     except regex.error:
         raise LanguageError(
             f"language {language!r} does not end in a script; a FLORES-200 code such as "
