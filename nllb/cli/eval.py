@@ -109,11 +109,40 @@ def score(arguments: argparse.Namespace) -> int:
     )
     for result in scores:
         print(json_line(asdict(result)) if arguments.json else result.as_text())
+    if arguments.neural:
+        _print_neural(arguments)
     # A warning is never silent: with --json it stands in every object.
     if not arguments.json:
         for warning in dict.fromkeys(text for result in scores for text in result.warnings):
             print(f"warning: {warning}", file=sys.stderr)
     return EXIT_FLAGGED if findings and arguments.strict else 0
+
+
+def _print_neural(arguments: argparse.Namespace) -> None:
+    from eval.neural import metric_command, neural_score
+    from nllb.errors import ConfigError
+    from nllb.languages import parse_language
+    from nllb.textio import json_line, read_lines
+
+    if not arguments.source_text or not arguments.source:
+        raise ConfigError("--neural needs --source-text FILE and --source L")
+    files = (arguments.source_text, arguments.hypothesis, arguments.reference)
+    found = neural_score(
+        metric_command(arguments.neural),
+        list(zip(*(read_lines(path, errors="replace") for path in files), strict=True)),
+        source=str(parse_language(arguments.source)),
+        target=str(parse_language(arguments.target)),
+        model=arguments.neural_model,
+    )
+    if arguments.json:
+        print(json_line({"metric": found.name, "score": found.mean, **asdict(found)}))
+    else:
+        print(f"{found.name} {found.mean:.4f}  {found.signature}  licence: {found.licence}")
+    if not found.supported:
+        print(
+            f"warning: {found.name} was not trained on {arguments.target}: its score says little",
+            file=sys.stderr,
+        )
 
 
 def flores_arguments(parser: argparse.ArgumentParser) -> None:

@@ -145,3 +145,21 @@ def test_scoring_and_reporting_never_import_torch(files):
         [sys.executable, "-c", program], cwd=files, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_neural_metric_from_a_command(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    program = (
+        "import sys, json; sys.stdin.readline(); "
+        "print(json.dumps(dict(name='one', version='1', licence='MIT', supported=False))); "
+        "[print(json.dumps(dict(score=1.0))) for line in sys.stdin]"
+    )
+    (files / "plugin.py").write_text(program, encoding="utf-8")
+    words = ["eval", "score", "--hypothesis", "new/eng_Latn-fra_Latn.txt", "--target", "fr",
+             "--reference", "set/fra_Latn", "--neural", f"{sys.executable} plugin.py"]  # fmt: skip
+    assert main(words) == 2
+    assert "--neural needs --source-text" in capsys.readouterr().err
+    assert main([*words, "--source-text", "set/eng_Latn", "--source", "en"]) == 0
+    captured = capsys.readouterr()
+    assert "one 1.0000  one|version:1|model:-  licence: MIT" in captured.out
+    assert "was not trained on fr" in captured.err
