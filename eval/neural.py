@@ -8,8 +8,8 @@ therefore a command that speaks JSON lines, perhaps of another virtual environme
     we write    {"src": "...", "mt": "...", "ref": "..."}    for each sentence, then end the input
     it answers  {"score": 0.83}                              for each, in order
 
-The first answer should come before weights are loaded. Installed plug-ins declare an entry point of the group `nllb.metrics`: name = module; it is run as
-`python -m module`. Weights come from an explicit local path; nothing is downloaded by us.
+The first answer should come before weights are loaded. Installed plug-ins declare an entry point of
+the group `nllb.metrics`: name = module; it is run as `python -m module`. Weights come from an explicit local path; nothing is downloaded by us.
 """
 
 import json

@@ -91,6 +91,14 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source-text", type=Path, help="sources, to count lines left as they were"
     )
+    parser.add_argument(
+        "--neural",
+        metavar="NAME",
+        help="also a neural metric: an installed plug-in, or a command (see eval/README.md); "
+        "needs --source-text and --source",
+    )
+    parser.add_argument("--neural-model", type=Path, help="local path of its weights")
+    parser.add_argument("--source", help="source language, for --neural")
     _metric_arguments(parser)
 
 
