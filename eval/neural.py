@@ -9,7 +9,8 @@ therefore a command that speaks JSON lines, perhaps of another virtual environme
     it answers  {"score": 0.83}                              for each, in order
 
 The first answer should come before weights are loaded. Installed plug-ins declare an entry point of
-the group `nllb.metrics`: name = module; it is run as `python -m module`. Weights come from an explicit local path; nothing is downloaded by us.
+the group `nllb.metrics`: name = module; it is run as `python -m module`. Weights come from an
+explicit local path; nothing is downloaded by us.
 """
 
 import json
