@@ -9,6 +9,7 @@ from nllb.errors import ConfigError, did_you_mean
 
 KINDS = {
     "data": "data_pipeline.config:DataConfig",
+    "finetune": "nllb.training.finetuning:FinetuneConfig",
     "lid": "lid.config:LidConfig",
     "pipeline": "slurm.pipeline:PipelineConfig",
     "slurm": "slurm.config:ClusterConfig",

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from sacrebleu.metrics.chrf import CHRF
 
-from nllb.languages import parse_language
+from nllb.errors import LanguageError
+from nllb.languages import Language, parse_language
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 from nllb.shards import Manifest
@@ -34,8 +35,8 @@ def make_scorer(config: TrainConfig, manifest: Manifest, tokenizer: Tokenizer) -
         for direction, sources, references in texts:
             found = generator.generate(
                 sources,
-                source=parse_language(direction.source),
-                target=parse_language(direction.target),
+                source=_language(direction.source),
+                target=_language(direction.target),
                 search=SearchOptions(beam_size=1),
             )
             outputs = [hypotheses[0].text for hypotheses in found]
@@ -43,6 +44,27 @@ def make_scorer(config: TrainConfig, manifest: Manifest, tokenizer: Tokenizer) -
         return scores
 
     return score
+
+
+def _language(code: str) -> Language:
+    """Return a language by its code; one that the table lacks was added by fine-tuning."""
+    try:
+        return parse_language(code)
+    except LanguageError:
+        return Language(
+            code=code,
+            name=code,
+            own_name=code,
+            script=code.rpartition("_")[2],
+            direction="ltr",
+            family="",
+            branch="",
+            in_nllb=False,
+            public_bitext=0,
+            terminators=".?!",
+            aliases=(),
+            faults=(),
+        )
 
 
 _EMBEDDING = "embedding.weight"

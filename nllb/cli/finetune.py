@@ -1,0 +1,107 @@
+"""`nllb finetune`: train a model further, or teach it a language."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nllb.config import load_config, write_config
+from nllb.errors import ConfigError
+from nllb.textio import json_line
+
+if TYPE_CHECKING:
+    from nllb.training.finetuning import FinetuneConfig
+
+
+def finetune_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        "nllb finetune CONFIG OUT [key=value ...]\n"
+        "       nllb finetune --model M [--add CODE --like CODE] --text FILE OUT [key=value ...]"
+    )
+    parser.add_argument("words", nargs="+", metavar="CONFIG OUT", help="run and directory")
+    parser.add_argument("--model", help="model to start from, instead of a configuration")
+    parser.add_argument("--add", metavar="CODE", help="a language to add to the model")
+    parser.add_argument("--like", metavar="CODE", help="language of the model that it begins like")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="pairs `source TAB target`, named SOURCE-TARGET.tsv; may be given more than once",
+    )
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the same, of old directions, against forgetting",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="prepare, and say what it takes")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def finetune(arguments: argparse.Namespace) -> int:
+    from nllb.cli.train_scoring import make_scorer
+    from nllb.training.finetuning import describe, prepare
+    from nllb.training.finetuning import finetune as finetune_model
+
+    config, out_dir = _configuration(arguments)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    write_config(config, out_dir / "finetune.yaml")
+    prepared = prepare(config, out_dir, quiet=arguments.quiet)
+    if not arguments.quiet or arguments.dry_run:
+        print(describe(prepared.size), file=sys.stderr)
+        if prepared.characters:
+            print(f"new characters: {' '.join(prepared.characters)}", file=sys.stderr)
+    if arguments.dry_run:
+        return 0
+    result, report = finetune_model(config, out_dir, make_scorer=make_scorer, quiet=arguments.quiet)
+    if result.model_dir is None:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        return 0
+    if arguments.json:
+        print(json_line(report))
+        return 0
+    print(f"{'direction':<24}{'':<6}{'before':>8}{'after':>8}   chrF++ of held-out pairs")
+    directions = report["directions"]
+    assert isinstance(directions, dict)
+    for name, row in sorted(directions.items(), key=lambda item: (item[1]["role"], item[0])):
+        print(f"{name:<24}{row['role']:<6}{row['before']:>8.1f}{row['after']:>8.1f}")
+    print(result.model_dir)
+    return 0
+
+
+def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Path]:
+    from nllb.training.finetuning import FinetuneConfig
+    from nllb.training.text_shards import pairs_of_name
+    from nllb.training.vocabulary_extension import NewLanguage
+
+    words = [word for word in arguments.words if "=" not in word]
+    overrides = [word for word in arguments.words if "=" in word]
+    if arguments.model is None:
+        if len(words) != 2:
+            raise ConfigError("expected CONFIG OUT, or --model M --text FILE OUT")
+        return load_config(FinetuneConfig, words[0], overrides), Path(words[1])
+    if len(words) != 1 or not arguments.text:
+        raise ConfigError("expected --model M --text FILE OUT")
+    if (arguments.add is None) != (arguments.like is None):
+        raise ConfigError("--add CODE and --like CODE belong together")
+    files = [pairs_of_name(path) for path in arguments.text]
+    files += [pairs_of_name(path, is_replay=True) for path in arguments.replay]
+    config = FinetuneConfig(
+        model=arguments.model,
+        text=tuple(files),
+        add=(NewLanguage(code=arguments.add, like=arguments.like),) if arguments.add else (),
+    )
+    if faults := list(config.faults()):
+        raise ConfigError("; ".join(faults))
+    if overrides:  # read back, so that overrides go the same way as with a file
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory() as folder:
+            write_config(config, Path(folder) / "finetune.yaml")
+            config = load_config(FinetuneConfig, Path(folder) / "finetune.yaml", overrides)
+    return config, Path(words[0])

@@ -1,0 +1,250 @@
+"""Fine-tuning a model, and teaching it a language: vocabulary, data, training, before and after.
+
+OUT/start/   the model with its new rows      OUT/data/    token shards of the given text
+OUT/run/     the training run                 OUT/model/   the result     OUT/report.json
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nllb.config import format_size
+from nllb.errors import ConfigError
+from nllb.model.checkpoint import load_model, open_model
+from nllb.model.hugging_face import is_hugging_face, write_hugging_face
+from nllb.model.tokenizer import Tokenizer
+from nllb.progress import stage
+from nllb.shards import Manifest, read_manifest
+from nllb.textio import read_json, write_json
+from nllb.training.architecture import ModelSection, RoutingSection
+from nllb.training.config import (
+    OptimizerSection,
+    ParallelSection,
+    Precision,
+    ScheduleSection,
+    TrainConfig,
+)
+from nllb.training.estimate import Estimate, estimate
+from nllb.training.reader import ReaderConfig
+from nllb.training.text_shards import TextPairs, read_pairs, write_text_shards
+from nllb.training.training import MakeScorer, TrainingResult, train
+from nllb.training.vocabulary_extension import (
+    NewLanguage,
+    extend_vocabulary,
+    extended_weights,
+    missing_characters,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneConfig:
+    """One fine-tuning run."""
+
+    kind: Literal["finetune"] = "finetune"
+    """What sort of run this file is."""
+    model: str
+    """Model to start from: a directory, a hub name or a fairseq checkpoint."""
+    text: tuple[TextPairs, ...]
+    """Files of text pairs; those with is_replay keep old directions alive."""
+    add: tuple[NewLanguage, ...] = ()
+    """Languages that the model is to learn."""
+    character_lines: int = 3
+    """A character that the vocabulary lacks is added from this many lines on; 0 adds none."""
+    replay_share: float = 0.3
+    """Share of the draws that fall on files with is_replay."""
+    held_out_per_mille: float = 20.0
+    """Pairs in a thousand that are held out, for validation and the report."""
+    reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(max_tokens=1024))
+    """How batches are cut."""
+    optimizer: OptimizerSection = field(
+        default_factory=lambda: OptimizerSection(learning_rate=5e-5, warm_up_steps=10)
+    )
+    """The optimizer; NLLB fine-tuned with a rate of 5e-5 after 10 steps of warm-up."""
+    schedule: ScheduleSection = field(
+        default_factory=lambda: ScheduleSection(
+            steps=1000, checkpoint_every=100, validate_every=100, translations=50
+        )
+    )
+    """Steps, checkpoints, validations; `translations` are scored before and after, too."""
+    dropout: float = 0.1
+    """Dropout of embeddings and of each sub-layer's output."""
+    balance_weight: float = 0.0
+    """Weight of the load-balancing loss; NLLB fine-tuned without it."""
+    precision: Precision = "float32"
+    """Type of the matrix products."""
+    parallel: ParallelSection = field(default_factory=ParallelSection)
+    """The loop, and how ranks share the work."""
+    device: str = "auto"
+    """`auto` is the GPU where there is one; or `cpu`, `cuda`."""
+    seed: int = 2
+    """Seed of dropout."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work together."""
+        if not self.text:
+            yield "text: at least one file is needed"
+        elif all(pairs.is_replay for pairs in self.text):
+            yield "text: every file is there for replay; leave is_replay out of the new ones"
+        if not 0 <= self.replay_share < 1:
+            yield f"replay_share must lie in [0, 1), got {self.replay_share}"
+        if not 0 < self.held_out_per_mille < 1000:
+            yield f"held_out_per_mille must lie in (0, 1000), got {self.held_out_per_mille}"
+        languages = {code for pairs in self.text for code in (pairs.source, pairs.target)}
+        for language in self.add:
+            if language.code not in languages:
+                yield f"add: no text is in {language.code}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A model and data that are ready to train."""
+
+    train_config: TrainConfig
+    """The training run."""
+    manifest: Manifest
+    """The data."""
+    characters: tuple[str, ...]
+    """Characters that were added to the vocabulary."""
+    size: Estimate
+    """What training will take."""
+
+
+def prepare(config: FinetuneConfig, out_dir: Path, *, quiet: bool = False) -> Prepared:
+    """Write the extended model and the token shards; what is there already stays."""
+    start_dir, data_dir = out_dir / "start", out_dir / "data"
+    if not is_hugging_face(start_dir):
+        with stage("extend the vocabulary", quiet=quiet):
+            _write_start(config, start_dir)
+    opened = open_model(start_dir)
+    tokenizer = opened.tokenizer()
+    if not (data_dir / "manifest.json").is_file():
+        with stage("encode the text", quiet=quiet):
+            _require_languages(config, tokenizer)
+            write_text_shards(
+                config.text,
+                tokenizer,
+                data_dir,
+                replay_share=config.replay_share,
+                held_out_per_mille=config.held_out_per_mille,
+            )
+    train_config = TrainConfig(
+        data=data_dir,
+        model=ModelSection(initial=str(start_dir), dropout=config.dropout),
+        routing=RoutingSection(balance_weight=config.balance_weight),
+        reader=config.reader,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        parallel=config.parallel,
+        precision=config.precision,
+        device=config.device,
+        seed=config.seed,
+    )
+    return Prepared(
+        train_config=train_config,
+        manifest=read_manifest(data_dir),
+        characters=tuple(opened.settings.get("added_characters", ())),
+        size=estimate(train_config, opened.config),
+    )
+
+
+def finetune(
+    config: FinetuneConfig,
+    out_dir: Path,
+    *,
+    make_scorer: MakeScorer | None = None,
+    quiet: bool = False,
+) -> tuple[TrainingResult, dict[str, object]]:
+    """Fine-tune, and report each direction before and after.
+
+    Returns:
+        What became of the run, and the report.
+    """
+    prepared = prepare(config, out_dir, quiet=quiet)
+    train_config = prepared.train_config
+    before_path = out_dir / "before.json"
+    if not before_path.is_file():
+        write_json(before_path, _score(train_config, prepared, out_dir / "start", make_scorer))
+    result = train(train_config, out_dir / "run", make_scorer=make_scorer, quiet=quiet)
+    if result.model_dir is None:
+        return result, {}
+    before, after = (
+        read_json(before_path),
+        _score(train_config, prepared, result.model_dir, make_scorer),
+    )
+    replayed = {name for p in config.text if p.is_replay for name in _names(p)}
+    report: dict[str, object] = {
+        "model": str(result.model_dir),
+        "steps": result.state.step,
+        "added_languages": [language.code for language in config.add],
+        "added_characters": list(prepared.characters),
+        "directions": {
+            name: {
+                "role": "old" if name in replayed else "new",
+                "before": before.get(name),
+                "after": score,
+            }
+            for name, score in after.items()
+        },
+    }
+    write_json(out_dir / "report.json", report)
+    return result, report
+
+
+def describe(size: Estimate) -> str:
+    """Return what training will take, for people."""
+    return (
+        f"{size.parameters:,} parameters; about {format_size(size.memory_bytes)} of memory, of "
+        f"which {format_size(size.state_bytes)} for weights, gradients and the optimizer; lower "
+        f"reader.max_tokens where that is too much"
+    )
+
+
+def _write_start(config: FinetuneConfig, start_dir: Path) -> None:
+    opened = open_model(config.model)
+    tokenizer = opened.tokenizer()
+    characters: list[str] = []
+    if config.character_lines:
+        lines = (
+            text for p in config.text if not p.is_replay for pair in read_pairs(p) for text in pair
+        )
+        characters = missing_characters(tokenizer, lines, least=config.character_lines)
+    extension = extend_vocabulary(tokenizer, config.add, characters)
+    shape = dataclasses.replace(opened.config, vocabulary_size=extension.tokenizer.vocabulary_size)
+    weights = load_model(opened).state_dict()
+    write_hugging_face(
+        start_dir,
+        shape,
+        extended_weights(weights, extension),
+        extension.tokenizer,
+        settings={
+            **{key: value for key, value in opened.settings.items() if key == "licence"},
+            "source": {"name": opened.name, "format": opened.format},
+            "added_languages": [language.code for language in config.add],
+            "added_characters": characters,
+        },
+    )
+
+
+def _require_languages(config: FinetuneConfig, tokenizer: Tokenizer) -> None:
+    wanted = {code for pairs in config.text for code in (pairs.source, pairs.target)}
+    if missing := sorted(wanted - set(tokenizer.languages)):
+        raise ConfigError(
+            f"the model has no language {', '.join(missing)}: put each under `add` with a language "
+            f"that it is like"
+        )
+
+
+def _names(pairs: TextPairs) -> tuple[str, str]:
+    return f"{pairs.source}-{pairs.target}", f"{pairs.target}-{pairs.source}"
+
+
+def _score(
+    config: TrainConfig, prepared: Prepared, model_dir: Path, make_scorer: MakeScorer | None
+) -> dict[str, float]:
+    if make_scorer is None or not config.schedule.translations:
+        return {}
+    opened = open_model(model_dir)
+    scorer = make_scorer(config, prepared.manifest, opened.tokenizer())
+    return dict(scorer(load_model(opened)))

@@ -1,0 +1,182 @@
+"""Token shards straight from a few files of text pairs, for fine-tuning."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from nllb import __version__
+from nllb.errors import DataError
+from nllb.model.tokenizer import Tokenizer
+from nllb.shards import (
+    SOURCE_TAGS,
+    CorpusRecord,
+    Direction,
+    Manifest,
+    Part,
+    Phase,
+    Split,
+    VocabularyRecord,
+    sampling_weights,
+    write_manifest,
+    write_token_shard,
+)
+from nllb.textio import atomic_binary, read_lines
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextPairs:
+    """A file of text pairs."""
+
+    path: Path
+    """Lines `source TAB target`, compressed by suffix."""
+    source: str
+    """Language code of the first column."""
+    target: str
+    """Language code of the second column."""
+    is_replay: bool = False
+    """Whether it is there only against forgetting."""
+
+
+def pairs_of_name(path: Path, *, is_replay: bool = False) -> TextPairs:
+    """Take the languages from a file's name, `SOURCE-TARGET.tsv` with any further suffix.
+
+    Raises:
+        DataError: the name is of another form.
+    """
+    source, dash, target = path.name.partition(".")[0].partition("-")
+    if not dash or not source or not target:
+        raise DataError(
+            f"{path}: the name does not say the languages; call it SOURCE-TARGET.tsv, such as "
+            f"eng_Latn-fur_Latn.tsv"
+        )
+    return TextPairs(path=path, source=source, target=target, is_replay=is_replay)
+
+
+def read_pairs(pairs: TextPairs) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of a file.
+
+    Raises:
+        DataError: a line has not two columns with text.
+    """
+    for number, line in enumerate(read_lines(pairs.path), 1):
+        columns = line.split("\t")
+        if len(columns) < 2 or not columns[0].strip() or not columns[1].strip():
+            raise DataError(
+                f"{pairs.path}:{number}: expected `source TAB target`, got {line[:60]!r}; clean "
+                f"the file with `nllb data run`, or remove the line"
+            )
+        yield columns[0], columns[1]
+
+
+def write_text_shards(
+    files: Sequence[TextPairs],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    replay_share: float,
+    held_out_per_mille: float,
+    temperature: float = 1.0,
+) -> Manifest:
+    """Write shards and manifest of some files into a folder.
+
+    Pairs are held out by the hash of their source, so that the same source is never on both sides.
+    `replay_share` of the draws fall on files that are there against forgetting.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[Part] = []
+    sizes: dict[tuple[str, str], int] = {}
+    replayed: set[tuple[str, str]] = set()
+    for number, pairs in enumerate(files):
+        rows: dict[Split, list[tuple[str, str]]] = {"train": [], "valid": []}
+        for source, target in read_pairs(pairs):
+            held_out = xxhash.xxh3_64_intdigest(source.encode()) % 1000 < held_out_per_mille
+            rows["valid" if held_out else "train"].append((source, target))
+        if not rows["train"]:
+            raise DataError(f"{pairs.path}: no pair to train on")
+        for split, texts in rows.items():
+            if not texts:
+                continue
+            sides = [
+                [tokenizer.encode(text) for text in column] for column in zip(*texts, strict=True)
+            ]
+            file = write_token_shard(
+                folder / f"{number:03d}.{pairs.source}-{pairs.target}.{split}.tokens",
+                sides,
+                vocabulary_size=tokenizer.vocabulary_size,
+            )
+            parts.append(
+                Part(
+                    source=pairs.source,
+                    target=pairs.target,
+                    origin="primary",
+                    split=split,
+                    files=(file,),
+                )
+            )
+        for pair in ((pairs.source, pairs.target), (pairs.target, pairs.source)):
+            sizes[pair] = sizes.get(pair, 0) + len(rows["train"])
+            if pairs.is_replay:
+                replayed.add(pair)
+    weights = _weights(sizes, replayed, replay_share=replay_share, temperature=temperature)
+    manifest = _manifest(parts, sizes, weights, tokenizer, folder)
+    write_manifest(manifest)
+    return manifest
+
+
+def _weights(
+    sizes: dict[tuple[str, str], int],
+    replayed: set[tuple[str, str]],
+    *,
+    replay_share: float,
+    temperature: float,
+) -> dict[tuple[str, str], float]:
+    share = replay_share if replayed and len(replayed) < len(sizes) else float(bool(replayed))
+    weights: dict[tuple[str, str], float] = {}
+    for group, mass in ((replayed, share), (set(sizes) - replayed, 1 - share)):
+        names = [pair for pair in sizes if pair in group]
+        drawn = sampling_weights([sizes[pair] for pair in names], temperature) if names else []
+        weights |= {pair: mass * weight for pair, weight in zip(names, drawn, strict=True)}
+    return weights
+
+
+def _manifest(
+    parts: Sequence[Part],
+    sizes: dict[tuple[str, str], int],
+    weights: dict[tuple[str, str], float],
+    tokenizer: Tokenizer,
+    folder: Path,
+) -> Manifest:
+    ordered = sorted(sizes, key=lambda pair: -sizes[pair])
+    directions = tuple(
+        Direction(source=pair[0], target=pair[1], num_pairs=sizes[pair], weight=weights[pair])
+        for pair in ordered
+    )
+    with atomic_binary(folder / "vocabulary.model") as stream:
+        stream.write(tokenizer.vocabulary)
+    languages, tags = tokenizer.languages, tuple(SOURCE_TAGS.values())
+    num_pieces = tokenizer.layout.num_pieces
+    return Manifest(
+        format_version=1,
+        vocabulary=VocabularyRecord(
+            file="vocabulary.model",
+            sha256=hashlib.sha256(tokenizer.vocabulary).hexdigest(),
+            name="of the model",
+            num_pieces=num_pieces,
+            languages=languages,
+            tags=tags,
+            size=num_pieces + 1 + len(languages) + len(tags) + 1,
+        ),
+        temperature=1.0,
+        parts=tuple(parts),
+        directions=directions,
+        phases=(Phase(until_step=None, directions=tuple(d.name for d in directions)),),
+        corpora=tuple(
+            CorpusRecord(name=d.name, origin="primary", licence="unverified", num_pairs=d.num_pairs)
+            for d in directions
+        ),
+        made_by={"nllb": __version__},
+        directory=folder,
+    )

@@ -1,0 +1,142 @@
+"""Several ranks: experts spread or copied, killed and resumed, with another number of ranks."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+PROGRAM = Path(__file__).with_name("ranks_program.py")
+CONFIG = """
+kind: train
+data: {data}
+model:
+  {{architecture: moe-tiny, model_dim: 16, heads: 2, ffn_dim: 32, dropout: 0.0,
+  attention_dropout: 0.0, expert_output_masking: 0.2}}
+reader: {{max_tokens: 160, batches_per_step: 4, max_length: 80}}
+optimizer: {{learning_rate: 0.01, warm_up_steps: 10, clip_norm: 1.0}}
+schedule: {{steps: 10, checkpoint_every: 5, validate_every: 10, log_every: 1}}
+device: cpu
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def config(token_data: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(data=token_data))
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def start(
+    config: Path, folder: Path, *overrides: str, size: int = 1, kill_step: int = -1
+) -> list[subprocess.CompletedProcess[str]]:
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(size),
+        "NLLB_TEST_KILL_STEP": str(kill_step),
+    }
+    command = [sys.executable, str(PROGRAM), str(config), str(folder), *overrides]
+    running = [
+        subprocess.Popen(
+            command,
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    done = []
+    for process in running:
+        output, _ = process.communicate(timeout=250)
+        done.append(subprocess.CompletedProcess(command, process.returncode, output))
+    return done
+
+
+def succeed(config: Path, folder: Path, *overrides: str, size: int = 1) -> None:
+    for process in start(config, folder, *overrides, size=size):
+        assert process.returncode == 0, process.stdout[-3000:]
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / "metrics" / "train.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for path in (folder / "checkpoints" / f"step_{step:08d}").glob("*.safetensors"):
+        found |= load_file(path)
+    return found
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_spread_experts_train_as_copied_ones(config: Path, tmp_path: Path, size: int) -> None:
+    succeed(config, tmp_path / "copied", size=size)
+    succeed(config, tmp_path / "spread", "parallel.experts=true", size=size)
+    copied, spread = losses(tmp_path / "copied"), losses(tmp_path / "spread")
+    assert len(copied) == len(spread) == 10
+    assert spread == pytest.approx(copied, rel=1e-6)
+    ours, theirs = weights(tmp_path / "copied", 10), weights(tmp_path / "spread", 10)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        if name.startswith("weight/"):
+            torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    "mode", [(), ("parallel.experts=true",), ("parallel.data=fsdp2",)], ids=["ddp", "ep", "fsdp2"]
+)
+def test_killed_ranks_go_on_bitwise(config: Path, tmp_path: Path, mode: tuple[str, ...]) -> None:
+    succeed(config, tmp_path / "whole", *mode, size=2)
+    killed = start(config, tmp_path / "killed", *mode, size=2, kill_step=7)
+    assert all(process.returncode != 0 for process in killed)
+    succeed(config, tmp_path / "killed", *mode, size=2)
+    ours, theirs = weights(tmp_path / "whole", 10), weights(tmp_path / "killed", 10)
+    assert ours.keys() == theirs.keys() and len(ours) > 100
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+
+
+def test_another_number_of_ranks_goes_on(config: Path, tmp_path: Path) -> None:
+    more = ("schedule.steps=20", "parallel.experts=true", "routing.mode=dropless")
+    alone = ("schedule.steps=20", "routing.mode=dropless", "model.expert_output_masking=0")
+    masked = "model.expert_output_masking=0"
+    succeed(config, tmp_path / "alone", *alone)
+    first = ("schedule.steps=5", "routing.mode=dropless", masked)
+    succeed(config, tmp_path / "changing", *first)
+    succeed(config, tmp_path / "changing", *more, masked, "schedule.steps=10", size=2)
+    succeed(config, tmp_path / "changing", *more, masked, "schedule.steps=15", size=4)
+    succeed(config, tmp_path / "changing", *alone)
+    assert losses(tmp_path / "changing") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
+
+
+def test_experts_that_ranks_cannot_share_are_refused(config: Path, tmp_path: Path) -> None:
+    wanted = ("parallel.experts=true", "model.experts=3", "reader.batches_per_step=4")
+    done = start(config, tmp_path / "run", *wanted, size=2)
+    assert all(process.returncode == 1 for process in done)
+    assert "3 experts cannot be shared equally by 2 ranks" in done[0].stdout
+
+
+def test_fairseq2_trains_on_two_ranks(config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fairseq2")
+    succeed(config, tmp_path / "plain", "parallel.experts=true", size=2)
+    runner = ("parallel.experts=true", "parallel.runner=fairseq2")
+    succeed(config, tmp_path / "fairseq2", *runner, size=2)
+    ours, theirs = weights(tmp_path / "plain", 10), weights(tmp_path / "fairseq2", 10)
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
