@@ -178,7 +178,7 @@
         }
       }
       const room = Math.min(figure.clientWidth, 1000) || 606;
-      pixels = Math.max(1, Math.floor(room / across)) || 1;
+      pixels = Math.min(24, Math.max(1, Math.floor(room / across)));
       if (across * 2 > room && pixels < 2) pixels = room / across;
       canvas.width = canvas.height = across;
       canvas.style.width = canvas.style.height = `${across * pixels}px`;

@@ -128,9 +128,10 @@ def _chosen(sources: Sources) -> list[tuple[Direction, str]]:
     if sources.comparison is not None:
         changes = [one for one in sources.comparison.directions if one.metric == metric]
         changes.sort(key=lambda change: change.delta)
-        for change in (*changes[:1], *changes[-1:]):
-            word = "largest loss" if change.delta < 0 else "largest gain"
-            chosen.setdefault(change.direction, f"{word}, {change.delta:+.2f}")
+        if changes and changes[0].delta < 0:
+            chosen[changes[0].direction] = f"largest loss, {changes[0].delta:+.2f}"
+        if changes and changes[-1].delta > 0:
+            chosen[changes[-1].direction] = f"largest gain, {changes[-1].delta:+.2f}"
     rows = [row for row in sources.latest.rows if metric in row.scores]
     rows.sort(key=lambda row: row.scores[metric].score)
     for row in rows:

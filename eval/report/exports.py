@@ -161,7 +161,7 @@ def _markdown(sources: Sources, gates: Sequence[Gate]) -> Iterator[str]:
         yield from _markdown_groups(sources)
         for one, name in zip(sources.evaluations, sources.names, strict=True):
             if one.missing or one.failed:
-                yield f"- {name}: **{len(one.missing) + len(one.failed):,} directions missing**"
+                yield f"- {name}: **missing: {len(one.missing) + len(one.failed):,}**"
             yield from (f"- {name}: {note}" for note in one.notes)
     for result in sources.xsts:
         for direction in result["directions"][:20]:

@@ -26,10 +26,10 @@ from eval.results import Evaluation, GroupScore
 from nllb.page import Axis, Cell, Column, Layer, heading, heat_map, notice, paragraph, table
 
 KIND_WORDS = {
-    "eng-xx": "English into others",
-    "xx-eng": "others into English",
+    "eng-xx": "from English",
+    "xx-eng": "into English",
     "non-eng": "between others",
-    "all": "all directions",
+    "all": "all",
 }
 MOST_NAMED: Final = 20
 _LEVEL_CLASSES: Final[dict[str, Literal["high", "low", "very-low"]]] = {
@@ -71,8 +71,8 @@ def verdict(sources: Sources) -> Iterator[Markup]:
                 [f"and {len(absent) - 30:,} more"] if len(absent) > 30 else []
             )
             yield notice(
-                f"{name}: {len(absent):,} directions that were asked for have no score and are in "
-                "no mean:",
+                f"{name}: asked for, without a score and in no mean ({len(absent):,} "
+                f"direction{'s' if len(absent) > 1 else ''}):",
                 [", ".join(shown)],
                 kind="error",
             )

@@ -304,8 +304,8 @@ def _say_gaps(evaluation: "Evaluation") -> None:
         named = ", ".join(evaluation.missing[:8])
         more = f" and {len(evaluation.missing) - 8:,} more" if len(evaluation.missing) > 8 else ""
         print(
-            f"warning: {len(evaluation.missing):,} directions were asked for and have no file: "
-            f"{named}{more}; they are in no mean (all are in evaluation.json)",
+            f"warning: {len(evaluation.missing):,} asked for and without a file: {named}{more}; "
+            "in no mean (all are in evaluation.json)",
             file=sys.stderr,
         )
 

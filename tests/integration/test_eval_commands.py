@@ -93,7 +93,7 @@ def test_from_outputs_to_report(files, capsys, monkeypatch):
         assert main([*words, "--directions", "all"]) == 0
         captured = capsys.readouterr()
         assert "eng-xx" in captured.out
-        assert "1 directions were asked for and have no file: fra_Latn-eng_Latn" in captured.err
+        assert "1 asked for and without a file: fra_Latn-eng_Latn" in captured.err
         assert main([*words, "--directions", "all", "--strict"]) == 1
         capsys.readouterr()
         assert main([*words, "--json"]) == 0

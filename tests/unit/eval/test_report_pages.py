@@ -149,8 +149,8 @@ def test_summary_names_what_is_missing(folders, tmp_path):
     sources = read_sources(folders)
     exports.write_markdown(tmp_path / "summary.md", sources, judge(["missing > 0"], sources))
     text = (tmp_path / "summary.md").read_text(encoding="utf-8")
-    assert "after: **1 directions missing**" in text
-    assert "| English into others | all | 2 |" in text
+    assert "after: **missing: 1**" in text
+    assert "| from English | all | 2 |" in text
     assert "FAILED: `missing > 0`" in text
 
 
