@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ class Step:
     name: str
     """Its name; tasks and logs carry it."""
     command: str
-    """The command line; `{out}` stands for the run's directory."""
+    """The command line; `{out}` is the run's directory, `{name}` a variable of the pipeline."""
     needs: tuple[str, ...] = ()
     """Steps that must be completed first."""
     shards: int = 0
@@ -41,6 +41,8 @@ class PipelineConfig:
     """The sort of configuration."""
     steps: tuple[Step, ...]
     """The commands, in any order."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Values that commands name in braces, such as a data folder; `variables.data=...` sets one."""
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
@@ -88,8 +90,9 @@ def run_pipeline(
         DataError: a step failed here; steps that do not need it were still done.
     """
     run = RunDirectory(out_dir)
+    values = pipeline.variables | {"out": str(run.path)}
     plan = {
-        step.name: _step_tasks(step, run.path, _cluster_of(step, cluster))
+        step.name: _step_tasks(step, values, _cluster_of(step, cluster))
         for step in pipeline.order()
     }
     run.add_tasks([task for tasks in plan.values() for task in tasks], only=True)
@@ -104,12 +107,13 @@ def _cluster_of(step: Step, cluster: ClusterConfig | None) -> ClusterConfig | No
     return load_config(ClusterConfig, step.cluster)
 
 
-def _step_tasks(step: Step, out_dir: Path, cluster: ClusterConfig | None) -> list[Task]:
+def _step_tasks(step: Step, values: dict[str, str], cluster: ClusterConfig | None) -> list[Task]:
     try:
-        command = [word.format(out=out_dir) for word in shlex.split(step.command)]
+        command = [word.format_map(values) for word in shlex.split(step.command)]
     except (KeyError, ValueError, IndexError) as error:
         raise ConfigError(
-            f"step {step.name}: {step.command!r} is no command line ({error}); known is {{out}}"
+            f"step {step.name}: {step.command!r} is no command line ({error}); known: "
+            f"{', '.join(values)}"
         ) from None
     on_slurm = cluster is not None and cluster.executor == "slurm"
     ranks = cluster.num_tasks if cluster is not None and on_slurm else 1

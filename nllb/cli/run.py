@@ -15,6 +15,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out_dir", type=Path, metavar="OUT", help="directory; a second start resumes"
     )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to PIPELINE")
     parser.add_argument(
         "--cluster", metavar="CLUSTER", help="submit to Slurm by this configuration"
     )
@@ -25,12 +26,13 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    pipeline = load_config(PipelineConfig, arguments.pipeline)
+    pipeline = load_config(PipelineConfig, arguments.pipeline, arguments.overrides)
     if arguments.dry_run:
         for step in pipeline.order():
             needs = f"  # after {', '.join(step.needs)}" if step.needs else ""
             shards = f" --shard 1/{step.shards} ..." if step.shards else ""
-            print(f"{step.command.format(out=arguments.out_dir)}{shards}{needs}")
+            command = step.command.format_map(pipeline.variables | {"out": arguments.out_dir})
+            print(f"{command}{shards}{needs}")
         return 0
     cluster = load_config(ClusterConfig, arguments.cluster) if arguments.cluster else None
 
