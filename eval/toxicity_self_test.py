@@ -2,9 +2,9 @@
 
 A low rate of added toxicity means something only where listed words would be found. So ordinary
 words of a text are taken for a list, and what the matcher finds is held against two plain rulers
-that share no code with it: where a word stands by white space (recall), and whether what was found
-is bounded by anything but letters (false alarms). Each line is tried as it stands, decomposed
-(NFD) and in capitals, because lists and texts come in all of these.
+beside it: where a word stands by white space (recall), and whether what was found is bounded by
+anything but letters and the language's particles (false alarms). Each line is tried as it stands,
+decomposed (NFD) and in capitals, because lists and texts come in all of these.
 """
 
 import random
