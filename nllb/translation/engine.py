@@ -1,10 +1,9 @@
 """Inference engines: the encoder once a sentence, then decoder steps over rows that share it.
 
-This module holds what the search sees (`Engine`, `Memory`, `Decoding`) and the torch engine, which
-runs every checkpoint on every device and is the reference for the compiled one in `kernels`. It
-differs from the module graph of `nllb.model` on purpose: fused projections, keys and values of all
-decoder layers computed once a sentence, a self-attention cache of fixed size, and the beams of a
-sentence as query positions of one cross-attention.
+This module holds what the search sees and the torch engine, which runs every checkpoint on every
+device and is the reference for the compiled one in `kernels`. It differs from the module graph of
+`nllb.model` on purpose: fused projections, keys and values of all decoder layers once a sentence,
+a cache of fixed size, and the beams of a sentence as query positions of one cross-attention.
 
 Shapes: B sentences, S source positions, W rows (beams) a sentence, R = active sentences * W rows,
 P new positions, C cache positions, T tokens, D model dim, H heads, V output tokens, E experts,
@@ -98,16 +97,21 @@ def mixture_of_experts(
     each token adds its two experts to zero, so that it does not depend on the others.
     """
     weights_TK, experts_TK = route(router(x_TD).float())
-    weights_T2 = (weights_TK * (1 - output_masking)).to(x_TD.dtype).flatten()
+    weights_TK = (weights_TK * (1 - output_masking)).to(x_TD.dtype)
     experts_T2, order = experts_TK.flatten().sort(stable=True)
     experts, counts = (
-        values.tolist() for values in experts_T2.unique_consecutive(return_counts=True)
+        values.tolist() for values in torch.unique_consecutive(experts_T2, return_counts=True)
     )
-    result_TD = torch.zeros_like(x_TD)
-    for number, pairs in zip(experts, order.split(counts), strict=True):
-        tokens = pairs // EXPERTS_PER_TOKEN
-        output = expert(number)(x_TD[tokens])
-        result_TD.index_add_(0, tokens, output * weights_T2[pairs, None])
+    sorted_T2D = x_TD[order // EXPERTS_PER_TOKEN]
+    outputs_T2D = torch.empty_like(sorted_T2D)
+    start = 0
+    for number, count in zip(experts, counts, strict=True):
+        rows = slice(start, start + count)
+        outputs_T2D[rows] = expert(number)(sorted_T2D[rows])
+        start += count
+    pairs_T2D = torch.empty_like(outputs_T2D).index_copy_(0, order, outputs_T2D)
+    pairs_TKD = pairs_T2D.view(-1, EXPERTS_PER_TOKEN, x_TD.shape[-1])
+    result_TD: Tensor = (pairs_TKD * weights_TK[..., None]).sum(1)
     return result_TD
 
 

@@ -356,26 +356,29 @@ class KernelEngine(Engine):
                 x += mixture_of_experts(
                     layer.feed_forward_norm(x),
                     layer.router,
-                    partial(self._expert, layer.name),
+                    self.experts_of(layer.name, len(x)),
                     output_masking=self.config.expert_output_masking,
                 )
 
-    def _expert(self, layer: str, number: int) -> Linear:
-        return partial(self._run_expert, self.store.expert_weights(layer, number))
+    def experts_of(self, layer: str, rows: int) -> Callable[[int], Linear]:
+        """Return a layer's experts by number, for calls of at most `rows` rows, in one thread."""
+        work = self.workspace(rows)
 
-    def _run_expert(self, expert: FeedForward, x_TD: Tensor) -> Tensor:
-        y_TD = torch.empty_like(x_TD)
-        assert isinstance(expert.inner, PackedMatrix) and isinstance(expert.outer, PackedMatrix)
-        work = self.workspace(len(x_TD))
-        self.kernel.library.nllb_feed_forward(
-            byref(work.struct),
-            byref(expert.inner.struct),
-            byref(expert.outer.struct),
-            c_void_p(x_TD.data_ptr()),
-            c_int64(len(x_TD)),
-            c_void_p(y_TD.data_ptr()),
-        )
-        return y_TD
+        def run(expert: FeedForward, x_TD: Tensor) -> Tensor:
+            y_TD = torch.empty_like(x_TD)
+            assert isinstance(expert.inner, PackedMatrix)
+            assert isinstance(expert.outer, PackedMatrix)
+            self.kernel.library.nllb_feed_forward(
+                byref(work.struct),
+                byref(expert.inner.struct),
+                byref(expert.outer.struct),
+                c_void_p(x_TD.data_ptr()),
+                c_int64(len(x_TD)),
+                c_void_p(y_TD.data_ptr()),
+            )
+            return y_TD
+
+        return lambda number: partial(run, self.store.expert_weights(layer, number))
 
     def encode(self, sources: Sequence[Sequence[int]]) -> "_KernelMemory":
         """Run the encoder over sources of any lengths, one after another without padding."""

@@ -8,6 +8,7 @@ inputs that differ from round to round. All contestants are in memory together a
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -170,9 +171,7 @@ def bulk_contestants(size: int, ours: Ours, ct2: CTranslate2, count: int) -> dic
 
     def run_ours(seed: int) -> int:
         texts = sources(count, seed, lengths)
-        batches = plan_batches(
-            [len(ids) for ids in texts], max_tokens=10**6, max_sentences=size
-        )
+        batches = plan_batches([len(ids) for ids in texts], max_tokens=10**6, max_sentences=size)
         return ours.bulk([[texts[i] for i in batch] for batch in batches], listed=True)
 
     return {
@@ -185,7 +184,8 @@ def bulk_contestants(size: int, ours: Ours, ct2: CTranslate2, count: int) -> dic
 def main(argv: list[str] | None = None) -> int:
     """Measure, print and write tests/bench/results/translation.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="where models are made and kept")
+    folder = Path(tempfile.gettempdir()) / "nllb-bench"
+    parser.add_argument("--folder", type=Path, default=folder, help="where models are kept")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--parts", nargs="+", default=["transformers", "ctranslate2", "bulk"])
