@@ -33,6 +33,9 @@ TEXT_SCHEMA: Final = pyarrow.schema(
 )
 NUM_SAMPLES: Final = 3
 """Rejected lines shown per block and reason."""
+ROWS_PER_GROUP: Final = 16_384
+"""Rows that are read together; samples are taken from the first of them."""
+_CONSTANTS = ["source_language", "target_language", "corpus", "origin", "reason", "language"]
 _FOOTER = b"nllb"
 _SAMPLE_CHARACTERS = 300
 
@@ -75,7 +78,15 @@ def write_table(path: Path, table: pyarrow.Table, facts: dict[str, Any]) -> None
     footer = json.dumps(facts, ensure_ascii=False).encode("utf-8")
     table = table.replace_schema_metadata({_FOOTER: footer})
     with atomic_path(path) as beside:
-        parquet.write_table(table, beside, compression="zstd", compression_level=1)
+        parquet.write_table(
+            table,
+            beside,
+            compression="zstd",
+            compression_level=1,
+            row_group_size=ROWS_PER_GROUP,
+            use_dictionary=_CONSTANTS,
+            write_statistics=False,
+        )
 
 
 def read_columns(path: Path, columns: Sequence[str] | None = None) -> polars.DataFrame:
@@ -98,6 +109,19 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> polars.Dat
     return frame
 
 
+def read_first_rows(path: Path, columns: Sequence[str]) -> polars.DataFrame:
+    """Read columns of the first group of rows, for samples."""
+    try:
+        file = parquet.ParquetFile(path)
+        if file.num_row_groups == 0:
+            return read_columns(path, columns)
+        frame = polars.from_arrow(file.read_row_group(0, list(columns), use_threads=False))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"cannot read the block {path}: {error}; remove it and run again") from None
+    assert isinstance(frame, polars.DataFrame)
+    return frame
+
+
 def read_facts(path: Path) -> dict[str, Any]:
     """Return the facts in the footer of a block."""
     try:
@@ -115,14 +139,20 @@ def reasons(paths: Sequence[Path]) -> polars.Series:
 
 
 def decision_facts(text: polars.DataFrame, alive: polars.Series, reason: polars.Series) -> Any:
-    """Return what a stage's footer says: rows in and out, counts by reason, samples."""
-    rejected = text.select("source", "target", "line").with_columns(reason=reason)
-    rejected = rejected.filter(reason.is_not_null() & alive)
-    counts = rejected.group_by("reason").len().sort("reason")
+    """Return what a stage's footer says: rows in and out, counts by reason, samples.
+
+    Args:
+        text: source, target and line of all rows, or of the first ones.
+        alive: which rows came in.
+        reason: why each was rejected, or null.
+    """
+    rejected = reason.is_not_null() & alive
+    counts = reason.filter(rejected).value_counts().sort("reason")
+    shown = rejected.head(len(text))
+    rows = text.select("source", "target", "line").filter(shown)
+    rows = rows.with_columns(reason.head(len(text)).filter(shown))
     samples: dict[str, list[dict[str, Any]]] = {}
-    for row in (
-        rejected.group_by("reason", maintain_order=True).head(NUM_SAMPLES).iter_rows(named=True)
-    ):
+    for row in rows.group_by("reason", maintain_order=True).head(NUM_SAMPLES).iter_rows(named=True):
         samples.setdefault(row["reason"], []).append(
             {
                 "line": row["line"],
@@ -132,7 +162,7 @@ def decision_facts(text: polars.DataFrame, alive: polars.Series, reason: polars.
         )
     return {
         "rows_in": int(alive.sum()),
-        "rows_out": int(alive.sum()) - len(rejected),
+        "rows_out": int(alive.sum()) - int(rejected.sum()),
         "reasons": dict(counts.iter_rows()),
         "samples": dict(sorted(samples.items())),
     }

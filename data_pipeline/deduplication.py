@@ -21,7 +21,7 @@ import numpy
 import polars
 from numpy.typing import NDArray
 
-from data_pipeline.blocks import read_columns, reasons, write_decisions
+from data_pipeline.blocks import read_columns, read_first_rows, reasons, write_decisions
 from data_pipeline.config import DataConfig, DedupConfig, DedupPassConfig
 from data_pipeline.hashing import hash_texts, joined_sides, pair_salt
 from data_pipeline.stages import Block, Machine, content_key, run_tasks
@@ -320,7 +320,7 @@ def write_block(task: ApplyTask) -> None:
     for name, merges in task.passes:
         for merged in merges:
             reason[losers(merged).of_block(task.number)] = name
-    text = read_columns(task.scored.block.path, ["source", "target", "line"])
+    text = read_first_rows(task.scored.block.path, ["source", "target", "line"])
     series = polars.Series("reason", reason.tolist(), dtype=polars.String)
     write_decisions(task.block.path, text, before.is_null(), series)
 

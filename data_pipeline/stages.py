@@ -13,10 +13,11 @@ import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -129,24 +130,35 @@ def _run_in_processes(
     workers: int,
     progress: Progress,
 ) -> None:
+    waiting: set[Future[None]] = set()
+    try:
+        pool = _pool(workers)
+        waiting = {pool.submit(work, task) for task in tasks}
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+                progress.advance()
+    except BrokenProcessPool as error:
+        _pool.cache_clear()
+        raise ResourceError(
+            f"{name}: a worker process was killed, most often for want of memory; finished "
+            "blocks are kept: run the command again with fewer --workers or less --memory"
+        ) from error
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@lru_cache(maxsize=1)
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Start the worker processes, once for all stages: they keep models and indexes open."""
+    context = multiprocessing.get_context("spawn")
     with _one_thread_each():
-        pool = ProcessPoolExecutor(
-            min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")
-        )
-        try:
-            waiting = {pool.submit(work, task) for task in tasks}
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    progress.advance()
-        except BrokenProcessPool as error:
-            raise ResourceError(
-                f"{name}: a worker process was killed, most often for want of memory; finished "
-                "blocks are kept: run the command again with fewer --workers or less --memory"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        pool = ProcessPoolExecutor(workers, mp_context=context)
+        # Processes start with the first tasks given; they must see the environment set here.
+        wait([pool.submit(os.getpid) for _ in range(workers)])
+    return pool
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
+from unicodedata import combining, decomposition
 
 import numpy
 import polars
@@ -16,8 +17,7 @@ from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
 from nllb.errors import DataError
 from nllb.wordlists import WordList, find_list, fold
 
-# What folding changes in more than letter case: all but ASCII, controls, ` and double spaces.
-_NOT_PLAIN = "[^ -_a-~]|  "
+_WORD = re.compile(r"[^\W_]+")
 
 
 class ToxicityFilter:
@@ -65,13 +65,14 @@ class ToxicityFilter:
 def count_entries(words: WordList, texts: polars.Series) -> NDArray[numpy.int32]:
     """Return `words.counts(texts, distinct=True)`, which is asked only of texts that may hold one.
 
-    A text of plain ASCII can hold an entry only where it holds the entry's ASCII letters, which one
-    pass over the column tells.
+    A text whose folded form is its lower case can hold an entry only where it holds the entry's
+    longest word, and that is told by two passes over the column.
     """
-    parts = _ascii_parts(words)
-    may_hold = polars.col("text").str.contains(_NOT_PLAIN)
-    if parts:
-        may_hold |= polars.col("text").str.contains_any(parts, ascii_case_insensitive=True)
+    folds_apart, longest = _folds_apart(), _longest_words(words)
+    text = polars.col("text")
+    may_hold = text.str.contains(folds_apart)
+    if longest:
+        may_hold |= text.str.to_lowercase().str.contains_any(longest)
     places = polars.DataFrame({"text": texts}).select(may_hold).to_series().arg_true()
     counts = numpy.zeros(len(texts), dtype=numpy.int32)
     counts[places.to_numpy()] = words.counts(texts.gather(places).to_list(), distinct=True)
@@ -79,10 +80,33 @@ def count_entries(words: WordList, texts: polars.Series) -> NDArray[numpy.int32]
 
 
 @lru_cache(maxsize=512)
-def _ascii_parts(words: WordList) -> list[str]:
-    """Return the longest run of ASCII letters and digits of each entry that has one."""
-    runs = [re.findall("[a-z0-9]+", fold(entry)) for entry in words.entries]
-    return sorted({max(found, key=len) for found in runs if found})
+def _longest_words(words: WordList) -> list[str]:
+    """Return the longest word of each entry, folded."""
+    found = [_WORD.findall(fold(entry)) for entry in words.entries]
+    return sorted({max(parts, key=len) for parts in found if parts})
+
+
+@cache
+def _folds_apart() -> str:
+    """Return a pattern of what folding changes in more than letter case.
+
+    Those are characters with a fold of their own, and marks that NFC composes or puts into order;
+    double spaces; and the sigma whose lower case depends on its place.
+    """
+    apart = {"\u03a3"}
+    for point in range(0x20000):
+        character = chr(point)
+        if 0xD800 <= point < 0xE000:
+            continue
+        if combining(character) or fold(character) != character.lower():
+            apart.add(character)
+        parts = decomposition(character).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            apart.add(chr(int(parts[1], 16)))
+    # Hangul vowels and finals compose by rule, not by table.
+    ranges = ["\\x{1161}-\\x{1175}", "\\x{11a8}-\\x{11c2}"]
+    ranges += [f"\\x{{{ord(character):x}}}" for character in sorted(apart - {" "})]
+    return f"[{''.join(ranges)}]|  "
 
 
 @lru_cache(maxsize=512)
