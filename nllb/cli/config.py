@@ -8,6 +8,7 @@ from nllb.config import config_kind, dump_config, load_config
 from nllb.errors import ConfigError, did_you_mean
 
 KINDS = {
+    "backtranslation": "nllb.training.backtranslation:BacktranslationConfig",
     "data": "data_pipeline.config:DataConfig",
     "finetune": "nllb.training.finetuning:FinetuneConfig",
     "lid": "lid.config:LidConfig",

@@ -1,0 +1,46 @@
+"""`nllb experts`: which experts each language uses, as a page and as tables."""
+
+import argparse
+from pathlib import Path
+
+from nllb.textio import json_line
+
+
+def experts_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a mixture-of-experts model")
+    parser.add_argument("out_dir", type=Path, metavar="OUT", help="directory to write")
+    parser.add_argument(
+        "--text",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="line-aligned files CODE.txt (or CODE.dev, ...), one a language",
+    )
+    parser.add_argument(
+        "--lines", type=int, default=200, metavar="N", help="lines a language (200)"
+    )
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda")
+    parser.add_argument("--json", action="store_true", help="print mean likenesses as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def experts(arguments: argparse.Namespace) -> int:
+    from nllb.benchmarks import load_aligned
+    from nllb.model.checkpoint import open_model
+    from nllb.translation.expert_analysis import measure_expert_use, write_analysis
+
+    opened = open_model(arguments.model)
+    use = measure_expert_use(
+        opened,
+        load_aligned(arguments.text),
+        max_lines=arguments.lines,
+        device=arguments.device,
+        quiet=arguments.quiet,
+    )
+    write_analysis(use, arguments.out_dir, model=opened.name)
+    if arguments.json:
+        means = {layer: float(use.similarity(layer).mean()) for layer in use.shares}
+        print(json_line({"languages": len(use.languages), "mean_cosine": means}))
+    else:
+        print(arguments.out_dir / "experts.html")
+    return 0
