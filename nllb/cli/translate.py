@@ -114,7 +114,9 @@ def translate(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             run.say_what_is_done("interrupted")
             return EXIT_INTERRUPTED
-        except NllbError:
+        except BrokenPipeError:
+            raise
+        except (NllbError, OSError):
             run.say_what_is_done("stopped")
             raise
     run.summarize()
@@ -322,10 +324,13 @@ class _Run:
     def say_what_is_done(self, what: str) -> None:
         """Say how far a run came that does not reach its end."""
         where = again = ""
+        if what == "stopped" and not self.num_lines:
+            return
         if self._part is not None and self.num_lines:
             where = f" in {self._part.part_path}"
             again = "; the same command goes on from there" if self._part.job_path.exists() else ""
-        print(f"nllb: {what}: {self.num_lines:,} lines are done{where}{again}", file=sys.stderr)
+        lines = "1 line is" if self.num_lines == 1 else f"{self.num_lines:,} lines are"
+        print(f"nllb: {what}: {lines} done{where}{again}", file=sys.stderr)
 
     def summarize(self) -> None:
         """Say how many segments are flagged, and for what."""

@@ -6,11 +6,13 @@ line for every line of input, and takes its name when it is whole; the same comm
 goes on after the last line that is there.
 """
 
+import fcntl
 import gzip
 import json
 import lzma
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +21,7 @@ from typing import Any, BinaryIO, Self, cast
 import zstandard
 
 from nllb.errors import DataError
-from nllb.textio import ErrorPolicy, atomic_binary, open_binary
+from nllb.textio import COMPRESSIONS, ErrorPolicy, atomic_binary, open_binary
 from nllb.translation.translator import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 
 _READ_BYTES = 1 << 18
@@ -124,28 +126,49 @@ class PartialOutput:
 
     `job` describes what is written, inputs included. Where OUTPUT.part is there from the same job,
     its whole lines are kept and `lines_done` counts them; otherwise it begins anew. The part is
-    never compressed; the whole is, by the suffix of its name.
+    never compressed; the whole is, by the suffix of its name. A link stays a link, and what is no
+    file (a named pipe, /dev/stdout) is written to as it is: nothing could take its place.
     """
 
     def __init__(self, path: Path, job: Mapping[str, Any] | None):
-        """Open OUTPUT.part; a `job` of None, for input that cannot be read again, begins anew."""
-        self.path = path
-        self.part_path = path.with_name(path.name + ".part")
-        self.job_path = path.with_name(path.name + ".part.json")
+        """Open OUTPUT.part; a `job` of None, for input that cannot be read again, begins anew.
+
+        Raises:
+            DataError: Nothing can be written there, or another process writes it now.
+        """
+        self.path = path.resolve() if path.is_symlink() and path.is_file() else path
+        self.part_path = self.path.with_name(self.path.name + ".part")
+        self.job_path = self.path.with_name(self.path.name + ".part.json")
         self.lines_done = 0
-        described = json.dumps(job, ensure_ascii=False, indent=1, sort_keys=True)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if job is not None and self._is_of(described):
-                self._stream: BinaryIO = self.part_path.open("r+b")
-                self.lines_done = _keep_whole_lines(self._stream)
+        self._has_part = self.path.is_file() or not self.path.exists()
+        if self.path.is_dir():
+            raise DataError(f"cannot write {path}: it is a directory; name a file in it")
+        with self._telling():
+            if self._has_part:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                # Appending neither cuts the file of another process nor loses what is there.
+                self._stream: BinaryIO = self.part_path.open("a+b")
             else:
-                self.job_path.unlink(missing_ok=True)
-                self._stream = self.part_path.open("wb")
-                if job is not None:
-                    self.job_path.write_text(described, encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+                self.part_path = self.path
+                self._stream = self.path.open("wb")
+        if self._has_part:
+            try:
+                self._begin(job)
+            except BaseException:
+                self._stream.close()
+                raise
+
+    def _begin(self, job: Mapping[str, Any] | None) -> None:
+        described = json.dumps(job, ensure_ascii=False, indent=1, sort_keys=True)
+        with self._telling():
+            _lock(self._stream, self.part_path)
+            if job is not None and self._is_of(described):
+                self.lines_done = _keep_whole_lines(self._stream)
+                return
+            self.job_path.unlink(missing_ok=True)
+            self._stream.truncate(0)
+            if job is not None:
+                self.job_path.write_text(described, encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
@@ -160,35 +183,50 @@ class PartialOutput:
 
     def close(self) -> None:
         """Close the part, which stays for the next time unless it is empty."""
-        self._stream.close()
-        if self.part_path.exists() and not self.part_path.stat().st_size:
+        with suppress(OSError):  # what could not be written was told when it was flushed
+            self._stream.close()
+        if self._has_part and self.part_path.exists() and not self.part_path.stat().st_size:
             self.part_path.unlink()
             self.job_path.unlink(missing_ok=True)
 
     def write(self, text: str) -> None:
-        """Append text."""
-        self._stream.write(text.encode("utf-8"))
+        """Append text.
+
+        Raises:
+            DataError: The disk is full, or cannot be written to; what is there stays.
+        """
+        with self._telling():
+            self._stream.write(text.encode("utf-8"))
 
     def flush(self) -> None:
         """Hand what was written to the system, where a kill does not reach it."""
-        self._stream.flush()
+        with self._telling():
+            self._stream.flush()
 
     def finish(self) -> None:
         """Give the whole output its name."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        try:
-            if self.path.suffix in {".gz", ".zst", ".xz"}:
-                self._stream.seek(0)
+        self.flush()
+        if not self._has_part:
+            return
+        with self._telling():
+            os.fsync(self._stream.fileno())
+            if self.path.suffix in COMPRESSIONS:
                 with self.part_path.open("rb") as part, atomic_binary(self.path) as whole:
                     while block := part.read(1 << 20):
                         whole.write(block)
                 self.part_path.unlink()
             else:
                 self.part_path.replace(self.path)
+        self.job_path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror or error}") from error
-        self.job_path.unlink(missing_ok=True)
 
     def _is_of(self, described: str) -> bool:
         try:
@@ -197,9 +235,22 @@ class PartialOutput:
             return False
 
 
+def _lock(stream: BinaryIO, path: Path) -> None:
+    """Keep other processes from writing the file, until it is closed."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(f"another process writes {path} now: wait for it, or end it") from None
+    except OSError:  # a disk without locks
+        return
+    if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+        raise DataError(f"another process has just finished {path}: look at its output first")
+
+
 def _keep_whole_lines(stream: BinaryIO) -> int:
     """Cut off what follows the last line end; return the number of lines before it."""
     lines = end = position = 0
+    stream.seek(0)
     while block := stream.read(1 << 20):
         lines += block.count(b"\n")
         if (last := block.rfind(b"\n")) >= 0:

@@ -1,6 +1,8 @@
 import gzip
 import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -166,3 +168,55 @@ def test_inputs_are_described_unless_they_cannot_be_read_again(tmp_path):
     assert described["size"] == 5 and described["path"] == str(path)
     assert describe_inputs([path, "-"]) is None
     assert describe_inputs(["/dev/stdin"]) is None
+
+
+def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with PartialOutput(pipe, None) as output:
+        output.write("un\n")
+        output.finish()
+    assert os.read(reader, 100) == b"un\n"
+    os.close(reader)
+    assert pipe.is_fifo() and [each.name for each in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_link_stays_a_link_and_its_file_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    real = tmp_path / "there" / "real.txt"
+    real.write_text("old")
+    link = tmp_path / "link.txt"
+    link.symlink_to(real)
+    with PartialOutput(link, JOB) as output:
+        output.write("un\n")
+        output.finish()
+    assert link.is_symlink() and real.read_text() == "un\n"
+
+
+def test_a_directory_is_refused_at_once(tmp_path):
+    with pytest.raises(DataError, match="it is a directory"):
+        PartialOutput(tmp_path, JOB)
+
+
+def test_two_cannot_write_the_same_output(tmp_path):
+    path = tmp_path / "out.txt"
+    with PartialOutput(path, JOB) as first:
+        first.write("un\n")
+        first.flush()
+        with pytest.raises(DataError, match="another process writes"):
+            PartialOutput(path, JOB)
+        first.write("deux\n")
+        first.finish()
+    assert path.read_text() == "un\ndeux\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device /dev/full of Linux")
+def test_a_full_disk_is_told_and_closing_stays_quiet():
+    with (
+        pytest.raises(DataError, match="cannot write /dev/full: No space left"),
+        PartialOutput(Path("/dev/full"), None) as output,
+    ):
+        output.write("un\n")
+        output.flush()
+    assert not Path("/dev/full").is_file()
