@@ -1,0 +1,1 @@
+"""Mining of parallel sentences: encoders, neighbours, margins, and the stage around them."""

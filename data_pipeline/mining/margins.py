@@ -1,0 +1,156 @@
+"""Margins of candidate pairs, and which candidates are retrieved.
+
+A cosine alone favours sentences that are near to everything. The margin compares it with the mean
+cosine of both sentences to their k nearest neighbours (Artetxe and Schwenk 2019, eq. 2):
+
+- `ratio`: cosine / mean, the default
+- `distance`: cosine - mean
+- `absolute`: the cosine itself
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import numpy
+from numpy.typing import NDArray
+
+from data_pipeline.mining.encoders import Vectors
+from data_pipeline.mining.neighbours import Neighbours
+from nllb.errors import ConfigError
+
+Margin = Literal["ratio", "distance", "absolute"]
+Retrieval = Literal["forward", "backward", "intersect", "max"]
+MARGINS: Final = get_args(Margin)
+RETRIEVALS: Final = get_args(Retrieval)
+_LEAST_MEAN: Final = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidates:
+    """Pairs of a source and a target with their margins."""
+
+    source: NDArray[numpy.int64]
+    """Number of the source sentence of each pair."""
+    target: NDArray[numpy.int64]
+    """Number of the target sentence of each pair."""
+    margin: Vectors
+    """Margin of each pair."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, chosen: NDArray[Any]) -> "Candidates":
+        """Return the chosen pairs, in the order given."""
+        return Candidates(
+            source=self.source[chosen], target=self.target[chosen], margin=self.margin[chosen]
+        )
+
+
+def neighbourhood(neighbours: Neighbours) -> Vectors:
+    """Return the mean cosine of each sentence to its neighbours; 0 where it has none."""
+    there = neighbours.indices >= 0
+    sums = numpy.where(there, neighbours.similarities, 0).sum(axis=1, dtype=numpy.float64)
+    means: Vectors = (sums / numpy.maximum(there.sum(axis=1), 1)).astype(numpy.float32)
+    return means
+
+
+def margins(
+    similarities: Vectors, source_means: Vectors, target_means: Vectors, margin: Margin
+) -> Vectors:
+    """Return the margins of cosines, given the neighbourhoods of both sides (broadcast)."""
+    if margin == "absolute":
+        return similarities
+    means = (source_means + target_means) / 2
+    if margin == "distance":
+        found: Vectors = similarities - means
+        return found
+    if margin == "ratio":
+        ratio: Vectors = similarities / numpy.maximum(means, numpy.float32(_LEAST_MEAN))
+        return ratio
+    raise ConfigError(f"unknown margin {margin!r}; valid: {', '.join(MARGINS)}")
+
+
+def best_candidates(
+    neighbours: Neighbours, means: Vectors, other_means: Vectors, margin: Margin
+) -> Candidates:
+    """Return for each sentence its neighbour of the highest margin.
+
+    Args:
+        neighbours: neighbours of the sentences on the other side.
+        means: neighbourhood of each sentence.
+        other_means: neighbourhood of each sentence of the other side.
+        margin: the kind of margin.
+    """
+    if neighbours.indices.shape[1] == 0:
+        return Candidates(
+            source=numpy.zeros(0, numpy.int64),
+            target=numpy.zeros(0, numpy.int64),
+            margin=numpy.zeros(0, numpy.float32),
+        )
+    there = neighbours.indices >= 0
+    scores = margins(
+        numpy.where(there, neighbours.similarities, 0),
+        means[:, None],
+        other_means[numpy.maximum(neighbours.indices, 0)],
+        margin,
+    )
+    scores = numpy.where(there, scores, -numpy.inf).astype(numpy.float32)
+    best = scores.argmax(axis=1)
+    rows = numpy.flatnonzero(there.any(axis=1))
+    return Candidates(
+        source=rows, target=neighbours.indices[rows, best[rows]], margin=scores[rows, best[rows]]
+    )
+
+
+def retrieve(
+    forward: Neighbours, backward: Neighbours, *, margin: Margin, retrieval: Retrieval
+) -> Candidates:
+    """Return the pairs that a retrieval takes, best margin first; ties by source, then target.
+
+    Args:
+        forward: neighbours of the sources among the targets.
+        backward: neighbours of the targets among the sources.
+        margin: kind of margin.
+        retrieval: `forward` the best target of each source; `backward` the best source of each
+            target; `intersect` pairs that are both; `max` all of both, taken greedily from the
+            best on so that no sentence is used twice.
+    """
+    if retrieval not in RETRIEVALS:
+        raise ConfigError(f"unknown retrieval {retrieval!r}; valid: {', '.join(RETRIEVALS)}")
+    source_means, target_means = neighbourhood(forward), neighbourhood(backward)
+    ahead = best_candidates(forward, source_means, target_means, margin)
+    if retrieval == "forward":
+        return _ordered(ahead)
+    back = best_candidates(backward, target_means, source_means, margin)
+    back = Candidates(source=back.target, target=back.source, margin=back.margin)
+    if retrieval == "backward":
+        return _ordered(back)
+    if retrieval == "intersect":
+        pairs = set(zip(back.source.tolist(), back.target.tolist(), strict=True))
+        both = [pair in pairs for pair in zip(ahead.source.tolist(), ahead.target.tolist())]  # noqa: B905
+        return _ordered(ahead.take(numpy.flatnonzero(both)))
+    union = Candidates(
+        source=numpy.concatenate([ahead.source, back.source]),
+        target=numpy.concatenate([ahead.target, back.target]),
+        margin=numpy.concatenate([ahead.margin, back.margin]),
+    )
+    return _one_to_one(_ordered(union))
+
+
+def _ordered(candidates: Candidates) -> Candidates:
+    order = numpy.lexsort((candidates.target, candidates.source, -candidates.margin))
+    return candidates.take(order)
+
+
+def _one_to_one(candidates: Candidates) -> Candidates:
+    """Take pairs from the best on, leaving out those with a sentence that is taken already."""
+    sources: set[int] = set()
+    targets: set[int] = set()
+    kept = []
+    pairs = zip(candidates.source.tolist(), candidates.target.tolist(), strict=True)
+    for number, (source, target) in enumerate(pairs):
+        if source not in sources and target not in targets:
+            sources.add(source)
+            targets.add(target)
+            kept.append(number)
+    return candidates.take(numpy.array(kept, numpy.int64))

@@ -1,0 +1,419 @@
+"""The mining stage: sentences of several languages in, bitext of origin `mined` out.
+
+Five phases, each of independent tasks whose outputs are named by what went in:
+
+1. `text`: the distinct sentences of each language, with the columns that came with them
+2. `embed`: the vectors of each block
+3. `index`: a FAISS index for each language that is large enough to want one
+4. `search`: the neighbours of each block in the other language, both ways
+5. `pairs`: margins, retrieval, threshold; one Parquet file for each pair of languages
+
+With `--shard I/N` a command does its share of a phase and goes on to the next phase when the
+outputs of all shards are there. No task knows of shards, so neither does the result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import numpy
+import polars
+import xxhash
+
+from data_pipeline.blocks import read_columns, text_table, write_table
+from data_pipeline.mining.config import MineConfig, MinedPairConfig
+from data_pipeline.mining.encoders import Encoder, load_encoder
+from data_pipeline.mining.margins import retrieve
+from data_pipeline.mining.neighbours import (
+    Neighbours,
+    build_index,
+    find_neighbours,
+    index_name,
+    search_index,
+)
+from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
+from data_pipeline.stages import Block, Machine, Task, content_key, run_tasks
+from nllb.errors import ConfigError, DataError
+from nllb.textio import atomic_path, read_lines
+
+Phase = Literal["text", "embed", "index", "search", "pairs"]
+PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")
+VERSION: Final = 1
+_OWN_COLUMNS: Final = ("text", "language", "file", "line")
+SomeTask = TypeVar("SomeTask", bound=Task)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextTask:
+    """Gather the distinct sentences of a language."""
+
+    language: str
+    """Code."""
+    paths: tuple[Path, ...]
+    """Files."""
+    output: Path
+    """Parquet of text, file, line, and the other columns of the input."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexTask:
+    """Build the index of a language."""
+
+    vectors: tuple[Path, ...]
+    """Vectors of its blocks."""
+    method: str
+    """Name of the FAISS index."""
+    output: Path
+    """The index."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchTask:
+    """Find the neighbours of one block."""
+
+    queries: Path
+    """Vectors of the block."""
+    base: tuple[Path, ...]
+    """Vectors of the other language."""
+    index: Path | None
+    """Index of the other language; None searches exactly."""
+    neighbours: int
+    """How many."""
+    probes: int
+    """Cells of the index to search."""
+    output: Path
+    """Indices and similarities."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairsTask:
+    """Make bitext of one pair of languages."""
+
+    pair: MinedPairConfig
+    """The languages."""
+    texts: tuple[Path, Path]
+    """Sentences of both sides."""
+    forward: tuple[Path, ...]
+    """Neighbours of the source's blocks."""
+    backward: tuple[Path, ...]
+    """Neighbours of the target's blocks."""
+    config: MineConfig
+    """The run."""
+    key: str
+    """Hash of everything that the output depends on."""
+    output: Path
+    """The bitext."""
+
+
+class MiningRun:
+    """A configuration and the folder it is run in; lists the tasks of each phase."""
+
+    def __init__(self, config: MineConfig, out: Path) -> None:
+        self.config, self.out = config, out
+        self._tables: dict[str, Path] = {}
+
+    def encoder(self) -> Encoder:
+        """Load the encoder, once a process."""
+        return _encoder(self.config.encoder)
+
+    def texts(self) -> list[TextTask]:
+        """List phase 1."""
+        tasks = []
+        for section in self.config.text:
+            paths = tuple(sorted(self.config.data_dir.glob(section.path)))
+            if not paths:
+                raise DataError(
+                    f"no text of {section.language.code}: nothing fits {section.path!r} under "
+                    f"{self.config.data_dir}"
+                )
+            key = content_key(VERSION, [(path.name, _file_hash(path)) for path in paths])
+            output = self.out / "text" / f"{section.language.code}.{key}.parquet"
+            tasks.append(TextTask(language=section.language.code, paths=paths, output=output))
+        return tasks
+
+    def embeddings(self) -> dict[str, list[EmbeddingTask]]:
+        """List phase 2, by language."""
+        key = self.encoder().key
+        size = self.config.block_sentences
+        found = {}
+        for task in self.texts():
+            sentences = read_columns(task.output, ["text"])["text"]
+            found[task.language] = [
+                EmbeddingTask(
+                    language=task.language,
+                    number=number,
+                    sentences=sentences[start : start + size].to_list(),
+                    encoder_key=key,
+                    directory=self.out / "vectors",
+                )
+                for number, start in enumerate(range(0, len(sentences), size))
+            ]
+        return found
+
+    def indexes(self) -> dict[str, IndexTask]:
+        """List phase 3, by language."""
+        tasks = {}
+        for language, blocks in self.embeddings().items():
+            count = sum(len(block.sentences) for block in blocks)
+            method = index_name(count) if self.config.index == "auto" else self.config.index
+            if method != "exact" and count:
+                key = content_key(VERSION, method, [block.key for block in blocks])
+                tasks[language] = IndexTask(
+                    vectors=tuple(block.output for block in blocks),
+                    method=method,
+                    output=self.out / "index" / f"{language}.{key}.faiss",
+                )
+        return tasks
+
+    def searches(self) -> dict[tuple[str, str], list[SearchTask]]:
+        """List phase 4, by language of the queries and of the base."""
+        blocks, indexes = self.embeddings(), self.indexes()
+        tasks: dict[tuple[str, str], list[SearchTask]] = {}
+        for pair in self.config.pairs:
+            codes = (pair.source.code, pair.target.code)
+            for source, target in (codes, codes[::-1]):
+                index = indexes.get(target)
+                what = [VERSION, self.config.neighbours, [block.key for block in blocks[target]]]
+                if index is not None:
+                    what += [index.method, self.config.probes]
+                tasks[source, target] = [
+                    SearchTask(
+                        queries=block.output,
+                        base=tuple(other.output for other in blocks[target]),
+                        index=None if index is None else index.output,
+                        neighbours=self.config.neighbours,
+                        probes=self.config.probes,
+                        output=self.out
+                        / "neighbours"
+                        / f"{source}-{target}"
+                        / f"{block.number:06d}.{content_key(block.key, *what)}.npz",
+                    )
+                    for block in blocks[source]
+                ]
+        return tasks
+
+    def pairs(self) -> list[PairsTask]:
+        """List phase 5."""
+        searches = self.searches()
+        texts = {task.language: task.output for task in self.texts()}
+        tasks = []
+        for pair in self.config.pairs:
+            codes = (pair.source.code, pair.target.code)
+            forward = tuple(task.output for task in searches[codes])
+            backward = tuple(task.output for task in searches[codes[::-1]])
+            config = self.config
+            threshold = config.threshold if pair.threshold is None else pair.threshold
+            key = content_key(
+                VERSION,
+                [path.name for path in (*forward, *backward)],
+                [texts[code].name for code in codes],
+                [config.margin, config.retrieval, threshold, config.name],
+            )
+            tasks.append(
+                PairsTask(
+                    pair=pair,
+                    texts=(texts[codes[0]], texts[codes[1]]),
+                    forward=forward,
+                    backward=backward,
+                    config=config,
+                    key=key,
+                    output=self.out / "mined" / f"{'-'.join(codes)}.{key}.parquet",
+                )
+            )
+        return tasks
+
+
+def mine(
+    config: MineConfig, out: Path, machine: Machine, phase: Phase | None = None
+) -> list[dict[str, Any]]:
+    """Run a phase, or all that can run, and return a summary of each pair that is finished."""
+    if phase is not None and phase not in PHASES:
+        raise ConfigError(f"unknown phase {phase!r}; valid: {', '.join(PHASES)}")
+    run = MiningRun(config, out)
+    for name in PHASES:
+        listed = _tasks(run, name)
+        if phase in (None, name):
+            run_tasks(f"mine {name}", listed, _worker(name, config), machine)
+        if phase == name:
+            break
+        missing = [task.output for task in listed if not task.output.exists()]
+        if missing and phase is None and machine.shard[1] > 1:
+            return []
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of {len(listed):,} outputs of the phase {name!r} are not there, "
+                f"first {missing[0]}; run `nllb data mine --phase {name}` for every shard first"
+            )
+    if phase not in (None, "pairs"):
+        return []
+    return [summary(task) for task in run.pairs() if task.output.exists()]
+
+
+def summary(task: PairsTask) -> dict[str, Any]:
+    """Return what became of a pair of languages."""
+    from data_pipeline.blocks import read_facts
+
+    return {"path": str(task.output), **read_facts(task.output)}
+
+
+def _tasks(run: MiningRun, phase: Phase) -> Sequence[Any]:
+    if phase == "text":
+        return run.texts()
+    if phase == "embed":
+        return [task for tasks in run.embeddings().values() for task in tasks]
+    if phase == "index":
+        return list(run.indexes().values())
+    if phase == "search":
+        return [task for tasks in run.searches().values() for task in tasks]
+    return run.pairs()
+
+
+def _worker(phase: Phase, config: MineConfig) -> Any:
+    if phase == "embed":
+        return _Embed(encoder=config.encoder)
+    return {"text": gather_text, "index": write_index, "search": search, "pairs": write_pairs}[
+        phase
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Embed:
+    """Encodes blocks in this or another process."""
+
+    encoder: str
+    """Name of the encoder."""
+
+    def __call__(self, task: EmbeddingTask) -> None:
+        embed(task, _encoder(self.encoder))
+
+
+@cache
+def _encoder(name: str) -> Encoder:
+    return load_encoder(name)
+
+
+@cache
+def _file_hash(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def gather_text(task: TextTask) -> None:
+    """Write the distinct sentences of a language; of equal ones the first stays."""
+    frames = []
+    for path in task.paths:
+        if path.suffix == ".parquet":
+            frame = read_columns(path)
+            if "text" not in frame.columns:
+                raise DataError(f"{path}: no column text; it has {', '.join(frame.columns)}")
+        else:
+            frame = polars.DataFrame(
+                {"text": list(read_lines(path))}, schema={"text": polars.String}
+            ).with_row_index("line", 1)
+        frame = frame.with_columns(
+            polars.col("text").cast(polars.String).str.strip_chars(),
+            polars.col("line").cast(polars.Int64)
+            if "line" in frame.columns
+            else polars.int_range(1, len(frame) + 1, dtype=polars.Int64).alias("line"),
+            file=polars.lit(path.name),
+        )
+        frames.append(frame.drop("language", strict=False))
+    table = polars.concat(frames, how="diagonal_relaxed")
+    kept = table.filter(polars.col("text").str.len_bytes() > 0)
+    kept = kept.unique("text", keep="first", maintain_order=True)
+    facts = {"rows_in": len(table), "rows_out": len(kept)}
+    write_table(task.output, kept.to_arrow(), facts)
+
+
+def write_index(task: IndexTask) -> None:
+    """Build and write the index of a language."""
+    import faiss
+
+    index = build_index(StoredVectors(task.vectors), task.method)
+    with atomic_path(task.output) as beside:
+        faiss.write_index(index, str(beside))
+
+
+def search(task: SearchTask) -> None:
+    """Write the neighbours of a block."""
+    queries = StoredVectors([task.queries])
+    if task.index is None:
+        found = find_neighbours(queries, StoredVectors(task.base), task.neighbours, method="exact")
+    else:
+        found = search_index(_open_index(task.index), queries, task.neighbours, probes=task.probes)
+    with atomic_path(task.output) as beside, beside.open("wb") as stream:
+        numpy.savez(stream, indices=found.indices, similarities=found.similarities)
+
+
+@cache
+def _open_index(path: Path) -> Any:
+    import faiss
+
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+
+
+def write_pairs(task: PairsTask) -> None:
+    """Write the bitext of a pair of languages, best margin first."""
+    config, pair = task.config, task.pair
+    candidates = retrieve(
+        _read_neighbours(task.forward, config.neighbours),
+        _read_neighbours(task.backward, config.neighbours),
+        margin=config.margin,
+        retrieval=config.retrieval,
+    )
+    threshold = config.threshold if pair.threshold is None else pair.threshold
+    kept = candidates.take(numpy.flatnonzero(candidates.margin >= threshold))
+    sides = [read_columns(path) for path in task.texts]
+    rows = [sides[0][kept.source], sides[1][kept.target]]
+    block = Block(
+        name=f"{config.name}/{pair.source.code}-{pair.target.code}",
+        key=task.key,
+        path=task.output,
+        corpus=config.name,
+        source=pair.source.code,
+        target=pair.target.code,
+        origin="mined",
+        num_rows=len(kept),
+    )
+    table = text_table(
+        block,
+        rows[0]["text"],
+        rows[1]["text"],
+        polars.Series(range(1, len(kept) + 1), dtype=polars.Int64),
+        polars.Series(kept.margin, dtype=polars.Float32),
+    )
+    # What is known of each sentence stays with the pair: place, language probability, scores.
+    for side, frame in zip(("source", "target"), rows, strict=True):
+        for column in [*_OWN_COLUMNS[2:], *sorted(set(frame.columns) - set(_OWN_COLUMNS))]:
+            table = table.append_column(f"{side}_{column}", frame[column].to_arrow())
+    facts = {
+        "source": pair.source.code,
+        "target": pair.target.code,
+        "sentences": [len(side) for side in sides],
+        "candidates": len(candidates),
+        "pairs": len(kept),
+        "threshold": threshold,
+        "encoder": _encoder(config.encoder).name,
+    }
+    write_table(task.output, table, facts)
+
+
+def _read_neighbours(paths: Sequence[Path], count: int) -> Neighbours:
+    parts = []
+    for path in paths:
+        try:
+            with numpy.load(path) as file:
+                parts.append((file["indices"], file["similarities"]))
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
+    if not parts:
+        parts = [(numpy.zeros((0, count), numpy.int64), numpy.zeros((0, count), numpy.float32))]
+    return Neighbours(
+        indices=numpy.concatenate([part[0] for part in parts]),
+        similarities=numpy.concatenate([part[1] for part in parts]),
+    )

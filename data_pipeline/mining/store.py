@@ -1,0 +1,110 @@
+"""Sentences and their vectors on disk: 16-bit floats, memory-mapped, resumable, never stale.
+
+The vectors of a block of sentences stand in `<block>.<key>.npy`; the key is a hash of the encoder,
+the language and the sentences, so a file that exists is right, and another encoder never meets it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy
+import xxhash
+from numpy.typing import NDArray
+
+from data_pipeline.mining.encoders import Encoder, check_finite
+from data_pipeline.stages import content_key
+from nllb.errors import DataError
+from nllb.textio import atomic_path
+
+LARGEST_HALF = 60_000.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddingTask:
+    """Encode one block of sentences of one language."""
+
+    language: str
+    """Code of the language."""
+    number: int
+    """Number of the block in the language."""
+    sentences: Sequence[str]
+    """Its sentences."""
+    encoder_key: str
+    """Key of the encoder."""
+    directory: Path
+    """Folder of the store."""
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that the vectors depend on."""
+        digest = xxhash.xxh3_128()
+        for sentence in self.sentences:
+            digest.update(sentence.encode("utf-8", "surrogatepass") + b"\n")
+        return content_key(self.encoder_key, self.language, digest.hexdigest())
+
+    @property
+    def output(self) -> Path:
+        """The vectors."""
+        return self.directory / self.language / f"{self.number:06d}.{self.key}.npy"
+
+
+def embed(task: EmbeddingTask, encoder: Encoder) -> None:
+    """Write the vectors of a block; the file appears whole or not at all."""
+    vectors = encoder.encode(task.sentences, task.language)
+    check_finite(vectors, f"{encoder.name}, block {task.number} of {task.language}")
+    # Only directions are compared, so vectors that 16 bits cannot hold are made shorter.
+    largest = numpy.abs(vectors).max(axis=1, keepdims=True, initial=0)
+    vectors = numpy.where(largest > LARGEST_HALF, vectors / numpy.maximum(largest, 1), vectors)
+    with atomic_path(task.output) as beside, beside.open("wb") as stream:
+        numpy.save(stream, vectors.astype(numpy.float16))
+
+
+class StoredVectors:
+    """The vectors of the blocks of a language as one array that is read where it is indexed."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._parts = [_open(path) for path in paths]
+        self._bounds = numpy.cumsum([0, *(len(part) for part in self._parts)])
+        widths = {part.shape[1] for part in self._parts if len(part)}
+        if len(widths) > 1:
+            raise DataError(f"{paths[0].parent}: vectors of {sorted(widths)} values; remove it")
+        self.shape = (int(self._bounds[-1]), widths.pop() if widths else 0)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> NDArray[numpy.float16]:
+        if isinstance(rows, slice):
+            first, last, _ = rows.indices(len(self))
+            pieces = [
+                part[max(first - start, 0) : max(last - start, 0)]
+                for part, (start, end) in zip(self._parts, pairwise(self._bounds), strict=True)
+                if start < last and first < end
+            ]
+            empty = numpy.zeros((0, self.shape[1]), numpy.float16)
+            return numpy.concatenate([empty, *pieces])
+        found = numpy.zeros((len(rows), self.shape[1]), numpy.float16)
+        owner = numpy.searchsorted(self._bounds, rows, side="right") - 1
+        for number in numpy.unique(owner).tolist():
+            chosen = owner == number
+            found[chosen] = self._parts[number][rows[chosen] - self._bounds[number]]
+        return found
+
+
+def _open(path: Path) -> NDArray[numpy.float16]:
+    try:
+        # An empty file cannot be mapped.
+        vectors: NDArray[numpy.float16] = numpy.load(path, mmap_mode="r")
+    except ValueError:
+        try:
+            vectors = numpy.load(path)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
+    if vectors.ndim != 2:
+        raise DataError(f"{path}: {vectors.ndim} dimensions, not 2; remove it and run again")
+    return vectors

@@ -1,0 +1,166 @@
+"""The pairs that a sentence encoder is trained on, with all that is scored kept out by hash.
+
+A pair is dropped where either side, in the form for hashing, is a sentence of an evaluation set or
+of a held-out pair. Held out are the pairs of the held-out corpora whose English side has a hash
+divisible by `held_out_every`, and in keyed corpora the keys from `held_out_from_article` on: they
+choose the epoch and are what mining is scored on.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from data_pipeline.mining.config import EncoderTrainingConfig, TextSourceConfig
+from nllb.benchmarks import sentence_hash
+from nllb.corpora import Corpus, CorpusPair, open_corpus
+from nllb.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingText:
+    """Sentences, each once, and which of them translate each other."""
+
+    sentences: list[str]
+    """Distinct sentences."""
+    languages: tuple[str, ...]
+    """Codes that `language` counts in."""
+    language: NDArray[numpy.int16]
+    """Number of the language of each sentence; the first that it came in."""
+    pairs: NDArray[numpy.int32]
+    """Numbers of two sentences that translate each other, shape (pairs, 2)."""
+    direction: NDArray[numpy.int32]
+    """Number of the language pair of each pair."""
+    held_out: dict[str, list[tuple[str, str]]]
+    """Language -> held-out pairs of it and English, in the order of the corpora."""
+    facts: dict[str, Any]
+    """Counts by source, for the card."""
+
+
+class Shielded:
+    """Hashes of sentences that must not be trained on."""
+
+    def __init__(self, hashes: frozenset[int] | set[int]) -> None:
+        self.hashes = set(hashes)
+        self._known: dict[str, int] = {}
+
+    def hash(self, text: str) -> int:
+        """Return the hash of a text; corpora of pairs repeat theirs."""
+        known = self._known.get(text)
+        if known is None:
+            known = self._known[text] = sentence_hash(text)
+        return known
+
+    def __contains__(self, text: str) -> bool:
+        return self.hash(text) in self.hashes
+
+
+def collect(
+    config: EncoderTrainingConfig, evaluation: frozenset[int], *, quiet: bool = False
+) -> TrainingText:
+    """Read the sources, hold out, shield and number the sentences."""
+    shielded = Shielded(evaluation)
+    held_out = _hold_out(config, shielded)
+    numbers: dict[str, int] = {}
+    languages: dict[str, int] = {}
+    language: list[int] = []
+    pairs: list[tuple[int, int]] = []
+    direction: list[int] = []
+    directions: dict[tuple[str, str], int] = {}
+    seen: set[tuple[int, int]] = set()
+    facts: dict[str, Any] = {}
+
+    def number(text: str, code: str) -> int:
+        found = numbers.get(text)
+        if found is None:
+            found = numbers[text] = len(numbers)
+            language.append(languages.setdefault(code, len(languages)))
+        return found
+
+    with Progress("training text", unit="pairs", quiet=quiet) as progress:
+        for source in config.sources:
+            corpus = _open(config, source)
+            counts = {"pairs": 0, "shielded": 0}
+            for first, second in _directions(corpus, source):
+                taken = 0
+                for pair in corpus.pairs(first, second):
+                    if taken >= source.most_pairs:
+                        break
+                    if _is_held_out_key(source, pair):
+                        continue
+                    texts = (pair.source.text.strip(), pair.target.text.strip())
+                    if texts[0] in shielded or texts[1] in shielded:
+                        counts["shielded"] += 1
+                        continue
+                    ends = (number(texts[0], first), number(texts[1], second))
+                    if ends[0] == ends[1] or ends in seen:
+                        continue
+                    seen.add(ends)
+                    pairs.append(ends)
+                    direction.append(directions.setdefault((first, second), len(directions)))
+                    taken += 1
+                counts["pairs"] += taken
+                progress.advance(taken)
+            facts[source.name] = {**counts, "licence": source.licence}
+    return TrainingText(
+        sentences=list(numbers),
+        languages=tuple(languages),
+        language=numpy.array(language, numpy.int16),
+        pairs=numpy.array(pairs, numpy.int32).reshape(-1, 2),
+        direction=numpy.array(direction, numpy.int32),
+        held_out=held_out,
+        facts=facts,
+    )
+
+
+def _hold_out(
+    config: EncoderTrainingConfig, shielded: Shielded
+) -> dict[str, list[tuple[str, str]]]:
+    """Return the held-out pairs and put both of their sides among what is shielded."""
+    held_out: dict[str, list[tuple[str, str]]] = {}
+    hashes: set[int] = set()
+    for source in config.sources:
+        if not source.held_out_every and not source.held_out_from_article:
+            continue
+        corpus = _open(config, source)
+        for code in corpus.languages():
+            if code == config.pivot:
+                continue
+            for pair in corpus.pairs(code, config.pivot):
+                own, english = pair.source.text.strip(), pair.target.text.strip()
+                every = source.held_out_every
+                chosen = every and shielded.hash(english) % every == 0
+                if not chosen and not _is_held_out_key(source, pair):
+                    continue
+                hashes.update((shielded.hash(own), shielded.hash(english)))
+                if chosen and own not in shielded and english not in shielded:
+                    held_out.setdefault(code, []).append((own, english))
+    shielded.hashes |= hashes
+    return held_out
+
+
+def _is_held_out_key(source: TextSourceConfig, pair: CorpusPair) -> bool:
+    if not source.held_out_from_article:
+        return False
+    article = pair.source.key.partition(".")[0]
+    return article.isdigit() and int(article) >= source.held_out_from_article
+
+
+def _open(config: EncoderTrainingConfig, source: TextSourceConfig) -> Corpus:
+    return open_corpus(config.data_dir / source.path, layout=source.layout, name=source.name)
+
+
+def _directions(corpus: Corpus, source: TextSourceConfig) -> Iterator[tuple[str, str]]:
+    """Yield the language pairs to read: with each pivot, or all that a corpus of pairs has."""
+    if corpus.layout in ("pairs", "tables"):
+        found: Sequence[tuple[str, ...]] = sorted({codes for _, codes in corpus.files()})
+        for first, second in found:
+            if not source.pivots or first in source.pivots or second in source.pivots:
+                yield (first, second)
+        return
+    for pivot in source.pivots:
+        for code in corpus.languages():
+            if code != pivot:
+                yield (code, pivot)
