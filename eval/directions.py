@@ -1,7 +1,7 @@
 """Translation directions: what they are called, how one asks for many, and the paper's groups."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -142,8 +142,12 @@ def parse_directions(
     return sorted(found, key=lambda direction: (direction.source, direction.target))
 
 
-def outputs_in(directory: Path) -> dict[Direction, Path]:
+def outputs_in(directory: Path, extra: Collection[str] = ()) -> dict[Direction, Path]:
     """Return the hypothesis files `SRC-TGT.txt` of a folder by direction.
+
+    Args:
+        directory: the folder.
+        extra: valid codes beyond the language table, such as those that only FLORES+ has.
 
     Raises:
         ConfigError: where the folder is missing or holds none; LanguageError where a file's name
@@ -158,7 +162,7 @@ def outputs_in(directory: Path) -> dict[Direction, Path]:
         if "-" not in code or not suffix.startswith("txt"):
             continue
         source, _, target = code.partition("-")
-        bad = [code for code in (source, target) if code not in known_languages()]
+        bad = [c for c in (source, target) if c not in known_languages() and c not in extra]
         if bad:
             near = did_you_mean(bad[0], known_languages()).removeprefix("; ")
             unknown.append(f"{name} ({near or 'unknown code ' + bad[0]})")

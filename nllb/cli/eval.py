@@ -206,10 +206,10 @@ def flores(arguments: argparse.Namespace) -> int:
                 translate=_translate(arguments.model),
                 quiet=arguments.quiet,
             )
-        files = {} if arguments.dry_run else outputs_in(outputs)
+        files = {} if arguments.dry_run else outputs_in(outputs, benchmark.languages)
     else:
         outputs = arguments.outputs
-        files = outputs_in(outputs)
+        files = outputs_in(outputs, benchmark.languages)
         wanted = parse_directions(
             arguments.directions or ["*-*"],
             sources=benchmark.languages

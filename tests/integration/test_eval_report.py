@@ -439,6 +439,18 @@ def test_full_size_page_is_small_and_opens_at_once(browser, tmp_path):
     assert browser.troubles() == []
 
 
+def test_people_and_words_alone_make_a_page(browser, tmp_path):
+    write_human(tmp_path)
+    write_harm(tmp_path)
+    written = write_report([tmp_path], tmp_path / "report.html")
+    assert written.verdict == ""
+    browser.open(written.page)
+    headings = browser.script("[...document.querySelectorAll('h2')].map(h => h.textContent)")
+    assert headings == ["Human evaluation", "Added toxicity"]
+    assert browser.troubles() == []
+    assert "XSTS eng_Latn-fra_Latn" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
 def test_files_for_programs(report):
     names = {path.name for path in report.files}
     assert {"report.json", "report.md", "report.model-index.yaml", "report.junit.xml"} <= names

@@ -61,6 +61,7 @@ def test_output_files_of_a_folder(tmp_path):
     (tmp_path / "eng_Latn-fra_Lat.txt").write_text("x\n", encoding="utf-8")
     with pytest.raises(LanguageError, match="did you mean fra_Latn"):
         outputs_in(tmp_path)
+    assert len(outputs_in(tmp_path, extra=["fra_Lat"])) == 3
     with pytest.raises(ConfigError, match="no folder"):
         outputs_in(tmp_path / "none")
     (tmp_path / "empty").mkdir()
