@@ -6,6 +6,7 @@ arguments. Only the module of the verb that runs is imported.
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from nllb.errors import ConfigError, NllbError, did_you_mean
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 PACKAGES = ("lid", "eval", "data_pipeline", "slurm")
 
 
@@ -109,7 +111,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     verb = find_verb(argv, verbs)
     if verb is not None:
         refuse_intruders()
-        return build_parser(verb).parse_args(argv[len(verb.words) :])
+        return build_parser(verb).parse_intermixed_args(argv[len(verb.words) :])
     family = [verb for verb in verbs if verb.words[0] == argv[0]]
     words = [word for word in argv[:2] if not word.startswith("-")]
     if family and len(words) < 2:
@@ -135,6 +137,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (`nllb ... | head`): end quietly, as other tools do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        # What is left in the buffer of stdout would be tried, and fail, again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"nllb: cannot write: {error.strerror}", file=sys.stderr)
+        return NllbError.exit_code
     except KeyboardInterrupt:
         print("nllb: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -132,3 +132,15 @@ def test_verbs_that_need_no_torch_run_without_it(argv) -> None:
     command = [sys.executable, "-c", TORCH_FREE, *argv]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full of Linux")
+def test_a_full_disk_behind_stdout_is_one_message():
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "nllb", "languages"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"nllb: cannot write: No space left on device\n")
