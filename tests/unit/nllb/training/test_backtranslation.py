@@ -1,0 +1,74 @@
+"""Back-translation: which side is whose, what is left out, blocks, shards and resume."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from nllb.textio import read_json, read_lines
+from nllb.training.backtranslation import BacktranslationConfig, MonolingualText, backtranslate
+
+
+def upside_down(lines: Sequence[str], source: str, target: str) -> list[str]:
+    assert (source, target) == ("fra_Latn", "eng_Latn")
+    return [line[::-1] if len(line) < 30 else line * 9 for line in lines]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> BacktranslationConfig:
+    path = tmp_path / "text.txt"
+    lines = [f"phrase {number:02d}" for number in range(20)]
+    lines[3], lines[7], lines[11] = "", "a \t b  c", "level"
+    lines[15] = "une phrase qui est beaucoup trop longue"
+    path.write_text("\n".join(lines) + "\n")
+    text = MonolingualText(path=path, language="fra_Latn", into="eng_Latn")
+    return BacktranslationConfig(model="any", text=(text,), block_lines=6)
+
+
+def test_the_translation_is_the_source(config: BacktranslationConfig, tmp_path: Path) -> None:
+    report = backtranslate(config, tmp_path / "out", upside_down, quiet=True)
+    counts = {"written": 17, "empty": 1, "length": 1, "same": 1}
+    assert report == {"eng_Latn-fra_Latn": counts} == read_json(tmp_path / "out" / "report.json")
+    rows = list(read_lines(tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst"))
+    assert rows[0] == "00 esarhp\tphrase 00" and "c b a\ta b c" in rows
+    assert len(rows) == 17
+
+
+def test_distillation_keeps_the_sides(config: BacktranslationConfig, tmp_path: Path) -> None:
+    import dataclasses
+
+    config = dataclasses.replace(config, mode="distillation")
+    backtranslate(config, tmp_path / "out", upside_down, quiet=True)
+    rows = list(read_lines(tmp_path / "out" / "fra_Latn-eng_Latn.tsv.zst"))
+    assert rows[0] == "phrase 00\t00 esarhp"
+
+
+def test_shards_and_interruptions(config: BacktranslationConfig, tmp_path: Path) -> None:
+    backtranslate(config, tmp_path / "whole", upside_down, quiet=True)
+    out = tmp_path / "out"
+    assert backtranslate(config, out, upside_down, shard=(1, 2), quiet=True) == {}
+    calls = 0
+
+    def failing(lines: Sequence[str], source: str, target: str) -> list[str]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return upside_down(lines, source, target)
+
+    with pytest.raises(KeyboardInterrupt):
+        backtranslate(config, out, failing, shard=(0, 2), quiet=True)
+    calls = 5
+    report = backtranslate(config, out, failing, shard=(0, 2), quiet=True)
+    assert calls == 6  # only the block that was lost
+    assert report == read_json(tmp_path / "whole" / "report.json")
+    name = "eng_Latn-fra_Latn.tsv.zst"
+    assert list(read_lines(out / name)) == list(read_lines(tmp_path / "whole" / name))
+
+
+def test_what_cannot_work_is_said(config: BacktranslationConfig) -> None:
+    import dataclasses
+
+    twice = dataclasses.replace(config, text=config.text * 2, sampling=True)
+    faults = list(twice.faults())
+    assert len(faults) == 2 and "two files make eng_Latn-fra_Latn" in faults[1]

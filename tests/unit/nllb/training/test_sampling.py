@@ -1,0 +1,37 @@
+"""Draws: a keyed permutation of any size, and counts that follow the weights."""
+
+import numpy as np
+import pytest
+
+from nllb.training.sampling import permute, walk
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 17, 64, 65, 1000, 4097])
+def test_a_permutation_meets_every_item_once(size: int) -> None:
+    for seed in range(5):
+        items = permute(np.arange(size), size, key=[seed, 7])
+        assert sorted(items.tolist()) == list(range(size))
+
+
+def test_a_permutation_looks_random() -> None:
+    size = 2000
+    orders = np.stack([permute(np.arange(size), size, key=[seed]) for seed in range(60)])
+    assert len({tuple(order) for order in orders}) == 60
+    # The place of an item is uniform: mean and spread, and no link between neighbours.
+    assert abs(orders.mean() - (size - 1) / 2) < 1e-9
+    per_place = orders.mean(0)
+    assert per_place.std() == pytest.approx(size / 12**0.5 / 60**0.5, rel=0.15)
+    neighbours = [np.corrcoef(order[:-1], order[1:])[0, 1] for order in orders]
+    assert np.abs(neighbours).mean() < 0.05
+
+
+def test_places_can_be_asked_for_alone() -> None:
+    whole = permute(np.arange(500), 500, key=[3])
+    assert permute(np.array([400, 2]), 500, key=[3]).tolist() == [whole[400], whole[2]]
+
+
+def test_a_walk_goes_on_over_the_end() -> None:
+    whole = walk(0, 35, 10, key=[1])
+    assert walk(7, 23, 10, key=[1]).tolist() == whole[7:23].tolist()
+    assert sorted(whole[:10].tolist()) == sorted(whole[10:20].tolist()) == list(range(10))
+    assert whole[:10].tolist() != whole[10:20].tolist()
