@@ -1,6 +1,6 @@
 """The metrics by name, and one hypothesis measured by them: raw, and with both sides in NFC."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,28 +88,44 @@ class Reference:
         return sentences_sha256(self.sentences)
 
     @cached_property
-    def _is_nfc(self) -> bool:
-        return all(is_normalized("NFC", sentence) for sentence in self.sentences)
+    def _not_nfc(self) -> list[int]:
+        """Numbers of the references that NFC would change."""
+        return [n for n, text in enumerate(self.sentences) if not is_normalized("NFC", text)]
 
     def measure(self, metric: Metric, hypothesis: Sequence[str]) -> Measurement:
         """Measure one hypothesis sentence for each reference sentence."""
-        statistics = metric.statistics(hypothesis, self._index(metric, nfc=False))
+        statistics = metric.statistics(hypothesis, self._index(metric))
         score = float(metric.score(statistics.sum(axis=0)))
-        if self._is_nfc and all(is_normalized("NFC", sentence) for sentence in hypothesis):
-            return Measurement(score=score, nfc_score=score, statistics=statistics)
-        composed = [normalize("NFC", sentence) for sentence in hypothesis]
-        nfc = metric.statistics(composed, self._index(metric, nfc=not self._is_nfc))
-        return Measurement(
-            score=score, nfc_score=float(metric.score(nfc.sum(axis=0))), statistics=statistics
-        )
+        nfc = self._nfc_statistics(metric, hypothesis, statistics)
+        nfc_score = score if nfc is statistics else float(metric.score(nfc.sum(axis=0)))
+        return Measurement(score=score, nfc_score=nfc_score, statistics=statistics)
 
-    def _index(self, metric: Metric, *, nfc: bool) -> Any:
+    def _nfc_statistics(
+        self, metric: Metric, hypothesis: Sequence[str], statistics: Statistics
+    ) -> Statistics:
+        """Count again only the lines where NFC changes the reference or the hypothesis."""
+        theirs = self._not_nfc
+        changed = {n for n, text in enumerate(hypothesis) if not is_normalized("NFC", text)}
+        mine = sorted(changed.difference(theirs))
+        if not theirs and not mine:
+            return statistics
+        result = statistics.copy()
+        if theirs:
+            composed = [normalize("NFC", hypothesis[n]) for n in theirs]
+            result[theirs] = metric.statistics(composed, self._index(metric, nfc=True))
+        if mine:
+            index = metric.index([self.sentences[n] for n in mine])
+            result[mine] = metric.statistics([normalize("NFC", hypothesis[n]) for n in mine], index)
+        return result
+
+    def _index(self, metric: Metric, *, nfc: bool = False) -> Any:
+        """Return the index of the references; with `nfc`, of those that NFC changes, composed."""
         key = (metric.signature, nfc)
         if key not in self._indexes:
-            sentences: Iterable[str] = self.sentences
+            sentences: Sequence[str] = self.sentences
             if nfc:
-                sentences = (normalize("NFC", sentence) for sentence in sentences)
-            self._indexes[key] = metric.index(list(sentences))
+                sentences = [normalize("NFC", self.sentences[n]) for n in self._not_nfc]
+            self._indexes[key] = metric.index(sentences)
         return self._indexes[key]
 
 

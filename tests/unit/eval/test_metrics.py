@@ -3,6 +3,7 @@ from unicodedata import normalize
 import pytest
 
 from eval.metrics import MetricChoice, Reference, choose_metrics
+from nllb.benchmarks import load_flores
 from nllb.errors import ConfigError
 
 
@@ -24,6 +25,23 @@ def test_hypothesis_alone_in_another_form_is_composed():
         MetricChoice().metric("chrf++", "fra_Latn"), ["Cafe\u0301 a\u0300 midi."]
     )
     assert measured.nfc_score == 100 > measured.score
+
+
+def test_nfc_score_is_the_score_of_composed_files(data_dir, perturb):
+    flores = load_flores(data_dir)
+    metric = MetricChoice().metric("chrf++", "eng_Latn")
+    for code in ("ben_Beng", "vie_Latn", "fon_Latn"):
+        sentences = list(flores.sentences(code)[:150])
+        hypothesis = [
+            normalize("NFD", line) if number % 7 == 0 else line
+            for number, line in enumerate(perturb(sentences))
+        ]
+        found = Reference(sentences, code).measure(metric, hypothesis).nfc_score
+        references, composed = (
+            [normalize("NFC", line) for line in lines] for lines in (sentences, hypothesis)
+        )
+        expected = Reference(references, code).measure(metric, composed)
+        assert found == expected.score == expected.nfc_score
 
 
 def test_choice_of_metrics():
