@@ -75,7 +75,9 @@ class HubEncoder:
 
     def __init__(self, name: str) -> None:
         try:
-            from sentence_transformers import SentenceTransformer
+            from sentence_transformers import (  # type: ignore[import-not-found]
+                SentenceTransformer,
+            )
         except ImportError:
             raise ResourceError(
                 f"hub:{name} needs the package sentence-transformers; run: "

@@ -46,7 +46,7 @@ def load_laser(path: Path) -> "LaserEncoder":
             dictionary.
     """
     state = _load(path)
-    model: nn.Module
+    model: Laser2 | Laser3
     if {"params", "model", "dictionary"} <= state.keys():
         dictionary = {str(token): int(number) for token, number in state["dictionary"].items()}
         model = _build_laser2(path, state)
@@ -79,7 +79,7 @@ class LaserEncoder:
         self,
         *,
         path: Path,
-        model: nn.Module,
+        model: "Laser2 | Laser3",
         dictionary: dict[str, int],
         pieces: sentencepiece.SentencePieceProcessor,
     ) -> None:
@@ -87,10 +87,10 @@ class LaserEncoder:
         status = path.stat()
         self.key = content_key("laser", path.stem, status.st_size, status.st_mtime_ns)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model: Any = model.eval().to(self.device)
+        self._model = model.eval().to(self.device)
+        self.dimension = model.dimension
         self._dictionary = dictionary
         self._pieces = pieces
-        self.dimension = int(self._model.dimension)
 
     def tokens(self, sentence: str) -> list[int]:
         """Return the numbers of a sentence's pieces in the dictionary, and the end of sentence."""
@@ -143,8 +143,9 @@ class Laser2(nn.Module):
 class Laser3Layer(nn.Module):
     """A transformer layer with the norms behind the sums."""
 
-    def __init__(self, *, dimension: int, feed_forward: int) -> None:
+    def __init__(self, *, dimension: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = dropout
         self.self_attn = nn.ModuleDict(
             {f"{name}_proj": nn.Linear(dimension, dimension) for name in ("q", "k", "v", "out")}
         )
@@ -165,9 +166,14 @@ class Laser3Layer(nn.Module):
             split("q_proj"), split("k_proj"), split("v_proj"), allowed_BT[:, None, None, :]
         )
         attended = attended.transpose(1, 2).reshape(batch, length, dimension)
-        x_BTD = self.self_attn_layer_norm(x_BTD + self.self_attn["out_proj"](attended))
-        x_BTD = self.final_layer_norm(x_BTD + self.fc2(functional.relu(self.fc1(x_BTD))))
-        return x_BTD
+        attended = self._dropped(self.self_attn["out_proj"](attended))
+        x_BTD = self.self_attn_layer_norm(x_BTD + attended)
+        inner = self._dropped(self.fc2(functional.relu(self.fc1(x_BTD))))
+        output: Tensor = self.final_layer_norm(x_BTD + inner)
+        return output
+
+    def _dropped(self, x_BTD: Tensor) -> Tensor:
+        return functional.dropout(x_BTD, self.dropout, self.training)
 
 
 class Laser3(nn.Module):
@@ -184,31 +190,42 @@ class Laser3(nn.Module):
         pool_first: bool,
         prepend_begin: bool,
         last_norm: bool,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(vocabulary, dimension, padding_idx=_PAD)
         self.layers = nn.ModuleList(
-            Laser3Layer(dimension=dimension, feed_forward=feed_forward) for _ in range(layers)
+            Laser3Layer(dimension=dimension, feed_forward=feed_forward, dropout=dropout)
+            for _ in range(layers)
         )
         # The head of masked-word training has the name of a norm behind the last layer, so the
         # reference applies it there at inference, and vectors are only comparable if we do too.
         self.layer_norm = nn.LayerNorm(dimension) if last_norm else None
         self.heads, self.dimension = heads, dimension
         self.pool_first, self.prepend_begin = pool_first, prepend_begin
+        self.dropout = dropout
 
-    def forward(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Return the vectors."""
+        return self.pool(*self.states(tokens_BT))
+
+    def states(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states of all positions, and which of them are not padding."""
         if self.prepend_begin:
             tokens_BT = functional.pad(tokens_BT, (1, 0), value=_BEGIN)
         allowed_BT = tokens_BT != _PAD
         positions_BT = allowed_BT.cumsum(1) * allowed_BT + _PAD
         table_PD = sinusoids(int(positions_BT.max()) + 1, self.dimension).to(tokens_BT.device)
         x_BTD = self.embed_tokens(tokens_BT) * self.dimension**0.5 + table_PD[positions_BT]
-        x_BTD = x_BTD * allowed_BT[..., None]
+        x_BTD = functional.dropout(x_BTD, self.dropout, self.training) * allowed_BT[..., None]
         for layer in self.layers:
             x_BTD = layer(x_BTD, allowed_BT, self.heads)
         if self.layer_norm is not None:
             x_BTD = self.layer_norm(x_BTD)
+        return x_BTD, allowed_BT
+
+    def pool(self, x_BTD: Tensor, allowed_BT: Tensor) -> Tensor:
+        """Return one vector for each sentence."""
         if self.pool_first:
             return x_BTD[:, 0]
         return x_BTD.masked_fill(~allowed_BT[..., None], -torch.inf).amax(1)
@@ -238,7 +255,8 @@ def _build_laser2(path: Path, state: dict[str, Any]) -> Laser2:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: params of LASER2 lack or spoil {error}") from None
-    return _fill(path, model, state["model"])
+    _fill(path, model, state["model"])
+    return model
 
 
 def _laser3_weights(path: Path, state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -272,10 +290,11 @@ def _build_laser3(path: Path, weights: dict[str, Tensor], settings: dict[str, An
         last_norm="layer_norm.weight" in weights,
     )
     kept = {name: value for name, value in weights.items() if name in model.state_dict()}
-    return _fill(path, model, kept)
+    _fill(path, model, kept)
+    return model
 
 
-def _fill(path: Path, model: Any, weights: dict[str, Tensor]) -> Any:
+def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -283,7 +302,6 @@ def _fill(path: Path, model: Any, weights: dict[str, Tensor]) -> Any:
     for name, value in weights.items():
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; fetch the file again")
-    return model
 
 
 class _SafePickle:

@@ -62,11 +62,10 @@ def margins(
         return similarities
     means = (source_means + target_means) / 2
     if margin == "distance":
-        found: Vectors = similarities - means
-        return found
+        return (similarities - means).astype(numpy.float32, copy=False)
     if margin == "ratio":
-        ratio: Vectors = similarities / numpy.maximum(means, numpy.float32(_LEAST_MEAN))
-        return ratio
+        ratio = similarities / numpy.maximum(means, numpy.float32(_LEAST_MEAN))
+        return ratio.astype(numpy.float32, copy=False)
     raise ConfigError(f"unknown margin {margin!r}; valid: {', '.join(MARGINS)}")
 
 

@@ -73,7 +73,7 @@ class StaticEncoder:
     ) -> None:
         self.name, self.key, self.card = name, key, card
         self.dimension = int(table.shape[1])
-        self._table = table
+        self.table, self.features = table, features
         self._rows = features.rows()
 
     def encode(self, sentences: Sequence[str], language: str = "") -> Vectors:
@@ -85,7 +85,7 @@ class StaticEncoder:
             counts = numpy.bincount(features.sentence, minlength=len(batch))
             rows = self._rows[feature_numbers(features.key)]
             with torch.inference_mode():
-                found = sum_rows(self._table, rows, counts).numpy()
+                found = sum_rows(self.table, rows, counts).numpy()
             vectors[start : start + len(batch)] = found
         check_finite(vectors, self.name)
         return vectors

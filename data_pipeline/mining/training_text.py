@@ -6,6 +6,7 @@ divisible by `held_out_every`, and in keyed corpora the keys from `held_out_from
 choose the epoch and are what mining is scored on.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,7 @@ def collect(
                 counts["pairs"] += taken
                 progress.advance(taken)
             facts[source.name] = {**counts, "licence": source.licence}
-    return TrainingText(
+    text = TrainingText(
         sentences=list(numbers),
         languages=tuple(languages),
         language=numpy.array(language, numpy.int16),
@@ -112,6 +113,23 @@ def collect(
         direction=numpy.array(direction, numpy.int32),
         held_out=held_out,
         facts=facts,
+    )
+    return _thin_out(text, config)
+
+
+def _thin_out(text: TrainingText, config: EncoderTrainingConfig) -> TrainingText:
+    """Draw from the pairs without the pivot, and leave out the sentences that no pair needs."""
+    codes = numpy.array(text.languages)[text.language] if len(text.language) else numpy.zeros(0)
+    with_pivot = (codes[text.pairs] == config.pivot).any(axis=1)
+    drawn = numpy.random.default_rng(config.seed).random(len(text.pairs))
+    kept = with_pivot | (drawn < config.part_without_pivot)
+    used, pairs = numpy.unique(text.pairs[kept].reshape(-1), return_inverse=True)
+    return dataclasses.replace(
+        text,
+        sentences=[text.sentences[number] for number in used.tolist()],
+        language=text.language[used],
+        pairs=pairs.reshape(-1, 2).astype(numpy.int32),
+        direction=text.direction[kept],
     )
 
 

@@ -1,0 +1,353 @@
+"""Training of the embedded encoder: a translation is the right answer among those of its batch.
+
+A batch holds pairs of many languages and of similar length. Each side must find its translation
+among the other sides of the batch: the mean of the two cross-entropies over scaled cosines.
+Sentences that stand in a batch twice, as in multi-parallel text, do not count as wrong answers of
+each other's translations. Row-wise Adagrad keeps one number for each row of the table.
+
+Sources: Henderson et al. 2017 (in-batch answers), Feng et al. 2022 (both directions), Duchi et al.
+2011 (Adagrad).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from data_pipeline.evaluation import evaluation_sentences
+from data_pipeline.mining.config import EncoderTrainingConfig
+from data_pipeline.mining.features import extract
+from data_pipeline.mining.static_encoder import (
+    FEATURE_BITS,
+    FeatureTable,
+    StaticEncoder,
+    feature_numbers,
+    save_encoder,
+    sum_rows,
+)
+from data_pipeline.mining.training_hashes import write_hashes
+from data_pipeline.mining.training_text import TrainingText, collect
+from data_pipeline.mining.xsim import error_rates
+from data_pipeline.stages import content_key
+from nllb.benchmarks import sentence_hash
+from nllb.errors import DataError
+from nllb.progress import Progress
+from nllb.textio import atomic_path, write_json
+
+FEWEST_HELD_OUT: Final = 60
+"""Languages with fewer held-out pairs do not help to choose the best table."""
+MOST_HELD_OUT: Final = 200
+"""Held-out pairs of one language that are measured during training."""
+_EXTRACTED_AT_ONCE: Final = 10_000
+_SORTED_BATCHES: Final = 16
+_RAREST: Final = 1e-6
+_HASHES: Final = "training_hashes.bin.zst"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numbered:
+    """All sentences as rows of the table, one after the other."""
+
+    rows: NDArray[numpy.uint16] | NDArray[numpy.int32]
+    """Row of each feature."""
+    bounds: NDArray[numpy.int64]
+    """Where each sentence begins, and where the last one ends."""
+    features: FeatureTable
+    """Which row a feature has."""
+    weights: NDArray[numpy.float64]
+    """Size of each row at the start: rarer features weigh more."""
+
+    def of(self, sentences: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
+        """Return the rows of some sentences, and how many each has."""
+        counts = self.bounds[sentences + 1] - self.bounds[sentences]
+        ends = numpy.cumsum(counts)
+        within = numpy.arange(ends[-1]) - numpy.repeat(ends - counts, counts)
+        return self.rows[within + numpy.repeat(self.bounds[sentences], counts)], counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedEncoder:
+    """What a training run has written."""
+
+    directory: Path
+    """Folder of the encoder."""
+    size_bytes: int
+    """Size of its file."""
+    held_out_error: float
+    """Mean xsim error on the held-out pairs, in per cent."""
+    step: int
+    """Step at which the table was best."""
+
+
+def train_encoder(
+    config: EncoderTrainingConfig, out: Path, *, quiet: bool = False
+) -> TrainedEncoder:
+    """Train an encoder and write it to `out`; a second call goes on where the first stopped.
+
+    Raises:
+        DataError: where the sources have no pairs that may be trained on.
+    """
+    text = read_training_text(config, quiet=quiet)
+    if config.distillation is not None:
+        from data_pipeline.mining.distillation import distil
+
+        return distil(config, text, out, quiet=quiet)
+    numbered = number_features(config, text, quiet=quiet)
+    run = _ContrastiveRun(config, text, numbered, out)
+    run.resume()
+    with Progress(
+        "training", total=config.contrastive.steps, unit="batches", quiet=quiet
+    ) as progress:
+        progress.advance(run.step)
+        for batch in run.batches():
+            loss = run.learn(batch)
+            progress.advance(1, f"loss {loss:.3f}, held-out error {run.best_error:.2f} %")
+            if (
+                run.step % config.contrastive.evaluate_every == 0
+                or run.step == config.contrastive.steps
+            ):
+                run.evaluate()
+                run.save()
+    return finish(
+        config,
+        text,
+        out,
+        table=run.best,
+        owners=numbered.features.owners,
+        error=run.best_error,
+        step=run.best_step,
+    )
+
+
+def read_training_text(config: EncoderTrainingConfig, *, quiet: bool = False) -> TrainingText:
+    """Collect the pairs with the evaluation sets kept out."""
+    shielded = frozenset(
+        sentence_hash(sentence)
+        for sentence, _ in evaluation_sentences(config.shield, config.data_dir)
+        if sentence.strip()
+    )
+    text = collect(config, shielded, quiet=quiet)
+    if not len(text.pairs):
+        raise DataError(
+            f"no pair to train on under {config.data_dir}: "
+            f"{', '.join(f'{name} {counts}' for name, counts in text.facts.items())}"
+        )
+    return text
+
+
+def finish(
+    config: EncoderTrainingConfig,
+    text: TrainingText,
+    out: Path,
+    *,
+    table: Tensor,
+    owners: NDArray[numpy.int32],
+    error: float,
+    step: int,
+) -> TrainedEncoder:
+    """Write the encoder, its card, and the hashes of every sentence that it was trained on."""
+    card = {
+        "name": config.name,
+        "licence": config.licence,
+        "sources": text.facts,
+        "languages": sorted(text.languages),
+        "held_out_error": round(error, 3),
+        "step": step,
+        "pairs": len(text.pairs),
+        "sentences": len(text.sentences),
+    }
+    path = save_encoder(out, table=table, owners=owners, card=card)
+    write_json(out / "encoder.json", card)
+    write_hashes(out / _HASHES, text.sentences)
+    return TrainedEncoder(
+        directory=out, size_bytes=path.stat().st_size, held_out_error=error, step=step
+    )
+
+
+def number_features(
+    config: EncoderTrainingConfig, text: TrainingText, *, quiet: bool = False
+) -> Numbered:
+    """Extract all features and give the most frequent ones rows of their own.
+
+    A language counts by the root of its number of sentences, so that small ones get rows too.
+    """
+    per_language = numpy.bincount(text.language, minlength=len(text.languages))
+    weight = numpy.maximum(per_language, 1) ** -0.5
+    weight /= (weight * per_language).sum()
+    frequency = numpy.zeros(1 << FEATURE_BITS)
+    parts: list[NDArray[Any]] = []
+    counts = []
+    with Progress("features", total=len(text.sentences), unit="sentences", quiet=quiet) as progress:
+        for start in range(0, len(text.sentences), _EXTRACTED_AT_ONCE):
+            batch = text.sentences[start : start + _EXTRACTED_AT_ONCE]
+            found = extract(batch)
+            numbers = feature_numbers(found.key)
+            shares = weight[text.language[start : start + len(batch)]]
+            frequency += numpy.bincount(
+                numbers, weights=shares[found.sentence], minlength=1 << FEATURE_BITS
+            )
+            parts.append(numbers.astype(numpy.int32))
+            counts.append(numpy.bincount(found.sentence, minlength=len(batch)))
+            progress.advance(len(batch))
+    owned, num_rows = config.table.owned_rows, config.table.rows
+    owners = numpy.sort(numpy.argpartition(-frequency, owned)[:owned]).astype(numpy.int32)
+    features = FeatureTable(owners=owners, num_rows=num_rows)
+    kind = numpy.uint16 if num_rows <= 1 << 16 else numpy.int32
+    rows = features.rows().astype(kind)
+    weights = numpy.full(num_rows, -numpy.log(_RAREST))
+    weights[:owned] = -numpy.log(numpy.maximum(frequency[owners], _RAREST))
+    for number, part in enumerate(parts):
+        parts[number] = rows[part]
+    return Numbered(
+        rows=numpy.concatenate(parts),
+        bounds=numpy.concatenate([[0], numpy.cumsum(numpy.concatenate(counts))]),
+        features=features,
+        weights=numpy.maximum(weights, 0.5) / 10,
+    )
+
+
+class _ContrastiveRun:
+    """The state of a training run."""
+
+    def __init__(
+        self, config: EncoderTrainingConfig, text: TrainingText, numbered: Numbered, out: Path
+    ) -> None:
+        self.config, self.text, self.numbered = config, text, numbered
+        self.path = out / "work" / "state.pt"
+        self.key = content_key(
+            config, text.facts, len(text.sentences), numbered.features.owners.tolist()[:1000]
+        )
+        generator = torch.Generator().manual_seed(config.seed)
+        dimension = config.table.dimension
+        table = torch.randn(config.table.rows, dimension, generator=generator) / dimension**0.5
+        self.table = table * torch.from_numpy(numbered.weights).float()[:, None]
+        self.scale = torch.tensor(float(numpy.log(config.contrastive.scale)))
+        self.squares = torch.zeros(config.table.rows)
+        self.step = self.best_step = 0
+        self.best, self.best_error = self.table, float("inf")
+        self._held_out = [
+            pairs[:MOST_HELD_OUT]
+            for pairs in text.held_out.values()
+            if len(pairs) >= FEWEST_HELD_OUT
+        ]
+        lengths = numpy.diff(numbered.bounds)[text.pairs].sum(axis=1)
+        self._lengths = lengths
+
+    def batches(self) -> Iterator[NDArray[numpy.int32]]:
+        """Yield the pairs of each batch that is left; the same ones after an interruption."""
+        size, steps = self.config.contrastive.batch_pairs, self.config.contrastive.steps
+        size = min(size, len(self.text.pairs))
+        number, epoch = 0, 0
+        while number < steps:
+            generator = numpy.random.default_rng((self.config.seed, epoch))
+            order = generator.permutation(len(self.text.pairs))
+            batches = []
+            # Similar lengths within a batch make wrong answers harder, and the work even.
+            for start in range(0, len(order) - size + 1, size * _SORTED_BATCHES):
+                chunk = order[start : start + size * _SORTED_BATCHES]
+                keys = self._lengths[chunk] + generator.random(len(chunk))
+                chunk = chunk[numpy.argsort(keys)]
+                batches += [chunk[at : at + size] for at in range(0, len(chunk) - size + 1, size)]
+            for place in generator.permutation(len(batches)).tolist():
+                if number >= steps:
+                    return
+                if number >= self.step:
+                    pairs = self.text.pairs[batches[place]]
+                    turned = numpy.random.default_rng((self.config.seed, epoch, place)).random(
+                        len(pairs)
+                    )
+                    yield numpy.where(turned[:, None] < 0.5, pairs[:, ::-1], pairs)
+                number += 1
+            epoch += 1
+
+    def learn(self, pairs: NDArray[numpy.int32]) -> float:
+        """Take one step and return the loss."""
+        rows, counts = self.numbered.of(pairs.reshape(-1))
+        table = self.table.requires_grad_()
+        scale = self.scale.requires_grad_()
+        vectors = functional.normalize(sum_rows(table, rows, counts)).view(len(pairs), 2, -1)
+        loss = contrastive_loss(vectors, torch.from_numpy(pairs.astype(numpy.int64)), scale.exp())
+        gradient, scale_gradient = torch.autograd.grad(loss, [table, scale])
+        self.table, self.scale = table.detach(), scale.detach()
+        left = 1 - self.step / self.config.contrastive.steps
+        rate = self.config.contrastive.learning_rate * max(left, 0.02)
+        norms = torch.linalg.vector_norm(gradient, dim=1)
+        self.squares += norms.square_().div_(gradient.shape[1])
+        steps = (self.squares.sqrt() + 1e-10).reciprocal_()[:, None]
+        self.table.addcmul_(gradient, steps, value=-rate)
+        self.scale -= 0.02 * scale_gradient
+        self.step += 1
+        return float(loss.detach())
+
+    def evaluate(self) -> None:
+        """Measure the held-out pairs, and keep the table if it is the best so far."""
+        error = self._error()
+        if error <= self.best_error:
+            self.best, self.best_error, self.best_step = self.table.clone(), error, self.step
+
+    def _error(self) -> float:
+        encoder = StaticEncoder(
+            name="in training",
+            key="",
+            table=self.table,
+            features=self.numbered.features,
+            card={},
+        )
+        errors = []
+        for pairs in self._held_out:
+            sources = encoder.encode([pair[0] for pair in pairs])
+            targets = encoder.encode([pair[1] for pair in pairs])
+            errors.append(error_rates(sources, targets)[0])
+        return 100 * sum(errors) / len(errors) if errors else 0.0
+
+    def save(self) -> None:
+        """Write the state; it appears whole or not at all."""
+        with atomic_path(self.path) as beside:
+            torch.save(
+                {
+                    "key": self.key,
+                    "table": self.table,
+                    "scale": self.scale,
+                    "squares": self.squares,
+                    "step": self.step,
+                    "best": self.best,
+                    "best_error": self.best_error,
+                    "best_step": self.best_step,
+                },
+                beside,
+            )
+
+    def resume(self) -> None:
+        """Take up a state that an interrupted run of the same configuration and text has left."""
+        if not self.path.is_file():
+            return
+        state = torch.load(self.path, weights_only=True)
+        if state["key"] != self.key:
+            raise DataError(
+                f"{self.path} is of another configuration or other text; remove it, or give "
+                "another folder"
+            )
+        self.table, self.scale, self.squares = state["table"], state["scale"], state["squares"]
+        self.step, self.best, self.best_error = state["step"], state["best"], state["best_error"]
+        self.best_step = state["best_step"]
+
+
+def contrastive_loss(vectors: Tensor, pairs: Tensor, scale: Tensor) -> Tensor:
+    """Return the mean cross-entropy of both directions.
+
+    Args:
+        vectors: unit vectors, shape (pairs, 2, dimension).
+        pairs: numbers of the sentences, shape (pairs, 2), to know equal ones by.
+        scale: factor of the cosines.
+    """
+    logits = vectors[:, 0] @ vectors[:, 1].T * scale
+    same = (pairs[:, None, 1] == pairs[None, :, 1]) | (pairs[:, None, 0] == pairs[None, :, 0])
+    logits = logits.masked_fill(same.fill_diagonal_(False), -1e4)
+    right = torch.arange(len(vectors))
+    return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2

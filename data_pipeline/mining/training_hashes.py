@@ -1,0 +1,54 @@
+"""Hashes of every sentence that an encoder was trained on, to prove what it was not trained on.
+
+Sorted, the first 44 bits of each 64-bit hash, as differences from one to the next, compressed. A
+sentence that was never trained on is taken for one with a chance of one in ten million.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy
+from numpy.typing import NDArray
+
+from nllb.benchmarks import sentence_hash
+from nllb.errors import DataError
+from nllb.textio import atomic_binary, open_binary
+
+_BITS: Final = 44
+_SHIFT: Final = numpy.uint64(64 - _BITS)
+
+
+def write_hashes(path: Path, sentences: Iterable[str]) -> int:
+    """Write the hashes of sentences and return how many differ."""
+    hashes = numpy.unique(_hashes(sentences))
+    steps = numpy.diff(hashes, prepend=numpy.uint64(0)).astype("<u8")
+    # Bytes of equal weight stand together: the upper ones are nearly all zero.
+    planes = steps.view(numpy.uint8).reshape(-1, 8).T.copy()
+    with atomic_binary(path) as stream:
+        stream.write(planes.tobytes())
+    return len(hashes)
+
+
+def read_hashes(path: Path) -> NDArray[numpy.uint64]:
+    """Return the hashes, sorted."""
+    with open_binary(path) as stream:
+        raw = stream.read()
+    if len(raw) % 8:
+        raise DataError(f"{path}: {len(raw)} bytes are no list of hashes; fetch the file again")
+    planes = numpy.frombuffer(raw, numpy.uint8).reshape(8, -1)
+    steps = numpy.ascontiguousarray(planes.T).view("<u8").reshape(-1)
+    return numpy.cumsum(steps, dtype=numpy.uint64)
+
+
+def overlap(hashes: NDArray[numpy.uint64], sentences: Iterable[str]) -> list[int]:
+    """Return the places of those sentences whose hash is among the hashes; empty ones never are."""
+    asked = list(sentences)
+    wanted = _hashes(asked)
+    places = numpy.minimum(numpy.searchsorted(hashes, wanted), max(len(hashes) - 1, 0))
+    found = hashes[places] == wanted if len(hashes) else numpy.zeros(len(asked), numpy.bool_)
+    return [place for place in numpy.flatnonzero(found).tolist() if asked[place].strip()]
+
+
+def _hashes(sentences: Iterable[str]) -> NDArray[numpy.uint64]:
+    return numpy.fromiter(map(sentence_hash, sentences), numpy.uint64) >> _SHIFT

@@ -1,0 +1,154 @@
+"""`nllb data mine`, `data train-encoder` and `data xsim`: parallel sentences out of single ones."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from nllb.errors import ConfigError, ResourceError
+
+
+def mine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Mine parallel sentences: embed, index, search both ways, score by margin, retrieve. OUT "
+        "gets one Parquet file for each pair of languages; a second start resumes."
+    )
+    parser.add_argument("config", metavar="CONFIG", help="a mining run, or a shipped name")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder; a second start resumes")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
+    parser.add_argument(
+        "--shard", metavar="I/N", help="the I-th of N shares of the work, counted from 1"
+    )
+    parser.add_argument(
+        "--phase",
+        choices=("text", "embed", "index", "search", "pairs"),
+        help="one phase, for all shards in turn",
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--dry-run", action="store_true", help="check CONFIG and files, and stop")
+    parser.add_argument("--json", action="store_true", help="results as JSON lines")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def mine(arguments: argparse.Namespace) -> int:
+    with _extra():
+        from data_pipeline.mining.config import MineConfig
+        from data_pipeline.mining.stage import MiningRun
+        from data_pipeline.mining.stage import mine as run_mining
+        from data_pipeline.stages import Machine, parse_shard
+    from nllb.config import load_config, write_config
+
+    config = load_config(MineConfig, arguments.config, arguments.overrides)
+    if arguments.dry_run:
+        for task in MiningRun(config, arguments.out).texts():
+            size = sum(path.stat().st_size for path in task.paths)
+            _show({"language": task.language, "files": len(task.paths), "bytes": size}, arguments)
+        return 0
+    write_config(config, arguments.out / "config.yaml")
+    machine = Machine(
+        workers=arguments.workers, shard=parse_shard(arguments.shard), quiet=arguments.quiet
+    )
+    for result in run_mining(config, arguments.out, machine, arguments.phase):
+        _show(result, arguments)
+    return 0
+
+
+def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Train a sentence encoder from pairs of sentences, from nothing or from a teacher. OUT "
+        "gets the encoder, its card, hashes of its text, and what a second start resumes from."
+    )
+    parser.add_argument("config", metavar="CONFIG", help="an encoder run, or a shipped name")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder; a second start resumes")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
+    parser.add_argument("--dry-run", action="store_true", help="check CONFIG and print it")
+    parser.add_argument("--json", action="store_true", help="the result as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def train_encoder(arguments: argparse.Namespace) -> int:
+    with _extra():
+        from data_pipeline.mining.config import EncoderTrainingConfig
+        from data_pipeline.mining.training import train_encoder as run_training
+    from dataclasses import asdict
+
+    from nllb.config import dump_config, load_config, write_config
+
+    config = load_config(EncoderTrainingConfig, arguments.config, arguments.overrides)
+    for source in config.sources:
+        if not (config.data_dir / source.path).is_dir():
+            raise ConfigError(f"sources: {source.name}: no folder {config.data_dir / source.path}")
+    if arguments.dry_run:
+        print(dump_config(config), end="")
+        return 0
+    write_config(config, arguments.out / "config.yaml")
+    result = asdict(run_training(config, arguments.out, quiet=arguments.quiet))
+    _show({**result, "directory": str(result["directory"])}, arguments)
+    return 0
+
+
+def xsim_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Measure a sentence encoder: the share of sentences whose nearest sentence in the other "
+        "language is not their own. Either CONFIG and OUT, or --source and --target."
+    )
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="an xsim run")
+    parser.add_argument("out", metavar="OUT", type=Path, nargs="?", help="for xsim.json, xsim.html")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
+    parser.add_argument("--encoder", default="default", help="encoder, for two files (default)")
+    parser.add_argument("--source", type=Path, metavar="F", help="sentences, one a line")
+    parser.add_argument("--target", type=Path, metavar="F", help="their translations")
+    parser.add_argument("--json", action="store_true", help="results as JSON lines")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def xsim(arguments: argparse.Namespace) -> int:
+    with _extra():
+        from data_pipeline.mining.config import XsimConfig
+        from data_pipeline.mining.encoders import load_encoder
+        from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim
+    from dataclasses import asdict
+
+    from nllb.config import load_config
+    from nllb.textio import read_lines
+
+    if arguments.source is not None or arguments.target is not None:
+        if arguments.source is None or arguments.target is None or arguments.config is not None:
+            raise ConfigError("give CONFIG and OUT, or both --source F and --target F")
+        encoder = load_encoder(arguments.encoder)
+        sides = [list(read_lines(path)) for path in (arguments.source, arguments.target)]
+        vectors = [encoder.encode(side, "") for side in sides]
+        forward, backward = error_rates(*vectors)
+        _show({"sentences": len(sides[0]), "forward": forward, "backward": backward}, arguments)
+        return 0
+    if arguments.config is None or arguments.out is None:
+        raise ConfigError("give CONFIG and OUT, or both --source F and --target F")
+    config = load_config(XsimConfig, arguments.config, arguments.overrides)
+    results = run_xsim(config, arguments.out, quiet=arguments.quiet)
+    for result in results:
+        _show(asdict(result), arguments)
+    forward, backward = mean_errors(results)
+    if not arguments.json:
+        print(f"mean of {len(results)}: {100 * forward:.2f} %, back {100 * backward:.2f} %")
+    return 0
+
+
+class _extra:
+    """Says which extra is missing where an import inside the block fails."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, ImportError):
+            raise ResourceError(
+                f"mining needs {error.name}; run: pip install 'nllb[data]'"
+            ) from None
+
+
+def _show(result: dict[str, Any], arguments: argparse.Namespace) -> None:
+    from nllb.textio import json_line
+
+    if arguments.json:
+        print(json_line(result), flush=True)
+    else:
+        print("  ".join(f"{key} {value}" for key, value in result.items()), flush=True)
