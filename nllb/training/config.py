@@ -87,8 +87,8 @@ class ScheduleSection:
 class ParallelSection:
     """Which loop trains, and how ranks share the work; their number comes from the launcher."""
 
-    runner: Runner = "plain"
-    """`fairseq2` is fairseq2's trainer; `plain` a small loop for machines without it."""
+    runner: Runner = "fairseq2"
+    """`fairseq2` is fairseq2's trainer; `plain` a small loop with the same result without it."""
     data: DataParallel = "ddp"
     """`ddp` keeps the weights on every rank; `fsdp2` shards them."""
     experts: bool = False

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from nllb.config import write_config
-from nllb.errors import ConfigError
+from nllb.errors import ConfigError, ResourceError
 from nllb.model.checkpoint import load_model, open_model
 from nllb.model.config import ModelConfig
 from nllb.model.moe import MixtureOfExperts
@@ -96,7 +96,13 @@ def train(
 
 def _loop(run: TrainingRun) -> None:
     if run.config.parallel.runner == "fairseq2":
-        from nllb.training.fairseq2_loop import fairseq2_loop
+        try:
+            from nllb.training.fairseq2_loop import fairseq2_loop
+        except ImportError as error:
+            raise ResourceError(
+                f"fairseq2 cannot be loaded ({error}); run: pip install 'nllb[train]', or set "
+                f"parallel.runner=plain, which trains the same weights without it"
+            ) from error
 
         fairseq2_loop(run)
     else:
