@@ -11,7 +11,8 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a hub name, a Hugging Face directory, or a fairseq checkpoint (.pt, or its folder)",
+        help="a hub name, a Hugging Face directory, a fairseq checkpoint (.pt, or its folder), or a "
+        "checkpoint of 'nllb train' (or the folder of the run: its newest)",
     )
     parser.add_argument("output", metavar="OUT", type=Path, help="the directory to write")
     parser.add_argument(
@@ -26,6 +27,8 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> int:
+    if _is_training_checkpoint(Path(arguments.model)):
+        return _convert_training(arguments)
     from nllb.model.checkpoint import open_model
     from nllb.model.conversion import convert as convert_model
 
@@ -42,4 +45,27 @@ def convert(arguments: argparse.Namespace) -> int:
     else:
         size = format_size(done.num_bytes)
         print(f"{done.output}: {done.source} as {done.storage}, {size}: {done.state}")
+    return 0
+
+
+def _is_training_checkpoint(path: Path) -> bool:
+    return (path / "state.json").is_file() or (path / "checkpoints").is_dir()
+
+
+def _convert_training(arguments: argparse.Namespace) -> int:
+    from nllb.training.export import export_checkpoint
+
+    if not arguments.dry_run:
+        export_checkpoint(
+            Path(arguments.model),
+            arguments.output,
+            storage=arguments.dtype or "float32",
+            quiet=arguments.quiet,
+        )
+    fields = {"source": arguments.model, "output": str(arguments.output)}
+    state = "planned" if arguments.dry_run else "written"
+    if arguments.json:
+        print(json_line({**fields, "storage": arguments.dtype or "float32", "state": state}))
+    else:
+        print(f"{arguments.output}: {arguments.model}: {state}")
     return 0
