@@ -11,10 +11,12 @@ per side the tokens (u16 or u32), each block padded to 8 bytes.
 
 import dataclasses
 import json
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
@@ -237,9 +239,9 @@ class Manifest:
         """Open a shard and check that it is the recorded one, by length and counts."""
         path = self.directory / file.path
         shard = TokenShard.open(path)
-        if (path.stat().st_size, len(shard)) != (file.num_bytes, file.num_pairs):
+        if (shard.num_bytes, len(shard)) != (file.num_bytes, file.num_pairs):
             raise DataError(
-                f"{path}: {len(shard):,} pairs in {path.stat().st_size:,} bytes where the "
+                f"{path}: {len(shard):,} pairs in {shard.num_bytes:,} bytes where the "
                 f"manifest records {file.num_pairs:,} in {file.num_bytes:,}: "
                 "run `nllb data prepare` again"
             )
@@ -261,9 +263,15 @@ class TokenShard:
     """A shard of token ids, memory-mapped: opening costs nothing, pages are read when touched."""
 
     def __init__(
-        self, path: Path, offsets: list[NDArray[numpy.uint64]], tokens: list[Tokens]
+        self,
+        path: Path,
+        offsets: list[NDArray[numpy.uint64]],
+        tokens: list[Tokens],
+        *,
+        num_bytes: int,
     ) -> None:
         self.path = path
+        self.num_bytes = num_bytes
         self.source_offsets = offsets[0]
         self.target_offsets = offsets[1] if len(offsets) > 1 else None
         self._tokens = tokens
@@ -289,11 +297,13 @@ class TokenShard:
             DataError: where the file is missing, cut short, or no shard.
         """
         try:
-            size = path.stat().st_size
             with path.open("rb") as stream:
-                head = stream.read(_HEADER.size)
+                size = os.fstat(stream.fileno()).st_size
+                # An empty file cannot be mapped; it is refused below like any other.
+                mapped = mmap(stream.fileno(), 0, access=ACCESS_READ) if size else b""
         except OSError as error:
             raise DataError(f"cannot read the shard {path}: {error.strerror or error}") from error
+        head = mapped[: _HEADER.size]
         if len(head) < _HEADER.size or not head.startswith(_MAGIC):
             raise DataError(f"{path}: not a token shard (no {_MAGIC.decode()} at its start)")
         _, version, width, sides, _, num_pairs = _HEADER.unpack(head)
@@ -303,8 +313,7 @@ class TokenShard:
         position = _HEADER.size + sides * (num_pairs + 1) * 8
         if size < position:
             raise short
-        mapped: NDArray[numpy.uint8] = numpy.memmap(path, mode="r", dtype=numpy.uint8)
-        raw = mapped[_HEADER.size : position].view(numpy.uint64)
+        raw = numpy.frombuffer(mapped, numpy.uint64, sides * (num_pairs + 1), _HEADER.size)
         offsets = [
             raw[side * (num_pairs + 1) : (side + 1) * (num_pairs + 1)] for side in range(sides)
         ]
@@ -313,9 +322,10 @@ class TokenShard:
             length = int(offsets[side][-1]) * width
             if size < position + length:
                 raise short
-            tokens.append(mapped[position : position + length].view(_TOKEN_TYPES[width]))
+            count = length // width
+            tokens.append(numpy.frombuffer(mapped, _TOKEN_TYPES[width], count, position))
             position += _padded(length)
-        return cls(path, offsets, tokens)
+        return cls(path, offsets, tokens, num_bytes=size)
 
     def source(self, index: int) -> Tokens:
         """Return the source tokens of a pair (a view of the file)."""

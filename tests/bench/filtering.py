@@ -31,7 +31,7 @@ from data_pipeline.config import (
 )
 from data_pipeline.deduplication import Scored, deduplicate
 from data_pipeline.detectors import load_detector
-from data_pipeline.filtering import filter_bitext
+from data_pipeline.filtering import filter_bitext, running
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
 from data_pipeline.stages import Block, Machine
 from nllb.corpora import open_corpus
@@ -144,7 +144,8 @@ def write_blocks(folder: Path, pairs: Pairs) -> list[Block]:
 
 
 def ours(blocks: list[Block], section: FilterConfig, out: Path, machine: Machine) -> None:
-    """Filter and deduplicate, from Parquet to decisions."""
+    """Filter and deduplicate, from Parquet to decisions, remembering nothing of a round before."""
+    running._CHAINS.clear()
     corpus = CorpusConfig(name="real", format="tsv", path="{source}-{target}.tsv")
     config = DataConfig(kind="data", corpora=(corpus,), shield=(), filter=section)
     decided = filter_bitext(config, blocks, out, machine)
