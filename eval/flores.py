@@ -31,6 +31,7 @@ from eval.results import (
     load_summary,
     load_target,
     target_path,
+    without_collection,
 )
 from eval.significance import RESAMPLES, SEED, bootstrap_weights, intervals, replicates
 from nllb.benchmarks import LineAlignedSet, sentences_sha256
@@ -97,7 +98,8 @@ def score_outputs(
             settings=_settings(benchmark, target, choice, detect), detect=detect,
         )  # fmt: skip
         works.append(work)
-    summaries = {work.target: load_summary(out, work.target) for work in works}
+    with without_collection():
+        summaries = {work.target: load_summary(out, work.target) for work in works}
     stale = [work for work in works if not _is_fresh(work, summaries[work.target])]
     failed: dict[str, str] = {}
     changed = sum(len(work.files) for work in stale)
