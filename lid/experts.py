@@ -14,7 +14,7 @@ from lid.groups import MacroGroup
 from lid.sampling import sample_label, write_training_file
 from lid.training_run import quantise, train_supervised
 
-FEWEST_SHARED = 20
+FEWEST_SHARED = 50
 _MOST_LINES = 3000
 _REPEATS = 3
 _EPOCHS = 8

@@ -1,6 +1,6 @@
 """Language identification, side by side with the raw fastText loop of the same model.
 
-Run: python tests/bench/lid.py [LINES_PER_LANGUAGE]
+Run: python -m tests.bench.lid [LINES_PER_LANGUAGE]
 
 One process, one thread, interleaved rounds, CPU seconds: a loaded machine changes little. The
 loops, over the same lines: the package's `predict` of text that was normalised before (the bare
