@@ -1,7 +1,7 @@
 """The shape of a model, and its forms in Hugging Face's `config.json`: `m2m_100` and `nllb-moe`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from nllb.errors import CheckpointError
@@ -174,6 +174,8 @@ class ModelConfig:
         if architecture == "nllb-moe":  # what transformers takes where the file is silent
             for ours, default in _MOE_DEFAULTS.items():
                 found.setdefault(ours, default)
+        if wrong := list(_wrong_types(names, found)):
+            raise CheckpointError(f"{where} cannot be used: {'; '.join(wrong)}")
         found["activation"] = {"swish": "silu"}.get(
             found.get("activation", "relu"), found.get("activation", "relu")
         )
@@ -243,9 +245,24 @@ _REQUIRED = {
     *("vocabulary_size", "model_dim", "encoder_layers", "decoder_layers"),
     *("encoder_heads", "decoder_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
 }
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+}
 _MOE_DEFAULTS = {
     "num_experts": 128,
     "encoder_sparse_step": 4,
     "decoder_sparse_step": 4,
     "expert_output_masking": 0.2,
 }
+
+
+def _wrong_types(names: Mapping[str, str], found: Mapping[str, Any]) -> Iterator[str]:
+    for field in fields(ModelConfig):
+        value = found.get(field.name)
+        kind = field.type.__name__ if isinstance(field.type, type) else "str"
+        kinds = _KINDS.get(kind, (str,))
+        right = isinstance(value, kinds) and (kind == "bool" or not isinstance(value, bool))
+        if value is not None and not right:
+            yield f"{names[field.name]} is {value!r}, which is no {kind}"
