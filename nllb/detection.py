@@ -29,6 +29,9 @@ class Detector(Protocol):
         """Detect the language of one text."""
         ...
 
-    def detect_batch(self, texts: Sequence[str]) -> list[Detection]:
-        """Detect the language of each text; the answers are in the order of the texts."""
+    def detect_batch(self, texts: Sequence[str], *, top: int = 1) -> list[Detection]:
+        """Detect the language of each text; the answers are in the order of the texts.
+
+        `top` is how many labels are named: the answer and up to `top - 1` alternatives.
+        """
         ...

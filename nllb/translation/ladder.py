@@ -21,6 +21,8 @@ from nllb.translation.document import Document, cut, separator
 from nllb.translation.generation import Generator, Hypothesis, SearchOptions
 from nllb.translation.trust import FLAGS, Flag, Origin, TrustRecord, judge
 
+DETECTED_LABELS: Final = 10
+"""Labels that a detector is asked for: every one of a tenth of the probability is among them."""
 _EXCERPT = 80
 
 
@@ -276,7 +278,8 @@ class _Climb:
         detections: Sequence[Detection | None] = [None] * len(hypotheses)
         if self.detector is not None and hypotheses:
             detections = self.detector.detect_batch(
-                [" ".join(hypothesis.text.split()) for hypothesis in hypotheses]
+                [" ".join(hypothesis.text.split()) for hypothesis in hypotheses],
+                top=DETECTED_LABELS,
             )
         return [
             judge(

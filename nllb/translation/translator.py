@@ -451,7 +451,8 @@ def _detect(detector: Detector, generator: Generator, texts: Sequence[str]) -> l
     """Return for each text with letters the likeliest language that the model has."""
     lettered = [bool(_LETTER.search(text)) for text in texts]
     asked = [" ".join(text.split()) for text, has in zip(texts, lettered, strict=True) if has]
-    detections = iter(detector.detect_batch(asked))
+    # All labels, since the likeliest ones may be languages that the model does not have.
+    detections = iter(detector.detect_batch(asked, top=len(languages())))
     return [
         _choose(text, next(detections), generator) if has else _Source(language=None)
         for text, has in zip(texts, lettered, strict=True)
@@ -467,6 +468,6 @@ def _choose(text: str, detection: Detection, generator: Generator) -> _Source:
             sure = probability >= MIN_SOURCE_PROBABILITY
             return _Source(language=language, probability=probability, uncertain=not sure)
     raise LanguageError(
-        f"the language of {text[:60]!r} was not recognised (the detector says "
+        f"the language of {text[:60]!r} is none that the model has (the detector says "
         f"{detection.language}, probability {detection.probability:.2f}): name the source"
     )

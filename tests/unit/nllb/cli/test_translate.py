@@ -201,7 +201,7 @@ def test_nuls_and_byte_order_marks(run):
 
 
 class Detector:
-    def detect_batch(self, texts):
+    def detect_batch(self, texts, *, top=1):
         from nllb.detection import Detection
 
         codes = {"Hello": "eng_Latn", "Hallo": "deu_Latn", "SALUT": "fra_Latn"}

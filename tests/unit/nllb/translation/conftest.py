@@ -68,17 +68,26 @@ class StandIn:
 
 
 class StandInDetector:
-    """A detector that answers by a function, and `und` where that has no answer."""
+    """A detector that answers by a function, and `und` where that has no answer.
 
-    def __init__(self, answer: Callable[[str], tuple[str, float] | None]):
-        self.answer = answer
+    It names `others` as alternatives, as far as it is asked for them.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[str], tuple[str, float] | None],
+        *,
+        others: Sequence[tuple[str, float]] = (),
+    ):
+        self.answer, self.others = answer, tuple(others)
 
     def detect(self, text: str) -> Detection:
         return self.detect_batch([text])[0]
 
-    def detect_batch(self, texts: Sequence[str]) -> list[Detection]:
+    def detect_batch(self, texts: Sequence[str], *, top: int = 1) -> list[Detection]:
         found = [self.answer(text) or ("und", 0.1) for text in texts]
-        return [Detection(language=code, probability=p) for code, p in found]
+        others = self.others[: top - 1]
+        return [Detection(language=code, probability=p, alternatives=others) for code, p in found]
 
 
 @pytest.fixture(scope="session")

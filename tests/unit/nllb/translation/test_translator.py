@@ -164,7 +164,7 @@ def test_the_source_is_detected_text_by_text(stand_in, stand_in_detector):
 
 def test_a_source_that_is_not_recognised_is_an_error(stand_in, stand_in_detector):
     translator = Translator(stand_in(upper), detector=stand_in_detector(by_word))
-    with pytest.raises(LanguageError, match="'Xyzzy' was not recognised"):
+    with pytest.raises(LanguageError, match="the language of 'Xyzzy' is none that the model has"):
         translator.translate("Xyzzy", source="auto", target="fra")
 
 
@@ -233,3 +233,28 @@ def test_a_very_long_line_is_answered(stand_in):
     line = "word and word, " * 70_000
     translation = Translator(generator).translate(line, source="en", target="fr")
     assert len(line) > 1_000_000 and translation.text == line.upper()
+
+
+def test_a_language_that_the_model_lacks_gives_way_to_the_likeliest_that_it_has(
+    stand_in, stand_in_detector
+):
+    generator = stand_in(upper, codes={"deu_Latn", "fra_Latn"})
+    detector = stand_in_detector(
+        lambda text: ("war_Latn", 0.9), others=[("ceb_Latn", 0.06), ("deu_Latn", 0.02)]
+    )
+    done = Translator(generator, detector=detector).translate("hi", source="auto", target="fra")
+    assert done.source is not None and done.source.code == "deu_Latn"
+    assert "uncertain_source" in done.flags
+
+
+def test_an_output_whose_language_the_detector_also_thinks_likely_is_not_off_target(
+    stand_in, stand_in_detector
+):
+    text = "Der Regen dauert heute den ganzen Tag."
+    for likely, flagged in ((0.2, False), (0.01, True)):
+        detector = stand_in_detector(
+            lambda text: ("bel_Cyrl", 0.75), others=[("eng_Latn", 0.21), ("fra_Latn", likely)]
+        )
+        translator = Translator(stand_in(upper), detector=detector)
+        done = translator.translate(text, source="deu", target="fra", retry=False)
+        assert ("off_target" in done.flags) is flagged
