@@ -10,10 +10,13 @@ from nllb.errors import ConfigError, did_you_mean
 KINDS = {
     "backtranslation": "nllb.training.backtranslation:BacktranslationConfig",
     "data": "data_pipeline.config:DataConfig",
+    "encoder": "data_pipeline.mining.config:EncoderTrainingConfig",
     "finetune": "nllb.training.finetuning:FinetuneConfig",
     "lid": "lid.config:LidConfig",
+    "mine": "data_pipeline.mining.config:MineConfig",
     "pipeline": "slurm.pipeline:PipelineConfig",
     "slurm": "slurm.config:ClusterConfig",
+    "xsim": "data_pipeline.mining.config:XsimConfig",
     "train": "nllb.training.config:TrainConfig",
 }
 """Where the root class of each sort of run stands."""
