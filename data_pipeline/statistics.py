@@ -1,7 +1,7 @@
 """What went in, what came out and why, by stage, corpus, pair and reason: JSON and a page."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from data_pipeline.monolingual import judged_blocks
 from data_pipeline.stages import Block
 from nllb.page import Column, Page, paragraph, table
 from nllb.shards import MANIFEST_NAME, read_manifest
-from nllb.textio import write_json
+from nllb.textio import atomic_text, json_line, write_json
 
 if TYPE_CHECKING:
     from data_pipeline.pipeline import Run
@@ -23,6 +23,8 @@ STAGE = "stats"
 NUM_BINS: Final = 40
 MAX_SAMPLES: Final = 5
 """Rejected lines shown per stage and reason."""
+MAX_FINDS: Final = 200
+"""Lines of the shield's report shown; all of them stand in removed.jsonl."""
 _RANGES: Final = {
     "source_length": (0.0, 400.0),
     "target_length": (0.0, 400.0),
@@ -44,6 +46,9 @@ def write_statistics(run: "Run") -> dict[str, Any]:
     """Collect the statistics of all finished blocks and write stats.json and stats.html."""
     report = collect(run)
     directory = run.out / STAGE
+    finds = report["shield"].pop("all_finds")
+    with atomic_text(directory / "removed.jsonl") as stream:
+        stream.writelines(json_line(find) + "\n" for find in finds)
     write_json(directory / "stats.json", report)
     page(report).save(directory / "stats.html")
     return {"report": str(directory / "stats.json"), "page": str(directory / "stats.html")}
@@ -72,12 +77,21 @@ def collect(run: "Run") -> dict[str, Any]:
         "toxicity": _toxicity(rows, measured=run.config.filter.toxicity is not None),
         "shield": {
             "sets": [section.name for section in run.config.shield],
-            "finds": finds,
-            "by_kind": dict(sorted(Counter(find["kind"] for find in finds).items())),
+            "all_finds": finds,
+            "finds": finds[:MAX_FINDS],
+            "num_finds": len(finds),
+            "by_set": _counted(
+                f"{find['sentence'].split(':')[0]}, {find['kind']}" for find in finds
+            ),
+            "by_kind": _counted(find["kind"] for find in finds),
         },
         "manifest": _manifest(run.out / "prepare"),
     }
     return report
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
 
 
 def _stage_rows(stage: str, blocks: Sequence[Block]) -> Iterator[dict[str, Any]]:
@@ -285,8 +299,11 @@ def _shield_parts(shield: dict[str, Any]) -> Iterator[str]:
     if not shield["sets"]:
         yield "No evaluation set was given: nothing was kept out."
         return
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in shield["by_kind"].items()) or "none"
-    yield f"Kept out: {', '.join(shield['sets'])}. Lines removed: {kinds}."
+    kinds = "; ".join(f"{name} {count:,}" for name, count in shield["by_set"].items()) or "none"
+    yield (
+        f"Kept out: {', '.join(shield['sets'])}. Sides found, by set and kind: {kinds}. All of "
+        "them stand in removed.jsonl; the first are below."
+    )
     if shield["finds"]:
         yield table(
             [
