@@ -61,6 +61,7 @@ def interleave(
                         tokens=tokens,
                     )
                 )
+                print(f"{case}: {name}: {process:.2f} s of processor, {wall:.2f} s", flush=True)
     return runs
 
 
