@@ -1,0 +1,66 @@
+"""Neighbours: exact blocks against one product, FAISS against exact, the ladder, bad names."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy
+import pytest
+
+from data_pipeline.mining import neighbours
+from data_pipeline.mining.neighbours import EXACT_LIMIT, LADDER, find_neighbours, index_name
+from nllb.errors import ConfigError
+
+
+def clustered(count: int, seed: int) -> Any:
+    """Vectors in clusters, as sentences are."""
+    generator = numpy.random.default_rng(seed)
+    centres = generator.normal(size=(50, 32))
+    chosen = centres[generator.integers(50, size=count)]
+    return (chosen + 0.7 * generator.normal(size=(count, 32))).astype(numpy.float32)
+
+
+def test_blocks_give_what_one_product_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_BLOCK", 7)
+    base, queries = clustered(50, 0).astype(numpy.float16), clustered(20, 1) * 5
+    base[13] = 0
+    found = find_neighbours(queries, base, 9)
+    wide = base.astype(numpy.float64)
+    cosines = queries @ wide.T / numpy.linalg.norm(queries, axis=1)[:, None]
+    cosines = cosines / numpy.maximum(numpy.linalg.norm(wide, axis=1), 1e-9)
+    order = numpy.argsort(-cosines, axis=1)[:, :9]
+    assert (found.indices == order).all()
+    numpy.testing.assert_allclose(
+        found.similarities, numpy.take_along_axis(cosines, order, 1), atol=1e-5
+    )
+
+
+def test_an_inverted_file_finds_nearly_all() -> None:
+    base, queries = clustered(6000, 0), clustered(300, 1)
+    exact = find_neighbours(queries, base, 4)
+    found = find_neighbours(queries, base, 4, method="IVF64,SQ8", probes=24)
+    assert (exact.indices[:, 0] == found.indices[:, 0]).mean() >= 0.97
+    again = find_neighbours(queries, base, 4, method="IVF64,SQ8", probes=24)
+    assert (again.indices == found.indices).all()
+
+
+def test_a_search_that_runs_dry_says_so() -> None:
+    base = clustered(2000, 0)
+    found = find_neighbours(base[:50], base, 1500, method="IVF64,Flat", probes=1)
+    assert (found.indices == -1).any()
+    assert numpy.isneginf(found.similarities[found.indices == -1]).all()
+
+
+def test_the_ladder_grows_with_the_text() -> None:
+    assert index_name(10) == index_name(EXACT_LIMIT) == "exact"
+    assert index_name(200_000) == "IVF4096,SQ8"
+    assert index_name(5_000_000) == "IVF32768,SQ8"
+    for (least, few), (most, many) in pairwise(LADDER):
+        assert least < most
+        assert few < many
+
+
+def test_impossible_indexes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="FAISS knows no index 'Tree7'"):
+        find_neighbours(clustered(9, 0), clustered(9, 0), 2, method="Tree7")
+    with pytest.raises(ConfigError, match="too few for IVF64"):
+        find_neighbours(clustered(9, 0), clustered(9, 0), 2, method="IVF64,SQ8")
