@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from nllb.config import parse_size
+from nllb.errors import CheckpointError
 from nllb.languages import parse_language
 from nllb.textio import json_line, read_lines
 
@@ -32,13 +33,17 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prune(arguments: argparse.Namespace) -> int:
     from nllb.model.checkpoint import open_model
+    from nllb.model.hugging_face import is_free
     from nllb.translation.engine import LoadedExperts
     from nllb.translation.experts import ExpertCache
     from nllb.translation.memory_plan import plan_memory
-    from nllb.translation.pruning import choose_experts, count_gates
+    from nllb.translation.pruning import check_shares, choose_experts, count_gates
     from nllb.translation.pruning import prune as write_pruned
 
     source, target = parse_language(arguments.source), parse_language(arguments.target)
+    check_shares(keep=arguments.keep, encoder_to_decoder=arguments.ratio)
+    if not arguments.dry_run and not is_free(arguments.output):
+        raise CheckpointError(f"{arguments.output} is there already: name another place")
     opened = open_model(arguments.model)
     memory = parse_size(arguments.expert_memory) if arguments.expert_memory else None
     plan = plan_memory(opened.config, dtype="int8", expert_memory=memory)

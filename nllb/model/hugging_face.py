@@ -135,6 +135,11 @@ def _open_file(path: Path) -> TensorFile:
     return SafetensorsFile(path) if path.suffix == ".safetensors" else TorchFile(path)
 
 
+def is_free(output: Path) -> bool:
+    """Say whether a directory can be written at a path: nothing is there, or an empty directory."""
+    return not output.exists() or (output.is_dir() and not any(output.iterdir()))
+
+
 def write_hugging_face(
     output: Path,
     config: ModelConfig,
@@ -167,7 +172,7 @@ def write_hugging_face(
         CheckpointError: the output is something else already, or model and tokenizer do not fit.
         ResourceError: the disk has no room.
     """
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+    if not is_free(output):
         raise CheckpointError(
             f"{output} is there already and is something else: name another place"
         )

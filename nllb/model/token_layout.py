@@ -128,6 +128,12 @@ def read_layout(directory: Path, *, num_pieces: int, vocabulary_size: int) -> To
             f"the tokenizer of {directory} needs {layout.size:,} rows and the model has "
             f"{vocabulary_size:,}; they do not belong together"
         )
+    first = min([*layout.languages.values(), *layout.data_tags.values()], default=num_pieces + 1)
+    if first != num_pieces + 1:  # another vocabulary, or one that was cut short between two pieces
+        raise CheckpointError(
+            f"the vocabulary of {directory} has {num_pieces:,} pieces, and its language tokens "
+            f"begin at {first:,} instead of {num_pieces + 1:,}; they do not belong together"
+        )
     return layout
 
 

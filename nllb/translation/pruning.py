@@ -118,10 +118,9 @@ def choose_experts(
         encoder_to_decoder: experts of an encoder layer for one of a decoder layer.
 
     Raises:
-        ConfigError: `keep` is out of range.
+        ConfigError: `keep` or the ratio is out of range.
     """
-    if not 0 < keep <= 1:
-        raise ConfigError(f"keep is {keep}; give the part of the experts that stays, as 0.2")
+    check_shares(keep=keep, encoder_to_decoder=encoder_to_decoder)
     layers: dict[Side, list[str]] = {
         side: [name for name in gates if name.startswith(side)] for side in SIDES
     }
@@ -139,6 +138,21 @@ def choose_experts(
         for side, names in layers.items()
         for name in names
     }
+
+
+def check_shares(*, keep: float, encoder_to_decoder: float) -> None:
+    """Refuse shares that `choose_experts` cannot use, before anything long is done for them.
+
+    Raises:
+        ConfigError: one is out of range.
+    """
+    if not 0 < keep <= 1:
+        raise ConfigError(f"keep is {keep}; give the part of the experts that stays, as 0.2")
+    if not 0 < encoder_to_decoder < float("inf"):
+        raise ConfigError(
+            f"the ratio is {encoder_to_decoder}; give the experts of an encoder layer for one of a "
+            "decoder layer, as 3"
+        )
 
 
 def _bound(number: float, total: int) -> int:

@@ -1,6 +1,7 @@
 """The tokenizer against transformers' NllbTokenizer and NllbTokenizerFast, and its own promises."""
 
 import json
+import shutil
 import warnings
 
 import pytest
@@ -287,3 +288,15 @@ def test_what_does_not_fit_is_refused(folder, tmp_path) -> None:
     (tmp_path / "sentencepiece.bpe.model").write_bytes(vocabulary)
     with pytest.raises(CheckpointError, match="does not say which language"):
         Tokenizer.open(tmp_path, vocabulary_size=2050)
+
+
+def test_a_vocabulary_that_ends_between_two_pieces_is_refused(folder, tmp_path) -> None:
+    vocabulary = read_vocabulary(folder / "sentencepiece.bpe.model")
+    end = 0
+    for _ in range(1900):  # a piece: its tag, its length, its content
+        assert vocabulary[end] == 10 and vocabulary[end + 1] < 128
+        end += 2 + vocabulary[end + 1]
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(vocabulary[:end])
+    with pytest.raises(CheckpointError, match="has 1,900 pieces, and its language tokens begin at"):
+        Tokenizer.open(tmp_path, vocabulary_size=SIZE)

@@ -11,7 +11,7 @@ import sentencepiece
 import torch
 
 from nllb.cli import main
-from nllb.errors import ConfigError, DataError
+from nllb.errors import CheckpointError, ConfigError, DataError
 from nllb.languages import parse_language
 from nllb.model.checkpoint import load_model, open_model
 from nllb.model.config import ModelConfig
@@ -169,6 +169,11 @@ def test_what_cannot_be_pruned_is_said(model_dir: Path, gates, tmp_path: Path) -
     opened = open_model(model_dir)
     with pytest.raises(ConfigError, match="keep is 1"):
         choose_experts(gates, opened.config, keep=1.5)
+    with pytest.raises(ConfigError, match=r"ratio is -1\.0"):
+        choose_experts(gates, opened.config, keep=0.5, encoder_to_decoder=-1.0)
+    (tmp_path / "there").write_text("something")
+    words = ["--text", "none", "--source", "en", "--target", "fr", "--keep", "0.5"]
+    assert main(["prune", str(model_dir), str(tmp_path), *words]) == CheckpointError.exit_code
     with pytest.raises(DataError, match="sample text is empty"):
         count_gates(opened, ["", " "], source=ENGLISH, target=FRENCH)
     dense = replace(opened, config=replace(opened.config, num_experts=0))
