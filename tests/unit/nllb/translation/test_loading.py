@@ -104,3 +104,14 @@ def test_no_model_names_the_ways_to_get_one(tmp_path):
         assert name in said
     with pytest.raises(CheckpointError):
         Translator.load(tmp_path)
+
+
+def test_the_disk_is_measured_where_experts_stay_in_the_file(mixture_dir, monkeypatch):
+    measured = []
+    monkeypatch.setattr(
+        "nllb.translation.memory_plan.measure_disk", lambda path: measured.append(path) or 1e9
+    )
+    load_generator(mixture_dir, device="cpu", num_threads=1)
+    assert measured == []
+    load_generator(mixture_dir, device="cpu", num_threads=1, expert_memory=1 << 20)
+    assert measured == [mixture_dir / "model.safetensors"]
