@@ -12,10 +12,9 @@ import json
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -152,29 +151,12 @@ def _run_in_processes(
 
 @lru_cache(maxsize=1)
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """Start the worker processes, once for all stages: they keep models and indexes open."""
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(workers, mp_context=context)
-        # Processes start with the first tasks given; they must see the environment set here.
-        wait([pool.submit(os.getpid) for _ in range(workers)])
-    return pool
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keep libraries from starting a thread per processor in every worker."""
-    names = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    """Return the worker processes, the same for all stages: they keep models and indexes open."""
+    # Read by libraries as each worker starts, which may be at any later task; without it every
+    # worker would start a thread for every processor.
+    for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = "1"
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def require(blocks: Sequence[Block], stage: str) -> None:
