@@ -11,8 +11,8 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a hub name, a Hugging Face directory, a fairseq checkpoint (.pt, or its folder), or a "
-        "checkpoint of 'nllb train' (or the folder of the run: its newest)",
+        help="a hub name, a Hugging Face directory, a fairseq checkpoint (.pt, or its folder), "
+        "or a checkpoint of 'nllb train' (or the folder of the run: its newest)",
     )
     parser.add_argument("output", metavar="OUT", type=Path, help="the directory to write")
     parser.add_argument(

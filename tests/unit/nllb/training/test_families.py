@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -27,20 +29,25 @@ def test_every_architecture_has_a_family() -> None:
 def test_fairseq2_finds_the_families() -> None:
     pytest.importorskip("fairseq2")
     program = """
-import soundfile, fairseq2.recipe, torch
+from importlib.metadata import entry_points
+import nllb.training.fairseq2_loop
 from fairseq2 import init_fairseq2
-from fairseq2.models.family import get_model_family
-from fairseq2.runtime.dependency import DependencyContainer
-from nllb.training.fairseq2_families import register
-init_fairseq2()
-from fairseq2.runtime.dependency import get_dependency_resolver
+from fairseq2.gang import create_fake_gangs
 from fairseq2.models import ModelFamily
-resolver = get_dependency_resolver()
-for family, arch in (("nllb_dense", "tiny"), ("nllb_moe", "moe-tiny")):
-    known = resolver.resolve(ModelFamily, key=family)
-    config = known.get_arch_config(arch)
+from fairseq2.runtime.dependency import get_dependency_resolver
+from nllb.training.fairseq2_families import register
+import dataclasses, torch
+# An editable install from before the entry point does not know of it.
+installed = [point.name for point in entry_points(group="fairseq2.extension")]
+init_fairseq2(extras=None if "nllb" in installed else register)
+for family, name in (("nllb_dense", "tiny"), ("nllb_moe", "moe-tiny")):
+    known = get_dependency_resolver().resolve(ModelFamily, key=family)
+    config = known.maybe_get_arch_config(name)
     print(family, type(config).__name__, config.num_experts, config.vocabulary_size)
-    assert "600m" in known.get_archs() or family == "nllb_moe"
+    small = dataclasses.replace(config, vocabulary_size=50)
+    gangs = create_fake_gangs(torch.device("cpu"))
+    model = known.create_new_model(small, gangs, torch.float32, False, False)
+    print(type(model).__name__, model(torch.tensor([[5, 6]]), torch.tensor([[2]])).shape[-1])
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -52,3 +59,7 @@ for family, arch in (("nllb_dense", "tiny"), ("nllb_moe", "moe-tiny")):
     assert done.returncode == 0, done.stderr[-2000:]
     assert "nllb_dense DenseConfig 0 256206" in done.stdout
     assert "nllb_moe MoeConfig 4 256206" in done.stdout
+    assert done.stdout.count("Transformer 50") == 2
+    pyproject = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())
+    (home,) = pyproject["project"]["entry-points"]["fairseq2.extension"].values()
+    assert home == "nllb.training.fairseq2_families:register"
