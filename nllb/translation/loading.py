@@ -10,7 +10,7 @@ from nllb.errors import CheckpointError
 
 if TYPE_CHECKING:
     from nllb.translation.generation import Generator
-    from nllb.translation.memory_plan import MemoryPlan
+    from nllb.translation.memory_plan import Dtype, MemoryPlan
     from nllb.translation.model_generator import DataType
 
 
@@ -37,14 +37,16 @@ def load_generator(
     from nllb.translation.experts import ExpertCache
     from nllb.translation.model_generator import ModelGenerator
 
-    plan = None
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        plan = _plan(name_or_dir, dtype, expert_memory)
-        if report is not None:
-            report(plan.describe())
-        plan.require()
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    free = torch.cuda.mem_get_info()[0] if on_gpu and torch.cuda.is_available() else None
+    if dtype == "auto":
+        dtype = "bfloat16" if on_gpu else "int8"
+    plan = _plan(name_or_dir, dtype, expert_memory, available=free)
+    if report is not None:
+        report(plan.describe())
+    plan.require()
     experts: ExpertStoreFactory = LoadedExperts
-    if plan is not None and plan.num_experts and expert_memory is not None:
+    if plan.num_experts and expert_memory is not None:
         experts = partial(ExpertCache, expert_bytes=plan.expert_bytes, memory_bytes=expert_memory)
     return ModelGenerator.load(
         name_or_dir, device=device, dtype=dtype, num_threads=num_threads, experts=experts
@@ -68,14 +70,17 @@ def no_model() -> str:
     return "\n".join(lines)
 
 
-def _plan(name_or_dir: str | Path, dtype: "DataType", expert_memory: int | None) -> "MemoryPlan":
+def _plan(
+    name_or_dir: str | Path, dtype: "Dtype", expert_memory: int | None, *, available: int | None
+) -> "MemoryPlan":
     from nllb.model.checkpoint import open_model
     from nllb.translation.memory_plan import plan_memory
 
     opened = open_model(name_or_dir)
     return plan_memory(
         opened.config,
-        dtype="int8" if dtype == "auto" else dtype,
+        dtype=dtype,
+        available=available,
         expert_memory=expert_memory,
         disk_bytes=opened.num_bytes,
         # Experts that do not stay in memory are read from the file: its speed is measured.

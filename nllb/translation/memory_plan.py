@@ -89,7 +89,7 @@ class MemoryPlan:
                 f"{format_size(self.expert_bytes)} each"
             )
         lines.append(f"disk: {format_size(self.disk_bytes)}")
-        speed = f"{warm:.1f}" if self.num_held >= self.num_experts else f"{cold:.1f} to {warm:.1f}"
+        speed = f"{warm:.2g}" if self.num_held >= self.num_experts else f"{cold:.2g} to {warm:.2g}"
         lines.append(f"expected speed: at most about {speed} tokens/s for one sentence")
         return "\n".join(lines)
 
