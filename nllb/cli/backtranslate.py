@@ -60,10 +60,10 @@ def _translator(config: "BacktranslationConfig") -> "Translate":
     options = SearchOptions(beam_size=config.beam_size, sampling=config.sampling)
 
     def translate(lines: Sequence[str], source: str, target: str) -> list[str]:
-        languages = {"source": parse_language(source), "target": parse_language(target)}
-        fits = [generator.fits(line, source=languages["source"]) for line in lines]
+        spoken, wanted = parse_language(source), parse_language(target)
+        fits = [generator.fits(line, source=spoken) for line in lines]
         fitting = [line for line, is_short in zip(lines, fits, strict=True) if is_short]
-        found = iter(generator.generate(fitting, search=options, **languages))
+        found = iter(generator.generate(fitting, source=spoken, target=wanted, search=options))
         # A line that is too long for the model has no translation, and is counted as empty.
         return [next(found)[0].text if is_short else "" for is_short in fits]
 

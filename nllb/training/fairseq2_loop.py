@@ -18,7 +18,8 @@ Avoided by that:
 
 from typing import Any
 
-import soundfile  # noqa: F401  brings libsndfile, which fairseq2's native library looks for
+# It brings libsndfile, which fairseq2's native library looks for.
+import soundfile  # type: ignore[import-untyped]  # noqa: F401
 
 # isort: split
 import fairseq2.recipe  # noqa: F401  first, or its modules import one another in a circle
@@ -93,7 +94,7 @@ class _NumberedBatch:
         """Do nothing: the loss moves the batch."""
 
 
-class _Reader(DataReader[_NumberedBatch]):
+class _Reader(DataReader[_NumberedBatch]):  # type: ignore[misc]
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
 
@@ -118,7 +119,7 @@ class _Reader(DataReader[_NumberedBatch]):
         return self._run.config.reader.batches_per_step // self._run.ranks.size
 
 
-class _Unit(TrainUnit[_NumberedBatch]):
+class _Unit(TrainUnit[_NumberedBatch]):  # type: ignore[misc]
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
 
@@ -133,7 +134,7 @@ class _Unit(TrainUnit[_NumberedBatch]):
         return loss, batch.batch.num_targets
 
 
-class _Facade(DataParallelFacade):
+class _Facade(DataParallelFacade):  # type: ignore[misc]
     """What the trainer asks of a data-parallel model."""
 
     def __init__(self, run: TrainingRun) -> None:
@@ -186,7 +187,7 @@ def _none(*_arguments: Any, **_options: Any) -> None:
     return None
 
 
-class _NoCheckpoints(CheckpointManager):
+class _NoCheckpoints(CheckpointManager):  # type: ignore[misc]
     """The run keeps checkpoints: the trainer finds none and writes none."""
 
     save_checkpoint = save_model_only = save_score = maybe_complete_save_operation = _none
