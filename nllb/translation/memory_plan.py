@@ -89,8 +89,9 @@ class MemoryPlan:
                 f"{format_size(self.expert_bytes)} each"
             )
         lines.append(f"disk: {format_size(self.disk_bytes)}")
-        speed = f"{warm:.2g}" if self.num_held >= self.num_experts else f"{cold:.2g} to {warm:.2g}"
-        lines.append(f"expected speed: at most about {speed} tokens/s for one sentence")
+        speeds = [warm] if self.num_held >= self.num_experts else [cold, warm]
+        shown = " to ".join(f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}" for speed in speeds)
+        lines.append(f"expected speed: at most about {shown} tokens/s for one sentence")
         return "\n".join(lines)
 
     def require(self) -> None:
