@@ -173,6 +173,20 @@ def test_language_threshold_rejects_by_default(word_detector: Any) -> None:
     assert len(word_detector.asked) == 2, "each different sentence is asked once"
 
 
+def test_detectors_are_asked_in_batches_only(word_detector: Any) -> None:
+    # Defect 2 of the anchors: with numpy 2 the stock binding fails on single texts.
+    answers = word_detector.detect_batch(["il est à la mer", "this is the way"])
+
+    class BatchOnly:
+        def detect_batch(self, texts: Sequence[str]) -> list[Any]:
+            assert len(texts) == len(set(texts))
+            return [answers["this" in text] for text in texts]
+
+    config = FilterConfig(set="reference", language=LanguageFilterConfig())
+    frame = rows(("this is the way", "il est à la mer"), ("this is it", "il est là"))
+    assert judge(frame, config, detector=BatchOnly()) == [None, None]
+
+
 def test_language_thresholds_and_exceptions(word_detector: Any) -> None:
     frame = rows(("xyz", "il est à la mer"))
     french = parse_language("fra_Latn")

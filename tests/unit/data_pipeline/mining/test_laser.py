@@ -246,13 +246,13 @@ def test_bad_checkpoints_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no LASER checkpoint: it holds weights"):
         load_encoder(path)
     write_laser2(tmp_path, rows=20)
-    with pytest.raises(CheckpointError, match="dictionary has .* entries"):
+    with pytest.raises(CheckpointError, match=r"dictionary has .* entries"):
         load_encoder(path)
     write_laser2(tmp_path)
     state = torch.load(path, weights_only=True)
     state["model"]["lstm.bias_ih_l0"][3] = torch.nan
     torch.save(state, path)
-    with pytest.raises(CheckpointError, match="lstm.bias_ih_l0 holds NaN"):
+    with pytest.raises(CheckpointError, match=r"lstm\.bias_ih_l0 holds NaN"):
         load_encoder(path)
     (tmp_path / "laser2.spm").unlink()
     write_laser2_without_pieces = path
