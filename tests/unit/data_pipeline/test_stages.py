@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from data_pipeline import stages
 from data_pipeline.blocks import read_columns
 from data_pipeline.cleaning import clean
 from data_pipeline.config import CleanConfig, CorpusConfig, DataConfig
@@ -39,7 +40,10 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     name = f"own_tasks_{os.getpid()}"
     (tmp_path / f"{name}.py").write_text(OWN_TASKS)
     monkeypatch.syspath_prepend(tmp_path)
+    # Workers of a test before know neither this folder nor this module.
+    stages._pool.cache_clear()
     yield import_module(name)
+    stages._pool.cache_clear()
     del sys.modules[name]
 
 
