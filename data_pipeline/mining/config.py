@@ -115,6 +115,8 @@ class TextSourceConfig:
     """Licence of the text, for the card."""
     pivots: tuple[str, ...] = ("eng_Latn",)
     """Languages that every other is paired with; in corpora of pairs none takes all pairs."""
+    languages: tuple[Language, ...] = ()
+    """Only these languages, beside the pivots; none takes all."""
     most_pairs: int = 1 << 30
     """Most pairs of one pair of languages."""
     held_out_every: int = 0
@@ -152,10 +154,20 @@ class ContrastiveConfig:
     """Batches in all; the learning rate falls to zero over them."""
     learning_rate: float = 0.03
     """Step of row-wise Adagrad."""
+    feature_dropout: float = 0.35
+    """Part of the features of each sentence that is left out, drawn anew each time."""
+    join_part: float = 0.3
+    """Part of the pairs that are joined with another of the same languages, as longer text."""
     scale: float = 20.0
     """Cosines are multiplied by this before the softmax; trained from there on."""
     evaluate_every: int = 300
     """Steps between two measurements on held-out pairs; the best table is kept."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield rates that are none."""
+        for name in ("feature_dropout", "join_part"):
+            if not 0 <= getattr(self, name) < 1:
+                yield f"{name}: from 0 to below 1, got {getattr(self, name)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

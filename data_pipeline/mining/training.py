@@ -64,11 +64,12 @@ class Numbered:
     """Size of each row at the start: rarer features weigh more."""
 
     def of(self, sentences: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
-        """Return the rows of some sentences, and how many each has."""
+        """Return the rows of some sentences, and the place among them that each row belongs to."""
         counts = self.bounds[sentences + 1] - self.bounds[sentences]
         ends = numpy.cumsum(counts)
         within = numpy.arange(ends[-1]) - numpy.repeat(ends - counts, counts)
-        return self.rows[within + numpy.repeat(self.bounds[sentences], counts)], counts
+        rows = self.rows[within + numpy.repeat(self.bounds[sentences], counts)]
+        return rows, numpy.repeat(numpy.arange(len(sentences)), counts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,10 +237,13 @@ class _ContrastiveRun:
             for pairs in text.held_out.values()
             if len(pairs) >= FEWEST_HELD_OUT
         ]
-        lengths = numpy.diff(numbered.bounds)[text.pairs].sum(axis=1)
-        self._lengths = lengths
+        self._lengths = numpy.diff(numbered.bounds)[text.pairs].sum(axis=1)
+        self._of_direction = numpy.argsort(text.direction, kind="stable")
+        self._first = numpy.searchsorted(
+            text.direction[self._of_direction], numpy.arange(text.direction.max() + 2)
+        )
 
-    def batches(self) -> Iterator[NDArray[numpy.int32]]:
+    def batches(self) -> Iterator[NDArray[numpy.int64]]:
         """Yield the pairs of each batch that is left; the same ones after an interruption."""
         size, steps = self.config.contrastive.batch_pairs, self.config.contrastive.steps
         size = min(size, len(self.text.pairs))
@@ -258,17 +262,46 @@ class _ContrastiveRun:
                 if number >= steps:
                     return
                 if number >= self.step:
-                    pairs = self.text.pairs[batches[place]]
-                    turned = numpy.random.default_rng((self.config.seed, epoch, place)).random(
-                        len(pairs)
-                    )
-                    yield numpy.where(turned[:, None] < 0.5, pairs[:, ::-1], pairs)
+                    yield batches[place]
                 number += 1
             epoch += 1
 
-    def learn(self, pairs: NDArray[numpy.int32]) -> float:
+    def _draw(
+        self, batch: NDArray[numpy.int64]
+    ) -> tuple[NDArray[numpy.int32], NDArray[Any], NDArray[numpy.int64]]:
+        """Return pairs, rows and the number of rows of each sentence of a batch.
+
+        Sides are swapped by chance, some pairs are joined with another of the same languages, and
+        some features are left out: all decided by the seed and the number of the step.
+        """
+        settings = self.config.contrastive
+        generator = numpy.random.default_rng((self.config.seed, 1 << 32, self.step))
+        turned = generator.random(len(batch)) < 0.5
+        pairs = self._turned(batch, turned)
+        direction = self.text.direction[batch]
+        first, end = self._first[direction], self._first[direction + 1]
+        partners = first + (generator.random(len(batch)) * (end - first)).astype(numpy.int64)
+        joined = numpy.flatnonzero(generator.random(len(batch)) < settings.join_part)
+        more = self._turned(self._of_direction[partners[joined]], turned[joined])
+        rows, owner = self.numbered.of(numpy.concatenate([pairs.reshape(-1), more.reshape(-1)]))
+        places = numpy.concatenate(
+            [numpy.arange(2 * len(batch)), (2 * joined[:, None] + [0, 1]).reshape(-1)]
+        )
+        owner = places[owner]
+        kept = generator.random(len(rows)) >= settings.feature_dropout
+        rows, owner = rows[kept], owner[kept]
+        order = numpy.argsort(owner, kind="stable")
+        return pairs, rows[order], numpy.bincount(owner, minlength=2 * len(batch))
+
+    def _turned(
+        self, numbers: NDArray[numpy.int64], turned: NDArray[numpy.bool_]
+    ) -> NDArray[numpy.int32]:
+        pairs = self.text.pairs[numbers]
+        return numpy.where(turned[:, None], pairs[:, ::-1], pairs)
+
+    def learn(self, batch: NDArray[numpy.int64]) -> float:
         """Take one step and return the loss."""
-        rows, counts = self.numbered.of(pairs.reshape(-1))
+        pairs, rows, counts = self._draw(batch)
         table = self.table.requires_grad_()
         scale = self.scale.requires_grad_()
         vectors = functional.normalize(sum_rows(table, rows, counts)).view(len(pairs), 2, -1)

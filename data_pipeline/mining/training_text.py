@@ -144,7 +144,7 @@ def _hold_out(
             continue
         corpus = _open(config, source)
         for code in corpus.languages():
-            if code == config.pivot:
+            if code == config.pivot or not _is_wanted(source, code):
                 continue
             for pair in corpus.pairs(code, config.pivot):
                 own, english = pair.source.text.strip(), pair.target.text.strip()
@@ -157,6 +157,10 @@ def _hold_out(
                     held_out.setdefault(code, []).append((own, english))
     shielded.hashes |= hashes
     return held_out
+
+
+def _is_wanted(source: TextSourceConfig, code: str) -> bool:
+    return not source.languages or code in {language.code for language in source.languages}
 
 
 def _is_held_out_key(source: TextSourceConfig, pair: CorpusPair) -> bool:
@@ -172,13 +176,16 @@ def _open(config: EncoderTrainingConfig, source: TextSourceConfig) -> Corpus:
 
 def _directions(corpus: Corpus, source: TextSourceConfig) -> Iterator[tuple[str, str]]:
     """Yield the language pairs to read: with each pivot, or all that a corpus of pairs has."""
+    wanted = {*(language.code for language in source.languages), *source.pivots}
     if corpus.layout in ("pairs", "tables"):
         found: Sequence[tuple[str, ...]] = sorted({codes for _, codes in corpus.files()})
         for first, second in found:
+            if source.languages and not wanted.issuperset((first, second)):
+                continue
             if not source.pivots or first in source.pivots or second in source.pivots:
                 yield (first, second)
         return
     for pivot in source.pivots:
         for code in corpus.languages():
-            if code != pivot:
+            if code != pivot and (not source.languages or code in wanted):
                 yield (code, pivot)
