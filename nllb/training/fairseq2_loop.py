@@ -94,7 +94,7 @@ class _NumberedBatch:
         """Do nothing: the loss moves the batch."""
 
 
-class _Reader(DataReader[_NumberedBatch]):  # type: ignore[misc]
+class _Reader(DataReader[_NumberedBatch]):
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
 
@@ -119,7 +119,7 @@ class _Reader(DataReader[_NumberedBatch]):  # type: ignore[misc]
         return self._run.config.reader.batches_per_step // self._run.ranks.size
 
 
-class _Unit(TrainUnit[_NumberedBatch]):  # type: ignore[misc]
+class _Unit(TrainUnit[_NumberedBatch]):
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
 
@@ -134,7 +134,7 @@ class _Unit(TrainUnit[_NumberedBatch]):  # type: ignore[misc]
         return loss, batch.batch.num_targets
 
 
-class _Facade(DataParallelFacade):  # type: ignore[misc]
+class _Facade(DataParallelFacade):
     """What the trainer asks of a data-parallel model."""
 
     def __init__(self, run: TrainingRun) -> None:
@@ -187,7 +187,7 @@ def _none(*_arguments: Any, **_options: Any) -> None:
     return None
 
 
-class _NoCheckpoints(CheckpointManager):  # type: ignore[misc]
+class _NoCheckpoints(CheckpointManager):
     """The run keeps checkpoints: the trainer finds none and writes none."""
 
     save_checkpoint = save_model_only = save_score = maybe_complete_save_operation = _none
