@@ -19,7 +19,7 @@ Avoided by that:
 from typing import Any
 
 # It brings libsndfile, which fairseq2's native library looks for.
-import soundfile  # type: ignore[import-untyped]  # noqa: F401
+import soundfile  # noqa: F401
 
 # isort: split
 import fairseq2.recipe  # noqa: F401  first, or its modules import one another in a circle
