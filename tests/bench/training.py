@@ -1,12 +1,13 @@
 """Measures training: reader, sparse layer, trainer overhead, and what EOM is worth.
 
-    python tests/bench/training.py reader | layer | overhead | eom --data DIR
+    python tests/bench/training.py reader | layer | overhead | eom | kill --data DIR
 
 Two things that are compared run in turns in one process, and the ratio of their best times counts.
 """
 
 import argparse
 import json
+import random
 import resource
 import subprocess
 import sys
@@ -253,6 +254,32 @@ def measure_eom(data: Path, out_dir: Path, steps: int) -> list[dict[str, object]
     return rows
 
 
+def measure_kills(data: Path, folder: Path, trials: int) -> list[dict[str, object]]:
+    """Kill runs at random moments, resume them, and compare the weights with a whole run's."""
+    home = Path(__file__).parents[1] / "unit" / "nllb" / "training"
+    ranks = run_path(str(home / "test_ranks.py"))
+    config = folder / "config.yaml"
+    config.write_text(ranks["CONFIG"].format(data=data))
+    modes = [(1, ()), (2, ()), (2, ("parallel.data=fsdp2",)), (2, ("parallel.experts=true",))]
+    more = ("schedule.steps=60", "schedule.checkpoint_every=7", "parallel.runner=plain")
+    chance, whole, rows = random.Random(0), {}, []
+    for trial in range(trials):
+        size, mode = modes[trial % len(modes)]
+        if (size, mode) not in whole:
+            ranks["succeed"](config, folder / f"whole{len(whole)}", *more, *mode, size=size)
+            whole[size, mode] = ranks["weights"](folder / f"whole{len(whole)}", 60)
+        out, killed = folder / f"trial{trial}", 0
+        while killed < 2:
+            step = chance.randrange(60)
+            done = ranks["start"](config, out, *more, *mode, size=size, kill_step=step)
+            killed += any(process.returncode != 0 for process in done) or 2
+        ranks["succeed"](config, out, *more, *mode, size=size)
+        found = ranks["weights"](out, 60)
+        wrong = [n for n, value in whole[size, mode].items() if not torch.equal(found[n], value)]
+        rows.append({"ranks": size, "mode": mode, "tensors": len(found), "different": len(wrong)})
+    return rows
+
+
 def many_directions(folder: Path, data: Path, count: int) -> Path:
     """Write a manifest that lists a small data set's shards under many directions."""
     from nllb.shards import Direction, Phase, write_manifest
@@ -285,7 +312,7 @@ def many_directions(folder: Path, data: Path, count: int) -> Path:
 def main() -> None:
     """Run one measurement and print it as JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["reader", "layer", "memory", "overhead", "eom"])
+    parser.add_argument("what", choices=["reader", "layer", "memory", "overhead", "eom", "kill"])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rows", type=int, default=4096)
@@ -317,6 +344,8 @@ def main() -> None:
             )
         elif arguments.what == "overhead":
             result = measure_overhead(data, arguments.width, arguments.steps)
+        elif arguments.what == "kill":
+            result = measure_kills(data, Path(folder), arguments.steps)
         else:
             result = measure_eom(data, arguments.out or Path(folder), arguments.steps)
     print(json.dumps(result, indent=1))
