@@ -60,7 +60,7 @@ class MineConfig:
     """Least margin of a pair."""
     index: str = "auto"
     """exact, the name of a FAISS index such as IVF4096,SQ8, or auto: by the number of sentences."""
-    probes: int = 64
+    probes: int = 128
     """Cells of an IVF index that are searched."""
     block_sentences: int = 50_000
     """Sentences in one block, the unit of work and of resuming."""
