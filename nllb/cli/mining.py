@@ -71,9 +71,11 @@ def train_encoder(arguments: argparse.Namespace) -> int:
         from data_pipeline.mining.training import train_encoder as run_training
     from dataclasses import asdict
 
-    from nllb.config import dump_config, load_config, write_config
+    from nllb.config import dump_config, find_config, load_config, write_config
 
-    config = load_config(EncoderTrainingConfig, arguments.config, arguments.overrides)
+    config = load_config(
+        EncoderTrainingConfig, find_config(arguments.config, "mine"), arguments.overrides
+    )
     for source in config.sources:
         if not (config.data_dir / source.path).is_dir():
             raise ConfigError(f"sources: {source.name}: no folder {config.data_dir / source.path}")
@@ -108,7 +110,7 @@ def xsim(arguments: argparse.Namespace) -> int:
         from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim
     from dataclasses import asdict
 
-    from nllb.config import load_config
+    from nllb.config import find_config, load_config
     from nllb.textio import read_lines
 
     if arguments.source is not None or arguments.target is not None:
@@ -122,7 +124,7 @@ def xsim(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.config is None or arguments.out is None:
         raise ConfigError("give CONFIG and OUT, or both --source F and --target F")
-    config = load_config(XsimConfig, arguments.config, arguments.overrides)
+    config = load_config(XsimConfig, find_config(arguments.config, "mine"), arguments.overrides)
     results = run_xsim(config, arguments.out, quiet=arguments.quiet)
     for result in results:
         _show(asdict(result), arguments)
