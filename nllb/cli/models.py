@@ -1,10 +1,11 @@
 """`nllb models`: the published checkpoints and any other: size, memory, licence, cached or not."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nllb.config import format_size
-from nllb.textio import json_line
+from nllb.textio import json_line, read_json
 
 if TYPE_CHECKING:
     from nllb.model.listing import Listing
@@ -31,7 +32,27 @@ def models(arguments: argparse.Namespace) -> int:
         print(_describe(listed[0]))
     else:
         print(_table(listed))
+        print(_shipped())
     return 0
+
+
+def _shipped() -> str:
+    """Return a line for each file of weights that ships with the package."""
+    packages = Path(__file__).parent.parent.parent
+    lines = ["", "Shipped with the package, each with its licence beside it:"]
+    for path, what in _SHIPPED.items():
+        card = packages / path
+        if card.is_file():
+            size = format_size(sum(f.stat().st_size for f in card.parent.rglob("*") if f.is_file()))
+            licence = read_json(card)["licence"]
+            lines.append(f"  {what}  {size}  {licence}  {card.parent.relative_to(packages)}")
+    return "\n".join(lines)
+
+
+_SHIPPED = {
+    "lid/_models/default/card.json": "language identification",
+    "data_pipeline/_models/encoder/encoder.json": "sentence encoder for mining",
+}
 
 
 def _fields(listing: "Listing") -> dict[str, Any]:
