@@ -6,6 +6,7 @@ OUT/tensorboard/     the same for TensorBoard        OUT/model/       the result
 """
 
 import dataclasses
+import gc
 import hashlib
 import json
 import sys
@@ -75,23 +76,31 @@ def train(
             do.
     """
     with join_ranks(config.device) as ranks:
-        quiet = quiet or not ranks.is_first
-        stop = StopFlag(ranks)
-        with (
-            stop.listening(),
-            Progress("training", total=config.schedule.steps, unit="steps", quiet=quiet) as bar,
-        ):
-            run = open_run(config, out_dir, ranks, stop, bar, make_scorer=make_scorer, quiet=quiet)
-            bar.done = run.state.step
-            try:
-                _loop(run)
-            finally:
-                run.log.close()
-        assert run.ending is not None
-        model_dir = None
-        if run.ending != "stopped":
-            model_dir = _write_model(run)
-        return TrainingResult(ending=run.ending, state=run.state, model_dir=model_dir)
+        result = _train(config, out_dir, ranks, make_scorer, quiet or not ranks.is_first)
+        # What holds on to the process group goes before the group does: freed after it, it can wait
+        # for ever for a thread of the group.
+        gc.collect()
+        ranks.wait()
+    return result
+
+
+def _train(
+    config: TrainConfig, out_dir: Path, ranks: Ranks, make_scorer: MakeScorer | None, quiet: bool
+) -> TrainingResult:
+    stop = StopFlag(ranks)
+    with (
+        stop.listening(),
+        Progress("training", total=config.schedule.steps, unit="steps", quiet=quiet) as bar,
+    ):
+        run = open_run(config, out_dir, ranks, stop, bar, make_scorer=make_scorer, quiet=quiet)
+        bar.done = run.state.step
+        try:
+            _loop(run)
+        finally:
+            run.log.close()
+    assert run.ending is not None
+    model_dir = _write_model(run) if run.ending != "stopped" else None
+    return TrainingResult(ending=run.ending, state=run.state, model_dir=model_dir)
 
 
 def _loop(run: TrainingRun) -> None:
