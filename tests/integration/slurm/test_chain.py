@@ -67,3 +67,34 @@ def test_from_corpora_to_the_report(
     assert (run.path / "report.html").stat().st_size > 5_000
     scores = read_json(run.path / "report.json")
     assert "eng_Latn-fra_Latn" in str(scores)
+
+
+def test_preempted_training_of_spread_experts_ends_bitwise_equal(
+    on_slurm, cluster: Path, token_data: Path, tmp_path: Path
+) -> None:
+    """Two ranks, experts spread over them; SIGUSR2 in the middle; the same weights as without."""
+    two = str(tmp_path / "two.yaml")
+    values = [
+        f"data={token_data}",
+        "parallel.experts=true",
+        "schedule.steps=150",
+        "schedule.log_every=5",
+    ]
+    values += ["schedule.checkpoint_every=1000", "schedule.validate_every=1000", "reader.seed=5"]
+    weights = {}
+    for name in ("whole", "preempted"):
+        train = ["nllb", "train", "moe-54b-tiny", str(tmp_path / name), *values, "--quiet"]
+        begin = ["slurm", "submit", two, "--run-dir", f"{name}-run", "--name", "train", "--quiet"]
+        assert main([*begin, "--", *train]) == 0
+        run = RunDirectory.open(Path(f"{name}-run"))
+        if name == "preempted":
+            metrics = tmp_path / name / "metrics"
+            on_slurm.until(lambda path=metrics: any(path.rglob("*")), "it trains", seconds=200)
+            (job_id,) = run.job_ids().values()
+            on_slurm.ask("scancel", "--signal=SIGUSR2", job_id)
+        for rows in wait(run, poll_s=1.0):
+            (row,) = rows
+        assert row.state == "COMPLETED", Path(row.log).read_text()
+        assert row.requeues == (name == "preempted")
+        weights[name] = (tmp_path / name / "model" / "model.safetensors").read_bytes()
+    assert weights["whole"] == weights["preempted"]
