@@ -1,5 +1,6 @@
 """The built wheel in a clean environment, run from a folder with decoys of our generic names."""
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -23,10 +24,11 @@ def wheel(tmp_path_factory) -> Path:
     names = subprocess.run(tracked, cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
     for name in filter(None, names):
         path = ROOT / name.decode()
-        if path.is_file() and not name.startswith(b"tests/"):
-            target = source / name.decode()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+        target = source / name.decode()
+        if name.startswith(b"tests/") or not path.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target, follow_symlinks=False)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out]
     subprocess.run([*command, source], check=True, timeout=280)
     (built,) = out.glob("nllb-*.whl")
@@ -57,6 +59,9 @@ def test_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert not {"tests", "configs"} & tops
     assert "nllb/languages.tsv" in names and "nllb/py.typed" in names
+    assert {"lid/_models/default/model.ftz", "data_pipeline/_models/encoder/encoder.json"} <= {
+        *names
+    }
     shipped = {path.relative_to(ROOT / "configs") for path in ROOT.glob("configs/*/*.yaml")}
     for config in shipped:
         assert f"nllb/_configs/{config}" in names
