@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from nllb.errors import ConfigError, ResourceError, did_you_mean
@@ -84,9 +86,9 @@ def check(cluster: ClusterConfig, run: RunDirectory) -> list[str]:
         ConfigError: the partition does not exist or does not allow what is asked.
     """
     _check_writable(run)
+    warnings = uncommitted_code()
     if cluster.executor != "slurm":
-        return []
-    warnings = []
+        return warnings
     if str(run.path).startswith(("/tmp", "/var/tmp", "/dev/shm")):
         warnings.append(f"{run.path} is usually local to a machine: the nodes must share it")
     known = controller.partitions()
@@ -198,6 +200,22 @@ def _submit_here(
 def _array_limit() -> int:
     size = controller.limits().get("MaxArraySize", "1001")
     return max(1, int(size) - RESERVED_INDEX)
+
+
+def uncommitted_code() -> list[str]:
+    """Return a warning if the program runs from a checkout with changes that no commit holds."""
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists() or shutil.which("git") is None:
+        return []
+    command = ["git", "-C", str(checkout), "status", "--porcelain", "--untracked-files=no"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    changed = done.stdout.splitlines()
+    if not changed:
+        return []
+    return [
+        f"{len(changed)} files of {checkout} are changed and not committed: jobs that start later "
+        f"run whatever stands there then"
+    ]
 
 
 def _check_writable(run: RunDirectory) -> None:

@@ -141,6 +141,20 @@ def test_preemption_stops_requeues_and_resumes_without_loss(on_slurm, tmp_path: 
     assert words[1][2] == words[2][2] and words[3][2] == "60"
 
 
+def test_a_job_that_reaches_its_time_limit_goes_on_in_the_next(on_slurm, tmp_path: Path) -> None:
+    """The signal comes before the limit of a minute; the work takes longer than that."""
+    code = RESUMES.replace("step < 60", "step < 450")
+    cluster = ClusterConfig(time_min=1, signal_delay_s=35)
+    run, (job_id,) = start(tmp_path, python_tasks(code, tmp_path / "state", cwd=tmp_path), cluster)
+    assert finish(run) == {"work": "COMPLETED"}
+    assert report(run)[0].requeues >= 1
+    log = (run.logs / f"{job_id}_0_log.out").read_text()
+    words = [line.split() for line in log.splitlines() if line.startswith("st")]
+    steps = [int(last) for _, _, last in words]
+    assert steps[0] == 0 and steps[-1] == 450
+    assert steps[1:-1:2] == steps[2::2]
+
+
 def test_a_command_deaf_to_the_signal_starts_anew(on_slurm, tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time; p = pathlib.Path(sys.argv[1]);"
