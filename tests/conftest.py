@@ -1,6 +1,8 @@
 """Fixtures that tests of several packages share."""
 
 import os
+import random
+import sys
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -8,6 +10,14 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Begin every test with the same chance."""
+    random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,10 @@ def test_an_interrupted_run_has_written_what_is_done(command, tiny_model, tmp_pa
     lines.write_text("".join(f"{source}\n" for source, _ in tiny_model.held_out * 20))
     python, _, _, *words = command(lines)
     running = subprocess.Popen(
-        [python, "-c", HEED_SIGINT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [python, "-c", HEED_SIGINT, *words],
+        bufsize=0,  # or the lines read ahead with the first are lost to `communicate`
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     first = running.stdout.readline()
     running.send_signal(signal.SIGINT)

@@ -21,7 +21,8 @@ DEVELOPMENT = (
 
 
 def test_four_bits_keep_the_directions() -> None:
-    table = torch.randn(500, 64) * torch.rand(500, 1) * 3
+    draw = torch.Generator().manual_seed(0)
+    table = torch.randn(500, 64, generator=draw) * torch.rand(500, 1, generator=draw) * 3
     table[7] = 0
     again = unpack(*pack(table))
     cosines = torch.nn.functional.cosine_similarity(table, again)
