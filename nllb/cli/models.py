@@ -1,4 +1,4 @@
-"""`nllb models`: the published checkpoints and any other: size, memory, licence, cached or not."""
+"""`nllb models`: what ships, what is published, and any other: size, memory, licence, where."""
 
 import argparse
 from pathlib import Path
@@ -16,15 +16,19 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
         "name",
         metavar="NAME",
         nargs="?",
-        help="a published model, a directory, or a hub name in the cache; default: all published",
+        help="a published model, a directory, a hub name in the cache, or 'mini', which ships; "
+        "default: all that ship or are published",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a model")
 
 
 def models(arguments: argparse.Namespace) -> int:
-    from nllb.model.listing import list_known, list_model
+    from nllb.model.listing import list_known, list_model, list_shipped
 
-    listed = list_known() if arguments.name is None else [list_model(arguments.name)]
+    if arguments.name is None:
+        listed = [*list_shipped(), *list_known()]
+    else:
+        listed = [list_model(arguments.name)]
     if arguments.json:
         for listing in listed:
             print(json_line(_fields(listing)))
@@ -39,7 +43,7 @@ def models(arguments: argparse.Namespace) -> int:
 def _shipped() -> str:
     """Return a line for each file of weights that ships with the package."""
     packages = Path(__file__).parent.parent.parent
-    lines = ["", "Shipped with the package, each with its licence beside it:"]
+    lines = ["", "What ships with the package, each with its licence beside it:"]
     for path, what in _SHIPPED.items():
         card = packages / path
         if card.is_file():
@@ -50,6 +54,7 @@ def _shipped() -> str:
 
 
 _SHIPPED = {
+    "nllb/_models/mini/nllb.json": "translation (mini)",
     "lid/_models/default/card.json": "language identification",
     "data_pipeline/_models/encoder/encoder.json": "sentence encoder for mining",
 }
@@ -97,6 +102,7 @@ _NOTES = (
     "The licence is that of the weights; CC-BY-NC-4.0 forbids commercial use. The code is MIT.",
     "Sizes are computed from the shape: the download as float32, memory for the whole model.",
     "A model is downloaded when it is named: nllb translate --model NAME, nllb convert NAME OUT.",
+    "Without --model: $NLLB_MODEL, else the smallest of these in the cache, else mini.",
 )
 
 

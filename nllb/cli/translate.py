@@ -1,7 +1,6 @@
 """`nllb translate`: text from stdin or files, line for line or as documents."""
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 EXIT_FLAGGED = 1
 EXIT_INTERRUPTED = 130
-MODEL_VARIABLE = "NLLB_MODEL"
 LINES_NAMED = 5
 """Flagged lines that the summary names."""
 DETECTED_CHARACTERS = 4096
@@ -55,9 +53,9 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m",
         "--model",
-        default=os.environ.get(MODEL_VARIABLE) or None,
         metavar="M",
-        help=f"a model directory, or a name on the Hugging Face hub; default: ${MODEL_VARIABLE}",
+        help="a model directory, or a name of 'nllb models'; default: $NLLB_MODEL, else a "
+        "published model in the cache, else mini, which ships",
     )
     parser.add_argument(
         "--document",

@@ -11,12 +11,13 @@ from nllb.model.fairseq import find_fairseq, open_fairseq
 from nllb.model.hub import fetch, is_hub_name
 from nllb.model.hugging_face import is_hugging_face, open_hugging_face
 from nllb.model.known_models import known_models
+from nllb.model.shipped import find_shipped, shipped_models
 from nllb.model.transformer import SinusoidalPositions, Transformer
 from nllb.model.weights import read_weight
 
 
 def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> ModelDirectory:
-    """Open a local directory, a fairseq checkpoint, or a model of the Hugging Face hub by its name.
+    """Open a directory, a fairseq checkpoint, a shipped model, or one of the Hugging Face hub.
 
     Nothing large is read yet. A hub model that the cache lacks is downloaded, unless `offline` (by
     default: what `HF_HUB_OFFLINE` says); its size and licence are shown first on stderr.
@@ -29,13 +30,16 @@ def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> Model
         return open_hugging_face(path, name=name)
     if files := find_fairseq(path):
         return open_fairseq(files, name=name)
+    if shipped := find_shipped(name):
+        return open_hugging_face(shipped, name=name)
     if path.exists():
         raise CheckpointError(_not_a_model(path))
     if is_hub_name(name):
         return open_hugging_face(fetch(name, offline=offline), name=name)
     names = [model.name for model in known_models()]
     short = {model.partition("/")[2]: model for model in names}
-    near = f"; did you mean {short[name]}?" if name in short else did_you_mean(name, names)
+    near = f"; did you mean {short[name]}?" if name in short else ""
+    near = near or did_you_mean(name, [*shipped_models(), *names])
     raise CheckpointError(
         f"no model {name!r}: no such directory or file, and no name of the form owner/model"
         f"{near or ';'} see 'nllb models'"

@@ -9,11 +9,12 @@ from nllb.model.config import ModelConfig
 from nllb.model.directory import ModelDirectory
 from nllb.model.hub import find_cached, is_complete
 from nllb.model.known_models import KnownModel, find_known_model, known_models
+from nllb.model.shipped import SHIPPED_DIR, shipped_models
 from nllb.model.weight_files import StorageType, storage_bytes
 from nllb.model.weight_names import num_parameters
 
 STORAGE_TYPES: tuple[StorageType, ...] = ("float32", "bfloat16", "float16", "int8")
-State = Literal["here", "cached", "cached in part", "not downloaded"]
+State = Literal["ships", "here", "cached", "cached in part", "not downloaded"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +53,13 @@ def list_known() -> list[Listing]:
     return [_list_known(model) for model in known_models()]
 
 
+def list_shipped() -> list[Listing]:
+    """Return the models that ship with the package."""
+    return [_list_opened(open_model(name, offline=True)) for name in shipped_models()]
+
+
 def list_model(name: str) -> Listing:
-    """Return one model: a published checkpoint, a local directory, or a name in the cache.
+    """Return one model: published, shipped, a local directory, or a name in the cache.
 
     Nothing is downloaded.
 
@@ -87,13 +93,17 @@ def _list_known(model: KnownModel) -> Listing:
 def _list_opened(model: ModelDirectory) -> Listing:
     known = find_known_model(model.name)
     licence = model.settings.get("licence") or (known.licence if known else "not stated")
+    if model.path.parent == SHIPPED_DIR:
+        state: State = "ships"
+    else:
+        state = "here" if Path(model.name).exists() else "cached"
     return Listing(
         name=model.name,
-        summary=f"{model.format} format",
+        summary=str(model.settings.get("summary") or f"{model.format} format"),
         disk_bytes=model.num_bytes,
         languages=len(model.tokenizer().languages),
         licence=str(licence),
-        state="here" if Path(model.name).exists() else "cached",
+        state=state,
         path=model.path,
         config=model.config,
     )

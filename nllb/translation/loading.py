@@ -1,9 +1,10 @@
 """From a model's name to a generator: find it, say what it needs, load it."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nllb.config import format_size
 from nllb.errors import CheckpointError
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from nllb.translation.generation import Generator
     from nllb.translation.memory_plan import Dtype, MemoryPlan
     from nllb.translation.model_generator import DataType
+
+MODEL_VARIABLE = "NLLB_MODEL"
 
 
 def load_generator(
@@ -25,12 +28,16 @@ def load_generator(
 ) -> "Generator":
     """Load a model, after its memory plan was reported and held against what is free.
 
+    Without a name it is the one of `default_model`.
+
     Raises:
-        CheckpointError: No model was named, or it cannot be read.
+        CheckpointError: There is no model, or it cannot be read.
         ResourceError: It does not fit.
     """
     if name_or_dir is None:
-        raise CheckpointError(no_model())
+        name_or_dir, why = default_model()
+        if report is not None:
+            report(f"model: {name_or_dir} ({why})")
     import torch
 
     from nllb.translation.engine import ExpertStoreFactory, LoadedExperts
@@ -53,12 +60,35 @@ def load_generator(
     )
 
 
+def default_model() -> tuple[str, str]:
+    """Return the model to take where none is named, and why it is that one.
+
+    $NLLB_MODEL, else the smallest published checkpoint in the cache, else the one that ships.
+
+    Raises:
+        CheckpointError: There is none of these.
+    """
+    from nllb.model.listing import list_known
+    from nllb.model.shipped import DEFAULT_MODEL, shipped_models
+
+    if name := os.environ.get(MODEL_VARIABLE):
+        return name, f"named by ${MODEL_VARIABLE}"
+    for listing in list_known():
+        if listing.state == "cached":
+            return listing.name, f"in the cache, weights {listing.licence}"
+    if DEFAULT_MODEL in shipped_models():
+        return DEFAULT_MODEL, "ships with nllb; --model names another, see 'nllb models'"
+    raise CheckpointError(no_model())
+
+
 def no_model() -> str:
-    """Return what to say where no model was named: the ways to get one."""
+    """Return what to say where no model was named and none is here: the ways to get one."""
     from nllb.model.known_models import known_models
     from nllb.model.weight_names import list_weights
 
-    lines = ["no model was named. Name one with --model (in Python: Translator.load):"]
+    lines = [
+        "no model was named, and none is here. Name one with --model (in Python: Translator.load):"
+    ]
     for model in known_models():
         size = format_size(4 * sum(weight.size for weight in list_weights(model.config)))
         lines.append(f"  {model.name}  {size}, weights {model.licence}; {model.summary}")
@@ -68,6 +98,21 @@ def no_model() -> str:
         "Other checkpoints become such a directory with 'nllb convert'; 'nllb models' says more.",
     ]
     return "\n".join(lines)
+
+
+def describe_model(name_or_dir: str | Path | None) -> dict[str, Any]:
+    """Return what tells a model from another: the files that it is made of, wherever they lie.
+
+    Raises:
+        CheckpointError: There is no such model.
+    """
+    from nllb.model.checkpoint import open_model
+
+    opened = open_model(default_model()[0] if name_or_dir is None else name_or_dir)
+    folder = opened.path if opened.path.is_dir() else opened.path.parent
+    files = {path for path in folder.iterdir() if path.is_file()}
+    states = sorted((path.name, path.stat()) for path in files | set(dict(opened.weights.files())))
+    return {"files": [[name, state.st_size, state.st_mtime_ns] for name, state in states]}
 
 
 def _plan(

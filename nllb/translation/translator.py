@@ -125,7 +125,8 @@ class Translator:
         """Load a model.
 
         Args:
-            name_or_dir: A directory, or a name on the Hugging Face hub.
+            name_or_dir: A directory, a name on the Hugging Face hub, or `mini`, which ships; None
+                takes what `nllb translate` does without `--model`.
             device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
             dtype: Type of the weights in memory; `auto` is int8 on a CPU and bfloat16 on a GPU.
             detector: Names languages, as for `Translator`.

@@ -64,12 +64,29 @@ def test_models_lists_the_published_ones(capsys) -> None:
     assert code == 0
     assert said.count("CC-BY-NC-4.0  not downloaded") == 5
     assert "facebook/nllb-moe-54b" in said
+    assert "language identification" in said and "sentence encoder for mining" in said
     rows = [json.loads(line) for line in run(capsys, "models", "--json")[1].splitlines()]
+    rows = [row for row in rows if row["state"] != "ships"]
     assert [row["name"] for row in rows if row["experts"]] == ["facebook/nllb-moe-54b"]
     small = rows[0]
     assert small["parameters"] == 615_073_792
     assert small["disk_bytes"] == 615_073_792 * 4
     assert small["memory_bytes"]["int8"] < 1.2e9 < small["memory_bytes"]["bfloat16"]
+
+
+def test_models_lists_what_ships(random_model_dir, tmp_path, monkeypatch, capsys) -> None:
+    for module in ("shipped", "listing"):
+        monkeypatch.setattr(f"nllb.model.{module}.SHIPPED_DIR", tmp_path)
+    assert not any(
+        json.loads(line)["state"] == "ships"
+        for line in run(capsys, "models", "--json")[1].splitlines()
+    )
+    shutil.copytree(random_model_dir, tmp_path / "mini")
+    said = run(capsys, "models")[1].splitlines()[1].split()
+    assert (said[0], said[-1]) == ("mini", "ships")
+    row = json.loads(run(capsys, "models", "mini", "--json")[1])
+    assert (row["name"], row["licence"], row["state"]) == ("mini", "MIT", "ships")
+    assert row["memory_bytes"]["int8"] > row["disk_bytes"] / 4
 
 
 def test_models_describes_one(random_model_dir, capsys) -> None:

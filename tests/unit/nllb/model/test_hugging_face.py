@@ -130,6 +130,43 @@ def test_transformers_refuses_int8_instead_of_reading_nonsense(folder, tmp_path)
         AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out")
 
 
+def test_int8_weights_go_on_to_transformers(
+    model, folder, padded_batch, reference_logits, tmp_path
+) -> None:
+    """What ships as int8 is, as float16, the same model in transformers."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    source, target = padded_batch
+    small, half = tmp_path / "int8", tmp_path / "float16"
+    convert(open_model(folder), small, storage="int8", quiet=True)
+    convert(open_model(small), half, storage="float16", quiet=True)
+    # The same dequantised weights, once in transformers and once here.
+    reference = AutoModelForSeq2SeqLM.from_pretrained(half, torch_dtype=torch.float32).eval()
+    expected = reference_logits(reference, source, target)[target != 1]
+    with torch.no_grad():
+        equal = load_model(open_model(half))(source, target)[target != 1]
+        near = load_model(open_model(small))(source, target)[target != 1]
+    assert expected.std() >= 1
+    torch.testing.assert_close(equal, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(near, expected, rtol=0, atol=0.02)  # scales in half precision
+
+
+def test_int8_storage_is_a_byte_a_parameter(model, folder, tmp_path) -> None:
+    convert(open_model(folder), tmp_path / "out", storage="int8", quiet=True)
+    directory = open_model(tmp_path / "out")
+    state = model.state_dict()
+    small = sum(tensor.numel() for tensor in state.values() if tensor.dim() < 2)
+    routers = [state[name] for name in state if "router" in name]
+    matrices = [tensor for name, tensor in state.items() if tensor.dim() == 2]
+    assert directory.num_bytes == (
+        sum(tensor.numel() + 4 * len(tensor) for tensor in matrices)
+        + sum(3 * router.numel() - 4 * len(router) for router in routers)
+        + 4 * small
+    )
+    file = tmp_path / "out" / "int8.safetensors"
+    assert file.stat().st_size < directory.num_bytes + 200 * len(directory.weights)
+
+
 def test_rows_of_zeros_quantize() -> None:
     stored, scale = quantize_rows(torch.tensor([[0.0, 0.0], [2.0, -1.0]]))
     assert stored.tolist() == [[0, 0], [127, -64]]

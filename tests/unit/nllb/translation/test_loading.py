@@ -1,4 +1,5 @@
 import random
+import shutil
 import string
 
 import pytest
@@ -12,7 +13,7 @@ from nllb.model.hugging_face import write_hugging_face
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 from nllb.translation import SearchOptions, Translator
-from nllb.translation.loading import load_generator, no_model
+from nllb.translation.loading import default_model, describe_model, load_generator, no_model
 from nllb.translation.memory_plan import plan_memory
 
 CODES = ["eng_Latn", "fra_Latn", "deu_Latn"]
@@ -96,14 +97,73 @@ def test_a_model_that_does_not_fit_is_refused_with_what_it_needs(mixture_dir, mo
         )
 
 
-def test_no_model_names_the_ways_to_get_one(tmp_path):
+@pytest.fixture
+def shipped(mixture_dir, tmp_path, monkeypatch):
+    """Put the mixture where the bundled model lies; nothing is cached or named."""
+    for module in ("shipped", "listing"):
+        monkeypatch.setattr(f"nllb.model.{module}.SHIPPED_DIR", tmp_path / "shipped")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("NLLB_MODEL", raising=False)
+    return shutil.copytree(mixture_dir, tmp_path / "shipped" / "mini")
+
+
+def test_without_a_name_the_bundled_model_translates(shipped, mixture_dir, monkeypatch):
+    said = []
+    texts = ["some words here", "and others there"]
+    translated = [
+        Translator.load(name, device="cpu", num_threads=1, report=said.append).translate(
+            texts, source="en", target="fr", search=GREEDY, retry=False
+        )
+        for name in (None, "mini", "nllb-mini", mixture_dir)
+    ]
+    assert all(each == translated[0] for each in translated)
+    assert said[0].startswith("model: mini (ships with nllb")
+    assert sum("model: " in each for each in said) == 1
+    monkeypatch.chdir(mixture_dir.parent)
+    shutil.copytree(mixture_dir, "mini")
+    assert open_model("mini").path.samefile("mini")  # what lies here goes before what ships
+
+
+def test_the_default_is_the_variables_then_the_caches_then_the_bundled(
+    shipped, mixture_dir, tmp_path, monkeypatch
+):
+    assert default_model()[0] == "mini"
+    revision = "1" * 40
+    for name in ("nllb-200-3.3B", "nllb-200-1.3B"):
+        folder = tmp_path / "hub" / f"models--facebook--{name}"
+        shutil.copytree(mixture_dir, folder / "snapshots" / revision)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text(revision)
+    assert default_model() == ("facebook/nllb-200-1.3B", "in the cache, weights CC-BY-NC-4.0")
+    (tmp_path / "hub/models--facebook--nllb-200-1.3B/snapshots" / revision).joinpath(
+        "model.safetensors"
+    ).unlink()
+    assert default_model()[0] == "facebook/nllb-200-3.3B"
+    monkeypatch.setenv("NLLB_MODEL", str(mixture_dir))
+    assert default_model()[0] == str(mixture_dir)
+    assert describe_model(None) == describe_model(mixture_dir)
+
+
+def test_no_model_names_the_ways_to_get_one(shipped, tmp_path):
+    shutil.rmtree(shipped)
     with pytest.raises(CheckpointError, match="no model was named"):
         load_generator(None)
     said = no_model()
     for name in ("facebook/nllb-200-distilled-600M", "facebook/nllb-moe-54b", "DIR", "--model"):
         assert name in said
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="ships with nllb, and this installation was made"):
+        Translator.load("mini")
+    with pytest.raises(CheckpointError, match="is no model directory"):
         Translator.load(tmp_path)
+
+
+def test_what_tells_a_model_from_another_is_its_files(shipped, tmp_path):
+    before = describe_model("mini")
+    assert {"nllb.json", "model.safetensors"} <= {name for name, *_ in before["files"]}
+    moved = shipped.rename(tmp_path / "elsewhere")
+    assert describe_model(moved) == before
+    (moved / "shortlists.safetensors").write_bytes(b"lists")
+    assert describe_model(moved) != before
 
 
 def test_the_disk_is_measured_where_experts_stay_in_the_file(mixture_dir, monkeypatch):

@@ -1,0 +1,33 @@
+"""The models that lie in the package itself: found by a short name, with nothing to download."""
+
+from pathlib import Path
+
+from nllb.errors import CheckpointError
+from nllb.model.hugging_face import is_hugging_face
+
+SHIPPED_DIR = Path(__file__).parent.parent / "_models"
+DEFAULT_MODEL = "mini"
+"""What translates where no other model is named or cached."""
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the models that ship with this installation."""
+    return sorted(path.name for path in SHIPPED_DIR.glob("*") if is_hugging_face(path))
+
+
+def find_shipped(name: str) -> Path | None:
+    """Return the folder of a shipped model by its name, with or without `nllb-` before it.
+
+    Raises:
+        CheckpointError: The name is that of the default model, and it was left out here.
+    """
+    short = name.removeprefix("nllb-")
+    if short in shipped_models():
+        return SHIPPED_DIR / short
+    if short == DEFAULT_MODEL:
+        raise CheckpointError(
+            f"the model {name!r} ships with nllb, and this installation was made without it: "
+            f"{SHIPPED_DIR / short} is missing; install the package whole, or name another model "
+            f"('nllb models')"
+        )
+    return None
