@@ -119,6 +119,8 @@ class TextSourceConfig:
     """Only these languages, beside the pivots; none takes all."""
     most_pairs: int = 1 << 30
     """Most pairs of one pair of languages."""
+    interface: bool = False
+    """Interface messages: markup is resolved, placeholders and copies are left out."""
     held_out_every: int = 0
     """Hold out the pairs whose English side has a hash divisible by this; 0 holds out none."""
     held_out_from_article: int = 0

@@ -8,7 +8,8 @@ cosine of both sentences to their k nearest neighbours (Artetxe and Schwenk 2019
 - `absolute`: the cosine itself
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 import numpy
@@ -81,11 +82,7 @@ def best_candidates(
         margin: the kind of margin.
     """
     if neighbours.indices.shape[1] == 0:
-        return Candidates(
-            source=numpy.zeros(0, numpy.int64),
-            target=numpy.zeros(0, numpy.int64),
-            margin=numpy.zeros(0, numpy.float32),
-        )
+        return _joined([])
     there = neighbours.indices >= 0
     scores = margins(
         numpy.where(there, neighbours.similarities, 0),
@@ -102,13 +99,17 @@ def best_candidates(
 
 
 def retrieve(
-    forward: Neighbours, backward: Neighbours, *, margin: Margin, retrieval: Retrieval
+    forward: Sequence[Neighbours],
+    backward: Sequence[Neighbours],
+    *,
+    margin: Margin,
+    retrieval: Retrieval,
 ) -> Candidates:
     """Return the pairs that a retrieval takes, best margin first; ties by source, then target.
 
     Args:
-        forward: neighbours of the sources among the targets.
-        backward: neighbours of the targets among the sources.
+        forward: neighbours of the sources among the targets, in blocks.
+        backward: neighbours of the targets among the sources, in blocks.
         margin: kind of margin.
         retrieval: `forward` the best target of each source; `backward` the best source of each
             target; `intersect` pairs that are both; `max` all of both, taken greedily from the
@@ -116,11 +117,11 @@ def retrieve(
     """
     if retrieval not in RETRIEVALS:
         raise ConfigError(f"unknown retrieval {retrieval!r}; valid: {', '.join(RETRIEVALS)}")
-    source_means, target_means = neighbourhood(forward), neighbourhood(backward)
-    ahead = best_candidates(forward, source_means, target_means, margin)
+    source_means, target_means = _means(forward), _means(backward)
+    ahead = _best_of_blocks(forward, source_means, target_means, margin)
     if retrieval == "forward":
         return _ordered(ahead)
-    back = best_candidates(backward, target_means, source_means, margin)
+    back = _best_of_blocks(backward, target_means, source_means, margin)
     back = Candidates(source=back.target, target=back.source, margin=back.margin)
     if retrieval == "backward":
         return _ordered(back)
@@ -128,12 +129,31 @@ def retrieve(
         pairs = set(zip(back.source.tolist(), back.target.tolist(), strict=True))
         both = [pair in pairs for pair in zip(ahead.source.tolist(), ahead.target.tolist())]  # noqa: B905
         return _ordered(ahead.take(numpy.flatnonzero(both)))
-    union = Candidates(
-        source=numpy.concatenate([ahead.source, back.source]),
-        target=numpy.concatenate([ahead.target, back.target]),
-        margin=numpy.concatenate([ahead.margin, back.margin]),
+    return _one_to_one(_ordered(_joined([ahead, back])))
+
+
+def _means(blocks: Sequence[Neighbours]) -> Vectors:
+    return numpy.concatenate([numpy.zeros(0, numpy.float32), *map(neighbourhood, blocks)])
+
+
+def _best_of_blocks(
+    blocks: Sequence[Neighbours], means: Vectors, other_means: Vectors, margin: Margin
+) -> Candidates:
+    parts, start = [], 0
+    for block in blocks:
+        end = start + len(block.indices)
+        part = best_candidates(block, means[start:end], other_means, margin)
+        parts.append(replace(part, source=part.source + start))
+        start = end
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    return Candidates(
+        source=numpy.concatenate([numpy.zeros(0, numpy.int64), *(p.source for p in parts)]),
+        target=numpy.concatenate([numpy.zeros(0, numpy.int64), *(p.target for p in parts)]),
+        margin=numpy.concatenate([numpy.zeros(0, numpy.float32), *(p.margin for p in parts)]),
     )
-    return _one_to_one(_ordered(union))
 
 
 def _ordered(candidates: Candidates) -> Candidates:

@@ -22,7 +22,7 @@ import numpy
 import polars
 import xxhash
 
-from data_pipeline.blocks import read_columns, text_table, write_table
+from data_pipeline.blocks import read_facts, text_table, write_table
 from data_pipeline.mining.config import MineConfig, MinedPairConfig
 from data_pipeline.mining.encoders import Encoder, load_encoder
 from data_pipeline.mining.margins import retrieve
@@ -33,10 +33,11 @@ from data_pipeline.mining.neighbours import (
     index_name,
     search_index,
 )
+from data_pipeline.mining.sentences import gather_sentences, read_rows
 from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
 from data_pipeline.stages import Block, Machine, Task, content_key, run_tasks
 from nllb.errors import ConfigError, DataError
-from nllb.textio import atomic_path, read_lines
+from nllb.textio import atomic_path
 
 Phase = Literal["text", "embed", "index", "search", "pairs"]
 PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")
@@ -53,6 +54,8 @@ class TextTask:
     """Code."""
     paths: tuple[Path, ...]
     """Files."""
+    block_sentences: int
+    """Sentences in one block."""
     output: Path
     """Parquet of text, file, line, and the other columns of the input."""
 
@@ -128,35 +131,37 @@ class MiningRun:
                     f"no text of {section.language.code}: nothing fits {section.path!r} under "
                     f"{self.config.data_dir}"
                 )
-            key = content_key(VERSION, [(path.name, _file_hash(path)) for path in paths])
-            output = self.out / "text" / f"{section.language.code}.{key}.parquet"
-            tasks.append(TextTask(language=section.language.code, paths=paths, output=output))
+            size = self.config.block_sentences
+            key = content_key(VERSION, size, [(path.name, _file_hash(path)) for path in paths])
+            code = section.language.code
+            output = self.out / "text" / f"{code}.{key}.parquet"
+            tasks.append(TextTask(language=code, paths=paths, block_sentences=size, output=output))
         return tasks
 
     def embeddings(self) -> dict[str, list[EmbeddingTask]]:
         """List phase 2, by language."""
         key = self.encoder().key
-        size = self.config.block_sentences
-        found = {}
-        for task in self.texts():
-            sentences = read_columns(task.output, ["text"])["text"]
-            found[task.language] = [
+        return {
+            task.language: [
                 EmbeddingTask(
                     language=task.language,
+                    text=task.output,
                     number=number,
-                    sentences=sentences[start : start + size].to_list(),
+                    digest=digest,
                     encoder_key=key,
                     directory=self.out / "vectors",
                 )
-                for number, start in enumerate(range(0, len(sentences), size))
+                for number, digest in enumerate(read_facts(task.output)["blocks"])
             ]
-        return found
+            for task in self.texts()
+        }
 
     def indexes(self) -> dict[str, IndexTask]:
         """List phase 3, by language."""
         tasks = {}
+        counts = {task.language: read_facts(task.output)["rows_out"] for task in self.texts()}
         for language, blocks in self.embeddings().items():
-            count = sum(len(block.sentences) for block in blocks)
+            count = counts[language]
             method = index_name(count) if self.config.index == "auto" else self.config.index
             if method != "exact" and count:
                 key = content_key(VERSION, method, [block.key for block in blocks])
@@ -253,8 +258,6 @@ def mine(
 
 def summary(task: PairsTask) -> dict[str, Any]:
     """Return what became of a pair of languages."""
-    from data_pipeline.blocks import read_facts
-
     return {"path": str(task.output), **read_facts(task.output)}
 
 
@@ -304,30 +307,8 @@ def _file_hash(path: Path) -> str:
 
 
 def gather_text(task: TextTask) -> None:
-    """Write the distinct sentences of a language; of equal ones the first stays."""
-    frames = []
-    for path in task.paths:
-        if path.suffix == ".parquet":
-            frame = read_columns(path)
-            if "text" not in frame.columns:
-                raise DataError(f"{path}: no column text; it has {', '.join(frame.columns)}")
-        else:
-            frame = polars.DataFrame(
-                {"text": list(read_lines(path))}, schema={"text": polars.String}
-            ).with_row_index("line", 1)
-        frame = frame.with_columns(
-            polars.col("text").cast(polars.String).str.strip_chars(),
-            polars.col("line").cast(polars.Int64)
-            if "line" in frame.columns
-            else polars.int_range(1, len(frame) + 1, dtype=polars.Int64).alias("line"),
-            file=polars.lit(path.name),
-        )
-        frames.append(frame.drop("language", strict=False))
-    table = polars.concat(frames, how="diagonal_relaxed")
-    kept = table.filter(polars.col("text").str.len_bytes() > 0)
-    kept = kept.unique("text", keep="first", maintain_order=True)
-    facts = {"rows_in": len(table), "rows_out": len(kept)}
-    write_table(task.output, kept.to_arrow(), facts)
+    """Write the distinct sentences of a language."""
+    gather_sentences(task.paths, task.output, task.block_sentences)
 
 
 def write_index(task: IndexTask) -> None:
@@ -361,15 +342,15 @@ def write_pairs(task: PairsTask) -> None:
     """Write the bitext of a pair of languages, best margin first."""
     config, pair = task.config, task.pair
     candidates = retrieve(
-        _read_neighbours(task.forward, config.neighbours),
-        _read_neighbours(task.backward, config.neighbours),
+        _StoredNeighbours(task.forward),
+        _StoredNeighbours(task.backward),
         margin=config.margin,
         retrieval=config.retrieval,
     )
     threshold = config.threshold if pair.threshold is None else pair.threshold
     kept = candidates.take(numpy.flatnonzero(candidates.margin >= threshold))
-    sides = [read_columns(path) for path in task.texts]
-    rows = [sides[0][kept.source], sides[1][kept.target]]
+    sides = zip(task.texts, (kept.source, kept.target), strict=True)
+    rows = [read_rows(path, chosen) for path, chosen in sides]
     block = Block(
         name=f"{config.name}/{pair.source.code}-{pair.target.code}",
         key=task.key,
@@ -394,7 +375,7 @@ def write_pairs(task: PairsTask) -> None:
     facts = {
         "source": pair.source.code,
         "target": pair.target.code,
-        "sentences": [len(side) for side in sides],
+        "sentences": [read_facts(path)["rows_out"] for path in task.texts],
         "candidates": len(candidates),
         "pairs": len(kept),
         "threshold": threshold,
@@ -403,17 +384,19 @@ def write_pairs(task: PairsTask) -> None:
     write_table(task.output, table, facts)
 
 
-def _read_neighbours(paths: Sequence[Path], count: int) -> Neighbours:
-    parts = []
-    for path in paths:
+class _StoredNeighbours(Sequence[Neighbours]):
+    """The neighbours of each block, read when asked for."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: Any) -> Any:
+        path = self.paths[number]
         try:
             with numpy.load(path) as file:
-                parts.append((file["indices"], file["similarities"]))
+                return Neighbours(indices=file["indices"], similarities=file["similarities"])
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
-    if not parts:
-        parts = [(numpy.zeros((0, count), numpy.int64), numpy.zeros((0, count), numpy.float32))]
-    return Neighbours(
-        indices=numpy.concatenate([part[0] for part in parts]),
-        similarities=numpy.concatenate([part[1] for part in parts]),
-    )

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import xxhash
 from numpy.typing import NDArray
 
 from data_pipeline.mining.encoders import Encoder, check_finite
+from data_pipeline.mining.sentences import read_block
 from data_pipeline.stages import content_key
 from nllb.errors import DataError
 from nllb.textio import atomic_path
@@ -28,10 +28,12 @@ class EmbeddingTask:
 
     language: str
     """Code of the language."""
+    text: Path
+    """Sentences of the language."""
     number: int
     """Number of the block in the language."""
-    sentences: Sequence[str]
-    """Its sentences."""
+    digest: str
+    """Hash of its sentences."""
     encoder_key: str
     """Key of the encoder."""
     directory: Path
@@ -40,10 +42,7 @@ class EmbeddingTask:
     @property
     def key(self) -> str:
         """Hash of everything that the vectors depend on."""
-        digest = xxhash.xxh3_128()
-        for sentence in self.sentences:
-            digest.update(sentence.encode("utf-8", "surrogatepass") + b"\n")
-        return content_key(self.encoder_key, self.language, digest.hexdigest())
+        return content_key(self.encoder_key, self.language, self.digest)
 
     @property
     def output(self) -> Path:
@@ -53,7 +52,7 @@ class EmbeddingTask:
 
 def embed(task: EmbeddingTask, encoder: Encoder) -> None:
     """Write the vectors of a block; the file appears whole or not at all."""
-    vectors = encoder.encode(task.sentences, task.language)
+    vectors = encoder.encode(read_block(task.text, task.number), task.language)
     check_finite(vectors, f"{encoder.name}, block {task.number} of {task.language}")
     # Only directions are compared, so vectors that 16 bits cannot hold are made shorter.
     largest = numpy.abs(vectors).max(axis=1, keepdims=True, initial=0)

@@ -9,15 +9,22 @@ choose the epoch and are what mining is scored on.
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy
+import polars
 from numpy.typing import NDArray
+from polars import col
 
+from data_pipeline.cleaning import clean_columns
+from data_pipeline.config import CleanConfig
+from data_pipeline.markup import UNRESOLVED, contains
 from data_pipeline.mining.config import EncoderTrainingConfig, TextSourceConfig
 from nllb.benchmarks import sentence_hash
-from nllb.corpora import Corpus, CorpusPair, open_corpus
+from nllb.corpora import Corpus, open_corpus
 from nllb.progress import Progress
+
+_PLACEHOLDER: Final = r"\$\d+|%\d*\$?[sd]|\{\{[^{}]*\}\}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,12 +93,11 @@ def collect(
             counts = {"pairs": 0, "shielded": 0}
             for first, second in _directions(corpus, source):
                 taken = 0
-                for pair in corpus.pairs(first, second):
+                for key, *texts in _texts(corpus, source, first, second):
                     if taken >= source.most_pairs:
                         break
-                    if _is_held_out_key(source, pair):
+                    if _is_held_out_key(source, key):
                         continue
-                    texts = (pair.source.text.strip(), pair.target.text.strip())
                     if texts[0] in shielded or texts[1] in shielded:
                         counts["shielded"] += 1
                         continue
@@ -146,11 +152,10 @@ def _hold_out(
         for code in corpus.languages():
             if code == config.pivot or not _is_wanted(source, code):
                 continue
-            for pair in corpus.pairs(code, config.pivot):
-                own, english = pair.source.text.strip(), pair.target.text.strip()
+            for key, own, english in _texts(corpus, source, code, config.pivot):
                 every = source.held_out_every
                 chosen = every and shielded.hash(english) % every == 0
-                if not chosen and not _is_held_out_key(source, pair):
+                if not chosen and not _is_held_out_key(source, key):
                     continue
                 hashes.update((shielded.hash(own), shielded.hash(english)))
                 if chosen and own not in shielded and english not in shielded:
@@ -159,14 +164,39 @@ def _hold_out(
     return held_out
 
 
+def _texts(
+    corpus: Corpus, source: TextSourceConfig, first: str, second: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the key and both texts of each pair; interface messages without markup."""
+    pairs = (
+        (pair.source.key, pair.source.text.strip(), pair.target.text.strip())
+        for pair in corpus.pairs(first, second)
+    )
+    if not source.interface:
+        yield from pairs
+        return
+    rows = polars.DataFrame(list(pairs), ["key", "first", "second"], orient="row")
+    if not len(rows):
+        return
+    sides = ("first", "second")
+    cleaned = clean_columns(rows, sides, CleanConfig(punctuation=False), interface=True)
+    cleaned = cleaned.filter(~contains("first", UNRESOLVED) & ~contains("second", UNRESOLVED))
+    cleaned = cleaned.with_columns(
+        col(sides).str.replace_all(_PLACEHOLDER, " ").str.strip_chars()
+    ).filter(
+        col("first") != col("second"), contains("first", r"\pL{2}"), contains("second", r"\pL{2}")
+    )
+    yield from cleaned.iter_rows()
+
+
 def _is_wanted(source: TextSourceConfig, code: str) -> bool:
     return not source.languages or code in {language.code for language in source.languages}
 
 
-def _is_held_out_key(source: TextSourceConfig, pair: CorpusPair) -> bool:
+def _is_held_out_key(source: TextSourceConfig, key: str) -> bool:
     if not source.held_out_from_article:
         return False
-    article = pair.source.key.partition(".")[0]
+    article = key.partition(".")[0]
     return article.isdigit() and int(article) >= source.held_out_from_article
 
 

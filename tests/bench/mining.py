@@ -49,8 +49,8 @@ def hidden(data_dir: Path) -> None:
         others = [pool[n] for n in chosen if pool[n] not in known][: DISTRACTORS * len(own)]
         sources, base = encoder.encode(own, ""), encoder.encode([*targets, *others], "")
         found = retrieve(
-            find_neighbours(sources, base, 4),
-            find_neighbours(base, sources, 4),
+            [find_neighbours(sources, base, 4)],
+            [find_neighbours(base, sources, 4)],
             margin="ratio",
             retrieval="max",
         )

@@ -20,6 +20,14 @@ def sides() -> tuple[Any, Any]:
     return unit_vectors(40, 0), unit_vectors(55, 1)
 
 
+def blocks(found: Neighbours) -> list[Neighbours]:
+    """Return neighbours cut in two."""
+    return [
+        Neighbours(indices=found.indices[part], similarities=found.similarities[part])
+        for part in (slice(0, 3), slice(3, None))
+    ]
+
+
 def by_loops(sources: Any, targets: Any, k: int, margin: str) -> Any:
     cosines = sources.astype(float) @ targets.astype(float).T
     scores = numpy.empty_like(cosines)
@@ -59,7 +67,7 @@ def test_margins_and_retrieval_equal_loops(sides: tuple[Any, Any], margin: Any) 
             used[1].add(j)
     expected["max"] = greedy
     for retrieval, pairs in expected.items():
-        found = retrieve(forward, backward, margin=margin, retrieval=retrieval)  # type: ignore[arg-type]
+        found = retrieve(blocks(forward), blocks(backward), margin=margin, retrieval=retrieval)  # type: ignore[arg-type]
         assert set(zip(found.source.tolist(), found.target.tolist(), strict=True)) == pairs
         wanted = [scores[i, j] for i, j in zip(found.source, found.target, strict=True)]
         numpy.testing.assert_allclose(found.margin, wanted, rtol=1e-4)
@@ -76,7 +84,7 @@ def test_missing_neighbours_are_never_retrieved() -> None:
         similarities=numpy.array([[-numpy.inf], [0.5]], numpy.float32),
     )
     assert neighbourhood(forward).tolist() == [0.5, 0.0]
-    found = retrieve(forward, backward, margin="ratio", retrieval="max")
+    found = retrieve(blocks(forward), blocks(backward), margin="ratio", retrieval="max")
     assert list(zip(found.source.tolist(), found.target.tolist(), strict=True)) == [(0, 1)]
     assert found.margin.tolist() == [1.0]
 
@@ -85,7 +93,9 @@ def test_missing_neighbours_are_never_retrieved() -> None:
 def test_an_empty_side_gives_no_pairs(retrieval: Any) -> None:
     some, none = unit_vectors(3, 0), unit_vectors(0, 0)
     forward, backward = find_neighbours(some, none, 4), find_neighbours(none, some, 4)
-    assert len(retrieve(forward, backward, margin="ratio", retrieval=retrieval)) == 0
+    assert (
+        len(retrieve(blocks(forward), blocks(backward), margin="ratio", retrieval=retrieval)) == 0
+    )
 
 
 def test_fewer_sentences_than_k_take_what_there_is() -> None:
@@ -99,6 +109,6 @@ def test_unknown_kinds_are_named() -> None:
     some = unit_vectors(2, 0)
     near = find_neighbours(some, some, 1)
     with pytest.raises(ConfigError, match="forward, backward, intersect, max"):
-        retrieve(near, near, margin="ratio", retrieval="union")  # type: ignore[arg-type]
+        retrieve([near], [near], margin="ratio", retrieval="union")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="ratio, distance, absolute"):
         margins(near.similarities, near.similarities, near.similarities, "sum")  # type: ignore[arg-type]

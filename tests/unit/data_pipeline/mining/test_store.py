@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy
 import pytest
 
+from data_pipeline.blocks import read_facts
 from data_pipeline.mining.encoders import Vectors
+from data_pipeline.mining.sentences import gather_sentences
 from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
 from nllb.errors import DataError
 
@@ -25,8 +27,13 @@ class Counting:
 
 
 def task(folder: Path, sentences: list[str], **changes: object) -> EmbeddingTask:
+    """Return the task of the one block of a file of sentences."""
+    lines, text = folder / "lines.txt", folder / f"{'-'.join(sentences)}.parquet"
+    lines.write_text("\n".join(sentences), encoding="utf-8")
+    gather_sentences([lines], text, 1000)
+    (digest,) = read_facts(text)["blocks"]
     fields = {"language": "eng_Latn", "number": 0, "encoder_key": "1", "directory": folder}
-    return EmbeddingTask(sentences=sentences, **{**fields, **changes})  # type: ignore[arg-type]
+    return EmbeddingTask(text=text, digest=digest, **{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_names_change_with_whatever_the_vectors_depend_on(tmp_path: Path) -> None:
@@ -42,13 +49,26 @@ def test_names_change_with_whatever_the_vectors_depend_on(tmp_path: Path) -> Non
 
 
 def test_blocks_are_read_as_one(tmp_path: Path) -> None:
-    blocks = [["a", "bb", "ccc"], [], ["dddd", "e"]]
-    tasks = [task(tmp_path, block, number=number) for number, block in enumerate(blocks)]
+    sentences, text = ["a", "bb", "ccc", "dddd", "e"], tmp_path / "text.parquet"
+    (tmp_path / "lines.txt").write_text("\n".join(sentences), encoding="utf-8")
+    gather_sentences([tmp_path / "lines.txt"], text, 3)
+    tasks = [
+        EmbeddingTask(
+            text=text,
+            digest=digest,
+            number=number,
+            language="eng_Latn",
+            encoder_key="1",
+            directory=tmp_path,
+        )
+        for number, digest in enumerate(read_facts(text)["blocks"])
+    ]
     for one in tasks:
         embed(one, Counting())
-    stored = StoredVectors([one.output for one in tasks])
+    numpy.save(tmp_path / "empty.npy", numpy.zeros((0, 2), numpy.float16))
+    stored = StoredVectors([tasks[0].output, tmp_path / "empty.npy", tasks[1].output])
     assert stored.shape == (5, 2)
-    whole = Counting().encode([text for block in blocks for text in block], "")
+    whole = Counting().encode(sentences, "")
     assert stored[0:5].dtype == numpy.float16
     for first, last in [(0, 5), (1, 4), (3, 3), (4, 9), (2, 4)]:
         assert (stored[first:last] == whole[first:last]).all()
