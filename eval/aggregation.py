@@ -1,6 +1,7 @@
 """From scored directions to an evaluation: group means with intervals, gaps, notes."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from eval.directions import CELLS, GROUPS, Direction
 from eval.metrics import UNICODE_WARNING, MetricChoice, metric_title
 from eval.provenance import provenance
-from eval.results import Evaluation, GroupScore, Row, Summary
+from eval.results import Evaluation, GroupFaults, GroupScore, Row, Summary
 from eval.significance import RESAMPLES, SEED, interval
 from eval.tokenization import bleu_tokenizer_name
 from nllb.benchmarks import LineAlignedSet
@@ -28,8 +29,20 @@ def summarise(
     system: str,
     outputs: Path,
     out: Path,
+    made_by: Mapping[str, str],
 ) -> Evaluation:
     """Join the results of all target languages.
+
+    Args:
+        summaries: what was scored, by target language.
+        failed: directions that could not be scored, and why.
+        missing: directions that were asked for and have no file.
+        benchmark: the test set.
+        choice: metrics.
+        system: name for reports.
+        outputs: folder of the hypotheses.
+        out: folder of the results.
+        made_by: how the hypotheses came about, where it is known.
 
     Raises:
         DataError: where no direction was scored.
@@ -54,9 +67,10 @@ def summarise(
         reference_sha256={s.rows[0].direction.target: s.reference_sha256 for s in summaries},
         missing=tuple(missing),
         failed=dict(failed),
-        notes=tuple(_notes(rows, choice, targets)),
+        notes=tuple(_notes(rows, choice, targets, benchmark)),
         groups=tuple(_groups(rows, sums, [*missing, *failed], choice.names)),
-        provenance=provenance() | {"resamples": str(RESAMPLES), "seed": str(SEED)},
+        faults=tuple(_faults(rows, summaries[0].num_sentences)),
+        provenance=provenance() | {"resamples": str(RESAMPLES), "seed": str(SEED)} | dict(made_by),
         settings=sha256(settings.encode()).hexdigest(),
         rows=tuple(rows),
         directory=out,
@@ -100,6 +114,30 @@ def _groups(
             )
 
 
+def _faults(rows: Sequence[Row], num_sentences: int) -> Iterator[GroupFaults]:
+    by_cell: dict[int, list[Row]] = {}
+    for row in rows:
+        by_cell.setdefault(row.direction.cell, []).append(row)
+    for group in GROUPS:
+        inside = [row for cell in group.cells for row in by_cell.get(cell, ())]
+        if not inside:
+            continue
+        counts: Counter[str] = Counter()
+        for row in inside:
+            for finding in row.findings:
+                counts[finding.code] += finding.count
+        languages = [row.language for row in inside if row.language is not None]
+        shares = [row.reference_share for row in inside if row.reference_share is not None]
+        yield GroupFaults(
+            group=group.name,
+            lines=len(inside) * num_sentences,
+            faults=dict(counts),
+            judged=sum(count.judged for count in languages),
+            right=sum(count.right for count in languages),
+            reference_share=sum(shares) / len(shares) if shares else None,
+        )
+
+
 def _signatures(choice: MetricChoice, targets: Sequence[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {name: {} for name in choice.names}
     for target in targets:
@@ -111,7 +149,14 @@ def _signatures(choice: MetricChoice, targets: Sequence[str]) -> dict[str, dict[
     return found
 
 
-def _notes(rows: Sequence[Row], choice: MetricChoice, targets: Sequence[str]) -> Iterator[str]:
+def _notes(
+    rows: Sequence[Row], choice: MetricChoice, targets: Sequence[str], benchmark: LineAlignedSet
+) -> Iterator[str]:
+    if benchmark.limit is not None:
+        yield (
+            f"only the first {benchmark.limit:,} sentences were scored: do not compare with scores "
+            "of the whole set"
+        )
     for name in choice.names:
         apart = [
             str(row.direction) for row in rows

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 from unicodedata import is_normalized
 
 from nllb.detection import UNDETERMINED
 from nllb.errors import DataError
 from nllb.textio import read_binary_lines
+from nllb.translation.trust import MAX_REPETITION, repetition
 
 Detect = Callable[[Sequence[str]], Sequence[str]]
 """Texts -> the code of each one's language, `und` where unsure."""
@@ -19,14 +20,17 @@ OFF_TARGET_CHARACTERS: Final = 20
 """Shorter lines are not asked for their language: names and numbers have none."""
 
 Code = Literal[
-    "empty", "bad_utf8", "copy_of_source", "mixed_unicode", "repeated", "off_target", "line_breaks"
-]
+    "empty", "bad_utf8", "copy_of_source", "mixed_unicode", "repeated", "looping", "off_target",
+    "line_breaks",
+]  # fmt: skip
+CODES: Final[tuple[Code, ...]] = get_args(Code)
 _WORDS: Final[dict[Code, str]] = {
     "empty": "empty",
     "bad_utf8": "not UTF-8, read with replacement characters",
     "copy_of_source": "equal to the source",
     "mixed_unicode": "in another Unicode form than NFC while others are in NFC",
     "repeated": "the same as another line although their references differ",
+    "looping": "repeating themselves",
     "off_target": "in another language than the target",
     "line_breaks": "with a carriage return or another line break inside",
 }
@@ -54,6 +58,23 @@ class Finding:
         named = ", ".join(map(str, self.lines)) + (", ..." if self.count > len(self.lines) else "")
         what = f"{self.count:,} of {self.total:,} lines are {_WORDS[self.code]} (line {named})"
         return f"{what}: {self.note}" if self.note else what
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageCount:
+    """What a detector says of the lines of one file."""
+
+    judged: int
+    """Lines long enough to be asked for their language."""
+    right: int
+    """Of them in the target language."""
+    unsure: int
+    """Of them in none that the detector would name."""
+
+    @property
+    def share(self) -> float | None:
+        """Share of the lines in the target language, None where no line is long enough."""
+        return self.right / self.judged if self.judged else None
 
 
 def read_hypothesis(path: Path, *, expected: int) -> tuple[list[str], list[Finding]]:
@@ -88,8 +109,6 @@ def check_hypothesis(
     reference: Sequence[str],
     *,
     source: Sequence[str] | None = None,
-    target: str | None = None,
-    detect: Detect | None = None,
 ) -> list[Finding]:
     """Return the faults of a hypothesis; an empty list is a clean file."""
     found = [_finding("empty", _where(not line.strip() for line in hypothesis), len(hypothesis))]
@@ -105,10 +124,9 @@ def check_hypothesis(
             _finding("mixed_unicode", _where(not form for form in composed), len(composed))
         )
     found.append(_finding("repeated", _repeated(hypothesis, reference), len(hypothesis)))
+    found.append(_finding("looping", _looping(hypothesis, source), len(hypothesis)))
     inside = _where(not _BREAKS.isdisjoint(line.rstrip("\r")) for line in hypothesis)
     found.append(_finding("line_breaks", inside, len(hypothesis)))
-    if detect is not None and target is not None:
-        found.append(_off_target(hypothesis, target, detect))
     return [finding for finding in found if finding.count]
 
 
@@ -124,17 +142,33 @@ def _repeated(hypothesis: Sequence[str], reference: Sequence[str]) -> list[int]:
     return _where(len(pairs.get(line, ())) > 1 for line in hypothesis)
 
 
-def _off_target(hypothesis: Sequence[str], target: str, detect: Detect) -> Finding:
-    long = [n for n, line in enumerate(hypothesis) if len(line.strip()) >= OFF_TARGET_CHARACTERS]
-    labels = detect([hypothesis[n] for n in long])
+def _looping(hypothesis: Sequence[str], source: Sequence[str] | None) -> list[int]:
+    """Return the lines that translation would flag as loops: sources may repeat themselves too."""
+    shares = ((n, repetition(line)) for n, line in enumerate(hypothesis))
+    loops = [(n, share) for n, share in shares if share > MAX_REPETITION]
+    if source is not None:
+        loops = [(n, share) for n, share in loops if share - repetition(source[n]) > MAX_REPETITION]
+    return [n + 1 for n, _ in loops]
+
+
+def check_language(
+    lines: Sequence[str], target: str, detect: Detect
+) -> tuple[LanguageCount, list[Finding]]:
+    """Count the lines in the target language, and name those in another."""
+    long = [n for n, line in enumerate(lines, 1) if len(line.strip()) >= OFF_TARGET_CHARACTERS]
+    labels = detect([lines[n - 1] for n in long])
     wrong = [
-        (n + 1, label)
+        (n, label)
         for n, label in zip(long, labels, strict=True)
         if label not in (target, UNDETERMINED)
     ]
+    unsure = sum(label == UNDETERMINED for label in labels)
+    count = LanguageCount(judged=len(long), right=len(long) - len(wrong) - unsure, unsure=unsure)
+    if not wrong:
+        return count, []
     common = Counter(label for _, label in wrong).most_common(3)
-    note = "detected " + ", ".join(f"{label} {count}" for label, count in common) if wrong else ""
-    return _finding("off_target", [n for n, _ in wrong], len(hypothesis), note)
+    note = "detected " + ", ".join(f"{label} {number}" for label, number in common)
+    return count, [_finding("off_target", [n for n, _ in wrong], len(lines), note)]
 
 
 def _where(flags: Iterable[bool]) -> list[int]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.aggregation import summarise
-from eval.checks import Detect, Finding, check_hypothesis, read_hypothesis
+from eval.checks import (
+    Detect,
+    check_hypothesis,
+    check_language,
+    read_hypothesis,
+)
 from eval.directions import CELLS, Direction
 from eval.metrics import Measurement, Metric, MetricChoice, Reference
 from eval.results import (
@@ -38,7 +43,7 @@ from nllb.benchmarks import LineAlignedSet, sentences_sha256
 from nllb.errors import DataError, NllbError, ResourceError
 from nllb.progress import Progress
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when stored integers change their meaning: older results are then computed again."""
 _FEW: Final = 16
 """Directions that are not worth starting processes for."""
@@ -68,6 +73,8 @@ def score_outputs(
     wanted: Sequence[Direction],
     workers: int = 2,
     detect: Detect | None = None,
+    made_by: Mapping[str, str] | None = None,
+    unmade: Mapping[str, str] | None = None,
     quiet: bool = False,
 ) -> Evaluation:
     """Score the files of the wanted directions and write the folder `out`; resumes.
@@ -82,11 +89,17 @@ def score_outputs(
         wanted: directions to report on; those without a file are listed as missing.
         workers: processes.
         detect: names the language of texts, to count lines in the wrong one.
+        made_by: how the hypotheses came about, for the record: model, search.
+        unmade: directions that could not be translated, and why.
         quiet: no progress on stderr.
     """
-    missing = tuple(str(direction) for direction in wanted if direction not in files)
-    if len(missing) == len(wanted):
-        raise DataError(f"{outputs} has none of the {len(wanted):,} directions that were asked for")
+    failed = dict(unmade or {})
+    absent = [str(direction) for direction in wanted if direction not in files]
+    if len(absent) == len(wanted):
+        why = f": {next(iter(failed.values()))}" if failed else ""
+        raise DataError(
+            f"{outputs} has none of the {len(wanted):,} directions that were asked for{why}"
+        )
     by_target: dict[str, dict[Direction, Path]] = {}
     for direction in wanted:
         if direction in files:
@@ -101,7 +114,6 @@ def score_outputs(
     with without_collection():
         summaries = {work.target: load_summary(out, work.target) for work in works}
     stale = [work for work in works if not _is_fresh(work, summaries[work.target])]
-    failed: dict[str, str] = {}
     changed = sum(len(work.files) for work in stale)
     with Progress("scoring", total=changed, unit="directions", quiet=quiet) as progress:
         for work, faults in _run(stale, 1 if changed <= _FEW else workers):
@@ -110,8 +122,9 @@ def score_outputs(
             progress.advance(len(work.files), work.target)
     found = [summary for work in works if (summary := summaries[work.target]) is not None]
     evaluation = summarise(
-        found, failed=failed, missing=missing, benchmark=benchmark, choice=choice,
-        system=system, outputs=outputs, out=out,
+        found, failed=failed,
+        missing=[name for name in absent if name not in failed], benchmark=benchmark, choice=choice,
+        system=system, outputs=outputs, out=out, made_by=made_by or {},
     )  # fmt: skip
     evaluation.save()
     return evaluation
@@ -124,6 +137,9 @@ def score_target(work: Work) -> dict[str, str]:
     """
     reference = Reference(work.benchmark.sentences(work.target), work.target)
     metrics = _metrics(work)
+    share = None
+    if work.detect is not None:
+        share = check_language(reference.sentences, work.target, work.detect)[0].share
     old = _reusable(work)
     rows: list[Row] = []
     packed: dict[str, list[NDArray[Any]]] = {metric.name: [] for metric in metrics}
@@ -142,7 +158,7 @@ def score_target(work: Work) -> dict[str, str]:
             reference_columns |= kept[2]
             continue
         try:
-            sentences, findings, measured = _measure(work, direction, path, reference, metrics)
+            row, measured = _measure(work, direction, path, reference, metrics)
         except NllbError as error:
             failed[str(direction)] = str(error)
             continue
@@ -150,20 +166,7 @@ def score_target(work: Work) -> dict[str, str]:
             statistics = measured[metric.name].statistics
             packed[metric.name].append(metric.pack(statistics))
             reference_columns[metric.name] = metric.reference_columns(statistics)
-        rows.append(
-            Row(
-                direction=direction,
-                file=path.name,
-                size=status.st_size,
-                mtime_ns=status.st_mtime_ns,
-                sha256=sentences_sha256(sentences),
-                scores={
-                    name: MetricScore(score=m.score, nfc_score=m.nfc_score, low=0.0, high=0.0)
-                    for name, m in measured.items()
-                },
-                findings=tuple(findings),
-            )
-        )
+        rows.append(replace(row, reference_share=share))
     if rows:
         stacked = {name: np.stack(parts) for name, parts in packed.items()}
         rows, cell_sums = _resample(rows, metrics, stacked, reference_columns)
@@ -182,17 +185,35 @@ def score_target(work: Work) -> dict[str, str]:
 
 
 def _measure(
-    work: Work, direction: Direction, path: Path, reference: Reference, metrics: Sequence[Metric]
-) -> tuple[list[str], list[Finding], dict[str, Measurement]]:
+    work: Work,
+    direction: Direction,
+    path: Path,
+    reference: Reference,
+    metrics: Sequence[Metric],
+) -> tuple[Row, dict[str, Measurement]]:
+    status = path.stat()
     sentences, findings = read_hypothesis(path, expected=len(reference.sentences))
-    findings += check_hypothesis(
-        sentences,
-        reference.sentences,
-        source=work.benchmark.sentences(direction.source),
-        target=direction.target,
-        detect=work.detect,
+    source = work.benchmark.sentences(direction.source)
+    findings += check_hypothesis(sentences, reference.sentences, source=source)
+    language = None
+    if work.detect is not None:
+        language, wrong = check_language(sentences, direction.target, work.detect)
+        findings += wrong
+    measured = {metric.name: reference.measure(metric, sentences) for metric in metrics}
+    row = Row(
+        direction=direction,
+        file=path.name,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        sha256=sentences_sha256(sentences),
+        scores={
+            name: MetricScore(score=m.score, nfc_score=m.nfc_score, low=0.0, high=0.0)
+            for name, m in measured.items()
+        },
+        findings=tuple(findings),
+        language=language,
     )
-    return sentences, findings, {m.name: reference.measure(m, sentences) for m in metrics}
+    return row, measured
 
 
 def _resample(
@@ -214,13 +235,8 @@ def _resample(
             scores[metric.name] = MetricScore(
                 score=old.score, nfc_score=old.nfc_score, low=low, high=high
             )
-    return [
-        Row(
-            direction=row.direction, file=row.file, size=row.size, mtime_ns=row.mtime_ns,
-            sha256=row.sha256, scores=scores, findings=row.findings,
-        )
-        for row, scores in zip(rows, found, strict=True)
-    ], sums  # fmt: skip
+    rows = [replace(row, scores=scores) for row, scores in zip(rows, found, strict=True)]
+    return rows, sums
 
 
 def _metrics(work: Work) -> list[Metric]:

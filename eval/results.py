@@ -11,7 +11,7 @@ import gc
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, cast
 from zipfile import BadZipFile
@@ -19,13 +19,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.checks import Finding
+from eval.checks import CODES, Finding, LanguageCount
 from eval.directions import CELLS, Direction
 from eval.metrics import Metric
 from nllb.errors import DataError
 from nllb.textio import atomic_binary, read_json, write_json, write_lines
 
-SCHEMA: Final = "nllb-evaluation/1"
+SCHEMA: Final = "nllb-evaluation/2"
 EVALUATION_FILE: Final = "evaluation.json"
 SCORES_FILE: Final = "scores.tsv"
 TARGETS_DIR: Final = "targets"
@@ -63,6 +63,11 @@ class Row:
     """Metric name -> scores; a metric that could not be computed is absent."""
     findings: tuple[Finding, ...]
     """Faults of the file."""
+    language: LanguageCount | None = None
+    """Lines in the target language, where a detector was given."""
+    reference_share: float | None = None
+    """Share of the reference's own lines that the detector takes for the target language: what a
+    faultless translation would reach."""
 
     def as_json(self) -> dict[str, Any]:
         """Return a form for JSON; `from_json` reads it."""
@@ -87,6 +92,8 @@ class Row:
                 Finding(**{**finding, "lines": tuple(finding["lines"])})
                 for finding in value["findings"]
             ),
+            language=LanguageCount(**value["language"]) if value["language"] else None,
+            reference_share=value["reference_share"],
         )
 
 
@@ -240,6 +247,24 @@ class GroupScore:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GroupFaults:
+    """What is wrong with the outputs of a group of directions."""
+
+    group: str
+    """Name, such as `eng-xx.low`."""
+    lines: int
+    """Lines of all its files."""
+    faults: Mapping[str, int]
+    """Code of a fault -> lines that have it."""
+    judged: int
+    """Lines whose language a detector was asked for; 0 without one."""
+    right: int
+    """Of them in the target language."""
+    reference_share: float | None
+    """Mean share of the references' lines that the detector takes for their language."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """One system on one test set: what `evaluation.json` holds, and the rows."""
 
@@ -267,6 +292,8 @@ class Evaluation:
     """What a reader must know before believing a number."""
     groups: tuple[GroupScore, ...]
     """Means and intervals."""
+    faults: tuple[GroupFaults, ...]
+    """The outputs themselves: faults and languages by group."""
     provenance: Mapping[str, str]
     """Versions, revision, time, hashes."""
     settings: str
@@ -290,14 +317,17 @@ class Evaluation:
         """Return everything but the rows in a form for JSON."""
         names = [field.name for field in fields(self) if field.name in _HEAD]
         values = {name: getattr(self, name) for name in names}
-        return {**values, "groups": [asdict(group) for group in self.groups]}
+        for name in ("groups", "faults"):
+            values[name] = [asdict(group) for group in values[name]]
+        return values
 
     def table(self) -> list[str]:
         """Return the lines of scores.tsv, its head first."""
         head = ["source", "target", "kind", "level"]
         for name in self.metrics:
             head += [name, f"{name}.nfc", f"{name}.low", f"{name}.high"]
-        lines = ["\t".join([*head, "faults", "sha256"])]
+        head += [*CODES, "judged", "in_target", "unsure", "reference_share", "sha256"]
+        lines = ["\t".join(head)]
         for row in self.rows:
             kind, level = CELLS[row.direction.cell]
             cells = [row.direction.source, row.direction.target, kind, level]
@@ -308,8 +338,14 @@ class Evaluation:
                 else:
                     numbers = (score.score, score.nfc_score, score.low, score.high)
                     cells += [f"{number:.6f}" for number in numbers]
-            faults = ",".join(f"{finding.code}:{finding.count}" for finding in row.findings)
-            lines.append("\t".join([*cells, faults, row.sha256]))
+            faults = {finding.code: str(finding.count) for finding in row.findings}
+            cells += [faults.get(code, "0") for code in CODES]
+            if row.language is None:
+                cells += [""] * 4
+            else:
+                share = "" if row.reference_share is None else f"{row.reference_share:.4f}"
+                cells += [str(count) for count in astuple(row.language)] + [share]
+            lines.append("\t".join([*cells, row.sha256]))
         return lines
 
 
@@ -339,6 +375,7 @@ def load_evaluation(directory: Path) -> Evaluation:
             if summary is not None:
                 rows += summary.rows
     value["groups"] = tuple(GroupScore(**group) for group in value["groups"])
+    value["faults"] = tuple(GroupFaults(**group) for group in value["faults"])
     for name in ("metrics", "missing", "notes"):
         value[name] = tuple(value[name])
     rows.sort(key=lambda row: (row.direction.source, row.direction.target))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.checks import Detect, Finding, check_hypothesis, read_hypothesis
+from eval.checks import Detect, Finding, check_hypothesis, check_language, read_hypothesis
 from eval.metrics import (
     UNICODE_WARNING,
     Measurement,
@@ -88,7 +88,9 @@ def score_file(
             f"{source_text}: {len(source):,} lines where {reference} has {len(references):,}; "
             "the three files must be aligned line for line"
         )
-    findings += check_hypothesis(sentences, references, source=source, target=target, detect=detect)
+    findings += check_hypothesis(sentences, references, source=source)
+    if detect is not None:
+        findings += check_language(sentences, target, detect)[1]
     prepared = Reference(references, target)
     hashes = sentences_sha256(sentences), prepared.sha256
     scores = []

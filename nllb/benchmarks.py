@@ -8,7 +8,7 @@ shielded with.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +52,8 @@ class LineAlignedSet:
     """Language code -> file, in the order of the codes."""
     num_lines: int | None = None
     """Lines that every file must have; None takes the first file's count."""
+    limit: int | None = None
+    """Only so many sentences from the first on are given; None gives all."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -60,8 +62,13 @@ class LineAlignedSet:
 
     @property
     def title(self) -> str:
-        """Name and split, as in `flores200/devtest`."""
-        return f"{self.name}/{self.split}" if self.split else self.name
+        """Name and split, as in `flores200/devtest`, and where it is cut, `[:200]`."""
+        whole = f"{self.name}/{self.split}" if self.split else self.name
+        return whole if self.limit is None else f"{whole}[:{self.limit}]"
+
+    def first(self, limit: int) -> "LineAlignedSet":
+        """Return the same set with its first sentences only: for a quick look."""
+        return replace(self, limit=limit)
 
     def path(self, language: str) -> Path:
         """Return the file of a language."""
@@ -87,7 +94,7 @@ class LineAlignedSet:
                 f"{self.files[language]}: {len(sentences):,} lines where {self.title} has "
                 f"{expected:,}; lines would not be aligned: obtain the file again"
             )
-        return sentences
+        return sentences[: self.limit]
 
     def sha256(self, language: str) -> str:
         """Return the SHA-256 of a language's sentences, each followed by a line feed."""

@@ -189,9 +189,10 @@ def _output(evaluation: Evaluation, direction: Direction) -> list[str]:
 
 
 def _texts(evaluation: Evaluation, direction: Direction) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    _, _, split = evaluation.benchmark.partition("/")
+    _, _, split = evaluation.benchmark.partition("[")[0].partition("/")
     folder = evaluation.benchmark_dir
     benchmark = load_flores(folder, split) if split else load_aligned(folder)
+    benchmark = benchmark.first(evaluation.num_sentences)
     if benchmark.sha256(direction.target) != evaluation.reference_sha256[direction.target]:
         raise DataError(f"{benchmark.path(direction.target)} is not the reference that was scored")
     return benchmark.sentences(direction.source), benchmark.sentences(direction.target)

@@ -3,20 +3,22 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eval.directions import Direction
     from eval.metrics import MetricChoice
-    from eval.results import Evaluation
+    from eval.outputs import Translate
+    from eval.results import Evaluation, GroupFaults
     from nllb.benchmarks import LineAlignedSet
 
 EXIT_FLAGGED = 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class LidLabels:
     """Names the language of texts by our own identifier; opens it on first use, in each process."""
 
@@ -43,6 +45,8 @@ def _detector(model: str | None) -> Any:
 def _metric_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
+        nargs="+",
+        metavar="M",
         help="any of chrf++,chrf,spbleu,bleu; default: chrf++, and spbleu where --spm is given",
     )
     parser.add_argument(
@@ -73,7 +77,7 @@ def _choice(arguments: argparse.Namespace) -> "MetricChoice":
     from eval.metrics import choose_metrics
 
     return choose_metrics(
-        arguments.metrics,
+        ",".join(arguments.metrics or ()),
         spm=arguments.spm,
         spm_name=arguments.spm_name,
         spm_sha256=arguments.spm_sha256,
@@ -161,8 +165,13 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the results; resumes")
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--model", "-m", help="translate with this model into OUT/outputs")
-    given.add_argument("--outputs", type=Path, help="folder with SRC-TGT.txt")
+    given.add_argument("--outputs", type=Path, metavar="DIR", help="folder with SRC-TGT.txt")
+    given.add_argument("--model", "-m", metavar="M", help="translate with this model into OUT")
+    given.add_argument(
+        "--copying",
+        action="store_true",
+        help="score the sources as if they were translations: the baseline of 'nllb eval compare'",
+    )
     parser.add_argument(
         "--flores",
         type=Path,
@@ -178,62 +187,60 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
         help="SRC-TGT, SRC-*, *-TGT, all, @FILE; default: every pair of the languages at hand. "
         "What is asked for and missing is listed",
     )
-    parser.add_argument("--system", help="name of the system in reports; default: the folder's")
+    parser.add_argument(
+        "--lines",
+        type=int,
+        metavar="N",
+        help="only the first N sentences, for a quick look; not with --outputs",
+    )
+    parser.add_argument("--system", help="name of the system in reports; default: the folder's, or the model's")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     _metric_arguments(parser)
+    search = parser.add_argument_group("with --model")
+    search.add_argument("--beam", type=int, default=4, metavar="N", help="beam size; 1 is greedy")
+    search.add_argument(
+        "--no-retry", action="store_true", help="keep faulty outputs instead of trying again"
+    )
+    search.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, auto")
+    search.add_argument(
+        "--dtype",
+        choices=["auto", "int8", "float32", "bfloat16", "float16"],
+        default="auto",
+        help="type of the weights in memory; auto: int8 on a CPU, bfloat16 on a GPU",
+    )
+    search.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all")
+    search.add_argument(
+        "--expert-memory", metavar="SIZE", help="memory for the experts of an MoE, such as 8GiB"
+    )
 
 
 def flores(arguments: argparse.Namespace) -> int:
-    from eval.directions import outputs_in, parse_directions
     from eval.flores import score_outputs
-    from eval.outputs import translate_outputs
     from nllb.textio import json_line
 
     benchmark = _benchmark(arguments)
-    if arguments.model:
-        outputs = arguments.out / "outputs"
-        wanted = parse_directions(
-            arguments.directions or ["all"],
-            sources=benchmark.languages,
-            targets=benchmark.languages,
-        )
-        if not arguments.dry_run:
-            translate_outputs(
-                outputs,
-                wanted,
-                benchmark=benchmark,
-                translate=_translate(arguments.model),
-                quiet=arguments.quiet,
-            )
-        files = {} if arguments.dry_run else outputs_in(outputs, benchmark.languages)
-    else:
-        outputs = arguments.outputs
-        files = outputs_in(outputs, benchmark.languages)
-        wanted = parse_directions(
-            arguments.directions or ["*-*"],
-            sources=benchmark.languages
-            if arguments.directions
-            else sorted({direction.source for direction in files}),
-            targets=benchmark.languages
-            if arguments.directions
-            else sorted({direction.target for direction in files}),
-        )
+    made = _hypotheses(arguments, benchmark)
     if arguments.dry_run:
-        have = sum(direction in files for direction in wanted)
+        have = sum(direction in made.files for direction in made.wanted)
         verb = "translate and score" if arguments.model else "score"
-        print(f"would {verb} {len(wanted):,} directions of {benchmark.title}; {have:,} have a file")
+        print(
+            f"would {verb} {len(made.wanted):,} directions of {benchmark.title}; "
+            f"{have:,} have a file"
+        )
         return 0
     evaluation = score_outputs(
-        files,
+        made.files,
         benchmark=benchmark,
         out=arguments.out,
         choice=_choice(arguments),
-        system=arguments.system or (arguments.model or str(outputs.resolve().name)),
-        outputs=outputs,
-        wanted=wanted,
+        system=arguments.system or made.system,
+        outputs=made.folder,
+        wanted=made.wanted,
         workers=arguments.workers,
         detect=_detect(arguments),
+        made_by=made.made_by,
+        unmade=made.unmade,
         quiet=arguments.quiet,
     )
     if arguments.json:
@@ -241,6 +248,8 @@ def flores(arguments: argparse.Namespace) -> int:
             print(json_line(row.as_json()))
         for group in evaluation.groups:
             print(json_line(asdict(group)))
+        for part in evaluation.faults:
+            print(json_line(asdict(part)))
     else:
         print(_overview(evaluation))
     _say_gaps(evaluation)
@@ -257,23 +266,122 @@ def _benchmark(arguments: argparse.Namespace) -> "LineAlignedSet":
 
     if not arguments.flores:
         raise ConfigError(f"give --flores DIR, or set NLLB_FLORES. {HOW_TO_OBTAIN}")
+    for name in ("lines", "beam", "workers", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} is {value}; it must be 1 or more")
+    if arguments.lines and arguments.outputs is not None:
+        raise ConfigError("--lines cuts sources before they are translated: not with --outputs")
     try:
-        return load_flores(arguments.flores, arguments.split)
+        benchmark = load_flores(arguments.flores, arguments.split)
     except DataError as no_flores:
         try:
-            return load_aligned(arguments.flores)
+            benchmark = load_aligned(arguments.flores)
         except DataError:
             raise no_flores from None
+    return benchmark.first(arguments.lines) if arguments.lines else benchmark
 
 
-def _translate(model: str) -> Any:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Hypotheses:
+    """The files to score, and where they come from."""
+
+    folder: Path
+    files: "Mapping[Direction, Path]"
+    wanted: "Sequence[Direction]"
+    system: str
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    unmade: Mapping[str, str] = field(default_factory=dict)
+
+
+def _hypotheses(arguments: argparse.Namespace, benchmark: "LineAlignedSet") -> _Hypotheses:
+    from eval.directions import outputs_in, parse_directions
+    from eval.outputs import copy_sources
+
+    languages = benchmark.languages
+    words = arguments.directions or ["all"]
+    if arguments.outputs is not None:
+        folder = arguments.outputs
+        files = outputs_in(folder, languages)
+        sources = targets = languages
+        if not arguments.directions:
+            sources = tuple(sorted({direction.source for direction in files}))
+            targets = tuple(sorted({direction.target for direction in files}))
+        wanted = parse_directions(words, sources=sources, targets=targets)
+        return _Hypotheses(
+            folder=folder, files=files, wanted=wanted, system=str(folder.resolve().name)
+        )
+    folder = arguments.out / "outputs"
+    wanted = parse_directions(words, sources=languages, targets=languages)
+    system = arguments.model or "copying the source"
+    if arguments.dry_run:
+        have = outputs_in(folder, languages) if folder.is_dir() else {}
+        return _Hypotheses(folder=folder, files=have, wanted=wanted, system=system)
+    if arguments.copying:
+        copies = copy_sources(folder, wanted, benchmark=benchmark)
+        return _Hypotheses(folder=folder, files=copies, wanted=wanted, system=system)
+    return _translated(arguments, benchmark, folder, wanted)
+
+
+def _translated(
+    arguments: argparse.Namespace,
+    benchmark: "LineAlignedSet",
+    folder: Path,
+    wanted: "Sequence[Direction]",
+) -> _Hypotheses:
+    from eval.outputs import fingerprint, output_path, translate_outputs
+    from nllb.model.checkpoint import open_model
+
+    made_by = {
+        "model": str(arguments.model),
+        "model files": fingerprint(open_model(arguments.model).path),
+        "search": f"beam {arguments.beam}, {'no ' if arguments.no_retry else ''}retry, "
+        f"weights {arguments.dtype}",
+    }
+    unmade = translate_outputs(
+        folder,
+        wanted,
+        benchmark=benchmark,
+        translate=_translator(arguments),
+        made_by=made_by,
+        quiet=arguments.quiet,
+    )
+    paths = {direction: output_path(folder, direction) for direction in wanted}
+    return _Hypotheses(
+        folder=folder,
+        files={direction: path for direction, path in paths.items() if path.is_file()},
+        wanted=wanted,
+        system=Path(arguments.model).name if Path(arguments.model).exists() else arguments.model,
+        made_by=made_by,
+        unmade=unmade,
+    )
+
+
+def _translator(arguments: argparse.Namespace) -> "Translate":
+    from eval.outputs import translate_all
+    from nllb.config import parse_size
+    from nllb.translation.generation import SearchOptions
     from nllb.translation.translator import Translator
 
-    translator = Translator.load(model, report=lambda text: print(text, file=sys.stderr))
+    memory = arguments.expert_memory
+    translator = Translator.load(
+        arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        expert_memory=None if memory is None else parse_size(memory),
+        num_threads=arguments.threads,
+        report=None if arguments.quiet else lambda text: print(text, file=sys.stderr),
+    )
+    search = SearchOptions(beam_size=arguments.beam)
 
     def translate(sentences: Sequence[str], source: str, target: str) -> list[str]:
-        found = translator.translate(list(sentences), source=source, target=target)
-        return [translation.text for translation in found]
+        def window(lines: list[str]) -> list[str]:
+            found = translator.translate(
+                lines, source=source, target=target, search=search, retry=not arguments.no_retry
+            )
+            return [translation.text for translation in found]
+
+        return translate_all(sentences, window)
 
     return translate
 
@@ -288,11 +396,26 @@ def _overview(evaluation: "Evaluation") -> str:
             f"  {group.group:<18} {metric_title(group.metric):<7} {group.mean:6.2f}  "
             f"(95 % {group.low:.2f} to {group.high:.2f}; n = {group.count:,}{gap})"
         )
+    lines += [_outputs_line(part) for part in evaluation.faults if part.group == "all"]
     for name in evaluation.metrics:
         for target, signature in evaluation.signatures[name].items():
             place = "" if target == "*" else f" into {target}"
             lines.append(f"  {metric_title(name)}{place}: {signature}")
     return "\n".join(lines)
+
+
+def _outputs_line(part: "GroupFaults") -> str:
+    shown = ("empty", "copy_of_source", "repeated", "looping")
+    shares = [f"{part.faults.get(code, 0) / part.lines:.2%}" for code in shown]
+    text = (
+        f"  of {part.lines:,} lines {shares[0]} are empty, {shares[1]} equal to the source, "
+        f"{shares[2]} the same as another, {shares[3]} repeat themselves"
+    )
+    if part.judged:
+        text += f"; {part.right / part.judged:.1%} of {part.judged:,} in the target language"
+    if part.reference_share is not None:
+        text += f" (references: {part.reference_share:.1%})"
+    return text
 
 
 def _say_gaps(evaluation: "Evaluation") -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from eval.checks import check_hypothesis, read_hypothesis
+from eval.checks import LanguageCount, check_hypothesis, check_language, read_hypothesis
 from nllb.errors import DataError
 
 REFERENCE = ["Good morning.", "How are you?", "I am well.", "Goodbye."]
@@ -40,14 +40,23 @@ def test_off_target_lines_are_counted_by_language():
         "kurz",
         "Another long sentence.",
     ]
-    found = codes(
-        check_hypothesis(
-            lines, REFERENCE, target="eng_Latn",
-            detect=lambda texts: ["fra_Latn" if "phrase" in text else "eng_Latn" for text in texts],
-        )
-    )  # fmt: skip
+    labels = {"Une phrase assez longue.": "fra_Latn", "Another long sentence.": "und"}
+    count, findings = check_language(
+        lines, "eng_Latn", lambda texts: [labels.get(text, "eng_Latn") for text in texts]
+    )
+    assert count == LanguageCount(judged=3, right=1, unsure=1)
+    assert count.share == pytest.approx(1 / 3)
+    found = codes(findings)
     assert found["off_target"].lines == (1,)
     assert "fra_Latn 1" in found["off_target"].message
+    clean, findings = check_language(lines[2:3], "eng_Latn", lambda texts: [])
+    assert (clean.share, findings) == (None, [])
+
+
+def test_loops_are_counted_unless_the_source_loops_too():
+    line = "again and again and again and again and again and again"
+    assert codes(check_hypothesis([line], ["x"], source=["once"]))["looping"].lines == (1,)
+    assert check_hypothesis([line], ["x"], source=["encore et encore et encore et encore"]) == []
 
 
 def test_many_lines_are_shortened():

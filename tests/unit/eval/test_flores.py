@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import CHRF
 
+from eval.checks import LanguageCount
 from eval.comparison import compare
 from eval.directions import Direction, outputs_in, parse_directions
 from eval.flores import score_outputs, score_target
 from eval.metrics import MetricChoice
-from eval.outputs import translate_outputs
+from eval.outputs import copy_sources, translate_all, translate_outputs
 from eval.results import load_evaluation, load_target
 from nllb.benchmarks import load_aligned
-from nllb.errors import DataError
+from nllb.errors import ConfigError, DataError, LanguageError
+from nllb.translation.ladder import SegmentError
 
 CODES = ("eng_Latn", "fra_Latn", "dyu_Latn", "zho_Hans")
 PATTERNS = {
@@ -222,19 +224,143 @@ def test_translation_resumes_and_keeps_one_line_a_sentence(benchmark, tmp_path):
 
     wanted = parse_directions(["eng_Latn-*"], sources=CODES, targets=CODES)
     folder = tmp_path / "outputs"
-    assert (
-        translate_outputs(folder, wanted, benchmark=benchmark, translate=translate, quiet=True) == 3
-    )
+    made = {"model": "one", "search": "beam 1"}
+    options = {"benchmark": benchmark, "translate": translate, "quiet": True}
+    assert translate_outputs(folder, wanted, made_by=made, **options) == {}
+    assert len(calls) == 3
     (folder / "eng_Latn-fra_Latn.txt").unlink()
-    assert (
-        translate_outputs(folder, wanted, benchmark=benchmark, translate=translate, quiet=True) == 1
-    )
-    assert calls[-1] == ("eng_Latn", "fra_Latn")
+    assert translate_outputs(folder, wanted, made_by={**made, "model": "moved"}, **options) == {}
+    assert calls[3:] == [("eng_Latn", "fra_Latn")]
+    with pytest.raises(ConfigError, match=r"search was beam 1, now beam 4\. Give another OUT"):
+        translate_outputs(folder, wanted, made_by={**made, "search": "beam 4"}, **options)
     assert len((folder / "eng_Latn-fra_Latn.txt").read_text(encoding="utf-8").split("\n")) == 31
     with pytest.raises(DataError, match="gave 1 lines for 30"):
         translate_outputs(
             tmp_path / "short", wanted, benchmark=benchmark, translate=lambda *_: ["x"], quiet=True
         )
+
+
+def test_a_killed_translation_goes_on_after_the_last_window(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setattr("eval.outputs.WINDOW_LINES", 8)
+    wanted = parse_directions(["eng_Latn-fra_Latn"], sources=CODES, targets=CODES)
+    asked = []
+
+    def killed(sentences, source, target):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(list(sentences))
+        return list(sentences)
+
+    folder = tmp_path / "outputs"
+    with pytest.raises(KeyboardInterrupt):
+        translate_outputs(folder, wanted, benchmark=benchmark, translate=killed, quiet=True)
+    assert not (folder / "eng_Latn-fra_Latn.txt").exists()
+
+    def goes_on(sentences, source, target):
+        asked.append(list(sentences))
+        return list(sentences)
+
+    translate_outputs(folder, wanted, benchmark=benchmark, translate=goes_on, quiet=True)
+    assert [line for lines in asked for line in lines] == SENTENCES["eng_Latn"]
+    assert (folder / "eng_Latn-fra_Latn.txt").read_text().splitlines() == SENTENCES["eng_Latn"]
+
+
+def test_languages_that_the_model_lacks_are_named_and_the_others_translated(benchmark, tmp_path):
+    def translate(sentences, source, target):
+        if target == "dyu_Latn":
+            raise LanguageError("the model has no token for dyu_Latn")
+        return list(sentences)
+
+    wanted = parse_directions(["eng_Latn-*"], sources=CODES, targets=CODES)
+    folder = tmp_path / "outputs"
+    unmade = translate_outputs(folder, wanted, benchmark=benchmark, translate=translate, quiet=True)
+    assert unmade == {"eng_Latn-dyu_Latn": "the model has no token for dyu_Latn"}
+    evaluation = score_outputs(
+        outputs_in(folder), benchmark=benchmark, out=tmp_path / "out", choice=CHOICE,
+        system="s", outputs=folder, wanted=wanted, unmade=unmade, quiet=True,
+    )  # fmt: skip
+    assert evaluation.failed == unmade
+    assert evaluation.missing == ()
+    assert len(evaluation.rows) == 2
+
+
+def test_a_sentence_without_an_output_is_an_empty_line_and_only_it():
+    def window(lines):
+        if "three" in lines:
+            raise SegmentError("nothing", segment="three")
+        return [line.upper() for line in lines]
+
+    assert translate_all(["one", "two", "three", "four"], window) == ["ONE", "TWO", "", "FOUR"]
+
+
+def test_copied_sources_are_a_system_of_their_own(benchmark, outputs, tmp_path):
+    wanted = parse_directions(["all"], sources=CODES, targets=CODES)
+    folder = tmp_path / "copying"
+    evaluation = score_outputs(
+        copy_sources(folder, wanted, benchmark=benchmark), benchmark=benchmark,
+        out=tmp_path / "c", choice=CHOICE, system="copying", outputs=folder, wanted=wanted,
+        quiet=True,
+    )  # fmt: skip
+    [row] = [row for row in evaluation.rows if str(row.direction) == "eng_Latn-fra_Latn"]
+    expected = CHRF(word_order=2).corpus_score(SENTENCES["eng_Latn"], [SENTENCES["fra_Latn"]])
+    assert row.scores["chrf++"].score == pytest.approx(expected.score)
+    assert [(finding.code, finding.count) for finding in row.findings] == [("copy_of_source", 30)]
+    assert (
+        "is better than copying"
+        in compare(evaluation, run(outputs, benchmark, tmp_path / "o")).verdict
+    )
+    with pytest.raises(ConfigError, match="holds other outputs"):
+        translate_outputs(
+            folder, wanted, benchmark=benchmark, translate=lambda *_: [],
+            made_by={"model files": "0"}, quiet=True,
+        )  # fmt: skip
+
+
+def test_faults_and_languages_are_counted_by_direction_and_group(benchmark, outputs, tmp_path):
+    path = outputs / "eng_Latn-fra_Latn.txt"
+    lines = [*SENTENCES["eng_Latn"][:4], "", "na na na na na na na na na na na na na na na na"]
+    lines += path.read_text(encoding="utf-8").split("\n")[6:30]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def detect(texts):
+        return ["eng_Latn" if "cat" in text else "und" if "na na" in text else "fra_Latn"
+                for text in texts]  # fmt: skip
+
+    out = tmp_path / "out"
+    evaluation = run(outputs, benchmark, out, ("eng_Latn-*",), detect=detect)
+    row = next(row for row in evaluation.rows if row.direction.target == "fra_Latn")
+    assert {finding.code: finding.count for finding in row.findings} == {
+        "empty": 1, "copy_of_source": 4, "looping": 1, "off_target": 4
+    }  # fmt: skip
+    assert row.language == LanguageCount(judged=29, right=24, unsure=1)
+    assert row.reference_share == 1.0
+    whole = next(part for part in evaluation.faults if part.group == "eng-xx")
+    assert whole.lines == 90
+    assert whole.faults["looping"] == 1
+    assert whole.right < whole.judged
+    head, *body = (out / "scores.tsv").read_text(encoding="utf-8").splitlines()
+    table = {cells["target"]: cells for cells in (
+        dict(zip(head.split("\t"), line.split("\t"), strict=True)) for line in body)}  # fmt: skip
+    cells = table["fra_Latn"]
+    assert (cells["empty"], cells["looping"], cells["judged"], cells["in_target"]) == (
+        "1", "1", "29", "24"
+    )  # fmt: skip
+    assert load_evaluation(out) == evaluation
+
+
+def test_the_first_lines_only_are_a_set_of_their_own(benchmark, tmp_path):
+    few = benchmark.first(10)
+    assert few.title == "cats[:10]"
+    assert len(few.sentences("fra_Latn")) == 10
+    assert few.sha256("fra_Latn") != benchmark.sha256("fra_Latn")
+    wanted = parse_directions(["eng_Latn-fra_Latn"], sources=CODES, targets=CODES)
+    copies = copy_sources(tmp_path / "copying", wanted, benchmark=few)
+    evaluation = score_outputs(
+        copies, benchmark=few, out=tmp_path / "c", choice=CHOICE, system="c",
+        outputs=tmp_path / "copying", wanted=wanted, quiet=True,
+    )  # fmt: skip
+    assert evaluation.num_sentences == 10
+    assert "only the first 10 sentences" in evaluation.notes[0]
 
 
 def test_comparison_says_what_changed(benchmark, outputs, perturb, tmp_path):
@@ -284,8 +410,8 @@ def test_foreign_and_edited_folders_are_refused(benchmark, outputs, tmp_path):
     run(outputs, benchmark, tmp_path / "out")
     path = tmp_path / "out" / "evaluation.json"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("nllb-evaluation/1", "nllb-evaluation/9"), encoding="utf-8")
-    with pytest.raises(DataError, match="reads 'nllb-evaluation/1'"):
+    path.write_text(text.replace("nllb-evaluation/2", "nllb-evaluation/9"), encoding="utf-8")
+    with pytest.raises(DataError, match="reads 'nllb-evaluation/2'"):
         load_evaluation(tmp_path / "out")
     path.write_text(text.replace('"missing"', '"lost"'), encoding="utf-8")
     with pytest.raises(DataError, match="missing or unknown: lost, missing"):
