@@ -158,6 +158,10 @@ def _print_neural(arguments: argparse.Namespace) -> None:
 
 
 def flores_arguments(parser: argparse.ArgumentParser) -> None:
+    # OUT stands first: behind --directions or --metrics it would be taken for one more of them.
+    parser.usage = (
+        "nllb eval flores OUT (--outputs DIR | --model M | --copying) [--flores DIR] [options]"
+    )
     parser.description = (
         "Score all directions of a test set: from a folder of SRC-TGT.txt, or by translating with "
         "a model first. OUT keeps the integers of every sentence; running again computes only "
@@ -193,7 +197,9 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="only the first N sentences, for a quick look; not with --outputs",
     )
-    parser.add_argument("--system", help="name of the system in reports; default: the folder's, or the model's")
+    parser.add_argument(
+        "--system", help="name of the system in reports; default: the folder's, or the model's"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     _metric_arguments(parser)
