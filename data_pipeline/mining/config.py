@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from data_pipeline.config import EvaluationConfig
+from data_pipeline.mining.encoders import Precision
 from data_pipeline.mining.margins import Margin, Retrieval
 from nllb.corpora import Layout
 from nllb.languages import Language
@@ -50,6 +51,8 @@ class MineConfig:
     """Name of the mined corpus."""
     encoder: str = "default"
     """default, the folder of an own encoder, a LASER checkpoint, or hub:NAME."""
+    dtype: Precision = "float32"
+    """What a LASER model computes in: float32, or bfloat16, faster where the processor has it."""
     neighbours: int = 16
     """Neighbours of each sentence, for candidates and for the margin."""
     margin: Margin = "ratio"

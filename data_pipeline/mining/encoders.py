@@ -6,7 +6,7 @@ are read from their official checkpoints; sentence-transformers models come by `
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nllb.errors import CheckpointError, DataError, ResourceError
 
 Vectors = NDArray[numpy.float32]
+Precision = Literal["float32", "bfloat16"]
 
 SHIPPED: Final = Path(__file__).parents[1] / "_models" / "encoder"
 """Folder of the encoder that ships with the package."""
@@ -45,10 +46,11 @@ class Encoder(Protocol):
         ...
 
 
-def load_encoder(name: str | Path = "default") -> Encoder:
+def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> Encoder:
     """Load an encoder: `default`, a folder of ours, a LASER checkpoint (.pt), or `hub:NAME`.
 
-    LASER needs its SentencePiece model beside the checkpoint, and LASER3 its dictionary (.cvocab).
+    LASER needs its SentencePiece model beside the checkpoint, and LASER3 its dictionary (.cvocab);
+    `dtype` is what its layers compute in.
 
     Raises:
         CheckpointError: where nothing is there, or it is damaged or of another kind.
@@ -63,7 +65,7 @@ def load_encoder(name: str | Path = "default") -> Encoder:
     if path.is_file():
         from data_pipeline.mining.laser import load_laser
 
-        return load_laser(path)
+        return load_laser(path, dtype)
     raise CheckpointError(
         f"no encoder {str(name)!r}: give `default`, the folder of an encoder that "
         "`nllb data train-encoder` wrote, a LASER checkpoint (.pt), or hub:NAME"

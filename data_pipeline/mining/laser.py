@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_pipeline.mining.encoders import Vectors, check_finite, encode_in_batches
+from data_pipeline.mining.encoders import Precision, Vectors, check_finite, encode_in_batches
 from data_pipeline.stages import content_key
 from nllb.errors import CheckpointError
 from nllb.normalization import normalize_punctuation
@@ -35,11 +35,12 @@ _OTHER: Final = regex.compile(r"\p{C}")
 _LAYER: Final = re.compile(r"layers\.(\d+)\.")
 
 
-def load_laser(path: Path) -> "LaserEncoder":
+def load_laser(path: Path, dtype: Precision = "float32") -> "LaserEncoder":
     """Read a LASER2 or LASER3 checkpoint; both kinds are told apart by what the file holds.
 
     The SentencePiece model is `STEM.spm` or `laser2.spm` beside the checkpoint, the dictionary of
-    LASER3 `STEM.cvocab` or `laser2.cvocab`.
+    LASER3 `STEM.cvocab` or `laser2.cvocab`. In bfloat16 a processor with AMX is more than
+    twice as fast; cosines then differ in the fourth digit or later.
 
     Raises:
         CheckpointError: where the file is cut short, of another kind, or does not fit its
@@ -69,7 +70,7 @@ def load_laser(path: Path) -> "LaserEncoder":
             f"weights {rows:,} rows; use the dictionary that came with the checkpoint"
         )
     pieces = _open_pieces(_beside(path, "spm"))
-    return LaserEncoder(path=path, model=model, dictionary=dictionary, pieces=pieces)
+    return LaserEncoder(path=path, model=model, dictionary=dictionary, pieces=pieces, dtype=dtype)
 
 
 class LaserEncoder:
@@ -82,12 +83,13 @@ class LaserEncoder:
         model: "Laser2 | Laser3",
         dictionary: dict[str, int],
         pieces: sentencepiece.SentencePieceProcessor,
+        dtype: Precision = "float32",
     ) -> None:
         self.name = path.stem
         status = path.stat()
-        self.key = content_key("laser", path.stem, status.st_size, status.st_mtime_ns)
+        self.key = content_key("laser", path.stem, status.st_size, status.st_mtime_ns, dtype)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = model.eval().to(self.device)
+        self._model = model.eval().to(self.device, getattr(torch, dtype))
         self.dimension = model.dimension
         self._dictionary = dictionary
         self._pieces = pieces
@@ -215,7 +217,8 @@ class Laser3(nn.Module):
             tokens_BT = functional.pad(tokens_BT, (1, 0), value=_BEGIN)
         allowed_BT = tokens_BT != _PAD
         positions_BT = allowed_BT.cumsum(1) * allowed_BT + _PAD
-        table_PD = sinusoids(int(positions_BT.max()) + 1, self.dimension).to(tokens_BT.device)
+        table_PD = sinusoids(int(positions_BT.max()) + 1, self.dimension)
+        table_PD = table_PD.to(self.embed_tokens.weight)
         x_BTD = self.embed_tokens(tokens_BT) * self.dimension**0.5 + table_PD[positions_BT]
         x_BTD = functional.dropout(x_BTD, self.dropout, self.training) * allowed_BT[..., None]
         for layer in self.layers:

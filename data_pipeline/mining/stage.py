@@ -24,7 +24,7 @@ import xxhash
 
 from data_pipeline.blocks import read_facts, text_table, write_table
 from data_pipeline.mining.config import MineConfig, MinedPairConfig
-from data_pipeline.mining.encoders import Encoder, load_encoder
+from data_pipeline.mining.encoders import Encoder, Precision, load_encoder
 from data_pipeline.mining.margins import retrieve
 from data_pipeline.mining.neighbours import (
     Neighbours,
@@ -119,7 +119,7 @@ class MiningRun:
 
     def encoder(self) -> Encoder:
         """Load the encoder, once a process."""
-        return _encoder(self.config.encoder)
+        return _encoder(self.config.encoder, self.config.dtype)
 
     def texts(self) -> list[TextTask]:
         """List phase 1."""
@@ -275,7 +275,7 @@ def _tasks(run: MiningRun, phase: Phase) -> Sequence[Any]:
 
 def _worker(phase: Phase, config: MineConfig) -> Any:
     if phase == "embed":
-        return _Embed(encoder=config.encoder)
+        return _Embed(encoder=config.encoder, dtype=config.dtype)
     return {"text": gather_text, "index": write_index, "search": search, "pairs": write_pairs}[
         phase
     ]
@@ -287,14 +287,16 @@ class _Embed:
 
     encoder: str
     """Name of the encoder."""
+    dtype: Precision
+    """What it computes in."""
 
     def __call__(self, task: EmbeddingTask) -> None:
-        embed(task, _encoder(self.encoder))
+        embed(task, _encoder(self.encoder, self.dtype))
 
 
 @cache
-def _encoder(name: str) -> Encoder:
-    return load_encoder(name)
+def _encoder(name: str, dtype: Precision) -> Encoder:
+    return load_encoder(name, dtype)
 
 
 @cache
@@ -379,7 +381,7 @@ def write_pairs(task: PairsTask) -> None:
         "candidates": len(candidates),
         "pairs": len(kept),
         "threshold": threshold,
-        "encoder": _encoder(config.encoder).name,
+        "encoder": _encoder(config.encoder, config.dtype).name,
     }
     write_table(task.output, table, facts)
 

@@ -10,7 +10,7 @@ import pytest
 import sentencepiece
 import torch
 
-from data_pipeline.mining.encoders import load_encoder
+from data_pipeline.mining.encoders import load_encoder, normalized
 from data_pipeline.mining.laser import prepare
 from nllb.errors import CheckpointError
 
@@ -224,6 +224,18 @@ def test_a_sentence_has_one_vector_in_any_batch(tmp_path: Path) -> None:
     alone = numpy.concatenate([encoder.encode([sentence], "") for sentence in SENTENCES])
     numpy.testing.assert_allclose(together, alone, atol=1e-5)
     assert encoder.encode([], "").shape == (0, 16)
+
+
+def test_bfloat16_keeps_the_directions(tmp_path: Path) -> None:
+    laser2, _ = write_laser2(tmp_path)
+    laser3, _ = write_laser3(tmp_path, criterion="maxpool", mask=True, settings=dict)
+    for path in (laser2, laser3):
+        full, half = load_encoder(path), load_encoder(path, "bfloat16")
+        assert full.key != half.key
+        rows = [normalized(encoder.encode(SENTENCES, "")) for encoder in (full, half)]
+        cosines = (rows[0] * rows[1]).sum(axis=1)[[bool(sentence) for sentence in SENTENCES]]
+        assert cosines.min() > 0.999
+        assert (rows[0] != rows[1]).any()
 
 
 class Opens:
