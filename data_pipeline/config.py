@@ -26,7 +26,8 @@ class CorpusConfig:
     """moses: two line-aligned files; layout: a folder in a layout of `nllb.corpora`; monolingual:
     lines (a document a line), jsonl (objects with `text`) or layout."""
     path: str
-    """Path under `data_dir`; {source}, {target}, {language} stand for codes."""
+    """Path under `data_dir`; {source}, {target}, {language} stand for codes, and where these do, *
+    for any part of a name, as in `mined/{source}-{target}.*.parquet`."""
     layout: Layout | None = None
     """Layout of the folder, where its name does not tell."""
     pivots: tuple[Language, ...] = ()

@@ -92,7 +92,7 @@ def _file_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> I
         return
     # Of two moses files the source's is looked for; the other one's name follows from it.
     template = corpus.path.replace("{language}", "{source}")
-    pattern = re.escape(template)
+    pattern = re.escape(template).replace(r"\*", "[^/]*")
     for place in pair_places:
         named = re.escape("{" + place + "}")
         pattern = pattern.replace(named, f"(?P<{place}>[A-Za-z_]+)", 1)

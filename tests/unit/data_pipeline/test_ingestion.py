@@ -63,6 +63,15 @@ def test_tsv_plain_and_compressed(tmp_path: Path, read: Ingest, suffix: str) -> 
     assert (first["source_language"], first["target_language"]) == ("eng_Latn", "fra_Latn")
 
 
+def test_part_of_a_name_may_be_anything(tmp_path: Path, read: Ingest) -> None:
+    """As in the files of `data mine`, whose names end with a hash."""
+    (tmp_path / "mined").mkdir()
+    (tmp_path / "mined" / "eng_Latn-fra_Latn.0f3a.tsv").write_text(TSV)
+    (tmp_path / "mined" / "README.tsv").write_text("no pair\n")
+    corpus = CorpusConfig(name="own", format="tsv", path="mined/{source}-{target}.*.tsv")
+    assert rows_of(read(corpus)) == ROWS
+
+
 def test_tsv_with_header_columns_and_margin(tmp_path: Path, read: Ingest) -> None:
     text = "score\ttext\tother\ttranslation\n1.25\tHello\tx\tBonjour\n0.9\tBye\ty\tSalut\textra\n"
     (tmp_path / "en-fr.tsv").write_text(text)
