@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy
 import polars
 import pyarrow
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from data_pipeline.stages import Block
@@ -96,10 +98,8 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> polars.Dat
         DataError: where the file is no Parquet, is damaged, or lacks a column.
     """
     try:
-        table = parquet.read_table(
-            path, columns=None if columns is None else list(columns), use_threads=False
-        )
-        frame = polars.from_arrow(table)
+        file = parquet.ParquetFile(path)
+        frame = polars.from_arrow(file.read(columns and list(columns), use_threads=False))
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"cannot read the block {path}: {error}; remove it and run again") from None
     assert isinstance(frame, polars.DataFrame)
@@ -183,6 +183,20 @@ def write_decisions(
         frame = frame.hstack(scores)
     facts = {**decision_facts(text, alive, reason), **(more or {})}
     write_table(path, frame.to_arrow(), facts)
+
+
+def large_strings(texts: polars.Series) -> pyarrow.LargeStringArray:
+    """Return a column of text in Arrow's plain form: bytes end to end, and offsets."""
+    return _column(texts, pyarrow.large_string())
+
+
+def utf8_bytes(column: pyarrow.LargeStringArray) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the bytes of a column and where each text begins and the last one ends, as views."""
+    _, offset_buffer, data = column.buffers()
+    offsets = numpy.frombuffer(offset_buffer, dtype=numpy.int64)
+    offsets = offsets[column.offset : column.offset + len(column) + 1]
+    raw = numpy.frombuffer(data if data is not None else b"", dtype=numpy.uint8)
+    return raw[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
 def _column(values: Any, kind: pyarrow.DataType) -> pyarrow.Array:

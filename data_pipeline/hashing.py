@@ -5,15 +5,13 @@ a few passes over the block; a test compares the two on real lines of 200 langua
 """
 
 from functools import cache
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy
 import polars
-import pyarrow
 import xxhash
 from numpy.typing import NDArray
-from polars import Expr, col, lit
+from polars import col, lit
 
 from data_pipeline.stages import Block
 from nllb.normalization import normalize_for_hashing
@@ -30,30 +28,27 @@ def hash_texts(texts: polars.Series, bits: int = 64) -> Hashes:
 
     It is bytes that are hashed, never `str`: xxhash refuses `str` from version 4 on.
     """
-    column = texts.to_arrow()
-    if not isinstance(column, pyarrow.LargeStringArray):
-        column = column.cast(pyarrow.large_string())
-    _, offset_buffer, data = column.buffers()
-    offsets = numpy.frombuffer(offset_buffer, dtype=numpy.int64)
-    offsets = offsets[column.offset : column.offset + len(column) + 1]
-    raw = memoryview(data if data is not None else b"")
-    bounds = offsets.tolist()
+    raw = texts.cast(polars.Binary).to_list()
     if bits == 64:
-        digest = xxhash.xxh3_64_intdigest
-        found = (digest(raw[a:b]) for a, b in pairwise(bounds))
-        return numpy.fromiter(found, dtype=numpy.uint64, count=len(texts)).reshape(-1, 1)
-    wide = xxhash.xxh3_128_digest
-    digests = b"".join(wide(raw[a:b]) for a, b in pairwise(bounds))
+        found = map(xxhash.xxh3_64_intdigest, raw)
+        return numpy.fromiter(found, dtype=numpy.uint64, count=len(raw)).reshape(-1, 1)
+    digests = b"".join(map(xxhash.xxh3_128_digest, raw))
     return numpy.frombuffer(digests, dtype=">u8").astype(numpy.uint64).reshape(-1, 2)
 
 
-def normalized(side: Expr, normalization: Normalization = "standard") -> Expr:
+def normalized(texts: polars.Series, normalization: Normalization = "standard") -> polars.Series:
     """Return the form in which texts are compared."""
+    text = col("text")
     if normalization == "letters":
-        return side.str.normalize("NFKC").str.to_lowercase().str.replace_all(_NOT_LETTERS, "")
+        text = text.str.normalize("NFKC").str.to_lowercase().str.replace_all(_NOT_LETTERS, "")
+        return texts.to_frame("text").select(text).to_series()
     spaces, dropped = _character_sets()
-    lowered = side.str.strip_chars(spaces).str.to_lowercase()
-    return lowered.str.replace_all(r"\d", "0").str.replace_all(dropped, "")
+    lowered = texts.to_frame("text").select(text.str.strip_chars(spaces).str.to_lowercase())
+    # Few lines hold a digit or what is dropped; to ask is cheaper than to replace.
+    places = lowered.select(text.str.contains(rf"\d|{dropped}")).to_series().arg_true()
+    zeroed = text.str.replace_all(r"\d", "0").str.replace_all(dropped, "")
+    changed = lowered.select(text.gather(places)).select(zeroed).to_series()
+    return lowered.to_series().scatter(places, changed)
 
 
 @cache
@@ -73,14 +68,11 @@ def joined_sides(
     The sides of a pair stand in the order of their codes, so that `eng-fra` and `fra-eng` corpora
     meet.
     """
-    sides = {
-        side: normalized(col(side), normalization).alias(side) for side in ("source", "target")
-    }
     if by != "pair":
-        return text.select(sides[by]).to_series()
-    first, second = ("source", "target") if block.source <= block.target else ("target", "source")
-    joined = polars.concat_str([col(first), lit("\t"), col(second)])
-    return text.select(sides.values()).select(joined).to_series()
+        return normalized(text[by], normalization)
+    order = ("source", "target") if block.source <= block.target else ("target", "source")
+    first, second = (normalized(text[side], normalization) for side in order)
+    return polars.select(polars.concat_str([first, lit("\t"), second])).to_series()
 
 
 def pair_salt(block: Block, by: Side) -> numpy.uint64:

@@ -262,8 +262,7 @@ def split_units(text: str) -> tuple[list[str], bool]:
 
 def _whole_hashes(texts: Sequence[str] | polars.Series) -> Hashes:
     """Return what `nllb.benchmarks.sentence_hash` gives for each text."""
-    column = polars.DataFrame({"text": texts}, schema={"text": polars.String})
-    return hash_texts(column.select(normalized(polars.col("text"))).to_series())[:, 0]
+    return hash_texts(normalized(polars.Series(texts, dtype=polars.String)))[:, 0]
 
 
 def _unit_hashes(units: Sequence[str]) -> Hashes:

@@ -22,8 +22,8 @@ from typing import Any, Protocol, TypeVar
 
 import xxhash
 
-from nllb.config import dump_config
 from nllb.errors import ConfigError, DataError, ResourceError
+from nllb.languages import Language
 from nllb.progress import Progress
 
 
@@ -82,9 +82,15 @@ SomeTask = TypeVar("SomeTask", bound=Task)
 
 def content_key(*parts: Any) -> str:
     """Return a hash of values that can be written as JSON, or of configuration sections."""
-    plain = [dump_config(part) if dataclasses.is_dataclass(part) else part for part in parts]
-    text = json.dumps(plain, ensure_ascii=False, sort_keys=True, default=str)
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=_plain)
     return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))[:16]
+
+
+def _plain(value: Any) -> Any:
+    """Return the fields of a section; languages and paths are what they are called."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, Language):
+        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    return str(value)
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:

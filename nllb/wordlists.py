@@ -12,7 +12,8 @@ Interface:
     words = WordList.load(directory, language="hin_Deva")  # <code>_twl.zip or .txt, or a file
     words.matches(text)       -> [Match(start, end, entry)]  positions in the text as given
     words.count(text)         -> int
-    words.counts(texts)       -> int32 array, one pass over a whole column
+    words.counts(texts)       -> int32 array, one pass over many texts
+    words.count_folded(...)   -> the same for a column of UTF-8 that is folded already
     words.merged(other, ...)  -> one list that holds all entries, each once
     find_list(directory, language) -> its path, or None: such a language cannot be measured
 
@@ -29,12 +30,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
 import regex
-from ahocorasick_rs import AhoCorasick, MatchKind
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 from numpy.typing import NDArray
 
 from nllb.errors import DataError, LanguageError
@@ -63,6 +64,11 @@ _LETTERS_OF = {"Hans": "Han", "Hant": "Han", "Jpan": "Han}\\p{Hira}\\p{Kana"}
 _LETTER_APOSTROPHE = "\u02bc"
 _MIN_INFLECTED_LETTERS = 3
 _CHUNK_CHARACTERS = 1 << 18
+# Bytes of patterns up to which the automaton is a table, some kilobytes for each of them: thrice as
+# fast.
+_MAX_TABLE_BYTES = 1 << 15
+_ASCII_WORD = np.array([chr(byte).isalnum() and byte < 128 for byte in range(256)])
+_ASCII_SIGN = ~_ASCII_WORD & (np.arange(256) < 128)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,9 +124,16 @@ class WordList:
             for spelling in _spellings(entry.folded):
                 patterns.setdefault(spelling, entry)
         self._of_pattern = tuple(patterns.values())
-        self._automaton = (
-            AhoCorasick(list(patterns), matchkind=MatchKind.Standard) if unique else None
+        # Whether a letter beside the edge always makes another word of it.
+        starts = [e.word_start is True and not e.particles.prefixes for e in self._of_pattern]
+        ends = [e.word_end is True and not e.particles.suffixes for e in self._of_pattern]
+        self._word_starts, self._word_ends = (
+            np.array(edges, dtype=bool) for edges in (starts, ends)
         )
+        raw = [spelling.encode("utf-8", "surrogatepass") for spelling in patterns]
+        is_small = sum(map(len, raw)) <= _MAX_TABLE_BYTES
+        kind = Implementation.DFA if is_small else Implementation.ContiguousNFA
+        self._automaton = BytesAhoCorasick(raw, implementation=kind) if raw else None
 
     @classmethod
     def from_entries(cls, entries: Iterable[str], *, language: str) -> "WordList":
@@ -206,56 +219,91 @@ class WordList:
     def counts(self, texts: Sequence[str], *, distinct: bool = False) -> NDArray[np.int32]:
         """Count the matches, or with `distinct` the different entries found, in each text."""
         counts = np.zeros(len(texts), dtype=np.int32)
-        if self._automaton is None:
-            return counts
         first = 0
         while first < len(texts):
             last, characters = first, 0
             while last < len(texts) and characters < _CHUNK_CHARACTERS:
                 characters += len(texts[last]) + 1
                 last += 1
-            self._count_chunk(texts[first:last], counts[first:last], distinct=distinct)
+            # Many texts are folded as one: work per text costs more than the characters do.
+            joined = "\n".join(texts[first:last])
+            if joined.count("\n") != last - first - 1:
+                joined = "\n".join([text.replace("\n", " ") for text in texts[first:last]])
+            folded = fold(joined, keep_line_breaks=True).encode("utf-8", "surrogatepass")
+            raw = np.frombuffer(folded, dtype=np.uint8)
+            offsets = np.concatenate([[0], np.flatnonzero(raw == ord("\n")) + 1, [len(raw)]])
+            counts[first:last] = self.count_folded(raw, offsets, distinct=distinct)
             first = last
         return counts
 
-    def _count_chunk(
-        self, texts: Sequence[str], counts: NDArray[np.int32], *, distinct: bool
-    ) -> None:
-        """Fold and search many texts as one: work per text costs more than the characters do."""
-        joined = "\n".join(texts)
-        if joined.count("\n") != len(texts) - 1:
-            joined = "\n".join([text.replace("\n", " ") for text in texts])
-        folded = fold(joined, keep_line_breaks=True)
-        found = self._found(folded)
+    def count_folded(
+        self, raw: NDArray[np.uint8], offsets: NDArray[np.int64], *, distinct: bool = False
+    ) -> NDArray[np.int32]:
+        """Count in texts that are folded already and lie end to end, as in a column of Arrow.
+
+        Args:
+            raw: UTF-8.
+            offsets: where each text begins, and where the last one ends.
+            distinct: count the different entries found.
+        """
+        counts = np.zeros(len(offsets) - 1, dtype=np.int32)
+        found = self._candidates(raw)
         if not found:
-            return
-        breaks = np.fromiter((match.start() for match in re.finditer("\n", folded)), dtype=np.int64)
-        lines = np.searchsorted(
-            breaks, np.fromiter((start for start, _, _ in found), dtype=np.int64)
-        )
-        if distinct:
-            pairs = {
-                (int(line), self._of_pattern[index].folded)
-                for line, (_, _, index) in zip(lines, found, strict=True)
-            }
-            lines = np.fromiter((line for line, _ in pairs), dtype=np.int64)
-        np.add.at(counts, lines, 1)
+            return counts
+        index, start, end = np.array(found, dtype=np.int64).T
+        text = np.searchsorted(offsets, start, side="right") - 1
+        before = np.where(start > offsets[text], raw[start - 1], ord(" "))
+        after = np.where(end < offsets[text + 1], raw[np.minimum(end, len(raw) - 1)], ord(" "))
+        # Most candidates lie inside a longer word, or alone between spaces: one look tells.
+        inside = _ASCII_WORD[before] & self._word_starts[index]
+        inside |= _ASCII_WORD[after] & self._word_ends[index]
+        likely = np.flatnonzero((end <= offsets[text + 1]) & ~inside)
+        lone = np.bincount(text[likely], minlength=len(counts))[text[likely]] == 1
+        lone &= (_ASCII_SIGN[before] & _ASCII_SIGN[after])[likely]
+        counts[text[likely[lone]]] = 1
+        for number, group in groupby(likely[~lone].tolist(), key=text.__getitem__):
+            first, last = offsets[number], offsets[number + 1]
+            candidates = [
+                (int(index[i]), int(start[i] - first), int(end[i] - first)) for i in group
+            ]
+            standing = self._standing(raw[first:last].tobytes(), candidates)
+            entries = [self._of_pattern[pattern].folded for _, _, pattern in standing]
+            counts[number] = len(set(entries) if distinct else entries)
+        return counts
 
     def _found(self, folded: str) -> list[tuple[int, int, int]]:
         """Return (start, end, entry) of the leftmost longest matches in folded text."""
+        raw = folded.encode("utf-8", "surrogatepass")
+        return self._standing(raw, self._candidates(raw))
+
+    def _candidates(self, raw: "bytes | NDArray[np.uint8]") -> list[tuple[int, int, int]]:
+        """Return (entry, start, end) in bytes of all places of all entries, by their ends."""
         if self._automaton is None:
             return []
-        candidates = [
-            (start, -end, index)
-            for index, start, end in self._automaton.find_matches_as_indexes(
-                folded, overlapping=True
-            )
-            if _stands(folded, start, end, self._of_pattern[index])
-        ]
-        candidates.sort()
+        found: list[tuple[int, int, int]] = self._automaton.find_matches_as_indexes(
+            raw, overlapping=True
+        )
+        return found
+
+    def _standing(
+        self, raw: bytes, candidates: Sequence[tuple[int, int, int]]
+    ) -> list[tuple[int, int, int]]:
+        """Return (start, end, entry) in characters of the leftmost longest that are words."""
+        if not candidates:
+            return []
+        folded = raw.decode("utf-8", "surrogatepass")
+        standing = []
+        for index, first, last in candidates:
+            start, end = first, last
+            if len(folded) != len(raw):
+                start = len(raw[:first].decode("utf-8", "surrogatepass"))
+                end = start + len(raw[first:last].decode("utf-8", "surrogatepass"))
+            if _stands(folded, start, end, self._of_pattern[index]):
+                standing.append((start, -end, index))
+        standing.sort()
         kept: list[tuple[int, int, int]] = []
         reached = 0
-        for start, negative_end, index in candidates:
+        for start, negative_end, index in standing:
             if start >= reached:
                 reached = -negative_end
                 kept.append((start, reached, index))
@@ -389,9 +437,8 @@ def _alignment(text: str, folded: str) -> tuple[list[int], list[int]]:
     ends: list[int] = []
     for piece in _pieces().finditer(text):
         form = fold(piece.group())
-        if form == " " and starts and folded[len(starts) - 1] == " ":
-            ends[-1] = piece.end()
-            continue
+        if form.startswith(" ") and starts and folded[len(starts) - 1] == " ":
+            ends[-1], form = piece.end(), form[1:]
         starts.extend([piece.start()] * len(form))
         ends.extend([piece.end()] * len(form))
     assert len(starts) == len(folded), "a composition crosses two pieces"

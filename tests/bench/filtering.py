@@ -123,8 +123,8 @@ def write_lists(folder: Path, pairs: Pairs) -> ToxicityConfig:
 def write_blocks(folder: Path, pairs: Pairs) -> list[Block]:
     """Write the pairs as cleaned blocks of 25,000."""
     blocks = []
-    for number, start in enumerate(range(0, len(pairs), 10_000)):
-        sources, targets = zip(*pairs[start : start + 10_000], strict=True)
+    for number, start in enumerate(range(0, len(pairs), 25_000)):
+        sources, targets = zip(*pairs[start : start + 25_000], strict=True)
         name = f"real/eng_Latn-fra_Latn/{number:05d}"
         block = Block(
             name=name,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nllb.errors import DataError, LanguageError
@@ -159,6 +159,7 @@ def test_merged_lists_keep_their_particles() -> None:
 
 
 @settings(max_examples=150, deadline=None)
+@example(["a  ि"])
 @given(
     st.lists(st.text(alphabet="ab é\u0301क्षि\u200bกำเß\u1100\u1161İ\n.", max_size=12), max_size=8)
 )
@@ -190,6 +191,23 @@ def test_many_lines_span_chunks() -> None:
     counts = words("crikey").counts(lines)
     assert counts.dtype == np.int32
     assert counts.tolist() == [number % 3 for number in range(3000)]
+
+
+@pytest.mark.parametrize("code", ["eng_Latn", "arb_Arab", "kor_Hang", "tha_Thai", "zho_Hans"])
+def test_a_folded_column_counts_as_its_texts_do(data_dir: Path, code: str) -> None:
+    lines = flores(data_dir, code)[:300]
+    pieces = sorted({piece for line in lines for piece in line.split()})
+    entries = [*pieces[::7], *(piece[:2] for piece in pieces[::11]), "x-ray", "'t"]
+    matcher = words(*entries, language=code)
+    folded = [fold(line).encode() for line in ["", *lines, "x-ray 't", ""]]
+    offsets = np.cumsum([0, *map(len, folded)])
+    raw = np.frombuffer(b"".join(folded), dtype=np.uint8)
+    expected = [matcher.count(line.decode()) for line in folded]
+    assert matcher.count_folded(raw, offsets).tolist() == expected
+    assert sum(expected) > 300
+    part = matcher.count_folded(raw, offsets[:-1], distinct=True)
+    matches = [matcher.matches(line.decode()) for line in folded[:-1]]
+    assert part.tolist() == [len({fold(match.entry) for match in some}) for some in matches]
 
 
 # --- Reading lists.
