@@ -203,4 +203,6 @@ def _codes(
         return None
     if corpus.languages and not {source, target} <= set(corpus.languages):
         return None
+    if corpus.pivots and not {source, target} & set(corpus.pivots):
+        return None
     return source.code, target.code

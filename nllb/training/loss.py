@@ -6,15 +6,18 @@ The gradient is divided once a step by the labels of all micro-batches on all ra
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
 from nllb.training.reader import Batch
+
+ROWS = 256
+"""States whose logits exist at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +48,12 @@ class LossModule(nn.Module):
         memory_BSD = self.model.encode(source)
         states_BTD = self.model.decode(target_in, memory_BSD, source)
         counts_BT = labels != self.model.config.pad_id
-        logits_NV = self.model.project(states_BTD[counts_BT]).float()
+        labels_N = labels[counts_BT]
         loss, likelihood = smoothed_cross_entropy(
-            logits_NV, labels[counts_BT], self.label_smoothing
+            states_BTD[counts_BT],
+            self.model.embedding.weight,
+            labels_N,
+            self.label_smoothing,
         )
         balance = loss.new_zeros(())
         if self.training:
@@ -55,7 +61,7 @@ class LossModule(nn.Module):
                 assert layer.report is not None
                 balance = balance + layer.report.balance_loss
             if self.balance_weight and self._sparse:
-                loss = loss + self.balance_weight * len(logits_NV) * balance
+                loss = loss + self.balance_weight * len(labels_N) * balance
         return loss, likelihood, balance.detach()
 
     def of(self, batch: Batch, wrapper: nn.Module | None = None) -> BatchLoss:
@@ -65,24 +71,63 @@ class LossModule(nn.Module):
 
 
 def smoothed_cross_entropy(
-    logits_NV: Tensor, labels_N: Tensor, smoothing: float
+    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
     """Return the sums of the smoothed loss and of the plain one, which carries no gradient.
 
-    fairseq spreads `smoothing` over the V - 1 other tokens; torch over all V, so torch is given
-    smoothing * V / (V - 1), which is the same.
+    As in fairseq, `smoothing` is spread over the V - 1 other tokens. The logits, states times
+    weights, exist for `ROWS` states at a time, together with their gradient: with NLLB's 256,000
+    tokens they are by far the largest tensor of a step, and on a CPU the slowest to allocate.
     """
-    num_tokens = logits_NV.shape[-1]
-    smoothed = functional.cross_entropy(
-        logits_NV,
-        labels_N,
-        reduction="sum",
-        label_smoothing=smoothing * num_tokens / (num_tokens - 1),
+    loss, plain = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        states_ND, weight_VD, labels_N, smoothing
     )
-    with torch.no_grad():
-        chosen_N = logits_NV.gather(1, labels_N[:, None]).squeeze(1)
-        plain = (logits_NV.logsumexp(1) - chosen_N).sum()
-    return smoothed, plain
+    return loss, plain
+
+
+class _SmoothedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        device = states_ND.device.type
+        dtype = (
+            torch.get_autocast_dtype(device)
+            if torch.is_autocast_enabled(device)
+            else states_ND.dtype
+        )
+        others = smoothing / (weight_VD.shape[0] - 1)
+        states_ND, weight_in_VD = states_ND.to(dtype), weight_VD.to(dtype)
+        states_gradient_ND = torch.empty_like(states_ND)
+        weight_gradient_VD = torch.zeros_like(weight_VD)
+        loss, plain = weight_VD.new_zeros(2, dtype=torch.float64)
+        for begin in range(0, len(labels_N), ROWS):
+            rows = slice(begin, begin + ROWS)
+            label_R1 = labels_N[rows, None]
+            product_RV = states_ND[rows] @ weight_in_VD.T
+            logits_RV = product_RV.to(torch.promote_types(dtype, torch.float32))
+            largest_R1 = logits_RV.amax(1, keepdim=True)
+            chosen_R1, sum_R1 = logits_RV.gather(1, label_R1), logits_RV.sum(1, keepdim=True)
+            total_R1 = logits_RV.sub_(largest_R1).exp_().sum(1, keepdim=True)
+            partition_R1 = total_R1.log() + largest_R1
+            # The true label gets 1 - smoothing, all V others / (V - 1) of it; together 1.
+            expected_R1 = (1 - smoothing - others) * chosen_R1 + others * sum_R1
+            loss += (partition_R1 - expected_R1).sum()
+            plain += (partition_R1 - chosen_R1).sum()
+            gradient_RV = logits_RV.div_(total_R1).sub_(others)
+            gradient_RV.scatter_add_(
+                1, label_R1, torch.full_like(chosen_R1, smoothing + others - 1)
+            )
+            product_RV.copy_(gradient_RV)
+            states_gradient_ND[rows] = product_RV @ weight_in_VD
+            weight_gradient_VD += product_RV.T @ states_ND[rows]
+        ctx.save_for_backward(states_gradient_ND, weight_gradient_VD)
+        return loss.float(), plain.float()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        states_gradient_ND, weight_gradient_VD = ctx.saved_tensors
+        return states_gradient_ND * gradients[0], weight_gradient_VD * gradients[0], None, None
 
 
 def seed_batch(seed: int, step: int, batch: int) -> None:

@@ -8,13 +8,14 @@ the optimizer's step, `end_step`.
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nllb.errors import DataError, NllbError, ResourceError
 from nllb.progress import Progress
@@ -99,6 +100,8 @@ class TrainingRun:
         with (
             explain_memory(self.config),
             torch.autocast(place.type, torch.bfloat16, self.config.precision == "bfloat16"),
+            # On a CPU the gradient of the fused kernel is 4 to 10 times slower than plain products.
+            sdpa_kernel(SDPBackend.MATH) if place.type == "cpu" else nullcontext(),
         ):
             result = self.model.module.of(batch.to(place), self.model.wrapper)
         count = batch.num_targets
