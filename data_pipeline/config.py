@@ -31,7 +31,8 @@ class CorpusConfig:
     layout: Layout | None = None
     """Layout of the folder, where its name does not tell."""
     pivots: tuple[Language, ...] = ()
-    """Formats of many languages: each is paired with these; none pairs English with each."""
+    """Only pairs with one of these; a format that aligns many languages pairs each with these, and
+    with English where none is given."""
     languages: tuple[Language, ...] = ()
     """Only these languages; all by default. A TMX without places in its path names its two."""
     columns: tuple[str, ...] = ()
