@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from eval.directions import CELLS, GROUPS, Direction
+from eval.directions import GROUPS, Direction, Group
+from eval.index import CellSums, CellTotals, TargetTotals
 from eval.metrics import UNICODE_WARNING, MetricChoice, metric_title
 from eval.provenance import provenance
-from eval.results import Evaluation, GroupFaults, GroupScore, Row, Summary
+from eval.results import SUM_SCALE, Evaluation, GroupFaults, GroupScore
 from eval.significance import RESAMPLES, SEED, interval
 from eval.tokenization import bleu_tokenizer_name
 from nllb.benchmarks import LineAlignedSet
@@ -20,10 +18,11 @@ from nllb.errors import DataError
 
 
 def summarise(
-    summaries: Sequence[Summary],
+    targets: Sequence[TargetTotals],
+    cell_sums: CellSums,
     *,
-    failed: Mapping[str, str],
     missing: Sequence[str],
+    unmade: Mapping[str, str],
     benchmark: LineAlignedSet,
     choice: MetricChoice,
     system: str,
@@ -34,9 +33,10 @@ def summarise(
     """Join the results of all target languages.
 
     Args:
-        summaries: what was scored, by target language.
-        failed: directions that could not be scored, and why.
+        targets: what each target language adds.
+        cell_sums: resampled scores over all of them.
         missing: directions that were asked for and have no file.
+        unmade: directions that could not be translated, and why.
         benchmark: the test set.
         choice: metrics.
         system: name for reports.
@@ -47,95 +47,90 @@ def summarise(
     Raises:
         DataError: where no direction was scored.
     """
-    rows = sorted((row for summary in summaries for row in summary.rows), key=_place)
-    if not rows:
+    failed = {**unmade, **{name: why for one in targets for name, why in one.failed.items()}}
+    targets = sorted((one for one in targets if one.lines), key=lambda one: one.target)
+    if not targets:
         raise DataError("no direction could be scored: " + "; ".join(failed.values()))
-    sums = {name: np.zeros((len(CELLS), RESAMPLES)) for name in choice.names}
-    for summary in summaries:
-        for name, target_sums in summary.cell_sums.items():
-            sums[name] += target_sums
-    targets = sorted({row.direction.target for row in rows})
-    settings = json.dumps(sorted(summary.settings for summary in summaries))
+    settings = json.dumps(sorted(one.settings for one in targets))
+    codes = [one.target for one in targets]
     return Evaluation(
         system=system,
         benchmark=benchmark.title,
         benchmark_dir=str(benchmark.directory),
-        num_sentences=summaries[0].num_sentences,
+        num_sentences=targets[0].num_sentences,
         outputs=str(outputs),
         metrics=choice.names,
-        signatures=_signatures(choice, targets),
-        reference_sha256={s.rows[0].direction.target: s.reference_sha256 for s in summaries},
+        signatures=_signatures(choice, codes),
+        reference_sha256={one.target: one.reference_sha256 for one in targets},
         missing=tuple(missing),
-        failed=dict(failed),
-        notes=tuple(_notes(rows, choice, targets, benchmark)),
-        groups=tuple(_groups(rows, sums, [*missing, *failed], choice.names)),
-        faults=tuple(_faults(rows, summaries[0].num_sentences)),
+        failed=failed,
+        notes=tuple(_notes(targets, choice, benchmark)),
+        groups=tuple(_groups(targets, cell_sums, [*missing, *failed], choice.names)),
+        faults=tuple(_faults(targets)),
         provenance=provenance() | {"resamples": str(RESAMPLES), "seed": str(SEED)} | dict(made_by),
         settings=sha256(settings.encode()).hexdigest(),
-        rows=tuple(rows),
+        num_directions=sum(len(one.lines) for one in targets),
         directory=out,
     )
 
 
-def _place(row: Row) -> tuple[str, str]:
-    return row.direction.source, row.direction.target
-
-
 def _groups(
-    rows: Sequence[Row],
-    sums: Mapping[str, NDArray[np.float64]],
+    targets: Sequence[TargetTotals],
+    cell_sums: CellSums,
     absent: Sequence[str],
     names: Sequence[str],
 ) -> Iterator[GroupScore]:
-    cells = np.array([row.direction.cell for row in rows])
-    lost = np.array(
-        [Direction(source=a, target=b).cell for a, _, b in (d.partition("-") for d in absent)]
+    lost = Counter(
+        Direction(source=a, target=b).cell for a, _, b in (d.partition("-") for d in absent)
     )
     for name in names:
-        found = [row.scores.get(name) for row in rows]
-        raw = np.array([score.score if score else np.nan for score in found])
-        nfc = np.array([score.nfc_score if score else np.nan for score in found])
         for group in GROUPS:
-            inside = np.isin(cells, group.cells)
-            scored = inside & ~np.isnan(raw)
-            count = int(scored.sum())
+            inside = list(_inside(targets, group))
+            scores = [totals.scores[name] for totals in inside if name in totals.scores]
+            count = sum(number for number, _, _ in scores)
             if not count:
                 continue
-            low, high = interval(sums[name][group.cells].sum(axis=0) / count)
+            samples = cell_sums[name][group.cells].sum(axis=0) / (SUM_SCALE * count)
+            low, high = interval(samples)
+            asked = sum(totals.rows for totals in inside) + sum(lost[cell] for cell in group.cells)
             yield GroupScore(
                 group=group.name,
                 metric=name,
                 count=count,
-                missing=int(np.isin(lost, group.cells).sum() + inside.sum()) - count,
-                mean=float(raw[scored].mean()),
-                nfc_mean=float(nfc[scored].mean()),
+                missing=asked - count,
+                mean=sum(raw for _, raw, _ in scores) / count,
+                nfc_mean=sum(nfc for _, _, nfc in scores) / count,
                 low=low,
                 high=high,
             )
 
 
-def _faults(rows: Sequence[Row], num_sentences: int) -> Iterator[GroupFaults]:
-    by_cell: dict[int, list[Row]] = {}
-    for row in rows:
-        by_cell.setdefault(row.direction.cell, []).append(row)
+def _faults(targets: Sequence[TargetTotals]) -> Iterator[GroupFaults]:
     for group in GROUPS:
-        inside = [row for cell in group.cells for row in by_cell.get(cell, ())]
+        inside = list(_inside(targets, group))
         if not inside:
             continue
         counts: Counter[str] = Counter()
-        for row in inside:
-            for finding in row.findings:
-                counts[finding.code] += finding.count
-        languages = [row.language for row in inside if row.language is not None]
-        shares = [row.reference_share for row in inside if row.reference_share is not None]
+        for totals in inside:
+            counts.update(totals.faults)
+        shares = sum(totals.reference_shares[0] for totals in inside)
         yield GroupFaults(
             group=group.name,
-            lines=len(inside) * num_sentences,
+            lines=sum(totals.rows for totals in inside) * targets[0].num_sentences,
             faults=dict(counts),
-            judged=sum(count.judged for count in languages),
-            right=sum(count.right for count in languages),
-            reference_share=sum(shares) / len(shares) if shares else None,
+            judged=sum(totals.judged for totals in inside),
+            right=sum(totals.right for totals in inside),
+            reference_share=sum(totals.reference_shares[1] for totals in inside) / shares
+            if shares
+            else None,
         )
+
+
+def _inside(targets: Sequence[TargetTotals], group: Group) -> Iterator[CellTotals]:
+    for one in targets:
+        for cell in group.cells:
+            if cell in one.cells:
+                yield one.cells[cell]
 
 
 def _signatures(choice: MetricChoice, targets: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -150,7 +145,7 @@ def _signatures(choice: MetricChoice, targets: Sequence[str]) -> dict[str, dict[
 
 
 def _notes(
-    rows: Sequence[Row], choice: MetricChoice, targets: Sequence[str], benchmark: LineAlignedSet
+    targets: Sequence[TargetTotals], choice: MetricChoice, benchmark: LineAlignedSet
 ) -> Iterator[str]:
     if benchmark.limit is not None:
         yield (
@@ -158,25 +153,27 @@ def _notes(
             "of the whole set"
         )
     for name in choice.names:
-        apart = [
-            str(row.direction) for row in rows
-            if name in row.scores
-            and abs(row.scores[name].score - row.scores[name].nfc_score) > UNICODE_WARNING
-        ]  # fmt: skip
+        apart = sorted(
+            direction for one in targets for direction in one.unicode_matters.get(name, ())
+        )
         if apart:
             yield (
                 f"{metric_title(name)}: raw and NFC score differ by more than {UNICODE_WARNING} in "
                 f"{len(apart):,} directions ({_first(apart)}): the Unicode form of the output "
                 "decides these scores"
             )
-        absent = sorted({row.direction.target for row in rows if name not in row.scores})
+        absent = [
+            one.target
+            for one in targets
+            if not all(name in totals.scores for totals in one.cells.values())
+        ]
         if absent:
             yield (
                 f"{metric_title(name)} was not computed into {_first(absent)}: "
                 f"tokenizer {bleu_tokenizer_name(absent[0])[0]} is not installed"
             )
     if "bleu" in choice.names:
-        other = [code for code in targets if bleu_tokenizer_name(code)[1]]
+        other = [one.target for one in targets if bleu_tokenizer_name(one.target)[1]]
         if other:
             yield (
                 f"BLEU into {_first(other)} uses another tokenizer than the NLLB paper did on some "

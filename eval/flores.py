@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +27,20 @@ from eval.checks import (
     read_hypothesis,
 )
 from eval.directions import CELLS, Direction
+from eval.index import (
+    CellSums,
+    Index,
+    TargetTotals,
+    add_up,
+    files_hash,
+    load_index,
+    stored_state,
+    total_up,
+)
 from eval.metrics import Measurement, Metric, MetricChoice, Reference
 from eval.results import (
+    SCORES_FILE,
+    SUM_SCALE,
     Evaluation,
     MetricScore,
     Row,
@@ -35,15 +48,16 @@ from eval.results import (
     TargetResult,
     load_summary,
     load_target,
+    table_head,
     target_path,
-    without_collection,
 )
 from eval.significance import RESAMPLES, SEED, bootstrap_weights, intervals, replicates
 from nllb.benchmarks import LineAlignedSet, sentences_sha256
 from nllb.errors import DataError, NllbError, ResourceError
 from nllb.progress import Progress
+from nllb.textio import write_lines
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raised when stored integers change their meaning: older results are then computed again."""
 _FEW: Final = 16
 """Directions that are not worth starting processes for."""
@@ -111,23 +125,83 @@ def score_outputs(
             settings=_settings(benchmark, target, choice, detect), detect=detect,
         )  # fmt: skip
         works.append(work)
-    with without_collection():
-        summaries = {work.target: load_summary(out, work.target) for work in works}
-    stale = [work for work in works if not _is_fresh(work, summaries[work.target])]
+    index = load_index(out)
+    kept = {
+        work.target: totals
+        for work in works
+        if (totals := index.targets.get(work.target)) is not None and _fits(totals, work)
+    }
+    cell_sums = _kept_sums(index, kept, out)
+    others = [work for work in works if work.target not in kept]
+    done = {work.target for work in others if _is_done(work)}
+    stale = [work for work in others if work.target not in done]
+    targets = list(kept.values())
     changed = sum(len(work.files) for work in stale)
     with Progress("scoring", total=changed, unit="directions", quiet=quiet) as progress:
-        for work, faults in _run(stale, 1 if changed <= _FEW else workers):
-            failed.update(faults)
-            summaries[work.target] = load_summary(out, work.target)
-            progress.advance(len(work.files), work.target)
-    found = [summary for work in works if (summary := summaries[work.target]) is not None]
+        finished = ((work, dict[str, str]()) for work in others if work.target in done)
+        for work, faults in chain(finished, _run(stale, 1 if changed <= _FEW else workers)):
+            summary = load_summary(out, work.target)
+            targets.append(_total_up(work, summary, faults))
+            cell_sums = add_up([summary.cell_sums] if summary else [], cell_sums)
+            if work.target not in done:
+                progress.advance(len(work.files), work.target)
     evaluation = summarise(
-        found, failed=failed,
-        missing=[name for name in absent if name not in failed], benchmark=benchmark, choice=choice,
-        system=system, outputs=outputs, out=out, made_by=made_by or {},
+        targets, cell_sums, missing=[name for name in absent if name not in failed],
+        unmade=failed, benchmark=benchmark, choice=choice, system=system, outputs=outputs, out=out,
+        made_by=made_by or {},
     )  # fmt: skip
+    lines = sorted(line for one in targets for line in one.lines)
+    write_lines(out / SCORES_FILE, [table_head(choice.names), *lines])
     evaluation.save()
+    Index(targets={one.target: one for one in targets}, cell_sums=cell_sums).save(out)
     return evaluation
+
+
+def _fits(totals: TargetTotals, work: Work) -> bool:
+    return (
+        totals.settings == work.settings
+        and totals.stored == stored_state(work.out, work.target)
+        and totals.files == files_hash(work.files)
+    )
+
+
+def _kept_sums(index: Index, kept: Mapping[str, TargetTotals], out: Path) -> CellSums:
+    """Return the sums over the kept targets: what the index has, less that of the others."""
+    others = [one for target, one in index.targets.items() if target not in kept]
+    if len(others) < len(kept) and all(
+        one.stored == stored_state(out, one.target) for one in others
+    ):
+        gone = (load_summary(out, one.target) for one in others)
+        return add_up((one.cell_sums for one in gone if one), index.cell_sums, sign=-1)
+    return add_up(one.cell_sums for target in kept if (one := load_summary(out, target)))
+
+
+def _is_done(work: Work) -> bool:
+    """Say whether a run that did not reach its end has scored this target."""
+    summary = load_summary(work.out, work.target)
+    if summary is None or summary.settings != work.settings:
+        return False
+    known = {row.direction: row for row in summary.rows}
+    return known.keys() == work.files.keys() and all(
+        _is_same(known[direction], path) for direction, path in work.files.items()
+    )
+
+
+def _is_same(row: Row, path: Path) -> bool:
+    status = path.stat()
+    return (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def _total_up(work: Work, summary: Summary | None, failed: Mapping[str, str]) -> TargetTotals:
+    return total_up(
+        summary,
+        out=work.out,
+        target=work.target,
+        settings=work.settings,
+        files=work.files,
+        failed=failed,
+        names=work.choice.names,
+    )
 
 
 def score_target(work: Work) -> dict[str, str]:
@@ -137,25 +211,27 @@ def score_target(work: Work) -> dict[str, str]:
     """
     reference = Reference(work.benchmark.sentences(work.target), work.target)
     metrics = _metrics(work)
+    old = _reusable(work)
+    places = {row.direction: number for number, row in enumerate(old.rows)} if old else {}
     share = None
     if work.detect is not None:
-        share = check_language(reference.sentences, work.target, work.detect)[0].share
-    old = _reusable(work)
+        share = (
+            old.rows[0].reference_share
+            if old
+            else check_language(reference.sentences, work.target, work.detect)[0].share
+        )
     rows: list[Row] = []
+    fresh: list[int] = []
     packed: dict[str, list[NDArray[Any]]] = {metric.name: [] for metric in metrics}
-    reference_columns: dict[str, NDArray[Any]] = {}
+    reference_columns = dict(old.reference_columns) if old else {}
     failed: dict[str, str] = {}
     for direction, path in work.files.items():
-        status = path.stat()
-        kept = old.get(direction)
-        if kept is not None and (kept[0].size, kept[0].mtime_ns) == (
-            status.st_size,
-            status.st_mtime_ns,
-        ):
-            rows.append(kept[0])
-            for name, columns in kept[1].items():
-                packed[name].append(columns)
-            reference_columns |= kept[2]
+        place = places.get(direction)
+        if old and place is not None and _is_same(old.rows[place], path):
+            rows.append(old.rows[place])
+            for name, columns in old.packed.items():
+                packed[name].append(columns[place])
+            del places[direction]
             continue
         try:
             row, measured = _measure(work, direction, path, reference, metrics)
@@ -166,21 +242,35 @@ def score_target(work: Work) -> dict[str, str]:
             statistics = measured[metric.name].statistics
             packed[metric.name].append(metric.pack(statistics))
             reference_columns[metric.name] = metric.reference_columns(statistics)
+        fresh.append(len(rows))
         rows.append(replace(row, reference_share=share))
-    if rows:
-        stacked = {name: np.stack(parts) for name, parts in packed.items()}
-        rows, cell_sums = _resample(rows, metrics, stacked, reference_columns)
-        TargetResult(
-            settings=work.settings,
-            reference_sha256=reference.sha256,
-            num_sentences=len(reference.sentences),
-            rows=rows,
-            packed=stacked,
-            reference_columns=reference_columns,
-            cell_sums=cell_sums,
-        ).save(work.out, work.target)
-    else:
+    if not rows:
         target_path(work.out, work.target).unlink(missing_ok=True)
+        return failed
+    stacked = {name: np.stack(parts) for name, parts in packed.items()}
+    cell_sums: dict[str, NDArray[np.int64]] = {}
+    for metric in metrics:
+        columns = reference_columns[metric.name]
+        samples = _samples(metric, stacked[metric.name][fresh], columns)
+        for number, (low, high) in zip(fresh, intervals(samples).tolist(), strict=True):
+            score = replace(rows[number].scores[metric.name], low=low, high=high)
+            rows[number] = replace(rows[number], scores={**rows[number].scores, metric.name: score})
+        sums = _by_cell(samples, [rows[number] for number in fresh])
+        if old:
+            # What is left in `places` was changed or is no longer wanted.
+            gone = sorted(places.values())
+            samples = _samples(metric, old.packed[metric.name][gone], columns)
+            sums += old.cell_sums[metric.name] - _by_cell(samples, [old.rows[n] for n in gone])
+        cell_sums[metric.name] = sums
+    TargetResult(
+        settings=work.settings,
+        reference_sha256=reference.sha256,
+        num_sentences=len(reference.sentences),
+        rows=rows,
+        packed=stacked,
+        reference_columns=reference_columns,
+        cell_sums=cell_sums,
+    ).save(work.out, work.target)
     return failed
 
 
@@ -216,27 +306,19 @@ def _measure(
     return row, measured
 
 
-def _resample(
-    rows: Sequence[Row],
-    metrics: Sequence[Metric],
-    packed: Mapping[str, NDArray[Any]],
-    reference_columns: Mapping[str, NDArray[Any]],
-) -> tuple[list[Row], dict[str, NDArray[np.float64]]]:
-    """Add bootstrap intervals to the rows, and sum the resampled scores by cell."""
-    cells = np.array([row.direction.cell for row in rows])
-    sums: dict[str, NDArray[np.float64]] = {}
-    found: list[dict[str, MetricScore]] = [{} for _ in rows]
-    for metric in metrics:
-        statistics = metric.unpack(packed[metric.name], reference_columns[metric.name])
-        samples = replicates(metric, statistics, bootstrap_weights(statistics.shape[1]))
-        sums[metric.name] = np.stack([samples[cells == c].sum(axis=0) for c in range(len(CELLS))])
-        for row, scores, (low, high) in zip(rows, found, intervals(samples).tolist(), strict=True):
-            old = row.scores[metric.name]
-            scores[metric.name] = MetricScore(
-                score=old.score, nfc_score=old.nfc_score, low=low, high=high
-            )
-    rows = [replace(row, scores=scores) for row, scores in zip(rows, found, strict=True)]
-    return rows, sums
+def _samples(
+    metric: Metric, packed: NDArray[Any], reference_columns: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return the resampled scores of directions, directions x resamples."""
+    statistics = metric.unpack(packed, reference_columns)
+    return replicates(metric, statistics, bootstrap_weights(statistics.shape[1]))
+
+
+def _by_cell(samples: NDArray[np.float64], rows: Sequence[Row]) -> NDArray[np.int64]:
+    """Return the sums of resampled scores over the directions of each cell."""
+    whole = np.rint(SUM_SCALE * samples).astype(np.int64)
+    cells = np.array([row.direction.cell for row in rows], dtype=np.int64)
+    return np.stack([whole[cells == cell].sum(axis=0) for cell in range(len(CELLS))])
 
 
 def _metrics(work: Work) -> list[Metric]:
@@ -249,34 +331,12 @@ def _metrics(work: Work) -> list[Metric]:
     return found
 
 
-def _reusable(work: Work) -> dict[Direction, tuple[Row, dict[str, Any], dict[str, Any]]]:
+def _reusable(work: Work) -> TargetResult | None:
     try:
         old = load_target(work.out, work.target)
     except DataError:
-        return {}
-    if old.settings != work.settings:
-        return {}
-    return {
-        row.direction: (
-            row,
-            {name: packed[number] for name, packed in old.packed.items()},
-            dict(old.reference_columns),
-        )
-        for number, row in enumerate(old.rows)
-    }
-
-
-def _is_fresh(work: Work, summary: Summary | None) -> bool:
-    if summary is None or summary.settings != work.settings:
-        return False
-    known = {row.direction: row for row in summary.rows}
-    if known.keys() != work.files.keys():
-        return False
-    for direction, path in work.files.items():
-        status, row = path.stat(), known[direction]
-        if (row.size, row.mtime_ns) != (status.st_size, status.st_mtime_ns):
-            return False
-    return True
+        return None
+    return old if old.settings == work.settings else None
 
 
 def _settings(

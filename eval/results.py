@@ -3,15 +3,17 @@
     evaluation.json        settings, signatures, groups, missing directions, provenance
     scores.tsv             one row a direction
     targets/CODE.npz       per target language: its rows and the integers of every sentence
+    index.npz              what the next run needs to know of them (`eval.index`)
 
 A target's file is written whole when all its directions are scored: work that was done stays done.
 """
 
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
 from zipfile import BadZipFile
@@ -23,12 +25,14 @@ from eval.checks import CODES, Finding, LanguageCount
 from eval.directions import CELLS, Direction
 from eval.metrics import Metric
 from nllb.errors import DataError
-from nllb.textio import atomic_binary, read_json, write_json, write_lines
+from nllb.textio import atomic_binary, read_json, write_json
 
 SCHEMA: Final = "nllb-evaluation/2"
 EVALUATION_FILE: Final = "evaluation.json"
 SCORES_FILE: Final = "scores.tsv"
 TARGETS_DIR: Final = "targets"
+SUM_SCALE: Final = 1_000_000
+"""Sums of resampled scores are kept in this part of a point."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +101,35 @@ class Row:
         )
 
 
+def table_head(names: Sequence[str]) -> str:
+    """Return the first line of scores.tsv."""
+    head = ["source", "target", "kind", "level"]
+    for name in names:
+        head += [name, f"{name}.nfc", f"{name}.low", f"{name}.high"]
+    return "\t".join([*head, *CODES, "judged", "in_target", "unsure", "reference_share", "sha256"])
+
+
+def row_line(row: Row, names: Sequence[str]) -> str:
+    """Return a row as a line of scores.tsv."""
+    kind, level = CELLS[row.direction.cell]
+    cells = [row.direction.source, row.direction.target, kind, level]
+    for name in names:
+        score = row.scores.get(name)
+        if score is None:
+            cells += [""] * 4
+        else:
+            numbers = (score.score, score.nfc_score, score.low, score.high)
+            cells += [f"{number:.6f}" for number in numbers]
+    faults = {finding.code: str(finding.count) for finding in row.findings}
+    cells += [faults.get(code, "0") for code in CODES]
+    if row.language is None:
+        cells += [""] * 4
+    else:
+        share = "" if row.reference_share is None else f"{row.reference_share:.4f}"
+        cells += [str(count) for count in astuple(row.language)] + [share]
+    return "\t".join([*cells, row.sha256])
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TargetResult:
     """All directions into one language."""
@@ -113,8 +146,9 @@ class TargetResult:
     """Metric -> directions x sentences x stored columns."""
     reference_columns: Mapping[str, NDArray[Any]]
     """Metric -> sentences x columns that depend on the reference alone."""
-    cell_sums: Mapping[str, NDArray[np.float64]]
-    """Metric -> cells x resamples: sums of resampled scores, for the intervals of groups."""
+    cell_sums: Mapping[str, NDArray[np.int64]]
+    """Metric -> cells x resamples: sums of resampled scores, for the intervals of groups, in
+    millionths of a point: whole numbers, so that what is added can be taken away again."""
 
     def statistics(self, metric: Metric, number: int) -> NDArray[Any]:
         """Return the integers of all sentences of the direction `rows[number]`."""
@@ -184,7 +218,7 @@ class Summary:
     """As in `TargetResult`."""
     rows: list[Row]
     """As in `TargetResult`."""
-    cell_sums: Mapping[str, NDArray[np.float64]]
+    cell_sums: Mapping[str, NDArray[np.int64]]
     """As in `TargetResult`."""
 
 
@@ -264,7 +298,7 @@ class GroupFaults:
     """Mean share of the references' lines that the detector takes for their language."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """One system on one test set: what `evaluation.json` holds, and the rows."""
 
@@ -298,10 +332,20 @@ class Evaluation:
     """Versions, revision, time, hashes."""
     settings: str
     """Hash of metrics and resampling."""
-    rows: tuple[Row, ...] = field(default=(), repr=False)
-    """The scored directions, sorted."""
+    num_directions: int
+    """Directions that were scored."""
     directory: Path = field(default=Path(), repr=False)
     """Folder it was read from or written to."""
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The scored directions, sorted; read from the folder when they are first asked for."""
+        found: list[Row] = []
+        with without_collection():
+            for target in self.reference_sha256:
+                summary = load_summary(self.directory, target)
+                found += summary.rows if summary else ()
+        return tuple(sorted(found, key=lambda row: (row.direction.source, row.direction.target)))
 
     def signature(self, metric: str, target: str) -> str:
         """Return the signature of a metric for a target language."""
@@ -309,9 +353,8 @@ class Evaluation:
         return by_target.get(target, by_target.get("*", ""))
 
     def save(self) -> None:
-        """Write evaluation.json and scores.tsv."""
+        """Write evaluation.json."""
         write_json(self.directory / EVALUATION_FILE, {"schema": SCHEMA, **self.head()})
-        write_lines(self.directory / SCORES_FILE, self.table())
 
     def head(self) -> dict[str, Any]:
         """Return everything but the rows in a form for JSON."""
@@ -321,35 +364,8 @@ class Evaluation:
             values[name] = [asdict(group) for group in values[name]]
         return values
 
-    def table(self) -> list[str]:
-        """Return the lines of scores.tsv, its head first."""
-        head = ["source", "target", "kind", "level"]
-        for name in self.metrics:
-            head += [name, f"{name}.nfc", f"{name}.low", f"{name}.high"]
-        head += [*CODES, "judged", "in_target", "unsure", "reference_share", "sha256"]
-        lines = ["\t".join(head)]
-        for row in self.rows:
-            kind, level = CELLS[row.direction.cell]
-            cells = [row.direction.source, row.direction.target, kind, level]
-            for name in self.metrics:
-                score = row.scores.get(name)
-                if score is None:
-                    cells += [""] * 4
-                else:
-                    numbers = (score.score, score.nfc_score, score.low, score.high)
-                    cells += [f"{number:.6f}" for number in numbers]
-            faults = {finding.code: str(finding.count) for finding in row.findings}
-            cells += [faults.get(code, "0") for code in CODES]
-            if row.language is None:
-                cells += [""] * 4
-            else:
-                share = "" if row.reference_share is None else f"{row.reference_share:.4f}"
-                cells += [str(count) for count in astuple(row.language)] + [share]
-            lines.append("\t".join([*cells, row.sha256]))
-        return lines
 
-
-_HEAD: Final = {field.name for field in fields(Evaluation)} - {"rows", "directory"}
+_HEAD: Final = {field.name for field in fields(Evaluation)} - {"directory"}
 
 
 def load_evaluation(directory: Path) -> Evaluation:
@@ -368,15 +384,8 @@ def load_evaluation(directory: Path) -> Evaluation:
     if value.keys() != _HEAD:
         odd = ", ".join(sorted(value.keys() ^ _HEAD))
         raise DataError(f"{path}: fields missing or unknown: {odd}; evaluate again")
-    rows: list[Row] = []
-    with without_collection():
-        for target in value["reference_sha256"]:
-            summary = load_summary(directory, target)
-            if summary is not None:
-                rows += summary.rows
     value["groups"] = tuple(GroupScore(**group) for group in value["groups"])
     value["faults"] = tuple(GroupFaults(**group) for group in value["faults"])
     for name in ("metrics", "missing", "notes"):
         value[name] = tuple(value[name])
-    rows.sort(key=lambda row: (row.direction.source, row.direction.target))
-    return Evaluation(**value, rows=tuple(rows), directory=directory)
+    return Evaluation(**value, directory=directory)

@@ -259,7 +259,7 @@ def flores(arguments: argparse.Namespace) -> int:
     else:
         print(_overview(evaluation))
     _say_gaps(evaluation)
-    faulty = bool(evaluation.failed) or any(row.findings for row in evaluation.rows)
+    faulty = bool(evaluation.failed) or any(part.faults for part in evaluation.faults)
     incomplete = bool(evaluation.missing)
     if evaluation.failed:
         return EXIT_FLAGGED
@@ -395,7 +395,9 @@ def _translator(arguments: argparse.Namespace) -> "Translate":
 def _overview(evaluation: "Evaluation") -> str:
     from eval.metrics import metric_title
 
-    lines = [f"{evaluation.system} on {evaluation.benchmark}: {len(evaluation.rows):,} directions"]
+    lines = [
+        f"{evaluation.system} on {evaluation.benchmark}: {evaluation.num_directions:,} directions"
+    ]
     for group in evaluation.groups:
         gap = f", {group.missing:,} missing" if group.missing else ""
         lines.append(

@@ -1,6 +1,7 @@
 """Scoring a folder: resume, changed files, gaps, faults, groups."""
 
 import os
+import random
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def write_outputs(folder, perturb, share, seed=1):
 
 
 def run(outputs, benchmark, out, words=("all",), **options):
-    return score_outputs(
+    evaluation = score_outputs(
         outputs_in(outputs),
         benchmark=benchmark,
         out=out,
@@ -69,6 +70,8 @@ def run(outputs, benchmark, out, words=("all",), **options):
         quiet=True,
         **options,
     )
+    assert len(evaluation.rows) == evaluation.num_directions  # and they are read, before a next run
+    return evaluation
 
 
 def test_scores_equal_sacrebleu_and_groups_are_their_means(benchmark, outputs, tmp_path):
@@ -93,7 +96,8 @@ def test_scores_equal_sacrebleu_and_groups_are_their_means(benchmark, outputs, t
 
 def test_what_is_read_back_is_what_was_written(benchmark, outputs, tmp_path):
     evaluation = run(outputs, benchmark, tmp_path / "out")
-    assert load_evaluation(tmp_path / "out") == evaluation
+    again = load_evaluation(tmp_path / "out")
+    assert (again, again.rows) == (evaluation, evaluation.rows)
     table = (tmp_path / "out" / "scores.tsv").read_text(encoding="utf-8").splitlines()
     assert table[0].split("\t")[4] == "chrf++"
     assert len(table) == 13
@@ -133,6 +137,35 @@ def test_only_changed_files_are_measured_again(benchmark, outputs, tmp_path, mon
     assert changed == [Direction(source="eng_Latn", target="fra_Latn")]
     fresh = run(outputs, benchmark, tmp_path / "fresh")
     assert fresh.groups == after.groups  # what is kept and what is new give the same intervals
+
+
+def test_whatever_changes_the_groups_are_those_of_a_fresh_run(benchmark, outputs, tmp_path):
+    """Sums are kept and added to: after any history they must be the ones of no history."""
+    out = tmp_path / "out"
+    paths = sorted(outputs.glob("*.txt"))
+    generator = random.Random(4)
+    run(outputs, benchmark, out)
+    for turn in range(12):
+        path = generator.choice(paths)
+        if turn % 4 == 3:
+            path.write_text("too short\n", encoding="utf-8")  # fails, and is mended later
+        elif turn % 4 == 1 and path.exists():
+            path.unlink()
+        else:
+            lines = SENTENCES[path.stem.partition("-")[2]].copy()
+            generator.shuffle(lines)
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if turn == 5:
+            (out / "index.npz").unlink()
+        elif turn == 7:
+            (out / "index.npz").write_bytes(b"broken")
+        elif turn == 9:
+            (out / "targets" / "eng_Latn.npz").unlink(missing_ok=True)
+        after, fresh = run(outputs, benchmark, out), run(outputs, benchmark, tmp_path / str(turn))
+        for name in ("groups", "faults", "failed", "missing", "rows", "notes", "reference_sha256"):
+            assert getattr(after, name) == getattr(fresh, name), (turn, name)
+        tables = [(folder / "scores.tsv").read_bytes() for folder in (out, tmp_path / str(turn))]
+        assert tables[0] == tables[1]
 
 
 def test_a_target_file_that_was_cut_short_is_made_again(benchmark, outputs, tmp_path):
