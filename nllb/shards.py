@@ -10,8 +10,10 @@ per side the tokens (u16 or u32), each block padded to 8 bytes.
 """
 
 import dataclasses
+import errno
 import json
 import os
+import resource
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -297,10 +299,9 @@ class TokenShard:
             DataError: where the file is missing, cut short, or no shard.
         """
         try:
-            with path.open("rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
-                # An empty file cannot be mapped; it is refused below like any other.
-                mapped = mmap(stream.fileno(), 0, access=ACCESS_READ) if size else b""
+            # An empty file cannot be mapped; it is refused below like any other.
+            size = path.stat().st_size
+            mapped = _map(path) if size else b""
         except OSError as error:
             raise DataError(f"cannot read the shard {path}: {error.strerror or error}") from error
         head = mapped[: _HEADER.size]
@@ -309,10 +310,9 @@ class TokenShard:
         _, version, width, sides, _, num_pairs = _HEADER.unpack(head)
         if version != FORMAT_VERSION or width not in _TOKEN_TYPES or sides not in (1, 2):
             raise DataError(f"{path}: shard format {version}, this program reads {FORMAT_VERSION}")
-        short = DataError(f"{path}: cut short: {size:,} bytes; run `nllb data prepare` again")
         position = _HEADER.size + sides * (num_pairs + 1) * 8
         if size < position:
-            raise short
+            raise DataError(f"{path}: cut short: {size:,} bytes; run `nllb data prepare` again")
         raw = numpy.frombuffer(mapped, numpy.uint64, sides * (num_pairs + 1), _HEADER.size)
         offsets = [
             raw[side * (num_pairs + 1) : (side + 1) * (num_pairs + 1)] for side in range(sides)
@@ -321,7 +321,7 @@ class TokenShard:
         for side in range(sides):
             length = int(offsets[side][-1]) * width
             if size < position + length:
-                raise short
+                raise DataError(f"{path}: cut short: {size:,} bytes; run `nllb data prepare` again")
             count = length // width
             tokens.append(numpy.frombuffer(mapped, _TOKEN_TYPES[width], count, position))
             position += _padded(length)
@@ -347,6 +347,22 @@ class TokenShard:
         if self.target_offsets is not None:
             offsets.append(self.target_offsets)
         return numpy.stack([numpy.diff(side.astype(numpy.int64)) for side in offsets])
+
+
+def _map(path: Path) -> mmap:
+    """Map a file. Python keeps each one open, so the usual limit of open files may have to rise."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return mmap(descriptor, 0, access=ACCESS_READ)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if error.errno != errno.EMFILE or soft == hard:
+            raise
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return _map(path)
 
 
 def write_token_shard(

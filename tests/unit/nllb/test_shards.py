@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import resource
 from pathlib import Path
 
 import numpy
@@ -118,6 +120,20 @@ def test_a_shard_that_is_cut_short_is_refused(tmp_path: Path, keep: int) -> None
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DataError, match=r"cut short|not a token shard"):
         TokenShard.open(path)
+
+
+def test_more_shards_can_be_open_than_the_usual_limit_of_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.tokens"
+    write_token_shard(path, [[[1, 2]], [[3]]], vocabulary_size=300)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = len(os.listdir("/proc/self/fd")) + 30
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        shards = [TokenShard.open(path) for _ in range(60)]
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert {shard.source(0).tolist()[1] for shard in shards} == {2}
 
 
 def test_a_manifest_gives_back_what_was_written(tmp_path: Path) -> None:
