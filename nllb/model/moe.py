@@ -119,39 +119,39 @@ class MixtureOfExperts(nn.Module):
         if self.training:
             is_token_S = None if is_token_N is None else is_token_N.reshape(-1)
             return self._train(x_SD, is_token_S).view(shape)
-        if is_token_N is None:
-            return self._mix(x_SD).view(shape)
-        kept_N = is_token_N.reshape(-1).nonzero().squeeze(1)
-        mixed_ND = self._mix(x_SD[kept_N])  # of another type than the input under autocast
-        return (
-            torch.zeros_like(x_SD, dtype=mixed_ND.dtype).index_copy(0, kept_N, mixed_ND).view(shape)
-        )
-
-    def _mix(self, x_ND: Tensor) -> Tensor:
-        weights_NK, experts_NK = route(self._logits(x_ND))
+        kept_N = None if is_token_N is None else is_token_N.reshape(-1).nonzero().squeeze(1)
+        weights_NK, experts_NK = route(self._logits(x_SD if kept_N is None else x_SD[kept_N]))
         order_P, counts_E = sort_by_expert(experts_NK.T, self.num_experts)
-        sorted_PD = self.run_experts(self._by_number(), x_ND[order_P % len(x_ND)], counts_E)
-        sorted_PD = sorted_PD * (1 - self.output_masking) * (1 - self.options.final_output_masking)
-        pairs_PD = torch.empty_like(sorted_PD).index_copy(0, order_P, sorted_PD)
-        return _combine(pairs_PD, weights_NK)
+        tokens_P = order_P % len(experts_NK)
+        weights_P = weights_NK.T.flatten()[order_P]
+        weights_P = weights_P * (1 - self.output_masking) * (1 - self.options.final_output_masking)
+        tokens_P = tokens_P if kept_N is None else kept_N[tokens_P]
+        return self._mix(x_SD, tokens_P, weights_P, counts_E).view(shape)
 
     def _train(self, x_SD: Tensor, is_token_S: Tensor | None) -> Tensor:
         routing = route_for_training(self._logits(x_SD), is_token_S, self.options)
         self.report = routing.report
-        num_pairs = EXPERTS_PER_TOKEN * len(x_SD)
-        tokens_P = routing.order_P % len(x_SD)
-        sorted_PD = self.run_experts(
-            self._by_number(), x_SD.index_select(0, tokens_P), routing.counts_E
-        )
+        weights_P = routing.weights_SK.T.flatten()[routing.order_P]
         if self.output_masking:  # whole rows, not rescaled (NLLB Team 2022, 6.2.3)
-            keep_P1 = torch.rand(len(sorted_PD), 1, device=x_SD.device) >= self.output_masking
-            sorted_PD = sorted_PD * keep_P1
-        pairs_PD = sorted_PD.new_zeros(num_pairs, x_SD.shape[-1])
-        pairs_PD = pairs_PD.index_copy(0, routing.order_P, sorted_PD)
-        mixed_SD = _combine(pairs_PD, routing.weights_SK)
+            drawn_P1 = torch.rand(len(weights_P), 1, device=x_SD.device)
+            weights_P = weights_P * (drawn_P1[:, 0] >= self.output_masking)
+        tokens_P = routing.order_P % len(x_SD)
+        mixed_SD = self._mix(x_SD, tokens_P, weights_P, routing.counts_E)
         if masking := self.options.final_output_masking:
             mixed_SD = mixed_SD * (torch.rand(len(mixed_SD), 1, device=x_SD.device) >= masking)
         return mixed_SD
+
+    def _mix(
+        self, x_SD: Tensor, tokens_P: Tensor, weights_P: Tensor, counts_E: Sequence[int]
+    ) -> Tensor:
+        """Add up the weighted outputs of the experts of each token.
+
+        A row gets two summands at most, so that their order, which a GPU leaves open, is nothing.
+        """
+        sorted_PD = self.run_experts(self._by_number(), x_SD.index_select(0, tokens_P), counts_E)
+        weighted_PD = sorted_PD * weights_P.to(sorted_PD.dtype)[:, None]
+        # Of another type than the input under autocast.
+        return weighted_PD.new_zeros(x_SD.shape).index_add(0, tokens_P, weighted_PD)
 
     def _logits(self, x_ND: Tensor) -> Tensor:
         with torch.autocast(x_ND.device.type, enabled=False):
@@ -165,10 +165,3 @@ class MixtureOfExperts(nn.Module):
 
     def _expert(self, number: int) -> nn.Module:
         return self._by_number()[number]
-
-
-def _combine(pairs_PD: Tensor, weights_NK: Tensor) -> Tensor:
-    """Add up the outputs of each token's experts by their weights."""
-    pairs_KND = pairs_PD.view(EXPERTS_PER_TOKEN, -1, pairs_PD.shape[-1])
-    weights_KN1 = weights_NK.T.to(pairs_PD.dtype)[..., None]
-    return (pairs_KND * weights_KN1).sum(0)

@@ -6,11 +6,40 @@ from pathlib import Path
 from typing import Literal
 
 from nllb.training.architecture import ModelSection, RoutingSection
-from nllb.training.reader import ReaderConfig
+from nllb.training.noise import NoiseConfig
 
 Runner = Literal["fairseq2", "plain"]
 DataParallel = Literal["ddp", "fsdp2"]
 Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReaderConfig:
+    """How batches are cut."""
+
+    max_tokens: int = 4096
+    """Most tokens of a micro-batch on its longer side, padding included."""
+    batches_per_step: int = 1
+    """Micro-batches of one optimizer step, over all ranks."""
+    max_length: int = 512
+    """Longest side in tokens; longer pairs are left out and counted."""
+    temperature: float | None = None
+    """Sampling temperature; null takes the manifest's."""
+    seed: int = 2
+    """Seed of the data order."""
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    """Noise of denoising sources."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        for name in ("max_tokens", "batches_per_step", "max_length"):
+            if getattr(self, name) < 1:
+                yield f"{name} must be at least 1, got {getattr(self, name)}"
+        if self.max_tokens < self.max_length:
+            yield (
+                f"max_tokens {self.max_tokens} cannot hold one pair of max_length {self.max_length}"
+            )
+        yield from self.noise.faults()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,11 +23,11 @@ from nllb.training.config import (
     OptimizerSection,
     ParallelSection,
     Precision,
+    ReaderConfig,
     ScheduleSection,
     TrainConfig,
 )
 from nllb.training.estimate import Estimate, estimate
-from nllb.training.reader import ReaderConfig
 from nllb.training.text_shards import TextPairs, read_pairs, write_text_shards
 from nllb.training.training import MakeScorer, TrainingResult, train
 from nllb.training.vocabulary_extension import (

@@ -18,6 +18,7 @@ from nllb.shards import Direction, Manifest, sampling_weights
 ROUNDS = 4
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 Indices = NDArray[np.int64]
+Key = Sequence[int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,52 +79,84 @@ def phase_of(phases: Sequence[ActivePhase], step: int) -> ActivePhase:
     return phases[-1]
 
 
-def draws(phase: ActivePhase, chunk: int, pairs_per_chunk: int) -> list[tuple[int, int, int]]:
-    """Return (direction number, first draw, end of draws) for the directions of a chunk.
+def draws(phase: ActivePhase, chunk: int, pairs_per_chunk: int) -> tuple[Indices, Indices, Indices]:
+    """Return the directions of a chunk: (numbers, first draws, ends of draws).
 
     Draws are counted through the phase, so they are disjoint between chunks and leave no gap.
     """
     before = np.floor(chunk * phase.weights * pairs_per_chunk).astype(np.int64)
     after = np.floor((chunk + 1) * phase.weights * pairs_per_chunk).astype(np.int64)
     active = np.flatnonzero(after > before)
-    return [(int(d), int(before[d]), int(after[d])) for d in active]
+    return active, before[active], after[active]
 
 
-def walk(first: int, end: int, size: int, *, key: Sequence[int]) -> Indices:
-    """Return the items (0 to `size` - 1) that draws `first` to `end` - 1 of a direction fall on."""
-    passes, places = np.divmod(np.arange(first, end, dtype=np.int64), size)
-    items = np.empty_like(places)
-    for number in np.unique(passes):
-        chosen = passes == number
-        items[chosen] = permute(places[chosen], size, key=[*key, int(number)])
-    return items
+def walk(firsts: Indices, ends: Indices, sizes: Indices, *, keys: Sequence[Key]) -> Indices:
+    """Return the items that draws fall on, of several directions at once.
 
-
-def permute(places: Indices, size: int, *, key: Sequence[int]) -> Indices:
-    """Return where a keyed permutation of `size` items sends some places, without building it.
-
-    A Feistel network over the next power of 4, walked on until the result is below `size`.
+    Args:
+        firsts: for each direction its first draw.
+        ends: the end of its draws.
+        sizes: how many items it has; they are numbered from 0.
+        keys: what its permutations depend on.
     """
-    if size <= 1:
-        return np.zeros_like(places)
-    half_bits = max(1, -(-(size - 1).bit_length() // 2))
-    half = np.uint64(half_bits)
-    mask = np.uint64((1 << half_bits) - 1)
-    entropy = np.random.SeedSequence(list(key)).generate_state(ROUNDS, np.uint64)
+    counts = ends - firsts
+    direction_N = np.repeat(np.arange(len(counts)), counts)
+    draw_N = ranges(counts) + np.repeat(firsts, counts)
+    pass_N, place_N = np.divmod(draw_N, sizes[direction_N])
+    # Each pass of a direction is a permutation of its own; its draws stand together.
+    begins_N = (np.diff(direction_N, prepend=-1) != 0) | (np.diff(pass_N, prepend=-1) != 0)
+    begins = np.flatnonzero(begins_N)
+    of_begin = direction_N[begins].tolist()
+    return permute(
+        place_N,
+        sizes[of_begin],
+        keys=[[*keys[d], n] for d, n in zip(of_begin, pass_N[begins].tolist(), strict=True)],
+        permutation=np.cumsum(begins_N) - 1,
+    )
+
+
+def permute(
+    places: Indices, sizes: Indices, *, keys: Sequence[Key], permutation: Indices
+) -> Indices:
+    """Return where keyed permutations send some places, without building them.
+
+    A Feistel network over the next power of 4, walked on until the result is below the size.
+
+    Args:
+        places: what is sent.
+        sizes: for each permutation the number of its items.
+        keys: for each permutation what it depends on.
+        permutation: for each place the permutation that sends it.
+    """
+    secrets = np.array(
+        [np.random.SeedSequence(key).generate_state(ROUNDS, np.uint64) for key in keys]
+    )
+    secrets = secrets.reshape(-1, ROUNDS).T
+    half_bits = np.array([max(1, -(-(size - 1).bit_length() // 2)) for size in sizes.tolist()])
+    halves, limits = half_bits.astype(np.uint64), sizes.astype(np.uint64)
+    masks = (np.uint64(1) << halves) - np.uint64(1)
     result = places.astype(np.uint64)
-    outside = np.ones(len(result), dtype=bool)
-    while outside.any():
-        value = result[outside]
+    outside = np.arange(len(result))
+    while len(outside):
+        of = permutation[outside]
+        half, mask, value = halves[of], masks[of], result[outside]
         left, right = value >> half, value & mask
-        for secret in entropy:
-            left, right = right, left ^ (_scramble(right ^ secret) & mask)
-        result[outside] = (left << half) | right
-        outside = result >= np.uint64(size)
+        for secret in secrets:
+            left, right = right, left ^ (_scramble(right ^ secret[of]) & mask)
+        value = (left << half) | right
+        result[outside] = value
+        outside = outside[value >= limits[of]]
     return result.astype(np.int64)
 
 
+def ranges(lengths: Indices) -> Indices:
+    """Return 0 .. n - 1 for each length, one behind the other."""
+    ends = np.cumsum(lengths)
+    return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+
+
 def _scramble(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    with np.errstate(over="ignore"):
-        value = (value + _MIX) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    """Mix the bits; products of arrays wrap around without a warning."""
+    value = (value + _MIX) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))

@@ -8,7 +8,6 @@ Two things that are compared run in turns in one process, and the ratio of their
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,8 +26,8 @@ from nllb.model.config import ModelConfig
 from nllb.model.moe import FeedForward, MixtureOfExperts
 from nllb.model.routing import RoutingOptions
 from nllb.shards import read_manifest
-from nllb.training.config import TrainConfig
-from nllb.training.reader import BatchReader, ReaderConfig
+from nllb.training.config import ReaderConfig, TrainConfig
+from nllb.training.reader import BatchReader
 
 
 def best_times(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -44,9 +43,10 @@ def best_times(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 
 def measure_reader(data: Path) -> dict[str, float]:
     """Read 200 steps of a manifest."""
-    manifest = read_manifest(data)
     config = ReaderConfig(max_tokens=4096, batches_per_step=4, max_length=512)
+    imports = _status("VmRSS")
     start = time.process_time()
+    manifest = read_manifest(data)
     reader = BatchReader(manifest, config)
     reader.step(0)
     begun = time.process_time() - start
@@ -56,12 +56,11 @@ def measure_reader(data: Path) -> dict[str, float]:
         for batch in reader.step(step):
             tokens += int((batch.source != 1).sum()) + batch.num_targets
     seconds = time.process_time() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "directions": len(manifest.directions),
         "first_step_s": begun,
         "tokens_per_second": tokens / seconds,
-        "rss_mib": memory,
+        "rss_over_imports_mib": (_status("VmHWM") - imports) / 1024,
     }
 
 
@@ -281,7 +280,7 @@ def measure_kills(data: Path, folder: Path, trials: int) -> list[dict[str, objec
 
 
 def many_directions(folder: Path, data: Path, count: int) -> Path:
-    """Write a manifest that lists a small data set's shards under many directions."""
+    """Write a manifest of many directions; each has shards of its own, all of the same content."""
     from nllb.shards import Direction, Phase, write_manifest
 
     manifest = read_manifest(data)
@@ -290,18 +289,21 @@ def many_directions(folder: Path, data: Path, count: int) -> Path:
     pairs = [(a, b) for a in languages for b in languages if a != b][:count]
     vocabulary = manifest.vocabulary
     record = replace(vocabulary, languages=languages, size=vocabulary.num_pieces + 1 + 50 + 3 + 1)
-    files = tuple(replace(f, path=str(manifest.directory / f.path)) for f in part.files)
     directions = tuple(
         Direction(source=a, target=b, num_pairs=part.num_pairs, weight=1 / count) for a, b in pairs
     )
+    parts = []
+    for a, b in pairs:
+        files = tuple(replace(f, path=f"{a}-{b}.{n}.tokens") for n, f in enumerate(part.files))
+        for ours, theirs in zip(files, part.files, strict=True):
+            (folder / ours.path).hardlink_to(manifest.directory / theirs.path)
+        parts.append(replace(part, source=a, target=b, origin="mined", files=files))
     write_manifest(
         replace(
             manifest,
             directory=folder,
             vocabulary=record,
-            parts=tuple(
-                replace(part, source=a, target=b, origin="mined", files=files) for a, b in pairs
-            ),
+            parts=tuple(parts),
             directions=directions,
             phases=(Phase(until_step=None, directions=tuple(d.name for d in directions)),),
         )

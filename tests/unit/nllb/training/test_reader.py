@@ -11,12 +11,12 @@ import torch
 
 from nllb.errors import ConfigError, DataError
 from nllb.shards import Manifest, Phase, read_manifest
+from nllb.training.config import ReaderConfig
 from nllb.training.reader import (
     EOS_ID,
     PAD_ID,
     Batch,
     BatchReader,
-    ReaderConfig,
     cut_batches,
     read_validation,
 )
@@ -124,9 +124,12 @@ def test_no_pair_comes_back_before_all_were_seen(manifest: Manifest) -> None:
     sizes = [direction.num_pairs for direction in phase.directions]
     walked: dict[int, list[int]] = {number: [] for number in range(len(sizes))}
     for chunk in range(30):
-        for number, first, end in draws(phase, chunk, 97):
+        active, firsts, ends = draws(phase, chunk, 97)
+        keys = [[1, 2, number] for number in active.tolist()]
+        items = walk(firsts, ends, np.array(sizes)[active], keys=keys).tolist()
+        for number, first, end in zip(*(n.tolist() for n in (active, firsts, ends)), strict=True):
             assert first == len(walked[number])
-            walked[number] += walk(first, end, sizes[number], key=[1, 2, number]).tolist()
+            walked[number] += [items.pop(0) for _ in range(end - first)]
     assert sum(map(len, walked.values())) == pytest.approx(30 * 97, abs=len(sizes))
     for number, size in enumerate(sizes):
         full = len(walked[number]) // size

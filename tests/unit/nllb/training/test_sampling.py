@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from nllb.training.sampling import permute, walk
+from nllb.training import sampling
+
+
+def permute(places: np.ndarray, size: int, *, key: list[int]) -> np.ndarray:
+    one = np.zeros(len(places), dtype=np.int64)
+    return sampling.permute(places, np.array([size]), keys=[key], permutation=one)
+
+
+def walk(first: int, end: int, size: int, *, key: list[int]) -> np.ndarray:
+    return sampling.walk(*map(np.array, ([first], [end], [size])), keys=[key])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 17, 64, 65, 1000, 4097])
@@ -35,3 +44,14 @@ def test_a_walk_goes_on_over_the_end() -> None:
     assert walk(7, 23, 10, key=[1]).tolist() == whole[7:23].tolist()
     assert sorted(whole[:10].tolist()) == sorted(whole[10:20].tolist()) == list(range(10))
     assert whole[:10].tolist() != whole[10:20].tolist()
+
+
+def test_directions_are_walked_together_as_alone() -> None:
+    firsts, ends, sizes = (np.array(n) for n in ([3, 0, 40, 7], [33, 9, 41, 7], [10, 1, 500, 4]))
+    keys = [[5, number] for number in range(4)]
+    together = sampling.walk(firsts, ends, sizes, keys=keys)
+    alone = [
+        walk(int(first), int(end), int(size), key=key)
+        for first, end, size, key in zip(firsts, ends, sizes, keys, strict=True)
+    ]
+    assert together.tolist() == np.concatenate(alone).tolist()
