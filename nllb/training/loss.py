@@ -16,7 +16,7 @@ from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
 from nllb.training.reader import Batch
 
-ROWS = 256
+ROWS = 512
 """States whose logits exist at a time."""
 
 
