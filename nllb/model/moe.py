@@ -21,13 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nllb.model.config import ModelConfig, Side
-from nllb.model.routing import (
-    EXPERTS_PER_TOKEN,
-    RoutingOptions,
-    RoutingReport,
-    route,
-    route_for_training,
-)
+from nllb.model.routing import RoutingReport, route, route_for_training
+from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
 __all__ = ["EXPERTS_PER_TOKEN", "FeedForward", "MixtureOfExperts", "route", "sort_by_expert"]
 

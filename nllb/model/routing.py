@@ -8,50 +8,12 @@ Shapes: S rows with padding, N tokens, E experts, K = 2, P = kept pairs, numbere
 """
 
 from dataclasses import dataclass
-from math import ceil
-from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from nllb.model.config import ModelConfig, SecondExpertPolicy
-
-EXPERTS_PER_TOKEN = 2
-RoutingMode = Literal["gshard", "dropless"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoutingOptions:
-    """How training routes."""
-
-    mode: RoutingMode = "gshard"
-    """`gshard` drops tokens over an expert's capacity, 2 * ceil(S / E); `dropless` drops none."""
-    capacity: int | None = None
-    """Another capacity for `gshard`, in tokens an expert."""
-    second_expert_policy: SecondExpertPolicy = "all"
-    """`all` takes the second best; `sampling` adds Gumbel noise to choose it; `random` keeps it
-    with probability min(1, 2 * its probability)."""
-    normalize_before_dropping: bool = False
-    """Normalise the weights before, not after, tokens over capacity are dropped."""
-    batch_prioritized: bool = False
-    """Fill capacity by falling probability instead of by position."""
-    final_output_masking: float = 0.0
-    """Probability that training zeroes a token's mixed output; evaluation multiplies by 1 - p."""
-
-    @classmethod
-    def of_model(cls, config: ModelConfig) -> Self:
-        """Take what the model's own configuration says."""
-        return cls(
-            second_expert_policy=config.second_expert_policy,
-            normalize_before_dropping=config.normalize_before_dropping,
-            batch_prioritized=config.batch_prioritized_routing,
-        )
-
-    def capacity_of(self, num_rows: int, num_experts: int) -> int | None:
-        """Return the most tokens that an expert takes of `num_rows`; None is no limit."""
-        if self.mode == "dropless":
-            return None
-        return self.capacity or EXPERTS_PER_TOKEN * ceil(num_rows / num_experts)
+from nllb.model.config import SecondExpertPolicy
+from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from nllb.errors import CheckpointError, ConfigError, did_you_mean
-from nllb.model.config import ModelConfig, SecondExpertPolicy
-from nllb.model.routing import RoutingMode, RoutingOptions
+from nllb.errors import CheckpointError, did_you_mean
+from nllb.model.config import ModelConfig
 from nllb.textio import read_table
 
 
@@ -90,58 +89,13 @@ class ModelSection:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoutingSection:
-    """How training routes tokens to experts; without effect on a dense model."""
-
-    mode: RoutingMode = "gshard"
-    """`gshard` drops tokens over an expert's capacity, 2 * ceil(S / E); `dropless` drops none."""
-    second_expert_policy: SecondExpertPolicy = "all"
-    """`all`, `sampling` (Gumbel noise) or `random` (kept by its probability)."""
-    normalize_before_dropping: bool = False
-    """Normalise weights before, not after, tokens over capacity are dropped."""
-    batch_prioritized: bool = False
-    """Fill capacity by falling probability instead of by position."""
-    final_output_masking: float = 0.0
-    """Probability that training zeroes a token's mixed output (FOM)."""
-    balance_weight: float = 0.01
-    """Weight of the load-balancing loss; fine-tuning takes 0."""
-
-    def faults(self) -> Iterator[str]:
-        """Yield what cannot work."""
-        if not 0 <= self.final_output_masking < 1:
-            yield f"final_output_masking must lie in [0, 1), got {self.final_output_masking}"
-        if self.balance_weight < 0:
-            yield f"balance_weight must not be negative, got {self.balance_weight}"
-
-    def options(self) -> RoutingOptions:
-        """Return what the sparse layers need of it."""
-        return RoutingOptions(
-            mode=self.mode,
-            second_expert_policy=self.second_expert_policy,
-            normalize_before_dropping=self.normalize_before_dropping,
-            batch_prioritized=self.batch_prioritized,
-            final_output_masking=self.final_output_masking,
-        )
-
-
 @cache
 def architectures() -> dict[str, dict[str, int]]:
-    """Return the named architectures, without their family."""
+    """Return the named architectures."""
     rows = read_table(Path(__file__).parent / "architectures.tsv")
-    return {
-        row["name"]: {key: int(value) for key, value in row.items() if key not in _TEXTS}
-        for row in rows
-    }
+    return {row.pop("name"): {key: int(value) for key, value in row.items()} for row in rows}
 
 
 def family_of(architecture: str) -> str:
     """Return the family that an architecture is registered under with fairseq2."""
-    rows = read_table(Path(__file__).parent / "architectures.tsv")
-    for row in rows:
-        if row["name"] == architecture:
-            return row["family"]
-    raise ConfigError(f"no architecture {architecture!r}; valid: {', '.join(architectures())}")
-
-
-_TEXTS = ("name", "family")
+    return "nllb_moe" if architectures()[architecture]["experts"] else "nllb_dense"

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nllb.training.architecture import ModelSection, RoutingSection
+from nllb.model.routing_options import RoutingOptions
+from nllb.training.architecture import ModelSection
 from nllb.training.noise import NoiseConfig
 
 Runner = Literal["fairseq2", "plain"]
@@ -139,7 +140,7 @@ class TrainConfig:
     """Folder of the manifest that `nllb data run` wrote."""
     model: ModelSection = field(default_factory=ModelSection)
     """The model."""
-    routing: RoutingSection = field(default_factory=RoutingSection)
+    routing: RoutingOptions = field(default_factory=RoutingOptions)
     """How tokens find experts."""
     reader: ReaderConfig = field(default_factory=ReaderConfig)
     """How batches are cut."""

@@ -14,11 +14,12 @@ from nllb.config import format_size
 from nllb.errors import ConfigError
 from nllb.model.checkpoint import load_model, open_model
 from nllb.model.hugging_face import is_hugging_face, write_hugging_face
+from nllb.model.routing_options import RoutingOptions
 from nllb.model.tokenizer import Tokenizer
 from nllb.progress import stage
 from nllb.shards import Manifest, read_manifest
 from nllb.textio import read_json, write_json
-from nllb.training.architecture import ModelSection, RoutingSection
+from nllb.training.architecture import ModelSection
 from nllb.training.config import (
     OptimizerSection,
     ParallelSection,
@@ -132,7 +133,7 @@ def prepare(config: FinetuneConfig, out_dir: Path, *, quiet: bool = False) -> Pr
     train_config = TrainConfig(
         data=data_dir,
         model=ModelSection(initial=str(start_dir), dropout=config.dropout),
-        routing=RoutingSection(balance_weight=config.balance_weight),
+        routing=RoutingOptions(balance_weight=config.balance_weight),
         reader=config.reader,
         optimizer=config.optimizer,
         schedule=config.schedule,

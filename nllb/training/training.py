@@ -230,7 +230,7 @@ def build_model(
         initialize(model, config.seed)
     for part in model.modules():
         if isinstance(part, MixtureOfExperts):
-            part.options = config.routing.options()
+            part.options = config.routing
     return model
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 from nllb.config import load_config
 from nllb.model.config import ModelConfig
 from nllb.model.moe import FeedForward, MixtureOfExperts
-from nllb.model.routing import RoutingOptions
+from nllb.model.routing_options import RoutingOptions
 from nllb.shards import read_manifest
 from nllb.training.config import ReaderConfig, TrainConfig
 from nllb.training.reader import BatchReader

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from nllb.model.config import ModelConfig
 from nllb.model.moe import MixtureOfExperts
-from nllb.model.routing import RoutingOptions, route_for_training
+from nllb.model.routing import route_for_training
+from nllb.model.routing_options import RoutingOptions
 
 NUM_CASES = 250
 

@@ -1,0 +1,57 @@
+"""How training routes tokens to experts; read from configurations, so without torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal, Self
+
+from nllb.model.config import ModelConfig, SecondExpertPolicy
+
+EXPERTS_PER_TOKEN = 2
+RoutingMode = Literal["gshard", "dropless"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingOptions:
+    """How training routes; without effect on a dense model."""
+
+    mode: RoutingMode = "gshard"
+    """`gshard` drops tokens over an expert's capacity, 2 * ceil(S / E); `dropless` drops none."""
+    capacity: int | None = None
+    """Another capacity for `gshard`, in tokens an expert."""
+    second_expert_policy: SecondExpertPolicy = "all"
+    """`all` takes the second best; `sampling` adds Gumbel noise to choose it; `random` keeps it
+    with probability min(1, 2 * its probability)."""
+    normalize_before_dropping: bool = False
+    """Normalise weights before, not after, tokens over capacity are dropped."""
+    batch_prioritized: bool = False
+    """Fill capacity by falling probability instead of by position."""
+    final_output_masking: float = 0.0
+    """Probability that training zeroes a token's mixed output (FOM); evaluation multiplies by
+    1 - p."""
+    balance_weight: float = 0.01
+    """Weight of the load-balancing loss; fine-tuning takes 0."""
+
+    @classmethod
+    def of_model(cls, config: ModelConfig) -> Self:
+        """Take what the model's own configuration says."""
+        return cls(
+            second_expert_policy=config.second_expert_policy,
+            normalize_before_dropping=config.normalize_before_dropping,
+            batch_prioritized=config.batch_prioritized_routing,
+        )
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        if not 0 <= self.final_output_masking < 1:
+            yield f"final_output_masking must lie in [0, 1), got {self.final_output_masking}"
+        if self.balance_weight < 0:
+            yield f"balance_weight must not be negative, got {self.balance_weight}"
+        if self.capacity is not None and self.capacity < 1:
+            yield f"capacity must be at least 1 or null, got {self.capacity}"
+
+    def capacity_of(self, num_rows: int, num_experts: int) -> int | None:
+        """Return the most tokens that an expert takes of `num_rows`; None is no limit."""
+        if self.mode == "dropless":
+            return None
+        return self.capacity or EXPERTS_PER_TOKEN * ceil(num_rows / num_experts)

@@ -1,0 +1,31 @@
+"""Configurations of training: shipped ones are valid, and checking one is quick."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nllb.config import load_config
+from nllb.errors import ConfigError
+from nllb.training.config import TrainConfig
+
+
+def test_a_training_configuration_is_checked_without_torch() -> None:
+    code = (
+        "import sys; from nllb.cli import main; "
+        "assert main(['config', 'check', 'train/moe-54b']) == 0; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_faults_of_all_sections_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "kind: train\ndata: nowhere\nrouting: {final_output_masking: 1.0, capacity: 0}\n"
+        "schedule: {patience: 2, validate_every: 0}\noptimizer: {beta_1: 1.0}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(TrainConfig, path)
+    for fault in ("final_output_masking must", "capacity must", "patience needs", "beta_1 and"):
+        assert fault in str(caught.value)
