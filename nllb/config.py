@@ -87,9 +87,8 @@ def find_config(name_or_path: str | Path, kind: str | None = None) -> Path:
         return found[0]
     names = [p.stem if kind else f"{p.parent.name}/{p.stem}" for p in shipped]
     if found:
-        raise ConfigError(
-            f"{name!r} is the name of {len(found)} configurations: {', '.join(names)}"
-        )
+        named = ", ".join(f"{p.parent.name}/{p.stem}" for p in found)
+        raise ConfigError(f"{name!r} is the name of {len(found)} configurations: {named}; name one")
     raise ConfigError(
         f"no configuration {str(name_or_path)!r}: neither a file nor a shipped name"
         f"{did_you_mean(name, names)}; shipped: {', '.join(names) or 'none'}"

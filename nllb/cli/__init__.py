@@ -79,6 +79,8 @@ def build_parser(verb: Verb) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     getattr(module, f"{function}_arguments")(parser)
+    for action in parser._actions:  # argparse would name `key=value ...` as missing
+        action.required = action.required and action.nargs != "*"
     parser.set_defaults(run=getattr(module, function))
     return parser
 

@@ -23,7 +23,7 @@ def backtranslate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="part I of N, from 0")
     parser.add_argument("--dry-run", action="store_true", help="say what would be translated")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def backtranslate(arguments: argparse.Namespace) -> int:

@@ -51,7 +51,7 @@ def card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--summary", metavar="TEXT", help="what it is, for 'nllb models'")
     parser.add_argument("--command", metavar="TEXT", help="the command that trained it")
     parser.add_argument("--hardware", metavar="TEXT", help="what it was trained on")
-    parser.add_argument("--quiet", action="store_true", help="say nothing")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing")
 
 
 def card(arguments: argparse.Namespace) -> int:

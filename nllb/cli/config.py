@@ -23,8 +23,17 @@ KINDS = {
 
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="a path, or the name of a shipped one")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to put on top")
+    parser.add_argument(
+        "config",
+        metavar="CONFIG",
+        help="a path, or the name of a shipped one: train/mini, or mini where only one has it",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="values to put on top, as in schedule.steps=100",
+    )
 
 
 show_arguments = check_arguments

@@ -36,7 +36,7 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def detect(arguments: argparse.Namespace) -> int:

@@ -67,7 +67,7 @@ def _metric_arguments(parser: argparse.ArgumentParser) -> None:
         help="count lines in another language than the target, with our language identifier",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
     parser.add_argument(
         "--strict", action="store_true", help="exit 1 where a file has faults or is missing"
     )
@@ -449,7 +449,7 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="A", type=Path, help="the system before")
     parser.add_argument("second", metavar="B", type=Path, help="the system after")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -491,7 +491,7 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def report(arguments: argparse.Namespace) -> int:

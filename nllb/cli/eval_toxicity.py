@@ -30,7 +30,7 @@ def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--show", action="store_true", help="do not redact the examples printed")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def toxicity(arguments: argparse.Namespace) -> int:

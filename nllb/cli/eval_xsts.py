@@ -159,7 +159,7 @@ def sheet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=float, default=0.0, help="share of items rated again")
     parser.add_argument("--seed", type=int, default=0, help="of sampling and order")
     parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def sheet(arguments: argparse.Namespace) -> int:
@@ -202,7 +202,7 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detect", nargs="?", const="", metavar="MODEL",
                         help="look at the language of the texts with our identifier")  # fmt: skip
     parser.add_argument("--intersect", action="store_true", help="keep items that all systems have")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def _read(path: Path, arguments: argparse.Namespace) -> "RatingsFile":

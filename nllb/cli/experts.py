@@ -21,7 +21,7 @@ def experts_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda")
     parser.add_argument("--json", action="store_true", help="print mean likenesses as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def experts(arguments: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="check the configuration and the folders only"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--foreign", type=Path, help="folder of texts ISO__ID.tsv in languages outside the table"
     )
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

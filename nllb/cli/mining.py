@@ -26,7 +26,7 @@ def mine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--dry-run", action="store_true", help="check CONFIG and files, and stop")
     parser.add_argument("--json", action="store_true", help="results as JSON lines")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def mine(arguments: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
     parser.add_argument("--dry-run", action="store_true", help="check CONFIG and print it")
     parser.add_argument("--json", action="store_true", help="the result as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def train_encoder(arguments: argparse.Namespace) -> int:
@@ -100,7 +100,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, metavar="F", help="sentences, one a line")
     parser.add_argument("--target", type=Path, metavar="F", help="their translations")
     parser.add_argument("--json", action="store_true", help="results as JSON lines")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def xsim(arguments: argparse.Namespace) -> int:

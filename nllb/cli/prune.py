@@ -28,7 +28,7 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expert-memory", metavar="SIZE", help="bound on experts in memory: 4GiB")
     parser.add_argument("--dry-run", action="store_true", help="count and choose, write nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def prune(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="commands at a time here")
     parser.add_argument("--dry-run", action="store_true", help="print the commands in their order")
     parser.add_argument("--json", action="store_true", help="print the tasks started as JSON")
-    parser.add_argument("--quiet", action="store_true", help="say nothing of the steps")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing of the steps")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=int, default=0, metavar="N", help="an array: --shard I/N")
     parser.add_argument("--dry-run", action="store_true", help="print the sbatch script and stop")
     parser.add_argument("--json", action="store_true", help="print what was submitted as JSON")
-    parser.add_argument("--quiet", action="store_true", help="say only warnings")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only warnings")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run, behind `--`")
 
 

@@ -21,7 +21,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to put on top")
     parser.add_argument("--dry-run", action="store_true", help="say what the run will take")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def train(arguments: argparse.Namespace) -> int:

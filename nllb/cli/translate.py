@@ -73,6 +73,12 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 1 if any segment is flagged")
     parser.add_argument("--beam", type=int, default=4, metavar="N", help="beam size; 1 is greedy")
     parser.add_argument(
+        "--n-best",
+        type=int,
+        metavar="N",
+        help="with --json: N outputs for each segment, the further ones as its `alternatives`",
+    )
+    parser.add_argument(
         "--no-retry", action="store_true", help="keep faulty outputs instead of trying again"
     )
     parser.add_argument(
@@ -103,6 +109,8 @@ def translate(arguments: argparse.Namespace) -> int:
     for path in paths:
         if path != "-" and not Path(path).exists():
             raise DataError(f"no file {path!r} to translate")
+        if Path(path).is_dir():
+            raise DataError(f"{path!r} is a directory; name the files in it")
     _check(arguments)
     _name_languages(arguments)
     with _Run(arguments, paths) as run:
@@ -127,6 +135,13 @@ def _check(arguments: argparse.Namespace) -> None:
     for name, value in (("--beam", arguments.beam), ("--threads", arguments.threads)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it must be 1 or more")
+    if arguments.n_best is not None:
+        if not 1 <= arguments.n_best <= arguments.beam:
+            raise ConfigError(
+                f"--n-best is {arguments.n_best}; it must be 1 to {arguments.beam}, the beam size"
+            )
+        if not arguments.json:
+            raise ConfigError("--n-best needs --json: a line of text has one translation")
     if not arguments.files and not arguments.quiet and sys.stdin.isatty():
         print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
 
@@ -228,7 +243,7 @@ class _Run:
         with self._progress:
             if self.arguments.document:
                 for path in self.paths:
-                    self.document(read_windows([path], errors=errors))
+                    self.document(path, read_windows([path], errors=errors))
             else:
                 self.lines(read_windows(self.paths, errors=errors, skip=self.num_lines))
         if self._part is not None:
@@ -238,19 +253,22 @@ class _Run:
         from nllb.translation.generation import SearchOptions
 
         return SearchOptions(
-            beam_size=self.arguments.beam, shortlist=not self.arguments.full_vocabulary
+            beam_size=self.arguments.beam,
+            num_hypotheses=self.arguments.n_best or 1,
+            shortlist=not self.arguments.full_vocabulary,
         )
 
     def _job(self) -> dict[str, Any] | None:
         """Describe what an output file holds; None where it could not be gone on with."""
         from nllb.translation.files import describe_inputs
+        from nllb.translation.loading import describe_model
 
         inputs = describe_inputs(self.paths)
         if inputs is None or self.arguments.document or self.arguments.strict:
             return None
-        outside = {"files", "output", "run", "quiet", "strict", "threads", "expert_memory"}
+        outside = {"files", "output", "run", "quiet", "strict", "threads", "expert_memory", "model"}
         job = {name: value for name, value in vars(self.arguments).items() if name not in outside}
-        return {"inputs": inputs, **job}
+        return {"inputs": inputs, "model": describe_model(self.arguments.model), **job}
 
     def lines(self, windows: Iterator[list[str]]) -> None:
         """Translate line for line."""
@@ -259,12 +277,12 @@ class _Run:
         ):
             self._count(translation)
             if self.arguments.json:
-                self._write(json_line(_record(self.num_lines, [translation])) + "\n")
+                self._write(json_line(self._record(self.num_lines, [translation])) + "\n")
             else:
                 self._write(translation.text.removesuffix("\n") + "\n")
 
-    def document(self, windows: Iterator[list[str]]) -> None:
-        """Translate all that comes as one text, whose language is detected once."""
+    def document(self, path: str, windows: Iterator[list[str]]) -> None:
+        """Translate all that comes from a path as one text, whose language is detected once."""
         from nllb.translation.files import join_paragraphs
 
         source = self.arguments.source
@@ -288,8 +306,33 @@ class _Run:
                 done.append(translation)
             else:
                 self._write(translation.text)
-        if self.arguments.json and done:
-            self._write(json_line(_record(first, done)) + "\n")
+        if self.arguments.json:
+            record = self._record(first, done)
+            self._write(json_line({"file": path, **record}) + "\n")
+
+    def _record(self, line: int, translations: Sequence["Translation"]) -> dict[str, Any]:
+        """Return one object of `--json`: for a line, or for the lines of a document."""
+        sources = [each.source.code for each in translations if each.source is not None]
+        source_text = "".join(each.source_text for each in translations)
+        text = "".join(each.text for each in translations)
+        if len(translations) == 1:
+            source_text, text = source_text.removesuffix("\n"), text.removesuffix("\n")
+        trust = []
+        for segment in (segment for each in translations for segment in each.segments):
+            part: dict[str, Any] = {"source_text": segment.source_text, "text": segment.text}
+            part |= {name: getattr(segment.trust, name) for name in segment.trust.__slots__}
+            if self.arguments.n_best is not None:
+                part["alternatives"] = segment.alternatives
+            trust.append(part)
+        return {
+            "line": line,
+            "source_text": source_text,
+            "text": text,
+            "source": sources[0] if sources else "und",
+            "target": parse_language(self.arguments.target).code,
+            "trust": trust,
+            "flags": list(dict.fromkeys(flag for each in translations for flag in each.flags)),
+        }
 
     def _detect(self, text: str) -> "Language | str":
         found = self.translator.detect(text)
@@ -345,30 +388,3 @@ class _Run:
     def _say(self, text: str) -> None:
         if not self.arguments.quiet:
             print(text, file=sys.stderr, flush=True)
-
-
-def _record(line: int, translations: Sequence["Translation"]) -> dict[str, Any]:
-    """Return one object of `--json`: for a line, or for the lines of a document."""
-    sources = [each.source.code for each in translations if each.source is not None]
-    segments = [segment for each in translations for segment in each.segments]
-    source_text = "".join(each.source_text for each in translations)
-    text = "".join(each.text for each in translations)
-    if len(translations) == 1:
-        source_text, text = source_text.removesuffix("\n"), text.removesuffix("\n")
-    trust = [
-        {
-            "source_text": segment.source_text,
-            "text": segment.text,
-            **{name: getattr(segment.trust, name) for name in segment.trust.__slots__},
-        }
-        for segment in segments
-    ]
-    return {
-        "line": line,
-        "source_text": source_text,
-        "text": text,
-        "source": sources[0] if sources else "und",
-        "target": translations[0].target.code,
-        "trust": trust,
-        "flags": list(dict.fromkeys(flag for each in translations for flag in each.flags)),
-    }

@@ -60,15 +60,19 @@ class Tty(io.StringIO):
         return True
 
 
+EN_FR = ("--source", "en", "--target", "fr")
+
+
 @pytest.fixture
 def run(monkeypatch, capfdbinary):
     """Return a function that runs the verb: its exit code, stdout, stderr and the generator."""
 
-    def run(*words, stdin=b"", languages=("--source", "en", "--target", "fr"), detector=None):
+    def run(*words, stdin=b"", languages=EN_FR, detector=None, model="of one content"):
         generator = Upper()
         translator = Translator(generator)
         monkeypatch.setattr(Translator, "load", lambda *_, **__: translator)
         monkeypatch.setattr("nllb.cli.translate._detector", lambda arguments: detector)
+        monkeypatch.setattr("nllb.translation.loading.describe_model", lambda name: model)
         monkeypatch.setattr("sys.stdin", Stdin(stdin))
         code = main(["translate", "--model", "stand-in", *languages, *map(str, words)])
         out, err = capfdbinary.readouterr()
@@ -101,6 +105,26 @@ def test_a_document_comes_back_byte_for_byte_but_for_its_words(run, tmp_path):
     [record] = map(json.loads, done.out.splitlines())
     assert record["source_text"] == text and record["text"] == text.upper()
     assert record["line"] == 1 and len(record["trust"]) == 5
+
+
+def test_every_file_has_its_object(run, tmp_path):
+    for name, text in (("a", "one\ntwo\n"), ("b", ""), ("c", "three")):
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / name) for name in "abc"]
+    done = run("--document", "--json", *files)
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["file"] for record in records] == files
+    assert [record["text"] for record in records] == ["ONE\nTWO\n", "", "THREE"]
+    assert [record["line"] for record in records] == [1, 3, 3]
+    assert (records[1]["source"], records[1]["target"]) == ("und", "fra_Latn")
+    assert records[1]["trust"] == [] == records[1]["flags"]
+
+
+def test_further_outputs_stand_in_the_objects(run):
+    done = run("--json", "--n-best", "3", stdin=b"One. Two.\n")
+    [record] = map(json.loads, done.out.splitlines())
+    assert [part["alternatives"] for part in record["trust"]] == [["ONE."] * 2, ["TWO."] * 2]
+    assert "alternatives" not in run("--json", stdin=b"One.\n").out
 
 
 def test_sentences_of_a_wrapped_document_go_on_over_line_ends(run):
@@ -172,6 +196,15 @@ def test_an_interrupted_run_says_what_is_done_and_goes_on_there(run, tmp_path):
     assert output.read_text().splitlines() == [
         line.upper() for line in [*lines[:50], "GO! ", *lines[50:]]
     ]
+
+
+def test_another_model_at_the_same_place_begins_anew(run, tmp_path):
+    source, output = tmp_path / "a.txt", tmp_path / "out.txt"
+    source.write_text("".join(f"line {number}\n" for number in range(40)) + "STOP\n")
+    assert run(source, "--output", output).code == 130
+    assert "going on after" in run(source, "--output", output).err
+    done = run(source, "--output", output, model="of another")
+    assert "going on after" not in done.err and done.segments[0] == "line 0"
 
 
 def test_an_interrupted_stream_keeps_what_was_printed(run):
@@ -252,6 +285,9 @@ def test_bad_languages_exit_2(run, languages, message):
         (["--threads", "-1"], "--threads is -1"),
         (["--wrapped"], "add --document"),
         (["nowhere.txt"], "no file 'nowhere.txt'"),
+        (["."], "'.' is a directory; name the files in it"),
+        (["--n-best", "2"], "--n-best needs --json"),
+        (["--n-best", "5", "--json"], "it must be 1 to 4, the beam size"),
     ],
 )
 def test_other_bad_usage(run, words, message):

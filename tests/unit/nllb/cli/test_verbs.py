@@ -24,6 +24,22 @@ def test_every_verb_has_a_home_and_help(verb, capsys) -> None:
     assert "nllb " + " ".join(verb.words) in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: "-".join(verb.words))
+def test_flags_are_called_the_same_in_every_verb(verb) -> None:
+    short = {"-q": "--quiet", "-m": "--model", "-s": "--source", "-t": "--target", "-h": "--help"}
+    for action in build_parser(verb)._actions:
+        names = action.option_strings
+        assert ("-q" in names) == ("--quiet" in names)
+        assert all(short.get(name, name) in names for name in names)
+
+
+def test_only_what_is_missing_is_called_missing(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["config", "check"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith("arguments are required: CONFIG\n")
+
+
 def test_overview_lists_every_verb_once_in_the_designs_groups() -> None:
     text = overview(VERBS)
     for verb in VERBS:
