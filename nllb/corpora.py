@@ -9,15 +9,17 @@ Nothing is cleaned here and nothing is held in memory that one file does not nee
 - `tables`: one folder per pair with `SPLIT.tsv` files that begin with a header (LAFAND-MT)
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from nllb.errors import DataError, did_you_mean
-from nllb.textio import COMPRESSIONS, read_lines, read_table
+from nllb.textio import COMPRESSIONS, read_binary_lines, read_lines
 
 Layout = Literal["lines", "pairs", "keyed", "messages", "tables"]
+Refuse = Callable[[Path, int, str, str], None]
+"""Takes a row that cannot be read: the file, the line, what is wrong with it, and what it holds."""
 
 KNOWN_LAYOUTS: Final[dict[str, Layout]] = {
     "nllb_seed": "lines",
@@ -31,6 +33,7 @@ KNOWN_LAYOUTS: Final[dict[str, Layout]] = {
 }
 """Folder name -> layout of the corpora that the project's documentation names."""
 
+_COLUMNS: Final[dict[Layout, int]] = {"lines": 1, "pairs": 2, "keyed": 2, "messages": 2}
 _NOT_TEXT: Final = ("README", "LICENSE", "CHANGELOG", "metadata", "codes")
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
@@ -78,17 +81,23 @@ class Corpus:
         """Return the codes that the corpus has text of, sorted."""
         return tuple(sorted({code for _, codes in self.files() for code in codes if code}))
 
-    def texts(self, language: str | None = None) -> Iterator[CorpusText]:
+    def texts(
+        self, language: str | None = None, *, refuse: Refuse | None = None
+    ) -> Iterator[CorpusText]:
         """Yield the texts of a language, or of all, file by file; empty texts are left out.
 
         In the layouts of pairs a sentence comes once for every pair that it stands in.
 
+        Args:
+            language: code as the corpus spells it.
+            refuse: takes rows that do not have the layout's form; without it they are an error.
+
         Raises:
-            DataError: with file and line where a row does not have the layout's form.
+            DataError: with file and line of a row that cannot be read.
         """
         for path, codes in self.files():
             if language is None or language in codes:
-                for row in self._rows(path, codes):
+                for row in self._rows(path, codes, refuse):
                     for text in row:
                         if (
                             text.text.strip()
@@ -97,20 +106,27 @@ class Corpus:
                         ):
                             yield text
 
-    def pairs(self, source: str, target: str) -> Iterator[CorpusPair]:
+    def pairs(
+        self, source: str, target: str, *, refuse: Refuse | None = None
+    ) -> Iterator[CorpusPair]:
         """Yield the corresponding texts of two languages, in the order of the source's file.
 
+        Args:
+            source: code as the corpus spells it.
+            target: the same.
+            refuse: takes rows that do not have the layout's form; without it they are an error.
+
         Raises:
-            DataError: where line-aligned files differ in length, or a row is malformed.
+            DataError: where line-aligned files differ in length, or a row cannot be read.
         """
         if self.layout in ("pairs", "tables"):
             for path, codes in self.files():
                 if {source, target} == set(codes) and source != target:
-                    for row in self._rows(path, codes):
+                    for row in self._rows(path, codes, refuse):
                         first, second = row if row[0].language == source else row[::-1]
                         yield CorpusPair(source=first, target=second)
             return
-        sources, targets = self._keyed(source), self._keyed(target)
+        sources, targets = self._keyed(source, refuse), self._keyed(target, refuse)
         if self.layout == "lines" and sources and targets and len(sources) != len(targets):
             raise DataError(
                 f"{self.directory}: {source} has {len(sources):,} lines, {target} has "
@@ -130,15 +146,15 @@ class Corpus:
 
     def read(self, path: Path, language: str) -> Iterator[CorpusText]:
         """Yield the texts of one file as if it were of `language`: for files that no code maps."""
-        for row in self._rows(path, (language,)):
+        for row in self._rows(path, (language,), None):
             yield from (text for text in row if text.text.strip())
 
-    def _keyed(self, language: str) -> dict[str, CorpusText]:
+    def _keyed(self, language: str, refuse: Refuse | None) -> dict[str, CorpusText]:
         return {
             text.key: text
             for path, codes in self.files()
             if language in codes
-            for row in self._rows(path, codes)
+            for row in self._rows(path, codes, refuse)
             for text in row
         }
 
@@ -164,17 +180,33 @@ class Corpus:
             return [(path, (codes.get(_stem(path), ""),)) for path in paths]
         return [(path, (_stem(path),)) for path in paths]
 
-    def _rows(self, path: Path, codes: tuple[str, ...]) -> Iterator[tuple[CorpusText, ...]]:
-        if self.layout == "tables":
-            yield from self._table_rows(path, codes)
-            return
-        columns = {"lines": 1, "pairs": 2, "keyed": 2, "messages": 2, "tables": 2}[self.layout]
-        for number, line in enumerate(read_lines(path), 1):
+    def _rows(
+        self, path: Path, codes: tuple[str, ...], refuse: Refuse | None
+    ) -> Iterator[tuple[CorpusText, ...]]:
+        columns = _COLUMNS.get(self.layout, 0)
+        for number, raw in enumerate(read_binary_lines(path), 1):
+            try:
+                line = (raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw).decode()
+                fault = ""
+            except UnicodeDecodeError as error:
+                line = raw.decode(errors="backslashreplace")
+                fault = f"byte {error.start + 1} is not UTF-8 (0x{raw[error.start]:02x})"
+            if self.layout == "tables":
+                if not columns:
+                    columns = line.count("\t") + 1
+                    continue
+                if not line:
+                    continue
             cells = line.split("\t") if columns > 1 else [line]
-            if len(cells) != columns:
-                raise DataError(
-                    f"{path}:{number}: {len(cells)} columns, not the {columns} of {self.layout!r}"
-                )
+            if not fault and len(cells) != columns:
+                fault = f"{len(cells)} columns, not the {columns} of {self.layout!r}"
+            if fault:
+                if refuse is None:
+                    raise DataError(f"{path}:{number}: {fault}")
+                refuse(path, number, fault, line)
+                if self.layout != "lines":
+                    continue
+                cells = [""]  # so that the lines behind it keep their places
             key = str(number)
             if self.layout in ("keyed", "messages"):
                 key, *cells = cells
@@ -184,21 +216,7 @@ class Corpus:
                 CorpusText(
                     language=code, text=cell, corpus=self.name, path=path, line=number, key=key
                 )
-                for code, cell in zip(codes, cells, strict=True)
-            )
-
-    def _table_rows(self, path: Path, codes: tuple[str, ...]) -> Iterator[tuple[CorpusText, ...]]:
-        for number, row in enumerate(read_table(path), 2):
-            yield tuple(
-                CorpusText(
-                    language=code,
-                    text=text,
-                    corpus=self.name,
-                    path=path,
-                    line=number,
-                    key=str(number),
-                )
-                for code, text in zip(codes, row.values(), strict=False)
+                for code, cell in zip(codes, cells, strict=self.layout != "tables")
             )
 
 

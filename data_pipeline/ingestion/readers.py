@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow
 from pyarrow import parquet
@@ -31,7 +32,7 @@ class Rows:
     margins: list[float] | None = None
     """Embedding margins, where the corpus has them."""
     bad: list[dict[str, Any]] = field(default_factory=list)
-    """Rows that could not be read: line, what was wrong, and what stood there."""
+    """Rows that could not be read: file, line, what was wrong, and what stood there."""
     num_read: int = 0
     """Rows of input that the block stands for, bad ones included."""
 
@@ -53,7 +54,7 @@ class _Collector:
                 f"{path}:{line}: {fault}; got {shown[:80]!r}. Mend the file, or set "
                 "`bad_rows: quarantine` to put such rows aside and count them"
             )
-        self.rows.bad.append({"line": line, "fault": fault, "row": shown[:1000]})
+        self.rows.bad.append({"file": path.name, "line": line, "fault": fault, "row": shown[:1000]})
 
     def add(self, source: str, target: str, line: int, margin: float | None = None) -> None:
         self.rows.sources.append(source)
@@ -81,7 +82,7 @@ def read_blocks(source: Source, block_lines: int, done: Callable[[int], bool]) -
         "moses": _read_moses,
         "tmx": _read_tmx,
         "parquet": _read_parquet,
-        "layout": _read_layout if source.target else _read_documents,
+        "layout": _read_layout,
         "lines": _read_document_lines,
         "jsonl": _read_document_lines,
     }
@@ -134,7 +135,7 @@ def _read_tsv(source: Source, collector: _Collector) -> Iterator[Adder]:
         collector.add(cells[first], cells[second], number, score)
 
     for number, raw in lines:
-        yield lambda raw=raw, number=number: add(raw, number)  # type: ignore[misc]
+        yield partial(add, raw, number)
 
 
 def _read_moses(source: Source, collector: _Collector) -> Iterator[Adder]:
@@ -159,7 +160,7 @@ def _read_moses(source: Source, collector: _Collector) -> Iterator[Adder]:
                 f"{paths[short]} has {number - 1:,} lines and {paths[long]} has "
                 f"{number + rest:,}: the lines do not belong together; fetch both files again"
             )
-        yield lambda raws=raws, number=number: add(raws, number)  # type: ignore[misc]
+        yield partial(add, cast(tuple[bytes, bytes], raws), number)
 
 
 def _read_tmx(source: Source, collector: _Collector) -> Iterator[Adder]:
@@ -173,7 +174,7 @@ def _read_tmx(source: Source, collector: _Collector) -> Iterator[Adder]:
 
     units = read_tmx(path, source.source, source.target)
     for number, segments in enumerate(units, 1):
-        yield lambda segments=segments, number=number: add(segments, number)  # type: ignore[misc]
+        yield partial(add, segments, number)
 
 
 def _read_parquet(source: Source, collector: _Collector) -> Iterator[Adder]:
@@ -201,21 +202,32 @@ def _read_parquet(source: Source, collector: _Collector) -> Iterator[Adder]:
             columns = [batch.column(name).to_pylist() for name in names]
             for values in zip(*columns, strict=True):
                 number += 1
-                yield lambda values=values, number=number: add(values, number)  # type: ignore[misc]
+                yield partial(add, values, number)
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: damaged after row {number}: {error}") from None
 
 
 def _read_layout(source: Source, collector: _Collector) -> Iterator[Adder]:
-    for pair in source.layout().pairs(*source.spelled):
-        yield lambda pair=pair: collector.add(  # type: ignore[misc]
-            pair.source.text, pair.target.text, pair.source.line
+    """Read the pairs, or the documents, of a folder; what it refuses is a row among the rows."""
+    refused: list[Adder] = []
+
+    def refuse(*row: Any) -> None:
+        refused.append(partial(collector.refuse, *row))
+
+    layout = source.layout()
+    if source.target:
+        rows = (
+            (pair.source.text, pair.target.text, pair.source.line)
+            for pair in layout.pairs(*source.spelled, refuse=refuse)
         )
-
-
-def _read_documents(source: Source, collector: _Collector) -> Iterator[Adder]:
-    for text in source.layout().texts(source.spelled[0]):
-        yield lambda text=text: collector.add(text.text, "", text.line)  # type: ignore[misc]
+    else:
+        texts = layout.texts(source.spelled[0], refuse=refuse)
+        rows = ((text.text, "", text.line) for text in texts)
+    for row in rows:
+        yield from refused
+        refused.clear()
+        yield partial(collector.add, *row)
+    yield from refused
 
 
 def _read_document_lines(source: Source, collector: _Collector) -> Iterator[Adder]:
@@ -235,7 +247,7 @@ def _read_document_lines(source: Source, collector: _Collector) -> Iterator[Adde
             collector.add(str(text), "", number)
 
     for number, raw in enumerate(read_binary_lines(path), 1):
-        yield lambda raw=raw, number=number: add(raw, number)  # type: ignore[misc]
+        yield partial(add, raw, number)
 
 
 def _decode(raw: bytes, number: int, path: Path, collector: _Collector) -> str | None:

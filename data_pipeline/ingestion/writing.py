@@ -14,7 +14,7 @@ from nllb.errors import DataError
 from nllb.shards import file_xxh3_128
 from nllb.textio import atomic_text, json_line, read_json, write_json
 
-VERSION = 1
+VERSION = 2
 STAGE = "ingest"
 
 

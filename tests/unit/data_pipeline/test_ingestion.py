@@ -1,8 +1,10 @@
 """Every format comes in as it stands; what is damaged is named, never shifted, never half-read."""
 
+import dataclasses
 import gzip
 import json
 import lzma
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from data_pipeline.blocks import TEXT_SCHEMA, read_columns
 from data_pipeline.config import CorpusConfig, DataConfig, MonolingualConfig
 from data_pipeline.ingestion import find_sources, ingest, ingested_blocks
 from data_pipeline.stages import Machine
+from nllb.corpora import Layout
 from nllb.errors import DataError, LanguageError
 
 Ingest = Callable[..., polars.DataFrame]
@@ -178,6 +181,64 @@ def test_layouts_pair_every_language_with_the_pivots(tmp_path: Path, read: Inges
         ("one one", "uno uno"),
     ]
     assert frame["line"].to_list() == [1, 3, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("layout", "files", "rows", "faults"),
+    [
+        (
+            "lines",
+            {"eng_Latn": b"one\nb\xffd\nthree\n", "fur_Latn": b"un\ndoi\ntre\n"},
+            [("one", "un"), ("three", "tre")],
+            [("eng_Latn", 2, "byte 2 is not UTF-8 (0xff)")],
+        ),
+        (
+            "keyed",
+            {"eng_Latn.tsv": b"a\tone\nno key\nc\tthree\n", "fur_Latn.tsv": b"c\ttre\na\tun\n"},
+            [("one", "un"), ("three", "tre")],
+            [("eng_Latn.tsv", 2, "1 columns, not the 2 of 'keyed'")],
+        ),
+        (
+            "pairs",
+            {"eng_Latn-fur_Latn.tsv": b"one\tun\ntwo\nthree\ttre\nlast\tof\tall\n"},
+            [("one", "un"), ("three", "tre")],
+            [
+                ("eng_Latn-fur_Latn.tsv", 2, "1 columns, not the 2 of 'pairs'"),
+                ("eng_Latn-fur_Latn.tsv", 4, "3 columns, not the 2 of 'pairs'"),
+            ],
+        ),
+        (
+            "tables",
+            {"eng_Latn-fur_Latn/dev.tsv": b"en\tfur\n#one\tun\n\ntwo\tdoi\tof\nthree\ttre\n"},
+            [("#one", "un"), ("three", "tre")],
+            [("dev.tsv", 4, "3 columns, not the 2 of 'tables'")],
+        ),
+    ],
+)
+def test_bad_rows_of_a_layout_stop_or_are_put_aside(
+    tmp_path: Path,
+    read: Ingest,
+    layout: Layout,
+    files: dict[str, bytes],
+    rows: list[tuple[str, str]],
+    faults: list[tuple[str, int, str]],
+) -> None:
+    for name, raw in files.items():
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(raw)
+    corpus = CorpusConfig(name="own", format="layout", path="folder", layout=layout)
+    name, line, fault = faults[0]
+    with pytest.raises(DataError, match=re.escape(f"{name}:{line}: {fault}")):
+        read(corpus)
+    frame = read(dataclasses.replace(corpus, bad_rows="quarantine"))
+    assert rows_of(frame) == rows
+    (quarantine,) = (tmp_path / "out").rglob("*.quarantine.jsonl")
+    found = [json.loads(line) for line in quarantine.read_text().splitlines()]
+    assert [(row["file"], row["line"], row["fault"]) for row in found] == faults
+    (receipt,) = (tmp_path / "out").rglob("ingest/own/*.json")
+    counts = json.loads(receipt.read_text())
+    assert counts["rows_read"] == len(rows) + len(faults) == counts["quarantined"] + len(rows)
 
 
 def test_documents(
