@@ -1,42 +1,70 @@
-"""What `make demo` shows: detection and translation of one text by the real commands."""
+"""What `make demo` shows: translation, detection and trust of one text, by the real commands."""
 
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
 
-TARGETS = ("fra_Latn", "spa_Latn", "swh_Latn", "hin_Deva")
+TARGETS = ("eng_Latn", "fra_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl")
+TRUST = ("confidence", "log_probability", "length_ratio", "repetition", "output_language", "flags")
+NEXT = """
+Where to go on:
+  make demo TEXT='your own sentence'    the same with your text, in any language
+  source .venv/bin/activate             then every command is at hand, such as
+  nllb translate FILE --source auto --target sw --output OUT
+  nllb models                           larger models, their size, memory and licence
+  nllb --help                           all verbs: identify, mine, clean, train, evaluate
+README.md walks the whole way.
+"""
 
 
-def show(*words: str, text: str | None = None) -> int:
-    """Print a command, run it, and return its exit code."""
+def show(*words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Print a command, run it, and print what it answered."""
     given = f"echo {shlex.quote(text)} | " if text is not None else ""
     print(f"\n$ {given}nllb {shlex.join(words)}", flush=True)
     start = time.monotonic()
-    command = [sys.executable, "-m", "nllb", *words]
     done = subprocess.run(
-        command, input=None if text is None else f"{text}\n", text=True, check=False
+        [sys.executable, "-m", "nllb", *words],
+        input=None if text is None else f"{text}\n",
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
-    print(f"({time.monotonic() - start:.1f} s)", flush=True)
-    return done.returncode
+    print(f"{_shortened(done.stdout)}({time.monotonic() - start:.1f} s)", flush=True)
+    return done
+
+
+def _shortened(output: str) -> str:
+    """Return the output; of a trust record only what a reader looks at first."""
+    if not output.startswith("{"):
+        return output
+    shown = ""
+    for segment in json.loads(output)["trust"]:
+        shown += f"  {segment['source_text']} -> {segment['text']}\n"
+        shown += "".join(f"    {name}: {segment[name]}\n" for name in TRUST if name in segment)
+    return shown
 
 
 def main() -> int:
     """Show the commands on $TEXT; return 0 when all that can run here ran."""
-    text = os.environ.get("TEXT") or "The library opens at nine, and everyone is welcome."
-    codes = [show("languages", "Yoruba"), show("detect", "--top", "3", text=text)]
-    translated = False
-    for target in TARGETS:
-        code = show("translate", "--source", "auto", "--target", target, text=text)
-        if code == 2 and not translated:
-            print("\nNo model is here yet; the lines above say how to get one.")
-            break
-        translated = True
-        codes.append(code)
-    if translated:
-        show("translate", "--source", "auto", "--target", TARGETS[0], "--json", text=text)
-    print("\nWhere to go on: README.md, `nllb --help`, `make demo TEXT='your own sentence'`.")
+    text = os.environ.get("TEXT") or "Good morning. What are you doing today?"
+    detected = show("detect", "--top", "3", text=text)
+    if detected.returncode:
+        return detected.returncode
+    source = detected.stdout.split("\t")[0]
+    targets = [code for code in TARGETS if code != source]
+    codes: list[int] = []
+    for target in targets:
+        words = ("translate", "--source", "auto", "--target", target)
+        codes.append(show(*words, *(("--quiet",) if codes else ()), text=text).returncode)
+        if codes == [2]:
+            print("\nNothing was translated; the lines above say why, and what to do.")
+            return 2
+    print("\nHow far each sentence is to be trusted (--json has all of it, for programs):")
+    show("translate", "--source", "auto", "--target", targets[0], "--json", "--quiet", text=text)
+    print(NEXT, end="")
     return max(codes)
 
 

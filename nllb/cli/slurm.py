@@ -85,8 +85,8 @@ def _check_command(command: list[str], *, shards: int) -> None:
             parsed = parse([*command[1:], *shard])
     except SystemExit:
         raise ConfigError(f"the command cannot run: {spoken.getvalue().strip()}") from None
-    for word in (str(value) for name, value in vars(parsed).items() if name == "config"):
-        find_config(word)
+    if not hasattr(parsed, "dry_run") and "config" in parsed:
+        find_config(parsed.config)
     if hasattr(parsed, "dry_run"):
         trial = [*resolve_program(command), *shard, "--dry-run"]
         done = subprocess.run(trial, capture_output=True, text=True, check=False)

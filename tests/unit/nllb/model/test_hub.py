@@ -1,15 +1,13 @@
 """Models of the hub, fetched from a server on this machine into the library's cache."""
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from runpy import run_path
+from typing import Any
 
 import pytest
 
@@ -20,7 +18,6 @@ from nllb.model.hub import is_hub_name
 from nllb.model.listing import list_model
 
 NAME = "someone/tiny-nllb"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -47,68 +44,11 @@ def model_dir(vocabulary, randomize, tmp_path_factory) -> Path:
     return path
 
 
-class Hub:
-    """The part of the hub's interface that a download uses."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log: list[str] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                hub.answer(self, with_body=True)
-
-            def do_HEAD(self) -> None:
-                hub.answer(self, with_body=False)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def answer(self, request: BaseHTTPRequestHandler, *, with_body: bool) -> None:
-        path = request.path.partition("?")[0]
-        self.log.append(f"{request.command} {path}")
-        headers, body, status = {}, b"", 200
-        if path in (f"/api/models/{NAME}", f"/api/models/{NAME}/revision/main"):
-            files = [
-                {"rfilename": file.name, "size": file.stat().st_size}
-                for file in sorted(self.folder.iterdir())
-                if file.is_file()
-            ]
-            body = json.dumps(
-                {
-                    "id": NAME,
-                    "modelId": NAME,
-                    "sha": COMMIT,
-                    "siblings": files,
-                    "cardData": {"license": "cc-by-sa-4.0"},
-                }
-            ).encode()
-        elif path.startswith(f"/{NAME}/resolve/"):
-            body = (self.folder / Path(path).name).read_bytes()
-            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha1(body).hexdigest()}"'}
-        else:
-            status, headers = 404, {"X-Error-Code": "RepoNotFound"}
-        request.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(body))}.items():
-            request.send_header(key, value)
-        request.end_headers()
-        if with_body:
-            request.wfile.write(body)
-
-
 @pytest.fixture
-def hub(model_dir) -> Iterator[Hub]:
-    served = Hub(model_dir)
-    thread = threading.Thread(target=served.server.serve_forever, args=(0.05,))
-    thread.start()
-    yield served
-    served.server.shutdown()
-    thread.join()
-    served.server.server_close()
+def hub(model_dir) -> Iterator[Any]:
+    serve = run_path(str(Path(__file__).parents[3] / "hub_server.py"))["serve"]
+    with serve(model_dir, [NAME]) as served:
+        yield served
 
 
 @pytest.fixture
