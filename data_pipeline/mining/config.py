@@ -134,19 +134,21 @@ class TextSourceConfig:
 class TableConfig:
     """Size of a static encoder."""
 
-    dimension: int = 320
-    """Length of a vector; even."""
-    rows: int = 48_000
+    dimension: int = 256
+    """Length of a vector; a multiple of 8."""
+    rows: int = 112_000
     """Rows of the table."""
-    owned_rows: int = 32_000
+    owned_rows: int = 100_000
     """Rows that belong to one frequent feature each; the other features share the rest."""
+    bits: Literal[1, 2, 4] = 2
+    """Bits of each value as it is written."""
 
     def faults(self) -> Iterator[str]:
         """Yield sizes that do not go together."""
         if not 0 < self.owned_rows < self.rows:
             yield f"owned_rows: between 1 and rows ({self.rows}), got {self.owned_rows}"
-        if self.dimension < 2 or self.dimension % 2:
-            yield f"dimension: an even number, got {self.dimension}"
+        if self.dimension < 8 or self.dimension % 8:
+            yield f"dimension: a multiple of 8, got {self.dimension}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +157,8 @@ class ContrastiveConfig:
 
     batch_pairs: int = 1024
     """Pairs in a batch."""
+    group_pairs: int = 128
+    """Pairs of the same two languages that stand together in a batch."""
     steps: int = 4000
     """Batches in all; the learning rate falls to zero over them."""
     learning_rate: float = 0.03
@@ -163,6 +167,8 @@ class ContrastiveConfig:
     """Part of the features of each sentence that is left out, drawn anew each time."""
     join_part: float = 0.3
     """Part of the pairs that are joined with another of the same languages, as longer text."""
+    round_from: float = 0.6
+    """Part of the steps after which the rows are summed as they will be written, in few bits."""
     scale: float = 20.0
     """Cosines are multiplied by this before the softmax; trained from there on."""
     evaluate_every: int = 300
@@ -170,7 +176,7 @@ class ContrastiveConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield rates that are none."""
-        for name in ("feature_dropout", "join_part"):
+        for name in ("feature_dropout", "join_part", "round_from"):
             if not 0 <= getattr(self, name) < 1:
                 yield f"{name}: from 0 to below 1, got {getattr(self, name)}"
 

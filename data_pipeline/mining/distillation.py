@@ -26,12 +26,12 @@ from torch.nn import functional
 
 from data_pipeline.mining.config import DistillationConfig, EncoderTrainingConfig
 from data_pipeline.mining.encoders import Encoder, load_encoder, normalized
-from data_pipeline.mining.features import extract
 from data_pipeline.mining.laser import SPECIALS, Laser3, prepare
 from data_pipeline.mining.static_encoder import (
     FeatureTable,
     StaticEncoder,
-    feature_numbers,
+    rounded,
+    rows_of,
     sum_rows,
 )
 from data_pipeline.mining.training import FEWEST_HELD_OUT, MOST_HELD_OUT, TrainedEncoder, finish
@@ -66,16 +66,19 @@ class _StaticStudent:
 
     def __init__(self, teacher: StaticEncoder) -> None:
         self.features: FeatureTable = teacher.features
+        self.bits = teacher.bits
         self.table = teacher.table.clone().requires_grad_()
         self.parameters = [self.table]
         self._rows = self.features.rows()
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Return the vectors, and no loss of masked pieces."""
-        features = extract(texts)
-        counts = numpy.bincount(features.sentence, minlength=len(texts))
-        rows = self._rows[feature_numbers(features.key)]
-        return sum_rows(self.table, rows, counts), torch.zeros(())
+        rows, counts = rows_of(texts, self._rows)
+        used, rows = numpy.unique(rows, return_inverse=True)
+        exact = self.table[torch.from_numpy(used)]
+        # Summed as they will be written; the gradient passes as if nothing had been rounded.
+        table = exact + (rounded(exact, self.bits) - exact).detach()
+        return sum_rows(table, rows, counts), torch.zeros(())
 
     def state(self) -> dict[str, Any]:
         """Return what an interruption must not lose."""
@@ -235,6 +238,7 @@ def distil(
             owners=student.features.owners,
             error=min(errors),
             step=step,
+            bits=student.bits,
         )
         write_hashes(out / "training_hashes.bin.zst", seen)
         return result

@@ -1,8 +1,8 @@
 """The embedded encoder: the sum of one trained vector for each hashed feature of a sentence.
 
-Frequent features own a row of the table; all others share the remaining rows by hash. A row is 4
-bits a value with one scale, so 48,000 rows of 320 values are 8 MB. There is no network to run: a
-thousand sentences take about a tenth of a second of one core.
+Frequent features own a row of the table; all others share the remaining rows by hash. A row is a
+few bits a value with one scale: with 2 bits 112,000 rows of 256 values are 8 MB. There is no
+network to run: a thousand sentences take about a tenth of a second of one core.
 """
 
 import hashlib
@@ -29,9 +29,8 @@ FILE_NAME: Final = "encoder.safetensors"
 FEATURE_BITS: Final = 24
 FORMAT: Final = "nllb-static-encoder-1"
 _BATCH: Final = 2048
-_LEVELS: Final = 16
-# Multiples of a row's root mean square that are tried as the distance of two levels.
-_STEPS: Final = (0.26, 0.29, 0.32, 0.335, 0.35, 0.38)
+# Distance of two levels in multiples of a row's root mean square: the best for normal values.
+_STEPS: Final = {1: 1.596, 2: 0.9957, 4: 0.335}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +56,20 @@ def feature_numbers(keys: NDArray[numpy.uint64]) -> NDArray[numpy.int64]:
     return (keys >> numpy.uint64(64 - FEATURE_BITS)).astype(numpy.int64)
 
 
+def rows_of(
+    sentences: Sequence[str], rows: NDArray[numpy.int32]
+) -> tuple[NDArray[numpy.int32], NDArray[numpy.int64]]:
+    """Return the rows of the sentences' features, one sentence after the other, and their numbers.
+
+    Args:
+        sentences: any texts.
+        rows: row of each of the 2^24 features.
+    """
+    features = extract(sentences)
+    counts = numpy.bincount(features.sentence, minlength=len(sentences))
+    return rows[feature_numbers(features.key)], counts
+
+
 def sum_rows(table: Tensor, rows: Any, counts: Any) -> Tensor:
     """Return for each sentence the sum of its rows, which stand one sentence after the other."""
     starts = torch.from_numpy(numpy.cumsum(counts) - counts)
@@ -72,6 +85,7 @@ class StaticEncoder:
         self, *, name: str, key: str, table: Tensor, features: FeatureTable, card: dict[str, Any]
     ) -> None:
         self.name, self.key, self.card = name, key, card
+        self.bits = int(card.get("bits", 4))
         self.dimension = int(table.shape[1])
         self.table, self.features = table, features
         self._rows = features.rows()
@@ -81,9 +95,7 @@ class StaticEncoder:
         vectors = numpy.zeros((len(sentences), self.dimension), numpy.float32)
         for start in range(0, len(sentences), _BATCH):
             batch = sentences[start : start + _BATCH]
-            features = extract(batch)
-            counts = numpy.bincount(features.sentence, minlength=len(batch))
-            rows = self._rows[feature_numbers(features.key)]
+            rows, counts = rows_of(batch, self._rows)
             with torch.inference_mode():
                 found = sum_rows(self.table, rows, counts).numpy()
             vectors[start : start + len(batch)] = found
@@ -113,7 +125,10 @@ class StaticEncoder:
             raise CheckpointError(
                 f"{path}: not an encoder of format {FORMAT}; it says {card.get('format')!r}"
             )
-        table = unpack(tensors["values"], tensors["steps"])
+        bits = card.get("bits", 4)
+        if bits not in _STEPS:
+            raise CheckpointError(f"{path}: {bits!r} bits a value; known are 1, 2 and 4")
+        table = unpack(tensors["values"], tensors["steps"], bits)
         owners = tensors["owners"].numpy()
         if len(owners) >= len(table) or not bool(torch.isfinite(table).all()):
             raise CheckpointError(f"{path}: features and rows do not belong together")
@@ -127,45 +142,58 @@ class StaticEncoder:
 
 
 def save_encoder(
-    directory: Path, *, table: Tensor, owners: NDArray[numpy.int32], card: dict[str, Any]
+    directory: Path,
+    *,
+    table: Tensor,
+    owners: NDArray[numpy.int32],
+    card: dict[str, Any],
+    bits: int = 4,
 ) -> Path:
-    """Write an encoder with its values in 4 bits and return the file."""
-    values, steps = pack(table)
+    """Write an encoder with its values in few bits and return the file."""
+    values, steps = pack(table, bits)
     tensors = {"values": values, "steps": steps, "owners": torch.from_numpy(owners.copy())}
     path = directory / FILE_NAME
-    metadata = {"card": json.dumps({"format": FORMAT, **card}, ensure_ascii=False)}
+    metadata = {"card": json.dumps({"format": FORMAT, "bits": bits, **card}, ensure_ascii=False)}
     with atomic_path(path) as beside:
         save_file(tensors, beside, metadata=metadata)
     return path
 
 
-def pack(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the values in 4 bits, two a byte, and the step of each row."""
-    table = table.float()
-    size = table.square().mean(1).sqrt().clamp(min=1e-8)
-    best = torch.full((len(table),), torch.inf)
-    steps = torch.zeros(len(table))
-    for multiple in _STEPS:
-        step = (size * multiple).half().float()
-        error = (_levels(table, step) - table).square().sum(1)
-        better = error < best
-        best, steps = torch.where(better, error, best), torch.where(better, step, steps)
-    numbers = _numbers(table, steps)
-    return numbers[:, 0::2] | (numbers[:, 1::2] << 4), steps.half()
+def rounded(table: Tensor, bits: int) -> Tensor:
+    """Return the table with each value at the nearest of 2^bits levels of its row."""
+    steps = _steps(table, bits)
+    levels: Tensor = (_numbers(table, steps, bits) - _middle(bits)) * steps[:, None]
+    return levels
 
 
-def unpack(values: Tensor, steps: Tensor) -> Tensor:
+def pack(table: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Return the values in few bits, lowest bits first in a byte, and the step of each row."""
+    steps = _steps(table.float(), bits).half()
+    numbers = _numbers(table.float(), steps.float(), bits).to(torch.uint8)
+    each = 8 // bits
+    packed = numbers[:, 0::each].clone()
+    for place in range(1, each):
+        packed |= numbers[:, place::each] << (place * bits)
+    return packed, steps
+
+
+def unpack(values: Tensor, steps: Tensor, bits: int) -> Tensor:
     """Return the table of 32-bit floats."""
-    numbers = torch.stack([values & 15, values >> 4], dim=2).flatten(1)
-    table: Tensor = (numbers.float() - (_LEVELS - 1) / 2) * steps.float()[:, None]
+    places = torch.arange(8 // bits, dtype=torch.uint8) * bits
+    numbers = (values[:, :, None] >> places) & ((1 << bits) - 1)
+    table: Tensor = (numbers.flatten(1).float() - _middle(bits)) * steps.float()[:, None]
     return table
 
 
-def _numbers(table: Tensor, steps: Tensor) -> Tensor:
-    middle = (_LEVELS - 1) / 2
-    numbers: Tensor = (table / steps[:, None] + middle).round().clamp(0, _LEVELS - 1)
-    return numbers.to(torch.uint8)
+def _steps(table: Tensor, bits: int) -> Tensor:
+    size: Tensor = torch.linalg.vector_norm(table, dim=1) / table.shape[1] ** 0.5
+    return size.clamp(min=1e-6) * _STEPS[bits]
 
 
-def _levels(table: Tensor, steps: Tensor) -> Tensor:
-    return (_numbers(table, steps).float() - (_LEVELS - 1) / 2) * steps[:, None]
+def _numbers(table: Tensor, steps: Tensor, bits: int) -> Tensor:
+    numbers: Tensor = (table / steps[:, None]).add_(_middle(bits)).round_()
+    return numbers.clamp_(0, (1 << bits) - 1)
+
+
+def _middle(bits: int) -> float:
+    return ((1 << bits) - 1) / 2

@@ -1,9 +1,13 @@
 """Training of the embedded encoder: a translation is the right answer among those of its batch.
 
-A batch holds pairs of many languages and of similar length. Each side must find its translation
-among the other sides of the batch: the mean of the two cross-entropies over scaled cosines.
-Sentences that stand in a batch twice, as in multi-parallel text, do not count as wrong answers of
-each other's translations. Row-wise Adagrad keeps one number for each row of the table.
+A batch holds groups of pairs of the same two languages, of similar length, the pivot language
+always on the second side: so most wrong answers are of the right language. Each side must find its
+translation among the other sides of the batch: the mean of the two cross-entropies over scaled
+cosines. Sentences that stand in a batch twice, as in multi-parallel text, do not count as wrong
+answers of each other's translations. Row-wise Adagrad keeps one number for each row of the table.
+
+From `round_from` on the vectors of a batch are sums of the rows as they will be written, with a few
+bits a value; their gradients go to the rows of 32 bits behind them, as if nothing had been rounded.
 
 Sources: Henderson et al. 2017 (in-batch answers), Feng et al. 2022 (both directions), Duchi et al.
 2011 (Adagrad).
@@ -11,6 +15,7 @@ Sources: Henderson et al. 2017 (in-batch answers), Feng et al. 2022 (both direct
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +31,9 @@ from data_pipeline.mining.features import extract
 from data_pipeline.mining.static_encoder import (
     FEATURE_BITS,
     FeatureTable,
-    StaticEncoder,
     feature_numbers,
+    rounded,
+    rows_of,
     save_encoder,
     sum_rows,
 )
@@ -45,7 +51,6 @@ FEWEST_HELD_OUT: Final = 60
 MOST_HELD_OUT: Final = 200
 """Held-out pairs of one language that are measured during training."""
 _EXTRACTED_AT_ONCE: Final = 10_000
-_SORTED_BATCHES: Final = 16
 _RAREST: Final = 1e-6
 _HASHES: Final = "training_hashes.bin.zst"
 
@@ -123,6 +128,7 @@ def train_encoder(
         owners=numbered.features.owners,
         error=run.best_error,
         step=run.best_step,
+        bits=config.table.bits,
     )
 
 
@@ -151,6 +157,7 @@ def finish(
     owners: NDArray[numpy.int32],
     error: float,
     step: int,
+    bits: int,
 ) -> TrainedEncoder:
     """Write the encoder, its card, and the hashes of every sentence that it was trained on."""
     card = {
@@ -163,7 +170,7 @@ def finish(
         "pairs": len(text.pairs),
         "sentences": len(text.sentences),
     }
-    path = save_encoder(out, table=table, owners=owners, card=card)
+    path = save_encoder(out, table=table, owners=owners, card=card, bits=bits)
     write_json(out / "encoder.json", card)
     write_hashes(out / _HASHES, text.sentences)
     return TrainedEncoder(
@@ -232,57 +239,77 @@ class _ContrastiveRun:
         self.squares = torch.zeros(config.table.rows)
         self.step = self.best_step = 0
         self.best, self.best_error = self.table, float("inf")
+        rows = numbered.features.rows()
         self._held_out = [
-            pairs[:MOST_HELD_OUT]
+            [rows_of([pair[side] for pair in pairs[:MOST_HELD_OUT]], rows) for side in (0, 1)]
             for pairs in text.held_out.values()
             if len(pairs) >= FEWEST_HELD_OUT
         ]
+        languages = numpy.array(text.languages)[text.language[text.pairs]]
+        pivot_first = languages[:, :1] == config.pivot
+        self._pairs = numpy.where(pivot_first, text.pairs[:, ::-1], text.pairs)
         self._lengths = numpy.diff(numbered.bounds)[text.pairs].sum(axis=1)
         self._of_direction = numpy.argsort(text.direction, kind="stable")
         self._first = numpy.searchsorted(
             text.direction[self._of_direction], numpy.arange(text.direction.max() + 2)
         )
+        self._local = numpy.zeros(config.table.rows, numpy.int64)
 
     def batches(self) -> Iterator[NDArray[numpy.int64]]:
         """Yield the pairs of each batch that is left; the same ones after an interruption."""
-        size, steps = self.config.contrastive.batch_pairs, self.config.contrastive.steps
-        size = min(size, len(self.text.pairs))
         number, epoch = 0, 0
-        while number < steps:
+        while number < self.config.contrastive.steps:
             generator = numpy.random.default_rng((self.config.seed, epoch))
-            order = generator.permutation(len(self.text.pairs))
-            batches = []
-            # Similar lengths within a batch make wrong answers harder, and the work even.
-            for start in range(0, len(order) - size + 1, size * _SORTED_BATCHES):
-                chunk = order[start : start + size * _SORTED_BATCHES]
-                keys = self._lengths[chunk] + generator.random(len(chunk))
-                chunk = chunk[numpy.argsort(keys)]
-                batches += [chunk[at : at + size] for at in range(0, len(chunk) - size + 1, size)]
+            batches = self._batches_of_epoch(generator)
             for place in generator.permutation(len(batches)).tolist():
-                if number >= steps:
+                if number >= self.config.contrastive.steps:
                     return
                 if number >= self.step:
                     yield batches[place]
                 number += 1
             epoch += 1
 
+    def _batches_of_epoch(self, generator: numpy.random.Generator) -> list[NDArray[numpy.int64]]:
+        """Return groups of the same languages and of similar length, joined to batches."""
+        settings = self.config.contrastive
+        count = len(self._pairs)
+        size = min(settings.batch_pairs, count)
+        group = min(settings.group_pairs, size)
+        lengths = self._lengths * generator.uniform(0.7, 1.4, count)
+        order = numpy.lexsort((lengths, self.text.direction))
+        whole, rest = [], []
+        for start, end in pairwise(self._first.tolist()):
+            edge = end - (end - start) % group
+            whole += [order[at : at + group] for at in range(start, edge, group)]
+            rest.append(order[edge:end])
+        # What is left of each pair of languages makes mixed groups.
+        left = numpy.concatenate(rest)
+        left = left[numpy.argsort(lengths[left], kind="stable")]
+        whole += [left[at : at + group] for at in range(0, len(left) - group + 1, group)]
+        means = numpy.array([self._lengths[members].mean() for members in whole])
+        place = numpy.argsort(means * generator.uniform(0.7, 1.4, len(whole))).tolist()
+        each = size // group
+        return [
+            numpy.concatenate([whole[number] for number in place[at : at + each]])
+            for at in range(0, len(place) - each + 1, each)
+        ]
+
     def _draw(
         self, batch: NDArray[numpy.int64]
     ) -> tuple[NDArray[numpy.int32], NDArray[Any], NDArray[numpy.int64]]:
         """Return pairs, rows and the number of rows of each sentence of a batch.
 
-        Sides are swapped by chance, some pairs are joined with another of the same languages, and
-        some features are left out: all decided by the seed and the number of the step.
+        Some pairs are joined with another of the same languages, and some features are left out:
+        all decided by the seed and the number of the step.
         """
         settings = self.config.contrastive
         generator = numpy.random.default_rng((self.config.seed, 1 << 32, self.step))
-        turned = generator.random(len(batch)) < 0.5
-        pairs = self._turned(batch, turned)
+        pairs = self._pairs[batch]
         direction = self.text.direction[batch]
         first, end = self._first[direction], self._first[direction + 1]
         partners = first + (generator.random(len(batch)) * (end - first)).astype(numpy.int64)
         joined = numpy.flatnonzero(generator.random(len(batch)) < settings.join_part)
-        more = self._turned(self._of_direction[partners[joined]], turned[joined])
+        more = self._pairs[self._of_direction[partners[joined]]]
         rows, owner = self.numbered.of(numpy.concatenate([pairs.reshape(-1), more.reshape(-1)]))
         places = numpy.concatenate(
             [numpy.arange(2 * len(batch)), (2 * joined[:, None] + [0, 1]).reshape(-1)]
@@ -293,28 +320,31 @@ class _ContrastiveRun:
         order = numpy.argsort(owner, kind="stable")
         return pairs, rows[order], numpy.bincount(owner, minlength=2 * len(batch))
 
-    def _turned(
-        self, numbers: NDArray[numpy.int64], turned: NDArray[numpy.bool_]
-    ) -> NDArray[numpy.int32]:
-        pairs = self.text.pairs[numbers]
-        return numpy.where(turned[:, None], pairs[:, ::-1], pairs)
-
     def learn(self, batch: NDArray[numpy.int64]) -> float:
         """Take one step and return the loss."""
         pairs, rows, counts = self._draw(batch)
-        table = self.table.requires_grad_()
+        # Only the rows that occur are read and changed.
+        self._local[rows] = 1
+        used = numpy.flatnonzero(self._local)
+        self._local[used] = numpy.arange(len(used))
+        rows = self._local[rows]
+        self._local[used] = 0
+        chosen = torch.from_numpy(used)
+        table = self.table[chosen]
+        if self.step >= self.config.contrastive.round_from * self.config.contrastive.steps:
+            table = rounded(table, self.config.table.bits)
+        table.requires_grad_()
         scale = self.scale.requires_grad_()
         vectors = functional.normalize(sum_rows(table, rows, counts)).view(len(pairs), 2, -1)
         loss = contrastive_loss(vectors, torch.from_numpy(pairs.astype(numpy.int64)), scale.exp())
         gradient, scale_gradient = torch.autograd.grad(loss, [table, scale])
-        self.table, self.scale = table.detach(), scale.detach()
+        self.scale = scale.detach() - 0.02 * scale_gradient
         left = 1 - self.step / self.config.contrastive.steps
         rate = self.config.contrastive.learning_rate * max(left, 0.02)
-        norms = torch.linalg.vector_norm(gradient, dim=1)
-        self.squares += norms.square_().div_(gradient.shape[1])
-        steps = (self.squares.sqrt() + 1e-10).reciprocal_()[:, None]
-        self.table.addcmul_(gradient, steps, value=-rate)
-        self.scale -= 0.02 * scale_gradient
+        squares = torch.linalg.vector_norm(gradient, dim=1).square_() / gradient.shape[1]
+        squares += self.squares[chosen]
+        self.squares[chosen] = squares
+        self.table.index_add_(0, chosen, gradient.mul_(-rate / (squares.sqrt() + 1e-10)[:, None]))
         self.step += 1
         return float(loss.detach())
 
@@ -325,18 +355,11 @@ class _ContrastiveRun:
             self.best, self.best_error, self.best_step = self.table.clone(), error, self.step
 
     def _error(self) -> float:
-        encoder = StaticEncoder(
-            name="in training",
-            key="",
-            table=self.table,
-            features=self.numbered.features,
-            card={},
-        )
-        errors = []
-        for pairs in self._held_out:
-            sources = encoder.encode([pair[0] for pair in pairs])
-            targets = encoder.encode([pair[1] for pair in pairs])
-            errors.append(error_rates(sources, targets)[0])
+        table = rounded(self.table, self.config.table.bits)
+        errors = [
+            error_rates(*(sum_rows(table, *side).numpy() for side in sides))[0]
+            for sides in self._held_out
+        ]
         return 100 * sum(errors) / len(errors) if errors else 0.0
 
     def save(self) -> None:

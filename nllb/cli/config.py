@@ -4,7 +4,7 @@ import argparse
 from importlib import import_module
 from typing import Any
 
-from nllb.config import config_kind, dump_config, load_config
+from nllb.config import config_kind, dump_config, find_config, load_config
 from nllb.errors import ConfigError, did_you_mean
 
 KINDS = {
@@ -51,11 +51,12 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> Any:
-    kind = config_kind(arguments.config)
+    path = find_config(arguments.config)
+    kind = config_kind(path)
     if kind not in KINDS:
         valid = ", ".join(KINDS)
         raise ConfigError(
             f"{arguments.config}: kind {kind!r}{did_you_mean(kind, KINDS) or ';'} valid: {valid}"
         )
     module, _, name = KINDS[kind].partition(":")
-    return load_config(getattr(import_module(module), name), arguments.config, arguments.overrides)
+    return load_config(getattr(import_module(module), name), path, arguments.overrides)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_pipeline.config import EvaluationConfig
-from data_pipeline.mining import training
+from data_pipeline.mining import distillation, training
 from data_pipeline.mining.config import (
     ContrastiveConfig,
     DistillationConfig,
@@ -130,6 +130,39 @@ def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path) -> None:
     errors = json.loads((tmp_path / "student" / "epochs.json").read_text())["held_out_error"]
     assert len(errors) == 4
     assert min(errors) < 0.7 * errors[0]
+
+
+def test_an_interrupted_distillation_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = tmp_path / "teacher"
+    weak = ContrastiveConfig(batch_pairs=128, steps=4, evaluate_every=4)
+    train_encoder(make_config(tmp_path, contrastive=weak), teacher, quiet=True)
+    config = make_config(
+        tmp_path,
+        distillation=DistillationConfig(
+            teacher=str(teacher), learning_rate=0.01, warmup_steps=5, epochs=3
+        ),
+    )
+    train_encoder(config, tmp_path / "whole", quiet=True)
+    calls = []
+
+    def stop(*arguments: Any) -> float:
+        calls.append(arguments)
+        # Once before the first epoch, and once behind each: the second epoch is lost.
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    measure = distillation._held_out_error
+    monkeypatch.setattr(distillation, "_held_out_error", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_encoder(config, tmp_path / "parts", quiet=True)
+    monkeypatch.undo()
+    assert not (tmp_path / "parts" / "encoder.safetensors").exists()
+    train_encoder(config, tmp_path / "parts", quiet=True)
+    for name in ("encoder.safetensors", "epochs.json", "training_hashes.bin.zst"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
 @pytest.mark.slow
