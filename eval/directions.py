@@ -1,9 +1,9 @@
 """Translation directions: what they are called, how one asks for many, and the paper's groups."""
 
-import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal
 
@@ -157,7 +157,8 @@ def outputs_in(directory: Path, extra: Collection[str] = ()) -> dict[Direction, 
         raise ConfigError(f"no folder {directory}; give a folder with files SRC-TGT.txt")
     found: dict[Direction, Path] = {}
     unknown = []
-    for name in sorted(os.listdir(directory)):
+    for path in sorted(directory.iterdir(), key=attrgetter("name")):
+        name = path.name
         code, _, suffix = name.partition(".")
         if "-" not in code or not suffix.startswith("txt"):
             continue
@@ -167,7 +168,7 @@ def outputs_in(directory: Path, extra: Collection[str] = ()) -> dict[Direction, 
             near = did_you_mean(bad[0], known_languages()).removeprefix("; ")
             unknown.append(f"{name} ({near or 'unknown code ' + bad[0]})")
             continue
-        found[Direction(source=source, target=target)] = directory / name
+        found[Direction(source=source, target=target)] = path
     if unknown:
         raise LanguageError(
             f"{directory}: {len(unknown)} file names have codes that are not in the table: "

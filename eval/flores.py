@@ -153,7 +153,8 @@ def score_outputs(
     lines = sorted(line for one in targets for line in one.lines)
     write_lines(out / SCORES_FILE, [table_head(choice.names), *lines])
     evaluation.save()
-    Index(targets={one.target: one for one in targets}, cell_sums=cell_sums).save(out)
+    if others or len(kept) < len(index.targets):
+        Index(targets={one.target: one for one in targets}, cell_sums=cell_sums).save(out)
     return evaluation
 
 

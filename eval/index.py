@@ -86,7 +86,13 @@ class Index:
     def save(self, out: Path) -> None:
         """Write the index."""
         arrays: dict[str, Any] = {f"cells:{name}": sums for name, sums in self.cell_sums.items()}
-        text = json.dumps([asdict(one) for one in self.targets.values()], ensure_ascii=False)
+        # Not `asdict` of all: it would copy 40,602 lines.
+        values = [
+            {**{name: getattr(one, name) for name in one.__slots__},
+             "cells": {cell: asdict(totals) for cell, totals in one.cells.items()}}
+            for one in self.targets.values()
+        ]  # fmt: skip
+        text = json.dumps(values, ensure_ascii=False)
         arrays["targets"] = np.frombuffer(text.encode(), np.uint8)
         arrays["version"] = np.array(_VERSION)
         with atomic_binary(out / INDEX_FILE) as stream:

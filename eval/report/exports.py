@@ -56,6 +56,8 @@ def _system(evaluation: Evaluation) -> dict[str, Any]:
         "direction": [str(row.direction) for row in rows],
         "sha256": [row.sha256 for row in rows],
         "faults": [{f.code: f.count for f in row.findings} for row in rows],
+        "language": [asdict(row.language) if row.language else None for row in rows],
+        "reference_share": [row.reference_share for row in rows],
     }
     for metric in evaluation.metrics:
         scores = [row.scores.get(metric) for row in rows]

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from eval.metrics import UNICODE_WARNING, metric_title
 from eval.report.sources import Sources
+from eval.results import Evaluation
 from nllb.page import Cell, Column, definitions, details, heading, notice, paragraph, table
 
 MOST_ROWS: Final = 200
@@ -17,6 +18,7 @@ CODE_WORDS: Final = {
     "copy_of_source": "lines left as the source",
     "mixed_unicode": "lines in another Unicode form than the rest",
     "repeated": "lines repeated for other references",
+    "looping": "lines that repeat themselves",
     "off_target": "lines in another language",
     "line_breaks": "lines with a line break inside",
 }
@@ -27,12 +29,8 @@ def quality(sources: Sources) -> Iterator[Markup]:
     for one, name in zip(sources.evaluations, sources.names, strict=True):
         if len(sources.names) > 1:
             yield heading(name)
-        lines: Counter[str] = Counter()
-        files: Counter[str] = Counter()
-        for row in one.rows:
-            for finding in row.findings:
-                lines[finding.code] += finding.count
-                files[finding.code] += 1
+        files = Counter[str](finding.code for row in one.rows for finding in row.findings)
+        lines = next(part.faults for part in one.faults if part.group == "all")
         if one.failed:
             yield notice(
                 "Files that could not be scored",
@@ -49,7 +47,33 @@ def quality(sources: Sources) -> Iterator[Markup]:
                 caption=f"Faults in {len(one.rows):,} files of {one.num_sentences:,} lines",
             )  # fmt: skip
             yield _files(sources, len(sources.evaluations) == 1)
+        if any(part.judged for part in one.faults):
+            yield _languages(one)
         yield from _unicode(sources, name)
+
+
+def _languages(evaluation: Evaluation) -> Markup:
+    rows: list[list[Cell]] = [
+        [
+            part.group,
+            part.judged,
+            100 * part.right / part.judged,
+            None if part.reference_share is None else 100 * part.reference_share,
+        ]
+        for part in evaluation.faults
+        if part.judged
+    ]
+    return table(
+        [
+            Column(title="Directions", kind="code"),
+            Column(title="Lines", kind="number", digits=0),
+            Column(title="In the target language, %", kind="number", digits=1),
+            Column(title="References, %", kind="number", digits=1),
+        ],
+        rows,
+        caption="Lines in the target language, as the detector sees them, and how many of the "
+        "references' own lines it takes for their language",
+    )
 
 
 def _files(sources: Sources, single: bool) -> Markup:
