@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from eval.significance import (
     replicates,
 )
 from eval.tokenization import SacrebleuTokenizer
-from nllb.errors import DataError
+from nllb.errors import ConfigError, DataError
 from nllb.progress import Progress
 
 DISCOVERY_RATE: Final = 0.05
@@ -33,6 +34,8 @@ ALMOST_ALWAYS_NOTICED: Final = 1.0
 
 Source: NLLB Team 2022, the ablation study with XSTS (506 sentences, 24 directions).
 """
+FEWEST_RESAMPLES: Final = 100
+"""Below, the ends of a 95 % interval would rest on one or two resamples."""
 FEWEST_FOR_A_CLAIM: Final = 3
 """Directions that a part (a script, a family) must have to be named in the verdict."""
 
@@ -120,18 +123,33 @@ class Comparison:
     """Directions that the second lacks: in no number here."""
     only_second: tuple[str, ...]
     """Directions that the first lacks."""
-    resamples: int = RESAMPLES
-    """Resamples of each test."""
+    notes: tuple[str, ...]
+    """What a reader must know before believing that a change is none."""
+    resamples: int
+    """Resamples of each test: no p-value is below 1 / (resamples + 1)."""
     seed: int = SEED
     """Seed of the resamples."""
 
 
-def compare(first: Evaluation, second: Evaluation, *, quiet: bool = True) -> Comparison:
+def compare(
+    first: Evaluation, second: Evaluation, *, resamples: int = RESAMPLES, quiet: bool = True
+) -> Comparison:
     """Compare two evaluations direction by direction.
 
+    Args:
+        first: the system before.
+        second: the system after.
+        resamples: of each test; memory is 4 bytes x directions x resamples.
+        quiet: no progress on stderr.
+
     Raises:
+        ConfigError: where the resamples are too few for an interval.
         DataError: where they are of other data or other metrics: such numbers say nothing.
     """
+    if resamples < FEWEST_RESAMPLES:
+        raise ConfigError(
+            f"{resamples:,} resamples are too few for an interval: give {FEWEST_RESAMPLES} or more"
+        )
     metrics = _comparable(first, second)
     known = [{row.direction for row in evaluation.rows} for evaluation in (first, second)]
     shared = sorted(known[0] & known[1])
@@ -140,10 +158,14 @@ def compare(first: Evaluation, second: Evaluation, *, quiet: bool = True) -> Com
     changes: list[DirectionChange] = []
     groups: list[PartChange] = []
     parts: list[PartChange] = []
+    notes: list[str] = []
     with Progress("comparing", total=len(shared) * len(metrics), quiet=quiet) as progress:
         for name in metrics:
-            found, samples = _changes(first, second, shared, name, progress)
+            found, samples = _changes(
+                first, second, shared, name, resamples=resamples, progress=progress
+            )
             changes += found
+            notes += _out_of_reach(found, resamples)
             groups += _parts(found, samples, {g.name: _in_group(g.cells) for g in GROUPS})
             parts += _parts(found, samples, _languages_parts(shared))
     return Comparison(
@@ -157,7 +179,22 @@ def compare(first: Evaluation, second: Evaluation, *, quiet: bool = True) -> Com
         directions=tuple(changes),
         only_first=tuple(map(str, sorted(known[0] - known[1]))),
         only_second=tuple(map(str, sorted(known[1] - known[0]))),
+        notes=tuple(notes),
+        resamples=resamples,
     )
+
+
+def _out_of_reach(changes: Sequence[DirectionChange], resamples: int) -> Iterator[str]:
+    """Say where changes are as clear as the resamples can show, and still not significant."""
+    least = 1 / (resamples + 1)
+    clear = [c for c in changes if max(c.p_bootstrap, c.p_randomisation) <= 1.000001 * least]
+    if clear and not any(change.significant for change in clear):
+        needed = ceil(len(changes) / (DISCOVERY_RATE * len(clear)))
+        yield (
+            f"{metric_title(clear[0].metric)}: {len(clear):,} of {len(changes):,} directions have "
+            f"the smallest p-value that {resamples:,} resamples can give ({least:.2g}), which is "
+            f"too large among so many directions: compare with --resamples {needed} or more"
+        )
 
 
 def verdict(
@@ -252,6 +289,8 @@ def _changes(
     second: Evaluation,
     shared: Sequence[Direction],
     name: str,
+    *,
+    resamples: int,
     progress: Progress,
 ) -> tuple[list[DirectionChange], NDArray[np.float32]]:
     """Return the changes of one metric, and directions x resamples of their differences."""
@@ -266,10 +305,10 @@ def _changes(
         after = _statistics(second, target, members, metric)
         if before is None or after is None:
             continue  # the target's tokenizer was missing: there is nothing to compare
-        weights = bootstrap_weights(before.shape[1])
+        weights = bootstrap_weights(before.shape[1], resamples)
         difference = replicates(metric, after, weights) - replicates(metric, before, weights)
         scores = [metric.score(statistics.sum(axis=1)) for statistics in (before, after)]
-        shuffled = randomisation_p_values(metric, before, after)
+        shuffled = randomisation_p_values(metric, before, after, trials=resamples)
         for number, direction in enumerate(members):
             a, b = float(scores[0][number]), float(scores[1][number])
             found.append(

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from eval.report import examples, exports, harm, human, quality, scores
 from eval.report.gates import Gate, judge, write_junit
 from eval.report.sources import Sources, read_sources
+from eval.significance import RESAMPLES
 from nllb.errors import ResourceError
 from nllb.page import Page, notice
 
@@ -42,6 +43,7 @@ def write_report(
     *,
     fail_if: Sequence[str] = (),
     title: str = "",
+    resamples: int = RESAMPLES,
     quiet: bool = True,
 ) -> Report:
     """Write `page` and, beside it, .json, .parquet, .md, .model-index.yaml and .junit.xml.
@@ -52,9 +54,10 @@ def write_report(
         page: the HTML file to write.
         fail_if: conditions of `eval.report.gates`.
         title: heading; the names of the systems by default.
+        resamples: of the tests between two systems.
         quiet: no progress on stderr.
     """
-    sources = read_sources(directories, quiet=quiet)
+    sources = read_sources(directories, resamples=resamples, quiet=quiet)
     gates = judge(fail_if, sources)
     html = build_page(sources, gates, title=title)
     size = html.save(page)

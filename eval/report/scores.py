@@ -80,6 +80,8 @@ def verdict(sources: Sources) -> Iterator[Markup]:
     for one, name in zip(sources.evaluations, sources.names, strict=True):
         for note in one.notes:
             notes.setdefault(note, []).append(name)
+    if sources.comparison is not None:
+        notes |= {note: ["the comparison"] for note in sources.comparison.notes}
     if notes:
         yield notice(
             "Before you believe a number",

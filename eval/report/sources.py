@@ -9,6 +9,7 @@ from typing import Any
 from eval.comparison import Comparison, compare
 from eval.directions import Direction
 from eval.results import EVALUATION_FILE, Evaluation, Row, load_evaluation
+from eval.significance import RESAMPLES
 from eval.toxicity import FILE_NAME as TOXICITY_FILE
 from eval.toxicity import SCHEMA as TOXICITY_SCHEMA
 from eval.xsts.result import FILE_NAME as XSTS_FILE
@@ -55,8 +56,10 @@ class Sources:
         return tuple(names)
 
 
-def read_sources(directories: Sequence[Path], *, quiet: bool = True) -> Sources:
-    """Read the folders of a report.
+def read_sources(
+    directories: Sequence[Path], *, resamples: int = RESAMPLES, quiet: bool = True
+) -> Sources:
+    """Read the folders of a report; two systems are compared with so many resamples.
 
     Raises:
         DataError: where a folder holds no result, or two evaluations cannot be compared.
@@ -80,7 +83,7 @@ def read_sources(directories: Sequence[Path], *, quiet: bool = True) -> Sources:
             )
     comparison = None
     if len(evaluations) > 1:
-        comparison = compare(evaluations[0], evaluations[-1], quiet=quiet)
+        comparison = compare(evaluations[0], evaluations[-1], resamples=resamples, quiet=quiet)
     return Sources(
         evaluations=tuple(evaluations),
         comparison=comparison,

@@ -425,6 +425,27 @@ def test_comparison_of_equal_systems_says_so(benchmark, outputs, tmp_path):
     assert "hardly notice" in comparison.verdict
 
 
+def test_more_resamples_reach_smaller_p_values(benchmark, outputs, perturb, tmp_path):
+    """One clear change among twelve directions: 100 resamples cannot show it, 1,000 can."""
+    first = run(outputs, benchmark, tmp_path / "a")
+    path = outputs / "eng_Latn-fra_Latn.txt"
+    path.write_text("\n".join(SENTENCES["fra_Latn"]) + "\n", encoding="utf-8")
+    second = run(outputs, benchmark, tmp_path / "b")
+    few, many = (compare(first, second, resamples=number) for number in (100, 1000))
+    assert [change.direction.target for change in many.directions if change.significant] == [
+        "fra_Latn", "fra_Latn"
+    ]  # fmt: skip
+    assert not any(change.significant for change in few.directions)
+    assert few.notes[0] == (
+        "chrF++: 1 of 12 directions have the smallest p-value that 100 resamples can give "
+        "(0.0099), which is too large among so many directions: compare with --resamples 240 or "
+        "more"
+    )
+    assert many.notes == ()
+    with pytest.raises(ConfigError, match="give 100 or more"):
+        compare(first, second, resamples=10)
+
+
 def test_other_data_or_signatures_are_not_compared(benchmark, outputs, tmp_path):
     first = run(outputs, benchmark, tmp_path / "a")
     with pytest.raises(DataError, match="no metric in common"):
