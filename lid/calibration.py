@@ -1,19 +1,28 @@
-"""Per-label thresholds: below them the answer is `und`.
+"""When the answer is `und`: the certainty is fitted, then a threshold set per label.
 
-What is compared is the probability of the best label's macro group, so that a text in one of two
-near siblings is not called undetermined because it could be either.
+Whether an answer is right means the best label's macro group, so that a text in one of two near
+siblings is not called undetermined because it could be either.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from lid.acceptance import Acceptance, Evidence
+from lid.card import DEFAULT_THRESHOLD
 from lid.config import CalibrationConfig
 from lid.decision import Decider
+from lid.grams import GramSets
 from lid.groups import group_of_language
 
 _BATCH = 512
+_LEAST_OF_USUAL = 0.8
+_CUTS = (10_000, 10, 5, 3, 2, 1)
+
+Texts = Mapping[str, Sequence[str]]
+"""Label -> texts in it."""
 
 
 def certainties(
@@ -25,23 +34,82 @@ def certainties(
     for start in range(0, len(texts), _BATCH):
         decision = decider.decide(texts[start : start + _BATCH])
         best.append(decision.best)
-        certain.append(decision.certainty())
+        certain.append(decision.certainty)
     return np.concatenate(best), np.concatenate(certain)
+
+
+def expected_shares(grams: GramSets, held_out: Texts, left_out: Texts) -> dict[str, float]:
+    """Return the share of grams that each label knows of its own text.
+
+    Text of a source that was left out tells it; where a label has none, its held-out lines do, less
+    what other labels know less of left-out than of held-out text. So it is too where the source
+    tells far less than that: then it is in another variety or spelling.
+    """
+    inside, outside = (
+        {label: _share(grams, label, texts) for label, texts in by_label.items() if texts}
+        for by_label in (held_out, left_out)
+    )
+    both = sorted(inside.keys() & outside.keys())
+    loss = sum(outside[label] for label in both) / max(1e-9, sum(inside[label] for label in both))
+    shares: dict[str, float] = {}
+    for label in grams.index:
+        usual = inside.get(label, 0.5) * (loss if both else 1)
+        shares[label] = round(max(outside.get(label, usual), _LEAST_OF_USUAL * usual), 4)
+    return shares
+
+
+def _share(grams: GramSets, label: str, texts: Sequence[str]) -> float:
+    known, total = grams.count(texts, np.full((len(texts), 1), grams.index[label], np.int32))
+    return float(known.sum() / max(1, total.sum()))
+
+
+def fit_acceptance(
+    decider: Decider, own: Texts, foreign: Sequence[str], config: CalibrationConfig
+) -> Acceptance:
+    """Fit the certainty on texts that the decider has not seen the like of, whole and cut short."""
+    texts = [(label, text) for label, lines in own.items() for text in lines]
+    cut = [
+        (label, " ".join(text.split(" ")[:words]))
+        for words in _CUTS
+        for label, text in [*texts, *(("", text) for text in foreign)]
+    ]
+    parts: list[Evidence] = []
+    right: list[bool] = []
+    for start in range(0, len(cut), _BATCH):
+        batch = cut[start : start + _BATCH]
+        evidence, _, best = decider.weigh([text for _, text in batch])
+        parts.append(evidence)
+        right += [
+            _group(decider.labels[index]) == _group(label)
+            for index, (label, _) in zip(best.tolist(), batch, strict=True)
+        ]
+    evidence = Evidence(
+        **{
+            item.name: np.concatenate([getattr(part, item.name) for part in parts])
+            for item in dataclasses.fields(Evidence)
+        }
+    )
+    return Acceptance.fit(
+        evidence,
+        np.array(right),
+        np.array([bool(label) for label, _ in cut]),
+        kept=config.kept,
+        kept_short=config.kept_short,
+    )
 
 
 def calibrate(
     decider: Decider,
-    held_out: Mapping[str, Sequence[str]],
+    held_out: Texts,
     foreign: Sequence[str],
     config: CalibrationConfig,
 ) -> dict[str, float]:
     """Return each label's threshold.
 
-    It is as high as the label's own text allows (`most_rejected` of it may become `und`), between
-    `lowest` and `highest`: a label that is always sure of its own text need not accept less. Where
-    its answers still miss the target precision, the threshold rises until they reach it, or until
-    `most_rejected_if_imprecise` of its own text is lost. Precision counts each label as often as
-    any other, and foreign text `foreign_odds` times as often as one label.
+    It is one half, which is what the certainty was fitted to mean. Where a label's answers miss the
+    target precision there, it rises until they reach it, or until `most_rejected` of the label's
+    own text is lost. Precision counts each label as often as any other, and foreign text
+    `foreign_odds` times as often as one label.
 
     Args:
         decider: the model.
@@ -49,13 +117,13 @@ def calibrate(
         foreign: lines of languages that the model has not seen and that are not in the table.
         config: the targets.
     """
-    groups = [group_of_language().get(label, label) for label in decider.labels]
+    groups = [_group(label) for label in decider.labels]
     own: dict[str, list[float]] = {label: [] for label in decider.labels}
     taken: dict[str, list[tuple[float, float]]] = {label: [] for label in decider.labels}
     for label, texts in held_out.items():
         best, certain = certainties(decider, texts)
         for index, value in zip(best.tolist(), certain.tolist(), strict=True):
-            if groups[index] == group_of_language().get(label, label):
+            if groups[index] == _group(label):
                 own[label].append(value)
             else:
                 taken[decider.labels[index]].append((value, 1 / len(texts)))
@@ -65,15 +133,19 @@ def calibrate(
     return {label: _threshold(own[label], taken[label], config) for label in decider.labels}
 
 
+def _group(label: str) -> str:
+    return group_of_language().get(label, label)
+
+
 def _threshold(
     own: Sequence[float], taken: Sequence[tuple[float, float]], config: CalibrationConfig
 ) -> float:
     if not own:
-        return config.highest
+        return DEFAULT_THRESHOLD
     values = np.array(own)
     others = np.array(taken or [(0.0, 0.0)])
-    usual = float(np.clip(np.quantile(values, config.most_rejected), config.lowest, config.highest))
-    last = max(usual, float(np.quantile(values, config.most_rejected_if_imprecise)))
+    usual = DEFAULT_THRESHOLD
+    last = max(usual, float(np.quantile(values, config.most_rejected)))
     higher = others[(others[:, 0] >= usual) & (others[:, 0] < last), 0]
     for threshold in (usual, *(np.unique(higher) + 1e-6)):
         right = float((values >= threshold).mean())

@@ -27,7 +27,13 @@ class ModelCard:
     licence: str = "not stated"
     """Licence of the model file."""
     thresholds: dict[str, float] = field(default_factory=dict)
-    """Label -> probability of its macro group below which the answer is `und`."""
+    """Label -> certainty below which the answer is `und`."""
+    grams: dict[str, float] = field(default_factory=dict)
+    """Label -> share of the grams of its own text that is among its most frequent ones."""
+    acceptance: list[float] = field(default_factory=list)
+    """Weights of the regression that makes a certainty of the evidence."""
+    limits: list[float] = field(default_factory=list)
+    """Score of that regression that means a certainty of one half, by length of the text."""
     labels: int = 0
     """Number of labels of the table."""
     missing: list[str] = field(default_factory=list)
@@ -49,6 +55,8 @@ class ModelCard:
     with more than 0."""
     held_out: dict[str, float] = field(default_factory=dict)
     """Figures on the held-out lines of the training corpora."""
+    left_out: dict[str, float] = field(default_factory=dict)
+    """Figures on corpora and foreign languages that the model was not trained on."""
     confusions: list[tuple[str, str, int]] = field(default_factory=list)
     """(label, answer, count) on the held-out lines, most frequent first."""
     experts: dict[str, list[str]] = field(default_factory=dict)
@@ -118,6 +126,12 @@ def _markdown(card: ModelCard) -> list[str]:
         lines.append(f"| {corpus} | {licence} | {count:,} |")
     lines += ["", "On held-out lines of the training corpora (optimistic: the same domains):", ""]
     lines += [f"- {name}: {value:.4f}" for name, value in card.held_out.items()]
+    lines += [
+        "",
+        "On corpora and foreign languages that it was not trained on, but calibrated with:",
+        "",
+    ]
+    lines += [f"- {name}: {value:.4f}" for name, value in card.left_out.items()]
     lines += [
         "",
         "Second stage: "

@@ -32,6 +32,8 @@ Lines = dict[str, dict[str, list[str]]]
 _DENSE: Final = ("Hans", "Hant", "Jpan", "Hang")
 _OWN_SCRIPT: Final = 0.5
 _MOST_COPIES: Final = 3
+_MOST_ENGLISH: Final = 0.5
+_LONGER_WORDS: Final = re.compile(r"[^\W\d_]{3,}")
 _MARKUP: Final = re.compile(
     r"<[^>]*>|\[?https?://\S+|&[#\w]+;|\$\d+|%\w|__\w+__|\[\[(?:[^|\]]*\|)?|\]\]|'''?|[{}]"
 )
@@ -182,11 +184,22 @@ def _texts(corpus: Corpus, collected: Collected) -> Iterator[CorpusText]:
     english = {text.key: text.text.strip().lower() for text in corpus.texts("eng_Latn")}
     for text in corpus.texts():
         folded = text.text.strip().lower()
-        is_copy = english.get(text.key) == folded or copies[text.key, folded] > _MOST_COPIES
-        if is_copy and text.language != "eng_Latn":
+        original = english.get(text.key, "")
+        if text.language == "eng_Latn":
+            yield text
+        elif original == folded or copies[text.key, folded] > _MOST_COPIES:
             collected.dropped[f"{corpus.name}: copy of another locale"] += 1
+        elif _shared_words(folded, original) > _MOST_ENGLISH:
+            collected.dropped[f"{corpus.name}: mostly English"] += 1
         else:
             yield text
+
+
+def _shared_words(message: str, original: str) -> float:
+    """Return the part of a message's longer words that stand in the original too."""
+    words = _LONGER_WORDS.findall(clean_message(message))
+    originals = set(_LONGER_WORDS.findall(original))
+    return sum(word in originals for word in words) / len(words) if words else 0.0
 
 
 def _keep(

@@ -46,9 +46,8 @@ class NoiseConfig:
     """Most training lines of one foreign language."""
     fewest_lines: int = 60
     """Foreign languages with fewer lines are left out."""
-    calibration_part: float = 0.25
-    """Part of the foreign languages that a twin model is not trained on, to calibrate thresholds
-    with."""
+    calibration_part: float = 0.35
+    """Part of the foreign languages that are not trained on, to calibrate with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +64,8 @@ class SamplingConfig:
     """A label gets at most this many lines per line of its text: each repeat is another extract."""
     domain_exponent: float = 0.5
     """0 draws as many lines from each domain of a label, 1 in proportion to their sizes."""
-    extract_rate: float = 0.35
-    """Part of the lines that are cut to a run of 3 to 30 words."""
+    extract_rate: float = 0.6
+    """Part of the lines that are cut to a run of 2 to 30 words, short runs as likely as long."""
     join_rate: float = 0.5
     """Part of the short lines that are joined with others of their domain."""
     joined_length: int = 110
@@ -103,26 +102,40 @@ class FastTextConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GramConfig:
+    """The sets of each label's most frequent 5-grams."""
+
+    most: int = 8000
+    """Grams of one label."""
+    size_bytes: int = 1_250_000
+    """Size of the filter that holds them all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationConfig:
     """From scores to `und`."""
 
     held_out: float = 0.02
-    """Part of the lines of every domain that are kept from training: for thresholds and card."""
+    """Part of the lines of every domain that are kept from training: for the card, and for the
+    thresholds of labels that no source is left out of."""
     most_held_out: int = 60
     """Most held-out lines of one label."""
+    left_out: tuple[str, ...] = ("udhr", "tico19")
+    """Sources that are not trained on where a label has plenty of others, to calibrate with."""
+    fewest_left: int = 1000
+    """A label is trained on a source if it would have fewer lines without."""
+    most_left_out: int = 150
+    """Texts of one label and source to calibrate with."""
+    kept: float = 0.96
+    """Part of the left-out texts that is to be named, right or wrong; the others become `und`."""
+    kept_short: float = 0.7
+    """The same for texts of one or two short words."""
     precision: float = 0.9
     """What a label's accepted texts should be right in, foreign languages among them."""
     foreign_odds: float = 20.0
     """Texts in foreign languages for one text of a label, when precision is judged."""
     most_rejected: float = 0.02
-    """Part of a label's own held-out lines that its threshold turns into `und`."""
-    most_rejected_if_imprecise: float = 0.02
-    """The same where the target precision cannot be had for less."""
-    lowest: float = 0.45
-    """No threshold lies below this. Text of a corpus that was left out from training is less
-    certain than held-out lines of the others: at 0.45 95 % of it is named, at 0.8 far less."""
-    highest: float = 0.5
-    """None lies above this, unless precision asks for it."""
+    """Part of a label's own texts that may become `und` for the sake of its precision."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +160,8 @@ class LidConfig:
     """Balance of labels and domains."""
     fasttext: FastTextConfig = field(default_factory=FastTextConfig)
     """The classifier."""
+    grams: GramConfig = field(default_factory=GramConfig)
+    """Frequent 5-grams."""
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     """Thresholds."""
     experts: bool = True
@@ -173,5 +188,7 @@ class LidConfig:
                 "fasttext: shortest_ngram must be between 1 and longest_ngram, got "
                 f"{self.fasttext.shortest_ngram} and {self.fasttext.longest_ngram}"
             )
+        if self.grams.most < 1 or self.grams.size_bytes < 64:
+            yield "grams: most must be 1 or more, size_bytes 64 or more"
         if not 0 < self.calibration.held_out < 0.5:
             yield f"calibration.held_out: must be in (0, 0.5), got {self.calibration.held_out}"

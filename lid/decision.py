@@ -7,18 +7,21 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from lid.acceptance import Acceptance, Evidence
 from lid.characters import scripts, writable_scripts
 from lid.engine import NOISE_PREFIX, Engine
 from lid.fasttext_model import Matrix
+from lid.grams import GramSets
 from lid.groups import group_of_language
 
-# Up to so many letters, (1 - threshold) is multiplied by so much; chosen on held-out training text.
-_LENGTHS: Final = np.array([8, 15, 40, 60])
-_LENIENCY: Final = np.array([0.05, 0.5, 3.0, 2.0, 1.0], np.float32)
-_TOO_LOW: Final = 0.35
 _NEVER: Final = -1e9
 _KANA_SHARE: Final = 0.1
 _IDEOGRAPH_WEIGHT: Final = 3.0
+# Weight of the share of known grams beside the logarithm of the probability: this over the number
+# of letters, at most so much. Chosen on corpora that were left out from training.
+_GRAM_LETTERS: Final = 400.0
+_MOST_GRAM_WEIGHT: Final = 25.0
+_CANDIDATES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +32,18 @@ class Expert:
     """Model over the members only."""
     weight: float
     """Part of the second stage in the decision."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judge:
+    """What makes a decider surer of short texts, and unsure of foreign ones."""
+
+    grams: GramSets
+    """Frequent grams by label."""
+    expected: Mapping[str, float]
+    """Label -> share of grams that is known in its own text."""
+    acceptance: Acceptance
+    """From support and known grams to a certainty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,34 +58,35 @@ class Decision:
     """Probability of the best label's macro group."""
     letters: npt.NDArray[np.int64]
     """Number of letters of each text."""
-
-    def certainty(self) -> Matrix:
-        """Return what thresholds are compared with: the support, judged by the length of the text.
-
-        A threshold is for a text of a sentence's length. Of a few words so much cannot be asked,
-        while a single short word is believed only where nothing speaks against it.
-        """
-        place = np.searchsorted(_LENGTHS, self.letters, side="right")
-        factor = np.where(
-            self.support < _TOO_LOW, np.minimum(_LENIENCY[place], 1), _LENIENCY[place]
-        )
-        return np.where(self.letters > 0, 1 - (1 - self.support) / factor, 0)
+    certainty: Matrix
+    """What thresholds are compared with."""
 
 
 class Decider:
     """Decides between the labels of one model."""
 
-    def __init__(self, engine: Engine, experts: Mapping[str, Expert], codes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        experts: Mapping[str, Expert],
+        codes: Sequence[str],
+        judge: Judge | None = None,
+    ) -> None:
         """Prepare the tables.
 
         Args:
             engine: scores texts; its foreign labels come last.
             experts: macro group -> second stage.
             codes: the engine's labels as the language table spells them.
+            judge: gram sets and what was fitted with them; None for models without.
         """
         self._engine = engine
         self.labels = tuple(code for code in codes if not code.startswith(NOISE_PREFIX))
         self._num_labels = len(self.labels)
+        self._judge = judge
+        if judge is not None:
+            self._place = np.array([judge.grams.index.get(label, -1) for label in self.labels])
+            self._expected = np.array([judge.expected.get(label, 0.5) for label in self.labels])
         self._gate = _gates(codes)
         self._weights = np.array(
             [
@@ -107,6 +123,20 @@ class Decider:
             texts: any texts.
             allowed: one truth value per label of the table; None allows all.
         """
+        evidence, probabilities, best = self.weigh(texts, allowed)
+        acceptance = Acceptance() if self._judge is None else self._judge.acceptance
+        return Decision(
+            best=best,
+            probabilities=probabilities,
+            support=evidence.support,
+            letters=evidence.letters,
+            certainty=acceptance.certainty(evidence),
+        )
+
+    def weigh(
+        self, texts: Sequence[str], allowed: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[Evidence, Matrix, npt.NDArray[np.intp]]:
+        """Return the evidence for each text's best label, all probabilities, the best labels."""
         scores, letters = self._engine.score(texts)
         scores += self._gate[self._script(letters)]
         if allowed is not None:
@@ -115,7 +145,10 @@ class Decider:
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
         probabilities = scores[:, : self._num_labels]
+        num_letters = letters.sum(axis=1)
+        known, grams = self._count_grams(texts, probabilities, num_letters)
         best = probabilities.argmax(axis=1)
+        expected = np.zeros(len(texts)) if self._judge is None else self._expected[best]
         rows = np.arange(len(texts))
         support = probabilities[rows, best]
         group_of_row = self._group[best]
@@ -128,9 +161,42 @@ class Decider:
             if len(of_group):
                 self._second_stage(texts, of_group, expert, members, probabilities)
                 best[of_group] = probabilities[of_group].argmax(axis=1)
-        return Decision(
-            best=best, probabilities=probabilities, support=support, letters=letters.sum(axis=1)
+        evidence = Evidence(
+            support=support, letters=num_letters, known=known, grams=grams, expected=expected
         )
+        return evidence, probabilities, best
+
+    def _count_grams(
+        self, texts: Sequence[str], probabilities: Matrix, letters: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Share the probability out anew by known grams; return those of the best, and all grams.
+
+        Where no other label could win, only the best one's grams are looked up.
+        """
+        if self._judge is None:
+            return np.zeros(len(texts), np.int32), np.zeros(len(texts), np.int32)
+        rows = np.arange(len(texts))
+        weight = np.minimum(_MOST_GRAM_WEIGHT, _GRAM_LETTERS / np.maximum(letters, 1))
+        best = probabilities.argmax(axis=1)
+        least = probabilities[rows, best] * np.exp(-weight)
+        contested = np.flatnonzero((probabilities >= least[:, None]).sum(axis=1) > 1)
+        known, grams = self._judge.grams.count(texts, self._place[best][:, None])
+        known = known[:, 0]
+        if len(contested):
+            those = probabilities[contested]
+            num = min(_CANDIDATES, self._num_labels)
+            candidates = np.argpartition(-those, num - 1, axis=1)[:, :num]
+            before = np.take_along_axis(those, candidates, axis=1)
+            possible = before >= least[contested][:, None]
+            places = np.where(possible, self._place[candidates], -1)
+            counts, _ = self._judge.grams.count([texts[row] for row in contested.tolist()], places)
+            share = counts / np.maximum(grams[contested], 1)[:, None]
+            after = before * np.exp(weight[contested][:, None] * share)
+            sums = np.maximum(after.sum(axis=1, keepdims=True), 1e-30)
+            after *= before.sum(axis=1, keepdims=True) / sums
+            probabilities[contested[:, None], candidates] = after
+            known[contested] = counts[np.arange(len(contested)), after.argmax(axis=1)]
+        return known, grams
 
     def _second_stage(
         self,

@@ -7,9 +7,11 @@ from typing import Final, Self
 
 import numpy as np
 
+from lid.acceptance import Acceptance
 from lid.card import CARD_NAME, ModelCard, read_card
-from lid.decision import Decider, Decision, Expert
+from lid.decision import Decider, Decision, Expert, Judge
 from lid.engine import NOISE_PREFIX, open_engine
+from lid.grams import GramSets
 from lid.groups import group_of_language, macro_groups
 from lid.labels import map_labels
 from nllb.detection import UNDETERMINED, Detection
@@ -19,6 +21,7 @@ from nllb.languages import parse_language
 DEFAULT_MODEL_DIR: Final = Path(__file__).parent / "_models" / "default"
 MODEL_NAME: Final = "model.ftz"
 EXPERTS_NAME: Final = "experts"
+GRAMS_NAME: Final = "grams.bin"
 BATCH: Final = 512
 
 _EMPTY: Final = Detection(language=UNDETERMINED, probability=0.0)
@@ -78,7 +81,16 @@ class Detector:
                 expert = open_engine(expert_path, normalised=True, prefer_kernel=prefer_kernel)
                 experts[group.name] = Expert(engine=expert, weight=group.weight)
         unknown = tuple(label for label in unknown if not label.startswith(NOISE_PREFIX))
-        return cls(Decider(engine, experts, codes), card, unknown)
+        judge = None
+        if path.is_dir() and card.grams:
+            judge = Judge(
+                grams=GramSets.load(
+                    path / GRAMS_NAME, sorted(card.grams), prefer_kernel=prefer_kernel
+                ),
+                expected=card.grams,
+                acceptance=Acceptance(weights=card.acceptance, limits=card.limits),
+            )
+        return cls(Decider(engine, experts, codes, judge), card, unknown)
 
     def detect(
         self, text: str, *, top: int = 1, candidates: Sequence[str] | None = None
@@ -113,7 +125,7 @@ class Detector:
     def _answers(self, decision: Decision, top: int) -> list[Detection]:
         best = decision.best
         chosen = decision.probabilities[np.arange(len(best)), best].tolist()
-        certain = (decision.certainty() >= self._thresholds[best]).tolist()
+        certain = (decision.certainty >= self._thresholds[best]).tolist()
         readable = (decision.letters > 0).tolist()
         labels, groups = self.labels, self._groups
         answers: list[Detection] = []

@@ -6,7 +6,9 @@ the same number of lines of the same domains from each member.
 """
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
 from lid.collection import Lines
 from lid.config import LidConfig
@@ -17,9 +19,16 @@ from lid.training_run import quantise, train_supervised
 FEWEST_SHARED = 50
 _MOST_LINES = 3000
 _REPEATS = 3
-_EPOCHS = 8
-_DIM = 16
-_KEPT_NGRAMS = 8000
+_SETTINGS: Final[dict[str, Any]] = {
+    "dim": 16,
+    "epochs": 6,
+    "learning_rate": 0.5,
+    "shortest_ngram": 1,
+    "buckets": 200_000,
+    "kept_ngrams": 8000,
+    "columns_per_code": 2,
+    "quantised_epochs": 2,
+}
 
 
 def shared_domains(lines: Lines, members: tuple[str, ...]) -> list[str]:
@@ -52,17 +61,7 @@ def train_expert(group: MacroGroup, lines: Lines, config: LidConfig, path: Path)
             )
     text_path = path.with_suffix(".txt")
     write_training_file(sampled, text_path, chance)
-    model = train_supervised(
-        text_path,
-        dim=_DIM,
-        epochs=_EPOCHS,
-        learning_rate=0.5,
-        shortest_ngram=1,
-        longest_ngram=5,
-        min_count=1_000_000_000,
-        buckets=200_000,
-        threads=config.fasttext.threads,
-    )
-    quantise(model, text_path, path, kept_ngrams=_KEPT_NGRAMS, epochs=_EPOCHS)
+    settings = replace(config.fasttext, **_SETTINGS)
+    quantise(train_supervised(text_path, settings), text_path, path, settings)
     text_path.unlink()
     return domains

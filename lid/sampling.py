@@ -1,5 +1,6 @@
 """From uneven text to the lines fastText trains on: balanced labels and domains, many lengths."""
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from lid.fasttext_model import LABEL_PREFIX
 from nllb.textio import atomic_text
 
 _WORDS_OF_LONG = 40
-_WORDS_OF_EXTRACT = (3, 30)
+_WORDS_OF_EXTRACT = (2, 30)
 _WORDS_OF_PART = (15, 35)
 _SHORT = 45
+_JOINED = 100
+_SHORTEST_WORDS = 15
 
 
 def split_held_out(lines: Lines, *, part: float, most: int) -> tuple[Lines, dict[str, list[str]]]:
@@ -32,6 +35,39 @@ def split_held_out(lines: Lines, *, part: float, most: int) -> tuple[Lines, dict
             kept.setdefault(label, {})[domain] = [line for line in texts if line not in chosen]
             held_out.setdefault(label, []).extend(line for line in texts if line in chosen)
     return kept, held_out
+
+
+def leave_out(
+    lines: Lines, domains: Sequence[str], *, fewest: int, most: int
+) -> tuple[Lines, dict[str, list[str]]]:
+    """Split off whole domains, where the label keeps `fewest` lines of others.
+
+    Returns:
+        What is left, and up to `most` texts of a sentence's length per label and domain.
+    """
+    kept: Lines = {label: dict(by_domain) for label, by_domain in lines.items()}
+    left_out: dict[str, list[str]] = {}
+    for label, by_domain in kept.items():
+        for domain in domains:
+            rest = sum(len(texts) for name, texts in by_domain.items() if name != domain)
+            if domain in by_domain and rest >= fewest:
+                by_hash = sorted(
+                    by_domain.pop(domain), key=lambda text: xxhash.xxh3_64_intdigest(text.encode())
+                )
+                left_out.setdefault(label, []).extend(joined(by_hash)[:most])
+    return kept, left_out
+
+
+def joined(lines: Sequence[str]) -> list[str]:
+    """Return lines joined to the length of a sentence: interface messages count like prose."""
+    texts: list[str] = []
+    current = ""
+    for line in lines:
+        current = f"{current} {line}".strip()
+        if len(current) >= _JOINED or current.count(" ") >= _SHORTEST_WORDS:
+            texts.append(current)
+            current = ""
+    return texts if texts or not current else [current]
 
 
 def label_sizes(counts: Mapping[str, int], config: SamplingConfig) -> dict[str, int]:
@@ -97,7 +133,9 @@ def _vary(
 
 
 def _run(words: list[str], lengths: tuple[int, int], chance: random.Random) -> str:
-    length = chance.randint(lengths[0], min(len(words), lengths[1]))
+    """Return some words in a row; a run of 3 to 6 is as likely as one of 6 to 12."""
+    shortest, longest = lengths[0], min(len(words), lengths[1])
+    length = round(math.exp(chance.uniform(math.log(shortest), math.log(longest))))
     start = chance.randrange(len(words) - length + 1)
     return " ".join(words[start : start + length])
 

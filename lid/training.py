@@ -2,33 +2,42 @@
 
 The steps and what they leave in the output folder, so that a stopped run goes on where it was:
 
-1. collect        `work/text.json.zst`       clean text per label and domain, counts
-2. twin           `work/twin.ftz`            a model that has not seen the calibration languages
-3. main           `model.ftz`                the model that ships
-4. experts        `experts/GROUP.ftz`        second stages
-5. calibrate      `card.json`, `CARD.md`     thresholds from the twin, figures of the main model
+1. collect        `work/text.json.zst`     clean text per label and domain, counts
+2. model          `model.ftz`              and unquantised `work/model.bin`
+3. experts        `experts/GROUP.ftz`      second stages
+4. calibrate      `grams.bin`, `card.json`, `CARD.md`
+                  when to say `und`, by corpora and foreign languages that the model has not seen
 """
 
 import hashlib
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lid.calibration import calibrate, certainties
+from lid.acceptance import Acceptance
+from lid.calibration import calibrate, certainties, expected_shares, fit_acceptance
 from lid.card import CARD_NAME, ModelCard, write_card
 from lid.collection import Collected, Lines, calibration_part, collect, evaluation_hashes
 from lid.config import LidConfig
-from lid.decision import Decider, Expert
-from lid.detector import EXPERTS_NAME, MODEL_NAME
+from lid.decision import Decider, Expert, Judge
+from lid.detector import EXPERTS_NAME, GRAMS_NAME, MODEL_NAME
 from lid.engine import NOISE_PREFIX, open_engine
 from lid.experts import train_expert
+from lid.grams import GramSets
 from lid.groups import group_of_language, macro_groups
-from lid.sampling import label_sizes, sample_label, split_held_out, write_training_file
+from lid.sampling import (
+    joined,
+    label_sizes,
+    leave_out,
+    sample_label,
+    split_held_out,
+    write_training_file,
+)
 from lid.training_run import quantise, save, train_supervised
 from nllb.benchmarks import sentence_hash
 from nllb.config import dump_config, load_config, write_config
@@ -37,9 +46,6 @@ from nllb.errors import ConfigError, DataError, did_you_mean
 from nllb.languages import languages
 from nllb.progress import stage
 from nllb.textio import atomic_text, read_text
-
-_JOINED = 100
-_SHORTEST_WORDS = 15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,38 +79,57 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         raise DataError(
             f"{left:,} training lines still stand in an evaluation set; nothing was trained"
         )
-    kept, held_out = split_held_out(
+    everything, held_out = split_held_out(
         collected.lines, part=config.calibration.held_out, most=config.calibration.most_held_out
     )
     held_out = {label: joined(lines) for label, lines in held_out.items()}
-    twin_foreign = {
+    kept, left_out = leave_out(
+        everything,
+        config.calibration.left_out,
+        fewest=config.calibration.fewest_left,
+        most=config.calibration.most_left_out,
+    )
+    foreign = {
         label: domains
         for label, domains in collected.foreign.items()
         if not calibration_part(label.removeprefix(NOISE_PREFIX), config.noise.calibration_part)
     }
-    unseen = _unseen(config, collected.foreign, set(collected.foreign) - set(twin_foreign))
-    twin_path, model_path = work / "twin.ftz", output / MODEL_NAME
-    if unseen:
-        with stage("train the twin for thresholds", quiet=quiet):
-            _train_model(config, kept, twin_foreign, twin_path)
+    unseen = _unseen(config, collected.foreign, set(collected.foreign) - set(foreign))
     with stage("train the model", quiet=quiet):
-        sampled = _train_model(config, kept, collected.foreign, model_path)
+        sampled = _train_model(config, kept, foreign, output)
     with stage("train the second stage", quiet=quiet):
-        experts = _train_experts(config, kept, output)
+        experts = _train_experts(config, everything, output)
     with stage("calibrate", quiet=quiet):
-        twin = _decider(twin_path if unseen else model_path, output)
-        thresholds = calibrate(twin, held_out, unseen, config.calibration)
-        figures, confusions = _figures(_decider(model_path, output), held_out, thresholds)
+        grams = GramSets.build(kept, most=config.grams.most, size_bytes=config.grams.size_bytes)
+        grams.save(output / GRAMS_NAME)
+        judge = Judge(
+            grams=grams,
+            expected=expected_shares(grams, held_out, left_out),
+            acceptance=Acceptance(),
+        )
         if unseen:
-            figures["accepted of unseen foreign lines (twin)"] = _accepted(twin, unseen, thresholds)
+            acceptance = fit_acceptance(
+                _decider(output, judge), left_out or held_out, unseen, config.calibration
+            )
+            judge = replace(judge, acceptance=acceptance)
+        decider = _decider(output, judge)
+        own = {label: left_out.get(label, texts) for label, texts in held_out.items()}
+        thresholds = calibrate(decider, own, unseen, config.calibration)
+        figures, confusions = _figures(decider, held_out, thresholds)
+        unfamiliar = _figures(decider, left_out, thresholds)[0] if left_out else {}
+        if unseen:
+            unfamiliar["foreign lines that get a label"] = _accepted(decider, unseen, thresholds)
     card = ModelCard(
         name=output.resolve().name,
         normalised=True,
         licence=config.licence,
         thresholds=thresholds,
+        grams=dict(judge.expected),
+        acceptance=judge.acceptance.weights,
+        limits=judge.acceptance.limits,
         labels=len(collected.lines),
         missing=[language.code for language in languages() if language.code not in collected.lines],
-        foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in collected.foreign),
+        foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in foreign),
         sources={source.name: source.licence for source in config.sources},
         counts=collected.counts(),
         sampled=sampled,
@@ -112,6 +137,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         overlap=dict(collected.overlap),
         overlap_left=left,
         held_out=figures,
+        left_out=unfamiliar,
         confusions=confusions,
         experts=experts,
         files=_hashes(output),
@@ -152,18 +178,6 @@ def check_sources(config: LidConfig) -> None:
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
         raise ConfigError(f"{len(faults)} fault{'s' if len(faults) > 1 else ''}:\n{listed}")
-
-
-def joined(lines: list[str]) -> list[str]:
-    """Return lines joined to the length of a sentence: interface messages count like prose."""
-    texts: list[str] = []
-    current = ""
-    for line in lines:
-        current = f"{current} {line}".strip()
-        if len(current) >= _JOINED or current.count(" ") >= _SHORTEST_WORDS:
-            texts.append(current)
-            current = ""
-    return texts if texts or not current else [current]
 
 
 def _claim(config: LidConfig, output: Path) -> None:
@@ -211,8 +225,9 @@ def _overlap_left(collected: Collected, config: LidConfig) -> int:
     )
 
 
-def _train_model(config: LidConfig, lines: Lines, foreign: Lines, path: Path) -> dict[str, int]:
-    """Train and quantise a model unless `path` is there; return the sampled lines per label."""
+def _train_model(config: LidConfig, lines: Lines, foreign: Lines, output: Path) -> dict[str, int]:
+    """Train and quantise the model unless it is there; return the sampled lines per label."""
+    path = output / MODEL_NAME
     chance = random.Random(config.seed)
     counts = {label: sum(map(len, domains.values())) for label, domains in lines.items()}
     sizes = label_sizes(counts, config.sampling)
@@ -231,31 +246,11 @@ def _train_model(config: LidConfig, lines: Lines, foreign: Lines, path: Path) ->
         sampled[label] = sample_label(domains, size, config.sampling, chance)
     if path.is_file():
         return told
-    text_path = path.parent / f"{path.stem}.txt"
+    text_path = output / "work" / "model.txt"
     write_training_file(sampled, text_path, chance)
-    settings = config.fasttext
-    model = train_supervised(
-        text_path,
-        dim=settings.dim,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        shortest_ngram=settings.shortest_ngram,
-        longest_ngram=settings.longest_ngram,
-        min_count=settings.min_count,
-        buckets=settings.buckets,
-        threads=settings.threads,
-    )
-    full = path.parent / "work" / "model.bin" if path.name == MODEL_NAME else None
-    if full is not None:
-        save(model, full)
-    quantise(
-        model,
-        text_path,
-        path,
-        kept_ngrams=settings.kept_ngrams,
-        epochs=settings.quantised_epochs,
-        columns_per_code=settings.columns_per_code,
-    )
+    model = train_supervised(text_path, config.fasttext)
+    save(model, output / "work" / "model.bin")
+    quantise(model, text_path, path, config.fasttext)
     text_path.unlink()
     return told
 
@@ -276,14 +271,14 @@ def _train_experts(config: LidConfig, lines: Lines, output: Path) -> dict[str, l
     return {name: domains for name, domains in done.items() if domains}
 
 
-def _decider(path: Path, output: Path) -> Decider:
-    engine = open_engine(path, normalised=True)
+def _decider(output: Path, judge: Judge) -> Decider:
+    engine = open_engine(output / MODEL_NAME, normalised=True)
     experts = {
         group.name: Expert(engine=open_engine(expert_path, normalised=True), weight=group.weight)
         for group in macro_groups()
         if (expert_path := output / EXPERTS_NAME / f"{group.name}.ftz").is_file()
     }
-    return Decider(engine, experts, engine.labels)
+    return Decider(engine, experts, engine.labels, judge)
 
 
 def _figures(
@@ -341,7 +336,11 @@ def _unseen(config: LidConfig, foreign: Lines, labels: set[str]) -> list[str]:
 
 
 def _hashes(output: Path) -> dict[str, str]:
-    paths = [output / MODEL_NAME, *sorted((output / EXPERTS_NAME).glob("*.ftz"))]
+    paths = [
+        output / MODEL_NAME,
+        output / GRAMS_NAME,
+        *sorted((output / EXPERTS_NAME).glob("*.ftz")),
+    ]
     return {
         str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths

@@ -4,22 +4,12 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from lid.config import FastTextConfig
 from nllb.errors import ResourceError
 from nllb.textio import atomic_path
 
 
-def train_supervised(
-    text_path: Path,
-    *,
-    dim: int,
-    epochs: int,
-    learning_rate: float,
-    shortest_ngram: int,
-    longest_ngram: int,
-    min_count: int,
-    buckets: int,
-    threads: int,
-) -> Any:
+def train_supervised(text_path: Path, settings: FastTextConfig) -> Any:
     """Train a softmax classifier on `__label__CODE text` lines; one thread gives one result."""
     try:
         fasttext = importlib.import_module("fasttext")
@@ -29,15 +19,15 @@ def train_supervised(
         ) from None
     return fasttext.train_supervised(
         str(text_path),
-        dim=dim,
-        epoch=epochs,
-        lr=learning_rate,
-        minn=shortest_ngram,
-        maxn=longest_ngram,
-        minCount=min_count,
-        bucket=buckets,
+        dim=settings.dim,
+        epoch=settings.epochs,
+        lr=settings.learning_rate,
+        minn=settings.shortest_ngram,
+        maxn=settings.longest_ngram,
+        minCount=settings.min_count,
+        bucket=settings.buckets,
         loss="softmax",
-        thread=threads,
+        thread=settings.threads,
         verbose=0,
     )
 
@@ -48,23 +38,15 @@ def save(model: Any, path: Path) -> None:
         model.save_model(str(beside))
 
 
-def quantise(
-    model: Any,
-    text_path: Path,
-    path: Path,
-    *,
-    kept_ngrams: int,
-    epochs: int,
-    columns_per_code: int = 2,
-) -> None:
-    """Prune to the `kept_ngrams` strongest rows, train these on, write one byte per few columns."""
+def quantise(model: Any, text_path: Path, path: Path, settings: FastTextConfig) -> None:
+    """Prune to the strongest rows, train these on, write one byte per few columns."""
     model.quantize(
         input=str(text_path),
-        cutoff=kept_ngrams,
+        cutoff=settings.kept_ngrams,
         retrain=True,
-        epoch=epochs,
+        epoch=settings.quantised_epochs,
         qnorm=True,
-        dsub=columns_per_code,
+        dsub=settings.columns_per_code,
         verbose=0,
         thread=1,
     )

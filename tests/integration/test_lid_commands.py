@@ -52,6 +52,7 @@ sources: [{{directory: nllb_seed, licence: MIT}}]
 evaluation: [test]
 noise: {{sources: [udhr_other], fewest_lines: 5, lines_per_language: 20}}
 sampling: {{lines: 200, most_lines: 200}}
+grams: {{most: 500, size_bytes: 8192}}
 fasttext: {{dim: 8, epochs: 8, buckets: 3000, kept_ngrams: 2000, quantised_epochs: 2}}
 licence: MIT
 """,
@@ -73,7 +74,7 @@ def test_train_writes_a_model_with_its_card(model: Path) -> None:
     assert set(card["thresholds"]) == set(SENTENCES) == set(card["counts"])
     assert len(card["missing"]) == 198 and "ita_Latn" in card["missing"]
     assert card["experts"] == {"rwanda-rundi": ["nllb_seed"]}
-    assert set(card["files"]) == {"model.ftz", "experts/rwanda-rundi.ftz"}
+    assert set(card["files"]) == {"model.ftz", "grams.bin", "experts/rwanda-rundi.ftz"}
     assert "kin_Latn" in (model / "CARD.md").read_text(encoding="utf-8")
     assert 0 < card["held_out"]["macro F1 of the best label"] <= 1
 

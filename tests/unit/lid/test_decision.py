@@ -4,8 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lid.acceptance import Acceptance
 from lid.characters import scripts
-from lid.decision import Decider, Expert
+from lid.decision import Decider, Expert, Judge
+from lid.grams import GramSets
 
 
 class FixedEngine:
@@ -67,3 +69,17 @@ def test_candidates_bind_the_second_stage_too() -> None:
     decision = made.decide(["Latn"], np.array([True, False, True]))
     assert made.labels[decision.best[0]] == "bos_Latn"
     assert decision.probabilities[0, 1] == pytest.approx(0, abs=1e-6)
+
+
+def test_known_grams_decide_between_near_labels_and_leave_foreign_probability_alone() -> None:
+    lines = {"deu_Latn": {"own": ["bibliothek"]}, "fra_Latn": {"own": ["latn library"]}}
+    judge = Judge(
+        grams=GramSets.build(lines, most=50, size_bytes=4096),
+        expected={"deu_Latn": 0.7, "fra_Latn": 0.7},
+        acceptance=Acceptance(),
+    )
+    engine = FixedEngine(["deu_Latn", "fra_Latn", "other_xyz"], np.log([0.5, 0.3, 0.2]))
+    decision = Decider(engine, {}, engine.labels, judge).decide(["Latn"])
+    assert decision.best[0] == 1
+    assert decision.probabilities[0].sum() == pytest.approx(0.8)
+    assert decision.certainty[0] == pytest.approx(decision.support[0]) and decision.support[0] > 0.7
