@@ -1,9 +1,10 @@
 """The configurations of `data mine`, `data train-encoder` and `data xsim`."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from data_pipeline.config import EvaluationConfig
 from data_pipeline.mining.encoders import Precision
@@ -32,7 +33,7 @@ class MinedPairConfig:
     target: Language
     """Target language."""
     threshold: float | None = None
-    """Least margin of this pair; null takes the run's."""
+    """Least margin of this pair; null takes the run's, and all pairs of documents."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +48,9 @@ class MineConfig:
     """The pairs of languages."""
     data_dir: Path = Path(".")
     """Folder that the paths of the text start from."""
+    documents: bool = False
+    """Each file is a document in order, and those whose paths differ in the codes only are aligned
+    sentence by sentence; of what follows the encoder and the thresholds of the pairs count."""
     name: str = "mined"
     """Name of the mined corpus."""
     encoder: str = "default"
@@ -77,9 +81,7 @@ class MineConfig:
                     yield f"pairs: no text of {code}; text of {', '.join(sorted(known)) or 'none'}"
             if pair.source == pair.target:
                 yield f"pairs: {pair.source.code} with itself"
-        for name in ("neighbours", "probes", "block_sentences"):
-            if getattr(self, name) < 1:
-                yield f"{name}: at least 1, got {getattr(self, name)}"
+        yield from _outside(self, "neighbours", "probes", "block_sentences", least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,10 +177,9 @@ class ContrastiveConfig:
     """Steps between two measurements on held-out pairs; the best table is kept."""
 
     def faults(self) -> Iterator[str]:
-        """Yield rates that are none."""
-        for name in ("feature_dropout", "join_part", "round_from"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"{name}: from 0 to below 1, got {getattr(self, name)}"
+        """Yield rates that are none and empty batches."""
+        yield from _outside(self, "feature_dropout", "join_part", "round_from", least=0, below=1)
+        yield from _outside(self, "batch_pairs", "group_pairs", "evaluate_every", least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,6 +221,11 @@ class DistillationConfig:
     vocabulary: int = 8000
     """Pieces of the student's own SentencePiece model; transformers only."""
 
+    def faults(self) -> Iterator[str]:
+        """Yield numbers out of range."""
+        yield from _outside(self, "epochs", "batch_tokens", "layers", "heads", least=1)
+        yield from _outside(self, "dropout", least=0, below=1)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderTrainingConfig:
@@ -249,3 +255,12 @@ class EncoderTrainingConfig:
     """How it is trained where no teacher is given."""
     distillation: DistillationConfig | None = None
     """Training from a teacher; null trains from nothing."""
+
+
+def _outside(section: Any, *names: str, least: float, below: float = math.inf) -> Iterator[str]:
+    """Yield the fields that do not lie in a range."""
+    for name in names:
+        value = getattr(section, name)
+        if not least <= value < below:
+            limit = "" if below == math.inf else f" and below {below:g}"
+            yield f"{name}: at least {least:g}{limit}, got {value}"

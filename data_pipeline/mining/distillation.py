@@ -73,8 +73,8 @@ class _StaticStudent:
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Return the vectors, and no loss of masked pieces."""
-        rows, counts = rows_of(texts, self._rows)
-        used, rows = numpy.unique(rows, return_inverse=True)
+        features, counts = rows_of(texts, self._rows)
+        used, rows = numpy.unique(features, return_inverse=True)
         exact = self.table[torch.from_numpy(used)]
         # Summed as they will be written; the gradient passes as if nothing had been rounded.
         table = exact + (rounded(exact, self.bits) - exact).detach()

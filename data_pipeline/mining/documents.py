@@ -7,16 +7,27 @@ attracts nothing, and a sentence without a partner, worth nothing, ends a run of
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy
+import polars
+import xxhash
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder, Vectors, normalized
+from data_pipeline.mining.config import MineConfig, MinedPairConfig, MonolingualTextConfig
+from data_pipeline.mining.encoders import Encoder, Vectors, load_encoder, normalized
+from data_pipeline.mining.mined import write_mined
+from data_pipeline.stages import content_key
+from nllb.errors import DataError
+from nllb.textio import read_lines
 
 STEPS: Final = ((1, 1), (1, 2), (2, 1), (1, 0), (0, 1))
 """Sentences of both documents that one step takes; of equal values the first is taken."""
+_VERSION: Final = 1
 _MERGED_COST: Final = 0.02
 _Scores = NDArray[numpy.float64]
 
@@ -30,6 +41,115 @@ class AlignedPair(NamedTuple):
     """Numbers of one or two sentences."""
     score: float
     """Margin of the cosine over what both sides have with the other document on the mean."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentsTask:
+    """Align the documents that two languages share."""
+
+    pair: MinedPairConfig
+    """The languages."""
+    documents: tuple[tuple[Path, Path], ...]
+    """Files of both languages."""
+    config: MineConfig
+    """The run."""
+    key: str
+    """Hash of everything that the output depends on."""
+    output: Path
+    """The bitext."""
+
+
+def document_tasks(config: MineConfig, out: Path) -> list[DocumentsTask]:
+    """List the pairs of languages with the documents that both have.
+
+    Raises:
+        DataError: where a pair of languages shares no document.
+    """
+    texts = {section.language.code: _documents(config, section) for section in config.text}
+    encoder, tasks = load_encoder(config.encoder, config.dtype), []
+    for pair in config.pairs:
+        sources, targets = texts[pair.source.code], texts[pair.target.code]
+        shared = tuple((sources[name], targets[name]) for name in sources if name in targets)
+        if not shared:
+            raise DataError(
+                f"{pair.source.code} and {pair.target.code} share no document: {len(sources):,} "
+                f"and {len(targets):,} files, such as {next(iter(sources), '-')!r} and "
+                f"{next(iter(targets), '-')!r}; but for the language codes the paths must be equal"
+            )
+        hashes = [[file_hash(path) for path in files] for files in shared]
+        key = content_key(_VERSION, encoder.key, hashes, pair.threshold, config.name)
+        output = out / "mined" / f"{pair.source.code}-{pair.target.code}.{key}.parquet"
+        tasks.append(
+            DocumentsTask(pair=pair, documents=shared, config=config, key=key, output=output)
+        )
+    return tasks
+
+
+def align_task(task: DocumentsTask) -> None:
+    """Write the aligned sentences of two languages, document by document."""
+    config, pair = task.config, task.pair
+    encoder = load_encoder(config.encoder, config.dtype)
+    rows: list[tuple[str, str, int, str, str, int, float]] = []
+    sentences = [0, 0]
+    for files in task.documents:
+        sides = [
+            [
+                (number, line.strip())
+                for number, line in enumerate(read_lines(path), 1)
+                if line.strip()
+            ]
+            for path in files
+        ]
+        texts = [[text for _, text in side] for side in sides]
+        sentences = [sentences[0] + len(texts[0]), sentences[1] + len(texts[1])]
+        for found in align(texts[0], texts[1], encoder, pair.source.code, pair.target.code):
+            if pair.threshold is not None and found.score < pair.threshold:
+                continue
+            ends = [
+                (
+                    " ".join(texts[n][place] for place in places),
+                    files[n].name,
+                    sides[n][places[0]][0],
+                )
+                for n, places in enumerate((found.source, found.target))
+            ]
+            rows.append((*ends[0], *ends[1], found.score))
+    columns = {"text": polars.String, "file": polars.String, "line": polars.Int64}
+    frames = [
+        polars.DataFrame([row[start : start + 3] for row in rows], columns, orient="row")
+        for start in (0, 3)
+    ]
+    write_mined(
+        task.output,
+        config,
+        pair,
+        key=task.key,
+        sides=(frames[0], frames[1]),
+        margin=[row[6] for row in rows],
+        facts={
+            "documents": len(task.documents),
+            "sentences": sentences,
+            "threshold": pair.threshold,
+            "encoder": encoder.name,
+        },
+    )
+
+
+@cache
+def file_hash(path: Path) -> str:
+    """Return a hash of what a file holds."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _documents(config: MineConfig, section: MonolingualTextConfig) -> dict[str, Path]:
+    """Return the files of a language by their path without its code."""
+    code = section.language.code
+    paths = sorted(config.data_dir.glob(section.path))
+    return {str(path.relative_to(config.data_dir)).replace(code, ""): path for path in paths}
 
 
 def align(
@@ -72,12 +192,12 @@ def align_vectors(
         columns = total - rows
         for number, (down, right) in enumerate(STEPS):
             inside = (rows >= down) & (columns >= right)
-            i, j = rows[inside], columns[inside]
-            gain = values[down, right][i - down, j - right] if down and right else 0.0
-            value = best[i - down, j - right] + gain
-            better = value > best[i, j]
-            best[i[better], j[better]] = value[better]
-            taken[i[better], j[better]] = number
+            ends = rows[inside], columns[inside]
+            starts = ends[0] - down, ends[1] - right
+            value = best[starts] + (values[down, right][starts] if down and right else 0.0)
+            better = value > best[ends]
+            best[ends] = numpy.where(better, value, best[ends])
+            taken[ends] = numpy.where(better, number, taken[ends])
     found = []
     i, j = heights, widths
     while i or j:
@@ -104,4 +224,5 @@ def _margins(sources: Vectors, targets: Vectors) -> _Scores:
     if not cosines.size:
         return cosines
     means = cosines.mean(axis=1, keepdims=True), cosines.mean(axis=0, keepdims=True)
-    return cosines - (means[0] + means[1]) / 2
+    margins: _Scores = cosines - (means[0] + means[1]) / 2
+    return margins

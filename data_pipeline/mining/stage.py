@@ -10,6 +10,8 @@ Five phases, each of independent tasks whose outputs are named by what went in:
 
 With `--shard I/N` a command does its share of a phase and goes on to the next phase when the
 outputs of all shards are there. No task knows of shards, so neither does the result.
+
+Text that is `documents` is aligned instead, sentence by sentence.
 """
 
 from collections.abc import Sequence
@@ -19,13 +21,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import numpy
-import polars
-import xxhash
 
-from data_pipeline.blocks import read_facts, text_table, write_table
+from data_pipeline.blocks import read_facts
 from data_pipeline.mining.config import MineConfig, MinedPairConfig
+from data_pipeline.mining.documents import align_task, document_tasks, file_hash
 from data_pipeline.mining.encoders import Encoder, Precision, load_encoder
 from data_pipeline.mining.margins import retrieve
+from data_pipeline.mining.mined import write_mined
 from data_pipeline.mining.neighbours import (
     Neighbours,
     build_index,
@@ -35,14 +37,13 @@ from data_pipeline.mining.neighbours import (
 )
 from data_pipeline.mining.sentences import gather_sentences, read_rows
 from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
-from data_pipeline.stages import Block, Machine, Task, content_key, run_tasks
+from data_pipeline.stages import Machine, Task, content_key, run_tasks
 from nllb.errors import ConfigError, DataError
 from nllb.textio import atomic_path
 
 Phase = Literal["text", "embed", "index", "search", "pairs"]
 PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")
 VERSION: Final = 1
-_OWN_COLUMNS: Final = ("text", "language", "file", "line")
 SomeTask = TypeVar("SomeTask", bound=Task)
 
 
@@ -132,7 +133,7 @@ class MiningRun:
                     f"{self.config.data_dir}"
                 )
             size = self.config.block_sentences
-            key = content_key(VERSION, size, [(path.name, _file_hash(path)) for path in paths])
+            key = content_key(VERSION, size, [(path.name, file_hash(path)) for path in paths])
             code = section.language.code
             output = self.out / "text" / f"{code}.{key}.parquet"
             tasks.append(TextTask(language=code, paths=paths, block_sentences=size, output=output))
@@ -236,6 +237,10 @@ def mine(
     """Run a phase, or all that can run, and return a summary of each pair that is finished."""
     if phase is not None and phase not in PHASES:
         raise ConfigError(f"unknown phase {phase!r}; valid: {', '.join(PHASES)}")
+    if config.documents:
+        tasks = document_tasks(config, out)
+        run_tasks("align documents", tasks, align_task, machine)
+        return [summary(task) for task in tasks if task.output.exists()]
     run = MiningRun(config, out)
     for name in PHASES:
         listed = _tasks(run, name)
@@ -256,7 +261,7 @@ def mine(
     return [summary(task) for task in run.pairs() if task.output.exists()]
 
 
-def summary(task: PairsTask) -> dict[str, Any]:
+def summary(task: Task) -> dict[str, Any]:
     """Return what became of a pair of languages."""
     return {"path": str(task.output), **read_facts(task.output)}
 
@@ -297,15 +302,6 @@ class _Embed:
 @cache
 def _encoder(name: str, dtype: Precision) -> Encoder:
     return load_encoder(name, dtype)
-
-
-@cache
-def _file_hash(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def gather_text(task: TextTask) -> None:
@@ -353,37 +349,20 @@ def write_pairs(task: PairsTask) -> None:
     kept = candidates.take(numpy.flatnonzero(candidates.margin >= threshold))
     sides = zip(task.texts, (kept.source, kept.target), strict=True)
     rows = [read_rows(path, chosen) for path, chosen in sides]
-    block = Block(
-        name=f"{config.name}/{pair.source.code}-{pair.target.code}",
+    write_mined(
+        task.output,
+        config,
+        pair,
         key=task.key,
-        path=task.output,
-        corpus=config.name,
-        source=pair.source.code,
-        target=pair.target.code,
-        origin="mined",
-        num_rows=len(kept),
+        sides=(rows[0], rows[1]),
+        margin=kept.margin,
+        facts={
+            "sentences": [read_facts(path)["rows_out"] for path in task.texts],
+            "candidates": len(candidates),
+            "threshold": threshold,
+            "encoder": _encoder(config.encoder, config.dtype).name,
+        },
     )
-    table = text_table(
-        block,
-        rows[0]["text"],
-        rows[1]["text"],
-        polars.Series(range(1, len(kept) + 1), dtype=polars.Int64),
-        polars.Series(kept.margin, dtype=polars.Float32),
-    )
-    # What is known of each sentence stays with the pair: place, language probability, scores.
-    for side, frame in zip(("source", "target"), rows, strict=True):
-        for column in [*_OWN_COLUMNS[2:], *sorted(set(frame.columns) - set(_OWN_COLUMNS))]:
-            table = table.append_column(f"{side}_{column}", frame[column].to_arrow())
-    facts = {
-        "source": pair.source.code,
-        "target": pair.target.code,
-        "sentences": [read_facts(path)["rows_out"] for path in task.texts],
-        "candidates": len(candidates),
-        "pairs": len(kept),
-        "threshold": threshold,
-        "encoder": _encoder(config.encoder, config.dtype).name,
-    }
-    write_table(task.output, table, facts)
 
 
 class _StoredNeighbours(Sequence[Neighbours]):

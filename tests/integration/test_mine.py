@@ -142,6 +142,36 @@ def test_an_index_changes_little(
     capsys.readouterr()
 
 
+def test_documents_of_the_same_name_are_aligned(
+    config_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = make_lines(12, 7)
+    for code in ("fra_Latn", "eng_Latn"):
+        (tmp_path / code).mkdir()
+    (tmp_path / "fra_Latn" / "a.txt").write_text("\n\n".join(lines[:8]), encoding="utf-8")
+    english = [*lines[:3], f"{lines[3]} {lines[4]}", *lines[5:8]]
+    (tmp_path / "eng_Latn" / "a.txt").write_text("\n".join(english), encoding="utf-8")
+    for code in ("fra_Latn", "eng_Latn"):
+        (tmp_path / code / "b.txt").write_text("\n".join(lines[8:]), encoding="utf-8")
+    config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
+    config["documents"] = True
+    for section in config["text"]:
+        section["path"] = f"{section['language']}/*.txt"
+    config_path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    out = tmp_path / "out"
+    assert main(["data", "mine", str(config_path), str(out), "--json", "--quiet"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["documents"], result["sentences"], result["pairs"]) == (2, [12, 11], 11)
+    table = parquet.read_table(mined(out))
+    assert table["source"].to_pylist() == table["target"].to_pylist()
+    assert table["source_line"].to_pylist() == [1, 3, 5, 7, 11, 13, 15, 1, 2, 3, 4]
+    assert table["source_file"].to_pylist() == ["a.txt"] * 7 + ["b.txt"] * 4
+    (tmp_path / "eng_Latn" / "a.txt").rename(tmp_path / "eng_Latn" / "c.txt")
+    (tmp_path / "eng_Latn" / "b.txt").unlink()
+    assert main(["data", "mine", str(config_path), str(out), "--quiet"]) == 1
+    assert "share no document" in capsys.readouterr().err
+
+
 def test_a_phase_too_early_and_missing_text_are_errors(
     config_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
