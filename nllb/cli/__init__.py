@@ -106,6 +106,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     verbs = read_verbs()
     if not argv or argv[0] in {"-h", "--help", "help"}:
         print(overview(verbs))
+        print("Try: echo 'Good morning.' | nllb translate --source en --target fr")
         raise SystemExit(0 if argv else EXIT_USAGE)
     if argv[0] in {"-V", "--version"}:
         print(f"nllb {__version__}")

@@ -88,7 +88,8 @@ def _table(listed: list["Listing"]) -> str:
         fields = _fields(listing)
         memory = [fields["memory_bytes"][name] for name in ("int8", "bfloat16", "float32")]
         sizes = map(format_size, [fields["disk_bytes"], *memory])
-        parameters = f"{listing.parameters / 1e9:.2f} B"
+        count = listing.parameters
+        parameters = f"{count / 1e9:.2f} B" if count > 1e8 else f"{count / 1e6:.0f} M"
         rows.append((listing.name, parameters, *sizes, listing.licence, listing.state))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

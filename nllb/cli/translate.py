@@ -108,7 +108,10 @@ def translate(arguments: argparse.Namespace) -> int:
     paths = arguments.files or ["-"]
     for path in paths:
         if path != "-" and not Path(path).exists():
-            raise DataError(f"no file {path!r} to translate")
+            raise DataError(
+                f"no file {path!r} to translate; text itself goes to stdin: echo '...' | nllb "
+                f"translate --source {arguments.source} --target {arguments.target}"
+            )
         if Path(path).is_dir():
             raise DataError(f"{path!r} is a directory; name the files in it")
     _check(arguments)
