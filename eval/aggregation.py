@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from eval.directions import GROUPS, Direction, Group
-from eval.index import CellSums, CellTotals, TargetTotals
+from eval.index import FAULTY_SHARE, CellSums, CellTotals, TargetTotals
 from eval.metrics import UNICODE_WARNING, MetricChoice, metric_title
 from eval.provenance import provenance
 from eval.results import SUM_SCALE, Evaluation, GroupFaults, GroupScore
@@ -15,6 +16,9 @@ from eval.significance import RESAMPLES, SEED, interval
 from eval.tokenization import bleu_tokenizer_name
 from nllb.benchmarks import LineAlignedSet
 from nllb.errors import DataError
+
+MOST_FAULTY: Final = 4
+"""Faulty files that a note names."""
 
 
 def summarise(
@@ -152,6 +156,12 @@ def _notes(
             f"only the first {benchmark.limit:,} sentences were scored: do not compare with scores "
             "of the whole set"
         )
+    faulty = sorted((found for one in targets for found in one.faulty), key=lambda f: (-f[0], f[1]))
+    if faulty:
+        shown = " | ".join(what for _, what in faulty[:MOST_FAULTY])
+        files = "1 file is" if len(faulty) == 1 else f"{len(faulty):,} files are"
+        more = " | ..." if len(faulty) > MOST_FAULTY else ""
+        yield f"{files} faulty in more than {FAULTY_SHARE:.0%} of the lines: {shown}{more}"
     for name in choice.names:
         apart = sorted(
             direction for one in targets for direction in one.unicode_matters.get(name, ())

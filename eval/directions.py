@@ -170,9 +170,15 @@ def outputs_in(directory: Path, extra: Collection[str] = ()) -> dict[Direction, 
             continue
         found[Direction(source=source, target=target)] = path
     if unknown:
+        files = (
+            "1 file name has a code"
+            if len(unknown) == 1
+            else f"{len(unknown)} file names have codes"
+        )
         raise LanguageError(
-            f"{directory}: {len(unknown)} file names have codes that are not in the table: "
-            f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''} See 'nllb languages'"
+            f"{directory}: {files} that the table of languages lacks: {', '.join(unknown[:3])}"
+            f"{', ...' if len(unknown) > 3 else ''}. Files are named as eng_Latn-fra_Latn.txt; "
+            "see 'nllb languages'"
         )
     if not found:
         raise ConfigError(f"{directory} has no files SRC-TGT.txt (such as eng_Latn-fra_Latn.txt)")

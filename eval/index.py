@@ -24,7 +24,9 @@ from eval.results import Row, Summary, row_line, target_path
 from nllb.textio import atomic_binary
 
 INDEX_FILE: Final = "index.npz"
-_VERSION: Final = "2"
+FAULTY_SHARE: Final = 0.02
+"""Share of a file's lines from which on a fault is told with the scores."""
+_VERSION: Final = "3"
 
 CellSums = Mapping[str, NDArray[np.int64]]
 """Metric -> cells x resamples: sums of resampled scores in millionths of a point."""
@@ -70,6 +72,8 @@ class TargetTotals:
     """Cell -> totals of its directions."""
     unicode_matters: Mapping[str, tuple[str, ...]]
     """Metric -> directions whose raw and NFC score differ by more than a reader would ignore."""
+    faulty: tuple[tuple[int, str], ...]
+    """Files of which a good part is faulty: lines, and what is wrong with them."""
     lines: tuple[str, ...]
     """Its lines of scores.tsv."""
 
@@ -130,6 +134,7 @@ def _totals(value: dict[str, Any]) -> TargetTotals:
     }
     matters = {name: tuple(names) for name, names in value["unicode_matters"].items()}
     value |= {"cells": cells, "unicode_matters": matters}
+    value["faulty"] = tuple((count, what) for count, what in value["faulty"])
     value["lines"] = tuple(value["lines"])
     value["stored"] = None if value["stored"] is None else tuple(value["stored"])
     return TargetTotals(**value)
@@ -149,11 +154,16 @@ def total_up(
     rows = summary.rows if summary else []
     cells: dict[int, list[Row]] = {}
     matters: dict[str, list[str]] = {}
+    faulty: list[tuple[int, str]] = []
     for row in rows:
         cells.setdefault(row.direction.cell, []).append(row)
         for name, score in row.scores.items():
             if abs(score.score - score.nfc_score) > UNICODE_WARNING:
                 matters.setdefault(name, []).append(str(row.direction))
+        bad = [found for found in row.findings if found.count > FAULTY_SHARE * found.total]
+        if bad:
+            what = "; ".join(found.message for found in bad)
+            faulty.append((max(found.count for found in bad), f"{row.direction}: {what}"))
     return TargetTotals(
         target=target,
         settings=settings,
@@ -164,6 +174,7 @@ def total_up(
         failed=failed,
         cells={cell: _cell_totals(inside) for cell, inside in cells.items()},
         unicode_matters={name: tuple(found) for name, found in matters.items()},
+        faulty=tuple(faulty),
         lines=tuple(row_line(row, names) for row in rows),
     )
 
