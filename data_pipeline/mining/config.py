@@ -104,6 +104,14 @@ class XsimConfig:
     """ratio, distance or absolute."""
     neighbours: int = 4
     """Neighbours that the margin takes the mean of."""
+    plus: bool = False
+    """Measure xsim++ too: with distractors among the lines of the pivot, which must be English."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot be measured."""
+        yield from _outside(self, "neighbours", least=1)
+        if self.plus and self.pivot.code != "eng_Latn":
+            yield f"plus: distractors are made in English only, pivot is {self.pivot.code}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

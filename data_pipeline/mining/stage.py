@@ -43,7 +43,7 @@ from nllb.textio import atomic_path
 
 Phase = Literal["text", "embed", "index", "search", "pairs"]
 PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")
-VERSION: Final = 1
+VERSION: Final = 2
 SomeTask = TypeVar("SomeTask", bound=Task)
 
 
@@ -320,11 +320,12 @@ def write_index(task: IndexTask) -> None:
 
 def search(task: SearchTask) -> None:
     """Write the neighbours of a block."""
-    queries = StoredVectors([task.queries])
+    queries, base, k = StoredVectors([task.queries]), StoredVectors(task.base), task.neighbours
     if task.index is None:
-        found = find_neighbours(queries, StoredVectors(task.base), task.neighbours, method="exact")
+        found = find_neighbours(queries, base, k, method="exact")
     else:
-        found = search_index(_open_index(task.index), queries, task.neighbours, probes=task.probes)
+        index = _open_index(task.index)
+        found = search_index(index, queries, k, probes=task.probes, base=base)
     with atomic_path(task.output) as beside, beside.open("wb") as stream:
         numpy.savez(stream, indices=found.indices, similarities=found.similarities)
 

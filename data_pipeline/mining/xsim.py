@@ -1,7 +1,8 @@
 """xsim: the share of sentences whose nearest sentence in the other language is not their own.
 
 Nearest by margin, as LASER measures it: ratio with the mean over 4 neighbours, each side among the
-lines of one line-aligned set. Both directions count, since hubs spoil them unequally.
+lines of one line-aligned set. Both directions count, since hubs spoil them unequally. xsim++ puts
+sentences that are nearly right among the lines of the pivot language.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy
 
 from data_pipeline.mining.config import XsimConfig
+from data_pipeline.mining.distractors import KINDS, Distractor, make_distractors
 from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, load_encoder, normalized
 from data_pipeline.mining.margins import Margin, margins
 from nllb.benchmarks import FLORES_SPLITS, LineAlignedSet, load_aligned, load_flores
@@ -32,6 +34,9 @@ class XsimResult:
     """Share of its sentences that do not find their own line in the pivot language."""
     backward: float
     """The same from the pivot language to it."""
+    plus: dict[str, float] | None = None
+    """xsim++: share of its sentences that find something else when distractors stand among the
+    lines of the pivot language: all, and by what was found (a kind of distractor, `other`)."""
 
 
 def error_rates(
@@ -50,14 +55,52 @@ def error_rates(
     check_finite(sources, "sources")
     check_finite(targets, "targets")
     cosines = normalized(sources) @ normalized(targets).T
-    k = min(neighbours, len(cosines))
-    ahead = numpy.partition(cosines, -k, axis=1)[:, -k:].mean(axis=1)
-    back = numpy.partition(cosines, -k, axis=0)[-k:].mean(axis=0)
-    scores = margins(cosines, ahead[:, None], back[None, :], margin)
+    scores = margins(cosines, *_neighbourhoods(cosines, neighbours), margin)
     own = numpy.arange(len(cosines))
     return (
         float((scores.argmax(axis=1) != own).mean()),
         float((scores.argmax(axis=0) != own).mean()),
+    )
+
+
+def plus_errors(
+    sources: Vectors,
+    targets: Vectors,
+    distractors: Sequence[Distractor],
+    vectors: Vectors,
+    *,
+    margin: Margin = "ratio",
+    neighbours: int = 4,
+) -> dict[str, float]:
+    """Return the xsim++ error from sources to targets: `all`, by kind of distractor, and `other`.
+
+    Args:
+        sources: vectors of sentences.
+        targets: vectors of their translations, row for row.
+        distractors: what nearly says the same as a translation.
+        vectors: their vectors.
+        margin: kind of margin.
+        neighbours: neighbours that the margin takes the mean of.
+    """
+    cosines = normalized(sources) @ normalized(numpy.concatenate([targets, vectors])).T
+    ahead, back = _neighbourhoods(cosines, neighbours)
+    best = margins(cosines, ahead, back, margin).argmax(axis=1).tolist()
+    counts = dict.fromkeys(["all", *KINDS, "other"], 0)
+    for own, found in enumerate(best):
+        if found == own:
+            continue
+        near = distractors[found - len(targets)] if found >= len(targets) else None
+        counts["all"] += 1
+        counts[near.kind if near is not None and near.sentence == own else "other"] += 1
+    return {name: count / len(sources) for name, count in counts.items()}
+
+
+def _neighbourhoods(cosines: Vectors, neighbours: int) -> tuple[Vectors, Vectors]:
+    """Return the mean of the highest cosines of each row and of each column."""
+    rows, columns = (min(neighbours, size) for size in cosines.shape[::-1])
+    return (
+        numpy.partition(cosines, -rows, axis=1)[:, -rows:].mean(axis=1)[:, None],
+        numpy.partition(cosines, -columns, axis=0)[-columns:].mean(axis=0)[None, :],
     )
 
 
@@ -69,17 +112,29 @@ def measure(
     *,
     margin: Margin = "ratio",
     neighbours: int = 4,
+    plus: bool = False,
     quiet: bool = True,
 ) -> list[XsimResult]:
-    """Measure languages against a pivot language."""
-    pivots = encoder.encode(test_set.sentences(pivot), pivot)
+    """Measure languages against a pivot language; `plus` adds xsim++, whose pivot is English."""
+    sentences = list(test_set.sentences(pivot))
+    pivots = encoder.encode(sentences, pivot)
+    distractors = make_distractors(sentences) if plus else []
+    wrong = encoder.encode([distractor.text for distractor in distractors], pivot)
     results = []
     for language in track(languages, "xsim", total=len(languages), quiet=quiet):
         vectors = encoder.encode(test_set.sentences(language), language)
         forward, backward = error_rates(vectors, pivots, margin=margin, neighbours=neighbours)
         results.append(
             XsimResult(
-                language=language, sentences=len(vectors), forward=forward, backward=backward
+                language=language,
+                sentences=len(vectors),
+                forward=forward,
+                backward=backward,
+                plus=plus_errors(
+                    vectors, pivots, distractors, wrong, margin=margin, neighbours=neighbours
+                )
+                if plus
+                else None,
             )
         )
     return results
@@ -100,6 +155,7 @@ def run_xsim(config: XsimConfig, out: Path | None, *, quiet: bool = False) -> li
         pivot,
         margin=config.margin,
         neighbours=config.neighbours,
+        plus=config.plus,
         quiet=quiet,
     )
     if out is not None:
@@ -149,11 +205,13 @@ def write_report(
                     "sentences": result.sentences,
                     "forward": result.forward,
                     "backward": result.backward,
+                    **({} if result.plus is None else {"plus": result.plus}),
                 }
                 for result in results
             ],
         },
     )
+    kinds = list(results[0].plus or {})
     page = Page("xsim", subtitle=f"{encoder} on {test_set}, against {pivot}")
     page.add(
         "Errors",
@@ -165,6 +223,7 @@ def write_report(
                 Column(title="Sentences", kind="number", digits=0),
                 Column(title=f"to {pivot}, %", kind="number", digits=2),
                 Column(title="back, %", kind="number", digits=2),
+                *(Column(title=f"++ {kind}, %", kind="number", digits=2) for kind in kinds),
             ],
             [
                 [
@@ -172,6 +231,7 @@ def write_report(
                     result.sentences,
                     100 * result.forward,
                     100 * result.backward,
+                    *(100 * (result.plus or {})[kind] for kind in kinds),
                 ]
                 for result in sorted(results, key=lambda result: -result.forward)
             ],

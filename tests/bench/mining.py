@@ -140,11 +140,11 @@ def index(data_dir: Path) -> None:
         kept = found.take(numpy.flatnonzero(found.margin >= THRESHOLD))
         return set(zip(kept.source.tolist(), kept.target.tolist(), strict=True))
 
-    for probes in (64, 128, 256, 512):
+    for probes in (32, 64, 128, 256):
         start = time.process_time()
         exact = find_neighbours(queries, base, 16, method="exact")
         middle = time.process_time()
-        found = search_index(built, queries, 16, probes=probes)
+        found = search_index(built, queries, 16, probes=probes, base=base)
         end = time.process_time()
         nearest = (exact.indices[:, 0] == found.indices[:, 0]).mean()
         wanted = mined(exact)
