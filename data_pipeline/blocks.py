@@ -8,6 +8,7 @@ text, decision and statistics appear together.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,25 @@ ROWS_PER_GROUP: Final = 16_384
 _CONSTANTS = ["source_language", "target_language", "corpus", "origin", "reason", "language"]
 _FOOTER = b"nllb"
 _SAMPLE_CHARACTERS = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decided:
+    """A block of text with the decisions made on it so far."""
+
+    block: Block
+    """Cleaned bitext, or sentences (whose `target` is empty)."""
+    decisions: tuple[Path, ...]
+    """Files with the rows of the block and a column `reason`; none where all of them stay."""
+
+    def followed_by(self, decided: Block) -> "Decided":
+        """Return the block with the decisions of one more stage."""
+        return Decided(block=self.block, decisions=(*self.decisions, decided.path))
+
+    @property
+    def key(self) -> list[str]:
+        """What identifies the text and the decisions."""
+        return [self.block.key, *(path.name for path in self.decisions)]
 
 
 def text_table(

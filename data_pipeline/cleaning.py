@@ -19,7 +19,7 @@ from data_pipeline.markup import (
     resolve_entities,
     resolve_wiki_markup,
 )
-from data_pipeline.stages import Block, Machine, run_tasks
+from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
 from nllb.normalization import normalize_punctuation
 
 VERSION = 1
@@ -28,22 +28,15 @@ SIDES: Final = ("source", "target")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CleanTask:
+class CleanTask(BlockTask):
     """Clean one block."""
 
     raw: Block
     """The block as ingested."""
-    block: Block
-    """The block cleaned."""
     config: CleanConfig
     """How."""
     interface: bool
     """Whether the corpus holds interface messages."""
-
-    @property
-    def output(self) -> Path:
-        """The cleaned block."""
-        return self.block.path
 
 
 def clean(config: DataConfig, raw: Sequence[Block], out: Path, machine: Machine) -> list[Block]:

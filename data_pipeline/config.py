@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
+from data_pipeline.filter_sets import threshold_faults
 from nllb.corpora import Layout
 from nllb.languages import Language, parse_language
 from nllb.shards import Origin
@@ -155,8 +156,6 @@ class FilterConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield thresholds that no filter has."""
-        from data_pipeline.filtering import threshold_faults
-
         yield from threshold_faults(self.set, self.thresholds)
 
 

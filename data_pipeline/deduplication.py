@@ -15,23 +15,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy
 import polars
 from numpy.typing import NDArray
 
-from data_pipeline.blocks import read_columns, read_first_rows, reasons, write_decisions
+from data_pipeline.blocks import Decided, read_columns, read_first_rows, reasons, write_decisions
 from data_pipeline.config import DataConfig, DedupConfig, DedupPassConfig
 from data_pipeline.hashing import hash_texts, joined_sides, pair_salt
-from data_pipeline.stages import Block, Machine, content_key, run_tasks
-from nllb.errors import ConfigError, DataError
+from data_pipeline.stages import (
+    Block,
+    BlockTask,
+    Machine,
+    Phase,
+    content_key,
+    require_phase,
+    run_tasks,
+)
+from nllb.errors import DataError
 from nllb.textio import atomic_path
 
 VERSION = 1
 STAGE = "dedup"
-Phase = Literal["runs", "merge", "apply"]
-PHASES: tuple[Phase, ...] = ("runs", "merge", "apply")
+PHASES: Final[tuple[Phase, ...]] = ("runs", "merge", "apply")
 BYTES_PER_ROW = 96
 """Peak of a merge for each row of its range: hash, place, score, and the sort's own arrays."""
 _ROW = numpy.dtype("<u4")
@@ -40,20 +47,10 @@ _SCORE = numpy.dtype("<f4")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scored:
-    """A block with the decisions of the stages before."""
-
-    block: Block
-    """The cleaned text."""
-    decisions: tuple[Path, ...]
-    """Files with the reasons given so far."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RunTask:
     """Hash the rows of one block that are alive."""
 
-    scored: Scored
+    decided: Decided
     """The block."""
     number: int
     """Place of the block in the order that decides."""
@@ -71,7 +68,7 @@ class RunTask:
     @property
     def output(self) -> Path:
         """The run."""
-        return self.directory / "runs" / self.by / f"{self.scored.block.name}.{self.key}.run"
+        return self.directory / "runs" / self.by / f"{self.decided.block.name}.{self.key}.run"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,27 +97,20 @@ class MergeTask:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ApplyTask:
+class ApplyTask(BlockTask):
     """Write the decisions on one block."""
 
-    scored: Scored
+    decided: Decided
     """The block."""
     number: int
     """Its place in the order."""
     passes: tuple[tuple[str, tuple[Path, ...]], ...]
     """Reason and merged ranges of every pass."""
-    block: Block
-    """The block of decisions."""
-
-    @property
-    def output(self) -> Path:
-        """The decisions."""
-        return self.block.path
 
 
 def deduplicate(
     config: DataConfig,
-    scored: Sequence[Scored],
+    decided: Sequence[Decided],
     out: Path,
     machine: Machine,
     phase: Phase | None = None,
@@ -130,12 +120,8 @@ def deduplicate(
     Raises:
         ConfigError: where a shard is asked to do all phases: they must not overlap.
     """
-    if phase is None and machine.shard[1] > 1:
-        raise ConfigError(
-            "the phases of dedup must not overlap: run all shards with --phase runs, then all with "
-            "--phase merge, then all with --phase apply"
-        )
-    plan = _plan(config.dedup, scored, out / STAGE, machine.memory)
+    require_phase("dedup", PHASES, phase, machine)
+    plan = _plan(config.dedup, decided, out / STAGE, machine.memory)
     many_passes = len(plan.passes) > 1
     for number, (name, runs, merges) in enumerate(plan.passes):
         label = f"dedup {name} " if many_passes else "dedup "
@@ -155,11 +141,11 @@ def deduplicate(
     return [task.block for task in plan.apply]
 
 
-def deduplicated_blocks(config: DataConfig, scored: Sequence[Scored], out: Path) -> list[Block]:
+def deduplicated_blocks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[Block]:
     """Return the blocks of decisions, whether they are there or not."""
     directory = out / STAGE
-    key = _pass_keys(config.dedup, scored)[-1]
-    return [item.block.follow(directory / "blocks", STAGE, VERSION, key) for item in scored]
+    key = _pass_keys(config.dedup, decided)[-1]
+    return [item.block.follow(directory / "blocks", STAGE, VERSION, key) for item in decided]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,15 +154,12 @@ class _Plan:
     apply: list[ApplyTask]
 
 
-def _pass_keys(config: DedupConfig, scored: Sequence[Scored]) -> list[str]:
+def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
     """Return the key of each pass: everything that its winners depend on."""
     key = content_key(
         VERSION,
         [config.normalization, config.bits, config.winner],
-        [
-            [item.block.name, item.block.key, *(path.name for path in item.decisions)]
-            for item in scored
-        ],
+        [[item.block.name, *item.key] for item in decided],
     )
     keys = []
     for step in config.passes:
@@ -185,18 +168,18 @@ def _pass_keys(config: DedupConfig, scored: Sequence[Scored]) -> list[str]:
     return keys
 
 
-def _plan(config: DedupConfig, scored: Sequence[Scored], directory: Path, memory: int) -> _Plan:
-    num_rows = sum(item.block.num_rows for item in scored)
+def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memory: int) -> _Plan:
+    num_rows = sum(item.block.num_rows for item in decided)
     num_ranges = 1
     while num_rows * BYTES_PER_ROW / num_ranges > memory / 2:
         num_ranges *= 2
     passes: list[tuple[str, list[RunTask], list[MergeTask]]] = []
     before: tuple[Path, ...] = ()
     before_key = ""
-    for step, key in zip(config.passes, _pass_keys(config, scored), strict=True):
+    for step, key in zip(config.passes, _pass_keys(config, decided), strict=True):
         runs = [
             RunTask(
-                scored=item,
+                decided=item,
                 number=number,
                 by=step.by,
                 config=config,
@@ -204,7 +187,7 @@ def _plan(config: DedupConfig, scored: Sequence[Scored], directory: Path, memory
                 directory=directory,
                 key=_run_key(config, step, item, before_key),
             )
-            for number, item in enumerate(scored)
+            for number, item in enumerate(decided)
         ]
         merges = [
             MergeTask(
@@ -225,22 +208,22 @@ def _plan(config: DedupConfig, scored: Sequence[Scored], directory: Path, memory
     )
     apply = [
         ApplyTask(
-            scored=item,
+            decided=item,
             number=number,
             passes=reasons_and_merges,
             block=item.block.follow(directory / "blocks", STAGE, VERSION, before_key),
         )
-        for number, item in enumerate(scored)
+        for number, item in enumerate(decided)
     ]
     return _Plan(passes=passes, apply=apply)
 
 
-def _run_key(config: DedupConfig, step: DedupPassConfig, item: Scored, before_key: str) -> str:
+def _run_key(config: DedupConfig, step: DedupPassConfig, item: Decided, before_key: str) -> str:
     return content_key(
         VERSION,
         step.by,
         [config.normalization, config.bits, config.winner, before_key],
-        [item.block.key, *(path.name for path in item.decisions)],
+        item.key,
     )
 
 
@@ -252,17 +235,16 @@ def _require(tasks: Sequence[RunTask] | Sequence[MergeTask], phase: str) -> None
     missing = [task.output for task in tasks if not task.output.exists()]
     if missing:
         raise DataError(
-            f"{len(missing):,} of {len(tasks):,} files of the phase {phase!r} are not there, first "
-            f"{missing[0]}; run `nllb data dedup --phase {phase}` for all shards first, with the "
-            "same --memory"
+            f"{len(missing):,} of {len(tasks):,} files are not there, first {missing[0]}; "
+            f"run all shards with --phase {phase} first, with the same --memory"
         )
 
 
 def write_run(task: RunTask) -> None:
     """Write the hashes of one block, sorted, with their rows."""
-    block = task.scored.block
+    block = task.decided.block
     config = task.config
-    alive = reasons(task.scored.decisions).is_null().to_numpy(writable=True)
+    alive = reasons(task.decided.decisions).is_null().to_numpy(writable=True)
     for merged in task.merged:
         alive[losers(merged).of_block(task.number)] = False
     rows = numpy.flatnonzero(alive).astype(_ROW)
@@ -315,12 +297,12 @@ def write_losers(task: MergeTask) -> None:
 
 def write_block(task: ApplyTask) -> None:
     """Write the decisions on one block."""
-    before = reasons(task.scored.decisions)
+    before = reasons(task.decided.decisions)
     reason = numpy.full(len(before), None, dtype=object)
     for name, merges in task.passes:
         for merged in merges:
             reason[losers(merged).of_block(task.number)] = name
-    text = read_first_rows(task.scored.block.path, ["source", "target", "line"])
+    text = read_first_rows(task.decided.block.path, ["source", "target", "line"])
     series = polars.Series("reason", reason.tolist(), dtype=polars.String)
     write_decisions(task.block.path, text, before.is_null(), series)
 

@@ -11,12 +11,20 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import polars
 import pyarrow
 from polars import Expr, col
 
-from data_pipeline.blocks import decision_facts, read_columns, read_facts, reasons, write_table
+from data_pipeline.blocks import (
+    Decided,
+    decision_facts,
+    read_columns,
+    read_facts,
+    reasons,
+    write_table,
+)
 from data_pipeline.cleaning import clean_columns
 from data_pipeline.config import (
     CleanConfig,
@@ -25,19 +33,30 @@ from data_pipeline.config import (
     DedupPassConfig,
     MonolingualConfig,
 )
-from data_pipeline.deduplication import Phase, Scored, deduplicate, deduplicated_blocks
+from data_pipeline.deduplication import PHASES as DEDUP_PHASES
+from data_pipeline.deduplication import deduplicate, deduplicated_blocks
 from data_pipeline.detectors import detector_key
 from data_pipeline.evaluation import evaluation_key, index_sets, open_shield
 from data_pipeline.filtering.filters import SCRIPT_PROPERTIES, Pair, longest_runs
 from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.ingestion import ingested_blocks
 from data_pipeline.shielding import STAGE as SHIELD_STAGE
-from data_pipeline.stages import Block, Machine, content_key, require, run_tasks
+from data_pipeline.stages import (
+    Block,
+    BlockTask,
+    Machine,
+    Phase,
+    content_key,
+    require,
+    require_phase,
+    run_tasks,
+)
 from nllb.languages import parse_language
 from nllb.segmentation import split_sentences
 
 VERSION = 1
 STAGE = "monolingual"
+PHASES: Final[tuple[Phase, ...]] = ("split", *DEDUP_PHASES)
 SENTENCE_SCHEMA = pyarrow.schema(
     [
         ("text", pyarrow.large_string()),
@@ -50,13 +69,11 @@ SENTENCE_SCHEMA = pyarrow.schema(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SplitTask:
+class SplitTask(BlockTask):
     """Make judged sentences of one block of documents."""
 
     raw: Block
     """The documents."""
-    block: Block
-    """The sentences."""
     config: MonolingualConfig
     """The rules."""
     clean: CleanConfig
@@ -64,45 +81,39 @@ class SplitTask:
     index: Path
     """The evaluation sets, indexed."""
 
-    @property
-    def output(self) -> Path:
-        """The sentences."""
-        return self.block.path
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SentenceTask:
+class SentenceTask(BlockTask):
     """Write what stays of one block."""
 
     judged: Block
     """The sentences with their reasons."""
     decisions: Path
     """Decisions of deduplication."""
-    block: Block
-    """The sentences that stay."""
-
-    @property
-    def output(self) -> Path:
-        """The sentences that stay."""
-        return self.block.path
 
 
 def make_sentences(
     config: DataConfig, out: Path, machine: Machine, phase: Phase | None = None
 ) -> list[Block]:
-    """Run the stage and return the blocks of sentences, by language."""
-    index_sets(config.shield, config.data_dir, out / SHIELD_STAGE)
-    splits = _split_tasks(config, out)
-    run_tasks("monolingual split", splits, split_block, machine)
-    judged = [task.block for task in splits]
-    require(judged, STAGE)
-    # Deduplication's phases must not overlap, so an array of machines leaves them to one of them.
-    if machine.shard[0] == 0:
-        alone = dataclasses.replace(machine, shard=(0, 1))
-        deduplicate(*_dedup_arguments(config, judged, out), alone, phase)
-        tasks = _sentence_tasks(config, judged, out)
-        run_tasks("monolingual sentences", tasks, write_sentences, alone)
-    return sentence_blocks(config, out)
+    """Run the stage (one phase, for an array of machines) and return the blocks it writes.
+
+    Raises:
+        ConfigError: where a shard is asked to do all phases: they must not overlap.
+    """
+    require_phase(STAGE, PHASES, phase, machine)
+    if phase in (None, "split"):
+        index_sets(config.shield, config.data_dir, out / SHIELD_STAGE)
+        splits = _split_tasks(config, out)
+        run_tasks("monolingual split", splits, split_block, machine)
+        if phase == "split":
+            return [task.block for task in splits]
+    judged = [task.block for task in _split_tasks(config, out)]
+    require(judged, f"{STAGE} --phase split")
+    deduplicate(*_dedup_arguments(config, judged, out), machine, phase)
+    tasks = _sentence_tasks(config, judged, out)
+    if phase in (None, "apply"):
+        run_tasks("monolingual sentences", tasks, write_sentences, machine)
+    return [task.block for task in tasks]
 
 
 def sentence_blocks(config: DataConfig, out: Path) -> list[Block]:
@@ -124,9 +135,8 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
         return []
     rules = dataclasses.replace(section, corpora=(), denoising=False)
     model = "" if section.language is None else detector_key(section.language.model)
-    what = [VERSION, content_key(rules, config.clean), model]
     sets = evaluation_key(config.shield, config.data_dir)
-    what.append(sets)
+    what = [VERSION, content_key(rules, config.clean), model, sets]
     tasks = []
     for raw in ingested_blocks(config, out, monolingual=True):
         block = raw.follow(out / STAGE / "judged", STAGE, *what)
@@ -146,14 +156,14 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
 
 def _dedup_arguments(
     config: DataConfig, judged: Sequence[Block], out: Path
-) -> tuple[DataConfig, list[Scored], Path]:
+) -> tuple[DataConfig, list[Decided], Path]:
     dedup = DedupConfig(
         passes=(DedupPassConfig(by="source"),),
         normalization=config.dedup.normalization,
         bits=config.dedup.bits,
     )
-    scored = [Scored(block=block, decisions=(block.path,)) for block in judged]
-    return dataclasses.replace(config, dedup=dedup), scored, out / STAGE
+    decided = [Decided(block=block, decisions=(block.path,)) for block in judged]
+    return dataclasses.replace(config, dedup=dedup), decided, out / STAGE
 
 
 def _sentence_tasks(config: DataConfig, judged: Sequence[Block], out: Path) -> list[SentenceTask]:

@@ -1,84 +1,24 @@
 """The stages in their order, each finding its input in what the one before has written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from data_pipeline.cleaning import clean, cleaned_blocks
+from data_pipeline.blocks import Decided
+from data_pipeline.cleaning import clean
 from data_pipeline.config import DataConfig
-from data_pipeline.deduplication import Phase, Scored, deduplicate, deduplicated_blocks
-from data_pipeline.filtering import filter_bitext, filtered_blocks
-from data_pipeline.ingestion import ingest, ingested_blocks
+from data_pipeline.deduplication import deduplicate
+from data_pipeline.filtering import filter_bitext
+from data_pipeline.ingestion import ingest
 from data_pipeline.monolingual import make_sentences, sentence_blocks
 from data_pipeline.preparation import prepare
-from data_pipeline.preparation.preparing import Ready
-from data_pipeline.shielding import shield_bitext, shielded_blocks
-from data_pipeline.stages import Block, Machine, content_key, require
+from data_pipeline.run import Run
+from data_pipeline.shielding import shield_bitext
+from data_pipeline.stages import Block, Machine, Phase, content_key, require
 from data_pipeline.statistics import write_statistics
 from nllb import __version__
 from nllb.config import write_config
 from nllb.textio import write_json
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A configuration and the folder it is run in."""
-
-    config: DataConfig
-    """The run."""
-    out: Path
-    """Where everything is written."""
-
-    @cached_property
-    def raw(self) -> list[Block]:
-        """Blocks of ingestion."""
-        return ingested_blocks(self.config, self.out)
-
-    @cached_property
-    def cleaned(self) -> list[Block]:
-        """Blocks of cleaned text."""
-        return cleaned_blocks(self.config, self.raw, self.out)
-
-    @cached_property
-    def filtered(self) -> list[Block]:
-        """Decisions of the filters."""
-        return filtered_blocks(self.config, self.cleaned, self.out)
-
-    @cached_property
-    def to_dedup(self) -> list[Scored]:
-        """Cleaned text with the decisions before deduplication."""
-        return [
-            Scored(block=text, decisions=(text.path, decided.path))
-            for text, decided in zip(self.cleaned, self.filtered, strict=True)
-        ]
-
-    @cached_property
-    def deduplicated(self) -> list[Block]:
-        """Decisions of deduplication."""
-        return deduplicated_blocks(self.config, self.to_dedup, self.out)
-
-    @cached_property
-    def to_shield(self) -> list[Scored]:
-        """Cleaned text with the decisions before the shield."""
-        return [
-            Scored(block=item.block, decisions=(*item.decisions, decided.path))
-            for item, decided in zip(self.to_dedup, self.deduplicated, strict=True)
-        ]
-
-    @cached_property
-    def shielded(self) -> list[Block]:
-        """Decisions of the shield."""
-        return shielded_blocks(self.config, self.to_shield, self.out)
-
-    @cached_property
-    def ready(self) -> list[Ready]:
-        """Cleaned text with all decisions."""
-        return [
-            Ready(block=item.block, decisions=(*item.decisions, decided.path))
-            for item, decided in zip(self.to_shield, self.shielded, strict=True)
-        ]
 
 
 def _ingest(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
@@ -112,11 +52,11 @@ def _shield(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
 
 def _prepare(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
     require(run.shielded, "shield")
-    sentences: list[Ready] = []
+    sentences: list[Decided] = []
     if run.config.monolingual is not None and run.config.monolingual.denoising:
         blocks = sentence_blocks(run.config, run.out)
         require(blocks, "monolingual")
-        sentences = [Ready(block=block, decisions=()) for block in blocks]
+        sentences = [Decided(block=block, decisions=()) for block in blocks]
     manifest = prepare(run.config, run.ready, sentences, run.out, machine)
     return {"manifest": None if manifest is None else str(manifest)}
 

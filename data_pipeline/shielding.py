@@ -6,68 +6,58 @@ from pathlib import Path
 
 import polars
 
-from data_pipeline.blocks import read_columns, reasons, write_decisions
+from data_pipeline.blocks import Decided, read_columns, reasons, write_decisions
 from data_pipeline.config import DataConfig
-from data_pipeline.deduplication import Scored
 from data_pipeline.evaluation import evaluation_key, index_sets, open_shield
-from data_pipeline.stages import Block, Machine, run_tasks
+from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
 
 VERSION = 1
 STAGE = "shield"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShieldTask:
+class ShieldTask(BlockTask):
     """Shield one block."""
 
-    scored: Scored
+    decided: Decided
     """The cleaned text and the decisions before."""
-    block: Block
-    """The decisions."""
     index: Path
     """The evaluation sets, indexed."""
 
-    @property
-    def output(self) -> Path:
-        """The decisions."""
-        return self.block.path
-
 
 def shield_bitext(
-    config: DataConfig, scored: Sequence[Scored], out: Path, machine: Machine
+    config: DataConfig, decided: Sequence[Decided], out: Path, machine: Machine
 ) -> list[Block]:
     """Shield all blocks and return the blocks of decisions."""
     index_sets(config.shield, config.data_dir, out / STAGE)
-    tasks = _tasks(config, scored, out)
+    tasks = _tasks(config, decided, out)
     run_tasks("shield", tasks, shield_block, machine)
     return [task.block for task in tasks]
 
 
-def shielded_blocks(config: DataConfig, scored: Sequence[Scored], out: Path) -> list[Block]:
+def shielded_blocks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[Block]:
     """Return the blocks of decisions, whether they are there or not."""
-    return [task.block for task in _tasks(config, scored, out)]
+    return [task.block for task in _tasks(config, decided, out)]
 
 
-def _tasks(config: DataConfig, scored: Sequence[Scored], out: Path) -> list[ShieldTask]:
+def _tasks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[ShieldTask]:
     sets = evaluation_key(config.shield, config.data_dir)
     index = out / STAGE / f"index.{sets}"
     return [
         ShieldTask(
-            scored=item,
-            block=item.block.follow(
-                out / STAGE, STAGE, VERSION, sets, [path.name for path in item.decisions]
-            ),
+            decided=item,
+            block=item.block.follow(out / STAGE, STAGE, VERSION, sets, item.key),
             index=index,
         )
-        for item in scored
+        for item in decided
     ]
 
 
 def shield_block(task: ShieldTask) -> None:
     """Shield one block."""
     shield = open_shield(task.index)
-    text = read_columns(task.scored.block.path, ["source", "target", "line"])
-    before = reasons(task.scored.decisions)
+    text = read_columns(task.decided.block.path, ["source", "target", "line"])
+    before = reasons(task.decided.decisions)
     alive = before.is_null()
     rows = alive.arg_true().to_list()
     chosen = text.filter(alive)

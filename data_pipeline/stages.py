@@ -18,13 +18,16 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import xxhash
 
 from nllb.errors import ConfigError, DataError, ResourceError
 from nllb.languages import Language
 from nllb.progress import Progress
+
+Phase = Literal["split", "runs", "merge", "apply"]
+"""Parts of a stage that must not overlap: all shards of one, then all of the next."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +80,19 @@ class Block:
         return dataclasses.replace(self, key=key, path=stage_dir / f"{self.name}.{key}.parquet")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockTask:
+    """A task that writes one block."""
+
+    block: Block
+    """What is written."""
+
+    @property
+    def output(self) -> Path:
+        """Its file."""
+        return self.block.path
+
+
 SomeTask = TypeVar("SomeTask", bound=Task)
 
 
@@ -101,6 +117,15 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(f"--shard {text!r}: expected I/N with 1 <= I <= N, such as 3/16")
     return (int(found[1]) - 1, int(found[2]))
+
+
+def require_phase(
+    stage: str, phases: Sequence[Phase], phase: Phase | None, machine: Machine
+) -> None:
+    """Raise ConfigError where a shard is asked to do all phases at once."""
+    if phase is None and machine.shard[1] > 1:
+        order = ", then all with ".join(f"--phase {name}" for name in phases)
+        raise ConfigError(f"the phases of {stage} must not overlap: run all shards with {order}")
 
 
 def run_tasks(

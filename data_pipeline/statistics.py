@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy
 import polars
@@ -11,13 +11,11 @@ import polars
 from data_pipeline.blocks import read_columns, read_facts
 from data_pipeline.ingestion.writing import ingestion_counts
 from data_pipeline.monolingual import judged_blocks
+from data_pipeline.run import Run
 from data_pipeline.stages import Block
 from nllb.page import Column, Page, paragraph, table
 from nllb.shards import MANIFEST_NAME, read_manifest
 from nllb.textio import atomic_text, json_line, write_json
-
-if TYPE_CHECKING:
-    from data_pipeline.pipeline import Run
 
 STAGE = "stats"
 NUM_BINS: Final = 40
@@ -42,7 +40,7 @@ _RANGES: Final = {
 """Score -> range of its histogram; what lies outside counts into the last bin of its side."""
 
 
-def write_statistics(run: "Run") -> dict[str, Any]:
+def write_statistics(run: Run) -> dict[str, Any]:
     """Collect the statistics of all finished blocks and write stats.json and stats.html."""
     report = collect(run)
     directory = run.out / STAGE
@@ -54,7 +52,7 @@ def write_statistics(run: "Run") -> dict[str, Any]:
     return {"report": str(directory / "stats.json"), "page": str(directory / "stats.html")}
 
 
-def collect(run: "Run") -> dict[str, Any]:
+def collect(run: Run) -> dict[str, Any]:
     """Return the statistics as plain values."""
     stages: dict[str, Sequence[Block]] = {
         "clean": run.cleaned,

@@ -1,5 +1,6 @@
 """The filter stage: measure what is missing, judge, write scores and reasons beside the text."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,13 +11,13 @@ import polars
 from data_pipeline.blocks import read_columns, write_decisions
 from data_pipeline.config import DataConfig, FilterConfig
 from data_pipeline.detectors import detector_key
+from data_pipeline.filter_sets import FILTER_SETS
 from data_pipeline.filtering import filters
 from data_pipeline.filtering.filters import Filter, Pair
 from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
-from data_pipeline.filtering.sets import FILTER_SETS
 from data_pipeline.filtering.toxicity import ToxicityFilter, list_files
-from data_pipeline.stages import Block, Machine, content_key, run_tasks
+from data_pipeline.stages import Block, BlockTask, Machine, content_key, run_tasks
 from nllb.detection import Detector
 from nllb.shards import file_xxh3_128
 
@@ -25,24 +26,17 @@ STAGE = "filter"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FilterTask:
+class FilterTask(BlockTask):
     """Filter one block."""
 
     text: Block
     """The cleaned text."""
-    block: Block
-    """The decisions."""
     config: FilterConfig
     """The filters."""
     interface: bool
     """Whether the corpus holds interface messages."""
     scores_key: str
     """What the scores depend on; thresholds are not a part of it."""
-
-    @property
-    def output(self) -> Path:
-        """Scores and reasons."""
-        return self.block.path
 
 
 class FilterChain:
@@ -136,7 +130,6 @@ def _filled(
 def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> list[FilterTask]:
     """Return the tasks of the stage."""
     section = config.filter
-    directory = out / STAGE
     factors = file_xxh3_128(section.length_factors or FACTORS_PATH)
     model = "" if section.language is None else detector_key(section.language.model)
     interface = {corpus.name for corpus in config.corpora if corpus.interface}
@@ -148,21 +141,11 @@ def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> lis
             lists = [_file_hash(path) for path in files]
         scores_key = content_key(text.key, VERSION, factors, model, lists, _excluded(section))
         key = content_key(scores_key, section.set, section.thresholds, section.language)
-        name = f"{text.name}.{scores_key}"
-        block = Block(
-            name=text.name,
-            key=key,
-            path=directory / f"{name}.{key}.parquet",
-            corpus=text.corpus,
-            source=text.source,
-            target=text.target,
-            origin=text.origin,
-            num_rows=text.num_rows,
-        )
+        path = out / STAGE / f"{text.name}.{scores_key}.{key}.parquet"
         tasks.append(
             FilterTask(
                 text=text,
-                block=block,
+                block=dataclasses.replace(text, key=key, path=path),
                 config=section,
                 interface=text.corpus in interface,
                 scores_key=scores_key,

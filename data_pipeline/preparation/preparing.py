@@ -12,7 +12,7 @@ from typing import Any, cast
 import polars
 import xxhash
 
-from data_pipeline.blocks import read_columns, reasons
+from data_pipeline.blocks import Decided, read_columns, reasons
 from data_pipeline.config import DataConfig, PhaseConfig
 from data_pipeline.preparation.vocabulary import (
     Vocabulary,
@@ -20,7 +20,7 @@ from data_pipeline.preparation.vocabulary import (
     sample_quotas,
     train_vocabulary,
 )
-from data_pipeline.stages import Block, Machine, content_key, run_tasks
+from data_pipeline.stages import Machine, content_key, run_tasks
 from nllb import __version__
 from nllb.errors import DataError
 from nllb.progress import stage
@@ -46,33 +46,10 @@ STAGE = "prepare"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ready:
-    """A block with all decisions on it: what is left is training text."""
-
-    block: Block
-    """Cleaned bitext, or monolingual sentences (whose `target` is empty)."""
-    decisions: tuple[Path, ...]
-    """Files with a column `reason`; none where the block holds only what stayed."""
-
-    @property
-    def key(self) -> str:
-        """Hash of text and decisions."""
-        return content_key(self.block.key, [path.name for path in self.decisions])
-
-    def read(self) -> polars.DataFrame:
-        """Return the rows that stayed, columns source and target (or text)."""
-        columns = ["source", "target"] if self.block.target else ["text"]
-        rows = read_columns(self.block.path, columns)
-        if self.decisions:
-            rows = rows.filter(reasons(self.decisions).is_null())
-        return rows
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TokenTask:
     """Write the token shards of one block."""
 
-    ready: Ready
+    ready: Decided
     """The block."""
     vocabulary: Path
     """SentencePiece model."""
@@ -93,8 +70,8 @@ class TokenTask:
 
 def prepare(
     config: DataConfig,
-    bitext: Sequence[Ready],
-    monolingual: Sequence[Ready],
+    bitext: Sequence[Decided],
+    monolingual: Sequence[Decided],
     out: Path,
     machine: Machine,
 ) -> Path | None:
@@ -126,7 +103,7 @@ def prepare(
 
 
 def _vocabulary(
-    config: DataConfig, ready: Sequence[Ready], directory: Path, machine: Machine
+    config: DataConfig, ready: Sequence[Decided], directory: Path, machine: Machine
 ) -> Vocabulary:
     section = config.prepare.vocabulary
     languages = [language.code for language in section.languages]
@@ -155,22 +132,28 @@ def _vocabulary(
     return Vocabulary(path, name=section.name, languages=languages or with_text)
 
 
-def _languages(item: Ready) -> tuple[str, ...]:
+def _languages(item: Decided) -> tuple[str, ...]:
     return (item.block.source, item.block.target) if item.block.target else (item.block.source,)
 
 
-def _line_counts(ready: Sequence[Ready]) -> dict[str, int]:
+def _read(item: Decided) -> polars.DataFrame:
+    """Return the rows that stayed, columns source and target (or text)."""
+    rows = read_columns(item.block.path, ["source", "target"] if item.block.target else ["text"])
+    return rows.filter(reasons(item.decisions).is_null()) if item.decisions else rows
+
+
+def _line_counts(ready: Sequence[Decided]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for item in ready:
-        rows = len(item.read())
+        rows = len(_read(item))
         for language in _languages(item):
             counts[language] += rows
     return {language: count for language, count in counts.items() if count}
 
 
-def _texts(ready: Sequence[Ready]) -> Iterator[tuple[str, str]]:
+def _texts(ready: Sequence[Decided]) -> Iterator[tuple[str, str]]:
     for item in ready:
-        rows = item.read()
+        rows = _read(item)
         for language, column in zip(_languages(item), rows.columns, strict=True):
             for text in rows[column]:
                 yield language, text
@@ -179,7 +162,7 @@ def _texts(ready: Sequence[Ready]) -> Iterator[tuple[str, str]]:
 def write_tokens(task: TokenTask) -> None:
     """Tokenise one block and write its training and held-out shards."""
     vocabulary = _open_vocabulary(task.vocabulary)
-    rows = task.ready.read()
+    rows = _read(task.ready)
     held_out = polars.Series(
         [is_held_out(texts, task.held_out_per_mille) for texts in rows.iter_rows()],
         dtype=polars.Boolean,

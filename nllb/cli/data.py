@@ -63,6 +63,7 @@ def clean(arguments: argparse.Namespace) -> int:
 def monolingual_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `data monolingual`."""
     _stage_arguments(parser)
+    _phase_argument(parser, "split", "runs", "merge", "apply")
 
 
 def monolingual(arguments: argparse.Namespace) -> int:
@@ -83,9 +84,7 @@ def filter(arguments: argparse.Namespace) -> int:  # noqa: A001 - the verb's nam
 def dedup_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `data dedup`."""
     _stage_arguments(parser)
-    parser.add_argument(
-        "--phase", choices=("runs", "merge", "apply"), help="one phase, for all shards in turn"
-    )
+    _phase_argument(parser, "runs", "merge", "apply")
 
 
 def dedup(arguments: argparse.Namespace) -> int:
@@ -128,6 +127,10 @@ def _stage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", metavar="I/N", help="the I-th of N shares of the work, counted from 1"
     )
+
+
+def _phase_argument(parser: argparse.ArgumentParser, *phases: str) -> None:
+    parser.add_argument("--phase", choices=phases, help="one phase, for all shards in turn")
 
 
 def _stage(name: str, arguments: argparse.Namespace) -> int:

@@ -181,12 +181,14 @@ def test_stages_one_by_one_and_in_shards(
         for shard in ("2/3", "1/3", "3/3"):
             (result,) = stage(name, "--shard", shard)
     assert result["finished"] == result["blocks"]
-    # One block of documents: the second shard has nothing to do, and the first finishes the stage.
     for shard in ("1/2", "2/2"):
-        stage("monolingual", "--shard", shard)
         stage("filter", "--shard", shard)
-    assert main(["data", "dedup", config, str(out), "--quiet", "--shard", "1/2"]) == 2
-    assert "--phase runs" in capsys.readouterr().err
+    for name in ("monolingual", "dedup"):
+        assert main(["data", name, config, str(out), "--quiet", "--shard", "1/2"]) == 2
+        assert "all with --phase merge" in capsys.readouterr().err
+    for phase in ("split", "runs", "merge", "apply"):
+        for shard in ("2/2", "1/2"):
+            stage("monolingual", "--phase", phase, "--shard", shard)
     for phase in ("runs", "merge", "runs", "merge", "apply"):
         for shard in ("2/2", "1/2"):
             stage("dedup", "--phase", phase, "--shard", shard)

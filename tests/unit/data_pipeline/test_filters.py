@@ -18,7 +18,8 @@ from data_pipeline.config import (
     LanguageFilterConfig,
     ToxicityConfig,
 )
-from data_pipeline.filtering import filter_bitext, filters, threshold_faults
+from data_pipeline.filter_sets import threshold_faults
+from data_pipeline.filtering import filter_bitext, filters
 from data_pipeline.filtering.filters import Pair, longest_runs
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
 from data_pipeline.filtering.running import FilterChain

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import pytest
 
+from data_pipeline.blocks import Decided
 from data_pipeline.config import (
     CorpusConfig,
     DataConfig,
@@ -18,7 +19,7 @@ from data_pipeline.config import (
     VocabularyConfig,
 )
 from data_pipeline.preparation import Vocabulary, prepare, train_vocabulary
-from data_pipeline.preparation.preparing import Ready, is_held_out
+from data_pipeline.preparation.preparing import is_held_out
 from data_pipeline.preparation.vocabulary import draw, sample_quotas
 from data_pipeline.stages import Machine
 from nllb.errors import DataError
@@ -127,7 +128,7 @@ def run(
         for name, origin in (("a", "primary"), ("bt", "mmt_bt"), ("few", "primary"))
     )
     config = make_config(corpora=corpora, prepare=section)
-    ready = [Ready(block=block, decisions=(block.path,)) for block in blocks]
+    ready = [Decided(block=block, decisions=(block.path,)) for block in blocks]
     path = prepare(config, ready, [], tmp_path / "out", machine)
     assert path is not None
     return read_manifest(path)
@@ -234,7 +235,7 @@ def test_denoising_text_becomes_a_direction_onto_itself(
         prepare=PrepareConfig(vocabulary=VocabularyConfig(model=model), held_out_per_mille=0),
         monolingual=MonolingualConfig(corpora=(docs,), denoising=True),
     )
-    written = prepare(config, [], [Ready(block=block, decisions=())], tmp_path / "out", machine)
+    written = prepare(config, [], [Decided(block=block, decisions=())], tmp_path / "out", machine)
     assert written is not None
     manifest = read_manifest(written)
     (part,) = manifest.parts

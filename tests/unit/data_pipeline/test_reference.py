@@ -14,7 +14,7 @@ import pytest
 import regex
 import xxhash
 
-from data_pipeline.blocks import read_columns, write_decisions
+from data_pipeline.blocks import Decided, read_columns, write_decisions
 from data_pipeline.config import (
     DataConfig,
     DedupConfig,
@@ -23,7 +23,7 @@ from data_pipeline.config import (
     LanguageFilterConfig,
     ToxicityConfig,
 )
-from data_pipeline.deduplication import Scored, deduplicate
+from data_pipeline.deduplication import deduplicate
 from data_pipeline.filtering.filters import Pair
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
 from data_pipeline.filtering.running import FilterChain
@@ -159,7 +159,7 @@ def test_decisions_are_the_reference_s_on_every_line(
         scores, reason = chain.run(text, pair, before)
         decisions = tmp_path / f"filtered{number}.parquet"
         write_decisions(decisions, text, before.is_null(), reason, scores=scores)
-        scored.append(Scored(block=block, decisions=(block.path, decisions)))
+        scored.append(Decided(block=block, decisions=(block.path, decisions)))
     passes = (
         DedupPassConfig(by="pair"),
         DedupPassConfig(by="target", at_most=3),

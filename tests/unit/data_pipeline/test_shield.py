@@ -8,9 +8,8 @@ from typing import Any
 import polars
 import pytest
 
-from data_pipeline.blocks import read_columns, read_facts
+from data_pipeline.blocks import Decided, read_columns, read_facts
 from data_pipeline.config import DataConfig, EvaluationConfig
-from data_pipeline.deduplication import Scored
 from data_pipeline.evaluation import build_shield, evaluation_sentences
 from data_pipeline.shield import Shield, split_units
 from data_pipeline.shielding import shield_bitext
@@ -158,7 +157,7 @@ def test_one_side_is_enough_in_any_direction_and_language(
         ["Fine.", source, source], ["Bien.", target, target], reasons=[None, None, "x"]
     )
     config = make_config(shield=(evaluation,), data_dir=tmp_path)
-    scored = [Scored(block=block, decisions=(block.path,))]
+    scored = [Decided(block=block, decisions=(block.path,))]
     (done,) = shield_bitext(config, scored, tmp_path / "out", machine)
     reasons = read_columns(done.path, ["reason"])["reason"].cast(polars.String).to_list()
     assert reasons == [None, "evaluation_whole", None]

@@ -1,0 +1,56 @@
+"""False removals of the shield, and its speed: `python -m tests.bench.shield`.
+
+Needs the data folder (NLLB_TEST_DATA). Every line of NLLB-Seed, TICO-19 and UDHR is held against
+FLORES-200 in all languages. No FLORES sentence is among them, so what is removed is removed by
+mistake, or shares 13 words with one by chance; it is printed, to be looked at.
+"""
+
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from data_pipeline.config import EvaluationConfig
+from data_pipeline.evaluation import build_shield
+from data_pipeline.shield import split_units
+from nllb.corpora import open_corpus
+
+ROOT = Path(__file__).parents[2]
+CORPORA = ("nllb_seed", "tico19", "udhr")
+CHUNK = 20_000
+MOST = 1e-4
+
+
+def main() -> int:
+    """Print the table; exit code 1 where more than one line in 10,000 is removed."""
+    data = Path(os.environ.get("NLLB_TEST_DATA", ROOT.parent / "shared" / "data"))
+    sets = [EvaluationConfig(name="flores200", path="flores200_dataset", layout="flores")]
+    start = time.process_time()
+    shield = build_shield(sets, data)
+    print(f"{len(shield.places):,} sentences indexed in {time.process_time() - start:.0f} CPU-s")
+    lines, removed = Counter[str](), Counter[str]()
+    spent = 0.0
+    for name in CORPORA:
+        texts = [text.text for text in open_corpus(data / name).texts()]
+        for first in range(0, len(texts), CHUNK):
+            some = texts[first : first + CHUNK]
+            start = time.process_time()
+            finds = shield.find(some)
+            spent += time.process_time() - start
+            for text, find in zip(some, finds, strict=True):
+                units, separated = split_units(text)
+                kind = "words" if separated else "letters"
+                lines[kind] += 1
+                if find is not None:
+                    removed[kind] += 1
+                    place = shield.places[find.sentence]
+                    print(f"{name} {find.kind} {place} ({len(units)} {kind}): {text[:200]}")
+    for kind, count in lines.items():
+        print(f"{removed[kind]} of {count:,} lines in {kind} removed by mistake")
+    print(f"{lines.total() / spent:,.0f} lines a CPU-second")
+    return int(any(removed[kind] > MOST * count for kind, count in lines.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
