@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -367,8 +368,16 @@ def _run(works: Sequence[Work], workers: int) -> Iterator[tuple[Work, dict[str, 
         ProcessPoolExecutor(min(workers, len(works)), mp_context=get_context("spawn")) as pool,
     ):
         pending = {pool.submit(score_target, work): work for work in works}
-        for future in as_completed(pending):
-            yield pending[future], future.result()
+        try:
+            for future in as_completed(pending):
+                yield pending[future], future.result()
+        except BrokenProcessPool as error:
+            raise ResourceError(
+                "scoring: a worker process was killed, most often for want of memory; finished "
+                "targets are kept: run the command again with fewer --workers"
+            ) from error
+        finally:  # an interrupted run does not first score what is left
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

@@ -169,6 +169,9 @@ def _read_delimited(
             f"X01 {path.name}:{line}: a byte order mark or NUL inside the file; "
             "files were joined or are UTF-16; save each as UTF-8 without BOM"
         )
+    header_line = text.partition("\n")[0]
+    if delimiter == "," and "," not in header_line and ";" in header_line:
+        delimiter = ";"  # spreadsheets write it so where the comma is the decimal sign
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1

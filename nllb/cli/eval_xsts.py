@@ -51,9 +51,10 @@ def check(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         told = Counter(one.severity for one in findings)
         listed = ", ".join(f"{number} {severity}" for severity, number in sorted(told.items()))
+        unread = f"; files that cannot be read: {len(errors)}" if errors else ""
         print(
             f"{validated.validation.kept} of {validated.validation.rows} ratings usable; findings: "
-            f"{listed or 'none'}{f'; {len(errors)} files unreadable' if errors else ''}",
+            f"{listed or 'none'}{unread}",
             file=sys.stderr,
         )
     return 1 if validated.refused or errors else 0

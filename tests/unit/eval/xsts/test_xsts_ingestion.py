@@ -108,6 +108,16 @@ def test_every_form_gives_the_same_ratings(
     assert ratings(write(study, tmp_path)) == ratings(save(study))
 
 
+def test_semicolons_of_a_spreadsheet_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text(
+        "item_id;src_lang;tgt_lang;rater_id;score;src_text\n1;eng_Latn;fra_Latn;r1;4;Yes, two.\n",
+        encoding="utf-8",
+    )
+    [rating] = parse_rows(read_ratings(path).rows).ratings
+    assert (rating.score, rating.source_text) == (4, "Yes, two.")
+
+
 def test_columns_may_have_any_name_and_order(study: Rows, save: Callable[..., Path]) -> None:
     renamed = [
         {"Points": row["score"], "Who": row["rater_id"], "to": row["tgt_lang"],
