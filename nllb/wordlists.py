@@ -64,8 +64,8 @@ _LETTERS_OF = {"Hans": "Han", "Hant": "Han", "Jpan": "Han}\\p{Hira}\\p{Kana"}
 _LETTER_APOSTROPHE = "\u02bc"
 _MIN_INFLECTED_LETTERS = 3
 _CHUNK_CHARACTERS = 1 << 18
-# Bytes of patterns up to which the automaton is a table, some kilobytes for each of them: thrice as
-# fast.
+# Bytes of patterns up to which the automaton is a table: thrice as fast, and some hundred bytes for
+# each of them.
 _MAX_TABLE_BYTES = 1 << 15
 _ASCII_WORD = np.array([chr(byte).isalnum() and byte < 128 for byte in range(256)])
 _ASCII_SIGN = ~_ASCII_WORD & (np.arange(256) < 128)
