@@ -60,7 +60,7 @@ def card(arguments: argparse.Namespace) -> int:
     if not arguments.model.is_dir():
         raise ConfigError(f"{arguments.model} is no directory: write the model with 'nllb convert'")
     model = open_model(arguments.model)
-    run = _TrainingRecord.read(arguments.run_dir)
+    run = _TrainingRecord.read(arguments.run_dir, model.settings.get("training", {}))
     table = None
     if arguments.scores is not None:
         table = _ScoreTable.read(arguments.scores, arguments.beside, run.manifest)
@@ -107,7 +107,7 @@ class _TrainingRecord:
     config: tuple[str, ...]
     """Lines of its resolved configuration, without comments and without the data's path."""
     state: Mapping[str, Any]
-    """State of the newest checkpoint."""
+    """State of the model's checkpoint; where that has gone, of the newest."""
     validations: tuple[Mapping[str, Any], ...]
     """Lines of metrics."""
     manifest: "Manifest"
@@ -116,7 +116,7 @@ class _TrainingRecord:
     """What `nllb data stats` wrote beside the data; empty where it did not."""
 
     @classmethod
-    def read(cls, run_dir: Path) -> "_TrainingRecord":
+    def read(cls, run_dir: Path, trained: Mapping[str, Any]) -> "_TrainingRecord":
         from nllb.config import load_config
         from nllb.shards import read_manifest
         from nllb.training.config import TrainConfig
@@ -124,6 +124,10 @@ class _TrainingRecord:
         states = sorted(run_dir.glob("checkpoints/step_*/state.json"))
         if not states:
             raise DataError(f"{run_dir} has no checkpoint: give the OUT of 'nllb train'")
+        state = read_json(states[-1])
+        for path in states:
+            if (earlier := read_json(path))["step"] == trained.get("step"):
+                state = earlier
         config = load_config(TrainConfig, run_dir / "config.yaml")
         lines = read_text(run_dir / "config.yaml").splitlines()
         valid = run_dir / "metrics" / "valid.jsonl"
@@ -134,8 +138,12 @@ class _TrainingRecord:
                 for line in lines
                 if not line.lstrip().startswith("#") and not line.startswith("data: ")
             ),
-            state=read_json(states[-1]),
-            validations=tuple(read_json_lines(valid)) if valid.is_file() else (),
+            state=state,
+            validations=tuple(
+                record
+                for record in (read_json_lines(valid) if valid.is_file() else ())
+                if record["step"] <= state["step"]
+            ),
             manifest=read_manifest(config.data),
             statistics=read_json(statistics) if statistics.is_file() else {},
         )

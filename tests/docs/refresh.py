@@ -49,7 +49,7 @@ def row(tokens_per_second: str) -> str:
     from nllb.config import format_size
     from nllb.model.listing import list_model
     from nllb.model.shipped import DEFAULT_MODEL, find_shipped
-    from nllb.textio import read_table
+    from nllb.textio import read_json, read_table
     from nllb.translation.memory_plan import WORKING_BYTES
 
     listing = list_model(DEFAULT_MODEL)
@@ -60,6 +60,7 @@ def row(tokens_per_second: str) -> str:
         for each in read_table(folder / "scores.tsv")
         if "eng_Latn" in (each["source"], each["target"])
     ]
+    sentences = read_json(folder / "nllb.json")["evaluation"]["sentences"]
     size = sum(path.stat().st_size for path in folder.iterdir())
     memory = listing.weight_bytes()["int8"] + WORKING_BYTES
     cells = [
@@ -67,7 +68,7 @@ def row(tokens_per_second: str) -> str:
         f"none: ships, {format_size(size)}",
         format_size(memory),
         tokens_per_second,
-        f"{sum(scores) / len(scores):.1f} ({len(scores)} directions)",
+        f"{sum(scores) / len(scores):.1f} ({len(scores)} directions, {sentences:,} lines)",
         listing.licence,
     ]
     return f"| {' | '.join(cells)} |"

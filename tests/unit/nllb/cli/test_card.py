@@ -92,6 +92,11 @@ def test_all_that_is_known_of_a_model_is_on_its_card(
     assert rows[0]["pairs"] != "0" == rows[1]["pairs"] and rows[0]["empty"] == "1"
     assert main([*words, "--quiet"]) == 0
     assert (model / "README.md").read_text() == card
+    settings["training"] = {"step": 100}  # the best checkpoint need not be the newest
+    write_json(model / "nllb.json", settings)
+    assert main([*words, "--quiet"]) == 0
+    card = (model / "README.md").read_text()
+    assert "100 steps, 9 target tokens" in card and "| 2.800 |" not in card
     capsys.readouterr()
     assert main(["models", str(model)]) == 0
     assert "licence of the weights: CC0" in capsys.readouterr().out
