@@ -24,11 +24,12 @@ PAIRS = ["eng_Latn-fra_Latn", "fra_Latn-eng_Latn", "fra_Latn-deu_Latn"]
 @pytest.fixture
 def run_dir(token_data: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
-    (folder / "checkpoints" / "step_00000120").mkdir(parents=True)
-    (folder / "metrics").mkdir()
+    (folder / "metrics").mkdir(parents=True)
     write_config(TrainConfig(data=token_data), folder / "config.yaml")
-    state = {"step": 120, "tokens": 98765, "seconds": 5400.0, "made_by": {"data": "0f1e2d3c"}}
-    write_json(folder / "checkpoints" / "step_00000120" / "state.json", state)
+    for step, tokens in ((100, 9), (120, 98765)):
+        state = {"step": step, "tokens": tokens, "seconds": 5400.0}
+        path = folder / "checkpoints" / f"step_{step:08}" / "state.json"
+        write_json(path, {**state, "made_by": {"data": "0f1e2d3c"}})
     records = [
         {"step": step, "loss": 4 - step / 100, "chrf": step / 4} for step in range(5, 125, 5)
     ]
