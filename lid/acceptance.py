@@ -18,6 +18,7 @@ LENGTHS: Final = (8, 15, 25, 40, 80)
 
 _LOGIT: Final = (-3.0, 6.0)
 _SURPRISE: Final = (-8.0, 3.0)
+_FOREIGN: Final = (1e-6, 1.0)
 _STEPS: Final = 30
 _RIDGE: Final = 0.01
 
@@ -28,6 +29,8 @@ class Evidence:
 
     support: npt.NDArray[Any]
     """Probability of the label's macro group."""
+    foreign: npt.NDArray[Any]
+    """Probability of all foreign languages."""
     letters: npt.NDArray[Any]
     """Letters of the text."""
     known: npt.NDArray[Any]
@@ -56,6 +59,7 @@ class Evidence:
             surprise,
             loss,
             np.minimum(surprise, 0) * logit,
+            np.log(np.clip(self.foreign.astype(np.float64), *_FOREIGN)),
             np.ones(len(support)),
         )
         return np.stack(columns, axis=1)
@@ -81,7 +85,7 @@ class Acceptance:
             right: texts whose best label is right or a sibling of the right one; their certainty is
                 to be high, that of foreign texts low.
             own: texts of the table's languages, right or not; the others are foreign.
-            kept: part of the own texts of a length that gets a certainty above one half.
+            kept: part of the right texts of a length that gets a certainty above one half.
             kept_short: the same for the texts of the two shortest lengths.
         """
         features = evidence.features()
@@ -93,9 +97,9 @@ class Acceptance:
         limits: list[float] = []
         for length in range(len(LENGTHS) + 1):
             part = kept_short if length < 2 else kept
-            of_length = scores[own & (place == length)]
+            of_length = scores[right & (place == length)]
             if len(of_length) == 0:
-                of_length = scores[own]
+                of_length = scores[right] if right.any() else scores
             limits.append(round(float(np.quantile(of_length, 1 - part)), 6))
         return cls(weights=[round(float(value), 6) for value in weights], limits=limits)
 

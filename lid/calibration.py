@@ -41,9 +41,10 @@ def certainties(
 def expected_shares(grams: GramSets, held_out: Texts, left_out: Texts) -> dict[str, float]:
     """Return the share of grams that each label knows of its own text.
 
-    Text of a source that was left out tells it; where a label has none, its held-out lines do, less
-    what other labels know less of left-out than of held-out text. So it is too where the source
-    tells far less than that: then it is in another variety or spelling.
+    Text of a source that was left out tells it. Where a label has none, its held-out lines do, less
+    what other labels know less of left-out than of held-out text, and less a fifth: such a label
+    has little text, and knows other domains still less. No label has less than that: a source that
+    says so is in another variety or spelling.
     """
     inside, outside = (
         {label: _share(grams, label, texts) for label, texts in by_label.items() if texts}
@@ -53,8 +54,8 @@ def expected_shares(grams: GramSets, held_out: Texts, left_out: Texts) -> dict[s
     loss = sum(outside[label] for label in both) / max(1e-9, sum(inside[label] for label in both))
     shares: dict[str, float] = {}
     for label in grams.index:
-        usual = inside.get(label, 0.5) * (loss if both else 1)
-        shares[label] = round(max(outside.get(label, usual), _LEAST_OF_USUAL * usual), 4)
+        least = _LEAST_OF_USUAL * inside.get(label, 0.5) * (loss if both else 1)
+        shares[label] = round(max(outside.get(label, 0.0), least), 4)
     return shares
 
 

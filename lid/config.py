@@ -107,7 +107,7 @@ class GramConfig:
 
     most: int = 8000
     """Grams of one label."""
-    size_bytes: int = 1_250_000
+    size_bytes: int = 1_200_000
     """Size of the filter that holds them all."""
 
 
@@ -126,9 +126,10 @@ class CalibrationConfig:
     """A label is trained on a source if it would have fewer lines without."""
     most_left_out: int = 150
     """Texts of one label and source to calibrate with."""
-    kept: float = 0.96
-    """Part of the left-out texts that is to be named, right or wrong; the others become `und`."""
-    kept_short: float = 0.7
+    kept: float = 0.98
+    """Part of the left-out texts whose best label is right (or a sibling) that is to be named. Of
+    languages with little text, which have no left-out text, fewer will be."""
+    kept_short: float = 0.8
     """The same for texts of one or two short words."""
     precision: float = 0.9
     """What a label's accepted texts should be right in, foreign languages among them."""

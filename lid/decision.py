@@ -162,7 +162,12 @@ class Decider:
                 self._second_stage(texts, of_group, expert, members, probabilities)
                 best[of_group] = probabilities[of_group].argmax(axis=1)
         evidence = Evidence(
-            support=support, letters=num_letters, known=known, grams=grams, expected=expected
+            support=support,
+            foreign=1 - probabilities.sum(axis=1),
+            letters=num_letters,
+            known=known,
+            grams=grams,
+            expected=expected,
         )
         return evidence, probabilities, best
 

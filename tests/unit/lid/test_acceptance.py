@@ -14,6 +14,7 @@ def evidence(support: float, share: float, *, letters: int = 100, seed: int = 0)
     grams = np.full(NUM, 60)
     return Evidence(
         support=np.clip(chance.normal(support, 0.05, NUM), 0.01, 0.999),
+        foreign=np.full(NUM, 0.01),
         letters=np.full(NUM, letters),
         known=np.clip(chance.normal(share * 60, 4, NUM), 0, 60),
         grams=grams,
@@ -65,4 +66,4 @@ def test_without_a_fit_the_support_is_the_certainty() -> None:
 def test_texts_of_which_no_grams_were_looked_up_have_finite_features() -> None:
     part = dataclasses.replace(evidence(0.9, 0.5), grams=np.zeros(NUM), expected=np.zeros(NUM))
     features = part.features()
-    assert np.isfinite(features).all() and not features[:, 2:4].any()
+    assert np.isfinite(features).all() and not features[:, 2:5].any()
