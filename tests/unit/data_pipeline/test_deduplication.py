@@ -137,7 +137,7 @@ def test_a_shard_must_name_its_phase(
     scored = write([random_rows(1, 5)], make_block)
     with pytest.raises(ConfigError, match="--phase runs"):
         deduplicate(make_config(), scored, tmp_path, Machine(shard=(0, 2), quiet=True))
-    with pytest.raises(DataError, match="phase 'runs'"):
+    with pytest.raises(DataError, match="all shards with --phase runs first"):
         deduplicate(make_config(), scored, tmp_path, Machine(quiet=True), "merge")
 
 
