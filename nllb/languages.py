@@ -1,7 +1,8 @@
 """The languages of FLORES-200 and NLLB, and the way from what a person writes to one of them."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -98,6 +99,34 @@ def _language(row: dict[str, str]) -> Language:
     )
 
 
+def add_languages(codes: Iterable[str]) -> None:
+    """Make codes known to this process that the table lacks: what a model was taught besides.
+
+    Direction and ends of sentences are those of the first language in the same script.
+    """
+    listed = {language.code: language for language in languages()}
+    for code in codes:
+        if code not in listed:
+            script = code.rpartition("_")[2]
+            same = (language for language in languages() if language.script == script)
+            _added[_key(code)] = replace(
+                next(same, listed["eng_Latn"]),
+                code=code,
+                name=code,
+                own_name=code,
+                script=script,
+                family="",
+                branch="",
+                in_nllb=False,
+                public_bitext=0,
+                aliases=(),
+                faults=(),
+            )
+
+
+_added: dict[str, Language] = {}
+
+
 @cache
 def parse_language(text: str) -> Language:
     """Return the language that a code, tag or name stands for; `resolution` says which it was.
@@ -168,6 +197,8 @@ def _candidates(text: str) -> tuple[Language, ...]:
     key = _key(text)
     if key in index:
         return index[key]
+    if key in _added:
+        return (_added[key],)
     first, *rest = key.split("-")
     # An extended language subtag (`zh-yue`, `ar-arz`) says more than the one before it.
     if rest and len(rest[0]) == 3 and rest[0] in index:

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from sacrebleu.metrics.chrf import CHRF
 
-from nllb.errors import LanguageError
-from nllb.languages import Language, parse_language
+from nllb.languages import add_languages, parse_language
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 from nllb.shards import Manifest
@@ -20,6 +19,7 @@ from nllb.translation.model_generator import ModelGenerator
 
 def make_scorer(config: TrainConfig, manifest: Manifest, tokenizer: Tokenizer) -> Scorer:
     """Return what translates held-out pairs of each direction greedily and scores chrF++."""
+    add_languages(tokenizer.languages)
     texts = list(held_out_text(manifest, tokenizer, max_pairs=config.schedule.translations))
     masking = config.routing.final_output_masking
 
@@ -35,8 +35,8 @@ def make_scorer(config: TrainConfig, manifest: Manifest, tokenizer: Tokenizer) -
         for direction, sources, references in texts:
             found = generator.generate(
                 sources,
-                source=_language(direction.source),
-                target=_language(direction.target),
+                source=parse_language(direction.source),
+                target=parse_language(direction.target),
                 search=SearchOptions(beam_size=1),
             )
             outputs = [hypotheses[0].text for hypotheses in found]
@@ -44,27 +44,6 @@ def make_scorer(config: TrainConfig, manifest: Manifest, tokenizer: Tokenizer) -
         return scores
 
     return score
-
-
-def _language(code: str) -> Language:
-    """Return a language by its code; one that the table lacks was added by fine-tuning."""
-    try:
-        return parse_language(code)
-    except LanguageError:
-        return Language(
-            code=code,
-            name=code,
-            own_name=code,
-            script=code.rpartition("_")[2],
-            direction="ltr",
-            family="",
-            branch="",
-            in_nllb=False,
-            public_bitext=0,
-            terminators=".?!",
-            aliases=(),
-            faults=(),
-        )
 
 
 _EMBEDDING = "embedding.weight"

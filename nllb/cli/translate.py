@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nllb.config import parse_size
 from nllb.errors import ConfigError, DataError, NllbError
-from nllb.languages import parse_language, resolution
+from nllb.languages import add_languages, parse_language, resolution
 from nllb.progress import Progress
-from nllb.textio import json_line
+from nllb.textio import json_line, read_json
 
 if TYPE_CHECKING:
     from nllb.detection import Detector
@@ -151,6 +151,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _name_languages(arguments: argparse.Namespace) -> None:
     """Say what the languages resolve to; unknown ones end the run before a model is read."""
+    settings = Path(arguments.model or "") / "nllb.json"
+    if arguments.model and settings.is_file():
+        add_languages(read_json(settings).get("added_languages", ()))
     given = {"source": arguments.source, "target": arguments.target}
     for name, text in given.items():
         if name == "source" and text == "auto":

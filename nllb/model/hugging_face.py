@@ -14,6 +14,7 @@ from torch import Tensor
 from nllb import __version__
 from nllb.config import format_size
 from nllb.errors import CheckpointError, DataError, ResourceError
+from nllb.languages import add_languages
 from nllb.model.config import ModelConfig
 from nllb.model.directory import SETTINGS_FILE, ModelDirectory
 from nllb.model.weight_files import MAX_SHARD_BYTES, StorageType, storage_bytes, write_weights
@@ -66,6 +67,7 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
         read_document(path / CONFIG_FILE), where=str(path / CONFIG_FILE)
     )
     settings = read_document(path / SETTINGS_FILE) if (path / SETTINGS_FILE).is_file() else {}
+    add_languages(settings.get("added_languages", ()))
     return ModelDirectory(
         name=name,
         path=path,

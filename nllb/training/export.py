@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nllb.config import load_config
 from nllb.errors import CheckpointError, DataError
+from nllb.languages import languages
 from nllb.model.config import ModelConfig
 from nllb.model.hugging_face import CONFIG_FILE, read_document, write_hugging_face
 from nllb.model.tokenizer import Tokenizer
@@ -57,6 +58,7 @@ def export_checkpoint(
     tokenizer = Tokenizer.open(start, vocabulary_size=shape.vocabulary_size)
     config = load_config(TrainConfig, run_dir / CONFIG_NAME)
     state = read_state(checkpoint)
+    listed = {language.code for language in languages()}
     settings = {
         "training": {
             "step": state.step,
@@ -64,6 +66,7 @@ def export_checkpoint(
             "validation": state.best if state.step == state.best_step else None,
             "data": state.made_by.get("data"),
         },
+        "added_languages": [code for code in tokenizer.languages if code not in listed],
         **_licences(config),
     }
     if replace and output.exists():

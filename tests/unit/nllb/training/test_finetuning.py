@@ -129,6 +129,18 @@ def test_a_language_is_added_from_the_command_line(
     tuned = open_model(report["model"])
     assert "xyz_Latn" in tuned.tokenizer().languages
     assert load_model(tuned).embedding.weight.shape[0] == tuned.config.vocabulary_size
+    text = tmp_path / "text.txt"
+    text.write_text("English\n")
+    translate = ["translate", str(text), "--source", "eng_Latn", "--target", "xyz_Latn", "--quiet"]
+    assert main([*translate, "--model", report["model"]]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    config = tmp_path / "back.yaml"
+    config.write_text(
+        f"kind: backtranslation\nmodel: {report['model']}\ndevice: cpu\nbeam_size: 1\n"
+        f"text: [{{path: {text}, language: eng_Latn, into: xyz_Latn}}]\n"
+    )
+    assert main(["backtranslate", str(config), str(tmp_path / "back"), "--quiet"]) == 0
+    assert "xyz_Latn-eng_Latn" in capsys.readouterr().out
     assert main([*command, "--quiet"]) == 0  # everything is there: only the table is printed
     assert "eng_Latn-xyz_Latn" in capsys.readouterr().out
 
