@@ -105,7 +105,8 @@ class MixtureOfExperts(nn.Module):
 
     def keep_experts(self, kept: Sequence[int]) -> None:
         """Leave only these experts in this process; their weights keep their names."""
-        self.experts = nn.ModuleDict({str(number): self._expert(number) for number in kept})
+        experts = self.by_number()
+        self.experts = nn.ModuleDict({str(number): experts[number] for number in kept})
 
     def forward(self, x_ND: Tensor, is_token_N: Tensor | None = None) -> Tensor:
         """Map rows of any leading shape; rows where `is_token_N` is false come back as zeros."""
@@ -143,7 +144,7 @@ class MixtureOfExperts(nn.Module):
 
         A row gets two summands at most, so that their order, which a GPU leaves open, is nothing.
         """
-        sorted_PD = self.run_experts(self._by_number(), x_SD.index_select(0, tokens_P), counts_E)
+        sorted_PD = self.run_experts(self.by_number(), x_SD.index_select(0, tokens_P), counts_E)
         weighted_PD = sorted_PD * weights_P.to(sorted_PD.dtype)[:, None]
         # Of another type than the input under autocast.
         return weighted_PD.new_zeros(x_SD.shape).index_add(0, tokens_P, weighted_PD)
@@ -153,10 +154,8 @@ class MixtureOfExperts(nn.Module):
             bias = None if self.router.bias is None else self.router.bias.float()
             return functional.linear(x_ND.float(), self.router.weight.float(), bias)
 
-    def _by_number(self) -> dict[int, nn.Module]:
+    def by_number(self) -> dict[int, nn.Module]:
+        """Return the experts that this process has."""
         if isinstance(self.experts, nn.ModuleDict):
             return {int(number): expert for number, expert in self.experts.items()}
         return dict(enumerate(self.experts))
-
-    def _expert(self, number: int) -> nn.Module:
-        return self._by_number()[number]

@@ -29,6 +29,9 @@ class RoutingOptions:
     final_output_masking: float = 0.0
     """Probability that training zeroes a token's mixed output (FOM); evaluation multiplies by
     1 - p."""
+    gating_dropout: float = 0.0
+    """Probability that a training step exchanges no tokens between ranks with spread experts: an
+    expert's place is then taken by the rank's own expert of the same place."""
     balance_weight: float = 0.01
     """Weight of the load-balancing loss; fine-tuning takes 0."""
 
@@ -43,8 +46,9 @@ class RoutingOptions:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
-        if not 0 <= self.final_output_masking < 1:
-            yield f"final_output_masking must lie in [0, 1), got {self.final_output_masking}"
+        for name in ("final_output_masking", "gating_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                yield f"{name} must lie in [0, 1), got {getattr(self, name)}"
         if self.balance_weight < 0:
             yield f"balance_weight must not be negative, got {self.balance_weight}"
         if self.capacity is not None and self.capacity < 1:

@@ -114,6 +114,26 @@ class ScheduleSection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DistillationSection:
+    """Learning a teacher's probabilities of every label (online, word-level distillation)."""
+
+    teacher: str | None = None
+    """A model with the same vocabulary: a directory, a hub name or a fairseq checkpoint; null is
+    none."""
+    temperature: float = 1.0
+    """Both models' logits are divided by it; the gradient is scaled back by its square."""
+    alpha: float = 0.5
+    """Share of the teacher in the loss; the labels have the rest."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        if self.temperature <= 0:
+            yield f"temperature must be positive, got {self.temperature}"
+        if not 0 <= self.alpha <= 1:
+            yield f"alpha must lie in [0, 1], got {self.alpha}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ParallelSection:
     """Which loop trains, and how ranks share the work; their number comes from the launcher."""
 
@@ -146,6 +166,8 @@ class TrainConfig:
     """How batches are cut."""
     label_smoothing: float = 0.1
     """Share of the probability that is spread over the whole vocabulary."""
+    distillation: DistillationSection = field(default_factory=DistillationSection)
+    """A teacher beside the labels."""
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
     """The optimizer."""
     schedule: ScheduleSection = field(default_factory=ScheduleSection)
@@ -154,6 +176,9 @@ class TrainConfig:
     """The loop, and how ranks share the work."""
     precision: Precision = "float32"
     """Type of the matrix products; weights and Adam's moments are float32."""
+    activation_checkpointing: bool = False
+    """Keep only the inputs of layers and compute them again for the gradient: a third more work,
+    and a fraction of the memory that a micro-batch takes."""
     device: str = "auto"
     """`auto` is the GPU of this rank where there is one; or `cpu`, `cuda`."""
     seed: int = 2

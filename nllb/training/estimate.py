@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from nllb.model.config import ModelConfig
-from nllb.model.weight_names import list_weights
+from nllb.model.weight_names import SIDES, list_weights
 from nllb.training.config import TrainConfig
 
 BYTES_PER_PARAMETER = 16
@@ -69,11 +69,14 @@ def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> 
 def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
     """Return what a backward pass keeps of one micro-batch, to within a factor of two."""
     tokens, width = config.reader.max_tokens, 2 if config.precision == "bfloat16" else 4
-    kept = 0
-    for side, attentions in (("encoder", 1), ("decoder", 2)):
-        experts = 2 if shape.num_experts else 1
-        inner = shape.encoder_ffn_dim if side == "encoder" else shape.decoder_ffn_dim
-        layers = shape.encoder_layers if side == "encoder" else shape.decoder_layers
-        kept += layers * (shape.model_dim * (4 + 8 * attentions) + 3 * inner * experts)
+    layers: list[int] = []
+    for side in SIDES:
+        for layer in range(shape.num_layers(side)):
+            attentions = 1 if side == "encoder" else 2
+            inner = shape.ffn_dim(side) * (2 if shape.is_sparse(side, layer) else 1)
+            layers.append(shape.model_dim * (4 + 8 * attentions) + 3 * inner)
+    kept = sum(layers)
+    if config.activation_checkpointing:  # the inputs of all layers, and one layer at a time
+        kept = shape.model_dim * len(layers) + max(layers)
     logits = 3 * shape.vocabulary_size * 4
     return tokens * (kept * width + logits)

@@ -7,6 +7,7 @@ capacity, masking and the balance loss are as with a copy of every expert on eac
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
@@ -15,13 +16,12 @@ from nllb.model.moe import MixtureOfExperts, run_experts
 from nllb.training.ranks import Ranks
 
 
-def spread_experts(model: nn.Module, ranks: Ranks) -> list[nn.Parameter]:
-    """Leave each rank its share of the experts and connect them; return its experts' parameters.
+def spread_experts(model: nn.Module, ranks: Ranks) -> None:
+    """Leave each rank its share of the experts and connect them.
 
     Raises:
         ConfigError: the experts cannot be shared equally.
     """
-    own: list[nn.Parameter] = []
     for layer in model.modules():
         if not isinstance(layer, MixtureOfExperts):
             continue
@@ -33,7 +33,24 @@ def spread_experts(model: nn.Module, ranks: Ranks) -> list[nn.Parameter]:
         share = layer.num_experts // ranks.size
         layer.keep_experts(range(ranks.rank * share, (ranks.rank + 1) * share))
         layer.run_experts = ExpertExchange(ranks)
-        own += list(layer.experts.parameters())
+
+
+def drop_exchange(model: nn.Module, probability: float, *, seed: int, step: int) -> None:
+    """Decide whether a step exchanges tokens: all ranks come to the same, without asking."""
+    stays_local = bool(np.random.default_rng([seed, step, *b"gating"]).random() < probability)
+    for layer in model.modules():
+        if isinstance(layer, MixtureOfExperts) and isinstance(layer.run_experts, ExpertExchange):
+            layer.run_experts.stays_local = stays_local
+
+
+def own_parameters(model: nn.Module, ranks: Ranks) -> set[nn.Parameter]:
+    """Return the parameters of the experts that only this rank has, with right gradients."""
+    own = {
+        parameter
+        for layer in model.modules()
+        if isinstance(layer, MixtureOfExperts) and isinstance(layer.run_experts, ExpertExchange)
+        for parameter in layer.experts.parameters()
+    }
     for parameter in own:
         # Rows of all ranks went through: the gradient is their sum already, where data parallelism
         # leaves the mean.
@@ -46,6 +63,9 @@ class ExpertExchange:
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
+        self.stays_local = False
+        """Gating dropout of this step: rows stay, and the rank's own experts take the places of
+        all ranks' (fairseq's `moe_local_drop`, which leaves out both exchanges)."""
 
     def __call__(
         self, experts: Mapping[int, nn.Module], sorted_PD: Tensor, counts_E: Sequence[int]
@@ -54,9 +74,13 @@ class ExpertExchange:
         share = len(experts)
         sent = torch.tensor(counts_E, device=sorted_PD.device).view(self._ranks.size, share)
         received = torch.empty_like(sent)
-        distributed.all_to_all_single(received, sent)
-        to_ranks, from_ranks = sent.sum(1).tolist(), received.sum(1).tolist()
-        arrived_PD = _exchange(sorted_PD, from_ranks, to_ranks)
+        is_local = self.stays_local and any(expert.training for expert in experts.values())
+        if is_local:
+            received, arrived_PD = sent, sorted_PD
+        else:
+            distributed.all_to_all_single(received, sent)
+            to_ranks, from_ranks = sent.sum(1).tolist(), received.sum(1).tolist()
+            arrived_PD = _exchange(sorted_PD, from_ranks, to_ranks)
         # Rows arrive by (rank, expert); the experts want them by (expert, rank).
         experts_P = torch.arange(share, device=sorted_PD.device).repeat(self._ranks.size)
         experts_P = experts_P.repeat_interleave(received.flatten())
@@ -64,7 +88,7 @@ class ExpertExchange:
         local = dict(enumerate(experts[number] for number in sorted(experts)))
         outputs_PD = run_experts(local, arrived_PD[order_P], received.sum(0).tolist())
         back_PD = torch.empty_like(outputs_PD).index_copy(0, order_P, outputs_PD)
-        return _exchange(back_PD, to_ranks, from_ranks)
+        return back_PD if is_local else _exchange(back_PD, to_ranks, from_ranks)
 
 
 def _exchange(rows: Tensor, received: list[int], sent: list[int]) -> Tensor:

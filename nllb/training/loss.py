@@ -2,6 +2,8 @@
 
 Loss = label-smoothed cross entropy, summed over the labels, + weight * labels * sum over sparse
 layers of the balance loss (fairseq's moe_label_smoothed_cross_entropy with its combination `sum`).
+With a teacher the cross entropy counts 1 - alpha, and alpha * T^2 * KL(teacher || student), both at
+temperature T, is added.
 The gradient is divided once a step by the labels of all micro-batches on all ranks.
 """
 
@@ -32,13 +34,45 @@ class BatchLoss:
     """Sum of the balance losses of the sparse layers; detached."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Teacher:
+    """A model that is learned from; no part of the module that trains."""
+
+    model: Transformer
+    """In evaluation mode, with the vocabulary of the student."""
+    temperature: float
+    """Divides the logits of both."""
+    alpha: float
+    """Its share of the loss."""
+
+    @torch.no_grad()
+    def logits(self, source: Tensor, target_in: Tensor, counts_BT: Tensor) -> Tensor:
+        """Return its logits_NV of the labels that count."""
+        states_BTD = self.model.decode(target_in, self.model.encode(source), source)
+        return self.model.project(states_BTD[counts_BT]).float()
+
+    def mix(self, loss: Tensor, logits_NV: Tensor, taught_NV: Tensor) -> Tensor:
+        """Return the loss with what the teacher says."""
+        student_NV, teacher_NV = (
+            (logits / self.temperature).log_softmax(-1) for logits in (logits_NV, taught_NV)
+        )
+        divergence = (teacher_NV.exp() * (teacher_NV - student_NV)).sum()
+        return (1 - self.alpha) * loss + self.alpha * self.temperature**2 * divergence
+
+
 class LossModule(nn.Module):
     """The model with its loss, so that a data-parallel wrapper sees one forward pass."""
 
     def __init__(
-        self, model: Transformer, *, label_smoothing: float, balance_weight: float
+        self,
+        model: Transformer,
+        *,
+        label_smoothing: float,
+        balance_weight: float,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
+        self._teacher = teacher
         self.model = model
         self.label_smoothing, self.balance_weight = label_smoothing, balance_weight
         self._sparse = [part for part in model.modules() if isinstance(part, MixtureOfExperts)]
@@ -56,6 +90,10 @@ class LossModule(nn.Module):
             self.label_smoothing,
         )
         balance = loss.new_zeros(())
+        if self.training and self._teacher is not None:
+            taught_NV = self._teacher.logits(source, target_in, counts_BT)
+            logits_NV = self.model.project(states_BTD[counts_BT]).float()
+            loss = self._teacher.mix(loss, logits_NV, taught_NV)
         if self.training:
             for layer in self._sparse:
                 assert layer.report is not None

@@ -5,6 +5,8 @@ Both leave the mean of the ranks' gradients; the step multiplies by ranks / labe
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +14,13 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 from nllb.errors import NllbError
+from nllb.model.transformer import Transformer
 from nllb.training.checkpoint import Moments
 from nllb.training.config import ParallelSection
-from nllb.training.expert_parallel import spread_experts
+from nllb.training.expert_parallel import own_parameters
 from nllb.training.loss import LossModule
 from nllb.training.optimization import squared_norm
 from nllb.training.ranks import Ranks
@@ -28,10 +32,8 @@ class ParallelModel:
     def __init__(self, module: LossModule, config: ParallelSection, ranks: Ranks) -> None:
         self.module, self._ranks = module, ranks
         self.wrapper: nn.Module = module
-        self.spreads_experts = config.experts and ranks.size > 1
-        self._own: set[nn.Parameter] = set()
-        if self.spreads_experts:
-            self._own = set(spread_experts(module.model, ranks))
+        self._own = own_parameters(module.model, ranks)
+        self.spreads_experts = bool(self._own)
         if ranks.size > 1 and config.data == "fsdp2":
             self._shard()
         elif ranks.size > 1:
@@ -113,6 +115,21 @@ class ParallelModel:
                     "exp_avg": _like(moments[name].first, parameter),
                     "exp_avg_sq": _like(moments[name].second, parameter),
                 }
+
+
+def recompute_layers(model: Transformer) -> None:
+    """Keep only the inputs of layers in training and run each again for its gradient.
+
+    The same masks are drawn again, so gradients are the same to the last bit.
+    """
+    for layer in [*model.encoder.layers, *model.decoder.layers]:
+        layer.forward = partial(_recompute, layer, layer.forward)
+
+
+def _recompute(layer: nn.Module, forward: Callable[..., Tensor], *inputs: Any, **more: Any) -> Any:
+    if not layer.training:
+        return forward(*inputs, **more)
+    return checkpoint(forward, *inputs, use_reentrant=False, **more)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from nllb.errors import DataError, NllbError, ResourceError
 from nllb.progress import Progress
 from nllb.training.checkpoint import CheckpointFolder, RunState
 from nllb.training.config import TrainConfig
+from nllb.training.expert_parallel import drop_exchange
 from nllb.training.loss import seed_batch
 from nllb.training.metrics import MetricLog, StepStatistics
 from nllb.training.optimization import learning_rate, scale_gradients, set_rate
@@ -85,11 +86,14 @@ class TrainingRun:
             self.ending = "no better result"
 
     def begin_step(self) -> None:
-        """Set the rate of the step."""
+        """Set the rate of the step, and whether it exchanges tokens."""
         rate = learning_rate(
             self.config.optimizer, self.state.step, steps=self.config.schedule.steps
         )
         set_rate(self.optimizer, rate)
+        if dropout := self.config.routing.gating_dropout:
+            model = self.model.module.model
+            drop_exchange(model, dropout, seed=self.config.seed, step=self.state.step)
         self._losses, self._num_targets = [], 0
 
     def batch_loss(self, batch: Batch, number: int) -> Tensor:

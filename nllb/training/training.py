@@ -10,11 +10,12 @@ import gc
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from nllb.config import write_config
 from nllb.errors import ConfigError, ResourceError
@@ -23,6 +24,7 @@ from nllb.model.config import ModelConfig
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
+from nllb.model.weights import read_weight
 from nllb.progress import Progress
 from nllb.shards import Manifest, read_manifest
 from nllb.training.checkpoint import (
@@ -34,12 +36,13 @@ from nllb.training.checkpoint import (
     read_tensors,
 )
 from nllb.training.config import TrainConfig
+from nllb.training.expert_parallel import spread_experts
 from nllb.training.export import MODEL_DIR, export_checkpoint, write_start
-from nllb.training.initialization import initialize
-from nllb.training.loss import LossModule
+from nllb.training.initialization import initialize, materialize
+from nllb.training.loss import LossModule, Teacher
 from nllb.training.metrics import MetricLog, StepStatistics
 from nllb.training.optimization import build_optimizer
-from nllb.training.parallel import ParallelModel
+from nllb.training.parallel import ParallelModel, recompute_layers
 from nllb.training.ranks import Ranks, StopFlag, join_ranks
 from nllb.training.reader import BatchReader, read_validation
 from nllb.training.run import Ending, TrainingRun, plain_loop
@@ -145,18 +148,23 @@ def open_run(
         ids=ids,
         word_starts=word_starts(tokenizer),
     )
-    model = build_model(config, tokenizer, load_initial=newest is None)
+    shape = shape_of(config, tokenizer)
+    at = None if newest is None else checkpoints.path(newest)
+    model = build_model(config, shape, ranks, checkpoint=at)
     if ranks.is_first and newest is None:
         out_dir.mkdir(parents=True, exist_ok=True)
-        write_start(out_dir, model.config, tokenizer)
+        write_start(out_dir, shape, tokenizer)
     if ranks.is_first:
         write_config(config, out_dir / "config.yaml")
     module = LossModule(
         model.to(ranks.device),
         label_smoothing=config.label_smoothing,
         balance_weight=config.routing.balance_weight,
+        teacher=open_teacher(config, tokenizer, shape, ranks),
     )
-    parallel_model = _at_checkpoint(module, config, checkpoints, newest, ranks)
+    parallel_model = ParallelModel(module, config.parallel, ranks)
+    if parallel_model.spreads_experts:
+        checkpoints.spread_experts()
     optimizer = build_optimizer(module, config.optimizer)
     identity = _identity(config, manifest)
     state = RunState(made_by=identity)
@@ -214,41 +222,62 @@ def shape_of(config: TrainConfig, tokenizer: Tokenizer) -> ModelConfig:
     )
 
 
+def open_teacher(
+    config: TrainConfig, tokenizer: Tokenizer, shape: ModelConfig, ranks: Ranks
+) -> Teacher | None:
+    """Load the model that is learned from, if there is one.
+
+    Raises:
+        ConfigError: it has another vocabulary.
+    """
+    wanted = config.distillation
+    if wanted.teacher is None:
+        return None
+    opened = open_model(wanted.teacher)
+    theirs = opened.tokenizer()
+    same_ids = theirs.languages == tokenizer.languages and all(
+        theirs.language_id(code) == tokenizer.language_id(code) for code in theirs.languages
+    )
+    same_size = opened.config.vocabulary_size == shape.vocabulary_size
+    if theirs.vocabulary != tokenizer.vocabulary or not same_ids or not same_size:
+        raise ConfigError(
+            f"distillation.teacher: {wanted.teacher} has another vocabulary than the model that "
+            f"learns ({opened.config.vocabulary_size:,} rows and {shape.vocabulary_size:,}): take "
+            f"a teacher that was trained on the same data folder"
+        )
+    model = load_model(opened, ranks.device)
+    return Teacher(model=model, temperature=wanted.temperature, alpha=wanted.alpha)
+
+
 def build_model(
-    config: TrainConfig, tokenizer: Tokenizer, *, load_initial: bool = True
+    config: TrainConfig, shape: ModelConfig, ranks: Ranks, *, checkpoint: Path | None = None
 ) -> Transformer:
-    """Return the model with its initial weights."""
-    shape = shape_of(config, tokenizer)
-    if config.model.initial is not None and load_initial:
-        opened = open_model(config.model.initial)
-        model = load_model(dataclasses.replace(opened, config=shape))
-        for parameter in model.parameters():  # not the file's memory, which is read-only
-            parameter.data = parameter.data.clone()
-    else:
-        torch.manual_seed(config.seed)
+    """Return what this rank has of the model: at a checkpoint, or else with its first weights.
+
+    It takes memory only for what the rank keeps: with spread experts, its share of them.
+    """
+    with torch.device("meta"):
         model = Transformer(shape)
-        initialize(model, config.seed)
     for part in model.modules():
         if isinstance(part, MixtureOfExperts):
             part.options = config.routing
+    if config.parallel.experts and ranks.size > 1:
+        spread_experts(model, ranks)
+    wanted = model.state_dict()
+    weights: Mapping[str, Tensor] = {}
+    if checkpoint is not None:
+        weights = read_tensors(checkpoint, wanted, WEIGHT)
+    elif config.model.initial is not None:
+        opened = open_model(config.model.initial).weights
+        weights = {name: read_weight(opened, name).float() for name in wanted}
+    materialize(model)
+    if weights:
+        model.load_state_dict(weights)
+    else:
+        initialize(model, config.seed)
+    if config.activation_checkpointing:
+        recompute_layers(model)
     return model
-
-
-def _at_checkpoint(
-    module: LossModule,
-    config: TrainConfig,
-    checkpoints: CheckpointFolder,
-    step: int | None,
-    ranks: Ranks,
-) -> ParallelModel:
-    """Give the model the weights of a checkpoint, then share it out."""
-    if step is not None:
-        wanted = module.model.state_dict()
-        module.model.load_state_dict(read_tensors(checkpoints.path(step), wanted, WEIGHT))
-    parallel_model = ParallelModel(module, config.parallel, ranks)
-    if parallel_model.spreads_experts:
-        checkpoints.spread_experts()
-    return parallel_model
 
 
 def _resume(

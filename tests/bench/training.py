@@ -1,13 +1,12 @@
 """Measures training: reader, sparse layer, trainer overhead, and what EOM is worth.
 
-    python tests/bench/training.py reader | layer | overhead | eom | kill --data DIR
+    python -m tests.bench training -- [reader] [layer] [overhead] [eom] [--data DIR]
 
 Two things that are compared run in turns in one process, and the ratio of their best times counts.
 """
 
 import argparse
 import json
-import random
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,9 @@ from nllb.model.routing_options import RoutingOptions
 from nllb.shards import read_manifest
 from nllb.training.config import ReaderConfig, TrainConfig
 from nllb.training.reader import BatchReader
+from tests.bench.measuring import RESULTS, environment
+
+WHAT = ("reader", "layer", "overhead")
 
 
 def best_times(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -166,56 +168,59 @@ def measure_memory(rows: int, experts: int) -> dict[str, float]:
     """Compare the memory of both ways."""
     found = {}
     for kind in ("sparse", "one_hot"):
-        command = [sys.executable, __file__, "memory", "--kind", kind]
+        command = [sys.executable, "-m", "tests.bench.training", "memory", "--kind", kind]
         command += ["--rows", str(rows), "--experts", str(experts)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[f"{kind}_mib"] = float(done.stdout)
     return {**found, "one_hot_over_sparse_memory": found["one_hot_mib"] / found["sparse_mib"]}
 
 
-def measure_overhead(data: Path, width: int, steps: int) -> dict[str, float]:
+def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dict[str, float]:
     """Compare both runners with a bare loop: forward, backward, Adam, on the same batches."""
     from nllb.progress import Progress
     from nllb.training.fairseq2_loop import fairseq2_loop
     from nllb.training.ranks import Ranks, StopFlag
-    from nllb.training.run import plain_loop
+    from nllb.training.run import TrainingRun, plain_loop
     from nllb.training.training import open_run
 
     text = (
         f"kind: train\ndata: {data}\ndevice: cpu\n"
         f"model: {{architecture: small, model_dim: {width}, ffn_dim: {4 * width}, heads: 8}}\n"
-        "reader: {max_tokens: 1024, max_length: 128}\n"
+        "reader: {max_tokens: 256, max_length: 128}\n"
         f"schedule: {{steps: {steps}, checkpoint_every: 100000, validate_every: 0}}\n"
     )
     ranks = Ranks(rank=0, size=1, device=torch.device("cpu"))
-    seconds: dict[str, float] = {}
+
+    def bare(run: TrainingRun) -> None:
+        run.model.module.train()
+        for step in range(steps):
+            batch = run.reader.step(step)[0]
+            loss = run.model.module.of(batch).loss / batch.num_targets
+            loss.backward()
+            run.optimizer.step()
+            run.optimizer.zero_grad(set_to_none=True)
+
+    loops = {"bare": bare, "plain": plain_loop, "fairseq2": fairseq2_loop}
+    best = dict.fromkeys(loops, float("inf"))
+    parameters = 0
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.yaml").write_text(text)
         config = load_config(TrainConfig, Path(folder) / "config.yaml")
-        parameters = 0
-        for name, loop in (("bare", None), ("plain", plain_loop), ("fairseq2", fairseq2_loop)):
-            bar = Progress("", quiet=True)
-            run = open_run(config, Path(folder) / name, ranks, StopFlag(ranks), bar, quiet=True)
-            run.checkpoints.save = lambda *_: Path()  # type: ignore[method-assign,assignment]
-            parameters = sum(p.numel() for p in run.model.module.parameters())
-            batches = [run.reader.step(step)[0] for step in range(steps)]
-            run.reader.step = lambda step, b=batches: [b[step]]  # type: ignore[method-assign]
-            start = time.process_time()
-            if loop is not None:
+        for number in range(rounds):
+            for name, loop in loops.items():
+                out, bar = Path(folder) / f"{name}{number}", Progress("", quiet=True)
+                run = open_run(config, out, ranks, StopFlag(ranks), bar, quiet=True)
+                run.checkpoints.save = lambda *_: Path()  # type: ignore[method-assign,misc]
+                parameters = sum(p.numel() for p in run.model.module.parameters())
+                start = time.process_time()
                 loop(run)
-            else:
-                run.model.module.train()
-                for batch in batches:
-                    loss = run.model.module.of(batch).loss / batch.num_targets
-                    loss.backward()
-                    run.optimizer.step()
-                    run.optimizer.zero_grad(set_to_none=True)
-            seconds[name] = time.process_time() - start
+                best[name] = min(best[name], time.process_time() - start)
+                del run
     return {
         "parameters": parameters,
-        **{f"{name}_s": value for name, value in seconds.items()},
-        "plain_over_bare": seconds["plain"] / seconds["bare"],
-        "fairseq2_over_bare": seconds["fairseq2"] / seconds["bare"],
+        **{f"{name}_s": value for name, value in best.items()},
+        "plain_over_bare": best["plain"] / best["bare"],
+        "fairseq2_over_bare": best["fairseq2"] / best["bare"],
     }
 
 
@@ -253,32 +258,6 @@ def measure_eom(data: Path, out_dir: Path, steps: int) -> list[dict[str, object]
     return rows
 
 
-def measure_kills(data: Path, folder: Path, trials: int) -> list[dict[str, object]]:
-    """Kill runs at random moments, resume them, and compare the weights with a whole run's."""
-    home = Path(__file__).parents[1] / "unit" / "nllb" / "training"
-    ranks = run_path(str(home / "test_ranks.py"))
-    config = folder / "config.yaml"
-    config.write_text(ranks["CONFIG"].format(data=data))
-    modes = [(1, ()), (2, ()), (2, ("parallel.data=fsdp2",)), (2, ("parallel.experts=true",))]
-    more = ("schedule.steps=60", "schedule.checkpoint_every=7", "parallel.runner=plain")
-    chance, whole, rows = random.Random(0), {}, []
-    for trial in range(trials):
-        size, mode = modes[trial % len(modes)]
-        if (size, mode) not in whole:
-            ranks["succeed"](config, folder / f"whole{len(whole)}", *more, *mode, size=size)
-            whole[size, mode] = ranks["weights"](folder / f"whole{len(whole)}", 60)
-        out, killed = folder / f"trial{trial}", 0
-        while killed < 2:
-            step = chance.randrange(60)
-            done = ranks["start"](config, out, *more, *mode, size=size, kill_step=step)
-            killed += any(process.returncode != 0 for process in done) or 2
-        ranks["succeed"](config, out, *more, *mode, size=size)
-        found = ranks["weights"](out, 60)
-        wrong = [n for n, value in whole[size, mode].items() if not torch.equal(found[n], value)]
-        rows.append({"ranks": size, "mode": mode, "tensors": len(found), "different": len(wrong)})
-    return rows
-
-
 def many_directions(folder: Path, data: Path, count: int) -> Path:
     """Write a manifest of many directions; each has shards of its own, all of the same content."""
     from nllb.shards import Direction, Phase, write_manifest
@@ -311,47 +290,50 @@ def many_directions(folder: Path, data: Path, count: int) -> Path:
     return folder
 
 
-def main() -> None:
-    """Run one measurement and print it as JSON."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["reader", "layer", "memory", "overhead", "eom", "kill"])
+def main(argv: list[str]) -> int:
+    """Run measurements, by default all but the long one, and write tests/bench/results."""
+    parser = argparse.ArgumentParser(prog="training", description=__doc__)
+    parser.add_argument("what", nargs="*", help=f"{', '.join(WHAT)}, eom; memory is for itself")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rows", type=int, default=4096)
-    parser.add_argument("--experts", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--directions", type=int, default=0)
+    parser.add_argument("--experts", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--width", type=int, default=704)
+    parser.add_argument("--directions", type=int, default=2440)
     parser.add_argument("--kind", default="sparse")
-    arguments = parser.parse_args()
+    options = parser.parse_args(argv)
+    if wrong := set(options.what) - {*WHAT, "eom", "memory"}:
+        parser.error(f"nothing to measure is called {', '.join(sorted(wrong))}")
     torch.set_num_threads(1)
-    if arguments.what == "memory":
-        layer_memory(arguments.kind, arguments.rows, arguments.experts)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        data = arguments.data
-        if data is None:
+    if options.what == ["memory"]:
+        layer_memory(options.kind, options.rows, options.experts)
+        return 0
+    results: dict[str, object] = {}
+    for what in options.what or WHAT:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
             script = Path(__file__).parents[1] / "token_data.py"
-            data = run_path(str(script))["write_token_data"](Path(folder))
-        result: object
-        if arguments.what == "reader":
-            if arguments.directions:
-                many = Path(folder) / "many"
-                many.mkdir()
-                data = many_directions(many, data, arguments.directions)
-            result = measure_reader(data)
-        elif arguments.what == "layer":
-            result = measure_layer(arguments.rows, arguments.experts) | measure_memory(
-                arguments.rows, arguments.experts
-            )
-        elif arguments.what == "overhead":
-            result = measure_overhead(data, arguments.width, arguments.steps)
-        elif arguments.what == "kill":
-            result = measure_kills(data, Path(folder), arguments.steps)
-        else:
-            result = measure_eom(data, arguments.out or Path(folder), arguments.steps)
-    print(json.dumps(result, indent=1))
+            data = options.data or run_path(str(script))["write_token_data"](folder)
+            if what == "reader":
+                (folder / "many").mkdir()
+                many = many_directions(folder / "many", data, options.directions)
+                results[what] = measure_reader(many)
+            elif what == "layer":
+                results[what] = measure_layer(options.rows, options.experts) | measure_memory(
+                    options.rows, options.experts
+                )
+            elif what == "overhead":
+                results[what] = measure_overhead(data, options.width, options.steps)
+            else:
+                results[what] = measure_eom(data, options.out or folder, options.steps)
+        print(json.dumps({what: results[what]}, indent=1), flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "training.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**kept, **results, **environment()}, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,12 +1,13 @@
-"""Trains on one rank of several; started by the tests with the launcher's variables set.
+"""Trains on one rank of several; run by the tests in processes forked from one that has torch.
 
-Arguments: configuration, run folder, overrides. `NLLB_TEST_KILL_STEP` kills the process at a step.
+Globals it is given: RANK, SIZE, PORT, CONFIG, FOLDER, OVERRIDES, OUTPUT (what it says), and
+KILL_STEP, a step at which the process is killed.
 """
 
 import os
 import signal
 import sys
-from pathlib import Path
+import traceback
 
 import torch
 
@@ -15,17 +16,32 @@ from nllb.training.config import TrainConfig
 from nllb.training.run import TrainingRun
 from nllb.training.training import train
 
+given = globals()
+said = os.open(given["OUTPUT"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.dup2(said, 1)
+os.dup2(said, 2)
+os.environ |= {
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": str(given["PORT"]),
+    "WORLD_SIZE": str(given["SIZE"]),
+    "RANK": str(given["RANK"]),
+    "LOCAL_RANK": str(given["RANK"]),
+}
 torch.set_num_threads(1)
-kill_step = int(os.environ.get("NLLB_TEST_KILL_STEP", "-1"))
 original = TrainingRun.begin_step
 
 
 def begin_step(run: TrainingRun) -> None:
     """Kill the process in the middle of a step."""
     original(run)
-    if run.state.step == kill_step:
+    if run.state.step == given["KILL_STEP"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 TrainingRun.begin_step = begin_step
-train(load_config(TrainConfig, sys.argv[1], sys.argv[3:]), Path(sys.argv[2]), quiet=True)
+config = load_config(TrainConfig, given["CONFIG"], given["OVERRIDES"])
+try:
+    train(config, given["FOLDER"], quiet=True)
+except Exception:
+    traceback.print_exc()
+    sys.exit(1)

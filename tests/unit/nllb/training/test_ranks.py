@@ -1,16 +1,19 @@
 """Several ranks: experts spread or copied, killed and resumed, with another number of ranks."""
 
 import json
-import os
+import multiprocessing
 import socket
-import subprocess
-import sys
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload(
+    ["nllb.training.training", "torch._dynamo", "torch.utils.tensorboard", "torch.distributed.fsdp"]
+)
 PROGRAM = Path(__file__).with_name("ranks_program.py")
 CONFIG = """
 kind: train
@@ -42,35 +45,39 @@ def free_port() -> int:
 
 def start(
     config: Path, folder: Path, *overrides: str, size: int = 1, kill_step: int = -1
-) -> list[subprocess.CompletedProcess[str]]:
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "WORLD_SIZE": str(size),
-        "NLLB_TEST_KILL_STEP": str(kill_step),
-    }
-    command = [sys.executable, str(PROGRAM), str(config), str(folder), *overrides]
+) -> list[tuple[int, str]]:
+    """Train on some ranks; return how each ended and what it said."""
+    port = free_port()
+    said = [folder.with_name(f"{folder.name}.{rank}.txt") for rank in range(size)]
     running = [
-        subprocess.Popen(
-            command,
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        FORKING.Process(
+            target=run_path,
+            args=(
+                str(PROGRAM),
+                {
+                    **{"RANK": rank, "SIZE": size, "PORT": port, "KILL_STEP": kill_step},
+                    **{"CONFIG": config, "FOLDER": folder, "OVERRIDES": overrides},
+                    "OUTPUT": str(said[rank]),
+                },
+            ),
         )
         for rank in range(size)
     ]
-    done = []
     for process in running:
-        output, _ = process.communicate(timeout=250)
-        done.append(subprocess.CompletedProcess(command, process.returncode, output))
-    return done
+        process.start()
+    for process in running:
+        process.join(timeout=250)
+        process.kill()
+        process.join()
+    return [
+        (process.exitcode or 0, path.read_text())
+        for process, path in zip(running, said, strict=True)
+    ]
 
 
 def succeed(config: Path, folder: Path, *overrides: str, size: int = 1) -> None:
-    for process in start(config, folder, *overrides, size=size):
-        assert process.returncode == 0, process.stdout[-3000:]
+    for code, text in start(config, folder, *overrides, size=size):
+        assert code == 0, text[-3000:]
 
 
 def losses(folder: Path) -> list[float]:
@@ -105,7 +112,7 @@ def test_spread_experts_train_as_copied_ones(config: Path, tmp_path: Path, size:
 def test_killed_ranks_go_on_bitwise(config: Path, tmp_path: Path, mode: tuple[str, ...]) -> None:
     succeed(config, tmp_path / "whole", *mode, size=2)
     killed = start(config, tmp_path / "killed", *mode, size=2, kill_step=7)
-    assert all(process.returncode != 0 for process in killed)
+    assert all(code != 0 for code, _ in killed)
     succeed(config, tmp_path / "killed", *mode, size=2)
     ours, theirs = weights(tmp_path / "whole", 10), weights(tmp_path / "killed", 10)
     assert ours.keys() == theirs.keys() and len(ours) > 100
@@ -129,8 +136,8 @@ def test_another_number_of_ranks_goes_on(config: Path, tmp_path: Path) -> None:
 def test_experts_that_ranks_cannot_share_are_refused(config: Path, tmp_path: Path) -> None:
     wanted = ("parallel.experts=true", "model.experts=3", "reader.batches_per_step=4")
     done = start(config, tmp_path / "run", *wanted, size=2)
-    assert all(process.returncode == 1 for process in done)
-    assert "3 experts cannot be shared equally by 2 ranks" in done[0].stdout
+    assert all(code == 1 for code, _ in done)
+    assert "3 experts cannot be shared equally by 2 ranks" in done[0][1]
 
 
 def test_fairseq2_trains_on_two_ranks(config: Path, tmp_path: Path) -> None:

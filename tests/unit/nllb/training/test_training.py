@@ -12,7 +12,9 @@ from nllb.config import load_config
 from nllb.errors import ConfigError, DataError, NllbError
 from nllb.training.checkpoint import WEIGHT, read_state, read_tensors
 from nllb.training.config import TrainConfig
-from nllb.training.training import TrainingResult, train
+from nllb.training.estimate import estimate
+from nllb.training.ranks import Ranks
+from nllb.training.training import TrainingResult, build_model, train
 
 CONFIG = """
 kind: train
@@ -88,6 +90,41 @@ def test_fairseq2_trains_the_same_weights(configured, tmp_path: Path) -> None:
     for mine, other in zip(ours, theirs, strict=True):
         for name in ("loss", "tokens", "gradient_norm", "learning_rate", "expert_load"):
             assert mine[name] == other[name]
+
+
+def test_recomputed_layers_train_the_same_weights(configured, tmp_path: Path) -> None:
+    quietly(configured("schedule.steps=8"), tmp_path / "kept")
+    quietly(configured("schedule.steps=8", "activation_checkpointing=true"), tmp_path / "again")
+    assert_same_weights(tmp_path / "kept", tmp_path / "again", 8)
+
+
+def test_recomputing_takes_less_memory(configured) -> None:
+    sizes = [
+        estimate(config, config.model.resolve(vocabulary_size=300))
+        for config in (configured(*_DEEP), configured(*_DEEP, "activation_checkpointing=true"))
+    ]
+    kept, again = (size.memory_bytes - size.state_bytes for size in sizes)
+    assert sizes[0].state_bytes == sizes[1].state_bytes and again < kept / 3
+
+
+_DEEP = ("model.encoder_layers=8", "model.decoder_layers=8")
+
+
+def test_a_rank_builds_only_the_experts_that_it_keeps(configured) -> None:
+    config = configured("parallel.experts=true", "schedule.steps=2")
+    shape = config.model.resolve(vocabulary_size=300)
+    cpu = torch.device("cpu")
+    whole = build_model(config, shape, Ranks(rank=0, size=1, device=cpu)).state_dict()
+    halves = [
+        build_model(config, shape, Ranks(rank=rank, size=2, device=cpu)).state_dict()
+        for rank in (0, 1)
+    ]
+    experts = [{name for name in half if ".experts." in name} for half in halves]
+    assert experts[0] and not experts[0] & experts[1]
+    assert experts[0] | experts[1] == {name for name in whole if ".experts." in name}
+    for half in halves:
+        assert [name for name in half if not torch.equal(half[name], whole[name])] == []
+    assert not any(value.isnan().any() for value in whole.values())
 
 
 def test_a_stopped_run_goes_on_bitwise(configured, tmp_path: Path, monkeypatch) -> None:
