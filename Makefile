@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3 python3.13; do \
   "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
   && echo "$$name" && break; done)
 TEST := .venv-test/bin
-TEXT ?= The library opens at nine, and everyone is welcome.
+TEXT ?=
 
 .PHONY: help demo test check format bench clean
 help:
