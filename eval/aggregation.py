@@ -158,10 +158,10 @@ def _notes(
         )
     faulty = sorted((found for one in targets for found in one.faulty), key=lambda f: (-f[0], f[1]))
     if faulty:
-        shown = " | ".join(what for _, what in faulty[:MOST_FAULTY])
-        files = "1 file is" if len(faulty) == 1 else f"{len(faulty):,} files are"
-        more = " | ..." if len(faulty) > MOST_FAULTY else ""
-        yield f"{files} faulty in more than {FAULTY_SHARE:.0%} of the lines: {shown}{more}"
+        shown = ", ".join(what for _, what in faulty[:MOST_FAULTY])
+        files = "1 file has" if len(faulty) == 1 else f"{len(faulty):,} files have"
+        more = ", ..." if len(faulty) > MOST_FAULTY else ""
+        yield f"{files} a fault in more than {FAULTY_SHARE:.0%} of the lines: {shown}{more}"
     for name in choice.names:
         apart = sorted(
             direction for one in targets for direction in one.unicode_matters.get(name, ())

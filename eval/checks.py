@@ -53,10 +53,15 @@ class Finding:
     """Further detail, such as the languages found."""
 
     @property
+    def words(self) -> str:
+        """What the lines are."""
+        return _WORDS[self.code]
+
+    @property
     def message(self) -> str:
         """The finding in words."""
         named = ", ".join(map(str, self.lines)) + (", ..." if self.count > len(self.lines) else "")
-        what = f"{self.count:,} of {self.total:,} lines are {_WORDS[self.code]} (line {named})"
+        what = f"{self.count:,} of {self.total:,} lines are {self.words} (line {named})"
         return f"{what}: {self.note}" if self.note else what
 
 

@@ -117,8 +117,8 @@ def score_outputs(
         )
     by_target: dict[str, dict[Direction, Path]] = {}
     for direction in wanted:
-        if direction in files:
-            by_target.setdefault(direction.target, {})[direction] = files[direction]
+        if (path := files.get(direction)) is not None:
+            by_target.setdefault(direction.target, {})[direction] = path
     works = []
     for target, members in by_target.items():
         work = Work(

@@ -160,10 +160,15 @@ def total_up(
         for name, score in row.scores.items():
             if abs(score.score - score.nfc_score) > UNICODE_WARNING:
                 matters.setdefault(name, []).append(str(row.direction))
-        bad = [found for found in row.findings if found.count > FAULTY_SHARE * found.total]
+        # What the Unicode form does to the scores has a note of its own.
+        bad = [
+            found
+            for found in row.findings
+            if found.count > FAULTY_SHARE * found.total and found.code != "mixed_unicode"
+        ]
         if bad:
-            what = "; ".join(found.message for found in bad)
-            faulty.append((max(found.count for found in bad), f"{row.direction}: {what}"))
+            what = "; ".join(f"{found.count:,} lines {found.words}" for found in bad)
+            faulty.append((max(found.count for found in bad), f"{row.direction} ({what})"))
     return TargetTotals(
         target=target,
         settings=settings,

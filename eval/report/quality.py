@@ -11,7 +11,8 @@ from eval.report.sources import Sources
 from eval.results import Evaluation
 from nllb.page import Cell, Column, definitions, details, heading, notice, paragraph, table
 
-MOST_ROWS: Final = 200
+MOST_ROWS: Final = 50
+"""Rows of a table; report.json has all."""
 CODE_WORDS: Final = {
     "empty": "empty lines",
     "bad_utf8": "lines that are not UTF-8",
@@ -46,7 +47,7 @@ def quality(sources: Sources) -> Iterator[Markup]:
                 [[CODE_WORDS.get(code, code), count, files[code]] for code, count in lines.items()],
                 caption=f"Faults in {len(one.rows):,} files of {one.num_sentences:,} lines",
             )  # fmt: skip
-            yield _files(sources, len(sources.evaluations) == 1)
+            yield _files(one)
         if any(part.judged for part in one.faults):
             yield _languages(one)
         yield from _unicode(sources, name)
@@ -76,20 +77,18 @@ def _languages(evaluation: Evaluation) -> Markup:
     )
 
 
-def _files(sources: Sources, single: bool) -> Markup:
+def _files(evaluation: Evaluation) -> Markup:
     rows: list[list[Cell]] = [
         [
             str(row.direction),
-            "" if single else name,
-            sum(f.count for f in row.findings),
-            "; ".join(f.message for f in row.findings),
+            sum(finding.count for finding in row.findings),
+            "; ".join(finding.message for finding in row.findings),
         ]
-        for one, name in zip(sources.evaluations, sources.names, strict=True)
-        for row in one.rows
+        for row in evaluation.rows
         if row.findings
     ]
-    rows.sort(key=lambda cells: -float(str(cells[2])))
-    columns = [Column(title="Direction", kind="code"), Column(title="System")]
+    rows.sort(key=lambda cells: -float(str(cells[1])))
+    columns = [Column(title="Direction", kind="code")]
     columns += [Column(title="Lines", kind="number", digits=0), Column(title="What")]
     body = table(
         columns, rows[:MOST_ROWS], caption=f"Files with faults, most first, at most {MOST_ROWS}",

@@ -112,6 +112,36 @@ def test_from_outputs_to_report(files, capsys, monkeypatch):
     assert "*.html" in capsys.readouterr().err
 
 
+def test_a_file_that_is_mostly_faulty_is_named_with_the_scores(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    path = files / "new" / "eng_Latn-fra_Latn.txt"
+    path.write_text("\n".join([*LINES["eng_Latn"][:10], *[""] * 10]) + "\n", encoding="utf-8")
+    words = ["eval", "flores", "out", "--outputs", "new", "--flores", "set", "--detect"]
+    assert main([*words, "--metrics", "chrf++", "bleu"]) == 0
+    said = capsys.readouterr()
+    assert (
+        "warning: 1 file has a fault in more than 2% of the lines: eng_Latn-fra_Latn (10 lines "
+        "empty; 10 lines equal to the source; 10 lines in another language than the target)"
+    ) in said.err
+    assert "of 20 lines 50.00% are empty, 50.00% equal to the source" in said.out
+    assert "0.0% of 10 in the target language (references: " in said.out
+
+
+def test_copying_is_what_a_system_is_compared_with(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    assert main(["eval", "flores", "a", "--copying", "--flores", "set", "--quiet",
+                 "--directions", "en-fr"]) == 0  # fmt: skip
+    assert main(["eval", "flores", "b", "--outputs", "new", "--flores", "set", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "compare", "a", "b", "--quiet", "--resamples", "200"]) == 0
+    assert "new is better than copying the source in the one direction" in capsys.readouterr().out
+    assert main(["eval", "compare", "a", "b", "--quiet", "--resamples", "5"]) == 2
+    assert "give 100 or more" in capsys.readouterr().err
+    words = ["eval", "flores", "b", "--outputs", "new", "--flores", "set", "--lines", "5"]
+    assert main(words) == 2
+    assert "not with --outputs" in capsys.readouterr().err
+
+
 def test_dry_run_writes_nothing(files, capsys, monkeypatch):
     monkeypatch.chdir(files)
     words = ["eval", "flores", "out", "--outputs", "old", "--flores", "set", "--dry-run"]
