@@ -120,7 +120,23 @@ def measure(data: Path, folder: Path, trials: int, steps: int) -> list[dict[str,
         row = {"ranks": size, "mode": mode, "killed": killed, "tensors": len(found)}
         rows.append({**row, "different": len(wrong) + abs(len(found) - len(expected))})
         print(json.dumps(rows[-1]), flush=True)
+        record(rows, steps)
     return rows
+
+
+def record(rows: list[dict[str, object]], steps: int) -> dict[str, int]:
+    """Write the trials so far to tests/bench/results/kills.json and return their summary."""
+    kills = [kill for row in rows for kill in row["killed"]]  # type: ignore[attr-defined]
+    summary = {
+        "trials": len(rows),
+        "kills": len(kills),
+        "kills_while_saving": sum(kill["while_saving"] for kill in kills),
+        "trials_that_differ": sum(bool(row["different"]) for row in rows),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    document = {"summary": summary, **environment(steps=steps), "trials": rows}
+    (RESULTS / "kills.json").write_text(json.dumps(document, indent=1) + "\n")
+    return summary
 
 
 def main(argv: list[str]) -> int:
@@ -135,18 +151,9 @@ def main(argv: list[str]) -> int:
         script = Path(__file__).parents[1] / "token_data.py"
         data = run_path(str(script))["write_token_data"](folder / "data")
         rows = measure(data, folder, options.trials, options.steps)
-    kills = [kill for row in rows for kill in row["killed"]]  # type: ignore[attr-defined]
-    summary = {
-        "trials": len(rows),
-        "kills": len(kills),
-        "kills_while_saving": sum(kill["while_saving"] for kill in kills),
-        "trials_that_differ": sum(bool(row["different"]) for row in rows),
-    }
+    summary = record(rows, options.steps)
     print(json.dumps(summary))
-    RESULTS.mkdir(exist_ok=True)
-    document = {"summary": summary, **environment(steps=options.steps), "trials": rows}
-    (RESULTS / "kills.json").write_text(json.dumps(document, indent=1) + "\n")
-    return int(summary["trials_that_differ"] > 0 or not kills)
+    return int(summary["trials_that_differ"] > 0 or not summary["kills"])
 
 
 if __name__ == "__main__":

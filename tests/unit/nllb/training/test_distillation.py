@@ -62,15 +62,15 @@ def test_the_loss_equals_the_oracle(temperature: float, alpha: float) -> None:
             divergence = sum(p * math.log(p / q) for p, q in zip(taught, learned, strict=True))
             plain += entropy
             expected += (1 - alpha) * entropy + alpha * temperature**2 * divergence
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
-    assert float(likelihood) == pytest.approx(plain, rel=1e-5)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert likelihood.item() == pytest.approx(plain, rel=1e-5)
     loss.backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert not any(
         parameter is p for p in module.parameters() for parameter in teacher.parameters()
     )
     module.eval()  # validation asks the labels only
-    assert float(module(source, target_in, labels)[0]) == pytest.approx(plain, rel=1e-5)
+    assert module(source, target_in, labels)[0].item() == pytest.approx(plain, rel=1e-5)
 
 
 def softmax(logits: list[float], temperature: float) -> list[float]:
