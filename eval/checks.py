@@ -19,6 +19,9 @@ MOST_LINES_NAMED: Final = 5
 OFF_TARGET_CHARACTERS: Final = 20
 """Shorter lines are not asked for their language: names and numbers have none."""
 
+_PIECE: Final = 8
+_PIECES: Final = 16
+
 Code = Literal[
     "empty", "bad_utf8", "copy_of_source", "mixed_unicode", "repeated", "looping", "off_target",
     "line_breaks",
@@ -149,11 +152,23 @@ def _repeated(hypothesis: Sequence[str], reference: Sequence[str]) -> list[int]:
 
 def _looping(hypothesis: Sequence[str], source: Sequence[str] | None) -> list[int]:
     """Return the lines that translation would flag as loops: sources may repeat themselves too."""
-    shares = ((n, repetition(line)) for n, line in enumerate(hypothesis))
+    shares = ((n, repetition(line)) for n, line in enumerate(hypothesis) if _may_loop(line))
     loops = [(n, share) for n, share in shares if share > MAX_REPETITION]
     if source is not None:
         loops = [(n, share) for n, share in loops if share - repetition(source[n]) > MAX_REPETITION]
     return [n + 1 for n, _ in loops]
+
+
+def _may_loop(line: str) -> bool:
+    """Say whether any of a few pieces stands in the line before: much quicker than counting all.
+
+    Where a quarter of a line is repeated, about four of them do.
+    """
+    length = _PIECE if " " in line else _PIECE // 2
+    last = len(line) - length
+    step = max(1, last // _PIECES)
+    return any(line.find(line[at : at + length], 0, at + length - 1) >= 0
+               for at in range(step, last + 1, step))  # fmt: skip
 
 
 def check_language(

@@ -1,7 +1,11 @@
+import random
+
 import pytest
 
 from eval.checks import LanguageCount, check_hypothesis, check_language, read_hypothesis
+from nllb.benchmarks import load_flores
 from nllb.errors import DataError
+from nllb.translation.trust import MAX_REPETITION, repetition
 
 REFERENCE = ["Good morning.", "How are you?", "I am well.", "Goodbye."]
 
@@ -57,6 +61,21 @@ def test_loops_are_counted_unless_the_source_loops_too():
     line = "again and again and again and again and again and again"
     assert codes(check_hypothesis([line], ["x"], source=["once"]))["looping"].lines == (1,)
     assert check_hypothesis([line], ["x"], source=["encore et encore et encore et encore"]) == []
+
+
+def test_no_loop_is_missed_for_speed(data_dir):
+    """Loops of all lengths behind real beginnings: those found are those that counting finds."""
+    generator = random.Random(2)
+    for code in ("eng_Latn", "tam_Taml", "zho_Hans", "tha_Thai", "kor_Hang"):
+        lines = []
+        for line in load_flores(data_dir).sentences(code)[:300]:
+            begin, size = generator.randrange(len(line)), generator.randint(1, 40)
+            loop = line[begin : begin + size] * generator.randint(1, 4)
+            lines.append(line[: generator.randint(0, len(line))] + loop + line[begin:][:20])
+        expected = [n for n, line in enumerate(lines, 1) if repetition(line) > MAX_REPETITION]
+        assert 60 < len(expected) < 290
+        [finding] = [f for f in check_hypothesis(lines, lines) if f.code == "looping"]
+        assert finding.count >= 0.99 * len(expected), code
 
 
 def test_many_lines_are_shortened():
