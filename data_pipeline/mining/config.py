@@ -67,7 +67,7 @@ class MineConfig:
     """Least margin of a pair."""
     index: str = "auto"
     """exact, the name of a FAISS index such as IVF4096,SQ8, or auto: by the number of sentences."""
-    probes: int = 128
+    probes: int = 64
     """Cells of an IVF index that are searched."""
     block_sentences: int = 50_000
     """Sentences in one block, the unit of work and of resuming."""
@@ -167,8 +167,6 @@ class ContrastiveConfig:
 
     batch_pairs: int = 1024
     """Pairs in a batch."""
-    group_pairs: int = 128
-    """Pairs of the same two languages that stand together in a batch."""
     steps: int = 4000
     """Batches in all; the learning rate falls to zero over them."""
     learning_rate: float = 0.03
@@ -187,7 +185,7 @@ class ContrastiveConfig:
     def faults(self) -> Iterator[str]:
         """Yield rates that are none and empty batches."""
         yield from _outside(self, "feature_dropout", "join_part", "round_from", least=0, below=1)
-        yield from _outside(self, "batch_pairs", "group_pairs", "evaluate_every", least=1)
+        yield from _outside(self, "batch_pairs", "evaluate_every", least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

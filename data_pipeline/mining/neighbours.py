@@ -30,7 +30,7 @@ LADDER: Final = (
     (1 << 62, 262144),
 )
 """Number of cells for up to so many vectors."""
-PROBES: Final = 128
+PROBES: Final = 64
 """Cells that are searched."""
 _TRAINING_VECTORS_PER_CELL: Final = 40
 _BLOCK: Final = 4096

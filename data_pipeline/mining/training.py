@@ -1,10 +1,9 @@
 """Training of the embedded encoder: a translation is the right answer among those of its batch.
 
-A batch holds groups of pairs of the same two languages, of similar length, the pivot language
-always on the second side: so most wrong answers are of the right language. Each side must find its
-translation among the other sides of the batch: the mean of the two cross-entropies over scaled
-cosines. Sentences that stand in a batch twice, as in multi-parallel text, do not count as wrong
-answers of each other's translations. Row-wise Adagrad keeps one number for each row of the table.
+A batch holds pairs of many languages and of similar length. Each side must find its translation
+among the other sides of the batch: the mean of the two cross-entropies over scaled cosines.
+Sentences that stand in a batch twice, as in multi-parallel text, do not count as wrong answers of
+each other's translations. Row-wise Adagrad keeps one number for each row of the table.
 
 From `round_from` on the vectors of a batch are sums of the rows as they will be written, with a few
 bits a value; their gradients go to the rows of 32 bits behind them, as if nothing had been rounded.
@@ -15,7 +14,6 @@ Sources: Henderson et al. 2017 (in-batch answers), Feng et al. 2022 (both direct
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +49,7 @@ FEWEST_HELD_OUT: Final = 60
 MOST_HELD_OUT: Final = 200
 """Held-out pairs of one language that are measured during training."""
 _EXTRACTED_AT_ONCE: Final = 10_000
+_SORTED_BATCHES: Final = 16
 _RAREST: Final = 1e-6
 _HASHES: Final = "training_hashes.bin.zst"
 
@@ -245,9 +244,6 @@ class _ContrastiveRun:
             for pairs in text.held_out.values()
             if len(pairs) >= FEWEST_HELD_OUT
         ]
-        languages = numpy.array(text.languages)[text.language[text.pairs]]
-        pivot_first = languages[:, :1] == config.pivot
-        self._pairs = numpy.where(pivot_first, text.pairs[:, ::-1], text.pairs)
         self._lengths = numpy.diff(numbered.bounds)[text.pairs].sum(axis=1)
         self._of_direction = numpy.argsort(text.direction, kind="stable")
         self._first = numpy.searchsorted(
@@ -257,59 +253,44 @@ class _ContrastiveRun:
 
     def batches(self) -> Iterator[NDArray[numpy.int64]]:
         """Yield the pairs of each batch that is left; the same ones after an interruption."""
+        size, steps = self.config.contrastive.batch_pairs, self.config.contrastive.steps
+        size = min(size, len(self.text.pairs))
         number, epoch = 0, 0
-        while number < self.config.contrastive.steps:
+        while number < steps:
             generator = numpy.random.default_rng((self.config.seed, epoch))
-            batches = self._batches_of_epoch(generator)
+            order = generator.permutation(len(self.text.pairs))
+            batches = []
+            # Similar lengths within a batch make wrong answers harder, and the work even.
+            for start in range(0, len(order) - size + 1, size * _SORTED_BATCHES):
+                chunk = order[start : start + size * _SORTED_BATCHES]
+                keys = self._lengths[chunk] + generator.random(len(chunk))
+                chunk = chunk[numpy.argsort(keys)]
+                batches += [chunk[at : at + size] for at in range(0, len(chunk) - size + 1, size)]
             for place in generator.permutation(len(batches)).tolist():
-                if number >= self.config.contrastive.steps:
+                if number >= steps:
                     return
                 if number >= self.step:
                     yield batches[place]
                 number += 1
             epoch += 1
 
-    def _batches_of_epoch(self, generator: numpy.random.Generator) -> list[NDArray[numpy.int64]]:
-        """Return groups of the same languages and of similar length, joined to batches."""
-        settings = self.config.contrastive
-        count = len(self._pairs)
-        size = min(settings.batch_pairs, count)
-        group = min(settings.group_pairs, size)
-        lengths = self._lengths * generator.uniform(0.7, 1.4, count)
-        order = numpy.lexsort((lengths, self.text.direction))
-        whole, rest = [], []
-        for start, end in pairwise(self._first.tolist()):
-            edge = end - (end - start) % group
-            whole += [order[at : at + group] for at in range(start, edge, group)]
-            rest.append(order[edge:end])
-        # What is left of each pair of languages makes mixed groups.
-        left = numpy.concatenate(rest)
-        left = left[numpy.argsort(lengths[left], kind="stable")]
-        whole += [left[at : at + group] for at in range(0, len(left) - group + 1, group)]
-        means = numpy.array([self._lengths[members].mean() for members in whole])
-        place = numpy.argsort(means * generator.uniform(0.7, 1.4, len(whole))).tolist()
-        each = size // group
-        return [
-            numpy.concatenate([whole[number] for number in place[at : at + each]])
-            for at in range(0, len(place) - each + 1, each)
-        ]
-
     def _draw(
         self, batch: NDArray[numpy.int64]
     ) -> tuple[NDArray[numpy.int32], NDArray[Any], NDArray[numpy.int64]]:
         """Return pairs, rows and the number of rows of each sentence of a batch.
 
-        Some pairs are joined with another of the same languages, and some features are left out:
-        all decided by the seed and the number of the step.
+        Sides are swapped by chance, some pairs are joined with another of the same languages, and
+        some features are left out: all decided by the seed and the number of the step.
         """
         settings = self.config.contrastive
         generator = numpy.random.default_rng((self.config.seed, 1 << 32, self.step))
-        pairs = self._pairs[batch]
+        turned = generator.random(len(batch)) < 0.5
+        pairs = self._turned(batch, turned)
         direction = self.text.direction[batch]
         first, end = self._first[direction], self._first[direction + 1]
         partners = first + (generator.random(len(batch)) * (end - first)).astype(numpy.int64)
         joined = numpy.flatnonzero(generator.random(len(batch)) < settings.join_part)
-        more = self._pairs[self._of_direction[partners[joined]]]
+        more = self._turned(self._of_direction[partners[joined]], turned[joined])
         rows, owner = self.numbered.of(numpy.concatenate([pairs.reshape(-1), more.reshape(-1)]))
         places = numpy.concatenate(
             [numpy.arange(2 * len(batch)), (2 * joined[:, None] + [0, 1]).reshape(-1)]
@@ -319,6 +300,12 @@ class _ContrastiveRun:
         rows, owner = rows[kept], owner[kept]
         order = numpy.argsort(owner, kind="stable")
         return pairs, rows[order], numpy.bincount(owner, minlength=2 * len(batch))
+
+    def _turned(
+        self, numbers: NDArray[numpy.int64], turned: NDArray[numpy.bool_]
+    ) -> NDArray[numpy.int32]:
+        pairs = self.text.pairs[numbers]
+        return numpy.where(turned[:, None], pairs[:, ::-1], pairs)
 
     def learn(self, batch: NDArray[numpy.int64]) -> float:
         """Take one step and return the loss."""
