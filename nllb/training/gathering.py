@@ -148,13 +148,14 @@ class Gatherer:
             nothing = Ragged(tokens=empty.astype(np.int32), starts=empty, lengths=empty)
             return Pairs(sources=nothing, targets=nothing, directions=empty, too_long=0)
         piece_N = np.repeat(np.arange(len(pieces)), [piece.source[1].shape[1] for piece in pieces])
-        directions_N = np.array([piece.direction for piece in pieces])[piece_N]
+        numbers = [piece.direction for piece in pieces]
         tags_N = np.array([piece.tag for piece in pieces])[piece_N]
         sides = []
         for side in ("source", "target"):
             of_pieces: list[_Side] = [getattr(piece, side) for piece in pieces]
-            language = [getattr(d, side) for d in self._pairs.manifest.directions]
-            head = [np.array([self._ids.languages[code] for code in language])[directions_N]]
+            directions = self._pairs.manifest.directions
+            codes = [getattr(directions[number], side) for number in numbers]
+            head = [np.array([self._ids.languages[code] for code in codes])[piece_N]]
             if side == "source":
                 head.append(tags_N)
             sides.append(_Framing.of(of_pieces, piece_N, head))
@@ -163,7 +164,7 @@ class Gatherer:
         return Pairs(
             sources=sides[0].read(fits),
             targets=sides[1].read(fits),
-            directions=directions_N[fits],
+            directions=np.array(numbers)[piece_N[fits]],
             too_long=len(fits) - int(fits.sum()),
         )
 
