@@ -89,50 +89,49 @@ def align_task(task: DocumentsTask) -> None:
     """Write the aligned sentences of two languages, document by document."""
     config, pair = task.config, task.pair
     encoder = load_encoder(config.encoder, config.dtype)
-    rows: list[tuple[str, str, int, str, str, int, float]] = []
-    sentences = [0, 0]
+    rows: list[tuple[_Row, _Row]] = []
+    margin: list[float] = []
+    sentences = numpy.zeros(2, numpy.int64)
     for files in task.documents:
-        sides = [
-            [
-                (number, line.strip())
-                for number, line in enumerate(read_lines(path), 1)
-                if line.strip()
-            ]
-            for path in files
-        ]
-        texts = [[text for _, text in side] for side in sides]
-        sentences = [sentences[0] + len(texts[0]), sentences[1] + len(texts[1])]
+        documents = [_read(path) for path in files]
+        sentences += [len(document) for document in documents]
+        texts = [[row.text for row in document] for document in documents]
         for found in align(texts[0], texts[1], encoder, pair.source.code, pair.target.code):
-            if pair.threshold is not None and found.score < pair.threshold:
-                continue
-            ends = [
-                (
-                    " ".join(texts[n][place] for place in places),
-                    files[n].name,
-                    sides[n][places[0]][0],
-                )
-                for n, places in enumerate((found.source, found.target))
-            ]
-            rows.append((*ends[0], *ends[1], found.score))
+            if pair.threshold is None or found.score >= pair.threshold:
+                rows.append((_join(documents[0], found.source), _join(documents[1], found.target)))
+                margin.append(found.score)
     columns = {"text": polars.String, "file": polars.String, "line": polars.Int64}
-    frames = [
-        polars.DataFrame([row[start : start + 3] for row in rows], columns, orient="row")
-        for start in (0, 3)
-    ]
+    sides = [polars.DataFrame([row[n] for row in rows], columns, orient="row") for n in (0, 1)]
     write_mined(
         task.output,
         config,
         pair,
         key=task.key,
-        sides=(frames[0], frames[1]),
-        margin=[row[6] for row in rows],
+        sides=(sides[0], sides[1]),
+        margin=margin,
         facts={
             "documents": len(task.documents),
-            "sentences": sentences,
+            "sentences": sentences.tolist(),
             "threshold": pair.threshold,
             "encoder": encoder.name,
         },
     )
+
+
+class _Row(NamedTuple):
+    text: str
+    file: str
+    line: int
+
+
+def _read(path: Path) -> list[_Row]:
+    lines = ((number, line.strip()) for number, line in enumerate(read_lines(path), 1))
+    return [_Row(line, path.name, number) for number, line in lines if line]
+
+
+def _join(document: list[_Row], places: tuple[int, ...]) -> _Row:
+    text = " ".join(document[place].text for place in places)
+    return document[places[0]]._replace(text=text)
 
 
 @cache

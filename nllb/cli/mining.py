@@ -10,7 +10,8 @@ from nllb.errors import ConfigError, ResourceError
 def mine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Mine parallel sentences: embed, index, search both ways, score by margin, retrieve. OUT "
-        "gets one Parquet file for each pair of languages; a second start resumes."
+        "gets one Parquet file for each pair of languages; a second start resumes. Text that is "
+        "documents is aligned sentence by sentence instead."
     )
     parser.add_argument("config", metavar="CONFIG", help="a mining run, or a shipped name")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder; a second start resumes")
@@ -127,7 +128,9 @@ def xsim(arguments: argparse.Namespace) -> int:
     config = load_config(XsimConfig, find_config(arguments.config, "mine"), arguments.overrides)
     results = run_xsim(config, arguments.out, quiet=arguments.quiet)
     for result in results:
-        _show(asdict(result), arguments)
+        fields = asdict(result)
+        plus = fields.pop("plus") or {}
+        _show({**fields, **{f"plus_{kind}": error for kind, error in plus.items()}}, arguments)
     forward, backward = mean_errors(results)
     if not arguments.json:
         print(f"mean of {len(results)}: {100 * forward:.2f} %, back {100 * backward:.2f} %")
