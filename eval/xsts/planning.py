@@ -80,9 +80,9 @@ def plans(
         raise ConfigError("give either a half-width or a difference to plan for")
     aim = half_width if half_width is not None else difference
     if aim is None or not 0 < aim < 4:
-        raise ConfigError(f"{aim} is no width or difference on a scale from 1 to 5")
+        raise ConfigError(f"{aim} is no width or difference on a scale from 1 to 5: give 0 to 4")
     if not 0 < power < 1:
-        raise ConfigError(f"power {power} is not between 0 and 1")
+        raise ConfigError(f"power {power} is not between 0 and 1; usual is 0.8")
     anchors = calibration_items if calibrated else 0
     found = []
     for raters in RATERS:

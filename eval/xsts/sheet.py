@@ -17,7 +17,7 @@ from typing import Any
 from eval.xsts.cells import is_personal
 from eval.xsts.guidelines import PROTOCOL, guidelines_page
 from eval.xsts.ingestion import KEY_NAME, Row, read_rows
-from nllb.errors import ConfigError, DataError, did_you_mean
+from nllb.errors import ConfigError, DataError, LanguageError
 from nllb.languages import parse_language
 from nllb.textio import atomic_path, atomic_text, write_json, write_lines
 
@@ -25,6 +25,7 @@ COLUMNS = ("row", "rater", "language 1", "sentence 1", "language 2", "sentence 2
            "sentence 1 incoherent", "sentence 2 incoherent", "score", "comment")  # fmt: skip
 _WIDTHS = (11, 8, 14, 60, 14, 60, 12, 12, 8, 24)
 _NEEDED = ("item", "source", "target", "source_text", "target_text")
+MOST_FAULTS = 10
 # What a spreadsheet program would run as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -71,6 +72,7 @@ def read_items(path: Path, *, columns: Mapping[str, str] | None = None) -> list[
     """
     rows = read_rows(path, columns=columns, preset=None, required=_NEEDED).rows
     items = []
+    faults: list[str] = []
     seen: set[tuple[str, ...]] = set()
     for row in rows:
         item = {
@@ -78,18 +80,26 @@ def read_items(path: Path, *, columns: Mapping[str, str] | None = None) -> list[
             for name in ("study", "item", "system", "stratum", *_NEEDED[1:])
         }
         for side in ("source", "target"):
-            code = parse_language(item[side]).code
-            if code != item[side]:
-                raise DataError(
-                    f"X09 {_at(row)}: {item[side]!r} is {code} here{did_you_mean(code, [code])}"
-                )
+            try:
+                code = parse_language(item[side]).code
+            except LanguageError as error:
+                faults.append(f"X09 {_at(row)}: {error}")
+            else:
+                if code != item[side]:
+                    faults.append(f"X09 {_at(row)}: {item[side]!r} is {code} here: write {code}")
             if not item[f"{side}_text"].strip():
-                raise DataError(f"X11 {_at(row)}: no {side} text; empty pairs cannot be rated")
+                faults.append(f"X11 {_at(row)}: no {side} text; empty pairs cannot be rated")
         identity = tuple(item[name] for name in ("study", "item", "system", "source", "target"))
         if identity in seen:
-            raise DataError(f"X04 {_at(row)}: item {item['item']!r} stands twice")
+            faults.append(
+                f"X04 {_at(row)}: item {item['item']!r} of system {item['system']!r} stands twice; "
+                "give each its own item_id"
+            )
         seen.add(identity)
         items.append(item)
+    if faults:
+        more = [f"and {len(faults) - MOST_FAULTS:,} more"] if len(faults) > MOST_FAULTS else []
+        raise DataError("\n  ".join(["items cannot be rated:", *faults[:MOST_FAULTS], *more]))
     return items
 
 

@@ -144,6 +144,8 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def sheet_arguments(parser: argparse.ArgumentParser) -> None:
+    # OUT stands first: behind --raters it would be taken for one more of them.
+    parser.usage = "nllb eval xsts sheet FILE [FILE ...] OUT --raters R [R ...] [options]"
     parser.description = (
         "Make annotation sheets (CSV and XLSX, one a rater) and the guidelines page from tables of "
         "items (item_id, system, src_lang, tgt_lang, src_text, tgt_text). Raters do not see "

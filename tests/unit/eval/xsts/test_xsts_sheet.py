@@ -130,8 +130,12 @@ def test_items_are_checked(tmp_path: Path) -> None:
 
     good = "1,base,eng_Latn,fra_Latn,Hello.,Bonjour."
     assert read_items(write(good))[0]["target_text"] == "Bonjour."
-    with pytest.raises(DataError, match=r"X04 items\.csv:3: item '1' stands twice"):
+    with pytest.raises(
+        DataError, match=r"X04 items\.csv:3: item '1' of system 'base' stands twice"
+    ):
         read_items(write(good, good))
+    with pytest.raises(DataError, match=r"(?s)X09.*'xyz'.*X11.*X04 items\.csv:5.*and 6 more"):
+        read_items(write(good, "2,base,eng_Latn,xyz,Hello.,", *[good] * 14))
     with pytest.raises(DataError, match=r"X11 items\.csv:2: no target text"):
         read_items(write("1,base,eng_Latn,fra_Latn,Hello.,"))
     with pytest.raises(DataError, match=r"X09 items\.csv:2: 'fr' is fra_Latn"):
