@@ -54,7 +54,12 @@ class LanguageFilter:
         if not self._is_excluded(language, pair):
             detections = self._detect(texts.to_list())
             labels = [best_label(detection) for detection in detections]
-            probabilities = [probability_of(detection, language) for detection in detections]
+            probabilities = [
+                found.probability
+                if label == language
+                else dict(found.alternatives).get(language, 0.0)
+                for label, found in zip(labels, detections, strict=True)
+            ]
         return (
             polars.Series(labels, dtype=polars.String),
             polars.Series(probabilities, dtype=polars.Float32),
@@ -93,10 +98,3 @@ def best_label(detection: Detection) -> str:
     if detection.language == UNDETERMINED and detection.alternatives:
         return detection.alternatives[0][0]
     return detection.language
-
-
-def probability_of(detection: Detection, language: str) -> float:
-    """Return the probability that a detection gives to a language."""
-    if best_label(detection) == language:
-        return detection.probability
-    return dict(detection.alternatives).get(language, 0.0)
