@@ -349,6 +349,7 @@ def _settings(
     value = {
         "format": FORMAT,
         "reference": [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns],
+        "limit": benchmark.limit,
         "signatures": choice.signatures(target),
         "resamples": [RESAMPLES, SEED],
         "detector": detect is not None,

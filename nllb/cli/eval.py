@@ -102,6 +102,13 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         "needs --source-text and --source",
     )
     parser.add_argument("--neural-model", type=Path, help="local path of its weights")
+    parser.add_argument(
+        "--neural-cache",
+        type=Path,
+        metavar="DIR",
+        help="keep its scores here, by the hash of sentence, metric and model: nothing is scored "
+        "twice",
+    )
     parser.add_argument("--source", help="source language, for --neural")
     _metric_arguments(parser)
 
@@ -145,6 +152,7 @@ def _print_neural(arguments: argparse.Namespace) -> None:
         source=str(parse_language(arguments.source)),
         target=str(parse_language(arguments.target)),
         model=arguments.neural_model,
+        cache_dir=arguments.neural_cache,
     )
     if arguments.json:
         print(json_line({"metric": found.name, "score": found.mean, **asdict(found)}))

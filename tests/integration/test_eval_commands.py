@@ -193,3 +193,21 @@ def test_neural_metric_from_a_command(files, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert "one 1.0000  one|version:1|model:-  licence: MIT" in captured.out
     assert "was not trained on fr" in captured.err
+
+
+def test_a_neural_score_is_kept_and_not_asked_for_again(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    program = (
+        "import sys, json; sys.stdin.readline(); items = sys.stdin.readlines(); "
+        "open('asked', 'a').write(f'{len(items)} '); "
+        "print(json.dumps(dict(name='one', version='1', licence='MIT', supported=True))); "
+        "[print(json.dumps(dict(score=0.5))) for item in items]"
+    )
+    (files / "plugin.py").write_text(program, encoding="utf-8")
+    words = ["eval", "score", "--hypothesis", "new/eng_Latn-fra_Latn.txt", "--target", "fr",
+             "--reference", "set/fra_Latn", "--source-text", "set/eng_Latn", "--source", "en",
+             "--neural", f"{sys.executable} plugin.py", "--neural-cache", "kept"]  # fmt: skip
+    for _ in range(2):
+        assert main(words) == 0
+        assert "one 0.5000" in capsys.readouterr().out
+    assert (files / "asked").read_text(encoding="utf-8").split() == ["0", "20", "0"]
