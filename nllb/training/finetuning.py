@@ -75,6 +75,8 @@ class FinetuneConfig:
     """Weight of the load-balancing loss; NLLB fine-tuned without it."""
     precision: Precision = "float32"
     """Type of the matrix products."""
+    activation_checkpointing: bool = False
+    """Compute layers again for the gradient instead of keeping what they computed: less memory."""
     parallel: ParallelSection = field(default_factory=ParallelSection)
     """The loop, and how ranks share the work."""
     device: str = "auto"
@@ -139,6 +141,7 @@ def prepare(config: FinetuneConfig, out_dir: Path, *, quiet: bool = False) -> Pr
         schedule=config.schedule,
         parallel=config.parallel,
         precision=config.precision,
+        activation_checkpointing=config.activation_checkpointing,
         device=config.device,
         seed=config.seed,
     )

@@ -255,5 +255,6 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
         raise ResourceError(
             f"out of memory ({str(error).splitlines()[0][:200]}): lower reader.max_tokens (now "
             f"{config.reader.max_tokens:,}) and raise reader.batches_per_step (now "
-            f"{config.reader.batches_per_step}) by as much, or take precision: bfloat16"
+            f"{config.reader.batches_per_step}) by as much, or take activation_checkpointing: true "
+            f"or precision: bfloat16"
         ) from error
