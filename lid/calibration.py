@@ -101,7 +101,7 @@ def fit_acceptance(
 
 def calibrate(
     decider: Decider,
-    held_out: Texts,
+    left_out: Texts,
     foreign: Sequence[str],
     config: CalibrationConfig,
 ) -> dict[str, float]:
@@ -110,18 +110,19 @@ def calibrate(
     It is one half, which is what the certainty was fitted to mean. Where a label's answers miss the
     target precision there, it rises until they reach it, or until `most_rejected` of the label's
     own text is lost. Precision counts each label as often as any other, and foreign text
-    `foreign_odds` times as often as one label.
+    `foreign_odds` times as often as one label. A label without left-out text keeps one half: of
+    lines like those that it was trained on, it would be sure at any threshold.
 
     Args:
         decider: the model.
-        held_out: label -> lines of it that the model was not trained on.
+        left_out: label -> text of it from sources that the model was not trained on.
         foreign: lines of languages that the model has not seen and that are not in the table.
         config: the targets.
     """
     groups = [_group(label) for label in decider.labels]
     own: dict[str, list[float]] = {label: [] for label in decider.labels}
     taken: dict[str, list[tuple[float, float]]] = {label: [] for label in decider.labels}
-    for label, texts in held_out.items():
+    for label, texts in left_out.items():
         best, certain = certainties(decider, texts)
         for index, value in zip(best.tolist(), certain.tolist(), strict=True):
             if groups[index] == _group(label):

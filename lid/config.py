@@ -116,8 +116,7 @@ class CalibrationConfig:
     """From scores to `und`."""
 
     held_out: float = 0.02
-    """Part of the lines of every domain that are kept from training: for the card, and for the
-    thresholds of labels that no source is left out of."""
+    """Part of the lines of every domain that are kept from training, for the card."""
     most_held_out: int = 60
     """Most held-out lines of one label."""
     left_out: tuple[str, ...] = ("udhr", "tico19")

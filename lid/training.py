@@ -113,8 +113,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
             )
             judge = replace(judge, acceptance=acceptance)
         decider = _decider(output, judge)
-        own = {label: left_out.get(label, texts) for label, texts in held_out.items()}
-        thresholds = calibrate(decider, own, unseen, config.calibration)
+        thresholds = calibrate(decider, left_out, unseen, config.calibration)
         figures, confusions = _figures(decider, held_out, thresholds)
         unfamiliar = _figures(decider, left_out, thresholds)[0] if left_out else {}
         if unseen:

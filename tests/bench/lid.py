@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROUNDS = 5
+FILE_LINES = 60_000
 
 
 def main() -> None:
@@ -65,6 +66,20 @@ def main() -> None:
         for loop, measured in times.items():
             median = statistics.median(measured)
             print(f"  {loop:<38} {len(texts) / median:>9,.0f} lines/CPU-s  {base / median:5.2f}x")
+
+    # A file on one process and on two, wall clock: the workers' start and model loading included.
+    from lid.streaming import detect_lines
+
+    many = lines * max(1, FILE_LINES // len(lines))
+    walls: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(3):
+        for workers, measured in walls.items():
+            start = time.perf_counter()
+            assert sum(1 for _ in detect_lines(many, workers=workers)) == len(many)
+            measured.append(time.perf_counter() - start)
+    single, double = (min(measured) for measured in walls.values())
+    gain = single / double
+    print(f"a file of {len(many):,} lines: {single:.1f} s on one process, {gain:.2f}x on two")
 
     # The same answer as fastText's own, before our gate, second stage and thresholds.
     sample = lines[:: max(1, len(lines) // 3000)]
