@@ -280,6 +280,14 @@ def test_counting_only_where_an_entry_may_stand_counts_the_same() -> None:
     assert counts.sum() > 2000
 
 
+@pytest.mark.parametrize("texts", [[], [""], ["क्या देश", "fig ्"], ["fig", "a fig"]])
+def test_columns_where_no_text_or_every_text_folds_apart(texts: list[str]) -> None:
+    words = WordList.from_entries(["fig", "देश"], language="hin_Deva")
+    expected = words.counts(texts, distinct=True).tolist()
+    assert count_entries(words, polars.Series(texts, dtype=polars.String)).tolist() == expected
+    assert sum(expected) == (2 if len(texts) == 2 else 0)
+
+
 def test_thresholds_are_checked_and_suggested() -> None:
     (fault,) = threshold_faults("strict", {"max_lenght": 3})
     assert "did you mean max_length" in fault and "min_unique_words (0.3)" in fault
