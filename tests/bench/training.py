@@ -328,10 +328,10 @@ def main(argv: list[str]) -> int:
             else:
                 results[what] = measure_eom(data, options.out or folder, options.steps)
         print(json.dumps({what: results[what]}, indent=1), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "training.json"
-    kept = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**kept, **results, **environment()}, indent=1) + "\n")
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / "training.json"
+        kept = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps({**kept, **results, **environment()}, indent=1) + "\n")
     return 0
 
 
