@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import numpy
 import polars
+from markupsafe import Markup
 
 from data_pipeline.blocks import read_columns, read_facts
 from data_pipeline.ingestion.writing import ingestion_counts
 from data_pipeline.monolingual import judged_blocks
 from data_pipeline.run import Run
 from data_pipeline.stages import Block
-from nllb.page import Column, Page, paragraph, table
+from nllb.page import Column, Page, table
 from nllb.shards import MANIFEST_NAME, read_manifest
 from nllb.textio import atomic_text, json_line, write_json
 
@@ -221,6 +222,8 @@ def page(report: dict[str, Any]) -> Page:
             [Column(title="Pair", kind="code"), Column(title="Corpus"), *_counts_columns("Stage")],
             [[row["pair"], row["corpus"], row["stage"], *_counts(row)] for row in report["pairs"]],
             caption="Lines by language pair, corpus and stage",
+            filterable=True,
+            tall=True,
         ),
     )
     made.add("Scores", *_histogram_parts(report["histograms"]))
@@ -232,11 +235,13 @@ def page(report: dict[str, Any]) -> Page:
                 Column(title="Corpus"),
                 Column(title="Pair", kind="code"),
                 Column(title="Line", kind="number", digits=0),
-                Column(title="Source"),
-                Column(title="Target"),
+                Column(title="Source, and below it the target"),
             ],
             [
-                [reason, row["corpus"], row["pair"], row["line"], row["source"], row["target"]]
+                [
+                    *(reason, row["corpus"], row["pair"], row["line"]),
+                    Markup("{}<br>{}").format(row["source"], row["target"]),
+                ]
                 for reason, rows in report["samples"].items()
                 for row in rows
             ],
@@ -284,13 +289,22 @@ def _histogram_parts(histograms: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield "No score was taken."
     for name, histogram in histograms.items():
         low, high = histogram["range"]
-        counts = histogram["counts"]
-        most = max(counts)
-        bars = "".join(
-            " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"[-(-8 * count // most)]
-            for count in counts
+        yield _bars(
+            histogram["counts"],
+            f"{name}, {low:g} to {high:g}, {sum(histogram['counts']):,} lines",
         )
-        yield paragraph(f"{name}, {low:g} to {high:g}, {sum(counts):,} lines: {bars}")
+
+
+def _bars(counts: Sequence[int], title: str) -> Markup:
+    """Draw a histogram; a count that is not 0 can always be seen."""
+    most = max(counts)
+    heights = [max(0.5, 20 * count / most) if count else 0 for count in counts]
+    path = "".join(f"M{place} 20v-{height:.2f}h.9V20z" for place, height in enumerate(heights))
+    return Markup(
+        '<figure><figcaption>{title}</figcaption><svg viewBox="0 0 {width} 20" width="{pixels}" '
+        'height="80" preserveAspectRatio="none" role="img" aria-label="{title}">'
+        '<path d="{path}" fill="currentColor"/></svg></figure>'
+    ).format(title=title, width=len(counts), pixels=12 * len(counts), path=path)
 
 
 def _shield_parts(shield: dict[str, Any]) -> Iterator[str]:
@@ -317,6 +331,7 @@ def _shield_parts(shield: dict[str, Any]) -> Iterator[str]:
                 for find in shield["finds"]
             ],
             caption="Lines that held an evaluation sentence",
+            tall=True,
         )
 
 
@@ -350,4 +365,6 @@ def _manifest_parts(manifest: dict[str, Any]) -> Iterator[str]:
         ],
         [[row["direction"], row["pairs"], 100 * row["weight"]] for row in manifest["directions"]],
         caption="Pairs and sampling weight by direction",
+        filterable=True,
+        tall=True,
     )
