@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROUNDS = 5
-FILE_LINES = 60_000
+FILE_LINES = 30_000
 
 
 def main() -> None:
