@@ -63,7 +63,7 @@ def test_the_card_tells_what_was_done(finished: Path) -> None:
     for said in (
         "| tatoeba | primary | CC BY 2.0 FR |",
         "Toxicity: **not measurable**",
-        "300 steps",
+        "450 steps",
     ):
         assert said in card
     settings = json.loads((finished / "model/nllb.json").read_text())
