@@ -76,11 +76,15 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
     wanted = {language.code for language in config.languages or languages()}
     with Progress("collecting", unit="texts", quiet=quiet) as progress:
         for source in config.sources:
+            others = {language.code for language in source.without}
             seen: dict[str, set[str]] = defaultdict(set)
             for text in _texts(_open(source, config.data), collected):
                 progress.advance(note=source.name)
                 before = seen[text.language]
                 if text.language not in wanted or text.text in before:
+                    continue
+                if text.language in others:
+                    collected.dropped[f"{source.name}: not in {text.language}"] += 1
                     continue
                 if len(before) < source.most_lines:
                     before.add(text.text)
@@ -146,8 +150,25 @@ def tuning_half(code: str) -> bool:
 
 
 def calibration_part(code: str, part: float) -> bool:
-    """Whether a foreign language of the tuning half is for thresholds, not the twin's training."""
+    """Whether a foreign language of the tuning half is for calibration, not for training."""
     return xxhash.xxh3_64_intdigest(f"threshold {code}".encode()) % 1000 < 1000 * part
+
+
+def withheld_languages(config: LidConfig, foreign: Lines) -> dict[str, list[str]]:
+    """Return the foreign labels that are kept from training to calibrate with, and their prose.
+
+    A language that has interface messages only is trained on: they mix too many languages to judge
+    by, so that nothing would come of withholding it.
+    """
+    corpora = [open_corpus(config.data / path) for path in config.noise.sources]
+    prose = {corpus.name for corpus in corpora if corpus.layout != "messages"}
+    withheld: dict[str, list[str]] = {}
+    for label, domains in sorted(foreign.items()):
+        lines = [line for domain in domains if domain in prose for line in domains[domain]]
+        code = label.removeprefix(NOISE_PREFIX)
+        if lines and calibration_part(code, config.noise.calibration_part):
+            withheld[label] = lines
+    return withheld
 
 
 def foreign_code(path: Path) -> str:

@@ -24,6 +24,8 @@ class SourceConfig:
     fewest_letters: int = 8
     """Texts with fewer letters are left out (a third of it where letters are ideographs or
     syllables)."""
+    without: tuple[Language, ...] = ()
+    """Labels that are not taken from the corpus: its text is in another language or dialect."""
 
     @property
     def name(self) -> str:
@@ -47,7 +49,7 @@ class NoiseConfig:
     fewest_lines: int = 60
     """Foreign languages with fewer lines are left out."""
     calibration_part: float = 0.35
-    """Part of the foreign languages that are not trained on, to calibrate with."""
+    """Part of the foreign languages with prose that are not trained on, to calibrate with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

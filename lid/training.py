@@ -22,7 +22,7 @@ import numpy as np
 from lid.acceptance import Acceptance
 from lid.calibration import calibrate, certainties, expected_shares, fit_acceptance
 from lid.card import CARD_NAME, ModelCard, write_card
-from lid.collection import Collected, Lines, calibration_part, collect, evaluation_hashes
+from lid.collection import Collected, Lines, collect, evaluation_hashes, withheld_languages
 from lid.config import LidConfig
 from lid.decision import Decider, Expert, Judge
 from lid.detector import EXPERTS_NAME, GRAMS_NAME, MODEL_NAME
@@ -89,12 +89,11 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         fewest=config.calibration.fewest_left,
         most=config.calibration.most_left_out,
     )
+    withheld = withheld_languages(config, collected.foreign)
     foreign = {
-        label: domains
-        for label, domains in collected.foreign.items()
-        if not calibration_part(label.removeprefix(NOISE_PREFIX), config.noise.calibration_part)
+        label: domains for label, domains in collected.foreign.items() if label not in withheld
     }
-    unseen = _unseen(config, collected.foreign, set(collected.foreign) - set(foreign))
+    unseen = [line for lines in withheld.values() for line in lines]
     with stage("train the model", quiet=quiet):
         sampled = _train_model(config, kept, foreign, output)
     with stage("train the second stage", quiet=quiet):
@@ -316,22 +315,6 @@ def _accepted(decider: Decider, texts: list[str], thresholds: dict[str, float]) 
     best, support = certainties(decider, texts)
     limits = [thresholds[decider.labels[index]] for index in best.tolist()]
     return float((support >= np.array(limits)).mean())
-
-
-def _unseen(config: LidConfig, foreign: Lines, labels: set[str]) -> list[str]:
-    """Return prose in the labels' languages; interface messages mix too many to judge by."""
-    prose = {
-        path.name
-        for path in config.noise.sources
-        if open_corpus(config.data / path).layout != "messages"
-    }
-    return [
-        line
-        for label in sorted(labels)
-        for domain, lines in foreign[label].items()
-        if domain in prose
-        for line in lines
-    ]
 
 
 def _hashes(output: Path) -> dict[str, str]:

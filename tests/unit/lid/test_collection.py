@@ -12,6 +12,7 @@ from lid.collection import (
     reserved_languages,
     script_share,
     tuning_half,
+    withheld_languages,
 )
 from lid.config import LidConfig, NoiseConfig, SamplingConfig, SourceConfig
 from lid.sampling import label_sizes, sample_label, split_held_out
@@ -78,6 +79,33 @@ def test_splits_of_foreign_languages_are_stable_and_even() -> None:
     assert 40 <= len(part) <= 80 and not any(calibration_part(code, 0.0) for code in codes)
     assert foreign_code(Path("und__013.tsv")) == "und-013"
     assert foreign_code(Path("rup__rmy.tsv")) == "rup"
+
+
+def test_only_languages_with_prose_are_withheld_to_calibrate(corpora_dir: Path) -> None:
+    codes = [code for code in ("aaa", "bbb", "ccc", "ddd", "eee") if calibration_part(code, 0.5)]
+    settings = config(
+        corpora_dir, noise=NoiseConfig(sources=(Path("udhr_other"),), calibration_part=0.5)
+    )
+    assert 0 < len(codes) < 5
+    foreign = {f"other_{code}": {"mediawiki": ["save page"]} for code in codes}
+    assert withheld_languages(settings, foreign) == {}
+    for domains in foreign.values():
+        domains["udhr_other"] = ["all are born free"]
+    withheld = withheld_languages(settings, foreign)
+    assert withheld == {label: ["all are born free"] for label in foreign}
+    trained = {"other_aaa", "other_bbb", "other_ccc", "other_ddd", "other_eee"} - set(foreign)
+    assert withheld_languages(settings, {label: {"udhr_other": ["x"]} for label in trained}) == {}
+
+
+def test_a_source_without_a_label(corpora_dir: Path) -> None:
+    sources = (
+        SourceConfig(directory=Path("nllb_seed")),
+        SourceConfig(directory=Path("udhr"), without=(parse_language("fra"),)),
+    )
+    collected = collect(config(corpora_dir, sources=sources), quiet=True)
+    assert set(collected.lines["fra_Latn"]) == {"nllb_seed"}
+    assert "udhr" in collected.lines["deu_Latn"]
+    assert collected.dropped["udhr: not in fra_Latn"] == 10
 
 
 def test_languages_without_text_and_bad_folders_are_named(corpora_dir: Path) -> None:
