@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 from typing import Final
-from unicodedata import normalize
+from unicodedata import combining, decomposition, normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,11 @@ SEPARATOR: Final = 0
 PLAIN: Final = 1
 FIRST_SCRIPT: Final = 2
 
+FOLD_DROP: Final = 1 << 24
+FOLD_MARK: Final = 1 << 25
+FOLD_ASK: Final = 1 << 26
+
+_PLANE: Final = "".join(map(chr, range(0x10000)))
 _FORMAT: Final = regex.compile(r"\p{Cf}+")
 _SPACES: Final = " \t\n\v\f\r\0"
 # Planes 0 to 3 and the variation selectors; no letter or mark stands elsewhere.
@@ -32,6 +37,41 @@ def fold(text: str) -> str:
     """
     text = normalize("NFC", text).lower()
     return text if text.isascii() else normalize("NFC", _FORMAT.sub("", text))
+
+
+@cache
+def simple_folds() -> npt.NDArray[np.uint32]:
+    """Return what `fold` makes of each character of plane 0, for texts where it can go one by one.
+
+    The character in small letters, with a flag where it is taken out, where it is a mark (behind
+    another one, NFC may change their order), or where `fold` itself must be asked: characters that
+    NFC changes or joins to the one before, and small letters that depend on what is around.
+    """
+    points = range(len(_PLANE))
+    joined = {0x3A3, *range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # final sigma; Hangul vowels
+    for character in _PLANE:
+        parts = decomposition(character).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            joined.add(int(parts[1], 16))
+    changed = joined | {point for point in points if normalize("NFC", chr(point)) != chr(point)}
+    folds = np.array([_fold_one(character, changed) for character in _PLANE], np.uint32)
+    folds[_matching(r"\p{Cf}+")[: len(_PLANE)]] = FOLD_DROP
+    folds.flags.writeable = False
+    return folds
+
+
+def _fold_one(character: str, changed: set[int]) -> int:
+    lower = character.lower()
+    if (
+        ord(character) in changed
+        or len(lower) != 1
+        or ord(lower) in changed
+        or ord(lower) >= len(_PLANE)
+    ):
+        return FOLD_ASK
+    if combining(character) or combining(lower):
+        return ord(lower) | FOLD_MARK
+    return ord(lower)
 
 
 @cache

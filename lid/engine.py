@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lid.characters import FIRST_SCRIPT, character_classes, fold, scripts
+from lid.characters import FIRST_SCRIPT, character_classes, fold, scripts, simple_folds
 from lid.fasttext_model import LABEL_PREFIX, FastTextModel, Matrix, read_fasttext
 from nllb.errors import CheckpointError, ResourceError
 from nllb.normalization import normalize_for_detection
@@ -70,31 +70,27 @@ class KernelEngine:
 
     def __init__(self, model: FastTextModel, kernel: Any, *, normalised: bool) -> None:
         self.labels = model.labels
-        self._normalised = normalised
         self._dim = model.dim
         self._output = np.ascontiguousarray(model.output.T)
         self._kernel = kernel(
             words=model.words,
             rows=model.rows,
-            classes=character_classes(normalised=normalised),
             pruned=model.pruned,
             dim=model.dim,
             bucket=model.bucket,
             shortest=model.shortest_ngram,
             longest=model.longest_ngram,
+            classes=character_classes(normalised=normalised),
+            folds=simple_folds() if normalised else None,
+            fold=fold,
+            longest_text=LONGEST_TEXT,
         )
 
     def score(self, texts: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int32]]:
         """Return label scores and letters per script of each text."""
         vectors = np.empty((len(texts), self._dim), np.float32)
         letters = np.empty((len(texts), len(scripts())), np.int32)
-        if self._normalised:
-            plain = [
-                fold(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT]) for text in texts
-            ]
-        else:
-            plain = [text[:LONGEST_TEXT] for text in texts]
-        self._kernel.embed(plain, vectors, letters)
+        self._kernel.embed(list(texts), vectors, letters)
         return vectors @ self._output, letters
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from lid.characters import character_classes, fold
+from lid.characters import character_classes, fold, simple_folds
 from nllb.errors import CheckpointError
 from nllb.normalization import normalize_for_detection
 from nllb.textio import atomic_path
@@ -46,7 +46,7 @@ class GramSets:
         """
         self.index = {label: number for number, label in enumerate(labels)}
         self._bits = bits
-        self._lookup = _kernel_lookup() if prefer_kernel else None
+        self._kernel = _kernel_grams(bits) if prefer_kernel else None
 
     @classmethod
     def build(
@@ -107,10 +107,8 @@ class GramSets:
         """
         labels = np.ascontiguousarray(labels, np.int32)
         known, total = np.zeros(labels.shape, np.int32), np.zeros(len(texts), np.int32)
-        if self._lookup is not None:
-            plain = [fold(text[:LONGEST_TEXT]) for text in texts]
-            classes = character_classes(normalised=True)
-            self._lookup(plain, classes, self._bits, labels, known, total)
+        if self._kernel is not None:
+            self._kernel.count(list(texts), labels, known, total)
             return known, total
         for row, text in enumerate(texts):
             words = normalize_for_detection(text[:LONGEST_TEXT]).split()
@@ -153,8 +151,15 @@ def _probes(
     return places, (np.uint8(1) << (bit & np.uint64(7)).astype(np.uint8))
 
 
-def _kernel_lookup() -> Any:
+def _kernel_grams(bits: npt.NDArray[np.uint8]) -> Any:
     try:
-        return importlib.import_module("lid._kernel").count_grams
-    except (ImportError, AttributeError):  # not built, or built before grams were
+        kernel = importlib.import_module("lid._kernel").Grams
+    except ImportError:
         return None
+    return kernel(
+        bits=bits,
+        classes=character_classes(normalised=True),
+        folds=simple_folds(),
+        fold=fold,
+        longest_text=LONGEST_TEXT,
+    )

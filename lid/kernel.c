@@ -14,17 +14,29 @@
 #include <string.h>
 
 #define CODE_POINTS 0x110000
-#define CACHE_BITS 13
+#define CACHE_BITS 14
 #define LONGEST_CACHED 48
 #define LABEL_PREFIX "__label__"
 #define GRAM_LENGTH 5
 #define GRAM_BLOCK 64
 #define GRAM_PROBES 3
+#define COUNTS_BITS 15
+#define FOLDS 0x10000
+#define FOLD_DROP (1u << 24)
+#define FOLD_MARK (1u << 25)
+#define FOLD_ASK (1u << 26)
+#define ROWS_AHEAD 256
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define VECTORISED __attribute__((target_clones("avx2", "default"), optimize("O3")))
 #else
 #define VECTORISED
+#endif
+
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)0)
 #endif
 
 typedef struct {
@@ -38,9 +50,20 @@ typedef struct {
     int32_t count;
 } Cached;
 
+/* Turns a text into folded code points; `lid/characters.py` says what the tables hold. */
+typedef struct {
+    Py_buffer classes, folds; /* without folds the text is taken as it is */
+    PyObject *fold;
+    Py_ssize_t longest;
+    Py_UCS4 *points;
+    unsigned char *word; /* room for a word of all points between two marks */
+    Py_ssize_t size;
+} Reader;
+
 typedef struct {
     PyObject_HEAD
-    Py_buffer rows, classes, pruned;
+    Reader reader;
+    Py_buffer rows, pruned;
     const float *row_data;
     const int32_t *pruned_data; /* bucket -> place, or -1; absent where nothing was pruned */
     int has_pruned;
@@ -52,9 +75,84 @@ typedef struct {
     int32_t end_row;
     Cached *cache;
     float *cache_sums;
-    unsigned char *scratch;
-    Py_ssize_t scratch_size;
 } Kernel;
+
+static int reader_init(Reader *self, PyObject *classes, PyObject *folds, PyObject *fold, Py_ssize_t longest) {
+    if (PyObject_GetBuffer(classes, &self->classes, PyBUF_SIMPLE) < 0) return -1;
+    if (folds != Py_None && PyObject_GetBuffer(folds, &self->folds, PyBUF_SIMPLE) < 0) return -1;
+    self->fold = Py_NewRef(fold);
+    self->longest = longest;
+    if (self->classes.len == CODE_POINTS && longest > 0 &&
+        (self->folds.obj == NULL || self->folds.len == FOLDS * (Py_ssize_t)sizeof(uint32_t)))
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "classes or folds have the wrong size");
+    return -1;
+}
+
+static void reader_free(Reader *self) {
+    if (self->classes.obj != NULL) PyBuffer_Release(&self->classes);
+    if (self->folds.obj != NULL) PyBuffer_Release(&self->folds);
+    Py_XDECREF(self->fold);
+    PyMem_Free(self->points);
+    PyMem_Free(self->word);
+}
+
+static int reader_grow(Reader *self, Py_ssize_t length) {
+    if (length <= self->size) return 0;
+    Py_UCS4 *points = PyMem_Realloc(self->points, (size_t)length * sizeof(Py_UCS4));
+    if (points != NULL) self->points = points;
+    unsigned char *word = PyMem_Realloc(self->word, (size_t)(4 * length + 8));
+    if (word != NULL) self->word = word;
+    if (points == NULL || word == NULL) { PyErr_NoMemory(); return -1; }
+    self->size = length;
+    return 0;
+}
+
+/* What Python's fold makes of the text's beginning. */
+static Py_ssize_t ask_fold(Reader *self, PyObject *text, Py_ssize_t length) {
+    Py_ssize_t folded_length = -1;
+    PyObject *part = PyUnicode_Substring(text, 0, length);
+    PyObject *folded = part == NULL ? NULL : PyObject_CallOneArg(self->fold, part);
+    if (folded != NULL && !PyUnicode_Check(folded)) {
+        PyErr_SetString(PyExc_TypeError, "fold: the answer is no str");
+    } else if (folded != NULL && reader_grow(self, PyUnicode_GET_LENGTH(folded) + 1) == 0 &&
+               PyUnicode_AsUCS4(folded, self->points, self->size, 0) != NULL) {
+        folded_length = PyUnicode_GET_LENGTH(folded);
+    }
+    Py_XDECREF(part);
+    Py_XDECREF(folded);
+    return folded_length;
+}
+
+/* Fills `points`; returns their number, or -1 with an error set. */
+static Py_ssize_t read_text(Reader *self, PyObject *text) {
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "a text is no str but %s", Py_TYPE(text)->tp_name);
+        return -1;
+    }
+    Py_ssize_t length = PyUnicode_GET_LENGTH(text), size = 0;
+    if (length > self->longest) length = self->longest;
+    if (reader_grow(self, length + 1) < 0) return -1;
+    const void *data = PyUnicode_DATA(text);
+    const uint32_t *folds = self->folds.buf;
+    int kind = PyUnicode_KIND(text);
+    uint32_t before = 0;
+    if (folds == NULL) {
+        for (; size < length; size++) self->points[size] = PyUnicode_READ(kind, data, size);
+        return size;
+    }
+    for (Py_ssize_t i = 0; i < length; i++) {
+        Py_UCS4 c = PyUnicode_READ(kind, data, i);
+        uint32_t folded = c < FOLDS ? folds[c] : FOLD_ASK;
+        if (folded >= FOLD_DROP) {
+            if (folded & FOLD_DROP) continue;
+            if ((folded & FOLD_ASK) || (before & FOLD_MARK)) return ask_fold(self, text, length);
+        }
+        before = folded;
+        self->points[size++] = folded & (FOLD_DROP - 1);
+    }
+    return size;
+}
 
 VECTORISED static void add_row(float *restrict sum, const float *restrict row, Py_ssize_t dim) {
     for (Py_ssize_t i = 0; i < dim; i++) sum[i] += row[i];
@@ -84,19 +182,26 @@ static int32_t find_word(const Kernel *self, const unsigned char *bytes, Py_ssiz
     }
 }
 
-static int add_ngram(const Kernel *self, uint32_t hash, float *sum) {
-    int32_t id = (int32_t)(hash % (uint32_t)self->bucket);
-    if (self->has_pruned && (id = self->pruned_data[id]) < 0) return 0;
-    Py_ssize_t row = (Py_ssize_t)self->num_words + id;
-    if (row >= self->num_rows) return 0;
-    add_row(sum, self->row_data + row * self->dim, self->dim);
-    return 1;
+/* Adds the rows of n-grams in their order; asking memory for all of them first saves waiting. */
+static int add_ngrams(const Kernel *self, const int32_t *ids, int num_ids, float *sum) {
+    const float *rows[ROWS_AHEAD];
+    int count = 0;
+    for (int i = 0; i < num_ids; i++) {
+        int32_t id = self->has_pruned ? self->pruned_data[ids[i]] : ids[i];
+        Py_ssize_t row = (Py_ssize_t)self->num_words + id;
+        if (id < 0 || row >= self->num_rows) continue;
+        rows[count] = self->row_data + row * self->dim;
+        for (Py_ssize_t d = 0; d < self->dim; d += 16) PREFETCH(rows[count] + d);
+        count++;
+    }
+    for (int i = 0; i < count; i++) add_row(sum, rows[i], self->dim);
+    return count;
 }
 
 /* `word` lies between a '<' and a '>' that belong to the n-grams but not to the word. */
 static int add_word(const Kernel *self, const unsigned char *word, Py_ssize_t length, float *sum) {
-    int count = 0;
-    int32_t row = find_word(self, word, length);
+    int count = 0, num_ids = 0;
+    int32_t ids[ROWS_AHEAD], row = find_word(self, word, length);
     if (row >= 0) {
         add_row(sum, self->row_data + (Py_ssize_t)row * self->dim, self->dim);
         count++;
@@ -111,11 +216,16 @@ static int add_word(const Kernel *self, const unsigned char *word, Py_ssize_t le
             do {
                 hash = (hash ^ (uint32_t)(int8_t)*last++) * 16777619u;
             } while (last < end && (*last & 0xC0) == 0x80);
-            if (n >= self->shortest && !(n == 1 && (first == begin || last == end)))
-                count += add_ngram(self, hash, sum);
+            if (n < self->shortest || (n == 1 && (first == begin || last == end))) continue;
+            ids[num_ids] = (int32_t)(hash % (uint32_t)self->bucket);
+            if (self->has_pruned) PREFETCH(self->pruned_data + ids[num_ids]);
+            if (++num_ids == ROWS_AHEAD) {
+                count += add_ngrams(self, ids, num_ids, sum);
+                num_ids = 0;
+            }
         }
     }
-    return count;
+    return count + add_ngrams(self, ids, num_ids, sum);
 }
 
 static int add_word_cached(Kernel *self, unsigned char *word, Py_ssize_t length, float *sum) {
@@ -147,30 +257,23 @@ static int put_utf8(unsigned char *out, Py_UCS4 c) {
 
 /* Adds one finished word; returns 1 where the word ends the text, as a literal </s> does in fastText. */
 static int end_word(Kernel *self, Py_ssize_t length, float *sum, int *count) {
-    unsigned char *word = self->scratch + 1;
+    unsigned char *word = self->reader.word + 1;
     const size_t prefix = sizeof(LABEL_PREFIX) - 1;
     if (length == 4 && memcmp(word, "</s>", 4) == 0) return 1;
     if ((size_t)length >= prefix && memcmp(word, LABEL_PREFIX, prefix) == 0) return 0;
-    self->scratch[0] = '<';
+    word[-1] = '<';
     word[length] = '>';
     *count += add_word_cached(self, word, length, sum);
     return 0;
 }
 
 static int embed_text(Kernel *self, PyObject *text, float *sum, int32_t *scripts, Py_ssize_t num_scripts) {
-    Py_ssize_t length = PyUnicode_GET_LENGTH(text);
-    if (4 * length + 8 > self->scratch_size) {
-        unsigned char *larger = PyMem_Realloc(self->scratch, (size_t)(4 * length + 8));
-        if (larger == NULL) { PyErr_NoMemory(); return -1; }
-        self->scratch = larger;
-        self->scratch_size = 4 * length + 8;
-    }
-    const unsigned char *classes = self->classes.buf;
-    const void *data = PyUnicode_DATA(text);
-    int kind = PyUnicode_KIND(text), count = 0;
-    Py_ssize_t size = 0, i;
+    Py_ssize_t length = read_text(&self->reader, text), size = 0, i;
+    if (length < 0) return -1;
+    const unsigned char *classes = self->reader.classes.buf;
+    int count = 0;
     for (i = 0; i < length; i++) {
-        Py_UCS4 c = PyUnicode_READ(kind, data, i);
+        Py_UCS4 c = self->reader.points[i];
         unsigned char class = classes[c];
         if (class == 0) {
             if (size && end_word(self, size, sum, &count)) break;
@@ -178,7 +281,7 @@ static int embed_text(Kernel *self, PyObject *text, float *sum, int32_t *scripts
             continue;
         }
         if (class >= 2 && class - 2 < num_scripts) scripts[class - 2]++;
-        size += put_utf8(self->scratch + 1 + size, c);
+        size += put_utf8(self->reader.word + 1 + size, c);
     }
     if (i == length && size) end_word(self, size, sum, &count);
     if (self->end_row >= 0) {
@@ -204,12 +307,7 @@ static PyObject *kernel_embed(Kernel *self, PyObject *arguments) {
     memset(vectors.buf, 0, (size_t)vectors.len);
     memset(scripts.buf, 0, (size_t)scripts.len);
     for (Py_ssize_t i = 0; i < num_texts; i++) {
-        PyObject *text = PyList_GET_ITEM(texts, i);
-        if (!PyUnicode_Check(text)) {
-            PyErr_Format(PyExc_TypeError, "embed: text %zd is no str", i);
-            goto done;
-        }
-        if (embed_text(self, text, (float *)vectors.buf + i * self->dim,
+        if (embed_text(self, PyList_GET_ITEM(texts, i), (float *)vectors.buf + i * self->dim,
                        (int32_t *)scripts.buf + i * num_scripts, num_scripts) < 0)
             goto done;
     }
@@ -253,18 +351,21 @@ static int index_words(Kernel *self, PyObject *words) {
 }
 
 static int kernel_init(Kernel *self, PyObject *arguments, PyObject *keywords) {
-    static char *names[] = {"words", "rows", "classes", "pruned", "dim", "bucket", "shortest", "longest", NULL};
-    PyObject *words, *pruned;
+    static char *names[] = {"words", "rows", "pruned", "dim", "bucket", "shortest", "longest",
+                            "classes", "folds", "fold", "longest_text", NULL};
+    PyObject *words, *pruned, *classes, *folds, *fold;
     int dim, bucket, shortest, longest;
+    Py_ssize_t longest_text;
     if (self->words != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Kernel: already set up");
         return -1;
     }
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!y*y*Oiiii", names, &PyList_Type, &words, &self->rows,
-                                     &self->classes, &pruned, &dim, &bucket, &shortest, &longest))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!y*OiiiiOOOn", names, &PyList_Type, &words, &self->rows, &pruned,
+                                     &dim, &bucket, &shortest, &longest, &classes, &folds, &fold, &longest_text) ||
+        reader_init(&self->reader, classes, folds, fold, longest_text) < 0)
         return -1;
-    if (dim <= 0 || self->classes.len != CODE_POINTS || self->rows.len % ((Py_ssize_t)sizeof(float) * dim)) {
-        PyErr_SetString(PyExc_ValueError, "Kernel: rows or classes have the wrong size");
+    if (dim <= 0 || self->rows.len % ((Py_ssize_t)sizeof(float) * dim)) {
+        PyErr_SetString(PyExc_ValueError, "Kernel: rows have the wrong size");
         return -1;
     }
     if (pruned != Py_None) {
@@ -294,13 +395,12 @@ static int kernel_init(Kernel *self, PyObject *arguments, PyObject *keywords) {
 
 static void kernel_dealloc(Kernel *self) {
     if (self->rows.obj != NULL) PyBuffer_Release(&self->rows);
-    if (self->classes.obj != NULL) PyBuffer_Release(&self->classes);
+    reader_free(&self->reader);
     if (self->has_pruned) PyBuffer_Release(&self->pruned);
     PyMem_Free(self->words);
     PyMem_Free(self->word_bytes);
     PyMem_Free(self->cache);
     PyMem_Free(self->cache_sums);
-    PyMem_Free(self->scratch);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
@@ -328,13 +428,23 @@ static PyType_Spec kernel_spec = {
     .slots = kernel_slots,
 };
 
-/* Grams: what `lid/grams.py` says, the same numbers as its own lookup. */
-static int is_known(const unsigned char *bits, uint64_t blocks, uint64_t hash, int32_t label) {
+/* Grams: what `lid/grams.py` says, the same numbers as its own lookup; counts of recent words are kept. */
+typedef struct {
+    PyObject_HEAD
+    Reader reader;
+    Py_buffer bits;
+    uint32_t blocks;
+    Cached *cache;
+    uint64_t *hashes;
+    Py_ssize_t num_hashes;
+} Grams;
+
+static int is_known(const Grams *self, uint64_t hash, int32_t label) {
     uint64_t mixed = hash + ((uint64_t)label + 1) * 0x9E3779B97F4A7C15u;
     mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9u;
     mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBu;
     mixed ^= mixed >> 31;
-    const unsigned char *block = bits + (mixed >> 32) % blocks * GRAM_BLOCK;
+    const unsigned char *block = (const unsigned char *)self->bits.buf + (size_t)((uint32_t)(mixed >> 32) % self->blocks) * GRAM_BLOCK;
     for (int probe = 0; probe < GRAM_PROBES; probe++) {
         unsigned bit = (unsigned)(mixed >> (9 * probe)) & 511;
         if (!((block[bit >> 3] >> (bit & 7)) & 1)) return 0;
@@ -342,16 +452,8 @@ static int is_known(const unsigned char *bits, uint64_t blocks, uint64_t hash, i
     return 1;
 }
 
-typedef struct {
-    const unsigned char *bits;
-    uint64_t blocks;
-    const int32_t *labels;
-    int32_t *known, *total;
-    Py_ssize_t num_labels;
-} Lookup;
-
-/* `word` is `<word>`; `length` counts both marks. */
-static void count_word(const unsigned char *word, Py_ssize_t length, const Lookup *lookup) {
+/* Writes the hashes of a word's grams; `length` counts the marks around it. */
+static void hash_grams(uint64_t *hashes, const unsigned char *word, Py_ssize_t length) {
     const unsigned char *end = word + length;
     for (const unsigned char *first = word;;) {
         uint64_t hash = 14695981039346656037u;
@@ -363,91 +465,153 @@ static void count_word(const unsigned char *word, Py_ssize_t length, const Looku
             } while (last < end && (*last & 0xC0) == 0x80);
             characters++;
         }
-        ++*lookup->total;
-        for (Py_ssize_t i = 0; i < lookup->num_labels; i++)
-            if (lookup->labels[i] >= 0) lookup->known[i] += is_known(lookup->bits, lookup->blocks, hash, lookup->labels[i]);
+        *hashes++ = hash;
         if (last >= end) return;
         do first++; while ((*first & 0xC0) == 0x80);
     }
 }
 
-static void count_text(PyObject *text, const unsigned char *classes, unsigned char *scratch, const Lookup *lookup) {
-    Py_ssize_t length = PyUnicode_GET_LENGTH(text), size = 1;
-    const void *data = PyUnicode_DATA(text);
-    int kind = PyUnicode_KIND(text);
-    scratch[0] = '<';
-    for (Py_ssize_t i = 0; i <= length; i++) {
-        Py_UCS4 c = i < length ? PyUnicode_READ(kind, data, i) : 0;
-        if (i < length && classes[c]) {
-            size += put_utf8(scratch + size, c);
-        } else if (size > 1) {
-            scratch[size] = '>';
-            count_word(scratch, size + 1, lookup);
-            size = 1;
+/* Counts one word, which begins behind its first mark. */
+static void count_word(Grams *self, Py_ssize_t length, Py_ssize_t num_grams, const int32_t *labels, Py_ssize_t num_labels, int32_t *known) {
+    unsigned char *word = self->reader.word + 1;
+    uint64_t word_key = cache_key(word, length);
+    int hashed = 0;
+    for (Py_ssize_t i = 0; i < num_labels; i++) {
+        if (labels[i] < 0) continue;
+        uint64_t key = (word_key + (uint64_t)labels[i]) * 0x9E3779B97F4A7C15u;
+        if (key == 0) key = 1;
+        Cached *cached = &self->cache[key >> (64 - COUNTS_BITS)];
+        if (cached->key != key) {
+            if (!hashed) {
+                word[-1] = '<';
+                word[length] = '>';
+                hash_grams(self->hashes, word - 1, length + 2);
+                hashed = 1;
+            }
+            cached->key = key;
+            cached->count = 0;
+            for (Py_ssize_t gram = 0; gram < num_grams; gram++)
+                cached->count += is_known(self, self->hashes[gram], labels[i]);
         }
+        known[i] += cached->count;
     }
 }
 
-static PyObject *count_grams(PyObject *module, PyObject *arguments) {
+static int count_text(Grams *self, PyObject *text, const int32_t *labels, Py_ssize_t num_labels, int32_t *known, int32_t *total) {
+    Py_ssize_t length = read_text(&self->reader, text), size = 0, characters = 0;
+    if (length < 0) return -1;
+    if (length > self->num_hashes) {
+        uint64_t *larger = PyMem_Realloc(self->hashes, (size_t)length * sizeof(uint64_t));
+        if (larger == NULL) { PyErr_NoMemory(); return -1; }
+        self->hashes = larger;
+        self->num_hashes = length;
+    }
+    const unsigned char *classes = self->reader.classes.buf;
+    for (Py_ssize_t i = 0; i <= length; i++) {
+        if (i < length && classes[self->reader.points[i]]) {
+            size += put_utf8(self->reader.word + 1 + size, self->reader.points[i]);
+            characters++;
+        } else if (size) {
+            Py_ssize_t num_grams = characters + 2 > GRAM_LENGTH ? characters + 3 - GRAM_LENGTH : 1;
+            count_word(self, size, num_grams, labels, num_labels, known);
+            *total += (int32_t)num_grams;
+            size = characters = 0;
+        }
+    }
+    return 0;
+}
+
+static PyObject *grams_count(Grams *self, PyObject *arguments) {
     PyObject *texts, *result = NULL;
-    Py_buffer classes, bits, labels, known, total;
-    unsigned char *scratch = NULL;
-    if (!PyArg_ParseTuple(arguments, "O!y*y*y*w*w*", &PyList_Type, &texts, &classes, &bits, &labels, &known, &total))
-        return NULL;
-    Py_ssize_t num_texts = PyList_GET_SIZE(texts), longest = 0;
+    Py_buffer labels, known, total;
+    if (!PyArg_ParseTuple(arguments, "O!y*w*w*", &PyList_Type, &texts, &labels, &known, &total)) return NULL;
+    Py_ssize_t num_texts = PyList_GET_SIZE(texts);
     Py_ssize_t num_labels = num_texts ? labels.len / (Py_ssize_t)sizeof(int32_t) / num_texts : 0;
-    if (classes.len != CODE_POINTS || bits.len == 0 || bits.len % GRAM_BLOCK || known.len != labels.len ||
-        labels.len != num_texts * num_labels * (Py_ssize_t)sizeof(int32_t) ||
+    if (known.len != labels.len || labels.len != num_texts * num_labels * (Py_ssize_t)sizeof(int32_t) ||
         total.len != num_texts * (Py_ssize_t)sizeof(int32_t)) {
-        PyErr_SetString(PyExc_ValueError, "count_grams: the buffers do not fit the number of texts");
+        PyErr_SetString(PyExc_ValueError, "count: the buffers do not fit the number of texts");
         goto done;
     }
-    for (Py_ssize_t i = 0; i < num_texts; i++) {
-        PyObject *text = PyList_GET_ITEM(texts, i);
-        if (!PyUnicode_Check(text)) {
-            PyErr_Format(PyExc_TypeError, "count_grams: text %zd is no str", i);
+    memset(known.buf, 0, (size_t)known.len);
+    memset(total.buf, 0, (size_t)total.len);
+    for (Py_ssize_t i = 0; i < num_texts; i++)
+        if (count_text(self, PyList_GET_ITEM(texts, i), (const int32_t *)labels.buf + i * num_labels, num_labels,
+                       (int32_t *)known.buf + i * num_labels, (int32_t *)total.buf + i) < 0)
             goto done;
-        }
-        if (PyUnicode_GET_LENGTH(text) > longest) longest = PyUnicode_GET_LENGTH(text);
-    }
-    scratch = PyMem_Malloc((size_t)(4 * longest + 8));
-    if (scratch == NULL) { PyErr_NoMemory(); goto done; }
-    for (Py_ssize_t i = 0; i < num_texts; i++) {
-        Lookup lookup = {bits.buf, (uint64_t)bits.len / GRAM_BLOCK, (const int32_t *)labels.buf + i * num_labels,
-                         (int32_t *)known.buf + i * num_labels, (int32_t *)total.buf + i, num_labels};
-        count_text(PyList_GET_ITEM(texts, i), classes.buf, scratch, &lookup);
-    }
     result = Py_NewRef(Py_None);
 done:
-    PyMem_Free(scratch);
-    PyBuffer_Release(&classes);
-    PyBuffer_Release(&bits);
     PyBuffer_Release(&labels);
     PyBuffer_Release(&known);
     PyBuffer_Release(&total);
     return result;
 }
 
-static PyMethodDef module_methods[] = {
-    {"count_grams", count_grams, METH_VARARGS,
-     "count_grams(texts, classes, bits, labels, known, total): count the grams of texts that labels know."},
+static int grams_init(Grams *self, PyObject *arguments, PyObject *keywords) {
+    static char *names[] = {"bits", "classes", "folds", "fold", "longest_text", NULL};
+    PyObject *classes, *folds, *fold;
+    Py_ssize_t longest_text;
+    if (self->cache != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Grams: already set up");
+        return -1;
+    }
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*OOOn", names, &self->bits, &classes, &folds, &fold, &longest_text) ||
+        reader_init(&self->reader, classes, folds, fold, longest_text) < 0)
+        return -1;
+    if (self->bits.len == 0 || self->bits.len % GRAM_BLOCK || self->bits.len / GRAM_BLOCK > UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "Grams: bits have the wrong size");
+        return -1;
+    }
+    self->blocks = (uint32_t)(self->bits.len / GRAM_BLOCK);
+    self->cache = PyMem_Calloc((size_t)1 << COUNTS_BITS, sizeof(Cached));
+    if (self->cache == NULL) { PyErr_NoMemory(); return -1; }
+    return 0;
+}
+
+static void grams_dealloc(Grams *self) {
+    reader_free(&self->reader);
+    if (self->bits.obj != NULL) PyBuffer_Release(&self->bits);
+    PyMem_Free(self->cache);
+    PyMem_Free(self->hashes);
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef grams_methods[] = {
+    {"count", (PyCFunction)grams_count, METH_VARARGS,
+     "count(texts, labels, known, total): count the grams of texts, and those that labels know."},
     {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot grams_slots[] = {
+    {Py_tp_doc, "The frequent grams of all labels."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, grams_init},
+    {Py_tp_dealloc, grams_dealloc},
+    {Py_tp_methods, grams_methods},
+    {0, NULL},
+};
+
+static PyType_Spec grams_spec = {
+    .name = "lid._kernel.Grams",
+    .basicsize = sizeof(Grams),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = grams_slots,
 };
 
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT, .m_name = "lid._kernel", .m_doc = "Input rows of a fastText model, summed in C; frequent grams.",
-    .m_size = -1, .m_methods = module_methods,
+    .m_size = -1,
 };
 
 PyMODINIT_FUNC PyInit__kernel(void) {
     PyObject *self = PyModule_Create(&module);
-    if (self == NULL) return NULL;
-    PyObject *type = PyType_FromSpec(&kernel_spec);
-    if (type == NULL || PyModule_AddObjectRef(self, "Kernel", type) < 0) {
+    PyType_Spec *specs[] = {&kernel_spec, &grams_spec};
+    const char *names[] = {"Kernel", "Grams"};
+    for (int i = 0; self != NULL && i < 2; i++) {
+        PyObject *type = PyType_FromSpec(specs[i]);
+        if (type == NULL || PyModule_AddObjectRef(self, names[i], type) < 0) Py_CLEAR(self);
         Py_XDECREF(type);
-        Py_DECREF(self);
-        return NULL;
     }
-    Py_DECREF(type);
     return self;
 }

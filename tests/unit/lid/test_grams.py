@@ -1,3 +1,4 @@
+import random
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,21 @@ def test_the_kernel_counts_what_python_counts(texts: list[str]) -> None:
     bits = np.random.default_rng(0).integers(0, 256, 4096).astype(np.uint8)
     slow = GramSets(["a", "b", "c"], bits, prefer_kernel=False)
     assert counts(GramSets(["a", "b", "c"], bits), texts) == counts(slow, texts)
+
+
+def test_kernel_folds_as_python_does() -> None:
+    """Every sort of character that small letters or NFC treat otherwise beside another one."""
+    pytest.importorskip("lid._kernel")
+    odd = "aE\u0301\u0323\u0345\u00c9\u00ad\u200d\u0130\u01c5\u03a3\u03c3\u212b\u1112\u1161\u11ab"
+    odd += (
+        "\ud55c\u0939\u093c\u094d\u0915\u0651\u064e\u0653\u0627\U0001d518\U00010400\ud800\ufb01 ' x"
+    )
+    chance = random.Random(9)
+    texts = ["".join(chance.choices(odd, k=chance.randrange(1, 12))) for _ in range(4000)]
+    texts += [first + second for first in odd for second in odd]
+    bits = np.full(64, 0b01101101, np.uint8)
+    fast, slow = (GramSets(["a", "b"], bits, prefer_kernel=kernel) for kernel in (True, False))
+    assert counts(fast, texts) == counts(slow, texts)
 
 
 def test_a_saved_filter_is_the_same_and_a_damaged_one_is_named(
