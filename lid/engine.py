@@ -25,6 +25,10 @@ NOISE_PREFIX: Final = "other_"
 LONGEST_TEXT: Final = 1 << 16
 """Characters of a text that are looked at; the rest would not change the answer."""
 
+# Multiplications of a matrix product that OpenBLAS does on one thread. A larger one it shares out
+# over threads that then wait busily for each other: twice the processor time where a core is taken.
+_ONE_THREAD: Final = 1 << 18
+
 
 class Engine(Protocol):
     """Scores texts against the labels of one model."""
@@ -66,7 +70,7 @@ def foreign_last(model: FastTextModel) -> FastTextModel:
 
 
 class KernelEngine:
-    """Input rows summed by the C kernel, label scores by one matrix product for the whole batch."""
+    """Input rows summed by the C kernel, label scores by small matrix products."""
 
     def __init__(self, model: FastTextModel, kernel: Any, *, normalised: bool) -> None:
         self.labels = model.labels
@@ -91,7 +95,12 @@ class KernelEngine:
         vectors = np.empty((len(texts), self._dim), np.float32)
         letters = np.empty((len(texts), len(scripts())), np.int32)
         self._kernel.embed(list(texts), vectors, letters)
-        return vectors @ self._output, letters
+        scores = np.empty((len(texts), len(self.labels)), np.float32)
+        rows = max(1, _ONE_THREAD // self._output.size)
+        for start in range(0, len(texts), rows):
+            part = slice(start, start + rows)
+            np.matmul(vectors[part], self._output, out=scores[part])
+        return scores, letters
 
 
 class PackageEngine:
