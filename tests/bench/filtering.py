@@ -4,7 +4,8 @@ Needs the data folder (NLLB_TEST_DATA): English-French Tatoeba sentences, four t
 characters a side, with a tenth of the lines repeated. Beside ours, on the same lines and in one
 process: a plain per-line version of the same decisions, and a loop that does no more than normalise
 and hash. Everything of ours is counted, from reading Parquet to writing decisions. With LID where a
-model ships or `--model` names one. Last, two processes against one.
+model ships or `--model` names one. Last, two processes against one: set POLARS_MAX_THREADS=1 for
+this, or the one process takes part of the second core, too.
 """
 
 import argparse
@@ -203,7 +204,6 @@ def two_processes(blocks: list[Block], section: FilterConfig, folder: Path) -> t
     """
     clocks: dict[int, list[float]] = {1: [], 2: []}
     work: dict[int, list[float]] = {1: [], 2: []}
-    os.environ["POLARS_MAX_THREADS"] = "1"
     for number in range(3):
         for workers in clocks:
             out = folder / f"out.workers{workers}.{number}"
