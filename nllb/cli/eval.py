@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nllb.cli.engine_flags import engine_arguments
+
 if TYPE_CHECKING:
     from eval.directions import Direction
     from eval.metrics import MetricChoice
@@ -216,17 +218,7 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument(
         "--no-retry", action="store_true", help="keep faulty outputs instead of trying again"
     )
-    search.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, auto")
-    search.add_argument(
-        "--dtype",
-        choices=["auto", "int8", "float32", "bfloat16", "float16"],
-        default="auto",
-        help="type of the weights in memory; auto: int8 on a CPU, bfloat16 on a GPU",
-    )
-    search.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all")
-    search.add_argument(
-        "--expert-memory", metavar="SIZE", help="memory for the experts of an MoE, such as 8GiB"
-    )
+    engine_arguments(search)
 
 
 def flores(arguments: argparse.Namespace) -> int:

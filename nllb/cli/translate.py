@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from nllb.cli.engine_flags import engine_arguments
 from nllb.config import parse_size
 from nllb.errors import ConfigError, DataError, NllbError
 from nllb.languages import add_languages, parse_language, resolution
@@ -90,17 +91,7 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         default="strict",
         help="stop at bytes that are not UTF-8, or replace them by U+FFFD",
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, auto")
-    parser.add_argument(
-        "--dtype",
-        choices=["auto", "int8", "float32", "bfloat16", "float16"],
-        default="auto",
-        help="type of the weights in memory; auto: int8 on a CPU, bfloat16 on a GPU",
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all")
-    parser.add_argument(
-        "--expert-memory", metavar="SIZE", help="memory for the experts of an MoE, such as 8GiB"
-    )
+    engine_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
 
 

@@ -118,15 +118,20 @@ def smoothed_cross_entropy(
     tokens they are by far the largest tensor of a step, and on a CPU the slowest to allocate.
     """
     loss, plain = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        states_ND, weight_VD, labels_N, smoothing
+        states_ND, weight_VD, labels_N, smoothing, torch.is_grad_enabled()
     )
     return loss, plain
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, smoothing: float
+    def forward(  # noqa: PLR0917 - autograd passes arguments by place
+        ctx: Any,
+        states_ND: Tensor,
+        weight_VD: Tensor,
+        labels_N: Tensor,
+        smoothing: float,
+        with_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         device = states_ND.device.type
         dtype = (
@@ -152,6 +157,8 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             expected_R1 = (1 - smoothing - others) * chosen_R1 + others * sum_R1
             loss += (partition_R1 - expected_R1).sum()
             plain += (partition_R1 - chosen_R1).sum()
+            if not with_gradient:  # a validation
+                continue
             gradient_RV = logits_RV.div_(total_R1).sub_(others)
             gradient_RV.scatter_add_(
                 1, label_R1, torch.full_like(chosen_R1, smoothing + others - 1)
@@ -163,9 +170,10 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         return loss.float(), plain.float()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states_gradient_ND, weight_gradient_VD = ctx.saved_tensors
-        return states_gradient_ND * gradients[0], weight_gradient_VD * gradients[0], None, None
+        scale = gradients[0]
+        return states_gradient_ND * scale, weight_gradient_VD * scale, None, None, None
 
 
 def seed_batch(seed: int, step: int, batch: int) -> None:
