@@ -26,6 +26,9 @@ from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
 __all__ = ["EXPERTS_PER_TOKEN", "FeedForward", "MixtureOfExperts", "route", "sort_by_expert"]
 
+ROWS_MULTIPLE = 128
+"""Experts' rows in training on a CPU in low precision are filled up to a multiple of this."""
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
@@ -80,11 +83,25 @@ def run_experts(
     all ranks then reduce the same tensors.
     """
     outputs = [
-        experts[expert](part_ND)
+        _run_padded(experts[expert], part_ND)
         for expert, part_ND in enumerate(torch.split(sorted_PD, list(counts_E)))
         if len(part_ND) or experts[expert].training
     ]
     return torch.cat(outputs) if outputs else sorted_PD
+
+
+def _run_padded(expert: nn.Module, part_ND: Tensor) -> Tensor:
+    """Run one expert; for low-precision products on a CPU with its rows filled up with zeros.
+
+    oneDNN compiles a kernel for each number of rows that it has not seen lately, which took a
+    seventh of a training step. The zeros are cut off again and so have no gradient.
+    """
+    if expert.training and part_ND.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        filled_ND = functional.pad(part_ND, (0, 0, 0, -len(part_ND) % ROWS_MULTIPLE))
+        output: Tensor = expert(filled_ND)[: len(part_ND)]
+    else:
+        output = expert(part_ND)
+    return output
 
 
 class MixtureOfExperts(nn.Module):

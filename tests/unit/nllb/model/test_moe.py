@@ -5,6 +5,7 @@ import torch
 
 from nllb.model.config import ModelConfig
 from nllb.model.moe import MixtureOfExperts, route, sort_by_expert
+from nllb.model.routing_options import RoutingOptions
 
 
 def make_config(**fields) -> ModelConfig:
@@ -120,3 +121,26 @@ def test_training_masks_whole_rows_without_rescaling(randomize) -> None:
     assert ((shares - 0.25).abs() < 0.08).all()
     mixed.sum().backward()
     assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+def test_rows_filled_up_for_the_compiler_change_nothing(randomize, monkeypatch) -> None:
+    def train_once(multiple: int) -> tuple[set[int], torch.Tensor, list[torch.Tensor]]:
+        monkeypatch.setattr("nllb.model.moe.ROWS_MULTIPLE", multiple)
+        layer = MixtureOfExperts(make_config(), "encoder")
+        randomize(layer, 7)
+        seen: set[int] = set()
+        for expert in layer.experts:
+            expert.register_forward_pre_hook(lambda _, args: seen.add(len(args[0])))
+        layer.train().options = RoutingOptions(mode="dropless")
+        rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(3))
+        with torch.autocast("cpu", torch.bfloat16):
+            output = layer(rows)
+        output.float().square().sum().backward()
+        return seen, output, [parameter.grad for parameter in layer.parameters()]
+
+    plain_rows, plain, plain_gradients = train_once(1)
+    filled_rows, filled, filled_gradients = train_once(16)
+    assert any(count % 16 for count in plain_rows)
+    assert all(count % 16 == 0 for count in filled_rows)
+    torch.testing.assert_close(filled, plain)
+    torch.testing.assert_close(filled_gradients, plain_gradients)
