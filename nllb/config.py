@@ -3,7 +3,7 @@
 A configuration is a tree of `@dataclass(frozen=True, kw_only=True, slots=True)` classes. The string
 beneath a field is its help text. The root has a field `kind: Literal["..."]`, which names the sort
 of run and the folder under `configs/` where such runs stand. A class may have a method
-`faults(self) -> Iterable[str]` for what concerns several fields.
+`faults(self) -> Iterable[str]` for numbers out of range and for what concerns several fields.
 
 Field types: bool, int, float, str, Path, Literal, Language, another such class, `X | None`,
 `tuple[X, ...]` and `dict[str, X]`.
@@ -13,9 +13,11 @@ import ast
 import dataclasses
 import inspect
 import math
+import operator
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, Field
 from pathlib import Path
 from types import NoneType, UnionType
@@ -147,6 +149,37 @@ def field_help(cls: type) -> dict[str, str]:
     return texts
 
 
+def range_faults(
+    section: object,
+    *names: str,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> Iterator[str]:
+    """Yield a fault for each named field of a section that is outside a range; null is in any."""
+    limits = [
+        (word, limit, holds)
+        for word, limit, holds in (
+            ("at least", least, operator.ge),
+            ("above", above, operator.gt),
+            ("at most", most, operator.le),
+            ("below", below, operator.lt),
+        )
+        if limit is not None
+    ]
+    valid = " and ".join(f"{word} {limit}" for word, limit, _ in limits)
+    for name in names:
+        value = getattr(section, name)
+        if value is not None and not all(holds(value, limit) for _, limit, holds in limits):
+            yield f"{name} must be {valid}, got {value}"
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return the names that stand more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
 def dump_config(config: Any) -> str:
     """Return a configuration as YAML with the help text of every field as a comment."""
     return "\n".join(_dump(config, 0)) + "\n"
@@ -251,14 +284,15 @@ class _Reader:
                 return self.fault(node, f"{key}: expected a list, got {self._shown(node)}")
             item_kind = get_args(kind)[0]
             items = [self.convert(n, item_kind, f"{key}[{i}]") for i, n in enumerate(node.value)]
-            return tuple(items)
+            return _FAULTY if any(item is _FAULTY for item in items) else tuple(items)
         if origin is dict:
             if not isinstance(node, yaml.MappingNode):
                 return self.fault(
                     node, f"{key}: expected `key: value` lines, got {self._shown(node)}"
                 )
             item_kind = get_args(kind)[1]
-            return {k.value: self.convert(v, item_kind, f"{key}.{k.value}") for k, v in node.value}
+            found = {k.value: self.convert(v, item_kind, f"{key}.{k.value}") for k, v in node.value}
+            return _FAULTY if any(value is _FAULTY for value in found.values()) else found
         return self._plain_value(node, kind, key)
 
     def _section(self, node: yaml.Node | None, cls: type, key: str) -> Any:

@@ -13,6 +13,8 @@ from nllb.config import (
     format_size,
     load_config,
     parse_size,
+    range_faults,
+    repeated,
 )
 from nllb.errors import ConfigError
 from nllb.languages import Language, parse_language
@@ -45,8 +47,10 @@ class Run:
     """The optimizer."""
 
     def faults(self):
-        if self.seed is not None and self.seed < 0:
-            yield f"seed must not be negative, got {self.seed}"
+        yield from range_faults(self, "seed", least=0, below=100)
+        for language in self.languages:
+            if language.code == "und":
+                yield "languages: und is none"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -116,8 +120,21 @@ seed: 2
 
 
 def test_faults_across_fields_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="seed must not be negative, got -1"):
-        load_config(Run, write(tmp_path, GOOD), ["seed=-1"])
+    for seed in (-1, 100):
+        with pytest.raises(ConfigError, match=f"seed must be at least 0 and below 100, got {seed}"):
+            load_config(Run, write(tmp_path, GOOD), [f"seed={seed}"])
+    assert load_config(Run, write(tmp_path, GOOD), ["seed=99"]).seed == 99
+
+
+def test_checks_across_fields_wait_until_every_item_of_a_list_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="1 fault:") as error:
+        load_config(Run, write(tmp_path, GOOD), ["languages=[French, Frnech]"])
+    assert "languages[1]: unknown language 'Frnech'" in str(error.value)
+
+
+def test_repeated_names_are_found() -> None:
+    assert repeated(["b", "a", "b", "c", "a"]) == ["a", "b"]
+    assert repeated(["a", "b"]) == []
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [\n", "just words\n"])
