@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from data_pipeline.filter_sets import threshold_faults
+from nllb.config import range_faults, repeated
 from nllb.corpora import Layout
 from nllb.languages import Language, parse_language
 from nllb.shards import Origin
@@ -96,6 +97,10 @@ class EvaluationConfig:
     """Words that a sentence needs to be looked for inside longer lines, at least 4; everyday
     sentences want more, or they take many lines that merely begin alike."""
 
+    def faults(self) -> Iterator[str]:
+        """Yield numbers out of range."""
+        yield from range_faults(self, "least_words", least=4)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanConfig:
@@ -125,6 +130,10 @@ class LanguageFilterConfig:
     """Languages that are not checked."""
     excluded_corpora: tuple[str, ...] = ()
     """Corpora that are not checked."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield numbers out of range."""
+        yield from range_faults(self, "threshold", least=0, most=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +177,10 @@ class DedupPassConfig:
     at_most: int = 1
     """How many of the equal lines stay."""
 
+    def faults(self) -> Iterator[str]:
+        """Yield numbers out of range."""
+        yield from range_faults(self, "at_most", least=1)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DedupConfig:
@@ -206,6 +219,13 @@ class MonolingualConfig:
     denoising: bool = False
     """Whether the sentences become denoising shards."""
 
+    def faults(self) -> Iterator[str]:
+        """Yield numbers out of range."""
+        shares = ("min_script_share", "max_punctuation_share", "max_digit_share")
+        yield from range_faults(self, *shares, least=0, most=1)
+        yield from range_faults(self, "min_characters", "max_run", least=1)
+        yield from range_faults(self, "max_characters", least=self.min_characters)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VocabularyConfig:
@@ -229,6 +249,12 @@ class VocabularyConfig:
     """Temperature of the draw."""
     languages: tuple[Language, ...] = ()
     """Language tokens; none takes the languages that have text, sorted."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield numbers out of range."""
+        yield from range_faults(self, "size", "sample_lines", least=1)
+        yield from range_faults(self, "character_coverage", above=0, most=1)
+        yield from range_faults(self, "temperature", above=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -257,7 +283,9 @@ class PrepareConfig:
     """The curriculum; every phase holds all directions of the one before."""
 
     def faults(self) -> Iterator[str]:
-        """Yield phases that are not nested or not in order."""
+        """Yield numbers out of range, and phases that are not nested or not in order."""
+        yield from range_faults(self, "temperature", above=0)
+        yield from range_faults(self, "held_out_per_mille", least=0, below=1000)
         if not self.phases:
             yield "phases: at least one"
         for before, after in pairwise(self.phases):
@@ -307,10 +335,9 @@ class DataConfig:
                 if corpus.format not in MONOLINGUAL_FORMATS:
                     valid = ", ".join(sorted(MONOLINGUAL_FORMATS))
                     yield f"monolingual: {corpus.name} has format {corpus.format}; valid: {valid}"
-        for name in sorted({name for name in names if names.count(name) > 1}):
+        for name in repeated(names):
             yield f"corpora: the name {name!r} stands twice"
-        if self.block_lines < 1:
-            yield f"block_lines: {self.block_lines}; at least 1"
+        yield from range_faults(self, "block_lines", least=1)
         sections = [self.filter.language]
         if self.monolingual is not None:
             sections.append(self.monolingual.language)

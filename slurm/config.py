@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nllb.config import range_faults
+
 Executor = Literal["slurm", "local", "debug"]
 
 
@@ -52,14 +54,11 @@ class ClusterConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
-        for name in ("nodes", "tasks_per_node", "cpus_per_task", "time_min"):
-            if getattr(self, name) < 1:
-                yield f"{name} must be at least 1, got {getattr(self, name)}"
-        for name in ("array_parallelism", "max_array_size"):
-            if getattr(self, name) < 1:
-                yield f"{name} must be at least 1, got {getattr(self, name)}"
-        if self.gpus_per_node < 0:
-            yield f"gpus_per_node must not be negative, got {self.gpus_per_node}"
+        resources = ("nodes", "tasks_per_node", "cpus_per_task", "time_min")
+        yield from range_faults(self, *resources, least=1)
+        yield from range_faults(self, "array_parallelism", "max_array_size", least=1)
+        yield from range_faults(self, "gpus_per_node", "max_requeues", least=0)
+        yield from range_faults(self, "memory_gib", above=0)
         if self.signal_delay_s >= self.time_min * 60:
             yield (
                 f"signal_delay_s {self.signal_delay_s} leaves no time to work in "

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal
 
-from nllb.config import load_config
+from nllb.config import load_config, range_faults, repeated
 from nllb.errors import ConfigError, DataError, did_you_mean
 from slurm.config import ClusterConfig
 from slurm.local import log_path, run_tasks
@@ -47,11 +47,12 @@ class PipelineConfig:
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
         names = [step.name for step in self.steps]
-        for name in sorted({name for name in names if names.count(name) > 1}):
+        for name in repeated(names):
             yield f"two steps are named {name!r}"
         for step in self.steps:
-            if step.shards < 0:
-                yield f"step {step.name}: shards must not be negative, got {step.shards}"
+            yield from (
+                f"step {step.name}: {text}" for text in range_faults(step, "shards", least=0)
+            )
             for need in step.needs:
                 if need not in names:
                     yield f"step {step.name} needs {need!r}{did_you_mean(need, names)}"

@@ -11,7 +11,7 @@ KINDS = {
     "backtranslation": "nllb.training.backtranslation:BacktranslationConfig",
     "data": "data_pipeline.config:DataConfig",
     "encoder": "data_pipeline.mining.config:EncoderTrainingConfig",
-    "finetune": "nllb.training.finetuning:FinetuneConfig",
+    "finetune": "nllb.training.finetuning_config:FinetuneConfig",
     "lid": "lid.config:LidConfig",
     "mine": "data_pipeline.mining.config:MineConfig",
     "pipeline": "slurm.pipeline:PipelineConfig",

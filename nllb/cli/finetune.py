@@ -10,7 +10,7 @@ from nllb.errors import ConfigError
 from nllb.textio import json_line
 
 if TYPE_CHECKING:
-    from nllb.training.finetuning import FinetuneConfig
+    from nllb.training.finetuning_config import FinetuneConfig
 
 
 def finetune_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,9 +75,8 @@ def finetune(arguments: argparse.Namespace) -> int:
 
 
 def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Path]:
-    from nllb.training.finetuning import FinetuneConfig
+    from nllb.training.finetuning_config import FinetuneConfig, NewLanguage
     from nllb.training.text_shards import pairs_of_name
-    from nllb.training.vocabulary_extension import NewLanguage
 
     words = [word for word in arguments.words if "=" not in word]
     overrides = [word for word in arguments.words if "=" in word]

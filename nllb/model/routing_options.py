@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal, Self
 
+from nllb.config import range_faults
 from nllb.model.config import ModelConfig, SecondExpertPolicy
 
 EXPERTS_PER_TOKEN = 2
@@ -46,13 +47,9 @@ class RoutingOptions:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
-        for name in ("final_output_masking", "gating_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"{name} must lie in [0, 1), got {getattr(self, name)}"
-        if self.balance_weight < 0:
-            yield f"balance_weight must not be negative, got {self.balance_weight}"
-        if self.capacity is not None and self.capacity < 1:
-            yield f"capacity must be at least 1 or null, got {self.capacity}"
+        yield from range_faults(self, "final_output_masking", "gating_dropout", least=0, below=1)
+        yield from range_faults(self, "balance_weight", least=0)
+        yield from range_faults(self, "capacity", least=1)
 
     def capacity_of(self, num_rows: int, num_experts: int) -> int | None:
         """Return the most tokens that an expert takes of `num_rows`; None is no limit."""

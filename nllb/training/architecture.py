@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
+from nllb.config import range_faults
 from nllb.errors import CheckpointError, did_you_mean
 from nllb.model.config import ModelConfig
 from nllb.textio import read_table
@@ -52,9 +53,8 @@ class ModelSection:
                 f"{', '.join(architectures())}"
             )
             return
-        for name in ("dropout", "attention_dropout", "activation_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"{name} must lie in [0, 1), got {getattr(self, name)}"
+        rates = ("dropout", "attention_dropout", "activation_dropout")
+        yield from range_faults(self, *rates, least=0, below=1)
         try:
             self.resolve(vocabulary_size=10)
         except CheckpointError as error:

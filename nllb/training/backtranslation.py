@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nllb.config import range_faults, repeated
 from nllb.errors import DataError
 from nllb.progress import Progress
 from nllb.textio import read_json, read_lines, write_json, write_lines
@@ -63,14 +64,11 @@ class BacktranslationConfig:
         """Yield what cannot work."""
         if not self.text:
             yield "text: at least one file is needed"
-        if self.block_lines < 1 or self.beam_size < 1:
-            yield "block_lines and beam_size must be at least 1"
+        at_least_one = ("beam_size", "block_lines", "max_length_ratio", "min_characters")
+        yield from range_faults(self, *at_least_one, least=1)
         if self.sampling and self.beam_size != 1:
             yield "sampling: true goes with beam_size: 1"
-        if self.max_length_ratio < 1:
-            yield f"max_length_ratio must be at least 1, got {self.max_length_ratio}"
-        names = [self.pair(text) for text in self.text]
-        for name in sorted({name for name in names if names.count(name) > 1}):
+        for name in repeated(self.pair(text) for text in self.text):
             yield f"text: two files make {name}; put them into one"
 
     def pair(self, text: MonolingualText) -> str:

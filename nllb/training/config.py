@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nllb.config import range_faults
 from nllb.model.routing_options import RoutingOptions
 from nllb.training.architecture import ModelSection
 from nllb.training.noise import NoiseConfig
@@ -33,14 +34,12 @@ class ReaderConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
-        for name in ("max_tokens", "batches_per_step", "max_length"):
-            if getattr(self, name) < 1:
-                yield f"{name} must be at least 1, got {getattr(self, name)}"
+        yield from range_faults(self, "max_tokens", "batches_per_step", "max_length", least=1)
+        yield from range_faults(self, "temperature", above=0)
         if self.max_tokens < self.max_length:
             yield (
                 f"max_tokens {self.max_tokens} cannot hold one pair of max_length {self.max_length}"
             )
-        yield from self.noise.faults()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,14 +65,9 @@ class OptimizerSection:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
-        if self.learning_rate <= 0:
-            yield f"learning_rate must be positive, got {self.learning_rate}"
-        if self.warm_up_steps < 0 or self.cool_down_steps < 0:
-            yield "warm_up_steps and cool_down_steps must not be negative"
-        if not 0 <= self.beta_1 < 1 or not 0 <= self.beta_2 < 1:
-            yield f"beta_1 and beta_2 must lie in [0, 1), got {self.beta_1}, {self.beta_2}"
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            yield f"clip_norm must be positive or null, got {self.clip_norm}"
+        yield from range_faults(self, "learning_rate", "epsilon", "clip_norm", above=0)
+        yield from range_faults(self, "warm_up_steps", "cool_down_steps", "weight_decay", least=0)
+        yield from range_faults(self, "beta_1", "beta_2", least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,12 +95,9 @@ class ScheduleSection:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
-        for name in ("steps", "checkpoint_every", "keep_last", "log_every"):
-            if getattr(self, name) < 1:
-                yield f"{name} must be at least 1, got {getattr(self, name)}"
-        for name in ("validate_every", "translations", "patience"):
-            if getattr(self, name) < 0:
-                yield f"{name} must not be negative, got {getattr(self, name)}"
+        positive = ("steps", "checkpoint_every", "keep_last", "validation_pairs", "log_every")
+        yield from range_faults(self, *positive, least=1)
+        yield from range_faults(self, "validate_every", "translations", "patience", least=0)
         if self.best_by == "chrf" and not self.translations:
             yield "best_by: chrf needs translations above 0"
         if self.patience and not self.validate_every:
@@ -127,10 +118,8 @@ class DistillationSection:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work."""
-        if self.temperature <= 0:
-            yield f"temperature must be positive, got {self.temperature}"
-        if not 0 <= self.alpha <= 1:
-            yield f"alpha must lie in [0, 1], got {self.alpha}"
+        yield from range_faults(self, "temperature", above=0)
+        yield from range_faults(self, "alpha", least=0, most=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,8 +175,7 @@ class TrainConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot work together."""
-        if not 0 <= self.label_smoothing < 1:
-            yield f"label_smoothing must lie in [0, 1), got {self.label_smoothing}"
+        yield from range_faults(self, "label_smoothing", least=0, below=1)
         if self.parallel.experts and self.model.resolve(vocabulary_size=10).num_experts == 0:
             yield "parallel.experts: true needs a model with experts"
         if self.optimizer.cool_down_steps > self.schedule.steps:

@@ -5,10 +5,13 @@ Poisson distribution (3.5), each span replaced by one mask token, a tenth of the
 tokens instead; spans of length 0 become insertions.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nllb.config import range_faults
 
 Ids = NDArray[np.int64]
 
@@ -24,14 +27,10 @@ class NoiseConfig:
     random_ratio: float = 0.1
     """Fraction of the masks that become a random token."""
 
-    def faults(self) -> list[str]:
-        """Return what is out of range."""
-        rules = {"mask_ratio": (0, 1), "random_ratio": (0, 1), "span_length": (0, 100)}
-        return [
-            f"{name} must lie between {low} and {high}, got {getattr(self, name)}"
-            for name, (low, high) in rules.items()
-            if not low <= getattr(self, name) <= high
-        ]
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        yield from range_faults(self, "mask_ratio", "random_ratio", least=0, most=1)
+        yield from range_faults(self, "span_length", least=0, most=100)
 
 
 def add_noise(

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
@@ -24,20 +23,7 @@ from nllb.shards import (
     write_token_shard,
 )
 from nllb.textio import atomic_binary, read_lines
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextPairs:
-    """A file of text pairs."""
-
-    path: Path
-    """Lines `source TAB target`, compressed by suffix."""
-    source: str
-    """Language code of the first column."""
-    target: str
-    """Language code of the second column."""
-    is_replay: bool = False
-    """Whether it is there only against forgetting."""
+from nllb.training.finetuning_config import TextPairs
 
 
 def pairs_of_name(path: Path, *, is_replay: bool = False) -> TextPairs:

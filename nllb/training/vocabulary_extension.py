@@ -15,19 +15,10 @@ from torch import Tensor
 
 from nllb.errors import ConfigError
 from nllb.model.tokenizer import Tokenizer
+from nllb.training.finetuning_config import NewLanguage
 
 NEW_PIECE_SCORE = -1e6
 """Below every other piece, so that no text that was known is cut in another way."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewLanguage:
-    """A language that a model is to learn."""
-
-    code: str
-    """Its code, such as `xyz_Latn`."""
-    like: str
-    """A language of the model to start from: the nearest relative in the same script."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,5 +73,5 @@ def test_short_sentences(length: int) -> None:
 
 
 def test_what_is_out_of_range_is_said() -> None:
-    faults = NoiseConfig(mask_ratio=1.5, random_ratio=-0.1).faults()
+    faults = list(NoiseConfig(mask_ratio=1.5, random_ratio=-0.1).faults())
     assert len(faults) == 2 and "mask_ratio" in faults[0]
