@@ -175,6 +175,8 @@ class ContrastiveConfig:
     """Part of the features of each sentence that is left out, drawn anew each time."""
     join_part: float = 0.3
     """Part of the pairs that are joined with another of the same languages, as longer text."""
+    plain_part: float = 0.0
+    """Part of the steps, at the start, in which nothing is left out and nothing joined."""
     round_from: float = 0.6
     """Part of the steps after which the rows are summed as they will be written, in few bits."""
     scale: float = 20.0
@@ -184,7 +186,9 @@ class ContrastiveConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield rates that are none and empty batches."""
-        yield from _outside(self, "feature_dropout", "join_part", "round_from", least=0, below=1)
+        yield from _outside(
+            self, "feature_dropout", "join_part", "plain_part", "round_from", least=0, below=1
+        )
         yield from _outside(self, "batch_pairs", "evaluate_every", least=1)
 
 

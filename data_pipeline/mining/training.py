@@ -280,23 +280,26 @@ class _ContrastiveRun:
         """Return pairs, rows and the number of rows of each sentence of a batch.
 
         Sides are swapped by chance, some pairs are joined with another of the same languages, and
-        some features are left out: all decided by the seed and the number of the step.
+        some features are left out: all decided by the seed and the number of the step. At the start
+        rows find their places sooner from whole, single sentences.
         """
         settings = self.config.contrastive
+        plain = self.step < settings.plain_part * settings.steps
+        join_part, dropout = (0, 0) if plain else (settings.join_part, settings.feature_dropout)
         generator = numpy.random.default_rng((self.config.seed, 1 << 32, self.step))
         turned = generator.random(len(batch)) < 0.5
         pairs = self._turned(batch, turned)
         direction = self.text.direction[batch]
         first, end = self._first[direction], self._first[direction + 1]
         partners = first + (generator.random(len(batch)) * (end - first)).astype(numpy.int64)
-        joined = numpy.flatnonzero(generator.random(len(batch)) < settings.join_part)
+        joined = numpy.flatnonzero(generator.random(len(batch)) < join_part)
         more = self._turned(self._of_direction[partners[joined]], turned[joined])
         rows, owner = self.numbered.of(numpy.concatenate([pairs.reshape(-1), more.reshape(-1)]))
         places = numpy.concatenate(
             [numpy.arange(2 * len(batch)), (2 * joined[:, None] + [0, 1]).reshape(-1)]
         )
         owner = places[owner]
-        kept = generator.random(len(rows)) >= settings.feature_dropout
+        kept = generator.random(len(rows)) >= dropout
         rows, owner = rows[kept], owner[kept]
         order = numpy.argsort(owner, kind="stable")
         return pairs, rows[order], numpy.bincount(owner, minlength=2 * len(batch))

@@ -114,6 +114,22 @@ def test_training_learns_and_an_interrupted_one_ends_the_same(
         train_encoder(make_config(tmp_path, seed=1), tmp_path / "whole", quiet=True)
 
 
+def test_plain_steps_leave_nothing_out_and_join_nothing(tmp_path: Path) -> None:
+    plain = ContrastiveConfig(batch_pairs=128, steps=10, plain_part=0.5)
+    config = make_config(tmp_path, contrastive=plain)
+    text = read_training_text(config, quiet=True)
+    numbered = training.number_features(config, text, quiet=True)
+    run = training._ContrastiveRun(config, text, numbered, tmp_path)
+    batch = next(run.batches())
+    pairs, _, counts = run._draw(batch)
+    whole = numpy.diff(numbered.bounds)[pairs].reshape(-1)
+    assert (counts == whole).all()
+    run.step = 5
+    _, _, counts = run._draw(batch)
+    assert (counts < whole).any()
+    assert (counts > whole).any()
+
+
 def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path) -> None:
     teacher = tmp_path / "teacher"
     weak = make_config(
