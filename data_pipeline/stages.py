@@ -11,7 +11,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -107,16 +106,6 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, Language):
         return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     return str(value)
-
-
-def parse_shard(text: str | None) -> tuple[int, int]:
-    """Read `I/N`, counted from 1, into (I - 1, N)."""
-    if text is None:
-        return (0, 1)
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise ConfigError(f"--shard {text!r}: expected I/N with 1 <= I <= N, such as 3/16")
-    return (int(found[1]) - 1, int(found[2]))
 
 
 def require_phase(

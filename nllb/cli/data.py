@@ -3,10 +3,9 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nllb.errors import ResourceError
+from nllb.cli.stage_flags import needs_extra, parse_shard, shard_argument, stage_arguments
 
 if TYPE_CHECKING:
     from data_pipeline.config import DataConfig
@@ -15,16 +14,16 @@ if TYPE_CHECKING:
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `data run`."""
-    parser.add_argument("config", metavar="CONFIG", help="a data run, or the name of a shipped one")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder; a second start resumes")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
-    parser.add_argument(
-        "--memory", default="1GiB", metavar="SIZE", help="for each process's data (1GiB)"
+    stage_arguments(
+        parser, dry_run="say what would be read, and stop", as_json="results as JSON lines"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be read, and stop")
-    parser.add_argument("--json", action="store_true", help="results as JSON lines")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, default: 1")
+    parser.add_argument(
+        "--memory",
+        default="1GiB",
+        metavar="SIZE",
+        help="memory of each process's data, default: 1GiB",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -124,9 +123,7 @@ def stats(arguments: argparse.Namespace) -> int:
 
 def _stage_arguments(parser: argparse.ArgumentParser) -> None:
     run_arguments(parser)
-    parser.add_argument(
-        "--shard", metavar="I/N", help="the I-th of N shares of the work, counted from 1"
-    )
+    shard_argument(parser)
 
 
 def _phase_argument(parser: argparse.ArgumentParser, *phases: str) -> None:
@@ -145,13 +142,9 @@ def _stage(name: str, arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> "tuple[DataConfig, Machine]":
-    try:
+    with needs_extra("the data pipeline", "data"):
         from data_pipeline.config import DataConfig
-        from data_pipeline.stages import Machine, parse_shard
-    except ImportError as error:
-        raise ResourceError(
-            f"the data pipeline needs {error.name}; run: pip install 'nllb[data]'"
-        ) from None
+        from data_pipeline.stages import Machine
     from nllb.config import load_config, parse_size
 
     config = load_config(DataConfig, arguments.config, arguments.overrides)

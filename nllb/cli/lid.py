@@ -5,22 +5,19 @@ import os
 import sys
 from pathlib import Path
 
+from nllb.cli.stage_flags import stage_arguments
+
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Train a language identifier: collect and clean text, sample, train, quantise, calibrate. "
         "OUT gets the model, its card and, under OUT/work, what an interrupted run goes on from."
     )
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, or a shipped name")
-    parser.add_argument("out", metavar="OUT", type=Path, help="model folder")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="values over the configuration's"
+    stage_arguments(
+        parser,
+        out="folder of the model; a second start resumes",
+        dry_run="check CONFIG and folders, and stop",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check the configuration and the folders only"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
 
 
 def train(arguments: argparse.Namespace) -> int:

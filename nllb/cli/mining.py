@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nllb.errors import ConfigError, ResourceError
+from nllb.cli.stage_flags import needs_extra, parse_shard, shard_argument, stage_arguments
+from nllb.errors import ConfigError
 
 
 def mine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,29 +14,24 @@ def mine_arguments(parser: argparse.ArgumentParser) -> None:
         "gets one Parquet file for each pair of languages; a second start resumes. Text that is "
         "documents is aligned sentence by sentence instead."
     )
-    parser.add_argument("config", metavar="CONFIG", help="a mining run, or a shipped name")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder; a second start resumes")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
-    parser.add_argument(
-        "--shard", metavar="I/N", help="the I-th of N shares of the work, counted from 1"
+    stage_arguments(
+        parser, dry_run="check CONFIG and files, and stop", as_json="results as JSON lines"
     )
+    shard_argument(parser)
     parser.add_argument(
         "--phase",
         choices=("text", "embed", "index", "search", "pairs"),
         help="one phase, for all shards in turn",
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
-    parser.add_argument("--dry-run", action="store_true", help="check CONFIG and files, and stop")
-    parser.add_argument("--json", action="store_true", help="results as JSON lines")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, default: 1")
 
 
 def mine(arguments: argparse.Namespace) -> int:
-    with _extra():
+    with needs_extra("mining", "data"):
         from data_pipeline.mining.config import MineConfig
         from data_pipeline.mining.stage import MiningRun
         from data_pipeline.mining.stage import mine as run_mining
-        from data_pipeline.stages import Machine, parse_shard
+        from data_pipeline.stages import Machine
     from nllb.config import load_config, write_config
 
     config = load_config(MineConfig, arguments.config, arguments.overrides)
@@ -58,16 +54,11 @@ def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         "Train a sentence encoder from pairs of sentences, from nothing or from a teacher. OUT "
         "gets the encoder, its card, hashes of its text, and what a second start resumes from."
     )
-    parser.add_argument("config", metavar="CONFIG", help="an encoder run, or a shipped name")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder; a second start resumes")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
-    parser.add_argument("--dry-run", action="store_true", help="check CONFIG and print it")
-    parser.add_argument("--json", action="store_true", help="the result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    stage_arguments(parser, dry_run="check CONFIG and folders, print it, and stop")
 
 
 def train_encoder(arguments: argparse.Namespace) -> int:
-    with _extra():
+    with needs_extra("mining", "data"):
         from data_pipeline.mining.config import EncoderTrainingConfig
         from data_pipeline.mining.training import train_encoder as run_training
     from dataclasses import asdict
@@ -97,7 +88,11 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="an xsim run")
     parser.add_argument("out", metavar="OUT", type=Path, nargs="?", help="for xsim.json, xsim.html")
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
-    parser.add_argument("--encoder", default="default", help="encoder, for two files (default)")
+    parser.add_argument(
+        "--encoder",
+        default="default",
+        help="encoder of the two files: default, a folder of one, or hub:NAME; default: default",
+    )
     parser.add_argument("--source", type=Path, metavar="F", help="sentences, one a line")
     parser.add_argument("--target", type=Path, metavar="F", help="their translations")
     parser.add_argument("--json", action="store_true", help="results as JSON lines")
@@ -105,7 +100,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def xsim(arguments: argparse.Namespace) -> int:
-    with _extra():
+    with needs_extra("mining", "data"):
         from data_pipeline.mining.config import XsimConfig
         from data_pipeline.mining.encoders import load_encoder
         from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim
@@ -135,19 +130,6 @@ def xsim(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"mean of {len(results)}: {100 * forward:.2f} %, back {100 * backward:.2f} %")
     return 0
-
-
-class _extra:
-    """Says which extra is missing where an import inside the block fails."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ImportError):
-            raise ResourceError(
-                f"mining needs {error.name}; run: pip install 'nllb[data]'"
-            ) from None
 
 
 def _show(result: dict[str, Any], arguments: argparse.Namespace) -> None:

@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
+from nllb.cli.stage_flags import stage_arguments
 from nllb.config import load_config, write_config
 from nllb.textio import json_line
 from slurm.config import ClusterConfig
@@ -11,27 +11,27 @@ from slurm.pipeline import PipelineConfig, run_pipeline
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pipeline", metavar="PIPELINE", help="a path, or a shipped pipeline's name")
-    parser.add_argument(
-        "out_dir", type=Path, metavar="OUT", help="directory; a second start resumes"
+    stage_arguments(
+        parser,
+        config="PIPELINE",
+        dry_run="print the commands in their order, and stop",
+        as_json="print the tasks started as JSON lines",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to PIPELINE")
     parser.add_argument(
         "--cluster", metavar="CLUSTER", help="submit to Slurm by this configuration"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="commands at a time here")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands in their order")
-    parser.add_argument("--json", action="store_true", help="print the tasks started as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing of the steps")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="commands at a time on this machine"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    pipeline = load_config(PipelineConfig, arguments.pipeline, arguments.overrides)
+    pipeline = load_config(PipelineConfig, arguments.config, arguments.overrides)
     if arguments.dry_run:
         for step in pipeline.order():
             needs = f"  # after {', '.join(step.needs)}" if step.needs else ""
             shards = f" --shard 1/{step.shards} ..." if step.shards else ""
-            command = step.command.format_map(pipeline.variables | {"out": arguments.out_dir})
+            command = step.command.format_map(pipeline.variables | {"out": arguments.out})
             print(f"{command}{shards}{needs}")
         return 0
     cluster = load_config(ClusterConfig, arguments.cluster) if arguments.cluster else None
@@ -41,12 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
             print(text, file=sys.stderr, flush=True)
 
     started = run_pipeline(
-        pipeline, arguments.out_dir, cluster=cluster, workers=arguments.workers, say=say
+        pipeline, arguments.out, cluster=cluster, workers=arguments.workers, say=say
     )
-    write_config(pipeline, arguments.out_dir / "pipeline.yaml")
+    write_config(pipeline, arguments.out / "pipeline.yaml")
     if cluster is not None:
-        write_config(cluster, arguments.out_dir / "cluster.yaml")
-        say(f"follow: nllb slurm status {arguments.out_dir} -f")
+        write_config(cluster, arguments.out / "cluster.yaml")
+        say(f"follow: nllb slurm status {arguments.out} -f")
     if arguments.json:
         for task in started:
             print(json_line({"task": task.key, "command": task.describe()}))

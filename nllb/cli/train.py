@@ -3,9 +3,9 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nllb.cli.stage_flags import stage_arguments
 from nllb.config import format_size
 from nllb.textio import json_line
 
@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="a path, or the name of a shipped one")
-    parser.add_argument(
-        "out_dir", type=Path, metavar="OUT", help="directory; a second start resumes"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to put on top")
-    parser.add_argument("--dry-run", action="store_true", help="say what the run will take")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    stage_arguments(parser, dry_run="say what the run will take, and stop")
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -34,7 +27,7 @@ def train(arguments: argparse.Namespace) -> int:
     from nllb.cli.train_scoring import make_scorer
     from nllb.training.training import train as train_model
 
-    result = train_model(config, arguments.out_dir, make_scorer=make_scorer, quiet=arguments.quiet)
+    result = train_model(config, arguments.out, make_scorer=make_scorer, quiet=arguments.quiet)
     if os.environ.get("RANK", "0") != "0":
         return 0
     if arguments.json:

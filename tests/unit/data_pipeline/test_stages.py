@@ -13,7 +13,7 @@ from data_pipeline import stages
 from data_pipeline.blocks import read_columns
 from data_pipeline.cleaning import clean
 from data_pipeline.config import CleanConfig, CorpusConfig, DataConfig
-from data_pipeline.stages import Machine, content_key, parse_shard, require, run_tasks
+from data_pipeline.stages import Machine, content_key, require, run_tasks
 from nllb.config import load_config
 from nllb.errors import ConfigError, DataError, ResourceError
 
@@ -70,13 +70,6 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do(tmp_path: Path, own: A
     tasks = [own.Touch(tmp_path / str(number)) for number in range(2)]
     with pytest.raises(ResourceError, match="fewer --workers"):
         run_tasks("test", tasks, own.die, Machine(workers=2, quiet=True))
-
-
-@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0"])
-def test_a_shard_must_be_one_of_n(text: str) -> None:
-    assert parse_shard("2/3") == (1, 3)
-    with pytest.raises(ConfigError, match="I/N"):
-        parse_shard(text)
 
 
 def test_keys_follow_content_alone() -> None:

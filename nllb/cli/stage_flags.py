@@ -1,0 +1,70 @@
+"""What verbs of the form `CONFIG OUT [key=value ...]` have in common: arguments, shards, extras."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nllb.errors import ConfigError, ResourceError
+
+
+def stage_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    dry_run: str,
+    config: str = "CONFIG",
+    out: str = "folder for the results; a second start resumes",
+    as_json: str = "print the result as JSON",
+) -> None:
+    """Declare CONFIG, OUT, overrides and the flags of every stage; texts say what differs."""
+    parser.add_argument(
+        "config", metavar=config, help="a path, or the name of a shipped configuration"
+    )
+    parser.add_argument("out", metavar="OUT", type=Path, help=out)
+    parser.add_argument(
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help=f"values to put over those of {config}, as in schedule.steps=100",
+    )
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
+    parser.add_argument("--json", action="store_true", help=as_json)
+    quiet_argument(parser)
+
+
+def quiet_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--quiet`."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
+
+
+def shard_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--shard`."""
+    parser.add_argument(
+        "--shard", metavar="I/N", help="the I-th of N shares of the work, counted from 1"
+    )
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Read `I/N`, counted from 1, into (I - 1, N).
+
+    Raises:
+        ConfigError: the text is of another form, or I is none of 1 to N.
+    """
+    if text is None:
+        return (0, 1)
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ConfigError(f"--shard {text!r}: expected I/N with 1 <= I <= N, such as 3/16")
+    return (int(found[1]) - 1, int(found[2]))
+
+
+@contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """Say which extra is missing where an import inside the block fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise ResourceError(
+            f"{what} needs {error.name}; run: pip install 'nllb[{extra}]'"
+        ) from None
