@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError
 from nllb.textio import atomic_text, read_json, read_json_lines, read_text, write_json, write_lines
 
@@ -51,7 +52,7 @@ def card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--summary", metavar="TEXT", help="what it is, for 'nllb models'")
     parser.add_argument("--command", metavar="TEXT", help="the command that trained it")
     parser.add_argument("--hardware", metavar="TEXT", help="what it was trained on")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing")
+    quiet_argument(parser)
 
 
 def card(arguments: argparse.Namespace) -> int:

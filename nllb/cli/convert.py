@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from nllb.cli.stage_flags import quiet_argument
 from nllb.config import format_size
 from nllb.textio import json_line
 
@@ -23,7 +24,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be written")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    quiet_argument(parser)
 
 
 def convert(arguments: argparse.Namespace) -> int:

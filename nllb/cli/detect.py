@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nllb.detection import Detection
 
+from nllb.cli.stage_flags import quiet_argument
+
 
 def detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
@@ -36,7 +38,7 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
+    quiet_argument(parser)
 
 
 def detect(arguments: argparse.Namespace) -> int:

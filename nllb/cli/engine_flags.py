@@ -1,6 +1,13 @@
 """The flags of verbs that translate: where and how the model runs."""
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from nllb.config import parse_size
+
+if TYPE_CHECKING:
+    from nllb.translation.translator import Translator
 
 
 def engine_arguments(parser: argparse._ActionsContainer) -> None:
@@ -14,4 +21,23 @@ def engine_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all")
     parser.add_argument(
         "--expert-memory", metavar="SIZE", help="memory for the experts of an MoE, such as 8GiB"
+    )
+
+
+def load_translator(arguments: argparse.Namespace) -> "Translator":
+    """Load the model that `--model` and the engine's flags name, and say what memory it takes."""
+    from nllb.translation.translator import Translator
+
+    def report(plan: str) -> None:
+        if not arguments.quiet:
+            print(plan, file=sys.stderr, flush=True)
+
+    memory = arguments.expert_memory
+    return Translator.load(
+        arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        expert_memory=None if memory is None else parse_size(memory),
+        num_threads=arguments.threads,
+        report=report,
     )

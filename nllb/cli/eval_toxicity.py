@@ -5,6 +5,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from nllb.cli.stage_flags import quiet_argument
+
 
 def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
@@ -30,7 +32,7 @@ def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--show", action="store_true", help="do not redact the examples printed")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
+    quiet_argument(parser)
 
 
 def toxicity(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,10 @@ from nllb.errors import ConfigError, NllbError
 if TYPE_CHECKING:
     from eval.xsts.evaluation import ScoreSettings
     from eval.xsts.ingestion import RatingsFile
-    from eval.xsts.study_checks import DetectLanguage, References
+    from eval.xsts.study_checks import References
+
+from nllb.cli.metric_flags import label_detector
+from nllb.cli.stage_flags import quiet_argument
 
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +42,7 @@ def check(arguments: argparse.Namespace) -> int:
         files,
         _settings(arguments),
         references=_references(arguments),
-        detect=_detect(arguments),
+        detect=label_detector(arguments),
         calibration_set=_calibration_set(arguments),
     )
     findings = validated.validation.findings
@@ -90,7 +93,7 @@ def score(arguments: argparse.Namespace) -> int:
         [_read(path, arguments) for path in arguments.files],
         _settings(arguments),
         references=references,
-        detect=_detect(arguments),
+        detect=label_detector(arguments),
         calibration_set=_calibration_set(arguments),
         automatic=machine_scorer(spm_path=arguments.spm) if references is not None else None,
     )
@@ -162,7 +165,7 @@ def sheet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=float, default=0.0, help="share of items rated again")
     parser.add_argument("--seed", type=int, default=0, help="of sampling and order")
     parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
+    quiet_argument(parser)
 
 
 def sheet(arguments: argparse.Namespace) -> int:
@@ -205,7 +208,7 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detect", nargs="?", const="", metavar="MODEL",
                         help="look at the language of the texts with our identifier")  # fmt: skip
     parser.add_argument("--intersect", action="store_true", help="keep items that all systems have")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
+    quiet_argument(parser)
 
 
 def _read(path: Path, arguments: argparse.Namespace) -> "RatingsFile":
@@ -246,12 +249,6 @@ def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
         seed=arguments.seed,
         **shared,
     )
-
-
-def _detect(arguments: argparse.Namespace) -> "DetectLanguage | None":
-    from nllb.cli.eval import LidLabels
-
-    return None if arguments.detect is None else LidLabels(arguments.detect or None)
 
 
 def _calibration_set(arguments: argparse.Namespace) -> dict[str, tuple[str, str]] | None:

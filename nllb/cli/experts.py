@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from nllb.cli.stage_flags import quiet_argument
 from nllb.textio import json_line
 
 
@@ -21,7 +22,7 @@ def experts_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda")
     parser.add_argument("--json", action="store_true", help="print mean likenesses as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    quiet_argument(parser)
 
 
 def experts(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,8 @@ from nllb.textio import json_line
 if TYPE_CHECKING:
     from nllb.training.finetuning_config import FinetuneConfig
 
+from nllb.cli.stage_flags import quiet_argument
+
 
 def finetune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
@@ -40,7 +42,7 @@ def finetune_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="prepare, and say what it takes")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    quiet_argument(parser)
 
 
 def finetune(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from nllb.cli.stage_flags import stage_arguments
+from nllb.cli.stage_flags import quiet_argument, stage_arguments
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--foreign", type=Path, help="folder of texts ISO__ID.tsv in languages outside the table"
     )
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
+    quiet_argument(parser)
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nllb.cli.stage_flags import needs_extra, parse_shard, shard_argument, stage_arguments
+from nllb.cli.stage_flags import (
+    needs_extra,
+    parse_shard,
+    quiet_argument,
+    shard_argument,
+    stage_arguments,
+)
 from nllb.errors import ConfigError
 
 
@@ -96,7 +102,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, metavar="F", help="sentences, one a line")
     parser.add_argument("--target", type=Path, metavar="F", help="their translations")
     parser.add_argument("--json", action="store_true", help="results as JSON lines")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    quiet_argument(parser)
 
 
 def xsim(arguments: argparse.Namespace) -> int:

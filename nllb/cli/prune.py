@@ -5,6 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from nllb.cli.stage_flags import quiet_argument
 from nllb.config import parse_size
 from nllb.errors import CheckpointError
 from nllb.languages import parse_language
@@ -28,7 +29,7 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expert-memory", metavar="SIZE", help="bound on experts in memory: 4GiB")
     parser.add_argument("--dry-run", action="store_true", help="count and choose, write nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    quiet_argument(parser)
 
 
 def prune(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from nllb.cli.stage_flags import quiet_argument
+
 
 def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of `nllb shortlist`."""
@@ -31,7 +33,7 @@ def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="report, but store nothing")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    quiet_argument(parser)
 
 
 def shortlist(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from nllb.cli import parse
+from nllb.cli.stage_flags import quiet_argument
 from nllb.config import find_config, load_config, write_config
 from nllb.errors import ConfigError
 from nllb.textio import json_line
@@ -35,7 +36,7 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=int, default=0, metavar="N", help="an array: --shard I/N")
     parser.add_argument("--dry-run", action="store_true", help="print the sbatch script and stop")
     parser.add_argument("--json", action="store_true", help="print what was submitted as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say only warnings")
+    quiet_argument(parser)
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run, behind `--`")
 
 

@@ -35,7 +35,9 @@ def stage_arguments(
 
 def quiet_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--quiet`."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="nothing on stderr but warnings and errors"
+    )
 
 
 def shard_argument(parser: argparse.ArgumentParser) -> None:

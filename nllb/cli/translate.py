@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from nllb.cli.engine_flags import engine_arguments
-from nllb.config import parse_size
+from nllb.cli.engine_flags import engine_arguments, load_translator
+from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError, NllbError
 from nllb.languages import add_languages, parse_language, resolution
 from nllb.progress import Progress
@@ -92,7 +92,7 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop at bytes that are not UTF-8, or replace them by U+FFFD",
     )
     engine_arguments(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
+    quiet_argument(parser)
 
 
 def translate(arguments: argparse.Namespace) -> int:
@@ -108,7 +108,8 @@ def translate(arguments: argparse.Namespace) -> int:
     _check(arguments)
     _name_languages(arguments)
     with _Run(arguments, paths) as run:
-        run.translator = _load(arguments)
+        run.translator = load_translator(arguments)
+        run.translator.detector = _detector(arguments)
         try:
             run.all()
         except KeyboardInterrupt:
@@ -152,26 +153,6 @@ def _name_languages(arguments: argparse.Namespace) -> None:
         line = resolution(text)
         if not arguments.quiet:
             print(f"{name}: {line}", file=sys.stderr, flush=True)
-
-
-def _load(arguments: argparse.Namespace) -> "Translator":
-    from nllb.translation.translator import Translator
-
-    def report(plan: str) -> None:
-        if not arguments.quiet:
-            print(plan, file=sys.stderr, flush=True)
-
-    memory = arguments.expert_memory
-    translator = Translator.load(
-        arguments.model,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        expert_memory=None if memory is None else parse_size(memory),
-        num_threads=arguments.threads,
-        report=report,
-    )
-    translator.detector = _detector(arguments)
-    return translator
 
 
 def _detector(arguments: argparse.Namespace) -> "Detector | None":

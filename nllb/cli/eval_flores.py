@@ -1,4 +1,4 @@
-"""`nllb eval score`, `flores`, `compare` and `report`."""
+"""`nllb eval flores`: score many directions of a test set, or translate it first."""
 
 import argparse
 import os
@@ -6,165 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nllb.cli.engine_flags import engine_arguments
+from nllb.cli.engine_flags import engine_arguments, load_translator
+from nllb.cli.metric_flags import EXIT_FLAGGED, label_detector, metric_arguments, metric_choice
 
 if TYPE_CHECKING:
     from eval.directions import Direction
-    from eval.metrics import MetricChoice
     from eval.outputs import Translate
     from eval.results import Evaluation, GroupFaults
     from nllb.benchmarks import LineAlignedSet
-
-EXIT_FLAGGED = 1
-
-
-@dataclass(frozen=True)
-class LidLabels:
-    """Names the language of texts by our own identifier; opens it on first use, in each process."""
-
-    model: str | None = None
-    """Model directory; None is the one that ships."""
-
-    def __call__(self, texts: Sequence[str]) -> Sequence[str]:
-        """Return the label of each text."""
-        detector = _detector(self.model)
-        return [detection.language for detection in detector.detect_batch(list(texts))]
-
-
-_DETECTORS: dict[str | None, Any] = {}
-
-
-def _detector(model: str | None) -> Any:
-    if model not in _DETECTORS:
-        from lid import Detector
-
-        _DETECTORS[model] = Detector.load(Path(model) if model else None)
-    return _DETECTORS[model]
-
-
-def _metric_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--metrics",
-        nargs="+",
-        metavar="M",
-        help="any of chrf++,chrf,spbleu,bleu; default: chrf++, and spbleu where --spm is given",
-    )
-    parser.add_argument(
-        "--spm", type=Path, help="SentencePiece model for spBLEU (of FLORES-200 or FLORES-101)"
-    )
-    parser.add_argument(
-        "--spm-name",
-        choices=("flores200", "flores101", "standin"),
-        default="flores200",
-        help="what that model is; printed only where --spm-sha256 pins it",
-    )
-    parser.add_argument("--spm-sha256", metavar="HEX", help="SHA-256 that the model must have")
-    parser.add_argument(
-        "--detect",
-        nargs="?",
-        const="",
-        metavar="MODEL",
-        help="count lines in another language than the target, with our language identifier",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
-    parser.add_argument(
-        "--strict", action="store_true", help="exit 1 where a file has faults or is missing"
-    )
-
-
-def _choice(arguments: argparse.Namespace) -> "MetricChoice":
-    from eval.metrics import choose_metrics
-
-    return choose_metrics(
-        ",".join(arguments.metrics or ()),
-        spm=arguments.spm,
-        spm_name=arguments.spm_name,
-        spm_sha256=arguments.spm_sha256,
-    )
-
-
-def _detect(arguments: argparse.Namespace) -> LidLabels | None:
-    return None if arguments.detect is None else LidLabels(arguments.detect or None)
-
-
-def score_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hypothesis", required=True, type=Path, help="translations, line by line")
-    parser.add_argument("--reference", required=True, type=Path, help="references, line by line")
-    parser.add_argument("--target", required=True, help="target language")
-    parser.add_argument(
-        "--source-text", type=Path, help="sources, to count lines left as they were"
-    )
-    parser.add_argument(
-        "--neural",
-        metavar="NAME",
-        help="also a neural metric: an installed plug-in, or a command (see eval/README.md); "
-        "needs --source-text and --source",
-    )
-    parser.add_argument("--neural-model", type=Path, help="local path of its weights")
-    parser.add_argument(
-        "--neural-cache",
-        type=Path,
-        metavar="DIR",
-        help="keep its scores here, by the hash of sentence, metric and model: nothing is scored "
-        "twice",
-    )
-    parser.add_argument("--source", help="source language, for --neural")
-    _metric_arguments(parser)
-
-
-def score(arguments: argparse.Namespace) -> int:
-    from eval.scoring import score_file
-    from nllb.languages import parse_language
-    from nllb.textio import json_line
-
-    scores, findings = score_file(
-        arguments.hypothesis,
-        arguments.reference,
-        target=str(parse_language(arguments.target)),
-        choice=_choice(arguments),
-        source_text=arguments.source_text,
-        detect=_detect(arguments),
-    )
-    for result in scores:
-        print(json_line(asdict(result)) if arguments.json else result.as_text())
-    if arguments.neural:
-        _print_neural(arguments)
-    # A warning is never silent: with --json it stands in every object.
-    if not arguments.json:
-        for warning in dict.fromkeys(text for result in scores for text in result.warnings):
-            print(f"warning: {warning}", file=sys.stderr)
-    return EXIT_FLAGGED if findings and arguments.strict else 0
-
-
-def _print_neural(arguments: argparse.Namespace) -> None:
-    from eval.neural import metric_command, neural_score
-    from nllb.errors import ConfigError
-    from nllb.languages import parse_language
-    from nllb.textio import json_line, read_lines
-
-    if not arguments.source_text or not arguments.source:
-        raise ConfigError("--neural needs --source-text FILE and --source L")
-    files = (arguments.source_text, arguments.hypothesis, arguments.reference)
-    found = neural_score(
-        metric_command(arguments.neural),
-        list(zip(*(read_lines(path, errors="replace") for path in files), strict=True)),
-        source=str(parse_language(arguments.source)),
-        target=str(parse_language(arguments.target)),
-        model=arguments.neural_model,
-        cache_dir=arguments.neural_cache,
-    )
-    if arguments.json:
-        print(json_line({"metric": found.name, "score": found.mean, **asdict(found)}))
-    else:
-        print(f"{found.name} {found.mean:.4f}  {found.signature}  licence: {found.licence}")
-    if not found.supported:
-        print(
-            f"warning: {found.name} was not trained on {arguments.target}: its score says little",
-            file=sys.stderr,
-        )
 
 
 def flores_arguments(parser: argparse.ArgumentParser) -> None:
@@ -212,7 +63,7 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
-    _metric_arguments(parser)
+    metric_arguments(parser)
     search = parser.add_argument_group("with --model")
     search.add_argument("--beam", type=int, default=4, metavar="N", help="beam size; 1 is greedy")
     search.add_argument(
@@ -239,12 +90,12 @@ def flores(arguments: argparse.Namespace) -> int:
         made.files,
         benchmark=benchmark,
         out=arguments.out,
-        choice=_choice(arguments),
+        choice=metric_choice(arguments),
         system=arguments.system or made.system,
         outputs=made.folder,
         wanted=made.wanted,
         workers=arguments.workers,
-        detect=_detect(arguments),
+        detect=label_detector(arguments),
         made_by=made.made_by,
         unmade=made.unmade,
         quiet=arguments.quiet,
@@ -365,19 +216,9 @@ def _translated(
 
 def _translator(arguments: argparse.Namespace) -> "Translate":
     from eval.outputs import translate_all
-    from nllb.config import parse_size
     from nllb.translation.generation import SearchOptions
-    from nllb.translation.translator import Translator
 
-    memory = arguments.expert_memory
-    translator = Translator.load(
-        arguments.model,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        expert_memory=None if memory is None else parse_size(memory),
-        num_threads=arguments.threads,
-        report=None if arguments.quiet else lambda text: print(text, file=sys.stderr),
-    )
+    translator = load_translator(arguments)
     search = SearchOptions(beam_size=arguments.beam)
 
     def translate(sentences: Sequence[str], source: str, target: str) -> list[str]:
@@ -439,106 +280,3 @@ def _say_gaps(evaluation: "Evaluation") -> None:
             "in no mean (all are in evaluation.json)",
             file=sys.stderr,
         )
-
-
-def compare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Say what changed from A to B, for whom, and whether a person would notice. A and B are "
-        "folders of 'nllb eval flores' on the same data with the same metrics."
-    )
-    parser.add_argument("first", metavar="A", type=Path, help="the system before")
-    parser.add_argument("second", metavar="B", type=Path, help="the system after")
-    _resamples_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
-
-
-def _resamples_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--resamples",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="resamples of the tests between two systems, default: 1000; no p-value is below "
-        "1 / (N + 1). Takes 4 N bytes of memory a direction",
-    )
-
-
-def compare(arguments: argparse.Namespace) -> int:
-    from eval.comparison import compare as compare_evaluations
-    from eval.results import load_evaluation
-    from nllb.textio import json_line
-
-    comparison = compare_evaluations(
-        load_evaluation(arguments.first),
-        load_evaluation(arguments.second),
-        resamples=arguments.resamples,
-        quiet=arguments.quiet,
-    )
-    if arguments.json:
-        print(json_line(asdict(comparison)))
-    else:
-        print(comparison.verdict)
-    for note in comparison.notes:
-        print(f"warning: {note}", file=sys.stderr)
-    for name, directions in ((arguments.first, comparison.only_first),
-                             (arguments.second, comparison.only_second)):  # fmt: skip
-        if directions:
-            named = ", ".join(directions[:5]) + (", ..." if len(directions) > 5 else "")
-            print(f"warning: only {name} has {len(directions):,}: {named}", file=sys.stderr)
-    return 0
-
-
-def report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Write one self-contained HTML report (no network needed to read it), and beside it .json, "
-        ".parquet, .md, .model-index.yaml and .junit.xml. DIR are folders of 'nllb eval flores', "
-        "'nllb eval xsts score' and 'nllb eval toxicity'; of several evaluations the first is the "
-        "baseline."
-    )
-    parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="results")
-    parser.add_argument("report", metavar="REPORT.html", type=Path, help="the file to write")
-    parser.add_argument(
-        "--fail-if",
-        action="append",
-        default=[],
-        metavar="CONDITION",
-        help="exit 1 if true: 'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', "
-        "'missing > N', 'faults > N'; may be given several times",
-    )
-    parser.add_argument("--title", default="", help="heading of the page")
-    _resamples_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no talk on stderr")
-
-
-def report(arguments: argparse.Namespace) -> int:
-    from eval.report import write_report
-    from nllb.errors import ConfigError
-    from nllb.textio import json_line
-
-    if arguments.report.suffix != ".html":
-        raise ConfigError(f"the last argument is the page to write, *.html: {arguments.report}")
-    written = write_report(
-        arguments.directories,
-        arguments.report,
-        fail_if=arguments.fail_if,
-        title=arguments.title,
-        resamples=arguments.resamples,
-        quiet=arguments.quiet,
-    )
-    if arguments.json:
-        value = asdict(written)
-        for name in ("page", "files"):
-            paths = value[name] if name == "files" else [value[name]]
-            value[name] = [str(path) for path in paths] if name == "files" else str(paths[0])
-        print(json_line(value))
-    else:
-        print(written.verdict or f"wrote {written.page}")
-        for gate in written.gates:
-            print(f"{'FAILED' if gate.failed else 'passed'}: {gate.condition} ({gate.message})")
-    if not arguments.quiet:
-        print(f"wrote {written.page} ({written.size / 1e6:.2f} MB)", file=sys.stderr)
-    for warning in written.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return EXIT_FLAGGED if written.failed else 0

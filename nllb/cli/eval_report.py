@@ -1,0 +1,65 @@
+"""`nllb eval report`: one page of everything that was judged."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from nllb.cli.eval_compare import resamples_argument
+from nllb.cli.metric_flags import EXIT_FLAGGED
+from nllb.cli.stage_flags import quiet_argument
+
+
+def report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write one self-contained HTML report (no network needed to read it), and beside it .json, "
+        ".parquet, .md, .model-index.yaml and .junit.xml. DIR are folders of 'nllb eval flores', "
+        "'nllb eval xsts score' and 'nllb eval toxicity'; of several evaluations the first is the "
+        "baseline."
+    )
+    parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="results")
+    parser.add_argument("report", metavar="REPORT.html", type=Path, help="the file to write")
+    parser.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="exit 1 if true: 'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', "
+        "'missing > N', 'faults > N'; may be given several times",
+    )
+    parser.add_argument("--title", default="", help="heading of the page")
+    resamples_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    quiet_argument(parser)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    from eval.report import write_report
+    from nllb.errors import ConfigError
+    from nllb.textio import json_line
+
+    if arguments.report.suffix != ".html":
+        raise ConfigError(f"the last argument is the page to write, *.html: {arguments.report}")
+    written = write_report(
+        arguments.directories,
+        arguments.report,
+        fail_if=arguments.fail_if,
+        title=arguments.title,
+        resamples=arguments.resamples,
+        quiet=arguments.quiet,
+    )
+    if arguments.json:
+        value = asdict(written)
+        for name in ("page", "files"):
+            paths = value[name] if name == "files" else [value[name]]
+            value[name] = [str(path) for path in paths] if name == "files" else str(paths[0])
+        print(json_line(value))
+    else:
+        print(written.verdict or f"wrote {written.page}")
+        for gate in written.gates:
+            print(f"{'FAILED' if gate.failed else 'passed'}: {gate.condition} ({gate.message})")
+    if not arguments.quiet:
+        print(f"wrote {written.page} ({written.size / 1e6:.2f} MB)", file=sys.stderr)
+    for warning in written.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return EXIT_FLAGGED if written.failed else 0

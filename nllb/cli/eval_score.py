@@ -1,0 +1,85 @@
+"""`nllb eval score`: score one file of translations."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from nllb.cli.metric_flags import EXIT_FLAGGED, label_detector, metric_arguments, metric_choice
+
+
+def score_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hypothesis", required=True, type=Path, help="translations, line by line")
+    parser.add_argument("--reference", required=True, type=Path, help="references, line by line")
+    parser.add_argument("--target", required=True, help="target language")
+    parser.add_argument(
+        "--source-text", type=Path, help="sources, to count lines left as they were"
+    )
+    parser.add_argument(
+        "--neural",
+        metavar="NAME",
+        help="also a neural metric: an installed plug-in, or a command (see eval/README.md); "
+        "needs --source-text and --source",
+    )
+    parser.add_argument("--neural-model", type=Path, help="local path of its weights")
+    parser.add_argument(
+        "--neural-cache",
+        type=Path,
+        metavar="DIR",
+        help="keep its scores here, by the hash of sentence, metric and model: nothing is scored "
+        "twice",
+    )
+    parser.add_argument("--source", help="source language, for --neural")
+    metric_arguments(parser)
+
+
+def score(arguments: argparse.Namespace) -> int:
+    from eval.scoring import score_file
+    from nllb.languages import parse_language
+    from nllb.textio import json_line
+
+    scores, findings = score_file(
+        arguments.hypothesis,
+        arguments.reference,
+        target=str(parse_language(arguments.target)),
+        choice=metric_choice(arguments),
+        source_text=arguments.source_text,
+        detect=label_detector(arguments),
+    )
+    for result in scores:
+        print(json_line(asdict(result)) if arguments.json else result.as_text())
+    if arguments.neural:
+        _print_neural(arguments)
+    # A warning is never silent: with --json it stands in every object.
+    if not arguments.json:
+        for warning in dict.fromkeys(text for result in scores for text in result.warnings):
+            print(f"warning: {warning}", file=sys.stderr)
+    return EXIT_FLAGGED if findings and arguments.strict else 0
+
+
+def _print_neural(arguments: argparse.Namespace) -> None:
+    from eval.neural import metric_command, neural_score
+    from nllb.errors import ConfigError
+    from nllb.languages import parse_language
+    from nllb.textio import json_line, read_lines
+
+    if not arguments.source_text or not arguments.source:
+        raise ConfigError("--neural needs --source-text FILE and --source L")
+    files = (arguments.source_text, arguments.hypothesis, arguments.reference)
+    found = neural_score(
+        metric_command(arguments.neural),
+        list(zip(*(read_lines(path, errors="replace") for path in files), strict=True)),
+        source=str(parse_language(arguments.source)),
+        target=str(parse_language(arguments.target)),
+        model=arguments.neural_model,
+        cache_dir=arguments.neural_cache,
+    )
+    if arguments.json:
+        print(json_line({"metric": found.name, "score": found.mean, **asdict(found)}))
+    else:
+        print(f"{found.name} {found.mean:.4f}  {found.signature}  licence: {found.licence}")
+    if not found.supported:
+        print(
+            f"warning: {found.name} was not trained on {arguments.target}: its score says little",
+            file=sys.stderr,
+        )
