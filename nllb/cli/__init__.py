@@ -75,7 +75,6 @@ def build_parser(verb: Verb) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"nllb {name}",
         description=verb.summary[0].upper() + verb.summary[1:] + ".",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     getattr(module, f"{function}_arguments")(parser)

@@ -17,27 +17,36 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
         "line n of the input. `und`: no language of the table, or too uncertain."
     )
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", default=["-"], help="text files; default: stdin"
+        "files",
+        nargs="*",
+        metavar="FILE",
+        default=["-"],
+        help="text files, also .gz, .zst or .xz; default: stdin",
     )
     parser.add_argument(
-        "--top", type=int, default=1, metavar="K", help="also print K - 1 alternatives"
+        "--top", type=int, default=1, metavar="K", help="also print K - 1 alternatives, default: 1"
     )
     parser.add_argument(
-        "--candidates", metavar="A,B", help="languages that the answer is restricted to"
+        "--candidates",
+        metavar="A,B",
+        help="languages that the answer is restricted to; default: all",
     )
     parser.add_argument(
+        "-m",
         "--model",
         type=Path,
+        metavar="M",
         help="model folder, or any fastText .bin or .ftz; default: the shipped one",
     )
     parser.add_argument(
+        "-o",
         "--output",
-        metavar="FILE",
+        metavar="F",
         default="-",
-        help=".gz, .zst and .xz are compressed; default: stdout",
+        help="output file, compressed if .gz, .zst or .xz; default: stdout",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, default: 1")
     quiet_argument(parser)
 
 

@@ -11,16 +11,23 @@ if TYPE_CHECKING:
 
 
 def engine_arguments(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, auto")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="cpu, cuda or auto, the default: a GPU where there is one",
+    )
     parser.add_argument(
         "--dtype",
         choices=["auto", "int8", "float32", "bfloat16", "float16"],
         default="auto",
-        help="type of the weights in memory; auto: int8 on a CPU, bfloat16 on a GPU",
+        help="type of the weights in memory; auto, the default: int8 on a CPU, bfloat16 on a GPU",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all")
     parser.add_argument(
-        "--expert-memory", metavar="SIZE", help="memory for the experts of an MoE, such as 8GiB"
+        "--expert-memory",
+        metavar="SIZE",
+        help="memory for the experts of a mixture of experts, such as 8GiB; default: all are held",
     )
 
 

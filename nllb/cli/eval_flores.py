@@ -28,10 +28,12 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
         "a model first. OUT keeps the integers of every sentence; running again computes only "
         "what changed, and what 'nllb eval compare' and 'nllb eval report' read is OUT."
     )
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the results; resumes")
+    parser.add_argument(
+        "out", metavar="OUT", type=Path, help="folder for the results; a second start resumes"
+    )
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--outputs", type=Path, metavar="DIR", help="folder with SRC-TGT.txt")
-    given.add_argument("--model", "-m", metavar="M", help="translate with this model into OUT")
+    given.add_argument("--outputs", type=Path, metavar="DIR", help="folder of SRC-TGT.txt")
+    given.add_argument("-m", "--model", metavar="M", help="translate with this model into OUT")
     given.add_argument(
         "--copying",
         action="store_true",
@@ -40,11 +42,14 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flores",
         type=Path,
+        metavar="DIR",
         default=os.environ.get("NLLB_FLORES"),
         help="folder of FLORES-200 or FLORES+, or any folder of line-aligned files CODE[.txt]; "
         "default: $NLLB_FLORES",
     )
-    parser.add_argument("--split", default="devtest", help="dev or devtest; default: devtest")
+    parser.add_argument(
+        "--split", default="devtest", metavar="NAME", help="dev or devtest; default: devtest"
+    )
     parser.add_argument(
         "--directions",
         nargs="+",
@@ -59,13 +64,23 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
         help="only the first N sentences, for a quick look; not with --outputs",
     )
     parser.add_argument(
-        "--system", help="name of the system in reports; default: the folder's, or the model's"
+        "--system",
+        metavar="NAME",
+        help="name of the system in reports; default: the folder's, or the model's",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes, default: one a core",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     metric_arguments(parser)
     search = parser.add_argument_group("with --model")
-    search.add_argument("--beam", type=int, default=4, metavar="N", help="beam size; 1 is greedy")
+    search.add_argument(
+        "--beam", type=int, default=4, metavar="N", help="beam size, default: 4; 1 is greedy"
+    )
     search.add_argument(
         "--no-retry", action="store_true", help="keep faulty outputs instead of trying again"
     )

@@ -17,7 +17,9 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         "'nllb eval xsts score' and 'nllb eval toxicity'; of several evaluations the first is the "
         "baseline."
     )
-    parser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="results")
+    parser.add_argument(
+        "directories", metavar="DIR", nargs="+", type=Path, help="folders of results"
+    )
     parser.add_argument("report", metavar="REPORT.html", type=Path, help="the file to write")
     parser.add_argument(
         "--fail-if",
@@ -27,7 +29,12 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         help="exit 1 if true: 'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', "
         "'missing > N', 'faults > N'; may be given several times",
     )
-    parser.add_argument("--title", default="", help="heading of the page")
+    parser.add_argument(
+        "--title",
+        default="",
+        metavar="TEXT",
+        help="heading of the page; default: made of the systems",
+    )
     resamples_argument(parser)
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     quiet_argument(parser)

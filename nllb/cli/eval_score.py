@@ -9,11 +9,15 @@ from nllb.cli.metric_flags import EXIT_FLAGGED, label_detector, metric_arguments
 
 
 def score_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hypothesis", required=True, type=Path, help="translations, line by line")
-    parser.add_argument("--reference", required=True, type=Path, help="references, line by line")
-    parser.add_argument("--target", required=True, help="target language")
     parser.add_argument(
-        "--source-text", type=Path, help="sources, to count lines left as they were"
+        "--hypothesis", required=True, type=Path, metavar="F", help="translations, line by line"
+    )
+    parser.add_argument(
+        "--reference", required=True, type=Path, metavar="F", help="references, line by line"
+    )
+    parser.add_argument("-t", "--target", required=True, metavar="L", help="target language")
+    parser.add_argument(
+        "--source-text", type=Path, metavar="F", help="sources, to count lines left as they were"
     )
     parser.add_argument(
         "--neural",
@@ -21,7 +25,7 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         help="also a neural metric: an installed plug-in, or a command (see eval/README.md); "
         "needs --source-text and --source",
     )
-    parser.add_argument("--neural-model", type=Path, help="local path of its weights")
+    parser.add_argument("--neural-model", type=Path, metavar="F", help="local path of its weights")
     parser.add_argument(
         "--neural-cache",
         type=Path,
@@ -29,7 +33,7 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep its scores here, by the hash of sentence, metric and model: nothing is scored "
         "twice",
     )
-    parser.add_argument("--source", help="source language, for --neural")
+    parser.add_argument("-s", "--source", metavar="L", help="source language, for --neural")
     metric_arguments(parser)
 
 

@@ -17,17 +17,36 @@ def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out", nargs="?", metavar="OUT", type=Path, help="also write OUT/toxicity.json"
     )
-    parser.add_argument("--source-text", required=True, type=Path, help="what was translated")
-    parser.add_argument("--hypothesis", required=True, type=Path, help="its translation")
-    parser.add_argument("--source", help="source language (with folders: only this one)")
-    parser.add_argument("--target", help="target language (with folders: only this one)")
     parser.add_argument(
-        "--lists", required=True, type=Path, help="folder of <code>_twl.zip or .txt"
+        "--source-text",
+        required=True,
+        type=Path,
+        metavar="F",
+        help="file or folder that was translated",
     )
-    parser.add_argument("--password", help="of the archives; default: the published one")
+    parser.add_argument(
+        "--hypothesis", required=True, type=Path, metavar="F", help="its translation"
+    )
+    parser.add_argument(
+        "-s", "--source", metavar="L", help="source language (with folders: only this one)"
+    )
+    parser.add_argument(
+        "-t", "--target", metavar="L", help="target language (with folders: only this one)"
+    )
+    parser.add_argument(
+        "--lists",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder of CODE_twl.zip or CODE_twl.txt",
+    )
+    parser.add_argument(
+        "--password", metavar="TEXT", help="password of the archives; default: the published one"
+    )
     parser.add_argument(
         "--flores",
         type=Path,
+        metavar="DIR",
         help="FLORES folder: test first whether words of each language are found",
     )
     parser.add_argument("--show", action="store_true", help="do not redact the examples printed")

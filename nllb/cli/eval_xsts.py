@@ -70,14 +70,37 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _input_arguments(parser)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for xsts.json")
-    parser.add_argument("--method", default="linear", help="the calibration shown (all are tabled)")
-    parser.add_argument("--median", choices=["median", "median_low"], default="median")
-    parser.add_argument("--centre", default="3", help="worth of the calibration set, or 'mean'")
+    parser.add_argument(
+        "--method",
+        default="linear",
+        metavar="NAME",
+        help="the calibration shown, default: linear; all are tabled",
+    )
+    parser.add_argument(
+        "--median",
+        choices=["median", "median_low"],
+        default="median",
+        help="median over raters, default: median; median_low takes the lower of two middle ones",
+    )
+    parser.add_argument(
+        "--centre",
+        default="3",
+        metavar="X",
+        help="worth of the calibration set in points, default: 3, or 'mean'",
+    )
     parser.add_argument("--no-ordinal", action="store_true", help="leave out the ordinal model")
     parser.add_argument("--fit-strength", action="store_true", help="fit alpha to chrF++")
-    parser.add_argument("--spm", type=Path, help="SentencePiece model: adds spBLEU")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--spm", type=Path, metavar="F", help="SentencePiece model: adds spBLEU")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="resamples of the bootstrap, default: 1000",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the bootstrap, default: 0"
+    )
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
 
 
@@ -111,14 +134,30 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="earlier ratings")
     aim = parser.add_mutually_exclusive_group(required=True)
-    aim.add_argument("--half-width", type=float, help="of the 95 %% interval of one score")
-    aim.add_argument("--difference", type=float, help="between two systems, to be found")
-    parser.add_argument("--power", type=float, default=0.8, help="chance to find the difference")
+    aim.add_argument(
+        "--half-width",
+        type=float,
+        metavar="X",
+        help="wanted half of the 95 %% interval of one score, in points",
+    )
+    aim.add_argument(
+        "--difference",
+        type=float,
+        metavar="X",
+        help="difference between two systems that is to be found, in points",
+    )
+    parser.add_argument(
+        "--power",
+        type=float,
+        default=0.8,
+        metavar="P",
+        help="chance to find the difference, default: 0.8",
+    )
     parser.add_argument("--unpaired", action="store_true", help="systems rated on other items")
     parser.add_argument(
         "--uncalibrated", action="store_true", help="no calibration items are rated"
     )
-    parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN")
+    _columns_argument(parser)
     parser.add_argument("--json", action="store_true", help="one row a line as JSON")
 
 
@@ -157,14 +196,32 @@ def sheet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="items to rate")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the sheets")
     parser.add_argument(
-        "--raters", required=True, nargs="+", help="neutral ids: no names, no mails"
+        "--raters",
+        required=True,
+        nargs="+",
+        metavar="R",
+        help="neutral ids of the raters: no names, no mails",
     )
-    parser.add_argument("--per-item", type=int, default=3, help="raters of each item (3)")
-    parser.add_argument("--calibration", type=Path, help="calibration items with a stratum")
-    parser.add_argument("--items", type=int, help="a random sample of so many items")
-    parser.add_argument("--repeat", type=float, default=0.0, help="share of items rated again")
-    parser.add_argument("--seed", type=int, default=0, help="of sampling and order")
-    parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN")
+    parser.add_argument(
+        "--per-item", type=int, default=3, metavar="N", help="raters of each item, default: 3"
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="calibration items with a stratum"
+    )
+    parser.add_argument(
+        "--items", type=int, metavar="N", help="a random sample of so many items; default: all"
+    )
+    parser.add_argument(
+        "--repeat",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="share of the items that are rated again, default: 0",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of sampling and order, default: 0"
+    )
+    _columns_argument(parser)
     quiet_argument(parser)
 
 
@@ -191,22 +248,53 @@ def sheet(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _columns_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help="name of a field's column, or FIELD==VALUE for all rows; may be given several times",
+    )
+
+
 def _input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path,
                         help=".csv, .tsv, .xlsx, .jsonl or .parquet")  # fmt: skip
-    parser.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN",
-                        help="name of a field's column, or FIELD==VALUE for all rows")  # fmt: skip
-    parser.add_argument("--preset", help="names of columns: canonical, wide, sheet, training")
-    parser.add_argument("--flores", type=Path, help="test set that was rated")
-    parser.add_argument("--split", default="devtest", choices=["dev", "devtest"])
+    _columns_argument(parser)
     parser.add_argument(
-        "--min-raters", type=int, default=3, help="raters that each item should have"
+        "--preset",
+        metavar="NAME",
+        help="names of columns: canonical, wide, sheet or training; default: found by the columns",
     )
-    parser.add_argument("--calibration-size", type=int, help="items of the full calibration set")
+    parser.add_argument(
+        "--flores", type=Path, metavar="DIR", help="folder of the test set that was rated"
+    )
+    parser.add_argument(
+        "--split",
+        default="devtest",
+        choices=["dev", "devtest"],
+        help="split of it, default: devtest",
+    )
+    parser.add_argument(
+        "--min-raters",
+        type=int,
+        default=3,
+        metavar="N",
+        help="raters that each item should have, default: 3",
+    )
+    parser.add_argument(
+        "--calibration-size", type=int, metavar="N", help="items of the full calibration set"
+    )
     parser.add_argument("--calibration", type=Path, metavar="FILE",
                         help="the calibration set itself, to check texts with")  # fmt: skip
-    parser.add_argument("--detect", nargs="?", const="", metavar="MODEL",
-                        help="look at the language of the texts with our identifier")  # fmt: skip
+    parser.add_argument(
+        "--detect",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="check the language of the texts by MODEL; default: the shipped one",
+    )
     parser.add_argument("--intersect", action="store_true", help="keep items that all systems have")
     quiet_argument(parser)
 

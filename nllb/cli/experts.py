@@ -9,7 +9,7 @@ from nllb.textio import json_line
 
 def experts_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a mixture-of-experts model")
-    parser.add_argument("out_dir", type=Path, metavar="OUT", help="directory to write")
+    parser.add_argument("out", type=Path, metavar="OUT", help="directory to write")
     parser.add_argument(
         "--text",
         required=True,
@@ -18,9 +18,9 @@ def experts_arguments(parser: argparse.ArgumentParser) -> None:
         help="line-aligned files CODE.txt (or CODE.dev, ...), one a language",
     )
     parser.add_argument(
-        "--lines", type=int, default=200, metavar="N", help="lines a language (200)"
+        "--lines", type=int, default=200, metavar="N", help="lines a language, default: 200"
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, the default, or cuda")
     parser.add_argument("--json", action="store_true", help="print mean likenesses as JSON")
     quiet_argument(parser)
 
@@ -38,10 +38,10 @@ def experts(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         quiet=arguments.quiet,
     )
-    write_analysis(use, arguments.out_dir, model=opened.name)
+    write_analysis(use, arguments.out, model=opened.name)
     if arguments.json:
         means = {layer: float(use.similarity(layer).mean()) for layer in use.shares}
         print(json_line({"languages": len(use.languages), "mean_cosine": means}))
     else:
-        print(arguments.out_dir / "experts.html")
+        print(arguments.out / "experts.html")
     return 0

@@ -20,8 +20,16 @@ def finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "nllb finetune CONFIG OUT [key=value ...]\n"
         "       nllb finetune --model M [--add CODE --like CODE] --text FILE OUT [key=value ...]"
     )
-    parser.add_argument("words", nargs="+", metavar="CONFIG OUT", help="run and directory")
-    parser.add_argument("--model", help="model to start from, instead of a configuration")
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="CONFIG OUT",
+        help="a path or the name of a shipped configuration, and the folder for the results; "
+        "a second start resumes",
+    )
+    parser.add_argument(
+        "-m", "--model", metavar="M", help="model to start from, instead of a configuration"
+    )
     parser.add_argument("--add", metavar="CODE", help="a language to add to the model")
     parser.add_argument("--like", metavar="CODE", help="language of the model that it begins like")
     parser.add_argument(

@@ -58,11 +58,15 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text",
         type=Path,
+        metavar="DIR",
         help="FLORES in any of its layouts, or a folder of files CODE; default: flores200_dataset "
         "here or in $NLLB_TEST_DATA",
     )
     parser.add_argument(
-        "--foreign", type=Path, help="folder of texts ISO__ID.tsv in languages outside the table"
+        "--foreign",
+        type=Path,
+        metavar="DIR",
+        help="folder of texts ISO__ID.tsv in languages outside the table",
     )
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
     quiet_argument(parser)

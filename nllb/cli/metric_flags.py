@@ -44,16 +44,19 @@ def metric_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         nargs="+",
         metavar="M",
-        help="any of chrf++,chrf,spbleu,bleu; default: chrf++, and spbleu where --spm is given",
+        help="any of chrf++, chrf, spbleu, bleu; default: chrf++, and spbleu where --spm is given",
     )
     parser.add_argument(
-        "--spm", type=Path, help="SentencePiece model for spBLEU (of FLORES-200 or FLORES-101)"
+        "--spm",
+        type=Path,
+        metavar="F",
+        help="SentencePiece model for spBLEU (of FLORES-200 or FLORES-101)",
     )
     parser.add_argument(
         "--spm-name",
         choices=("flores200", "flores101", "standin"),
         default="flores200",
-        help="what that model is; printed only where --spm-sha256 pins it",
+        help="what that model is, default: flores200; printed only where --spm-sha256 pins it",
     )
     parser.add_argument("--spm-sha256", metavar="HEX", help="SHA-256 that the model must have")
     parser.add_argument(
@@ -61,9 +64,9 @@ def metric_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="MODEL",
-        help="count lines in another language than the target, with our language identifier",
+        help="count lines in another language than the target, by MODEL; default: the shipped one",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     quiet_argument(parser)
     parser.add_argument(
         "--strict", action="store_true", help="exit 1 where a file has faults or is missing"

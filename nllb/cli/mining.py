@@ -91,11 +91,18 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
         "Measure a sentence encoder: the share of sentences whose nearest sentence in the other "
         "language is not their own. Either CONFIG and OUT, or --source and --target."
     )
-    parser.add_argument("config", metavar="CONFIG", nargs="?", help="an xsim run")
-    parser.add_argument("out", metavar="OUT", type=Path, nargs="?", help="for xsim.json, xsim.html")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="changes to CONFIG")
+    parser.add_argument(
+        "config", metavar="CONFIG", nargs="?", help="a path, or the name of a shipped configuration"
+    )
+    parser.add_argument(
+        "out", metavar="OUT", type=Path, nargs="?", help="folder for xsim.json and xsim.html"
+    )
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="values to put over those of CONFIG"
+    )
     parser.add_argument(
         "--encoder",
+        metavar="E",
         default="default",
         help="encoder of the two files: default, a folder of one, or hub:NAME; default: default",
     )

@@ -15,18 +15,28 @@ from nllb.textio import json_line, read_lines
 def prune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a mixture-of-experts model")
     parser.add_argument("output", metavar="OUT", type=Path, help="directory to write")
-    parser.add_argument("--text", required=True, metavar="FILE", help="source lines, some hundred")
+    parser.add_argument(
+        "--text", required=True, metavar="FILE", help="source lines, some hundred, one a line"
+    )
     parser.add_argument("--source", required=True, metavar="L", help="language of the text")
     parser.add_argument("--target", required=True, metavar="L", help="language to translate to")
-    parser.add_argument("--keep", required=True, type=float, metavar="F", help="part that stays")
+    parser.add_argument(
+        "--keep",
+        required=True,
+        type=float,
+        metavar="F",
+        help="part of the experts that stays, between 0 and 1",
+    )
     parser.add_argument(
         "--ratio",
         type=float,
         default=3.0,
         metavar="R",
-        help="experts of an encoder layer for one of a decoder layer (3)",
+        help="experts of an encoder layer for one of a decoder layer, default: 3",
     )
-    parser.add_argument("--expert-memory", metavar="SIZE", help="bound on experts in memory: 4GiB")
+    parser.add_argument(
+        "--expert-memory", metavar="SIZE", help="most memory for experts, such as 4GiB"
+    )
     parser.add_argument("--dry-run", action="store_true", help="count and choose, write nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     quiet_argument(parser)

@@ -21,7 +21,10 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         "--cluster", metavar="CLUSTER", help="submit to Slurm by this configuration"
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="commands at a time on this machine"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="commands at a time on this machine, default: one a core",
     )
 
 

@@ -20,7 +20,9 @@ def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="training text of the language, a sentence a line; never evaluation lines",
     )
-    parser.add_argument("--size", type=int, default=16_000, metavar="N", help="tokens in the list")
+    parser.add_argument(
+        "--size", type=int, default=16_000, metavar="N", help="tokens in the list, default: 16000"
+    )
     parser.add_argument(
         "--source", metavar="L", help="with --source-text: language to measure the loss from"
     )

@@ -29,11 +29,23 @@ from slurm.tasks import RunDirectory, resolve_program, shard_tasks
 def submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "nllb slurm submit CLUSTER [OPTION...] -- COMMAND..."
     parser.add_argument(
-        "cluster", metavar="CLUSTER", help="a path, or a shipped configs/slurm name"
+        "cluster",
+        metavar="CLUSTER",
+        help="a path, or the name of a shipped configuration of kind slurm",
     )
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="default: runs/NAME-TIME")
-    parser.add_argument("--name", help="name of the job; default: the command's verb")
-    parser.add_argument("--shards", type=int, default=0, metavar="N", help="an array: --shard I/N")
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="folder of the run; default: runs/NAME-TIME"
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="name of the job; default: the command's verb"
+    )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        default=0,
+        metavar="N",
+        help="an array of N jobs: the command with --shard 1/N to --shard N/N",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the sbatch script and stop")
     parser.add_argument("--json", action="store_true", help="print what was submitted as JSON")
     quiet_argument(parser)

@@ -41,7 +41,6 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         "that loop, stop short or are in another language are tried again; what stays doubtful "
         "is flagged, counted at the end and marked in --json."
     )
-    parser.formatter_class = argparse.HelpFormatter
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="input, also .gz, .zst or .xz; default: stdin"
     )
@@ -69,10 +68,16 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         help="a --document whose lines were broken at a fixed width: sentences go on over the ends "
         "of full lines, and the line ends come back",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="F", help="output, default: stdout")
-    parser.add_argument("--json", action="store_true", help="one object for each line, with trust")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="F", help="output file; default: stdout"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one object for each line, with its trust record"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 if any segment is flagged")
-    parser.add_argument("--beam", type=int, default=4, metavar="N", help="beam size; 1 is greedy")
+    parser.add_argument(
+        "--beam", type=int, default=4, metavar="N", help="beam size, default: 4; 1 is greedy"
+    )
     parser.add_argument(
         "--n-best",
         type=int,
@@ -89,7 +94,7 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         "--errors",
         choices=["strict", "replace"],
         default="strict",
-        help="stop at bytes that are not UTF-8, or replace them by U+FFFD",
+        help="stop at bytes that are not UTF-8 (strict, the default), or replace them by U+FFFD",
     )
     engine_arguments(parser)
     quiet_argument(parser)

@@ -33,6 +33,17 @@ def test_flags_are_called_the_same_in_every_verb(verb) -> None:
         assert all(short.get(name, name) in names for name in names)
 
 
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: "-".join(verb.words))
+def test_help_says_what_each_argument_is_and_its_default(verb) -> None:
+    for action in build_parser(verb)._actions:
+        name = action.option_strings or [action.metavar]
+        assert action.help, name
+        if action.nargs != 0 and not action.choices:
+            assert action.metavar, f"{name}: no word for its value"
+        if isinstance(action.default, (int, float)) and action.nargs != 0 and action.default:
+            assert "default: " in action.help, name
+
+
 def test_only_what_is_missing_is_called_missing(capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["config", "check"])
