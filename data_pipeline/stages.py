@@ -42,6 +42,10 @@ class Machine:
     quiet: bool = False
     """No progress on stderr."""
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"--workers is {self.workers}; it must be 1 or more")
+
 
 class Task(Protocol):
     """A piece of work with one output file."""

@@ -383,6 +383,8 @@ class _Reader:
 
 
 def _with_default(item: "Field[Any]") -> str:
+    if dataclasses.is_dataclass(item.default):  # a section: its own keys are told where it stands
+        return item.name
     if item.default is not MISSING:
         return f"{item.name} ({_plain(item.default)})"
     return f"{item.name} (required)" if item.default_factory is MISSING else item.name

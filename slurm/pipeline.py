@@ -91,9 +91,10 @@ def run_pipeline(
         DataError: a step failed here; steps that do not need it were still done.
     """
     run = RunDirectory(out_dir)
-    values = pipeline.variables | {"out": str(run.path)}
     plan = {
-        step.name: _step_tasks(step, values, _cluster_of(step, cluster))
+        step.name: _step_tasks(
+            step, command_words(step, pipeline, run.path), _cluster_of(step, cluster)
+        )
         for step in pipeline.order()
     }
     run.add_tasks([task for tasks in plan.values() for task in tasks], only=True)
@@ -108,14 +109,23 @@ def _cluster_of(step: Step, cluster: ClusterConfig | None) -> ClusterConfig | No
     return load_config(ClusterConfig, step.cluster)
 
 
-def _step_tasks(step: Step, values: dict[str, str], cluster: ClusterConfig | None) -> list[Task]:
+def command_words(step: Step, pipeline: PipelineConfig, out_dir: Path) -> list[str]:
+    """Return the words of a step's command, with the values of the pipeline in their places.
+
+    Raises:
+        ConfigError: the command names a value that the pipeline lacks, or its quotes do not match.
+    """
+    values = pipeline.variables | {"out": str(out_dir)}
     try:
-        command = [word.format_map(values) for word in shlex.split(step.command)]
+        return [word.format_map(values) for word in shlex.split(step.command)]
     except (KeyError, ValueError, IndexError) as error:
         raise ConfigError(
             f"step {step.name}: {step.command!r} is no command line ({error}); known: "
             f"{', '.join(values)}"
         ) from None
+
+
+def _step_tasks(step: Step, command: list[str], cluster: ClusterConfig | None) -> list[Task]:
     on_slurm = cluster is not None and cluster.executor == "slurm"
     ranks = cluster.num_tasks if cluster is not None and on_slurm else 1
     return shard_tasks(command, name=step.name, cwd=Path.cwd(), shards=step.shards, num_ranks=ranks)

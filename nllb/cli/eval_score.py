@@ -39,9 +39,12 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
 
 def score(arguments: argparse.Namespace) -> int:
     from eval.scoring import score_file
+    from nllb.errors import ConfigError
     from nllb.languages import parse_language
     from nllb.textio import json_line
 
+    if arguments.neural and not (arguments.source_text and arguments.source):
+        raise ConfigError("--neural needs --source-text FILE and --source L")
     scores, findings = score_file(
         arguments.hypothesis,
         arguments.reference,
@@ -63,12 +66,9 @@ def score(arguments: argparse.Namespace) -> int:
 
 def _print_neural(arguments: argparse.Namespace) -> None:
     from eval.neural import metric_command, neural_score
-    from nllb.errors import ConfigError
     from nllb.languages import parse_language
     from nllb.textio import json_line, read_lines
 
-    if not arguments.source_text or not arguments.source:
-        raise ConfigError("--neural needs --source-text FILE and --source L")
     files = (arguments.source_text, arguments.hypothesis, arguments.reference)
     found = neural_score(
         metric_command(arguments.neural),

@@ -1,13 +1,15 @@
 """`nllb run`: a graph of commands, here or on Slurm, with the same resume."""
 
 import argparse
+import shlex
 import sys
 
 from nllb.cli.stage_flags import stage_arguments
 from nllb.config import load_config, write_config
+from nllb.errors import ConfigError
 from nllb.textio import json_line
 from slurm.config import ClusterConfig
-from slurm.pipeline import PipelineConfig, run_pipeline
+from slurm.pipeline import PipelineConfig, command_words, run_pipeline
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,14 +32,16 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     pipeline = load_config(PipelineConfig, arguments.config, arguments.overrides)
+    cluster = load_config(ClusterConfig, arguments.cluster) if arguments.cluster else None
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ConfigError(f"--workers is {arguments.workers}; it must be 1 or more")
     if arguments.dry_run:
         for step in pipeline.order():
             needs = f"  # after {', '.join(step.needs)}" if step.needs else ""
             shards = f" --shard 1/{step.shards} ..." if step.shards else ""
-            command = step.command.format_map(pipeline.variables | {"out": arguments.out})
-            print(f"{command}{shards}{needs}")
+            command = command_words(step, pipeline, arguments.out)
+            print(f"{shlex.join(command)}{shards}{needs}")
         return 0
-    cluster = load_config(ClusterConfig, arguments.cluster) if arguments.cluster else None
 
     def say(text: str) -> None:
         if not arguments.quiet:

@@ -72,6 +72,11 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do(tmp_path: Path, own: A
         run_tasks("test", tasks, own.die, Machine(workers=2, quiet=True))
 
 
+def test_no_workers_do_no_work() -> None:
+    with pytest.raises(ConfigError, match="--workers is 0; it must be 1 or more"):
+        Machine(workers=0)
+
+
 def test_keys_follow_content_alone() -> None:
     assert content_key("a", 1) == content_key("a", 1) != content_key("a", 2)
     assert content_key(CleanConfig()) == content_key(CleanConfig())

@@ -139,6 +139,17 @@ def test_local_jobs_have_the_same_verbs(capsys, tmp_path: Path) -> None:
     assert "nothing runs" in capsys.readouterr().out
 
 
+def test_a_dry_run_of_a_graph_finds_what_the_run_would(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "graph.yaml"
+    path.write_text("kind: pipeline\nsteps:\n- {name: a, command: 'echo {nowhere} {out}'}\n")
+    words = ["run", str(path), str(tmp_path / "out"), "--dry-run"]
+    assert main(words) == 2
+    assert "known: out" in capsys.readouterr().err
+    assert main([*words, "variables.nowhere=two words"]) == 0
+    assert capsys.readouterr().out == f"echo 'two words' {tmp_path / 'out'}\n"
+    assert main([*words, "--cluster", "nocluster"]) == main([*words, "--workers", "0"]) == 2
+
+
 def test_dry_run_needs_no_slurm(capsys, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     command = [
