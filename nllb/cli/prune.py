@@ -45,8 +45,8 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
 def prune(arguments: argparse.Namespace) -> int:
     from nllb.model.checkpoint import open_model
     from nllb.model.hugging_face import is_free
-    from nllb.translation.engine import LoadedExperts
     from nllb.translation.experts import ExpertCache
+    from nllb.translation.layers import LoadedExperts
     from nllb.translation.memory_plan import plan_memory
     from nllb.translation.pruning import check_shares, choose_experts, count_gates
     from nllb.translation.pruning import prune as write_pruned

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nllb.config import format_size
 from nllb.errors import ResourceError
-from nllb.translation.engine import FeedForward
+from nllb.translation.layers import FeedForward
 
 Load = Callable[[str, int], FeedForward]
 """`(layer, expert) -> the expert`, read from the checkpoint and made ready to compute."""

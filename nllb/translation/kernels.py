@@ -1,134 +1,53 @@
 """The compiled int8 engine: `kernel.c` runs whole layers, this module owns memory and order.
 
-The library is optional: it is built where a compiler is found, and the best level that the
-processor supports is chosen at run time. `NLLB_KERNEL=off` switches it off, and a level's name
-(amx, avx512_vnni, avx_vnni, avx2) bounds it.
+`kernel_library` finds the library; where there is none, `Int8TorchEngine` takes its place.
 """
 
-import ctypes
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from ctypes import Structure, byref, c_float, c_int64, c_void_p
-from dataclasses import dataclass
-from functools import cache, partial
-from importlib.util import find_spec
+from ctypes import byref, c_float, c_int64, c_void_p
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nllb.errors import ConfigError, ResourceError, did_you_mean
+from nllb.errors import ResourceError
 from nllb.model.config import ModelConfig, Side
 from nllb.model.transformer import sinusoidal_positions
 from nllb.model.weights import Weights
-from nllb.translation.engine import (
-    Decoding,
-    Engine,
+from nllb.translation.engine import Decoding, Engine, Memory, OutputChoice, mixture_of_experts
+from nllb.translation.kernel_library import (
+    Kernel,
+    LayerStruct,
+    MatrixStruct,
+    MemoryStruct,
+    NormStruct,
+    StepStruct,
+    WorkStruct,
+    load_kernel,
+    pointer,
+)
+from nllb.translation.layers import (
     ExpertStoreFactory,
     FeedForward,
     Layer,
     LayerReader,
     Linear,
     LoadedExperts,
-    Memory,
     Norm,
-    OutputChoice,
     cross_key_value_names,
-    mixture_of_experts,
 )
 from nllb.translation.quantization import Int8TorchEngine, read_int8
 
-LEVELS = ("off", "avx2", "avx_vnni", "avx512_vnni", "amx")
-SETTING = "NLLB_KERNEL"
 MOST_POSITIONS = 4096
 MOST_DIM = 8192
 PANEL = 512
 """Rows that the kernel quantises at a time (PANEL there)."""
 BLOCK_BYTES = 32 << 20
 """Weights are packed into blocks of about this size, which the system can back by huge pages."""
-
-
-class _Matrix(Structure):
-    _fields_ = [
-        *((name, c_void_p) for name in ("weight", "scale", "offset", "bias")),
-        *((name, c_int64) for name in ("outputs", "inputs")),
-    ]
-
-
-class _Norm(Structure):
-    _fields_ = [("gain", c_void_p), ("bias", c_void_p)]
-
-
-class _Layer(Structure):
-    _fields_ = [
-        ("self_norm", _Norm),
-        ("self_qkv", _Matrix),
-        ("self_out", _Matrix),
-        ("cross_norm", _Norm),
-        ("cross_query", _Matrix),
-        ("cross_out", _Matrix),
-        ("feed_norm", _Norm),
-        ("inner", _Matrix),
-        ("outer", _Matrix),
-    ]
-
-
-class _Work(Structure):
-    _fields_ = [
-        *((name, c_int64) for name in ("threads", "level", "dim", "heads", "owner")),
-        *((name, c_void_p) for name in ("wide", "mixed", "tiles", "scales")),
-    ]
-
-
-class _Memory(Structure):
-    _fields_ = [("total", c_int64), *((n, c_void_p) for n in ("start", "length", "keys_values"))]
-
-
-class _Step(Structure):
-    _fields_ = [
-        *((n, c_int64) for n in ("rows", "new_positions", "before", "slots", "capacity")),
-        *((name, c_void_p) for name in ("sentence", "ancestors", "cache", "x")),
-    ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kernel:
-    """The loaded library and the level it runs at."""
-
-    library: ctypes.CDLL
-    """The compiled `kernel.c`."""
-    level: int
-    """Index in `LEVELS`."""
-
-
-@cache
-def load_kernel(setting: str | None = None) -> Kernel | None:
-    """Load the library at the level that the setting and the processor allow; None without one.
-
-    Raises:
-        ConfigError: the setting is no level.
-    """
-    setting = setting or os.environ.get(SETTING, LEVELS[-1])
-    if setting not in LEVELS:
-        raise ConfigError(
-            f"{SETTING} is {setting!r}{did_you_mean(setting, LEVELS) or ';'} valid are "
-            f"{', '.join(LEVELS)}"
-        )
-    found = find_spec("nllb.translation._kernel")
-    if setting == "off" or found is None or found.origin is None:
-        return None
-    try:
-        library = ctypes.CDLL(found.origin)
-        level = library.nllb_level
-    except (OSError, AttributeError):  # built for another kind of machine
-        return None
-    level.restype = c_int64
-    level = level(c_int64(LEVELS.index(setting)))
-    library.nllb_best.restype = c_int64
-    return Kernel(library=library, level=level) if level else None
 
 
 def int8_engine(
@@ -182,7 +101,7 @@ class PackedMatrix:
         self.weight = engine.arena.take(self.padded * -(-inputs // 64) * 64)
         self.scale, self.bias = torch.zeros(self.padded), torch.zeros(self.padded)
         self.offset = torch.zeros(self.padded, dtype=torch.int32)
-        self.struct = _Matrix(
+        self.struct = MatrixStruct(
             *(t.data_ptr() for t in (self.weight, self.scale, self.offset, self.bias)),
             self.padded,
             inputs,
@@ -192,7 +111,7 @@ class PackedMatrix:
         """Put a matrix (rows, inputs) in the place of the outputs from `first` on."""
         count = len(weight)
         weight = weight.contiguous()
-        work = _Work(self.engine.num_threads, 0, 0, 0, 0)
+        work = WorkStruct(self.engine.num_threads, 0, 0, 0, 0)
         self.engine.kernel.library.nllb_pack(
             byref(work),
             c_void_p(weight.data_ptr()),
@@ -235,7 +154,7 @@ class _Workspace:
         tiles = torch.empty(panel * depth + 64, dtype=torch.uint8)
         self.tiles = tiles[-tiles.data_ptr() % 64 :]
         buffers = (self.wide, self.mixed, self.tiles, self.scales)
-        self.struct = _Work(
+        self.struct = WorkStruct(
             engine.num_threads, engine.kernel.level, dim, heads, 0, *(t.data_ptr() for t in buffers)
         )
 
@@ -317,7 +236,7 @@ class KernelEngine(Engine):
         ids = np.ascontiguousarray(ids, np.int64)
         self.kernel.library.nllb_select(
             byref(self.embedding.struct),
-            _pointer(ids),
+            pointer(ids),
             c_int64(len(ids)),
             *(c_void_p(t.data_ptr()) for t in (part.weight, part.scale, part.offset)),
         )
@@ -333,8 +252,8 @@ class KernelEngine(Engine):
         """Write the embeddings of tokens at their positions."""
         self.kernel.library.nllb_embed(
             byref(self.embedding.struct),
-            _pointer(ids),
-            _pointer(positions),
+            pointer(ids),
+            pointer(positions),
             c_int64(ids.size),
             c_float(self._scale),
             c_void_p(self._table.data_ptr()),
@@ -399,8 +318,8 @@ class KernelEngine(Engine):
                 c_int64(first),
                 c_int64(last),
                 c_int64(len(sources)),
-                _pointer(token_start),
-                _pointer(lengths),
+                pointer(token_start),
+                pointer(lengths),
                 c_int64(len(ids)),
                 c_void_p(x.data_ptr()),
             )
@@ -413,8 +332,8 @@ class KernelEngine(Engine):
             byref(self.cross_keys_values.struct),
             c_void_p(x.data_ptr()),
             c_int64(len(ids)),
-            _pointer(sentence),
-            _pointer(position),
+            pointer(sentence),
+            pointer(position),
             byref(memory.struct),
         )
         return memory
@@ -439,7 +358,7 @@ class _KernelMemory(Memory):
         total = int(padded.sum())
         size = config.decoder_layers * 2 * total * config.model_dim
         self.keys_values = torch.empty(size, dtype=torch.int16)
-        self.struct = _Memory(
+        self.struct = MemoryStruct(
             total, self.start.ctypes.data, lengths.ctypes.data, self.keys_values.data_ptr()
         )
 
@@ -476,7 +395,7 @@ class _KernelDecoding(Decoding):
         positions = np.tile(np.arange(before, before + new), rows)
         x = torch.empty(rows * new, engine.config.model_dim)
         engine.embed(np.ascontiguousarray(tokens_RP, np.int64), positions, x)
-        step = _Step(
+        step = StepStruct(
             *(rows, new, before, self._slots, self._capacity),
             self._sentence.ctypes.data,
             self._ancestors.ctypes.data,
@@ -516,15 +435,15 @@ class _KernelDecoding(Decoding):
             byref(engine.norm_structs["decoder"]),
             byref(matrix.struct),
             c_int64(matrix.outputs),
-            None if choice is None else _pointer(choice.ids),
+            None if choice is None else pointer(choice.ids),
             byref(engine.embedding.struct),
-            _pointer(start),
-            _pointer(further),
+            pointer(start),
+            pointer(further),
             c_void_p(self._state.data_ptr()),
             c_int64(self._rows),
             c_int64(count),
-            _pointer(values),
-            _pointer(ids),
+            pointer(values),
+            pointer(ids),
         )
         if failed:
             raise ResourceError("not enough memory for the output projection; use smaller batches")
@@ -562,18 +481,13 @@ class _KernelDecoding(Decoding):
 _SIDES: tuple[Side, Side] = ("encoder", "decoder")
 
 
-def _pointer(array: np.ndarray) -> c_void_p:
-    assert array.flags.c_contiguous
-    return c_void_p(array.ctypes.data)
-
-
-def _norm_struct(norm: Norm) -> _Norm:
-    return _Norm(norm.weight.data_ptr(), norm.bias.data_ptr())
+def _norm_struct(norm: Norm) -> NormStruct:
+    return NormStruct(norm.weight.data_ptr(), norm.bias.data_ptr())
 
 
 def _layer_structs(layers: Sequence[Layer]) -> Any:
     """Return the array of layers that the kernel reads; it points into the layers' tensors."""
-    structs = (_Layer * len(layers))()
+    structs = (LayerStruct * len(layers))()
     for struct, layer in zip(structs, layers, strict=True):
         struct.self_norm = _norm_struct(layer.self_norm)
         struct.feed_norm = _norm_struct(layer.feed_forward_norm)

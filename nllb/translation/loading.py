@@ -40,8 +40,8 @@ def load_generator(
             report(f"model: {name_or_dir} ({why})")
     import torch
 
-    from nllb.translation.engine import ExpertStoreFactory, LoadedExperts
     from nllb.translation.experts import ExpertCache
+    from nllb.translation.layers import ExpertStoreFactory, LoadedExperts
     from nllb.translation.model_generator import ModelGenerator
 
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())

@@ -16,15 +16,10 @@ from nllb.languages import Language
 from nllb.model.checkpoint import open_model
 from nllb.model.tokenizer import Tokenizer
 from nllb.translation.batching import plan_batches
-from nllb.translation.engine import (
-    Engine,
-    ExpertStoreFactory,
-    LoadedExperts,
-    OutputChoice,
-    TorchEngine,
-)
+from nllb.translation.engine import Engine, OutputChoice, TorchEngine
 from nllb.translation.generation import Hypothesis, SearchOptions
 from nllb.translation.kernels import int8_engine
+from nllb.translation.layers import ExpertStoreFactory, LoadedExperts
 from nllb.translation.search import Job, Output, check_options, search
 from nllb.translation.shortlist import Shortlists, further_tokens
 

@@ -30,9 +30,9 @@ from nllb.model.weight_files import storage_bytes
 from nllb.model.weight_names import SIDES, list_weights
 from nllb.model.weights import SCALE
 from nllb.progress import Progress
-from nllb.translation.engine import ExpertStore, ExpertStoreFactory, FeedForward, LoadedExperts
 from nllb.translation.experts import Load
 from nllb.translation.generation import SearchOptions
+from nllb.translation.layers import ExpertStore, ExpertStoreFactory, FeedForward, LoadedExperts
 from nllb.translation.model_generator import ModelGenerator
 
 NEVER = -1e4

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from nllb.model.quantized_storage import LARGEST, quantize_rows
 from nllb.model.weights import SCALE
-from nllb.translation.engine import Linear, TorchEngine
+from nllb.translation.engine import TorchEngine
+from nllb.translation.layers import Linear
 
 
 def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:

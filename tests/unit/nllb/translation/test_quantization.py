@@ -11,11 +11,13 @@ from nllb.model.transformer import Transformer
 from nllb.translation import kernels
 from nllb.translation.engine import OutputChoice, TorchEngine
 from nllb.translation.generation import SearchOptions
-from nllb.translation.kernels import KernelEngine, PackedMatrix, int8_engine, load_kernel
+from nllb.translation.kernel_library import LEVELS as ALL_LEVELS
+from nllb.translation.kernel_library import load_kernel
+from nllb.translation.kernels import KernelEngine, PackedMatrix, int8_engine
 from nllb.translation.quantization import Int8Linear, Int8TorchEngine, read_int8
 from nllb.translation.search import Job, search
 
-LEVELS = [level for level in kernels.LEVELS[1:] if load_kernel(level) is not None]
+LEVELS = [level for level in ALL_LEVELS[1:] if load_kernel(level) is not None]
 needs_kernel = pytest.mark.skipif(
     not LEVELS, reason="the int8 kernel is not built: install with a C compiler at hand"
 )
