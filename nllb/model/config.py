@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-from nllb.errors import CheckpointError
+from nllb.errors import CheckpointError, DataError
+from nllb.textio import read_json
 
 Side = Literal["encoder", "decoder"]
 Activation = Literal["relu", "gelu", "silu"]
@@ -266,3 +268,14 @@ def _wrong_types(names: Mapping[str, str], found: Mapping[str, Any]) -> Iterator
         right = isinstance(value, kinds) and (kind == "bool" or not isinstance(value, bool))
         if value is not None and not right:
             yield f"{names[field.name]} is {value!r}, which is no {kind}"
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a model directory."""
+    try:
+        document = read_json(path)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{path} holds a {type(document).__name__}, not an object")
+    return document

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nllb.errors import CheckpointError
+from nllb.model.config import read_document
 from nllb.model.directory import SETTINGS_FILE, ModelDirectory
-from nllb.model.hugging_face import SETTINGS_VERSION, read_document, write_hugging_face
+from nllb.model.hugging_face import SETTINGS_VERSION, write_hugging_face
 from nllb.model.known_models import find_known_model
 from nllb.model.weight_files import FLOAT_TYPES, MAX_SHARD_BYTES, StorageType, storage_bytes
 from nllb.progress import Progress

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nllb.errors import CheckpointError
-from nllb.model.config import ModelConfig, Side
+from nllb.model.config import ModelConfig, Side, read_document
 from nllb.model.directory import SETTINGS_FILE, ModelDirectory
-from nllb.model.hugging_face import read_document
 from nllb.model.weight_names import Weight
 from nllb.model.weights import Place, TorchFile, Weights, gather_weights
 from nllb.textio import read_lines

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nllb import __version__
 from nllb.config import format_size
-from nllb.errors import CheckpointError, DataError, ResourceError
+from nllb.errors import CheckpointError, ResourceError
 from nllb.languages import add_languages
-from nllb.model.config import ModelConfig
+from nllb.model.config import ModelConfig, read_document
 from nllb.model.directory import SETTINGS_FILE, ModelDirectory
 from nllb.model.weight_files import MAX_SHARD_BYTES, StorageType, storage_bytes, write_weights
 from nllb.model.weight_names import Weight
@@ -27,7 +27,7 @@ from nllb.model.weights import (
     Weights,
     gather_weights,
 )
-from nllb.textio import read_json, write_json
+from nllb.textio import write_json
 
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer
@@ -77,17 +77,6 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
         format="Hugging Face",
         open_tokenizer=partial(_open_tokenizer, path, config),
     )
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a model directory."""
-    try:
-        document = read_json(path)
-    except DataError as error:
-        raise CheckpointError(str(error)) from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path} holds a {type(document).__name__}, not an object")
-    return document
 
 
 def _open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":

@@ -18,8 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from nllb.errors import CheckpointError, DataError
-from nllb.textio import read_json, read_table, write_json
+from nllb.errors import CheckpointError
+from nllb.model.config import read_document
+from nllb.textio import read_table, write_json
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
@@ -189,15 +190,7 @@ def _read_added_tokens(directory: Path) -> dict[int, dict[str, Any]]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        document = read_json(path)
-    except DataError as error:
-        raise CheckpointError(str(error)) from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path} holds a {type(document).__name__}, not an object")
-    return document
+    return read_document(path) if path.is_file() else {}
 
 
 def write_layout(layout: TokenLayout, directory: Path, *, max_positions: int) -> None:

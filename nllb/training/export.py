@@ -10,8 +10,8 @@ from torch import Tensor
 from nllb.config import load_config
 from nllb.errors import CheckpointError, DataError
 from nllb.languages import languages
-from nllb.model.config import ModelConfig
-from nllb.model.hugging_face import CONFIG_FILE, read_document, write_hugging_face
+from nllb.model.config import ModelConfig, read_document
+from nllb.model.hugging_face import CONFIG_FILE, write_hugging_face
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.weight_files import StorageType
 from nllb.model.weight_names import list_weights
