@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -30,14 +31,34 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def random_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def train_vocabulary() -> Callable[..., Path]:
+    """Return a function that trains a SentencePiece model on lines and writes it into a folder."""
+
+    def train(lines: Iterable[str], folder: Path, **options: object) -> Path:
+        import sentencepiece
+
+        path = folder / "sentencepiece.bpe.model"
+        with path.open("wb") as stream:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines),
+                model_writer=stream,
+                num_threads=1,
+                minloglevel=2,
+                **options,
+            )
+        return path
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def random_model_dir(
+    train_vocabulary: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return a model directory: 2 + 2 layers, 4 experts in every second, all parameters random.
 
     The vocabulary of 800 pieces comes from the language table, so no data folder is needed.
     """
-    import io
-
-    import sentencepiece
     import torch
 
     from nllb.languages import languages
@@ -47,19 +68,10 @@ def random_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nllb.model.transformer import Transformer
 
     lines = [f"{language.name}: {language.own_name}." for language in languages()]
-    vocabulary = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_writer=vocabulary,
-        model_type="bpe",
-        vocab_size=800,
-        character_coverage=0.98,
-        num_threads=1,
-        minloglevel=2,
-    )
     folder = tmp_path_factory.mktemp("tiny-model")
-    (folder / "vocabulary").write_bytes(vocabulary.getvalue())
-    tokenizer = Tokenizer.build(folder / "vocabulary")
+    tokenizer = Tokenizer.build(
+        train_vocabulary(lines, folder, vocab_size=800, model_type="bpe", character_coverage=0.98)
+    )
     config = ModelConfig(
         vocabulary_size=tokenizer.vocabulary_size,
         model_dim=32,

@@ -41,19 +41,15 @@ def perturb() -> Perturb:
 
 
 @pytest.fixture(scope="session")
-def spm_standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def spm_standin(
+    train_vocabulary: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return a tiny SentencePiece model; never to be taken for the one of FLORES."""
-    import sentencepiece
-
     rng = random.Random(7)
     syllables = [a + b for a in "bcdfglmnprst" for b in ("a", "e", "i", "o", "u", "é", "я", "中")]
     lines = [
         " ".join("".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(12)) + "."
         for _ in range(1500)
     ]
-    prefix = tmp_path_factory.mktemp("spm") / "standin"
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_prefix=str(prefix), vocab_size=400, minloglevel=2,
-        model_type="unigram", num_threads=1,
-    )  # fmt: skip
-    return prefix.with_suffix(".model")
+    folder = tmp_path_factory.mktemp("spm")
+    return train_vocabulary(lines, folder, vocab_size=400, model_type="unigram")

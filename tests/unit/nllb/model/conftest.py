@@ -1,15 +1,16 @@
 """Models of transformers with random parameters, and vocabularies trained on real text."""
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sentencepiece
 import torch
 
 import nllb
+
+BPE = {"model_type": "bpe", "character_coverage": 0.9995}
+"""As NLLB's vocabulary was trained."""
 
 
 @pytest.fixture(autouse=True)
@@ -104,16 +105,24 @@ def reference_logits() -> Callable[[Any, torch.Tensor, torch.Tensor], torch.Tens
 
 
 @pytest.fixture(scope="session")
-def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vocabulary(
+    train_vocabulary: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return a SentencePiece model of 2,000 pieces, trained on this package's own files."""
     package = Path(nllb.__file__).parent
     paths = [package / "languages.tsv", *sorted((package / "model").glob("*.py"))]
     lines = [line for path in paths for line in path.read_text(encoding="utf-8").split("\n")]
-    return train_vocabulary(lines, 2000, tmp_path_factory.mktemp("vocabulary"))
+    return train_vocabulary(
+        filter(None, lines), tmp_path_factory.mktemp("vocabulary"), **BPE, vocab_size=2000
+    )
 
 
 @pytest.fixture(scope="session")
-def real_vocabulary(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_vocabulary(
+    data_dir: Path,
+    train_vocabulary: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """Return a SentencePiece model of 6,000 pieces, trained on text of some 180 languages.
 
     Training text only; rare characters stay outside of it.
@@ -124,21 +133,6 @@ def real_vocabulary(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
     for path in sorted((data_dir / "udhr").iterdir()):
         rows = path.read_text(encoding="utf-8").split("\n")[:40]
         lines += [row.partition("\t")[2] for row in rows]
-    return train_vocabulary(lines, 6000, tmp_path_factory.mktemp("real-vocabulary"))
-
-
-def train_vocabulary(lines: list[str], size: int, folder: Path) -> Path:
-    """Train by BPE, as NLLB's vocabulary was."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([line for line in lines if line]),
-        model_writer=model,
-        vocab_size=size,
-        model_type="bpe",
-        character_coverage=0.9995,
-        num_threads=1,
-        minloglevel=2,
+    return train_vocabulary(
+        filter(None, lines), tmp_path_factory.mktemp("real-vocabulary"), **BPE, vocab_size=6000
     )
-    path = folder / "sentencepiece.bpe.model"
-    path.write_bytes(model.getvalue())
-    return path

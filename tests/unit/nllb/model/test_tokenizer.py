@@ -226,19 +226,10 @@ def test_unknown_characters_are_named(tokenizer) -> None:
     assert "⁇" in tokenizer.decode(tokenizer.encode(text))
 
 
-def test_a_vocabulary_with_bytes_knows_every_character(tmp_path) -> None:
-    import sentencepiece
-
-    prefix = tmp_path / "sentencepiece.bpe"
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["a few plain words only", "and some more words"] * 20),
-        model_prefix=str(prefix),
-        model_type="bpe",
-        vocab_size=300,
-        byte_fallback=True,
-        minloglevel=2,
-    )
-    tokenizer = Tokenizer.build(prefix.with_suffix(".bpe.model"))
+def test_a_vocabulary_with_bytes_knows_every_character(train_vocabulary, tmp_path) -> None:
+    lines = ["a few plain words only", "and some more words"] * 20
+    options = {"vocab_size": 300, "model_type": "bpe", "byte_fallback": True}
+    tokenizer = Tokenizer.build(train_vocabulary(lines, tmp_path, **options))
     assert tokenizer.unknown_characters("snow ☃") == ()
     assert tokenizer.decode(tokenizer.encode("snow ☃ 雪")) == "snow ☃ 雪"
 

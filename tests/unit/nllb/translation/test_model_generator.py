@@ -1,10 +1,7 @@
 """The generator over a random model: order, identical segments, prefixes, sampling, workers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import sentencepiece
 import torch
 
 from nllb.errors import ConfigError, ResourceError
@@ -29,18 +26,11 @@ SENTENCES = [
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory) -> Tokenizer:
-    folder: Path = tmp_path_factory.mktemp("vocabulary")
-    text = folder / "text"
-    text.write_text("\n".join([s for s in SENTENCES if s] * 20))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(text),
-        model_prefix=str(folder / "m"),
-        vocab_size=90,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    return Tokenizer.build(folder / "m.model", ["eng_Latn", "fra_Latn"])
+def tokenizer(train_vocabulary, tmp_path_factory) -> Tokenizer:
+    lines = [sentence for sentence in SENTENCES if sentence] * 20
+    folder = tmp_path_factory.mktemp("vocabulary")
+    path = train_vocabulary(lines, folder, vocab_size=90, hard_vocab_limit=False)
+    return Tokenizer.build(path, ["eng_Latn", "fra_Latn"])
 
 
 @pytest.fixture(scope="module")

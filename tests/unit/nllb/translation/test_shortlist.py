@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import sentencepiece
 
 from nllb.errors import CheckpointError, DataError
 from nllb.languages import parse_language
@@ -28,17 +27,11 @@ CYRILLIC = [f"{a} {b} {n}" for n in range(10) for a in ("кошка", "соба�
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory) -> Tokenizer:
+def tokenizer(train_vocabulary, tmp_path_factory) -> Tokenizer:
     folder = tmp_path_factory.mktemp("vocabulary")
-    (folder / "text").write_text("\n".join(LATIN * 3 + CYRILLIC * 3), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "text"),
-        model_prefix=str(folder / "m"),
-        vocab_size=150,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    return Tokenizer.build(folder / "m.model", ["eng_Latn", "fra_Latn", "rus_Cyrl"])
+    lines = LATIN * 3 + CYRILLIC * 3
+    path = train_vocabulary(lines, folder, vocab_size=150, hard_vocab_limit=False)
+    return Tokenizer.build(path, ["eng_Latn", "fra_Latn", "rus_Cyrl"])
 
 
 def test_the_list_has_the_texts_tokens_and_no_other_script(tokenizer) -> None:

@@ -1,13 +1,11 @@
 """A mixture of experts on a small machine: experts left in the file, and experts left out."""
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sentencepiece
 import torch
 
 from nllb.cli import main
@@ -35,20 +33,11 @@ LINES = [
 
 
 @pytest.fixture(scope="module")
-def model_dir(tmp_path_factory) -> Path:
+def model_dir(train_vocabulary, tmp_path_factory) -> Path:
     """Return a random mixture of 8 experts in the Hugging Face layout."""
-    vocabulary = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES * 3),
-        model_writer=vocabulary,
-        vocab_size=120,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        num_threads=1,
-    )
     folder = tmp_path_factory.mktemp("model")
-    (folder / "vocabulary.model").write_bytes(vocabulary.getvalue())
-    tokenizer = Tokenizer.build(folder / "vocabulary.model")
+    path = train_vocabulary(LINES * 3, folder, vocab_size=120, hard_vocab_limit=False)
+    tokenizer = Tokenizer.build(path)
     config = ModelConfig(
         vocabulary_size=tokenizer.layout.size,
         model_dim=32,
