@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nllb.config import repeated
 from nllb.corpora import KNOWN_LAYOUTS, Layout
 from nllb.languages import Language
 
@@ -178,7 +179,7 @@ class LidConfig:
         if not self.sources:
             yield "sources: none; name at least one corpus"
         names = [source.name for source in self.sources]
-        for name in sorted({name for name in names if names.count(name) > 1}):
+        for name in repeated(names):
             yield f"sources: {name} stands twice"
         if len(self.languages) == 1:
             yield "languages: one label only; name two or more, or none for all"

@@ -1,14 +1,14 @@
 """The configurations of `data mine`, `data train-encoder` and `data xsim`."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from data_pipeline.config import EvaluationConfig
 from data_pipeline.mining.encoders import Precision
 from data_pipeline.mining.margins import Margin, Retrieval
+from nllb.config import range_faults
 from nllb.corpora import Layout
 from nllb.languages import Language
 
@@ -81,7 +81,7 @@ class MineConfig:
                     yield f"pairs: no text of {code}; text of {', '.join(sorted(known)) or 'none'}"
             if pair.source == pair.target:
                 yield f"pairs: {pair.source.code} with itself"
-        yield from _outside(self, "neighbours", "probes", "block_sentences", least=1)
+        yield from range_faults(self, "neighbours", "probes", "block_sentences", least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +109,7 @@ class XsimConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield what cannot be measured."""
-        yield from _outside(self, "neighbours", least=1)
+        yield from range_faults(self, "neighbours", least=1)
         if self.plus and self.pivot.code != "eng_Latn":
             yield f"plus: distractors are made in English only, pivot is {self.pivot.code}"
 
@@ -186,10 +186,10 @@ class ContrastiveConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield rates that are none and empty batches."""
-        yield from _outside(
+        yield from range_faults(
             self, "feature_dropout", "join_part", "plain_part", "round_from", least=0, below=1
         )
-        yield from _outside(self, "batch_pairs", "evaluate_every", least=1)
+        yield from range_faults(self, "batch_pairs", "evaluate_every", least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,8 +233,8 @@ class DistillationConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield numbers out of range."""
-        yield from _outside(self, "epochs", "batch_tokens", "layers", "heads", least=1)
-        yield from _outside(self, "dropout", least=0, below=1)
+        yield from range_faults(self, "epochs", "batch_tokens", "layers", "heads", least=1)
+        yield from range_faults(self, "dropout", least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,12 +265,3 @@ class EncoderTrainingConfig:
     """How it is trained where no teacher is given."""
     distillation: DistillationConfig | None = None
     """Training from a teacher; null trains from nothing."""
-
-
-def _outside(section: Any, *names: str, least: float, below: float = math.inf) -> Iterator[str]:
-    """Yield the fields that do not lie in a range."""
-    for name in names:
-        value = getattr(section, name)
-        if not least <= value < below:
-            limit = "" if below == math.inf else f" and below {below:g}"
-            yield f"{name}: at least {least:g}{limit}, got {value}"
