@@ -136,7 +136,7 @@ def run_tasks(
     mine = [task for number, task in enumerate(tasks) if number % count == index]
     missing = [task for task in mine if not task.output.exists()]
     with Progress(name, total=len(mine), unit="blocks", quiet=machine.quiet) as progress:
-        progress.advance(len(mine) - len(missing))
+        progress.resume(len(mine) - len(missing))
         if machine.workers <= 1 or len(missing) <= 1:
             for task in missing:
                 work(task)

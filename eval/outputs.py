@@ -67,7 +67,7 @@ def translate_outputs(
             sentences = benchmark.sentences(direction.source)
             path = output_path(directory, direction)
             if path.is_file():
-                progress.advance(len(sentences), str(direction))
+                progress.resume(len(sentences), str(direction))
                 continue
             try:
                 _translate_file(path, direction, sentences, translate, progress)
@@ -154,7 +154,7 @@ def _translate_file(
     job: dict[str, Any] = {"direction": str(direction), "lines": len(sentences)}
     with PartialOutput(path, job) as output:
         done = min(output.lines_done, len(sentences))
-        progress.advance(done, str(direction))
+        progress.resume(done, str(direction))
         for at in range(done, len(sentences), WINDOW_LINES):
             window = sentences[at : at + WINDOW_LINES]
             lines = translate(window, direction.source, direction.target)

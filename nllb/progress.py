@@ -29,7 +29,7 @@ class Progress:
         self, name: str, *, total: int | None = None, unit: str = "items", quiet: bool = False
     ) -> None:
         self.name, self.total, self.unit = name, total, unit
-        self.done = 0
+        self.done = self._done_before = 0
         self.note = ""
         self._quiet = quiet
         self._start = self._said = time.monotonic()
@@ -63,6 +63,11 @@ class Progress:
         elif not self._quiet:
             self._say("done" if kind is None else "stopped")
 
+    def resume(self, count: int, note: str | None = None) -> None:
+        """Count what an earlier run has done, which the rate and the time left leave out."""
+        self._done_before += count
+        self.advance(count, note)
+
     def advance(self, count: int = 1, note: str | None = None) -> None:
         """Count `count` more steps; `note` is a short text shown behind the count."""
         self.done += count
@@ -77,12 +82,14 @@ class Progress:
         self._said = time.monotonic()
         elapsed = self._said - self._start
         of = f" of {self.total:,}" if self.total is not None else ""
-        rate = f", {self.done / elapsed:,.0f} {self.unit}/s" if elapsed > 1 else ""
-        parts = [
-            f"{self.name}: {self.done:,}{of} {self.unit} in {elapsed:.0f} s{rate}",
-            self.note,
-            end,
-        ]
+        parts = [f"{self.name}: {self.done:,}{of} {self.unit} in {elapsed:.0f} s"]
+        rate = (self.done - self._done_before) / elapsed if elapsed > 1 else 0.0
+        if rate:
+            number = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+            parts.append(f"{number} {self.unit}/s")
+        if rate and self.total is not None and not end:
+            parts.append(f"{(self.total - self.done) / rate / 60:.0f} min left")
+        parts += [self.note, end]
         print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
 

@@ -190,7 +190,7 @@ def distil(
     english = [text.sentences[number] for number in pairs[:, 1].tolist()]
     wanted = torch.from_numpy(normalized(_encode_once(teacher, english, config.pivot)))
     with Progress("distillation", total=settings.epochs, unit="epochs", quiet=quiet) as progress:
-        progress.advance(epoch)
+        progress.resume(epoch)
         while epoch < settings.epochs:
             torch.manual_seed(config.seed + epoch)
             for batch in _batches(text, pairs, own, settings, config.seed + epoch):

@@ -109,7 +109,7 @@ def train_encoder(
     with Progress(
         "training", total=config.contrastive.steps, unit="batches", quiet=quiet
     ) as progress:
-        progress.advance(run.step)
+        progress.resume(run.step)
         for batch in run.batches():
             loss = run.learn(batch)
             progress.advance(1, f"loss {loss:.3f}, held-out error {run.best_error:.2f} %")

@@ -96,7 +96,7 @@ def _train(
         Progress("training", total=config.schedule.steps, unit="steps", quiet=quiet) as bar,
     ):
         run = open_run(config, out_dir, ranks, stop, bar, make_scorer=make_scorer, quiet=quiet)
-        bar.done = run.state.step
+        bar.resume(run.state.step)
         try:
             _loop(run)
         finally:

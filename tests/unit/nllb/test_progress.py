@@ -27,3 +27,14 @@ def test_quiet_says_nothing_and_track_yields_all(capsys) -> None:
     with stage("index", quiet=True):
         pass
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_rate_leaves_out_what_an_earlier_run_did(capsys, monkeypatch) -> None:
+    times = iter((0.0, 0.0, 1.0, 20.0, 20.0, 40.0))
+    monkeypatch.setattr("nllb.progress.time.monotonic", lambda: next(times))
+    with Progress("training", total=4_600, unit="steps") as progress:
+        progress.resume(4_400)
+        progress.advance(20)
+    running, stopped = capsys.readouterr().err.splitlines()
+    assert running == "training: 4,420 of 4,600 steps in 20 s, 1 steps/s, 3 min left"
+    assert stopped.endswith("in 40 s, 0.5 steps/s, done")
