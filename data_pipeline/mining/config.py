@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from data_pipeline.config import EvaluationConfig
-from data_pipeline.mining.encoders import Precision
-from data_pipeline.mining.margins import Margin, Retrieval
 from nllb.config import range_faults
 from nllb.corpora import Layout
 from nllb.languages import Language
+
+Margin = Literal["ratio", "distance", "absolute"]
+Retrieval = Literal["forward", "backward", "intersect", "max"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

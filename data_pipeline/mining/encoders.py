@@ -6,15 +6,15 @@ are read from their official checkpoints; sentence-transformers models come by `
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import numpy
 from numpy.typing import NDArray
 
+from data_pipeline.mining.config import Precision
 from nllb.errors import CheckpointError, DataError, ResourceError
 
 Vectors = NDArray[numpy.float32]
-Precision = Literal["float32", "bfloat16"]
 
 SHIPPED: Final = Path(__file__).parents[1] / "_models" / "encoder"
 """Folder of the encoder that ships with the package."""

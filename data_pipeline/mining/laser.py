@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_pipeline.mining.encoders import Precision, Vectors, check_finite, encode_in_batches
+from data_pipeline.mining.config import Precision
+from data_pipeline.mining.encoders import Vectors, check_finite, encode_in_batches
 from data_pipeline.stages import content_key
 from nllb.errors import CheckpointError
 from nllb.normalization import normalize_punctuation

@@ -10,17 +10,16 @@ cosine of both sentences to their k nearest neighbours (Artetxe and Schwenk 2019
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 import numpy
 from numpy.typing import NDArray
 
+from data_pipeline.mining.config import Margin, Retrieval
 from data_pipeline.mining.encoders import Vectors
 from data_pipeline.mining.neighbours import Neighbours
 from nllb.errors import ConfigError
 
-Margin = Literal["ratio", "distance", "absolute"]
-Retrieval = Literal["forward", "backward", "intersect", "max"]
 MARGINS: Final = get_args(Margin)
 RETRIEVALS: Final = get_args(Retrieval)
 _LEAST_MEAN: Final = 1e-6

@@ -23,9 +23,9 @@ from typing import Any, Final, Literal, TypeVar
 import numpy
 
 from data_pipeline.blocks import read_facts
-from data_pipeline.mining.config import MineConfig, MinedPairConfig
+from data_pipeline.mining.config import MineConfig, MinedPairConfig, Precision
 from data_pipeline.mining.documents import align_task, document_tasks, file_hash
-from data_pipeline.mining.encoders import Encoder, Precision, load_encoder
+from data_pipeline.mining.encoders import Encoder, load_encoder
 from data_pipeline.mining.margins import retrieve
 from data_pipeline.mining.mined import write_mined
 from data_pipeline.mining.neighbours import (

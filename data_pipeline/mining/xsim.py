@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy
 
-from data_pipeline.mining.config import XsimConfig
+from data_pipeline.mining.config import Margin, XsimConfig
 from data_pipeline.mining.distractors import KINDS, Distractor, make_distractors
 from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, load_encoder, normalized
-from data_pipeline.mining.margins import Margin, margins
+from data_pipeline.mining.margins import margins
 from nllb.benchmarks import FLORES_SPLITS, LineAlignedSet, load_aligned, load_flores
 from nllb.errors import DataError
 from nllb.page import Column, Page, table
