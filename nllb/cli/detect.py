@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def detect(arguments: argparse.Namespace) -> int:
     from lid.streaming import detect_lines
     from nllb.errors import ConfigError
     from nllb.languages import parse_language
-    from nllb.textio import atomic_text, read_lines
+    from nllb.textio import atomic_text
 
     for name in ("top", "workers"):
         if getattr(arguments, name) < 1:
@@ -74,9 +75,8 @@ def detect(arguments: argparse.Namespace) -> int:
         candidates = [
             name if name in detector.labels else parse_language(name).code for name in names
         ]
-    lines = (line for file in arguments.files for line in read_lines(file, errors="replace"))
     found = detect_lines(
-        lines,
+        (line for file in arguments.files for line in _lines(file)),
         model=arguments.model,
         detector=detector,
         top=arguments.top,
@@ -92,6 +92,28 @@ def detect(arguments: argparse.Namespace) -> int:
         for number, one in enumerate(found, 1):
             stream.write(_line(number, one, as_json=arguments.json))
     return 0
+
+
+def _lines(file: str) -> Iterator[str]:
+    """Yield a file's lines, bytes that are not UTF-8 replaced; say at the end which had any."""
+    from nllb.textio import read_binary_lines
+
+    damaged = first = 0
+    for number, raw in enumerate(read_binary_lines(file), 1):
+        encoding = "utf-8-sig" if number == 1 else "utf-8"
+        try:
+            line = raw.decode(encoding)
+        except UnicodeDecodeError:
+            damaged, first = damaged + 1, first or number
+            line = raw.decode(encoding, "replace")
+        yield line
+    if damaged:
+        print(
+            f"{'stdin' if file == '-' else file}: not UTF-8: {damaged:,} "
+            f"line{'s' * (damaged > 1)}, the first is line {first}; bytes that could not be read "
+            "count as no letter. Convert the file to UTF-8",
+            file=sys.stderr,
+        )
 
 
 def _line(number: int, one: "Detection", *, as_json: bool) -> str:

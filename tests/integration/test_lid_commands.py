@@ -189,6 +189,24 @@ def test_detect_answers_line_for_line(
     assert named <= {"eng_Latn", "fra_Latn", "und"}
 
 
+def test_detect_says_which_lines_are_not_utf_8(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    french = SENTENCES["fra_Latn"]
+    path = tmp_path / "latin-1"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + f"{SENTENCES['eng_Latn']}\n\ufffd\n".encode() + french.encode("latin-1")
+    )
+    assert main(["detect", str(path), "--model", str(model), "--quiet"]) == 0
+    told = capsys.readouterr()
+    rows = told.out.splitlines()
+    assert len(rows) == 3 and rows[0].startswith("eng_Latn\t") and rows[1].startswith("und\t")
+    assert f"{path}: not UTF-8: 1 line, the first is line 3" in told.err
+    path.write_bytes(french.encode())
+    assert main(["detect", str(path), "--model", str(model), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_detect_reads_and_writes_compressed_files(model: Path, tmp_path: Path) -> None:
     text = "".join(line + "\n\n" for line in SENTENCES.values()) * 3
     (tmp_path / "in.gz").write_bytes(gzip.compress(text.encode()))
