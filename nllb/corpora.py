@@ -232,7 +232,8 @@ def open_corpus(directory: Path | str, *, layout: Layout | None = None, name: st
     layout = layout or KNOWN_LAYOUTS.get(directory.name)
     if layout is None:
         raise DataError(
-            f"the layout of {directory} is not known{did_you_mean(directory.name, KNOWN_LAYOUTS)} "
+            f"the layout of {directory} is not known"
+            f"{did_you_mean(directory.name, KNOWN_LAYOUTS) or '.'} "
             f"Name one of {', '.join(get_args(Layout))}"
         )
     return Corpus(name=name or directory.name, layout=layout, directory=directory)

@@ -10,6 +10,7 @@ import lzma
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader, BufferedWriter, RawIOBase, TextIOWrapper
@@ -22,6 +23,8 @@ from nllb.errors import DataError
 
 COMPRESSIONS = (".gz", ".zst", ".xz")
 ErrorPolicy = Literal["strict", "replace"]
+DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+"""What reading a compressed file that is damaged or cut short raises."""
 
 
 def open_binary(path: Path | str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
@@ -45,7 +48,8 @@ def _open_zstandard(path: Path, mode: Literal["rb", "wb"]) -> BinaryIO:
     raw = path.open(mode)
     if mode == "rb":
         return cast(BinaryIO, BufferedReader(_ZstandardReader(raw), 1 << 18))
-    writer = zstandard.ZstdCompressor(level=6).stream_writer(raw, closefd=True)
+    compressor = zstandard.ZstdCompressor(level=6, write_checksum=True)
+    writer = compressor.stream_writer(raw, closefd=True)
     return cast(BinaryIO, BufferedWriter(writer, 1 << 18))
 
 
@@ -117,16 +121,23 @@ def read_binary_lines(path: Path | str) -> Iterator[bytes]:
         finally:
             if str(path) != "-":
                 stream.close()
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{path}: damaged or cut short after line {number}: {error}; fetch the file again"
         ) from error
 
 
 def read_text(path: Path | str) -> str:
-    """Return a whole UTF-8 file, its line ends as they are."""
-    with open_binary(path) as stream:
-        raw = stream.read()
+    """Return a whole UTF-8 file, its line ends as they are.
+
+    Raises:
+        DataError: where it cannot be read, is damaged, or is not UTF-8.
+    """
+    try:
+        with open_binary(path) as stream:
+            raw = stream.read()
+    except DAMAGED as error:
+        raise DataError(f"{path}: damaged or cut short: {error}; fetch the file again") from error
     try:
         return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from nllb.errors import DataError, LanguageError
 from nllb.languages import parse_language
-from nllb.textio import open_binary
+from nllb.textio import DAMAGED, open_binary
 
 _LANGUAGE_ATTRIBUTES = ("{http://www.w3.org/XML/1998/namespace}lang", "lang")
 # What these hold is the native code of some other format, not text.
@@ -38,8 +38,8 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str] |
                             parent.clear()
     except ElementTree.ParseError as error:
         raise DataError(f"{path}:{error.position[0]}: not TMX, or cut short: {error}") from None
-    except EOFError as error:
-        raise DataError(f"{path}: cut short: {error}; fetch the file again") from None
+    except DAMAGED as error:
+        raise DataError(f"{path}: damaged or cut short: {error}; fetch the file again") from None
 
 
 def _segments(unit: ElementTree.Element, source: str, target: str) -> tuple[str, str] | str:

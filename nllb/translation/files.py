@@ -7,9 +7,7 @@ goes on after the last line that is there.
 """
 
 import fcntl
-import gzip
 import json
-import lzma
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,15 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
-import zstandard
-
 from nllb.errors import DataError
-from nllb.textio import COMPRESSIONS, ErrorPolicy, atomic_binary, open_binary
+from nllb.textio import COMPRESSIONS, DAMAGED, ErrorPolicy, atomic_binary, open_binary
 from nllb.translation.translator import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 
 _READ_BYTES = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError)
 
 
 def read_batches(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[list[str]]:
@@ -109,7 +104,7 @@ def _raw_batches(path: Path | str) -> Iterator[list[bytes]]:
         finally:
             if str(path) != "-":
                 stream.close()
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise DataError(f"{_name(path)} is damaged or cut short: {error}") from error
     except OSError as error:
         raise DataError(f"cannot read {_name(path)}: {error.strerror or error}") from error

@@ -59,12 +59,16 @@ def test_bad_bytes_are_named_by_file_line_and_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz"])
-def test_a_truncated_file_is_an_error_not_a_shorter_file(tmp_path: Path, suffix: str) -> None:
+def test_a_damaged_file_is_an_error_not_a_shorter_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cut.txt{suffix}"
     write_lines(path, (f"line {number * 7919 % 104729}" for number in range(50_000)))
-    path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(DataError, match="cut short"):
-        list(read_lines(path))
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:-2000], whole[:middle] + b"\xff" * 64 + whole[middle + 64 :]):
+        path.write_bytes(damaged)
+        for read in (lambda: list(read_lines(path)), lambda: read_text(path)):
+            with pytest.raises(DataError, match=path.name):
+                read()
 
 
 def test_a_file_that_is_not_compressed_is_said(tmp_path: Path) -> None:
