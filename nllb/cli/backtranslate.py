@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nllb.cli.stage_flags import parse_shard, shard_argument, stage_arguments
-from nllb.config import load_config, write_config
+from nllb.config import load_config
 from nllb.languages import parse_language
 from nllb.textio import json_line
 
@@ -28,10 +28,10 @@ def backtranslate(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         for text in config.text:
             count = sum(1 for _ in read_lines(text.path))
-            print(f"{config.pair(text)}: {count:,} lines of {text.path}")
+            planned = {"pair": config.pair(text), "lines": count, "path": str(text.path)}
+            said = f"{config.pair(text)}: {count:,} lines of {text.path}"
+            print(json_line(planned) if arguments.json else said)
         return 0
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_config(config, arguments.out / "config.yaml")
     report = translate_text(
         config, arguments.out, _translator(config), shard=shard, quiet=arguments.quiet
     )
@@ -51,12 +51,11 @@ def _translator(config: "BacktranslationConfig") -> "Translate":
     generator = ModelGenerator.load(config.model, device=config.device)
     options = SearchOptions(beam_size=config.beam_size, sampling=config.sampling)
 
-    def translate(lines: Sequence[str], source: str, target: str) -> list[str]:
+    def translate(lines: Sequence[str], source: str, target: str) -> list[str | None]:
         spoken, wanted = parse_language(source), parse_language(target)
         fits = [generator.fits(line, source=spoken) for line in lines]
         fitting = [line for line, is_short in zip(lines, fits, strict=True) if is_short]
         found = iter(generator.generate(fitting, source=spoken, target=wanted, search=options))
-        # A line that is too long for the model has no translation, and is counted as empty.
-        return [next(found)[0].text if is_short else "" for is_short in fits]
+        return [next(found)[0].text if is_short else None for is_short in fits]
 
     return translate

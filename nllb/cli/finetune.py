@@ -54,19 +54,23 @@ def finetune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def finetune(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from nllb.cli.train_scoring import make_scorer
     from nllb.training.finetuning import describe, prepare
     from nllb.training.finetuning import finetune as finetune_model
 
     config, out_dir = _configuration(arguments)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    write_config(config, out_dir / "finetune.yaml")
     prepared = prepare(config, out_dir, quiet=arguments.quiet)
+    write_config(config, out_dir / "finetune.yaml")
     if not arguments.quiet or arguments.dry_run:
         print(describe(prepared.size), file=sys.stderr)
         if prepared.characters:
             print(f"new characters: {' '.join(prepared.characters)}", file=sys.stderr)
     if arguments.dry_run:
+        if arguments.json:
+            planned = {"added_characters": prepared.characters, **asdict(prepared.size)}
+            print(json_line(planned))
         return 0
     result, report = finetune_model(config, out_dir, make_scorer=make_scorer, quiet=arguments.quiet)
     if result.model_dir is None:
@@ -91,6 +95,11 @@ def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Pat
     words = [word for word in arguments.words if "=" not in word]
     overrides = [word for word in arguments.words if "=" in word]
     if arguments.model is None:
+        flags = [name for name in ("add", "like", "text", "replay") if getattr(arguments, name)]
+        if flags:
+            raise ConfigError(
+                f"only with --model: --{', --'.join(flags)}; a CONFIG says these things itself"
+            )
         if len(words) != 2:
             raise ConfigError("expected CONFIG OUT, or --model M --text FILE OUT")
         return load_config(FinetuneConfig, words[0], overrides), Path(words[1])

@@ -5,7 +5,7 @@ tagged as such by its origin. Sequence-level distillation keeps the person's sen
 and learns the model's answer.
 
     OUT/SOURCE-TARGET.tsv.zst    the bitext      OUT/blocks/    finished blocks
-    OUT/report.json              counts by reason
+    OUT/report.json              counts by reason    OUT/config.yaml    the resolved configuration
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nllb.config import range_faults, repeated
+from nllb.config import range_faults, repeated, write_config
 from nllb.errors import DataError
 from nllb.progress import Progress
+from nllb.shards import file_xxh3_128
 from nllb.textio import read_json, read_lines, write_json, write_lines
+from nllb.training.resuming import claim
 
-Translate = Callable[[Sequence[str], str, str], Sequence[str]]
-"""Translates lines from a language into another; the command line knows how."""
+Translate = Callable[[Sequence[str], str, str], Sequence[str | None]]
+"""Translates lines from a language into another, None where one is too long for the model; the
+command line knows how."""
 Mode = Literal["backtranslation", "distillation"]
 
 
@@ -90,18 +93,26 @@ def backtranslate(
 
     Returns:
         Counts by reason for each finished pair.
+
+    Raises:
+        ConfigError: the folder has blocks of another text, model or configuration.
     """
     report: dict[str, dict[str, int]] = {}
     for text in config.text:
+        claim(_block_dir(config, text, out_dir), _made_by(config, text))
+    write_config(config, out_dir / "config.yaml")
+    for text in config.text:
         lines = list(read_lines(text.path))
         blocks = list(range(0, len(lines), config.block_lines))
-        folder = out_dir / "blocks" / config.pair(text)
+        folder = _block_dir(config, text, out_dir)
         with Progress(config.pair(text), total=len(lines), unit="lines", quiet=quiet) as progress:
             for number, start in enumerate(blocks):
                 part = lines[start : start + config.block_lines]
                 path = folder / f"{number:06d}.tsv"
-                if number % shard[1] == shard[0] and not path.is_file():
-                    _write_block(config, text, part, path, translate)
+                if number % shard[1] != shard[0] or path.is_file():
+                    progress.resume(len(part))
+                    continue
+                _write_block(config, text, part, path, translate)
                 progress.advance(len(part))
         done = [folder / f"{number:06d}.tsv" for number in range(len(blocks))]
         if all(path.is_file() for path in done):
@@ -111,6 +122,17 @@ def backtranslate(
     return report
 
 
+def _block_dir(config: BacktranslationConfig, text: MonolingualText, out_dir: Path) -> Path:
+    return out_dir / "blocks" / config.pair(text)
+
+
+def _made_by(config: BacktranslationConfig, text: MonolingualText) -> dict[str, object]:
+    """Return what a block depends on."""
+    names = ("model", "mode", "beam_size", "sampling", "block_lines", "max_length_ratio")
+    chosen = {name: getattr(config, name) for name in (*names, "min_characters")}
+    return {"text": file_xxh3_128(text.path), **chosen}
+
+
 def _write_block(
     config: BacktranslationConfig,
     text: MonolingualText,
@@ -118,7 +140,7 @@ def _write_block(
     path: Path,
     translate: Translate,
 ) -> None:
-    counts = {"written": 0, "empty": 0, "length": 0, "same": 0}
+    counts = {"written": 0, "empty": 0, "too_long": 0, "length": 0, "same": 0}
     clean = [" ".join(line.split()) for line in lines]
     wanted = [line for line in clean if len(line) >= config.min_characters]
     counts["empty"] = len(clean) - len(wanted)
@@ -126,7 +148,11 @@ def _write_block(
     if len(translated) != len(wanted):
         raise DataError(f"{text.path}: {len(translated)} translations of {len(wanted)} lines")
     rows = []
-    for line, output in zip(wanted, (" ".join(one.split()) for one in translated), strict=True):
+    for line, answer in zip(wanted, translated, strict=True):
+        if answer is None:
+            counts["too_long"] += 1
+            continue
+        output = " ".join(answer.split())
         reason = _reason(config, line, output)
         counts[reason] += 1
         if reason == "written":

@@ -1,7 +1,7 @@
 """Fine-tuning a model, and teaching it a language: vocabulary, data, training, before and after.
 
 OUT/start/   the model with its new rows      OUT/data/    token shards of the given text
-OUT/run/     the training run                 OUT/model/   the result     OUT/report.json
+OUT/run/     the training run                 OUT/run/model/   the result     OUT/report.json
 """
 
 import dataclasses
@@ -15,12 +15,13 @@ from nllb.model.hugging_face import is_hugging_face, write_hugging_face
 from nllb.model.routing_options import RoutingOptions
 from nllb.model.tokenizer import Tokenizer
 from nllb.progress import stage
-from nllb.shards import Manifest, read_manifest
+from nllb.shards import Manifest, file_xxh3_128, read_manifest
 from nllb.textio import read_json, write_json
 from nllb.training.architecture import ModelSection
 from nllb.training.config import TrainConfig
 from nllb.training.estimate import Estimate, estimate
 from nllb.training.finetuning_config import FinetuneConfig, TextPairs
+from nllb.training.resuming import claim
 from nllb.training.text_shards import read_pairs, write_text_shards
 from nllb.training.training import MakeScorer, TrainingResult, train
 from nllb.training.vocabulary_extension import (
@@ -45,7 +46,12 @@ class Prepared:
 
 
 def prepare(config: FinetuneConfig, out_dir: Path, *, quiet: bool = False) -> Prepared:
-    """Write the extended model and the token shards; what is there already stays."""
+    """Write the extended model and the token shards; what is there already stays.
+
+    Raises:
+        ConfigError: what is there was made of another model, other text or other languages.
+    """
+    claim(out_dir, _made_by(config))
     start_dir, data_dir = out_dir / "start", out_dir / "data"
     if not is_hugging_face(start_dir):
         with stage("extend the vocabulary", quiet=quiet):
@@ -54,7 +60,6 @@ def prepare(config: FinetuneConfig, out_dir: Path, *, quiet: bool = False) -> Pr
     tokenizer = opened.tokenizer()
     if not (data_dir / "manifest.json").is_file():
         with stage("encode the text", quiet=quiet):
-            _require_languages(config, tokenizer)
             write_text_shards(
                 config.text,
                 tokenizer,
@@ -135,6 +140,21 @@ def describe(size: Estimate) -> str:
     )
 
 
+def _made_by(config: FinetuneConfig) -> dict[str, object]:
+    """Return what the extended model and the shards depend on."""
+    return {
+        "model": config.model,
+        "text": [
+            [file_xxh3_128(pairs.path), pairs.source, pairs.target, pairs.is_replay]
+            for pairs in config.text
+        ],
+        "add": [[language.code, language.like] for language in config.add],
+        "character_lines": config.character_lines,
+        "replay_share": config.replay_share,
+        "held_out_per_mille": config.held_out_per_mille,
+    }
+
+
 def _write_start(config: FinetuneConfig, start_dir: Path) -> None:
     opened = open_model(config.model)
     tokenizer = opened.tokenizer()
@@ -145,6 +165,7 @@ def _write_start(config: FinetuneConfig, start_dir: Path) -> None:
         )
         characters = missing_characters(tokenizer, lines, least=config.character_lines)
     extension = extend_vocabulary(tokenizer, config.add, characters)
+    _require_languages(config, extension.tokenizer)
     shape = dataclasses.replace(opened.config, vocabulary_size=extension.tokenizer.vocabulary_size)
     weights = load_model(opened).state_dict()
     write_hugging_face(

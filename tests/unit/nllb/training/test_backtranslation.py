@@ -1,10 +1,12 @@
 """Back-translation: which side is whose, what is left out, blocks, shards and resume."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from nllb.errors import ConfigError
 from nllb.textio import read_json, read_lines
 from nllb.training.backtranslation import BacktranslationConfig, MonolingualText, backtranslate
 
@@ -27,16 +29,39 @@ def config(tmp_path: Path) -> BacktranslationConfig:
 
 def test_the_translation_is_the_source(config: BacktranslationConfig, tmp_path: Path) -> None:
     report = backtranslate(config, tmp_path / "out", upside_down, quiet=True)
-    counts = {"written": 17, "empty": 1, "length": 1, "same": 1}
+    counts = {"written": 17, "empty": 1, "too_long": 0, "length": 1, "same": 1}
     assert report == {"eng_Latn-fra_Latn": counts} == read_json(tmp_path / "out" / "report.json")
     rows = list(read_lines(tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst"))
     assert rows[0] == "00 esarhp\tphrase 00" and "c b a\ta b c" in rows
     assert len(rows) == 17
 
 
-def test_distillation_keeps_the_sides(config: BacktranslationConfig, tmp_path: Path) -> None:
-    import dataclasses
+def test_what_is_too_long_for_the_model_is_counted(
+    config: BacktranslationConfig, tmp_path: Path
+) -> None:
+    def limited(lines: Sequence[str], source: str, target: str) -> list[str | None]:
+        return [None if len(line) > 30 else line[::-1] for line in lines]
 
+    report = backtranslate(config, tmp_path / "out", limited, quiet=True)
+    counts = {"written": 17, "empty": 1, "too_long": 1, "length": 0, "same": 1}
+    assert report == {"eng_Latn-fra_Latn": counts}
+
+
+def test_blocks_of_other_work_are_refused(config: BacktranslationConfig, tmp_path: Path) -> None:
+    backtranslate(config, tmp_path / "out", upside_down, quiet=True)
+    kept = (tmp_path / "out" / "config.yaml").read_text()
+    whole = (tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst").read_bytes()
+    other = dataclasses.replace(config, block_lines=5, model="another")
+    with pytest.raises(ConfigError, match="another block_lines and model"):
+        backtranslate(other, tmp_path / "out", upside_down, quiet=True)
+    assert (tmp_path / "out" / "config.yaml").read_text() == kept
+    config.text[0].path.write_text("une autre phrase\n")
+    with pytest.raises(ConfigError, match="begun with another text"):
+        backtranslate(config, tmp_path / "out", upside_down, quiet=True)
+    assert (tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst").read_bytes() == whole
+
+
+def test_distillation_keeps_the_sides(config: BacktranslationConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(config, mode="distillation")
     backtranslate(config, tmp_path / "out", upside_down, quiet=True)
     rows = list(read_lines(tmp_path / "out" / "fra_Latn-eng_Latn.tsv.zst"))
@@ -67,8 +92,6 @@ def test_shards_and_interruptions(config: BacktranslationConfig, tmp_path: Path)
 
 
 def test_what_cannot_work_is_said(config: BacktranslationConfig) -> None:
-    import dataclasses
-
     twice = dataclasses.replace(config, text=config.text * 2, sampling=True)
     faults = list(twice.faults())
     assert len(faults) == 2 and "two files make eng_Latn-fra_Latn" in faults[1]

@@ -152,3 +152,27 @@ def test_faults_are_named_together(random_model_dir: Path, tmp_path: Path, capsy
     assert "no text is in xyz_Latn" in capsys.readouterr().err
     assert main([*command, "--add", "xyz_Latn"]) == 2
     assert "belong together" in capsys.readouterr().err
+    assert main(["finetune", "add-language-tiny", str(tmp_path / "out"), "--text", str(new)]) == 2
+    assert "only with --model: --text;" in capsys.readouterr().err
+
+
+def test_a_folder_keeps_to_its_text_and_model(
+    random_model_dir: Path, tmp_path: Path, capsys
+) -> None:
+    text, other = (
+        write_pairs(tmp_path, f"eng_Latn-{to}.tsv", 40) for to in ("ita_Latn", "fra_Latn")
+    )
+    out = tmp_path / "out"
+    command = ["finetune", "--model", str(random_model_dir), str(out), "--dry-run", "--quiet"]
+    command += ["held_out_per_mille=100"]
+    unknown = write_pairs(tmp_path, "eng_Latn-xyz_Latn.tsv", 40)
+    assert main([*command, "--text", str(unknown)]) == 2
+    assert "has no language xyz_Latn" in capsys.readouterr().err
+    # Nothing was made of it, so that the folder is still free.
+    assert main([*command, "--text", str(text), "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["added_characters"] == [] and planned["memory_bytes"] > planned["state_bytes"]
+    config = (out / "finetune.yaml").read_text()
+    assert main([*command, "--text", str(other)]) == 2
+    assert "begun with another text" in capsys.readouterr().err
+    assert (out / "finetune.yaml").read_text() == config
