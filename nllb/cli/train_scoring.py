@@ -33,14 +33,24 @@ def make_scorer(config: TrainConfig, manifest: Manifest, tokenizer: Tokenizer) -
         generator = ModelGenerator(engine, tokenizer)
         scores = {}
         for direction, sources, references in texts:
+            source, target = parse_language(direction.source), parse_language(direction.target)
+            # Longer pairs are left out of the loss, too.
+            pairs = [
+                pair
+                for pair in zip(sources, references, strict=True)
+                if generator.fits(pair[0], source=source)
+            ]
+            if not pairs:
+                continue
             found = generator.generate(
-                sources,
-                source=parse_language(direction.source),
-                target=parse_language(direction.target),
+                [text for text, _ in pairs],
+                source=source,
+                target=target,
                 search=SearchOptions(beam_size=1),
             )
             outputs = [hypotheses[0].text for hypotheses in found]
-            scores[direction.name] = CHRF(word_order=2).corpus_score(outputs, [references]).score
+            wanted = [text for _, text in pairs]
+            scores[direction.name] = CHRF(word_order=2).corpus_score(outputs, [wanted]).score
         return scores
 
     return score

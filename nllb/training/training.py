@@ -90,15 +90,16 @@ def train(
 def _train(
     config: TrainConfig, out_dir: Path, ranks: Ranks, make_scorer: MakeScorer | None, quiet: bool
 ) -> TrainingResult:
+    loop = _loop_of(config)
     stop = StopFlag(ranks)
-    with (
-        stop.listening(),
-        Progress("training", total=config.schedule.steps, unit="steps", quiet=quiet) as bar,
-    ):
+    bar = Progress("training", total=config.schedule.steps, unit="steps", quiet=quiet)
+    with stop.listening():
+        # Before the bar: what cannot be opened is told without a line of progress.
         run = open_run(config, out_dir, ranks, stop, bar, make_scorer=make_scorer, quiet=quiet)
-        bar.resume(run.state.step)
         try:
-            _loop(run)
+            with bar:
+                bar.resume(run.state.step)
+                loop(run)
         finally:
             run.log.close()
     assert run.ending is not None
@@ -106,19 +107,17 @@ def _train(
     return TrainingResult(ending=run.ending, state=run.state, model_dir=model_dir)
 
 
-def _loop(run: TrainingRun) -> None:
-    if run.config.parallel.runner == "fairseq2":
-        try:
-            from nllb.training.fairseq2_loop import fairseq2_loop
-        except ImportError as error:
-            raise ResourceError(
-                f"fairseq2 cannot be loaded ({error}); run: pip install 'nllb[train]', or set "
-                f"parallel.runner=plain, which trains the same weights without it"
-            ) from error
-
-        fairseq2_loop(run)
-    else:
-        plain_loop(run)
+def _loop_of(config: TrainConfig) -> Callable[[TrainingRun], None]:
+    if config.parallel.runner == "plain":
+        return plain_loop
+    try:
+        from nllb.training.fairseq2_loop import fairseq2_loop
+    except ImportError as error:
+        raise ResourceError(
+            f"fairseq2 cannot be loaded ({error}); run: pip install 'nllb[train]', or set "
+            f"parallel.runner=plain, which trains the same weights without it"
+        ) from error
+    return fairseq2_loop
 
 
 def open_run(
@@ -136,6 +135,10 @@ def open_run(
     tokenizer = open_tokenizer(config, manifest)
     checkpoints = CheckpointFolder(out_dir / "checkpoints", ranks)
     newest = checkpoints.newest()
+    at = None if newest is None else checkpoints.path(newest)
+    identity = _identity(config, manifest)
+    state = RunState(made_by=identity) if at is None else read_state(at)
+    _require_same(state.made_by, identity, out_dir)
     if newest is None and ranks.is_first:
         manifest.verify()
     ranks.wait()
@@ -149,7 +152,6 @@ def open_run(
         word_starts=word_starts(tokenizer),
     )
     shape = shape_of(config, tokenizer)
-    at = None if newest is None else checkpoints.path(newest)
     model = build_model(config, shape, ranks, checkpoint=at)
     if ranks.is_first and newest is None:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -166,11 +168,10 @@ def open_run(
     if parallel_model.spreads_experts:
         checkpoints.spread_experts()
     optimizer = build_optimizer(module, config.optimizer)
-    identity = _identity(config, manifest)
-    state = RunState(made_by=identity)
-    if newest is not None:
-        state = _resume(checkpoints.path(newest), parallel_model, optimizer, config, ranks)
-        _require_same(state.made_by, identity, out_dir)
+    if at is not None:
+        wanted = parallel_model.module.model.state_dict()
+        parallel_model.restore(optimizer, read_moments(at, wanted), step=state.step)
+        _say_new_rate(state, config, ranks)
     state.learning_rate = config.optimizer.learning_rate
     validation = read_validation(
         manifest, config.reader, max_pairs=config.schedule.validation_pairs, ids=ids
@@ -280,16 +281,7 @@ def build_model(
     return model
 
 
-def _resume(
-    path: Path,
-    model: ParallelModel,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    ranks: Ranks,
-) -> RunState:
-    state = read_state(path)
-    wanted = {name: value for name, value in model.module.model.state_dict().items()}
-    model.restore(optimizer, read_moments(path, wanted), step=state.step)
+def _say_new_rate(state: RunState, config: TrainConfig, ranks: Ranks) -> None:
     rate = config.optimizer.learning_rate
     if ranks.is_first and state.learning_rate != rate:
         print(
@@ -298,7 +290,6 @@ def _resume(
             file=sys.stderr,
             flush=True,
         )
-    return state
 
 
 def _identity(config: TrainConfig, manifest: Manifest) -> dict[str, str]:

@@ -54,6 +54,11 @@ def test_faults_of_a_configuration_are_listed(config: str, tmp_path: Path, capsy
     assert "'moe-huge' is unknown" in text and "did you mean steps?" in text
 
 
+def test_data_that_is_not_there_is_all_that_is_said(config: str, tmp_path: Path, capsys) -> None:
+    assert main(["train", config, str(tmp_path / "run"), f"data={tmp_path / 'nowhere'}"]) == 1
+    assert capsys.readouterr().err.startswith("nllb: no manifest")
+
+
 @pytest.mark.slow
 def test_train_stop_resume_convert_translate(config: str, tmp_path: Path, capsys) -> None:
     out = tmp_path / "run"

@@ -194,9 +194,12 @@ def test_a_changed_learning_rate_is_said_and_used(configured, tmp_path: Path, ca
 
 
 def test_another_order_of_batches_is_refused(configured, tmp_path: Path) -> None:
-    quietly(configured("schedule.steps=4"), tmp_path / "run")
+    config = configured("schedule.steps=4")
+    quietly(config, tmp_path / "run")
     with pytest.raises(ConfigError, match="another reader"):
         quietly(configured("reader.seed=9"), tmp_path / "run")
+    # The file that the message names is still the run's.
+    assert load_config(TrainConfig, tmp_path / "run" / "config.yaml") == config
     with pytest.raises(NllbError, match="has shape"):
         quietly(configured("model.ffn_dim=48"), tmp_path / "run")
 
