@@ -215,21 +215,23 @@ class DistillationConfig:
     epochs: int = 10
     """Passes over the pairs."""
     batch_tokens: int = 2000
-    """Pieces in a batch (static: features / 32)."""
+    """Pieces in a batch; transformers only, a static student has 256 pairs."""
     learning_rate: float = 1e-4
-    """Largest step of Adam."""
+    """Largest step of Adam; of a static student, of row-wise Adagrad."""
     warmup_steps: int = 1000
-    """Steps until the largest step is reached."""
+    """Steps until the largest step is reached; transformers only."""
     clip: float = 5.0
-    """Largest norm of a gradient."""
+    """Largest norm of a gradient; transformers only."""
+    dropout: float = 0.3
+    """Part of the values, of a static student of the features, that are dropped in training."""
+    bits: Literal[1, 2, 4] = 4
+    """Bits of each value as it is written; static only."""
     layers: int = 12
     """Layers of a transformer."""
     feed_forward: int = 2048
     """Inner width of a transformer."""
     heads: int = 4
     """Attention heads of a transformer."""
-    dropout: float = 0.3
-    """Part of the values that are dropped in training; transformers only."""
     vocabulary: int = 8000
     """Pieces of the student's own SentencePiece model; transformers only."""
 

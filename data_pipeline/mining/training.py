@@ -25,17 +25,21 @@ from torch.nn import functional
 
 from data_pipeline.evaluation import evaluation_sentences
 from data_pipeline.mining.config import EncoderTrainingConfig
-from data_pipeline.mining.features import extract
 from data_pipeline.mining.static_encoder import (
     FEATURE_BITS,
     FeatureTable,
-    feature_numbers,
     rounded,
     rows_of,
     save_encoder,
     sum_rows,
 )
-from data_pipeline.mining.training_hashes import write_hashes
+from data_pipeline.mining.trained_rows import (
+    SentenceRows,
+    TrainedRows,
+    extract_numbers,
+    join_rows,
+)
+from data_pipeline.mining.training_hashes import HASHES, write_hashes
 from data_pipeline.mining.training_text import TrainingText, collect
 from data_pipeline.mining.xsim import error_rates
 from data_pipeline.stages import content_key
@@ -48,32 +52,20 @@ FEWEST_HELD_OUT: Final = 60
 """Languages with fewer held-out pairs do not help to choose the best table."""
 MOST_HELD_OUT: Final = 200
 """Held-out pairs of one language that are measured during training."""
-_EXTRACTED_AT_ONCE: Final = 10_000
 _SORTED_BATCHES: Final = 16
 _RAREST: Final = 1e-6
-_HASHES: Final = "training_hashes.bin.zst"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Numbered:
-    """All sentences as rows of the table, one after the other."""
+    """All sentences as rows of a table that is made for them."""
 
-    rows: NDArray[numpy.uint16] | NDArray[numpy.int32]
-    """Row of each feature."""
-    bounds: NDArray[numpy.int64]
-    """Where each sentence begins, and where the last one ends."""
+    sentences: SentenceRows
+    """The rows of each sentence."""
     features: FeatureTable
     """Which row a feature has."""
     weights: NDArray[numpy.float64]
     """Size of each row at the start: rarer features weigh more."""
-
-    def of(self, sentences: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
-        """Return the rows of some sentences, and the place among them that each row belongs to."""
-        counts = self.bounds[sentences + 1] - self.bounds[sentences]
-        ends = numpy.cumsum(counts)
-        within = numpy.arange(ends[-1]) - numpy.repeat(ends - counts, counts)
-        rows = self.rows[within + numpy.repeat(self.bounds[sentences], counts)]
-        return rows, numpy.repeat(numpy.arange(len(sentences)), counts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,8 +149,21 @@ def finish(
     error: float,
     step: int,
     bits: int,
+    teacher: dict[str, Any] | None = None,
 ) -> TrainedEncoder:
-    """Write the encoder, its card, and the hashes of every sentence that it was trained on."""
+    """Write the encoder, its card, and the hashes of every sentence that it was trained on.
+
+    Args:
+        config: the configuration of the run.
+        text: what it was trained on.
+        out: folder to write to.
+        table: a vector for each row.
+        owners: features that own the first rows.
+        error: mean xsim error on the held-out pairs, in per cent.
+        step: step at which it was measured.
+        bits: bits of each value.
+        teacher: the card of the encoder that this one began as a copy of.
+    """
     card = {
         "name": config.name,
         "licence": config.licence,
@@ -169,9 +174,11 @@ def finish(
         "pairs": len(text.pairs),
         "sentences": len(text.sentences),
     }
+    if teacher is not None:
+        card["teacher"] = teacher
     path = save_encoder(out, table=table, owners=owners, card=card, bits=bits)
     write_json(out / "encoder.json", card)
-    write_hashes(out / _HASHES, text.sentences)
+    write_hashes(out / HASHES, text.sentences)
     return TrainedEncoder(
         directory=out, size_bytes=path.stat().st_size, held_out_error=error, step=step
     )
@@ -189,19 +196,14 @@ def number_features(
     weight /= (weight * per_language).sum()
     frequency = numpy.zeros(1 << FEATURE_BITS)
     parts: list[NDArray[Any]] = []
-    counts = []
-    with Progress("features", total=len(text.sentences), unit="sentences", quiet=quiet) as progress:
-        for start in range(0, len(text.sentences), _EXTRACTED_AT_ONCE):
-            batch = text.sentences[start : start + _EXTRACTED_AT_ONCE]
-            found = extract(batch)
-            numbers = feature_numbers(found.key)
-            shares = weight[text.language[start : start + len(batch)]]
-            frequency += numpy.bincount(
-                numbers, weights=shares[found.sentence], minlength=1 << FEATURE_BITS
-            )
-            parts.append(numbers.astype(numpy.int32))
-            counts.append(numpy.bincount(found.sentence, minlength=len(batch)))
-            progress.advance(len(batch))
+    counts: list[NDArray[numpy.int64]] = []
+    first = 0
+    for numbers, sizes in extract_numbers(text.sentences, quiet=quiet):
+        shares = numpy.repeat(weight[text.language[first : first + len(sizes)]], sizes)
+        frequency += numpy.bincount(numbers, weights=shares, minlength=1 << FEATURE_BITS)
+        parts.append(numbers)
+        counts.append(sizes)
+        first += len(sizes)
     owned, num_rows = config.table.owned_rows, config.table.rows
     owners = numpy.sort(numpy.argpartition(-frequency, owned)[:owned]).astype(numpy.int32)
     features = FeatureTable(owners=owners, num_rows=num_rows)
@@ -212,8 +214,7 @@ def number_features(
     for number, part in enumerate(parts):
         parts[number] = rows[part]
     return Numbered(
-        rows=numpy.concatenate(parts),
-        bounds=numpy.concatenate([[0], numpy.cumsum(numpy.concatenate(counts))]),
+        sentences=join_rows(parts, counts),
         features=features,
         weights=numpy.maximum(weights, 0.5) / 10,
     )
@@ -233,23 +234,22 @@ class _ContrastiveRun:
         generator = torch.Generator().manual_seed(config.seed)
         dimension = config.table.dimension
         table = torch.randn(config.table.rows, dimension, generator=generator) / dimension**0.5
-        self.table = table * torch.from_numpy(numbered.weights).float()[:, None]
+        table *= torch.from_numpy(numbered.weights).float()[:, None]
+        self.table = TrainedRows(table)
         self.scale = torch.tensor(float(numpy.log(config.contrastive.scale)))
-        self.squares = torch.zeros(config.table.rows)
         self.step = self.best_step = 0
-        self.best, self.best_error = self.table, float("inf")
+        self.best, self.best_error = table, float("inf")
         rows = numbered.features.rows()
         self._held_out = [
             [rows_of([pair[side] for pair in pairs[:MOST_HELD_OUT]], rows) for side in (0, 1)]
             for pairs in text.held_out.values()
             if len(pairs) >= FEWEST_HELD_OUT
         ]
-        self._lengths = numpy.diff(numbered.bounds)[text.pairs].sum(axis=1)
+        self._lengths = numpy.diff(numbered.sentences.bounds)[text.pairs].sum(axis=1)
         self._of_direction = numpy.argsort(text.direction, kind="stable")
         self._first = numpy.searchsorted(
             text.direction[self._of_direction], numpy.arange(text.direction.max() + 2)
         )
-        self._local = numpy.zeros(config.table.rows, numpy.int64)
 
     def batches(self) -> Iterator[NDArray[numpy.int64]]:
         """Yield the pairs of each batch that is left; the same ones after an interruption."""
@@ -294,7 +294,9 @@ class _ContrastiveRun:
         partners = first + (generator.random(len(batch)) * (end - first)).astype(numpy.int64)
         joined = numpy.flatnonzero(generator.random(len(batch)) < join_part)
         more = self._turned(self._of_direction[partners[joined]], turned[joined])
-        rows, owner = self.numbered.of(numpy.concatenate([pairs.reshape(-1), more.reshape(-1)]))
+        rows, owner = self.numbered.sentences.of(
+            numpy.concatenate([pairs.reshape(-1), more.reshape(-1)])
+        )
         places = numpy.concatenate(
             [numpy.arange(2 * len(batch)), (2 * joined[:, None] + [0, 1]).reshape(-1)]
         )
@@ -313,14 +315,8 @@ class _ContrastiveRun:
     def learn(self, batch: NDArray[numpy.int64]) -> float:
         """Take one step and return the loss."""
         pairs, rows, counts = self._draw(batch)
-        # Only the rows that occur are read and changed.
-        self._local[rows] = 1
-        used = numpy.flatnonzero(self._local)
-        self._local[used] = numpy.arange(len(used))
-        rows = self._local[rows]
-        self._local[used] = 0
-        chosen = torch.from_numpy(used)
-        table = self.table[chosen]
+        chosen, rows = self.table.gather(rows)
+        table = self.table.values[chosen]
         if self.step >= self.config.contrastive.round_from * self.config.contrastive.steps:
             table = rounded(table, self.config.table.bits)
         table.requires_grad_()
@@ -331,10 +327,7 @@ class _ContrastiveRun:
         self.scale = scale.detach() - 0.02 * scale_gradient
         left = 1 - self.step / self.config.contrastive.steps
         rate = self.config.contrastive.learning_rate * max(left, 0.02)
-        squares = torch.linalg.vector_norm(gradient, dim=1).square_() / gradient.shape[1]
-        squares += self.squares[chosen]
-        self.squares[chosen] = squares
-        self.table.index_add_(0, chosen, gradient.mul_(-rate / (squares.sqrt() + 1e-10)[:, None]))
+        self.table.step(chosen, gradient, rate)
         self.step += 1
         return float(loss.detach())
 
@@ -342,10 +335,11 @@ class _ContrastiveRun:
         """Measure the held-out pairs, and keep the table if it is the best so far."""
         error = self._error()
         if error <= self.best_error:
-            self.best, self.best_error, self.best_step = self.table.clone(), error, self.step
+            self.best, self.best_error = self.table.values.clone(), error
+            self.best_step = self.step
 
     def _error(self) -> float:
-        table = rounded(self.table, self.config.table.bits)
+        table = rounded(self.table.values, self.config.table.bits)
         errors = [
             error_rates(*(sum_rows(table, *side).numpy() for side in sides))[0]
             for sides in self._held_out
@@ -358,9 +352,9 @@ class _ContrastiveRun:
             torch.save(
                 {
                     "key": self.key,
-                    "table": self.table,
+                    "table": self.table.values,
                     "scale": self.scale,
-                    "squares": self.squares,
+                    "squares": self.table.squares,
                     "step": self.step,
                     "best": self.best,
                     "best_error": self.best_error,
@@ -379,7 +373,8 @@ class _ContrastiveRun:
                 f"{self.path} is of another configuration or other text; remove it, or give "
                 "another folder"
             )
-        self.table, self.scale, self.squares = state["table"], state["scale"], state["squares"]
+        self.table.values, self.table.squares = state["table"], state["squares"]
+        self.scale = state["scale"]
         self.step, self.best, self.best_error = state["step"], state["best"], state["best_error"]
         self.best_step = state["best_step"]
 

@@ -15,13 +15,17 @@ from nllb.benchmarks import sentence_hash
 from nllb.errors import DataError
 from nllb.textio import atomic_binary, open_binary
 
+HASHES: Final = "training_hashes.bin.zst"
+"""Name of the file beside an encoder."""
 _BITS: Final = 44
 _SHIFT: Final = numpy.uint64(64 - _BITS)
 
 
-def write_hashes(path: Path, sentences: Iterable[str]) -> int:
-    """Write the hashes of sentences and return how many differ."""
+def write_hashes(path: Path, sentences: Iterable[str], earlier: Path | None = None) -> int:
+    """Write the hashes of sentences, and those of an earlier file; return how many differ."""
     hashes = numpy.unique(_hashes(sentences))
+    if earlier is not None:
+        hashes = numpy.union1d(hashes, read_hashes(earlier))
     steps = numpy.diff(hashes, prepend=numpy.uint64(0)).astype("<u8")
     # Bytes of equal weight stand together: the upper ones are nearly all zero.
     planes = steps.view(numpy.uint8).reshape(-1, 8).T.copy()

@@ -18,6 +18,7 @@ from data_pipeline.mining.config import (
     TextSourceConfig,
 )
 from data_pipeline.mining.encoders import load_encoder
+from data_pipeline.mining.static_encoder import StaticEncoder
 from data_pipeline.mining.training import contrastive_loss, read_training_text, train_encoder
 from data_pipeline.mining.training_hashes import overlap, read_hashes, write_hashes
 from data_pipeline.mining.xsim import error_rates
@@ -122,7 +123,7 @@ def test_plain_steps_leave_nothing_out_and_join_nothing(tmp_path: Path) -> None:
     run = training._ContrastiveRun(config, text, numbered, tmp_path)
     batch = next(run.batches())
     pairs, _, counts = run._draw(batch)
-    whole = numpy.diff(numbered.bounds)[pairs].reshape(-1)
+    whole = numpy.diff(numbered.sentences.bounds)[pairs].reshape(-1)
     assert (counts == whole).all()
     run.step = 5
     _, _, counts = run._draw(batch)
@@ -138,14 +139,43 @@ def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path) -> None:
     train_encoder(weak, teacher, quiet=True)
     student = make_config(
         tmp_path,
-        distillation=DistillationConfig(
-            teacher=str(teacher), learning_rate=0.01, warmup_steps=5, epochs=3
-        ),
+        distillation=DistillationConfig(teacher=str(teacher), learning_rate=0.02, epochs=3),
     )
     train_encoder(student, tmp_path / "student", quiet=True)
     errors = json.loads((tmp_path / "student" / "epochs.json").read_text())["held_out_error"]
     assert len(errors) == 4
     assert min(errors) < 0.7 * errors[0]
+
+
+def test_a_student_answers_for_its_teachers_text_and_licence(tmp_path: Path) -> None:
+    teacher, out = tmp_path / "teacher", tmp_path / "student"
+    few = ContrastiveConfig(batch_pairs=128, steps=2, evaluate_every=2)
+    train_encoder(make_config(tmp_path, contrastive=few, licence="A"), teacher, quiet=True)
+    (tmp_path / "other").mkdir()
+    own = [(f"{source} x", f"{target} y") for source, target in sentences(80, 1)]
+    lines = "".join(f"{source}\t{target}\n" for source, target in own)
+    (tmp_path / "other" / "fra_Latn-eng_Latn.tsv").write_text(lines, encoding="utf-8")
+    other = TextSourceConfig(name="other", path=Path("other"), layout="pairs")
+    student = make_config(
+        tmp_path,
+        sources=(other,),
+        licence="B",
+        distillation=DistillationConfig(teacher=str(teacher), epochs=1, bits=2),
+    )
+    train_encoder(student, out, quiet=True)
+    card = json.loads((out / "encoder.json").read_text())
+    assert (card["licence"], card["teacher"]["licence"]) == ("B", "A")
+    assert (list(card["sources"]), list(card["teacher"]["sources"])) == (["other"], ["own"])
+    sides = [text for pair in (*sentences(1500, 0), *own) for text in pair]
+    before, after = (
+        set(overlap(read_hashes(folder / "training_hashes.bin.zst"), sides))
+        for folder in (teacher, out)
+    )
+    assert after == before | set(range(3000, 3160))
+    # Two bits instead of the teacher's: the file says how it is to be read.
+    encoder = load_encoder(out)
+    assert isinstance(encoder, StaticEncoder)
+    assert encoder.bits == 2
 
 
 def test_an_interrupted_distillation_ends_the_same(
@@ -156,9 +186,7 @@ def test_an_interrupted_distillation_ends_the_same(
     train_encoder(make_config(tmp_path, contrastive=weak), teacher, quiet=True)
     config = make_config(
         tmp_path,
-        distillation=DistillationConfig(
-            teacher=str(teacher), learning_rate=0.01, warmup_steps=5, epochs=3
-        ),
+        distillation=DistillationConfig(teacher=str(teacher), learning_rate=0.02, epochs=3),
     )
     train_encoder(config, tmp_path / "whole", quiet=True)
     calls = []
