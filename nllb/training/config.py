@@ -27,6 +27,12 @@ class ReaderConfig:
     """Longest side in tokens; longer pairs are left out and counted."""
     temperature: float | None = None
     """Sampling temperature; null takes the manifest's."""
+    by_labels: bool = False
+    """Directions get their shares of the labels instead of the pairs, so that long sentences do not
+    take a step from short ones."""
+    join: float = 0.0
+    """Probability that a pair goes on with another one of its direction, so that longer texts than
+    the corpora hold are learnt, too."""
     seed: int = 2
     """Seed of the data order."""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -36,10 +42,34 @@ class ReaderConfig:
         """Yield what cannot work."""
         yield from range_faults(self, "max_tokens", "batches_per_step", "max_length", least=1)
         yield from range_faults(self, "temperature", above=0)
+        yield from range_faults(self, "join", least=0, below=1)
         if self.max_tokens < self.max_length:
             yield (
                 f"max_tokens {self.max_tokens} cannot hold one pair of max_length {self.max_length}"
             )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LexiconSection:
+    """First embeddings from the translations of pieces, counted in the training pairs."""
+
+    pivot: str | None = None
+    """Language whose pieces the others are explained by; null leaves embeddings random."""
+    meaning: float = 0.75
+    """How much of an embedding is the mean of its translations into the pivot."""
+    language: float = 0.4
+    """How much is its language; the squares of both and of the random rest sum to 1."""
+    iterations: int = 5
+    """Rounds of expectation and maximisation."""
+    least_pairs: int = 1000
+    """Pairs with the pivot that a language needs to be counted."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what cannot work."""
+        yield from range_faults(self, "meaning", "language", least=0, most=1)
+        if self.meaning**2 + self.language**2 > 1:
+            yield f"the squares of meaning {self.meaning} and language {self.language} exceed 1"
+        yield from range_faults(self, "iterations", "least_pairs", least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +183,8 @@ class TrainConfig:
     """How tokens find experts."""
     reader: ReaderConfig = field(default_factory=ReaderConfig)
     """How batches are cut."""
+    lexicon: LexiconSection = field(default_factory=LexiconSection)
+    """What the embeddings begin with."""
     label_smoothing: float = 0.1
     """Share of the probability that is spread over the whole vocabulary."""
     distillation: DistillationSection = field(default_factory=DistillationSection)
@@ -178,5 +210,7 @@ class TrainConfig:
         yield from range_faults(self, "label_smoothing", least=0, below=1)
         if self.parallel.experts and self.model.resolve(vocabulary_size=10).num_experts == 0:
             yield "parallel.experts: true needs a model with experts"
+        if self.lexicon.pivot is not None and self.model.initial is not None:
+            yield "lexicon.pivot gives first embeddings, model.initial has its own: leave one out"
         if self.optimizer.cool_down_steps > self.schedule.steps:
             yield "optimizer.cool_down_steps is above schedule.steps"

@@ -38,6 +38,8 @@ class Ragged:
     """Where each row starts."""
     lengths: Indices
     """How long it is."""
+    heads: Indices
+    """How many tokens stand before its text: language and tag."""
 
     def pad(self, rows: Indices) -> Indices:
         """Return some rows as a matrix filled up with <pad>."""
@@ -145,7 +147,9 @@ class Gatherer:
         pieces = [piece for request in requests for piece in self._pieces(request)]
         if not pieces:
             empty = np.zeros(0, dtype=np.int64)
-            nothing = Ragged(tokens=empty.astype(np.int32), starts=empty, lengths=empty)
+            nothing = Ragged(
+                tokens=empty.astype(np.int32), starts=empty, lengths=empty, heads=empty
+            )
             return Pairs(sources=nothing, targets=nothing, directions=empty, too_long=0)
         piece_N = np.repeat(np.arange(len(pieces)), [piece.source[1].shape[1] for piece in pieces])
         numbers = [piece.direction for piece in pieces]
@@ -259,4 +263,4 @@ class _Framing:
         for tokens, (begin, end) in zip(self.tokens, pairwise(cuts), strict=True):
             read[begin:end] = tokens[wanted[begin:end]]
         flat[np.repeat(begins + heads, lengths) + steps] = read
-        return Ragged(tokens=flat, starts=begins, lengths=framed)
+        return Ragged(tokens=flat, starts=begins, lengths=framed, heads=heads)

@@ -141,31 +141,36 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         )
         others = smoothing / (weight_VD.shape[0] - 1)
         states_ND, weight_in_VD = states_ND.to(dtype), weight_VD.to(dtype)
+        # What smoothing asks of all V tokens alike needs no logits: their sum is a product, too.
+        total_weight_D = weight_in_VD.sum(0, dtype=weight_VD.dtype)
         states_gradient_ND = torch.empty_like(states_ND)
         weight_gradient_VD = torch.zeros_like(weight_VD)
         loss, plain = weight_VD.new_zeros(2, dtype=torch.float64)
         for begin in range(0, len(labels_N), ROWS):
             rows = slice(begin, begin + ROWS)
             label_R1 = labels_N[rows, None]
-            product_RV = states_ND[rows] @ weight_in_VD.T
-            logits_RV = product_RV.to(torch.promote_types(dtype, torch.float32))
-            largest_R1 = logits_RV.amax(1, keepdim=True)
-            chosen_R1, sum_R1 = logits_RV.gather(1, label_R1), logits_RV.sum(1, keepdim=True)
-            total_R1 = logits_RV.sub_(largest_R1).exp_().sum(1, keepdim=True)
-            partition_R1 = total_R1.log() + largest_R1
+            logits_RV = states_ND[rows] @ weight_in_VD.T
+            chosen_R1 = logits_RV.gather(1, label_R1)
+            # One pass over memory each, in the products' type; sums within are float32.
+            logs_RV = logits_RV.log_softmax(1)
+            likelihood_R1 = logs_RV.gather(1, label_R1)
+            partition_R1 = chosen_R1.float() - likelihood_R1
+            sum_R1 = states_ND[rows].to(weight_VD.dtype) @ total_weight_D[:, None]
             # The true label gets 1 - smoothing, all V others / (V - 1) of it; together 1.
             expected_R1 = (1 - smoothing - others) * chosen_R1 + others * sum_R1
             loss += (partition_R1 - expected_R1).sum()
-            plain += (partition_R1 - chosen_R1).sum()
+            plain -= likelihood_R1.sum()
             if not with_gradient:  # a validation
                 continue
-            gradient_RV = logits_RV.div_(total_R1).sub_(others)
+            gradient_RV = logs_RV.exp_()
             gradient_RV.scatter_add_(
                 1, label_R1, torch.full_like(chosen_R1, smoothing + others - 1)
             )
-            product_RV.copy_(gradient_RV)
-            states_gradient_ND[rows] = product_RV @ weight_in_VD
-            weight_gradient_VD += product_RV.T @ states_ND[rows]
+            states_gradient_ND[rows] = gradient_RV @ weight_in_VD
+            weight_gradient_VD += gradient_RV.T @ states_ND[rows]
+        if with_gradient:
+            states_gradient_ND -= others * total_weight_D.to(dtype)
+            weight_gradient_VD -= others * states_ND.sum(0, dtype=weight_VD.dtype)
         ctx.save_for_backward(states_gradient_ND, weight_gradient_VD)
         return loss.float(), plain.float()
 

@@ -14,7 +14,6 @@ Shapes: B pairs, S source positions, T target positions.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from nllb.model.tokenizer import Tokenizer
 from nllb.shards import Direction, Manifest
 from nllb.training.config import ReaderConfig
 from nllb.training.gathering import EOS_ID, PAD_ID, Gatherer, Pairs, PairSource, Request
+from nllb.training.joining import join_pairs
 from nllb.training.sampling import ActivePhase, Indices, active_phases, draws, phase_of, walk
 from nllb.training.vocabulary import TokenIds
 
@@ -97,7 +97,9 @@ class BatchReader:
             )
         self.manifest, self.config = manifest, config
         self.rank, self.num_ranks = rank, num_ranks
-        self.phases = active_phases(manifest, temperature=config.temperature)
+        self.phases = active_phases(
+            manifest, temperature=config.temperature, by_labels=config.by_labels
+        )
         ids = ids or TokenIds.of_record(manifest.vocabulary)
         self._pairs = PairSource(manifest, "train")
         self._gatherer = Gatherer(
@@ -150,6 +152,8 @@ class BatchReader:
             )
         self.too_long += pairs.too_long
         draw = np.random.default_rng([*seed, chunk])
+        if self.config.join:
+            pairs = join_pairs(pairs, self.config.join, self.config.max_length, draw)
         batches = cut_batches(pairs.longest, self.config.max_tokens, draw)
         order = draw.permutation(len(batches))
         needed = STEPS_PER_CHUNK * self.config.batches_per_step
@@ -158,17 +162,15 @@ class BatchReader:
 
     def _pairs_per_chunk(self, phase: ActivePhase) -> int:
         """Estimate the pairs that fill a chunk from the manifest's token counts."""
-        mean = self._mean_length
-        per_batch = max(1.0, self.config.max_tokens / mean)
+        lengths = [self._mean_length(direction) for direction in phase.directions]
+        per_batch = max(1.0, self.config.max_tokens / float(phase.weights @ lengths))
         needed = STEPS_PER_CHUNK * self.config.batches_per_step * per_batch * SPARE
         return max(int(needed), len(phase.directions))
 
-    @cached_property
-    def _mean_length(self) -> float:
+    def _mean_length(self, direction: Direction) -> float:
         """Mean tokens of a pair's longer side, language token and end included."""
-        files = [
-            file for part in self.manifest.parts for file in part.files if part.split == "train"
-        ]
+        parts = self.manifest.parts_for(direction.source, direction.target)
+        files = [file for part, _ in parts for file in part.files]
         tokens = sum(max(file.num_source_tokens, file.num_target_tokens) for file in files)
         return tokens / max(1, sum(file.num_pairs for file in files)) * 1.1 + 2
 

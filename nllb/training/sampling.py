@@ -37,8 +37,15 @@ class ActivePhase:
     """Probability of each."""
 
 
-def active_phases(manifest: Manifest, *, temperature: float | None = None) -> list[ActivePhase]:
-    """Return the phases with their weights renormalised; `temperature` replaces the manifest's.
+def active_phases(
+    manifest: Manifest, *, temperature: float | None = None, by_labels: bool = False
+) -> list[ActivePhase]:
+    """Return the phases with their weights renormalised.
+
+    Args:
+        manifest: the training data.
+        temperature: replaces the manifest's.
+        by_labels: the weights are shares of the labels, not of the pairs.
 
     Raises:
         DataError: a direction has no pairs to train on.
@@ -57,6 +64,8 @@ def active_phases(manifest: Manifest, *, temperature: float | None = None) -> li
         if temperature is not None:
             sizes = [direction.num_pairs for direction in directions]
             weights = np.array(sampling_weights(sizes, temperature))
+        if by_labels:
+            weights /= [_mean_labels(manifest, direction) for direction in directions]
         phases.append(
             ActivePhase(
                 number=number,
@@ -69,6 +78,16 @@ def active_phases(manifest: Manifest, *, temperature: float | None = None) -> li
         if phase.until_step is not None:
             begin = phase.until_step
     return phases
+
+
+def _mean_labels(manifest: Manifest, direction: Direction) -> float:
+    parts = manifest.parts_for(direction.source, direction.target)
+    labels = sum(
+        file.num_source_tokens if turned or not file.num_target_tokens else file.num_target_tokens
+        for part, turned in parts
+        for file in part.files
+    )
+    return labels / sum(part.num_pairs for part, _ in parts) + 2  # language token and end
 
 
 def phase_of(phases: Sequence[ActivePhase], step: int) -> ActivePhase:

@@ -39,6 +39,7 @@ from nllb.training.config import TrainConfig
 from nllb.training.expert_parallel import spread_experts
 from nllb.training.export import MODEL_DIR, export_checkpoint, write_start
 from nllb.training.initialization import initialize, materialize
+from nllb.training.lexicon import lexical_embedding, look_up_words
 from nllb.training.loss import LossModule, Teacher
 from nllb.training.metrics import MetricLog, StepStatistics
 from nllb.training.optimization import build_optimizer
@@ -153,6 +154,12 @@ def open_run(
     )
     shape = shape_of(config, tokenizer)
     model = build_model(config, shape, ranks, checkpoint=at)
+    if at is None and config.lexicon.pivot is not None:
+        embedding_VD = model.embedding.weight.data
+        embedding_VD.copy_(
+            lexical_embedding(manifest, embedding_VD, config.lexicon, seed=config.seed, quiet=quiet)
+        )
+        look_up_words(model)
     if ranks.is_first and newest is None:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_start(out_dir, shape, tokenizer)

@@ -108,6 +108,28 @@ def test_directions_are_drawn_by_their_weights(manifest: Manifest) -> None:
         assert seen[number] / total == pytest.approx(direction.weight, rel=0.12)
 
 
+def test_directions_get_shares_of_the_labels(manifest: Manifest) -> None:
+    seen = Counter()
+    reader = BatchReader(manifest, dataclasses.replace(CONFIG, by_labels=True, join=0.3))
+    for step in range(40, 40 + 64 * 6):
+        for batch in reader.step(step):
+            counts = (batch.labels != PAD_ID).sum(1).tolist()
+            for number, count in zip(batch.directions.tolist(), counts, strict=True):
+                seen[number] += count
+    total = sum(seen.values())
+    for number, direction in enumerate(manifest.directions):
+        assert seen[number] / total == pytest.approx(direction.weight, rel=0.2)
+
+
+def test_a_chunk_holds_enough_for_its_steps(manifest: Manifest) -> None:
+    for by_labels in (False, True):
+        reader = BatchReader(manifest, dataclasses.replace(CONFIG, by_labels=by_labels))
+        for step in (0, 40, 40 + 64):
+            reader.step(step)
+            # So no batch comes twice within a chunk, whatever the lengths of a phase.
+            assert len(reader._batches) >= 0.9 * 64 * CONFIG.batches_per_step
+
+
 def test_the_first_phase_draws_from_its_directions_only(manifest: Manifest) -> None:
     active = set(manifest.phases[0].directions)
     reader = BatchReader(manifest, CONFIG)
