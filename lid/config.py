@@ -33,6 +33,11 @@ class SourceConfig:
         """Name of the folder."""
         return self.directory.name
 
+    @property
+    def is_messages(self) -> bool:
+        """Whether its text is an interface's messages."""
+        return (self.layout or KNOWN_LAYOUTS.get(self.directory.name)) == "messages"
+
     def faults(self) -> Iterable[str]:
         """Yield what is wrong across fields."""
         if self.layout is None and self.directory.name not in KNOWN_LAYOUTS:
@@ -73,6 +78,8 @@ class SamplingConfig:
     """Part of the short lines that are joined with others of their domain."""
     joined_length: int = 110
     """Characters that joined lines reach, more or less."""
+    most_of_keyword: float = 0.02
+    """Part of a label's interface messages that may hold one word its other text hardly has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

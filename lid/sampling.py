@@ -2,7 +2,8 @@
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import xxhash
@@ -18,6 +19,9 @@ _WORDS_OF_PART = (15, 35)
 _SHORT = 45
 _JOINED = 100
 _SHORTEST_WORDS = 15
+_FEWEST_OTHERS = 500
+_LETTERS_OF_KEYWORD = 4
+_TIMES_AS_FREQUENT = 5
 
 
 def split_held_out(lines: Lines, *, part: float, most: int) -> tuple[Lines, dict[str, list[str]]]:
@@ -87,12 +91,65 @@ def label_sizes(counts: Mapping[str, int], config: SamplingConfig) -> dict[str, 
     }
 
 
+def keywords(
+    domains: Mapping[str, Sequence[str]], domain: str, most: float
+) -> dict[str, float] | None:
+    """Return the words that a domain of interface messages overdoes, each with its share of lines.
+
+    An interface speaks of pages and users: a word that stands in more than `most` of its messages,
+    and in far fewer lines of the label's other text, would decide alone whatever it means in other
+    languages. Short words, which may be grammar, are left alone. None where the label's other text
+    is too little to tell.
+    """
+    lines = domains[domain]
+    others = [text for name, texts in domains.items() if name != domain for text in texts]
+    if not lines or len(others) < _FEWEST_OTHERS:
+        return None
+    inside, outside = (
+        Counter(word for text in texts for word in set(text.split(" ")))
+        for texts in (lines, others)
+    )
+    shares = {word: count / len(lines) for word, count in inside.items()}
+    return {
+        word: share
+        for word, share in shares.items()
+        if share > most
+        and len(word) >= _LETTERS_OF_KEYWORD
+        and share > _TIMES_AS_FREQUENT * outside[word] / len(others)
+    }
+
+
+def without_keywords(lines: Lines, messages: Collection[str], most: float) -> Lines:
+    """Return the same text, where the interface messages have lost their `keywords`."""
+    result: Lines = {label: dict(domains) for label, domains in lines.items()}
+    for label, domains in lines.items():
+        for domain in domains.keys() & set(messages):
+            if words := keywords(domains, domain, most):
+                result[label][domain] = [
+                    " ".join(word for word in text.split(" ") if word not in words)
+                    for text in domains[domain]
+                ]
+    return result
+
+
 def sample_label(
-    domains: Mapping[str, Sequence[str]], size: int, config: SamplingConfig, chance: random.Random
+    domains: Mapping[str, Sequence[str]],
+    size: int,
+    config: SamplingConfig,
+    chance: random.Random,
+    messages: Collection[str] = (),
 ) -> list[str]:
     """Return about `size` lines of one label: balanced over domains, whole, joined or cut.
 
     Every line of a domain comes once before any comes twice; a repeat is always an extract.
+
+    Args:
+        domains: the label's lines.
+        size: lines to draw.
+        config: how.
+        chance: source of randomness.
+        messages: domains of interface messages; lines with `keywords` are drawn so much less that
+            each word comes to `most_of_keyword` of them.
     """
     weights = {
         domain: len(lines) ** config.domain_exponent for domain, lines in domains.items() if lines
@@ -100,14 +157,29 @@ def sample_label(
     total = sum(weights.values())
     sampled: list[str] = []
     for domain, weight in weights.items():
-        lines = domains[domain]
-        order: list[int] = []
+        every = domains[domain]
+        words = keywords(domains, domain, config.most_of_keyword) if domain in messages else None
+        lines, order = every, list[int]()
         for number in range(round(size * weight / total)):
             if not order:
+                if words is not None:
+                    lines = _thinned(every, words, config.most_of_keyword, chance)
                 order = chance.sample(range(len(lines)), len(lines))
             line = lines[order.pop()]
-            sampled.append(_vary(line, lines, config, chance, repeat=number >= len(lines)))
+            sampled.append(_vary(line, lines, config, chance, repeat=number >= len(every)))
     return sampled
+
+
+def _thinned(
+    lines: Sequence[str], words: Mapping[str, float], most: float, chance: random.Random
+) -> Sequence[str]:
+    """Return the lines of one turn: those without the words, and some of those with them."""
+    drawn = [
+        line
+        for line in lines
+        if chance.random() < most / max([words.get(w, most) for w in line.split(" ")])
+    ]
+    return drawn or lines
 
 
 def _vary(

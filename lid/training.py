@@ -3,10 +3,11 @@
 The steps and what they leave in the output folder, so that a stopped run goes on where it was:
 
 1. collect        `work/text.json.zst`     clean text per label and domain, counts
-2. model          `model.ftz`              and unquantised `work/model.bin`
+2. trial          `work/trial.ftz`         a model that some corpora and languages are kept from
 3. experts        `experts/GROUP.ftz`      second stages
-4. calibrate      `grams.bin`, `card.json`, `CARD.md`
-                  when to say `und`, by corpora and foreign languages that the model has not seen
+4. calibrate      `grams.bin`              when the trial should say `und`, by what was kept from it
+5. model          `model.ftz`              the same on all text, and unquantised `work/model.bin`
+                  `card.json`, `CARD.md`
 """
 
 import hashlib
@@ -36,6 +37,7 @@ from lid.sampling import (
     leave_out,
     sample_label,
     split_held_out,
+    without_keywords,
     write_training_file,
 )
 from lid.training_run import quantise, save, train_supervised
@@ -94,12 +96,16 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         label: domains for label, domains in collected.foreign.items() if label not in withheld
     }
     unseen = [line for lines in withheld.values() for line in lines]
-    with stage("train the model", quiet=quiet):
-        sampled = _train_model(config, kept, foreign, output)
+    model_path, trial_path = output / MODEL_NAME, work / "trial.ftz"
+    if not left_out and not withheld:
+        trial_path = model_path
+    with stage("train the trial", quiet=quiet):
+        _train_model(config, kept, foreign, trial_path)
     with stage("train the second stage", quiet=quiet):
         experts = _train_experts(config, everything, output)
     with stage("calibrate", quiet=quiet):
-        grams = GramSets.build(kept, most=config.grams.most, size_bytes=config.grams.size_bytes)
+        telling = without_keywords(kept, _messages(config), config.sampling.most_of_keyword)
+        grams = GramSets.build(telling, most=config.grams.most, size_bytes=config.grams.size_bytes)
         grams.save(output / GRAMS_NAME)
         judge = Judge(
             grams=grams,
@@ -108,15 +114,22 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         )
         if unseen:
             acceptance = fit_acceptance(
-                _decider(output, judge), left_out or held_out, unseen, config.calibration
+                _decider(trial_path, output, judge),
+                left_out or held_out,
+                unseen,
+                config.calibration,
             )
             judge = replace(judge, acceptance=acceptance)
-        decider = _decider(output, judge)
+        decider = _decider(trial_path, output, judge)
         thresholds = calibrate(decider, left_out, unseen, config.calibration)
-        figures, confusions = _figures(decider, held_out, thresholds)
         unfamiliar = _figures(decider, left_out, thresholds)[0] if left_out else {}
         if unseen:
             unfamiliar["foreign lines that get a label"] = _accepted(decider, unseen, thresholds)
+    with stage("train the model", quiet=quiet):
+        full_path = work / "model.bin"
+        sampled = _train_model(config, everything, collected.foreign, model_path, full_path)
+        decider = _decider(model_path, output, judge)
+        figures, confusions = _figures(decider, held_out, thresholds)
     card = ModelCard(
         name=output.resolve().name,
         normalised=True,
@@ -127,7 +140,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         limits=judge.acceptance.limits,
         labels=len(collected.lines),
         missing=[language.code for language in languages() if language.code not in collected.lines],
-        foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in foreign),
+        foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in collected.foreign),
         sources={source.name: source.licence for source in config.sources},
         counts=collected.counts(),
         sampled=sampled,
@@ -223,14 +236,15 @@ def _overlap_left(collected: Collected, config: LidConfig) -> int:
     )
 
 
-def _train_model(config: LidConfig, lines: Lines, foreign: Lines, output: Path) -> dict[str, int]:
-    """Train and quantise the model unless it is there; return the sampled lines per label."""
-    path = output / MODEL_NAME
+def _train_model(
+    config: LidConfig, lines: Lines, foreign: Lines, path: Path, full_path: Path | None = None
+) -> dict[str, int]:
+    """Train and quantise a model unless it is there; return the sampled lines per label."""
     chance = random.Random(config.seed)
     counts = {label: sum(map(len, domains.values())) for label, domains in lines.items()}
     sizes = label_sizes(counts, config.sampling)
     sampled = {
-        label: sample_label(domains, sizes[label], config.sampling, chance)
+        label: sample_label(domains, sizes[label], config.sampling, chance, _messages(config))
         for label, domains in lines.items()
     }
     told = {label: len(texts) for label, texts in sampled.items()}
@@ -244,13 +258,18 @@ def _train_model(config: LidConfig, lines: Lines, foreign: Lines, output: Path) 
         sampled[label] = sample_label(domains, size, config.sampling, chance)
     if path.is_file():
         return told
-    text_path = output / "work" / "model.txt"
+    text_path = path.with_suffix(".txt")
     write_training_file(sampled, text_path, chance)
     model = train_supervised(text_path, config.fasttext)
-    save(model, output / "work" / "model.bin")
+    if full_path is not None:
+        save(model, full_path)
     quantise(model, text_path, path, config.fasttext)
     text_path.unlink()
     return told
+
+
+def _messages(config: LidConfig) -> set[str]:
+    return {source.name for source in config.sources if source.is_messages}
 
 
 def _train_experts(config: LidConfig, lines: Lines, output: Path) -> dict[str, list[str]]:
@@ -269,8 +288,8 @@ def _train_experts(config: LidConfig, lines: Lines, output: Path) -> dict[str, l
     return {name: domains for name, domains in done.items() if domains}
 
 
-def _decider(output: Path, judge: Judge) -> Decider:
-    engine = open_engine(output / MODEL_NAME, normalised=True)
+def _decider(model_path: Path, output: Path, judge: Judge) -> Decider:
+    engine = open_engine(model_path, normalised=True)
     experts = {
         group.name: Expert(engine=open_engine(expert_path, normalised=True), weight=group.weight)
         for group in macro_groups()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from lid.fasttext_model import read_fasttext
 from nllb.cli import main
 
 SENTENCES = {
@@ -74,9 +75,17 @@ def test_train_writes_a_model_with_its_card(model: Path) -> None:
     assert set(card["thresholds"]) == set(SENTENCES) == set(card["counts"])
     assert len(card["missing"]) == 198 and "ita_Latn" in card["missing"]
     assert card["experts"] == {"rwanda-rundi": ["nllb_seed"]}
+    assert card["foreign"] == ["aaa", "bbb", "eee", "fff"]
     assert set(card["files"]) == {"model.ftz", "grams.bin", "experts/rwanda-rundi.ftz"}
     assert "kin_Latn" in (model / "CARD.md").read_text(encoding="utf-8")
     assert 0 < card["held_out"]["macro F1 of the best label"] <= 1
+
+
+def test_the_trial_is_not_trained_on_what_it_is_judged_by(model: Path) -> None:
+    """Language eee is left to calibrate with; the model itself learns it, too."""
+    labels = [read_fasttext(path).labels for path in (model / "work/trial.ftz", model / "model.ftz")]
+    assert ["other_eee" in names for names in labels] == [False, True]
+    assert set(labels[1]) == {*labels[0], "other_eee"}
 
 
 def test_train_resumes_and_gives_the_same_model(

@@ -15,7 +15,13 @@ from lid.collection import (
     withheld_languages,
 )
 from lid.config import LidConfig, NoiseConfig, SamplingConfig, SourceConfig
-from lid.sampling import label_sizes, sample_label, split_held_out
+from lid.sampling import (
+    keywords,
+    label_sizes,
+    sample_label,
+    split_held_out,
+    without_keywords,
+)
 from nllb.benchmarks import sentence_hash
 from nllb.errors import DataError
 from nllb.languages import parse_language
@@ -160,3 +166,27 @@ def test_sampling_balances_domains_and_repeats_only_extracts() -> None:
     assert sample_label({"news": news}, 50, settings, random.Random(3)) == sample_label(
         {"news": news}, 50, settings, random.Random(3)
     )
+
+
+def test_words_that_only_an_interface_is_full_of_are_drawn_less() -> None:
+    """`hello` means page in Fulfulde, and filled a fifth of its messages."""
+    messages = [f"hello {chr(97 + n % 26) * 5}{n} ngoo yi" for n in range(40)]
+    messages += [f"momtu {chr(97 + n % 26) * 5}{n} ngoo yi" for n in range(160)]
+    prose = [f"ngoo jemma {n} yi" for n in range(1000)]
+    domains = {"mediawiki": messages, "prose": prose}
+    found = keywords(domains, "mediawiki", 0.02)
+    assert found == {"hello": 0.2, "momtu": 0.8}
+    assert keywords({"mediawiki": messages}, "mediawiki", 0.02) is None
+    bare = without_keywords({"fuv_Latn": domains}, {"mediawiki"}, 0.02)["fuv_Latn"]
+    assert bare["prose"] is prose and len(bare["mediawiki"]) == 200
+    assert bare["mediawiki"][0] == "aaaaa0 ngoo yi"
+    messages = [line.replace("momtu", "ngoo") for line in messages]
+    settings = SamplingConfig(domain_exponent=1, extract_rate=0, join_rate=0, most_of_keyword=0.02)
+    domains = {"mediawiki": messages, "prose": prose}
+    drawn, usual = (
+        sample_label(domains, 6000, settings, random.Random(1), names)
+        for names in (("mediawiki",), ())
+    )
+    assert len(drawn) == len(usual) == 6000
+    assert sum("hello" in line for line in usual) == 200
+    assert 5 <= sum("hello" in line for line in drawn) <= 50
