@@ -69,20 +69,22 @@ def lexical_embedding(
     Raises:
         ConfigError: no direction leads into the pivot.
     """
+    pivot = config.pivot
+    assert pivot is not None
     directions = [
         direction
         for direction in manifest.directions
-        if direction.target == config.pivot and direction.num_pairs >= config.least_pairs
+        if direction.target == pivot and direction.num_pairs >= config.least_pairs
     ]
     if not directions:
         raise ConfigError(
-            f"lexicon.pivot: no direction into {config.pivot!r} has {config.least_pairs:,} pairs "
+            f"lexicon.pivot: no direction into {pivot!r} has {config.least_pairs:,} pairs "
             f"or more in {manifest.directory}; lower lexicon.least_pairs, or leave lexicon out"
         )
     size, width = random_VD.shape
     generator = torch.Generator().manual_seed(seed)
     pivot_VD = torch.randn(size, width, generator=generator)
-    languages = [config.pivot, *(direction.source for direction in directions)]
+    languages = [pivot, *(direction.source for direction in directions)]
     language_LD = torch.randn(len(languages), width, generator=generator)
     meaning_VD, spoken_VD = torch.zeros(2, size, width)
     pivot_V = np.zeros(size)
@@ -189,4 +191,4 @@ def agreed_counts(links: Links, *, iterations: int) -> NDArray[np.float64]:
             counts_K = np.bincount(links.kinds_N, posterior_N)
             probability_K = counts_K / np.bincount(given_K, counts_K)[given_K]
         believed_N *= posterior_N
-    return np.bincount(links.kinds_N, believed_N)
+    return np.bincount(links.kinds_N, believed_N).astype(np.float64)

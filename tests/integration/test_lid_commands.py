@@ -83,7 +83,8 @@ def test_train_writes_a_model_with_its_card(model: Path) -> None:
 
 def test_the_trial_is_not_trained_on_what_it_is_judged_by(model: Path) -> None:
     """Language eee is left to calibrate with; the model itself learns it, too."""
-    labels = [read_fasttext(path).labels for path in (model / "work/trial.ftz", model / "model.ftz")]
+    paths = (model / "work/trial.ftz", model / "model.ftz")
+    labels = [read_fasttext(path).labels for path in paths]
     assert ["other_eee" in names for names in labels] == [False, True]
     assert set(labels[1]) == {*labels[0], "other_eee"}
 
