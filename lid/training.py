@@ -96,11 +96,11 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         label: domains for label, domains in collected.foreign.items() if label not in withheld
     }
     unseen = [line for lines in withheld.values() for line in lines]
-    model_path, trial_path = output / MODEL_NAME, work / "trial.ftz"
-    if not left_out and not withheld:
-        trial_path = model_path
+    model_path, full_path = output / MODEL_NAME, work / "model.bin"
+    trial_path = work / "trial.ftz" if left_out or withheld else model_path
     with stage("train the trial", quiet=quiet):
-        _train_model(config, kept, foreign, trial_path)
+        is_model = trial_path == model_path
+        _train_model(config, kept, foreign, trial_path, full_path if is_model else None)
     with stage("train the second stage", quiet=quiet):
         experts = _train_experts(config, everything, output)
     with stage("calibrate", quiet=quiet):
@@ -126,7 +126,6 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         if unseen:
             unfamiliar["foreign lines that get a label"] = _accepted(decider, unseen, thresholds)
     with stage("train the model", quiet=quiet):
-        full_path = work / "model.bin"
         sampled = _train_model(config, everything, collected.foreign, model_path, full_path)
         decider = _decider(model_path, output, judge)
         figures, confusions = _figures(decider, held_out, thresholds)

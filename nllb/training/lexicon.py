@@ -2,8 +2,8 @@
 
 Random embeddings make a short run spend most of its steps on finding out what attention to the
 source is good for. Here IBM model 1 counts, between each language and a pivot, how often a piece
-stands for which pieces of the pivot; a piece begins as the mean of these, with a random part that
-keeps it apart from them. A pair of directions that do not contain the pivot gains through it.
+stands for which pieces of the pivot. A piece begins as the mean of these, with a part for its
+languages and a random part that keeps it apart; directions without the pivot gain, too.
 
 Source: Brown et al. 1993, model 1, in both directions; a link counts as much as both believe in it
 (Liang et al. 2006, alignment by agreement).
@@ -29,7 +29,7 @@ from nllb.training.gathering import PairSource
 from nllb.training.sampling import Indices, ranges
 
 MOST_LINKS: Final = 2_000_000
-"""Links of one direction that are counted; more pairs are a sample."""
+"""Links of one direction that are counted, about; of more pairs a random part is taken."""
 LEAST_SHARE: Final = 0.02
 """Translations with a smaller share of their piece are taken for noise."""
 
@@ -57,7 +57,7 @@ class Links:
 def lexical_embedding(
     manifest: Manifest, random_VD: Tensor, config: LexiconSection, *, seed: int, quiet: bool = True
 ) -> Tensor:
-    """Return first embeddings, of norm 1 where a piece has translations and else as they were.
+    """Return first embeddings, of norm 1 or so where a piece occurs and else as they were.
 
     Args:
         manifest: the training data.
@@ -74,7 +74,8 @@ def lexical_embedding(
     directions = [
         direction
         for direction in manifest.directions
-        if direction.target == pivot and direction.num_pairs >= config.least_pairs
+        if direction.target == pivot != direction.source
+        and direction.num_pairs >= config.least_pairs
     ]
     if not directions:
         raise ConfigError(
@@ -134,30 +135,31 @@ def read_links(
     pairs: PairSource, direction: Direction, vocabulary_size: int, *, seed: int
 ) -> Links:
     """Return the links of a direction's pairs, or of a random part of them."""
-    items = np.random.default_rng([seed, len(direction.name)]).permutation(pairs.size(direction))
-    sides: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
+    items = np.random.default_rng(seed).permutation(pairs.size(direction))
+    files = [
+        file
+        for part, _ in pairs.manifest.parts_for(direction.source, direction.target)
+        for file in part.files
+    ]
+    products = sum(
+        file.num_source_tokens * file.num_target_tokens / file.num_pairs for file in files
+    )
+    items = items[: int(len(items) * min(1.0, MOST_LINKS / max(products, 1.0)))]
+    texts: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
     lengths: tuple[list[Indices], list[Indices]] = ([], [])
-    left = MOST_LINKS
-    for shard, part, turned, _, indices in pairs.locate(direction, items):
-        if part.origin == "denoising" or shard.target_offsets is None:
-            continue
-        spans = [
-            (tokens, offsets[indices].astype(np.int64), offsets[indices + 1].astype(np.int64))
-            for tokens, offsets in (
-                (shard.source_tokens, shard.source_offsets),
-                (shard.target_tokens, shard.target_offsets),
-            )
+    for shard, _, turned, _, indices in pairs.locate(direction, items):
+        assert shard.target_offsets is not None  # one-sided text is of one language
+        sides = [
+            (shard.source_tokens, shard.source_offsets.astype(np.int64)),
+            (shard.target_tokens, shard.target_offsets.astype(np.int64)),
         ]
-        if turned:
-            spans.reverse()
-        sizes = np.cumprod([end - start for _, start, end in spans], axis=0)[-1]
-        fits = np.cumsum(sizes) <= left
-        left -= int(sizes[fits].sum())
-        for side, length, (tokens, start, end) in zip(sides, lengths, spans, strict=True):
-            length.append((end - start)[fits])
-            side.append(tokens[np.repeat(start[fits], length[-1]) + ranges(length[-1])])
-    source, target = (np.concatenate(side).astype(np.int64) for side in sides)
-    source_length, target_length = (np.concatenate(length) for length in lengths)
+        for side, (tokens, offsets) in enumerate(reversed(sides) if turned else sides):
+            starts = offsets[indices]
+            length = offsets[indices + 1] - starts
+            lengths[side].append(length)
+            texts[side].append(tokens[np.repeat(starts, length) + ranges(length)])
+    source, target = (np.concatenate(side).astype(np.int64) for side in texts)
+    source_length, target_length = (np.concatenate(side) for side in lengths)
     per_pair = source_length * target_length
     within = ranges(per_pair)
     width = np.repeat(target_length, per_pair)

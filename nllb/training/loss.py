@@ -141,6 +141,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         )
         others = smoothing / (weight_VD.shape[0] - 1)
         states_ND, weight_in_VD = states_ND.to(dtype), weight_VD.to(dtype)
+        exact = torch.promote_types(dtype, torch.float32)
         # What smoothing asks of all V tokens alike needs no logits: their sum is a product, too.
         total_weight_D = weight_in_VD.sum(0, dtype=weight_VD.dtype)
         states_gradient_ND = torch.empty_like(states_ND)
@@ -150,11 +151,11 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             rows = slice(begin, begin + ROWS)
             label_R1 = labels_N[rows, None]
             logits_RV = states_ND[rows] @ weight_in_VD.T
-            chosen_R1 = logits_RV.gather(1, label_R1)
-            # One pass over memory each, in the products' type; sums within are float32.
+            chosen_R1 = logits_RV.gather(1, label_R1).to(exact)
+            # One pass over memory each, in the products' type.
             logs_RV = logits_RV.log_softmax(1)
-            likelihood_R1 = logs_RV.gather(1, label_R1)
-            partition_R1 = chosen_R1.float() - likelihood_R1
+            likelihood_R1 = logs_RV.gather(1, label_R1).to(exact)
+            partition_R1 = chosen_R1 - likelihood_R1
             sum_R1 = states_ND[rows].to(weight_VD.dtype) @ total_weight_D[:, None]
             # The true label gets 1 - smoothing, all V others / (V - 1) of it; together 1.
             expected_R1 = (1 - smoothing - others) * chosen_R1 + others * sum_R1
@@ -164,7 +165,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
                 continue
             gradient_RV = logs_RV.exp_()
             gradient_RV.scatter_add_(
-                1, label_R1, torch.full_like(chosen_R1, smoothing + others - 1)
+                1, label_R1, gradient_RV.new_full(label_R1.shape, smoothing + others - 1)
             )
             states_gradient_ND[rows] = gradient_RV @ weight_in_VD
             weight_gradient_VD += gradient_RV.T @ states_ND[rows]

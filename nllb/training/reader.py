@@ -109,6 +109,7 @@ class BatchReader:
             noise=config.noise,
             word_starts=word_starts,
         )
+        self._chunk_pairs = {phase.number: self._pairs_per_chunk(phase) for phase in self.phases}
         self._numbers = {d.name: number for number, d in enumerate(manifest.directions)}
         self._chunk: tuple[int, int] | None = None
         self._batches: list[Indices] = []
@@ -130,7 +131,7 @@ class BatchReader:
 
     def _load(self, phase: ActivePhase, chunk: int) -> None:
         seed = [self.config.seed, phase.number]
-        active, firsts, ends = draws(phase, chunk, self._pairs_per_chunk(phase))
+        active, firsts, ends = draws(phase, chunk, self._chunk_pairs[phase.number])
         directions = [phase.directions[number] for number in active.tolist()]
         numbers = [self._numbers[direction.name] for direction in directions]
         items = walk(

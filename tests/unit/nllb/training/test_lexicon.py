@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from nllb.errors import ConfigError
 from nllb.shards import read_manifest
+from nllb.training import lexicon
 from nllb.training.config import LexiconSection
 from nllb.training.gathering import PairSource
 from nllb.training.lexicon import Links, agreed_counts, lexical_embedding, read_links
@@ -92,6 +93,30 @@ def test_an_embedding_is_its_meaning_its_language_and_a_rest(token_data: Path) -
     likeness = functional.normalize(first[changed]) @ functional.normalize(random_VD[changed]).T
     # The random part keeps pieces apart: (1 - 0.64 - 0.16) ** 0.5 of it is there.
     assert likeness.diagonal().mean().item() == pytest.approx(0.447, abs=0.1)
+
+
+def test_text_of_the_pivot_alone_is_no_direction(token_data: Path) -> None:
+    """The fixture has denoising text, whose direction leads from a language into itself."""
+    manifest = read_manifest(token_data)
+    alone = next(d.target for d in manifest.directions if d.source == d.target)
+    random_VD = torch.randn(manifest.vocabulary.size, 8)
+    into = [d for d in manifest.directions if d.target == alone != d.source]
+    section = LexiconSection(pivot=alone, least_pairs=1)
+    if into:
+        assert (lexical_embedding(manifest, random_VD, section, seed=3) != random_VD).any()
+    else:
+        with pytest.raises(ConfigError, match="no direction into"):
+            lexical_embedding(manifest, random_VD, section, seed=3)
+
+
+def test_of_many_pairs_a_random_part_of_all_shards_is_taken(token_data: Path, monkeypatch) -> None:
+    manifest = read_manifest(token_data)
+    direction = max(manifest.directions, key=lambda d: (d.source != d.target, d.num_pairs))
+    source = PairSource(manifest, "train")
+    whole = read_links(source, direction, manifest.vocabulary.size, seed=1)
+    monkeypatch.setattr(lexicon, "MOST_LINKS", len(whole.kinds_N) // 3)
+    part = read_links(source, direction, manifest.vocabulary.size, seed=1)
+    assert 0.2 < len(part.kinds_N) / len(whole.kinds_N) < 0.5
 
 
 def test_a_pivot_without_pairs_is_refused(token_data: Path) -> None:
