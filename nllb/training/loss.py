@@ -3,10 +3,11 @@
 Loss = label-smoothed cross entropy, summed over the labels, + weight * labels * sum over sparse
 layers of the balance loss (fairseq's moe_label_smoothed_cross_entropy with its combination `sum`).
 With a teacher the cross entropy counts 1 - alpha, and alpha * T^2 * KL(teacher || student), both at
-temperature T, is added.
+temperature T, is added. With `softmax_negatives` the training loss sees a sample of the vocabulary.
 The gradient is divided once a step by the labels of all micro-batches on all ranks.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +70,12 @@ class LossModule(nn.Module):
         *,
         label_smoothing: float,
         balance_weight: float,
+        softmax_negatives: int = 0,
         teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self._teacher = teacher
+        self._negatives = softmax_negatives
         self.model = model
         self.label_smoothing, self.balance_weight = label_smoothing, balance_weight
         self._sparse = [part for part in model.modules() if isinstance(part, MixtureOfExperts)]
@@ -83,11 +86,14 @@ class LossModule(nn.Module):
         states_BTD = self.model.decode(target_in, memory_BSD, source)
         counts_BT = labels != self.model.config.pad_id
         labels_N = labels[counts_BT]
+        weight_VD = self.model.embedding.weight
+        negatives = self._negatives if self.training else 0
         loss, likelihood = smoothed_cross_entropy(
             states_BTD[counts_BT],
-            self.model.embedding.weight,
+            weight_VD,
             labels_N,
             self.label_smoothing,
+            sample_tokens(labels_N, len(weight_VD), negatives) if negatives else None,
         )
         balance = loss.new_zeros(())
         if self.training and self._teacher is not None:
@@ -108,17 +114,60 @@ class LossModule(nn.Module):
         return BatchLoss(loss=loss, negative_log_likelihood=likelihood, balance=balance)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampledTokens:
+    """The part of the vocabulary that labels are told from: themselves first, then random others.
+
+    Shapes: C tokens, N labels.
+    """
+
+    ids_C: Tensor
+    """Ids of the tokens, none twice."""
+    labels_N: Tensor
+    """Place of each label among them."""
+    log_weights_C: Tensor
+    """Logarithm of how many tokens each stands for: 0 for a label."""
+
+
+def sample_tokens(labels_N: Tensor, vocabulary_size: int, negatives: int) -> SampledTokens | None:
+    """Return the labels of a micro-batch and `negatives` others, drawn alike from all the rest.
+
+    An other one counts as many times as there are tokens for each that was drawn, so the expected
+    sum of the exponentials is that of the whole vocabulary. None where nothing would be left out.
+
+    Source: Jean et al. 2015, "On using very large target vocabulary for neural machine
+    translation"; here with the labels of all directions of the batch and even chances.
+    """
+    present_U, places_N = labels_N.unique(return_inverse=True)
+    absent = vocabulary_size - len(present_U)
+    if negatives >= absent:
+        return None
+    chances_V = torch.rand(vocabulary_size, device=labels_N.device)
+    chances_V[present_U] = -1.0
+    drawn = chances_V.topk(negatives).indices
+    log_weights_C = torch.zeros(len(present_U) + negatives, device=labels_N.device)
+    log_weights_C[len(present_U) :] = math.log(absent / negatives)
+    return SampledTokens(
+        ids_C=torch.cat([present_U, drawn]), labels_N=places_N, log_weights_C=log_weights_C
+    )
+
+
 def smoothed_cross_entropy(
-    states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, smoothing: float
+    states_ND: Tensor,
+    weight_VD: Tensor,
+    labels_N: Tensor,
+    smoothing: float,
+    sampled: SampledTokens | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the sums of the smoothed loss and of the plain one, which carries no gradient.
 
     As in fairseq, `smoothing` is spread over the V - 1 other tokens. The logits, states times
     weights, exist for `ROWS` states at a time, together with their gradient: with NLLB's 256,000
-    tokens they are by far the largest tensor of a step, and on a CPU the slowest to allocate.
+    tokens they are by far the largest tensor of a step, and on a CPU the slowest to allocate. With
+    `sampled` they exist for these tokens only; smoothing still asks for all.
     """
     loss, plain = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        states_ND, weight_VD, labels_N, smoothing, torch.is_grad_enabled()
+        states_ND, weight_VD, labels_N, smoothing, sampled, torch.is_grad_enabled()
     )
     return loss, plain
 
@@ -131,6 +180,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         weight_VD: Tensor,
         labels_N: Tensor,
         smoothing: float,
+        sampled: SampledTokens | None,
         with_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         device = states_ND.device.type
@@ -140,21 +190,26 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             else states_ND.dtype
         )
         others = smoothing / (weight_VD.shape[0] - 1)
-        states_ND, weight_in_VD = states_ND.to(dtype), weight_VD.to(dtype)
-        exact = torch.promote_types(dtype, torch.float32)
         # What smoothing asks of all V tokens alike needs no logits: their sum is a product, too.
-        total_weight_D = weight_in_VD.sum(0, dtype=weight_VD.dtype)
+        total_weight_D = weight_VD.sum(0)
+        weight_CD = weight_VD
+        if sampled is not None:
+            weight_CD, labels_N = weight_VD[sampled.ids_C], sampled.labels_N
+        states_ND, weight_CD = states_ND.to(dtype), weight_CD.to(dtype)
+        exact = torch.promote_types(dtype, torch.float32)
         states_gradient_ND = torch.empty_like(states_ND)
-        weight_gradient_VD = torch.zeros_like(weight_VD)
+        weight_gradient_CD = torch.zeros_like(weight_CD, dtype=weight_VD.dtype)
         loss, plain = weight_VD.new_zeros(2, dtype=torch.float64)
         for begin in range(0, len(labels_N), ROWS):
             rows = slice(begin, begin + ROWS)
             label_R1 = labels_N[rows, None]
-            logits_RV = states_ND[rows] @ weight_in_VD.T
-            chosen_R1 = logits_RV.gather(1, label_R1).to(exact)
+            logits_RC = states_ND[rows] @ weight_CD.T
+            if sampled is not None:
+                logits_RC += sampled.log_weights_C.to(dtype)
+            chosen_R1 = logits_RC.gather(1, label_R1).to(exact)
             # One pass over memory each, in the products' type.
-            logs_RV = logits_RV.log_softmax(1)
-            likelihood_R1 = logs_RV.gather(1, label_R1).to(exact)
+            logs_RC = logits_RC.log_softmax(1)
+            likelihood_R1 = logs_RC.gather(1, label_R1).to(exact)
             partition_R1 = chosen_R1 - likelihood_R1
             sum_R1 = states_ND[rows].to(weight_VD.dtype) @ total_weight_D[:, None]
             # The true label gets 1 - smoothing, all V others / (V - 1) of it; together 1.
@@ -163,12 +218,16 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             plain -= likelihood_R1.sum()
             if not with_gradient:  # a validation
                 continue
-            gradient_RV = logs_RV.exp_()
-            gradient_RV.scatter_add_(
-                1, label_R1, gradient_RV.new_full(label_R1.shape, smoothing + others - 1)
+            gradient_RC = logs_RC.exp_()
+            gradient_RC.scatter_add_(
+                1, label_R1, gradient_RC.new_full(label_R1.shape, smoothing + others - 1)
             )
-            states_gradient_ND[rows] = gradient_RV @ weight_in_VD
-            weight_gradient_VD += gradient_RV.T @ states_ND[rows]
+            states_gradient_ND[rows] = gradient_RC @ weight_CD
+            weight_gradient_CD += gradient_RC.T @ states_ND[rows]
+        weight_gradient_VD = weight_gradient_CD
+        if sampled is not None:
+            weight_gradient_VD = torch.zeros_like(weight_VD)
+            weight_gradient_VD[sampled.ids_C] = weight_gradient_CD
         if with_gradient:
             states_gradient_ND -= others * total_weight_D.to(dtype)
             weight_gradient_VD -= others * states_ND.sum(0, dtype=weight_VD.dtype)
@@ -179,7 +238,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states_gradient_ND, weight_gradient_VD = ctx.saved_tensors
         scale = gradients[0]
-        return states_gradient_ND * scale, weight_gradient_VD * scale, None, None, None
+        return states_gradient_ND * scale, weight_gradient_VD * scale, None, None, None, None
 
 
 def seed_batch(seed: int, step: int, batch: int) -> None:

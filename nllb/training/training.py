@@ -169,6 +169,7 @@ def open_run(
         model.to(ranks.device),
         label_smoothing=config.label_smoothing,
         balance_weight=config.routing.balance_weight,
+        softmax_negatives=config.softmax_negatives,
         teacher=open_teacher(config, tokenizer, shape, ranks),
     )
     parallel_model = ParallelModel(module, config.parallel, ranks)
