@@ -89,6 +89,21 @@ def test_the_trial_is_not_trained_on_what_it_is_judged_by(model: Path) -> None:
     assert set(labels[1]) == {*labels[0], "other_eee"}
 
 
+def test_where_nothing_is_left_out_the_trial_is_the_model(project: Path) -> None:
+    text = (project / "lid.yaml").read_text(encoding="utf-8")
+    alone = project / "alone.yaml"
+    alone.write_text(
+        "".join(line for line in text.splitlines(keepends=True) if not line.startswith("noise:")),
+        encoding="utf-8",
+    )
+    out = project / "without-noise"
+    assert main(["lid", "train", str(alone), str(out), "--quiet"]) == 0
+    assert not (out / "work/trial.ftz").exists()
+    labels = read_fasttext(out / "model.ftz").labels
+    assert labels == read_fasttext(out / "work/model.bin").labels
+    assert set(labels) == set(SENTENCES)
+
+
 def test_train_resumes_and_gives_the_same_model(
     project: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
