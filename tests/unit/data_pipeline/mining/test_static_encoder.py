@@ -94,4 +94,4 @@ def test_the_shipped_encoder_finds_translations(data_dir: Path) -> None:
     assert errors["fra_Latn"] < 0.025
     assert errors["deu_Latn"] < 0.045
     assert errors["lij_Latn"] < 0.04
-    assert max(mean_errors(results)) < 0.18
+    assert max(mean_errors(results)) < 0.165
