@@ -148,6 +148,8 @@ def judge(
     log_probability = hypothesis.log_probability / max(1, hypothesis.num_tokens)
     repeated = max(0.0, repetition(output) - repetition(text))
     copied = copied_share(text, output) if source.code != target.code else 0.0
+    if source.code != target.code and _is_untranslated(output, text, source, detection):
+        copied = 1.0
     in_script = script_share(output, target.script)
     unknown = hypothesis.unknown_source
     if _UNKNOWN_PIECE in output and _UNKNOWN_PIECE not in (*unknown, *text):
@@ -213,6 +215,23 @@ def copied_share(source: str, output: str) -> float:
         return 0.0
     of_source = set(_sequences("".join(_WORDS.findall(source.casefold())), 5))
     return sum(sequence in of_source for sequence in of_output) / len(of_output)
+
+
+def _is_untranslated(
+    output: str, source_text: str, source: Language, detection: Detection | None
+) -> bool:
+    """Say whether a few words, too few for `copied_share`, were left in the source's language.
+
+    One word may be a name, and so may several that no detector takes for the source's language.
+    """
+    words = _WORDS.findall(output.casefold())
+    return (
+        len(words) > 1
+        and words == _WORDS.findall(source_text.casefold())
+        and detection is not None
+        and detection.language == source.code
+        and detection.probability >= MIN_DETECTION_PROBABILITY
+    )
 
 
 def script_share(text: str, script: str) -> float | None:

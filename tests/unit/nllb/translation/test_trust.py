@@ -63,6 +63,25 @@ def test_a_copy_of_the_source_is_flagged(flags):
     assert flags("Tom", "Tom") == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "output", "language", "probability", "expected"),
+    [
+        ("Good morning.", "Good morning.", "eng_Latn", 0.97, ("copy",)),
+        ("Good morning.", "good morning!", "eng_Latn", 0.97, ("copy",)),
+        ("Good morning.", "Bon matin.", "eng_Latn", 0.97, ()),
+        ("Barack Obama", "Barack Obama", "und", 0.81, ()),
+        ("New York", "New York", "kin_Latn", 0.91, ()),
+        ("Good morning.", "Good morning.", "eng_Latn", 0.6, ()),
+        ("Internet", "Internet", "eng_Latn", 0.99, ()),
+    ],
+)
+def test_a_few_words_left_as_they_were_are_a_copy_where_the_detector_knows_their_language(
+    flags, text, output, language, probability, expected
+):
+    detection = Detection(language=language, probability=probability)
+    assert flags(text, output, detection=detection) == expected
+
+
 def test_another_script_than_the_target_is_off_target(flags):
     assert "off_target" in flags(SENTENCE, IN_FRENCH, target=CHINESE)
     assert flags("iPhone 15 Pro", "iPhone 15 Pro", target=CHINESE) == ()
