@@ -188,8 +188,8 @@ class TrainConfig:
     label_smoothing: float = 0.1
     """Share of the probability that is spread over the whole vocabulary."""
     softmax_negatives: int = 0
-    """Random tokens that training tells a micro-batch's labels from, besides the other labels; 0 takes
-    the whole vocabulary. Where the model is small the output projection is most of a step."""
+    """Random tokens that training tells a micro-batch's labels from, besides the other labels; 0
+    takes the whole vocabulary. Where the model is small the output projection is half of a step."""
     distillation: DistillationSection = field(default_factory=DistillationSection)
     """A teacher beside the labels."""
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
@@ -213,7 +213,7 @@ class TrainConfig:
         yield from range_faults(self, "label_smoothing", least=0, below=1)
         yield from range_faults(self, "softmax_negatives", least=0)
         if self.softmax_negatives and self.distillation.teacher is not None:
-            yield "softmax_negatives leaves tokens out whose probabilities a teacher tells: set it to 0"
+            yield "softmax_negatives leaves out tokens that distillation.teacher tells of: set it to 0"
         if self.parallel.experts and self.model.resolve(vocabulary_size=10).num_experts == 0:
             yield "parallel.experts: true needs a model with experts"
         if self.lexicon.pivot is not None and self.model.initial is not None:
