@@ -213,7 +213,7 @@ class TrainConfig:
         yield from range_faults(self, "label_smoothing", least=0, below=1)
         yield from range_faults(self, "softmax_negatives", least=0)
         if self.softmax_negatives and self.distillation.teacher is not None:
-            yield "softmax_negatives leaves out tokens that distillation.teacher tells of: set it to 0"
+            yield "softmax_negatives leaves out what distillation.teacher tells of: set it to 0"
         if self.parallel.experts and self.model.resolve(vocabulary_size=10).num_experts == 0:
             yield "parallel.experts: true needs a model with experts"
         if self.lexicon.pivot is not None and self.model.initial is not None:
