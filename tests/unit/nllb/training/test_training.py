@@ -127,10 +127,14 @@ def test_a_rank_builds_only_the_experts_that_it_keeps(configured) -> None:
     assert not any(value.isnan().any() for value in whole.values())
 
 
-def test_a_stopped_run_goes_on_bitwise(configured, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("negatives", [0, 10])
+def test_a_stopped_run_goes_on_bitwise(
+    configured, tmp_path: Path, monkeypatch, negatives: int
+) -> None:
     from nllb.training.run import TrainingRun
 
-    quietly(configured(), tmp_path / "whole")
+    config = configured(f"softmax_negatives={negatives}")
+    quietly(config, tmp_path / "whole")
     whole_step = TrainingRun.begin_step
 
     def stop_at_13(run: TrainingRun) -> None:
@@ -139,10 +143,10 @@ def test_a_stopped_run_goes_on_bitwise(configured, tmp_path: Path, monkeypatch) 
             signal.raise_signal(signal.SIGUSR2)
 
     monkeypatch.setattr(TrainingRun, "begin_step", stop_at_13)
-    first = quietly(configured(), tmp_path / "stopped")
+    first = quietly(config, tmp_path / "stopped")
     monkeypatch.undo()
     assert first.ending == "stopped" and first.state.step == 13 and first.model_dir is None
-    second = quietly(configured(), tmp_path / "stopped")
+    second = quietly(config, tmp_path / "stopped")
     assert second.ending == "finished"
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped", 20)
     steps = [line["step"] for line in records(tmp_path / "stopped", "train")]
