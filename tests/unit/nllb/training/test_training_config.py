@@ -26,12 +26,17 @@ def test_faults_of_all_sections_are_listed(tmp_path: Path) -> None:
     path.write_text(
         "kind: train\ndata: nowhere\nrouting: {final_output_masking: 1.0, capacity: 0}\n"
         "schedule: {patience: 2, validate_every: 0}\noptimizer: {beta_1: 1.0}\n"
-        "softmax_negatives: 100\ndistillation: {teacher: other}\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_config(TrainConfig, path)
-    for fault in (
-        *("final_output_masking must", "capacity must", "patience needs", "beta_1 must"),
-        "softmax_negatives leaves out",
-    ):
+    for fault in ("final_output_masking must", "capacity must", "patience needs", "beta_1 must"):
         assert fault in str(caught.value)
+
+
+def test_a_teacher_tells_of_the_whole_vocabulary(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "kind: train\ndata: nowhere\nsoftmax_negatives: 100\ndistillation: {teacher: other}\n"
+    )
+    with pytest.raises(ConfigError, match="softmax_negatives leaves out"):
+        load_config(TrainConfig, path)
