@@ -11,19 +11,13 @@ import torch
 
 from nllb.model.checkpoint import load_model, open_model
 from nllb.model.conversion import convert
-from nllb.model.shipped import DEFAULT_MODEL, SHIPPED_DIR, shipped_models
+from nllb.model.shipped import DEFAULT_MODEL, SHIPPED_DIR
 from nllb.textio import read_json, read_table
 
 MODEL_DIR = SHIPPED_DIR / DEFAULT_MODEL
 MOST_BYTES = 40_000_000
 MOST_BELOW = 0.5
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        DEFAULT_MODEL not in shipped_models(),
-        reason="no weights in nllb/_models/mini: they are committed once, when final",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 def scores() -> list[dict[str, str]]:
