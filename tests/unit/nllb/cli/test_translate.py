@@ -301,7 +301,8 @@ def test_missing_languages_exit_2(capsys):
     assert stop.value.code == 2 and "--source" in capsys.readouterr().err
 
 
-def test_without_a_model_the_ways_to_get_one_are_named(monkeypatch, capsys):
+def test_without_a_model_the_ways_to_get_one_are_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("nllb.model.shipped.SHIPPED_DIR", tmp_path)
     monkeypatch.delenv("NLLB_MODEL", raising=False)
     assert main(["translate", "--source", "en", "--target", "fr"]) == CheckpointError.exit_code == 2
     said = capsys.readouterr().err
