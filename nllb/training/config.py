@@ -189,7 +189,8 @@ class TrainConfig:
     """Share of the probability that is spread over the whole vocabulary."""
     softmax_negatives: int = 0
     """Random tokens that training tells a micro-batch's labels from, besides the other labels; 0
-    takes the whole vocabulary. Where the model is small the output projection is half of a step."""
+    takes the whole vocabulary. Where the model is small the output projection is half of a step.
+    The losses of training that are recorded are of the sample, those of validation of the whole."""
     distillation: DistillationSection = field(default_factory=DistillationSection)
     """A teacher beside the labels."""
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)

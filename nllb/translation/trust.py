@@ -147,9 +147,10 @@ def judge(
     text, output = hypothesis.source, hypothesis.text
     log_probability = hypothesis.log_probability / max(1, hypothesis.num_tokens)
     repeated = max(0.0, repetition(output) - repetition(text))
-    copied = copied_share(text, output) if source.code != target.code else 0.0
-    if source.code != target.code and _is_untranslated(output, text, source, detection):
-        copied = 1.0
+    copied = 0.0
+    if source.code != target.code:
+        untranslated = _is_untranslated(output, text, source, detection)
+        copied = 1.0 if untranslated else copied_share(text, output)
     in_script = script_share(output, target.script)
     unknown = hypothesis.unknown_source
     if _UNKNOWN_PIECE in output and _UNKNOWN_PIECE not in (*unknown, *text):
@@ -224,13 +225,13 @@ def _is_untranslated(
 
     One word may be a name, and so may several that no detector takes for the source's language.
     """
+    if detection is None or detection.language != source.code:
+        return False
     words = _WORDS.findall(output.casefold())
     return (
-        len(words) > 1
+        detection.probability >= MIN_DETECTION_PROBABILITY
+        and len(words) > 1
         and words == _WORDS.findall(source_text.casefold())
-        and detection is not None
-        and detection.language == source.code
-        and detection.probability >= MIN_DETECTION_PROBABILITY
     )
 
 
