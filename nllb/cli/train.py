@@ -10,7 +10,7 @@ from nllb.config import format_size
 from nllb.textio import json_line
 
 if TYPE_CHECKING:
-    from nllb.training.config import TrainConfig
+    from nllb.training.config import Precision, TrainConfig
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def _estimate(config: "TrainConfig", *, as_json: bool) -> int:
     tokenizer = open_tokenizer(config, manifest)
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     size = estimate(config, shape_of(config, tokenizer), num_ranks=num_ranks)
-    speed = matrix_speed()
+    speed = matrix_speed(config.precision)
     if as_json:
         print(json_line({**asdict(size), "seconds_here": size.seconds(speed)}))
         return 0
@@ -75,15 +75,15 @@ def _estimate(config: "TrainConfig", *, as_json: bool) -> int:
     return 0
 
 
-def matrix_speed() -> float:
-    """Measure the floating-point operations a second of a matrix product here."""
+def matrix_speed(precision: "Precision") -> float:
+    """Measure the floating-point operations a second of a matrix product of this type here."""
     import time
 
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    size = 4096 if device == "cuda" else 512
-    left = torch.randn(size, size, device=device)
+    size = 4096 if device == "cuda" else 1024
+    left = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
     best = float("inf")
     for _ in range(4):
         start = time.perf_counter()

@@ -53,7 +53,10 @@ def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> 
     state = held * BYTES_PER_PARAMETER
     per_step = config.reader.max_tokens * config.reader.batches_per_step
     tokens = per_step * config.schedule.steps
-    # Both sides of a pair pass their half of the layers; the embedding is met by each.
+    # Both sides of a pair pass their half of the layers. Of the embedding, products meet the tokens
+    # that labels are told from.
+    compared = min(config.softmax_negatives or shape.vocabulary_size, shape.vocabulary_size)
+    left_out = (shape.vocabulary_size - compared) * shape.model_dim
     return Estimate(
         parameters=parameters,
         active_parameters=active,
@@ -62,7 +65,7 @@ def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> 
         steps=config.schedule.steps,
         tokens_per_step=per_step,
         tokens=tokens,
-        flops=float(FLOPS_PER_PARAMETER) * active * tokens,
+        flops=float(FLOPS_PER_PARAMETER) * (active - left_out) * tokens,
     )
 
 

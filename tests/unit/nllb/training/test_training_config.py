@@ -40,3 +40,20 @@ def test_a_teacher_tells_of_the_whole_vocabulary(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="softmax_negatives leaves out"):
         load_config(TrainConfig, path)
+
+
+def test_an_estimate_counts_the_tokens_that_labels_are_told_from(tmp_path: Path) -> None:
+    from nllb.training.estimate import estimate
+
+    path = tmp_path / "config.yaml"
+    path.write_text("kind: train\ndata: nowhere\nmodel: {architecture: tiny}\n")
+    whole, sampled, beyond = (
+        estimate(config, config.model.resolve(vocabulary_size=5000)).flops
+        for config in (
+            load_config(TrainConfig, path, (f"softmax_negatives={n}",)) for n in (0, 1000, 9000)
+        )
+    )
+    assert whole == beyond
+    config = load_config(TrainConfig, path)
+    tokens = config.reader.max_tokens * config.schedule.steps
+    assert whole - sampled == 6 * 4000 * 64 * tokens
