@@ -1,10 +1,10 @@
-"""The monolingual stage: documents in, sentences out, by language.
+"""The monolingual stage: it turns documents into clean sentences of each language.
 
-Documents are split into sentences, cleaned, judged by rules and by language identification, and
-shielded; then each sentence that occurs again in its language is dropped. What stays is what
-mining, back-translation, denoising and the training of language identification read: Parquet of
-text, language, probability, document (line of the corpus file) and line (number of the sentence in
-its block), under `sentences/LANGUAGE/`.
+Documents are split into sentences. The sentences are cleaned, filtered by rules and by language
+identification, decontaminated, and deduplicated within their language. Mining, back-translation,
+denoising and the training of language identification read the result: Parquet files of text,
+language, probability, document (line of the corpus file) and line (number of the sentence in its
+block), under `sentences/LANGUAGE/`.
 """
 
 import dataclasses
@@ -33,8 +33,12 @@ from data_pipeline.data_config import (
     DedupPassConfig,
     MonolingualConfig,
 )
-from data_pipeline.decontamination.decontaminate import STAGE as SHIELD_STAGE
-from data_pipeline.decontamination.evaluation_sets import evaluation_key, index_sets, open_shield
+from data_pipeline.decontamination.decontaminate import STAGE as DECONTAMINATION_STAGE
+from data_pipeline.decontamination.evaluation_sets import (
+    evaluation_key,
+    index_sets,
+    open_evaluation_index,
+)
 from data_pipeline.deduplication.external import PHASES as DEDUP_PHASES
 from data_pipeline.deduplication.external import deduplicate, deduplicated_blocks
 from data_pipeline.filtering.detectors import detector_key
@@ -70,39 +74,39 @@ SENTENCE_SCHEMA = pyarrow.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitTask(BlockTask):
-    """Make judged sentences of one block of documents."""
+    """Split one block of documents into sentences and filter them."""
 
     raw: Block
     """The documents."""
     config: MonolingualConfig
     """The rules."""
     clean: CleanConfig
-    """The cleaning."""
+    """The cleaning options."""
     index: Path
-    """The evaluation sets, indexed."""
+    """The index of the evaluation sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentenceTask(BlockTask):
-    """Write what stays of one block."""
+    """Write the sentences of one block that are kept."""
 
     judged: Block
-    """The sentences with their reasons."""
+    """The sentences and the reasons of the rejected ones."""
     decisions: Path
-    """Decisions of deduplication."""
+    """The decisions of deduplication."""
 
 
 def make_sentences(
     config: DataConfig, out: Path, machine: Machine, phase: Phase | None = None
 ) -> list[Block]:
-    """Run the stage (one phase, for an array of machines) and return the blocks it writes.
+    """Run all phases, or the given one, and return the blocks that it writes.
 
     Raises:
-        ConfigError: where a shard is asked to do all phases: they must not overlap.
+        ConfigError: if one shard of several is asked to run all phases.
     """
     require_phase(STAGE, PHASES, phase, machine)
     if phase in (None, "split"):
-        index_sets(config.shield, config.data_dir, out / SHIELD_STAGE)
+        index_sets(config.shield, config.data_dir, out / DECONTAMINATION_STAGE)
         splits = _split_tasks(config, out)
         run_tasks("monolingual split", splits, split_block, machine)
         if phase == "split":
@@ -117,14 +121,14 @@ def make_sentences(
 
 
 def sentence_blocks(config: DataConfig, out: Path) -> list[Block]:
-    """Return the blocks of sentences, whether they are there or not."""
+    """Return the blocks of sentences, finished or not."""
     judged = [task.block for task in _split_tasks(config, out)]
     require(judged, STAGE)
     return [task.block for task in _sentence_tasks(config, judged, out)]
 
 
 def judged_blocks(config: DataConfig, out: Path) -> list[tuple[Block, Block]]:
-    """Return the blocks of judged sentences, each with its decisions of deduplication."""
+    """Return the blocks of filtered sentences, each with its block of deduplication decisions."""
     judged = [task.block for task in _split_tasks(config, out)]
     return [(task.judged, task.block) for task in _sentence_tasks(config, judged, out)]
 
@@ -148,7 +152,7 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
                 block=block,
                 config=section,
                 clean=config.clean,
-                index=out / SHIELD_STAGE / f"index.{sets}",
+                index=out / DECONTAMINATION_STAGE / f"index.{sets}",
             )
         )
     return tasks
@@ -179,7 +183,7 @@ def _sentence_tasks(config: DataConfig, judged: Sequence[Block], out: Path) -> l
 
 
 def split_block(task: SplitTask) -> None:
-    """Split, clean and judge one block of documents."""
+    """Split, clean and filter one block of documents."""
     language = parse_language(task.raw.source)
     texts: list[str] = []
     documents: list[int] = []
@@ -202,7 +206,7 @@ def split_block(task: SplitTask) -> None:
     probability = polars.Series("probability", [None] * len(rows), dtype=polars.Float32)
     if task.config.language is not None:
         reason, probability = _identify(task, rows, reason)
-    reason = _shield(task, rows, reason)
+    reason = _decontaminate(task, rows, reason)
     alive = polars.repeat(True, len(rows), dtype=polars.Boolean, eager=True)
     table = (
         rows.select("source", "target", "line", "document")
@@ -252,18 +256,18 @@ def _identify(
     return joined.to_series(), probability.alias("probability")
 
 
-def _shield(task: SplitTask, rows: polars.DataFrame, reason: polars.Series) -> polars.Series:
-    shield = open_shield(task.index)
-    places = reason.is_null().arg_true().to_list()
-    found = reason.to_list()
-    for place, find in zip(places, shield.find(rows["source"].gather(places)), strict=True):
-        if find is not None:
-            found[place] = f"evaluation_{find.kind}"
-    return polars.Series("reason", found, dtype=polars.String)
+def _decontaminate(task: SplitTask, rows: polars.DataFrame, reason: polars.Series) -> polars.Series:
+    evaluation = open_evaluation_index(task.index)
+    alive = reason.is_null().arg_true().to_list()
+    reasons = reason.to_list()
+    for row, match in zip(alive, evaluation.find(rows["source"].gather(alive)), strict=True):
+        if match is not None:
+            reasons[row] = f"evaluation_{match.kind}"
+    return polars.Series("reason", reasons, dtype=polars.String)
 
 
 def write_sentences(task: SentenceTask) -> None:
-    """Write the sentences of one block that stay."""
+    """Write the sentences of one block that are kept."""
     rows = read_columns(task.judged.path, ["source", "probability", "document", "line"])
     kept = rows.filter(reasons([task.judged.path, task.decisions]).is_null())
     count = len(kept)

@@ -1,14 +1,14 @@
 """External deduplication: sorted runs of hashes on disk, merged one hash range at a time.
 
-Three phases, each of independent tasks. `runs`: every block of lines becomes a file of (hash, row),
-sorted by hash. `merge`: every range of the hash space is read from all runs, sorted, and the losers
-of each group of equal hashes are written down by block. `apply`: every block gets its decisions.
-The winner follows from the order of the blocks and rows alone, so it does not depend on the number
+The stage has three phases of independent tasks. `runs` writes a file of (hash, row), sorted by
+hash, for every block of lines. `merge` reads one range of the hash space from all runs, sorts it,
+and writes the duplicates of each group of equal hashes, by block. `apply` writes the decisions of
+every block. Which line is kept depends only on the order of blocks and rows, and not on the number
 of ranges, workers, shards or restarts.
 
-Lines compete within their language pair, whichever way round a corpus has it: the hash of the pair
-is added to that of the text, so that one pass serves all pairs. Source: NLLB Team 2022, 5.3; the
-hash is theirs, XXH3-64 of the normalised text, source and target joined by a tab.
+Lines are compared within their language pair, in either direction: the hash of the pair is combined
+with that of the text, so that one pass serves all pairs. Source: NLLB Team 2022, section 5.3, which
+uses the same hash, XXH3-64 of the normalized text with source and target joined by a tab.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ VERSION = 1
 STAGE = "dedup"
 PHASES: Final[tuple[Phase, ...]] = ("runs", "merge", "apply")
 BYTES_PER_ROW = 96
-"""Peak of a merge for each row of its range: hash, place, score, and the sort's own arrays."""
+"""Peak memory of a merge per row of its range: hash, row, score, and the arrays of the sort."""
 _ROW = numpy.dtype("<u4")
 _WORD = numpy.dtype("<u8")
 _SCORE = numpy.dtype("<f4")
@@ -48,62 +48,62 @@ _SCORE = numpy.dtype("<f4")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunTask:
-    """Hash the rows of one block that are alive."""
+    """Hash the rows of one block that earlier stages have kept."""
 
     decided: Decided
     """The block."""
     number: int
-    """Place of the block in the order that decides."""
+    """Position of the block in the order of all blocks."""
     by: Literal["pair", "source", "target"]
     """What is hashed."""
     config: DedupConfig
     """How it is hashed."""
     merged: tuple[Path, ...]
-    """What the passes before have merged: their losers are no longer alive."""
+    """Merged ranges of earlier passes; the duplicates that they list are skipped."""
     directory: Path
     """Folder of the stage."""
     key: str
-    """Hash of all the content depends on."""
+    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:
-        """The run."""
+        """The file of the run."""
         return self.directory / "runs" / self.by / f"{self.decided.block.name}.{self.key}.run"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeTask:
-    """Find the losers in one range of the hash space."""
+    """Find the duplicates in one range of the hash space."""
 
     runs: tuple[Path, ...]
-    """All runs of the pass, in the order that decides."""
+    """All runs of the pass, in the order of the blocks."""
     number: int
-    """Which range."""
+    """Number of the range."""
     of: int
-    """How many ranges there are, a power of two."""
+    """Number of ranges, a power of two."""
     at_most: int
-    """How many of the equal rows stay."""
+    """How many of the equal rows are kept."""
     config: DedupConfig
-    """Which row wins."""
+    """Decides which row is kept."""
     directory: Path
     """Folder of the stage."""
     key: str
-    """Hash of all the content depends on."""
+    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:
-        """The losers, by block."""
+        """The file of duplicates, by block."""
         return self.directory / "merge" / f"{self.key}.{self.number:05d}-of-{self.of:05d}.losers"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApplyTask(BlockTask):
-    """Write the decisions on one block."""
+    """Write the decisions about one block."""
 
     decided: Decided
     """The block."""
     number: int
-    """Its place in the order."""
+    """Position of the block in the order of all blocks."""
     passes: tuple[tuple[str, tuple[Path, ...]], ...]
     """Reason and merged ranges of every pass."""
 
@@ -115,10 +115,10 @@ def deduplicate(
     machine: Machine,
     phase: Phase | None = None,
 ) -> list[Block]:
-    """Run the phases (one, for an array of machines) and return the blocks of decisions.
+    """Run all phases, or the given one, and return the blocks of decisions.
 
     Raises:
-        ConfigError: where a shard is asked to do all phases: they must not overlap.
+        ConfigError: if one shard of several is asked to run all phases.
     """
     require_phase("dedup", PHASES, phase, machine)
     plan = _plan(config.dedup, decided, out / STAGE, machine.memory)
@@ -127,13 +127,13 @@ def deduplicate(
         label = f"dedup {name} " if many_passes else "dedup "
         if phase in (None, "runs"):
             if not _exist(merges for _, _, merges in plan.passes[:number]):
-                break  # one phase alone: the pass before has still to be merged
+                break  # with --phase, the previous pass is not merged yet
             run_tasks(label + "runs", runs, write_run, machine)
         if phase in (None, "merge"):
             if number > 0 and not _exist([runs]):
                 break
             _require(runs, "runs")
-            run_tasks(label + "merge", merges, write_losers, machine)
+            run_tasks(label + "merge", merges, write_duplicates, machine)
     if phase in (None, "apply"):
         for _, _, merges in plan.passes:
             _require(merges, "merge")
@@ -142,7 +142,7 @@ def deduplicate(
 
 
 def deduplicated_blocks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[Block]:
-    """Return the blocks of decisions, whether they are there or not."""
+    """Return the blocks of decisions, finished or not."""
     directory = out / STAGE
     key = _pass_keys(config.dedup, decided)[-1]
     return [item.block.follow(directory / "blocks", STAGE, VERSION, key) for item in decided]
@@ -155,7 +155,7 @@ class _Plan:
 
 
 def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
-    """Return the key of each pass: everything that its winners depend on."""
+    """Return the key of each pass: a hash of everything that its result depends on."""
     key = content_key(
         VERSION,
         [config.normalization, config.bits, config.winner],
@@ -235,18 +235,18 @@ def _require(tasks: Sequence[RunTask] | Sequence[MergeTask], phase: str) -> None
     missing = [task.output for task in tasks if not task.output.exists()]
     if missing:
         raise DataError(
-            f"{len(missing):,} of {len(tasks):,} files are not there, first {missing[0]}; "
+            f"{len(missing):,} of {len(tasks):,} files are missing, the first is {missing[0]}; "
             f"run all shards with --phase {phase} first, with the same --memory"
         )
 
 
 def write_run(task: RunTask) -> None:
-    """Write the hashes of one block, sorted, with their rows."""
+    """Write the sorted hashes of one block and their rows."""
     block = task.decided.block
     config = task.config
     alive = reasons(task.decided.decisions).is_null().to_numpy(writable=True)
     for merged in task.merged:
-        alive[losers(merged).of_block(task.number)] = False
+        alive[duplicates(merged).of_block(task.number)] = False
     rows = numpy.flatnonzero(alive).astype(_ROW)
     columns = ["source", "target"] + (["margin"] if config.winner == "best_margin" else [])
     text = read_columns(block.path, columns).filter(polars.Series(alive))
@@ -265,8 +265,8 @@ def write_run(task: RunTask) -> None:
         stream.write(scores.tobytes())
 
 
-def write_losers(task: MergeTask) -> None:
-    """Merge one range of all runs and write the losers, grouped by block."""
+def write_duplicates(task: MergeTask) -> None:
+    """Merge one range of all runs and write the duplicates, grouped by block."""
     best = task.config.winner == "best_margin"
     hashes, blocks, rows, scores = [], [], [], []
     for number, path in enumerate(task.runs):
@@ -281,34 +281,34 @@ def write_losers(task: MergeTask) -> None:
     block = numpy.concatenate(blocks) if blocks else numpy.zeros(0, dtype=_ROW)
     row = numpy.concatenate(rows) if rows else numpy.zeros(0, dtype=_ROW)
     if not len(row):
-        Losers.write(task.output, block, row, len(task.runs))
+        Duplicates.write(task.output, block, row, len(task.runs))
         return
     words = numpy.concatenate(hashes)
     order = _order(words, -numpy.nan_to_num(numpy.concatenate(scores), nan=-9e9) if best else None)
     words = words[order]
-    # Rank within the group of equal hashes: place minus the place where the group began.
-    fresh = numpy.ones(len(words), dtype=bool)
-    fresh[1:] = (words[1:] != words[:-1]).any(axis=1)
-    places = numpy.arange(len(words))
-    rank = places - numpy.maximum.accumulate(numpy.where(fresh, places, 0))
-    lost = order[rank >= task.at_most]
-    Losers.write(task.output, block[lost], row[lost], len(task.runs))
+    # Rank within the group of equal hashes: position minus the position where the group begins.
+    starts = numpy.ones(len(words), dtype=bool)
+    starts[1:] = (words[1:] != words[:-1]).any(axis=1)
+    positions = numpy.arange(len(words))
+    rank = positions - numpy.maximum.accumulate(numpy.where(starts, positions, 0))
+    dropped = order[rank >= task.at_most]
+    Duplicates.write(task.output, block[dropped], row[dropped], len(task.runs))
 
 
 def write_block(task: ApplyTask) -> None:
-    """Write the decisions on one block."""
+    """Write the decisions about one block."""
     before = reasons(task.decided.decisions)
     reason = numpy.full(len(before), None, dtype=object)
     for name, merges in task.passes:
         for merged in merges:
-            reason[losers(merged).of_block(task.number)] = name
+            reason[duplicates(merged).of_block(task.number)] = name
     text = read_first_rows(task.decided.block.path, ["source", "target", "line"])
     series = polars.Series("reason", reason.tolist(), dtype=polars.String)
     write_decisions(task.block.path, text, before.is_null(), series)
 
 
 def _order(words: NDArray[numpy.uint64], scores: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Return the stable order by hash, then best score, then place."""
+    """Return the stable order by hash, then best score, then position."""
     if scores is None and words.shape[1] == 1:
         return numpy.argsort(words[:, 0], kind="stable")
     keys = [words[:, column] for column in range(words.shape[1] - 1, -1, -1)]
@@ -316,7 +316,7 @@ def _order(words: NDArray[numpy.uint64], scores: NDArray[Any] | None = None) -> 
 
 
 class _Run:
-    """A run, mapped."""
+    """A memory-mapped run."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -336,7 +336,7 @@ class _Run:
         self.scores = raw[scores_at:].view(_SCORE)
 
     def range(self, number: int, of: int) -> slice:
-        """Return the places of the hashes in range `number` of `of` equal ranges."""
+        """Return the positions of the hashes in range `number` of `of` equal ranges."""
         step = (1 << 64) // of
         first = self.hashes[:, 0]
         start = int(numpy.searchsorted(first, numpy.uint64(number * step)))
@@ -345,8 +345,8 @@ class _Run:
         return slice(start, int(numpy.searchsorted(first, numpy.uint64((number + 1) * step))))
 
 
-class Losers:
-    """The rows that lost, grouped by block: offsets (u64), then rows (u32)."""
+class Duplicates:
+    """The rows to drop, grouped by block; the file holds offsets (u64), then rows (u32)."""
 
     def __init__(self, path: Path) -> None:
         raw = numpy.memmap(path, mode="r", dtype=numpy.uint8)
@@ -355,14 +355,14 @@ class Losers:
         self._rows = raw[8 + (num_blocks + 1) * 8 :].view(_ROW)
 
     def of_block(self, number: int) -> NDArray[numpy.uint32]:
-        """Return the rows of a block that lost, in order."""
+        """Return the rows of a block that are dropped, in ascending order."""
         return self._rows[int(self._offsets[number]) : int(self._offsets[number + 1])]
 
     @staticmethod
     def write(
         path: Path, blocks: NDArray[numpy.uint32], rows: NDArray[numpy.uint32], num_blocks: int
     ) -> None:
-        """Write the losers; the file appears whole or not at all."""
+        """Write the rows to drop, atomically."""
         order = numpy.lexsort([rows, blocks])
         offsets = numpy.zeros(num_blocks + 1, dtype=_WORD)
         numpy.cumsum(numpy.bincount(blocks, minlength=num_blocks), out=offsets[1:])
@@ -373,6 +373,6 @@ class Losers:
 
 
 @lru_cache(maxsize=1024)
-def losers(path: Path) -> Losers:
-    """Map a file of losers."""
-    return Losers(path)
+def duplicates(path: Path) -> Duplicates:
+    """Memory-map a file of duplicates."""
+    return Duplicates(path)

@@ -18,16 +18,17 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import SHIPPED, Encoder, load_encoder
+from data_pipeline.mining.encoders import Encoder
 from data_pipeline.mining.laser import SPECIALS
+from data_pipeline.mining.load_encoder import SHIPPED, load_encoder
 from data_pipeline.mining.mining_config import DistillationConfig, EncoderTrainingConfig
 from data_pipeline.mining.static_encoder import StaticEncoder
 from data_pipeline.mining.students import StaticStudent, Student, TransformerStudent
-from data_pipeline.mining.train_encoder import (
-    FEWEST_HELD_OUT,
-    MOST_HELD_OUT,
+from data_pipeline.mining.trained_encoder import (
+    MAX_HELD_OUT_PAIRS,
+    MIN_HELD_OUT_PAIRS,
     TrainedEncoder,
-    finish,
+    write_encoder,
 )
 from data_pipeline.mining.training_hashes import HASHES, write_hashes
 from data_pipeline.mining.training_text import TrainingText
@@ -99,7 +100,7 @@ def distil(
     trained_on = sorted(set(pairs.reshape(-1).tolist()))
     seen = [text.sentences[number] for number in trained_on]
     if isinstance(student, StaticStudent):
-        result = finish(
+        result = write_encoder(
             config,
             text,
             out,
@@ -191,8 +192,8 @@ def _held_out_error(
     """Return the mean xsim error of the student's vectors against the teacher's, in per cent."""
     errors = []
     for pairs in held_out.values():
-        chosen = pairs[:MOST_HELD_OUT]
-        if len(chosen) < min(FEWEST_HELD_OUT, 20):
+        chosen = pairs[:MAX_HELD_OUT_PAIRS]
+        if len(chosen) < min(MIN_HELD_OUT_PAIRS, 20):
             continue
         texts = [pair[0] for pair in chosen]
         vectors = torch.cat(

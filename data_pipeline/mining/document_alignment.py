@@ -18,7 +18,8 @@ import polars
 import xxhash
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder, Vectors, load_encoder, normalized
+from data_pipeline.mining.encoders import Encoder, Vectors, normalized
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.mined import write_mined
 from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig, MonolingualTextConfig
 from data_pipeline.stages import content_key

@@ -1,23 +1,17 @@
-"""What every sentence encoder has in common, and the one place that finds encoders by name.
+"""The interface of sentence encoders, and operations that all of them share.
 
-An encoder turns sentences into vectors. The embedded one ships with the package; LASER2 and LASER3
-are read from their official checkpoints; sentence-transformers models come by `hub:NAME`.
+`load_encoder` finds an encoder by name.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.mining_config import Precision
-from nllb.errors import CheckpointError, DataError, ResourceError
+from nllb.errors import DataError
 
 Vectors = NDArray[numpy.float32]
-
-SHIPPED: Final = Path(__file__).parents[1] / "_models" / "encoder"
-"""Folder of the encoder that ships with the package."""
 
 
 class Encoder(Protocol):
@@ -44,58 +38,6 @@ class Encoder(Protocol):
         An empty sentence has a row of zeros. `language` is a FLORES-200 code.
         """
         ...
-
-
-def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> Encoder:
-    """Load an encoder: `default`, a folder of ours, a LASER checkpoint (.pt), or `hub:NAME`.
-
-    LASER needs its SentencePiece model beside the checkpoint, and LASER3 its dictionary (.cvocab);
-    `dtype` is what its layers compute in.
-
-    Raises:
-        CheckpointError: where nothing is there, or it is damaged or of another kind.
-    """
-    if str(name).startswith("hub:"):
-        return HubEncoder(str(name).removeprefix("hub:"))
-    path = SHIPPED if str(name) == "default" else Path(name)
-    if path.is_dir():
-        from data_pipeline.mining.static_encoder import StaticEncoder
-
-        return StaticEncoder.load(path)
-    if path.is_file():
-        from data_pipeline.mining.laser import load_laser
-
-        return load_laser(path, dtype)
-    raise CheckpointError(
-        f"no encoder {str(name)!r}: give `default`, the folder of an encoder that "
-        "`nllb data train-encoder` wrote, a LASER checkpoint (.pt), or hub:NAME"
-    )
-
-
-class HubEncoder:
-    """A sentence-transformers model such as LaBSE, if that package is installed."""
-
-    def __init__(self, name: str) -> None:
-        try:
-            from sentence_transformers import (  # type: ignore[import-not-found]
-                SentenceTransformer,
-            )
-        except ImportError:
-            raise ResourceError(
-                f"hub:{name} needs the package sentence-transformers; run: "
-                "pip install sentence-transformers"
-            ) from None
-        self.name = name
-        self.key = f"hub:{name}"
-        self._model: Any = SentenceTransformer(name)
-        self.dimension = int(self._model.get_sentence_embedding_dimension())
-
-    def encode(self, sentences: Sequence[str], language: str) -> Vectors:
-        """Return the model's own pooled vectors."""
-        found = self._model.encode(list(sentences), convert_to_numpy=True, show_progress_bar=False)
-        vectors: Vectors = numpy.asarray(found, dtype=numpy.float32).reshape(-1, self.dimension)
-        vectors[[not sentence.strip() for sentence in sentences]] = 0
-        return vectors
 
 
 def normalized(vectors: Any) -> Vectors:

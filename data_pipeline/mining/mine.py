@@ -24,7 +24,8 @@ import numpy
 
 from data_pipeline.blocks import read_facts
 from data_pipeline.mining.document_alignment import align_task, document_tasks, file_hash
-from data_pipeline.mining.encoders import Encoder, load_encoder
+from data_pipeline.mining.encoders import Encoder
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.margins import retrieve
 from data_pipeline.mining.mined import write_mined
 from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig, Precision

@@ -47,7 +47,7 @@ class TrainingText:
     """Counts by source, for the card."""
 
 
-class Shielded:
+class ExcludedSentences:
     """Hashes of sentences that must not be trained on."""
 
     def __init__(self, hashes: frozenset[int] | set[int]) -> None:
@@ -69,7 +69,7 @@ def collect(
     config: EncoderTrainingConfig, evaluation: frozenset[int], *, quiet: bool = False
 ) -> TrainingText:
     """Read the sources, hold out, shield and number the sentences."""
-    shielded = Shielded(evaluation)
+    shielded = ExcludedSentences(evaluation)
     held_out = _hold_out(config, shielded)
     numbers: dict[str, int] = {}
     languages: dict[str, int] = {}
@@ -140,7 +140,7 @@ def _thin_out(text: TrainingText, config: EncoderTrainingConfig) -> TrainingText
 
 
 def _hold_out(
-    config: EncoderTrainingConfig, shielded: Shielded
+    config: EncoderTrainingConfig, shielded: ExcludedSentences
 ) -> dict[str, list[tuple[str, str]]]:
     """Return the held-out pairs and put both of their sides among what is shielded."""
     held_out: dict[str, list[tuple[str, str]]] = {}

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy
 
 from data_pipeline.mining.distractors import KINDS, Distractor, make_distractors
-from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, load_encoder, normalized
+from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, normalized
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.margins import margins
 from data_pipeline.mining.mining_config import Margin, XsimConfig
 from nllb.errors import DataError

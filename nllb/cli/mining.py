@@ -1,4 +1,4 @@
-"""`nllb data mine`, `data train-encoder` and `data xsim`: parallel sentences out of single ones."""
+"""`nllb data mine`, `data train-encoder` and `data xsim`: mine bitext and train its encoder."""
 
 import argparse
 from pathlib import Path
@@ -16,9 +16,9 @@ from nllb.errors import ConfigError
 
 def mine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Mine parallel sentences: embed, index, search both ways, score by margin, retrieve. OUT "
-        "gets one Parquet file for each pair of languages; a second start resumes. Text that is "
-        "documents is aligned sentence by sentence instead."
+        "Mine parallel sentences: embed and index the text, search in both directions, score the "
+        "candidates by margin. OUT receives one Parquet file per language pair; a second start "
+        "resumes. With `documents: true`, the sentences of paired documents are aligned instead."
     )
     stage_arguments(
         parser, dry_run="check CONFIG and files, and stop", as_json="results as JSON lines"
@@ -27,7 +27,7 @@ def mine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--phase",
         choices=("text", "embed", "index", "search", "pairs"),
-        help="one phase, for all shards in turn",
+        help="run one phase; finish it for all shards before the next",
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, default: 1")
 
@@ -57,8 +57,9 @@ def mine(arguments: argparse.Namespace) -> int:
 
 def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Train a sentence encoder from pairs of sentences, from nothing or from a teacher. OUT "
-        "gets the encoder, its card, hashes of its text, and what a second start resumes from."
+        "Train a sentence encoder on sentence pairs, from random values or from a teacher. OUT "
+        "receives the encoder, its card, the hashes of its training text, and the state from which "
+        "a second start resumes."
     )
     stage_arguments(parser, dry_run="check CONFIG and folders, print it, and stop")
 
@@ -89,7 +90,7 @@ def train_encoder(arguments: argparse.Namespace) -> int:
 def xsim_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Measure a sentence encoder: the share of sentences whose nearest sentence in the other "
-        "language is not their own. Either CONFIG and OUT, or --source and --target."
+        "language is not their translation. Give either CONFIG and OUT, or --source and --target."
     )
     parser.add_argument(
         "config", metavar="CONFIG", nargs="?", help="a path, or the name of a shipped configuration"
@@ -98,7 +99,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
         "out", metavar="OUT", type=Path, nargs="?", help="folder for xsim.json and xsim.html"
     )
     parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="values to put over those of CONFIG"
+        "overrides", metavar="key=value", nargs="*", help="values that override those of CONFIG"
     )
     parser.add_argument(
         "--encoder",
@@ -106,7 +107,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="encoder of the two files: default, a folder of one, or hub:NAME; default: default",
     )
-    parser.add_argument("--source", type=Path, metavar="F", help="sentences, one a line")
+    parser.add_argument("--source", type=Path, metavar="F", help="sentences, one per line")
     parser.add_argument("--target", type=Path, metavar="F", help="their translations")
     parser.add_argument("--json", action="store_true", help="results as JSON lines")
     quiet_argument(parser)
@@ -114,7 +115,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
 
 def xsim(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
-        from data_pipeline.mining.encoders import load_encoder
+        from data_pipeline.mining.load_encoder import load_encoder
         from data_pipeline.mining.mining_config import XsimConfig
         from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim
     from dataclasses import asdict

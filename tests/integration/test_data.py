@@ -103,16 +103,16 @@ def test_a_run_gives_shards_that_training_reads(finished: Path, corpus_dir: Path
     report = json.loads((finished / "stats" / "stats.json").read_text())
     stages = {row["stage"]: row for row in report["stages"]}
     assert stages["clean"]["rows_in"] == 2 * (340 + 190 + 50)
-    for before, after in (("clean", "filter"), ("filter", "dedup"), ("dedup", "shield")):
+    for before, after in (("clean", "filter"), ("filter", "dedup"), ("dedup", "decontaminate")):
         assert stages[before]["rows_out"] == stages[after]["rows_in"]
     for row in stages.values():
         assert row["rows_in"] - row["rows_out"] == sum(row["reasons"].values())
     # 40 repeated in the file, 50 read again as the third corpus; the second's targets move against
     # its sources for half of its lines, so those are no duplicates.
     assert stages["dedup"]["reasons"]["duplicate_pair"] >= 2 * (40 + 50)
-    assert stages["shield"]["reasons"]["evaluation_whole"] >= 3
+    assert stages["decontaminate"]["reasons"]["evaluation_whole"] >= 3
     pairs = sum(part.num_pairs for part in manifest.parts if part.origin == "primary")
-    assert pairs == stages["shield"]["rows_out"]
+    assert pairs == stages["decontaminate"]["rows_out"]
     page = (finished / "stats" / "stats.html").read_text()
     assert "duplicate_pair" in page and "Toxicity was not measured" in page
     assert (finished / "config.yaml").exists()
@@ -185,7 +185,7 @@ def test_stages_one_by_one_and_in_shards(
         stage("filter", "--shard", shard)
     for name in ("monolingual", "dedup"):
         assert main(["data", name, config, str(out), "--quiet", "--shard", "1/2"]) == 2
-        assert "all with --phase merge" in capsys.readouterr().err
+        assert "then with --phase merge" in capsys.readouterr().err
     for phase in ("split", "runs", "merge", "apply"):
         for shard in ("2/2", "1/2"):
             stage("monolingual", "--phase", phase, "--shard", shard)
@@ -193,7 +193,7 @@ def test_stages_one_by_one_and_in_shards(
         for shard in ("2/2", "1/2"):
             stage("dedup", "--phase", phase, "--shard", shard)
     for shard in ("1/2", "2/2"):
-        stage("shield", "--shard", shard)
+        stage("decontaminate", "--shard", shard)
     assert stage("prepare", "--shard", "1/2")[0]["manifest"] is None
     assert stage("prepare", "--shard", "2/2")[0]["manifest"] is not None
     stage("stats")

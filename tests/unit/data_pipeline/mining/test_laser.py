@@ -10,8 +10,9 @@ import pytest
 import sentencepiece
 import torch
 
-from data_pipeline.mining.encoders import load_encoder, normalized
+from data_pipeline.mining.encoders import normalized
 from data_pipeline.mining.laser import prepare
+from data_pipeline.mining.load_encoder import load_encoder
 from nllb.errors import CheckpointError
 
 SENTENCES = [

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from data_pipeline.mining.encoders import SHIPPED, load_encoder
+from data_pipeline.mining.load_encoder import SHIPPED, load_encoder
 from data_pipeline.mining.static_encoder import FILE_NAME, FeatureTable, pack, rounded, unpack
 from data_pipeline.mining.training_hashes import overlap, read_hashes
 from data_pipeline.mining.xsim import mean_errors, measure

@@ -1,0 +1,79 @@
+"""What every training run writes: the encoder, its card, and the hashes of its training text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from numpy import int32
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_pipeline.mining.mining_config import EncoderTrainingConfig
+from data_pipeline.mining.static_encoder import save_encoder
+from data_pipeline.mining.training_hashes import HASHES, write_hashes
+from data_pipeline.mining.training_text import TrainingText
+from nllb.io.text import write_json
+
+MIN_HELD_OUT_PAIRS: Final = 60
+"""Languages with fewer held-out pairs do not count in the choice of the best checkpoint."""
+MAX_HELD_OUT_PAIRS: Final = 200
+"""Held-out pairs of one language that are measured during training."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedEncoder:
+    """What a training run has written."""
+
+    directory: Path
+    """Folder of the encoder."""
+    size_bytes: int
+    """Size of its file."""
+    held_out_error: float
+    """Mean xsim error on the held-out pairs, in per cent."""
+    step: int
+    """Step at which the table was best."""
+
+
+def write_encoder(
+    config: EncoderTrainingConfig,
+    text: TrainingText,
+    out: Path,
+    *,
+    table: Tensor,
+    owners: NDArray[int32],
+    error: float,
+    step: int,
+    bits: int,
+    teacher: dict[str, Any] | None = None,
+) -> TrainedEncoder:
+    """Write the encoder, its card, and the hashes of every sentence that it was trained on.
+
+    Args:
+        config: the configuration of the run.
+        text: what it was trained on.
+        out: folder to write to.
+        table: a vector for each row.
+        owners: features that own the first rows.
+        error: mean xsim error on the held-out pairs, in per cent.
+        step: step at which it was measured.
+        bits: bits of each value.
+        teacher: the card of the encoder that this one began as a copy of.
+    """
+    card = {
+        "name": config.name,
+        "licence": config.licence,
+        "sources": text.facts,
+        "languages": sorted(text.languages),
+        "held_out_error": round(error, 3),
+        "step": step,
+        "pairs": len(text.pairs),
+        "sentences": len(text.sentences),
+    }
+    if teacher is not None:
+        card["teacher"] = teacher
+    path = save_encoder(out, table=table, owners=owners, card=card, bits=bits)
+    write_json(out / "encoder.json", card)
+    write_hashes(out / HASHES, text.sentences)
+    return TrainedEncoder(
+        directory=out, size_bytes=path.stat().st_size, held_out_error=error, step=step
+    )
