@@ -1,4 +1,4 @@
-"""The filter stage: measure what is missing, judge, write scores and reasons beside the text."""
+"""The filter stage: it measures scores, rejects lines, and writes scores and reasons."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from data_pipeline.filtering.detectors import detector_key
 from data_pipeline.filtering.filters import Filter, Pair
 from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
-from data_pipeline.filtering.presets import FILTER_SETS
+from data_pipeline.filtering.presets import FILTER_PRESETS
 from data_pipeline.filtering.toxicity import ToxicityFilter, list_files
 from data_pipeline.stages import Block, BlockTask, Machine, content_key, run_tasks
 from nllb.io.shards import file_xxh3_128
@@ -34,17 +34,17 @@ class FilterTask(BlockTask):
     config: FilterConfig
     """The filters."""
     interface: bool
-    """Whether the corpus holds interface messages."""
+    """Whether the corpus consists of interface messages."""
     scores_key: str
-    """What the scores depend on; thresholds are not a part of it."""
+    """Hash of everything that the scores depend on; it does not include the thresholds."""
 
 
 class FilterChain:
     """The filters of a configuration, in order."""
 
     def __init__(self, config: FilterConfig, detector: Detector | None = None) -> None:
-        """Build the filters; a detector given here stands in for the configured model."""
-        chosen = FILTER_SETS[config.set]
+        """Build the filters; `detector` replaces the configured model."""
+        chosen = FILTER_PRESETS[config.set]
         self.thresholds: Mapping[str, float] = {**chosen.thresholds, **config.thresholds}
         factors = read_length_factors(config.length_factors or FACTORS_PATH)
         made: dict[str, Filter] = {
@@ -73,13 +73,13 @@ class FilterChain:
         before: polars.Series,
         known: polars.DataFrame | None = None,
     ) -> tuple[polars.DataFrame, polars.Series]:
-        """Judge rows; return the scores and the reasons.
+        """Filter rows; return the scores and the new reasons.
 
         Args:
             rows: columns source, target and margin.
-            pair: what else the filters know.
-            before: reasons of the stages before; those rows are not measured.
-            known: scores of an earlier run of the same filters; only what lacks is measured.
+            pair: languages and corpus of the rows.
+            before: reasons of earlier stages; rows that have one are not measured.
+            known: scores of an earlier run of the same filters; only missing scores are measured.
         """
         reason = before
         columns: list[polars.Series] = []
@@ -122,7 +122,7 @@ class FilterChain:
 def _filled(
     scores: polars.DataFrame, new: polars.DataFrame, wanted: polars.Series
 ) -> polars.DataFrame:
-    """Put newly measured rows into their places."""
+    """Insert the scores of newly measured rows."""
     places = wanted.arg_true()
     return scores.select(scores[column].scatter(places, new[column]) for column in scores.columns)
 
@@ -164,7 +164,7 @@ def filter_bitext(
 
 
 def filtered_blocks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> list[Block]:
-    """Return the blocks of decisions, whether they are there or not."""
+    """Return the blocks of decisions, finished or not."""
     return [task.block for task in filter_tasks(config, cleaned, out)]
 
 
@@ -203,7 +203,7 @@ def _lists_of(task: FilterTask) -> dict[str, bool]:
 
 
 def _earlier_scores(task: FilterTask) -> polars.DataFrame | None:
-    """Return the scores of an earlier run that differed in thresholds only."""
+    """Return the scores of an earlier run that differed only in its thresholds."""
     stem = task.output.name.split(".", 1)[0]
     for path in sorted(task.output.parent.glob(f"{stem}.{task.scores_key}.*.parquet")):
         return read_columns(path).drop("reason")
@@ -214,7 +214,7 @@ _CHAINS: dict[str, FilterChain] = {}
 
 
 def _chain(config: FilterConfig) -> FilterChain:
-    """Build the filters once per process: models and lists are loaded with them."""
+    """Build the filters once per process, because they load models and word lists."""
     key = content_key(config)
     if key not in _CHAINS:
         _CHAINS[key] = FilterChain(config)

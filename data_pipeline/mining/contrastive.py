@@ -56,14 +56,14 @@ _RAREST: Final = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Numbered:
-    """All sentences as rows of a table that is made for them."""
+    """All sentences as rows of the table that will be trained."""
 
     sentences: SentenceRows
     """The rows of each sentence."""
     features: FeatureTable
-    """Which row a feature has."""
+    """The assignment of features to rows."""
     weights: NDArray[numpy.float64]
-    """Size of each row at the start: rarer features weigh more."""
+    """Initial scale of each row; rarer features have larger rows."""
 
 
 def train_contrastive(
@@ -101,9 +101,10 @@ def train_contrastive(
 def number_features(
     config: EncoderTrainingConfig, text: TrainingText, *, quiet: bool = False
 ) -> Numbered:
-    """Extract all features and give the most frequent ones rows of their own.
+    """Extract all features and assign rows of their own to the most frequent ones.
 
-    A language counts by the root of its number of sentences, so that small ones get rows too.
+    A language is weighted by the square root of its number of sentences, so that small languages
+    get rows, too.
     """
     per_language = numpy.bincount(text.language, minlength=len(text.languages))
     weight = numpy.maximum(per_language, 1) ** -0.5
@@ -166,7 +167,7 @@ class _ContrastiveRun:
         )
 
     def batches(self) -> Iterator[NDArray[numpy.int64]]:
-        """Yield the pairs of each batch that is left; the same ones after an interruption."""
+        """Yield the remaining batches of pairs; they are the same after an interruption."""
         size, steps = self.config.contrastive.batch_pairs, self.config.contrastive.steps
         size = min(size, len(self.text.pairs))
         number, epoch = 0, 0
@@ -174,7 +175,7 @@ class _ContrastiveRun:
             generator = numpy.random.default_rng((self.config.seed, epoch))
             order = generator.permutation(len(self.text.pairs))
             batches = []
-            # Similar lengths within a batch make wrong answers harder, and the work even.
+            # Similar lengths within a batch make harder negatives and batches of equal cost.
             for start in range(0, len(order) - size + 1, size * _SORTED_BATCHES):
                 chunk = order[start : start + size * _SORTED_BATCHES]
                 keys = self._lengths[chunk] + generator.random(len(chunk))
@@ -193,9 +194,9 @@ class _ContrastiveRun:
     ) -> tuple[NDArray[numpy.int32], NDArray[Any], NDArray[numpy.int64]]:
         """Return pairs, rows and the number of rows of each sentence of a batch.
 
-        Sides are swapped by chance, some pairs are joined with another of the same languages, and
-        some features are left out: all decided by the seed and the number of the step. At the start
-        rows find their places sooner from whole, single sentences.
+        The seed and the step decide which sides are swapped, which pairs are joined with another
+        pair of the same languages, and which features are dropped. The first steps use whole,
+        single sentences, from which the rows converge faster.
         """
         settings = self.config.contrastive
         plain = self.step < settings.plain_part * settings.steps
@@ -227,7 +228,7 @@ class _ContrastiveRun:
         return numpy.where(turned[:, None], pairs[:, ::-1], pairs)
 
     def learn(self, batch: NDArray[numpy.int64]) -> float:
-        """Take one step and return the loss."""
+        """Run one training step and return the loss."""
         pairs, rows, counts = self._draw(batch)
         chosen, rows = self.table.gather(rows)
         table = self.table.values[chosen]
@@ -246,7 +247,7 @@ class _ContrastiveRun:
         return float(loss.detach())
 
     def evaluate(self) -> None:
-        """Measure the held-out pairs, and keep the table if it is the best so far."""
+        """Measure the error on the held-out pairs, and keep the table if it is the best so far."""
         error = self._error()
         if error <= self.best_error:
             self.best, self.best_error = self.table.values.clone(), error
@@ -261,7 +262,7 @@ class _ContrastiveRun:
         return 100 * sum(errors) / len(errors) if errors else 0.0
 
     def save(self) -> None:
-        """Write the state; it appears whole or not at all."""
+        """Write the training state atomically."""
         with atomic_path(self.path) as beside:
             torch.save(
                 {
@@ -278,14 +279,18 @@ class _ContrastiveRun:
             )
 
     def resume(self) -> None:
-        """Take up a state that an interrupted run of the same configuration and text has left."""
+        """Load the state of an interrupted run, if there is one.
+
+        Raises:
+            DataError: if the state belongs to another configuration or other text.
+        """
         if not self.path.is_file():
             return
         state = torch.load(self.path, weights_only=True)
         if state["key"] != self.key:
             raise DataError(
-                f"{self.path} is of another configuration or other text; remove it, or give "
-                "another folder"
+                f"{self.path} belongs to another configuration or other text; remove it, or use "
+                "another output folder"
             )
         self.table.values, self.table.squares = state["table"], state["squares"]
         self.scale = state["scale"]
@@ -298,11 +303,11 @@ def contrastive_loss(vectors: Tensor, pairs: Tensor, scale: Tensor) -> Tensor:
 
     Args:
         vectors: unit vectors, shape (pairs, 2, dimension).
-        pairs: numbers of the sentences, shape (pairs, 2), to know equal ones by.
+        pairs: numbers of the sentences, shape (pairs, 2), which show what sentences are equal.
         scale: factor of the cosines.
     """
     logits = vectors[:, 0] @ vectors[:, 1].T * scale
     same = (pairs[:, None, 1] == pairs[None, :, 1]) | (pairs[:, None, 0] == pairs[None, :, 0])
     logits = logits.masked_fill(same.fill_diagonal_(False), -1e4)
-    right = torch.arange(len(vectors))
-    return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
+    own = torch.arange(len(vectors))
+    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2

@@ -15,11 +15,11 @@ Vectors = NDArray[numpy.float32]
 
 
 class Encoder(Protocol):
-    """Turns sentences into vectors whose cosine says how much they mean the same."""
+    """Encodes sentences as vectors whose cosine measures similarity of meaning."""
 
     @property
     def name(self) -> str:
-        """Name for reports."""
+        """Name of the encoder, for reports."""
         ...
 
     @property
@@ -33,15 +33,15 @@ class Encoder(Protocol):
         ...
 
     def encode(self, sentences: Sequence[str], language: str) -> Vectors:
-        """Return one row per sentence, of shape (sentences, dimension); not of unit length.
+        """Return the vectors of sentences, shape (sentences, dimension), not normalized.
 
-        An empty sentence has a row of zeros. `language` is a FLORES-200 code.
+        An empty sentence has a row of zeros. `language` is a FLORES-200 code, or empty.
         """
         ...
 
 
 def normalized(vectors: Any) -> Vectors:
-    """Return the rows at unit length; rows of zeros stay."""
+    """Return the rows scaled to unit length; rows of zeros stay zero."""
     vectors = numpy.asarray(vectors, dtype=numpy.float32)
     lengths = numpy.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Vectors = vectors / numpy.where(lengths > 0, lengths, 1).astype(numpy.float32)
@@ -49,19 +49,19 @@ def normalized(vectors: Any) -> Vectors:
 
 
 def check_finite(vectors: Vectors, name: str) -> None:
-    """Raise DataError where a vector holds NaN or infinity, naming the first such row."""
+    """Raise DataError if a vector contains NaN or infinity."""
     bad = numpy.flatnonzero(~numpy.isfinite(vectors).all(axis=1))
     if len(bad):
         raise DataError(
-            f"{name}: {len(bad):,} of {len(vectors):,} vectors hold NaN or infinity, first row "
-            f"{int(bad[0]) + 1}; the encoder's weights are damaged, or the sums overflow"
+            f"{name}: {len(bad):,} of {len(vectors):,} vectors contain NaN or infinity, the first "
+            f"is number {int(bad[0]) + 1}; the encoder's weights are damaged, or its sums overflow"
         )
 
 
 def in_batches(
     lengths: Sequence[int], max_tokens: int, max_sentences: int
 ) -> Iterator[NDArray[numpy.int64]]:
-    """Yield the numbers of the sentences of each batch: similar lengths, padding within budget."""
+    """Yield batches of sentence numbers: similar lengths, at most `max_tokens` with padding."""
     order = numpy.argsort(-numpy.asarray(lengths, dtype=numpy.int64), kind="stable")
     start = 0
     while start < len(order):
@@ -79,7 +79,7 @@ def encode_in_batches(
     max_tokens: int = 12_000,
     max_sentences: int = 512,
 ) -> Vectors:
-    """Encode token lists batch by batch, longest first, and return the rows in the given order."""
+    """Encode token lists in batches by length and return the vectors in the given order."""
     vectors = numpy.zeros((len(token_lists), dimension), numpy.float32)
     lengths = [len(tokens) for tokens in token_lists]
     for batch in in_batches(lengths, max_tokens, max_sentences):

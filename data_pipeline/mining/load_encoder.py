@@ -21,13 +21,16 @@ SHIPPED: Final = Path(__file__).parents[1] / "_models" / "encoder"
 
 
 def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> Encoder:
-    """Load an encoder: `default`, a folder of ours, a LASER checkpoint (.pt), or `hub:NAME`.
+    """Load an encoder.
 
-    LASER needs its SentencePiece model beside the checkpoint, and LASER3 its dictionary (.cvocab);
-    `dtype` is what its layers compute in.
+    Args:
+        name: `default`, a folder that `nllb data train-encoder` wrote, a LASER checkpoint (.pt)
+            with its SentencePiece model and, for LASER3, its dictionary (.cvocab) beside it, or
+            `hub:NAME`.
+        dtype: number format in which LASER's layers compute.
 
     Raises:
-        CheckpointError: where nothing is there, or it is damaged or of another kind.
+        CheckpointError: if the encoder is missing, damaged or of another kind.
     """
     if str(name).startswith("hub:"):
         return HubEncoder(str(name).removeprefix("hub:"))
@@ -37,7 +40,7 @@ def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> 
     if path.is_file():
         return load_laser(path, dtype)
     raise CheckpointError(
-        f"no encoder {str(name)!r}: give `default`, the folder of an encoder that "
+        f"there is no encoder {str(name)!r}; give `default`, the folder of an encoder that "
         "`nllb data train-encoder` wrote, a LASER checkpoint (.pt), or hub:NAME"
     )
 
@@ -52,7 +55,7 @@ class HubEncoder:
             )
         except ImportError:
             raise ResourceError(
-                f"hub:{name} needs the package sentence-transformers; run: "
+                f"hub:{name} requires the package sentence-transformers; run: "
                 "pip install sentence-transformers"
             ) from None
         self.name = name
@@ -61,7 +64,7 @@ class HubEncoder:
         self.dimension = int(self._model.get_sentence_embedding_dimension())
 
     def encode(self, sentences: Sequence[str], language: str) -> Vectors:
-        """Return the model's own pooled vectors."""
+        """Return the pooled vectors of the model."""
         found = self._model.encode(list(sentences), convert_to_numpy=True, show_progress_bar=False)
         vectors: Vectors = numpy.asarray(found, dtype=numpy.float32).reshape(-1, self.dimension)
         vectors[[not sentence.strip() for sentence in sentences]] = 0

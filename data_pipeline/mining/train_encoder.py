@@ -26,16 +26,17 @@ def train_encoder(
 
 
 def read_training_text(config: EncoderTrainingConfig, *, quiet: bool = False) -> TrainingText:
-    """Collect the pairs with the evaluation sets kept out."""
-    shielded = frozenset(
+    """Collect the training pairs without sentences of the evaluation sets."""
+    excluded = frozenset(
         sentence_hash(sentence)
         for sentence, _ in evaluation_sentences(config.shield, config.data_dir)
         if sentence.strip()
     )
-    text = collect(config, shielded, quiet=quiet)
+    text = collect(config, excluded, quiet=quiet)
     if not len(text.pairs):
         raise DataError(
-            f"no pair to train on under {config.data_dir}: "
-            f"{', '.join(f'{name} {counts}' for name, counts in text.facts.items())}"
+            f"there are no pairs to train on under {config.data_dir}: "
+            f"{', '.join(f'{name} {counts}' for name, counts in text.facts.items())}; check "
+            "`sources`, `languages` and the evaluation sets"
         )
     return text

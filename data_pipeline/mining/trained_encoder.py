@@ -22,16 +22,16 @@ MAX_HELD_OUT_PAIRS: Final = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedEncoder:
-    """What a training run has written."""
+    """The result of a training run."""
 
     directory: Path
     """Folder of the encoder."""
     size_bytes: int
-    """Size of its file."""
+    """Size of the encoder's file."""
     held_out_error: float
     """Mean xsim error on the held-out pairs, in per cent."""
     step: int
-    """Step at which the table was best."""
+    """Training step of the chosen checkpoint."""
 
 
 def write_encoder(
@@ -50,14 +50,14 @@ def write_encoder(
 
     Args:
         config: the configuration of the run.
-        text: what it was trained on.
-        out: folder to write to.
-        table: a vector for each row.
-        owners: features that own the first rows.
+        text: the training text.
+        out: the output folder.
+        table: the trained rows.
+        owners: features that have a row of their own.
         error: mean xsim error on the held-out pairs, in per cent.
-        step: step at which it was measured.
-        bits: bits of each value.
-        teacher: the card of the encoder that this one began as a copy of.
+        step: training step of the table.
+        bits: bits per value in the file.
+        teacher: card of the teacher whose rows the training started from.
     """
     card = {
         "name": config.name,

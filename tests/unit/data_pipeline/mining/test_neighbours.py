@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from data_pipeline.mining import neighbours
-from data_pipeline.mining.neighbours import EXACT_LIMIT, LADDER, find_neighbours, index_name
+from data_pipeline.mining.neighbours import EXACT_LIMIT, IVF_CELLS, find_neighbours, index_name
 from nllb.errors import ConfigError
 
 
@@ -57,7 +57,7 @@ def test_the_ladder_grows_with_the_text() -> None:
     assert index_name(10) == index_name(EXACT_LIMIT) == "exact"
     assert index_name(200_000) == "IVF4096,SQ8"
     assert index_name(5_000_000) == "IVF32768,SQ8"
-    for (least, few), (most, many) in pairwise(LADDER):
+    for (least, few), (most, many) in pairwise(IVF_CELLS):
         assert least < most
         assert few < many
 
