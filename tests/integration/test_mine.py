@@ -169,7 +169,7 @@ def test_documents_of_the_same_name_are_aligned(
     (tmp_path / "eng_Latn" / "a.txt").rename(tmp_path / "eng_Latn" / "c.txt")
     (tmp_path / "eng_Latn" / "b.txt").unlink()
     assert main(["data", "mine", str(config_path), str(out), "--quiet"]) == 1
-    assert "share no document" in capsys.readouterr().err
+    assert "do not share any document" in capsys.readouterr().err
 
 
 def test_a_phase_too_early_and_missing_text_are_errors(
@@ -177,7 +177,7 @@ def test_a_phase_too_early_and_missing_text_are_errors(
 ) -> None:
     out = tmp_path / "out"
     assert main(["data", "mine", str(config_path), str(out), "--phase", "search", "--quiet"]) == 1
-    assert "phase 'text' are not there" in capsys.readouterr().err
+    assert "phase 'text' are missing" in capsys.readouterr().err
     (config_path.parent / "target.txt").unlink()
     assert main(["data", "mine", str(config_path), str(out), "--quiet"]) == 1
     assert "no text of eng_Latn" in capsys.readouterr().err

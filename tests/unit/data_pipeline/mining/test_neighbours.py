@@ -63,7 +63,7 @@ def test_the_ladder_grows_with_the_text() -> None:
 
 
 def test_impossible_indexes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="FAISS knows no index 'Tree7'"):
+    with pytest.raises(ConfigError, match="FAISS has no index 'Tree7'"):
         find_neighbours(clustered(9, 0), clustered(9, 0), 2, method="Tree7")
     with pytest.raises(ConfigError, match="too few for IVF64"):
         find_neighbours(clustered(9, 0), clustered(9, 0), 2, method="IVF64,SQ8")

@@ -62,7 +62,7 @@ def test_damaged_files_are_refused(random_encoder_dir: Path, tmp_path: Path) -> 
     with pytest.raises(CheckpointError):
         load_encoder(tmp_path)
     (tmp_path / FILE_NAME).unlink()
-    with pytest.raises(CheckpointError, match=f"no {FILE_NAME}"):
+    with pytest.raises(CheckpointError, match=f"does not contain {FILE_NAME}"):
         load_encoder(tmp_path)
 
 
