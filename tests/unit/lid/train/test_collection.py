@@ -115,6 +115,16 @@ def test_a_source_without_a_label(corpora_dir: Path) -> None:
     assert collected.dropped["udhr: not in fra_Latn"] == 10
 
 
+def test_a_corpus_is_read_for_its_languages_only(corpora_dir: Path) -> None:
+    sources = (
+        SourceConfig(path="nllb_seed"),
+        SourceConfig(path="udhr", languages=(parse_language("deu"),)),
+    )
+    collected = collect(config(corpora_dir, sources=sources), quiet=True)
+    assert set(collected.lines["fra_Latn"]) == {"nllb_seed"}
+    assert "udhr" in collected.lines["deu_Latn"]
+
+
 def test_languages_without_text_and_bad_folders_are_named(corpora_dir: Path) -> None:
     with pytest.raises(DataError, match="no training text for ita_Latn"):
         collect(
