@@ -75,7 +75,7 @@ def collect(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "toxicity": _toxicity(rows, measured=run.config.filter.toxicity is not None),
         # The keys of this section are those of earlier releases: model cards read them.
         "shield": {
-            "sets": [section.name for section in run.config.shield],
+            "sets": [section.name for section in run.config.decontamination],
             "finds": matches[:MAX_MATCHES],
             "num_finds": len(matches),
             "by_set": _counted(

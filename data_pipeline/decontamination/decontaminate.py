@@ -35,7 +35,7 @@ def decontaminate_bitext(
     config: DataConfig, decided: Sequence[Decided], out: Path, machine: Machine
 ) -> list[Block]:
     """Decontaminate all blocks and return the blocks of decisions."""
-    index_sets(config.shield, config.data_dir, out / STAGE)
+    index_sets(config.decontamination, config.data_dir, out / STAGE)
     tasks = _tasks(config, decided, out)
     run_tasks("decontaminate", tasks, decontaminate_block, machine)
     return [task.block for task in tasks]
@@ -47,7 +47,7 @@ def decontaminated_blocks(config: DataConfig, decided: Sequence[Decided], out: P
 
 
 def _tasks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[DecontaminationTask]:
-    sets = evaluation_key(config.shield, config.data_dir)
+    sets = evaluation_key(config.decontamination, config.data_dir)
     index = out / STAGE / f"index.{sets}"
     return [
         DecontaminationTask(

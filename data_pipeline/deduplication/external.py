@@ -29,10 +29,10 @@ from data_pipeline.stages import (
     BlockTask,
     Machine,
     Phase,
-    content_key,
     require_phase,
     run_tasks,
 )
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.text import atomic_path
 
@@ -81,7 +81,7 @@ class MergeTask:
     """Number of the range."""
     of: int
     """Number of ranges, a power of two."""
-    at_most: int
+    max_copies: int
     """How many of the equal rows are kept."""
     config: DedupConfig
     """Decides which row is kept."""
@@ -156,14 +156,14 @@ class _Plan:
 
 def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
     """Return the key of each pass: a hash of everything that its result depends on."""
-    key = content_key(
+    key = fingerprint(
         VERSION,
         [config.normalization, config.bits, config.winner],
         [[item.block.name, *item.key] for item in decided],
     )
     keys = []
     for step in config.passes:
-        key = content_key(key, step)
+        key = fingerprint(key, step)
         keys.append(key)
     return keys
 
@@ -194,7 +194,7 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
                 runs=tuple(task.output for task in runs),
                 number=number,
                 of=num_ranges,
-                at_most=step.at_most,
+                max_copies=step.max_copies,
                 config=config,
                 directory=directory,
                 key=key,
@@ -219,7 +219,7 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
 
 
 def _run_key(config: DedupConfig, step: DedupPassConfig, item: Decided, before_key: str) -> str:
-    return content_key(
+    return fingerprint(
         VERSION,
         step.by,
         [config.normalization, config.bits, config.winner, before_key],
@@ -291,7 +291,7 @@ def write_duplicates(task: MergeTask) -> None:
     starts[1:] = (words[1:] != words[:-1]).any(axis=1)
     positions = numpy.arange(len(words))
     rank = positions - numpy.maximum.accumulate(numpy.where(starts, positions, 0))
-    dropped = order[rank >= task.at_most]
+    dropped = order[rank >= task.max_copies]
     Duplicates.write(task.output, block[dropped], row[dropped], len(task.runs))
 
 

@@ -5,7 +5,7 @@ among the other sides of the batch; the loss is the mean of the two cross-entrop
 cosines. Sentences that occur twice in a batch, as in multi-parallel text, are not used as negatives
 for each other's translations. Row-wise Adagrad stores one number per row of the table.
 
-After the share `round_from` of the steps, the vectors of a batch are sums of the quantized rows
+After the share `quantize_from` of the steps, the vectors of a batch are sums of the quantized rows
 that will be written. Their gradients are applied to the 32-bit rows (straight-through estimator).
 
 Sources: Henderson et al. 2017 (in-batch negatives), Feng et al. 2022 (both directions), Duchi et
@@ -45,7 +45,7 @@ from data_pipeline.mining.trained_rows import (
 )
 from data_pipeline.mining.training_text import TrainingText
 from data_pipeline.mining.xsim import error_rates
-from data_pipeline.stages import content_key
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.progress import Progress
 from nllb.io.text import atomic_path
@@ -143,7 +143,7 @@ class _ContrastiveRun:
     ) -> None:
         self.config, self.text, self.numbered = config, text, numbered
         self.path = out / "work" / "state.pt"
-        self.key = content_key(
+        self.key = fingerprint(
             config, text.facts, len(text.sentences), numbered.features.owners.tolist()[:1000]
         )
         generator = torch.Generator().manual_seed(config.seed)
@@ -199,15 +199,17 @@ class _ContrastiveRun:
         single sentences, from which the rows converge faster.
         """
         settings = self.config.contrastive
-        plain = self.step < settings.plain_part * settings.steps
-        join_part, dropout = (0, 0) if plain else (settings.join_part, settings.feature_dropout)
+        plain = self.step < settings.plain_fraction * settings.steps
+        join_fraction, dropout = (
+            (0, 0) if plain else (settings.join_fraction, settings.feature_dropout)
+        )
         generator = numpy.random.default_rng((self.config.seed, 1 << 32, self.step))
         turned = generator.random(len(batch)) < 0.5
         pairs = self._turned(batch, turned)
         direction = self.text.direction[batch]
         first, end = self._first[direction], self._first[direction + 1]
         partners = first + (generator.random(len(batch)) * (end - first)).astype(numpy.int64)
-        joined = numpy.flatnonzero(generator.random(len(batch)) < join_part)
+        joined = numpy.flatnonzero(generator.random(len(batch)) < join_fraction)
         more = self._turned(self._of_direction[partners[joined]], turned[joined])
         rows, owner = self.numbered.sentences.of(
             numpy.concatenate([pairs.reshape(-1), more.reshape(-1)])
@@ -232,7 +234,7 @@ class _ContrastiveRun:
         pairs, rows, counts = self._draw(batch)
         chosen, rows = self.table.gather(rows)
         table = self.table.values[chosen]
-        if self.step >= self.config.contrastive.round_from * self.config.contrastive.steps:
+        if self.step >= self.config.contrastive.quantize_from * self.config.contrastive.steps:
             table = rounded(table, self.config.table.bits)
         table.requires_grad_()
         scale = self.scale.requires_grad_()

@@ -29,7 +29,7 @@ def read_training_text(config: EncoderTrainingConfig, *, quiet: bool = False) ->
     """Collect the training pairs without sentences of the evaluation sets."""
     excluded = frozenset(
         sentence_hash(sentence)
-        for sentence, _ in evaluation_sentences(config.shield, config.data_dir)
+        for sentence, _ in evaluation_sentences(config.decontamination, config.data_dir)
         if sentence.strip()
     )
     text = collect(config, excluded, quiet=quiet)

@@ -120,7 +120,8 @@ def _fixed_pair(corpus: CorpusConfig, data_dir: Path) -> Iterator[Source]:
     source, target = corpus.languages
     if corpus.format == "moses":
         sides = [_moses_file(corpus, data_dir, language) for language in corpus.languages]
-        paths, spelled = (sides[0][1], sides[1][1]), (sides[0][0], sides[1][0])
+        paths = tuple(path for _, path in sides)
+        spelled = (sides[0][0], sides[1][0])
     else:
         path = data_dir / corpus.path
         if not path.is_file():
