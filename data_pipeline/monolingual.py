@@ -42,7 +42,12 @@ from data_pipeline.decontamination.evaluation_sets import (
 from data_pipeline.deduplication.external import PHASES as DEDUP_PHASES
 from data_pipeline.deduplication.external import deduplicate, deduplicated_blocks
 from data_pipeline.filtering.detectors import detector_key
-from data_pipeline.filtering.filters import SCRIPT_PROPERTIES, Pair, longest_runs
+from data_pipeline.filtering.filters import (
+    SCRIPT_PROPERTIES,
+    Pair,
+    longest_runs,
+    looks_like_navigation,
+)
 from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.readers.ingestion import ingested_blocks
 from data_pipeline.stages import (
@@ -137,7 +142,7 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
     section = config.monolingual
     if section is None:
         return []
-    rules = section.replace(corpora=(), denoising=False)
+    rules = section.replace(corpora=(), denoising=False, near_duplicates=None, max_repetitions=None)
     model = "" if section.language is None else detector_key(section.language.model)
     sets = evaluation_key(config.decontamination, config.data_dir)
     what = [VERSION, fingerprint(rules, config.clean), model, sets]
@@ -161,10 +166,14 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
 def _dedup_arguments(
     config: DataConfig, judged: Sequence[Block], out: Path
 ) -> tuple[DataConfig, list[Decided], Path]:
+    section = config.monolingual
+    near = None if section is None else section.near_duplicates
     dedup = DedupConfig(
         passes=(DedupPassConfig(by="source"),),
         normalization=config.dedup.normalization,
         bits=config.dedup.bits,
+        near_duplicates=None if near is None else near.replace(by="source"),
+        max_repetitions=None if section is None else section.max_repetitions,
     )
     decided = [Decided(block=block, decisions=(block.path,)) for block in judged]
     return config.replace(dedup=dedup), decided, out / STAGE
@@ -233,6 +242,8 @@ def _rule(config: MonolingualConfig, script: str) -> Expr:
         ("digits", text.str.count_matches(r"\p{N}") / dense > config.max_digit_share),
         ("repetition", col("run") > config.max_run),
     ]
+    if config.navigation:
+        rules.append(("navigation", looks_like_navigation(text)))
     found = polars.lit(None, dtype=polars.String)
     for name, rejects in reversed(rules):
         found = polars.when(rejects).then(polars.lit(name)).otherwise(found)
@@ -266,6 +277,11 @@ def _decontaminate(task: SplitTask, rows: polars.DataFrame, reason: polars.Serie
     return polars.Series("reason", reasons, dtype=polars.String)
 
 
+def _short_reasons(counts: dict[str, int]) -> dict[str, int]:
+    """Return the reasons without the side, of which a sentence has only one."""
+    return {reason.removesuffix("_source"): count for reason, count in counts.items()}
+
+
 def write_sentences(task: SentenceTask) -> None:
     """Write the sentences of one block that are kept."""
     rows = read_columns(task.judged.path, ["source", "probability", "document", "line"])
@@ -285,6 +301,9 @@ def write_sentences(task: SentenceTask) -> None:
         schema=SENTENCE_SCHEMA,
     )
     judged = int(reasons([task.judged.path]).is_null().sum())
-    duplicates = {"duplicate": judged - count} if judged > count else {}
-    facts = {"rows_in": judged, "rows_out": count, "reasons": duplicates}
+    facts = {
+        "rows_in": judged,
+        "rows_out": count,
+        "reasons": _short_reasons(read_facts(task.decisions)["reasons"]),
+    }
     write_table(task.output, table, facts)

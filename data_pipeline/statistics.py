@@ -10,6 +10,7 @@ import polars
 from markupsafe import Markup
 
 from data_pipeline.blocks import read_columns, read_facts
+from data_pipeline.filtering.filter_stage import swapped_pairs
 from data_pipeline.monolingual import judged_blocks
 from data_pipeline.readers.ingestion import ingestion_counts
 from data_pipeline.run import Run
@@ -37,6 +38,7 @@ _RANGES: Final = {
     "source_probability": (0.0, 1.0),
     "target_probability": (0.0, 1.0),
     "margin": (0.9, 1.4),
+    "similarity": (-0.2, 1.0),
 }
 """Score -> range of its histogram; values outside are counted in the first or last bin."""
 
@@ -83,6 +85,7 @@ def collect(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             ),
             "by_kind": _counted(match["kind"] for match in matches),
         },
+        "swapped_sides": swapped_pairs(run.filtered),
         "manifest": _manifest(run.out / "prepare"),
     }
     return report, matches
@@ -205,6 +208,7 @@ def page(report: dict[str, Any]) -> Page:
             caption="Lines by stage",
         ),
         _toxicity_text(report["toxicity"]),
+        _swapped_text(report["swapped_sides"]),
     )
     made.add(
         "Corpora",
@@ -275,6 +279,13 @@ def _toxicity_text(toxicity: dict[str, Any]) -> str:
     missing = toxicity["languages_not_measurable"]
     listed = f" Languages without a word list: {', '.join(missing)}." if missing else ""
     return f"Toxicity was measured in {len(toxicity['languages_with_list'])} languages.{listed}"
+
+
+def _swapped_text(swapped: dict[str, float]) -> str:
+    if not swapped:
+        return ""
+    listed = "; ".join(f"{name} {100 * share:.0f} %" for name, share in swapped.items())
+    return f"The sides of these files are probably swapped (share of swapped lines): {listed}."
 
 
 def _ingestion_text(ingestion: Sequence[dict[str, Any]]) -> str:

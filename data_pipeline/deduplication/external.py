@@ -9,21 +9,35 @@ of ranges, workers, shards or restarts.
 Lines are compared within their language pair, in either direction: the hash of the pair is combined
 with that of the text, so that one pass serves all pairs. Source: NLLB Team 2022, section 5.3, which
 uses the same hash, XXH3-64 of the normalized text with source and target joined by a tab.
+
+Two optional passes use the same phases. The first one drops all copies of text that is repeated
+very often (boilerplate). The last one drops near-duplicates: a line has one hash per band of its
+MinHash signature, and is dropped if an earlier line has one of them.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy
 import polars
 from numpy.typing import NDArray
 
 from data_pipeline.blocks import Decided, read_columns, read_first_rows, reasons, write_decisions
-from data_pipeline.data_config import DataConfig, DedupConfig, DedupPassConfig
+from data_pipeline.data_config import DataConfig, DedupConfig
+from data_pipeline.deduplication.hash_files import (
+    ROW,
+    SCORE,
+    WORD,
+    Duplicates,
+    HashRun,
+    duplicates,
+    write_hash_run,
+)
 from data_pipeline.deduplication.hashing import hash_texts, joined_sides, pair_salt
+from data_pipeline.deduplication.minhash import band_hashes
+from data_pipeline.deduplication.passes import Step, steps
 from data_pipeline.stages import (
     Block,
     BlockTask,
@@ -34,16 +48,12 @@ from data_pipeline.stages import (
 )
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
-from nllb.io.text import atomic_path
 
 VERSION = 1
 STAGE = "dedup"
 PHASES: Final[tuple[Phase, ...]] = ("runs", "merge", "apply")
-BYTES_PER_ROW = 96
+BYTES_PERROW = 96
 """Peak memory of a merge per row of its range: hash, row, score, and the arrays of the sort."""
-_ROW = numpy.dtype("<u4")
-_WORD = numpy.dtype("<u8")
-_SCORE = numpy.dtype("<f4")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +64,10 @@ class RunTask:
     """The block."""
     number: int
     """Position of the block in the order of all blocks."""
-    by: Literal["pair", "source", "target"]
-    """What is hashed."""
+    step: Step
+    """The pass."""
     config: DedupConfig
-    """How it is hashed."""
+    """How lines are hashed."""
     merged: tuple[Path, ...]
     """Merged ranges of earlier passes; the duplicates that they list are skipped."""
     directory: Path
@@ -68,7 +78,8 @@ class RunTask:
     @property
     def output(self) -> Path:
         """The file of the run."""
-        return self.directory / "runs" / self.by / f"{self.decided.block.name}.{self.key}.run"
+        name = f"{self.decided.block.name}.{self.key}.run"
+        return self.directory / "runs" / self.step.name / name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +92,8 @@ class MergeTask:
     """Number of the range."""
     of: int
     """Number of ranges, a power of two."""
-    max_copies: int
-    """How many of the equal rows are kept."""
+    step: Step
+    """The pass."""
     config: DedupConfig
     """Decides which row is kept."""
     directory: Path
@@ -162,26 +173,27 @@ def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
         [[item.block.name, *item.key] for item in decided],
     )
     keys = []
-    for step in config.passes:
-        key = fingerprint(key, step)
+    for step in steps(config):
+        key = fingerprint(key, step.by, step.max_copies, step.max_repetitions, step.near)
         keys.append(key)
     return keys
 
 
 def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memory: int) -> _Plan:
     num_rows = sum(item.block.num_rows for item in decided)
-    num_ranges = 1
-    while num_rows * BYTES_PER_ROW / num_ranges > memory / 2:
-        num_ranges *= 2
     passes: list[tuple[str, list[RunTask], list[MergeTask]]] = []
     before: tuple[Path, ...] = ()
     before_key = ""
-    for step, key in zip(config.passes, _pass_keys(config, decided), strict=True):
+    found = steps(config)
+    for step, key in zip(found, _pass_keys(config, decided), strict=True):
+        num_ranges = 1
+        while num_rows * step.hashes_per_row * BYTES_PERROW / num_ranges > memory / 2:
+            num_ranges *= 2
         runs = [
             RunTask(
                 decided=item,
                 number=number,
-                by=step.by,
+                step=step,
                 config=config,
                 merged=before,
                 directory=directory,
@@ -194,17 +206,18 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
                 runs=tuple(task.output for task in runs),
                 number=number,
                 of=num_ranges,
-                max_copies=step.max_copies,
+                step=step,
                 config=config,
                 directory=directory,
                 key=key,
             )
             for number in range(num_ranges)
         ]
-        passes.append((step.by, runs, merges))
+        passes.append((step.name, runs, merges))
         before, before_key = (*before, *(task.output for task in merges)), key
     reasons_and_merges = tuple(
-        (f"duplicate_{by}", tuple(task.output for task in merges)) for by, _, merges in passes
+        (step.reason, tuple(task.output for task in merges))
+        for step, (_, _, merges) in zip(found, passes, strict=True)
     )
     apply = [
         ApplyTask(
@@ -218,10 +231,10 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
     return _Plan(passes=passes, apply=apply)
 
 
-def _run_key(config: DedupConfig, step: DedupPassConfig, item: Decided, before_key: str) -> str:
+def _run_key(config: DedupConfig, step: Step, item: Decided, before_key: str) -> str:
     return fingerprint(
         VERSION,
-        step.by,
+        [step.by, step.near],
         [config.normalization, config.bits, config.winner, before_key],
         item.key,
     )
@@ -247,22 +260,40 @@ def write_run(task: RunTask) -> None:
     alive = reasons(task.decided.decisions).is_null().to_numpy(writable=True)
     for merged in task.merged:
         alive[duplicates(merged).of_block(task.number)] = False
-    rows = numpy.flatnonzero(alive).astype(_ROW)
+    rows = numpy.flatnonzero(alive).astype(ROW)
     columns = ["source", "target"] + (["margin"] if config.winner == "best_margin" else [])
     text = read_columns(block.path, columns).filter(polars.Series(alive))
-    sides = joined_sides(text, block, task.by, config.normalization)
-    salt = pair_salt(block, task.by)
-    hashes = hash_texts(sides, config.bits) ^ salt
+    salt = pair_salt(block, task.step.by)
+    hashes = _hashes(text, task) ^ salt
+    if task.step.near is not None:
+        rows, text, hashes = _one_row_per_band(rows, text, hashes, task.step.by)
     order = _order(hashes)
-    words = [hashes[order]]
-    scores = numpy.zeros(0, dtype=_SCORE)
+    scores = numpy.zeros(0, dtype=SCORE)
     if config.winner == "best_margin":
-        scores = text["margin"].fill_null(float("nan")).to_numpy().astype(_SCORE)[order]
-    with atomic_path(task.output) as beside, beside.open("wb") as stream:
-        stream.write(numpy.array([len(rows), config.bits, len(scores)], dtype=_WORD).tobytes())
-        stream.write(words[0].astype(_WORD).tobytes())
-        stream.write(rows[order].tobytes())
-        stream.write(scores.tobytes())
+        scores = text["margin"].fill_null(float("nan")).to_numpy().astype(SCORE)[order]
+    write_hash_run(task.output, hashes[order], rows[order], scores)
+
+
+def _hashes(text: polars.DataFrame, task: RunTask) -> NDArray[numpy.uint64]:
+    """Return the hashes of the lines, shape (lines, words); for MinHash (lines, bands)."""
+    near, block = task.step.near, task.decided.block
+    if near is None:
+        sides = joined_sides(text, block, task.step.by, task.config.normalization)
+        return hash_texts(sides, task.config.bits)
+    return band_hashes(joined_sides(text, block, task.step.by, "letters"), near)
+
+
+def _one_row_per_band(
+    rows: NDArray[Any], text: polars.DataFrame, hashes: NDArray[numpy.uint64], by: str
+) -> tuple[NDArray[Any], polars.DataFrame, NDArray[numpy.uint64]]:
+    """Repeat every row for each of its band hashes; lines without letters have none."""
+    sides = ["source", "target"] if by == "pair" else [by]
+    has_text = text.select(
+        polars.any_horizontal(polars.col(sides).str.contains(r"[\p{L}\p{N}]"))
+    ).to_series()
+    chosen = has_text.arg_true().to_numpy()
+    places = numpy.repeat(chosen, hashes.shape[1])
+    return rows[places], text[places], hashes[chosen].reshape(-1, 1)
 
 
 def write_duplicates(task: MergeTask) -> None:
@@ -270,16 +301,16 @@ def write_duplicates(task: MergeTask) -> None:
     best = task.config.winner == "best_margin"
     hashes, blocks, rows, scores = [], [], [], []
     for number, path in enumerate(task.runs):
-        run = _Run(path)
+        run = HashRun(path)
         part = run.range(task.number, task.of)
         if part.stop > part.start:
             hashes.append(run.hashes[part])
             rows.append(run.rows[part])
-            blocks.append(numpy.full(part.stop - part.start, number, dtype=_ROW))
+            blocks.append(numpy.full(part.stop - part.start, number, dtype=ROW))
             if best:
                 scores.append(run.scores[part])
-    block = numpy.concatenate(blocks) if blocks else numpy.zeros(0, dtype=_ROW)
-    row = numpy.concatenate(rows) if rows else numpy.zeros(0, dtype=_ROW)
+    block = numpy.concatenate(blocks) if blocks else numpy.zeros(0, dtype=ROW)
+    row = numpy.concatenate(rows) if rows else numpy.zeros(0, dtype=ROW)
     if not len(row):
         Duplicates.write(task.output, block, row, len(task.runs))
         return
@@ -290,8 +321,19 @@ def write_duplicates(task: MergeTask) -> None:
     starts = numpy.ones(len(words), dtype=bool)
     starts[1:] = (words[1:] != words[:-1]).any(axis=1)
     positions = numpy.arange(len(words))
-    rank = positions - numpy.maximum.accumulate(numpy.where(starts, positions, 0))
-    dropped = order[rank >= task.max_copies]
+    first = numpy.maximum.accumulate(numpy.where(starts, positions, 0))
+    rank = positions - first
+    drops = rank >= task.step.max_copies
+    if task.step.max_repetitions is not None:
+        sizes = numpy.diff(numpy.append(numpy.flatnonzero(starts), len(words)))
+        drops = numpy.repeat(sizes, sizes) > task.step.max_repetitions
+    dropped = order[drops]
+    if task.step.near is not None:
+        # A row can be dropped for several of its bands.
+        places = numpy.unique(block[dropped].astype(WORD) << numpy.uint64(32) | row[dropped])
+        block = (places >> numpy.uint64(32)).astype(ROW)
+        row = (places & numpy.uint64(0xFFFFFFFF)).astype(ROW)
+        dropped = numpy.arange(len(places))
     Duplicates.write(task.output, block[dropped], row[dropped], len(task.runs))
 
 
@@ -313,66 +355,3 @@ def _order(words: NDArray[numpy.uint64], scores: NDArray[Any] | None = None) -> 
         return numpy.argsort(words[:, 0], kind="stable")
     keys = [words[:, column] for column in range(words.shape[1] - 1, -1, -1)]
     return numpy.lexsort(keys if scores is None else [scores, *keys])
-
-
-class _Run:
-    """A memory-mapped run."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            raw = numpy.memmap(path, mode="r", dtype=numpy.uint8)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"cannot read the run {path}: {error}; remove it and run again"
-            ) from None
-        count, bits, num_scores = (int(value) for value in raw[:24].view(_WORD))
-        width = bits // 64
-        rows_at = 24 + count * width * 8
-        scores_at = rows_at + count * 4
-        if len(raw) != scores_at + num_scores * 4:
-            raise DataError(f"the run {path} is damaged; remove it and run again")
-        self.hashes = raw[24:rows_at].view(_WORD).reshape(count, width)
-        self.rows = raw[rows_at:scores_at].view(_ROW)
-        self.scores = raw[scores_at:].view(_SCORE)
-
-    def range(self, number: int, of: int) -> slice:
-        """Return the positions of the hashes in range `number` of `of` equal ranges."""
-        step = (1 << 64) // of
-        first = self.hashes[:, 0]
-        start = int(numpy.searchsorted(first, numpy.uint64(number * step)))
-        if number + 1 == of:
-            return slice(start, len(first))
-        return slice(start, int(numpy.searchsorted(first, numpy.uint64((number + 1) * step))))
-
-
-class Duplicates:
-    """The rows to drop, grouped by block; the file holds offsets (u64), then rows (u32)."""
-
-    def __init__(self, path: Path) -> None:
-        raw = numpy.memmap(path, mode="r", dtype=numpy.uint8)
-        num_blocks = int(raw[:8].view(_WORD)[0])
-        self._offsets = raw[8 : 8 + (num_blocks + 1) * 8].view(_WORD)
-        self._rows = raw[8 + (num_blocks + 1) * 8 :].view(_ROW)
-
-    def of_block(self, number: int) -> NDArray[numpy.uint32]:
-        """Return the rows of a block that are dropped, in ascending order."""
-        return self._rows[int(self._offsets[number]) : int(self._offsets[number + 1])]
-
-    @staticmethod
-    def write(
-        path: Path, blocks: NDArray[numpy.uint32], rows: NDArray[numpy.uint32], num_blocks: int
-    ) -> None:
-        """Write the rows to drop, atomically."""
-        order = numpy.lexsort([rows, blocks])
-        offsets = numpy.zeros(num_blocks + 1, dtype=_WORD)
-        numpy.cumsum(numpy.bincount(blocks, minlength=num_blocks), out=offsets[1:])
-        with atomic_path(path) as beside, beside.open("wb") as stream:
-            stream.write(numpy.array([num_blocks], dtype=_WORD).tobytes())
-            stream.write(offsets.tobytes())
-            stream.write(rows[order].astype(_ROW).tobytes())
-
-
-@lru_cache(maxsize=1024)
-def duplicates(path: Path) -> Duplicates:
-    """Memory-map a file of duplicates."""
-    return Duplicates(path)

@@ -1,14 +1,17 @@
 """The filter stage: it measures scores, rejects lines, and writes scores and reasons."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
+from typing import Final
 
 import polars
 
-from data_pipeline.blocks import read_columns, write_decisions
+from data_pipeline.blocks import read_columns, read_facts, write_decisions
 from data_pipeline.data_config import DataConfig, FilterConfig
 from data_pipeline.filtering import filters
 from data_pipeline.filtering.detectors import detector_key
@@ -21,8 +24,11 @@ from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
 from nllb.config.fingerprints import file_fingerprint, fingerprint
 from nllb.languages.detection import Detector
 
-VERSION = 1
+VERSION = 2
 STAGE = "filter"
+MAX_SWAPPED_SHARE: Final = 0.2
+"""Above this share of swapped lines, a whole file is probably swapped."""
+_LOG: Final = logging.getLogger("nllb.data")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +66,14 @@ class FilterChain:
         }
         if config.toxicity is not None:
             made["toxicity"] = ToxicityFilter(config.toxicity)
+        if config.navigation:
+            made["navigation"] = filters.navigation_filter()
         if config.language is not None:
-            made["language"] = LanguageFilter(config.language, detector)
+            made["language"] = LanguageFilter(
+                config.language, detector, name_swapped=chosen.name_swapped
+            )
+        if config.similarity is not None:
+            made["similarity"] = _similarity().SimilarityFilter(config.similarity)
         self.filters: list[tuple[str, Filter]] = [
             (name, made[name]) for name in chosen.order if name in made
         ]
@@ -119,6 +131,13 @@ class FilterChain:
         return polars.DataFrame(columns), new.to_series()
 
 
+def _similarity() -> ModuleType:
+    """Return the module of the similarity filter, which imports torch, only if it is used."""
+    from data_pipeline.filtering import similarity
+
+    return similarity
+
+
 def _filled(
     scores: polars.DataFrame, new: polars.DataFrame, wanted: polars.Series
 ) -> polars.DataFrame:
@@ -132,6 +151,8 @@ def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> lis
     section = config.filter
     factors = file_fingerprint(section.length_factors or FACTORS_PATH)
     model = "" if section.language is None else detector_key(section.language.model)
+    if section.similarity is not None:
+        model += _similarity().similarity_key(section.similarity)
     interface = {corpus.name for corpus in config.corpora if corpus.interface}
     tasks = []
     for text in cleaned:
@@ -140,7 +161,10 @@ def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> lis
             files = list_files(section.toxicity, (text.source, text.target))
             lists = [_file_hash(path) for path in files]
         scores_key = fingerprint(text.key, VERSION, factors, model, lists, _excluded(section))
-        key = fingerprint(scores_key, section.preset, section.thresholds, section.language)
+        optional = [section.similarity, section.navigation]
+        key = fingerprint(
+            scores_key, section.preset, section.thresholds, section.language, optional
+        )
         path = out / STAGE / f"{text.name}.{scores_key}.{key}.parquet"
         tasks.append(
             FilterTask(
@@ -160,7 +184,31 @@ def filter_bitext(
     """Filter all blocks and return the blocks of decisions."""
     tasks = filter_tasks(config, cleaned, out)
     run_tasks("filter", tasks, filter_block, machine)
-    return [task.block for task in tasks]
+    blocks = [task.block for task in tasks]
+    for pair, share in swapped_pairs(blocks).items():
+        _LOG.warning(
+            "%s: %.0f %% of the lines have swapped sides; swap the languages in the file's name, "
+            "or the two columns",
+            pair,
+            100 * share,
+        )
+    return blocks
+
+
+def swapped_pairs(blocks: Sequence[Block]) -> dict[str, float]:
+    """Return the corpora and pairs of which many lines have swapped sides, and the share."""
+    counts: dict[str, list[int]] = {}
+    for block in blocks:
+        if block.path.exists():
+            facts = read_facts(block.path)
+            total = counts.setdefault(f"{block.corpus}/{block.source}-{block.target}", [0, 0])
+            total[0] += facts["reasons"].get(filters.SWAPPED_SIDES, 0)
+            total[1] += facts["rows_in"]
+    return {
+        name: swapped / rows
+        for name, (swapped, rows) in counts.items()
+        if rows and swapped / rows > MAX_SWAPPED_SHARE
+    }
 
 
 def filtered_blocks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> list[Block]:

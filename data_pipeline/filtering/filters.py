@@ -108,6 +108,9 @@ SCRIPT_PROPERTIES: Final = {
 }
 """ISO 15924 code -> the Unicode classes of the script's characters."""
 
+SWAPPED_SIDES: Final = "swapped_sides"
+"""Reason of lines whose source is in the target language and the other way round."""
+_SEPARATOR = r"[|¦»«›‹•·→←]| (?:>|>>|::|/|–|—) "
 _URL = r"(?:https?://|www\.)[^\s<>\"'()\[\]]+"
 _PLACEHOLDER = r"%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
 _INTERFACE_PLACEHOLDER = rf"\$\d+|{_PLACEHOLDER}"
@@ -176,7 +179,16 @@ def copy_filter() -> ColumnFilter:
 
 
 def script_filter() -> ColumnFilter:
-    """Filter by the share of letters in the language's script; 0 if there are no letters."""
+    """Filter by the share of letters in the language's script; 0 if there are no letters.
+
+    If each side is in the script of the other one, the sides are swapped.
+    """
+
+    def swapped(pair: Pair) -> Expr:
+        scripts = {parse_language(code).script for code in (pair.source, pair.target)}
+        if len({SCRIPT_PROPERTIES[script] for script in scripts}) < 2:
+            return polars.lit(False)
+        return (share("source", pair.target) > 0.5) & (share("target", pair.source) > 0.5)
 
     def share(side: str, language: str) -> Expr:
         script = parse_language(language).script
@@ -185,14 +197,24 @@ def script_filter() -> ColumnFilter:
 
     def judge(thresholds: Thresholds, pair: Pair) -> list[Judgement]:
         low = thresholds["min_script_share"]
+        both_low = (col("source_script_share") < low) & (col("target_script_share") < low)
         return [
+            (SWAPPED_SIDES, col("swapped_scripts") & both_low),
             ("source_script", col("source_script_share") < low),
             ("target_script", col("target_script_share") < low),
         ]
 
     return ColumnFilter(
-        columns={"source_script_share": polars.Float32, "target_script_share": polars.Float32},
-        scores=lambda pair: [share("source", pair.source), share("target", pair.target)],
+        columns={
+            "source_script_share": polars.Float32,
+            "target_script_share": polars.Float32,
+            "swapped_scripts": polars.Boolean,
+        },
+        scores=lambda pair: [
+            share("source", pair.source),
+            share("target", pair.target),
+            swapped(pair),
+        ],
         judgements=judge,
     )
 
@@ -243,6 +265,29 @@ def number_filter() -> ColumnFilter:
         judgements=lambda thresholds, pair: [
             ("numbers", col("number_mismatch") > thresholds["max_number_mismatch"])
         ],
+    )
+
+
+def looks_like_navigation(text: Expr) -> Expr:
+    """Return whether a text looks like the navigation of a web page.
+
+    It does if it has at least two separators such as `|`, `»` or ` > `, at most four words between
+    them on average, and does not end like a sentence.
+    """
+    separators = text.str.count_matches(_SEPARATOR)
+    words = text.str.replace_all(_SEPARATOR, " ").str.extract_all(r"\S+").list.len()
+    ends_like_sentence = text.str.contains(r"[.!?。！？…।؟።]['\")\]»”’]*\s*$")
+    return (separators >= 2) & (words <= 4 * (separators + 1)) & ~ends_like_sentence
+
+
+def navigation_filter() -> ColumnFilter:
+    """Filter lines with a side that looks like the navigation of a web page."""
+    return ColumnFilter(
+        columns={"navigation": polars.Boolean},
+        scores=lambda pair: [
+            looks_like_navigation(col("source")) | looks_like_navigation(col("target"))
+        ],
+        judgements=lambda thresholds, pair: [("navigation", col("navigation"))],
     )
 
 

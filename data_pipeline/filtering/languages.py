@@ -8,7 +8,7 @@ from polars import col
 
 from data_pipeline.data_config import LanguageFilterConfig
 from data_pipeline.filtering.detectors import load_detector
-from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
+from data_pipeline.filtering.filters import SWAPPED_SIDES, Judgement, Pair, Thresholds
 from nllb.languages.detection import UNDETERMINED, Detection, Detector
 
 MAX_REMEMBERED = 1 << 18
@@ -29,8 +29,21 @@ class LanguageFilter:
         "target_probability": polars.Float32,
     }
 
-    def __init__(self, config: LanguageFilterConfig, detector: Detector | None = None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: LanguageFilterConfig,
+        detector: Detector | None = None,
+        *,
+        name_swapped: bool = False,
+    ) -> None:
+        """Configure the filter.
+
+        Args:
+            config: model, thresholds and exceptions.
+            detector: replaces the configured model.
+            name_swapped: whether lines with swapped sides get a reason of their own.
+        """
+        self._config, self._name_swapped = config, name_swapped
         self._detector = detector
         self._remembered: dict[str, Detection] = {}
         self._excluded = {language.code for language in config.excluded_languages}
@@ -68,10 +81,14 @@ class LanguageFilter:
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
         """Reject sides below the threshold of their language."""
-        return [
+        low = [
             (f"{side}_language", col(f"{side}_probability") < self.threshold(language))
             for side, language in (("source", pair.source), ("target", pair.target))
         ]
+        if not self._name_swapped or pair.source == pair.target:
+            return low
+        swapped = (col("source_language") == pair.target) & (col("target_language") == pair.source)
+        return [(SWAPPED_SIDES, swapped & low[0][1] & low[1][1]), *low]
 
     def threshold(self, language: str) -> float:
         """Return the minimum probability of a language."""

@@ -15,6 +15,8 @@ class FilterPreset:
     """Names of the filters; the first one that rejects a line provides the reason."""
     thresholds: dict[str, float]
     """Default thresholds; the configuration can override each of them."""
+    name_swapped: bool = False
+    """Whether lines with swapped sides get a reason of their own."""
 
 
 _LENGTH = {"min_length": 1.0, "max_length": 1050.0, "length_ratio_smoothing": 0.0}
@@ -24,7 +26,7 @@ FILTER_PRESETS: Final = {
     # Source: NLLB Team 2022, section 5.3, and the published pipeline. Lengths are characters times
     # the language's factor; their maximum ratio is 9. Deduplication is a separate stage.
     "reference": FilterPreset(
-        order=("empty", "length", "language", "toxicity"),
+        order=("empty", "length", "navigation", "language", "toxicity", "similarity"),
         thresholds={**_LENGTH, "max_length_ratio": 9.0, **_TOXICITY},
     ),
     # Cheap and selective filters come first, so that the expensive ones see fewer lines.
@@ -38,10 +40,13 @@ FILTER_PRESETS: Final = {
             "urls",
             "numbers",
             "repetition",
+            "navigation",
             "margin",
             "toxicity",
             "language",
+            "similarity",
         ),
+        name_swapped=True,
         thresholds={
             **_LENGTH,
             "max_length_ratio": 3.0,

@@ -19,6 +19,7 @@ import numpy
 from numpy.typing import NDArray
 
 from data_pipeline.mining.encoders import Encoder, Vectors, normalized
+from data_pipeline.mining.load_encoder import SHIPPED
 from data_pipeline.mining.margins import MARGINS, retrieve
 from data_pipeline.mining.mining_config import Margin
 from data_pipeline.mining.neighbours import Neighbours, find_neighbours
@@ -50,12 +51,12 @@ class OperatingPoint:
 
     threshold: float
     """Minimum value of a pair that is kept."""
-    precision: float
-    """Share of right pairs among the kept pairs, mean over the languages."""
-    recall: float
-    """Share of the right pairs that are kept, mean over the languages."""
-    f1: float
-    """Mean F1 over the languages."""
+    precision: float | None = None
+    """Share of right pairs among the kept pairs, mean over the languages; None if unknown."""
+    recall: float | None = None
+    """Share of the right pairs that are kept, mean over the languages; None if unknown."""
+    f1: float | None = None
+    """Mean F1 over the languages; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +110,24 @@ class Calibration:
             for name in ("threshold", "precision", "recall", "f1")
         }
         return OperatingPoint(**{name: round(value, 4) for name, value in values.items()})
+
+
+def calibration_path(name: str | Path) -> Path | None:
+    """Return where the calibration of an encoder is stored; None for an encoder without a file."""
+    if str(name).startswith("hub:"):
+        return None
+    path = SHIPPED if str(name) == "default" else Path(name)
+    return path / FILE_NAME if path.is_dir() else path.with_suffix(f".{FILE_NAME}")
+
+
+def find_calibration(name: str | Path, encoder: Encoder) -> Calibration | None:
+    """Read the calibration that is stored with an encoder; None if there is none.
+
+    Raises:
+        DataError: if the file is not a calibration of this encoder.
+    """
+    path = calibration_path(name)
+    return read_calibration(path, encoder) if path is not None and path.is_file() else None
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:

@@ -48,6 +48,21 @@ def normalized(vectors: Any) -> Vectors:
     return unit
 
 
+def check_vectors(vectors: Vectors, num_sentences: int, encoder: Encoder) -> None:
+    """Check what an encoder has returned for `num_sentences` sentences.
+
+    Raises:
+        DataError: if the vectors have another shape than (sentences, dimension), or contain NaN or
+            infinity.
+    """
+    if vectors.shape != (num_sentences, encoder.dimension):
+        raise DataError(
+            f"{encoder.name}: the encoder returned an array of shape {vectors.shape} for "
+            f"{num_sentences:,} sentences, but its dimension is {encoder.dimension}"
+        )
+    check_finite(vectors, encoder.name)
+
+
 def check_finite(vectors: Vectors, name: str) -> None:
     """Raise DataError if a vector contains NaN or infinity."""
     bad = numpy.flatnonzero(~numpy.isfinite(vectors).all(axis=1))

@@ -14,6 +14,7 @@ outputs of all shards exist. Tasks do not depend on the shards, so neither does 
 With `documents: true`, the sentences of paired documents are aligned instead.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from typing import Any, Final, Literal, TypeVar
 import numpy
 
 from data_pipeline.blocks import read_facts
+from data_pipeline.mining.calibration import OperatingPoint, find_calibration
 from data_pipeline.mining.document_alignment import align_task, document_tasks, file_hash
 from data_pipeline.mining.encoders import Encoder
 from data_pipeline.mining.load_encoder import load_encoder
@@ -48,6 +50,9 @@ from nllb.io.text import atomic_path
 Phase = Literal["text", "embed", "index", "search", "pairs"]
 PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")
 VERSION: Final = 2
+LASER_THRESHOLD: Final = 1.06
+"""Threshold of the ratio margin for encoders without a calibration, from LASER2's publications."""
+_LOG: Final = logging.getLogger("nllb.mining")
 SomeTask = TypeVar("SomeTask", bound=Task)
 
 
@@ -109,8 +114,8 @@ class PairsTask:
     """Neighbours of the target blocks."""
     config: MineConfig
     """The configuration of the run."""
-    threshold: float
-    """Minimum margin."""
+    point: OperatingPoint
+    """Minimum margin and, if it is calibrated, its precision and recall in the calibration."""
     key: str
     """Hash of everything that the output depends on."""
     output: Path
@@ -216,7 +221,9 @@ class MiningRun:
             forward = tuple(task.output for task in searches[codes])
             backward = tuple(task.output for task in searches[codes[::-1]])
             config = self.config
-            threshold = config.threshold if pair.threshold is None else pair.threshold
+            sizes = [read_facts(texts[code])["rows_out"] for code in codes]
+            point = self._operating_point(pair, sizes)
+            threshold = point.threshold
             key = fingerprint(
                 VERSION,
                 [path.name for path in (*forward, *backward)],
@@ -230,12 +237,36 @@ class MiningRun:
                     forward=forward,
                     backward=backward,
                     config=config,
-                    threshold=threshold,
+                    point=point,
                     key=key,
                     output=self.out / "mined" / f"{'-'.join(codes)}.{key}.parquet",
                 )
             )
         return tasks
+
+    def _operating_point(self, pair: MinedPairConfig, sizes: Sequence[int]) -> OperatingPoint:
+        """Return the threshold of a language pair: configured, or calibrated for the encoder."""
+        config = self.config
+        fixed = config.threshold if pair.threshold is None else pair.threshold
+        if fixed is not None:
+            return OperatingPoint(threshold=fixed)
+        encoder = self.encoder()
+        calibration = find_calibration(config.encoder, encoder)
+        if calibration is not None:
+            mean_size = float(numpy.sqrt(float(sizes[0]) * float(sizes[1])))
+            return calibration.margin_point(config.margin, config.neighbours, mean_size)
+        if config.margin != "ratio":
+            raise ConfigError(
+                f"the encoder {encoder.name!r} is not calibrated, so `threshold` must be set for "
+                f"margin {config.margin}; or run `nllb data calibrate-encoder`"
+            )
+        _LOG.warning(
+            "the encoder %r is not calibrated; mining uses the threshold %s of LASER2. Run "
+            "`nllb data calibrate-encoder`, or set `threshold`",
+            encoder.name,
+            LASER_THRESHOLD,
+        )
+        return OperatingPoint(threshold=LASER_THRESHOLD)
 
 
 def mine(
@@ -345,7 +376,7 @@ def write_pairs(task: PairsTask) -> None:
         margin=config.margin,
         retrieval=config.retrieval,
     )
-    kept = candidates.take(numpy.flatnonzero(candidates.margin >= task.threshold))
+    kept = candidates.take(numpy.flatnonzero(candidates.margin >= task.point.threshold))
     sides = zip(task.texts, (kept.source, kept.target), strict=True)
     rows = [read_rows(path, chosen) for path, chosen in sides]
     write_mined(
@@ -358,7 +389,9 @@ def write_pairs(task: PairsTask) -> None:
         facts={
             "sentences": [read_facts(path)["rows_out"] for path in task.texts],
             "candidates": len(candidates),
-            "threshold": task.threshold,
+            "threshold": task.point.threshold,
+            "calibrated_precision": task.point.precision,
+            "calibrated_recall": task.point.recall,
             "encoder": _encoder(config.encoder, config.dtype).name,
         },
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder, check_finite
+from data_pipeline.mining.encoders import Encoder, check_vectors
 from data_pipeline.mining.sentences import read_block
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
@@ -59,13 +59,7 @@ def embed(task: EmbeddingTask, encoder: Encoder) -> None:
     """
     sentences = read_block(task.text, task.number)
     vectors = encoder.encode(sentences, task.language)
-    name = f"{encoder.name}, block {task.number} of {task.language}"
-    if vectors.shape != (len(sentences), encoder.dimension):
-        raise DataError(
-            f"{name}: the encoder returned an array of shape {vectors.shape} for "
-            f"{len(sentences):,} sentences, but its dimension is {encoder.dimension}"
-        )
-    check_finite(vectors, name)
+    check_vectors(vectors, len(sentences), encoder)
     # Only directions are compared, so vectors that are too large for 16 bits are scaled down.
     largest = numpy.abs(vectors).max(axis=1, keepdims=True, initial=0)
     vectors = numpy.where(largest > MAX_HALF, vectors / numpy.maximum(largest, 1), vectors)

@@ -1,15 +1,34 @@
-"""Train a sentence encoder, from random values or from a teacher."""
+"""Train a sentence encoder, from random values or from a teacher, and calibrate its thresholds."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+import numpy
+from numpy.typing import NDArray
 
 from data_pipeline.decontamination.evaluation_sets import evaluation_sentences
+from data_pipeline.mining.calibration import (
+    MIN_PAIRS,
+    POOL_SIZES,
+    Calibration,
+    calibrate,
+    calibration_path,
+    save_calibration,
+)
 from data_pipeline.mining.contrastive import train_contrastive
 from data_pipeline.mining.distill import distil
+from data_pipeline.mining.encoders import Encoder
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.mining_config import EncoderTrainingConfig
 from data_pipeline.mining.trained_encoder import TrainedEncoder
+from data_pipeline.mining.training_hashes import HASHES, overlap, read_hashes
 from data_pipeline.mining.training_text import TrainingText, collect
 from nllb.errors import DataError
 from nllb.io.benchmarks import sentence_hash
+
+_LOG: Final = logging.getLogger("nllb.mining")
 
 
 def train_encoder(
@@ -22,7 +41,87 @@ def train_encoder(
     """
     text = read_training_text(config, quiet=quiet)
     train = train_contrastive if config.distillation is None else distil
-    return train(config, text, out, quiet=quiet)
+    result = train(config, text, out, quiet=quiet)
+    checkpoint = out / f"{config.name}.pt"
+    name = checkpoint if checkpoint.is_file() else out
+    calibrate_on_held_out(load_encoder(name), name, text, config.pivot.code, quiet=quiet)
+    return result
+
+
+def calibrate_encoder(
+    config: EncoderTrainingConfig, name: str, *, quiet: bool = False
+) -> Calibration:
+    """Calibrate an existing encoder on the held-out pairs of a configuration.
+
+    Only the corpora that hold out pairs are read.
+
+    Raises:
+        DataError: if there are too few held-out pairs, or the encoder has no file.
+    """
+    if calibration_path(name) is None:
+        raise DataError(f"the calibration of {name} cannot be stored: it is not a file or folder")
+    sources = tuple(source for source in config.sources if source.held_out_fraction)
+    text = read_training_text(config.replace(sources=sources), quiet=quiet)
+    encoder = load_encoder(name)
+    found = calibrate_on_held_out(encoder, name, text, config.pivot.code, quiet=quiet)
+    if found is None:
+        counts = {code: len(pairs) for code, pairs in text.held_out.items()}
+        raise DataError(
+            f"calibration requires {MIN_PAIRS} held-out pairs of a language, got {counts}; set "
+            "`held_out_fraction` of a corpus"
+        )
+    return found
+
+
+def calibrate_on_held_out(
+    encoder: Encoder, name: Path | str, text: TrainingText, pivot: str, *, quiet: bool = False
+) -> Calibration | None:
+    """Calibrate an encoder on the held-out pairs of a text, and store the result with the encoder.
+
+    Returns:
+        The calibration, or None if the text has too few held-out pairs.
+    """
+    path = calibration_path(name)
+    if path is None or max(map(len, text.held_out.values()), default=0) < MIN_PAIRS:
+        _LOG.warning(
+            "the encoder %r is not calibrated: no language has %d held-out pairs",
+            encoder.name,
+            MIN_PAIRS,
+        )
+        return None
+    seen = _training_hashes(path.parent)
+    held_out = {code: _unseen(pairs, seen) for code, pairs in text.held_out.items()}
+    calibration = calibrate(
+        encoder, held_out, _distractors(text), pivot=pivot, text=_held_out_name(text), quiet=quiet
+    )
+    save_calibration(calibration, path)
+    return calibration
+
+
+def _training_hashes(directory: Path) -> NDArray[numpy.uint64]:
+    path = directory / HASHES
+    return read_hashes(path) if path.is_file() else numpy.zeros(0, numpy.uint64)
+
+
+def _unseen(pairs: Sequence[tuple[str, str]], seen: NDArray[numpy.uint64]) -> list[tuple[str, str]]:
+    """Return the pairs that the encoder was not trained on."""
+    known = {place for side in (0, 1) for place in overlap(seen, [pair[side] for pair in pairs])}
+    return [pair for place, pair in enumerate(pairs) if place not in known]
+
+
+def _distractors(text: TrainingText) -> dict[str, list[str]]:
+    """Return a fixed sample of the sentences of each language."""
+    generator = numpy.random.default_rng(0)
+    found = {}
+    for number, code in enumerate(text.languages):
+        places = numpy.flatnonzero(text.language == number)
+        chosen = generator.permutation(places)[: max(POOL_SIZES)]
+        found[code] = [text.sentences[place] for place in chosen.tolist()]
+    return found
+
+
+def _held_out_name(text: TrainingText) -> str:
+    return f"held-out pairs of {', '.join(sorted(text.facts))}"
 
 
 def read_training_text(config: EncoderTrainingConfig, *, quiet: bool = False) -> TrainingText:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy
 
+from data_pipeline.mining.calibration import find_calibration
 from data_pipeline.mining.distractors import KINDS, Distractor, make_distractors
 from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, normalized
 from data_pipeline.mining.load_encoder import load_encoder
@@ -143,6 +144,25 @@ def measure(
     return results
 
 
+def thresholds_line(config: XsimConfig, sentences: int) -> str:
+    """Return a sentence about the encoder's calibrated threshold, with its precision and recall."""
+    calibration = find_calibration(config.encoder, load_encoder(config.encoder))
+    if calibration is None:
+        return (
+            f"The encoder {config.encoder} has no calibrated thresholds; run "
+            "`nllb data calibrate-encoder`."
+        )
+    try:
+        point = calibration.margin_point(config.margin, config.neighbours, sentences)
+    except DataError as error:
+        return str(error)
+    return (
+        f"Calibrated threshold of the {config.margin} margin with {config.neighbours} neighbours "
+        f"among {sentences:,} sentences: {point.threshold}; precision {point.precision}, recall "
+        f"{point.recall}, F1 {point.f1} ({calibration.text}, pairs hidden among distractors)."
+    )
+
+
 def run_xsim(config: XsimConfig, out: Path | None, *, quiet: bool = False) -> list[XsimResult]:
     """Measure an encoder as configured; if `out` is given, write xsim.json and xsim.html there."""
     encoder = load_encoder(config.encoder)
@@ -162,7 +182,14 @@ def run_xsim(config: XsimConfig, out: Path | None, *, quiet: bool = False) -> li
         quiet=quiet,
     )
     if out is not None:
-        write_report(results, out, encoder=encoder.name, pivot=pivot, test_set=test_set.title)
+        write_report(
+            results,
+            out,
+            encoder=encoder.name,
+            pivot=pivot,
+            test_set=test_set.title,
+            thresholds=thresholds_line(config, results[0].sentences),
+        )
     return results
 
 
@@ -191,7 +218,13 @@ def mean_errors(results: Sequence[XsimResult]) -> tuple[float, float]:
 
 
 def write_report(
-    results: Sequence[XsimResult], out: Path, *, encoder: str, pivot: str, test_set: str
+    results: Sequence[XsimResult],
+    out: Path,
+    *,
+    encoder: str,
+    pivot: str,
+    test_set: str,
+    thresholds: str = "",
 ) -> Path:
     """Write xsim.json and xsim.html and return the page."""
     forward, backward = mean_errors(results)
@@ -202,6 +235,7 @@ def write_report(
             "test_set": test_set,
             "pivot": pivot,
             "mean": {"forward": forward, "backward": backward},
+            "thresholds": thresholds,
             "languages": [
                 {
                     "language": result.language,
@@ -220,6 +254,7 @@ def write_report(
         "Errors",
         "The share of sentences whose nearest sentence in the other language is not their "
         f"translation. Mean to {pivot}: {100 * forward:.2f} %, back: {100 * backward:.2f} %.",
+        thresholds,
         table(
             [
                 Column(title="Language", kind="code"),

@@ -87,6 +87,43 @@ def train_encoder(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def calibrate_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Calibrate the thresholds of an encoder on held-out pairs: of the margin, for mining, and "
+        "of the cosine, for the similarity filter. They are stored beside the encoder."
+    )
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a configuration of kind encoder: a path or shipped name"
+    )
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="values that override those of CONFIG"
+    )
+    parser.add_argument(
+        "--encoder", metavar="E", default="default", help="the encoder; default: default"
+    )
+    parser.add_argument("--json", action="store_true", help="results as JSON lines")
+    quiet_argument(parser)
+
+
+def calibrate_encoder(arguments: argparse.Namespace) -> int:
+    with needs_extra("mining", "data"):
+        from data_pipeline.mining.mining_config import EncoderTrainingConfig
+        from data_pipeline.mining.train_encoder import calibrate_encoder as run_calibration
+    from dataclasses import asdict
+
+    from nllb.config import find_config, load_config
+
+    config = load_config(
+        EncoderTrainingConfig, find_config(arguments.config, "mine"), arguments.overrides
+    )
+    calibration = run_calibration(config, arguments.encoder, quiet=arguments.quiet)
+    for name, points in calibration.margins.items():
+        for point in points:
+            _show({"margin": name, **asdict(point)}, arguments)
+    _show({"similarity": "cosine", **asdict(calibration.similarity)}, arguments)
+    return 0
+
+
 def xsim_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Measure a sentence encoder: the share of sentences whose nearest sentence in the other "
@@ -117,7 +154,7 @@ def xsim(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
         from data_pipeline.mining.load_encoder import load_encoder
         from data_pipeline.mining.mining_config import XsimConfig
-        from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim
+        from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim, thresholds_line
     from dataclasses import asdict
 
     from nllb.config import find_config, load_config
@@ -143,6 +180,7 @@ def xsim(arguments: argparse.Namespace) -> int:
     forward, backward = mean_errors(results)
     if not arguments.json:
         print(f"mean of {len(results)}: {100 * forward:.2f} %, back {100 * backward:.2f} %")
+        print(thresholds_line(config, results[0].sentences))
     return 0
 
 
