@@ -92,7 +92,12 @@ def calibrate_on_held_out(
     seen = _training_hashes(path.parent)
     held_out = {code: _unseen(pairs, seen) for code, pairs in text.held_out.items()}
     calibration = calibrate(
-        encoder, held_out, _distractors(text), pivot=pivot, text=_held_out_name(text), quiet=quiet
+        encoder,
+        held_out,
+        _distractors(text, pivot),
+        pivot=pivot,
+        text=f"held-out pairs of {', '.join(sorted(text.facts))}",
+        quiet=quiet,
     )
     save_calibration(calibration, path)
     return calibration
@@ -109,19 +114,26 @@ def _unseen(pairs: Sequence[tuple[str, str]], seen: NDArray[numpy.uint64]) -> li
     return [pair for place, pair in enumerate(pairs) if place not in known]
 
 
-def _distractors(text: TrainingText) -> dict[str, list[str]]:
-    """Return a fixed sample of the sentences of each language."""
+def _distractors(text: TrainingText, pivot: str) -> dict[str, list[str]]:
+    """Return a fixed sample of the sentences of each language, without translations of each other.
+
+    A random half of the sentences of the pivot is used; of the other languages, only sentences
+    without a translation in that half are used.
+    """
     generator = numpy.random.default_rng(0)
+    is_pivot = text.language == (
+        text.languages.index(pivot) if pivot in text.languages else len(text.languages)
+    )
+    chosen = is_pivot & (generator.random(len(text.sentences)) < 0.5)
+    translated = numpy.zeros(len(text.sentences), numpy.bool_)
+    for side in (0, 1):
+        translated[text.pairs[chosen[text.pairs[:, 1 - side]], side]] = True
+    usable = chosen | (~is_pivot & ~translated)
     found = {}
     for number, code in enumerate(text.languages):
-        places = numpy.flatnonzero(text.language == number)
-        chosen = generator.permutation(places)[: max(POOL_SIZES)]
-        found[code] = [text.sentences[place] for place in chosen.tolist()]
+        places = generator.permutation(numpy.flatnonzero(usable & (text.language == number)))
+        found[code] = [text.sentences[place] for place in places[: max(POOL_SIZES)].tolist()]
     return found
-
-
-def _held_out_name(text: TrainingText) -> str:
-    return f"held-out pairs of {', '.join(sorted(text.facts))}"
 
 
 def read_training_text(config: EncoderTrainingConfig, *, quiet: bool = False) -> TrainingText:

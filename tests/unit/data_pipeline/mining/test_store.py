@@ -92,3 +92,12 @@ def test_nan_and_damage_are_errors(tmp_path: Path) -> None:
     one.output.write_bytes(one.output.read_bytes()[:100])
     with pytest.raises(DataError, match="damaged"):
         StoredVectors([one.output])
+
+
+def test_vectors_of_another_shape_are_an_error(tmp_path: Path) -> None:
+    one = task(tmp_path, ["a", "b"])
+    encoder = Counting()
+    encoder.dimension = 3
+    with pytest.raises(DataError, match=r"shape \(2, 2\) for 2 sentences.*dimension is 3"):
+        embed(one, encoder)
+    assert not one.output.exists()
