@@ -28,6 +28,7 @@ import yaml
 from nllb.errors import ConfigError, NllbError, did_you_mean
 from nllb.languages import Language, parse_language
 from nllb.textio import atomic_text, read_text
+from nllb.yaml_text import MAX_BYTES, compose_yaml, load_yaml
 
 Config = TypeVar("Config")
 _FAULTY = object()
@@ -109,7 +110,7 @@ def load_config(
     kind = get_args(hints["kind"])[0] if "kind" in hints else None
     path = find_config(name_or_path, kind)
     reader = _Reader(str(path))
-    root = reader.compose(read_text(path))
+    root = reader.compose(read_text(path, max_bytes=MAX_BYTES))
     for override in overrides:
         reader.override(root, override)
     config = reader.convert(root, cls, "")
@@ -123,10 +124,7 @@ def load_config(
 def config_kind(name_or_path: str | Path) -> str:
     """Return what sort of run a configuration file is, by its `kind` key."""
     path = find_config(name_or_path)
-    try:
-        document = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from None
+    document = load_yaml(read_text(path, max_bytes=MAX_BYTES), str(path))
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
         raise ConfigError(f"{path}: no `kind:` key, which names the sort of run")
     return str(document["kind"])
@@ -233,10 +231,7 @@ class _Reader:
         return _FAULTY
 
     def compose(self, text: str) -> yaml.MappingNode:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{self.file}: not YAML: {error}") from None
+        root = compose_yaml(text, self.file)
         if not isinstance(root, yaml.MappingNode):
             raise ConfigError(f"{self.file}: expected `key: value` lines at the top")
         return root
@@ -248,8 +243,8 @@ class _Reader:
             self.fault(None, f"{text!r} is not of the form key=value, such as train.lr=3e-4")
             return
         try:
-            new = yaml.compose(value or "null", Loader=yaml.SafeLoader)
-        except yaml.YAMLError:
+            new = compose_yaml(value or "null", dotted)
+        except ConfigError:
             new = None
         if new is None:
             self.fault(None, f"{dotted}: {value!r} is not a YAML value")
@@ -291,8 +286,11 @@ class _Reader:
                     node, f"{key}: expected `key: value` lines, got {self._shown(node)}"
                 )
             item_kind = get_args(kind)[1]
-            found = {k.value: self.convert(v, item_kind, f"{key}.{k.value}") for k, v in node.value}
-            return _FAULTY if any(value is _FAULTY for value in found.values()) else found
+            found = {}
+            for name_node, value_node in node.value:
+                name = self._key(name_node, key)
+                found[name] = self.convert(value_node, item_kind, f"{key}.{name}")
+            return _FAULTY if _FAULTY in found or _FAULTY in found.values() else found
         return self._plain_value(node, kind, key)
 
     def _section(self, node: yaml.Node | None, cls: type, key: str) -> Any:
@@ -302,9 +300,12 @@ class _Reader:
         known = {item.name: item for item in dataclasses.fields(cls)}
         prefix = f"{key}." if key else ""
         values: dict[str, Any] = {}
+        complete = True
         for name_node, value_node in node.value:
-            name = str(name_node.value)
-            if name not in known:
+            name = self._key(name_node, key)
+            if name is _FAULTY:
+                complete = False
+            elif name not in known:
                 valid = ", ".join(_with_default(item) for item in known.values())
                 hint = did_you_mean(name, known) or ";"
                 self.fault(name_node, f"unknown key {prefix}{name}{hint} valid keys: {valid}")
@@ -312,7 +313,6 @@ class _Reader:
                 self.fault(name_node, f"{prefix}{name} stands twice")
             else:
                 values[name] = self.convert(value_node, hints[name], f"{prefix}{name}")
-        complete = True
         for name, item in known.items():
             required = item.default is MISSING and item.default_factory is MISSING
             if required and name not in values:
@@ -329,6 +329,11 @@ class _Reader:
         except NllbError as error:
             return self.fault(node, f"{key}: {error}" if key else str(error))
         return section if len(self.faults) == before else _FAULTY
+
+    def _key(self, node: yaml.Node, section: str) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return str(node.value)
+        return self.fault(node, f"{section or 'the top'}: a key must be text, got {self._shown(node)}")
 
     def _union(self, node: yaml.Node | None, kinds: tuple[Any, ...], key: str) -> Any:
         if NoneType in kinds and self._scalar(node) is None:
