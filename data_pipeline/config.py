@@ -1,6 +1,5 @@
 """The configuration of a data run: one YAML, from raw corpora to token shards."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,8 +9,11 @@ from typing import Final, Literal
 from data_pipeline.filter_sets import threshold_faults
 from nllb.config import range_faults, repeated
 from nllb.corpora import Layout
+from nllb.errors import ConfigError
 from nllb.languages import Language, parse_language
+from nllb.paths import is_plain_name
 from nllb.shards import Origin
+from nllb.templates import template_places
 
 Format = Literal["moses", "tsv", "tmx", "parquet", "layout", "lines", "jsonl"]
 MONOLINGUAL_FORMATS: Final = frozenset({"lines", "jsonl", "layout"})
@@ -59,11 +61,18 @@ class CorpusConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield what is wrong between fields."""
-        places = set(re.findall(r"{(\w*)}", self.path))
+        places = set()
+        try:
+            places = set(template_places(self.path))
+        except ConfigError as error:
+            yield f"path: {error}"
         for place in sorted(places - PLACES):
             yield f"path: unknown place {{{place}}}; valid: {{source}}, {{target}}, {{language}}"
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            yield f"name: {self.name!r} becomes a folder: letters, digits, '.', '_' and '-' only"
+        if not is_plain_name(self.name):
+            yield (
+                f"name: {self.name!r} becomes a folder: letters, digits, '.', '_' and '-' only, "
+                "and not '.' or '..'"
+            )
         if self.format == "moses" and "language" not in places:
             yield "path: moses needs {language} for the two files, as in europarl.{language}"
         if self.format == "layout" and places:

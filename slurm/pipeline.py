@@ -10,6 +10,7 @@ from typing import Literal
 
 from nllb.config import load_config, range_faults, repeated
 from nllb.errors import ConfigError, DataError, did_you_mean
+from nllb.templates import fill_template
 from slurm.config import ClusterConfig
 from slurm.local import log_path, run_tasks
 from slurm.status import report
@@ -117,12 +118,9 @@ def command_words(step: Step, pipeline: PipelineConfig, out_dir: Path) -> list[s
     """
     values = pipeline.variables | {"out": str(out_dir)}
     try:
-        return [word.format_map(values) for word in shlex.split(step.command)]
-    except (KeyError, ValueError, IndexError) as error:
-        raise ConfigError(
-            f"step {step.name}: {step.command!r} is no command line ({error}); known: "
-            f"{', '.join(values)}"
-        ) from None
+        return [fill_template(word, values) for word in shlex.split(step.command)]
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"step {step.name}: {step.command!r} is no command line: {error}") from None
 
 
 def _step_tasks(step: Step, command: list[str], cluster: ClusterConfig | None) -> list[Task]:

@@ -10,6 +10,7 @@ from data_pipeline.config import CorpusConfig, DataConfig
 from nllb.corpora import Corpus, open_corpus
 from nllb.errors import DataError, LanguageError
 from nllb.languages import parse_language
+from nllb.templates import fill_template
 
 DEFAULT_PIVOT = "eng_Latn"
 
@@ -109,7 +110,9 @@ def _file_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> I
         if corpus.format == "moses":
             paths = tuple(
                 data_dir
-                / corpus.path.format(source=spelled[0], target=spelled[1], language=language)
+                / fill_template(
+                    corpus.path, {"source": spelled[0], "target": spelled[1], "language": language}
+                )
                 for language in spelled
             )
         yield Source(corpus=corpus, source=pair[0], target=pair[1], paths=paths, spelled=spelled)
@@ -119,7 +122,9 @@ def _fixed_pair(corpus: CorpusConfig, data_dir: Path) -> Iterator[Source]:
     source, target = corpus.languages
     names = [corpus.path]
     if corpus.format == "moses":
-        names = [corpus.path.format(language=language.code) for language in corpus.languages]
+        names = [
+            fill_template(corpus.path, {"language": language.code}) for language in corpus.languages
+        ]
     paths = tuple(data_dir / name for name in names)
     for path in paths:
         if not path.is_file():

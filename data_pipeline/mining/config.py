@@ -9,6 +9,7 @@ from data_pipeline.config import EvaluationConfig
 from nllb.config import range_faults
 from nllb.corpora import Layout
 from nllb.languages import Language
+from nllb.paths import is_plain_name
 
 Margin = Literal["ratio", "distance", "absolute"]
 Retrieval = Literal["forward", "backward", "intersect", "max"]
@@ -81,6 +82,8 @@ class MineConfig:
             for code in (pair.source.code, pair.target.code):
                 if code not in known:
                     yield f"pairs: no text of {code}; text of {', '.join(sorted(known)) or 'none'}"
+        if not is_plain_name(self.name):
+            yield f"name: {self.name!r}; letters, digits, '.', '_' and '-' only, not '.' or '..'"
             if pair.source == pair.target:
                 yield f"pairs: {pair.source.code} with itself"
         yield from range_faults(self, "neighbours", "probes", "block_sentences", least=1)
@@ -269,3 +272,11 @@ class EncoderTrainingConfig:
     """How it is trained where no teacher is given."""
     distillation: DistillationConfig | None = None
     """Training from a teacher; null trains from nothing."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield names that cannot be a file's."""
+        if not is_plain_name(self.name):
+            yield (
+                f"name: {self.name!r} becomes the name of files: letters, digits, '.', '_' and "
+                "'-' only, and not '.' or '..'"
+            )
