@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from nllb.errors import CheckpointError, did_you_mean
-from nllb.model.config import READABLE
 from nllb.model.directory import ModelDirectory
 from nllb.model.fairseq import find_fairseq, open_fairseq
 from nllb.model.hub import fetch, is_hub_name
@@ -13,6 +12,7 @@ from nllb.model.hugging_face import is_hugging_face, open_hugging_face
 from nllb.model.known_models import known_models
 from nllb.model.shipped import find_shipped, shipped_models
 from nllb.model.transformer import SinusoidalPositions, Transformer
+from nllb.model.unsupported import READABLE, describe_file, describe_names, refuse_directory
 from nllb.model.weights import read_weight
 
 
@@ -68,8 +68,11 @@ def load_model(
 
 def _not_a_model(path: Path) -> str:
     if path.is_file():
-        return f"{path} is no checkpoint: a file must be fairseq's .pt; a model is a directory"
+        return describe_file(path)
+    refuse_directory(path)
     names = sorted(entry.name for entry in path.iterdir())
+    if described := describe_names(names):
+        return f"{path} is no model directory of {READABLE}: {described}"
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return (
         f"{path} is no model directory: it has no config.json of {READABLE}, and no fairseq "

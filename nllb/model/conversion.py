@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from nllb.errors import CheckpointError
 from nllb.model.config import read_document
-from nllb.model.directory import SETTINGS_FILE, ModelDirectory
+from nllb.model.directory import ModelDirectory
 from nllb.model.hugging_face import SETTINGS_VERSION, write_hugging_face
 from nllb.model.known_models import find_known_model
+from nllb.model.settings import SETTINGS_FILE
 from nllb.model.weight_files import FLOAT_TYPES, MAX_SHARD_BYTES, StorageType, storage_bytes
+from nllb.paths import path_inside
 from nllb.progress import Progress
 
 COMPANIONS = ("shortlists.safetensors", "LICENSE", "README.md")
@@ -72,7 +74,7 @@ def convert(
         )
     if dry_run:
         return conversion
-    companions = [source.path / name for name in COMPANIONS] if source.path.is_dir() else []
+    companions = companion_files(source)
     with Progress(
         f"convert to {storage}", total=conversion.num_bytes, unit="bytes", quiet=quiet
     ) as progress:
@@ -83,12 +85,23 @@ def convert(
             tokenizer,
             settings={**source.settings, **_provenance(source), "conversion": work},
             storage=storage,
-            companions=[path for path in companions if path.is_file()],
+            companions=companions,
             work=work,
             max_shard_bytes=max_shard_bytes,
             advance=progress.advance,
         )
     return replace(conversion, state="written")
+
+
+def companion_files(source: ModelDirectory) -> list[Path]:
+    """Return the files beside a model that travel with it.
+
+    Raises:
+        CheckpointError: one is a link to a file elsewhere, which would be copied.
+    """
+    if not source.path.is_dir():
+        return []
+    return [path_inside(source.path, name) for name in COMPANIONS if (source.path / name).is_file()]
 
 
 def stored_type(source: ModelDirectory) -> StorageType:

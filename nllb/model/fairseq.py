@@ -9,21 +9,19 @@ moves. The vocabulary is looked for beside the checkpoint and in the folder abov
 model, and `dictionary.txt`, whose order is checked against it where it is there.
 """
 
-import pickle
 import re
-from argparse import Namespace
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from nllb.errors import CheckpointError
-from nllb.model.config import ModelConfig, Side, read_document
-from nllb.model.directory import SETTINGS_FILE, ModelDirectory
+from nllb.model.config import ModelConfig, Side
+from nllb.model.directory import ModelDirectory
+from nllb.model.settings import read_settings
+from nllb.model.torch_files import TorchFile, record_fields
 from nllb.model.weight_names import Weight
-from nllb.model.weights import Place, TorchFile, Weights, gather_weights
+from nllb.model.weights import Place, Weights, gather_weights, without_prefix
 from nllb.textio import read_lines
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ _WITHOUT_WEIGHT = re.compile(
     r"|(encoder\.embed_tokens|decoder\.output_projection)\.weight"
 )
 """Tensors that are tied to others, or no weights."""
-_CONFIGURATION_PACKAGES = ("argparse", "fairseq", "omegaconf", "typing", "enum")
 _NLLB_HEADS = 16
 """Heads of every released NLLB model, for a checkpoint without its arguments."""
 
@@ -70,7 +67,7 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
     shared: TorchFile | None = None
     ranks: dict[int, TorchFile] = {}
     for path in files:
-        file = TorchFile(path, partial(_select_model, path), safe_classes=_stand_ins(path))
+        file = TorchFile(path, partial(_select_model, path))
         rank = _rank(path)
         if rank is None:
             shared = file
@@ -83,39 +80,22 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
     experts = _place_experts(shared, [ranks[rank] for rank in sorted(ranks)])
     config = _read_config(shared, experts)
     folder = files[0].parent
-    settings_path = folder / SETTINGS_FILE
     return ModelDirectory(
         name=name,
         path=files[0] if len(files) == 1 else folder,
         config=config,
         weights=_open_weights(shared, experts, config),
-        settings=read_document(settings_path) if settings_path.is_file() else {},
+        settings=read_settings(folder),
         format="fairseq",
         open_tokenizer=partial(_open_tokenizer, folder, config, _languages(shared.content)),
     )
 
 
-class Inert:
-    """Stands in for a class of fairseq's configuration: its code is neither needed nor run."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-
-def _stand_ins(path: Path) -> list[type | tuple[type, str]]:
-    # Configurations hold enumerations of fairseq and nodes of omegaconf beside plain values.
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (RuntimeError, ValueError, OSError, pickle.UnpicklingError):
-        return []  # opening the file says what is wrong with it
-    known = [name for name in names if name.partition(".")[0] in _CONFIGURATION_PACKAGES]
-    return [Namespace, *((Inert, name) for name in known if name != "argparse.Namespace")]
-
-
 def _select_model(path: Path, saved: Any) -> Any:
     if not isinstance(saved, Mapping) or not isinstance(saved.get("model"), Mapping):
         raise CheckpointError(f"{path} is no fairseq checkpoint: it holds no 'model'")
-    return saved["model"]
+    tensors = {name: value for name, value in saved["model"].items() if isinstance(name, str)}
+    return {name: tensors[stored] for name, stored in without_prefix(tensors).items()}
 
 
 def _rank(path: Path) -> int | None:
@@ -192,22 +172,11 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
     # New checkpoints keep the model's arguments in cfg["model"], old ones in args.
-    return _plain(_section(content, "model")) or _plain(content.get("args"))
+    return record_fields(_section(content, "model")) or record_fields(content.get("args"))
 
 
 def _section(content: Mapping[str, Any], name: str) -> Any:
-    return _plain(content.get("cfg")).get(name)
-
-
-def _plain(section: Any) -> dict[str, Any]:
-    # A part of a configuration, as fairseq saved it over the years: mapping, namespace, omegaconf.
-    if isinstance(section, Inert):
-        nodes = vars(section).get("_content")
-        nodes = nodes if isinstance(nodes, Mapping) else {}
-        return {key: vars(node).get("_val", node) for key, node in nodes.items()}
-    if isinstance(section, Namespace):
-        return dict(vars(section))
-    return dict(section) if isinstance(section, Mapping) else {}
+    return record_fields(content.get("cfg")).get(name)
 
 
 def _count_layers(shapes: Mapping[str, Any], side: Side) -> int:
@@ -238,7 +207,7 @@ def _heads(arguments: Mapping[str, Any], side: Side, model_dim: int, path: Path)
 
 
 def _languages(content: Mapping[str, Any]) -> list[str] | None:
-    task = _plain(_section(content, "task")) or _plain(content.get("args"))
+    task = record_fields(_section(content, "task")) or record_fields(content.get("args"))
     languages = task.get("langs")
     if isinstance(languages, str):
         return [language.strip() for language in languages.split(",") if language.strip()]

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from nllb.model.config import ModelConfig
 from nllb.model.quantized_storage import is_quantizable, quantize_rows, row_scales
+from nllb.model.safetensors_files import SAFETENSORS_TYPES
 from nllb.model.weight_names import Weight, list_weights
-from nllb.model.weights import SAFETENSORS_TYPES, SCALE, read_weight
+from nllb.model.weights import SCALE, read_weight
 from nllb.textio import atomic_binary, write_json
 
 StorageType = Literal["float32", "float16", "bfloat16", "int8"]

@@ -22,7 +22,7 @@ from nllb.config import format_size
 from nllb.errors import ConfigError, DataError
 from nllb.languages import Language
 from nllb.model.config import ModelConfig, Side
-from nllb.model.conversion import COMPANIONS, stored_type
+from nllb.model.conversion import companion_files, stored_type
 from nllb.model.directory import ModelDirectory
 from nllb.model.hugging_face import write_hugging_face
 from nllb.model.moe import EXPERTS_PER_TOKEN, route
@@ -281,7 +281,7 @@ def prune(
             opened.tokenizer(),
             settings={**opened.settings, "pruning": {"from": opened.name, "kept": kept}},
             storage=storage,
-            companions=[path for name in COMPANIONS if (path := opened.path / name).is_file()],
+            companions=companion_files(opened),
             advance=progress.advance,
         )
     return pruning

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from nllb.errors import CheckpointError, DataError
 from nllb.languages import Language
-from nllb.model.directory import SETTINGS_FILE
+from nllb.model.settings import SETTINGS_FILE, read_settings
 from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
-from nllb.textio import read_json, write_json
+from nllb.textio import write_json
 from nllb.translation.generation import Generator, SearchOptions
 
 SHORTLIST_FILE = "shortlists.safetensors"
@@ -214,10 +214,9 @@ def write_shortlist(
     temporary = path.with_suffix(".tmp")
     save_file(lists, temporary)
     temporary.replace(path)
-    settings_path = directory / SETTINGS_FILE
-    settings = read_json(settings_path) if settings_path.is_file() else {}
+    settings = read_settings(directory)
     settings.setdefault("shortlists", {})[language.code] = asdict(report)
-    write_json(settings_path, settings)
+    write_json(directory / SETTINGS_FILE, settings)
 
 
 def further_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -21,6 +21,11 @@ GROUND = {
     "shards",
     "page",
     "progress",
+    "paths",
+    "archives",
+    "templates",
+    "yaml_text",
+    "piece_models",
 }
 MAY_IMPORT = {
     "ground": {"ground"},
@@ -29,7 +34,7 @@ MAY_IMPORT = {
     "slurm": {"ground"},
     "nllb.translation": {"ground", "nllb.model"},
     "nllb.training": {"ground", "nllb.model"},
-    "data_pipeline": {"ground", "lid"},
+    "data_pipeline": {"ground", "lid", "nllb.model"},
     "eval": {"ground", "nllb.translation", "nllb.model"},
     "nllb": {"ground", "nllb.translation"},  # the face: nllb/__init__.py, lazy
 }
