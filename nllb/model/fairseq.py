@@ -13,15 +13,17 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args
 
 from nllb.errors import CheckpointError
-from nllb.model.config import ModelConfig, Side
+from nllb.model.config import Activation, ModelConfig, SecondExpertPolicy, Side
 from nllb.model.directory import ModelDirectory
 from nllb.model.settings import read_settings
-from nllb.model.torch_files import TorchFile, record_fields
+from nllb.model.torch_files import Record, TorchFile, record_fields, record_items
 from nllb.model.weight_names import Weight
 from nllb.model.weights import Place, Weights, gather_weights, without_prefix
+from nllb.paths import is_plain_name
 from nllb.textio import read_lines
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
         weights=_open_weights(shared, experts, config),
         settings=read_settings(folder),
         format="fairseq",
-        open_tokenizer=partial(_open_tokenizer, folder, config, _languages(shared.content)),
+        open_tokenizer=partial(_open_tokenizer, folder, config, _languages(shared)),
     )
 
 
@@ -109,7 +111,8 @@ def _place_experts(shared: TorchFile, ranks: list[TorchFile]) -> list[tuple[Torc
     for file in ranks or [shared]:
         local = {int(match[3]) for name in file.names() if (match := _EXPERT.fullmatch(name))}
         if local != set(range(len(local))) or (ranks and not local):
-            raise CheckpointError(f"{file.path} has experts {sorted(local)}, not 0, 1, ...")
+            found = ", ".join(map(str, sorted(local)[:5])) or "none"
+            raise CheckpointError(f"{file.path} has experts {found} ..., not 0, 1, ...")
         places += [(file, number) for number in sorted(local)]
     return places
 
@@ -143,9 +146,11 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
             f"{shared.path} is no pre-norm encoder-decoder of fairseq: it has no "
             f"decoder.embed_tokens.weight or no encoder.layer_norm.weight"
         )
+    if len(shapes["decoder.embed_tokens.weight"]) != 2:
+        raise CheckpointError(f"{shared.path} is damaged: decoder.embed_tokens.weight is no matrix")
     vocabulary_size, model_dim = shapes["decoder.embed_tokens.weight"]
     sparse = _sparse_layers(shapes)
-    arguments = _arguments(shared.content)
+    arguments = _Arguments(_arguments(shared.content), shared.path)
     return ModelConfig(
         vocabulary_size=vocabulary_size,
         model_dim=model_dim,
@@ -155,19 +160,54 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
         decoder_heads=_heads(arguments, "decoder", model_dim, shared.path),
         encoder_ffn_dim=_ffn_dim(shapes, "encoder"),
         decoder_ffn_dim=_ffn_dim(shapes, "decoder"),
-        activation=arguments.get("activation_fn") or "relu",
-        scale_embedding=not arguments.get("no_scale_embedding", False),
+        activation=arguments.choice("activation_fn", get_args(Activation), "relu"),
+        scale_embedding=not arguments.flag("no_scale_embedding"),
         num_experts=len(experts),
         encoder_sparse_step=min(sparse["encoder"], default=-1) + 1,
         decoder_sparse_step=min(sparse["decoder"], default=-1) + 1,
-        expert_output_masking=float(arguments.get("moe_eom") or 0.0) if experts else 0.0,
-        second_expert_policy=arguments.get("moe_second_expert_policy") or "all",
-        normalize_before_dropping=bool(arguments.get("moe_normalize_gate_prob_before_dropping")),
-        batch_prioritized_routing=bool(arguments.get("moe_batch_prioritized_routing")),
-        dropout=float(arguments.get("dropout") or 0.0),
-        attention_dropout=float(arguments.get("attention_dropout") or 0.0),
-        activation_dropout=float(arguments.get("activation_dropout") or 0.0),
+        expert_output_masking=arguments.number("moe_eom") if experts else 0.0,
+        second_expert_policy=arguments.choice(
+            "moe_second_expert_policy", get_args(SecondExpertPolicy), "all"
+        ),
+        normalize_before_dropping=arguments.flag("moe_normalize_gate_prob_before_dropping"),
+        batch_prioritized_routing=arguments.flag("moe_batch_prioritized_routing"),
+        dropout=arguments.number("dropout"),
+        attention_dropout=arguments.number("attention_dropout"),
+        activation_dropout=arguments.number("activation_dropout"),
     )
+
+
+class _Arguments:
+    """The arguments that a model was trained with, each checked when it is asked for."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path) -> None:
+        self._values, self._path = values, path
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        value = self._values.get(name)
+        if value is None:
+            return default
+        try:
+            return float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise self._fault(name, "number") from None
+
+    def flag(self, name: str) -> bool:
+        value = self._values.get(name)
+        if not isinstance(value, (bool, int, NoneType)):
+            raise self._fault(name, "truth value")
+        return bool(value)
+
+    def choice(self, name: str, valid: tuple[Any, ...], default: Any) -> Any:
+        value = self._values.get(name) or default
+        if not isinstance(value, str) or value not in valid:
+            raise self._fault(name, f"one of {', '.join(valid)}")
+        return value
+
+    def _fault(self, name: str, kind: str) -> CheckpointError:
+        value = self._values[name]
+        shown = f"{value!r:.60}" if isinstance(value, (str, int, float)) else type(value).__name__
+        return CheckpointError(f"{self._path}: its argument {name} is {shown}, which is no {kind}")
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,22 +236,32 @@ def _sparse_layers(shapes: Mapping[str, Any]) -> dict[str, list[int]]:
 
 def _ffn_dim(shapes: Mapping[str, Any], side: Side) -> int:
     form = re.compile(side + r"\.layers\.\d+\.(moe_layer\.experts\.0\.)?fc1\.weight")
-    return next((int(shape[0]) for name, shape in shapes.items() if form.fullmatch(name)), 0)
+    found = (shape for name, shape in shapes.items() if form.fullmatch(name) and shape)
+    return next((int(shape[0]) for shape in found), 0)
 
 
-def _heads(arguments: Mapping[str, Any], side: Side, model_dim: int, path: Path) -> int:
-    heads = arguments.get(f"{side}_attention_heads")
-    if heads is None and model_dim not in (1024, 2048):
+def _heads(arguments: _Arguments, side: Side, model_dim: int, path: Path) -> int:
+    heads = arguments.number(f"{side}_attention_heads")
+    if not heads and model_dim not in (1024, 2048):
         raise CheckpointError(f"{path} does not say how many attention heads its {side} has")
+    if heads != heads or abs(heads) > model_dim:
+        raise CheckpointError(f"{path} has {heads} attention heads in its {side} of {model_dim}")
     return int(heads or _NLLB_HEADS)
 
 
-def _languages(content: Mapping[str, Any]) -> list[str] | None:
+def _languages(shared: TorchFile) -> list[str] | None:
+    content = shared.content
     task = record_fields(_section(content, "task")) or record_fields(content.get("args"))
     languages = task.get("langs")
+    if languages is None:
+        return None
     if isinstance(languages, str):
-        return [language.strip() for language in languages.split(",") if language.strip()]
-    return list(languages) if languages else None
+        languages = [language.strip() for language in languages.split(",") if language.strip()]
+    if isinstance(languages, Record):
+        languages = record_items(languages)
+    if not isinstance(languages, (list, tuple)) or not all(map(is_plain_name, languages)):
+        raise CheckpointError(f"{shared.path}: its argument langs is no list of language codes")
+    return list(languages) or None
 
 
 def _open_tokenizer(folder: Path, config: ModelConfig, languages: list[str] | None) -> "Tokenizer":

@@ -71,6 +71,12 @@ def record_fields(section: Any) -> dict[str, Any]:
     return dict(section) if isinstance(section, Mapping) else {}
 
 
+def record_items(section: Record) -> list[Any]:
+    """Return the items of omegaconf's list."""
+    nodes = vars(section).get("_content")
+    return [_node_value(node) for node in nodes] if isinstance(nodes, list) else []
+
+
 def _node_value(node: Any) -> Any:
     return vars(node).get("_val", node) if isinstance(node, Record) else node
 
