@@ -19,15 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_pipeline.mining.config import Precision
 from data_pipeline.mining.encoders import Vectors, check_finite, encode_in_batches
+from data_pipeline.mining.mining_config import Precision
 from data_pipeline.stages import content_key
 from nllb.errors import CheckpointError
-from nllb.model.torch_files import load_torch_file, record_fields
-from nllb.model.weights import without_prefix
-from nllb.normalization import normalize_punctuation
-from nllb.piece_models import open_pieces
-from nllb.textio import read_lines
+from nllb.io.piece_models import open_pieces
+from nllb.io.text import read_lines
+from nllb.languages.normalization import normalize_punctuation
+from nllb.model.formats.torch_files import load_torch_file, record_fields
+from nllb.model.formats.weights import without_prefix
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -256,7 +256,9 @@ def _build_laser2(path: Path, weights: dict[str, Tensor], params: Any) -> Laser2
     names = ("num_embeddings", "embed_dim", "hidden_size", "num_layers")
     sizes = [params.get(name) for name in names]
     if not all(type(size) is int and size > 0 for size in sizes):
-        raise CheckpointError(f"{path}: params of LASER2 lack one of {', '.join(names)}, or spoil it")
+        raise CheckpointError(
+            f"{path}: params of LASER2 lack one of {', '.join(names)}, or spoil it"
+        )
     vocabulary, embedding, hidden, layers = cast(list[int], sizes)
     expected = {
         "embed_tokens.weight": (vocabulary, embedding),

@@ -16,9 +16,9 @@ from typing import Any
 
 from nllb.config import format_size
 from nllb.errors import CheckpointError, ResourceError
-from nllb.model.hugging_face import WEIGHT_FILES, shard_paths
+from nllb.model.formats.hugging_face import WEIGHT_FILES, shard_paths
+from nllb.model.formats.unsupported import describe_names
 from nllb.model.known_models import find_known_model
-from nllb.model.unsupported import describe_names
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SMALL_FILES = (

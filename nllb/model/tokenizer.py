@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
+from nllb.io.paths import path_inside
+from nllb.io.piece_models import load_pieces, read_piece_model
+from nllb.io.text import atomic_binary
+from nllb.languages.normalization import normalize_punctuation
+from nllb.model.formats.unsupported import refuse_pointer
 from nllb.model.token_layout import (
     DataTag,
     TokenLayout,
@@ -21,11 +26,6 @@ from nllb.model.token_layout import (
     read_layout,
     write_layout,
 )
-from nllb.model.unsupported import refuse_pointer
-from nllb.normalization import normalize_punctuation
-from nllb.paths import path_inside
-from nllb.piece_models import load_pieces, read_piece_model
-from nllb.textio import atomic_binary
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor

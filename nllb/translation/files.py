@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from nllb.errors import DataError
-from nllb.textio import COMPRESSIONS, ErrorPolicy, atomic_binary, line_batches
+from nllb.io.text import COMPRESSIONS, ErrorPolicy, atomic_binary, line_batches
 from nllb.translation.translator import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
