@@ -205,7 +205,7 @@ def _read_lists(directory: Path) -> dict[str, torch.Tensor]:
         file = SafetensorsFile(path)
         lists = {code: file.read(code) for code in file.names()}
     except CheckpointError as error:
-        raise CheckpointError(f"{error}, with `nllb shortlist`") from error
+        raise CheckpointError(f"{error}; or make it again with `nllb shortlist`") from error
     for code, ids in lists.items():
         if ids.dim() != 1 or ids.dtype not in (torch.int32, torch.int64):
             raise CheckpointError(
