@@ -93,8 +93,8 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
     ends = [_check_entry(path, name, entry) for name, entry in header.items()]
     if size != (expected := 8 + length + max(ends, default=0)):
         raise CheckpointError(
-            f"{path} is damaged or cut short: it has {size:,} bytes and its header tells of {expected:,}; "
-            f"fetch or write it again"
+            f"{path} is damaged or cut short: it has {size:,} bytes and its header tells of "
+            f"{expected:,}; fetch or write it again"
         )
     if unknown := {entry["dtype"] for entry in header.values()} - set(SAFETENSORS_TYPES):
         raise CheckpointError(
