@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nllb.errors import CheckpointError, DataError
+from nllb.io.pointers import refuse_pointer
 from nllb.io.text import parse_json
-from nllb.model.formats.unsupported import refuse_pointer
 
 SAFETENSORS_TYPES = {
     "F64": torch.float64,

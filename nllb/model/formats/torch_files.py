@@ -24,8 +24,8 @@ from torch import Tensor
 
 from nllb.errors import CheckpointError
 from nllb.io.archives import check_archive
+from nllb.io.pointers import refuse_pointer
 from nllb.model.formats.pickle_check import named_globals
-from nllb.model.formats.unsupported import refuse_pointer
 
 MAX_PICKLE_BYTES: Final = 256 << 20
 """Longest pickle that is read: it describes the tensors, whose numbers lie outside of it."""

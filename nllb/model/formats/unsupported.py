@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from nllb.errors import CheckpointError, NllbError
+from nllb.io.pointers import refuse_pointer
 from nllb.io.text import read_json
 
 _ADAPTER: Final = "adapter_config.json"
-_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _SMALL: Final = 64 << 10
 
 READABLE: Final = "m2m_100 (dense NLLB and M2M-100) and nllb-moe"
@@ -43,26 +43,6 @@ _WEIGHTS: Final = ("int8*.safetensors", "model*.safetensors", "pytorch_model*.bi
 _ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".xz", ".zst", ".bz2", ".7z")
 _QUANTIZED: Final = (".SCB", ".absmax", ".quant_map", ".qweight", ".qzeros", ".weight_scale_inv")
 _ORIGINAL: Final = "fetch the original checkpoint of the model, in safetensors or torch form"
-
-
-def is_pointer(path: Path) -> bool:
-    """Say whether a file is what git leaves in place of a large one that git-lfs did not fetch."""
-    try:
-        if not path.is_file() or path.stat().st_size > 1024:
-            return False
-        with path.open("rb") as stream:
-            return stream.read(len(_POINTER)) == _POINTER
-    except OSError:
-        return False
-
-
-def refuse_pointer(path: Path) -> None:
-    """Raise CheckpointError where a file is a git-lfs pointer."""
-    if is_pointer(path):
-        raise CheckpointError(
-            f"{path} is a git-lfs pointer, not the file itself: run 'git lfs pull' in "
-            f"{path.parent}, or download the file from the model's page"
-        )
 
 
 def refuse_directory(path: Path) -> None:
