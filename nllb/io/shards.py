@@ -26,6 +26,7 @@ import numpy
 import xxhash
 from numpy.typing import NDArray
 
+from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
 from nllb.io.paths import path_inside
 from nllb.io.records import to_record
@@ -268,7 +269,7 @@ class Manifest:
         for part in self.parts:
             for file in part.files:
                 path = self.path(file)
-                got = file_xxh3_128(path)
+                got = file_fingerprint(path)
                 if got != file.xxh3_128:
                     raise DataError(
                         f"{path}: hash {got} where the manifest records "
@@ -457,18 +458,6 @@ def read_manifest(path: Path) -> Manifest:
     for fault in _faults(manifest):
         raise DataError(f"{path}: {fault}")
     return manifest
-
-
-def file_xxh3_128(path: Path) -> str:
-    """Return the XXH3-128 of a file, hexadecimal."""
-    digest = xxhash.xxh3_128()
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def _faults(manifest: Manifest) -> Iterator[str]:
