@@ -47,7 +47,7 @@ def load_pieces(model: bytes, where: Path | str) -> "SentencePieceProcessor":
     except (OSError, RuntimeError, IndexError) as error:
         reason = str(error).strip().splitlines()
         raise CheckpointError(
-            f"{where} is no SentencePiece model, or is damaged or cut short"
+            f"{where} is not a SentencePiece model, or is damaged or cut short"
             + (f" ({reason[0][-120:]})" if reason else "")
             + "; fetch it again"
         ) from None
