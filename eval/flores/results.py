@@ -351,6 +351,12 @@ class Evaluation:
             for target in self.reference_sha256:
                 summary = load_summary(self.directory, target)
                 found += summary.rows if summary else ()
+        if len(found) != self.num_directions:
+            raise DataError(
+                f"{self.directory}: {EVALUATION_FILE} tells of {self.num_directions:,} directions "
+                f"and the files in {TARGETS_DIR} have {len(found):,}; some are damaged or of "
+                "another run: run 'nllb eval flores' again"
+            )
         return tuple(sorted(found, key=lambda row: (row.direction.source, row.direction.target)))
 
     def signature(self, metric: str, target: str) -> str:
@@ -392,6 +398,6 @@ def load_evaluation(directory: Path) -> Evaluation:
         odd = ", ".join(sorted(value.keys() ^ _HEAD))
         raise DataError(f"{path}: fields missing or unknown: {odd}; evaluate again")
     evaluation = to_record(Evaluation, {**value, "directory": directory}, path)
-    if not evaluation.metrics:
-        raise DataError(f"{path} is damaged: it has no metrics; evaluate again")
+    if not evaluation.metrics or set(evaluation.metrics) - evaluation.signatures.keys():
+        raise DataError(f"{path} is damaged: a metric has no signature; evaluate again")
     return evaluation

@@ -89,7 +89,9 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
             f"{path} is no safetensors file, or is cut short in its header ({size:,} bytes); "
             f"fetch or write it again"
         )
-    metadata = header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise CheckpointError(f"{path} is damaged: its metadata is not text by name; fetch it again")
     ends = [_check_entry(path, name, entry) for name, entry in header.items()]
     if size != (expected := 8 + length + max(ends, default=0)):
         raise CheckpointError(
@@ -100,7 +102,7 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
         raise CheckpointError(
             f"{path} holds tensors of type {', '.join(sorted(unknown))[:80]}, which are not read"
         )
-    return metadata if isinstance(metadata, dict) else {}, header
+    return metadata, header
 
 
 def _check_entry(path: Path, name: str, entry: Any) -> int:

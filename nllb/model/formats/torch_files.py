@@ -134,7 +134,9 @@ def _load_legacy(path: Path) -> Any:
 def _telling(path: Path) -> Iterator[None]:
     """Turn what the archive's and the pickle's readers raise into an error that names the file."""
     try:
-        yield
+        with warnings.catch_warnings():  # of texts in a damaged pickle
+            warnings.simplefilter("ignore")
+            yield
     except (BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} is cut short, damaged or no torch file: {_first_line(error)}; fetch it again"
