@@ -13,7 +13,8 @@ import pytest
 from nllb.cli import main
 from nllb.config import load_config
 from nllb.errors import ConfigError, DataError
-from slurm.graph import PipelineConfig, Step, run_pipeline
+from slurm.graph import PipelineConfig, Step
+from slurm.run_graph import run_pipeline
 from slurm.tasks import RunDirectory
 
 LOG = "import sys; open('log.txt', 'a').write(' '.join(sys.argv[1:]) + '\\n')"
