@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.config import config_of, load_config, write_config
+from nllb.config import load_config, write_config
+from nllb.config.loading import config_of
 from nllb.errors import ConfigError
 from nllb.io.text import json_line
 
