@@ -2,8 +2,8 @@
 
 Slurm announces preemption and the end of the time limit with SIGUSR2. The signal is forwarded to
 the command, which may stop all its ranks, write a checkpoint and exit. The job is then requeued,
-and the same command starts again and resumes. A command that does not handle the signal is terminated
-by it and starts from the beginning.
+and the same command starts again and resumes. A command that does not handle the signal is
+terminated by it and starts from the beginning.
 """
 
 import os

@@ -77,10 +77,9 @@ def sbatch_script(
     validate_request(run, cluster, name=name)
     with tempfile.TemporaryDirectory(prefix="nllb-dry-run-") as folder:
         logs, captured = Path(folder) / "logs", Path(folder) / "script"
-        programs = {
-            "sbatch": f'cat "$1" > {shlex.quote(str(captured))}\necho Submitted batch job 0\n',
-            "srun": "exit 1\n",
-        }
+        copy = [sys.executable, "-c", "import shutil, sys; shutil.copy(*sys.argv[1:])"]
+        capture = f'{shlex.join(copy)} "$1" {shlex.quote(str(captured))}'
+        programs = {"sbatch": f"{capture}\necho Submitted batch job 0\n", "srun": "exit 1\n"}
         with _programs_on_path(programs):
             executor = slurm_executor(logs, cluster, name=name, token="dry-run")
             submit_jobs(executor, [CommandJob(run.path, task) for task in tasks])

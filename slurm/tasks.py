@@ -2,8 +2,9 @@
 
 A run directory contains `tasks.jsonl` (the tasks), `submissions.jsonl` (the jobs they were
 submitted as), `logs/`, and `outcomes/KEY/rank-R.json` for each rank of each task. A task is
-completed when the outcome of every rank says so for the current command. A second start therefore runs only what
-is missing, no matter where the first one ran and how often its jobs were requeued.
+completed when the outcome of every rank says so for the current command. A second
+start therefore runs only what is missing, wherever the first one ran and however often its jobs
+were requeued.
 """
 
 import re

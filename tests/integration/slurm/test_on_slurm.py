@@ -269,3 +269,33 @@ def test_a_thousand_tasks_ask_the_controller_seldom(on_slurm, tmp_path: Path, mo
     assert len(calls) == 1
     assert {row.state for row in rows} == {"PENDING"}
     cancel_run(run)
+
+
+def test_retry_keeps_the_order_of_the_graph(on_slurm, tmp_path: Path, monkeypatch) -> None:
+    """`score` reads what `train` writes, so it must wait for the second attempt of `train`."""
+    monkeypatch.chdir(tmp_path)
+    train = "sh -c 'test -f {out}/ok && sleep 3 && echo model > {out}/model'"
+    steps = (
+        Step(name="train", command=train),
+        Step(name="score", command="sh -c 'cat {out}/model'", needs=("train",)),
+        Step(name="tidy", command="true", needs=("train",), after_failure=True),
+    )
+    pipeline = PipelineConfig(kind="pipeline", steps=steps)
+    run_pipeline(pipeline, Path("out"), cluster=CLUSTER, say=str)
+    run = RunDirectory(Path("out"))
+    states = finish(run)
+    assert states.pop("tidy") == "COMPLETED" and "COMPLETED" not in states.values()
+    train_row = next(row for row in report(run) if row.key == "train")
+    assert "exit code 1" in train_row.reason
+    Path("out/ok").touch()
+    assert main(["slurm", "retry", "out", "--json"]) == 0
+    assert finish(run) == {"train": "COMPLETED", "score": "COMPLETED", "tidy": "COMPLETED"}
+
+
+def test_a_job_runs_although_the_shell_exports_nothing(
+    on_slurm, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    monkeypatch.setenv("SLURM_EXPORT_ENV", "NONE")
+    run, _ = start(tmp_path, python_tasks("print('hi')", cwd=tmp_path))
+    assert finish(run) == {"work": "COMPLETED"}
