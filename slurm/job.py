@@ -6,6 +6,7 @@ and the same command starts again and resumes. A command that does not handle th
 terminated by it and starts from the beginning.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ from slurm.tasks import Outcome, RunDirectory, State, Task, read_outcome, write_
 
 STOP_SIGNAL = signal.SIGUSR2
 TAIL_LINES = 20
+PR_SET_PDEATHSIG = 1
+"""Option of prctl(2)."""
 Handler = Callable[[int, FrameType | None], Any]
 
 
@@ -93,7 +96,9 @@ def _distributed_environment() -> dict[str, str]:
     environment["NLLB_JOB_ID"] = str(job.job_id)
     if job.num_tasks > 1:
         torch = TorchDistributedEnvironment()
+        # An address that `setup` exports takes precedence: node names may not be resolvable.
         names = {"MASTER_ADDR": torch.master_addr, "MASTER_PORT": torch.master_port}
+        names |= {name: environment[name] for name in names if name in environment}
         names |= {"RANK": torch.rank, "WORLD_SIZE": torch.world_size}
         names |= {"LOCAL_RANK": torch.local_rank, "LOCAL_WORLD_SIZE": torch.local_world_size}
         environment |= {name: str(value) for name, value in names.items()}
@@ -114,6 +119,7 @@ def _run(task: Task, environment: dict[str, str]) -> tuple[int, bool, str]:
         errors="replace",
         # A group of its own: Slurm signals the whole group, and the command must receive it once.
         start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
     )
 
     def stop(signum: int, _frame: FrameType | None) -> None:
@@ -136,6 +142,11 @@ def _run(task: Task, environment: dict[str, str]) -> tuple[int, bool, str]:
             child.wait()
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end this process with its parent, so that no command outlives its job."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _handle(handler: Handler) -> dict[signal.Signals, Any]:

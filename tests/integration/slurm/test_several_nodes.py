@@ -87,7 +87,9 @@ def test_training_on_two_nodes_resumes_bitwise_after_one_died(three_nodes, tmp_p
         command = [sys.executable, "-c", TRAINS, str(state), delay]
         tasks = shard_tasks(command, name="train", cwd=tmp_path, shards=0, num_ranks=2)
         run.add_tasks(tasks)
-        cluster = ClusterConfig(nodes=2, time_min=5, signal_delay_s=20)
+        cluster = ClusterConfig(
+            nodes=2, time_min=5, signal_delay_s=20, setup=("export MASTER_ADDR=127.0.0.1",)
+        )
         submit(run, tasks, cluster, name="train")
         if name == "disturbed":
             three_nodes.until(state.exists, "the first checkpoint is written")
