@@ -35,6 +35,7 @@ from data_pipeline.mining.trained_encoder import (
     MAX_HELD_OUT_PAIRS,
     MIN_HELD_OUT_PAIRS,
     TrainedEncoder,
+    read_state,
     write_encoder,
 )
 from data_pipeline.mining.trained_rows import (
@@ -46,7 +47,6 @@ from data_pipeline.mining.trained_rows import (
 from data_pipeline.mining.training_text import TrainingText
 from data_pipeline.mining.xsim import error_rates
 from nllb.config.fingerprints import fingerprint
-from nllb.errors import DataError
 from nllb.io.progress import Progress
 from nllb.io.text import atomic_path
 
@@ -288,12 +288,11 @@ class _ContrastiveRun:
         """
         if not self.path.is_file():
             return
-        state = torch.load(self.path, weights_only=True)
-        if state["key"] != self.key:
-            raise DataError(
-                f"{self.path} belongs to another configuration or other text; remove it, or use "
-                "another output folder"
-            )
+        state = read_state(
+            self.path,
+            self.key,
+            *("table", "scale", "squares", "step", "best", "best_error", "best_step"),
+        )
         self.table.values, self.table.squares = state["table"], state["squares"]
         self.scale = state["scale"]
         self.step, self.best, self.best_error = state["step"], state["best"], state["best_error"]

@@ -9,7 +9,7 @@ LASER3's layout, so any program that reads LASER3 can read it.
 Source: Heffernan et al. 2022, section 3.
 """
 
-import io
+import copy
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from data_pipeline.mining.trained_encoder import (
     MAX_HELD_OUT_PAIRS,
     MIN_HELD_OUT_PAIRS,
     TrainedEncoder,
+    read_state,
     write_encoder,
 )
 from data_pipeline.mining.training_hashes import HASHES, write_hashes
@@ -62,11 +63,7 @@ def distil(
     errors = [_held_out_error(student, teacher, held_out)]
     best = _copy(student.state())
     if path.is_file():
-        saved = torch.load(path, weights_only=True)
-        if saved["key"] != key:
-            raise DataError(
-                f"{path} belongs to another configuration or other text; use another output folder"
-            )
+        saved = read_state(path, key, "student", "epoch", "step", "errors", "best")
         student.load(saved["student"])
         epoch, step, errors, best = saved["epoch"], saved["step"], saved["errors"], saved["best"]
     english, place = numpy.unique(pairs[:, 1], return_inverse=True)
@@ -221,11 +218,8 @@ def _card(teacher: Encoder) -> dict[str, Any] | None:
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
     """Return a deep copy of a state."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    copied: dict[str, Any] = torch.load(buffer, weights_only=True)
-    return copied
+    with torch.no_grad():
+        return copy.deepcopy(state)
 
 
 def _write_transformer(

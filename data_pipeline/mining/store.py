@@ -18,6 +18,7 @@ from data_pipeline.mining.encoders import Encoder, check_vectors
 from data_pipeline.mining.sentences import read_block
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
+from nllb.io.arrays import load_array
 from nllb.io.text import atomic_path
 
 MAX_HALF = 60_000.0
@@ -103,16 +104,7 @@ class StoredVectors:
 
 
 def _open(path: Path) -> NDArray[numpy.float16]:
-    try:
-        # An empty file cannot be mapped.
-        vectors: NDArray[numpy.float16] = numpy.load(path, mmap_mode="r")
-    except ValueError:
-        try:
-            vectors = numpy.load(path)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
+    vectors: NDArray[numpy.float16] = load_array(path)
     if vectors.ndim != 2:
         raise DataError(
             f"{path}: expected an array of 2 dimensions, got {vectors.ndim}; remove it and run "

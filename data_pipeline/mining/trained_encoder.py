@@ -12,7 +12,9 @@ from data_pipeline.mining.mining_config import EncoderTrainingConfig
 from data_pipeline.mining.static_encoder import save_encoder
 from data_pipeline.mining.training_hashes import HASHES, write_hashes
 from data_pipeline.mining.training_text import TrainingText
+from nllb.errors import CheckpointError, DataError
 from nllb.io.text import write_json
+from nllb.model.formats.torch_files import load_torch_file
 
 MIN_HELD_OUT_PAIRS: Final = 60
 """Languages with fewer held-out pairs do not count in the choice of the best checkpoint."""
@@ -77,3 +79,21 @@ def write_encoder(
     return TrainedEncoder(
         directory=out, size_bytes=path.stat().st_size, held_out_error=error, step=step
     )
+
+
+def read_state(path: Path, key: str, *names: str) -> dict[str, Any]:
+    """Read the state of an interrupted training run.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+        DataError: if the state belongs to another run.
+    """
+    state = load_torch_file(path)
+    if not isinstance(state, dict) or not {"key", *names} <= state.keys():
+        raise CheckpointError(f"{path} is damaged: parts of the state are missing; remove it")
+    if state["key"] != key:
+        raise DataError(
+            f"{path} belongs to another configuration or other text; remove it, or use another "
+            "output folder"
+        )
+    return state

@@ -7,6 +7,7 @@ from itertools import pairwise, product
 from pathlib import Path
 
 from data_pipeline.data_config import CorpusConfig, DataConfig
+from nllb.config.templates import fill_template
 from nllb.errors import DataError, LanguageError
 from nllb.io.corpora import Corpus, open_corpus
 from nllb.languages import Language, parse_language
@@ -110,7 +111,9 @@ def _file_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> I
         if corpus.format == "moses":
             paths = tuple(
                 data_dir
-                / corpus.path.format(source=spelled[0], target=spelled[1], language=language)
+                / fill_template(
+                    corpus.path, {"source": spelled[0], "target": spelled[1], "language": language}
+                )
                 for language in spelled
             )
         yield Source(corpus=corpus, source=pair[0], target=pair[1], paths=paths, spelled=spelled)
