@@ -95,7 +95,7 @@ class SplitTask(BlockTask):
 class SentenceTask(BlockTask):
     """Write the sentences of one block that are kept."""
 
-    judged: Block
+    filtered: Block
     """The sentences and the reasons of the rejected ones."""
     decisions: Path
     """The decisions of deduplication."""
@@ -116,10 +116,10 @@ def make_sentences(
         run_tasks("monolingual split", splits, split_block, machine)
         if phase == "split":
             return [task.block for task in splits]
-    judged = [task.block for task in _split_tasks(config, out)]
-    require(judged, f"{STAGE} --phase split")
-    deduplicate(*_dedup_arguments(config, judged, out), machine, phase)
-    tasks = _sentence_tasks(config, judged, out)
+    filtered = [task.block for task in _split_tasks(config, out)]
+    require(filtered, f"{STAGE} --phase split")
+    deduplicate(*_dedup_arguments(config, filtered, out), machine, phase)
+    tasks = _sentence_tasks(config, filtered, out)
     if phase in (None, "apply"):
         run_tasks("monolingual sentences", tasks, write_sentences, machine)
     return [task.block for task in tasks]
@@ -127,15 +127,15 @@ def make_sentences(
 
 def sentence_blocks(config: DataConfig, out: Path) -> list[Block]:
     """Return the blocks of sentences, finished or not."""
-    judged = [task.block for task in _split_tasks(config, out)]
-    require(judged, STAGE)
-    return [task.block for task in _sentence_tasks(config, judged, out)]
+    filtered = [task.block for task in _split_tasks(config, out)]
+    require(filtered, STAGE)
+    return [task.block for task in _sentence_tasks(config, filtered, out)]
 
 
-def judged_blocks(config: DataConfig, out: Path) -> list[tuple[Block, Block]]:
+def blocks_and_decisions(config: DataConfig, out: Path) -> list[tuple[Block, Block]]:
     """Return the blocks of filtered sentences, each with its block of deduplication decisions."""
-    judged = [task.block for task in _split_tasks(config, out)]
-    return [(task.judged, task.block) for task in _sentence_tasks(config, judged, out)]
+    filtered = [task.block for task in _split_tasks(config, out)]
+    return [(task.filtered, task.block) for task in _sentence_tasks(config, filtered, out)]
 
 
 def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
@@ -164,7 +164,7 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
 
 
 def _dedup_arguments(
-    config: DataConfig, judged: Sequence[Block], out: Path
+    config: DataConfig, filtered: Sequence[Block], out: Path
 ) -> tuple[DataConfig, list[Decided], Path]:
     section = config.monolingual
     near = None if section is None else section.near_duplicates
@@ -175,19 +175,19 @@ def _dedup_arguments(
         near_duplicates=None if near is None else near.replace(by="source"),
         max_repetitions=None if section is None else section.max_repetitions,
     )
-    decided = [Decided(block=block, decisions=(block.path,)) for block in judged]
+    decided = [Decided(block=block, decisions=(block.path,)) for block in filtered]
     return config.replace(dedup=dedup), decided, out / STAGE
 
 
-def _sentence_tasks(config: DataConfig, judged: Sequence[Block], out: Path) -> list[SentenceTask]:
-    decisions = deduplicated_blocks(*_dedup_arguments(config, judged, out))
+def _sentence_tasks(config: DataConfig, filtered: Sequence[Block], out: Path) -> list[SentenceTask]:
+    decisions = deduplicated_blocks(*_dedup_arguments(config, filtered, out))
     tasks = []
-    for block, decided in zip(judged, decisions, strict=True):
+    for block, decided in zip(filtered, decisions, strict=True):
         key = fingerprint(decided.key, VERSION)
         name = f"{block.source}/{block.name.replace('/', '.')}"
         path = out / STAGE / "sentences" / f"{name}.{key}.parquet"
         kept = dataclasses.replace(block, name=name, key=key, path=path)
-        tasks.append(SentenceTask(judged=block, decisions=decided.path, block=kept))
+        tasks.append(SentenceTask(filtered=block, decisions=decided.path, block=kept))
     return tasks
 
 
@@ -284,11 +284,11 @@ def _short_reasons(counts: dict[str, int]) -> dict[str, int]:
 
 def write_sentences(task: SentenceTask) -> None:
     """Write the sentences of one block that are kept."""
-    rows = read_columns(task.judged.path, ["source", "probability", "document", "line"])
-    kept = rows.filter(reasons([task.judged.path, task.decisions]).is_null())
+    rows = read_columns(task.filtered.path, ["source", "probability", "document", "line"])
+    kept = rows.filter(reasons([task.filtered.path, task.decisions]).is_null())
     count = len(kept)
     language = pyarrow.DictionaryArray.from_arrays(
-        pyarrow.array([0] * count, pyarrow.int32()), pyarrow.array([task.judged.source])
+        pyarrow.array([0] * count, pyarrow.int32()), pyarrow.array([task.filtered.source])
     )
     table = pyarrow.table(
         [
@@ -300,9 +300,9 @@ def write_sentences(task: SentenceTask) -> None:
         ],
         schema=SENTENCE_SCHEMA,
     )
-    judged = int(reasons([task.judged.path]).is_null().sum())
+    filtered = int(reasons([task.filtered.path]).is_null().sum())
     facts = {
-        "rows_in": judged,
+        "rows_in": filtered,
         "rows_out": count,
         "reasons": _short_reasons(read_facts(task.decisions)["reasons"]),
     }

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from data_pipeline.blocks import read_columns, read_facts
 from data_pipeline.filtering.filter_stage import swapped_pairs
-from data_pipeline.monolingual import judged_blocks
+from data_pipeline.monolingual import blocks_and_decisions
 from data_pipeline.readers.ingestion import ingestion_counts
 from data_pipeline.run import Run
 from data_pipeline.stages import Block
@@ -63,8 +63,8 @@ def collect(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "decontaminate": run.decontaminated,
     }
     rows = [row for name, blocks in stages.items() for row in _stage_rows(name, blocks)]
-    for judged, kept in judged_blocks(run.config, run.out):
-        rows += [*_stage_rows("monolingual", [judged]), *_stage_rows("monolingual dedup", [kept])]
+    for filtered, kept in blocks_and_decisions(run.config, run.out):
+        rows += [*_stage_rows("monolingual", [filtered]), *_stage_rows("monolingual dedup", [kept])]
     ingestion = ingestion_counts(run.config, run.out)
     matches = [match for row in rows for match in row["finds"]]
     report: dict[str, Any] = {

@@ -106,12 +106,12 @@ class FilterChain:
             )
             if known is not None and flag in known.columns:
                 measured, scores = known[flag], known.select(list(one.columns))
-            wanted = reason.is_null() & ~measured
-            if wanted.all():
+            missing = reason.is_null() & ~measured
+            if missing.all():
                 scores = one.measure(rows, pair)
-            elif wanted.any():
-                scores = _filled(scores, one.measure(rows.filter(wanted), pair), wanted)
-            columns += [*scores.get_columns(), (measured | wanted).alias(flag)]
+            elif missing.any():
+                scores = _filled(scores, one.measure(rows.filter(missing), pair), missing)
+            columns += [*scores.get_columns(), (measured | missing).alias(flag)]
             for text, rejects in one.judge(self.thresholds, pair):
                 hit = scores.select(rejects.fill_null(False).alias("hit"))["hit"]
                 if hit.any():
@@ -139,10 +139,10 @@ def _similarity() -> ModuleType:
 
 
 def _filled(
-    scores: polars.DataFrame, new: polars.DataFrame, wanted: polars.Series
+    scores: polars.DataFrame, new: polars.DataFrame, missing: polars.Series
 ) -> polars.DataFrame:
     """Insert the scores of newly measured rows."""
-    places = wanted.arg_true()
+    places = missing.arg_true()
     return scores.select(scores[column].scatter(places, new[column]) for column in scores.columns)
 
 

@@ -67,7 +67,7 @@ def distil(
         student.load(saved["student"])
         epoch, step, errors, best = saved["epoch"], saved["step"], saved["errors"], saved["best"]
     english, place = numpy.unique(pairs[:, 1], return_inverse=True)
-    wanted = torch.from_numpy(
+    targets = torch.from_numpy(
         teacher.encode([text.sentences[number] for number in english.tolist()], config.pivot.code)
     )
     with Progress("distillation", total=settings.epochs, unit="epochs", quiet=quiet) as progress:
@@ -78,7 +78,7 @@ def distil(
             steps = step + (settings.epochs - epoch) * len(batches)
             for batch in batches:
                 step += 1
-                student.learn(pairs[batch], wanted[torch.from_numpy(place[batch])], step, steps)
+                student.learn(pairs[batch], targets[torch.from_numpy(place[batch])], step, steps)
             epoch += 1
             errors.append(_held_out_error(student, teacher, held_out))
             if errors[-1] <= min(errors):

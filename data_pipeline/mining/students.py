@@ -43,12 +43,12 @@ class Student(Protocol):
         """Return the vectors, as the saved student will compute them."""
         ...
 
-    def learn(self, pairs: Sentences, wanted: Tensor, step: int, steps: int) -> None:
+    def learn(self, pairs: Sentences, targets: Tensor, step: int, steps: int) -> None:
         """Run one training step.
 
         Args:
             pairs: sentence numbers of the other language and of the pivot, shape (pairs, 2).
-            wanted: the teacher's vectors of the pivot sides.
+            targets: the teacher's vectors of the pivot sides.
             step: number of the step, from 1.
             steps: total number of steps.
         """
@@ -87,7 +87,7 @@ class StaticStudent:
         table = rounded(self.table.values[torch.from_numpy(used)], self.settings.bits)
         return sum_rows(table, rows, counts)
 
-    def learn(self, pairs: Sentences, wanted: Tensor, step: int, steps: int) -> None:
+    def learn(self, pairs: Sentences, targets: Tensor, step: int, steps: int) -> None:
         """Run one training step; the seed and the step decide which features are dropped."""
         rows, owner = self._sentences.of(pairs.T.reshape(-1))
         generator = numpy.random.default_rng((self.seed, step))
@@ -102,7 +102,7 @@ class StaticStudent:
         loss = torch.zeros(())
         sides = sum_rows(table, rows, counts).split(len(pairs))
         for vectors, weight in zip(sides, _weights(self.settings), strict=True):
-            loss = loss + weight * _distance(vectors, wanted)
+            loss = loss + weight * _distance(vectors, targets)
         (gradient,) = torch.autograd.grad(loss, [table])
         self.table.step(chosen, gradient, self.settings.learning_rate * (1 - (step - 1) / steps))
 
@@ -120,8 +120,8 @@ def _weights(settings: DistillationConfig) -> tuple[float, float]:
     return settings.distil_weight, settings.self_weight
 
 
-def _distance(vectors: Tensor, wanted: Tensor) -> Tensor:
-    return (1 - functional.cosine_similarity(vectors, wanted)).mean()
+def _distance(vectors: Tensor, targets: Tensor) -> Tensor:
+    return (1 - functional.cosine_similarity(vectors, targets)).mean()
 
 
 class TransformerStudent:
@@ -177,7 +177,7 @@ class TransformerStudent:
         self.model.train()
         return vectors
 
-    def learn(self, pairs: Sentences, wanted: Tensor, step: int, steps: int) -> None:
+    def learn(self, pairs: Sentences, targets: Tensor, step: int, steps: int) -> None:
         """Run one training step; the learning rate warms up and then decays by the square root."""
         warm = max(self.config.warmup_steps, 1)
         for group in self._optimizer.param_groups:
@@ -187,7 +187,7 @@ class TransformerStudent:
             if weight:
                 texts = [self._sentences[number] for number in side.tolist()]
                 vectors, masked = self._forward(texts)
-                loss = loss + weight * _distance(vectors, wanted)
+                loss = loss + weight * _distance(vectors, targets)
                 loss = loss + self.config.masked_weight * masked
         self._optimizer.zero_grad()
         loss.backward()
