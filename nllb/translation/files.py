@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Self, cast
 
 from nllb.errors import DataError
 from nllb.io.text import COMPRESSIONS, DAMAGED, ErrorPolicy, atomic_binary, open_binary
-from nllb.translation.translator import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
+from nllb.translation.windows import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 
 _READ_BYTES = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -6,17 +6,17 @@ import pytest
 from nllb.io.benchmarks import load_flores
 from nllb.languages import parse_language
 from nllb.languages.detection import Detection
+from nllb.translation.literals import missing_numbers
 from nllb.translation.quality import (
     FLAGS,
     KEPT,
-    columns,
     copied_share,
     judge,
-    missing_numbers,
     repetition,
     script_share,
     with_source,
 )
+from nllb.translation.text_width import columns
 
 ENGLISH, FRENCH = parse_language("eng_Latn"), parse_language("fra_Latn")
 CHINESE, JAPANESE = parse_language("zho_Hans"), parse_language("jpn_Jpan")

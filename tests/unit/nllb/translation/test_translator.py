@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from nllb.errors import DataError, LanguageError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import languages, parse_language
-from nllb.translation.translator import REMEMBERED_SEGMENTS, Translator, growing_windows
+from nllb.translation.job import REMEMBERED_SEGMENTS
+from nllb.translation.translator import Translator
+from nllb.translation.windows import growing_windows
 
 MARKED = re.compile("<(\\d+)~(.*?)~>")
 PARTS = [
@@ -164,6 +166,10 @@ def test_the_source_is_detected_text_by_text(stand_in, stand_in_detector):
 
 def test_a_source_that_is_not_recognised_is_an_error(stand_in, stand_in_detector):
     translator = Translator(stand_in(upper), detector=stand_in_detector(by_word))
+    with pytest.raises(LanguageError, match="the language of 'Xyzzy' could not be identified"):
+        translator.translate("Xyzzy", source="auto", target="fra", assumed_source=None)
+    lacking = stand_in_detector(lambda text: ("war_Latn", 0.9))
+    translator = Translator(stand_in(upper, codes={"fra_Latn"}), detector=lacking)
     with pytest.raises(LanguageError, match="the language of 'Xyzzy' is none that the model has"):
         translator.translate("Xyzzy", source="auto", target="fra")
 
@@ -214,10 +220,8 @@ def test_a_stream_remembers_segments_but_not_without_bound(stand_in):
     assert asked.count("Again.") == 2 and len(asked) == others + 2
 
 
-def test_windows_grow_while_that_is_quick(monkeypatch):
-    clock = iter([0.0, 1.0, 1.0, 2.0, 2.0, 20.0, 20.0, 26.0, 26.0, 27.0])
-    monkeypatch.setattr("nllb.translation.translator.monotonic", lambda: next(clock))
-    assert [len(window) for window in growing_windows(["a"] * 45)] == [4, 8, 16, 8, 8, 1]
+def test_windows_depend_on_the_text_alone():
+    assert [len(window) for window in growing_windows(["a"] * 100)] == [4, 8, 16, 32, 40]
 
 
 def test_windows_are_bounded_by_lines_and_characters():
