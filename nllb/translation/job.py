@@ -14,7 +14,7 @@ from nllb.languages.detection import Detector
 from nllb.translation.code_blocks import Verbatim, has_fence, mark_code_blocks, split_lines
 from nllb.translation.model_input import ModelInput, model_input
 from nllb.translation.quality import KEPT, with_source
-from nllb.translation.results import Passage, Segment, Translation
+from nllb.translation.results import Passage, PassageMerger, Segment, Translation
 from nllb.translation.retry import Attempt, RetryBudget, translate_segments
 from nllb.translation.source_detection import (
     DOCUMENT_CHARACTERS,
@@ -216,35 +216,22 @@ class TranslationJob:
 
     def _passages(self, units: Sequence[_Unit]) -> Iterator[Passage]:
         """Yield the languages of a text's lines, consecutive lines of one language together."""
-        line = 1
-        last: Passage | None = None
+        merger = PassageMerger()
+        first_line = 1
         for unit in units:
-            source, first_line = unit.source, line
-            line += unit.num_lines
-            if source.language is None or isinstance(unit.text, Verbatim):
-                continue
-            passage = Passage(
-                first_line=first_line,
-                num_lines=unit.num_lines,
-                language=source.language,
-                kept=source.language.code == self.target.code,
-                assumed=source.assumed,
-                detected=source.detected,
-            )
-            merged = last and merge_passages(last, passage)
-            if last is not None and merged is None:
-                yield last
-            last = merged or passage
-        if last is not None:
-            yield last
-
-
-def merge_passages(first: Passage, second: Passage) -> Passage | None:
-    """Return two passages as one if they follow each other (blank lines aside) in one language."""
-    moved = replace(second, first_line=first.first_line, num_lines=first.num_lines)
-    if moved != first:
-        return None
-    return replace(first, num_lines=second.first_line + second.num_lines - first.first_line)
+            source = unit.source
+            if source.language is not None and not isinstance(unit.text, Verbatim):
+                passage = Passage(
+                    first_line=first_line,
+                    num_lines=unit.num_lines,
+                    language=source.language,
+                    kept=source.language.code == self.target.code,
+                    assumed=source.assumed,
+                    detected=source.detected,
+                )
+                yield from merger.add(passage)
+            first_line += unit.num_lines
+        yield from merger.finish()
 
 
 def _parts_to_translate(

@@ -1,6 +1,7 @@
 """What the translator returns: translations, their segments, and the languages of passages."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from nllb.languages import Language
 from nllb.translation.quality import Flag, TrustRecord
@@ -36,6 +37,33 @@ class Passage:
     """Whether the detector could not identify the language, so that one was assumed."""
     detected: str | None = None
     """The detected language if the model lacks it; `language` is then the likeliest it has."""
+
+
+class PassageMerger:
+    """Joins passages that follow each other, blank lines aside, in one language."""
+
+    def __init__(self) -> None:
+        self._last: Passage | None = None
+
+    def add(self, passage: Passage) -> Iterator[Passage]:
+        """Take the next passage; yield the last one if it is complete."""
+        last = self._last
+        if last is None:
+            self._last = passage
+            return
+        num_lines = passage.first_line + passage.num_lines - last.first_line
+        joined = replace(passage, first_line=last.first_line, num_lines=num_lines)
+        if joined == replace(last, num_lines=num_lines):
+            self._last = joined
+        else:
+            self._last = passage
+            yield last
+
+    def finish(self) -> Iterator[Passage]:
+        """Yield the last passage."""
+        if self._last is not None:
+            yield self._last
+        self._last = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,8 @@ is always batched in the same way.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from nllb.translation.code_blocks import Verbatim
+
 LOOK_AHEAD_LINES: Final = 2048
 """Maximum number of lines in a window."""
 LOOK_AHEAD_CHARACTERS: Final = 1 << 15
@@ -42,11 +44,19 @@ def growing_windows(
 
 
 def join_paragraphs(windows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
-    """Yield the same text in windows of paragraphs, each with the blank lines after it."""
+    """Yield the same text in windows of paragraphs, each with the blank lines after it.
+
+    Lines of code blocks are not joined.
+    """
     paragraph: list[str] = []
     for window in windows:
         paragraphs = []
         for line in window:
+            if isinstance(line, Verbatim):
+                paragraphs += ["".join(paragraph)] if paragraph else []
+                paragraphs.append(line)
+                paragraph = []
+                continue
             if paragraph and line.strip() and not paragraph[-1].strip():
                 paragraphs.append("".join(paragraph))
                 paragraph = []

@@ -71,7 +71,7 @@ def run(monkeypatch, capfdbinary):
         generator = Upper()
         translator = Translator(generator)
         monkeypatch.setattr(Translator, "load", lambda *_, **__: translator)
-        monkeypatch.setattr("nllb.cli.translate._detector", lambda arguments: detector)
+        monkeypatch.setattr("nllb.cli.translate._load_detector", lambda arguments: detector)
         monkeypatch.setattr("nllb.inference.load_model.describe_model", lambda name: model)
         monkeypatch.setattr("sys.stdin", Stdin(stdin))
         code = main(["translate", "--model", "stand-in", *languages, *map(str, words)])
@@ -184,14 +184,14 @@ def test_an_interrupted_run_says_what_is_done_and_goes_on_there(run, tmp_path):
     assert not output.exists()
     written = (tmp_path / "out.txt.part").read_text().splitlines()
     assert written == [line.upper() for line in lines[: len(written)]] and len(written) == 28
-    assert f"interrupted: 28 lines are done in {output}.part; the same command goes on" in done.err
+    assert f"interrupted: 28 lines are done in {output}.part; the same command continues" in done.err
     source_state = source.stat()
     source.write_text("\n".join([*lines[:50], "GO! ", *lines[50:]]))
     import os
 
     os.utime(source, ns=(source_state.st_atime_ns, source_state.st_mtime_ns))
     done = run(source, "--output", output)
-    assert done.code == 0 and "going on after 28 lines" in done.err
+    assert done.code == 0 and "continuing after 28 lines" in done.err
     assert "line 3" not in done.segments and "line 30" in done.segments
     assert output.read_text().splitlines() == [
         line.upper() for line in [*lines[:50], "GO! ", *lines[50:]]
@@ -202,9 +202,9 @@ def test_another_model_at_the_same_place_begins_anew(run, tmp_path):
     source, output = tmp_path / "a.txt", tmp_path / "out.txt"
     source.write_text("".join(f"line {number}\n" for number in range(40)) + "STOP\n")
     assert run(source, "--output", output).code == 130
-    assert "going on after" in run(source, "--output", output).err
+    assert "continuing after" in run(source, "--output", output).err
     done = run(source, "--output", output, model="of another")
-    assert "going on after" not in done.err and done.segments[0] == "line 0"
+    assert "continuing after" not in done.err and done.segments[0] == "line 0"
 
 
 def test_an_interrupted_stream_keeps_what_was_printed(run):

@@ -11,10 +11,10 @@ from nllb.io.text import open_binary, read_text
 from nllb.translation.files import (
     PartialOutput,
     describe_inputs,
-    join_paragraphs,
     read_batches,
     read_windows,
 )
+from nllb.translation.windows import join_paragraphs
 
 
 class Arriving(io.RawIOBase):

@@ -4,7 +4,7 @@ from nllb.errors import DataError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import parse_language
 from nllb.translation.quality import FLAGS
-from nllb.translation.retry import RETRY_STRATEGIES, RetryBudget, SegmentError, translate_segments
+from nllb.translation.retry import RETRY_STRATEGIES, SegmentError, translate_segments
 
 ENGLISH, FRENCH = parse_language("eng_Latn"), parse_language("fra_Latn")
 SENTENCE = "The old library by the river opens at nine, and everyone is welcome to come in."

@@ -1,0 +1,72 @@
+"""Inputs that are not plain text: refused before they are destroyed line by line."""
+
+from pathlib import Path
+from typing import Final
+
+from nllb.errors import DataError
+from nllb.io.text import COMPRESSIONS
+
+FORMATS: Final = {
+    **dict.fromkeys((".srt", ".vtt", ".ass", ".ssa", ".sbv", ".ttml"), "subtitles"),
+    **dict.fromkeys((".po", ".pot", ".xliff", ".xlf", ".strings"), "a translation catalogue"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson", ".ipynb"), "JSON"),
+    **dict.fromkeys((".html", ".htm", ".xhtml", ".xml", ".tmx", ".svg"), "markup"),
+    **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".epub", ".pages"), "a word processor file"),
+    **dict.fromkeys((".pptx", ".ppt", ".odp", ".xlsx", ".xls", ".ods"), "an office file"),
+    ".pdf": "PDF",
+    **dict.fromkeys((".zip", ".tar", ".7z", ".rar", ".bz2"), "an archive"),
+}
+"""Formats whose lines are not text to translate, by the suffix of their files."""
+BINARY: Final = {
+    b"PK\x03\x04": "a zip archive, such as a .docx file",
+    b"%PDF-": "PDF",
+    b"{\\rtf": "RTF",
+    b"\xd0\xcf\x11\xe0": "an old office file, such as .doc",
+    b"BZh": "a bzip2 archive",
+}
+"""Formats that are recognized by their first bytes, wherever they come from."""
+MIN_NUL_SHARE: Final = 0.3
+"""Text in UTF-16 has at least this share of NULs among its even or its odd bytes."""
+_SAMPLE_BYTES: Final = 4096
+
+
+def require_plain_text(path: Path | str) -> None:
+    """Check by its name that a file contains plain text.
+
+    Raises:
+        DataError: Its suffix names another format.
+    """
+    path = Path(path)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    if suffixes and suffixes[-1] in FORMATS:
+        raise DataError(
+            f"{path} is {FORMATS[suffixes[-1]]} ({suffixes[-1]}), not plain text: its codes would "
+            "be translated, too. Extract its text to a .txt file first. To translate the file line "
+            "by line all the same, send it to standard input"
+        )
+
+
+def require_text_bytes(beginning: bytes, name: str) -> None:
+    """Check by its first bytes that an input is text in UTF-8 or in a like encoding.
+
+    Raises:
+        DataError: It is in UTF-16, or in a binary format.
+    """
+    for signature, what in BINARY.items():
+        if beginning.startswith(signature):
+            raise DataError(f"{name} is {what}, not plain text: extract its text first")
+    sample = beginning[:_SAMPLE_BYTES]
+    encoding = None
+    if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "UTF-16"
+    elif len(sample) >= 4:
+        nuls = [sample[start::2].count(0) / len(sample[start::2]) for start in (0, 1)]
+        if max(nuls) >= MIN_NUL_SHARE and min(nuls) < MIN_NUL_SHARE / 3:
+            encoding = "UTF-16BE" if nuls[0] > nuls[1] else "UTF-16LE"
+    if encoding is not None:
+        raise DataError(
+            f"{name} is in {encoding}, not in UTF-8: convert it first, for example with "
+            f"'iconv -f {encoding} -t UTF-8'"
+        )
