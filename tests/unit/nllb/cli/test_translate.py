@@ -184,7 +184,9 @@ def test_an_interrupted_run_says_what_is_done_and_goes_on_there(run, tmp_path):
     assert not output.exists()
     written = (tmp_path / "out.txt.part").read_text().splitlines()
     assert written == [line.upper() for line in lines[: len(written)]] and len(written) == 28
-    assert f"interrupted: 28 lines are done in {output}.part; the same command continues" in done.err
+    assert (
+        f"interrupted: 28 lines are done in {output}.part; the same command continues" in done.err
+    )
     source_state = source.stat()
     source.write_text("\n".join([*lines[:50], "GO! ", *lines[50:]]))
     import os
