@@ -6,18 +6,21 @@ from typing import Final
 from nllb.errors import DataError
 from nllb.io.text import COMPRESSIONS
 
-FORMATS: Final = {
+TEXT_FORMATS: Final = {
     **dict.fromkeys((".srt", ".vtt", ".ass", ".ssa", ".sbv", ".ttml"), "subtitles"),
     **dict.fromkeys((".po", ".pot", ".xliff", ".xlf", ".strings"), "a translation catalogue"),
     **dict.fromkeys((".json", ".jsonl", ".ndjson", ".ipynb"), "JSON"),
     **dict.fromkeys((".html", ".htm", ".xhtml", ".xml", ".tmx", ".svg"), "markup"),
+}
+"""Formats of text with codes that a line-by-line translation would destroy, by suffix."""
+BINARY_FORMATS: Final = {
     **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".epub", ".pages"), "a word processor file"),
     **dict.fromkeys((".pptx", ".ppt", ".odp", ".xlsx", ".xls", ".ods"), "an office file"),
     ".pdf": "PDF",
     **dict.fromkeys((".zip", ".tar", ".7z", ".rar", ".bz2"), "an archive"),
 }
-"""Formats whose lines are not text to translate, by the suffix of their files."""
-BINARY: Final = {
+"""Formats that are not text, by suffix."""
+SIGNATURES: Final = {
     b"PK\x03\x04": "a zip archive, such as a .docx file",
     b"%PDF-": "PDF",
     b"{\\rtf": "RTF",
@@ -40,11 +43,17 @@ def require_plain_text(path: Path | str) -> None:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
-    if suffixes and suffixes[-1] in FORMATS:
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in BINARY_FORMATS:
         raise DataError(
-            f"{path} is {FORMATS[suffixes[-1]]} ({suffixes[-1]}), not plain text: its codes would "
-            "be translated, too. Extract its text to a .txt file first. To translate the file line "
-            "by line all the same, send it to standard input"
+            f"{path} is {BINARY_FORMATS[suffix]} ({suffix}), not plain text: extract its text to a "
+            ".txt file first"
+        )
+    if suffix in TEXT_FORMATS:
+        raise DataError(
+            f"{path} is {TEXT_FORMATS[suffix]} ({suffix}), not plain text: its codes would be "
+            "translated, too, and destroyed. Extract its text to a .txt file first; to translate "
+            "every line all the same, send the file to standard input"
         )
 
 
@@ -54,7 +63,7 @@ def require_text_bytes(beginning: bytes, name: str) -> None:
     Raises:
         DataError: It is in UTF-16, or in a binary format.
     """
-    for signature, what in BINARY.items():
+    for signature, what in SIGNATURES.items():
         if beginning.startswith(signature):
             raise DataError(f"{name} is {what}, not plain text: extract its text first")
     sample = beginning[:_SAMPLE_BYTES]

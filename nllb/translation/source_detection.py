@@ -19,6 +19,10 @@ from nllb.languages.detection import UNDETERMINED, Detection, Detector
 
 MIN_SOURCE_PROBABILITY: Final = 0.5
 """A detected source language below this probability is used, and flagged `uncertain_source`."""
+SHORT_LETTERS: Final = 20
+"""A text with fewer letters is short: detectors are less reliable on it."""
+MIN_SHORT_PROBABILITY: Final = 0.8
+"""The same as `MIN_SOURCE_PROBABILITY`, for short texts."""
 MIN_LINE_PROBABILITY: Final = 0.8
 """A line of a document has a language of its own only from this probability on."""
 MIN_LINE_LETTERS: Final = 10
@@ -98,10 +102,12 @@ class SourceDetection:
             language = by_code.get(code)
             if language is not None and self.generator.supports(language):
                 lacking = code != detection.language
+                short = len(_LETTER.findall(text)) < SHORT_LETTERS
+                needed = MIN_SHORT_PROBABILITY if short else MIN_SOURCE_PROBABILITY
                 return SourceLanguage(
                     language=language,
                     probability=probability,
-                    uncertain=lacking or probability < MIN_SOURCE_PROBABILITY,
+                    uncertain=lacking or probability < needed,
                     detected=detection.language if lacking else None,
                     group=detection.macro_group,
                 )

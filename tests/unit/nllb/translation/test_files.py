@@ -2,6 +2,8 @@ import gzip
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,6 @@ from nllb.translation.files import (
     read_batches,
     read_windows,
 )
-from nllb.translation.windows import join_paragraphs
 
 
 class Arriving(io.RawIOBase):
@@ -104,12 +105,6 @@ def test_a_long_line_is_put_together(pipe):
     pipe(*[b"x" * 1000] * 2000, b"y\nz")
     [[line], [rest]] = read_batches("-")
     assert len(line) == 2_000_002 and rest == "z"
-
-
-def test_lines_are_joined_to_paragraphs_across_batches():
-    windows = [["\n", "a\n"], ["b\n", "\n", " \n", "c\n", "\n"], ["d"]]
-    assert list(join_paragraphs(windows)) == [["\n"], ["a\nb\n\n \n"], ["c\n\n"], ["d"]]
-    assert list(join_paragraphs([])) == []
 
 
 JOB = {"target": "fra_Latn"}
@@ -220,3 +215,49 @@ def test_a_full_disk_is_told_and_closing_stays_quiet():
         output.write("un\n")
         output.flush()
     assert not Path("/dev/full").is_file()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "-"])
+def test_standard_output_is_appended_to_and_never_replaced(tmp_path, name):
+    """As in `nllb translate -o /dev/stdout >> log`."""
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    code = (
+        "from pathlib import Path; from nllb.translation.files import PartialOutput\n"
+        f"with PartialOutput(Path({name!r}), None) as output:\n"
+        "    output.write('after\\n'); output.finish()"
+    )
+    with log.open("ab") as stream:
+        subprocess.run([sys.executable, "-c", code], stdout=stream, check=True)
+    assert log.read_text() == "before\nafter\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_full_file_system_is_one_error_and_keeps_complete_lines(tmp_path):
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from nllb.translation.files import PartialOutput\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+        "with PartialOutput(Path(sys.argv[1]), {'job': 1}) as output:\n"
+        "    for n in range(1000): output.write_through(f'line {n}\\n')"
+    )
+    path = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1].endswith(f"DataError: cannot write {path}: File too large")
+    assert not path.exists()
+    with PartialOutput(path, {"job": 1}) as output:
+        assert output.lines_done > 400
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_recognized_with_and_without_a_byte_order_mark(tmp_path, encoding):
+    path = write(tmp_path / "text", "Hello.\nBye.\n".encode(encoding))
+    with pytest.raises(DataError, match=r"text is in UTF-16.*iconv -f UTF-16"):
+        list(read_batches(path, errors="replace"))
+
+
+def test_a_few_nuls_are_text(tmp_path):
+    path = write(tmp_path / "text", b"one\x00two\n" + b"a\x00b\n")
+    assert list(read_batches(path)) == [["one\x00two\n", "a\x00b\n"]]

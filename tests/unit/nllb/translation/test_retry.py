@@ -4,7 +4,12 @@ from nllb.errors import DataError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import parse_language
 from nllb.translation.quality import FLAGS
-from nllb.translation.retry import RETRY_STRATEGIES, SegmentError, translate_segments
+from nllb.translation.retry import (
+    RETRY_STRATEGIES,
+    RetryBudget,
+    SegmentError,
+    translate_segments,
+)
 
 ENGLISH, FRENCH = parse_language("eng_Latn"), parse_language("fra_Latn")
 SENTENCE = "The old library by the river opens at nine, and everyone is welcome to come in."
@@ -172,3 +177,45 @@ def test_every_strategy_fixes_something_and_flags_without_a_fix_are_known():
         "numbers_missing",
         "uncertain_source",
     }
+
+
+def test_a_strategy_that_fixes_nothing_is_stopped_in_its_direction(stand_in):
+    generator = stand_in(lambda segment, search: LOOP)
+    budget = RetryBudget(limit=10)
+    segments = [f"{SENTENCE} {number}." for number in range(35)]
+    attempts = attempt_all(generator, segments, retry=budget)
+    assert all("loop" in attempt.trust.flags for attempt in attempts)
+    assert [attempt.trust.attempts > 1 for attempt in attempts].count(True) == 10
+    stopped = [origin for _, _, origin in budget.stopped]
+    assert stopped == ["repetition_block", "larger_beam", "smaller_pieces"]
+    assert budget.num_skipped == 3 * 25
+    calls = len(generator.calls)
+    attempt_all(generator, segments[:5], retry=budget)
+    assert len(generator.calls) == calls + 1
+    attempt_all(generator, segments[:5], retry=RetryBudget(limit=10))
+    assert len(generator.calls) > calls + 2
+
+
+def test_a_strategy_that_fixes_segments_goes_on(stand_in):
+    generator = stand_in(lambda segment, search: GOOD if search.no_repeat_ngram else LOOP)
+    budget = RetryBudget(limit=4)
+    attempts = attempt_all(generator, [f"{SENTENCE} {n}." for n in range(30)], retry=budget)
+    assert {attempt.trust.origin for attempt in attempts} == {"repetition_block"}
+    assert budget.stopped == () and budget.num_skipped == 0
+
+
+def test_without_a_limit_every_segment_is_retried_and_empty_outputs_always_are(stand_in):
+    generator = stand_in(lambda segment, search: LOOP)
+    segments = [f"{SENTENCE} {number}." for number in range(30)]
+    attempts = attempt_all(generator, segments, retry=RetryBudget(limit=0))
+    assert {attempt.trust.attempts for attempt in attempts} == {4}
+
+    def translate(segment, search):
+        return "" if "empty" in segment and not search.beam_size > 4 else LOOP
+
+    attempts = attempt_all(
+        stand_in(translate), [*segments, "empty here"], retry=RetryBudget(limit=5)
+    )
+    assert attempts[-1].hypotheses[0].text == LOOP
+    with pytest.raises(ValueError, match="retry limit is -1"):
+        RetryBudget(limit=-1)
