@@ -28,8 +28,11 @@ SIGNATURES: Final = {
     b"BZh": "a bzip2 archive",
 }
 """Formats that are recognized by their first bytes, wherever they come from."""
-MIN_NUL_SHARE: Final = 0.3
-"""Text in UTF-16 has at least this share of NULs among its even or its odd bytes."""
+MIN_CONTROL_SHARE: Final = 0.4
+"""Text in UTF-16 has at least this share of control characters among its even or its odd bytes."""
+MAX_OTHER_CONTROL_SHARE: Final = 0.15
+"""... and at most this share among the others."""
+_CONTROLS: Final = bytes(set(range(0x20)) - set(b"\n\r"))
 _SAMPLE_BYTES: Final = 4096
 
 
@@ -71,11 +74,18 @@ def require_text_bytes(beginning: bytes, name: str) -> None:
     if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "UTF-16"
     elif len(sample) >= 4:
-        nuls = [sample[start::2].count(0) / len(sample[start::2]) for start in (0, 1)]
-        if max(nuls) >= MIN_NUL_SHARE and min(nuls) < MIN_NUL_SHARE / 3:
-            encoding = "UTF-16BE" if nuls[0] > nuls[1] else "UTF-16LE"
+        # High bytes are NUL in Latin text, 0x04 in Cyrillic, 0x06 in Arabic, and so on.
+        even, odd = (_control_share(sample[start::2]) for start in (0, 1))
+        if max(even, odd) >= MIN_CONTROL_SHARE and min(even, odd) <= MAX_OTHER_CONTROL_SHARE:
+            encoding = "UTF-16BE" if even > odd else "UTF-16LE"
     if encoding is not None:
         raise DataError(
             f"{name} is in {encoding}, not in UTF-8: convert it first, for example with "
             f"'iconv -f {encoding} -t UTF-8'"
         )
+
+
+def _control_share(sample: bytes) -> float:
+    rest = sample.translate(None, _CONTROLS)
+    only_tabs = len(rest) + sample.count(b"\t") == len(sample)
+    return 0.0 if only_tabs else 1 - len(rest) / len(sample)

@@ -11,7 +11,7 @@ from typing import Final
 import regex
 
 LITERAL: Final = regex.compile(
-    r"""(?:https?|ftp)://[^\s<>"'“”«»]+ | www\.[^\s<>"'“”«»]+       # web addresses
+    r"""(?i:https?|ftp)://[^\s<>"'“”«»]+ | (?i:www)\.[^\s<>"'“”«»]+       # web addresses
       | [\w.+-]+@[\w-]+(?:\.[\w-]+)+                                # e-mail addresses
       | (?<![\w.@])@\w+                                             # @names
       | \{\{[^{}]*\}\} | \$?\{[^{}\s]*\}                            # {name}, ${name}, {{a.b}}
@@ -34,7 +34,7 @@ def find_literals(text: str) -> list[str]:
     found = []
     for match in LITERAL.finditer(text):
         literal = match[0]
-        if literal.startswith(("http", "ftp", "www")):
+        if literal.lower().startswith(("http", "ftp", "www")):
             literal = literal.rstrip(_AFTER_ADDRESS)
         found.append(literal)
     return found

@@ -53,7 +53,9 @@ def model_input(text: str, source: Language) -> ModelInput:
     if first is not None and not LITERAL.match(lowered):
         start = first.start()
         lowered = lowered[:start] + _upper(lowered[start], source) + lowered[start + 1 :]
-    return ModelInput(text=lowered, in_capitals=True)
+    given = ModelInput(text=lowered, in_capitals=True)
+    # Letters whose capitals are written in several ways are left alone.
+    return given if given.restore(lowered, source) == text else ModelInput(text=text)
 
 
 def _is_in_capitals(text: str) -> bool:

@@ -28,7 +28,17 @@ def test_binary_formats_are_recognized_by_their_bytes(tmp_path, content):
 
 
 def test_the_encoding_is_named():
-    with pytest.raises(DataError, match="stdin is in UTF-16LE, not in UTF-8.*iconv -f UTF-16LE"):
+    with pytest.raises(DataError, match=r"stdin is in UTF-16LE, not in UTF-8.*iconv -f UTF-16LE"):
         require_text_bytes("Hello, world".encode("utf-16-le"), "stdin")
     require_text_bytes(b"", "stdin")
     require_text_bytes("Привет, 你好".encode(), "stdin")
+    require_text_bytes(b"a\tb\tc\td\n" * 9, "stdin")
+
+
+@pytest.mark.parametrize(
+    "text", ["Привет, мир", "Γεια σου κόσμε", "שלום עולם", "नमस्ते दुनिया", "Bye."]
+)
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_of_other_scripts_is_recognized(text, encoding):
+    with pytest.raises(DataError, match="UTF-16"):
+        require_text_bytes(text.encode(encoding), "stdin")

@@ -19,8 +19,8 @@ ENGLISH, FRENCH = parse_language("eng_Latn"), parse_language("fra_Latn")
         ("PEA SOUP", "Pea soup"),
         ("DON'T PANIC!", "Don't panic!"),
         ("CONGRATULATIONS!", "Congratulations!"),
-        ("OPEN {FILE} AT HTTP://A.ORG NOW", "Open {FILE} at http://a.org now"),
-        ("PRESS %S OR <B>STOP</B> NOW", "Press %s or <B>stop</B> now"),
+        ("OPEN {FILE} AT HTTP://A.ORG NOW", "Open {FILE} at HTTP://A.ORG now"),
+        ("PRESS %s OR <B>STOP</B> NOW", "Press %s or <B>stop</B> now"),
     ],
 )
 def test_capitals_are_translated_in_small_letters(text, given_text):

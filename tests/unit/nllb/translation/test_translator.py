@@ -11,6 +11,7 @@ from nllb.errors import DataError, LanguageError, ResourceError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import languages, parse_language
 from nllb.translation.job import REMEMBERED_SEGMENTS
+from nllb.translation.model_input import SOFT_HYPHEN
 from nllb.translation.translator import Translator
 
 MARKED = re.compile("<(\\d+)~(.*?)~>")
@@ -43,13 +44,15 @@ def test_every_marker_comes_back_once_in_order_and_all_white_space_equal(
     target = parse_language("zho_Hans" if source.code != "zho_Hans" else "jpn_Jpan")
     generator = markers(stand_in, longest=longest)
     translation = Translator(generator).translate(text, source=source, target=target, retry=False)
-    assert MARKED.sub(lambda found: found[2], translation.text) == text
+    back = MARKED.sub(lambda found: found[2], translation.text)
+    assert back.replace(SOFT_HYPHEN, "") == text.replace(SOFT_HYPHEN, "")
     first_seen = list(dict.fromkeys(int(number) for number, _ in MARKED.findall(translation.text)))
     assert first_seen == list(range(1, len(first_seen) + 1))
     asked = [segment for segments, *_ in generator.calls for segment in segments]
     assert len(first_seen) == len(asked) == len(set(asked))
     translated = [segment.source_text for segment in translation.segments if segment.trust.attempts]
-    assert translated == [segment for _, segment in MARKED.findall(translation.text)]
+    given = [segment.replace(SOFT_HYPHEN, "") or segment for segment in translated]
+    assert given == [segment for _, segment in MARKED.findall(translation.text)]
 
 
 @given(DOCUMENTS.filter(lambda text: re.search(r"[A-Za-z]{4}", text)), st.data())
@@ -305,7 +308,7 @@ def test_lines_of_a_document_have_their_own_language_where_that_is_clear(
     generator = stand_in(upper)
     translator = Translator(generator, detector=stand_in_detector(by_first_word))
     text = TWO_LANGUAGES.replace("\n", "\n\n") if wrapped else TWO_LANGUAGES
-    done = translator.translate(text, "auto", "fr", wrapped=wrapped)
+    done = translator.translate(text, "auto", "fr", wrapped=wrapped, retry=False)
     assert done.source.code == "fra_Latn"
     kept = ("Bonjour tout le monde ici.", "Hi")
     expected = "".join(
