@@ -332,3 +332,82 @@ def test_progress_shows_on_a_terminal_only(run, monkeypatch, tmp_path):
     run("--output", tmp_path / "out", stdin=b"one\n")
     assert "translate" in terminal.getvalue()
     assert "lines" not in run("--output", tmp_path / "out2", stdin=b"one\n").err
+
+
+def test_equal_languages_are_refused_before_anything_is_loaded(monkeypatch, capsys):
+    monkeypatch.setattr(Translator, "load", lambda *_, **__: pytest.fail("loaded"))
+    assert main(["translate", "-s", "en", "-t", "eng_Latn", "-m", "/nowhere"]) == 2
+    assert "both eng_Latn (English): name two languages" in capsys.readouterr().err
+
+
+def test_other_formats_are_refused_unless_they_come_from_stdin(run, tmp_path):
+    (tmp_path / "a.srt").write_text("1\n00:01 --> 00:02\nHello.\n")
+    done = run(tmp_path / "a.srt")
+    assert done.code == 1 and "a.srt is subtitles (.srt), not plain text" in done.err
+    assert run(stdin=(tmp_path / "a.srt").read_bytes()).out.endswith("HELLO.\n")
+
+
+class UndDetector:
+    def detect_batch(self, texts, *, top=1):
+        from nllb.languages.detection import Detection
+
+        return [
+            Detection(language="und", probability=0.8, alternatives=(("sot_Latn", 0.8),))
+            if len(text) < 8
+            else Detection(
+                language={"M": "fra_Latn", "W": "bel_Cyrl"}.get(text[0], "deu_Latn"),
+                probability=0.95,
+                alternatives=(("eng_Latn", 0.04),),
+            )
+            for text in texts
+        ]
+
+
+def test_assumed_kept_and_lacking_languages_are_reported(run):
+    text = b"Hello\nMerci beaucoup.\nGuten Morgen.\nYes\nWaray nga pulong.\n"
+    done = run("--json", stdin=text, languages=AUTO, detector=UndDetector())
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["source"] for record in records[:4]] == [
+        *("eng_Latn", "fra_Latn", "deu_Latn", "eng_Latn"),
+    ]
+    assert [record["source_assumed"] for record in records] == [True, False, False, True, False]
+    assert "uncertain_source" in records[0]["flags"]
+    assert records[1]["text"] == "Merci beaucoup."
+    assert (
+        "2 lines in a language that could not be identified (line 1, 4): eng_Latn was assumed"
+        in done.err
+    )
+    assert "1 line already in the target language, kept unchanged (line 2)" in done.err
+    assert records[4]["source"] == "eng_Latn" and "uncertain_source" in records[4]["flags"]
+    assert "1 line in bel_Cyrl, which the model lacks, translated as the likeliest" in done.err
+    done = run("--assume", "de", stdin=text, languages=AUTO, detector=UndDetector())
+    assert "de was assumed" in done.err
+    done = run("--assume", "none", stdin=text, languages=AUTO, detector=UndDetector())
+    assert done.code == 2 and "language of 'Hello" in done.err
+    assert "could not be identified" in done.err
+    assert run("--assume", "engl", stdin=text, languages=AUTO, detector=UndDetector()).code == 2
+
+
+def test_lines_of_a_document_that_are_in_the_target_language_are_kept(run):
+    text = b"Guten Morgen an alle.\nMerci beaucoup.\n```\nGuten Code\n```\n"
+    done = run("--document", "--json", stdin=text, languages=AUTO, detector=UndDetector())
+    [record] = map(json.loads, done.out.splitlines())
+    assert record["text"] == ("GUTEN MORGEN AN ALLE.\nMerci beaucoup.\n```\nGuten Code\n```\n")
+    assert [(each["language"], each["kept"]) for each in record["passages"]] == [
+        ("deu_Latn", False),
+        ("fra_Latn", True),
+    ]
+    assert "source languages: 1 line deu_Latn, 1 line fra_Latn" in done.err
+
+
+def test_a_direction_that_fails_is_not_retried_for_ever_and_that_is_reported(run):
+    text = "".join(f"LOOP number {number} of many\n" for number in range(40)).encode()
+    done = run("--retry-limit", "8", stdin=text)
+    assert done.out.count("\n") == 40
+    assert (
+        "the retry strategy repetition_block was stopped from eng_Latn to fra_Latn: it fixed "
+        "fewer than one in ten of 8 segments (--retry-limit 0: no limit)" in done.err
+    )
+    assert len(done.segments) < 40 + 4 * 12 * 4
+    assert "stopped" not in run("--retry-limit", "0", stdin=text).err
+    assert run("--retry-limit", "-1", stdin=text).code == 2
