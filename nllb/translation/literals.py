@@ -16,7 +16,7 @@ LITERAL: Final = regex.compile(
       | (?<![\w.@])@\w+                                             # @names
       | \{\{[^{}]*\}\} | \$?\{[^{}\s]*\}                            # {name}, ${name}, {{a.b}}
       | %(?:\(\w+\)|\d+\$)?[-+0\#]?\d*(?:\.\d+)?[sdifxX@](?!\w)     # %s, %1$s, %(name)s, %.2f
-      | </?[A-Za-z][^<>]* > | &(?:[A-Za-z]+|\#\d+);                 # tags and character references
+      | (?<!<)</?[A-Za-z][\w:-]*+(?:\s[^<>]*=[^<>]*)?\s?/?>(?!>)   # tags
     """,
     flags=regex.VERBOSE | regex.VERSION1,
 )

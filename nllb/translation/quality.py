@@ -2,7 +2,7 @@
 
 The checks need neither a reference nor a model. Their thresholds were set on FLORES-200: of 40,000
 human translations between random languages, fewer than one in 500 gets any flag other than
-`numbers_missing`, and one in 60 gets that one (people write numbers as words, and count in lakhs
+`numbers_missing`, and one in 55 gets that one (people write numbers as words, and count in lakhs
 and myriads).
 """
 

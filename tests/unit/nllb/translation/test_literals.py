@@ -42,8 +42,11 @@ def test_missing_numbers(source, output, missing):
         ),
         ("{{person.name}} has ${count} and {0}", ["{{person.name}}", "${count}", "{0}"]),
         (r"{\\i1}Never.{\\i0}", [r"{\\i1}", r"{\\i0}"]),
-        ("Delete <b>all</b> &amp; <br/>", ["<b>", "</b>", "&amp;", "<br/>"]),
-        ("100 % sure, 5 < 6 and a > b; 50% of it, AT&T, a {set of words}", []),
+        ('Delete <b>all</b> &amp; <br/> <a href="x">', ["<b>", "</b>", "<br/>", '<a href="x">']),
+        (
+            "100 % sure, 5 < 6 and a > b; 50% of it, AT&T, a {set of words}, <<he said>>, &quot;",
+            [],
+        ),
         ("It costs %5.2f or %-10s", ["%5.2f", "%-10s"]),
     ],
 )

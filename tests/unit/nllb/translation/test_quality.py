@@ -125,6 +125,7 @@ def test_lengths_far_from_the_source_are_flagged(flags):
     assert flags("A full stop ends it here.", IN_FRENCH * 2)[-1] == "length"
     assert flags("Yes.", "Oui, monsieur.") == ()
     assert columns("नमस्ते") == 4 and columns("你好a") == 5
+    assert columns("किताब") == 5 and columns("e\u0301") == 1 and columns("😀") == 2
 
 
 def test_what_the_search_says_is_flagged(flags):
