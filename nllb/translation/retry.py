@@ -101,11 +101,15 @@ RETRY_STRATEGIES: Final = (
 )
 
 
+RETRIED_FLAGS: Final = frozenset().union(*(each.for_flags for each in RETRY_STRATEGIES))
+"""All flags that some strategy is tried for."""
+
+
 class RetryBudget:
     """Counts what retries achieve in each direction, and stops those that achieve too little.
 
     After `limit` segments of a direction, a strategy goes on only while it has fixed at least one
-    segment in ten. A segment without any output is always retried. The decision depends on the
+    segment in ten, that is, removed all flags that retries are for. A segment without any output is always retried. The decision depends on the
     segments before, in order; with a limit of 0 nothing is stopped and every segment stands alone.
 
     Attributes:
@@ -280,7 +284,7 @@ class _SegmentTranslation:
                 tried = max(attempt.trust.attempts for attempt in (best[i], *attempts))
                 kept = min((best[i], *attempts), key=Attempt.rank)
                 best[i] = replace(kept, trust=replace(kept.trust, attempts=tried))
-            fixed = sum(not strategy.applies_to(best[i]) for i in numbers)
+            fixed = sum(_is_sound(best[i]) for i in numbers)
             budget.record(direction, strategy.origin, tried=len(numbers), fixed=fixed)
 
     def _retry(self, flagged: Sequence[Attempt], strategy: RetryStrategy) -> list[list[Attempt]]:
@@ -367,6 +371,11 @@ class _SegmentTranslation:
             )
             for hypothesis, detection, number in zip(hypotheses, detections, attempts, strict=True)
         ]
+
+
+def _is_sound(attempt: Attempt) -> bool:
+    """Return whether an attempt has none of the flags that retries are for."""
+    return not attempt.is_empty and RETRIED_FLAGS.isdisjoint(attempt.trust.flags)
 
 
 def _chunks(numbers: list[int], size: int) -> Iterator[list[int]]:
