@@ -92,7 +92,7 @@ def test_lines_from_stdin_to_stdout(run):
     assert run("--quiet", stdin=b"One.").err == ""
 
 
-def test_nothing_in_nothing_out(run):
+def test_empty_input_gives_empty_output(run):
     done = run(stdin=b"")
     assert (done.code, done.out) == (0, "")
 
@@ -175,7 +175,7 @@ def test_files_compressed_or_not_to_an_output_file(run, tmp_path):
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_an_interrupted_run_says_what_is_done_and_goes_on_there(run, tmp_path):
+def test_an_interrupted_run_reports_what_is_done_and_is_continued(run, tmp_path):
     source, output = tmp_path / "a.txt", tmp_path / "out.txt"
     lines = [f"line {number}" for number in range(100)]
     source.write_text("\n".join([*lines[:50], "STOP", *lines[50:]]))
@@ -200,7 +200,7 @@ def test_an_interrupted_run_says_what_is_done_and_goes_on_there(run, tmp_path):
     ]
 
 
-def test_another_model_at_the_same_place_begins_anew(run, tmp_path):
+def test_another_model_at_the_same_path_starts_anew(run, tmp_path):
     source, output = tmp_path / "a.txt", tmp_path / "out.txt"
     source.write_text("".join(f"line {number}\n" for number in range(40)) + "STOP\n")
     assert run(source, "--output", output).code == 130
@@ -312,7 +312,7 @@ def test_without_a_model_the_ways_to_get_one_are_named(monkeypatch, capsys, tmp_
     assert re.search(r"\d GiB", said) and "--model" in said and "directory" in said
 
 
-def test_an_output_that_cannot_be_written_is_said_before_a_model_is_loaded(monkeypatch, tmp_path):
+def test_an_output_that_cannot_be_written_is_reported_before_a_model_is_loaded(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     output = str(tmp_path / "file" / "out.txt")
     languages = ["--source", "en", "--target", "fr"]

@@ -49,7 +49,7 @@ def write(path, content):
     return path
 
 
-def test_lines_come_as_soon_as_they_are_there(pipe):
+def test_lines_come_as_soon_as_they_have_come(pipe):
     stream = pipe(b"one\n", b"tw", b"o\nthree\nfo", b"ur")
     batches = read_batches("-")
     assert (next(batches), stream.read_so_far) == (["one\n"], 1)
@@ -117,7 +117,7 @@ def interrupt(path, text, job):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-def test_an_interrupted_output_is_gone_on_with(tmp_path, suffix):
+def test_an_interrupted_output_is_continued(tmp_path, suffix):
     path = tmp_path / f"out.txt{suffix}"
     interrupt(path, "un\ndeux\ntro", JOB)
     assert not path.exists()
@@ -130,7 +130,7 @@ def test_an_interrupted_output_is_gone_on_with(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("job", [None, {"target": "deu_Latn"}])
-def test_another_job_begins_anew(tmp_path, job):
+def test_another_job_starts_anew(tmp_path, job):
     path = tmp_path / "out.txt"
     interrupt(path, "un\ndeux\n", JOB)
     with PartialOutput(path, job) as output:
@@ -141,7 +141,7 @@ def test_another_job_begins_anew(tmp_path, job):
     assert [each.name for each in tmp_path.iterdir()] == ["out.txt"]
 
 
-def test_the_part_says_what_it_is_of(tmp_path):
+def test_the_part_describes_its_job(tmp_path):
     interrupt(tmp_path / "deep" / "out.txt", "un\n", JOB)
     folder = tmp_path / "deep"
     assert (folder / "out.txt.part").read_text() == "un\n"
@@ -165,7 +165,7 @@ def test_inputs_are_described_unless_they_cannot_be_read_again(tmp_path):
     assert describe_inputs(["/dev/stdin"]) is None
 
 
-def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+def test_pipes_are_written_directly_and_stay(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -207,7 +207,7 @@ def test_two_cannot_write_the_same_output(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device /dev/full of Linux")
-def test_a_full_disk_is_told_and_closing_stays_quiet():
+def test_a_full_disk_is_reported_and_closing_is_quiet():
     with (
         pytest.raises(DataError, match="cannot write /dev/full: No space left"),
         PartialOutput(Path("/dev/full"), None) as output,

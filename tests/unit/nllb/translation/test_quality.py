@@ -184,7 +184,7 @@ def test_confidence_is_the_token_probability_halved_for_every_flag(hypothesis):
     assert KEPT.confidence == 1.0 and KEPT.flags == ()
 
 
-def test_flags_are_ordered_by_gravity(flags):
+def test_flags_are_ordered_by_severity(flags):
     found = flags("In 1987, " + SENTENCE, SENTENCE, finished=False, log_probability=-99.0)
     assert found == tuple(flag for flag in FLAGS if flag in found) and len(found) == 4
 

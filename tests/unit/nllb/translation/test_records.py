@@ -1,6 +1,9 @@
 import json
+import tracemalloc
 
+from nllb.inference.generator import Hypothesis
 from nllb.languages import parse_language
+from nllb.translation.file_translation import FileOptions, FileTranslation
 from nllb.translation.records import SPOOL_BYTES, DocumentRecord, line_record
 from nllb.translation.translator import Translator
 
@@ -55,3 +58,47 @@ def test_a_large_document_is_written_piece_by_piece(stand_in):
     written = document([translation] * (SPOOL_BYTES // len(text) + 10))
     assert max(map(len, written)) <= 1 << 16
     assert len(json.loads("".join(written))["text"]) > SPOOL_BYTES
+
+
+def test_memory_does_not_grow_with_a_document(monkeypatch, tmp_path):
+    """Lines repeat, so that only the object of the document could grow."""
+    monkeypatch.setattr("nllb.translation.records.SPOOL_BYTES", 1 << 14)
+
+    class Upper:
+        def generate(self, segments, *, source, target, search, prefixes=None):
+            return [[make(segment)] for segment in segments]
+
+        def fits(self, segment, *, source):
+            return True
+
+        def supports(self, language):
+            return True
+
+        def has_shortlist(self, target):
+            return False
+
+    def make(segment):
+        return Hypothesis(
+            source=segment,
+            text=segment.upper(),
+            token_ids=(),
+            log_probability=-0.1,
+            score=-0.1,
+            num_tokens=1,
+        )
+
+    def peak(num_lines):
+        path = tmp_path / "text"
+        path.write_text("".join(f"{n % 20} {'word ' * 150}\n" for n in range(num_lines)))
+        options = FileOptions(source="en", target="fr", as_documents=True, as_json=True)
+        run = FileTranslation(Translator(Upper()), options, write=len)
+        tracemalloc.start()
+        run.run([path])
+        _, largest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert run.counts.num_lines == num_lines
+        return largest
+
+    peak(20)
+    small, large = peak(500), peak(2000)  # 0.4 and 1.5 MB of text, of which the object has four
+    assert large < small + 600_000
