@@ -20,6 +20,7 @@ from nllb.translation.source_detection import (
     DOCUMENT_CHARACTERS,
     SourceDetection,
     SourceLanguage,
+    has_letters,
 )
 from nllb.translation.structure import Document, DocumentPart, cut, parse, separator
 from nllb.translation.windows import join_paragraphs
@@ -93,7 +94,7 @@ class TranslationJob:
         if self.document is not None:
             sources = self.detection.of_lines(texts, self.document)
         else:
-            sources = self.detection.of_texts([text[:DOCUMENT_CHARACTERS] for text in texts])
+            sources = self.detection.of_texts([_beginning(text) for text in texts])
         units = []
         for text, source in zip(texts, sources, strict=True):
             lines = self._split_lines(text)
@@ -232,6 +233,12 @@ class TranslationJob:
                 yield from merger.add(passage)
             first_line += unit.num_lines
         yield from merger.finish()
+
+
+def _beginning(text: str) -> str:
+    """Return the part of a text by which its main language is detected."""
+    beginning = text[:DOCUMENT_CHARACTERS]
+    return beginning if has_letters(beginning) else text
 
 
 def _parts_to_translate(

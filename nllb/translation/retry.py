@@ -109,8 +109,9 @@ class RetryBudget:
     """Counts what retries achieve in each direction, and stops those that achieve too little.
 
     After `limit` segments of a direction, a strategy goes on only while it has fixed at least one
-    segment in ten, that is, removed all flags that retries are for. A segment without any output is always retried. The decision depends on the
-    segments before, in order; with a limit of 0 nothing is stopped and every segment stands alone.
+    segment in ten, that is, removed all flags that retries are for. A segment without any output is
+    always retried. The decision depends on the segments before, in order; with a limit of 0
+    nothing is stopped, and each segment is independent of the others.
 
     Attributes:
         limit: Segments that a strategy may retry in one direction without success; 0 is no limit.

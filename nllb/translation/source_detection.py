@@ -53,6 +53,11 @@ class SourceLanguage:
     """The detector's group of easily confused languages that `language` belongs to."""
 
 
+def has_letters(text: str) -> bool:
+    """Return whether a text has anything to detect its language by."""
+    return _LETTER.search(text) is not None
+
+
 class SourceDetection:
     """Detects the source language of texts with a detector, within the languages of a model."""
 
@@ -87,7 +92,7 @@ class SourceDetection:
 
     def _detections(self, texts: Sequence[str]) -> list[Detection | None]:
         """Return the detector's answers; None for texts without letters."""
-        lettered = [bool(_LETTER.search(text)) for text in texts]
+        lettered = list(map(has_letters, texts))
         asked = [" ".join(text.split()) for text, has in zip(texts, lettered, strict=True) if has]
         # All labels are requested, since the likeliest may be languages that the model lacks.
         answers = iter(self.detector.detect_batch(asked, top=len(languages())))

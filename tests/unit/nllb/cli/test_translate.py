@@ -312,7 +312,9 @@ def test_without_a_model_the_ways_to_get_one_are_named(monkeypatch, capsys, tmp_
     assert re.search(r"\d GiB", said) and "--model" in said and "directory" in said
 
 
-def test_an_output_that_cannot_be_written_is_reported_before_a_model_is_loaded(monkeypatch, tmp_path):
+def test_an_output_that_cannot_be_written_is_reported_before_a_model_is_loaded(
+    monkeypatch, tmp_path
+):
     (tmp_path / "file").touch()
     output = str(tmp_path / "file" / "out.txt")
     languages = ["--source", "en", "--target", "fr"]

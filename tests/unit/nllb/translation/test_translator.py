@@ -367,3 +367,12 @@ def test_the_detector_that_ships_is_loaded_by_name(random_model_dir, monkeypatch
     monkeypatch.setitem(sys.modules, "lid", None)
     with pytest.raises(ResourceError, match="the language detector cannot be imported"):
         Translator.load(random_model_dir, detector="auto")
+
+
+def test_a_document_that_begins_with_numbers_has_the_language_of_its_words(
+    stand_in, stand_in_detector
+):
+    detector = stand_in_detector(lambda text: ("deu_Latn", 0.9))
+    translator = Translator(stand_in(upper), detector=detector)
+    done = translator.translate("12 " * 2000 + "das Ende", "auto", "fr", retry=False)
+    assert done.source.code == "deu_Latn" and done.text.endswith("DAS ENDE")
