@@ -160,3 +160,59 @@ def test_a_forked_worker_ends_without_a_traceback():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.stdout, done.stderr) == (f"{int(signal.SIGTERM)}\n", "")
+
+
+# Translates into capitals; the process signals itself at one line, as a user would from outside.
+SIGNALLED_TRANSLATION = """
+import os, signal, sys
+import nllb.cli.translate as verb
+import nllb.inference.load_model as load_model
+from nllb.cli import main
+from nllb.inference.generator import Hypothesis
+from nllb.translation.translator import Translator
+
+number, at = int(sys.argv[1]), sys.argv[2]
+
+class Upper:
+    def generate(self, segments, *, source, target, search, prefixes=None):
+        if number and any(segment.startswith(f"Line {at} ") for segment in segments):
+            os.kill(os.getpid(), number)
+        return [
+            [Hypothesis(source=segment, text=segment.upper(), token_ids=(), log_probability=-0.1,
+                        score=-0.1, num_tokens=1)]
+            for segment in segments
+        ]
+    def fits(self, segment, *, source): return True
+    def supports(self, language): return True
+    def has_shortlist(self, target): return False
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+Translator.load = lambda *words, **options: Translator(Upper())
+verb._load_detector = lambda arguments: None
+load_model.describe_model = lambda name: {}
+sys.exit(main(["translate", "-q", "-s", "en", "-t", "fr", *sys.argv[3:]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_translation_that_was_ended_by_a_signal_is_continued(tmp_path, number, code):
+    lines = [f"Line {number} of a text" for number in range(200)]
+    (tmp_path / "text").write_text("\n".join(lines) + "\n")
+    output = tmp_path / "out"
+    words = [str(tmp_path / "text"), "-o", str(output)]
+
+    def translate(number, at):
+        command = [sys.executable, "-c", SIGNALLED_TRANSLATION, str(int(number)), str(at), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    for at in (2, 40, 150):
+        done = translate(number, at)
+        assert done.returncode == code and "Traceback" not in done.stderr
+        assert not output.exists()
+        if number != signal.SIGKILL:
+            assert "line" in done.stderr and "done" in done.stderr
+    assert translate(0, 0).returncode == 0
+    assert output.read_text().splitlines() == [line.upper() for line in lines]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "text"]
