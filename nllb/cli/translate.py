@@ -13,8 +13,8 @@ from nllb.cli.process_ends import exit_code
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError, NllbError
 from nllb.io.progress import Progress
-from nllb.io.text import read_json
 from nllb.languages import Language, add_languages, parse_language, resolution
+from nllb.model.formats.settings import added_languages
 
 if TYPE_CHECKING:
     from nllb.languages.detection import Detector
@@ -196,9 +196,8 @@ def _check_languages(arguments: argparse.Namespace) -> None:
     """Print how the languages were understood; wrong ones end the run before a model is loaded."""
     from nllb.translation.translator import require_two_languages
 
-    settings = Path(arguments.model or "") / "nllb.json"
-    if arguments.model and settings.is_file():
-        add_languages(read_json(settings).get("added_languages", ()))
+    if arguments.model and (folder := Path(arguments.model)).is_dir():
+        add_languages(added_languages(folder))
     found: dict[str, Language] = {}
     for name in ("source", "target"):
         text = getattr(arguments, name)

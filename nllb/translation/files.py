@@ -12,20 +12,18 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Self
 
 from nllb.errors import DataError
-from nllb.io.text import COMPRESSIONS, DAMAGED, ErrorPolicy, atomic_binary, open_binary
+from nllb.io.text import COMPRESSIONS, ErrorPolicy, atomic_binary, line_batches
 from nllb.translation.input_formats import require_text_bytes
 from nllb.translation.windows import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 
 if sys.platform != "win32":
     import fcntl
 
-_READ_BYTES = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -35,11 +33,11 @@ def read_batches(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterato
     Only the last line may lack its "\\n". A byte order mark at the beginning is dropped.
 
     Raises:
-        DataError: The file cannot be read, is damaged, is no text, or, unless `errors` is
-            `replace`, is not UTF-8. The lines before the error were yielded.
+        DataError: The file cannot be read, is damaged, is no text, has a line beyond the limit,
+            or, unless `errors` is `replace`, is not UTF-8. The lines before the error were yielded.
     """
     number = 0
-    for raw_lines in _raw_batches(path):
+    for raw_lines in line_batches(path):
         batch = []
         if not number:
             require_text_bytes(b"".join(raw_lines[:FIRST_LINES]), _name(path))
@@ -76,31 +74,6 @@ def read_windows(
             skip -= len(batch) - len(left)
             yield from growing_windows(left, first=first)
             first = max(first, min(len(left), LOOK_AHEAD_LINES) // 2)
-
-
-def _raw_batches(path: Path | str) -> Iterator[list[bytes]]:
-    started: list[bytes] = []
-    try:
-        stream = open_binary(path)
-        try:
-            # read1 returns the bytes that have come; read would wait for more.
-            while chunk := cast(Any, stream).read1(_READ_BYTES):
-                *lines, rest = chunk.split(b"\n")
-                if lines:
-                    lines[0] = b"".join(chain(started, [lines[0]]))
-                    started = []
-                    yield [line + b"\n" for line in lines]
-                if rest:
-                    started.append(rest)
-        finally:
-            if str(path) != "-":
-                stream.close()
-    except DAMAGED as error:
-        raise DataError(f"{_name(path)} is damaged or cut short: {error}") from error
-    except OSError as error:
-        raise DataError(f"cannot read {_name(path)}: {error.strerror or error}") from error
-    if started:
-        yield [b"".join(started)]
 
 
 def _name(path: Path | str) -> str:
