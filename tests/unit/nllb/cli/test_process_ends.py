@@ -147,12 +147,15 @@ def test_an_output_that_is_standard_output_is_appended_to(tmp_path):
 
 def test_a_forked_worker_ends_without_a_traceback():
     code = (
-        "import os, signal, time\n"
+        "import os, signal\n"
         "from nllb.cli.process_ends import sigterm_raises\n"
         "with sigterm_raises():\n"
+        "    reader, writer = os.pipe()\n"
         "    child = os.fork()\n"
         "    if not child:\n"
-        "        signal.pause()\n"
+        "        os.write(writer, b'ready')\n"
+        "        while True: pass\n"
+        "    os.read(reader, 5)\n"
         "    os.kill(child, signal.SIGTERM)\n"
         "    print(os.waitpid(child, 0)[1])\n"
     )
