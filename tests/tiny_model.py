@@ -18,15 +18,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nllb.model.config import ModelConfig
-from nllb.model.hugging_face import write_hugging_face
+from nllb.io.text import read_lines
+from nllb.model.configuration import ModelConfig
+from nllb.model.formats.hugging_face import write_hugging_face
 from nllb.model.tokenizer import PAD_ID, Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.textio import read_lines
 
 SOURCE, TARGET, OTHER_TARGET = "eng_Latn", "ita_Latn", "spa_Latn"
 MAX_WORDS = 6
 HELD_OUT = 1000
+TRAINED = 8000
 BY_HEART = 16
 BY_HEART_COPIES = 12
 VOCABULARY = 1600
@@ -75,7 +76,8 @@ def _make(data_dir: Path, directory: Path) -> TinyModel:
     pairs, others = (_pairs(data_dir, target) for target in (TARGET, OTHER_TARGET))
     held_out = pairs[:HELD_OUT]
     held_texts = {text for pair in held_out for text in pair}
-    train = [pair for pair in pairs[HELD_OUT:] if held_texts.isdisjoint(pair)]
+    candidates = [pair for pair in pairs[HELD_OUT:] if held_texts.isdisjoint(pair)]
+    train = candidates[:TRAINED]
     by_heart = {
         TARGET: _unambiguous(train)[:BY_HEART],
         OTHER_TARGET: _unambiguous(others)[:BY_HEART],

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import ConfigError
+from nllb.io.progress import Progress
+from nllb.io.shards import Direction, Manifest
 from nllb.model.transformer import Attention, Transformer
-from nllb.progress import Progress
-from nllb.shards import Direction, Manifest
-from nllb.training.config import LexiconSection
 from nllb.training.gathering import PairSource
 from nllb.training.sampling import Indices, ranges
+from nllb.training.train_config import LexiconSection
 
 MOST_LINKS: Final = 2_000_000
 """Links of one direction that are counted, about; of more pairs a random part is taken."""
@@ -74,13 +74,12 @@ def lexical_embedding(
     directions = [
         direction
         for direction in manifest.directions
-        if direction.target == pivot != direction.source
-        and direction.num_pairs >= config.least_pairs
+        if direction.target == pivot != direction.source and direction.num_pairs >= config.min_pairs
     ]
     if not directions:
         raise ConfigError(
-            f"lexicon.pivot: no direction into {pivot!r} has {config.least_pairs:,} pairs "
-            f"or more in {manifest.directory}; lower lexicon.least_pairs, or leave lexicon out"
+            f"lexicon.pivot: no direction into {pivot!r} has {config.min_pairs:,} pairs "
+            f"or more in {manifest.directory}; lower lexicon.min_pairs, or leave lexicon out"
         )
     size, width = random_VD.shape
     generator = torch.Generator().manual_seed(seed)

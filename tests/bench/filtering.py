@@ -24,21 +24,22 @@ import polars
 import xxhash
 
 from data_pipeline.blocks import Decided, text_table, write_table
-from data_pipeline.config import (
+from data_pipeline.data_config import (
     CorpusConfig,
     DataConfig,
     FilterConfig,
     LanguageFilterConfig,
     ToxicityConfig,
 )
-from data_pipeline.deduplication import deduplicate
-from data_pipeline.detectors import load_detector
-from data_pipeline.filtering import filter_bitext, running
+from data_pipeline.deduplication.external import deduplicate
+from data_pipeline.filtering import filter_stage as running
+from data_pipeline.filtering.detectors import load_detector
+from data_pipeline.filtering.filter_stage import filter_bitext
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
 from data_pipeline.stages import Block, Machine
-from nllb.corpora import open_corpus
 from nllb.errors import NllbError
-from nllb.normalization import normalize_for_hashing
+from nllb.io.corpora import open_corpus
+from nllb.languages.normalization import normalize_for_hashing
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3
@@ -61,13 +62,15 @@ def main() -> int:
         lists = write_lists(folder, pairs)
         blocks = write_blocks(folder, pairs)
         sets = {
-            "reference, no LID": FilterConfig(set="reference", toxicity=lists),
-            "strict, no LID": FilterConfig(set="strict", toxicity=lists),
+            "reference, no LID": FilterConfig(preset="reference", toxicity=lists),
+            "strict, no LID": FilterConfig(preset="strict", toxicity=lists),
         }
         try:
             load_detector(arguments.model)
             section = LanguageFilterConfig(model=arguments.model)
-            sets["reference, LID"] = FilterConfig(set="reference", toxicity=lists, language=section)
+            sets["reference, LID"] = FilterConfig(
+                preset="reference", toxicity=lists, language=section
+            )
         except NllbError as error:
             print(f"no LID: {error}")
         speeds: dict[str, list[float]] = {}
@@ -150,7 +153,7 @@ def ours(blocks: list[Block], section: FilterConfig, out: Path, machine: Machine
     """Filter and deduplicate, from Parquet to decisions, remembering nothing of a round before."""
     running._CHAINS.clear()
     corpus = CorpusConfig(name="real", format="tsv", path="{source}-{target}.tsv")
-    config = DataConfig(kind="data", corpora=(corpus,), shield=(), filter=section)
+    config = DataConfig(kind="data", corpora=(corpus,), decontamination=(), filter=section)
     decided = filter_bitext(config, blocks, out, machine)
     scored = [
         Decided(block=block, decisions=(block.path, decisions.path))

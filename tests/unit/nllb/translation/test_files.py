@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nllb.errors import DataError
-from nllb.textio import open_binary, read_text
+from nllb.io.text import open_binary, read_text
 from nllb.translation.files import (
     PartialOutput,
     describe_inputs,
@@ -36,7 +36,7 @@ class Arriving(io.RawIOBase):
 def pipe(monkeypatch):
     def pipe(*pieces):
         stream = Arriving(pieces)
-        monkeypatch.setattr("nllb.translation.files.open_binary", lambda path: stream)
+        monkeypatch.setattr("nllb.io.text.open_binary", lambda path: stream)
         return stream
 
     return pipe

@@ -1,0 +1,345 @@
+"""The configuration of a data run: one YAML, from raw corpora to token shards."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from data_pipeline.filtering.presets import threshold_faults
+from nllb.config.corpus import CorpusSection
+from nllb.config.schema import (
+    FilePath,
+    Fraction,
+    FractionBelowOne,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    RenamedKey,
+    RunConfig,
+    Section,
+    Text,
+    per_mille,
+    repeated,
+)
+from nllb.config.templates import template_places
+from nllb.errors import ConfigError, LanguageError
+from nllb.io.paths import is_plain_name
+from nllb.io.shards import Origin
+from nllb.languages import Language, parse_language
+
+Format = Literal["moses", "tsv", "tmx", "parquet", "layout", "lines", "jsonl"]
+EvaluationLayout = Literal["flores", "text", "lines", "pairs", "keyed", "messages", "tables"]
+MONOLINGUAL_FORMATS: Final = frozenset({"lines", "jsonl", "layout"})
+PLACES: Final = frozenset({"source", "target", "language"})
+
+
+class CorpusConfig(CorpusSection):
+    """One corpus: bitext, or under `monolingual` documents."""
+
+    path: Text
+    """Path under `data_dir`. {source}, {target} and {language} stand for codes; in such a path, *
+    stands for any part of a name, as in `mined/{source}-{target}.*.parquet`."""
+    format: Format
+    """moses: two line-aligned files; layout: a folder in a layout of `nllb.io.corpora`;
+    monolingual text: lines (one document per line), jsonl (objects with `text`) or layout."""
+    pivots: tuple[Language, ...] = ()
+    """Read only pairs with one of these languages. A format that aligns many languages pairs each
+    with these, and with English where none is given."""
+    languages: tuple[Language, ...] = ()
+    """Read only these languages; empty reads all. A TMX whose path has no {source} and {target}
+    needs its two languages here."""
+    columns: tuple[Text, ...] = ()
+    """Columns of source and target: numbers from 0 (tsv: 0, 1) or names (parquet)."""
+    header: bool = False
+    """Whether the first line of a TSV is a header."""
+    margin_column: Text | None = None
+    """Column of an embedding margin (tsv: number; parquet: name), for the filter of that name."""
+    origin: Origin = "primary"
+    """primary, mined, mmt_bt or smt_bt: decides the tag on the source side in training."""
+    interface: bool = False
+    """Interface messages: wiki markup is resolved, and rejected where it cannot be resolved."""
+    unknown_languages: Literal["error", "skip"] = "error"
+    """A file whose name contains no known code stops the run, or is skipped and named in the
+    result; where `languages` are given it is always skipped."""
+    bad_rows: Literal["error", "quarantine"] = "error"
+    """A row that cannot be read stops the run, or is counted and kept in quarantine.jsonl."""
+    max_rows: PositiveInt | None = None
+    """Read only this many rows of each file; for small runs."""
+
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield what is wrong between fields."""
+        places = set()
+        try:
+            places = set(template_places(self.path))
+        except ConfigError as error:
+            yield f"path: {error}"
+        for place in sorted(places - PLACES):
+            yield f"path: unknown place {{{place}}}; valid: {{source}}, {{target}}, {{language}}"
+        if not is_plain_name(self.name):
+            yield (
+                f"name: {self.name!r} becomes a folder: use letters, digits, '.', '_' and '-', "
+                "and not '.' or '..' alone"
+            )
+        if self.format == "moses" and "language" not in places:
+            yield "path: moses needs {language} for the two files, as in europarl.{language}"
+        if self.format == "layout" and places:
+            yield "path: a layout is a folder; {source}, {target} and {language} are not allowed"
+        pair_named = {"source", "target"} <= places or len(self.languages) == 2
+        if self.format in ("tsv", "tmx", "parquet", "moses") and not pair_named:
+            yield "path: name the pair by {source} and {target}, or give two `languages`"
+        if self.format == "tsv" and not all(column.isdigit() for column in self.columns):
+            yield f"columns: tsv needs numbers from 0, got {', '.join(self.columns)}"
+        if len(self.columns) not in (0, 2):
+            yield f"columns: expected two, source and target; got {len(self.columns)}"
+        if self.format in ("lines", "jsonl") and places != {"language"}:
+            yield "path: documents need {language} in the path, and no other place"
+        if self.origin == "denoising":
+            yield "origin: denoising text comes from `monolingual`, not from bitext"
+
+
+class EvaluationConfig(Section):
+    """One evaluation set whose sentences must appear in no output."""
+
+    renamed_keys: ClassVar = {"least_words": "min_words"}
+
+    name: Text
+    """Name in the report."""
+    path: Text
+    """Folder under `data_dir`."""
+    layout: EvaluationLayout = "text"
+    """How its files are arranged; text reads every line, split at tabs, of every file below."""
+    split: Text = "devtest"
+    """Split, for FLORES."""
+    min_words: Annotated[int, Field(ge=4)] = 4
+    """Words that a sentence needs to be searched for inside longer lines. Everyday sentences need
+    a higher number: many lines merely begin alike."""
+
+
+class CleanConfig(Section):
+    """How text is normalised."""
+
+    unicode: Literal["none", "NFC", "NFKC"] = "NFC"
+    """Unicode form; NLLB's own pipeline uses NFKC for monolingual text only."""
+    punctuation: bool = True
+    """Moses punctuation, as NLLB's vocabulary needs it."""
+    entities: bool = True
+    """Resolve HTML entities such as &amp;."""
+    markup: bool = True
+    """Remove tags, and in interface corpora resolve links, bold and templates."""
+
+
+class LanguageFilterConfig(Section):
+    """Language identification of both sides."""
+
+    model: FilePath | None = None
+    """fastText model; null uses the one that ships with the package."""
+    threshold: Fraction = 0.5
+    """Minimum probability of the expected language; 0.5 is NLLB's default."""
+    thresholds: dict[str, Fraction] = Field(default_factory=dict)
+    """Thresholds of single languages, by code."""
+    excluded_languages: tuple[Language, ...] = ()
+    """Languages that are not checked."""
+    excluded_corpora: tuple[Text, ...] = ()
+    """Corpora that are not checked."""
+
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield thresholds of unknown languages."""
+        for code in self.thresholds:
+            try:
+                parse_language(code)
+            except LanguageError as error:
+                yield f"thresholds: {error}"
+
+
+class ToxicityConfig(Section):
+    """Word lists in the format of Toxicity-200."""
+
+    directory: FilePath
+    """Folder of CODE_twl.zip or CODE_twl.txt."""
+    missing: Literal["error", "unmeasured"] = "error"
+    """A language without a list stops the run, or is reported as unmeasured in the statistics."""
+    always: FilePath | None = None
+    """One more list for both sides of every pair, such as an English one."""
+
+
+class FilterConfig(Section):
+    """Filters; a rejected line keeps the first reason and all scores computed until then."""
+
+    renamed_keys: ClassVar = {"set": "preset"}
+
+    preset: Literal["reference", "strict"] = "strict"
+    """reference: NLLB's filters, decisions and order; strict: the project's own."""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Thresholds that replace those of the preset; scores computed before are used again."""
+    length_factors: FilePath | None = None
+    """Table of language and factor; null uses the shipped one."""
+    language: LanguageFilterConfig | None = None
+    """Language identification; null disables it."""
+    toxicity: ToxicityConfig | None = None
+    """Toxicity; null disables it, and the statistics report that it was not measured."""
+
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield thresholds that no filter of the preset has."""
+        yield from threshold_faults(self.preset, self.thresholds)
+
+
+class DedupPassConfig(Section):
+    """One pass of deduplication; it reads what the previous pass kept."""
+
+    renamed_keys: ClassVar = {"at_most": "max_copies"}
+
+    by: Literal["pair", "source", "target"]
+    """What must be equal for two lines to be duplicates."""
+    max_copies: PositiveInt = 1
+    """How many equal lines are kept."""
+
+
+class DedupConfig(Section):
+    """Deduplication by XXH3 of the normalised text, within a language pair, over all corpora."""
+
+    passes: tuple[DedupPassConfig, ...] = (DedupPassConfig(by="pair"),)
+    """The passes, in order; NLLB's order is pair, target, source."""
+    normalization: Literal["standard", "letters"] = "standard"
+    """standard: NLLB's form; letters: letters and digits alone, for near-duplicates."""
+    bits: Literal[64, 128] = 64
+    """Length of the hash. With 64 bits, 3 runs of 100 over a billion lines lose one line to a
+    collision."""
+    winner: Literal["first", "best_margin"] = "first"
+    """first by corpus and line, or the best margin (ties: the first)."""
+
+
+class MonolingualConfig(Section):
+    """Monolingual documents, which are split into sentences."""
+
+    corpora: tuple[CorpusConfig, ...]
+    """The corpora; their order decides which of two equal sentences is kept."""
+    language: LanguageFilterConfig | None = None
+    """Language identification; null disables it and leaves the probability empty."""
+    min_characters: PositiveInt = 10
+    """Minimum length of a sentence."""
+    max_characters: PositiveInt = 500
+    """Maximum length of a sentence."""
+    min_script_share: Fraction = 0.5
+    """Minimum share of letters in the language's script."""
+    max_punctuation_share: Fraction = 0.2
+    """Maximum share of punctuation and symbols."""
+    max_digit_share: Fraction = 0.2
+    """Maximum share of digits."""
+    max_run: PositiveInt = 20
+    """Maximum length of a run of one character."""
+    denoising: bool = False
+    """Whether the sentences become denoising shards."""
+
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield contradictory lengths."""
+        if self.max_characters < self.min_characters:
+            yield (
+                f"max_characters: must be at least min_characters ({self.min_characters}), "
+                f"got {self.max_characters}"
+            )
+
+
+class VocabularyConfig(Section):
+    """The SentencePiece vocabulary."""
+
+    model: FilePath | None = None
+    """An existing SentencePiece model; null trains one."""
+    name: Text = "spm:own"
+    """Name in reports."""
+    size: PositiveInt = 32000
+    """Number of pieces to train."""
+    character_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9999
+    """Share of characters that get a piece of their own."""
+    byte_fallback: bool = False
+    """Spell characters without a piece in bytes, so that nothing is unknown."""
+    model_type: Literal["unigram", "bpe"] = "unigram"
+    """Kind of SentencePiece model."""
+    sample_lines: PositiveInt = 2_000_000
+    """Lines to train on, sampled per language by temperature."""
+    temperature: PositiveFloat = 5.0
+    """Temperature of this sampling."""
+    languages: tuple[Language, ...] = ()
+    """Language tokens; empty uses the languages that have text, sorted."""
+
+
+class PhaseConfig(Section):
+    """One phase of the curriculum."""
+
+    until_step: PositiveInt | None = None
+    """Optimizer step at which it ends; null is the end of training."""
+    min_pairs: NonNegativeInt = 0
+    """Train only directions with at least this many pairs."""
+
+
+class PrepareConfig(Section):
+    """Token shards and manifest."""
+
+    renamed_keys: ClassVar = {"held_out_per_mille": RenamedKey("held_out_fraction", per_mille)}
+
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    """The vocabulary."""
+    temperature: PositiveFloat = 5.0
+    """Temperature of the sampling over directions."""
+    held_out_fraction: FractionBelowOne = 0.005
+    """Fraction of the lines that is held out as the `valid` split, chosen by hash."""
+    min_pairs: NonNegativeInt = 1
+    """Language pairs with fewer training pairs are omitted, and reported."""
+    phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
+    """The curriculum; every phase includes all directions of the previous one."""
+
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield phases that are not nested or not in order."""
+        if not self.phases:
+            yield "phases: expected at least one"
+        for before, after in pairwise(self.phases):
+            if after.min_pairs > before.min_pairs:
+                yield (
+                    f"phases: min_pairs grows from {before.min_pairs} to {after.min_pairs}, but "
+                    "a later phase includes all directions of the previous one"
+                )
+            if before.until_step is None or (after.until_step or 1 << 62) <= before.until_step:
+                yield "phases: until_step must grow, and only the last phase may omit it"
+
+
+class DataConfig(RunConfig):
+    """A data run."""
+
+    renamed_keys: ClassVar = {"shield": "decontamination"}
+
+    kind: Literal["data"]
+    """The kind of run."""
+    corpora: tuple[CorpusConfig, ...]
+    """The bitext; the order decides which of two duplicates is kept."""
+    data_dir: FilePath = Path(".")
+    """Folder that the corpora's paths start from."""
+    block_lines: PositiveInt = 100_000
+    """Lines in one block, the unit of work, of resuming and of memory."""
+    clean: CleanConfig = CleanConfig()
+    """Cleaning."""
+    filter: FilterConfig = FilterConfig()
+    """Filtering."""
+    dedup: DedupConfig = DedupConfig()
+    """Deduplication."""
+    decontamination: tuple[EvaluationConfig, ...]
+    """Evaluation sets that must appear in no output; write an empty list to use none."""
+    monolingual: MonolingualConfig | None = None
+    """Monolingual text, if any."""
+    prepare: PrepareConfig = PrepareConfig()
+    """Vocabulary and shards."""
+
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield names that are given twice, and formats of bitext for monolingual text."""
+        names = [corpus.name for corpus in self.corpora]
+        for corpus in self.corpora:
+            if corpus.format in ("lines", "jsonl"):
+                yield f"corpora: {corpus.name} is monolingual ({corpus.format}); see `monolingual`"
+        if self.monolingual is not None:
+            names += [corpus.name for corpus in self.monolingual.corpora]
+            for corpus in self.monolingual.corpora:
+                if corpus.format not in MONOLINGUAL_FORMATS:
+                    valid = ", ".join(sorted(MONOLINGUAL_FORMATS))
+                    yield f"monolingual: {corpus.name} has format {corpus.format}; valid: {valid}"
+        for name in repeated(names):
+            yield f"corpora: the name {name!r} is given twice"

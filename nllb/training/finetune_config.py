@@ -1,0 +1,104 @@
+"""The configuration of one fine-tuning run; without torch, so that checking one is quick."""
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from nllb.config.schema import (
+    FilePath,
+    FractionBelowOne,
+    NonNegativeFloat,
+    NonNegativeInt,
+    RenamedKey,
+    RunConfig,
+    Section,
+    Text,
+    per_mille,
+)
+from nllb.training.train_config import (
+    OptimizerSection,
+    ParallelSection,
+    Precision,
+    ReaderConfig,
+    ScheduleSection,
+)
+
+
+class TextPairs(Section):
+    """A file of text pairs."""
+
+    path: FilePath
+    """Lines `source TAB target`, compressed by suffix."""
+    source: Text
+    """Language code of the first column."""
+    target: Text
+    """Language code of the second column."""
+    is_replay: bool = False
+    """Whether the file only prevents the model from forgetting old directions."""
+
+
+class NewLanguage(Section):
+    """A language to add to the model."""
+
+    code: Text
+    """Its code, such as `xyz_Latn`."""
+    like: Text
+    """A language of the model to start from: the nearest relative in the same script."""
+
+
+class FinetuneConfig(RunConfig):
+    """One fine-tuning run."""
+
+    renamed_keys: ClassVar = {
+        "held_out_per_mille": RenamedKey("held_out_fraction", per_mille),
+        "character_lines": "min_character_lines",
+    }
+
+    kind: Literal["finetune"] = "finetune"
+    """The kind of run."""
+    model: Text
+    """Model to start from: a directory, a hub name or a fairseq checkpoint."""
+    text: tuple[TextPairs, ...]
+    """Files of text pairs; those with is_replay keep old directions alive."""
+    add: tuple[NewLanguage, ...] = ()
+    """Languages to add to the model."""
+    min_character_lines: NonNegativeInt = 3
+    """A character that the vocabulary lacks is added if it is in this many lines; 0 adds none."""
+    replay_share: FractionBelowOne = 0.3
+    """Share of the sampled pairs that comes from files with is_replay."""
+    held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Fraction of the pairs that is held out, for validation and the report."""
+    reader: ReaderConfig = ReaderConfig(max_tokens=1024)
+    """How batches are formed."""
+    optimizer: OptimizerSection = OptimizerSection(learning_rate=5e-5, warm_up_steps=10)
+    """The optimizer; NLLB fine-tuned with a rate of 5e-5 after 10 steps of warm-up."""
+    schedule: ScheduleSection = ScheduleSection(
+        steps=1000, checkpoint_every=100, validate_every=100, translations=50
+    )
+    """Steps, checkpoints, validations; `translations` are scored before and after, too."""
+    dropout: FractionBelowOne = 0.1
+    """Dropout of embeddings and of each sub-layer's output."""
+    balance_weight: NonNegativeFloat = 0.0
+    """Weight of the load-balancing loss; NLLB fine-tuned without it."""
+    precision: Precision = "float32"
+    """Type of the matrix products."""
+    activation_checkpointing: bool = False
+    """Recompute layers for the gradient instead of keeping their activations, to save memory."""
+    parallel: ParallelSection = ParallelSection()
+    """The training loop, and how ranks share the work."""
+    device: Text = "auto"
+    """`auto` is the GPU where there is one; or `cpu`, `cuda`."""
+    seed: NonNegativeInt = 2
+    """Seed of dropout."""
+
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield missing text."""
+        if not self.text:
+            yield "text: expected at least one file"
+        elif all(pairs.is_replay for pairs in self.text):
+            yield "text: every file has is_replay; remove it from those with new text"
+        languages = {code for pairs in self.text for code in (pairs.source, pairs.target)}
+        for language in self.add:
+            if language.code not in languages:
+                yield f"add: no text is in {language.code}"
