@@ -57,8 +57,8 @@ def finetune(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from nllb.cli.train_scoring import make_scorer
-    from nllb.training.finetuning import describe, prepare
-    from nllb.training.finetuning import finetune as finetune_model
+    from nllb.training.finetuning.finetune import describe, prepare
+    from nllb.training.finetuning.finetune import finetune as finetune_model
 
     config, out_dir = _configuration(arguments)
     prepared = prepare(config, out_dir, quiet=arguments.quiet)
@@ -90,7 +90,7 @@ def finetune(arguments: argparse.Namespace) -> int:
 
 def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Path]:
     from nllb.training.finetune_config import FinetuneConfig, NewLanguage
-    from nllb.training.text_shards import pairs_of_name
+    from nllb.training.finetuning.text_shards import pairs_of_name
 
     words = [word for word in arguments.words if "=" not in word]
     overrides = [word for word in arguments.words if "=" in word]

@@ -11,8 +11,8 @@ from nllb.io.shards import Manifest
 from nllb.languages import add_languages, parse_language
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.training.export import fold_masking
-from nllb.training.reader import held_out_text
+from nllb.training.batches.reader import held_out_text
+from nllb.training.checkpoints.export import fold_masking
 from nllb.training.train_config import TrainConfig
 from nllb.training.validation import Scorer
 

@@ -7,7 +7,7 @@ Notable:
 * padding is routed to no expert;
 * at evaluation no token is ever dropped, and the second best expert is always taken;
 * in training `routing.py` decides, with capacity, policies and the load-balancing loss;
-* who runs the experts is a seam: here, or on other ranks (`nllb.training.expert_parallel`).
+* who runs the experts is a seam: here, or on other ranks (`nllb.training.distributed`).
 
 Shapes: S rows of a batch with padding, N tokens, D model dim, E experts, K = 2 experts a token, P =
 (token, expert) pairs, numbered with all first choices before all second ones.

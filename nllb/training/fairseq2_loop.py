@@ -41,8 +41,8 @@ from fairseq2.utils.stopwatch import Stopwatch
 from fairseq2.validator import NOOP_VALIDATOR
 from torch import Tensor, distributed
 
-from nllb.training.ranks import Ranks
-from nllb.training.reader import Batch
+from nllb.training.batches.reader import Batch
+from nllb.training.distributed.ranks import Ranks
 from nllb.training.run import TrainingRun, explain_memory
 
 

@@ -24,8 +24,8 @@ from nllb.errors import ConfigError
 from nllb.io.progress import Progress
 from nllb.io.shards import Direction, Manifest
 from nllb.model.transformer import Attention, Transformer
-from nllb.training.gathering import PairSource
-from nllb.training.sampling import Indices, ranges
+from nllb.training.batches.gathering import PairSource
+from nllb.training.batches.sampling import Indices, ranges
 from nllb.training.train_config import LexiconSection
 
 MOST_LINKS: Final = 2_000_000

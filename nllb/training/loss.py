@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
-from nllb.training.reader import Batch
+from nllb.training.batches.reader import Batch
 
 ROWS = 512
 """States whose logits exist at a time."""

@@ -19,14 +19,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nllb.errors import DataError, NllbError, ResourceError
 from nllb.io.progress import Progress
-from nllb.training.checkpoint import CheckpointFolder, RunState
-from nllb.training.expert_parallel import drop_exchange
+from nllb.training.batches.reader import Batch, BatchReader
+from nllb.training.checkpoints.checkpoint import CheckpointFolder, RunState
+from nllb.training.distributed.data_parallel import ParallelModel
+from nllb.training.distributed.expert_parallel import drop_exchange
+from nllb.training.distributed.ranks import Ranks, StopFlag
 from nllb.training.loss import seed_batch
-from nllb.training.metrics import MetricLog, StepStatistics
+from nllb.training.metrics.step_statistics import MetricLog, StepStatistics
 from nllb.training.optimization import learning_rate, scale_gradients, set_rate
-from nllb.training.parallel import ParallelModel
-from nllb.training.ranks import Ranks, StopFlag
-from nllb.training.reader import Batch, BatchReader
 from nllb.training.train_config import TrainConfig
 from nllb.training.validation import Validator
 

@@ -8,7 +8,7 @@ from typing import Literal
 from nllb.config import range_faults
 from nllb.model.routing_options import RoutingOptions
 from nllb.training.architecture import ModelSection
-from nllb.training.noise import NoiseConfig
+from nllb.training.batches.noise import NoiseConfig
 
 Runner = Literal["fairseq2", "plain"]
 DataParallel = Literal["ddp", "fsdp2"]

@@ -27,7 +27,9 @@ from nllb.model.formats.weights import read_weight
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.training.checkpoint import (
+from nllb.training.batches.reader import BatchReader, read_validation
+from nllb.training.batches.vocabulary import TokenIds, check_fits, tokenizer_of, word_starts
+from nllb.training.checkpoints.checkpoint import (
     WEIGHT,
     CheckpointFolder,
     RunState,
@@ -35,20 +37,18 @@ from nllb.training.checkpoint import (
     read_state,
     read_tensors,
 )
-from nllb.training.expert_parallel import spread_experts
-from nllb.training.export import MODEL_DIR, export_checkpoint, write_start
+from nllb.training.checkpoints.export import MODEL_DIR, export_checkpoint, write_start
+from nllb.training.distributed.data_parallel import ParallelModel, recompute_layers
+from nllb.training.distributed.expert_parallel import spread_experts
+from nllb.training.distributed.ranks import Ranks, StopFlag, join_ranks
 from nllb.training.initialization import initialize, materialize
 from nllb.training.lexicon import lexical_embedding, look_up_words
 from nllb.training.loss import LossModule, Teacher
-from nllb.training.metrics import MetricLog, StepStatistics
+from nllb.training.metrics.step_statistics import MetricLog, StepStatistics
 from nllb.training.optimization import build_optimizer
-from nllb.training.parallel import ParallelModel, recompute_layers
-from nllb.training.ranks import Ranks, StopFlag, join_ranks
-from nllb.training.reader import BatchReader, read_validation
 from nllb.training.run import Ending, TrainingRun, plain_loop
 from nllb.training.train_config import TrainConfig
 from nllb.training.validation import Scorer, Validator
-from nllb.training.vocabulary import TokenIds, check_fits, tokenizer_of, word_starts
 
 MakeScorer = Callable[[TrainConfig, Manifest, Tokenizer], Scorer]
 """Makes what translates and scores in validations; the command line knows how."""

@@ -7,10 +7,10 @@ import torch
 
 from nllb.io.shards import Direction
 from nllb.model.transformer import Transformer
+from nllb.training.batches.reader import Batch
+from nllb.training.distributed.data_parallel import ParallelModel
+from nllb.training.distributed.ranks import Ranks
 from nllb.training.loss import LossModule
-from nllb.training.parallel import ParallelModel
-from nllb.training.ranks import Ranks
-from nllb.training.reader import Batch
 
 Scorer = Callable[[Transformer], Mapping[str, float]]
 """Translates held-out pairs with a model and returns chrF++ by direction."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 from nllb.errors import ConfigError
 from nllb.io.shards import read_manifest
 from nllb.training import lexicon
-from nllb.training.gathering import PairSource
+from nllb.training.batches.gathering import PairSource
 from nllb.training.lexicon import Links, agreed_counts, lexical_embedding, read_links
 from nllb.training.train_config import LexiconSection
 

@@ -10,9 +10,9 @@ import torch
 
 from nllb.config import load_config
 from nllb.errors import ConfigError, DataError, NllbError
-from nllb.training.checkpoint import WEIGHT, read_state, read_tensors
+from nllb.training.checkpoints.checkpoint import WEIGHT, read_state, read_tensors
+from nllb.training.distributed.ranks import Ranks
 from nllb.training.estimate import estimate
-from nllb.training.ranks import Ranks
 from nllb.training.train_config import TrainConfig
 from nllb.training.trainer import TrainingResult, build_model, train
 
@@ -253,7 +253,7 @@ def test_a_gradient_that_is_no_number_stops_the_run(
 
 
 def test_a_full_disk_loses_no_checkpoint(configured, tmp_path: Path, monkeypatch) -> None:
-    import nllb.training.checkpoint as checkpoint
+    import nllb.training.checkpoints.checkpoint as checkpoint
 
     original = checkpoint._write
 

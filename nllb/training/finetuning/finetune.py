@@ -20,15 +20,15 @@ from nllb.model.tokenizer import Tokenizer
 from nllb.training.architecture import ModelSection
 from nllb.training.estimate import Estimate, estimate
 from nllb.training.finetune_config import FinetuneConfig, TextPairs
-from nllb.training.resuming import claim
-from nllb.training.text_shards import read_pairs, write_text_shards
-from nllb.training.train_config import TrainConfig
-from nllb.training.trainer import MakeScorer, TrainingResult, train
-from nllb.training.vocabulary_extension import (
+from nllb.training.finetuning.text_shards import read_pairs, write_text_shards
+from nllb.training.finetuning.vocabulary_extension import (
     extend_vocabulary,
     extended_weights,
     missing_characters,
 )
+from nllb.training.resuming import claim
+from nllb.training.train_config import TrainConfig
+from nllb.training.trainer import MakeScorer, TrainingResult, train
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

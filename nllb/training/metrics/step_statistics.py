@@ -15,8 +15,8 @@ from torch import Tensor
 from nllb.io.text import json_line, write_lines
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
+from nllb.training.distributed.ranks import Ranks
 from nllb.training.loss import BatchLoss
-from nllb.training.ranks import Ranks
 
 METRICS_DIR, TENSORBOARD_DIR = "metrics", "tensorboard"
 

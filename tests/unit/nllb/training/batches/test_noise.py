@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nllb.training.noise import NoiseConfig, add_noise
+from nllb.training.batches.noise import NoiseConfig, add_noise
 
 MASK = 999
 IDS = np.arange(100, 200, dtype=np.int64)

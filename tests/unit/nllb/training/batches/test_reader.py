@@ -11,7 +11,7 @@ import torch
 
 from nllb.errors import ConfigError, DataError
 from nllb.io.shards import Manifest, Phase, read_manifest
-from nllb.training.reader import (
+from nllb.training.batches.reader import (
     EOS_ID,
     PAD_ID,
     Batch,
@@ -140,7 +140,7 @@ def test_the_first_phase_draws_from_its_directions_only(manifest: Manifest) -> N
 
 
 def test_no_pair_comes_back_before_all_were_seen(manifest: Manifest) -> None:
-    from nllb.training.sampling import active_phases, draws, walk
+    from nllb.training.batches.sampling import active_phases, draws, walk
 
     phase = active_phases(manifest)[1]
     sizes = [direction.num_pairs for direction in phase.directions]

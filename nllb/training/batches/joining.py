@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nllb.training.gathering import Pairs, Ragged
-from nllb.training.sampling import ranges
+from nllb.training.batches.gathering import Pairs, Ragged
+from nllb.training.batches.sampling import ranges
 
 _MOST_JOINED: Final = 8
 

@@ -11,8 +11,8 @@ from nllb.errors import ConfigError, DataError
 from nllb.io.shards import read_manifest
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.training.finetune_config import NewLanguage
-from nllb.training.text_shards import pairs_of_name, read_pairs, write_text_shards
-from nllb.training.vocabulary_extension import (
+from nllb.training.finetuning.text_shards import pairs_of_name, read_pairs, write_text_shards
+from nllb.training.finetuning.vocabulary_extension import (
     extend_embedding,
     extend_vocabulary,
     missing_characters,

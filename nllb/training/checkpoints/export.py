@@ -18,7 +18,7 @@ from nllb.model.formats.hugging_face import CONFIG_FILE, write_hugging_face
 from nllb.model.formats.weight_files import StorageType
 from nllb.model.formats.weight_names import list_weights
 from nllb.model.tokenizer import Tokenizer
-from nllb.training.checkpoint import WEIGHT, read_state, read_tensors
+from nllb.training.checkpoints.checkpoint import WEIGHT, read_state, read_tensors
 from nllb.training.train_config import TrainConfig
 
 START_DIR, MODEL_DIR, CONFIG_NAME = "start", "model", "config.yaml"

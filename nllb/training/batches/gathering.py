@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from nllb.errors import DataError
 from nllb.io.shards import Direction, Manifest, Part, ShardFile, Split, TokenShard
-from nllb.training.noise import NoiseConfig, add_noise
-from nllb.training.sampling import Indices, Key, ranges
-from nllb.training.vocabulary import TokenIds
+from nllb.training.batches.noise import NoiseConfig, add_noise
+from nllb.training.batches.sampling import Indices, Key, ranges
+from nllb.training.batches.vocabulary import TokenIds
 
 PAD_ID, EOS_ID = 1, 2
 

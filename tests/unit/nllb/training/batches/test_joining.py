@@ -5,8 +5,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from nllb.training.gathering import EOS_ID, Pairs, Ragged
-from nllb.training.joining import join_pairs
+from nllb.training.batches.gathering import EOS_ID, Pairs, Ragged
+from nllb.training.batches.joining import join_pairs
 
 LANGUAGE, TAG = 2000, 2500
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from nllb.errors import CheckpointError, DataError, ResourceError
 from nllb.io.shards import file_xxh3_128
-from nllb.training.ranks import Ranks
+from nllb.training.distributed.ranks import Ranks
 
 FORMAT_VERSION = 1
 WEIGHT, FIRST, SECOND = "weight", "exp_avg", "exp_avg_sq"

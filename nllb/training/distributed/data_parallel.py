@@ -18,11 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 from nllb.errors import NllbError
 from nllb.model.transformer import Transformer
-from nllb.training.checkpoint import Moments
-from nllb.training.expert_parallel import own_parameters
+from nllb.training.checkpoints.checkpoint import Moments
+from nllb.training.distributed.expert_parallel import own_parameters
+from nllb.training.distributed.ranks import Ranks
 from nllb.training.loss import LossModule
 from nllb.training.optimization import squared_norm
-from nllb.training.ranks import Ranks
 from nllb.training.train_config import ParallelSection
 
 

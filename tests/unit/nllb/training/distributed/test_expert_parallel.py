@@ -7,8 +7,8 @@ from torch import nn
 from nllb.model.configuration import ModelConfig
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.routing_options import RoutingOptions
-from nllb.training.expert_parallel import ExpertExchange, drop_exchange, spread_experts
-from nllb.training.ranks import Ranks
+from nllb.training.distributed.expert_parallel import ExpertExchange, drop_exchange, spread_experts
+from nllb.training.distributed.ranks import Ranks
 
 SHAPE = ModelConfig(
     vocabulary_size=9,
