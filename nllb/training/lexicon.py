@@ -147,13 +147,13 @@ def read_links(
     items = items[: int(len(items) * min(1.0, MOST_LINKS / max(products, 1.0)))]
     texts: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
     lengths: tuple[list[Indices], list[Indices]] = ([], [])
-    for shard, _, turned, _, indices in pairs.locate(direction, items):
+    for shard, _, is_reversed, _, indices in pairs.locate(direction, items):
         assert shard.target_offsets is not None  # one-sided text is of one language
         sides = [
             (shard.source_tokens, shard.source_offsets.astype(np.int64)),
             (shard.target_tokens, shard.target_offsets.astype(np.int64)),
         ]
-        for side, (tokens, offsets) in enumerate(reversed(sides) if turned else sides):
+        for side, (tokens, offsets) in enumerate(reversed(sides) if is_reversed else sides):
             starts = offsets[indices]
             length = offsets[indices + 1] - starts
             lengths[side].append(length)

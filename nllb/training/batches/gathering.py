@@ -1,9 +1,9 @@
-"""Gathers pairs of many directions from their shards and puts language tokens around them.
+"""Gathers the pairs of a chunk from their shards and adds language tokens, tags and `</s>`.
 
-A direction has few pairs in a chunk and there are thousands of directions, so all is done for the
-whole chunk at once; only reading itself goes shard by shard.
+A chunk contains few pairs of each of thousands of directions, so everything is vectorised over the
+whole chunk; only the reads themselves go shard by shard.
 
-Shapes: N pairs of a chunk, P pieces: the pairs that come from one shard for one direction.
+Shapes: N pairs of a chunk, P pieces (the pairs of one direction that come from one shard).
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,24 +25,24 @@ PAD_ID, EOS_ID = 1, 2
 
 Tokens = NDArray[np.integer[Any]]
 _Side = tuple[Tokens, Indices]
-"""Tokens, and (2, N) starts and ends of rows in them."""
+"""Tokens of a shard, and (2, N) start and end offsets of rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ragged:
-    """Rows of tokens of any length, flat."""
+    """Token rows of different lengths in one flat array."""
 
     tokens: NDArray[np.int32]
     """The tokens of all rows."""
     starts: Indices
-    """Where each row starts."""
+    """Offset of each row."""
     lengths: Indices
-    """How long it is."""
-    heads: Indices
-    """How many tokens stand before its text: language and tag."""
+    """Length of each row."""
+    prefix_lengths: Indices
+    """Number of tokens before the text of each row: the language token and an optional tag."""
 
     def pad(self, rows: Indices) -> Indices:
-        """Return some rows as a matrix filled up with <pad>."""
+        """Return the given rows as a matrix, padded with `<pad>`."""
         lengths = self.lengths[rows]
         matrix = np.full((len(rows), int(lengths.max(initial=1))), PAD_ID, dtype=np.int64)
         columns = ranges(lengths)
@@ -53,82 +53,82 @@ class Ragged:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pairs:
-    """Pairs with language tokens, tags and ends."""
+    """Pairs with language tokens, data-source tags and `</s>`."""
 
     sources: Ragged
     """`__src__ [tag] tokens </s>`."""
     targets: Ragged
     """`__tgt__ tokens </s>`."""
     directions: Indices
-    """Number of each pair's direction in the manifest."""
+    """Index of each pair's direction in the manifest."""
     too_long: int
-    """Pairs that were left out."""
+    """Number of pairs that were excluded because they exceed the maximum length."""
 
     def __len__(self) -> int:
         return len(self.directions)
 
     @property
     def longest(self) -> Indices:
-        """Tokens of each pair's longer side."""
+        """Number of tokens on each pair's longer side."""
         return np.maximum(self.sources.lengths, self.targets.lengths)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """Some pairs of one direction."""
+class PairRequest:
+    """A request for pairs of one direction."""
 
     number: int
-    """Number of the direction in the manifest."""
+    """Index of the direction in the manifest."""
     items: Indices
-    """Which of its pairs."""
+    """Indices of the requested pairs."""
     key: Key
-    """What the noise of denoising depends on."""
+    """Seed of the denoising noise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Piece:
     direction: int
     tag: int
-    """Id of the data-source tag; 0 is none."""
+    """Id of the data-source tag; 0 means no tag."""
     source: _Side
     target: _Side
 
 
 class PairSource:
-    """All pairs of one split, by direction; a shard is opened when it is first read."""
+    """All pairs of one split, by direction; shards are opened lazily."""
 
     def __init__(self, manifest: Manifest, split: Split) -> None:
         self.manifest, self._split = manifest, split
-        self._open = cache(manifest.open)  # one shard serves both directions
+        self._open = cache(manifest.open)  # the two directions of a pair share their shards
         self._files = cache(self._files_of)
 
     def size(self, direction: Direction) -> int:
-        """Return how many pairs a direction has."""
+        """Return the number of pairs of a direction."""
         ends = self._files(direction)[1]
         return int(ends[-1]) if len(ends) else 0
 
     def _files_of(self, direction: Direction) -> tuple[list[tuple[ShardFile, Part, bool]], Indices]:
         parts = self.manifest.parts_for(direction.source, direction.target, self._split)
-        files = [(file, part, turned) for part, turned in parts for file in part.files]
+        files = [(file, part, is_reversed) for part, is_reversed in parts for file in part.files]
         return files, np.cumsum([file.num_pairs for file, _, _ in files], dtype=np.int64)
 
     def locate(
         self, direction: Direction, items: Indices
     ) -> Iterator[tuple[TokenShard, Part, bool, Indices, Indices]]:
-        """Yield (shard, part, reversed, places in `items`, indices in the shard)."""
+        """Yield (shard, part, is_reversed, positions in `items`, indices in the shard)."""
         files, ends = self._files(direction)
         of_file = np.searchsorted(ends, items, side="right")
         order = of_file.argsort(kind="stable")
         bounds = np.searchsorted(of_file[order], np.arange(len(files) + 1)).tolist()
-        for number, (file, part, turned) in enumerate(files):
+        for number, (file, part, is_reversed) in enumerate(files):
             places = order[bounds[number] : bounds[number + 1]]
             if len(places):
                 begin = ends[number] - file.num_pairs
-                yield self._open(file), part, turned, places, items[places] - begin
+                yield self._open(file), part, is_reversed, places, items[places] - begin
 
 
 class Gatherer:
-    """Reads requested pairs as framed rows."""
+    """Reads requested pairs and adds their special tokens."""
 
     def __init__(
         self,
@@ -142,13 +142,13 @@ class Gatherer:
         self._pairs, self._ids = pairs, ids
         self._max_length, self._noise, self._word_starts = max_length, noise, word_starts
 
-    def gather(self, requests: Sequence[Request]) -> Pairs:
-        """Return the pairs of all requests, without those that are too long."""
+    def gather(self, requests: Sequence[PairRequest]) -> Pairs:
+        """Return the pairs of all requests, except those that are too long."""
         pieces = [piece for request in requests for piece in self._pieces(request)]
         if not pieces:
             empty = np.zeros(0, dtype=np.int64)
             nothing = Ragged(
-                tokens=empty.astype(np.int32), starts=empty, lengths=empty, heads=empty
+                tokens=empty.astype(np.int32), starts=empty, lengths=empty, prefix_lengths=empty
             )
             return Pairs(sources=nothing, targets=nothing, directions=empty, too_long=0)
         piece_N = np.repeat(np.arange(len(pieces)), [piece.source[1].shape[1] for piece in pieces])
@@ -159,10 +159,10 @@ class Gatherer:
             of_pieces: list[_Side] = [getattr(piece, side) for piece in pieces]
             directions = self._pairs.manifest.directions
             codes = [getattr(directions[number], side) for number in numbers]
-            head = [np.array([self._ids.languages[code] for code in codes])[piece_N]]
+            prefix = [np.array([self._ids.languages[code] for code in codes])[piece_N]]
             if side == "source":
-                head.append(tags_N)
-            sides.append(_Framing.of(of_pieces, piece_N, head))
+                prefix.append(tags_N)
+            sides.append(_Framing.of(of_pieces, piece_N, prefix))
         longer = np.maximum(sides[0].framed, sides[1].framed)
         fits = longer <= self._max_length
         return Pairs(
@@ -172,17 +172,17 @@ class Gatherer:
             too_long=len(fits) - int(fits.sum()),
         )
 
-    def _pieces(self, request: Request) -> Iterator[_Piece]:
+    def _pieces(self, request: PairRequest) -> Iterator[_Piece]:
         direction = self._pairs.manifest.directions[request.number]
         located = self._pairs.locate(direction, request.items)
-        for shard, part, turned, places, indices in located:
+        for shard, part, is_reversed, places, indices in located:
             sides: list[_Side] = [_side(shard.source_tokens, shard.source_offsets, indices)]
             if shard.target_offsets is not None:
                 sides.append(_side(shard.target_tokens, shard.target_offsets, indices))
             if part.origin == "denoising":
                 keys = [[*request.key, place] for place in places.tolist()]
                 sides.insert(0, self._noisy(*sides[0], keys))
-            if turned:
+            if is_reversed:
                 sides.reverse()
             yield _Piece(
                 direction=request.number,
@@ -193,7 +193,10 @@ class Gatherer:
 
     def _noisy(self, tokens: Tokens, spans: Indices, keys: Sequence[Key]) -> _Side:
         if self._ids.mask is None:
-            raise DataError("denoising text needs a vocabulary with a row for <mask>")
+            raise DataError(
+                "the data contains denoising text, but the vocabulary has no <mask> token; "
+                "run `nllb data prepare` again, or leave out the denoising corpora"
+            )
         noisy = []
         for (start, end), key in zip(spans.T.tolist(), keys, strict=True):
             ids = tokens[start:end].astype(np.int64)
@@ -213,7 +216,7 @@ class Gatherer:
 
 
 def _side(tokens: Tokens, offsets: NDArray[np.uint64], indices: Indices) -> _Side:
-    """Return a shard's tokens with the (2, N) spans of some of its rows."""
+    """Return the tokens of a shard with the (2, N) spans of the given rows."""
     spans = np.empty((2, len(indices)), dtype=np.int64)
     spans[0], spans[1] = offsets[indices], offsets[indices + 1]
     return tokens, spans
@@ -221,40 +224,46 @@ def _side(tokens: Tokens, offsets: NDArray[np.uint64], indices: Indices) -> _Sid
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Framing:
-    """One side of all pairs, before it is read."""
+    """The layout of one side of all pairs; `read` fills it with tokens."""
 
     tokens: list[Tokens]
     piece_N: Indices
     starts: Indices
     lengths: Indices
-    head: list[Indices]
-    """What stands before a row, column by column; 0 is nothing."""
+    prefix: list[Indices]
+    """The prefix tokens of each row, column by column; 0 means no token."""
 
     @classmethod
-    def of(cls, sides: Sequence[_Side], piece_N: Indices, head: list[Indices]) -> Self:
+    def of(cls, sides: Sequence[_Side], piece_N: Indices, prefix: list[Indices]) -> Self:
         starts, ends = np.concatenate([spans for _, spans in sides], axis=1)
         tokens = [tokens for tokens, _ in sides]
-        return cls(tokens=tokens, piece_N=piece_N, starts=starts, lengths=ends - starts, head=head)
+        return cls(
+            tokens=tokens, piece_N=piece_N, starts=starts, lengths=ends - starts, prefix=prefix
+        )
 
     @property
-    def heads(self) -> Indices:
-        heads: Indices = np.not_equal(self.head, 0).sum(0)
-        return heads
+    def prefix_lengths(self) -> Indices:
+        prefix_lengths: Indices = np.not_equal(self.prefix, 0).sum(0)
+        return prefix_lengths
 
     @property
     def framed(self) -> Indices:
-        """Lengths with head and </s>."""
-        return self.lengths + self.heads + 1
+        """Row lengths including prefix and `</s>`."""
+        return self.lengths + self.prefix_lengths + 1
 
     def read(self, chosen: NDArray[np.bool_]) -> Ragged:
-        """Read the rows that are chosen."""
-        piece_N, lengths, heads = self.piece_N[chosen], self.lengths[chosen], self.heads[chosen]
-        framed = lengths + heads + 1
+        """Read the selected rows."""
+        piece_N, lengths, prefix_lengths = (
+            self.piece_N[chosen],
+            self.lengths[chosen],
+            self.prefix_lengths[chosen],
+        )
+        framed = lengths + prefix_lengths + 1
         begins = np.cumsum(framed) - framed
         flat = np.full(int(framed.sum()), EOS_ID, dtype=np.int32)
-        for place, column in enumerate(self.head):
-            there = np.flatnonzero(column[chosen])
-            flat[begins[there] + place] = column[chosen][there]
+        for place, column in enumerate(self.prefix):
+            present = np.flatnonzero(column[chosen])
+            flat[begins[present] + place] = column[chosen][present]
         steps = ranges(lengths)
         wanted = np.repeat(self.starts[chosen], lengths) + steps
         bounds = np.searchsorted(piece_N, np.arange(len(self.tokens) + 1))
@@ -262,5 +271,5 @@ class _Framing:
         read = np.empty(len(wanted), dtype=np.int32)
         for tokens, (begin, end) in zip(self.tokens, pairwise(cuts), strict=True):
             read[begin:end] = tokens[wanted[begin:end]]
-        flat[np.repeat(begins + heads, lengths) + steps] = read
-        return Ragged(tokens=flat, starts=begins, lengths=framed, heads=heads)
+        flat[np.repeat(begins + prefix_lengths, lengths) + steps] = read
+        return Ragged(tokens=flat, starts=begins, lengths=framed, prefix_lengths=prefix_lengths)

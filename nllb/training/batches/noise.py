@@ -1,8 +1,8 @@
-"""Denoising: the source is the sentence with spans of whole words masked.
+"""Noise for the denoising autoencoder (DAE): whole-word spans are masked on the source side.
 
-Source: NLLB Team 2022, 6.2 (DAE), with fairseq's numbers: masked fraction r, span lengths from a
-Poisson distribution (3.5), each span replaced by one mask token, a tenth of the masks by random
-tokens instead; spans of length 0 become insertions.
+Source: NLLB Team 2022, section 6.2, with fairseq's parameters: a fraction of the words is masked in
+spans with Poisson-distributed lengths (mean 3.5). Each span becomes one mask token, a tenth of the
+mask tokens become random tokens, and spans of length 0 insert a mask token.
 """
 
 from collections.abc import Iterator
@@ -45,12 +45,12 @@ def add_noise(
     """Return a noisy copy of a sentence.
 
     Args:
-        ids: its tokens, without language token and end.
-        starts_word: for every token, whether a word begins with it.
-        config: how much noise.
-        mask_id: the mask token.
+        ids: tokens of the sentence, without language token and `</s>`.
+        starts_word: for each token, whether it begins a word.
+        config: amount and kind of noise.
+        mask_id: id of `<mask>`.
         random_ids: range (first, end) that random tokens are drawn from.
-        draw: the source of chance; the result is a function of it and the sentence.
+        draw: random number generator; equal generators give equal noise.
     """
     words = np.flatnonzero(starts_word)
     if not len(words):
@@ -68,7 +68,7 @@ def add_noise(
         begin, end = bounds[first], bounds[min(first + length, len(words))]
         opens[begin] = True
         masked[begin:end] = True
-    # A span that another one runs into is one span: only its first token stays, as the mask.
+    # Overlapping spans merge into one; only its first position is kept, as the mask token.
     keep = ~masked | (opens & ~np.roll(masked, 1)) | (opens & (np.arange(len(ids)) == 0))
     noisy = np.where(masked, mask_id, ids)[keep]
     noisy = _insert(noisy, num_insertions, mask_id, draw)
@@ -79,7 +79,7 @@ def add_noise(
 
 
 def _span_lengths(total: int, mean: float, draw: np.random.Generator) -> Ids:
-    """Draw Poisson lengths until they sum to `total` words; the last is cut to fit."""
+    """Draw Poisson span lengths that sum to `total` words; the last span is shortened to fit."""
     lengths = draw.poisson(mean, size=max(1, total))
     while lengths.sum() < total:
         lengths = np.append(lengths, draw.poisson(mean, size=max(1, total)))

@@ -1,13 +1,13 @@
-"""Batches of token ids from shards: endless, and a pure function of (seed, phase, step).
+"""An endless stream of micro-batches that is a pure function of (seed, phase, step).
 
-Steps come in chunks. A chunk's pairs are drawn (`sampling`), gathered from the memory-mapped shards
-once, sorted into length buckets and cut into micro-batches under a token budget; their order is
-shuffled. A step takes a fixed number of micro-batches, whatever the number of ranks: rank r of R
-takes the micro-batches r, r + R, ... So the state of a reader is one integer, the step, and a run
-can go on with another number of ranks.
+Steps are grouped into chunks. The pairs of a chunk are sampled (`sampling`), gathered from the
+memory-mapped shards, sorted by length, and cut into micro-batches under a token budget, whose order
+is then shuffled. The number of micro-batches per step does not depend on the number of ranks: rank
+r of R reads the micro-batches r, r + R, ... The reader's only state is therefore the step, and a
+run can resume on a different number of ranks.
 
 Source: `__src__ [tag] tokens </s>`; decoder input: `</s> __tgt__ tokens`; labels: `__tgt__ tokens
-</s>` (NLLB Team 2022; matches fairseq's nllb branch).
+</s>` (NLLB Team 2022; identical to fairseq's nllb branch).
 
 Shapes: B pairs, S source positions, T target positions.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from nllb.errors import ConfigError, DataError
 from nllb.io.shards import Direction, Manifest
 from nllb.model.tokenizer import Tokenizer
-from nllb.training.batches.gathering import EOS_ID, PAD_ID, Gatherer, Pairs, PairSource, Request
+from nllb.training.batches.gathering import EOS_ID, PAD_ID, Gatherer, PairRequest, Pairs, PairSource
 from nllb.training.batches.joining import join_pairs
 from nllb.training.batches.sampling import (
     ActivePhase,
@@ -31,14 +31,14 @@ from nllb.training.batches.sampling import (
     active_phases,
     draws,
     phase_of,
-    walk,
+    sample_items,
 )
 from nllb.training.batches.vocabulary import TokenIds
 from nllb.training.train_config import ReaderConfig
 
 STEPS_PER_CHUNK = 64
 SPARE = 1.05
-"""A chunk draws this much more than it needs on average, so that it hardly ever wraps around."""
+"""Oversampling factor of a chunk, so that its micro-batches rarely have to be used twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,17 +50,17 @@ class Batch:
     target_in: Tensor
     """(B, T) decoder input."""
     labels: Tensor
-    """(B, T) what the decoder shall say; padded with 1, which does not count."""
+    """(B, T) expected decoder output; padded with 1, which the loss ignores."""
     directions: Tensor
-    """(B) number of each pair's direction in the manifest."""
+    """(B) index of each pair's direction in the manifest."""
 
     @property
     def num_targets(self) -> int:
-        """Labels that count."""
+        """Number of labels without padding."""
         return int((self.labels != PAD_ID).sum())
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device."""
+        """Copy the batch to a device."""
         return Batch(
             source=self.source.to(device, non_blocking=True),
             target_in=self.target_in.to(device, non_blocking=True),
@@ -85,22 +85,22 @@ class BatchReader:
         """Open the shards.
 
         Args:
-            manifest: the data.
-            config: how batches are cut.
-            rank: this process among those that share a step's micro-batches.
-            num_ranks: all of them.
-            ids: language tokens and tags; None takes the manifest's.
-            word_starts: by id, whether a word begins with the piece; for denoising. None takes
-                every piece for a word.
+            manifest: the training data.
+            config: batch sizes, sampling and noise.
+            rank: index of this process among those that share the micro-batches of a step.
+            num_ranks: number of these processes.
+            ids: ids of language tokens and tags; None takes those of the manifest.
+            word_starts: for each id, whether the piece begins a word (used by denoising). None
+                treats every piece as a word.
 
         Raises:
-            ConfigError: the micro-batches of a step cannot be shared equally.
-            DataError: a shard is missing or damaged, or a direction has no text.
+            ConfigError: The micro-batches of a step cannot be divided equally among the ranks.
+            DataError: A shard is missing or damaged, or a direction has no text.
         """
         if config.batches_per_step % num_ranks:
             raise ConfigError(
-                f"batches_per_step {config.batches_per_step} cannot be shared equally by "
-                f"{num_ranks} ranks; take a multiple of {num_ranks}"
+                f"reader.batches_per_step is {config.batches_per_step}, which {num_ranks} ranks "
+                f"cannot share equally; use a multiple of {num_ranks}"
             )
         self.manifest, self.config = manifest, config
         self.rank, self.num_ranks = rank, num_ranks
@@ -141,7 +141,7 @@ class BatchReader:
         active, firsts, ends = draws(phase, chunk, self._chunk_pairs[phase.number])
         directions = [phase.directions[number] for number in active.tolist()]
         numbers = [self._numbers[direction.name] for direction in directions]
-        items = walk(
+        items = sample_items(
             firsts,
             ends,
             np.array([self._pairs.size(direction) for direction in directions]),
@@ -150,13 +150,14 @@ class BatchReader:
         shares = np.split(items, np.cumsum(ends - firsts)[:-1])
         pairs = self._gatherer.gather(
             [
-                Request(number=number, items=share, key=[*seed, number, chunk])
+                PairRequest(number=number, items=share, key=[*seed, number, chunk])
                 for number, share in zip(numbers, shares, strict=True)
             ]
         )
         if not len(pairs):
             raise DataError(
-                f"phase {phase.number + 1} has no pair of at most {self.config.max_length} tokens"
+                f"all sampled pairs of phase {phase.number + 1} are longer than "
+                f"{self.config.max_length} tokens; raise reader.max_length"
             )
         self.too_long += pairs.too_long
         draw = np.random.default_rng([*seed, chunk])
@@ -169,14 +170,14 @@ class BatchReader:
         self._loaded, self._chunk = pairs, (phase.number, chunk)
 
     def _pairs_per_chunk(self, phase: ActivePhase) -> int:
-        """Estimate the pairs that fill a chunk from the manifest's token counts."""
+        """Estimate from the manifest's token counts how many pairs fill a chunk."""
         lengths = [self._mean_length(direction) for direction in phase.directions]
         per_batch = max(1.0, self.config.max_tokens / float(phase.weights @ lengths))
         needed = STEPS_PER_CHUNK * self.config.batches_per_step * per_batch * SPARE
         return max(int(needed), len(phase.directions))
 
     def _mean_length(self, direction: Direction) -> float:
-        """Mean tokens of a pair's longer side, language token and end included."""
+        """Return the mean length of a pair's longer side, with language token and `</s>`."""
         parts = self.manifest.parts_for(direction.source, direction.target)
         files = [file for part, _ in parts for file in part.files]
         tokens = sum(max(file.num_source_tokens, file.num_target_tokens) for file in files)
@@ -184,7 +185,7 @@ class BatchReader:
 
 
 def collate(pairs: Pairs, rows: Indices) -> Batch:
-    """Return some pairs as one padded batch."""
+    """Return the given pairs as one padded batch."""
     labels = pairs.targets.pad(rows)
     target_in = np.empty_like(labels)
     target_in[:, 0] = EOS_ID
@@ -199,13 +200,13 @@ def collate(pairs: Pairs, rows: Indices) -> Batch:
 
 
 def cut_batches(lengths: Indices, max_tokens: int, draw: np.random.Generator) -> list[Indices]:
-    """Return batches of items of like length, each of at most `max_tokens` with its padding."""
+    """Group items of similar length into batches of at most `max_tokens`, including padding."""
     shuffled = draw.permutation(len(lengths))
     order = shuffled[np.argsort(lengths[shuffled], kind="stable")]
     batches, begin = [], 0
     sorted_lengths = lengths[order]
     while begin < len(order):
-        # Lengths rise: the longest of a batch is its last.
+        # Lengths are ascending: the longest item of a batch is the last one.
         end = begin + 1
         low, high = begin + 1, min(len(order), begin + max_tokens) + 1
         while low < high:
@@ -222,7 +223,7 @@ def cut_batches(lengths: Indices, max_tokens: int, draw: np.random.Generator) ->
 def read_validation(
     manifest: Manifest, config: ReaderConfig, *, max_pairs: int, ids: TokenIds | None = None
 ) -> Iterator[tuple[Direction, list[Batch]]]:
-    """Yield each direction that has held-out pairs with batches of at most `max_pairs` of them."""
+    """Yield each direction with held-out pairs, and batches of at most `max_pairs` of them."""
     source = PairSource(manifest, "valid")
     gatherer = Gatherer(
         source,
@@ -232,7 +233,9 @@ def read_validation(
     )
     for number, direction in enumerate(manifest.directions):
         items = np.arange(min(source.size(direction), max_pairs), dtype=np.int64)
-        pairs = gatherer.gather([Request(number=number, items=items, key=[config.seed, number])])
+        pairs = gatherer.gather(
+            [PairRequest(number=number, items=items, key=[config.seed, number])]
+        )
         if len(pairs):
             batches = cut_batches(pairs.longest, config.max_tokens, np.random.default_rng(0))
             yield direction, [collate(pairs, rows) for rows in batches]
@@ -241,7 +244,7 @@ def read_validation(
 def held_out_text(
     manifest: Manifest, tokenizer: Tokenizer, *, max_pairs: int
 ) -> Iterator[tuple[Direction, list[str], list[str]]]:
-    """Yield each direction that has held-out pairs with at most `max_pairs` of them as text."""
+    """Yield each direction with held-out pairs, and at most `max_pairs` of them as text."""
     for direction in manifest.directions:
         sources: list[str] = []
         targets: list[str] = []

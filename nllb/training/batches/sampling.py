@@ -1,9 +1,9 @@
-"""Which pairs a chunk of training steps sees: a pure function of seed, phase and chunk number.
+"""Temperature sampling: the pairs of a chunk of steps as a function of (seed, phase, chunk).
 
-Directions are drawn by their weights (p ~ (n / N) ^ (1 / T), NLLB Team 2022, 6.1.2). Over the
-chunks of a phase, direction d has exactly floor(c * p_d * V) pairs before chunk c, so any chunk can
-be computed without those before it. Within a direction the pairs are walked in the order of a keyed
-permutation, a new one each time it is exhausted: no pair comes back before all have been seen.
+Directions are sampled by weight: p ~ (n / N) ^ (1 / T) (NLLB Team 2022, section 6.1.2). Direction d
+contributes exactly floor(c * p_d * V) pairs to the first c chunks of a phase, so any chunk can be
+computed without its predecessors. Within a direction, pairs follow a keyed permutation, and every
+pass over the direction uses a new one: no pair repeats before all pairs have been seen.
 """
 
 from collections.abc import Sequence
@@ -23,32 +23,32 @@ Key = Sequence[int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivePhase:
-    """A phase of the curriculum with what it draws from."""
+    """A phase of the curriculum with its sampling distribution."""
 
     number: int
-    """Its number, from 0."""
+    """Index of the phase, from 0."""
     begin: int
     """First optimizer step, counted from 0."""
     end: int | None
-    """First step after it; None lasts to the end."""
+    """First step after the phase; None means that it lasts to the end of the run."""
     directions: tuple[Direction, ...]
-    """Directions that are active."""
+    """Active directions."""
     weights: NDArray[np.float64]
-    """Probability of each."""
+    """Sampling probability of each direction."""
 
 
 def active_phases(
     manifest: Manifest, *, temperature: float | None = None, by_labels: bool = False
 ) -> list[ActivePhase]:
-    """Return the phases with their weights renormalised.
+    """Return the phases of a manifest with normalised weights.
 
     Args:
         manifest: the training data.
-        temperature: replaces the manifest's.
-        by_labels: the weights are shares of the labels, not of the pairs.
+        temperature: overrides the manifest's sampling temperature.
+        by_labels: interpret the weights as shares of the labels instead of the pairs.
 
     Raises:
-        DataError: a direction has no pairs to train on.
+        DataError: A direction has no training pairs.
     """
     phases: list[ActivePhase] = []
     begin = 0
@@ -83,15 +83,17 @@ def active_phases(
 def _mean_labels(manifest: Manifest, direction: Direction) -> float:
     parts = manifest.parts_for(direction.source, direction.target)
     labels = sum(
-        file.num_source_tokens if turned or not file.num_target_tokens else file.num_target_tokens
-        for part, turned in parts
+        file.num_source_tokens
+        if is_reversed or not file.num_target_tokens
+        else file.num_target_tokens
+        for part, is_reversed in parts
         for file in part.files
     )
-    return labels / sum(part.num_pairs for part, _ in parts) + 2  # language token and end
+    return labels / sum(part.num_pairs for part, _ in parts) + 2  # language token and </s>
 
 
 def phase_of(phases: Sequence[ActivePhase], step: int) -> ActivePhase:
-    """Return the phase that a step belongs to; the last one goes on for ever."""
+    """Return the phase that a step belongs to; the last phase has no end."""
     for phase in phases:
         if phase.end is None or step < phase.end:
             return phase
@@ -99,9 +101,10 @@ def phase_of(phases: Sequence[ActivePhase], step: int) -> ActivePhase:
 
 
 def draws(phase: ActivePhase, chunk: int, pairs_per_chunk: int) -> tuple[Indices, Indices, Indices]:
-    """Return the directions of a chunk: (numbers, first draws, ends of draws).
+    """Return the draws of a chunk: (direction indices, first draw, end of draws).
 
-    Draws are counted through the phase, so they are disjoint between chunks and leave no gap.
+    Draws are numbered consecutively over the whole phase, so those of different chunks are disjoint
+    and leave no gap.
     """
     before = np.floor(chunk * phase.weights * pairs_per_chunk).astype(np.int64)
     after = np.floor((chunk + 1) * phase.weights * pairs_per_chunk).astype(np.int64)
@@ -109,20 +112,20 @@ def draws(phase: ActivePhase, chunk: int, pairs_per_chunk: int) -> tuple[Indices
     return active, before[active], after[active]
 
 
-def walk(firsts: Indices, ends: Indices, sizes: Indices, *, keys: Sequence[Key]) -> Indices:
-    """Return the items that draws fall on, of several directions at once.
+def sample_items(firsts: Indices, ends: Indices, sizes: Indices, *, keys: Sequence[Key]) -> Indices:
+    """Map the draws of several directions to item numbers.
 
     Args:
-        firsts: for each direction its first draw.
-        ends: the end of its draws.
-        sizes: how many items it has; they are numbered from 0.
-        keys: what its permutations depend on.
+        firsts: first draw of each direction.
+        ends: end of its draws.
+        sizes: number of items of each direction; items are numbered from 0.
+        keys: seeds of the permutations of each direction.
     """
     counts = ends - firsts
     direction_N = np.repeat(np.arange(len(counts)), counts)
     draw_N = ranges(counts) + np.repeat(firsts, counts)
     pass_N, place_N = np.divmod(draw_N, sizes[direction_N])
-    # Each pass of a direction is a permutation of its own; its draws stand together.
+    # Each pass over a direction has its own permutation, and its draws are contiguous.
     begins_N = (np.diff(direction_N, prepend=-1) != 0) | (np.diff(pass_N, prepend=-1) != 0)
     begins = np.flatnonzero(begins_N)
     of_begin = direction_N[begins].tolist()
@@ -137,15 +140,16 @@ def walk(firsts: Indices, ends: Indices, sizes: Indices, *, keys: Sequence[Key])
 def permute(
     places: Indices, sizes: Indices, *, keys: Sequence[Key], permutation: Indices
 ) -> Indices:
-    """Return where keyed permutations send some places, without building them.
+    """Evaluate keyed permutations at some positions without materialising them.
 
-    A Feistel network over the next power of 4, walked on until the result is below the size.
+    Each permutation is a Feistel network over the next power of 4, with cycle walking until the
+    result is below the size.
 
     Args:
-        places: what is sent.
-        sizes: for each permutation the number of its items.
-        keys: for each permutation what it depends on.
-        permutation: for each place the permutation that sends it.
+        places: positions to map.
+        sizes: number of items of each permutation.
+        keys: seed of each permutation.
+        permutation: index of the permutation that applies to each position.
     """
     secrets = np.array(
         [np.random.SeedSequence(key).generate_state(ROUNDS, np.uint64) for key in keys]
@@ -169,13 +173,13 @@ def permute(
 
 
 def ranges(lengths: Indices) -> Indices:
-    """Return 0 .. n - 1 for each length, one behind the other."""
+    """Return the concatenation of `arange(n)` for each length n."""
     ends = np.cumsum(lengths)
     return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 def _scramble(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Mix the bits; products of arrays wrap around without a warning."""
+    """Mix the bits; uint64 array arithmetic wraps around without a warning."""
     value = (value + _MIX) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""The vocabulary of a run: from the data's manifest, or of the model that training starts from."""
+"""The vocabulary of a run: that of the manifest, or of the model that training starts from."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -15,20 +15,20 @@ from nllb.model.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenIds:
-    """The ids that the reader puts around pieces."""
+    """The ids of the special tokens that the reader adds."""
 
     languages: dict[str, int]
-    """Language tokens by code."""
+    """Language tokens by language code."""
     tags: dict[Origin, int] = field(default_factory=dict)
     """Data-source tags by origin."""
     mask: int | None = None
     """`<mask>`, for denoising."""
     pieces: tuple[int, int] = (4, 5)
-    """Range (first, end) of the pieces' ids."""
+    """Range (first, end) of the ids of ordinary pieces."""
 
     @classmethod
     def of_record(cls, record: VocabularyRecord) -> "TokenIds":
-        """Take the ids that the manifest states."""
+        """Return the ids that the manifest records."""
         return cls(
             languages={code: record.language_id(code) for code in record.languages},
             tags={origin: number for origin in SOURCE_TAGS if (number := record.tag_id(origin))},
@@ -38,7 +38,7 @@ class TokenIds:
 
     @classmethod
     def of_tokenizer(cls, tokenizer: Tokenizer) -> "TokenIds":
-        """Take the ids of a model's own vocabulary."""
+        """Return the ids of a model's vocabulary."""
         present = tokenizer.layout.data_tags
         return cls(
             languages={code: tokenizer.language_id(code) for code in tokenizer.languages},
@@ -56,37 +56,41 @@ def tokenizer_of(manifest: Manifest) -> Tokenizer:
     """Return the tokenizer that the shards were written with.
 
     Raises:
-        DataError: the vocabulary's file is missing or not the recorded one.
+        DataError: The vocabulary file is missing or differs from the recorded one.
     """
     record = manifest.vocabulary
     path = manifest.directory / record.file
     if not path.is_file():
-        raise DataError(f"{manifest.directory} lacks its vocabulary {record.file}")
+        raise DataError(
+            f"{manifest.directory} lacks the vocabulary file {record.file} that its manifest names;"
+            f" copy it back, or run `nllb data prepare` again"
+        )
     tokenizer = Tokenizer.build(path, list(record.languages)).with_mask()
     _require_same(tokenizer, record, str(path))
     if tokenizer.layout.size != record.size:
         raise DataError(
-            f"{path} makes {tokenizer.layout.size:,} rows and the manifest records {record.size:,}"
+            f"{path} gives a vocabulary of {tokenizer.layout.size:,} tokens, but the manifest "
+            f"records {record.size:,}; run `nllb data prepare` again"
         )
     return tokenizer
 
 
 def check_fits(tokenizer: Tokenizer, manifest: Manifest, name: str) -> None:
-    """Refuse data whose pieces are not those of a model.
+    """Check that data was tokenized for a model.
 
     Raises:
-        DataError: the data has another vocabulary, or languages that the model lacks.
+        DataError: The data has a different vocabulary, or languages that the model lacks.
     """
     _require_same(tokenizer, manifest.vocabulary, name)
     if missing := sorted(set(manifest.languages) - set(tokenizer.languages)):
         raise DataError(
-            f"the model {name} has no language token for {', '.join(missing)}; add it with "
-            f"`nllb finetune --add`"
+            f"the model {name} has no language token for {', '.join(missing)}; add the language "
+            f"with `nllb finetune --add`"
         )
 
 
 def word_starts(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """Return by id whether a word begins with the piece."""
+    """Return for each id whether the piece begins a word."""
     pieces = range(4, tokenizer.layout.num_pieces + 1)
     starts = np.ones(tokenizer.vocabulary_size, dtype=np.bool_)
     starts[4 : tokenizer.layout.num_pieces + 1] = [
@@ -99,7 +103,7 @@ def _require_same(tokenizer: Tokenizer, record: VocabularyRecord, name: str) -> 
     got = hashlib.sha256(tokenizer.vocabulary).hexdigest()
     if got != record.sha256:
         raise DataError(
-            f"data and vocabulary do not belong together: {name} has SHA-256 {got[:12]}... and the "
-            f"shards were written with {record.sha256[:12]}... ({record.name}); run `nllb data "
+            f"data and vocabulary do not belong together: {name} has SHA-256 {got[:12]}..., but "
+            f"the shards were written with {record.sha256[:12]}... ({record.name}); run `nllb data "
             f"prepare` with this vocabulary"
         )

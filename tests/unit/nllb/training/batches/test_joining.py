@@ -17,7 +17,7 @@ def ragged(rows: list[list[int]], heads: list[int]) -> Ragged:
         tokens=np.array(list(chain(*rows)), dtype=np.int32),
         starts=np.cumsum(lengths) - lengths,
         lengths=lengths,
-        heads=np.array(heads),
+        prefix_lengths=np.array(heads),
     )
 
 
@@ -54,9 +54,11 @@ def test_texts_follow_each_other_between_one_head_and_one_end(pairs: Pairs, shar
     assert 8 < len(joined) < len(pairs) and joined.too_long == 3
     assert joined.longest.max() <= 24
     for before, after in ((pairs.sources, joined.sources), (pairs.targets, joined.targets)):
-        texts = [row[head:-1] for row, head in zip(rows_of(before), before.heads, strict=True)]
+        texts = [
+            row[head:-1] for row, head in zip(rows_of(before), before.prefix_lengths, strict=True)
+        ]
         joined_texts = []
-        for row, head in zip(rows_of(after), after.heads, strict=True):
+        for row, head in zip(rows_of(after), after.prefix_lengths, strict=True):
             assert row.count(EOS_ID) == 1 and row[-1] == EOS_ID
             assert all(token >= LANGUAGE for token in row[:head])
             assert all(token < LANGUAGE for token in row[head:])
@@ -66,7 +68,7 @@ def test_texts_follow_each_other_between_one_head_and_one_end(pairs: Pairs, shar
     assert languages == joined.directions.tolist()
     # The same sentences are on both sides, and those with a tag under it.
     for source, target, head in zip(
-        rows_of(joined.sources), rows_of(joined.targets), joined.sources.heads, strict=True
+        rows_of(joined.sources), rows_of(joined.targets), joined.sources.prefix_lengths, strict=True
     ):
         sentences = [{token // 10 - 10 for token in row} for row in (source[head:-1], target[1:-1])]
         assert sentences[0] == sentences[1]

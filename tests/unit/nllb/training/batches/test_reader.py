@@ -140,7 +140,7 @@ def test_the_first_phase_draws_from_its_directions_only(manifest: Manifest) -> N
 
 
 def test_no_pair_comes_back_before_all_were_seen(manifest: Manifest) -> None:
-    from nllb.training.batches.sampling import active_phases, draws, walk
+    from nllb.training.batches.sampling import active_phases, draws, sample_items
 
     phase = active_phases(manifest)[1]
     sizes = [direction.num_pairs for direction in phase.directions]
@@ -148,7 +148,7 @@ def test_no_pair_comes_back_before_all_were_seen(manifest: Manifest) -> None:
     for chunk in range(30):
         active, firsts, ends = draws(phase, chunk, 97)
         keys = [[1, 2, number] for number in active.tolist()]
-        items = walk(firsts, ends, np.array(sizes)[active], keys=keys).tolist()
+        items = sample_items(firsts, ends, np.array(sizes)[active], keys=keys).tolist()
         for number, first, end in zip(*(n.tolist() for n in (active, firsts, ends)), strict=True):
             assert first == len(walked[number])
             walked[number] += [items.pop(0) for _ in range(end - first)]

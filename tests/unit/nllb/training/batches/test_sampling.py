@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nllb.training import sampling
+from nllb.training.batches import sampling
 
 
 def permute(places: np.ndarray, size: int, *, key: list[int]) -> np.ndarray:
@@ -12,7 +12,7 @@ def permute(places: np.ndarray, size: int, *, key: list[int]) -> np.ndarray:
 
 
 def walk(first: int, end: int, size: int, *, key: list[int]) -> np.ndarray:
-    return sampling.walk(*map(np.array, ([first], [end], [size])), keys=[key])
+    return sampling.sample_items(*map(np.array, ([first], [end], [size])), keys=[key])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 17, 64, 65, 1000, 4097])
@@ -49,7 +49,7 @@ def test_a_walk_goes_on_over_the_end() -> None:
 def test_directions_are_walked_together_as_alone() -> None:
     firsts, ends, sizes = (np.array(n) for n in ([3, 0, 40, 7], [33, 9, 41, 7], [10, 1, 500, 4]))
     keys = [[5, number] for number in range(4)]
-    together = sampling.walk(firsts, ends, sizes, keys=keys)
+    together = sampling.sample_items(firsts, ends, sizes, keys=keys)
     alone = [
         walk(int(first), int(end), int(size), key=key)
         for first, end, size, key in zip(firsts, ends, sizes, keys, strict=True)
