@@ -48,13 +48,13 @@ def _estimate(config: "TrainConfig", *, as_json: bool) -> int:
     from dataclasses import asdict
 
     from nllb.io.shards import read_manifest
+    from nllb.training.build_model import open_tokenizer, resolve_model_config
     from nllb.training.estimate import estimate
-    from nllb.training.trainer import open_tokenizer, shape_of
 
     manifest = read_manifest(config.data)
     tokenizer = open_tokenizer(config, manifest)
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    size = estimate(config, shape_of(config, tokenizer), num_ranks=num_ranks)
+    size = estimate(config, resolve_model_config(config, tokenizer), num_ranks=num_ranks)
     speed = matrix_speed(config.precision)
     if as_json:
         print(json_line({**asdict(size), "seconds_here": size.seconds(speed)}))

@@ -43,7 +43,7 @@ from torch import Tensor, distributed
 
 from nllb.training.batches.reader import Batch
 from nllb.training.distributed.ranks import Ranks
-from nllb.training.run import TrainingRun, explain_memory
+from nllb.training.run import TrainingRun, explain_out_of_memory
 
 
 def fairseq2_loop(run: TrainingRun) -> None:
@@ -78,7 +78,7 @@ def fairseq2_loop(run: TrainingRun) -> None:
     )
     after.trainer = trainer
     try:
-        with explain_memory(run.config):
+        with explain_out_of_memory(run.config):
             trainer.run()
     except TaskStopException:
         pass  # how the trainer ends after a stop request

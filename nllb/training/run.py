@@ -1,16 +1,16 @@
-"""One training run: what a step does, and what follows it. Two runners drive it.
+"""One training run: what happens in a step, and what follows it. Two runners drive it.
 
-`plain_loop` is a small loop; `fairseq2_loop` hands the same methods to fairseq2's trainer. Both do,
-for each step: `begin_step`, for each micro-batch `batch_loss` and its gradient, `finish_gradients`,
-the optimizer's step, `end_step`.
+`plain_loop` is a small loop; `fairseq2_loop` passes the same methods to fairseq2's trainer. For
+each step both call `begin_step`, `batch_loss` and the backward pass for each micro-batch,
+`scale_gradients`, `clip_gradients`, the optimizer, and `end_step`.
 """
 
-import sys
+import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -25,12 +25,18 @@ from nllb.training.distributed.data_parallel import ParallelModel
 from nllb.training.distributed.expert_parallel import drop_exchange
 from nllb.training.distributed.ranks import Ranks, StopFlag
 from nllb.training.loss import seed_batch
-from nllb.training.metrics.step_statistics import MetricLog, StepStatistics
+from nllb.training.metrics.step_statistics import StepStatistics
+from nllb.training.metrics.writers import MetricsWriter
 from nllb.training.optimization import learning_rate, scale_gradients, set_rate
-from nllb.training.train_config import TrainConfig
+from nllb.training.train_config import Precision, TrainConfig
 from nllb.training.validation import Validator
 
 Ending = Literal["finished", "stopped", "no better result"]
+
+RISE_OVER_FIRST, RISE_OVER_LOWEST = 1.1, 1.0
+"""A run has diverged if its last training loss exceeds the first one by this factor, or the lowest
+one by this many nats per label."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,9 +44,9 @@ class TrainingRun:
     """Everything that one rank trains with."""
 
     config: TrainConfig
-    """What to do."""
-    out_dir: Path
-    """Folder of the run."""
+    """The configuration."""
+    precision: Precision
+    """Number type of the matrix products: `float32` or `bfloat16`."""
     ranks: Ranks
     """The processes that train together."""
     model: ParallelModel
@@ -54,19 +60,17 @@ class TrainingRun:
     checkpoints: CheckpointFolder
     """The checkpoints."""
     state: RunState
-    """How far it is."""
-    log: MetricLog
-    """Where metrics go."""
+    """Step, counters and best result."""
+    metrics: MetricsWriter
+    """Destination of the records."""
     statistics: StepStatistics
-    """What was added up since the last record."""
+    """Sums since the last record."""
     stop: StopFlag
-    """Whether a signal asked to stop."""
+    """Whether a signal asked the run to stop."""
     progress: Progress
-    """What people see."""
-    quiet: bool = False
-    """Say nothing of validations."""
+    """The progress bar."""
     ending: Ending | None = None
-    """Why training ended; None while it goes on."""
+    """Why training ended; None while it continues."""
     saved_step: int | None = None
     """Step of the newest checkpoint."""
     _losses: list[tuple[Batch, Tensor]] | None = None
@@ -77,7 +81,7 @@ class TrainingRun:
     _norm: float = 0.0
 
     def begin(self) -> None:
-        """Start the clocks; a run that has done its steps ends at once."""
+        """Start the clocks; a run that is already complete ends at once."""
         self.model.module.train()
         self._started = self._window = time.monotonic()
         if self.state.step >= self.config.schedule.steps:
@@ -86,7 +90,7 @@ class TrainingRun:
             self.ending = "no better result"
 
     def begin_step(self) -> None:
-        """Set the rate of the step, and whether it exchanges tokens."""
+        """Set the learning rate of the step, and decide whether ranks exchange tokens."""
         rate = learning_rate(
             self.config.optimizer, self.state.step, steps=self.config.schedule.steps
         )
@@ -100,14 +104,14 @@ class TrainingRun:
         """Return the loss of this rank's micro-batch `number` of the step."""
         assert self._losses is not None
         seed_batch(self.config.seed, self.state.step, number * self.ranks.size + self.ranks.rank)
-        place = self.ranks.device
+        device = self.ranks.device
         with (
-            explain_memory(self.config),
-            torch.autocast(place.type, torch.bfloat16, self.config.precision == "bfloat16"),
-            # On a CPU the gradient of the fused kernel is 4 to 10 times slower than plain products.
-            sdpa_kernel(SDPBackend.MATH) if place.type == "cpu" else nullcontext(),
+            explain_out_of_memory(self.config),
+            torch.autocast(device.type, torch.bfloat16, self.precision == "bfloat16"),
+            # On a CPU the backward pass of the fused attention kernel is 4 to 10 times slower.
+            sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext(),
         ):
-            result = self.model.module.of(batch.to(place), self.model.wrapper)
+            result = self.model.module.of(batch.to(device), self.model.wrapper)
         count = batch.num_targets
         self.statistics.add(result, count)
         self._losses.append((batch, result.loss.detach()))
@@ -116,24 +120,28 @@ class TrainingRun:
         return result.loss
 
     def count_targets(self) -> Tensor:
-        """Return the labels of the whole step, on all ranks."""
+        """Return the number of labels of the whole step, on all ranks."""
         total = self.ranks.sum(torch.tensor(self._num_targets, device=self.ranks.device))
         self.state.tokens += int(total)
         return total
 
     def scale_gradients(self) -> None:
-        """Divide the gradients, means over the ranks, by the labels of the whole step."""
+        """Divide the gradients, which are means over ranks, by the labels of the whole step."""
         factor = self.ranks.size / self.count_targets()
         scale_gradients(self.model.module.parameters(), factor)
 
     def clip_gradients(self) -> Tensor:
-        """Cut the gradient's norm, and refuse one that is no number."""
-        norm = self.model.clip(self.config.optimizer.clip_norm, fault=self._not_a_number)
+        """Clip the norm of the gradient.
+
+        Raises:
+            DataError: The norm is not finite.
+        """
+        norm = self.model.clip(self.config.optimizer.clip_norm, error=self._not_finite)
         self._norm = float(norm)
         return norm
 
     def end_step(self) -> None:
-        """Record, validate, save and decide whether to go on."""
+        """Record, validate and save, and decide whether training continues."""
         schedule, self._losses = self.config.schedule, None
         self.state.step += 1
         step = self.state.step
@@ -154,6 +162,51 @@ class TrainingRun:
             self._save()
         self.progress.advance()
 
+    def early_stop_reason(self) -> str:
+        """Return why early stopping ended the run."""
+        state, schedule = self.state, self.config.schedule
+        assert state.best is not None and state.best_step is not None
+        by_chrf = schedule.best_by == "chrf"
+        best = f"chrF++ {-state.best:.1f}" if by_chrf else f"validation loss {state.best:.4f}"
+        return (
+            f"stopped early at step {state.step:,} of {schedule.steps:,}: none of the last "
+            f"{state.without_better} validations improved on {best} at step "
+            f"{state.best_step:,} (schedule.patience is {schedule.patience}; raise it to continue)"
+        )
+
+    def divergence(self) -> str | None:
+        """Return a warning if training diverged, so that the result is probably useless."""
+        state = self.state
+        symptom = None
+        guessing = math.log(self.model.module.model.config.vocabulary_size)
+        by_loss = self.config.schedule.best_by == "loss"
+        if state.first_loss is not None and state.last_loss is not None:
+            lowest = state.lowest_loss if state.lowest_loss is not None else state.last_loss
+            if state.last_loss > state.first_loss * RISE_OVER_FIRST:
+                symptom = f"rose from {state.first_loss:.2f} to {state.last_loss:.2f}"
+            elif state.last_loss > lowest + RISE_OVER_LOWEST:
+                symptom = f"fell to {lowest:.2f} and rose again to {state.last_loss:.2f}"
+        if symptom is not None:
+            symptom = f"the training loss per label {symptom}"
+        elif by_loss and state.best is not None and state.best > guessing:
+            symptom = (
+                f"the best validation loss, {state.best:.2f}, is above {guessing:.2f}, the loss of "
+                f"guessing tokens at random"
+            )
+        if symptom is None:
+            return None
+        exported = (
+            f"the best checkpoint (step {state.best_step:,})"
+            if state.best_step is not None
+            else f"the last checkpoint (step {state.step:,})"
+        )
+        return (
+            f"training diverged: {symptom}. The exported model is {exported} and is probably "
+            f"useless. Lower optimizer.learning_rate (now "
+            f"{self.config.optimizer.learning_rate:g}), set optimizer.clip_norm or raise "
+            f"optimizer.warm_up_steps, and train into another folder"
+        )
+
     def _is_stale(self) -> bool:
         patience = self.config.schedule.patience
         return bool(patience) and self.state.without_better >= patience
@@ -171,9 +224,13 @@ class TrainingRun:
             "left_out_as_too_long": self.reader.too_long,
         }
         self._num_batches = 0
-        self.log.write("train", self.state.step, values)
-        note = f"loss {values['negative_log_likelihood']:.3f}, {speed:,.0f} tokens/s"
-        self.progress.advance(0, note)
+        loss = values["negative_log_likelihood"]
+        state = self.state
+        state.last_loss = loss
+        state.first_loss = loss if state.first_loss is None else state.first_loss
+        state.lowest_loss = min(loss, loss if state.lowest_loss is None else state.lowest_loss)
+        self.metrics.write("train", state.step, values)
+        self.progress.advance(0, f"loss {loss:.3f}, {speed:,.0f} labels/s")
 
     def _validate(self) -> bool:
         result = self.validator.run()
@@ -185,9 +242,10 @@ class TrainingRun:
             self.state.without_better = 0
         else:
             self.state.without_better += 1
-        self.log.write("valid", self.state.step, {**result.record(), "best": is_better})
-        chrf = f", chrF++ {result.mean_chrf:.1f}" if result.chrf else ""
-        self._say(f"step {self.state.step:,}: validation loss {result.loss:.4f}{chrf}")
+        self.metrics.write("valid", self.state.step, {**result.record(), "best": is_better})
+        if self.ranks.is_first:
+            chrf = f", chrF++ {result.mean_chrf:.1f}" if result.chrf else ""
+            _log.info("step %s: validation loss %.4f%s", f"{self.state.step:,}", result.loss, chrf)
         self._window = time.monotonic()
         return is_better
 
@@ -195,31 +253,31 @@ class TrainingRun:
         now = time.monotonic()
         self.state.seconds += now - self._started
         self._started = now
-        self.checkpoints.save(self.model.weights(), self.model.moments(self.optimizer), self.state)
+        self.checkpoints.save(
+            self.model.tensors(self.optimizer),
+            self.state,
+            spread_experts=self.model.spreads_experts,
+        )
         self.saved_step = self.state.step
         self.checkpoints.prune(
             keep_last=self.config.schedule.keep_last, best_step=self.state.best_step
         )
         self._window += time.monotonic() - now
 
-    def _say(self, text: str) -> None:
-        if self.ranks.is_first and not self.quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    def _not_a_number(self) -> NllbError:
+    def _not_finite(self) -> NllbError:
         names = [direction.name for direction in self.reader.manifest.directions]
-        faults = [
+        local = [
             f"micro-batch {number} (rank {self.ranks.rank}; {len(batch.source)} pairs of "
             f"{', '.join(sorted({names[d] for d in batch.directions.tolist()})[:5])}): loss {loss}"
             for number, (batch, loss) in enumerate(self._losses or [])
             if not torch.isfinite(loss)
         ]
-        found = "; ".join(part for rank in self.ranks.gather(faults) for part in rank)
-        kept = f"step {self.saved_step:,}" if self.saved_step is not None else "none yet"
+        found = "; ".join(part for rank in self.ranks.gather(local) for part in rank)
+        kept = "none yet" if self.saved_step is None else f"step {self.saved_step:,}"
         return DataError(
-            f"the gradient of step {self.state.step:,} is not a number; "
+            f"the gradient of step {self.state.step:,} is not finite; "
             f"{found or 'all losses are finite'}. The last good checkpoint is kept ({kept}): lower "
-            f"optimizer.learning_rate, or set optimizer.clip_norm, and start again"
+            f"optimizer.learning_rate or set optimizer.clip_norm, and run the command again"
         )
 
 
@@ -230,7 +288,8 @@ def plain_loop(run: TrainingRun) -> None:
         batches = run.reader.step(run.state.step)
         run.begin_step()
         for number, batch in enumerate(batches):
-            with run.model.no_sync(last=number + 1 == len(batches)), explain_memory(run.config):
+            is_last = number + 1 == len(batches)
+            with run.model.no_sync(last=is_last), explain_out_of_memory(run.config):
                 run.batch_loss(batch, number).backward()
         run.scale_gradients()
         run.clip_gradients()
@@ -240,11 +299,11 @@ def plain_loop(run: TrainingRun) -> None:
 
 
 @contextmanager
-def explain_memory(config: TrainConfig) -> Iterator[None]:
-    """Say what to lower where memory runs out.
+def explain_out_of_memory(config: TrainConfig) -> Iterator[None]:
+    """Name the settings that save memory if memory runs out inside the block.
 
     Raises:
-        ResourceError: memory ran out.
+        ResourceError: Memory ran out.
     """
     try:
         yield
@@ -255,6 +314,6 @@ def explain_memory(config: TrainConfig) -> Iterator[None]:
         raise ResourceError(
             f"out of memory ({str(error).splitlines()[0][:200]}): lower reader.max_tokens (now "
             f"{config.reader.max_tokens:,}) and raise reader.batches_per_step (now "
-            f"{config.reader.batches_per_step}) by as much, or take activation_checkpointing: true "
-            f"or precision: bfloat16"
+            f"{config.reader.batches_per_step}) by the same factor, or set "
+            f"activation_checkpointing: true or precision: bfloat16"
         ) from error

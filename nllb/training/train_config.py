@@ -12,7 +12,8 @@ from nllb.training.batches.noise import NoiseConfig
 
 Runner = Literal["fairseq2", "plain"]
 DataParallel = Literal["ddp", "fsdp2"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
+MetricsService = Literal["tensorboard", "wandb", "mlflow"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +201,10 @@ class TrainConfig:
     parallel: ParallelSection = field(default_factory=ParallelSection)
     """The loop, and how ranks share the work."""
     precision: Precision = "float32"
-    """Type of the matrix products; weights and Adam's moments are float32."""
+    """Number type of the matrix products: `float32`, `bfloat16`, or `auto`, which measures both and
+    takes the faster one. Weights and Adam's moments are always float32."""
+    metrics: tuple[MetricsService, ...] = ("tensorboard",)
+    """Where training records go besides `metrics/*.jsonl`: `tensorboard`, `wandb`, `mlflow`."""
     activation_checkpointing: bool = False
     """Keep only the inputs of layers and compute them again for the gradient: a third more work,
     and a fraction of the memory that a micro-batch takes."""

@@ -63,7 +63,7 @@ class Validator:
         module.eval()
         sums = torch.zeros(len(self._batches), 2, dtype=torch.float64, device=self._ranks.device)
         # Ranks that share experts or weights must do the same passes: each then takes all batches.
-        share = 1 if self._model.passes_are_common else self._ranks.size
+        share = 1 if self._model.passes_are_collective else self._ranks.size
         number = 0
         for row, (_, batches) in enumerate(self._batches):
             for batch in batches:
@@ -77,7 +77,7 @@ class Validator:
         chrf: Mapping[str, float] = {}
         if self._scorer is not None:
             found = self._scorer(module.model) if self._ranks.is_first else {}
-            chrf = self._ranks.tell(found)
+            chrf = self._ranks.broadcast(found)
         module.train()
         losses = {
             direction.name: float(total / max(1.0, count))

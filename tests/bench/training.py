@@ -181,8 +181,8 @@ def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dic
     from nllb.io.progress import Progress
     from nllb.training.distributed.ranks import Ranks, StopFlag
     from nllb.training.fairseq2_loop import fairseq2_loop
+    from nllb.training.open_run import open_run
     from nllb.training.run import TrainingRun, plain_loop
-    from nllb.training.trainer import open_run
 
     text = (
         f"kind: train\ndata: {data}\ndevice: cpu\n"
@@ -211,7 +211,7 @@ def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dic
             for name, loop in loops.items():
                 out, bar = Path(folder) / f"{name}{number}", Progress("", quiet=True)
                 run = open_run(config, out, ranks, StopFlag(ranks), bar, quiet=True)
-                run.checkpoints.save = lambda *_: Path()  # type: ignore[method-assign,misc]
+                run.checkpoints.save = lambda *_, **__: Path()  # type: ignore[method-assign,misc]
                 parameters = sum(p.numel() for p in run.model.module.parameters())
                 start = time.process_time()
                 loop(run)

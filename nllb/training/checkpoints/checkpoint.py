@@ -1,48 +1,48 @@
-"""Checkpoints that survive a kill at any moment, and another number of ranks.
+"""Checkpoints that survive a kill at any moment, and that any number of ranks can resume.
 
     checkpoints/step_00000120/
-        dense.safetensors        weights and Adam's moments of all that is no expert
-        expert_003.safetensors   those of expert 3 of every sparse layer
-        state.json               the step, counters, the best result
-        manifest.json            size and XXH3-128 of each file
+        *.safetensors    weights and Adam's moments (see `tensor_files`)
+        state.json       the step, counters, and the best result so far
+        manifest.json    size and XXH3-128 hash of each file
 
-A checkpoint is written under the name `.tmp`, synced to disk file by file, and renamed. Experts lie
-by their number, not by rank, and tensors by the names of the model's weights, so that any number of
-ranks and experts a rank can read it. Chance has no state here: it is a function of the step.
+A checkpoint is written to a folder `.tmp`, synced to disk file by file, and renamed. Tensors are
+stored under the names of the model's weights and experts by their number, independent of ranks. No
+RNG state is stored: seeds are derived from the step.
 """
 
 import json
+import logging
 import os
 import re
 import shutil
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
+from torch.distributed.checkpoint import CheckpointException
 
 from nllb.errors import CheckpointError, DataError, ResourceError
 from nllb.io.shards import file_xxh3_128
+from nllb.training.checkpoints.tensor_files import is_sharded, write_shards, write_whole
 from nllb.training.distributed.ranks import Ranks
 
 FORMAT_VERSION = 1
-WEIGHT, FIRST, SECOND = "weight", "exp_avg", "exp_avg_sq"
-_EXPERT = re.compile(r"\.experts\.(\d+)\.")
+_STATE, _MANIFEST = "state.json", "manifest.json"
 _STEP = re.compile(r"step_(\d{8})")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, slots=True)
 class RunState:
-    """What a run knows beside its weights."""
+    """The state of a run apart from its tensors."""
 
     step: int = 0
-    """Optimizer steps done."""
+    """Number of completed optimizer steps."""
     tokens: int = 0
-    """Labels trained on."""
+    """Number of labels trained on."""
     seconds: float = 0.0
     """Time spent in training."""
     best: float | None = None
@@ -50,21 +50,19 @@ class RunState:
     best_step: int | None = None
     """Step of the best result."""
     without_better: int = 0
-    """Validations since then."""
+    """Number of validations since the best result."""
     learning_rate: float = 0.0
-    """Peak learning rate of the configuration that wrote this."""
+    """Peak learning rate of the configuration that wrote the checkpoint."""
+    precision: Literal["", "auto", "float32", "bfloat16"] = ""
+    """Number type of the matrix products; empty in checkpoints of earlier versions."""
+    first_loss: float | None = None
+    """First recorded training loss: negative log-likelihood per label."""
+    lowest_loss: float | None = None
+    """Lowest recorded training loss."""
+    last_loss: float | None = None
+    """Last recorded training loss."""
     made_by: dict[str, str] = field(default_factory=dict)
-    """Data and configuration that the run belongs to."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Moments:
-    """Adam's state of one parameter."""
-
-    first: Tensor
-    """Mean of its gradients."""
-    second: Tensor
-    """Mean of their squares."""
+    """Fingerprints of the data and the configuration that the run belongs to."""
 
 
 class CheckpointFolder:
@@ -74,23 +72,28 @@ class CheckpointFolder:
         self.folder, self._ranks = folder, ranks
 
     def steps(self) -> list[int]:
-        """Return the steps that have a checkpoint, rising."""
+        """Return the steps that have a checkpoint, in ascending order."""
         if not self.folder.is_dir():
             return []
         found = (_STEP.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
     def path(self, step: int) -> Path:
-        """Return the folder of a step's checkpoint."""
+        """Return the folder of the checkpoint of a step."""
         return self.folder / f"step_{step:08d}"
 
     def save(
-        self, weights: Mapping[str, Tensor], moments: Mapping[str, Moments], state: RunState
+        self, tensors: Mapping[str, Tensor], state: RunState, *, spread_experts: bool = False
     ) -> Path:
-        """Write a checkpoint; all ranks call it, each with the experts that it has.
+        """Write a checkpoint; all ranks must call it.
+
+        Args:
+            tensors: the tensors of this rank, by KIND/NAME.
+            state: the counters.
+            spread_experts: whether each rank has its own experts, and therefore writes them.
 
         Raises:
-            ResourceError: the disk is full; the checkpoints before this one stay.
+            ResourceError: The checkpoint cannot be written; earlier checkpoints are kept.
         """
         final = self.path(state.step)
         part = final.with_name(final.name + ".tmp")
@@ -100,49 +103,28 @@ class CheckpointFolder:
         self._ranks.wait()
         error = ""
         try:
-            for name, tensors in self._files(weights, moments):
-                _write(part / name, tensors)
-        except (OSError, SafetensorError) as fault:
-            error = getattr(fault, "strerror", None) or str(fault)
-        failed = [text for text in self._ranks.gather(error) if text]
-        if not failed and self._ranks.is_first:
+            if is_sharded(tensors.values()):
+                write_shards(part, tensors)
+            elif self._ranks.is_first or spread_experts:
+                for path in write_whole(part, tensors, experts_only=not self._ranks.is_first):
+                    _sync(path)
+        except (OSError, SafetensorError, CheckpointException) as reason:
+            error = getattr(reason, "strerror", None) or str(reason)
+        errors = [text for text in self._ranks.gather(error) if text]
+        if not errors and self._ranks.is_first:
             try:
                 self._finish(part, final, state)
-            except OSError as fault:
-                failed = [fault.strerror or str(fault)]
-        failed = self._ranks.tell(failed)
-        if failed:
+            except OSError as reason:
+                errors = [reason.strerror or str(reason)]
+        errors = self._ranks.broadcast(errors)
+        if errors:
             if self._ranks.is_first:
                 shutil.rmtree(part, ignore_errors=True)
             raise ResourceError(
-                f"cannot write the checkpoint {final}: {failed[0]}; the ones before it are whole: "
-                f"make room and start the same command again"
+                f"cannot write the checkpoint {final}: {errors[0]}. Earlier checkpoints are "
+                f"intact: free some disk space and run the same command again"
             )
         return final
-
-    def _files(
-        self, weights: Mapping[str, Tensor], moments: Mapping[str, Moments]
-    ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        by_file: dict[str, dict[str, Tensor]] = {}
-        for name, weight in weights.items():
-            file = _file_of(name)
-            if file == _DENSE and not self._ranks.is_first:
-                continue
-            tensors = by_file.setdefault(file, {})
-            tensors[f"{WEIGHT}/{name}"] = weight
-            if name in moments:
-                tensors[f"{FIRST}/{name}"] = moments[name].first
-                tensors[f"{SECOND}/{name}"] = moments[name].second
-        for file, tensors in by_file.items():
-            # Every rank has a copy of an expert that is not spread: the first writes it.
-            if self._ranks.is_first or self._writes_experts:
-                yield file, tensors
-
-    _writes_experts = False
-
-    def spread_experts(self) -> None:
-        """Say that each rank has experts of its own, which it writes."""
-        self._writes_experts = True
 
     def _finish(self, part: Path, final: Path, state: RunState) -> None:
         _write_json(part / _STATE, asdict(state))
@@ -157,30 +139,30 @@ class CheckpointFolder:
         _sync(self.folder)
 
     def newest(self) -> int | None:
-        """Return the step of the newest whole checkpoint; warn of those that are damaged.
+        """Return the step of the newest intact checkpoint.
 
-        What an interrupted save left is removed.
+        A warning names the damaged checkpoints and the step that the run really resumes from.
+        The remains of an interrupted save are deleted.
         """
         found: int | None = None
         if self._ranks.is_first and self.folder.is_dir():
             for path in self.folder.glob("*.tmp"):
                 shutil.rmtree(path)
+            damaged = []
             for step in reversed(self.steps()):
-                fault = damage(self.path(step))
-                if fault is None:
+                reason = damage(self.path(step))
+                if reason is None:
                     found = step
                     break
-                print(
-                    f"warning: the checkpoint of step {step:,} is damaged ({fault}); going back to "
-                    f"the one before",
-                    file=sys.stderr,
-                    flush=True,
-                )
-        step_found: int | None = self._ranks.tell(found)
+                damaged.append(f"the checkpoint of step {step:,} is damaged ({reason})")
+            if damaged:
+                start = "from the beginning" if found is None else f"from step {found:,}"
+                _log.warning("%s; training resumes %s", "; ".join(damaged), start)
+        step_found: int | None = self._ranks.broadcast(found)
         return step_found
 
     def prune(self, *, keep_last: int, best_step: int | None) -> None:
-        """Delete all but the newest checkpoints and the best one."""
+        """Delete all checkpoints except the newest ones and the best one."""
         if self._ranks.is_first:
             steps = self.steps()
             for step in steps[:-keep_last]:
@@ -190,17 +172,22 @@ class CheckpointFolder:
 
 
 def damage(path: Path) -> str | None:
-    """Say what is wrong with a checkpoint's files, or nothing."""
+    """Return what is wrong with the files of a checkpoint, or None if it is intact."""
     try:
         manifest = json.loads((path / _MANIFEST).read_bytes())
         if manifest["format_version"] != FORMAT_VERSION:
-            return f"format {manifest['format_version']}, this program reads {FORMAT_VERSION}"
+            return (
+                f"it has format version {manifest['format_version']}, but this program reads "
+                f"version {FORMAT_VERSION}"
+            )
         for name, record in manifest["files"].items():
             size = (path / name).stat().st_size
             if size != record["bytes"]:
                 return f"{name} has {size:,} bytes instead of {record['bytes']:,}"
             if file_xxh3_128(path / name) != record["xxh3_128"]:
-                return f"{name} has another hash than its manifest records"
+                return f"the hash of {name} differs from the one in its manifest"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         return str(error)
     return None
@@ -210,63 +197,20 @@ def read_state(path: Path) -> RunState:
     """Read the counters of a checkpoint.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: The path is not a checkpoint, or its counters are damaged.
     """
     try:
         return RunState(**json.loads((path / _STATE).read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is no checkpoint of a training run: {error}") from error
+        raise CheckpointError(f"{path} is not a checkpoint of a training run: {error}") from error
 
 
-def read_tensors(path: Path, wanted: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """Read the tensors of one kind (`weight`, `exp_avg`, `exp_avg_sq`) for the wanted names.
-
-    Raises:
-        CheckpointError: a tensor is missing or of another shape.
-    """
-    by_file: dict[str, list[str]] = {}
-    for name in wanted:
-        by_file.setdefault(_file_of(name), []).append(name)
-    tensors = {}
-    for file, names in by_file.items():
-        try:
-            with safe_open(str(path / file), framework="pt") as opened:
-                present = set(opened.keys())
-                for name in names:
-                    if f"{kind}/{name}" in present:
-                        tensors[name] = opened.get_tensor(f"{kind}/{name}")
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot read {path / file}: {error}") from error
-    for name, target in wanted.items():
-        if kind == WEIGHT and name not in tensors:
-            raise CheckpointError(f"{path} lacks {name}: it is of another model")
-        if name in tensors and tensors[name].shape != target.shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensors[name].shape)} and the model of the "
-                f"configuration {tuple(target.shape)}; name another folder for another model"
-            )
-    return tensors
-
-
-def read_moments(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Moments]:
-    """Read Adam's state for the wanted names, as far as the checkpoint has it."""
-    first, second = (read_tensors(path, wanted, kind) for kind in (FIRST, SECOND))
-    return {
-        name: Moments(first=first[name], second=second[name]) for name in first if name in second
-    }
-
-
-_DENSE, _STATE, _MANIFEST = "dense.safetensors", "state.json", "manifest.json"
-
-
-def _file_of(name: str) -> str:
-    match = _EXPERT.search(name)
-    return f"expert_{int(match[1]):03d}.safetensors" if match else _DENSE
-
-
-def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, str(path))
-    _sync(path)
+def find_checkpoint(path: Path) -> Path | None:
+    """Return `path` if it is a checkpoint, or the newest checkpoint of a run's output folder."""
+    if (path / _STATE).is_file() and (path / _MANIFEST).is_file():
+        return path
+    found = sorted((path / "checkpoints").glob("step_????????"))
+    return found[-1] if found else None
 
 
 def _write_json(path: Path, value: Any) -> None:

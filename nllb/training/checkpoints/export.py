@@ -1,10 +1,9 @@
-"""Turns checkpoints of a run into model directories in the Hugging Face layout."""
+"""Exports checkpoints of a run as model directories in the Hugging Face layout."""
 
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from nllb.config import load_config
@@ -18,22 +17,23 @@ from nllb.model.formats.hugging_face import CONFIG_FILE, write_hugging_face
 from nllb.model.formats.weight_files import StorageType
 from nllb.model.formats.weight_names import list_weights
 from nllb.model.tokenizer import Tokenizer
-from nllb.training.checkpoints.checkpoint import WEIGHT, read_state, read_tensors
+from nllb.training.checkpoints.checkpoint import find_checkpoint, read_state
+from nllb.training.checkpoints.tensor_files import WEIGHT, TensorReader
 from nllb.training.train_config import TrainConfig
 
 START_DIR, MODEL_DIR, CONFIG_NAME = "start", "model", "config.yaml"
 
 
 def write_start(out_dir: Path, config: ModelConfig, tokenizer: Tokenizer) -> None:
-    """Keep the shape and the tokenizer of a run, so that its checkpoints need nothing else."""
+    """Store the model configuration and the tokenizer of a run, which its exports need."""
     folder = out_dir / START_DIR
     tokenizer.save(folder, max_positions=config.max_positions)
     write_json(folder / CONFIG_FILE, config.to_hugging_face())
 
 
 def is_training_checkpoint(path: Path) -> bool:
-    """Say whether a path is one checkpoint of a run, or the folder of a run."""
-    return _resolve(path) is not None
+    """Return whether a path is a checkpoint, or the output folder of a run with checkpoints."""
+    return find_checkpoint(path) is not None
 
 
 def export_checkpoint(
@@ -44,14 +44,14 @@ def export_checkpoint(
     replace: bool = False,
     quiet: bool = False,
 ) -> Path:
-    """Write a checkpoint (of a run's folder: the newest) as a model directory.
+    """Write a checkpoint, or the newest one of a run's output folder, as a model directory.
 
     Raises:
-        CheckpointError: it is damaged, or the output is something else already.
+        CheckpointError: The checkpoint is damaged, or the output folder has other content.
     """
-    checkpoint = _resolve(path)
+    checkpoint = find_checkpoint(path)
     if checkpoint is None:
-        raise CheckpointError(f"{path} is no checkpoint of a training run")
+        raise CheckpointError(f"{path} is not a checkpoint of a training run")
     run_dir = checkpoint.parent.parent
     start = run_dir / START_DIR
     shape = ModelConfig.from_hugging_face(read_document(start / CONFIG_FILE))
@@ -67,7 +67,7 @@ def export_checkpoint(
             "data": state.made_by.get("data"),
         },
         "added_languages": [code for code in tokenizer.languages if code not in listed],
-        **_licences(config),
+        **_data_licences(config),
     }
     if replace and output.exists():
         shutil.rmtree(output)
@@ -75,7 +75,7 @@ def export_checkpoint(
         write_hugging_face(
             output,
             shape,
-            _Folded(checkpoint, shape, config.routing.final_output_masking),
+            _FoldedWeights(checkpoint, shape, config.routing.final_output_masking),
             tokenizer,
             settings=settings,
             storage=storage,
@@ -84,34 +84,34 @@ def export_checkpoint(
 
 
 def fold_masking(name: str, tensor: Tensor, masking: float) -> Tensor:
-    """Scale a weight so that a model without final output masking computes the same."""
+    """Scale a weight so that the model needs no final output masking at inference time."""
     is_last = ".experts." in name and ".outer." in name
     return tensor * (1 - masking) if masking and is_last else tensor
 
 
-class _Folded(Mapping[str, Tensor]):
-    """The weights of a checkpoint, one read at a time."""
+class _FoldedWeights(Mapping[str, Tensor]):
+    """The weights of a checkpoint, read one at a time."""
 
     def __init__(self, checkpoint: Path, shape: ModelConfig, masking: float) -> None:
-        self._path, self._masking = checkpoint, masking
-        self._shapes = {weight.name: weight.shape for weight in list_weights(shape)}
+        self._reader, self._masking = TensorReader(checkpoint), masking
+        self._names = dict.fromkeys(weight.name for weight in list_weights(shape))
 
     def __getitem__(self, name: str) -> Tensor:
-        wanted = {name: torch.empty(self._shapes[name], device="meta")}
-        tensor = read_tensors(self._path, wanted, WEIGHT)[name]
-        return fold_masking(name, tensor, self._masking)
+        if name not in self._names:
+            raise KeyError(name)
+        return fold_masking(name, self._reader.read(f"{WEIGHT}/{name}"), self._masking)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self._names)
 
 
-def _licences(config: TrainConfig) -> dict[str, object]:
+def _data_licences(config: TrainConfig) -> dict[str, object]:
     try:
         corpora = read_manifest(config.data).corpora
-    except DataError:  # the data may have gone since; the model is whole without it
+    except DataError:  # the data may have been deleted since; the export works without it
         return {}
     return {
         "data": [
@@ -119,10 +119,3 @@ def _licences(config: TrainConfig) -> dict[str, object]:
             for c in corpora
         ]
     }
-
-
-def _resolve(path: Path) -> Path | None:
-    if (path / "state.json").is_file() and (path / "manifest.json").is_file():
-        return path
-    found = sorted((path / "checkpoints").glob("step_????????"))
-    return found[-1] if found else None

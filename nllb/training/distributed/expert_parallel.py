@@ -1,10 +1,10 @@
-"""Experts spread over ranks: rows travel to the rank of their expert and back, by all-to-all.
+"""Expert parallelism: rows travel to the rank of their expert and back by all-to-all.
 
-Rank r of R holds the experts r * E / R up to (r + 1) * E / R. Each rank routes its own rows, so
-capacity, masking and the balance loss are as with a copy of every expert on each rank.
+Rank r of R has the experts r * E / R to (r + 1) * E / R - 1. Each rank routes its own rows, so
+capacity, masking and the balance loss are the same as with replicated experts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,18 @@ from nllb.training.distributed.ranks import Ranks
 
 
 def spread_experts(model: nn.Module, ranks: Ranks) -> None:
-    """Leave each rank its share of the experts and connect them.
+    """Keep this rank's share of the experts and connect the ranks.
 
     Raises:
-        ConfigError: the experts cannot be shared equally.
+        ConfigError: The experts cannot be divided equally among the ranks.
     """
     for layer in model.modules():
         if not isinstance(layer, MixtureOfExperts):
             continue
         if layer.num_experts % ranks.size:
             raise ConfigError(
-                f"{layer.num_experts} experts cannot be shared equally by {ranks.size} ranks: take "
-                f"a number of ranks that divides them, or parallel.experts: false"
+                f"{layer.num_experts} experts cannot be shared equally by {ranks.size} ranks; use "
+                f"a number of ranks that divides them, or set parallel.experts: false"
             )
         share = layer.num_experts // ranks.size
         layer.keep_experts(range(ranks.rank * share, (ranks.rank + 1) * share))
@@ -36,36 +36,31 @@ def spread_experts(model: nn.Module, ranks: Ranks) -> None:
 
 
 def drop_exchange(model: nn.Module, probability: float, *, seed: int, step: int) -> None:
-    """Decide whether a step exchanges tokens: all ranks come to the same, without asking."""
+    """Decide for one step whether ranks exchange tokens (gating dropout).
+
+    All ranks draw the same decision from the seed, without communication.
+    """
     stays_local = bool(np.random.default_rng([seed, step, *b"gating"]).random() < probability)
     for layer in model.modules():
         if isinstance(layer, MixtureOfExperts) and isinstance(layer.run_experts, ExpertExchange):
             layer.run_experts.stays_local = stays_local
 
 
-def own_parameters(model: nn.Module, ranks: Ranks) -> set[nn.Parameter]:
-    """Return the parameters of the experts that only this rank has, with right gradients."""
-    own = {
-        parameter
-        for layer in model.modules()
-        if isinstance(layer, MixtureOfExperts) and isinstance(layer.run_experts, ExpertExchange)
-        for parameter in layer.experts.parameters()
-    }
-    for parameter in own:
-        # Rows of all ranks went through: the gradient is their sum already, where data parallelism
-        # leaves the mean.
-        parameter.register_hook(lambda gradient: gradient / ranks.size)
-    return own
+def spread_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the parameters of the experts that only this rank has."""
+    for layer in model.modules():
+        if isinstance(layer, MixtureOfExperts) and isinstance(layer.run_experts, ExpertExchange):
+            yield from layer.experts.parameters()
 
 
 class ExpertExchange:
-    """Runs rows sorted by expert through experts that live on all ranks."""
+    """Runs rows that are sorted by expert through experts that are spread over all ranks."""
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         self.stays_local = False
-        """Gating dropout of this step: rows stay, and the rank's own experts take the places of
-        all ranks' (fairseq's `moe_local_drop`, which leaves out both exchanges)."""
+        """Gating dropout of this step: rows stay on their rank, and each remote expert is replaced
+        by the local expert of the same position (fairseq's `moe_local_drop`)."""
 
     def __call__(
         self, experts: Mapping[int, nn.Module], sorted_PD: Tensor, counts_E: Sequence[int]
@@ -81,7 +76,7 @@ class ExpertExchange:
             distributed.all_to_all_single(received, sent)
             to_ranks, from_ranks = sent.sum(1).tolist(), received.sum(1).tolist()
             arrived_PD = _exchange(sorted_PD, from_ranks, to_ranks)
-        # Rows arrive by (rank, expert); the experts want them by (expert, rank).
+        # Rows arrive ordered by (rank, expert); experts need them ordered by (expert, rank).
         experts_P = torch.arange(share, device=sorted_PD.device).repeat(self._ranks.size)
         experts_P = experts_P.repeat_interleave(received.flatten())
         order_P = experts_P.argsort(stable=True)

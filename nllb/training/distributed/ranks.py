@@ -1,7 +1,7 @@
-"""The processes that train together: who this one is, what they agree on, and when all stop.
+"""The processes that train together: their process group, collectives and common stop signal.
 
 The launcher (torchrun, `nllb slurm submit`) sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
-MASTER_PORT; without them there is one process and no process group.
+MASTER_PORT. Without them there is one process and no process group.
 """
 
 import os
@@ -24,10 +24,10 @@ TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranks:
-    """This process among those that train together."""
+    """This process and the group of processes that it trains with."""
 
     rank: int
-    """Number of this process."""
+    """Index of this process."""
     size: int
     """Number of processes."""
     device: torch.device
@@ -35,22 +35,22 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Whether this is rank 0, which writes the files that exist once per run."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up a tensor over all ranks, in place."""
+        """Sum a tensor over all ranks, in place."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Say whether any rank says yes."""
+        """Return whether the flag is set on any rank."""
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
 
-    def tell(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return rank 0's value on every rank."""
         if self.size == 1:
             return value
@@ -67,22 +67,24 @@ class Ranks:
         return values
 
     def wait(self) -> None:
-        """Wait for all ranks."""
+        """Wait until all ranks get here."""
         if self.size > 1:
             distributed.barrier()
 
 
 @contextmanager
 def join_ranks(device: str = "auto") -> Iterator[Ranks]:
-    """Join the processes that the launcher started.
+    """Join the process group that the launcher started.
 
     Raises:
-        ConfigError: the launcher's variables make no sense.
-        ResourceError: the device is not there.
+        ConfigError: The launcher's environment variables are invalid.
+        ResourceError: The device does not exist.
     """
     rank, size, local = (_number(name, 0 + (name == "WORLD_SIZE")) for name in _VARIABLES)
     if not 0 <= rank < size:
-        raise ConfigError(f"RANK {rank} of WORLD_SIZE {size}: ranks count from 0 to size - 1")
+        raise ConfigError(
+            f"RANK is {rank} and WORLD_SIZE is {size}, but ranks range from 0 to WORLD_SIZE - 1"
+        )
     place = _device(device, local)
     if size > 1:
         backend = "nccl" if place.type == "cuda" else "gloo"
@@ -112,8 +114,8 @@ def _device(name: str, local_rank: int) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available() or local_rank >= torch.cuda.device_count():
         raise ResourceError(
-            f"device {name!r} for local rank {local_rank}: {torch.cuda.device_count()} GPUs are "
-            f"visible; take device: cpu or start fewer ranks"
+            f"device {name!r} is not available for local rank {local_rank}: "
+            f"{torch.cuda.device_count()} GPUs are visible; set device: cpu or start fewer ranks"
         )
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
@@ -121,19 +123,19 @@ def _device(name: str, local_rank: int) -> torch.device:
 
 
 class StopFlag:
-    """Is set by SIGTERM and SIGUSR2; ranks signalled at different moments stop at one step."""
+    """A flag that SIGTERM and SIGUSR2 set; all ranks stop after the same step."""
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         self._asked = False
 
     def common(self) -> bool:
-        """Say whether any rank was told to stop; all ranks must ask at the same step."""
+        """Return whether any rank received a signal; all ranks must call it at the same step."""
         return self._ranks.any(self._asked)
 
     @contextmanager
     def listening(self) -> Iterator["StopFlag"]:
-        """Listen to the signals; only a main thread can."""
+        """Handle the signals inside the block; outside the main thread this does nothing."""
         before: dict[signal.Signals, Any] = {}
         try:
             for number in STOP_SIGNALS:

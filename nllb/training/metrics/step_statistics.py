@@ -1,62 +1,20 @@
-"""What a run records: lines of JSON, TensorBoard, and the state of the experts.
+"""Sums of a run's figures between two records: losses, labels and the load of the experts.
 
-Between two records everything is added up on the device; ranks are asked only when a line is due.
+Everything is accumulated on the device; ranks communicate only when a record is due.
 """
 
-import json
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nllb.io.text import json_line, write_lines
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
 from nllb.training.distributed.ranks import Ranks
 from nllb.training.loss import BatchLoss
 
-METRICS_DIR, TENSORBOARD_DIR = "metrics", "tensorboard"
-
-
-class MetricLog:
-    """Writes metrics as JSONL and, where it is installed, for TensorBoard."""
-
-    def __init__(self, out_dir: Path, ranks: Ranks, *, from_step: int = 0) -> None:
-        """Open the files; records after `from_step`, of an interrupted run, are dropped."""
-        self._folder = out_dir / METRICS_DIR
-        self._board: Any = None
-        self._writes = ranks.is_first
-        if not self._writes:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for path in self._folder.glob("*.jsonl"):
-            _cut(path, from_step)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return  # the JSON lines hold the same
-        self._board = SummaryWriter(
-            str(out_dir / TENSORBOARD_DIR), purge_step=from_step + 1 if from_step else None
-        )
-
-    def write(self, stream: str, step: int, values: Mapping[str, Any]) -> None:
-        """Append a record to `metrics/<stream>.jsonl`."""
-        if not self._writes:
-            return
-        with (self._folder / f"{stream}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json_line({"step": step, **values}) + "\n")
-        if self._board is not None:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self._board.add_scalar(f"{stream}/{name}", value, step)
-
-    def close(self) -> None:
-        """Write out what is buffered."""
-        if self._board is not None:
-            self._board.close()
+_log = logging.getLogger(__name__)
 
 
 class StepStatistics:
@@ -81,7 +39,7 @@ class StepStatistics:
         }
 
     def add(self, result: BatchLoss, num_targets: int) -> None:
-        """Count a micro-batch."""
+        """Add a micro-batch."""
         sums = [result.loss.detach(), result.negative_log_likelihood, result.balance]
         self._sums[:3] += torch.stack(sums).double()
         self._sums[3] += num_targets
@@ -91,7 +49,7 @@ class StepStatistics:
             self._loads[name][-1] += layer.report.num_pairs
 
     def take(self, num_batches: int) -> dict[str, Any]:
-        """Return the means since the last call, over all ranks, and begin anew."""
+        """Return the means over all ranks since the last call, and reset the sums."""
         sums = self._ranks.sum(self._sums).tolist()
         targets = max(1.0, sums[3])
         values: dict[str, Any] = {
@@ -126,22 +84,10 @@ class StepStatistics:
     def _warn(self, layer: str, counts_E: Tensor) -> None:
         for expert in (counts_E == 0).nonzero().flatten().tolist():
             if (layer, expert) not in self._warned and self._ranks.is_first:
-                print(
-                    f"warning: expert {expert} of {layer} got no token since the last record; "
-                    f"where it stays so, raise routing.balance_weight",
-                    file=sys.stderr,
-                    flush=True,
+                _log.warning(
+                    "expert %d of %s received no token since the last record; if this persists, "
+                    "raise routing.balance_weight",
+                    expert,
+                    layer,
                 )
             self._warned.add((layer, expert))
-
-
-def _cut(path: Path, last_step: int) -> None:
-    """Drop the records after a step, and a line that a kill cut short."""
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= last_step:
-                kept.append(line)
-        except (ValueError, KeyError):
-            continue
-    write_lines(path, kept)

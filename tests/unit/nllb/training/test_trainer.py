@@ -10,11 +10,13 @@ import torch
 
 from nllb.config import load_config
 from nllb.errors import ConfigError, DataError, NllbError
-from nllb.training.checkpoints.checkpoint import WEIGHT, read_state, read_tensors
+from nllb.training.build_model import initial_model
+from nllb.training.checkpoints.checkpoint import read_state
+from nllb.training.checkpoints.tensor_files import WEIGHT, TensorReader
 from nllb.training.distributed.ranks import Ranks
 from nllb.training.estimate import estimate
 from nllb.training.train_config import TrainConfig
-from nllb.training.trainer import TrainingResult, build_model, train
+from nllb.training.trainer import TrainingResult, train
 
 CONFIG = """
 kind: train
@@ -114,9 +116,9 @@ def test_a_rank_builds_only_the_experts_that_it_keeps(configured) -> None:
     config = configured("parallel.experts=true", "schedule.steps=2")
     shape = config.model.resolve(vocabulary_size=300)
     cpu = torch.device("cpu")
-    whole = build_model(config, shape, Ranks(rank=0, size=1, device=cpu)).state_dict()
+    whole = initial_model(config, shape, Ranks(rank=0, size=1, device=cpu)).state_dict()
     halves = [
-        build_model(config, shape, Ranks(rank=rank, size=2, device=cpu)).state_dict()
+        initial_model(config, shape, Ranks(rank=rank, size=2, device=cpu)).state_dict()
         for rank in (0, 1)
     ]
     experts = [{name for name in half if ".experts." in name} for half in halves]
@@ -163,7 +165,7 @@ def test_a_finished_run_ends_at_once(configured, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncate", "remove", "flip"])
-def test_a_damaged_checkpoint_falls_back(configured, tmp_path: Path, capfd, harm: str) -> None:
+def test_a_damaged_checkpoint_falls_back(configured, tmp_path: Path, caplog, harm: str) -> None:
     quietly(configured(), tmp_path / "run")
     quietly(configured("schedule.steps=24"), tmp_path / "longer")
     newest = tmp_path / "run" / "checkpoints" / "step_00000020"
@@ -178,20 +180,19 @@ def test_a_damaged_checkpoint_falls_back(configured, tmp_path: Path, capfd, harm
     }[harm]()
     stale = tmp_path / "run" / "checkpoints" / "step_00000030.tmp"
     stale.mkdir()
-    capfd.readouterr()
     result = quietly(configured("schedule.steps=24"), tmp_path / "run")
-    warning = capfd.readouterr().err
-    assert "step 20 is damaged" in warning and "expert_001.safetensors" in warning
+    assert "step 20 is damaged" in caplog.text and "expert_001.safetensors" in caplog.text
+    assert "training resumes from step 16" in caplog.text
     assert result.state.step == 24 and not stale.exists()
     assert_same_weights(tmp_path / "run", tmp_path / "longer", 24)
 
 
-def test_a_changed_learning_rate_is_said_and_used(configured, tmp_path: Path, capfd) -> None:
+def test_a_changed_learning_rate_is_reported_and_used(configured, tmp_path: Path, caplog) -> None:
     quietly(configured(), tmp_path / "run")
     result = quietly(
         configured("schedule.steps=24", "optimizer.learning_rate=0.002"), tmp_path / "run"
     )
-    assert "learning rate changes from 0.01 to 0.002 after step 20" in capfd.readouterr().err
+    assert "learning rate changes from 0.01 to 0.002 after step 20" in caplog.text
     assert result.state.learning_rate == 0.002
     rate = records(tmp_path / "run", "train")[-1]["learning_rate"]
     assert rate == pytest.approx(0.002 * (10 / 23) ** 0.5)
@@ -200,7 +201,7 @@ def test_a_changed_learning_rate_is_said_and_used(configured, tmp_path: Path, ca
 def test_another_order_of_batches_is_refused(configured, tmp_path: Path) -> None:
     config = configured("schedule.steps=4")
     quietly(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match="another reader"):
+    with pytest.raises(ConfigError, match="different reader"):
         quietly(configured("reader.seed=9"), tmp_path / "run")
     # The file that the message names is still the run's.
     assert load_config(TrainConfig, tmp_path / "run" / "config.yaml") == config
@@ -226,7 +227,7 @@ def test_early_stopping_stops_and_stays_stopped(configured, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("runner", ["plain", pytest.param("fairseq2", marks=pytest.mark.slow)])
-def test_a_gradient_that_is_no_number_stops_the_run(
+def test_a_gradient_that_is_not_finite_stops_the_run(
     configured, tmp_path: Path, monkeypatch, runner: str
 ) -> None:
     if runner == "fairseq2":
@@ -246,23 +247,23 @@ def test_a_gradient_that_is_no_number_stops_the_run(
     with pytest.raises(DataError) as caught:
         quietly(configured(f"parallel.runner={runner}"), tmp_path / "run")
     text = str(caught.value)
-    assert "step 10 is not a number" in text and "micro-batch 1" in text
+    assert "step 10 is not finite" in text and "micro-batch 1" in text
     assert "eng_Latn-fra_Latn" in text and "is kept (step 8)" in text
     monkeypatch.undo()
     assert quietly(configured(), tmp_path / "run").ending == "finished"
 
 
 def test_a_full_disk_loses_no_checkpoint(configured, tmp_path: Path, monkeypatch) -> None:
-    import nllb.training.checkpoints.checkpoint as checkpoint
+    from nllb.training.checkpoints import tensor_files
 
-    original = checkpoint._write
+    original = tensor_files.save_file
 
-    def full(path: Path, tensors) -> None:
-        if "step_00000016" in str(path) and path.name == "expert_002.safetensors":
+    def full(tensors, path: str) -> None:
+        if "step_00000016" in path and path.endswith("expert_002.safetensors"):
             raise OSError(28, "No space left on device")
-        original(path, tensors)
+        original(tensors, path)
 
-    monkeypatch.setattr(checkpoint, "_write", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     with pytest.raises(NllbError, match="No space left on device"):
         quietly(configured(), tmp_path / "run")
     monkeypatch.undo()
@@ -307,8 +308,11 @@ def test_transformers_loads_the_model_with_equal_logits(
     assert result.model_dir is not None
     ours = load_model(open_model(result.model_dir))
     checkpoint = tmp_path / "run" / "checkpoints" / "step_00000008"
-    trained = read_tensors(checkpoint, ours.state_dict(), WEIGHT)
-    assert all(torch.equal(trained[name], value) for name, value in ours.state_dict().items())
+    trained = TensorReader(checkpoint)
+    assert all(
+        torch.equal(trained.read(f"{WEIGHT}/{name}"), value)
+        for name, value in ours.state_dict().items()
+    )
     theirs = AutoModelForSeq2SeqLM.from_pretrained(result.model_dir).eval()
     generator = torch.Generator().manual_seed(0)
     source = torch.randint(4, 300, (3, 9), generator=generator)

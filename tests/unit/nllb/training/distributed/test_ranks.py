@@ -8,7 +8,8 @@ from runpy import run_path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+
+from nllb.training.checkpoints.tensor_files import TensorReader
 
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(
@@ -86,10 +87,8 @@ def losses(folder: Path) -> list[float]:
 
 
 def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
-    for path in (folder / "checkpoints" / f"step_{step:08d}").glob("*.safetensors"):
-        found |= load_file(path)
-    return found
+    reader = TensorReader(folder / "checkpoints" / f"step_{step:08d}")
+    return {name: reader.read(name) for name in reader.names()}
 
 
 @pytest.mark.parametrize("size", [2, 4])
