@@ -10,6 +10,7 @@ from nllb.model.configuration import ModelConfig, SecondExpertPolicy
 
 EXPERTS_PER_TOKEN = 2
 RoutingMode = Literal["gshard", "dropless"]
+BalanceMethod = Literal["loss", "bias"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +36,11 @@ class RoutingOptions:
     expert's place is then taken by the rank's own expert of the same place."""
     balance_weight: float = 0.01
     """Weight of the load-balancing loss; fine-tuning takes 0."""
+    balance_by: BalanceMethod = "loss"
+    """`loss` adds the load-balancing loss; `bias` instead adjusts a bias of each expert after every
+    step (auxiliary-loss-free balancing), which the exported model keeps."""
+    bias_rate: float = 0.001
+    """Amount by which `balance_by: bias` raises or lowers an expert's bias per step."""
 
     @classmethod
     def of_model(cls, config: ModelConfig) -> Self:
@@ -50,6 +56,7 @@ class RoutingOptions:
         yield from range_faults(self, "final_output_masking", "gating_dropout", least=0, below=1)
         yield from range_faults(self, "balance_weight", least=0)
         yield from range_faults(self, "capacity", least=1)
+        yield from range_faults(self, "bias_rate", above=0)
 
     def capacity_of(self, num_rows: int, num_experts: int) -> int | None:
         """Return the most tokens that an expert takes of `num_rows`; None is no limit."""

@@ -17,6 +17,7 @@ from nllb.training.distributed.expert_parallel import spread_experts
 from nllb.training.distributed.ranks import Ranks
 from nllb.training.initialization import initialize, materialize
 from nllb.training.loss import Teacher
+from nllb.training.router_balance import freeze_router_biases, reset_router_biases
 from nllb.training.train_config import TrainConfig
 
 
@@ -32,13 +33,16 @@ def open_tokenizer(config: TrainConfig, manifest: Manifest) -> Tokenizer:
 def resolve_model_config(config: TrainConfig, tokenizer: Tokenizer) -> ModelConfig:
     """Return the complete model configuration of a run."""
     if config.model.initial is None:
-        return config.model.resolve(vocabulary_size=tokenizer.vocabulary_size)
-    return dataclasses.replace(
-        open_model(config.model.initial).config,
-        dropout=config.model.dropout,
-        attention_dropout=config.model.attention_dropout,
-        activation_dropout=config.model.activation_dropout,
-    )
+        shape = config.model.resolve(vocabulary_size=tokenizer.vocabulary_size)
+    else:
+        shape = dataclasses.replace(
+            open_model(config.model.initial).config,
+            dropout=config.model.dropout,
+            attention_dropout=config.model.attention_dropout,
+            activation_dropout=config.model.activation_dropout,
+        )
+    has_bias = shape.router_bias or (shape.num_experts > 0 and config.routing.balance_by == "bias")
+    return dataclasses.replace(shape, router_bias=has_bias)
 
 
 def meta_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Transformer:
@@ -48,6 +52,8 @@ def meta_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Transfo
     for layer in model.modules():
         if isinstance(layer, MixtureOfExperts):
             layer.options = config.routing
+    if config.routing.balance_by == "bias":
+        freeze_router_biases(model)
     if config.parallel.experts and ranks.size > 1:
         spread_experts(model, ranks)
     return model
@@ -63,9 +69,13 @@ def initial_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Tran
     materialize(model)
     if config.model.initial is None:
         initialize(model, config.seed)
-    else:
+    if config.routing.balance_by == "bias":
+        reset_router_biases(model)
+    if config.model.initial is not None:
         opened = open_model(config.model.initial).weights
-        model.load_state_dict({name: read_weight(opened, name).float() for name in names})
+        present = [name for name in names if name in opened or not name.endswith(".router.bias")]
+        weights = {name: read_weight(opened, name).float() for name in present}
+        model.load_state_dict(weights, strict=len(present) == len(names))
     return model
 
 

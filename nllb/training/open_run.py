@@ -28,12 +28,13 @@ from nllb.training.checkpoints.export import CONFIG_NAME, write_start
 from nllb.training.checkpoints.tensor_files import TensorReader
 from nllb.training.distributed.data_parallel import ParallelModel, recompute_layers
 from nllb.training.distributed.ranks import Ranks, StopFlag
-from nllb.training.lexicon import lexical_embedding, look_up_words
+from nllb.training.lexicon import initialize_lookup, lexical_embedding
 from nllb.training.loss import LossModule
 from nllb.training.metrics.step_statistics import StepStatistics
 from nllb.training.metrics.writers import CombinedWriter, open_writers
 from nllb.training.optimization import build_optimizer
 from nllb.training.precision import choose_precision
+from nllb.training.router_balance import RouterBalancer
 from nllb.training.run import TrainingRun
 from nllb.training.train_config import Precision, TrainConfig
 from nllb.training.validation import Scorer, Validator
@@ -92,10 +93,11 @@ def open_run(
             out_dir.mkdir(parents=True, exist_ok=True)
             write_start(out_dir, shape, tokenizer)
         write_config(config, out_dir / CONFIG_NAME)
+    by_bias = config.routing.balance_by == "bias"
     module = LossModule(
         model,
         label_smoothing=config.label_smoothing,
-        balance_weight=config.routing.balance_weight,
+        balance_weight=0.0 if by_bias else config.routing.balance_weight,
         softmax_negatives=config.softmax_negatives,
         teacher=open_teacher(config, tokenizer, shape, ranks),
     )
@@ -133,6 +135,9 @@ def open_run(
         state=state,
         metrics=writers,
         statistics=StepStatistics(module.model, ranks),
+        balancer=RouterBalancer(module.model, ranks, rate=config.routing.bias_rate)
+        if by_bias
+        else None,
         stop=stop,
         progress=progress,
         saved_step=newest,
@@ -149,7 +154,7 @@ def _first_model(
         embedding_VD.copy_(
             lexical_embedding(manifest, embedding_VD, config.lexicon, seed=config.seed, quiet=quiet)
         )
-        look_up_words(model)
+        initialize_lookup(model)
     return model
 
 

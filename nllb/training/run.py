@@ -28,6 +28,7 @@ from nllb.training.loss import seed_batch
 from nllb.training.metrics.step_statistics import StepStatistics
 from nllb.training.metrics.writers import MetricsWriter
 from nllb.training.optimization import learning_rate, scale_gradients, set_rate
+from nllb.training.router_balance import RouterBalancer
 from nllb.training.train_config import Precision, TrainConfig
 from nllb.training.validation import Validator
 
@@ -65,6 +66,8 @@ class TrainingRun:
     """Destination of the records."""
     statistics: StepStatistics
     """Sums since the last record."""
+    balancer: RouterBalancer | None
+    """Balances the experts by a bias of the router, if configured."""
     stop: StopFlag
     """Whether a signal asked the run to stop."""
     progress: Progress
@@ -114,6 +117,8 @@ class TrainingRun:
             result = self.model.module.of(batch.to(device), self.model.wrapper)
         count = batch.num_targets
         self.statistics.add(result, count)
+        if self.balancer is not None:
+            self.balancer.add()
         self._losses.append((batch, result.loss.detach()))
         self._num_targets += count
         self._num_batches += 1
@@ -143,6 +148,8 @@ class TrainingRun:
     def end_step(self) -> None:
         """Record, validate and save, and decide whether training continues."""
         schedule, self._losses = self.config.schedule, None
+        if self.balancer is not None:
+            self.balancer.update()
         self.state.step += 1
         step = self.state.step
         told_to_stop = self.stop.common()

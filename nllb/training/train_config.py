@@ -162,12 +162,8 @@ class ParallelSection:
     data: DataParallel = "ddp"
     """`ddp` keeps the weights on every rank; `fsdp2` shards them."""
     experts: bool = False
-    """Spread the experts over the ranks, with all-to-all exchange, instead of a copy on each."""
-
-    def faults(self) -> Iterator[str]:
-        """Yield what cannot work."""
-        if self.experts and self.data == "fsdp2":
-            yield "experts: true goes with data: ddp only"
+    """Spread the experts over the ranks, with all-to-all exchange, instead of a copy on each; with
+    `fsdp2`, only the other weights are sharded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from nllb.errors import ConfigError
 from nllb.io.shards import read_manifest
 from nllb.training import lexicon
 from nllb.training.batches.gathering import PairSource
-from nllb.training.lexicon import Links, agreed_counts, lexical_embedding, read_links
+from nllb.training.lexicon import Links, expected_counts, lexical_embedding, read_links
 from nllb.training.train_config import LexiconSection
 
 
@@ -23,13 +23,13 @@ def links_of(pairs: list[tuple[list[int], list[int]]]) -> Links:
         for i, a in enumerate(source):
             found += [(sources + i, targets + j, a, b) for j, b in enumerate(target)]
         sources, targets = sources + len(source), targets + len(target)
-    kinds = sorted({(a, b) for _, _, a, b in found})
+    types = sorted({(a, b) for _, _, a, b in found})
     return Links(
         sources_N=np.array([link[0] for link in found]),
         targets_N=np.array([link[1] for link in found]),
-        kinds_N=np.array([kinds.index(link[2:]) for link in found]),
-        source_K=np.array([a for a, _ in kinds]),
-        target_K=np.array([b for _, b in kinds]),
+        types_N=np.array([types.index(link[2:]) for link in found]),
+        source_K=np.array([a for a, _ in types]),
+        target_K=np.array([b for _, b in types]),
         source_counts_V=np.zeros(20),
         target_counts_V=np.zeros(20),
     )
@@ -42,7 +42,7 @@ def test_translations_are_found_in_pairs_of_many_words() -> None:
         words = draw.choice(8, size=4, replace=False)
         pairs.append((words.tolist(), draw.permutation(words + 10).tolist()))
     links = links_of(pairs)
-    counts = agreed_counts(links, iterations=5)
+    counts = expected_counts(links, iterations=5)
     table = np.zeros((20, 20))
     table[links.source_K, links.target_K] = counts
     occurrences = np.bincount(np.concatenate([source for source, _ in pairs]), minlength=8)
@@ -64,11 +64,11 @@ def test_links_are_every_piece_with_every_piece_of_both_orders(token_data: Path)
             for shard in map(manifest.open, part.files)
             for n in range(len(shard))
         ]
-        assert len(links.kinds_N) == sum(len(a) * len(b) for a, b in pairs)
+        assert len(links.types_N) == sum(len(a) * len(b) for a, b in pairs)
         assert links.source_counts_V.sum() == sum(len(a) for a, _ in pairs)
         assert links.target_counts_V.sum() == sum(len(b) for _, b in pairs)
-        kinds = {(a, b) for s, t in pairs for a in s.tolist() for b in t.tolist()}
-        assert set(zip(links.source_K.tolist(), links.target_K.tolist(), strict=True)) == kinds
+        types = {(a, b) for s, t in pairs for a in s.tolist() for b in t.tolist()}
+        assert set(zip(links.source_K.tolist(), links.target_K.tolist(), strict=True)) == types
 
 
 def test_an_embedding_is_its_meaning_its_language_and_a_rest(token_data: Path) -> None:
@@ -114,9 +114,9 @@ def test_of_many_pairs_a_random_part_of_all_shards_is_taken(token_data: Path, mo
     direction = max(manifest.directions, key=lambda d: (d.source != d.target, d.num_pairs))
     source = PairSource(manifest, "train")
     whole = read_links(source, direction, manifest.vocabulary.size, seed=1)
-    monkeypatch.setattr(lexicon, "MOST_LINKS", len(whole.kinds_N) // 3)
+    monkeypatch.setattr(lexicon, "MAX_LINKS", len(whole.types_N) // 3)
     part = read_links(source, direction, manifest.vocabulary.size, seed=1)
-    assert 0.2 < len(part.kinds_N) / len(whole.kinds_N) < 0.5
+    assert 0.2 < len(part.types_N) / len(whole.types_N) < 0.5
 
 
 def test_a_pivot_without_pairs_is_refused(token_data: Path) -> None:
