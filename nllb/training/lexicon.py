@@ -75,13 +75,12 @@ def lexical_embedding(
     directions = [
         direction
         for direction in manifest.directions
-        if direction.target == pivot != direction.source
-        and direction.num_pairs >= config.least_pairs
+        if direction.target == pivot != direction.source and direction.num_pairs >= config.min_pairs
     ]
     if not directions:
         raise ConfigError(
-            f"lexicon.pivot: no direction into {pivot!r} has at least {config.least_pairs:,} pairs "
-            f"in {manifest.directory}; lower lexicon.least_pairs, or set lexicon.pivot: null"
+            f"lexicon.pivot: no direction into {pivot!r} has at least {config.min_pairs:,} pairs "
+            f"in {manifest.directory}; lower lexicon.min_pairs, or set lexicon.pivot: null"
         )
     size, width = random_VD.shape
     generator = torch.Generator().manual_seed(seed)

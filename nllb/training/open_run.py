@@ -4,10 +4,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from nllb.config import write_config
+from nllb.config.fingerprints import changed_fields
+from nllb.config.loading import plain
 from nllb.errors import ConfigError
 from nllb.io.progress import Progress
 from nllb.io.shards import Manifest, read_manifest
@@ -181,7 +182,7 @@ def _fingerprints(config: TrainConfig, manifest: Manifest) -> dict[str, str]:
     )
     return {
         "data": hashlib.sha256(data.encode()).hexdigest()[:16],
-        "reader": json.dumps(asdict(config.reader), sort_keys=True),
+        "reader": json.dumps(plain(config.reader), sort_keys=True),
         "seed": str(config.seed),
     }
 
@@ -189,7 +190,7 @@ def _fingerprints(config: TrainConfig, manifest: Manifest) -> dict[str, str]:
 def _require_same_inputs(
     recorded: dict[str, str], configured: dict[str, str], out_dir: Path
 ) -> None:
-    if changed := [name for name in configured if recorded.get(name) != configured[name]]:
+    if changed := changed_fields(recorded, configured):
         raise ConfigError(
             f"{out_dir} contains a run with a different {' and '.join(changed)}, whose order of "
             f"batches cannot be continued; name another folder, or use the configuration in "
@@ -200,7 +201,7 @@ def _require_same_inputs(
 def _settings(config: TrainConfig) -> dict[str, object]:
     """Return the configuration for the metrics services, with dotted keys."""
     flat: dict[str, object] = {}
-    for name, value in asdict(config).items():
+    for name, value in plain(config).items():
         if isinstance(value, dict):
             flat |= {f"{name}.{key}": item for key, item in value.items()}
         else:

@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint import CheckpointException
 
+from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import CheckpointError, DataError, ResourceError
-from nllb.io.shards import file_xxh3_128
 from nllb.training.checkpoints.tensor_files import is_sharded, write_shards, write_whole
 from nllb.training.distributed.ranks import Ranks
 
@@ -129,7 +129,7 @@ class CheckpointFolder:
     def _finish(self, part: Path, final: Path, state: RunState) -> None:
         _write_json(part / _STATE, asdict(state))
         files = {
-            path.name: {"bytes": path.stat().st_size, "xxh3_128": file_xxh3_128(path)}
+            path.name: {"bytes": path.stat().st_size, "xxh3_128": file_fingerprint(path)}
             for path in sorted(part.iterdir())
         }
         _write_json(part / _MANIFEST, {"format_version": FORMAT_VERSION, "files": files})
@@ -184,7 +184,7 @@ def damage(path: Path) -> str | None:
             size = (path / name).stat().st_size
             if size != record["bytes"]:
                 return f"{name} has {size:,} bytes instead of {record['bytes']:,}"
-            if file_xxh3_128(path / name) != record["xxh3_128"]:
+            if file_fingerprint(path / name) != record["xxh3_128"]:
                 return f"the hash of {name} differs from the one in its manifest"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"

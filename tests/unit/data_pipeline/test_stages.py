@@ -13,8 +13,9 @@ from data_pipeline import stages
 from data_pipeline.blocks import read_columns
 from data_pipeline.cleaning.clean_text import clean
 from data_pipeline.data_config import CleanConfig, CorpusConfig, DataConfig
-from data_pipeline.stages import Machine, content_key, require, run_tasks
+from data_pipeline.stages import Machine, require, run_tasks
 from nllb.config import load_config
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError, ResourceError
 
 OWN_TASKS = """
@@ -78,9 +79,9 @@ def test_no_workers_do_no_work() -> None:
 
 
 def test_keys_follow_content_alone() -> None:
-    assert content_key("a", 1) == content_key("a", 1) != content_key("a", 2)
-    assert content_key(CleanConfig()) == content_key(CleanConfig())
-    assert content_key(CleanConfig()) != content_key(CleanConfig(markup=False))
+    assert fingerprint("a", 1) == fingerprint("a", 1) != fingerprint("a", 2)
+    assert fingerprint(CleanConfig()) == fingerprint(CleanConfig())
+    assert fingerprint(CleanConfig()) != fingerprint(CleanConfig(markup=False))
 
 
 def test_a_changed_configuration_never_meets_an_old_file(
