@@ -8,7 +8,7 @@ from nllb.config import config_kind, dump_config, find_config, load_config
 from nllb.errors import ConfigError, did_you_mean
 
 KINDS = {
-    "backtranslation": "nllb.training.backtranslation:BacktranslationConfig",
+    "backtranslation": "nllb.training.backtranslation_config:BacktranslationConfig",
     "data": "data_pipeline.data_config:DataConfig",
     "encoder": "data_pipeline.mining.mining_config:EncoderTrainingConfig",
     "finetune": "nllb.training.finetune_config:FinetuneConfig",

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from nllb.config.fingerprints import model_fingerprint
 from nllb.inference.engine import TorchEngine
 from nllb.inference.generator import SearchOptions
 from nllb.inference.model_generator import ModelGenerator
 from nllb.languages import add_languages, parse_language
 from nllb.model.configuration import ModelConfig
+from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
 
 
@@ -26,6 +28,11 @@ class LineTranslator:
         generator = ModelGenerator.load(model, device=device)
         add_languages(generator.tokenizer.languages)
         return cls(generator, SearchOptions(beam_size=beam_size, sampling=sampling))
+
+    @classmethod
+    def fingerprint(cls, model: str) -> str:
+        """Return a hash of a model's files, without loading it."""
+        return model_fingerprint(open_model(model).path)
 
     @classmethod
     def of_weights(

@@ -3,8 +3,14 @@
 import math
 from dataclasses import dataclass
 
+import torch
+
+from nllb.config import format_size
+from nllb.io.shards import read_manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.weight_names import SIDES, list_weights
+from nllb.training.build_model import open_tokenizer, resolve_model_config
+from nllb.training.precision import choose_precision, matmul_speed
 from nllb.training.train_config import TrainConfig
 
 BYTES_PER_PARAMETER = 16
@@ -86,3 +92,66 @@ def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
         kept = shape.model_dim * len(layers) + max(layers)
     logits = 3 * shape.vocabulary_size * 4
     return tokens * (kept * width + logits)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun:
+    """A training run on this machine, before it starts."""
+
+    size: Estimate
+    """Memory and computation."""
+    speed: float
+    """Floating-point operations per second of large matrix products on this machine."""
+    num_pairs: int
+    """Training pairs."""
+    num_directions: int
+    """Directions."""
+
+    @property
+    def seconds(self) -> float:
+        """Lower bound of the duration on one rank of this speed."""
+        return self.size.seconds(self.speed)
+
+
+def estimate_run(config: TrainConfig, *, num_ranks: int = 1) -> PlannedRun:
+    """Estimate a run on its data and on this machine.
+
+    Raises:
+        NllbError: The data, vocabulary or model do not fit the configuration.
+    """
+    manifest = read_manifest(config.data)
+    shape = resolve_model_config(config, open_tokenizer(config, manifest))
+    return PlannedRun(
+        size=estimate(config, shape, num_ranks=num_ranks),
+        speed=local_speed(config),
+        num_pairs=sum(direction.num_pairs for direction in manifest.directions),
+        num_directions=len(manifest.directions),
+    )
+
+
+def local_speed(config: TrainConfig) -> float:
+    """Measure the speed of matrix products here, with the number type and device of a run."""
+    is_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    device = torch.device("cpu" if is_cpu else "cuda")
+    return matmul_speed(choose_precision(config.precision, device), device)
+
+
+def describe(size: Estimate, *, speed: float) -> dict[str, str]:
+    """Return an estimate as text, by heading."""
+    state, memory = format_size(size.state_bytes), format_size(size.memory_bytes)
+    return {
+        "parameters": f"{size.parameters:,}, of which {size.active_parameters:,} per token",
+        "memory per rank": f"{memory}, of which {state} for weights, gradients and the optimizer; "
+        f"lower reader.max_tokens if this is too much",
+        "steps": f"{size.steps:,} of at most {size.tokens_per_step:,} tokens",
+        "tokens": f"at most {size.tokens:,}",
+        "time": f"at least {_duration(size.seconds(speed))} on one rank: this machine computes "
+        f"{speed / 1e9:,.0f} GFLOP/s in large matrix products",
+    }
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -10,6 +10,7 @@ from nllb.config.schema import (
     FractionBelowOne,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveInt,
     RenamedKey,
     RunConfig,
     Section,
@@ -66,9 +67,16 @@ class FinetuneConfig(RunConfig):
     min_character_lines: NonNegativeInt = 3
     """A character that the vocabulary lacks is added if it is in this many lines; 0 adds none."""
     replay_share: FractionBelowOne = 0.3
-    """Share of the sampled pairs that comes from files with is_replay."""
-    held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """Fraction of the pairs that is held out, for validation and the report."""
+    """Share of the sampled pairs that comes from replay, against forgetting."""
+    self_replay_lines: NonNegativeInt = 300
+    """If no file has is_replay: lines of the new text that the original model translates into each
+    language of self_replay_languages, for replay; 0 trains without replay."""
+    self_replay_languages: tuple[Text, ...] = ()
+    """Languages of self-replay; if empty, up to eight widely spoken ones that the model knows."""
+    held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Fraction of the new and the replay pairs that is held out, for validation and the report."""
+    max_held_out_pairs: PositiveInt = 200
+    """Maximum number of held-out pairs of each file."""
     reader: ReaderConfig = ReaderConfig(max_tokens=1024)
     """How batches are formed."""
     optimizer: OptimizerSection = OptimizerSection(learning_rate=5e-5, warm_up_steps=10)

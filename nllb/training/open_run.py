@@ -3,17 +3,15 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from nllb.config import write_config
 from nllb.config.fingerprints import changed_fields
 from nllb.config.loading import plain
-from nllb.errors import ConfigError
+from nllb.errors import CheckpointError, ConfigError
 from nllb.io.progress import Progress
 from nllb.io.shards import Manifest, read_manifest
 from nllb.model.configuration import ModelConfig
-from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 from nllb.training.batches.reader import BatchReader, read_validation
 from nllb.training.batches.vocabulary import TokenIds, word_starts
@@ -24,7 +22,12 @@ from nllb.training.build_model import (
     open_tokenizer,
     resolve_model_config,
 )
-from nllb.training.checkpoints.checkpoint import CheckpointFolder, RunState, read_state
+from nllb.training.checkpoints.checkpoint import (
+    CheckpointFolder,
+    RunState,
+    find_checkpoint,
+    read_state,
+)
 from nllb.training.checkpoints.export import CONFIG_NAME, write_start
 from nllb.training.checkpoints.tensor_files import TensorReader
 from nllb.training.distributed.data_parallel import ParallelModel, recompute_layers
@@ -37,11 +40,10 @@ from nllb.training.optimization import build_optimizer
 from nllb.training.precision import choose_precision
 from nllb.training.router_balance import RouterBalancer
 from nllb.training.run import TrainingRun
+from nllb.training.scoring import held_out_scorer
 from nllb.training.train_config import Precision, TrainConfig
-from nllb.training.validation import Scorer, Validator
-
-MakeScorer = Callable[[TrainConfig, Manifest, Tokenizer], Scorer]
-"""Builds the scorer of validations, which needs an inference engine that training cannot import."""
+from nllb.training.translating import Translators
+from nllb.training.validation import Validator
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def open_run(
     stop: StopFlag,
     progress: Progress,
     *,
-    make_scorer: MakeScorer | None = None,
+    translators: Translators | None = None,
     quiet: bool = False,
 ) -> TrainingRun:
     """Open the data, the model, its optimizer and the newest intact checkpoint.
@@ -112,13 +114,13 @@ def open_run(
         manifest, config.reader, max_pairs=config.schedule.validation_pairs, ids=ids
     )
     scorer = None
-    if make_scorer is not None and config.schedule.translations > 0:
+    if translators is not None and config.schedule.translations > 0:
         if parallel_model.passes_are_collective:
             raise ConfigError(
                 "schedule.translations needs the whole model on one rank: set it to 0, or set "
                 "parallel.data: ddp and parallel.experts: false"
             )
-        scorer = make_scorer(config, manifest, tokenizer)
+        scorer = held_out_scorer(config, manifest, tokenizer, translators)
     writers = CombinedWriter([])
     if ranks.is_first:
         writers = open_writers(
@@ -143,6 +145,23 @@ def open_run(
         progress=progress,
         saved_step=newest,
     )
+
+
+def check_resumable(config: TrainConfig, out_dir: Path) -> None:
+    """Check that the checkpoints in a folder, if any, can be resumed with a configuration.
+
+    Raises:
+        ConfigError: They belong to a run with different data, reader or seed.
+    """
+    checkpoint = find_checkpoint(out_dir)
+    if checkpoint is None:
+        return
+    try:
+        state = read_state(checkpoint)
+    except CheckpointError:  # `open_run` falls back to an earlier one
+        return
+    made_by = _fingerprints(config, read_manifest(config.data))
+    _require_same_inputs(state.made_by, made_by, out_dir)
 
 
 def _first_model(

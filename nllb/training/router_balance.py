@@ -48,7 +48,7 @@ class RouterBalancer:
         """Add the expert loads of the last forward pass of this rank."""
         for load_E, layer in zip(self._loads, self._layers, strict=True):
             assert layer.report is not None
-            load_E += layer.report.requested_E
+            load_E.add_(layer.report.requested_E)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -16,9 +16,10 @@ from nllb.io.progress import Progress
 from nllb.training.checkpoints.checkpoint import RunState
 from nllb.training.checkpoints.export import MODEL_DIR, export_checkpoint
 from nllb.training.distributed.ranks import Ranks, StopFlag, join_ranks
-from nllb.training.open_run import MakeScorer, open_run
+from nllb.training.open_run import open_run
 from nllb.training.run import Ending, TrainingRun, plain_loop
 from nllb.training.train_config import TrainConfig
+from nllb.training.translating import Translators
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def train(
     config: TrainConfig,
     out_dir: Path,
     *,
-    make_scorer: MakeScorer | None = None,
+    translators: Translators | None = None,
     quiet: bool = False,
 ) -> TrainingResult:
     """Train a model, or resume an interrupted run.
@@ -51,7 +52,7 @@ def train(
             what to do.
     """
     with join_ranks(config.device) as ranks:
-        result = _train(config, out_dir, ranks, make_scorer, quiet or not ranks.is_first)
+        result = _train(config, out_dir, ranks, translators, quiet or not ranks.is_first)
         # Objects that use the process group must be freed before the group is destroyed: freed
         # later, they can wait forever for one of its threads.
         gc.collect()
@@ -60,14 +61,14 @@ def train(
 
 
 def _train(
-    config: TrainConfig, out_dir: Path, ranks: Ranks, make_scorer: MakeScorer | None, quiet: bool
+    config: TrainConfig, out_dir: Path, ranks: Ranks, translators: Translators | None, quiet: bool
 ) -> TrainingResult:
     loop = _loop_of(config)
     stop = StopFlag(ranks)
     bar = Progress("training", total=config.schedule.steps, unit="steps", quiet=quiet)
     with stop.listening():
         # Opened before the bar, so that an error is not preceded by a line of progress.
-        run = open_run(config, out_dir, ranks, stop, bar, make_scorer=make_scorer, quiet=quiet)
+        run = open_run(config, out_dir, ranks, stop, bar, translators=translators, quiet=quiet)
         try:
             with bar:
                 bar.resume(run.state.step)

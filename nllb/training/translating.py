@@ -25,6 +25,10 @@ class Translators(Protocol):
         """Load a model by name or path."""
         ...
 
+    def fingerprint(self, model: str) -> str:
+        """Return a hash of a model's files, without loading it."""
+        ...
+
     def of_weights(
         self, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer
     ) -> Translate:

@@ -6,14 +6,13 @@ these pairs in both directions keeps it close to its former behaviour (as in "Le
 forgetting", Li and Hoiem 2016, with sequences instead of probabilities).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from nllb.io.progress import Progress
 from nllb.io.text import write_lines
 from nllb.training.finetune_config import TextPairs
-from nllb.training.finetuning.text_shards import read_pairs
 from nllb.training.translating import Translate
 
 DEFAULT_LANGUAGES: Final = (
@@ -43,33 +42,39 @@ def replay_languages(
 
 
 def replay_sources(
-    files: Sequence[TextPairs], known: Sequence[str], max_lines: int
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield each known language of the new text with up to `max_lines` different lines of it."""
+    pairs: Sequence[tuple[TextPairs, Sequence[tuple[str, str]]]],
+    known: Sequence[str],
+    max_lines: int,
+) -> dict[str, list[str]]:
+    """Return up to `max_lines` different lines of each language that the original model knows.
+
+    Args:
+        pairs: files with their training pairs; held-out pairs must not be replayed.
+        known: languages of the original model.
+        max_lines: maximum number of lines of each language.
+    """
     lines: dict[str, dict[str, None]] = {}
-    for pairs in files:
-        for source, target in read_pairs(pairs):
-            for code, text in ((pairs.source, source), (pairs.target, target)):
-                if code in known:
-                    lines.setdefault(code, {})[text] = None
-    for code, texts in lines.items():
-        yield code, list(texts)[:max_lines]
+    for file, rows in pairs:
+        for column, code in enumerate((file.source, file.target)):
+            if code in known:
+                lines.setdefault(code, {}).update(dict.fromkeys(row[column] for row in rows))
+    return {code: list(texts)[:max_lines] for code, texts in lines.items()}
 
 
 def write_self_replay(
-    files: Sequence[TextPairs],
+    sources: Mapping[str, Sequence[str]],
     languages: Sequence[str],
-    known: Sequence[str],
     translate: Translate,
     folder: Path,
     *,
-    max_lines: int,
     quiet: bool = False,
 ) -> list[TextPairs]:
-    """Translate lines of the new text with the original model, and write them as replay files."""
+    """Translate lines with the original model, and write the results as replay files.
+
+    Files that exist already are kept, so that an interrupted call resumes.
+    """
     written = []
-    sources = list(replay_sources(files, known, max_lines))
-    jobs = [(code, texts, target) for code, texts in sources for target in languages]
+    jobs = [(code, texts, target) for code, texts in sources.items() for target in languages]
     total = sum(len(texts) for _, texts, _ in jobs)
     with Progress("replay", total=total, unit="lines", quiet=quiet) as progress:
         for code, texts, target in jobs:

@@ -1,4 +1,4 @@
-"""Token shards straight from a few files of text pairs, for fine-tuning."""
+"""Token shards and manifest from a few files of text pairs, for fine-tuning."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -27,16 +27,16 @@ from nllb.training.finetune_config import TextPairs
 
 
 def pairs_of_name(path: Path, *, is_replay: bool = False) -> TextPairs:
-    """Take the languages from a file's name, `SOURCE-TARGET.tsv` with any further suffix.
+    """Infer the languages from a file name, `SOURCE-TARGET.tsv` with an optional further suffix.
 
     Raises:
-        DataError: the name is of another form.
+        DataError: The name has a different form.
     """
     source, dash, target = path.name.partition(".")[0].partition("-")
     if not dash or not source or not target:
         raise DataError(
-            f"{path}: the name does not say the languages; call it SOURCE-TARGET.tsv, such as "
-            f"eng_Latn-fur_Latn.tsv"
+            f"{path}: the file name does not contain the languages; call it SOURCE-TARGET.tsv, "
+            f"such as eng_Latn-fur_Latn.tsv"
         )
     return TextPairs(path=path, source=source, target=target, is_replay=is_replay)
 
@@ -45,7 +45,7 @@ def read_pairs(pairs: TextPairs) -> Iterator[tuple[str, str]]:
     """Yield the pairs of a file.
 
     Raises:
-        DataError: a line has not two columns with text.
+        DataError: A line does not have two columns with text.
     """
     for number, line in enumerate(read_lines(pairs.path), 1):
         columns = line.split("\t")
@@ -57,6 +57,32 @@ def read_pairs(pairs: TextPairs) -> Iterator[tuple[str, str]]:
         yield columns[0], columns[1]
 
 
+def split_pairs(
+    pairs: TextPairs, *, held_out_fraction: float, max_held_out: int
+) -> dict[Split, list[tuple[str, str]]]:
+    """Return the training pairs and the held-out pairs of a file.
+
+    Pairs are held out by the hash of their source, so that no source is in both splits.
+
+    Raises:
+        DataError: No pair is left for training.
+    """
+    per_mille = round(1000 * held_out_fraction, 6)
+    rows: dict[Split, list[tuple[str, str]]] = {"train": [], "valid": []}
+    held_out: set[str] = set()
+    for source, target in read_pairs(pairs):
+        if source not in held_out and len(held_out) < max_held_out:
+            if xxhash.xxh3_64_intdigest(source.encode()) % 1000 < per_mille:
+                held_out.add(source)
+        rows["valid" if source in held_out else "train"].append((source, target))
+    if not rows["train"]:
+        raise DataError(
+            f"{pairs.path}: all pairs are held out, none is left for training; add pairs, or lower "
+            f"held_out_fraction"
+        )
+    return rows
+
+
 def write_text_shards(
     files: Sequence[TextPairs],
     tokenizer: Tokenizer,
@@ -64,25 +90,33 @@ def write_text_shards(
     *,
     replay_share: float,
     held_out_fraction: float,
+    max_held_out: int = 1_000_000,
+    self_replay: Sequence[TextPairs] = (),
     temperature: float = 1.0,
 ) -> Manifest:
-    """Write shards and manifest of some files into a folder.
+    """Write shards and a manifest of text files into a folder.
 
-    Pairs are held out by the hash of their source, so that the same source is never on both sides.
-    `replay_share` of the draws fall on files that are there against forgetting.
+    Args:
+        files: the files.
+        tokenizer: tokenizer of the model.
+        folder: output folder.
+        replay_share: share of the sampled pairs that come from replay.
+        held_out_fraction: fraction of the pairs that is held out.
+        max_held_out: maximum number of held-out pairs of each file.
+        self_replay: further replay files, of which no pair is held out.
+        temperature: sampling temperature among the new directions and among those of replay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    per_mille = round(1000 * held_out_fraction, 6)
     parts: list[Part] = []
     sizes: dict[tuple[str, str], int] = {}
     replayed: set[tuple[str, str]] = set()
-    for number, pairs in enumerate(files):
-        rows: dict[Split, list[tuple[str, str]]] = {"train": [], "valid": []}
-        for source, target in read_pairs(pairs):
-            held_out = xxhash.xxh3_64_intdigest(source.encode()) % 1000 < per_mille
-            rows["valid" if held_out else "train"].append((source, target))
-        if not rows["train"]:
-            raise DataError(f"{pairs.path}: no pair to train on")
+    for number, pairs in enumerate([*files, *self_replay]):
+        is_measured = number < len(files)
+        rows = split_pairs(
+            pairs,
+            held_out_fraction=held_out_fraction if is_measured else 0.0,
+            max_held_out=max_held_out,
+        )
         for split, texts in rows.items():
             if not texts:
                 continue

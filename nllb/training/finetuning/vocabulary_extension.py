@@ -1,8 +1,8 @@
-"""New characters and languages in a vocabulary, and rows for them in the embedding.
+"""Extends a vocabulary by characters and languages, and the embedding by rows for them.
 
-Characters become pieces behind the model's own, so that ids of text stay; what stands above the
-pieces (languages, tags) moves up by as many rows. A SentencePiece model is a protocol buffer whose
-pieces are a repeated field, so a piece is added by appending its record.
+New characters become pieces after the existing ones, so that the ids of text do not change; the ids
+above the pieces (languages, tags) move up. A SentencePiece model is a protocol buffer with a
+repeated field of pieces, so a piece can be added by appending its record.
 """
 
 import dataclasses
@@ -18,23 +18,23 @@ from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import NewLanguage
 
 NEW_PIECE_SCORE = -1e6
-"""Below every other piece, so that no text that was known is cut in another way."""
+"""Lower than the score of any other piece, so that known text is segmented as before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extension:
-    """A vocabulary with new rows, and where each row begins from."""
+    """An extended vocabulary, and the initial values of its embedding rows."""
 
     tokenizer: Tokenizer
     """The new tokenizer."""
     origins: tuple[tuple[int, ...], ...]
-    """For each new row the old rows whose mean it starts from; one for a row that only moved."""
+    """For each new row, the old rows whose mean is its initial value."""
     characters: tuple[str, ...]
     """Characters that were added."""
 
 
 def missing_characters(tokenizer: Tokenizer, lines: Iterable[str], *, least: int) -> list[str]:
-    """Return the characters that stand in at least `least` lines and that the vocabulary lacks."""
+    """Return the characters that the vocabulary lacks and that occur in at least `least` lines."""
     counts: dict[str, int] = {}
     for line in lines:
         for character in tokenizer.unknown_characters(line):
@@ -45,20 +45,23 @@ def missing_characters(tokenizer: Tokenizer, lines: Iterable[str], *, least: int
 def extend_vocabulary(
     tokenizer: Tokenizer, languages: Sequence[NewLanguage], characters: Sequence[str]
 ) -> Extension:
-    """Add languages, each like one of the model's, and characters, like the mean of all pieces.
+    """Add languages and characters.
+
+    The embedding of a language is initialised with that of a similar language, and that of a
+    character with the mean of all pieces.
 
     Raises:
-        ConfigError: a language is there already, or its model is not.
+        ConfigError: A language exists already, or the similar language does not.
     """
     for language in languages:
         if language.code in tokenizer.languages:
             raise ConfigError(
-                f"the model has {language.code} already: leave it out of `add` to fine-tune it"
+                f"the model already has {language.code}: remove it from `add` to fine-tune it"
             )
         if language.like not in tokenizer.languages:
             raise ConfigError(
-                f"{language.code} cannot begin like {language.like!r}, which the model lacks; "
-                f"see 'nllb languages'"
+                f"{language.code} cannot start from {language.like!r}, which the model lacks; "
+                f"run 'nllb languages' for the languages"
             )
     layout, count = tokenizer.layout, len(characters)
     end = layout.num_pieces + 1
@@ -86,7 +89,7 @@ def extend_vocabulary(
 
 
 def extend_embedding(embedding_VD: Tensor, extension: Extension) -> Tensor:
-    """Return the embedding with the rows of the new vocabulary."""
+    """Return the embedding of the new vocabulary."""
     means: dict[tuple[int, ...], Tensor] = {}
     rows = []
     for origin in extension.origins:
@@ -100,19 +103,19 @@ def extend_embedding(embedding_VD: Tensor, extension: Extension) -> Tensor:
 
 
 def extended_weights(weights: Mapping[str, Tensor], extension: Extension) -> dict[str, Tensor]:
-    """Return a model's weights for the new vocabulary."""
+    """Return the weights of a model for the new vocabulary."""
     extended = {name: weights[name] for name in weights}
     extended["embedding.weight"] = extend_embedding(extended["embedding.weight"], extension)
     return extended
 
 
 def _piece(character: str) -> bytes:
-    """Return a piece as SentencePiece's model file writes it: field 1 of the model."""
+    """Return a piece as a record of SentencePiece's model file (field 1 of the model)."""
     text = character.encode()
     record = b"\x0a" + _length(len(text)) + text + b"\x15" + struct.pack("<f", NEW_PIECE_SCORE)
     return b"\x0a" + _length(len(record)) + record
 
 
 def _length(number: int) -> bytes:
-    assert number < 128, "a piece of one character has few bytes"
+    assert number < 128, "the record of a single character fits into one length byte"
     return bytes([number])

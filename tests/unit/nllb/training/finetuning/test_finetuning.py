@@ -57,7 +57,7 @@ def test_rows_move_and_begin_where_they_should(random_model_dir: Path) -> None:
 
 def test_languages_that_cannot_be_added_are_refused(random_model_dir: Path) -> None:
     tokenizer = open_model(random_model_dir).tokenizer()
-    with pytest.raises(ConfigError, match="has ita_Latn already"):
+    with pytest.raises(ConfigError, match="already has ita_Latn"):
         extend_vocabulary(tokenizer, [NewLanguage(code="ita_Latn", like="fra_Latn")], [])
     with pytest.raises(ConfigError, match="which the model lacks"):
         extend_vocabulary(tokenizer, [NewLanguage(code="xyz_Latn", like="qqq_Latn")], [])
