@@ -32,9 +32,16 @@ def train(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.json:
         state = result.state
-        fields = {"ending": result.ending, "step": state.step, "tokens": state.tokens}
-        fields |= {"best": state.best, "best_step": state.best_step, "warning": result.warning}
-        print(json_line({**fields, "model": result.model_dir and str(result.model_dir)}))
+        fields = {
+            "ending": result.ending,
+            "step": state.step,
+            "tokens": state.tokens,
+            "best": state.best,
+            "best_step": state.best_step,
+            "warning": result.warning,
+            "model": result.model_dir and str(result.model_dir),
+        }
+        print(json_line(fields))
     elif result.model_dir is not None:
         print(result.model_dir)
     else:

@@ -7,7 +7,8 @@ experts are computed by one kernel each for their inner and outer layers.
 Shapes: P rows sorted by expert, D model dim, F inner dim, E experts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,24 @@ ALIGNMENT = 8
 """Both dimensions of a bfloat16 matrix must be multiples of this."""
 
 
+class Expert(Protocol):
+    """The parts of a feed-forward layer (`nllb.model.moe.FeedForward`)."""
+
+    inner: nn.Linear
+    outer: nn.Linear
+    activation: Callable[[Tensor], Tensor]
+    dropout: float
+    activation_dropout: float
+    training: bool
+
+
 def can_group(experts: Mapping[int, nn.Module], sorted_PD: Tensor) -> bool:
     """Return whether grouped products are available and fast for these rows and experts."""
     if GROUPED_MM is None or sorted_PD.device.type != "cuda" or len(experts) < 2:
         return False
     if torch.cuda.get_device_capability(sorted_PD.device) < MIN_CAPABILITY:
         return False
-    dims = next(iter(experts.values())).inner.weight.shape
+    dims = cast(Expert, next(iter(experts.values()))).inner.weight.shape
     return compute_type(sorted_PD) == torch.bfloat16 and all(dim % ALIGNMENT == 0 for dim in dims)
 
 
@@ -44,23 +56,24 @@ def run_grouped_experts(
     Dropout is applied as in `FeedForward`, but draws other masks than a loop over experts.
     """
     assert GROUPED_MM is not None
-    modules = [experts[number] for number in sorted(experts)]
+    modules = [cast(Expert, experts[number]) for number in sorted(experts)]
     first = modules[0]
     counts = torch.tensor(list(counts_E), device=sorted_PD.device)
     ends_E = counts.cumsum(0).to(torch.int32)
     dtype = compute_type(sorted_PD)
 
-    def product(rows: Tensor, layer: str) -> Tensor:
-        linears = [module.get_submodule(layer) for module in modules]
+    def product(rows: Tensor, linears: Sequence[nn.Linear]) -> Tensor:
         weight_EKN = torch.stack([linear.weight.to(dtype) for linear in linears]).transpose(1, 2)
         bias_EN = torch.stack([linear.bias.to(dtype) for linear in linears])
         bias_PN = bias_EN.repeat_interleave(counts, dim=0, output_size=len(rows))
-        return GROUPED_MM(rows.to(dtype), weight_EKN, offs=ends_E) + bias_PN
+        output_PN: Tensor = GROUPED_MM(rows.to(dtype), weight_EKN, offs=ends_E)
+        return output_PN + bias_PN
 
     with torch.autocast(sorted_PD.device.type, enabled=False):
         inner_PF = functional.dropout(
-            first.activation(product(sorted_PD, "inner")),
+            first.activation(product(sorted_PD, [module.inner for module in modules])),
             first.activation_dropout,
             first.training,
         )
-        return functional.dropout(product(inner_PF, "outer"), first.dropout, first.training)
+        outer_PD = product(inner_PF, [module.outer for module in modules])
+        return functional.dropout(outer_PD, first.dropout, first.training)

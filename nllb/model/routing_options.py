@@ -3,7 +3,13 @@
 from math import ceil
 from typing import Literal, Self
 
-from nllb.config.schema import FractionBelowOne, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+from nllb.config.schema import (
+    FractionBelowOne,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+)
 from nllb.model.configuration import ModelConfig, SecondExpertPolicy
 
 EXPERTS_PER_TOKEN = 2

@@ -55,7 +55,7 @@ class RouterBalancer:
         """Adjust the biases by the loads of the step on all ranks; all ranks must call it."""
         for load_E, layer in zip(self._loads, self._layers, strict=True):
             total_E = self._ranks.sum(load_E)
-            layer.router.bias += self._rate * (total_E.mean() - total_E).sign().float()
+            layer.router.bias.add_((total_E.mean() - total_E).sign().float(), alpha=self._rate)
         self._reset()
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.distributed.checkpoint import CheckpointException
+from torch.distributed.checkpoint.api import CheckpointException
 
 from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import CheckpointError, DataError, ResourceError

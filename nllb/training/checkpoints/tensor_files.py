@@ -15,11 +15,17 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from nllb.errors import CheckpointError
@@ -53,10 +59,7 @@ def write_whole(folder: Path, tensors: Mapping[str, Tensor], *, experts_only: bo
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write this rank's shards, and its share of the unsharded tensors; all ranks must call it."""
-    dcp.save(
-        dict(tensors),
-        storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True),
-    )
+    save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
 
 def is_sharded(tensors: Iterable[Tensor]) -> bool:
@@ -76,7 +79,11 @@ class TensorReader:
         self.folder = folder
         self._storage = _IndexedStorage(str(folder))
         try:
-            self._index = self._storage.index.state_dict_metadata
+            self._index = {
+                name: record
+                for name, record in self._storage.index.state_dict_metadata.items()
+                if isinstance(record, TensorStorageMetadata)
+            }
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
         if not self._index:
@@ -118,17 +125,18 @@ class TensorReader:
                     f"for another model"
                 )
         try:
-            dcp.load(dict(tensors), storage_reader=self._storage, no_dist=True)
-        except (OSError, SafetensorError, dcp.CheckpointException) as error:
+            load(dict(tensors), storage_reader=self._storage, no_dist=True)
+        except (OSError, SafetensorError, CheckpointException) as error:
             raise CheckpointError(f"cannot read the checkpoint {self.folder}: {error}") from error
 
 
-class _IndexedStorage(dcp.HuggingFaceStorageReader):
+class _IndexedStorage(HuggingFaceStorageReader):
     """A reader that scans the headers of the files only once."""
 
     @cached_property
     def index(self) -> Metadata:
-        return super().read_metadata()
+        metadata: Metadata = super().read_metadata()
+        return metadata
 
     def read_metadata(self) -> Metadata:
         return self.index

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from nllb.errors import ConfigError
 from nllb.io.text import read_json, read_lines
@@ -119,7 +120,7 @@ def test_shards_and_interruptions(config: BacktranslationConfig, tmp_path: Path)
 
 
 def test_contradictions_are_refused(config: BacktranslationConfig) -> None:
-    with pytest.raises(ConfigError, match="sampling: true needs beam_size: 1"):
+    with pytest.raises(ValidationError, match="sampling: true needs beam_size: 1"):
         config.replace(sampling=True)
-    with pytest.raises(ConfigError, match="two files produce eng_Latn-fra_Latn"):
+    with pytest.raises(ValidationError, match="two files produce eng_Latn-fra_Latn"):
         config.replace(text=config.text * 2)

@@ -1,22 +1,31 @@
 """Adding a language: the vocabulary's new rows, the data, and a run from start to report."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from nllb.cli import main
+from nllb.config.loading import config_of
 from nllb.errors import ConfigError, DataError
 from nllb.io.shards import read_manifest
 from nllb.model.formats.open_model import load_model, open_model
-from nllb.training.finetune_config import NewLanguage
-from nllb.training.finetuning.text_shards import pairs_of_name, read_pairs, write_text_shards
+from nllb.training.finetune_config import FinetuneConfig, NewLanguage
+from nllb.training.finetuning.finetune import finetune, plan_finetuning
+from nllb.training.finetuning.text_shards import (
+    pairs_of_name,
+    read_pairs,
+    split_pairs,
+    write_text_shards,
+)
 from nllb.training.finetuning.vocabulary_extension import (
     extend_embedding,
     extend_vocabulary,
     missing_characters,
 )
+from nllb.training.translating import Translate
 
 NEW = NewLanguage(code="xyz_Latn", like="ita_Latn")
 CHARACTERS = ["\u0263", "\U0001f701"]
@@ -122,6 +131,8 @@ def test_a_language_is_added_from_the_command_line(
         **dict.fromkeys(("eng_Latn-xyz_Latn", "xyz_Latn-eng_Latn"), "new"),
         **dict.fromkeys(("eng_Latn-fra_Latn", "fra_Latn-eng_Latn"), "old"),
     }
+    assert all(row["copying"] is not None for row in report["directions"].values())
+    assert not (out / "replay").exists()  # old bitext is given
     # The training loss of the new direction fell from that of the random model.
     lines = (out / "run" / "metrics" / "valid.jsonl").read_text().splitlines()
     losses = [json.loads(line)["loss_by_direction"]["eng_Latn-xyz_Latn"] for line in lines]
@@ -145,13 +156,13 @@ def test_a_language_is_added_from_the_command_line(
     assert "eng_Latn-xyz_Latn" in capsys.readouterr().out
 
 
-def test_faults_are_named_together(random_model_dir: Path, tmp_path: Path, capsys) -> None:
+def test_usage_errors_are_named(random_model_dir: Path, tmp_path: Path, capsys) -> None:
     new = write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 10)
     command = ["finetune", "--model", str(random_model_dir), "--text", str(new), str(tmp_path)]
     assert main([*command, "--add", "xyz_Latn", "--like", "ita_Latn"]) == 2
     assert "no text is in xyz_Latn" in capsys.readouterr().err
     assert main([*command, "--add", "xyz_Latn"]) == 2
-    assert "belong together" in capsys.readouterr().err
+    assert "--add CODE needs --like CODE" in capsys.readouterr().err
     assert main(["finetune", "add-language-tiny", str(tmp_path / "out"), "--text", str(new)]) == 2
     assert "only with --model: --text;" in capsys.readouterr().err
 
@@ -172,7 +183,116 @@ def test_a_folder_keeps_to_its_text_and_model(
     assert main([*command, "--text", str(text), "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned["added_characters"] == [] and planned["memory_bytes"] > planned["state_bytes"]
+    assert planned["steps"] == 1000 and planned["seconds_here"] > 0
+    assert not (out / "replay").exists() and not (out / "data").exists()
     config = (out / "finetune.yaml").read_text()
     assert main([*command, "--text", str(other)]) == 2
-    assert "begun with another text" in capsys.readouterr().err
+    assert "text was" in capsys.readouterr().err
     assert (out / "finetune.yaml").read_text() == config
+
+
+@pytest.fixture
+def finetune_config(random_model_dir: Path, tmp_path: Path) -> FinetuneConfig:
+    path = write_pairs(tmp_path, "eng_Latn-xyz_Latn.tsv", 60)
+    values = {
+        "model": str(random_model_dir),
+        "text": [{"path": str(path), "source": "eng_Latn", "target": "xyz_Latn"}],
+        "add": [{"code": "xyz_Latn", "like": "ita_Latn"}],
+        "self_replay_languages": ["fra_Latn", "deu_Latn"],
+        "reader": {"max_tokens": 128, "max_length": 128},
+        "schedule": {"steps": 4, "checkpoint_every": 4, "validate_every": 4, "translations": 3},
+        "parallel": {"runner": "plain"},
+        "precision": "float32",
+        "device": "cpu",
+    }
+    return config_of(FinetuneConfig, values, [])
+
+
+class Backwards:
+    """Stands in for an inference engine: every translation is the source backwards."""
+
+    def load(self, model: str, **_: object) -> Translate:
+        return lambda lines, source, target: [line[::-1] for line in lines]
+
+    def fingerprint(self, model: str) -> str:
+        return model
+
+    def of_weights(self, *_: object) -> Translate:
+        return self.load("")
+
+
+def test_without_old_text_the_model_makes_its_own_replay(
+    finetune_config: FinetuneConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result, report = finetune(finetune_config, out, translators=Backwards(), quiet=True)
+    assert report is not None and result.state.step == 4
+    files = sorted(path.name for path in (out / "replay").iterdir())
+    assert files == ["eng_Latn-deu_Latn.tsv", "eng_Latn-fra_Latn.tsv"]
+    rows = [line.split("\t") for line in (out / "replay" / files[0]).read_text().splitlines()]
+    assert all(target == source[::-1] for source, target in rows)
+    manifest = read_manifest(out / "data")
+    weights = {direction.name: direction.weight for direction in manifest.directions}
+    replayed = [weight for name, weight in weights.items() if "xyz" not in name]
+    assert len(replayed) == 4 and sum(replayed) == pytest.approx(finetune_config.replay_share)
+    # Held-out lines are not replayed, and replay is neither validated nor reported.
+    split = split_pairs(finetune_config.text[0], held_out_fraction=0.1, max_held_out=200)
+    assert split["valid"] and not {row[0] for row in rows} & {row[0] for row in split["valid"]}
+    assert {part.source for part in manifest.parts if part.split == "valid"} == {"eng_Latn"}
+    assert [row.name for row in report.directions] == ["eng_Latn-xyz_Latn", "xyz_Latn-eng_Latn"]
+
+
+def test_fine_tuning_without_replay_warns(
+    finetune_config: FinetuneConfig, tmp_path: Path, caplog
+) -> None:
+    config = finetune_config.replace(self_replay_lines=0)
+    finetune(config, tmp_path / "out", quiet=True)
+    assert "without replay: the model may forget" in caplog.text
+
+
+def test_another_reader_is_refused_before_anything_is_written(
+    finetune_config: FinetuneConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    finetune(finetune_config, out, quiet=True)
+    kept = (out / "finetune.yaml").read_text()
+    other = finetune_config.replace(reader=finetune_config.reader.replace(seed=9))
+    with pytest.raises(ConfigError, match="different reader"):
+        finetune(other, out, quiet=True)
+    assert (out / "finetune.yaml").read_text() == kept
+
+
+def test_a_model_is_compared_by_its_files(
+    finetune_config: FinetuneConfig, random_model_dir: Path, tmp_path: Path
+) -> None:
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    plan_finetuning(finetune_config, out, quiet=True)
+    shutil.copytree(random_model_dir, moved)
+    config = finetune_config.replace(model=str(moved))
+    plan_finetuning(config, out, quiet=True)  # the same model under another name
+    path = next(moved.glob("*.safetensors"))
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ConfigError, match="model files was"):
+        plan_finetuning(config, out, quiet=True)
+
+
+def test_held_out_pairs_are_limited_and_never_trained_on(tmp_path: Path) -> None:
+    pairs = pairs_of_name(write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 500))
+    split = split_pairs(pairs, held_out_fraction=0.5, max_held_out=7)
+    assert len({source for source, _ in split["valid"]}) == 7
+    assert not {row[0] for row in split["valid"]} & {row[0] for row in split["train"]}
+    with pytest.raises(DataError, match="all pairs are held out"):
+        split_pairs(pairs, held_out_fraction=0.9999, max_held_out=1000)
+
+
+@pytest.mark.slow
+def test_a_problem_is_an_error_under_strict(random_model_dir: Path, tmp_path: Path, capsys) -> None:
+    new = write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 60)
+    command = ["finetune", "--model", str(random_model_dir), "--text", str(new)]
+    command += [str(tmp_path / "out"), "schedule.steps=2", "schedule.translations=3"]
+    command += ["self_replay_lines=0", "device=cpu", "reader.max_length=128", "--quiet"]
+    assert main(command) == 0
+    assert "warning: no better than copying the source" in capsys.readouterr().err
+    assert main([*command, "--strict"]) == 1
