@@ -27,9 +27,18 @@ def learning_rate(config: OptimizerSection, step: int, *, steps: int) -> float:
 
 
 def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Optimizer:
-    """Return AdamW over the trainable parameters."""
+    """Return AdamW over the trainable parameters.
+
+    Sharded and unsharded parameters form groups of their own: a GPU updates a whole group at once,
+    which must not mix them.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        [parameter for parameter in trained if isinstance(parameter, DTensor) is is_sharded]
+        for is_sharded in (True, False)
+    ]
     return torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        [{"params": group} for group in groups if group],
         lr=config.learning_rate,
         betas=(config.beta_1, config.beta_2),
         eps=config.epsilon,

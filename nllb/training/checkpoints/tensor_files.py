@@ -10,7 +10,9 @@ exactly its part, whatever the number of ranks that wrote the checkpoint.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -125,9 +127,18 @@ class TensorReader:
                     f"for another model"
                 )
         try:
-            load(dict(tensors), storage_reader=self._storage, no_dist=True)
+            with _without_warnings():
+                load(dict(tensors), storage_reader=self._storage, no_dist=True)
         except (OSError, SafetensorError, CheckpointException) as error:
             raise CheckpointError(f"cannot read the checkpoint {self.folder}: {error}") from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Hide torch's warnings that it loads in a single process, and of its own deprecations."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+        yield
 
 
 class _IndexedStorage(HuggingFaceStorageReader):

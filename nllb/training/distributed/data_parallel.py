@@ -4,8 +4,8 @@ Both leave the mean of the ranks' gradients in place; each step multiplies it by
 and divides it by the number of labels on all ranks.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -85,13 +85,22 @@ class ParallelModel:
             fully_shard(layer, mesh=mesh, ignored_params=ignored)
         fully_shard(self.module, mesh=mesh, ignored_params=ignored)
 
-    def no_sync(self, *, last: bool) -> AbstractContextManager[None]:
+    @contextmanager
+    def no_sync(self, *, last: bool) -> Iterator[None]:
         """Postpone the exchange of gradients to the last micro-batch of a step."""
-        if isinstance(self.wrapper, DistributedDataParallel) and not last:
-            return self.wrapper.no_sync()
-        if isinstance(self.wrapper, FSDPModule):
-            self.wrapper.set_requires_gradient_sync(last)
-        return nullcontext()
+        if last:
+            yield
+        elif isinstance(self.wrapper, DistributedDataParallel):
+            with self.wrapper.no_sync():
+                yield
+        elif isinstance(self.wrapper, FSDPModule):
+            self.wrapper.set_requires_gradient_sync(False)
+            try:
+                yield
+            finally:
+                self.wrapper.set_requires_gradient_sync(True)
+        else:
+            yield
 
     def clip(self, max_norm: float | None, *, error: Callable[[], NllbError]) -> Tensor:
         """Return the norm of the whole gradient, and scale the gradient down to `max_norm`.

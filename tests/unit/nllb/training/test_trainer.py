@@ -209,7 +209,8 @@ def test_another_order_of_batches_is_refused(configured, tmp_path: Path) -> None
         quietly(configured("model.ffn_dim=48"), tmp_path / "run")
 
 
-def test_early_stopping_stops_and_stays_stopped(configured, tmp_path: Path) -> None:
+def test_early_stopping_stops_and_stays_stopped(configured, tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO", logger="nllb")
     config = configured(
         *("schedule.steps=200", "schedule.validate_every=2", "schedule.patience=3"),
         *("optimizer.learning_rate=1.0", "optimizer.warm_up_steps=1"),
@@ -223,7 +224,50 @@ def test_early_stopping_stops_and_stays_stopped(configured, tmp_path: Path) -> N
     assert json.loads((result.model_dir / "nllb.json").read_text())["training"]["step"] == (
         result.state.best_step
     )
+    assert f"stopped early at step {result.state.step} of 200" in caplog.text
+    assert (
+        f"none of the last 3 validations improved on validation loss {result.state.best:.4f}"
+        in (caplog.text)
+    )
+    caplog.clear()
     assert quietly(config, tmp_path / "run").state.step == result.state.step
+    assert "stopped early" in caplog.text  # the reason is given again
+
+
+def test_a_diverged_run_is_exported_with_a_warning(configured, tmp_path: Path, caplog) -> None:
+    config = configured(
+        *("schedule.steps=12", "schedule.log_every=2", "optimizer.warm_up_steps=1"),
+        *("optimizer.learning_rate=30.0", "optimizer.clip_norm=null"),
+    )
+    result = quietly(config, tmp_path / "run")
+    assert result.model_dir is not None and result.warning is not None
+    assert "training diverged: the training loss per label rose from" in result.warning
+    assert "Lower optimizer.learning_rate (now 30)" in result.warning
+    assert result.warning in caplog.text
+    # A run that resumes at its end still knows it.
+    assert quietly(config, tmp_path / "run").warning == result.warning
+
+
+def test_a_run_that_learns_has_not_diverged(configured, tmp_path: Path) -> None:
+    assert quietly(configured(), tmp_path / "run").warning is None
+
+
+def test_a_measured_precision_is_kept_when_a_run_resumes(
+    configured, tmp_path: Path, monkeypatch
+) -> None:
+    from nllb.training import precision
+
+    speeds = {"float32": 1.0, "bfloat16": 2.0}
+    monkeypatch.setattr(precision, "matmul_speed", lambda name, device: speeds[name])
+    first = quietly(configured("schedule.steps=2", "precision=auto"), tmp_path / "run")
+    assert first.state.precision == "bfloat16"
+    speeds["float32"] = 3.0
+    second = quietly(configured("schedule.steps=4", "precision=auto"), tmp_path / "run")
+    assert second.state.precision == "bfloat16"
+    assert (
+        quietly(configured("schedule.steps=2", "precision=auto"), tmp_path / "new").state.precision
+        == "float32"
+    )
 
 
 @pytest.mark.parametrize("runner", ["plain", pytest.param("fairseq2", marks=pytest.mark.slow)])

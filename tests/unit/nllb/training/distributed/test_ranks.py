@@ -91,10 +91,15 @@ def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
     return {name: reader.read(name) for name in reader.names()}
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_spread_experts_train_as_copied_ones(config: Path, tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "data"), [(2, "ddp"), (4, "ddp"), (2, "fsdp2")], ids=["2-ddp", "4-ddp", "2-fsdp2"]
+)
+def test_spread_experts_train_as_copied_ones(
+    config: Path, tmp_path: Path, size: int, data: str
+) -> None:
     succeed(config, tmp_path / "copied", size=size)
-    succeed(config, tmp_path / "spread", "parallel.experts=true", size=size)
+    mode = ("parallel.experts=true", f"parallel.data={data}")
+    succeed(config, tmp_path / "spread", *mode, size=size)
     copied, spread = losses(tmp_path / "copied"), losses(tmp_path / "spread")
     assert len(copied) == len(spread) == 10
     assert spread == pytest.approx(copied, rel=1e-6)
@@ -106,7 +111,14 @@ def test_spread_experts_train_as_copied_ones(config: Path, tmp_path: Path, size:
 
 
 @pytest.mark.parametrize(
-    "mode", [(), ("parallel.experts=true",), ("parallel.data=fsdp2",)], ids=["ddp", "ep", "fsdp2"]
+    "mode",
+    [
+        (),
+        ("parallel.experts=true",),
+        ("parallel.data=fsdp2",),
+        ("parallel.data=fsdp2", "parallel.experts=true", "routing.balance_by=bias"),
+    ],
+    ids=["ddp", "ep", "fsdp2", "fsdp2-ep-bias"],
 )
 def test_killed_ranks_go_on_bitwise(config: Path, tmp_path: Path, mode: tuple[str, ...]) -> None:
     succeed(config, tmp_path / "whole", *mode, size=2)
@@ -129,6 +141,20 @@ def test_another_number_of_ranks_goes_on(config: Path, tmp_path: Path) -> None:
     succeed(config, tmp_path / "changing", *more, masked, "schedule.steps=10", size=2)
     succeed(config, tmp_path / "changing", *more, masked, "schedule.steps=15", size=4)
     succeed(config, tmp_path / "changing", *alone)
+    assert losses(tmp_path / "changing") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
+
+
+def test_another_number_of_ranks_resumes_a_sharded_run(config: Path, tmp_path: Path) -> None:
+    dropless = ("routing.mode=dropless", "model.expert_output_masking=0", "schedule.log_every=1")
+    sharded = ("parallel.data=fsdp2", *dropless)
+    succeed(config, tmp_path / "alone", "schedule.steps=15", *dropless)
+    succeed(config, tmp_path / "changing", "schedule.steps=5", *sharded, size=2)
+    spread = ("parallel.experts=true", *sharded)
+    succeed(config, tmp_path / "changing", "schedule.steps=10", *spread, size=4)
+    # No tensor was gathered: every rank wrote a file of its own.
+    checkpoint = tmp_path / "changing" / "checkpoints" / "step_00000010"
+    assert len(list(checkpoint.glob("shard-*.safetensors"))) == 4
+    succeed(config, tmp_path / "changing", "schedule.steps=15", *dropless)
     assert losses(tmp_path / "changing") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
 
 
