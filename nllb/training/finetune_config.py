@@ -73,6 +73,9 @@ class FinetuneConfig(RunConfig):
     language of self_replay_languages, for replay; 0 trains without replay."""
     self_replay_languages: tuple[Text, ...] = ()
     """Languages of self-replay; if empty, up to eight widely spoken ones that the model knows."""
+    interpolation: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0, 0.75, 0.5, 0.25)
+    """Candidates for the share of the change of the weights that the result keeps. The smallest one
+    is chosen that is about as good as the best one in the new directions, on held-out pairs."""
     held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Fraction of the new and the replay pairs that is held out, for validation and the report."""
     max_held_out_pairs: PositiveInt = 200
@@ -101,7 +104,9 @@ class FinetuneConfig(RunConfig):
     """Seed of dropout."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield missing text."""
+        """Yield missing text and candidates."""
+        if not self.interpolation:
+            yield "interpolation: expected at least one share; [1.0] keeps the trained weights"
         if not self.text:
             yield "text: expected at least one file"
         elif all(pairs.is_replay for pairs in self.text):

@@ -61,7 +61,9 @@ def write_whole(folder: Path, tensors: Mapping[str, Tensor], *, experts_only: bo
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write this rank's shards, and its share of the unsharded tensors; all ranks must call it."""
-    save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    with _without_warnings():
+        save(dict(tensors), storage_writer=writer)
 
 
 def is_sharded(tensors: Iterable[Tensor]) -> bool:

@@ -2,11 +2,12 @@
 
 OUT/start/     the original model with its new embedding rows    OUT/replay/   self-replay text
 OUT/data/      token shards of the text                          OUT/run/      the training run
-OUT/run/model/ the resulting model                               OUT/report.json
+OUT/model/     the resulting model                               OUT/report.json
 """
 
 import dataclasses
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from nllb.model.tokenizer import Tokenizer
 from nllb.training.architecture import ModelSection
 from nllb.training.estimate import Estimate, estimate
 from nllb.training.finetune_config import FinetuneConfig, TextPairs
+from nllb.training.finetuning.interpolation import choose_share, interpolate, score_shares
 from nllb.training.finetuning.report import DirectionReport, FinetuneReport, find_problems
 from nllb.training.finetuning.self_replay import (
     replay_languages,
@@ -126,10 +128,21 @@ def finetune(
     result = train(train_config, out_dir / "run", translators=translators, quiet=quiet)
     if result.model_dir is None:
         return result, None
-    after = _scores(train_config, manifest, result.model_dir, translators)
-    copying = copying_scores(train_config, manifest, open_model(result.model_dir).tokenizer())
+    tuned = open_model(result.model_dir)
     before = read_json(before_path)
     old = {name for pairs in config.text if pairs.is_replay for name in _direction_names(pairs)}
+    share, after = 1.0, {}
+    if translators is not None and config.schedule.translations:
+        scorer = held_out_scorer(train_config, manifest, tuned.tokenizer(), translators)
+        with stage("compare with the original model", quiet=quiet):
+            scores = score_shares(
+                open_model(out_dir / "start"), tuned, config.interpolation, scorer
+            )
+        share = choose_share(scores, before.keys() - old)
+        after = scores[share]
+        _log.info("the result keeps %.0f %% of the change of the weights", 100 * share)
+    model_dir = _write_model(out_dir, tuned, share)
+    copying = copying_scores(train_config, manifest, tuned.tokenizer())
     directions = tuple(
         DirectionReport(
             name=name,
@@ -147,8 +160,9 @@ def finetune(
     )
     warning = [result.warning] if result.warning else []
     report = FinetuneReport(
-        model=str(result.model_dir),
+        model=str(model_dir),
         steps=result.state.step,
+        interpolation=share,
         added_languages=tuple(language.code for language in config.add),
         added_characters=plan.characters,
         directions=directions,
@@ -200,6 +214,21 @@ def _write_start(config: FinetuneConfig, original: ModelDirectory, start_dir: Pa
             "added_characters": characters,
         },
     )
+
+
+def _write_model(out_dir: Path, tuned: ModelDirectory, share: float) -> Path:
+    """Write the model with the chosen share of the change."""
+    output = out_dir / "model"
+    if output.exists():
+        shutil.rmtree(output)
+    write_hugging_face(
+        output,
+        tuned.config,
+        interpolate(open_model(out_dir / "start"), tuned, share),
+        tuned.tokenizer(),
+        settings={**tuned.settings, "interpolation": share},
+    )
+    return output
 
 
 def _require_languages(config: FinetuneConfig, tokenizer: Tokenizer) -> None:
@@ -274,7 +303,7 @@ def _direction_names(pairs: TextPairs) -> tuple[str, str]:
 def _scores(
     config: TrainConfig, manifest: Manifest, model_dir: Path, translators: Translators | None
 ) -> dict[str, float]:
-    """Return chrF++ of each direction; empty without an inference engine."""
+    """Return the chrF++ of each direction; empty without an inference engine."""
     if translators is None or not config.schedule.translations:
         return {}
     opened = open_model(model_dir)

@@ -37,6 +37,8 @@ class FinetuneReport:
     """Path of the fine-tuned model."""
     steps: int
     """Optimizer steps."""
+    interpolation: float
+    """Share of the change of the weights that was kept."""
     added_languages: tuple[str, ...]
     """Languages that the model learned."""
     added_characters: tuple[str, ...]

@@ -14,6 +14,7 @@ from nllb.io.shards import read_manifest
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.training.finetune_config import FinetuneConfig, NewLanguage
 from nllb.training.finetuning.finetune import finetune, plan_finetuning
+from nllb.training.finetuning.interpolation import choose_share
 from nllb.training.finetuning.text_shards import (
     pairs_of_name,
     read_pairs,
@@ -296,3 +297,31 @@ def test_a_problem_is_an_error_under_strict(random_model_dir: Path, tmp_path: Pa
     assert main(command) == 0
     assert "warning: no better than copying the source" in capsys.readouterr().err
     assert main([*command, "--strict"]) == 1
+
+
+def test_the_smallest_change_that_is_good_enough_is_chosen() -> None:
+    scores = {
+        1.0: {"a-b": 20.0, "b-a": 10.0, "a-c": 30.0},
+        0.5: {"a-b": 19.8, "b-a": 9.8, "a-c": 40.0},
+        0.25: {"a-b": 15.0, "b-a": 9.0, "a-c": 41.0},
+    }
+    assert choose_share(scores, ["a-b", "b-a"]) == 0.5
+    assert choose_share({1.0: {"a-b": 3.0}}, ["a-b"]) == 1.0
+
+
+def test_the_result_lies_between_the_original_and_the_trained_weights(
+    finetune_config: FinetuneConfig, tmp_path: Path
+) -> None:
+    # With an engine that ignores the weights all candidates are equally good.
+    out = tmp_path / "out"
+    config = finetune_config.replace(interpolation=(1.0, 0.5))
+    result, report = finetune(config, out, translators=Backwards(), quiet=True)
+    assert report is not None and result.model_dir is not None
+    assert report.interpolation == 0.5 and report.model == str(out / "model")
+    start, tuned, mixed = (
+        load_model(open_model(path)).state_dict()
+        for path in (out / "start", result.model_dir, out / "model")
+    )
+    assert any(not torch.equal(start[name], tuned[name]) for name in start)
+    for name, value in mixed.items():
+        torch.testing.assert_close(value, (start[name] + tuned[name]) / 2)
