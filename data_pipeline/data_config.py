@@ -225,16 +225,12 @@ class MonolingualConfig(Section):
     """Whether the sentences become denoising shards."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield contradictory lengths and bitext formats."""
+        """Yield contradictory lengths."""
         if self.max_characters < self.min_characters:
             yield (
                 f"max_characters: must be at least min_characters ({self.min_characters}), "
                 f"got {self.max_characters}"
             )
-        for corpus in self.corpora:
-            if corpus.format not in MONOLINGUAL_FORMATS:
-                valid = ", ".join(sorted(MONOLINGUAL_FORMATS))
-                yield f"corpora: {corpus.name} has format {corpus.format}; valid: {valid}"
 
 
 class VocabularyConfig(Section):
@@ -326,12 +322,16 @@ class DataConfig(RunConfig):
     """Vocabulary and shards."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield names that are given twice, and monolingual formats of bitext."""
+        """Yield names that are given twice, and formats of bitext for monolingual text."""
         names = [corpus.name for corpus in self.corpora]
         for corpus in self.corpora:
             if corpus.format in ("lines", "jsonl"):
                 yield f"corpora: {corpus.name} is monolingual ({corpus.format}); see `monolingual`"
         if self.monolingual is not None:
             names += [corpus.name for corpus in self.monolingual.corpora]
+            for corpus in self.monolingual.corpora:
+                if corpus.format not in MONOLINGUAL_FORMATS:
+                    valid = ", ".join(sorted(MONOLINGUAL_FORMATS))
+                    yield f"monolingual: {corpus.name} has format {corpus.format}; valid: {valid}"
         for name in repeated(names):
             yield f"corpora: the name {name!r} is given twice"

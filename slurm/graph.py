@@ -53,8 +53,8 @@ class PipelineConfig(RunConfig):
         for step in self.steps:
             for need in step.needs:
                 if need not in names:
-                    hint = did_you_mean(need, names)
-                    yield f"steps: step {step.name} needs {need!r}, which is not a step{hint}"
+                    hint = did_you_mean(need, names) or ", which is not a step"
+                    yield f"steps: step {step.name} needs {need!r}{hint}"
         try:
             self.order()
         except CycleError as error:

@@ -77,13 +77,14 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
     with Progress("collecting", unit="texts", quiet=quiet) as progress:
         for source in config.sources:
             others = {language.code for language in source.excluded_languages}
+            only = {language.code for language in source.languages}
             seen: dict[str, set[str]] = defaultdict(set)
             for text in _texts(_open(source, config.data_dir), collected):
                 progress.advance(note=source.name)
                 before = seen[text.language]
                 if text.language not in wanted or text.text in before:
                     continue
-                if text.language in others:
+                if text.language in others or (only and text.language not in only):
                     collected.dropped[f"{source.name}: not in {text.language}"] += 1
                     continue
                 if len(before) < source.max_lines:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nllb.config.dumping import dump_config, write_config
     from nllb.config.fingerprints import claim_directory, fingerprint
-    from nllb.config.loading import config_of, load_config
+    from nllb.config.loading import load_config
     from nllb.config.schema import RunConfig, Section
     from nllb.config.shipped import config_kind, configs_dir, find_config
     from nllb.config.sizes import format_size, parse_size
@@ -23,7 +23,6 @@ _MODULES = {
     "Section": "schema",
     "claim_directory": "fingerprints",
     "config_kind": "shipped",
-    "config_of": "loading",
     "configs_dir": "shipped",
     "dump_config": "dumping",
     "find_config": "shipped",
@@ -39,7 +38,6 @@ __all__ = [
     "Section",
     "claim_directory",
     "config_kind",
-    "config_of",
     "configs_dir",
     "dump_config",
     "find_config",

@@ -66,12 +66,37 @@ def _build(cls: type[Config], tree: YamlTree, overrides: Sequence[str]) -> Confi
     try:
         config = cls.model_validate(data)
     except ValidationError as error:
-        errors += _describe_all(tree, cls, error.errors(include_url=False))
+        errors += _describe_all(tree, cls, _all_errors(cls, data, error))
     if config is None or errors:
         listed = "\n".join(f"  {text}" for _, text in sorted(errors, key=lambda item: item[0]))
         count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
         raise ConfigError(f"{tree.name}: {count}:\n{listed}")
     return config
+
+
+def _all_errors(
+    cls: type[RunConfig], data: dict[str, Any], error: ValidationError
+) -> list[ErrorDetails]:
+    """Return pydantic's errors, and those that appear when unknown keys are ignored."""
+    found = error.errors(include_url=False)
+    unknown = {one["loc"] for one in found if one["type"] == "extra_forbidden"}
+    if unknown:
+        try:
+            cls.model_validate(_without(data, unknown))
+        except ValidationError as second:
+            again = [one for one in second.errors(include_url=False) if one["type"] == CROSS_FIELD]
+            found += [one for one in again if one not in found]
+    return found
+
+
+def _without(value: Any, keys: set[tuple[str | int, ...]], path: tuple[str | int, ...] = ()) -> Any:
+    """Return a copy of nested dictionaries and tuples without some keys."""
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if (*path, key) not in keys}
+        return {key: _without(item, keys, (*path, key)) for key, item in kept.items()}
+    if isinstance(value, tuple):
+        return tuple(_without(item, keys, (*path, i)) for i, item in enumerate(value))
+    return value
 
 
 def _describe_all(tree: YamlTree, cls: type[Section], found: Sequence[ErrorDetails]) -> Errors:

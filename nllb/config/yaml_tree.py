@@ -6,7 +6,7 @@ language code), and dates and times of day are text. Numbers remember how they w
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import yaml
@@ -44,10 +44,10 @@ class WrittenFloat(float):
 
 
 def written(value: object) -> object:
-    """Return a number as the text that stood in the file, anything else as it is."""
+    """Return a number as it was written in the file, and a path as text."""
     if isinstance(value, (WrittenInt, WrittenFloat)):
         return value.text
-    return str(value) if type(value) in (int, float) else value
+    return str(value) if isinstance(value, PurePath) or type(value) in (int, float) else value
 
 
 def set_scalar_rules(cls: Any) -> None:
