@@ -92,5 +92,5 @@ def test_a_run_learns_from_a_teacher(
     ]
     assert len(losses) == 12 and losses[-1] < losses[0] / 2  # the divergence, not the labels' loss
     stranger = [f"distillation.teacher={random_model_dir}"]
-    with pytest.raises(ConfigError, match="another vocabulary"):
+    with pytest.raises(ConfigError, match="different vocabulary"):
         train(load_config(TrainConfig, path, stranger), tmp_path / "refused", quiet=True)
