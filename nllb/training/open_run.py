@@ -12,6 +12,7 @@ from nllb.errors import CheckpointError, ConfigError
 from nllb.io.progress import Progress
 from nllb.io.shards import Manifest, read_manifest
 from nllb.model.configuration import ModelConfig
+from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 from nllb.training.batches.reader import BatchReader, read_validation
 from nllb.training.batches.vocabulary import TokenIds, word_starts
@@ -33,7 +34,7 @@ from nllb.training.checkpoints.tensor_files import TensorReader
 from nllb.training.distributed.data_parallel import ParallelModel, recompute_layers
 from nllb.training.distributed.ranks import Ranks, StopFlag
 from nllb.training.lexicon import initialize_lookup, lexical_embedding
-from nllb.training.loss import LossModule
+from nllb.training.loss import LossModule, Teacher
 from nllb.training.metrics.step_statistics import StepStatistics
 from nllb.training.metrics.writers import CombinedWriter, open_writers
 from nllb.training.optimization import build_optimizer
@@ -74,14 +75,12 @@ def open_run(
     if checkpoint is None and ranks.is_first:
         manifest.verify()
     ranks.wait()
-    precision = _resolve_precision(config, state, ranks)
-    ids = TokenIds.of_tokenizer(tokenizer)
     reader = BatchReader(
         manifest,
         config.reader,
         rank=ranks.rank,
         num_ranks=ranks.size,
-        ids=ids,
+        ids=TokenIds.of_tokenizer(tokenizer),
         word_starts=word_starts(tokenizer),
     )
     shape = resolve_model_config(config, tokenizer)
@@ -89,57 +88,34 @@ def open_run(
         model = _first_model(config, shape, manifest, ranks, quiet=quiet).to(ranks.device)
     else:
         model = meta_model(config, shape, ranks)
-    if config.activation_checkpointing:
-        recompute_layers(model)
     if ranks.is_first:
         if checkpoint is None:
             out_dir.mkdir(parents=True, exist_ok=True)
             write_start(out_dir, shape, tokenizer)
         write_config(config, out_dir / CONFIG_NAME)
-    by_bias = config.routing.balance_by == "bias"
-    module = LossModule(
-        model,
-        label_smoothing=config.label_smoothing,
-        balance_weight=0.0 if by_bias else config.routing.balance_weight,
-        softmax_negatives=config.softmax_negatives,
-        teacher=open_teacher(config, tokenizer, shape, ranks),
-    )
-    parallel_model = ParallelModel(module, config.parallel, ranks)
-    optimizer = build_optimizer(module, config.optimizer)
+    teacher = open_teacher(config, tokenizer, shape, ranks)
+    parallel_model = _parallel_model(config, model, teacher, ranks)
+    optimizer = build_optimizer(parallel_model.module, config.optimizer)
     if checkpoint is not None:
         parallel_model.load(TensorReader(checkpoint), optimizer, step=state.step)
         _log_new_rate(state, config, ranks)
     state.learning_rate = config.optimizer.learning_rate
-    validation = read_validation(
-        manifest, config.reader, max_pairs=config.schedule.validation_pairs, ids=ids
-    )
-    scorer = None
-    if translators is not None and config.schedule.translations > 0:
-        if parallel_model.passes_are_collective:
-            raise ConfigError(
-                "schedule.translations needs the whole model on one rank: set it to 0, or set "
-                "parallel.data: ddp and parallel.experts: false"
-            )
-        scorer = held_out_scorer(config, manifest, tokenizer, translators)
-    writers = CombinedWriter([])
-    if ranks.is_first:
-        writers = open_writers(
-            config.metrics, out_dir, from_step=state.step, settings=_settings(config)
-        )
     return TrainingRun(
         config=config,
-        precision=precision,
+        precision=_resolve_precision(config, state, ranks),
         ranks=ranks,
         model=parallel_model,
         optimizer=optimizer,
         reader=reader,
-        validator=Validator(parallel_model, list(validation), ranks, scorer=scorer),
+        validator=_open_validator(
+            config, manifest, tokenizer, parallel_model, translators=translators, ranks=ranks
+        ),
         checkpoints=checkpoints,
         state=state,
-        metrics=writers,
-        statistics=StepStatistics(module.model, ranks),
-        balancer=RouterBalancer(module.model, ranks, rate=config.routing.bias_rate)
-        if by_bias
+        metrics=_open_metrics(config, out_dir, state, ranks),
+        statistics=StepStatistics(model, ranks),
+        balancer=RouterBalancer(model, ranks, rate=config.routing.bias_rate)
+        if config.routing.balance_by == "bias"
         else None,
         stop=stop,
         progress=progress,
@@ -176,6 +152,59 @@ def _first_model(
         )
         initialize_lookup(model)
     return model
+
+
+def _parallel_model(
+    config: TrainConfig, model: Transformer, teacher: Teacher | None, ranks: Ranks
+) -> ParallelModel:
+    """Return the model with its loss, wrapped for data parallelism."""
+    if config.activation_checkpointing:
+        recompute_layers(model)
+    by_bias = config.routing.balance_by == "bias"
+    module = LossModule(
+        model,
+        label_smoothing=config.label_smoothing,
+        balance_weight=0.0 if by_bias else config.routing.balance_weight,
+        softmax_negatives=config.softmax_negatives,
+        teacher=teacher,
+    )
+    return ParallelModel(module, config.parallel, ranks)
+
+
+def _open_validator(
+    config: TrainConfig,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    model: ParallelModel,
+    *,
+    translators: Translators | None,
+    ranks: Ranks,
+) -> Validator:
+    """Return the validator, which translates if that is configured and possible."""
+    scorer = None
+    if translators is not None and config.schedule.translations > 0:
+        if model.passes_are_collective:
+            raise ConfigError(
+                "schedule.translations needs the whole model on one rank: set it to 0, or set "
+                "parallel.data: ddp and parallel.experts: false"
+            )
+        scorer = held_out_scorer(config, manifest, tokenizer, translators)
+    batches = read_validation(
+        manifest,
+        config.reader,
+        max_pairs=config.schedule.validation_pairs,
+        ids=TokenIds.of_tokenizer(tokenizer),
+    )
+    return Validator(model, list(batches), ranks, scorer=scorer)
+
+
+def _open_metrics(
+    config: TrainConfig, out_dir: Path, state: RunState, ranks: Ranks
+) -> CombinedWriter:
+    """Open the metrics writers on the first rank; the others write nothing."""
+    if not ranks.is_first:
+        return CombinedWriter([])
+    return open_writers(config.metrics, out_dir, from_step=state.step, settings=_settings(config))
 
 
 def _resolve_precision(config: TrainConfig, state: RunState, ranks: Ranks) -> Precision:

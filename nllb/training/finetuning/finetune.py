@@ -128,21 +128,35 @@ def finetune(
     result = train(train_config, out_dir / "run", translators=translators, quiet=quiet)
     if result.model_dir is None:
         return result, None
-    tuned = open_model(result.model_dir)
-    before = read_json(before_path)
+    report = _compare(config, plan, result, out_dir, translators=translators, quiet=quiet)
+    write_json(out_dir / "report.json", report.to_json())
+    return result, report
+
+
+def _compare(
+    config: FinetuneConfig,
+    plan: FinetunePlan,
+    result: TrainingResult,
+    out_dir: Path,
+    *,
+    translators: Translators | None,
+    quiet: bool,
+) -> FinetuneReport:
+    """Choose the share of the change that is kept, write that model, and report on it."""
+    assert result.model_dir is not None
+    manifest = read_manifest(plan.train_config.data)
+    original, tuned = open_model(out_dir / "start"), open_model(result.model_dir)
+    before: dict[str, float] = read_json(out_dir / "before.json")
     old = {name for pairs in config.text if pairs.is_replay for name in _direction_names(pairs)}
-    share, after = 1.0, {}
+    share, after = 1.0, dict[str, float]()
     if translators is not None and config.schedule.translations:
-        scorer = held_out_scorer(train_config, manifest, tuned.tokenizer(), translators)
+        scorer = held_out_scorer(plan.train_config, manifest, tuned.tokenizer(), translators)
         with stage("compare with the original model", quiet=quiet):
-            scores = score_shares(
-                open_model(out_dir / "start"), tuned, config.interpolation, scorer
-            )
+            scores = score_shares(original, tuned, config.interpolation, scorer)
         share = choose_share(scores, before.keys() - old)
         after = scores[share]
         _log.info("the result keeps %.0f %% of the change of the weights", 100 * share)
-    model_dir = _write_model(out_dir, tuned, share)
-    copying = copying_scores(train_config, manifest, tuned.tokenizer())
+    copying = copying_scores(plan.train_config, manifest, tuned.tokenizer())
     directions = tuple(
         DirectionReport(
             name=name,
@@ -159,8 +173,8 @@ def finetune(
         has_replay=bool(old or plan.self_replay),
     )
     warning = [result.warning] if result.warning else []
-    report = FinetuneReport(
-        model=str(model_dir),
+    return FinetuneReport(
+        model=str(_write_model(out_dir, tuned, share)),
         steps=result.state.step,
         interpolation=share,
         added_languages=tuple(language.code for language in config.add),
@@ -168,8 +182,6 @@ def finetune(
         directions=directions,
         problems=(*warning, *problems),
     )
-    write_json(out_dir / "report.json", report.to_json())
-    return result, report
 
 
 def _made_by(config: FinetuneConfig, original: ModelDirectory) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Token shards and manifest from a few files of text pairs, for fine-tuning."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import xxhash
@@ -117,26 +117,8 @@ def write_text_shards(
             held_out_fraction=held_out_fraction if is_measured else 0.0,
             max_held_out=max_held_out,
         )
-        for split, texts in rows.items():
-            if not texts:
-                continue
-            sides = [
-                [tokenizer.encode(text) for text in column] for column in zip(*texts, strict=True)
-            ]
-            file = write_token_shard(
-                folder / f"{number:03d}.{pairs.source}-{pairs.target}.{split}.tokens",
-                sides,
-                vocabulary_size=tokenizer.vocabulary_size,
-            )
-            parts.append(
-                Part(
-                    source=pairs.source,
-                    target=pairs.target,
-                    origin="primary",
-                    split=split,
-                    files=(file,),
-                )
-            )
+        stem = f"{number:03d}.{pairs.source}-{pairs.target}"
+        parts += _write_splits(pairs, rows, tokenizer, folder / stem)
         for pair in ((pairs.source, pairs.target), (pairs.target, pairs.source)):
             sizes[pair] = sizes.get(pair, 0) + len(rows["train"])
             if pairs.is_replay:
@@ -145,6 +127,31 @@ def write_text_shards(
     manifest = _manifest(parts, sizes, weights, tokenizer, folder)
     write_manifest(manifest)
     return manifest
+
+
+def _write_splits(
+    pairs: TextPairs,
+    rows: Mapping[Split, Sequence[tuple[str, str]]],
+    tokenizer: Tokenizer,
+    stem: Path,
+) -> Iterator[Part]:
+    """Write a shard for each split of a file that has pairs, and yield its manifest entry."""
+    for split, texts in rows.items():
+        if not texts:
+            continue
+        sides = [[tokenizer.encode(text) for text in column] for column in zip(*texts, strict=True)]
+        file = write_token_shard(
+            stem.with_name(f"{stem.name}.{split}.tokens"),
+            sides,
+            vocabulary_size=tokenizer.vocabulary_size,
+        )
+        yield Part(
+            source=pairs.source,
+            target=pairs.target,
+            origin="primary",
+            split=split,
+            files=(file,),
+        )
 
 
 def _weights(
