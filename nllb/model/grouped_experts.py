@@ -21,7 +21,7 @@ ALIGNMENT = 8
 """Both dimensions of a bfloat16 matrix must be multiples of this."""
 
 
-class Expert(Protocol):
+class GroupableExpert(Protocol):
     """The parts of a feed-forward layer (`nllb.model.moe.FeedForward`)."""
 
     inner: nn.Linear
@@ -38,7 +38,7 @@ def can_group(experts: Mapping[int, nn.Module], sorted_PD: Tensor) -> bool:
         return False
     if torch.cuda.get_device_capability(sorted_PD.device) < MIN_CAPABILITY:
         return False
-    dims = cast(Expert, next(iter(experts.values()))).inner.weight.shape
+    dims = cast(GroupableExpert, next(iter(experts.values()))).inner.weight.shape
     return compute_type(sorted_PD) == torch.bfloat16 and all(dim % ALIGNMENT == 0 for dim in dims)
 
 
@@ -56,7 +56,7 @@ def run_grouped_experts(
     Dropout is applied as in `FeedForward`, but draws other masks than a loop over experts.
     """
     assert GROUPED_MM is not None
-    modules = [cast(Expert, experts[number]) for number in sorted(experts)]
+    modules = [cast(GroupableExpert, experts[number]) for number in sorted(experts)]
     first = modules[0]
     counts = torch.tensor(list(counts_E), device=sorted_PD.device)
     ends_E = counts.cumsum(0).to(torch.int32)

@@ -12,7 +12,7 @@ from nllb.model.formats.weights import read_weight
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.training.batches.vocabulary import check_fits, tokenizer_of
+from nllb.training.batches.token_ids import check_fits, tokenizer_of
 from nllb.training.distributed.expert_parallel import spread_experts
 from nllb.training.distributed.ranks import Ranks
 from nllb.training.initialization import initialize, materialize

@@ -20,7 +20,7 @@ FLOPS_PER_PARAMETER = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
+class RunEstimate:
     """The memory and computation that a run needs."""
 
     parameters: int
@@ -45,7 +45,7 @@ class Estimate:
         return self.flops / flops_per_second
 
 
-def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> Estimate:
+def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> RunEstimate:
     """Estimate the size of a run on `num_ranks` ranks."""
     weights = list(list_weights(shape))
     parameters = sum(weight.size for weight in weights)
@@ -66,7 +66,7 @@ def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> 
     # projection covers only a part of the vocabulary.
     projected = min(config.softmax_negatives or shape.vocabulary_size, shape.vocabulary_size)
     skipped = (shape.vocabulary_size - projected) * shape.model_dim
-    return Estimate(
+    return RunEstimate(
         parameters=parameters,
         active_parameters=active,
         memory_bytes=state + _activation_bytes(config, shape),
@@ -98,7 +98,7 @@ def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
 class PlannedRun:
     """A training run on this machine, before it starts."""
 
-    size: Estimate
+    size: RunEstimate
     """Memory and computation."""
     speed: float
     """Floating-point operations per second of large matrix products on this machine."""
@@ -136,7 +136,7 @@ def local_speed(config: TrainConfig) -> float:
     return matmul_speed(choose_precision(config.precision, device), device)
 
 
-def describe(size: Estimate, *, speed: float) -> dict[str, str]:
+def describe(size: RunEstimate, *, speed: float) -> dict[str, str]:
     """Return an estimate as text, by heading."""
     state, memory = format_size(size.state_bytes), format_size(size.memory_bytes)
     return {

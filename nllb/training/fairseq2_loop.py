@@ -44,7 +44,7 @@ from torch import Tensor, distributed
 
 from nllb.training.batches.reader import Batch
 from nllb.training.distributed.ranks import Ranks
-from nllb.training.run import TrainingRun, explain_out_of_memory
+from nllb.training.training_run import TrainingRun, explain_out_of_memory
 
 
 def fairseq2_loop(run: TrainingRun) -> None:
@@ -57,7 +57,7 @@ def fairseq2_loop(run: TrainingRun) -> None:
     trainer = Trainer(
         model=run.model.wrapper,
         unit=_Unit(run),
-        data_reader=_Reader(run),
+        data_reader=_StepReader(run),
         gangs=_gangs(run.ranks),
         amp=False,  # the loss of the run casts
         amp_dtype=torch.float32,
@@ -95,11 +95,11 @@ class _NumberedBatch:
         """Do nothing: the loss moves the batch to the device."""
 
 
-class _Reader(DataReader[_NumberedBatch]):
+class _StepReader(DataReader[_NumberedBatch]):
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
 
-    def __iter__(self) -> "_Reader":
+    def __iter__(self) -> "_StepReader":
         return self
 
     def __next__(self) -> list[_NumberedBatch]:

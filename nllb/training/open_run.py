@@ -15,7 +15,7 @@ from nllb.model.configuration import ModelConfig
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 from nllb.training.batches.reader import BatchReader, read_validation
-from nllb.training.batches.vocabulary import TokenIds, word_starts
+from nllb.training.batches.token_ids import TokenIds, word_starts
 from nllb.training.build_model import (
     initial_model,
     meta_model,
@@ -33,6 +33,7 @@ from nllb.training.checkpoints.export import CONFIG_NAME, write_start
 from nllb.training.checkpoints.tensor_files import TensorReader
 from nllb.training.distributed.data_parallel import ParallelModel, recompute_layers
 from nllb.training.distributed.ranks import Ranks, StopFlag
+from nllb.training.held_out_scores import held_out_scorer
 from nllb.training.lexicon import initialize_lookup, lexical_embedding
 from nllb.training.loss import LossModule, Teacher
 from nllb.training.metrics.step_statistics import StepStatistics
@@ -40,9 +41,8 @@ from nllb.training.metrics.writers import CombinedWriter, open_writers
 from nllb.training.optimization import build_optimizer
 from nllb.training.precision import choose_precision
 from nllb.training.router_balance import RouterBalancer
-from nllb.training.run import TrainingRun
-from nllb.training.scoring import held_out_scorer
 from nllb.training.train_config import Precision, TrainConfig
+from nllb.training.training_run import TrainingRun
 from nllb.training.translating import Translators
 from nllb.training.validation import Validator
 

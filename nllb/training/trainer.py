@@ -17,8 +17,8 @@ from nllb.training.checkpoints.checkpoint import RunState
 from nllb.training.checkpoints.export import MODEL_DIR, export_checkpoint
 from nllb.training.distributed.ranks import Ranks, StopFlag, join_ranks
 from nllb.training.open_run import open_run
-from nllb.training.run import Ending, TrainingRun, plain_loop
 from nllb.training.train_config import TrainConfig
+from nllb.training.training_run import Ending, TrainingRun, plain_loop
 from nllb.training.translating import Translators
 
 _log = logging.getLogger(__name__)

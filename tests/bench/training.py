@@ -182,7 +182,7 @@ def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dic
     from nllb.training.distributed.ranks import Ranks, StopFlag
     from nllb.training.fairseq2_loop import fairseq2_loop
     from nllb.training.open_run import open_run
-    from nllb.training.run import TrainingRun, plain_loop
+    from nllb.training.training_run import TrainingRun, plain_loop
 
     text = (
         f"kind: train\ndata: {data}\ndevice: cpu\n"

@@ -19,7 +19,7 @@ from nllb.errors import DataError
 from nllb.io.shards import Direction, Manifest, Part, ShardFile, Split, TokenShard
 from nllb.training.batches.noise import NoiseConfig, add_noise
 from nllb.training.batches.sampling import Indices, Key, ranges
-from nllb.training.batches.vocabulary import TokenIds
+from nllb.training.batches.token_ids import TokenIds
 
 PAD_ID, EOS_ID = 1, 2
 

@@ -33,7 +33,7 @@ from nllb.training.batches.sampling import (
     phase_of,
     sample_items,
 )
-from nllb.training.batches.vocabulary import TokenIds
+from nllb.training.batches.token_ids import TokenIds
 from nllb.training.train_config import ReaderConfig
 
 STEPS_PER_CHUNK = 64

@@ -23,7 +23,7 @@ from nllb.model.formats.open_model import load_model, open_model
 from nllb.model.routing_options import RoutingOptions
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.architecture import ModelSection
-from nllb.training.estimate import Estimate, estimate
+from nllb.training.estimate import RunEstimate, estimate
 from nllb.training.finetune_config import FinetuneConfig, TextPairs
 from nllb.training.finetuning.interpolation import choose_share, interpolate, score_shares
 from nllb.training.finetuning.report import DirectionReport, FinetuneReport, find_problems
@@ -38,8 +38,8 @@ from nllb.training.finetuning.vocabulary_extension import (
     extended_weights,
     missing_characters,
 )
+from nllb.training.held_out_scores import copying_scores, held_out_scorer
 from nllb.training.open_run import check_resumable
-from nllb.training.scoring import copying_scores, held_out_scorer
 from nllb.training.train_config import TrainConfig
 from nllb.training.trainer import TrainingResult, train
 from nllb.training.translating import Translators
@@ -55,7 +55,7 @@ class FinetunePlan:
     """Configuration of the training run."""
     characters: tuple[str, ...]
     """Characters that were added to the vocabulary."""
-    size: Estimate
+    size: RunEstimate
     """Memory and computation of the training run."""
     self_replay: tuple[str, ...]
     """Languages into which the original model will translate the new text for replay."""

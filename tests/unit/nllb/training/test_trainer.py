@@ -133,7 +133,7 @@ def test_a_rank_builds_only_the_experts_that_it_keeps(configured) -> None:
 def test_a_stopped_run_goes_on_bitwise(
     configured, tmp_path: Path, monkeypatch, negatives: int
 ) -> None:
-    from nllb.training.run import TrainingRun
+    from nllb.training.training_run import TrainingRun
 
     config = configured(f"softmax_negatives={negatives}")
     quietly(config, tmp_path / "whole")
@@ -276,7 +276,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(
 ) -> None:
     if runner == "fairseq2":
         pytest.importorskip("fairseq2")
-    from nllb.training.run import TrainingRun
+    from nllb.training.training_run import TrainingRun
 
     original = TrainingRun.batch_loss
 

@@ -12,9 +12,9 @@ import traceback
 import torch
 
 from nllb.config import load_config
-from nllb.training.run import TrainingRun
 from nllb.training.train_config import TrainConfig
 from nllb.training.trainer import train
+from nllb.training.training_run import TrainingRun
 
 given = globals()
 said = os.open(given["OUTPUT"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
