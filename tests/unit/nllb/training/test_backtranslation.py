@@ -1,4 +1,4 @@
-"""Back-translation: which side is whose, what is left out, blocks, shards and resume."""
+"""Back-translation: sides of the bitext, skipped lines, blocks, shards and resuming."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +48,9 @@ def config(tmp_path: Path) -> BacktranslationConfig:
     return BacktranslationConfig(model="any", text=(text,), block_lines=6)
 
 
-def test_the_translation_is_the_source(config: BacktranslationConfig, tmp_path: Path) -> None:
+def test_back_translation_puts_the_translation_on_the_source_side(
+    config: BacktranslationConfig, tmp_path: Path
+) -> None:
     report = backtranslate(config, tmp_path / "out", Translators(upside_down), quiet=True)
     counts = {"written": 17, "empty": 1, "too_long": 0, "length": 1, "same": 1}
     assert report == {"eng_Latn-fra_Latn": counts} == read_json(tmp_path / "out" / "report.json")
@@ -57,7 +59,7 @@ def test_the_translation_is_the_source(config: BacktranslationConfig, tmp_path: 
     assert len(rows) == 17
 
 
-def test_what_is_too_long_for_the_model_is_counted(
+def test_lines_too_long_for_the_model_are_counted(
     config: BacktranslationConfig, tmp_path: Path
 ) -> None:
     def limited(lines: Sequence[str], source: str, target: str) -> list[str | None]:
@@ -68,7 +70,7 @@ def test_what_is_too_long_for_the_model_is_counted(
     assert report == {"eng_Latn-fra_Latn": counts}
 
 
-def test_blocks_of_other_work_are_refused(config: BacktranslationConfig, tmp_path: Path) -> None:
+def test_blocks_of_another_run_are_refused(config: BacktranslationConfig, tmp_path: Path) -> None:
     backtranslate(config, tmp_path / "out", Translators(upside_down), quiet=True)
     whole = (tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst").read_bytes()
     other = Translators()
@@ -89,7 +91,9 @@ def test_blocks_of_other_work_are_refused(config: BacktranslationConfig, tmp_pat
     assert (tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst").read_bytes() == whole
 
 
-def test_distillation_keeps_the_sides(config: BacktranslationConfig, tmp_path: Path) -> None:
+def test_distillation_puts_the_translation_on_the_target_side(
+    config: BacktranslationConfig, tmp_path: Path
+) -> None:
     config = config.replace(mode="distillation")
     backtranslate(config, tmp_path / "out", Translators(upside_down), quiet=True)
     rows = list(read_lines(tmp_path / "out" / "fra_Latn-eng_Latn.tsv.zst"))

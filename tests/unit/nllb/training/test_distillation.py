@@ -1,4 +1,4 @@
-"""Online distillation: the loss by an oracle of loops, a run with a teacher, and who is refused."""
+"""Online distillation: the loss against an oracle of loops, a run, and unsuitable teachers."""
 
 import math
 from pathlib import Path

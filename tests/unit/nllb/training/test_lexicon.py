@@ -1,4 +1,4 @@
-"""First embeddings from counted translations: model 1, pairs in either order, what stays random."""
+"""Lexical initialisation: IBM model 1, pairs in both orders, and pieces that stay random."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from nllb.training.train_config import LexiconSection
 
 
 def links_of(pairs: list[tuple[list[int], list[int]]]) -> Links:
-    """The links as loops make them."""
+    """Return the links, computed by loops."""
     found = []
     sources = targets = 0
     for source, target in pairs:
@@ -51,7 +51,7 @@ def test_translations_are_found_in_pairs_of_many_words() -> None:
         assert 0.6 * occurrences[word] < table[word, word + 10] <= occurrences[word] + 1e-9
 
 
-def test_links_are_every_piece_with_every_piece_of_both_orders(token_data: Path) -> None:
+def test_links_pair_every_source_piece_with_every_target_piece(token_data: Path) -> None:
     manifest = read_manifest(token_data)
     for direction in manifest.directions:
         if direction.source == direction.target:
@@ -71,7 +71,7 @@ def test_links_are_every_piece_with_every_piece_of_both_orders(token_data: Path)
         assert set(zip(links.source_K.tolist(), links.target_K.tolist(), strict=True)) == types
 
 
-def test_an_embedding_is_its_meaning_its_language_and_a_rest(token_data: Path) -> None:
+def test_an_embedding_mixes_translations_languages_and_noise(token_data: Path) -> None:
     manifest = read_manifest(token_data)
     random_VD = torch.randn(manifest.vocabulary.size, 64) / 8
     pivot = manifest.directions[0].target
@@ -95,8 +95,8 @@ def test_an_embedding_is_its_meaning_its_language_and_a_rest(token_data: Path) -
     assert likeness.diagonal().mean().item() == pytest.approx(0.447, abs=0.1)
 
 
-def test_text_of_the_pivot_alone_is_no_direction(token_data: Path) -> None:
-    """The fixture has denoising text, whose direction leads from a language into itself."""
+def test_denoising_text_of_the_pivot_is_ignored(token_data: Path) -> None:
+    """Denoising text has the same language on both sides."""
     manifest = read_manifest(token_data)
     alone = next(d.target for d in manifest.directions if d.source == d.target)
     random_VD = torch.randn(manifest.vocabulary.size, 8)
@@ -109,7 +109,7 @@ def test_text_of_the_pivot_alone_is_no_direction(token_data: Path) -> None:
             lexical_embedding(manifest, random_VD, section, seed=3)
 
 
-def test_of_many_pairs_a_random_part_of_all_shards_is_taken(token_data: Path, monkeypatch) -> None:
+def test_large_directions_are_subsampled_from_all_shards(token_data: Path, monkeypatch) -> None:
     manifest = read_manifest(token_data)
     direction = max(manifest.directions, key=lambda d: (d.source != d.target, d.num_pairs))
     source = PairSource(manifest, "train")

@@ -1,4 +1,4 @@
-"""Training on one rank: both runners, resuming, stopping, and what is refused."""
+"""Training on one rank: both runners, resuming, stopping, and refused configurations."""
 
 import json
 import shutil
@@ -112,7 +112,7 @@ def test_recomputing_takes_less_memory(configured) -> None:
 _DEEP = ("model.encoder_layers=8", "model.decoder_layers=8")
 
 
-def test_a_rank_builds_only_the_experts_that_it_keeps(configured) -> None:
+def test_a_rank_allocates_only_its_own_experts(configured) -> None:
     config = configured("parallel.experts=true", "schedule.steps=2")
     shape = config.model.resolve(vocabulary_size=300)
     cpu = torch.device("cpu")
@@ -130,7 +130,7 @@ def test_a_rank_builds_only_the_experts_that_it_keeps(configured) -> None:
 
 
 @pytest.mark.parametrize("negatives", [0, 10])
-def test_a_stopped_run_goes_on_bitwise(
+def test_a_stopped_run_resumes_bitwise(
     configured, tmp_path: Path, monkeypatch, negatives: int
 ) -> None:
     from nllb.training.training_run import TrainingRun
@@ -297,7 +297,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(
     assert quietly(configured(), tmp_path / "run").ending == "finished"
 
 
-def test_a_full_disk_loses_no_checkpoint(configured, tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_keeps_earlier_checkpoints(configured, tmp_path: Path, monkeypatch) -> None:
     from nllb.training.checkpoints import tensor_files
 
     original = tensor_files.save_file
@@ -315,7 +315,9 @@ def test_a_full_disk_loses_no_checkpoint(configured, tmp_path: Path, monkeypatch
     assert quietly(configured(), tmp_path / "run").state.step == 20
 
 
-def test_memory_that_runs_out_says_what_to_lower(configured, tmp_path: Path, monkeypatch) -> None:
+def test_running_out_of_memory_names_the_settings_to_lower(
+    configured, tmp_path: Path, monkeypatch
+) -> None:
     from nllb.training.loss import LossModule
 
     def exhausted(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Joined pairs: nothing lost, one head and one end, no join across directions or tags."""
+"""Concatenated pairs: no text is lost, and directions and tags are never mixed."""
 
 from itertools import chain
 
@@ -30,7 +30,7 @@ def rows_of(side: Ragged) -> list[list[int]]:
 
 @pytest.fixture
 def pairs() -> Pairs:
-    """60 pairs of three directions, in the middle one half with a tag."""
+    """Return 60 pairs of three directions; half of the second direction have a tag."""
     draw = np.random.default_rng(1)
     directions = np.repeat([4, 7, 8], 20)
     tagged = (directions == 7) & (np.arange(60) >= 30)
@@ -49,7 +49,7 @@ def pairs() -> Pairs:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6])
-def test_texts_follow_each_other_between_one_head_and_one_end(pairs: Pairs, share: float) -> None:
+def test_concatenated_texts_have_one_prefix_and_one_end(pairs: Pairs, share: float) -> None:
     joined = join_pairs(pairs, share, 24, np.random.default_rng(2))
     assert 8 < len(joined) < len(pairs) and joined.too_long == 3
     assert joined.longest.max() <= 24
@@ -76,7 +76,7 @@ def test_texts_follow_each_other_between_one_head_and_one_end(pairs: Pairs, shar
             assert all((number >= 30) == (head == 2) for number in sentences[0])
 
 
-def test_what_would_be_too_long_stays_apart(pairs: Pairs) -> None:
+def test_pairs_that_would_become_too_long_stay_separate(pairs: Pairs) -> None:
     longest = int(pairs.longest.max())
     joined = join_pairs(pairs, 0.999, longest, np.random.default_rng(2))
     assert joined.longest.max() <= longest and len(joined) >= 20

@@ -1,4 +1,4 @@
-"""Denoising: how much is masked, that words stay whole, and that chance is the caller's."""
+"""Denoising: the masked fraction, whole words, and determinism."""
 
 import numpy as np
 import pytest
@@ -17,14 +17,14 @@ def noisy(seed: int, config: NoiseConfig) -> np.ndarray:
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5])
-def test_the_wanted_part_of_the_words_is_masked(ratio: float) -> None:
+def test_the_configured_fraction_of_words_is_masked(ratio: float) -> None:
     config = NoiseConfig(mask_ratio=ratio, random_ratio=0.0)
     lost = [1 - np.isin(IDS, noisy(seed, config)).mean() for seed in range(200)]
     # Spans that run into one another or over the end mask fewer.
     assert 0.7 * ratio < np.mean(lost) <= np.ceil(34 * ratio) / 33
 
 
-def test_words_are_masked_whole_and_in_their_order() -> None:
+def test_whole_words_are_masked_and_the_order_stays() -> None:
     for seed in range(100):
         kept = [token for token in noisy(seed, NoiseConfig(random_ratio=0.0)) if token != MASK]
         assert kept == sorted(kept)
@@ -52,7 +52,7 @@ def test_some_masks_are_random_tokens() -> None:
     assert randoms / (randoms + masks) == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_same_chance_gives_the_same_noise() -> None:
+def test_equal_generators_give_equal_noise() -> None:
     assert np.array_equal(noisy(3, NoiseConfig()), noisy(3, NoiseConfig()))
     assert not np.array_equal(noisy(3, NoiseConfig()), noisy(4, NoiseConfig()))
     assert np.array_equal(noisy(3, NoiseConfig(mask_ratio=0.0)), IDS)

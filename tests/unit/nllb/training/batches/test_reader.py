@@ -1,4 +1,4 @@
-"""Batches: a pure function of seed and step, shared by any number of ranks, in the right form."""
+"""Micro-batches: a pure function of seed and step for any number of ranks; their layout."""
 
 import dataclasses
 from collections import Counter
@@ -71,7 +71,7 @@ def test_ranks_that_cannot_share_equally_are_refused(manifest: Manifest) -> None
         BatchReader(manifest, CONFIG, num_ranks=3)
 
 
-def test_the_form_of_a_batch(manifest: Manifest) -> None:
+def test_the_layout_of_a_batch(manifest: Manifest) -> None:
     vocabulary = manifest.vocabulary
     reader = BatchReader(manifest, CONFIG)
     seen = Counter()
@@ -121,7 +121,7 @@ def test_directions_get_shares_of_the_labels(manifest: Manifest) -> None:
         assert seen[number] / total == pytest.approx(direction.weight, rel=0.2)
 
 
-def test_a_chunk_holds_enough_for_its_steps(manifest: Manifest) -> None:
+def test_a_chunk_has_enough_batches_for_its_steps(manifest: Manifest) -> None:
     for by_labels in (False, True):
         reader = BatchReader(manifest, CONFIG.replace(by_labels=by_labels))
         for step in (0, 40, 40 + 64):
@@ -139,7 +139,7 @@ def test_the_first_phase_draws_from_its_directions_only(manifest: Manifest) -> N
     assert {manifest.directions[number].name for number in drawn} == active
 
 
-def test_no_pair_comes_back_before_all_were_seen(manifest: Manifest) -> None:
+def test_no_pair_repeats_before_all_were_seen(manifest: Manifest) -> None:
     from nllb.training.batches.sampling import active_phases, draws, sample_items
 
     phase = active_phases(manifest)[1]
@@ -162,7 +162,7 @@ def test_no_pair_comes_back_before_all_were_seen(manifest: Manifest) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_batches_are_full_but_not_over_full(seed: int) -> None:
+def test_batches_use_the_token_budget_without_exceeding_it(seed: int) -> None:
     draw = np.random.default_rng(seed)
     lengths = draw.integers(1, 60, size=int(draw.integers(1, 500)))
     batches = cut_batches(lengths, 120, draw)
@@ -173,7 +173,7 @@ def test_batches_are_full_but_not_over_full(seed: int) -> None:
         assert int(lengths[following[0]]) * (len(batch) + 1) > 120
 
 
-def test_too_long_pairs_are_counted_and_left_out(manifest: Manifest) -> None:
+def test_too_long_pairs_are_counted_and_excluded(manifest: Manifest) -> None:
     config = CONFIG.replace(max_length=12, max_tokens=60)
     reader = BatchReader(manifest, config)
     longest = max(batch.labels.shape[1] for step in range(5) for batch in reader.step(step))

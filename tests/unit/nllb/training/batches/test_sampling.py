@@ -1,4 +1,4 @@
-"""Draws: a keyed permutation of any size, and counts that follow the weights."""
+"""Sampling: keyed permutations of any size, and counts that follow the weights."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def walk(first: int, end: int, size: int, *, key: list[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 17, 64, 65, 1000, 4097])
-def test_a_permutation_meets_every_item_once(size: int) -> None:
+def test_a_permutation_visits_every_item_once(size: int) -> None:
     for seed in range(5):
         items = permute(np.arange(size), size, key=[seed, 7])
         assert sorted(items.tolist()) == list(range(size))
@@ -34,19 +34,19 @@ def test_a_permutation_looks_random() -> None:
     assert np.abs(neighbours).mean() < 0.05
 
 
-def test_places_can_be_asked_for_alone() -> None:
+def test_single_positions_can_be_evaluated() -> None:
     whole = permute(np.arange(500), 500, key=[3])
     assert permute(np.array([400, 2]), 500, key=[3]).tolist() == [whole[400], whole[2]]
 
 
-def test_a_walk_goes_on_over_the_end() -> None:
+def test_sampling_continues_after_the_last_item() -> None:
     whole = walk(0, 35, 10, key=[1])
     assert walk(7, 23, 10, key=[1]).tolist() == whole[7:23].tolist()
     assert sorted(whole[:10].tolist()) == sorted(whole[10:20].tolist()) == list(range(10))
     assert whole[:10].tolist() != whole[10:20].tolist()
 
 
-def test_directions_are_walked_together_as_alone() -> None:
+def test_directions_are_sampled_independently() -> None:
     firsts, ends, sizes = (np.array(n) for n in ([3, 0, 40, 7], [33, 9, 41, 7], [10, 1, 500, 4]))
     keys = [[5, number] for number in range(4)]
     together = sampling.sample_items(firsts, ends, sizes, keys=keys)

@@ -1,6 +1,6 @@
 """Trains on one rank of several; run by the tests in processes forked from one that has torch.
 
-Globals it is given: RANK, SIZE, PORT, CONFIG, FOLDER, OVERRIDES, OUTPUT (what it says), and
+Its globals: RANK, SIZE, PORT, CONFIG, FOLDER, OVERRIDES, OUTPUT (a file for its messages), and
 KILL_STEP, a step at which the process is killed.
 """
 

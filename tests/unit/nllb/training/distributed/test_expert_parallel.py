@@ -1,4 +1,4 @@
-"""Spread experts without a second process: gating dropout leaves rows where they are."""
+"""Expert parallelism in a single process: gating dropout keeps rows on their rank."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def mixture() -> MixtureOfExperts:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_without_exchange_a_ranks_own_experts_take_all_places(rank: int) -> None:
+def test_without_exchange_local_experts_replace_remote_ones(rank: int) -> None:
     whole, local = mixture(), nn.ModuleList([mixture()])
     spread_experts(local, Ranks(rank=rank, size=2, device=torch.device("cpu")))
     drop_exchange(local, 1.0, seed=3, step=5)
@@ -54,7 +54,7 @@ def test_without_exchange_a_ranks_own_experts_take_all_places(rank: int) -> None
     assert all(parameter.grad is not None for parameter in local.parameters())
 
 
-def test_all_ranks_drop_the_same_steps_as_often_as_asked() -> None:
+def test_all_ranks_skip_the_exchange_in_the_same_steps() -> None:
     ranks = [nn.ModuleList([mixture()]) for _ in range(2)]
     for rank, layer in enumerate(ranks):
         spread_experts(layer, Ranks(rank=rank, size=2, device=torch.device("cpu")))

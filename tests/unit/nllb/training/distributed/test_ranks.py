@@ -1,4 +1,4 @@
-"""Several ranks: experts spread or copied, killed and resumed, with another number of ranks."""
+"""Several ranks: expert parallelism, FSDP2, kills, and resuming on another number of ranks."""
 
 import json
 import multiprocessing
@@ -47,7 +47,7 @@ def free_port() -> int:
 def start(
     config: Path, folder: Path, *overrides: str, size: int = 1, kill_step: int = -1
 ) -> list[tuple[int, str]]:
-    """Train on some ranks; return how each ended and what it said."""
+    """Train on some ranks; return the exit code and the output of each."""
     port = free_port()
     said = [folder.with_name(f"{folder.name}.{rank}.txt") for rank in range(size)]
     running = [
@@ -94,7 +94,7 @@ def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("size", "data"), [(2, "ddp"), (4, "ddp"), (2, "fsdp2")], ids=["2-ddp", "4-ddp", "2-fsdp2"]
 )
-def test_spread_experts_train_as_copied_ones(
+def test_spread_experts_train_like_replicated_ones(
     config: Path, tmp_path: Path, size: int, data: str
 ) -> None:
     succeed(config, tmp_path / "copied", size=size)
@@ -120,7 +120,7 @@ def test_spread_experts_train_as_copied_ones(
     ],
     ids=["ddp", "ep", "fsdp2", "fsdp2-ep-bias"],
 )
-def test_killed_ranks_go_on_bitwise(config: Path, tmp_path: Path, mode: tuple[str, ...]) -> None:
+def test_killed_ranks_resume_bitwise(config: Path, tmp_path: Path, mode: tuple[str, ...]) -> None:
     succeed(config, tmp_path / "whole", *mode, size=2)
     killed = start(config, tmp_path / "killed", *mode, size=2, kill_step=7)
     assert all(code != 0 for code, _ in killed)
@@ -131,7 +131,7 @@ def test_killed_ranks_go_on_bitwise(config: Path, tmp_path: Path, mode: tuple[st
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
 
 
-def test_another_number_of_ranks_goes_on(config: Path, tmp_path: Path) -> None:
+def test_another_number_of_ranks_resumes(config: Path, tmp_path: Path) -> None:
     more = ("schedule.steps=20", "parallel.experts=true", "routing.mode=dropless")
     alone = ("schedule.steps=20", "routing.mode=dropless", "model.expert_output_masking=0")
     masked = "model.expert_output_masking=0"

@@ -1,4 +1,4 @@
-"""Adding a language: the vocabulary's new rows, the data, and a run from start to report."""
+"""Fine-tuning: the extended vocabulary, data, replay, and runs from start to report."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_old_text_keeps_its_ids_and_new_characters_get_theirs(random_model_dir: 
     assert new.data_tag_id("<MINED_DATA>") == old.data_tag_id("<MINED_DATA>") + 2
 
 
-def test_rows_move_and_begin_where_they_should(random_model_dir: Path) -> None:
+def test_embedding_rows_move_and_start_from_their_origins(random_model_dir: Path) -> None:
     old = open_model(random_model_dir).tokenizer()
     extension = extend_vocabulary(old, [NEW], CHARACTERS)
     embedding = torch.randn(old.vocabulary_size, 4)
@@ -168,7 +168,7 @@ def test_usage_errors_are_named(random_model_dir: Path, tmp_path: Path, capsys) 
     assert "only with --model: --text;" in capsys.readouterr().err
 
 
-def test_a_folder_keeps_to_its_text_and_model(
+def test_a_folder_belongs_to_one_text_and_model(
     random_model_dir: Path, tmp_path: Path, capsys
 ) -> None:
     text, other = (

@@ -1,4 +1,4 @@
-"""What the report of a fine-tuning run calls a problem."""
+"""The problems that the report of a fine-tuning run names."""
 
 from typing import Literal
 

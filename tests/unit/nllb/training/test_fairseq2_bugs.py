@@ -1,4 +1,4 @@
-"""The faults of fairseq2 that `fairseq2_loop.py` works around: fails where one is mended."""
+"""The bugs of fairseq2 that `fairseq2_loop.py` works around; fails if one has been fixed."""
 
 import json
 import subprocess
@@ -63,14 +63,14 @@ print(json.dumps(there))
 """
 
 
-def test_the_faults_are_still_there() -> None:
+def test_the_bugs_still_exist() -> None:
     pytest.importorskip("fairseq2")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     there = json.loads(done.stdout.splitlines()[-1])
-    mended = [fault for fault, is_there in there.items() if not is_there]
-    assert len(there) == 7 and not mended, (
-        f"fairseq2 has mended: {mended}; take the work-around out of fairseq2_loop.py"
+    fixed = [fault for fault, is_there in there.items() if not is_there]
+    assert len(there) == 7 and not fixed, (
+        f"fairseq2 has fixed: {fixed}; remove the workaround from fairseq2_loop.py"
     )
