@@ -16,8 +16,9 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 from safetensors import SafetensorError
@@ -26,12 +27,15 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import CheckpointError, DataError, ResourceError
+from nllb.io.paths import is_plain_name
+from nllb.io.text import parse_json
 from nllb.training.checkpoints.tensor_files import is_sharded, write_shards, write_whole
 from nllb.training.distributed.ranks import Ranks
 
 FORMAT_VERSION = 1
 _STATE, _MANIFEST = "state.json", "manifest.json"
 _STEP = re.compile(r"step_(\d{8})")
+StatePrecision = Literal["", "auto", "float32", "bfloat16"]
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +57,7 @@ class RunState:
     """Number of validations since the best result."""
     learning_rate: float = 0.0
     """Peak learning rate of the configuration that wrote the checkpoint."""
-    precision: Literal["", "auto", "float32", "bfloat16"] = ""
+    precision: StatePrecision = ""
     """Number type of the matrix products; empty in checkpoints of earlier versions."""
     first_loss: float | None = None
     """First recorded training loss: negative log-likelihood per label."""
@@ -63,6 +67,16 @@ class RunState:
     """Last recorded training loss."""
     made_by: dict[str, str] = field(default_factory=dict)
     """Fingerprints of the data and the configuration that the run belongs to."""
+
+
+_FIELD_TYPES: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (int, float),
+    float | None: (int, float, NoneType),
+    int | None: (int, NoneType),
+    dict[str, str]: (dict,),
+    StatePrecision: (str,),
+}
 
 
 class CheckpointFolder:
@@ -104,7 +118,7 @@ class CheckpointFolder:
         error = ""
         try:
             if is_sharded(tensors.values()):
-                write_shards(part, tensors)
+                write_shards(part, tensors, rank=self._ranks.rank)
             elif self._ranks.is_first or spread_experts:
                 for path in write_whole(part, tensors, experts_only=not self._ranks.is_first):
                     _sync(path)
@@ -174,13 +188,15 @@ class CheckpointFolder:
 def damage(path: Path) -> str | None:
     """Return what is wrong with the files of a checkpoint, or None if it is intact."""
     try:
-        manifest = json.loads((path / _MANIFEST).read_bytes())
+        manifest = parse_json((path / _MANIFEST).read_bytes(), path / _MANIFEST)
         if manifest["format_version"] != FORMAT_VERSION:
             return (
-                f"it has format version {manifest['format_version']}, but this program reads "
-                f"version {FORMAT_VERSION}"
+                f"it has format version {repr(manifest['format_version'])[:40]}, but this program "
+                f"reads version {FORMAT_VERSION}"
             )
         for name, record in manifest["files"].items():
+            if not is_plain_name(name):
+                return f"its manifest lists {name[:80]!r}, which is not one of its files"
             size = (path / name).stat().st_size
             if size != record["bytes"]:
                 return f"{name} has {size:,} bytes instead of {record['bytes']:,}"
@@ -188,8 +204,8 @@ def damage(path: Path) -> str | None:
                 return f"the hash of {name} differs from the one in its manifest"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
-        return str(error)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+        return str(error) or type(error).__name__
     return None
 
 
@@ -200,9 +216,15 @@ def read_state(path: Path) -> RunState:
         CheckpointError: The path is not a checkpoint, or its counters are damaged.
     """
     try:
-        return RunState(**json.loads((path / _STATE).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        values = parse_json((path / _STATE).read_bytes(), path / _STATE)
+        state = RunState(**values)
+    except (OSError, TypeError, DataError) as error:
         raise CheckpointError(f"{path} is not a checkpoint of a training run: {error}") from error
+    for item in fields(RunState):
+        value = getattr(state, item.name)
+        if not isinstance(value, _FIELD_TYPES[item.type]) or isinstance(value, bool):
+            raise CheckpointError(f"{path / _STATE} is damaged: {item.name} is {repr(value)[:40]}")
+    return state
 
 
 def find_checkpoint(path: Path) -> Path | None:

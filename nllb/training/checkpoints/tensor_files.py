@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
     HuggingFaceStorageWriter,
 )
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import SavePlan
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
@@ -59,11 +62,24 @@ def write_whole(folder: Path, tensors: Mapping[str, Tensor], *, experts_only: bo
     return [folder / file for file in by_file]
 
 
-def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write this rank's shards, and its share of the unsharded tensors; all ranks must call it."""
-    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+def write_shards(folder: Path, tensors: Mapping[str, Tensor], *, rank: int) -> None:
+    """Write this rank's shards, and its unsharded tensors, to a file of its own.
+
+    Tensors that all ranks have in full are left to rank 0. Every rank plans its own file, so ranks
+    do not communicate (torch would exchange pickles).
+    """
+    own = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if rank == 0 or isinstance(tensor, DTensor) or _EXPERT.search(name)
+    }
     with _without_warnings():
-        save(dict(tensors), storage_writer=writer)
+        save(
+            own,
+            storage_writer=_RankFile(str(folder), rank=rank),
+            planner=_LocalPlanner(),
+            no_dist=True,
+        )
 
 
 def is_sharded(tensors: Iterable[Tensor]) -> bool:
@@ -88,8 +104,11 @@ class TensorReader:
                 for name, record in self._storage.index.state_dict_metadata.items()
                 if isinstance(record, TensorStorageMetadata)
             }
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
+        for name, record in self._index.items():
+            if record.size.numel() != sum(chunk.sizes.numel() for chunk in record.chunks):
+                raise CheckpointError(f"{folder} is damaged: shards of {name} are missing")
         if not self._index:
             raise CheckpointError(f"{folder} contains no tensors of a training run")
 
@@ -141,6 +160,25 @@ def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch")
         yield
+
+
+class _RankFile(HuggingFaceStorageWriter):
+    """Writes the tensors of one rank to one safetensors file."""
+
+    def __init__(self, folder: str, *, rank: int) -> None:
+        super().__init__(folder, save_distributed=True)
+        self._rank = rank
+
+    def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
+        return [replace(plan, storage_data={"shard_index": self._rank + 1}) for plan in plans]
+
+
+class _LocalPlanner(DefaultSavePlanner):
+    """Plans the file of one rank; the default planner would require complete tensors."""
+
+    def create_global_plan(self, all_plans: list[SavePlan]) -> tuple[list[SavePlan], Metadata]:
+        self.global_plan, self.metadata = all_plans, Metadata(state_dict_metadata={})
+        return self.global_plan, self.metadata
 
 
 class _IndexedStorage(HuggingFaceStorageReader):

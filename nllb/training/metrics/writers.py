@@ -5,7 +5,6 @@ are optional: their packages are imported only when the configuration names them
 """
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from nllb.errors import ResourceError
-from nllb.io.text import json_line, write_lines
+from nllb.errors import DataError, ResourceError
+from nllb.io.text import json_line, parse_json, write_lines
 
 METRICS_DIR, TENSORBOARD_DIR = "metrics", "tensorboard"
 _MLFLOW_RUN_FILE = "mlflow_run_id.txt"
@@ -211,8 +210,8 @@ def _truncate(path: Path, last_step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= last_step:
+            if parse_json(line, path)["step"] <= last_step:
                 kept.append(line)
-        except (ValueError, KeyError):
+        except (DataError, KeyError, TypeError):
             continue
     write_lines(path, kept)

@@ -20,6 +20,7 @@ TENSORS = {
     "weight/moe.experts.0.inner.weight": torch.full((2, 2), 10.0),
     "weight/moe.experts.1.inner.weight": torch.full((2, 2), 11.0),
 }
+REPLICA = "weight/router.bias"
 DENSE = [name for name in TENSORS if ".experts." not in name]
 
 
@@ -30,40 +31,58 @@ def write_as_rank(rank: int, size: int, folder: Path) -> None:
     mesh = init_device_mesh("cpu", (size,))
     mine = {name: distribute_tensor(TENSORS[name], mesh, [Shard(0)]) for name in DENSE}
     name = f"weight/moe.experts.{rank}.inner.weight"
-    write_shards(folder, {**mine, name: TENSORS[name]})
+    write_shards(folder, {**mine, name: TENSORS[name], REPLICA: torch.ones(3)}, rank=rank)
     distributed.destroy_process_group()
 
 
-@pytest.fixture(params=["whole", pytest.param("shards", marks=pytest.mark.slow)])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Return a checkpoint that two ranks wrote."""
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    if request.param == "whole":
-        files = write_whole(folder, TENSORS, experts_only=False)
-        assert sorted(path.name for path in files) == [
-            "dense.safetensors",
-            "expert_000.safetensors",
-            "expert_001.safetensors",
-        ]
-    else:
-        context = multiprocessing.get_context("spawn")
-        ranks = [context.Process(target=write_as_rank, args=(r, 2, folder)) for r in range(2)]
-        for process in ranks:
-            process.start()
-        for process in ranks:
-            process.join()
-        assert [process.exitcode for process in ranks] == [0, 0]
-        # Every rank wrote its own file, and no file contains pickled data.
-        assert len(list(folder.glob("shard-*.safetensors"))) == 2
-        assert {path.suffix for path in folder.iterdir()} == {".safetensors"}
+    context = multiprocessing.get_context("spawn")
+    ranks = [context.Process(target=write_as_rank, args=(r, 2, folder)) for r in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0, 0]
+    # Every rank wrote its own file, and no file contains pickled data.
+    assert len(list(folder.glob("shard-*.safetensors"))) == 2
+    assert {path.suffix for path in folder.iterdir()} == {".safetensors"}
     return folder
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """Return a checkpoint of unsharded tensors."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    files = write_whole(folder, TENSORS, experts_only=False)
+    names = ["dense.safetensors", "expert_000.safetensors", "expert_001.safetensors"]
+    assert sorted(path.name for path in files) == names
+    return folder
+
+
+@pytest.fixture(params=["whole", pytest.param("shards", marks=pytest.mark.slow)])
+def folder(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
 
 
 def test_whole_tensors_are_read_from_either_form(folder: Path) -> None:
     reader = TensorReader(folder)
-    assert set(reader.names()) == set(TENSORS)
+    assert set(reader.names()) - {REPLICA} == set(TENSORS)
     for name, tensor in TENSORS.items():
         assert torch.equal(reader.read(name), tensor), name
+
+
+@pytest.mark.slow
+def test_a_missing_shard_is_found(shards: Path) -> None:
+    assert torch.equal(TensorReader(shards).read(REPLICA), torch.ones(3))
+    next(shards.glob("shard-00001-*")).unlink()
+    with pytest.raises(CheckpointError, match="is damaged: shards of"):
+        TensorReader(shards)
 
 
 def test_a_missing_tensor_and_another_shape_are_named(folder: Path) -> None:
