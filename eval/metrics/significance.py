@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.extras import scipy_module
 from eval.metrics.registry import Metric
 
 RESAMPLES: Final = 1000
@@ -78,18 +79,18 @@ def randomisation_p_values(
     trials: int = RESAMPLES,
     seed: int = SEED,
 ) -> NDArray[np.float64]:
-    """Return the p-values of approximate randomisation: sentences swap sides by a coin's fall.
+    """Return the p-values of approximate randomisation: each sentence swaps sides by a coin flip.
 
     Args:
         metric: gives the score of summed integers.
         first: directions x sentences x columns of one system.
         second: the same of the other.
         trials: shuffles.
-        seed: of the coin.
+        seed: of the coin flips.
 
     Source: Riezler and Maxwell 2005.
     """
-    swaps = _coin_falls(first.shape[1], trials, seed)
+    swaps = _coin_flips(first.shape[1], trials, seed)
     found = []
     for at in range(0, len(first), _SYSTEMS_AT_ONCE):
         a, b = first[at : at + _SYSTEMS_AT_ONCE], second[at : at + _SYSTEMS_AT_ONCE]
@@ -106,18 +107,21 @@ def randomisation_p_values(
 def benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return q-values: the false discovery rate at which each test would count as significant.
 
-    Source: Benjamini and Hochberg 1995. NaN stays NaN and counts as no test.
+    Source: Benjamini and Hochberg 1995, as scipy has it. NaN stays NaN and counts as no test.
+
+    Raises:
+        ResourceError: where scipy is not installed.
     """
+    stats = scipy_module("stats", purpose="tests of many directions")
     q_values = np.full(len(p_values), np.nan)
-    tested = np.flatnonzero(~np.isnan(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
-    scaled = p_values[order] * len(order) / np.arange(1, len(order) + 1)
-    q_values[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    tested = ~np.isnan(p_values)
+    if tested.any():
+        q_values[tested] = stats.false_discovery_control(p_values[tested], method="bh")
     return q_values
 
 
 @lru_cache(maxsize=4)
-def _coin_falls(num_sentences: int, trials: int, seed: int) -> NDArray[np.float32]:
+def _coin_flips(num_sentences: int, trials: int, seed: int) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     return rng.integers(0, 2, size=(trials, num_sentences)).astype(np.float32)
 

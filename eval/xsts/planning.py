@@ -13,11 +13,11 @@ from statistics import NormalDist
 
 import numpy as np
 
+from eval.markdown import table
 from eval.xsts.ingestion import RatingsFile
 from eval.xsts.ratings import Floats, RatingMatrix, group, rating_matrix
 from eval.xsts.row_checks import parse_rows
 from eval.xsts.scores import item_medians
-from eval.xsts.table import table
 from nllb.errors import ConfigError, DataError
 
 RATERS = (1, 2, 3, 4, 5, 7)

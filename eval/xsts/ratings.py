@@ -39,8 +39,8 @@ class Rating:
     """Sentence 2."""
     rater: str
     """Neutral id."""
-    score: int
-    """1 to 5."""
+    score: float
+    """1 to 5; on other scales 0 to 100 (ESA), or penalty points (MQM)."""
     source_incoherent: bool
     """Sentence 1 flagged."""
     target_incoherent: bool

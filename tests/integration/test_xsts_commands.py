@@ -96,7 +96,8 @@ def test_scores_are_calibrated_and_compared_with_chrf(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["eval", "xsts", "score", *sheets(folder), str(folder / "out")]
-    assert main([*arguments, "--flores", str(folder), "--resamples", "200"]) == 0
+    flags = ["--flores", str(folder), "--resamples", "200", "--keep-rater-ids"]
+    assert main([*arguments, *flags]) == 0
     told = capsys.readouterr()
     assert "calibrated (linear)" in told.out and "xsts.json" in told.err
     result = read_result(folder / "out")
