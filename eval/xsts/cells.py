@@ -65,7 +65,7 @@ def parse_score(value: object) -> ScoreCell:
         raise ValueError("no score")
     if isinstance(value, date):
         raise ValueError(
-            f"{value} is a date, not a score: a spreadsheet program may have converted what was typed"
+            f"{value} is a date, not a score: a spreadsheet program may have converted the cell"
         )
     text = _plain(str(value))
     found = _SCORE.fullmatch(text)

@@ -329,8 +329,9 @@ def _with_fitted_strength(
     ]
     if len(usable) < MIN_DIRECTIONS_TO_FIT:
         raise DataError(
-            f"fitting the strength of 'alpha' needs {MIN_DIRECTIONS_TO_FIT} directions with automatic "
-            f"scores and calibration, there are {len(usable)}; give --flores, or do not fit"
+            f"fitting the strength of 'alpha' needs {MIN_DIRECTIONS_TO_FIT} directions with "
+            f"automatic scores and calibration, there are {len(usable)}; give --flores or "
+            "do not fit"
         )
     strength = best_strength(*np.array(usable).T)
     return replace(settings, calibration=replace(settings.calibration, strength=strength))

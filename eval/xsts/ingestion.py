@@ -46,6 +46,8 @@ class Row:
     """Line or spreadsheet row, counted from 1 with the header."""
     cells: dict[str, Any]
     """By field name; absent where the file has no such column."""
+    content: tuple[str, ...] = ()
+    """All cells of the row in the file, unused columns included: what tells copies from repeats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,11 +179,14 @@ def _rows(table: RawTable, mapping: Mapping[str, str], scores: Sequence[str]) ->
             for name, column in mapping.items()
         }
         cells.setdefault("item", f"{table.name}:{line}")
+        content = tuple(map(str, values.values()))
         for number, column in enumerate(scores, 1):
             slot = {"rater": _slot(number, cells), "score": values[column]}
-            yield Row(file=table.name, line=line, cells=cells | slot)
+            yield Row(
+                file=table.name, line=line, cells=cells | slot, content=(*content, slot["rater"])
+            )
         if not scores:
-            yield Row(file=table.name, line=line, cells=cells)
+            yield Row(file=table.name, line=line, cells=cells, content=content)
 
 
 def _slot(number: int, cells: Mapping[str, Any]) -> str:

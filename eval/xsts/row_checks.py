@@ -130,14 +130,13 @@ def _without_copies(
     rows: Sequence[Row], findings: list[FindingRecord], quarantined: Counter[str]
 ) -> list[Row]:
     """Drop exact copies of rows (X04): pasted twice, not rated twice."""
-    seen: dict[tuple[object, ...], Row] = {}
+    seen: set[tuple[str, ...]] = set()
     kept, copies = [], []
     for row in rows:
-        same = tuple(sorted((name, str(value)) for name, value in row.cells.items()))
-        if same in seen and not is_blank_score(row.cells["score"]) and "item" in row.cells:
+        if row.content and row.content in seen and not is_blank_score(row.cells["score"]):
             copies.append(row)
         else:
-            seen[same] = row
+            seen.add(row.content)
             kept.append(row)
     if copies:
         quarantined["X04"] += len(copies)
@@ -189,8 +188,8 @@ def _converted_items(rows: Sequence[Row], findings: list[FindingRecord]) -> None
     dates = [row for row in rows if is_date(row.cells["item"])]
     if dates:
         text = (
-            f"{len(dates)} item ids are dates ({listed_lines([row.line for row in dates])}): a spread"
-            "sheet program may have converted ids such as 1-4"
+            f"{len(dates)} item ids are dates ({listed_lines([row.line for row in dates])}): "
+            "a spreadsheet program may have converted ids such as 1-4"
         )
         findings.append(finding("X14", text, at=dates[0]))
 

@@ -216,8 +216,8 @@ def sheet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "nllb eval xsts sheet FILE [FILE ...] OUT --raters R [R ...] [options]"
     parser.description = (
         "Write annotation sheets (CSV and XLSX, one per rater) and a page of guidelines from "
-        "tables of items (item_id, system, src_lang, tgt_lang, src_text, tgt_text). Raters do not see the "
-        "systems: OUT/key.jsonl, which identifies each row, stays with you."
+        "tables of items (item_id, system, src_lang, tgt_lang, src_text, tgt_text). Raters do "
+        "not see the systems: OUT/key.jsonl, which identifies each row, stays with you."
     )
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="items to rate")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the sheets")

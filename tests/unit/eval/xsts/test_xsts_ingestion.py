@@ -53,7 +53,8 @@ def test_flags() -> None:
 
 @pytest.mark.parametrize(
     ("rater", "personal"),
-    [("r1", False), ("A-17", False), ("rater A", False), ("annotator_3", False), ("QX", False), ("MARIA SILVA", True), ("张伟", True), ("J. Li", True), ("01512345678", True),
+    [("r1", False), ("A-17", False), ("rater A", False), ("annotator_3", False), ("QX", False),
+     ("MARIA SILVA", True),     ("张伟", True), ("J. Li", True), ("01512345678", True),
      ("anna@example.org", True), ("Anna Meyer", True), ("meyer, anna", True), ("Anna", True),
      ("+49 170 1234567", True), ("0123456789", False)],
 )  # fmt: skip
