@@ -63,13 +63,13 @@ def summarise(
         benchmark_dir=str(benchmark.directory),
         num_sentences=targets[0].num_sentences,
         outputs=str(outputs),
-        metrics=choice.names,
+        metrics=choice.all_names,
         signatures=_signatures(choice, codes),
         reference_sha256={one.target: one.reference_sha256 for one in targets},
         missing=tuple(missing),
         failed=failed,
         notes=tuple(_notes(targets, choice, benchmark)),
-        groups=tuple(_groups(targets, cell_sums, [*missing, *failed], choice.names)),
+        groups=tuple(_groups(targets, cell_sums, [*missing, *failed], choice.all_names)),
         faults=tuple(_faults(targets)),
         provenance=provenance() | {"resamples": str(RESAMPLES), "seed": str(SEED)} | dict(made_by),
         settings=sha256(settings.encode()).hexdigest(),
@@ -138,7 +138,7 @@ def _inside(targets: Sequence[TargetTotals], group: Group) -> Iterator[CellTotal
 
 
 def _signatures(choice: MetricChoice, targets: Sequence[str]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {name: {} for name in choice.names}
+    found: dict[str, dict[str, str]] = {name: {} for name in choice.all_names}
     for target in targets:
         for name, signature in choice.signatures(target).items():
             if name == "bleu":

@@ -12,7 +12,8 @@ from eval.flores.directions import GROUPS, LEVEL_WORDS, Direction, known_languag
 from eval.flores.results import Evaluation, load_target
 from eval.metrics.bleu import Bleu
 from eval.metrics.chrf import Chrf
-from eval.metrics.registry import Metric, metric_title
+from eval.metrics.neural_metric import PREFIX, NeuralMetric
+from eval.metrics.registry import LOWER_IS_BETTER, Metric, metric_title
 from eval.metrics.significance import (
     RESAMPLES,
     SEED,
@@ -23,6 +24,7 @@ from eval.metrics.significance import (
     randomisation_p_values,
     replicates,
 )
+from eval.metrics.ter import Ter
 from eval.metrics.tokenization import SacrebleuTokenizer
 from nllb.errors import ConfigError, DataError
 from nllb.io.progress import Progress
@@ -130,6 +132,16 @@ class Comparison:
     seed: int = SEED
     """Seed of the resamples."""
 
+    def lines(self) -> Iterator[str]:
+        """Yield one line for each metric: the mean change over all directions and its test."""
+        for part in self.groups:
+            if part.part == "all":
+                yield (
+                    f"  {metric_title(part.metric)}: {part.first:.2f} -> {part.second:.2f}, "
+                    f"{part.delta:+.2f}, 95 % {part.low:+.2f} to {part.high:+.2f}, "
+                    f"p = {part.p_value:.4f} (paired bootstrap, two-sided), n = {part.count:,}"
+                )
+
 
 def compare(
     first: Evaluation, second: Evaluation, *, resamples: int = RESAMPLES, quiet: bool = True
@@ -212,7 +224,8 @@ def verdict(
     if whole.low <= 0 <= whole.high:
         text = f"{second} and {first} do not differ measurably {where} ({numbers})"
     else:
-        word = "better" if whole.delta > 0 else "worse"
+        better = (whole.delta > 0) != (metric in LOWER_IS_BETTER)
+        word = "better" if better else "worse"
         text = f"{second} is {word} than {first} {where} ({numbers})"
     if whole.count > 1:
         text += (
@@ -229,8 +242,9 @@ def _for_whom(whole: PartChange, metric: str, parts: Sequence[PartChange]) -> st
         if part.metric == metric and FEWEST_FOR_A_CLAIM <= part.count < whole.count
         and not part.low <= 0 <= part.high
     ]  # fmt: skip
-    gains = sorted((p for p in candidates if p.delta > 0), key=lambda p: -p.delta)
-    losses = sorted((p for p in candidates if p.delta < 0), key=lambda p: p.delta)
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    gains = sorted((p for p in candidates if sign * p.delta > 0), key=lambda p: -sign * p.delta)
+    losses = sorted((p for p in candidates if sign * p.delta < 0), key=lambda p: sign * p.delta)
     said = [
         f"{word} {side[0].part} ({side[0].delta:+.2f})"
         for word, side in (("the largest gain is", gains), ("the largest loss is", losses))
@@ -241,16 +255,16 @@ def _for_whom(whole: PartChange, metric: str, parts: Sequence[PartChange]) -> st
 
 def _noticed(whole: PartChange, metric: str) -> str:
     if metric != "chrf++":
-        return f"; there is no rule of what people notice in {metric_title(metric)}"
+        return f"; for {metric_title(metric)} no rule says what people notice"
     size = abs(whole.delta)
     surely = 0.0 if whole.low <= 0 <= whole.high else min(abs(whole.low), abs(whole.high))
     if surely >= ALMOST_ALWAYS_NOTICED:
-        return "; a person would almost always notice"
+        return "; people would almost always notice"
     if surely >= USUALLY_NOTICED:
-        return "; a person would usually notice"
+        return "; people would usually notice"
     if size >= USUALLY_NOTICED:
-        return "; a person may notice, but the interval reaches below 0.5"
-    return "; a person would hardly notice (under 0.5)"
+        return "; people may notice, but the interval reaches below 0.5"
+    return "; people would hardly notice (under 0.5)"
 
 
 def _comparable(first: Evaluation, second: Evaluation) -> tuple[str, ...]:
@@ -334,6 +348,10 @@ def stored_metric(name: str) -> Metric:
     """Return a metric that can score stored integers; it need not be able to tokenize."""
     if name.startswith("chrf"):
         return Chrf(word_order=name.count("+"))
+    if name == "ter":
+        return Ter()
+    if name.startswith(PREFIX):
+        return NeuralMetric(name)
     return Bleu(SacrebleuTokenizer("none"), name=name, title=metric_title(name))
 
 
@@ -362,6 +380,7 @@ def _parts(
         first = float(np.mean([change.first for change in members]))
         second = float(np.mean([change.second for change in members]))
         low, high = interval(mean)
+        sign = -1 if members[0].metric in LOWER_IS_BETTER else 1
         yield PartChange(
             part=part,
             metric=members[0].metric,
@@ -372,8 +391,8 @@ def _parts(
             low=low,
             high=high,
             p_value=bootstrap_p(mean, second - first),
-            better=sum(change.significant and change.delta > 0 for change in members),
-            worse=sum(change.significant and change.delta < 0 for change in members),
+            better=sum(change.significant and sign * change.delta > 0 for change in members),
+            worse=sum(change.significant and sign * change.delta < 0 for change in members),
         )
 
 

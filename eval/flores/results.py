@@ -164,11 +164,17 @@ class TargetResult:
             ),
         }
         for name, packed in self.packed.items():
-            arrays[f"packed:{name}"] = packed.astype(np.min_scalar_type(int(packed.max(initial=0))))
+            arrays[f"packed:{name}"] = packed.astype(_smallest_type(packed))
             arrays[f"reference:{name}"] = self.reference_columns[name]
             arrays[f"cells:{name}"] = self.cell_sums[name]
         with atomic_binary(target_path(out, target)) as stream:
             np.savez(cast(Any, stream), **arrays)
+
+
+def _smallest_type(values: NDArray[Any]) -> np.dtype[Any]:
+    """Return the smallest integer type that has room for all values."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    return np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
 
 
 @contextmanager

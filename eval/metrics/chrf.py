@@ -38,7 +38,7 @@ class ChrfReference:
 
 
 class Chrf:
-    """chrF (`word_order` 0) or chrF++ (2) with sacrebleu's defaults and one reference.
+    """chrF (`word_order` 0) or chrF++ (2) with sacrebleu's defaults.
 
     Statistics: (hypothesis, reference, match) for each character order, then each word order.
     """
@@ -81,6 +81,21 @@ class Chrf:
                        *reference.words.read(sentences))  # fmt: skip
         return result
 
+    def multi_statistics(
+        self, sentences: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> Statistics:
+        """Return the statistics against the reference of each sentence that scores best."""
+        best: Statistics | None = None
+        for texts in zip(*references, strict=True):
+            found = self.statistics(sentences, self.index(texts))
+            if best is None:
+                best = found
+                continue
+            better = self.score(found) > self.score(best)
+            best = np.where(better[:, None], found, best)
+        assert best is not None, "at least one reference for each sentence"
+        return best
+
     @staticmethod
     def _fill(
         columns: Statistics, reference: ReferenceNgrams, symbols: Symbols, lengths: Lengths
@@ -106,7 +121,8 @@ class Chrf:
         precision, recall = precision / orders, recall / orders
         below = _BETA_SQUARED * precision + recall
         above = (1 + _BETA_SQUARED) * precision * recall
-        return 100 * np.divide(above, below, out=np.zeros_like(below), where=below > 0)
+        share = np.divide(above, below, out=np.zeros_like(below), where=below > 0)
+        return np.minimum(100 * share, 100.0)
 
     def pack(self, statistics: Statistics) -> Statistics:
         """Return the columns that cannot be derived from the others and the reference."""
@@ -146,7 +162,7 @@ class _Words(dict[str, int]):
         """Two for each word number; the second is `_NO_SYMBOL` where the word is not cut."""
 
     def frozen(self) -> "_Words":
-        """Stop learning: words met from now on that the references do not have become -1."""
+        """Stop learning: words that the references do not have become -1 from now on."""
         self.grows = False
         return self
 

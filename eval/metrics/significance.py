@@ -90,7 +90,7 @@ def randomisation_p_values(
 
     Source: Riezler and Maxwell 2005.
     """
-    swaps = _coin_flips(first.shape[1], trials, seed)
+    swaps = coin_flips(first.shape[1], trials, seed)
     found = []
     for at in range(0, len(first), _SYSTEMS_AT_ONCE):
         a, b = first[at : at + _SYSTEMS_AT_ONCE], second[at : at + _SYSTEMS_AT_ONCE]
@@ -121,7 +121,8 @@ def benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4)
-def _coin_flips(num_sentences: int, trials: int, seed: int) -> NDArray[np.float32]:
+def coin_flips(num_sentences: int, trials: int, seed: int) -> NDArray[np.float32]:
+    """Return 0 or 1 for each trial and sentence: whether the sentence swaps sides."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 2, size=(trials, num_sentences)).astype(np.float32)
 

@@ -410,7 +410,7 @@ def test_comparison_says_what_changed(benchmark, outputs, perturb, tmp_path):
     assert all(one.significant and one.low < one.delta < one.high for one in changes)
     assert comparison.verdict.startswith("second is better than first over 6 directions (+")
     assert "significantly better in 6 and worse in 0" in comparison.verdict
-    assert comparison.verdict.endswith("a person would almost always notice.")
+    assert comparison.verdict.endswith("people would almost always notice.")
     back = compare(second, first)
     assert "second is better" not in back.verdict
     assert "first is worse than second" in back.verdict
