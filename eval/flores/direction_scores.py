@@ -240,7 +240,9 @@ def score_target(work: Work) -> dict[str, str]:
             del places[direction]
             continue
         try:
-            row, measured = _measure(work, direction, path, reference, metrics, share)
+            row, measured = _measure(
+                work, direction, path, reference=reference, metrics=metrics, reference_share=share
+            )
         except NllbError as error:
             failed[str(direction)] = str(error)
             continue
@@ -284,6 +286,7 @@ def _measure(
     work: Work,
     direction: Direction,
     path: Path,
+    *,
     reference: Reference,
     metrics: Sequence[Metric],
     reference_share: float | None,

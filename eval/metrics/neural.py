@@ -39,7 +39,8 @@ from nllb.io.text import atomic_text, read_json_lines
 
 GROUP: Final = "nllb.metrics"
 ADAPTERS: Final = {
-    name: Path(__file__).with_name("adapters") / f"{name}.py" for name in ("comet", "metricx")
+    name: Path(__file__).with_name("adapters") / f"{name}_adapter.py"
+    for name in ("comet", "metricx")
 }
 """Adapters that ship, by name: programs without imports from this project."""
 Item = tuple[str, str, str]

@@ -95,7 +95,7 @@ def _print_neural(arguments: argparse.Namespace) -> None:
         )
     if not found.supported:
         print(
-            f"warning: {found.name} was not trained on {arguments.target}: do not rely on its score",
+            f"warning: {found.name} was not trained on {arguments.target}: the score says little",
             file=sys.stderr,
         )
     if len(arguments.reference) > 1:

@@ -134,7 +134,7 @@ def metric_choice(arguments: argparse.Namespace) -> "MetricChoice":
     return replace(
         choice,
         neural=NeuralChoice(
-            name=arguments.neural.split()[0],
+            name=Path(arguments.neural.split()[-1]).stem,
             command=tuple(command),
             model=arguments.neural_model,
             cache_dir=arguments.neural_cache,

@@ -242,7 +242,7 @@ def test_two_processes_give_the_same_numbers(benchmark, outputs, tmp_path, monke
     import eval.flores.direction_scores as module
 
     alone = run(outputs, benchmark, tmp_path / "alone", workers=1)
-    monkeypatch.setattr(module, "_FEW", 0)
+    monkeypatch.setattr(module, "_FEW_DIRECTIONS", 0)
     together = run(outputs, benchmark, tmp_path / "together", workers=2)
     assert together.rows == alone.rows
     assert together.groups == alone.groups

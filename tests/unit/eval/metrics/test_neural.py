@@ -70,7 +70,7 @@ def test_names_and_commands(tmp_path):
     with pytest.raises(ConfigError, match=r"no neural metric 'comett'; did you mean comet\?"):
         metric_command("comett")
     adapter = metric_command("comet", python=tmp_path / "python")
-    assert adapter[0] == str(tmp_path / "python") and adapter[1].endswith("comet.py")
+    assert adapter[0] == str(tmp_path / "python") and adapter[1].endswith("comet_adapter.py")
     assert isinstance(installed_metrics(), dict)
 
 
