@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from eval.metrics.registry import Metric
 from eval.metrics.significance import RESAMPLES, SEED, bootstrap_weights, coin_flips
 
-BLOCK: Final = 4096
-"""Sentences whose weights are drawn at once: with 1,000 resamples 16 MB."""
+BLOCK: Final = 2048
+"""Sentences whose weights are drawn at once: with 1,000 resamples 8 MB."""
 
 
 class ResampledSums:

@@ -63,7 +63,7 @@ def write_report(
     size = html.save(page)
     files = [page.with_suffix(suffix) for suffix in (".json", ".md")]
     exports.write_report_json(files[0], sources, gates)
-    exports.write_markdown(files[1], sources, gates)
+    exports.write_markdown(files[1], sources, gates, title=title)
     warnings = []
     if sources.evaluations:
         files.append(page.with_suffix(".model-index.yaml"))
@@ -108,8 +108,9 @@ def build_page(sources: Sources, gates: Sequence[Gate] = (), *, title: str = "")
         add("Lowest and most changed", scores.extremes(sources))
         add("Languages", scores.by_language(sources))
         add("Examples", examples.examples(sources))
+    labels = dict(zip(sources.names, sources.labels, strict=True))
     for result in sources.xsts:
-        add("Human evaluation", human.human(result))
+        add("Human evaluation", human.human(result, labels))
     for name, toxicity in sources.toxicity:
         heading = "Added toxicity" + (f", {name}" if len(sources.toxicity) > 1 else "")
         add(heading, harm.harm(toxicity))

@@ -1,10 +1,10 @@
-"""What a report is made of: evaluations, the comparison of two, ratings by people, toxicity."""
+"""The material of a report: evaluations, the comparison of two, ratings by people, toxicity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from eval.flores.comparison import Comparison, compare
 from eval.flores.directions import Direction
@@ -17,13 +17,31 @@ from eval.xsts.result import read_result
 from nllb.errors import DataError
 from nllb.io.text import read_json
 
+MAX_LABEL: Final = 20
+"""Characters of a system's name that fit the head of a table."""
+
+
+def short_labels(names: Sequence[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a label for each name: the name itself, or letters where some are long.
+
+    Args:
+        names: different names.
+        known: labels that some names have already.
+    """
+    known = known or {}
+    if all(len(name) <= MAX_LABEL for name in names):
+        return {name: name for name in names}
+    free = (chr(ord("A") + number) for number in range(26 * 26))
+    unused = (letter for letter in free if letter not in known.values())
+    return {name: known[name] if name in known else next(unused) for name in names}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Everything that was found in the folders of one report."""
+    """Everything in the folders of one report."""
 
     evaluations: tuple[Evaluation, ...]
-    """Scored systems, in the order of the folders; the first is the baseline of the others."""
+    """Scored systems, in the order of the folders; the first is the baseline."""
     comparison: Comparison | None
     """From the first system to the last, where there are several."""
     xsts: tuple[Mapping[str, Any], ...]
@@ -55,6 +73,11 @@ class Sources:
             return tuple(f"{name} ({number})" for number, name in enumerate(names, 1))
         return tuple(names)
 
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """A short label for each system: its name, or a letter where a name would not fit."""
+        return tuple(short_labels(self.names).values())
+
 
 def read_sources(
     directories: Sequence[Path], *, resamples: int = RESAMPLES, quiet: bool = True
@@ -78,7 +101,7 @@ def read_sources(
             found = True
         if not found:
             raise DataError(
-                f"{directory} holds no result: expected {EVALUATION_FILE} of 'nllb eval flores', "
+                f"{directory} has no result: expected {EVALUATION_FILE} of 'nllb eval flores', "
                 f"{XSTS_FILE} of 'nllb eval xsts score' or {TOXICITY_FILE} of 'nllb eval toxicity'"
             )
     comparison = None

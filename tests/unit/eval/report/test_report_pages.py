@@ -164,7 +164,7 @@ def test_page_of_one_system_and_of_texts_that_are_gone(folders, tmp_path):
     moved = Path(sources.latest.outputs)
     moved.rename(tmp_path / "moved")
     try:
-        assert "not at hand any more" in build_page(sources).render()
+        assert "no longer available" in build_page(sources).render()
     finally:
         (tmp_path / "moved").rename(moved)
 
@@ -175,7 +175,7 @@ def test_systems_of_one_name_are_told_apart(folders):
 
 
 def test_folder_without_results_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no result: expected evaluation\.json"):
+    with pytest.raises(DataError, match=r"has no result: expected evaluation\.json"):
         read_sources([tmp_path])
-    with pytest.raises(DataError, match="holds no result"):
+    with pytest.raises(DataError, match="has no result"):
         write_report([tmp_path], tmp_path / "r.html")
