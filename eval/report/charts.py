@@ -105,7 +105,8 @@ def arrows(entries: Sequence[Arrow], *, title: str, unit: str, ends: tuple[float
             f'<g class="series-1"><title>{escape(told)}</title>'
             f"{_line(start, end, _MIDDLE, _MIDDLE, 2)}"
             f'<circle cx="{start:.2f}%" cy="{_MIDDLE}" r="3" fill-opacity="0"/>'
-            f'<svg x="{end:.2f}%" y="{_MIDDLE}" overflow="visible" aria-hidden="true"><path d="M0 0l{-head} -4v8z"/>'
+            f'<svg x="{end:.2f}%" y="{_MIDDLE}" overflow="visible" aria-hidden="true">'
+            f'<path d="M0 0l{-head} -4v8z"/>'
             "</svg></g>"
         )
         rows.append((one.label, drawing, told))
