@@ -122,7 +122,7 @@ class Chrf:
         below = _BETA_SQUARED * precision + recall
         above = (1 + _BETA_SQUARED) * precision * recall
         share = np.divide(above, below, out=np.zeros_like(below), where=below > 0)
-        return np.minimum(100 * share, 100.0)
+        return np.asarray(np.minimum(100 * share, 100.0))
 
     def pack(self, statistics: Statistics) -> Statistics:
         """Return the columns that cannot be derived from the others and the reference."""

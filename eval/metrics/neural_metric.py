@@ -102,7 +102,7 @@ class NeuralMetric(MeanScore):
         """Return the mean score of summed statistics; any leading axes are kept."""
         counts = np.asarray(counts, dtype=np.float64)
         sums, numbers = counts[..., 0] / SCALE, counts[..., 1]
-        return np.divide(sums, numbers, out=np.zeros_like(sums), where=numbers > 0)
+        return np.asarray(np.divide(sums, numbers, out=np.zeros_like(sums), where=numbers > 0))
 
     def pack(self, statistics: Statistics) -> Statistics:
         """Return the scores."""

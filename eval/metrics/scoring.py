@@ -202,14 +202,14 @@ class _Running:
 
     metric: Metric
     resampled: ResampledSums
-    sums: NDArray[Any] | None = None
-    nfc_sums: NDArray[Any] | None = None
+    sums: NDArray[Any]
+    nfc_sums: NDArray[Any]
 
     def add(self, raw: NDArray[Any], nfc: NDArray[Any]) -> None:
         totals = raw.sum(axis=0, dtype=np.int64)
         nfc_totals = totals if nfc is raw else nfc.sum(axis=0, dtype=np.int64)
-        self.sums = totals if self.sums is None else self.sums + totals
-        self.nfc_sums = nfc_totals if self.nfc_sums is None else self.nfc_sums + nfc_totals
+        self.sums = self.sums + totals
+        self.nfc_sums = self.nfc_sums + nfc_totals
         self.resampled.add({self.metric.name: raw})
 
 
@@ -241,7 +241,12 @@ def score_file(
     files = AlignedFiles(hypothesis, references, source_text)
     metrics, reasons = available_metrics(choice, target)
     running = [
-        _Running(metric=metric, resampled=ResampledSums(files.num_lines, resamples=resamples))
+        _Running(
+            metric=metric,
+            resampled=ResampledSums(files.num_lines, resamples=resamples),
+            sums=np.zeros(metric.num_columns, dtype=np.int64),
+            nfc_sums=np.zeros(metric.num_columns, dtype=np.int64),
+        )
         for metric in metrics.values()
     ]
     checks, reference_checks = HypothesisChecks(), _ReferenceChecks(files.references)

@@ -55,7 +55,7 @@ class Ter:
         counts = np.asarray(counts, dtype=np.float64)
         edits, lengths = counts[..., _EDITS], counts[..., _LENGTH]
         unmatched = np.where(edits > 0, 1.0, 0.0)
-        return 100 * np.divide(edits, lengths, out=unmatched, where=lengths > 0)
+        return np.asarray(100 * np.divide(edits, lengths, out=unmatched, where=lengths > 0))
 
     def pack(self, statistics: Statistics) -> Statistics:
         """Return the column that the reference does not determine."""

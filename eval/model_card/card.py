@@ -127,7 +127,7 @@ def _with_part(path: Path, text: str, *, title: str) -> ModelCard:
 
 def _set_metadata(card: ModelCard, options: CardOptions, table: ScoreTable | None) -> None:
     """Set licence, task and scores in the metadata; what else is there stays."""
-    data = card.data
+    data: Any = card.data  # its attributes are those of the metadata
     data.pipeline_tag = "translation"
     if options.licence:
         identifier = options.licence.lower().replace(" ", "-")

@@ -92,8 +92,8 @@ def data_section(run: TrainingRecord) -> Iterator[str]:
     yield from (
         "",
         f"Evaluation sets that were removed from it, in every language and on both sides: "
-        f"{', '.join(decontamination['sets'])}; {decontamination['num_finds']:,} lines were removed "
-        "for them.",
+        f"{', '.join(decontamination['sets'])}; {decontamination['num_finds']:,} lines were "
+        "removed for them.",
         "",
     )
     lists = toxicity["languages_with_list"]

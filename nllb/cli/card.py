@@ -9,7 +9,8 @@ from nllb.cli.stage_flags import quiet_argument
 def card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write a model's card: README.md (its metadata, and the part between two marks), "
-        "scores.tsv with every direction, and nllb.json. All numbers are read from the files of the runs."
+        "scores.tsv with every direction, and nllb.json. All numbers are read from the files of "
+        "the runs."
     )
     parser.add_argument("model", metavar="MODEL", type=Path, help="the model directory")
     parser.add_argument(
