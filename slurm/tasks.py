@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import xxhash
-
-from nllb.config import configs_dir
+from nllb.config.fingerprints import fingerprint
+from nllb.config.shipped import configs_dir
 from nllb.errors import ConfigError, DataError
 from nllb.io.text import json_line, read_json, read_json_lines, read_text, write_json, write_lines
 
@@ -192,14 +191,13 @@ def shard_tasks(
     tasks = []
     for key, shard in (parts or {name: ()}).items():
         words = (*resolve_program(command), *shard)
-        seed = "\0".join([*command, *shard, *configurations])
         tasks.append(
             Task(
                 key=key,
                 command=words,
                 cwd=str(cwd),
                 num_ranks=num_ranks,
-                fingerprint=xxhash.xxh3_128_hexdigest(seed.encode()),
+                fingerprint=fingerprint([*command, *shard], configurations),
             )
         )
     return tasks

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from data_pipeline.mining.encoders import Vectors, check_finite, encode_in_batches
 from data_pipeline.mining.mining_config import Precision
-from data_pipeline.stages import content_key
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import CheckpointError
 from nllb.io.text import read_lines
 from nllb.languages.normalization import normalize_punctuation
@@ -88,7 +88,7 @@ class LaserEncoder:
     ) -> None:
         self.name = path.stem
         status = path.stat()
-        self.key = content_key("laser", path.stem, status.st_size, status.st_mtime_ns, dtype)
+        self.key = fingerprint("laser", path.stem, status.st_size, status.st_mtime_ns, dtype)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.eval().to(self.device, getattr(torch, dtype))
         self.dimension = model.dimension

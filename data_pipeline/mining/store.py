@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.mining.encoders import Encoder, check_finite
 from data_pipeline.mining.sentences import read_block
-from data_pipeline.stages import content_key
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.text import atomic_path
 
@@ -42,7 +42,7 @@ class EmbeddingTask:
     @property
     def key(self) -> str:
         """Hash of everything that the vectors depend on."""
-        return content_key(self.encoder_key, self.language, self.digest)
+        return fingerprint(self.encoder_key, self.language, self.digest)
 
     @property
     def output(self) -> Path:

@@ -9,13 +9,13 @@ from eval.flores.directions import Direction, outputs_in, parse_directions
 from eval.flores.outputs import (
     Translate,
     copy_sources,
-    fingerprint,
     output_path,
     translate_outputs,
 )
 from eval.flores.results import Evaluation
 from eval.metrics.hypothesis_checks import Detect
 from eval.metrics.registry import MetricChoice
+from nllb.config.fingerprints import model_fingerprint
 from nllb.errors import ConfigError, DataError
 from nllb.io.benchmarks import HOW_TO_OBTAIN, LineAlignedSet, load_aligned, load_flores
 
@@ -125,7 +125,7 @@ def translated_hypotheses(
     """
     wanted = wanted_directions(benchmark, directions)
     folder = out / OUTPUTS_DIR
-    made_by = {"model": model, "model files": fingerprint(model_path), "search": search}
+    made_by = {"model": model, "model files": model_fingerprint(model_path), "search": search}
     unmade = translate_outputs(
         folder, wanted, benchmark=benchmark, translate=make_translate(), made_by=made_by,
         quiet=quiet,

@@ -25,10 +25,10 @@ class LidLabels:
     @property
     def identity(self) -> str:
         """Hash of the model's files: scores by another identifier are computed again."""
-        from eval.flores.outputs import fingerprint
         from lid.detector import DEFAULT_MODEL_DIR
+        from nllb.config.fingerprints import model_fingerprint
 
-        return fingerprint(Path(self.model) if self.model else Path(DEFAULT_MODEL_DIR))
+        return model_fingerprint(Path(self.model) if self.model else Path(DEFAULT_MODEL_DIR))
 
     def __call__(self, texts: Sequence[str]) -> Sequence[str]:
         """Return the label of each text."""

@@ -26,6 +26,7 @@ import numpy
 import xxhash
 from numpy.typing import NDArray
 
+from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
 from nllb.io.text import atomic_path, read_text, write_json
 
@@ -253,7 +254,7 @@ class Manifest:
         """Read every file and compare its hash; raises DataError at the first that differs."""
         for part in self.parts:
             for file in part.files:
-                got = file_xxh3_128(self.directory / file.path)
+                got = file_fingerprint(self.directory / file.path)
                 if got != file.xxh3_128:
                     raise DataError(
                         f"{self.directory / file.path}: hash {got} where the manifest records "
@@ -449,18 +450,6 @@ def read_manifest(path: Path) -> Manifest:
     for fault in _faults(manifest):
         raise DataError(f"{path}: {fault}")
     return manifest
-
-
-def file_xxh3_128(path: Path) -> str:
-    """Return the XXH3-128 of a file, hexadecimal."""
-    digest = xxhash.xxh3_128()
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def _faults(manifest: Manifest) -> Iterator[str]:

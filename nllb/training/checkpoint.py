@@ -25,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import CheckpointError, DataError, ResourceError
-from nllb.io.shards import file_xxh3_128
 from nllb.training.ranks import Ranks
 
 FORMAT_VERSION = 1
@@ -147,7 +147,7 @@ class CheckpointFolder:
     def _finish(self, part: Path, final: Path, state: RunState) -> None:
         _write_json(part / _STATE, asdict(state))
         files = {
-            path.name: {"bytes": path.stat().st_size, "xxh3_128": file_xxh3_128(path)}
+            path.name: {"bytes": path.stat().st_size, "xxh3_128": file_fingerprint(path)}
             for path in sorted(part.iterdir())
         }
         _write_json(part / _MANIFEST, {"format_version": FORMAT_VERSION, "files": files})
@@ -199,7 +199,7 @@ def damage(path: Path) -> str | None:
             size = (path / name).stat().st_size
             if size != record["bytes"]:
                 return f"{name} has {size:,} bytes instead of {record['bytes']:,}"
-            if file_xxh3_128(path / name) != record["xxh3_128"]:
+            if file_fingerprint(path / name) != record["xxh3_128"]:
                 return f"{name} has another hash than its manifest records"
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         return str(error)

@@ -87,8 +87,10 @@ def test_no_exported_name_equals_a_submodule() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 exported = set(ast.literal_eval(node.value))
-                assert len(exported) <= 12, path
-                submodules = {child.stem for child in path.parent.iterdir()}
+                assert len(exported) <= 20, path
+                submodules = {
+                    child.stem for child in path.parent.iterdir() if child.suffix in {"", ".py"}
+                }
                 assert not exported & submodules, path
 
 
@@ -101,7 +103,15 @@ def test_top_level_is_the_designs() -> None:
         "README.md",
         "LICENSE",
         "CHANGELOG.md",
+        "CITATION.cff",
+        "CODE_OF_CONDUCT.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "Dockerfile",
         "Makefile",
+        "docs",
+        "mkdocs.yml",
+        "site",
         "build",
         "dist",
         "runs",
