@@ -124,7 +124,7 @@ def test_only_changed_files_are_measured_again(benchmark, outputs, tmp_path, mon
     )
     original = module._measure
     monkeypatch.setattr(
-        module, "_measure", lambda *args: measured.append(str(args[1])) or original(*args)
+        module, "_measure", lambda *a, **k: measured.append(str(a[1])) or original(*a, **k)
     )
     assert run(outputs, benchmark, out).rows == before.rows
     assert (scored, measured) == ([], [])
