@@ -1,4 +1,4 @@
-"""Two evaluations on the same test set: what changed, for whom, and would a person notice."""
+"""Comparison of two evaluations: what changed, for which languages, and who would notice."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,10 +36,10 @@ ALMOST_ALWAYS_NOTICED: Final = 1.0
 
 Source: NLLB Team 2022, the ablation study with XSTS (506 sentences, 24 directions).
 """
-FEWEST_RESAMPLES: Final = 100
+MIN_RESAMPLES: Final = 100
 """Below, the ends of a 95 % interval would rest on one or two resamples."""
-FEWEST_FOR_A_CLAIM: Final = 3
-"""Directions that a part (a script, a family) must have to be named in the verdict."""
+MIN_DIRECTIONS_FOR_A_CLAIM: Final = 3
+"""Directions that a part (a script, a family) needs to be named in the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class DirectionChange:
     """One direction under one metric."""
 
     direction: Direction
-    """Which."""
+    """The direction."""
     metric: str
     """Metric name."""
     first: float
@@ -69,7 +69,7 @@ class DirectionChange:
 
     @property
     def significant(self) -> bool:
-        """Whether it stands at a false discovery rate of 5 %."""
+        """Whether it is significant at a false discovery rate of 5 %."""
         return self.q_value <= DISCOVERY_RATE
 
 
@@ -78,7 +78,7 @@ class PartChange:
     """The mean change over a part of the directions."""
 
     part: str
-    """What they have in common: a group, or `into Latn`, `from Bantu`."""
+    """Name of the part: a group, or such as `into languages in Latn script`."""
     metric: str
     """Metric name."""
     count: int
@@ -112,7 +112,7 @@ class Comparison:
     benchmark: str
     """Test set of both."""
     metrics: tuple[str, ...]
-    """Metrics that both have."""
+    """Metrics of both."""
     verdict: str
     """One sentence."""
     groups: tuple[PartChange, ...]
@@ -120,13 +120,13 @@ class Comparison:
     parts: tuple[PartChange, ...]
     """By script, family and level of the target."""
     directions: tuple[DirectionChange, ...]
-    """Every direction that both have."""
+    """All directions of both."""
     only_first: tuple[str, ...]
-    """Directions that the second lacks: in no number here."""
+    """Directions that the second lacks; no number includes them."""
     only_second: tuple[str, ...]
     """Directions that the first lacks."""
     notes: tuple[str, ...]
-    """What a reader must know before believing that a change is none."""
+    """What a reader must know before believing that nothing changed."""
     resamples: int
     """Resamples of each test: no p-value is below 1 / (resamples + 1)."""
     seed: int = SEED
@@ -151,16 +151,16 @@ def compare(
     Args:
         first: the system before.
         second: the system after.
-        resamples: of each test; memory is 4 bytes x directions x resamples.
+        resamples: of each test; they need 4 bytes x directions x resamples of memory.
         quiet: no progress on stderr.
 
     Raises:
         ConfigError: where the resamples are too few for an interval.
-        DataError: where they are of other data or other metrics: such numbers say nothing.
+        DataError: where data or metrics differ, so that the numbers cannot be compared.
     """
-    if resamples < FEWEST_RESAMPLES:
+    if resamples < MIN_RESAMPLES:
         raise ConfigError(
-            f"{resamples:,} resamples are too few for an interval: give {FEWEST_RESAMPLES} or more"
+            f"{resamples:,} resamples are too few for an interval: give {MIN_RESAMPLES} or more"
         )
     metrics = _comparable(first, second)
     known = [{row.direction for row in evaluation.rows} for evaluation in (first, second)]
@@ -197,7 +197,7 @@ def compare(
 
 
 def _out_of_reach(changes: Sequence[DirectionChange], resamples: int) -> Iterator[str]:
-    """Say where changes are as clear as the resamples can show, and still not significant."""
+    """Yield notes where changes have the smallest possible p-value and are not significant."""
     least = 1 / (resamples + 1)
     clear = [c for c in changes if max(c.p_bootstrap, c.p_randomisation) <= 1.000001 * least]
     if clear and not any(change.significant for change in clear):
@@ -216,7 +216,7 @@ def verdict(
     groups: Sequence[PartChange],
     parts: Sequence[PartChange],
 ) -> str:
-    """Say in one sentence what changed, for whom, and whether a person would notice."""
+    """Return in one sentence what changed, for whom, and whether people would notice."""
     whole = next(group for group in groups if group.part == "all" and group.metric == metric)
     title = metric_title(metric)
     where = f"over {whole.count:,} directions" if whole.count > 1 else "in the one direction"
@@ -239,7 +239,7 @@ def verdict(
 def _for_whom(whole: PartChange, metric: str, parts: Sequence[PartChange]) -> str:
     candidates = [
         part for part in parts
-        if part.metric == metric and FEWEST_FOR_A_CLAIM <= part.count < whole.count
+        if part.metric == metric and MIN_DIRECTIONS_FOR_A_CLAIM <= part.count < whole.count
         and not part.low <= 0 <= part.high
     ]  # fmt: skip
     sign = -1 if metric in LOWER_IS_BETTER else 1
@@ -268,27 +268,29 @@ def _noticed(whole: PartChange, metric: str) -> str:
 
 
 def _comparable(first: Evaluation, second: Evaluation) -> tuple[str, ...]:
-    faults = []
+    differences = []
     if first.benchmark != second.benchmark:
-        faults.append(f"test sets {first.benchmark} and {second.benchmark}")
+        differences.append(f"test sets {first.benchmark} and {second.benchmark}")
     other = [
         code
         for code, digest in first.reference_sha256.items()
         if second.reference_sha256.get(code, digest) != digest
     ]
     if other:
-        faults.append(f"references of {', '.join(other[:5])} ({len(other)} languages)")
+        differences.append(f"references of {', '.join(other[:5])} ({len(other)} languages)")
     metrics = tuple(name for name in first.metrics if name in second.metrics)
     for name in metrics:
         a, b = first.signatures[name], second.signatures[name]
         for target in sorted(a.keys() & b.keys()):
             if a[target] != b[target]:
-                faults.append(f"signatures of {metric_title(name)}: {a[target]} and {b[target]}")
+                differences.append(
+                    f"signatures of {metric_title(name)}: {a[target]} and {b[target]}"
+                )
                 break
-    if faults:
+    if differences:
         raise DataError(
             f"{first.directory} and {second.directory} cannot be compared: they differ in "
-            f"{'; '.join(faults)}. Evaluate both on the same data with the same metrics"
+            f"{'; '.join(differences)}. Evaluate both on the same data with the same metrics"
         )
     if not metrics:
         raise DataError(
@@ -318,7 +320,7 @@ def _changes(
         before = _statistics(first, target, members, metric)
         after = _statistics(second, target, members, metric)
         if before is None or after is None:
-            continue  # the target's tokenizer was missing: there is nothing to compare
+            continue  # the tokenizer of the target was not installed
         weights = bootstrap_weights(before.shape[1], resamples)
         difference = replicates(metric, after, weights) - replicates(metric, before, weights)
         scores = [metric.score(statistics.sum(axis=1)) for statistics in (before, after)]
@@ -345,7 +347,7 @@ def _changes(
 
 
 def stored_metric(name: str) -> Metric:
-    """Return a metric that can score stored integers; it need not be able to tokenize."""
+    """Return a metric that scores stored integers; it may be unable to tokenize."""
     if name.startswith("chrf"):
         return Chrf(word_order=name.count("+"))
     if name == "ter":
@@ -402,7 +404,7 @@ def _in_group(cells: Sequence[int]) -> Callable[[Direction], bool]:
 
 
 def _languages_parts(shared: Sequence[Direction]) -> dict[str, Callable[[Direction], bool]]:
-    """Return the parts that a verdict may name: script, family and level of either side."""
+    """Return the parts that a verdict may name: by script, family and level of either side."""
     table = known_languages()
     parts: dict[str, Callable[[Direction], bool]] = {}
 

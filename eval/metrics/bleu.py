@@ -1,4 +1,4 @@
-"""BLEU and spBLEU: sacrebleu's integers for every sentence."""
+"""BLEU and spBLEU, with the same integers as sacrebleu for every sentence."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Bleu:
         )
 
     def index(self, sentences: Sequence[str]) -> BleuReference:
-        """Tokenize and count the references, once for any number of hypotheses."""
+        """Tokenize and count the references once for any number of hypotheses."""
         vocabulary = Vocabulary()
         symbols, lengths = self.tokenizer.symbols(sentences, vocabulary)
         vocabulary.grows = False
@@ -107,11 +107,11 @@ class Bleu:
         return np.where(matches.any(axis=-1), np.minimum(score, 100.0), 0.0)
 
     def pack(self, statistics: Statistics) -> Statistics:
-        """Return the columns that cannot be derived from the others and the reference."""
+        """Return the columns that do not follow from the others and the reference."""
         return statistics[..., [0, *range(2, 2 + ORDER)]]
 
     def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:
-        """Return what `pack` was given; `reference_columns` is `statistics[:, 1:2]`."""
+        """Return the statistics again; `reference_columns` is `statistics[:, 1:2]`."""
         result = np.empty((*packed.shape[:-1], self.num_columns), dtype=np.int32)
         result[..., [0, *range(2, 2 + ORDER)]] = packed
         result[..., 1:2] = reference_columns

@@ -1,4 +1,4 @@
-"""The metrics by name, and one hypothesis measured by them: raw, and with both sides in NFC."""
+"""The metrics by name, and the scores of one hypothesis: raw, and with both sides in NFC."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ class Measurement:
     """One hypothesis under one metric."""
 
     score: float
-    """Raw corpus score, as the paper has it."""
+    """Raw corpus score, as in the paper."""
     nfc_score: float
     """The same with hypothesis and reference in Unicode form NFC."""
     statistics: Statistics
@@ -82,12 +82,12 @@ class Measurement:
 
     @property
     def unicode_matters(self) -> bool:
-        """Whether the two scores differ by more than a reader would ignore."""
+        """Whether the two scores differ by more than `UNICODE_WARNING`."""
         return abs(self.score - self.nfc_score) > UNICODE_WARNING
 
 
 class Reference:
-    """The reference sentences of one language, indexed for every metric that asks."""
+    """The reference sentences of one language, indexed once for each metric."""
 
     def __init__(self, sentences: Sequence[str], language: str) -> None:
         self.sentences, self.language = tuple(sentences), language
@@ -95,16 +95,16 @@ class Reference:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the text."""
+        """Hash of the text."""
         return sentences_sha256(self.sentences)
 
     @cached_property
     def _not_nfc(self) -> list[int]:
-        """Numbers of the references that NFC would change."""
+        """Indices of the references that NFC would change."""
         return [n for n, text in enumerate(self.sentences) if not is_normalized("NFC", text)]
 
     def measure(self, metric: Metric, hypothesis: Sequence[str]) -> Measurement:
-        """Measure one hypothesis sentence for each reference sentence."""
+        """Score one hypothesis sentence for each reference sentence."""
         statistics, nfc = self.statistics_pair(metric, hypothesis)
         score = float(metric.score(statistics.sum(axis=0)))
         nfc_score = score if nfc is statistics else float(metric.score(nfc.sum(axis=0)))
@@ -139,7 +139,7 @@ class Reference:
         return result
 
     def _index(self, metric: Metric, *, nfc: bool = False) -> Any:
-        """Return the index of the references; with `nfc`, of those that NFC changes, composed."""
+        """Return the index of the references, or with `nfc` of those that NFC changes, composed."""
         key = (metric.signature, nfc)
         if key not in self._indexes:
             sentences: Sequence[str] = self.sentences

@@ -1,7 +1,7 @@
-"""Intervals and tests from per-sentence integers: resampling is one matrix product.
+"""Intervals and tests from per-sentence integers, where resampling is one matrix product.
 
-The weights of a bootstrap depend on the number of sentences and the seed alone, so the resamples
-of all directions and systems are of the same sentences: paired, across groups too.
+The weights of a bootstrap depend only on the number of sentences and the seed, so that all
+directions and systems have the same resamples: they are paired, across groups as well.
 """
 
 from functools import lru_cache
@@ -17,7 +17,7 @@ RESAMPLES: Final = 1000
 SEED: Final = 12345
 LEVEL: Final = 0.95
 _EXACT_FLOAT32: Final = 1 << 23
-"""Sums of integers below this are exact in float32, whose products are twice as fast."""
+"""Sums of integers below this value are exact in float32, which is twice as fast."""
 _SYSTEMS_AT_ONCE: Final = 32
 
 
@@ -25,7 +25,7 @@ _SYSTEMS_AT_ONCE: Final = 32
 def bootstrap_weights(
     num_sentences: int, resamples: int = RESAMPLES, seed: int = SEED
 ) -> NDArray[np.float32]:
-    """Return how often each sentence is drawn in each resample, resamples x sentences."""
+    """Return how often each resample draws each sentence, resamples x sentences."""
     rng = np.random.default_rng(seed)
     even = np.full(num_sentences, 1 / num_sentences)
     weights = rng.multinomial(num_sentences, even, size=resamples).astype(np.float32)
@@ -39,7 +39,7 @@ def replicates(
     """Return the corpus scores of all resamples, systems x resamples.
 
     Args:
-        metric: gives the score of summed integers.
+        metric: computes the score of summed integers.
         statistics: systems x sentences x columns.
         weights: resamples x sentences.
     """
@@ -63,7 +63,7 @@ def intervals(samples: NDArray[np.float64], level: float = LEVEL) -> NDArray[np.
 
 
 def bootstrap_p(differences: NDArray[np.float64], observed: float) -> float:
-    """Return the two-sided p-value: how often a centred resample differs as much as was seen.
+    """Return the two-sided p-value: how often a centred resample differs as much as observed.
 
     Source: Koehn 2004 with the shift of sacrebleu's `--paired-bs`.
     """
@@ -82,7 +82,7 @@ def randomisation_p_values(
     """Return the p-values of approximate randomisation: each sentence swaps sides by a coin flip.
 
     Args:
-        metric: gives the score of summed integers.
+        metric: computes the score of summed integers.
         first: directions x sentences x columns of one system.
         second: the same of the other.
         trials: shuffles.
@@ -98,7 +98,7 @@ def randomisation_p_values(
         a_sums, b_sums = a.sum(axis=1), b.sum(axis=1)
         observed = np.abs(metric.score(b_sums) - metric.score(a_sums))
         shuffled = np.abs(metric.score(b_sums - moved) - metric.score(a_sums + moved))
-        # Sums of whole numbers are exact, so equal sums give equal scores; the margin is for log.
+        # Sums of integers are exact, so that equal sums give equal scores; the margin is for log.
         extreme = np.count_nonzero(shuffled >= observed - 1e-9, axis=0)
         found.append((extreme + 1) / (trials + 1))
     return np.concatenate(found) if found else np.zeros(0)
@@ -128,7 +128,7 @@ def coin_flips(num_sentences: int, trials: int, seed: int) -> NDArray[np.float32
 
 
 def _weighted_sums(statistics: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
-    """Return resamples x systems x columns; exact, as all terms are whole numbers."""
+    """Return resamples x systems x columns; exact, as all terms are integers."""
     systems, sentences, columns = statistics.shape
     largest = float(np.abs(statistics).sum(axis=1).max(initial=0)) * float(weights.max(initial=1))
     kind = np.float32 if largest < _EXACT_FLOAT32 else np.float64

@@ -1,4 +1,4 @@
-"""One report from the folders of results: the HTML page, and beside it the files for programs."""
+"""A report from folders of results: the HTML page, and files for programs beside it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from nllb.io.page import Page, notice
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What was written."""
+    """The files of a report."""
 
     page: Path
     """The HTML file."""
     size: int
-    """Its bytes."""
+    """Its size in bytes."""
     verdict: str
-    """The sentence on its first page; empty without scores."""
+    """The sentence at its top; empty without scores."""
     gates: tuple[Gate, ...]
     """Outcomes of the conditions."""
     files: tuple[Path, ...]
-    """Everything written beside it."""
+    """All files beside it."""
     warnings: tuple[str, ...]
-    """What could not be written, and why."""
+    """Files that could not be written, with the reason."""
 
     @property
     def failed(self) -> bool:
-        """Whether a condition came true."""
+        """Whether a condition failed."""
         return any(gate.failed for gate in self.gates)
 
 
@@ -49,11 +49,11 @@ def write_report(
     """Write `page` and, beside it, .json, .parquet, .md, .model-index.yaml and .junit.xml.
 
     Args:
-        directories: outputs of `nllb eval flores`, `xsts score` and `toxicity`; of several
+        directories: folders written by `nllb eval flores`, `xsts score` and `toxicity`; of several
             evaluations the first is the baseline.
         page: the HTML file to write.
         fail_if: conditions of `eval.report.gates`.
-        title: heading; the names of the systems by default.
+        title: heading; by default the names of the systems.
         resamples: of the tests between two systems.
         quiet: no progress on stderr.
     """
@@ -87,7 +87,7 @@ def write_report(
 
 
 def build_page(sources: Sources, gates: Sequence[Gate] = (), *, title: str = "") -> Page:
-    """Return the page; sections without material are left out."""
+    """Return the page, without sections that would be empty."""
     systems = " and ".join(dict.fromkeys(sources.names)) or "human evaluation"
     page = Page(
         title or f"Translation evaluation: {systems}",

@@ -25,21 +25,21 @@ FORMS: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gate:
-    """The outcome of one condition."""
+    """Outcome of one condition."""
 
     condition: str
-    """As it was written."""
+    """The condition as written."""
     failed: bool
-    """Whether it came true."""
+    """Whether the condition is true, which fails the report."""
     message: str
-    """The numbers behind it."""
+    """The numbers that it was judged by."""
 
 
 def judge(conditions: Sequence[str], sources: Sources) -> list[Gate]:
     """Return the outcome of every condition.
 
     Raises:
-        ConfigError: naming all conditions that cannot be read or have nothing to judge.
+        ConfigError: naming all conditions that are invalid or have no scores.
     """
     gates, faults = [], []
     for condition in conditions:

@@ -5,8 +5,9 @@
 A rater's `severity` and (log) `spread` are random over raters; an item's `worth` is random with a
 mean and a deviation of its direction and system. Calibration items are populations, too, one per
 stratum, and are shared by all raters: they are the anchors. Items are integrated out (adaptive
-Gauss-Hermite quadrature), and everything else is found by damped Newton steps with Louis's
-information matrix. The variances of the random rater effects are empirical Bayes estimates.
+Gauss-Hermite quadrature), and everything else is found by a trust-region Newton method (scipy)
+with Louis's information matrix. The variances of the random rater effects are empirical Bayes
+estimates.
 
 A direction's score is that of standard raters (usual spread, and the severity at which the
 calibration set scores the centre): the mean over its items of their median. It is comparable with
@@ -24,6 +25,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.extras import scipy_module
 from eval.xsts.ratings import Floats, RatingMatrix
 from eval.xsts.result import Estimate
 from nllb.errors import DataError
@@ -224,14 +226,12 @@ class _Standard:
 
     def severity(self, parameters: Floats) -> float:
         """Return the severity at which the calibration set scores the centre."""
-        low, high = -_FAR, _FAR
-        for _ in range(60):
-            middle = (low + high) / 2
-            if self.calibration_worth(parameters, middle) > self.centre:
-                low = middle
-            else:
-                high = middle
-        return (low + high) / 2
+        optimize = scipy_module("optimize", purpose="fits of the ordinal model")
+
+        def gap(severity: float) -> float:
+            return self.calibration_worth(parameters, severity) - self.centre
+
+        return float(optimize.brentq(gap, -_FAR, _FAR, xtol=1e-12))
 
     def calibration_worth(self, parameters: Floats, severity: float) -> float:
         """Return the score of the calibration set by standard raters of a severity."""
@@ -313,30 +313,72 @@ def _maximise(
     parameters: Floats,
     prior: _Prior,
 ) -> tuple[Floats, Floats, int]:
-    """Maximise by damped Newton steps; return parameters, covariance and number of steps."""
-    value, gradient, information = _evaluate(blocks, layout, nodes, parameters, prior)
-    gain = np.inf
-    for step in range(1, _MAX_STEPS + 1):
-        move = np.linalg.solve(_positive(information), gradient)
-        # Gain in log-likelihood that the quadratic model predicts.
-        gain = float(gradient @ move)
-        if gain < _TOLERANCE:
-            return parameters, np.asarray(np.linalg.inv(_positive(information))), step
-        share = min(1.0, 1.0 / float(np.abs(move).max()))
-        while True:
-            found = _evaluate(blocks, layout, nodes, parameters + share * move, prior)
-            if found[0] >= value + 1e-3 * share * gain - 1e-10 * abs(value) or share < 1e-4:
-                break
-            share /= 2
-        parameters = parameters + share * move
-        value, gradient, information = found
-    # A step of the scale that hardly anyone used creeps on for ever, at a negligible gain.
-    if gain < _NEGLIGIBLE:
-        return parameters, np.asarray(np.linalg.inv(_positive(information))), _MAX_STEPS
-    raise DataError(
-        f"the ordinal model did not converge in {_MAX_STEPS} steps ({gain:.2g} to gain); "
-        "look for raters with hardly any ratings, or leave it out with --no-ordinal"
+    """Maximise with scipy's trust-region Newton method.
+
+    Returns: parameters, their covariance, and the number of steps.
+    """
+    optimize = scipy_module("optimize", purpose="fits of the ordinal model")
+    objective = _Objective(blocks, layout, nodes, prior)
+    found = optimize.minimize(
+        objective.value,
+        parameters,
+        jac=objective.gradient,
+        hess=objective.information,
+        method="trust-exact",
+        callback=objective.stop_when_settled,
+        options={"maxiter": _MAX_STEPS, "initial_trust_radius": 1.0, "max_trust_radius": 10.0},
     )
+    gain = objective.predicted_gain(found.x)
+    # A step of the scale that hardly anyone used creeps on for ever, at a negligible gain.
+    if gain > _NEGLIGIBLE:
+        raise DataError(
+            f"the ordinal model did not converge in {_MAX_STEPS} steps ({gain:.2g} to gain); "
+            "look for raters with hardly any ratings, or leave it out with --no-ordinal"
+        )
+    information = objective.information(found.x)
+    return (
+        np.asarray(found.x), np.asarray(np.linalg.inv(_positive(information))), int(found.nit)
+    )  # fmt: skip
+
+
+class _Objective:
+    """The negative penalised log-likelihood with its derivatives, evaluated once per point."""
+
+    def __init__(
+        self,
+        blocks: Sequence[_Population],
+        layout: _Layout,
+        nodes: list[_Nodes],
+        prior: _Prior,
+    ) -> None:
+        self._arguments = (blocks, layout, nodes)
+        self._prior = prior
+        self._known: dict[bytes, tuple[float, Floats, Floats]] = {}
+
+    def _at(self, parameters: Floats) -> tuple[float, Floats, Floats]:
+        key = parameters.tobytes()
+        if key not in self._known:
+            found = _evaluate(*self._arguments, parameters, self._prior)
+            self._known = {key: found, **dict(list(self._known.items())[:1])}
+        return self._known[key]
+
+    def value(self, parameters: Floats) -> float:
+        return -self._at(parameters)[0]
+
+    def gradient(self, parameters: Floats) -> Floats:
+        return -self._at(parameters)[1]
+
+    def information(self, parameters: Floats) -> Floats:
+        return self._at(parameters)[2]
+
+    def predicted_gain(self, parameters: Floats) -> float:
+        """Return the gain in log-likelihood that the quadratic model predicts."""
+        _, gradient, information = self._at(parameters)
+        return float(gradient @ np.linalg.solve(_positive(information), gradient))
+
+    def stop_when_settled(self, parameters: Floats) -> None:
+        if self.predicted_gain(parameters) < _TOLERANCE:
+            raise StopIteration
 
 
 def _positive(information: Floats) -> Floats:
