@@ -87,8 +87,8 @@ class SentencePieceTokenizer:
     """Pieces of a SentencePiece model from a local file, whose hash is in the signature.
 
     sacrebleu prints `tok:flores200` for any file in its cache. We print a name only for a file
-    whose SHA-256 the user pinned, and otherwise `spm:unverified`. We count pieces instead of ids, which
-    would make all unknown characters equal (up to 0.28 BLEU).
+    whose SHA-256 the user pinned, and otherwise `spm:unverified`. We count pieces instead of
+    ids, which would make all unknown characters equal (up to 0.28 BLEU).
     """
 
     def __init__(

@@ -7,8 +7,26 @@ from pathlib import Path
 from markupsafe import Markup
 
 from eval.metrics.significance import RESAMPLES
-from eval.report import examples, exports, harm, human, quality, scores
+from eval.report.examples import examples
+from eval.report.exports import (
+    write_markdown,
+    write_model_index,
+    write_parquet,
+    write_report_json,
+)
 from eval.report.gates import Gate, judge, write_junit
+from eval.report.harm import harm
+from eval.report.human import human
+from eval.report.quality import origin, quality
+from eval.report.scores import (
+    by_language,
+    direction_map,
+    extremes,
+    levels,
+    parts,
+    verdict,
+    verdict_text,
+)
 from eval.report.sources import Sources, read_sources
 from nllb.errors import ResourceError
 from nllb.io.page import Page, notice
@@ -62,14 +80,14 @@ def write_report(
     html = build_page(sources, gates, title=title)
     size = html.save(page)
     files = [page.with_suffix(suffix) for suffix in (".json", ".md")]
-    exports.write_report_json(files[0], sources, gates)
-    exports.write_markdown(files[1], sources, gates, title=title)
+    write_report_json(files[0], sources, gates)
+    write_markdown(files[1], sources, gates, title=title)
     warnings = []
     if sources.evaluations:
         files.append(page.with_suffix(".model-index.yaml"))
-        exports.write_model_index(files[-1], sources)
+        write_model_index(files[-1], sources)
         try:
-            exports.write_parquet(page.with_suffix(".parquet"), sources)
+            write_parquet(page.with_suffix(".parquet"), sources)
             files.append(page.with_suffix(".parquet"))
         except ResourceError as error:
             warnings.append(str(error))
@@ -79,7 +97,7 @@ def write_report(
     return Report(
         page=page,
         size=size,
-        verdict=scores.verdict_text(sources) if sources.evaluations else "",
+        verdict=verdict_text(sources) if sources.evaluations else "",
         gates=tuple(gates),
         files=tuple(files),
         warnings=tuple(warnings),
@@ -94,29 +112,29 @@ def build_page(sources: Sources, gates: Sequence[Gate] = (), *, title: str = "")
         subtitle=sources.latest.benchmark if sources.evaluations else "",
     )
 
-    def add(heading: str, parts: Iterable[Markup]) -> None:
-        found = list(parts)
+    def add(heading: str, content: Iterable[Markup]) -> None:
+        found = list(content)
         if found:
             page.add(heading, *found)
 
     if sources.evaluations:
-        add("Verdict", scores.verdict(sources))
+        add("Verdict", verdict(sources))
     add("Conditions", _conditions(gates))
     if sources.evaluations:
-        add("All directions", scores.direction_map(sources))
-        add("Levels", [*scores.levels(sources), *scores.parts(sources)])
-        add("Lowest and most changed", scores.extremes(sources))
-        add("Languages", scores.by_language(sources))
-        add("Examples", examples.examples(sources))
+        add("All directions", direction_map(sources))
+        add("Levels", [*levels(sources), *parts(sources)])
+        add("Lowest and most changed", extremes(sources))
+        add("Languages", by_language(sources))
+        add("Examples", examples(sources))
     labels = dict(zip(sources.names, sources.labels, strict=True))
     for result in sources.xsts:
-        add("Human evaluation", human.human(result, labels))
+        add("Human evaluation", human(result, labels))
     for name, toxicity in sources.toxicity:
         heading = "Added toxicity" + (f", {name}" if len(sources.toxicity) > 1 else "")
-        add(heading, harm.harm(toxicity))
+        add(heading, harm(toxicity))
     if sources.evaluations:
-        add("Data quality", quality.quality(sources))
-        add("Provenance", quality.origin(sources))
+        add("Data quality", quality(sources))
+        add("Provenance", origin(sources))
     return page
 
 
