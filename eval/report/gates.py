@@ -8,7 +8,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from eval.flores.directions import GROUPS
-from eval.metrics.registry import METRICS, metric_title
+from eval.metrics.registry import LOWER_IS_BETTER, METRICS, metric_title
 from eval.report.sources import Sources
 from nllb.errors import ConfigError, did_you_mean
 from nllb.io.text import atomic_binary
@@ -86,10 +86,13 @@ def _judge(condition: str, sources: Sources) -> Gate:
             raise ConfigError(f"{condition!r} needs two systems: give the baseline's folder first")
         for part in sources.comparison.groups:
             if (part.part, part.metric) == (group, metric):
-                certain = not match[4] or part.high < 0
+                # For metrics that count errors, more of them is the drop in quality.
+                worse = part.delta if metric in LOWER_IS_BETTER else -part.delta
+                end = -part.low if metric in LOWER_IS_BETTER else part.high
+                certain = not match[4] or end < 0
                 return Gate(
                     condition=condition,
-                    failed=-part.delta > float(match[3]) and certain,
+                    failed=worse > float(match[3]) and certain,
                     message=f"{metric_title(metric)} {part.delta:+.2f} "
                     f"(95 % {part.low:+.2f} to {part.high:+.2f}) over {part.count:,} directions",
                 )

@@ -20,6 +20,7 @@ from eval.flores.directions import (
     language_name,
 )
 from eval.flores.results import Evaluation, GroupScore
+from eval.metrics.neural_metric import PREFIX
 from eval.metrics.registry import LOWER_IS_BETTER, metric_title
 from eval.report.charts import Spread, strips
 from eval.report.sources import Sources
@@ -131,7 +132,9 @@ def group_table(sources: Sources, metric: str) -> Markup:
         columns.append(Column(title="Missing", kind="number", digits=0))
     for name in sources.labels:
         title = name if len(sources.labels) > 1 else metric_title(metric)
-        columns += [Column(title=title, kind="number", digits=2), _interval_column()]
+        columns += [
+            Column(title=title, kind="number", digits=_digits(metric)), _interval_column(),
+        ]  # fmt: skip
     if compared:
         columns += [_change_column(metric)]
         columns += [_interval_column(), Column(title="Better / worse")]
@@ -149,16 +152,16 @@ def group_table(sources: Sources, metric: str) -> Markup:
         cells: list[Cell] = [KIND_WORDS[group.kind], LEVEL_WORDS[group.level]]
         cells += [last.count, last.missing] if gaps else [last.count]
         for found in by_system:
-            cells += _mean_cells(found.get((group.name, metric)))
+            cells += _mean_cells(found.get((group.name, metric)), _digits(metric))
         if compared:
-            cells += _change_cells(changes.get((group.name, metric)))
+            cells += _change_cells(changes.get((group.name, metric)), _digits(metric))
         rows.append(cells)
     return table(columns, rows, caption=f"Mean {metric_title(metric)} by group")
 
 
 def _change_column(metric: str) -> Column:
     return Column(
-        title="Change", kind="number", digits=2, signed=True,
+        title="Change", kind="number", digits=_digits(metric), signed=True,
         lower_is_better=metric in LOWER_IS_BETTER,
     )  # fmt: skip
 
@@ -167,16 +170,22 @@ def _interval_column() -> Column:
     return Column(title="95 %", kind="interval")
 
 
-def _mean_cells(group: GroupScore | None) -> list[Cell]:
+def _digits(metric: str) -> int:
+    """Return the decimals of a metric: scores of neural metrics are often between 0 and 1."""
+    return 4 if metric.startswith(PREFIX) else 2
+
+
+def _mean_cells(group: GroupScore | None, digits: int) -> list[Cell]:
     if group is None:
         return [None, ""]
-    return [group.mean, f"{group.low:.2f} to {group.high:.2f}"]
+    return [group.mean, f"{group.low:.{digits}f} to {group.high:.{digits}f}"]
 
 
-def _change_cells(part: PartChange | None) -> list[Cell]:
+def _change_cells(part: PartChange | None, digits: int) -> list[Cell]:
     if part is None:
         return [None, "", ""]
-    return [part.delta, f"{part.low:+.2f} to {part.high:+.2f}", f"{part.better:,} / {part.worse:,}"]
+    interval = f"{part.low:+.{digits}f} to {part.high:+.{digits}f}"
+    return [part.delta, interval, f"{part.better:,} / {part.worse:,}"]
 
 
 def direction_map(sources: Sources) -> Iterator[Markup]:
