@@ -156,12 +156,14 @@ def _notes(
             f"only the first {benchmark.limit:,} sentences were scored: do not compare with scores "
             "on the whole set"
         )
-    faulty = sorted((found for one in targets for found in one.faulty), key=lambda f: (-f[0], f[1]))
-    if faulty:
-        shown = ", ".join(what for _, what in faulty[:MAX_FLAGGED_NAMED])
-        files = "1 file has" if len(faulty) == 1 else f"{len(faulty):,} files have"
-        more = ", ..." if len(faulty) > MAX_FLAGGED_NAMED else ""
-        yield f"{files} a fault in more than {FLAGGED_SHARE:.0%} of the lines: {shown}{more}"
+    flagged = sorted(
+        (found for one in targets for found in one.flagged), key=lambda f: (-f[0], f[1])
+    )
+    if flagged:
+        shown = ", ".join(what for _, what in flagged[:MAX_FLAGGED_NAMED])
+        files = "1 file has" if len(flagged) == 1 else f"{len(flagged):,} files have"
+        more = ", ..." if len(flagged) > MAX_FLAGGED_NAMED else ""
+        yield f"{files} a problem in more than {FLAGGED_SHARE:.0%} of the lines: {shown}{more}"
     for name in choice.names:
         apart = sorted(
             direction for one in targets for direction in one.unicode_matters.get(name, ())

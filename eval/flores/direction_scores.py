@@ -99,7 +99,7 @@ def score_outputs(
     Args:
         files: hypothesis file of each direction that has one.
         benchmark: references and sources.
-        out: folder for the results; what it holds already and is still valid is kept.
+        out: folder for the results; valid results in it are kept.
         choice: metrics.
         system: name for reports.
         outputs: folder that the files came from, for the record.
@@ -142,11 +142,11 @@ def score_outputs(
     changed = sum(len(work.files) for work in stale)
     with Progress("scoring", total=changed, unit="directions", quiet=quiet) as progress:
         finished = ((work, dict[str, str]()) for work in others if work.target in done)
-        for work, faults in chain(
+        for work, failures in chain(
             finished, _run(stale, 1 if changed <= _FEW_DIRECTIONS else workers)
         ):
             summary = load_summary(out, work.target)
-            targets.append(_total_up(work, summary, faults))
+            targets.append(_total_up(work, summary, failures))
             cell_sums = add_up([summary.cell_sums] if summary else [], cell_sums)
             if work.target not in done:
                 progress.advance(len(work.files), work.target)
@@ -265,7 +265,7 @@ def score_target(work: Work) -> dict[str, str]:
             rows[number] = replace(rows[number], scores={**rows[number].scores, metric.name: score})
         sums = _by_cell(samples, [rows[number] for number in fresh])
         if old:
-            # What is left in `places` was changed or is no longer wanted.
+            # What is left in `places` was changed or is no longer requested.
             gone = sorted(places.values())
             samples = _samples(metric, old.packed[metric.name][gone], columns)
             sums += old.cell_sums[metric.name] - _by_cell(samples, [old.rows[n] for n in gone])
@@ -414,7 +414,7 @@ def _run(works: Sequence[Work], workers: int) -> Iterator[tuple[Work, dict[str, 
                 yield pending[future], future.result()
         except BrokenProcessPool as error:
             raise ResourceError(
-                "scoring: a worker process was killed, most often for want of memory; finished "
+                "scoring: a worker process was killed, usually because memory ran out; finished "
                 "targets are kept: run the command again with fewer --workers"
             ) from error
         finally:  # an interrupted run does not first score what is left

@@ -116,7 +116,7 @@ def translated_hypotheses(
     Args:
         out: folder of the evaluation; resumes.
         benchmark: the sources.
-        directions: what to translate; None takes every pair.
+        directions: what to translate; None means every pair.
         model: name of the model as the user gave it.
         model_path: its files, whose hash identifies it.
         search: the search in words, for the record.
@@ -155,7 +155,7 @@ def planned_hypotheses(
 def wanted_directions(
     benchmark: LineAlignedSet, directions: Sequence[str] | None
 ) -> list[Direction]:
-    """Return the directions that were asked for; None stands for every pair of languages."""
+    """Return the directions that were asked for; None means every pair of languages."""
     languages = benchmark.languages
     return parse_directions(directions or ["all"], sources=languages, targets=languages)
 

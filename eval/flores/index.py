@@ -26,7 +26,7 @@ from nllb.io.text import atomic_binary
 INDEX_FILE: Final = "index.npz"
 FLAGGED_SHARE: Final = 0.02
 """Share of a file's lines above which a problem is reported beside the scores."""
-_VERSION: Final = "3"
+_VERSION: Final = "4"
 
 CellSums = Mapping[str, NDArray[np.int64]]
 """Metric -> cells x resamples: sums of resampled scores in millionths of a point."""
@@ -72,7 +72,7 @@ class TargetTotals:
     """Cell -> totals of its directions."""
     unicode_matters: Mapping[str, tuple[str, ...]]
     """Metric -> directions whose raw and NFC score differ by more than `UNICODE_WARNING`."""
-    faulty: tuple[tuple[int, str], ...]
+    flagged: tuple[tuple[int, str], ...]
     """Flagged files: number of lines, and what is wrong with them."""
     lines: tuple[str, ...]
     """Its lines of scores.tsv."""
@@ -134,7 +134,7 @@ def _totals(value: dict[str, Any]) -> TargetTotals:
     }
     matters = {name: tuple(names) for name, names in value["unicode_matters"].items()}
     value |= {"cells": cells, "unicode_matters": matters}
-    value["faulty"] = tuple((count, what) for count, what in value["faulty"])
+    value["flagged"] = tuple((count, what) for count, what in value["flagged"])
     value["lines"] = tuple(value["lines"])
     value["stored"] = None if value["stored"] is None else tuple(value["stored"])
     return TargetTotals(**value)
@@ -154,7 +154,7 @@ def total_up(
     rows = summary.rows if summary else []
     cells: dict[int, list[Row]] = {}
     matters: dict[str, list[str]] = {}
-    faulty: list[tuple[int, str]] = []
+    flagged: list[tuple[int, str]] = []
     for row in rows:
         cells.setdefault(row.direction.cell, []).append(row)
         for name, score in row.scores.items():
@@ -168,7 +168,7 @@ def total_up(
         ]
         if bad:
             what = "; ".join(f"{found.count:,} lines {found.words}" for found in bad)
-            faulty.append((max(found.count for found in bad), f"{row.direction} ({what})"))
+            flagged.append((max(found.count for found in bad), f"{row.direction} ({what})"))
     return TargetTotals(
         target=target,
         settings=settings,
@@ -179,7 +179,7 @@ def total_up(
         failed=failed,
         cells={cell: _cell_totals(inside) for cell, inside in cells.items()},
         unicode_matters={name: tuple(found) for name, found in matters.items()},
-        faulty=tuple(faulty),
+        flagged=tuple(flagged),
         lines=tuple(row_line(row, names) for row in rows),
     )
 

@@ -2,7 +2,7 @@
 
 A file grows under a temporary name and is renamed when it is complete, so that a killed run resumes
 after the last window of lines. `made_by.json` says what made the folder: outputs of two
-models, or of two searches, never stand side by side.
+models, or of two searches, are never mixed.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -40,7 +40,7 @@ class Lowercased:
         return found
 
     def pack(self, statistics: Statistics) -> Statistics:
-        """Return the columns worth storing."""
+        """Return the columns to store."""
         found: Statistics = self._metric.pack(statistics)
         return found
 

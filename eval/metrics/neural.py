@@ -9,7 +9,7 @@ therefore a command that speaks JSON lines, perhaps of another virtual environme
     we write    {"src": "...", "mt": "...", "ref": "..."}    for each sentence, then close the input
     it answers  {"score": 0.83}                              for each sentence, in order
 
-The first answer should come before weights are loaded; `higher_is_better` may be left out.
+The first answer should come before weights are loaded; `higher_is_better` is optional.
 Adapters for COMET and MetricX are in `eval.metrics.adapters`. Installed plug-ins declare an entry
 point of the group `nllb.metrics`: name = module, run as `python -m module`. Weights come from an
 explicit local path; we download nothing.

@@ -71,7 +71,7 @@ class MeanScore:
         raise NotImplementedError
 
     def pack(self, statistics: Statistics) -> Statistics:
-        """Return the columns worth storing."""
+        """Return the columns to store."""
         return statistics
 
     def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:

@@ -57,7 +57,7 @@ class Metric(Protocol):
         ...
 
     def pack(self, statistics: Statistics) -> Statistics:
-        """Return the columns worth storing."""
+        """Return the columns to store."""
         ...
 
     def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:

@@ -92,8 +92,8 @@ class ScoreTable:
             cells += [_number(row, metric, 4) for metric in metrics]
             for others in self.beside.values():
                 cells += [_number(others.get(name), metric, 4) for metric in metrics]
-            faults: dict[str, int] = {each.code: each.count for each in row.findings}
-            cells += [str(faults.get(code, 0)) for code in PROBLEMS]
+            problems: dict[str, int] = {each.code: each.count for each in row.findings}
+            cells += [str(problems.get(code, 0)) for code in PROBLEMS]
             language = row.language
             cells += ["", ""] if language is None else [str(language.judged), str(language.right)]
             yield "\t".join(cells)
@@ -163,15 +163,15 @@ class ScoreTable:
     def _outputs(self) -> Iterator[str]:
         rows = self.scores.rows
         lines = len(rows) * self.scores.num_sentences
-        faults = {
+        problems = {
             code: sum(f.count for row in rows for f in row.findings if f.code == code)
             for code in PROBLEMS
         }
         yield ""
         yield (
-            f"Of {lines:,} output lines {faults['empty']:,} are empty, "
-            f"{faults['copy_of_source']:,} equal the source, {faults['repeated']:,} are the same "
-            f"as another's and {faults['looping']:,} repeat themselves."
+            f"Of {lines:,} output lines {problems['empty']:,} are empty, "
+            f"{problems['copy_of_source']:,} equal the source, {problems['repeated']:,} equal "
+            f"another line and {problems['looping']:,} repeat themselves."
         )
         many = [row for row in rows if self.pairs.get(str(row.direction), 0) > MANY_PAIRS]
         for what, chosen in ((f"with over {MANY_PAIRS:,} training pairs", many), ("in all", rows)):

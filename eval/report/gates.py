@@ -41,14 +41,14 @@ def judge(conditions: Sequence[str], sources: Sources) -> list[Gate]:
     Raises:
         ConfigError: naming all conditions that are invalid or have no scores.
     """
-    gates, faults = [], []
+    gates, errors = [], []
     for condition in conditions:
         try:
             gates.append(_judge(" ".join(condition.split()), sources))
         except ConfigError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError("; ".join(faults))
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("; ".join(errors))
     return gates
 
 

@@ -82,10 +82,10 @@ class Sources:
 def read_sources(
     directories: Sequence[Path], *, resamples: int = RESAMPLES, quiet: bool = True
 ) -> Sources:
-    """Read the folders of a report; two systems are compared with so many resamples.
+    """Read the folders of a report; two systems are compared.
 
     Raises:
-        DataError: where a folder holds no result, or two evaluations cannot be compared.
+        DataError: where a folder has no result, or two evaluations cannot be compared.
     """
     evaluations, xsts, toxicity = [], [], []
     for directory in directories:

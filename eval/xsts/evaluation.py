@@ -70,7 +70,7 @@ def evaluate(
         references: lines of the test set with their references; checks X10 and `automatic` need it.
         detect: names the language of texts.
         automatic: scores the rated translations by machine, on exactly the items rated.
-        calibration_set: item -> its two texts, where the set itself is at hand.
+        calibration_set: item -> its two texts, if the set is available.
 
     Raises:
         DataError: where a check refuses a file; the message lists every such finding.

@@ -71,7 +71,7 @@ def check_study(
         references: lines of the test set; X10 is checked only with it.
         detect: names the language of texts; X09 looks at texts only with it.
         calibration_size: items of the full calibration set; else as many as the study has.
-        calibration_set: item -> its two texts, where the set itself is available.
+        calibration_set: item -> its two texts, if the set is available.
         scale: scale of the scores; calibration, ranking and contradictions are of XSTS only.
     """
     state = Checked(

@@ -47,7 +47,7 @@ def test_score_prints_one_object_a_metric(files, capsys):
     assert objects[0]["score"] != round(objects[0]["score"], 6)  # full precision
 
 
-def test_faults_are_told_and_strict_fails(files, capsys):
+def test_problems_are_reported_and_strict_fails(files, capsys):
     path = files / "copy.txt"
     path.write_text("\n".join(LINES["eng_Latn"]) + "\n", encoding="utf-8")
     words = ["eval", "score", "--hypothesis", str(path), "--target", "fra_Latn",
@@ -114,7 +114,7 @@ def test_from_outputs_to_report(files, capsys, monkeypatch):
     assert "*.html" in capsys.readouterr().err
 
 
-def test_a_file_that_is_mostly_faulty_is_named_with_the_scores(files, capsys, monkeypatch):
+def test_a_file_with_many_problems_is_named_with_the_scores(files, capsys, monkeypatch):
     monkeypatch.chdir(files)
     path = files / "new" / "eng_Latn-fra_Latn.txt"
     path.write_text("\n".join([*LINES["eng_Latn"][:10], *[""] * 10]) + "\n", encoding="utf-8")
@@ -122,7 +122,7 @@ def test_a_file_that_is_mostly_faulty_is_named_with_the_scores(files, capsys, mo
     assert main([*words, "--metrics", "chrf++", "bleu"]) == 0
     said = capsys.readouterr()
     assert (
-        "warning: 1 file has a fault in more than 2% of the lines: eng_Latn-fra_Latn (10 lines "
+        "warning: 1 file has a problem in more than 2% of the lines: eng_Latn-fra_Latn (10 lines "
         "empty; 10 lines equal to the source; 10 lines in another language than the target)"
     ) in said.err
     assert "of 20 lines 50.00% are empty, 50.00% equal to the source" in said.out

@@ -1,4 +1,4 @@
-"""The checks X01 to X16: each fails on a study spoiled in just this way, and says where and why."""
+"""The checks X01 to X18: each reports how a study was spoiled, with place and reason."""
 
 import json
 from collections.abc import Callable, Sequence
