@@ -16,7 +16,7 @@ from eval.report.exports import (
 )
 from eval.report.gates import Gate, judge, write_junit
 from eval.report.harm import harm
-from eval.report.human import human
+from eval.report.human import human, other_scale
 from eval.report.quality import origin, quality
 from eval.report.scores import (
     by_language,
@@ -129,6 +129,8 @@ def build_page(sources: Sources, gates: Sequence[Gate] = (), *, title: str = "")
     labels = dict(zip(sources.names, sources.labels, strict=True))
     for result in sources.xsts:
         add("Human evaluation", human(result, labels))
+    for result in sources.human_scores:
+        add(f"Human evaluation ({result['scale'].upper()})", other_scale(result, labels))
     for name, toxicity in sources.toxicity:
         heading = "Added toxicity" + (f", {name}" if len(sources.toxicity) > 1 else "")
         add(heading, harm(toxicity))

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from eval.flores.directions import language_name
 from eval.report.charts import Arrow, Bar, Point, arrows, scatter, stacked
 from eval.report.sources import short_labels
+from eval.xsts.other_scales import SCALE_WORDS
 from nllb.io.page import Cell, Column, definitions, heading, notice, paragraph, table
 
 SCORE_WORDS: Final = (
@@ -28,20 +29,8 @@ def human(result: Mapping[str, Any], labels: Mapping[str, str] | None = None) ->
         result: its content.
         labels: short labels that the page uses for systems already.
     """
-    systems = list(dict.fromkeys(one["system"] for one in result["directions"]))
-    differences = result.get("differences") or ()
-    systems += [one[side] for one in differences for side in ("first", "second")]
-    short = short_labels(tuple(dict.fromkeys(systems)), labels)
-    result = {
-        **result,
-        "directions": [{**one, "system": short[one["system"]]} for one in result["directions"]],
-        "differences": [
-            {**one, "first": short[one["first"]], "second": short[one["second"]]}
-            for one in differences
-        ],
-    }
-    if any(name != label for name, label in short.items()):
-        yield definitions((label, name) for name, label in short.items())
+    result, key = _shortened(result, "directions", labels)
+    yield from key
     method = result["calibration"]["method"]
     if result["notes"]:
         yield notice("Read this first", result["notes"], kind="warning")
@@ -85,6 +74,60 @@ def human(result: Mapping[str, Any], labels: Mapping[str, str] | None = None) ->
     yield from _validation(result)
 
 
+def other_scale(
+    result: Mapping[str, Any], labels: Mapping[str, str] | None = None
+) -> Iterator[Markup]:
+    """Yield the section of one `human_scores.json`: ESA or MQM on its own scale."""
+    result, key = _shortened(result, "systems", labels)
+    yield from key
+    lower = result["scale"] == "mqm"
+    words = SCALE_WORDS[result["scale"]]
+    yield paragraph(f"Scale: {words}. These scores are not comparable with XSTS.")
+    if result["validation"]["blank"]:
+        yield notice(
+            f"Interim results: {result['validation']['blank']:,} ratings are still blank",
+            kind="warning",
+        )
+    columns = [
+        Column(title="Direction", kind="code"), Column(title="From"), Column(title="Into"),
+        Column(title="System"), Column(title="Segments", kind="number", digits=0),
+        Column(title="Raters", kind="number", digits=0),
+        Column(title=result["scale"].upper(), kind="number", digits=2),
+        Column(title="95 %", kind="interval"), Column(title="z", kind="number", digits=2),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            f"{one['source']}-{one['target']}", language_name(one["source"]),
+            language_name(one["target"]), one["system"], one["segments"], one["raters"],
+            one["score"]["value"], _ends(one["score"]), one["z_score"],
+        ]
+        for one in result["systems"]
+    ]  # fmt: skip
+    yield table(columns, rows, caption="Mean over segments of the mean over raters")
+    yield from _differences(result, lower_is_better=lower)
+
+
+def _shortened(
+    result: Mapping[str, Any], rows: str, labels: Mapping[str, str] | None
+) -> tuple[Mapping[str, Any], list[Markup]]:
+    """Return a result with short labels for systems, and the key to them if it is needed."""
+    differences = result.get("differences") or ()
+    systems = [one["system"] for one in result[rows]]
+    systems += [one[side] for one in differences for side in ("first", "second")]
+    short = short_labels(tuple(dict.fromkeys(systems)), labels)
+    changed = {
+        **result,
+        rows: [{**one, "system": short[one["system"]]} for one in result[rows]],
+        "differences": [
+            {**one, "first": short[one["first"]], "second": short[one["second"]]}
+            for one in differences
+        ],
+    }
+    if all(name == label for name, label in short.items()):
+        return changed, []
+    return changed, [definitions((label, name) for name, label in short.items())]
+
+
 def _score_table(directions: list[Mapping[str, Any]], method: str) -> Markup:
     columns = [
         Column(title="Direction", kind="code"), Column(title="From"), Column(title="Into"),
@@ -115,7 +158,7 @@ def _score_table(directions: list[Mapping[str, Any]], method: str) -> Markup:
     return table(columns, rows, caption="XSTS by direction", tall=len(rows) > 25)
 
 
-def _differences(result: Mapping[str, Any]) -> Iterator[Markup]:
+def _differences(result: Mapping[str, Any], *, lower_is_better: bool = False) -> Iterator[Markup]:
     """Yield the paired differences of systems; results of earlier versions have none."""
     found = result.get("differences") or ()
     if not found:
@@ -124,7 +167,10 @@ def _differences(result: Mapping[str, Any]) -> Iterator[Markup]:
         [
             Column(title="Direction", kind="code"), Column(title="From"), Column(title="To"),
             Column(title="Items", kind="number", digits=0),
-            Column(title="Difference", kind="number", digits=2, signed=True),
+            Column(
+                title="Difference", kind="number", digits=2, signed=True,
+                lower_is_better=lower_is_better,
+            ),
             Column(title="95 %", kind="interval"), Column(title="p", kind="number", digits=4),
             Column(title="q", kind="number", digits=4),
         ],

@@ -12,6 +12,8 @@ from eval.flores.results import EVALUATION_FILE, Evaluation, Row, load_evaluatio
 from eval.metrics.significance import RESAMPLES
 from eval.toxicity.added_toxicity import FILE_NAME as TOXICITY_FILE
 from eval.toxicity.added_toxicity import SCHEMA as TOXICITY_SCHEMA
+from eval.xsts.other_scales import FILE_NAME as HUMAN_SCORES_FILE
+from eval.xsts.other_scales import read_other_scale
 from eval.xsts.result import FILE_NAME as XSTS_FILE
 from eval.xsts.result import read_result
 from nllb.errors import DataError
@@ -46,6 +48,8 @@ class Sources:
     """From the first system to the last, where there are several."""
     xsts: tuple[Mapping[str, Any], ...]
     """Results of `nllb eval xsts score`."""
+    human_scores: tuple[Mapping[str, Any], ...]
+    """Its results on other scales: ESA and MQM."""
     toxicity: tuple[tuple[str, Mapping[str, Any]], ...]
     """(folder's name, result of `nllb eval toxicity`)."""
 
@@ -87,7 +91,7 @@ def read_sources(
     Raises:
         DataError: where a folder has no result, or two evaluations cannot be compared.
     """
-    evaluations, xsts, toxicity = [], [], []
+    evaluations, xsts, human_scores, toxicity = [], [], [], []
     for directory in directories:
         found = False
         if (directory / EVALUATION_FILE).is_file():
@@ -96,13 +100,17 @@ def read_sources(
         if (directory / XSTS_FILE).is_file():
             xsts.append(read_result(directory))
             found = True
+        if (directory / HUMAN_SCORES_FILE).is_file():
+            human_scores.append(read_other_scale(directory / HUMAN_SCORES_FILE))
+            found = True
         if (directory / TOXICITY_FILE).is_file():
             toxicity.append((directory.resolve().name, _read_toxicity(directory / TOXICITY_FILE)))
             found = True
         if not found:
             raise DataError(
                 f"{directory} has no result: expected {EVALUATION_FILE} of 'nllb eval flores', "
-                f"{XSTS_FILE} of 'nllb eval xsts score' or {TOXICITY_FILE} of 'nllb eval toxicity'"
+                f"{XSTS_FILE} or {HUMAN_SCORES_FILE} of 'nllb eval xsts score', or "
+                f"{TOXICITY_FILE} of 'nllb eval toxicity'"
             )
     comparison = None
     if len(evaluations) > 1:
@@ -111,6 +119,7 @@ def read_sources(
         evaluations=tuple(evaluations),
         comparison=comparison,
         xsts=tuple(xsts),
+        human_scores=tuple(human_scores),
         toxicity=tuple(toxicity),
     )
 

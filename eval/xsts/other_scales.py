@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from eval.xsts.result import Estimate, SourceFile, SystemDifference, Validation
 from eval.xsts.scores import estimate
 from eval.xsts.validation import ScoreSettings, Validated
 from nllb.errors import DataError
-from nllb.io.text import write_json
+from nllb.io.text import read_json, write_json
 
 SCHEMA = "nllb-human-scores/1"
 FILE_NAME = "human_scores.json"
@@ -123,6 +124,19 @@ def write_other_scale(result: OtherScaleResult, directory: Path) -> Path:
     path = directory / FILE_NAME
     write_json(path, asdict(result))
     return path
+
+
+def read_other_scale(path: Path) -> dict[str, Any]:
+    """Read a result back as plain values.
+
+    Raises:
+        DataError: where the file has another form.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        got = value.get("schema") if isinstance(value, dict) else type(value).__name__
+        raise DataError(f"{path}: schema is {got!r}, this version reads {SCHEMA!r}; score again")
+    return value
 
 
 def as_markdown(result: OtherScaleResult) -> str:

@@ -42,6 +42,11 @@ def compare(arguments: argparse.Namespace) -> int:
     for path in (arguments.first, arguments.second):
         if path.is_file():
             raise ConfigError(f"{path} is a file: two files need --reference F and --target L")
+    if arguments.metrics or arguments.spm or arguments.lowercase or arguments.target:
+        raise ConfigError(
+            "--metrics, --spm, --lowercase and --target are for two files; folders are compared on "
+            "the metrics that 'nllb eval flores' computed"
+        )
     return _compare_folders(arguments)
 
 

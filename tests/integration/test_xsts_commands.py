@@ -134,6 +134,28 @@ def test_json_is_the_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(capsys.readouterr().out) == read_result(folder / "json")
 
 
+def test_other_scales_are_scored_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f"rater{rater},{system},{item},TGT,eng,fra,{worth + (7 * item + rater) % 11},doc,False"
+        for system, worth in (("base", 60), ("big", 70))
+        for item in range(30)
+        for rater in (1, 2)
+    ]
+    (tmp_path / "export.csv").write_text("\n".join(rows) + "\n")
+    words = ["eval", "xsts", "score", str(tmp_path / "export.csv"), str(tmp_path / "out")]
+    assert main([*words, "--resamples", "100", "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "ESA, 0 to 100" in shown and "+10.00" in shown
+    assert (tmp_path / "out" / "human_scores.json").is_file()
+    assert not (tmp_path / "out" / "xsts.json").exists()
+    page = tmp_path / "report.html"
+    assert main(["eval", "report", str(tmp_path / "out"), str(page), "--quiet"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "Human evaluation (ESA)" in text and "not comparable with XSTS" in text
+
+
 def test_a_spoiled_sheet_is_refused_with_its_line(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

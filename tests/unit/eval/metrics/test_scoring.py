@@ -225,3 +225,5 @@ def test_command_line(tmp_path, capsys):
     assert "no significant difference" in capsys.readouterr().out
     assert main(["eval", "compare", names[0], names[1]]) == 2
     assert "two files need --reference F and --target L" in capsys.readouterr().err
+    assert main(["eval", "compare", str(tmp_path), str(tmp_path), "--metrics", "bleu"]) == 2
+    assert "are for two files" in capsys.readouterr().err
