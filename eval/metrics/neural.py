@@ -35,7 +35,7 @@ from eval.metrics.neural_metric import MeanScore
 from eval.metrics.resampling import BLOCK, ResampledSums
 from eval.metrics.significance import interval
 from nllb.errors import ConfigError, DataError, ResourceError, did_you_mean
-from nllb.io.text import atomic_text, read_json_lines
+from nllb.io.text import atomic_text, parse_json, read_json_lines
 
 GROUP: Final = "nllb.metrics"
 ADAPTERS: Final = {
@@ -245,8 +245,8 @@ def _talk(
     if code:
         raise ResourceError(f"{_shown(command)} ended with code {code}: {' / '.join(said)}")
     try:
-        found = [json.loads(line) for line in lines if line.strip()]
-    except json.JSONDecodeError as error:
+        found = [parse_json(line, "its answer") for line in lines if line.strip()]
+    except DataError as error:
         raise ResourceError(f"{_shown(command)} did not answer in JSON lines: {error}") from error
     if not found or not all(isinstance(answer, dict) for answer in found):
         raise ResourceError(f"{_shown(command)} did not answer with JSON objects")

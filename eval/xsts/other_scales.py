@@ -25,6 +25,7 @@ from eval.xsts.result import Estimate, SourceFile, SystemDifference, Validation
 from eval.xsts.scores import estimate
 from eval.xsts.validation import ScoreSettings, Validated
 from nllb.errors import DataError
+from nllb.io.records import to_record
 from nllb.io.text import read_json, write_json
 
 SCHEMA = "nllb-human-scores/1"
@@ -135,7 +136,10 @@ def read_other_scale(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         got = value.get("schema") if isinstance(value, dict) else type(value).__name__
-        raise DataError(f"{path}: schema is {got!r}, this version reads {SCHEMA!r}; score again")
+        raise DataError(
+            f"{path}: schema is {repr(got)[:60]}, this version reads {SCHEMA!r}; score again"
+        )
+    to_record(OtherScaleResult, value, path)
     return value
 
 
