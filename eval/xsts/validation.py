@@ -151,6 +151,17 @@ def as_line(one: FindingRecord) -> str:
     return f"{one.code} {one.severity}: {place}{rater}{one.message}. {one.mend}"
 
 
+def check_summary(validated: Validated, *, num_unread: int = 0) -> str:
+    """Return the outcome of all checks in one line."""
+    severities = Counter(one.severity for one in validated.validation.findings)
+    listed = ", ".join(f"{number} {severity}" for severity, number in sorted(severities.items()))
+    unread = f"; files that cannot be read: {num_unread}" if num_unread else ""
+    return (
+        f"{validated.validation.kept} of {validated.validation.rows} ratings usable; findings: "
+        f"{listed or 'none'}{unread}"
+    )
+
+
 def _limited(findings: Sequence[FindingRecord]) -> list[FindingRecord]:
     seen: Counter[str] = Counter()
     kept = []

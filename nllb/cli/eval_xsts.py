@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,17 +26,10 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    from eval.xsts.validation import as_line, validate
+    from eval.xsts.validation import as_line, check_summary, validate
     from nllb.io.text import json_line
 
-    files, errors = [], []
-    for path in arguments.files:
-        try:
-            files.append(_read(path, arguments))
-        except ConfigError:
-            raise
-        except NllbError as error:
-            errors.append(str(error))
+    files, errors = _read_all(arguments)
     validated = validate(
         files,
         _settings(arguments),
@@ -52,14 +44,7 @@ def check(arguments: argparse.Namespace) -> int:
         record = {"code": "X01", "severity": "refuse", "message": text}
         print(json_line(record) if arguments.json else f"refuse: {text}")
     if not arguments.quiet:
-        told = Counter(one.severity for one in findings)
-        listed = ", ".join(f"{number} {severity}" for severity, number in sorted(told.items()))
-        unread = f"; files that cannot be read: {len(errors)}" if errors else ""
-        print(
-            f"{validated.validation.kept} of {validated.validation.rows} ratings usable; findings: "
-            f"{listed or 'none'}{unread}",
-            file=sys.stderr,
-        )
+        print(check_summary(validated, num_unread=len(errors)), file=sys.stderr)
     return 1 if validated.refused or errors else 0
 
 
@@ -345,6 +330,19 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
         "--intersect", action="store_true", help="score only items that all systems have"
     )
     quiet_argument(parser)
+
+
+def _read_all(arguments: argparse.Namespace) -> "tuple[list[RatingsFile], list[str]]":
+    """Return the files that can be read, and why the others cannot."""
+    files, errors = [], []
+    for path in arguments.files:
+        try:
+            files.append(_read(path, arguments))
+        except ConfigError:
+            raise
+        except NllbError as error:
+            errors.append(str(error))
+    return files, errors
 
 
 def _read(path: Path, arguments: argparse.Namespace) -> "RatingsFile":

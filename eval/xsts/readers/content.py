@@ -20,7 +20,14 @@ from eval.xsts.readers.annotation_tools import (
 )
 from eval.xsts.readers.columns import fits_a_preset
 from eval.xsts.readers.delimited import decode, read_delimited, read_limited
-from eval.xsts.readers.raw_table import RawTable, build_table, is_blank, with_name
+from eval.xsts.readers.raw_table import (
+    HEADER_SEARCH_ROWS,
+    NumberedRow,
+    RawTable,
+    build_table,
+    is_blank,
+    with_name,
+)
 from eval.xsts.readers.records import read_json_text, read_parquet, record_table
 from eval.xsts.readers.spreadsheets import Sheet, check_archive, read_ods, read_xlsx, refuse_ole
 from eval.xsts.result import FindingRecord
@@ -99,7 +106,7 @@ def _form(head: bytes, path: Path, suffix: str) -> str:
 
 
 def _from_rows(name: str, text: str, *, delimiter: str, forced: str | None) -> RawTable:
-    rows = read_delimited(text, name, delimiter=delimiter)
+    rows = _rows(text, name, delimiter=delimiter)
     if forced in (None, "appraise"):
         place = find_appraise(rows)
         if place is not None and not fits_a_preset(list(map(str, rows[0][1]))):
@@ -119,6 +126,31 @@ def _from_rows(name: str, text: str, *, delimiter: str, forced: str | None) -> R
     if forced == "labelstudio-min" or (forced is None and is_label_studio_min(table.header)):
         return label_studio_min_table(name, table.rows)
     return table
+
+
+def _rows(text: str, name: str, *, delimiter: str) -> list[NumberedRow]:
+    """Return the rows of a text, by another separator if only that one gives a known header.
+
+    A title above the header may contain a comma although the table is separated by semicolons.
+    """
+    rows = read_delimited(text, name, delimiter=delimiter)
+    if delimiter != "," or _has_header(rows):
+        return rows
+    for other in (";", "\t"):
+        try:
+            found = read_delimited(text, name, delimiter=other)
+        except DataError:
+            continue
+        if _has_header(found):
+            return found
+    return rows
+
+
+def _has_header(rows: Sequence[NumberedRow]) -> bool:
+    return any(
+        _fits(["" if cell is None else str(cell).strip() for cell in cells])
+        for _, cells in rows[: 2 * HEADER_SEARCH_ROWS]
+    )
 
 
 def _from_records(name: str, records: Sequence[Any], *, forced: str | None) -> RawTable:
@@ -151,7 +183,7 @@ def _from_sheets(path: Path, sheets: Sequence[Sheet], wanted: str | None) -> lis
     filled = [one for one in sheets if any(not all(map(is_blank, row)) for _, row in one.rows)]
     if not filled:
         raise DataError(f"X01 {path.name}: no sheet has any text")
-    usable = [one for one in filled if _header_in(one)]
+    usable = [one for one in filled if _has_header(one.rows)]
     visible = [one for one in usable if not one.hidden]
     chosen = visible or usable or filled[:1]
     tables = [_from_sheet(path.name, one, single=len(chosen) == 1) for one in chosen]
@@ -174,13 +206,6 @@ def _from_sheets(path: Path, sheets: Sequence[Sheet], wanted: str | None) -> lis
                          mend="Show it in a spreadsheet program and check it.")
         )  # fmt: skip
     return [replace(tables[0], findings=(*remarks, *tables[0].findings)), *tables[1:]]
-
-
-def _header_in(sheet: Sheet) -> bool:
-    return any(
-        _fits(["" if cell is None else str(cell).strip() for cell in cells])
-        for _, cells in sheet.rows[:40]
-    )
 
 
 def _from_sheet(name: str, sheet: Sheet, *, single: bool) -> RawTable:

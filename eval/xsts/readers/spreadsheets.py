@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 from eval.xsts.findings import form_finding, listed_lines, plural
 from eval.xsts.readers.raw_table import NumberedRow, is_blank
@@ -131,8 +132,10 @@ def read_xlsx(path: Path) -> list[Sheet]:
     names = check_archive(path)
     has_formulas = _check_xlsx_cells(path, names)
     try:
-        book = load_workbook(path, data_only=True)
-        formulas = load_workbook(path) if has_formulas else None
+        with catch_warnings():  # of parts that we do not use, such as conditional formats
+            simplefilter("ignore")
+            book = load_workbook(path, data_only=True)
+            formulas = load_workbook(path) if has_formulas else None
     except Exception as error:  # openpyxl lets whatever zip and XML raise through
         raise DataError(f"X01 {path.name}: no readable spreadsheet: {error}") from None
     try:
