@@ -255,7 +255,8 @@ def as_csv(rows: list[list[Any]], delimiter: str = ",") -> str:
      as_csv([HEADER, *rating_rows()], "\t"),
      json.dumps([dict(zip(HEADER, row, strict=True)) for row in rating_rows()]),
      json.dumps({"rows": [dict(zip(HEADER, row, strict=True)) for row in rating_rows()]})],
-    ids=["sep", "empty columns", "empty rows", "title", "comma in the title", "tabs", "JSON array", "JSON object"],
+    ids=["sep", "empty columns", "empty rows", "title", "comma in the title", "tabs",
+         "JSON array", "JSON object"],
 )  # fmt: skip
 def test_text_files_as_programs_write_them(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.csv").write_text(text, encoding="utf-8")
