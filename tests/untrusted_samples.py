@@ -416,4 +416,4 @@ def open_evaluation(folder: Path) -> None:
     from eval.report.sources import read_sources
 
     load_index(folder)
-    str(build_page(read_sources([folder])))
+    build_page(read_sources([folder])).render()
