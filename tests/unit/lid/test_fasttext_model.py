@@ -107,9 +107,7 @@ def test_a_small_file_does_not_decode_to_gigabytes(tmp_path: Path) -> None:
     matrix += struct.pack("<4i", dim, 1, dim, dim) + bytes(4 * 256 * dim)
     output = b"\0" + struct.pack("<qq", 1, dim) + bytes(4 * dim)
     (tmp_path / "bomb.ftz").write_bytes(head + b"\1" + matrix + output)
-    with pytest.raises(
-        CheckpointError, match=r"bomb\.ftz: 400,000 rows that decode to 320,"
-    ):
+    with pytest.raises(CheckpointError, match=r"bomb\.ftz: 400,000 rows that decode to 320,"):
         read_fasttext(tmp_path / "bomb.ftz")
 
 

@@ -147,3 +147,9 @@ def test_guidelines_have_the_scale_and_no_network() -> None:
     assert PROTOCOL in html and html.count("<th") >= 7
     assert "http://" not in html.replace("http://www.w3.org", "") and "https://" not in html
     assert all(name in html for name in ("Not equivalent", "Near-equivalent", "incoherent"))
+
+
+@pytest.mark.parametrize("rater", ["../r01", "..", "a/b", "r\n1", "C:\\r"])
+def test_ids_of_raters_become_names_of_files(rater: str) -> None:
+    with pytest.raises(ConfigError, match="becomes the name of a file"):
+        SheetSettings(raters=("r02", rater), per_item=1)
