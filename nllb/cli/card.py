@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError
-from nllb.io.text import atomic_text, read_json, read_json_lines, read_text, write_json, write_lines
+from nllb.io.text import (
+    atomic_text,
+    read_json_lines,
+    read_object,
+    read_text,
+    write_json,
+    write_lines,
+)
 
 if TYPE_CHECKING:
     from eval.flores.results import Evaluation, Row
@@ -81,7 +88,7 @@ def card(arguments: argparse.Namespace) -> int:
         if value := getattr(arguments, name):
             settings[name] = value
     if source := settings.get("source"):  # the path is this machine's
-        settings["source"] = {**source, "name": Path(source["name"]).name}
+        settings["source"] = {**source, "name": Path(str(source.get("name", ""))).name}
     if table:
         settings["evaluation"] = table.settings()
     write_json(arguments.model / "nllb.json", settings)
@@ -125,9 +132,9 @@ class _TrainingRecord:
         states = sorted(run_dir.glob("checkpoints/step_*/state.json"))
         if not states:
             raise DataError(f"{run_dir} has no checkpoint: give the OUT of 'nllb train'")
-        state = read_json(states[-1])
+        state = read_object(states[-1], "step")
         for path in states:
-            if (earlier := read_json(path))["step"] == trained.get("step"):
+            if (earlier := read_object(path, "step"))["step"] == trained.get("step"):
                 state = earlier
         config = load_config(TrainConfig, run_dir / "config.yaml")
         lines = read_text(run_dir / "config.yaml").splitlines()
@@ -146,7 +153,7 @@ class _TrainingRecord:
                 if record["step"] <= state["step"]
             ),
             manifest=read_manifest(config.data),
-            statistics=read_json(statistics) if statistics.is_file() else {},
+            statistics=read_object(statistics) if statistics.is_file() else {},
         )
 
 

@@ -13,7 +13,7 @@ from nllb.config.fingerprints import claim_directory, file_fingerprint
 from nllb.errors import ConfigError
 from nllb.io.progress import stage
 from nllb.io.shards import Manifest, read_manifest
-from nllb.io.text import read_json, write_json
+from nllb.io.text import read_object, write_json
 from nllb.model.formats.hugging_face import is_hugging_face, write_hugging_face
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.model.routing_options import RoutingOptions
@@ -109,7 +109,7 @@ def finetune(
     if result.model_dir is None:
         return result, {}
     before, after = (
-        read_json(before_path),
+        read_object(before_path),
         _score(train_config, prepared, result.model_dir, make_scorer),
     )
     replayed = {name for p in config.text if p.is_replay for name in _names(p)}
