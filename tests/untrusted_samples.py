@@ -1,4 +1,4 @@
-"""Small whole samples of every kind of file that may come from someone else, and how each is opened.
+"""Small whole samples of each kind of file that may come from someone else, and their openers.
 
 Tests damage copies of them. Each sample is a folder; opening it reads all of its files and does
 with them what a user would.
@@ -416,4 +416,4 @@ def open_evaluation(folder: Path) -> None:
     from eval.report.sources import read_sources
 
     load_index(folder)
-    str(build_page(read_sources([folder])))
+    build_page(read_sources([folder])).render()
