@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_sampling_takes_the_same_items_of_all_systems(tmp_path: Path) -> None:
     write_sheets(items(), [], tmp_path, settings=settings(num_items=7))
     told = json.loads((tmp_path / "assignment.json").read_text())
     assert (told["items"], told["pairs"]) == (7, 14)
-    with pytest.raises(DataError, match="has 40 items, 50 are wanted"):
+    with pytest.raises(DataError, match="has 40 items, 50 were requested"):
         write_sheets(items(), [], tmp_path / "more", settings=settings(num_items=50))
 
 
@@ -106,7 +107,7 @@ def test_sheets_are_reproducible_and_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "r02.csv").read_bytes() == (
         tmp_path / "two" / "r02.csv"
     ).read_bytes()
-    with pytest.raises(DataError, match="sheets are out already"):
+    with pytest.raises(DataError, match="sheets were already written"):
         write_sheets(items(), anchors(), tmp_path / "one", settings=settings())
 
 
@@ -114,7 +115,7 @@ def test_sheets_are_reproducible_and_never_overwritten(tmp_path: Path) -> None:
     ("changes", "message"),
     [({"raters": ("anna@example.org", "r2", "r3")}, "X16"),
      ({"raters": ("a1", "a1", "a2")}, "twice"),
-     ({"per_item": 9}, "9 raters an item, of 5"), ({"repeat": 2.0}, "no share"),
+     ({"per_item": 9}, "9 raters per item, of 5"), ({"repeat": 2.0}, "not a share"),
      ({"raters": ("../r1", "r2", "r3")}, "name files")],
 )  # fmt: skip
 def test_bad_settings(changes: dict[str, Any], message: str) -> None:
@@ -131,15 +132,17 @@ def test_items_are_checked(tmp_path: Path) -> None:
     good = "1,base,eng_Latn,fra_Latn,Hello.,Bonjour."
     assert read_items(write(good))[0]["target_text"] == "Bonjour."
     with pytest.raises(
-        DataError, match=r"X04 items\.csv:3: item '1' of system 'base' stands twice"
+        DataError, match=r"X04 items\.csv:3: item '1' of system 'base' is there twice"
     ):
         read_items(write(good, good))
     with pytest.raises(DataError, match=r"(?s)X09.*'xyz'.*X11.*X04 items\.csv:5.*and 6 more"):
         read_items(write(good, "2,base,eng_Latn,xyz,Hello.,", *[good] * 14))
     with pytest.raises(DataError, match=r"X11 items\.csv:2: no target text"):
         read_items(write("1,base,eng_Latn,fra_Latn,Hello.,"))
-    with pytest.raises(DataError, match=r"X09 items\.csv:2: 'fr' is fra_Latn"):
-        read_items(write("1,base,eng_Latn,fr,Hello.,Bonjour."))
+    named = read_items(write("1,base,English,fr,Hello.,Bonjour."))[0]
+    assert (named["source"], named["target"]) == ("eng_Latn", "fra_Latn")
+    with pytest.raises(DataError, match=r"X01 items\.csv:2: no item id"):
+        read_items(write(" ,base,eng_Latn,fra_Latn,Hello.,Bonjour."))
 
 
 def test_guidelines_have_the_scale_and_no_network() -> None:
@@ -147,3 +150,45 @@ def test_guidelines_have_the_scale_and_no_network() -> None:
     assert PROTOCOL in html and html.count("<th") >= 7
     assert "http://" not in html.replace("http://www.w3.org", "") and "https://" not in html
     assert all(name in html for name in ("Not equivalent", "Near-equivalent", "incoherent"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", " =1+1", "\u00a0\u3000=1+1", "\u200b=1+1", "＝1+1", "＋1", "＠sum", "\n=1+1",
+     "Hello;=1+1", "Hello; =1+1", "Hello\r=1+1", "Hello\t@sum", "Hello\u2028-1"],
+)  # fmt: skip
+def test_no_spreadsheet_program_sees_a_formula(tmp_path: Path, text: str) -> None:
+    write_sheets([{**items(1)[0], "target_text": text}], [], tmp_path, settings=settings())
+    rater = next(path for path in sorted(tmp_path.glob("r*.csv")) if "row" in path.read_text())
+    signs = set("=+-@＝＋－＠")
+    for reader in (csv.reader, lambda file: csv.reader(file, delimiter=";")):
+        with rater.open(newline="", encoding="utf-8") as file:
+            for row in reader(file):
+                for cell in row:
+                    parts = re.split("[;\\t\\r\\n\\u2028]", cell)
+                    begins = [part.strip(' \u00a0\u3000\u200b"')[:1] for part in parts]
+                    assert not signs & set(begins), row
+
+
+def test_carriage_returns_do_not_break_rows(tmp_path: Path) -> None:
+    texts = {"source_text": "One\rtwo\r\nthree", "target_text": "Un\rdeux"}
+    write_sheets([{**items(1)[0], **texts}], [], tmp_path, settings=settings(per_item=5))
+    raw = (tmp_path / "r01.csv").read_bytes()
+    assert b'"One\rtwo\r\nthree"' in raw
+    with (tmp_path / "r01.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 1 and rows[0]["sentence 2"] == "Un\rdeux"
+
+
+def test_control_characters_and_lone_surrogates_are_replaced(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    text = "A\x07bell \ud83d and\x00 more"
+    write_sheets(
+        [{**items(1)[0], "target_text": text}], [], tmp_path, settings=settings(per_item=5)
+    )
+    with (tmp_path / "r01.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["sentence 2"] == "A\ufffdbell \ufffd and\ufffd more"
+    sheet = openpyxl.load_workbook(tmp_path / "r01.xlsx").active
+    assert sheet["F2"].value == "A\ufffdbell \ufffd and\ufffd more"
+    key = next(iter(read_json_lines(tmp_path / "key.jsonl")))
+    assert key["target_text"] == text, "the key has the text as it was"

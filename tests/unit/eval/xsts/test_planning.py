@@ -78,7 +78,7 @@ def test_without_calibration_items_do_not_help_enough() -> None:
     uncalibrated = plans(Spreads(severity=0.5), half_width=0.2, calibrated=False)
     assert all(one.items is None and one.ratings is None for one in uncalibrated)
     text = as_markdown(uncalibrated, Spreads(), measured=False)
-    assert "not by items" in text and "typical values, not yours" in text
+    assert "no number suffices" in text and "typical values, not of your data" in text
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,23 @@
 """The result of a human evaluation as Markdown, for a terminal or an issue."""
 
-from collections.abc import Iterable, Sequence
 from math import isnan
 
+from eval.markdown import table
+from eval.xsts.other_scales import differences_table
 from eval.xsts.result import Estimate, XstsResult
 
 
 def as_markdown(result: XstsResult) -> str:
     """Return scores, raters, agreement, sensitivity and notes."""
     method = result.calibration.method
-    parts = [_scores(result), ""]
+    parts = ["**Interim results**", ""] if result.interim else []
+    parts += [_scores(result), ""]
+    if result.differences:
+        parts += [
+            "Paired differences of systems (interval over items and raters; p of a paired "
+            "randomisation test, two-sided; q after Benjamini-Hochberg):",
+            "", differences_table(result.differences), "",
+        ]  # fmt: skip
     if result.raters:
         parts += [_raters(result), ""]
     agreement = result.agreement
@@ -98,20 +106,6 @@ def _sensitivity(result: XstsResult) -> str:
         for one in result.sensitivity
     ]
     return table(head, rows)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns also line up as plain text."""
-    cells = [list(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = [
-        "| "
-        + " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        + " |"
-        for row in cells
-    ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|",
-                      *lines[1:]])  # fmt: skip
 
 
 def _interval(one: Estimate) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from eval.xsts.cells import ScoreCell, is_personal, parse_flag, parse_score
-from eval.xsts.evaluation import ScoreSettings, evaluate
+from eval.xsts.evaluation import evaluate
 from eval.xsts.ingestion import parse_columns, read_ratings
 from eval.xsts.row_checks import parse_rows
+from eval.xsts.validation import ScoreSettings
 from nllb.errors import ConfigError, DataError
 from nllb.io.text import atomic_text
 
@@ -53,6 +54,7 @@ def test_flags() -> None:
 @pytest.mark.parametrize(
     ("rater", "personal"),
     [("r1", False), ("A-17", False), ("rater A", False), ("annotator_3", False), ("QX", False),
+     ("MARIA SILVA", True),     ("张伟", True), ("J. Li", True), ("01512345678", True),
      ("anna@example.org", True), ("Anna Meyer", True), ("meyer, anna", True), ("Anna", True),
      ("+49 170 1234567", True), ("0123456789", False)],
 )  # fmt: skip
@@ -195,7 +197,7 @@ def test_a_cell_may_hold_line_breaks_and_lines_stay_right(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [("r.txt", b"x", "ends in .csv"), ("r.xlsx", b"no zip", "no readable spreadsheet"),
-     ("r.parquet", b"no", "no readable Parquet"), ("r.jsonl", b"[1]\n", "one object a line")],
+     ("r.parquet", b"no", "no readable Parquet"), ("r.jsonl", b"[1]\n", "one object per line")],
 )  # fmt: skip
 def test_unreadable_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)

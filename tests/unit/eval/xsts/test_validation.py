@@ -1,24 +1,29 @@
-"""The checks X01 to X16: each fails on a study spoiled in just this way, and says where and why."""
+"""The checks X01 to X18: each reports how a study was spoiled, with place and reason."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eval.xsts.evaluation import ScoreSettings, Validated, evaluate, tell, validate
+from eval.xsts.evaluation import evaluate
+from eval.xsts.findings import codes
 from eval.xsts.ingestion import read_ratings
+from eval.xsts.markdown_tables import as_markdown
 from eval.xsts.result import FindingRecord
-from eval.xsts.row_checks import codes
+from eval.xsts.validation import ScoreSettings, Validated, as_line, validate
 from nllb.errors import DataError
 
 Rows = list[dict[str, Any]]
 Save = Callable[..., Path]
-SETTINGS = ScoreSettings(resamples=50)
+SETTINGS = ScoreSettings(resamples=50, keep_rater_ids=True)
 
 
 def checked(path: Path, **options: Any) -> Validated:
-    settings = ScoreSettings(**{"resamples": 50, **options.pop("settings", {})})
+    settings = ScoreSettings(
+        **{"resamples": 50, "keep_rater_ids": True, **options.pop("settings", {})}
+    )
     return validate([read_ratings(path)], settings, **options)
 
 
@@ -29,7 +34,7 @@ def findings(validated: Validated, code: str) -> list[FindingRecord]:
 def only(validated: Validated, code: str, severity: str) -> FindingRecord:
     """Return the one finding, after making sure that nothing else is wrong with the study."""
     others = {one.code for one in validated.validation.findings} - {code}
-    assert not others, [tell(one) for one in validated.validation.findings]
+    assert not others, [as_line(one) for one in validated.validation.findings]
     assert findings(validated, code)[0].severity == severity
     return findings(validated, code)[0]
 
@@ -45,7 +50,7 @@ def test_a_clean_study_has_no_findings(study: Rows, save: Save) -> None:
 
 
 def test_every_code_has_a_mend() -> None:
-    assert list(codes()) == [f"X{number:02}" for number in range(1, 17)]
+    assert list(codes()) == [f"X{number:02}" for number in range(1, 19)]
     assert all(code.mend.endswith(".") and code.title for code in codes().values())
 
 
@@ -75,7 +80,7 @@ def test_x01_columns_nobody_reads_are_told(study: Rows, save: Save) -> None:
     assert "mood" in one.message
 
 
-@pytest.mark.parametrize("cell", ["0", "6", "4.5", "NaN", "", "good"])
+@pytest.mark.parametrize("cell", ["0", "6", "4.5", "NaN!", "?", "good"])
 def test_x02_score_is_set_aside(study: Rows, save: Save, cell: str) -> None:
     study[7]["score"] = cell
     validated = checked(save(study))
@@ -111,10 +116,21 @@ def test_x03_one_is_best(study: Rows, save: Save) -> None:
     assert "1 as best" in refused[0].message
 
 
-def test_x04_equal_repeats_are_joined(study: Rows, save: Save) -> None:
+def test_x04_exact_copies_count_once(study: Rows, save: Save) -> None:
     validated = checked(save([*study, dict(study[0])]))
     one = only(validated, "X04", "warn")
+    assert (one.line, validated.validation.kept) == (872, 870)
+    assert "1 exact copies" in one.message
+    assert validated.validation.quarantined == {"X04": 1}
+    assert not validated.checked.repeated, "a pasted row says nothing about self-agreement"
+
+
+def test_x04_a_rating_that_was_given_again_is_self_agreement(study: Rows, save: Save) -> None:
+    again = {**study[0], "timestamp": "2024-05-03T09:00:00"}
+    validated = checked(save([*study, again]))
+    one = only(validated, "X04", "warn")
     assert (one.rater, one.line, validated.validation.kept) == ("fra0", 872, 870)
+    assert len(validated.checked.repeated) == 1
 
 
 def test_x04_unequal_repeats_are_both_set_aside(study: Rows, save: Save) -> None:
@@ -213,7 +229,8 @@ def test_x08_unbalanced_strata(study: Rows, save: Save) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [("fra_Latm", "fra_Latn"), ("fr", "'fr' is fra_Latn"), ("zho_CN", "zho_Han")]
+    ("code", "told"),
+    [("fra_Latm", "fra_Latn"), ("Frensh", "unknown language"), ("zho_CN", "zho_Han")],
 )
 def test_x09_language_codes(study: Rows, save: Save, code: str, told: str) -> None:
     for row in rated(study, set="eval"):
@@ -326,15 +343,85 @@ def test_x15_mixed_versions(study: Rows, save: Save) -> None:
     assert [one.code for one in refused] == ["X15"] and "versions 1, 2" in refused[0].message
 
 
-def test_x16_personal_data_never_comes_out(study: Rows, save: Save) -> None:
+@pytest.mark.parametrize("language", ["French", "fr", "fra", "FRA_latn"])
+def test_x09_names_and_iso_codes_are_languages(study: Rows, save: Save, language: str) -> None:
+    for row in rated(study, set="eval"):
+        row["tgt_lang"] = language
+    validated = checked(save(study))
+    assert validated.validation.findings == ()
+    targets = {one.target for one in validated.checked.ratings if one.set == "eval"}
+    assert targets == {"fra_Latn"}
+
+
+@pytest.mark.parametrize(
+    "rater", ["anna.meyer@example.org", "MARIA SILVA", "张伟", "J. Li", "01512345678"]
+)
+def test_x16_rater_ids_never_come_out(study: Rows, save: Save, rater: str) -> None:
     for row in rated(study, rater_id="fra1"):
-        row["rater_id"] = "anna.meyer@example.org"
+        row["rater_id"] = rater
     path = save(study)
-    one = only(checked(path), "X16", "warn")
-    assert one.line == 3 and "anna" not in tell(one)
+    validated = checked(path, settings={"keep_rater_ids": False})
+    assert validated.validation.findings == ()
+    result = evaluate([read_ratings(path)], ScoreSettings(resamples=50))
+    assert {one.rater for one in result.raters} == {"person-1", "person-2", "person-3"}
+    assert rater not in repr(result) and "fra0" not in repr(result)
+    kept = findings(checked(path), "X16")
+    assert [one.line for one in kept] == [3] and rater not in as_line(kept[0])
+
+
+def test_x17_spellings_of_one_rater(study: Rows, save: Save) -> None:
+    for row in rated(study, rater_id="fra1")[:40]:
+        row["rater_id"] = " FRA1"
+    path = save(study)
+    one = findings(checked(path), "X17")[0]
+    assert one.severity == "warn" and "fra1, FRA1" in one.message and "rows 3, 6" in one.message
+    assert len({r.rater for r in checked(path).checked.ratings}) == 4
+    merged = checked(path, settings={"merge_raters": True})
+    assert {r.rater for r in merged.checked.ratings} == {"fra0", "fra1", "fra2"}
+    assert "joined under fra1" in findings(merged, "X17")[0].message
+
+
+def test_x18_blank_scores_give_interim_results(study: Rows, save: Save) -> None:
+    for row in rated(study, rater_id="fra2", set="eval")[-30:]:
+        row["score"] = " "
+    path = save(study)
+    validated = checked(path)
+    one = findings(validated, "X18")[0]
+    assert "rater fra2 has not rated 30 of 290 rows (rows 634, 637" in one.message
+    assert not validated.refused
+    assert validated.validation.quarantined == {"X18": 30} and validated.validation.blank == 30
     result = evaluate([read_ratings(path)], SETTINGS)
-    assert {one.rater for one in result.raters} == {"fra0", "person-1", "fra2"}
-    assert "anna" not in repr(result)
+    assert result.interim and result.notes[0].startswith("Interim results: 30 of 870")
+    assert as_markdown(result).startswith("**Interim results**")
+
+
+def test_rows_without_identity_are_set_aside_by_name(study: Rows, save: Save) -> None:
+    for row in study[10:13]:
+        row["item_id"] = " "
+    study[20]["rater_id"] = ""
+    study.append(dict.fromkeys(study[0], "") | {"item_id": "mean", "score": "3.1"})
+    validated = checked(save(study))
+    told = {one.message: one.severity for one in findings(validated, "X01")}
+    assert told == {
+        "3 rows set aside: no item (rows 12-14)": "quarantine",
+        "1 row set aside: no rater (row 22)": "quarantine",
+        "1 row set aside: no rater, no source language, no target language (row 872)": "quarantine",
+    }
+    assert validated.validation.rows == 871
+    assert validated.validation.quarantined["X01"] == 5
+    assert validated.validation.kept + 5 == 871
+
+
+def test_item_ids_of_floats_keep_all_digits(study: Rows, save: Save, tmp_path: Path) -> None:
+    numbers = {name: float(20240500000 + n) for n, name in enumerate(
+        dict.fromkeys(row["item_id"] for row in study))}  # fmt: skip
+    path = tmp_path / "ratings.jsonl"
+    path.write_text(
+        "".join(json.dumps({**row, "item_id": numbers[row["item_id"]]}) + "\n" for row in study)
+    )
+    validated = checked(path)
+    assert validated.validation.findings == () and validated.validation.kept == 870
+    assert "20240500003" in {one.item for one in validated.checked.ratings}
 
 
 def test_refusals_are_told_together(study: Rows, save: Save) -> None:
