@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nllb.errors import NllbError
+    from nllb.inference.generator import SearchOptions
     from nllb.languages import Language, parse_language
     from nllb.translation.quality import TrustRecord
-    from nllb.translation.translator import Translation, Translator
+    from nllb.translation.results import Segment, Translation
+    from nllb.translation.translator import Translator
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Language": "nllb.languages",
     "NllbError": "nllb.errors",
-    "Translation": "nllb.translation.translator",
+    "SearchOptions": "nllb.inference.generator",
+    "Segment": "nllb.translation.results",
+    "Translation": "nllb.translation.results",
     "Translator": "nllb.translation.translator",
     "TrustRecord": "nllb.translation.quality",
     "parse_language": "nllb.languages",
@@ -26,6 +30,8 @@ _HOMES = {
 __all__ = [
     "Language",
     "NllbError",
+    "SearchOptions",
+    "Segment",
     "Translation",
     "Translator",
     "TrustRecord",

@@ -6,9 +6,6 @@ arguments. Only the module of the verb that runs is imported.
 """
 
 import argparse
-import errno
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nllb import __version__
+from nllb.cli import process_ends
 from nllb.errors import ConfigError, NllbError, did_you_mean
 
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+EXIT_READER_GONE = 141
 PACKAGES = ("lid", "eval", "data_pipeline", "slurm")
 
 
@@ -126,26 +123,26 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code; errors that a user can meet are one message."""
+    """Run one verb and return its exit code; errors that a user can cause are one message."""
+    process_ends.open_standard_streams()
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
-        return code
+        with process_ends.sigterm_raises():
+            arguments = parse(sys.argv[1:] if argv is None else argv)
+            code: int = arguments.run(arguments)
+            sys.stdout.flush()
+            return code
     except NllbError as error:
         print(f"nllb: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        # The reader has gone (`nllb ... | head`): end quietly, as other tools do.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        # The reader is gone (`nllb ... | head`): end quietly, as other tools do.
+        process_ends.silence_stdout()
+        return EXIT_READER_GONE
     except OSError as error:
-        if error.errno not in DISK_FAULTS:
-            raise
-        # What is left in the buffer of stdout would be tried, and fail, again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"nllb: cannot write: {error.strerror}", file=sys.stderr)
+        process_ends.silence_stdout()
+        print(f"nllb: {process_ends.describe_os_error(error)}", file=sys.stderr)
         return NllbError.exit_code
-    except KeyboardInterrupt:
-        print("nllb: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as interruption:
+        what = "terminated" if isinstance(interruption, process_ends.Terminated) else "interrupted"
+        print(f"nllb: {what}", file=sys.stderr)
+        return process_ends.exit_code(interruption)

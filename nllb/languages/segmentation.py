@@ -35,9 +35,9 @@ _TSEKS = "་༌"
 _TYPED = {"Grek": "\u037e", "Armn": ":", "Deva": "|", "Beng": "|", "Guru": "|", "Orya": "|"}
 # After these letters a Tibetan shad is left out: a space says the same.
 _GAP_OF_SCRIPT = {"Tibt": "(?<=[གཀ])", "Thai": "", "Laoo": ""}
-_CLOSERS = "\"'”’»›)\\]}」』】》〉）］｝〞〟＂＇″༽"
+_CLOSERS = "\"'”’»›)\\]}」』】》〉）］｝〞〟＂＇″״༽"
 _BRACKETS = "\"'“”„‟«»‘’‚‹›([{「『《〈【（［｛〝＂༼"
-_OPENERS = _BRACKETS.replace("[", "\\[") + "¿¡*_#—–\\-•·"
+_OPENERS = _BRACKETS.replace("[", "\\[") + "״¿¡*_#—–\\-•·"
 # After one of these the sentence that seemed to end goes on.
 _CONTINUES = frozenset(",;:)]}،؛、，；：）］｝」』】》〉፣፤" + _SOFT + _HARD + _SHADS)
 _BREAK = re.compile(rf"[{_NEWLINES}]++[{_BLANKS}]*+")
