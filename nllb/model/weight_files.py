@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nllb.model.config import ModelConfig
 from nllb.model.quantized_storage import is_quantizable, quantize_rows, row_scales
+from nllb.model.weight_checks import check_finite
 from nllb.model.weight_names import Weight, list_weights
 from nllb.model.weights import SAFETENSORS_TYPES, SCALE, read_weight
 from nllb.textio import atomic_binary, write_json
@@ -144,7 +145,7 @@ def _write_tensor(stream: BinaryIO, tensor: StoredTensor, weights: Mapping[str, 
     if name + SCALE in weights and (is_scale or tensor.dtype == torch.int8):
         value = weights[name + SCALE] if is_scale else weights[name]
     elif is_scale:
-        value = row_scales(weights[name])
+        value = check_finite(row_scales(weights[name]), name)
     elif tensor.dtype == torch.int8:
         value = quantize_rows(weights[name])[0]
     else:

@@ -20,6 +20,7 @@ from torch import Tensor
 from nllb.errors import CheckpointError
 from nllb.model.config import ModelConfig
 from nllb.model.quantized_storage import dequantize_rows
+from nllb.model.weight_checks import check_finite, storage_error
 from nllb.model.weight_names import Weight, list_weights
 
 SCALE = ".scale"
@@ -249,7 +250,8 @@ def gather_weights(
     """Collect every weight of a model and its scales, if any; `find` says where a weight lies.
 
     Raises:
-        CheckpointError: weights are missing or have another shape than the configuration says.
+        CheckpointError: weights are missing, have another shape than the configuration says, or are
+            stored in a type that is not read.
     """
     places: dict[str, Place] = {}
     missing, misshapen = [], []
@@ -261,8 +263,13 @@ def gather_weights(
         places[weight.name] = place
         if (shape := place.file.shape(place.name)) != weight.shape:
             misshapen.append(f"{weight.name} is {_by(shape)} and should be {_by(weight.shape)}")
-        if (scale := place.name + SCALE) in place.file.names():
+        scale = place.name + SCALE
+        scaled = scale in place.file.names()
+        if scaled:
             places[weight.name + SCALE] = Place(file=place.file, name=scale)
+        of_scale = (place.file.shape(scale), place.file.dtype(scale)) if scaled else None
+        if error := storage_error(weight.shape, place.file.dtype(place.name), of_scale):
+            misshapen.append(f"{weight.name} {error}")
     if missing:
         raise CheckpointError(
             f"{where} lacks {len(missing)} of the model's tensors, among them "
@@ -277,10 +284,14 @@ def gather_weights(
 
 
 def read_weight(weights: Mapping[str, Tensor], name: str) -> Tensor:
-    """Read one weight; one stored as int8 comes back as float32."""
+    """Read one weight; one stored as int8 comes back as float32.
+
+    Raises:
+        CheckpointError: it has values that are not finite.
+    """
     if name + SCALE in weights:
-        return dequantize_rows(weights[name], weights[name + SCALE])
-    return weights[name]
+        return dequantize_rows(weights[name], check_finite(weights[name + SCALE], name + SCALE))
+    return check_finite(weights[name], name)
 
 
 def _by(shape: tuple[int, ...]) -> str:

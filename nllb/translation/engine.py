@@ -177,15 +177,18 @@ class TorchEngine(Engine):
     def linear(self, names: Sequence[str]) -> Linear:
         """Make one linear of the matrices `names`, stacked."""
         weight, bias = (
-            torch.cat([read_float(self._weights, f"{name}.{part}") for name in names]).to(
-                self.device, self.dtype
+            torch.cat(
+                [
+                    read_float(self._weights, f"{name}.{part}", self.device, self.dtype)
+                    for name in names
+                ]
             )
             for part in ("weight", "bias")
         )
         return TorchLinear(weight=weight, bias=bias)
 
     def _read_embedding(self) -> None:
-        self._embedding = read_float(self._weights, "embedding.weight").to(self.device, self.dtype)
+        self._embedding = read_float(self._weights, "embedding.weight", self.device, self.dtype)
         self.projection: Linear = TorchLinear(weight=self._embedding, bias=None)
 
     def embedding_rows(self, ids: Tensor) -> Tensor:
