@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.cli.engine_flags import engine_arguments, load_translator
+from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
 from nllb.cli.metric_flags import EXIT_FLAGGED, label_detector, metric_arguments, metric_choice
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def _benchmark(arguments: argparse.Namespace) -> "LineAlignedSet":
 
     if not arguments.flores:
         raise ConfigError(f"give --flores DIR, or set NLLB_FLORES. {HOW_TO_OBTAIN}")
-    for name in ("lines", "beam", "workers", "threads"):
+    check_search_arguments(arguments)
+    for name in ("lines", "workers"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be 1 or more")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from nllb.cli.engine_flags import engine_arguments, load_translator
+from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError, NllbError
 from nllb.languages import add_languages, parse_language, resolution
@@ -132,9 +132,7 @@ def translate(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.wrapped and not arguments.document:
         raise ConfigError("--wrapped is for documents: add --document")
-    for name, value in (("--beam", arguments.beam), ("--threads", arguments.threads)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}; it must be 1 or more")
+    check_search_arguments(arguments)
     if arguments.n_best is not None:
         if not 1 <= arguments.n_best <= arguments.beam:
             raise ConfigError(

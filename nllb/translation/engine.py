@@ -107,6 +107,8 @@ class Engine(ABC):
     config: ModelConfig
     num_workers: int = 1
     """Decodings that are best run at once, each by its own `worker`, where there are many."""
+    torch_threads: int = 1
+    """Threads that torch's operations are to use while the engine computes."""
 
     def worker(self) -> "Engine":
         """Return an engine over the same weights for one of several decodings at once."""
@@ -151,10 +153,12 @@ class TorchEngine(Engine):
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        num_threads: int = 1,
         experts: ExpertStoreFactory = LoadedExperts,
     ):
         """Read all weights but the experts, which `experts` decides on."""
         self.config, self.device, self.dtype = config, torch.device(device), dtype
+        self.torch_threads = num_threads
         self._weights = weights
         reader = LayerReader(
             config, weights, linear=self.linear, experts=experts, device=self.device, dtype=dtype

@@ -1,4 +1,4 @@
-"""The compiled `kernel.c`: how it is found, its level, its functions and the structs that they read.
+"""The compiled `kernel.c`: how it is found, its level, its functions and the structs they read.
 
 The library is optional: it is built where a compiler is found, and the best level that the
 processor supports is chosen at run time. `NLLB_KERNEL=off` switches it off, and a level's name

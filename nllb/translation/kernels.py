@@ -67,7 +67,7 @@ def int8_engine(
         return KernelEngine(
             config, weights, kernel=kernel, num_threads=num_threads, experts=experts
         )
-    return Int8TorchEngine(config, weights, experts=experts)
+    return Int8TorchEngine(config, weights, num_threads=num_threads, experts=experts)
 
 
 def _is_supported(config: ModelConfig) -> bool:

@@ -18,7 +18,7 @@ from nllb.errors import DataError
 from nllb.languages import Language
 from nllb.segmentation import split_long
 from nllb.translation.document import Document, cut, separator
-from nllb.translation.generation import Generator, Hypothesis, SearchOptions
+from nllb.translation.generation import MAX_BEAM_SIZE, Generator, Hypothesis, SearchOptions
 from nllb.translation.trust import FLAGS, Flag, Origin, TrustRecord, judge
 
 DETECTED_LABELS: Final = 10
@@ -53,7 +53,7 @@ class Rung:
         """Return the options of this rung, made from those that were asked for."""
         beam_size = search.beam_size
         if self.beam_factor > 1:
-            beam_size = max(4, self.beam_factor * beam_size)
+            beam_size = min(max(4, self.beam_factor * beam_size), MAX_BEAM_SIZE)
         return replace(
             search,
             shortlist=False,

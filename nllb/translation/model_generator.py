@@ -1,11 +1,9 @@
 """Segments to hypotheses with a model: tokens, batches, workers, search, and text again."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,7 +19,8 @@ from nllb.translation.generation import Hypothesis, SearchOptions
 from nllb.translation.kernels import int8_engine
 from nllb.translation.layers import ExpertStoreFactory, LoadedExperts
 from nllb.translation.search import Job, Output, check_options, search
-from nllb.translation.shortlist import Shortlists, further_tokens
+from nllb.translation.shortlist import Shortlists, check_shortlist, further_tokens
+from nllb.translation.threads import ForkSafeLock, resolve_threads, with_torch_threads
 
 DataType = Literal["auto", "int8", "float32", "bfloat16", "float16"]
 
@@ -42,7 +41,7 @@ class ModelGenerator:
         self.engine, self.tokenizer = engine, tokenizer
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, object] = {}
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     @classmethod
     def load(
@@ -60,11 +59,13 @@ class ModelGenerator:
             name_or_dir: the model.
             device: "auto" is a GPU where there is one.
             dtype: type of the weights in memory; "auto" is int8 on a CPU and bfloat16 on a GPU.
-            num_threads: threads on a CPU; None takes all processors.
+            num_threads: threads on a CPU, those of torch included; None takes all processors.
             experts: makes the store of experts, to leave them in the file.
 
         Raises:
-            ConfigError: the type does not go with the device.
+            CheckpointError: there is no such model, or its weights cannot be used.
+            ConfigError: the type does not go with the device, or the number of threads is out of
+                range.
             ResourceError: there is no such device.
         """
         opened = open_model(name_or_dir)
@@ -73,27 +74,33 @@ class ModelGenerator:
             raise ConfigError(f"dtype is {dtype!r}; valid are {', '.join(get_args(DataType))}")
         if dtype == "auto":
             dtype = "int8" if place.type == "cpu" else "bfloat16"
-        num_threads = num_threads or len(os.sched_getaffinity(0))
-        engine: Engine
-        if dtype == "int8":
-            if place.type != "cpu":
-                raise ConfigError("int8 runs on the CPU; on a GPU use bfloat16 or float16")
-            engine = int8_engine(
-                opened.config, opened.weights, num_threads=num_threads, experts=experts
-            )
-        else:
-            engine = TorchEngine(
-                opened.config,
-                opened.weights,
-                device=place,
-                dtype=getattr(torch, dtype),
-                experts=experts,
-            )
-        shortlists = Shortlists.read(opened.path) if opened.path.is_dir() else None
+        num_threads = resolve_threads(num_threads)
+        shortlists = None
+        if opened.path.is_dir():
+            size = opened.config.vocabulary_size
+            shortlists = Shortlists.read(opened.path, vocabulary_size=size)
+        make: Callable[..., Engine] = int8_engine
+        if dtype != "int8":
+            make = partial(TorchEngine, device=place, dtype=getattr(torch, dtype))
+        elif place.type != "cpu":
+            raise ConfigError("int8 runs on the CPU; on a GPU use bfloat16 or float16")
+        engine = with_torch_threads(
+            num_threads,
+            make,
+            opened.config,
+            opened.weights,
+            num_threads=num_threads,
+            experts=experts,
+        )
         return cls(engine, opened.tokenizer(), shortlists=shortlists)
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
-        """Return a generator over the same model with another list for a language."""
+        """Return a generator over the same model with another list for a language.
+
+        Raises:
+            CheckpointError: the ids are not ascending ids of the model's vocabulary.
+        """
+        check_shortlist(ids, self.engine.config.vocabulary_size, where=f"of {target.code}")
         lists = self._shortlists.with_list(target, ids)
         return ModelGenerator(self.engine, self.tokenizer, shortlists=lists)
 
@@ -182,6 +189,11 @@ class ModelGenerator:
 
     def _run(
         self, engine: Engine, jobs: list[Job], *, target: Language, options: SearchOptions
+    ) -> list[list[Output]]:
+        return with_torch_threads(engine.torch_threads, self._search, engine, jobs, target, options)
+
+    def _search(
+        self, engine: Engine, jobs: list[Job], target: Language, options: SearchOptions
     ) -> list[list[Output]]:
         choice = self._choice(jobs, target) if options.shortlist else None
         return search(engine, jobs, options, choice=choice)

@@ -4,7 +4,6 @@ Everything that is copied into a matrix or selected from one is validated here, 
 does not check shapes or ids.
 """
 
-import threading
 from ctypes import byref
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from nllb.config import format_size
 from nllb.errors import CheckpointError, ResourceError
 from nllb.translation.kernel_library import Kernel, MatrixStruct, WorkStruct, pointer
+from nllb.translation.threads import ForkSafeLock
 
 MAX_DIM = 8192
 """Inputs of a matrix at most (MOST_DIM in the kernel)."""
@@ -63,7 +63,7 @@ class Arena:
 
     def __init__(self, kernel: Kernel):
         self._kernel, self._free = kernel, torch.empty(0, dtype=torch.uint8)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def take(self, num_bytes: int) -> Tensor:
         """Return `num_bytes` of zeros whose address is a multiple of 64."""
