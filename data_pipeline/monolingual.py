@@ -25,22 +25,22 @@ from data_pipeline.blocks import (
     reasons,
     write_table,
 )
-from data_pipeline.cleaning import clean_columns
-from data_pipeline.config import (
+from data_pipeline.cleaning.clean_text import clean_columns
+from data_pipeline.data_config import (
     CleanConfig,
     DataConfig,
     DedupConfig,
     DedupPassConfig,
     MonolingualConfig,
 )
-from data_pipeline.deduplication import PHASES as DEDUP_PHASES
-from data_pipeline.deduplication import deduplicate, deduplicated_blocks
-from data_pipeline.detectors import detector_key
-from data_pipeline.evaluation import evaluation_key, index_sets, open_shield
+from data_pipeline.decontamination.decontaminate import STAGE as SHIELD_STAGE
+from data_pipeline.decontamination.evaluation_sets import evaluation_key, index_sets, open_shield
+from data_pipeline.deduplication.external import PHASES as DEDUP_PHASES
+from data_pipeline.deduplication.external import deduplicate, deduplicated_blocks
+from data_pipeline.filtering.detectors import detector_key
 from data_pipeline.filtering.filters import SCRIPT_PROPERTIES, Pair, longest_runs
 from data_pipeline.filtering.languages import LanguageFilter
-from data_pipeline.ingestion import ingested_blocks
-from data_pipeline.shielding import STAGE as SHIELD_STAGE
+from data_pipeline.readers.ingestion import ingested_blocks
 from data_pipeline.stages import (
     Block,
     BlockTask,
@@ -52,7 +52,7 @@ from data_pipeline.stages import (
     run_tasks,
 )
 from nllb.languages import parse_language
-from nllb.segmentation import split_sentences
+from nllb.languages.segmentation import split_sentences
 
 VERSION = 1
 STAGE = "monolingual"

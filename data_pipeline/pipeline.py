@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_pipeline.blocks import Decided
-from data_pipeline.cleaning import clean
-from data_pipeline.config import DataConfig
-from data_pipeline.deduplication import deduplicate
-from data_pipeline.filtering import filter_bitext
-from data_pipeline.ingestion import ingest
+from data_pipeline.cleaning.clean_text import clean
+from data_pipeline.data_config import DataConfig
+from data_pipeline.decontamination.decontaminate import shield_bitext
+from data_pipeline.deduplication.external import deduplicate
+from data_pipeline.filtering.filter_stage import filter_bitext
 from data_pipeline.monolingual import make_sentences, sentence_blocks
-from data_pipeline.preparation import prepare
+from data_pipeline.preparation.prepare_shards import prepare
+from data_pipeline.readers.ingestion import ingest
 from data_pipeline.run import Run
-from data_pipeline.shielding import shield_bitext
 from data_pipeline.stages import Block, Machine, Phase, content_key, require
 from data_pipeline.statistics import write_statistics
 from nllb import __version__
 from nllb.config import write_config
-from nllb.textio import write_json
+from nllb.io.text import write_json
 
 
 def _ingest(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:

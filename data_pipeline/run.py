@@ -6,12 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 from data_pipeline.blocks import Decided
-from data_pipeline.cleaning import cleaned_blocks
-from data_pipeline.config import DataConfig
-from data_pipeline.deduplication import deduplicated_blocks
-from data_pipeline.filtering import filtered_blocks
-from data_pipeline.ingestion import ingested_blocks
-from data_pipeline.shielding import shielded_blocks
+from data_pipeline.cleaning.clean_text import cleaned_blocks
+from data_pipeline.data_config import DataConfig
+from data_pipeline.decontamination.decontaminate import shielded_blocks
+from data_pipeline.deduplication.external import deduplicated_blocks
+from data_pipeline.filtering.filter_stage import filtered_blocks
+from data_pipeline.readers.ingestion import ingested_blocks
 from data_pipeline.stages import Block
 
 

@@ -22,8 +22,8 @@ from typing import Any, Literal, Protocol, TypeVar
 import xxhash
 
 from nllb.errors import ConfigError, DataError, ResourceError
+from nllb.io.progress import Progress
 from nllb.languages import Language
-from nllb.progress import Progress
 
 Phase = Literal["split", "runs", "merge", "apply"]
 """Parts of a stage that must not overlap: all shards of one, then all of the next."""

@@ -10,13 +10,13 @@ import polars
 from markupsafe import Markup
 
 from data_pipeline.blocks import read_columns, read_facts
-from data_pipeline.ingestion.writing import ingestion_counts
 from data_pipeline.monolingual import judged_blocks
+from data_pipeline.readers.ingestion import ingestion_counts
 from data_pipeline.run import Run
 from data_pipeline.stages import Block
-from nllb.page import Column, Page, table
-from nllb.shards import MANIFEST_NAME, read_manifest
-from nllb.textio import atomic_text, json_line, write_json
+from nllb.io.page import Column, Page, table
+from nllb.io.shards import MANIFEST_NAME, read_manifest
+from nllb.io.text import atomic_text, json_line, write_json
 
 STAGE = "stats"
 NUM_BINS: Final = 40

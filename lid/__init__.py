@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lid.detector import Detector
-    from nllb.detection import Detection
+    from nllb.languages.detection import Detection
 
-_HOMES = {"Detection": "nllb.detection", "Detector": "lid.detector"}
+_HOMES = {"Detection": "nllb.languages.detection", "Detector": "lid.detector"}
 
 __all__ = ["Detection", "Detector"]
 

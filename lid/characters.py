@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
-from nllb.textio import read_table
+from nllb.io.text import read_table
 
 CODE_POINTS: Final = 0x110000
 SEPARATOR: Final = 0

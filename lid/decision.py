@@ -11,8 +11,8 @@ from lid.acceptance import Acceptance, Evidence
 from lid.characters import scripts, writable_scripts
 from lid.engine import NOISE_PREFIX, Engine
 from lid.fasttext_model import Matrix
-from lid.grams import GramSets
 from lid.groups import group_of_language
+from lid.ngrams import GramSets
 from nllb.config import repeated
 
 _NEVER: Final = -1e9

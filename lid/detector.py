@@ -8,15 +8,15 @@ from typing import Final, Self
 import numpy as np
 
 from lid.acceptance import Acceptance
-from lid.card import CARD_NAME, ModelCard, read_card
 from lid.decision import Decider, Decision, Expert, Judge
 from lid.engine import NOISE_PREFIX, open_engine
-from lid.grams import GramSets
 from lid.groups import group_of_language, macro_groups
 from lid.labels import map_labels
-from nllb.detection import UNDETERMINED, Detection
+from lid.ngrams import GramSets
+from lid.train.identifier_card import CARD_NAME, ModelCard, read_card
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
 from nllb.languages import parse_language
+from nllb.languages.detection import UNDETERMINED, Detection
 
 DEFAULT_MODEL_DIR: Final = Path(__file__).parent / "_models" / "default"
 MODEL_NAME: Final = "model.ftz"

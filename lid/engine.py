@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lid.characters import FIRST_SCRIPT, character_classes, fold, scripts, simple_folds
 from lid.fasttext_model import LABEL_PREFIX, FastTextModel, Matrix, read_fasttext
 from nllb.errors import CheckpointError, ResourceError
-from nllb.normalization import normalize_for_detection
+from nllb.languages.normalization import normalize_for_detection
 
 NOISE_PREFIX: Final = "other_"
 """Begins the labels of languages that are not in the table."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from nllb.io.text import read_table
 from nllb.languages import parse_language
-from nllb.textio import read_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

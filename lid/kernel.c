@@ -334,7 +334,7 @@ static PyType_Spec kernel_spec = {
     .slots = kernel_slots,
 };
 
-/* Grams: what `lid/grams.py` says, the same numbers as its own lookup; counts of recent words are kept. */
+/* Grams: what `lid/ngrams.py` says, the same numbers as its own lookup; counts of recent words are kept. */
 typedef struct {
     PyObject_HEAD
     Reader reader;

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lid.engine import NOISE_PREFIX
 from nllb.errors import LanguageError
+from nllb.io.text import read_table
 from nllb.languages import languages, parse_language
-from nllb.textio import read_table
 
 
 def map_label(label: str) -> str:

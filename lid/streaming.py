@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from lid.detector import Detector
-from nllb.detection import Detection
+from nllb.languages.detection import Detection
 
 _BLOCK = 4096
 _detector: Detector | None = None

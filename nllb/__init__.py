@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nllb.errors import NllbError
     from nllb.languages import Language, parse_language
+    from nllb.translation.quality import TrustRecord
     from nllb.translation.translator import Translation, Translator
-    from nllb.translation.trust import TrustRecord
 
 __version__ = "0.1.0"
 
@@ -19,7 +19,7 @@ _HOMES = {
     "NllbError": "nllb.errors",
     "Translation": "nllb.translation.translator",
     "Translator": "nllb.translation.translator",
-    "TrustRecord": "nllb.translation.trust",
+    "TrustRecord": "nllb.translation.quality",
     "parse_language": "nllb.languages",
 }
 

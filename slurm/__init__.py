@@ -1,7 +1,7 @@
 """Any command as Slurm jobs, or a graph of them; it knows commands and files only."""
 
-from slurm.config import ClusterConfig
-from slurm.pipeline import PipelineConfig, Step, run_pipeline
+from slurm.cluster import ClusterConfig
+from slurm.graph import PipelineConfig, Step, run_pipeline
 from slurm.tasks import RunDirectory, Task, shard_tasks
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 
 from nllb.errors import ConfigError, ResourceError, did_you_mean
 from slurm import controller
-from slurm.config import ClusterConfig
+from slurm.cluster import ClusterConfig
 from slurm.job import CommandJob
 from slurm.local import LocalTasks
 from slurm.tasks import RunDirectory, Task

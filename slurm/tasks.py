@@ -18,7 +18,7 @@ import xxhash
 
 from nllb.config import configs_dir
 from nllb.errors import ConfigError, DataError
-from nllb.textio import json_line, read_json, read_json_lines, read_text, write_json, write_lines
+from nllb.io.text import json_line, read_json, read_json_lines, read_text, write_json, write_lines
 
 State = Literal["waiting", "running", "completed", "failed", "preempted"]
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

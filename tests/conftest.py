@@ -62,8 +62,8 @@ def random_model_dir(
     import torch
 
     from nllb.languages import languages
-    from nllb.model.config import ModelConfig
-    from nllb.model.hugging_face import write_hugging_face
+    from nllb.model.configuration import ModelConfig
+    from nllb.model.formats.hugging_face import write_hugging_face
     from nllb.model.tokenizer import Tokenizer
     from nllb.model.transformer import Transformer
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nllb.model.config import ModelConfig
-from nllb.model.hugging_face import write_hugging_face
+from nllb.io.text import read_lines
+from nllb.model.configuration import ModelConfig
+from nllb.model.formats.hugging_face import write_hugging_face
 from nllb.model.tokenizer import PAD_ID, Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.textio import read_lines
 
 SOURCE, TARGET, OTHER_TARGET = "eng_Latn", "ita_Latn", "spa_Latn"
 MAX_WORDS = 6

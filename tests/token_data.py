@@ -7,9 +7,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from nllb.languages import languages
-from nllb.model.tokenizer import Tokenizer
-from nllb.shards import (
+from nllb.io.shards import (
     CorpusRecord,
     Direction,
     Manifest,
@@ -22,6 +20,8 @@ from nllb.shards import (
     write_manifest,
     write_token_shard,
 )
+from nllb.languages import languages
+from nllb.model.tokenizer import Tokenizer
 
 CODES = ("deu_Latn", "eng_Latn", "fra_Latn")
 TAGS = ("<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>")

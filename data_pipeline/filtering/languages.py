@@ -6,10 +6,10 @@ from typing import Any
 import polars
 from polars import col
 
-from data_pipeline.config import LanguageFilterConfig
-from data_pipeline.detectors import load_detector
+from data_pipeline.data_config import LanguageFilterConfig
+from data_pipeline.filtering.detectors import load_detector
 from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
-from nllb.detection import UNDETERMINED, Detection, Detector
+from nllb.languages.detection import UNDETERMINED, Detection, Detector
 
 MAX_REMEMBERED = 1 << 18
 

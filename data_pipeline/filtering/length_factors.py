@@ -11,10 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from nllb.corpora import open_corpus
 from nllb.errors import DataError
+from nllb.io.corpora import open_corpus
+from nllb.io.text import read_table
 from nllb.languages import languages
-from nllb.textio import read_table
 
 FACTORS_PATH: Final = Path(__file__).with_name("length_factors.tsv")
 SOURCES: Final = ("nllb_seed", "tico19", "tatoeba", "udhr", "mediawiki")

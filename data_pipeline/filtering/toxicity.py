@@ -14,10 +14,10 @@ from polars import col
 from pyarrow import compute
 
 from data_pipeline.blocks import large_strings, utf8_bytes
-from data_pipeline.config import ToxicityConfig
+from data_pipeline.data_config import ToxicityConfig
 from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
 from nllb.errors import DataError
-from nllb.wordlists import WordList, find_list, fold
+from nllb.io.wordlists import WordList, find_list, fold
 
 
 class ToxicityFilter:

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
 
-from nllb.benchmarks import sentence_hash
-from nllb.textio import read_table
+from nllb.io.benchmarks import sentence_hash
+from nllb.io.text import read_table
 
 Kind = Literal["causality", "entity", "number"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

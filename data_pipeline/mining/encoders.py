@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.config import Precision
+from data_pipeline.mining.mining_config import Precision
 from nllb.errors import CheckpointError, DataError, ResourceError
 
 Vectors = NDArray[numpy.float32]

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_pipeline.mining.config import Precision
 from data_pipeline.mining.encoders import Vectors, check_finite, encode_in_batches
+from data_pipeline.mining.mining_config import Precision
 from data_pipeline.stages import content_key
 from nllb.errors import CheckpointError
-from nllb.normalization import normalize_punctuation
-from nllb.textio import read_lines
+from nllb.io.text import read_lines
+from nllb.languages.normalization import normalize_punctuation
 
 SPECIALS: Final = ("<s>", "<pad>", "</s>", "<unk>")
 _BEGIN, _PAD, _END, _UNKNOWN = range(4)

@@ -15,8 +15,8 @@ from typing import Any, Final, get_args
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.config import Margin, Retrieval
 from data_pipeline.mining.encoders import Vectors
+from data_pipeline.mining.mining_config import Margin, Retrieval
 from data_pipeline.mining.neighbours import Neighbours
 from nllb.errors import ConfigError
 

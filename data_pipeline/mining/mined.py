@@ -6,7 +6,7 @@ from typing import Any, Final
 import polars
 
 from data_pipeline.blocks import text_table, write_table
-from data_pipeline.mining.config import MineConfig, MinedPairConfig
+from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig
 from data_pipeline.stages import Block
 
 _SEPARATE: Final = ("text", "language", "file", "line")

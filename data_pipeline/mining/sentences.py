@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from polars import col, selectors
 from pyarrow import parquet
 
-from data_pipeline.hashing import hash_texts
+from data_pipeline.deduplication.hashing import hash_texts
 from nllb.errors import DataError
-from nllb.textio import atomic_path, read_lines
+from nllb.io.text import atomic_path, read_lines
 
 _ROWS_AT_ONCE: Final = 50_000
 # Where `read_facts` looks.

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from data_pipeline.mining.config import DistillationConfig
 from data_pipeline.mining.laser import SPECIALS, Laser3, prepare
+from data_pipeline.mining.mining_config import DistillationConfig
 from data_pipeline.mining.static_encoder import (
     StaticEncoder,
     rounded,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data_pipeline.mining.features import extract
 from data_pipeline.mining.static_encoder import feature_numbers
-from nllb.progress import Progress
+from nllb.io.progress import Progress
 
 _EXTRACTED_AT_ONCE: Final = 10_000
 

@@ -11,9 +11,9 @@ from typing import Final
 import numpy
 from numpy.typing import NDArray
 
-from nllb.benchmarks import sentence_hash
 from nllb.errors import DataError
-from nllb.textio import atomic_binary, open_binary
+from nllb.io.benchmarks import sentence_hash
+from nllb.io.text import atomic_binary, open_binary
 
 HASHES: Final = "training_hashes.bin.zst"
 """Name of the file beside an encoder."""

@@ -16,13 +16,13 @@ import polars
 from numpy.typing import NDArray
 from polars import col
 
-from data_pipeline.cleaning import clean_columns
-from data_pipeline.config import CleanConfig
-from data_pipeline.markup import UNRESOLVED, contains
-from data_pipeline.mining.config import EncoderTrainingConfig, TextSourceConfig
-from nllb.benchmarks import sentence_hash
-from nllb.corpora import Corpus, open_corpus
-from nllb.progress import Progress
+from data_pipeline.cleaning.clean_text import clean_columns
+from data_pipeline.cleaning.markup import UNRESOLVED, contains
+from data_pipeline.data_config import CleanConfig
+from data_pipeline.mining.mining_config import EncoderTrainingConfig, TextSourceConfig
+from nllb.io.benchmarks import sentence_hash
+from nllb.io.corpora import Corpus, open_corpus
+from nllb.io.progress import Progress
 
 _PLACEHOLDER: Final = r"\$\d+|%\d*\$?[sd]|\{\{[^{}]*\}\}"
 

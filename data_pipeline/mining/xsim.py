@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy
 
-from data_pipeline.mining.config import Margin, XsimConfig
 from data_pipeline.mining.distractors import KINDS, Distractor, make_distractors
 from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, load_encoder, normalized
 from data_pipeline.mining.margins import margins
-from nllb.benchmarks import FLORES_SPLITS, LineAlignedSet, load_aligned, load_flores
+from data_pipeline.mining.mining_config import Margin, XsimConfig
 from nllb.errors import DataError
-from nllb.page import Column, Page, table
-from nllb.progress import track
-from nllb.textio import write_json
+from nllb.io.benchmarks import FLORES_SPLITS, LineAlignedSet, load_aligned, load_flores
+from nllb.io.page import Column, Page, table
+from nllb.io.progress import track
+from nllb.io.text import write_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

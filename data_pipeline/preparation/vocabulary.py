@@ -8,10 +8,10 @@ from typing import Any
 import sentencepiece
 import xxhash
 
-from data_pipeline.config import VocabularyConfig
+from data_pipeline.data_config import VocabularyConfig
 from nllb.errors import DataError
-from nllb.shards import SOURCE_TAGS, VocabularyRecord, sampling_weights
-from nllb.textio import atomic_path
+from nllb.io.shards import SOURCE_TAGS, VocabularyRecord, sampling_weights
+from nllb.io.text import atomic_path
 
 UNKNOWN_ID = 3
 """`<unk>` in the layout of the field; SentencePiece itself calls it 0."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from eval.metrics.significance import RESAMPLES
 from eval.report import examples, exports, harm, human, quality, scores
 from eval.report.gates import Gate, judge, write_junit
 from eval.report.sources import Sources, read_sources
-from eval.significance import RESAMPLES
 from nllb.errors import ResourceError
-from nllb.page import Page, notice
+from nllb.io.page import Page, notice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

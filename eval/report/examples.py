@@ -13,15 +13,15 @@ import regex
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from eval.comparison import stored_metric
-from eval.directions import Direction, known_languages, language_name
-from eval.metrics import metric_title
+from eval.flores.comparison import stored_metric
+from eval.flores.directions import Direction, known_languages, language_name
+from eval.flores.results import Evaluation, load_target
+from eval.metrics.registry import metric_title
 from eval.report.sources import Sources
-from eval.results import Evaluation, load_target
-from nllb.benchmarks import load_aligned, load_flores
 from nllb.errors import DataError
-from nllb.page import heading, notice, paragraph
-from nllb.textio import read_lines
+from nllb.io.benchmarks import load_aligned, load_flores
+from nllb.io.page import heading, notice, paragraph
+from nllb.io.text import read_lines
 
 MOST_DIRECTIONS: Final = 4
 MOST_SENTENCES: Final = 2

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import yaml
 
-from eval.directions import CELLS, GROUPS, LEVEL_WORDS
-from eval.metrics import metric_title
+from eval.flores.directions import CELLS, GROUPS, LEVEL_WORDS
+from eval.flores.results import Evaluation
+from eval.metrics.registry import metric_title
 from eval.report.gates import Gate
 from eval.report.scores import KIND_WORDS, verdict_text
 from eval.report.sources import Sources
-from eval.results import Evaluation
 from nllb.errors import ResourceError
-from nllb.textio import atomic_path, atomic_text, write_json
+from nllb.io.text import atomic_path, atomic_text, write_json
 
 SCHEMA: Final = "nllb-report/1"
 MOST_INDEXED: Final = 50

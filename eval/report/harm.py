@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from eval.directions import LEVEL_WORDS
-from nllb.page import Cell, Column, details, notice, paragraph, redacted, table
+from eval.flores.directions import LEVEL_WORDS
+from nllb.io.page import Cell, Column, details, notice, paragraph, redacted, table
 
 MOST_ROWS: Final = 300
 MOST_EXAMPLES: Final = 20

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from eval.directions import language_name
+from eval.flores.directions import language_name
 from eval.report.charts import Arrow, Bar, Point, arrows, scatter, stacked
-from nllb.page import Cell, Column, heading, notice, paragraph, table
+from nllb.io.page import Cell, Column, heading, notice, paragraph, table
 
 SCORE_WORDS: Final = (
     "1 not equivalent",

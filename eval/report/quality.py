@@ -6,10 +6,10 @@ from typing import Final
 
 from markupsafe import Markup
 
-from eval.metrics import UNICODE_WARNING, metric_title
+from eval.flores.results import Evaluation
+from eval.metrics.registry import UNICODE_WARNING, metric_title
 from eval.report.sources import Sources
-from eval.results import Evaluation
-from nllb.page import Cell, Column, definitions, details, heading, notice, paragraph, table
+from nllb.io.page import Cell, Column, definitions, details, heading, notice, paragraph, table
 
 MOST_ROWS: Final = 50
 """Rows of a table; report.json has all."""

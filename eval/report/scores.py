@@ -7,8 +7,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from eval.comparison import DirectionChange, PartChange
-from eval.directions import (
+from eval.flores.comparison import DirectionChange, PartChange
+from eval.flores.directions import (
     CELLS,
     GROUPS,
     KINDS,
@@ -19,11 +19,11 @@ from eval.directions import (
     language_level,
     language_name,
 )
-from eval.metrics import metric_title
+from eval.flores.results import Evaluation, GroupScore
+from eval.metrics.registry import metric_title
 from eval.report.charts import Spread, strips
 from eval.report.sources import Sources
-from eval.results import Evaluation, GroupScore
-from nllb.page import Axis, Cell, Column, Layer, heading, heat_map, notice, paragraph, table
+from nllb.io.page import Axis, Cell, Column, Layer, heading, heat_map, notice, paragraph, table
 
 KIND_WORDS = {
     "eng-xx": "from English",

@@ -6,16 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eval.comparison import Comparison, compare
-from eval.directions import Direction
-from eval.results import EVALUATION_FILE, Evaluation, Row, load_evaluation
-from eval.significance import RESAMPLES
-from eval.toxicity import FILE_NAME as TOXICITY_FILE
-from eval.toxicity import SCHEMA as TOXICITY_SCHEMA
+from eval.flores.comparison import Comparison, compare
+from eval.flores.directions import Direction
+from eval.flores.results import EVALUATION_FILE, Evaluation, Row, load_evaluation
+from eval.metrics.significance import RESAMPLES
+from eval.toxicity.added_toxicity import FILE_NAME as TOXICITY_FILE
+from eval.toxicity.added_toxicity import SCHEMA as TOXICITY_SCHEMA
 from eval.xsts.result import FILE_NAME as XSTS_FILE
 from eval.xsts.result import read_result
 from nllb.errors import DataError
-from nllb.textio import read_json
+from nllb.io.text import read_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from eval.metrics import Reference, choose_metrics
+from eval.metrics.registry import Reference, choose_metrics
 from eval.xsts.evaluation import AutomaticScorer
 from eval.xsts.ratings import Direction
 from eval.xsts.study_checks import References
-from nllb.benchmarks import LineAlignedSet
+from nllb.io.benchmarks import LineAlignedSet
 
 
 def references_of(test_set: LineAlignedSet) -> References:

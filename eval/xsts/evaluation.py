@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from eval.proportions import proportion
+from eval.metrics.proportions import proportion
 from eval.xsts.agreement import krippendorff_alpha
 from eval.xsts.calibration import CalibrationSettings, Method, best_strength
 from eval.xsts.ingestion import RatingsFile

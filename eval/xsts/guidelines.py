@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nllb.page import Column, Page, heading, notice, table
-from nllb.textio import read_table
+from nllb.io.page import Column, Page, heading, notice, table
+from nllb.io.text import read_table
 
 PROTOCOL = "nllb-xsts-1"
 """Version of these instructions; changes with any change of the scale's wording."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nllb.errors import DataError
-from nllb.textio import read_json, write_json
+from nllb.io.text import read_json, write_json
 
 SCHEMA = "nllb-xsts/1"
 FILE_NAME = "xsts.json"

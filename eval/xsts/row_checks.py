@@ -15,8 +15,8 @@ from eval.xsts.ingestion import Row
 from eval.xsts.ratings import SETS, Rating, Set
 from eval.xsts.result import FindingRecord
 from nllb.errors import LanguageError, did_you_mean
+from nllb.io.text import read_table
 from nllb.languages import parse_language
-from nllb.textio import read_table
 
 MOST_BAD_SCORES = 0.01
 """Share of rows with unusable scores above which the file is refused."""

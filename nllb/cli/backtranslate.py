@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from nllb.cli.stage_flags import parse_shard, shard_argument, stage_arguments
 from nllb.config import load_config
+from nllb.io.text import json_line
 from nllb.languages import parse_language
-from nllb.textio import json_line
 
 if TYPE_CHECKING:
     from nllb.training.backtranslation import BacktranslationConfig, Translate
@@ -19,7 +19,7 @@ def backtranslate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def backtranslate(arguments: argparse.Namespace) -> int:
-    from nllb.textio import read_lines
+    from nllb.io.text import read_lines
     from nllb.training.backtranslation import BacktranslationConfig
     from nllb.training.backtranslation import backtranslate as translate_text
 
@@ -45,8 +45,8 @@ def backtranslate(arguments: argparse.Namespace) -> int:
 
 
 def _translator(config: "BacktranslationConfig") -> "Translate":
-    from nllb.translation.generation import SearchOptions
-    from nllb.translation.model_generator import ModelGenerator
+    from nllb.inference.generator import SearchOptions
+    from nllb.inference.model_generator import ModelGenerator
 
     generator = ModelGenerator.load(config.model, device=config.device)
     options = SearchOptions(beam_size=config.beam_size, sampling=config.sampling)

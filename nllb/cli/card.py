@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError
-from nllb.textio import atomic_text, read_json, read_json_lines, read_text, write_json, write_lines
+from nllb.io.text import atomic_text, read_json, read_json_lines, read_text, write_json, write_lines
 
 if TYPE_CHECKING:
-    from eval.results import Evaluation, Row
-    from nllb.model.directory import ModelDirectory
-    from nllb.shards import Manifest
+    from eval.flores.results import Evaluation, Row
+    from nllb.io.shards import Manifest
+    from nllb.model.formats.model_directory import ModelDirectory
 
 BEGIN, END = "<!-- nllb card: begin -->", "<!-- nllb card: end -->"
 SCORES_FILE = "scores.tsv"
@@ -56,7 +56,7 @@ def card_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def card(arguments: argparse.Namespace) -> int:
-    from nllb.model.checkpoint import open_model
+    from nllb.model.formats.open_model import open_model
 
     if not arguments.model.is_dir():
         raise ConfigError(f"{arguments.model} is no directory: write the model with 'nllb convert'")
@@ -119,8 +119,8 @@ class _TrainingRecord:
     @classmethod
     def read(cls, run_dir: Path, trained: Mapping[str, Any]) -> "_TrainingRecord":
         from nllb.config import load_config
-        from nllb.shards import read_manifest
-        from nllb.training.config import TrainConfig
+        from nllb.io.shards import read_manifest
+        from nllb.training.train_config import TrainConfig
 
         states = sorted(run_dir.glob("checkpoints/step_*/state.json"))
         if not states:
@@ -193,7 +193,7 @@ def _data(run: _TrainingRecord) -> Iterator[str]:
 def _training(
     run: _TrainingRecord, model: "ModelDirectory", *, command: str | None, hardware: str | None
 ) -> Iterator[str]:
-    from nllb.model.weight_names import num_parameters
+    from nllb.model.formats.weight_names import num_parameters
 
     config, state = model.config, run.state
     experts = (
@@ -239,7 +239,7 @@ class _ScoreTable:
 
     @classmethod
     def read(cls, scores: Path, beside: Sequence[str], manifest: "Manifest") -> "_ScoreTable":
-        from eval.results import load_evaluation
+        from eval.flores.results import load_evaluation
 
         own = load_evaluation(scores)
         others = {}
@@ -298,7 +298,7 @@ class _ScoreTable:
 
     def markdown(self) -> Iterator[str]:
         """Yield the figures as people read them."""
-        from eval.metrics import metric_title
+        from eval.metrics.registry import metric_title
 
         scores = self.scores
         yield from ("", "## Figures", "")
@@ -318,8 +318,8 @@ class _ScoreTable:
         yield from self._outputs()
 
     def _groups(self) -> Iterator[str]:
-        from eval.directions import GROUPS
-        from eval.metrics import metric_title
+        from eval.flores.directions import GROUPS
+        from eval.metrics.registry import metric_title
 
         columns = [metric_title(metric) for metric in self.scores.metrics]
         columns += [f"chrF++ {name}" for name in self.beside]
@@ -342,7 +342,7 @@ class _ScoreTable:
 
     def _largest(self) -> Iterator[str]:
         """Yield the languages with the most training lines with English, both ways."""
-        from eval.directions import language_name
+        from eval.flores.directions import language_name
 
         rows = {str(row.direction): row for row in self.scores.rows}
         counts = {

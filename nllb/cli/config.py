@@ -9,15 +9,15 @@ from nllb.errors import ConfigError, did_you_mean
 
 KINDS = {
     "backtranslation": "nllb.training.backtranslation:BacktranslationConfig",
-    "data": "data_pipeline.config:DataConfig",
-    "encoder": "data_pipeline.mining.config:EncoderTrainingConfig",
-    "finetune": "nllb.training.finetuning_config:FinetuneConfig",
-    "lid": "lid.config:LidConfig",
-    "mine": "data_pipeline.mining.config:MineConfig",
-    "pipeline": "slurm.pipeline:PipelineConfig",
-    "slurm": "slurm.config:ClusterConfig",
-    "xsim": "data_pipeline.mining.config:XsimConfig",
-    "train": "nllb.training.config:TrainConfig",
+    "data": "data_pipeline.data_config:DataConfig",
+    "encoder": "data_pipeline.mining.mining_config:EncoderTrainingConfig",
+    "finetune": "nllb.training.finetune_config:FinetuneConfig",
+    "lid": "lid.train.lid_config:LidConfig",
+    "mine": "data_pipeline.mining.mining_config:MineConfig",
+    "pipeline": "slurm.graph:PipelineConfig",
+    "slurm": "slurm.cluster:ClusterConfig",
+    "xsim": "data_pipeline.mining.mining_config:XsimConfig",
+    "train": "nllb.training.train_config:TrainConfig",
 }
 """Where the root class of each sort of run stands."""
 

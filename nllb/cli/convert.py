@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nllb.cli.stage_flags import quiet_argument
 from nllb.config import format_size
-from nllb.textio import json_line
+from nllb.io.text import json_line
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,8 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 def convert(arguments: argparse.Namespace) -> int:
     if _is_training_checkpoint(Path(arguments.model)):
         return _convert_training(arguments)
-    from nllb.model.checkpoint import open_model
-    from nllb.model.conversion import convert as convert_model
+    from nllb.model.formats.conversion import convert as convert_model
+    from nllb.model.formats.open_model import open_model
 
     done = convert_model(
         open_model(arguments.model),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nllb.cli.stage_flags import needs_extra, parse_shard, shard_argument, stage_arguments
 
 if TYPE_CHECKING:
-    from data_pipeline.config import DataConfig
+    from data_pipeline.data_config import DataConfig
     from data_pipeline.stages import Machine
 
 
@@ -143,7 +143,7 @@ def _stage(name: str, arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> "tuple[DataConfig, Machine]":
     with needs_extra("the data pipeline", "data"):
-        from data_pipeline.config import DataConfig
+        from data_pipeline.data_config import DataConfig
         from data_pipeline.stages import Machine
     from nllb.config import load_config, parse_size
 
@@ -158,7 +158,7 @@ def _prepare(arguments: argparse.Namespace) -> "tuple[DataConfig, Machine]":
 
 
 def _dry_run(config: "DataConfig", arguments: argparse.Namespace) -> int:
-    from data_pipeline.ingestion import find_sources
+    from data_pipeline.readers.sources import find_sources
 
     for monolingual in (False, True):
         sources, skipped = find_sources(config, monolingual=monolingual)

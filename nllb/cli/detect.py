@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nllb.detection import Detection
+    from nllb.languages.detection import Detection
 
 from nllb.cli.stage_flags import quiet_argument
 
@@ -55,8 +55,8 @@ def detect(arguments: argparse.Namespace) -> int:
     from lid.detector import Detector
     from lid.streaming import detect_lines
     from nllb.errors import ConfigError
+    from nllb.io.text import atomic_text
     from nllb.languages import parse_language
-    from nllb.textio import atomic_text
 
     for name in ("top", "workers"):
         if getattr(arguments, name) < 1:
@@ -96,7 +96,7 @@ def detect(arguments: argparse.Namespace) -> int:
 
 def _lines(file: str) -> Iterator[str]:
     """Yield a file's lines, bytes that are not UTF-8 replaced; say at the end which had any."""
-    from nllb.textio import read_binary_lines
+    from nllb.io.text import read_binary_lines
 
     damaged = first = 0
     for number, raw in enumerate(read_binary_lines(file), 1):
@@ -118,7 +118,7 @@ def _lines(file: str) -> Iterator[str]:
 
 def _line(number: int, one: "Detection", *, as_json: bool) -> str:
     """Return one answer as a line of output."""
-    from nllb.textio import json_line
+    from nllb.io.text import json_line
 
     if not as_json:
         pairs = [(one.language, one.probability), *one.alternatives]

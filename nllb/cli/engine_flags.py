@@ -38,8 +38,8 @@ def check_search_arguments(arguments: argparse.Namespace) -> None:
     Raises:
         ConfigError: one of them is out of range.
     """
-    from nllb.translation.generation import MAX_BEAM_SIZE
-    from nllb.translation.kernel_library import MAX_THREADS
+    from nllb.inference.generator import MAX_BEAM_SIZE
+    from nllb.inference.kernels.library import MAX_THREADS
 
     for name, value, most in (
         ("--beam", arguments.beam, MAX_BEAM_SIZE),

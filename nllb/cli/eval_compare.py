@@ -21,9 +21,9 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from eval.comparison import compare as compare_evaluations
-    from eval.results import load_evaluation
-    from nllb.textio import json_line
+    from eval.flores.comparison import compare as compare_evaluations
+    from eval.flores.results import load_evaluation
+    from nllb.io.text import json_line
 
     comparison = compare_evaluations(
         load_evaluation(arguments.first),

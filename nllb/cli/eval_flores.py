@@ -12,10 +12,10 @@ from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load
 from nllb.cli.metric_flags import EXIT_FLAGGED, label_detector, metric_arguments, metric_choice
 
 if TYPE_CHECKING:
-    from eval.directions import Direction
-    from eval.outputs import Translate
-    from eval.results import Evaluation, GroupFaults
-    from nllb.benchmarks import LineAlignedSet
+    from eval.flores.directions import Direction
+    from eval.flores.outputs import Translate
+    from eval.flores.results import Evaluation, GroupFaults
+    from nllb.io.benchmarks import LineAlignedSet
 
 
 def flores_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +88,8 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def flores(arguments: argparse.Namespace) -> int:
-    from eval.flores import score_outputs
-    from nllb.textio import json_line
+    from eval.flores.direction_scores import score_outputs
+    from nllb.io.text import json_line
 
     benchmark = _benchmark(arguments)
     made = _hypotheses(arguments, benchmark)
@@ -133,8 +133,8 @@ def flores(arguments: argparse.Namespace) -> int:
 
 
 def _benchmark(arguments: argparse.Namespace) -> "LineAlignedSet":
-    from nllb.benchmarks import HOW_TO_OBTAIN, load_aligned, load_flores
     from nllb.errors import ConfigError, DataError
+    from nllb.io.benchmarks import HOW_TO_OBTAIN, load_aligned, load_flores
 
     if not arguments.flores:
         raise ConfigError(f"give --flores DIR, or set NLLB_FLORES. {HOW_TO_OBTAIN}")
@@ -168,8 +168,8 @@ class _Hypotheses:
 
 
 def _hypotheses(arguments: argparse.Namespace, benchmark: "LineAlignedSet") -> _Hypotheses:
-    from eval.directions import outputs_in, parse_directions
-    from eval.outputs import copy_sources
+    from eval.flores.directions import outputs_in, parse_directions
+    from eval.flores.outputs import copy_sources
 
     languages = benchmark.languages
     words = arguments.directions or ["all"]
@@ -202,8 +202,8 @@ def _translated(
     folder: Path,
     wanted: "Sequence[Direction]",
 ) -> _Hypotheses:
-    from eval.outputs import fingerprint, output_path, translate_outputs
-    from nllb.model.checkpoint import open_model
+    from eval.flores.outputs import fingerprint, output_path, translate_outputs
+    from nllb.model.formats.open_model import open_model
 
     made_by = {
         "model": str(arguments.model),
@@ -231,8 +231,8 @@ def _translated(
 
 
 def _translator(arguments: argparse.Namespace) -> "Translate":
-    from eval.outputs import translate_all
-    from nllb.translation.generation import SearchOptions
+    from eval.flores.outputs import translate_all
+    from nllb.inference.generator import SearchOptions
 
     translator = load_translator(arguments)
     search = SearchOptions(beam_size=arguments.beam)
@@ -250,7 +250,7 @@ def _translator(arguments: argparse.Namespace) -> "Translate":
 
 
 def _overview(evaluation: "Evaluation") -> str:
-    from eval.metrics import metric_title
+    from eval.metrics.registry import metric_title
 
     lines = [
         f"{evaluation.system} on {evaluation.benchmark}: {evaluation.num_directions:,} directions"

@@ -43,7 +43,7 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
 def report(arguments: argparse.Namespace) -> int:
     from eval.report import write_report
     from nllb.errors import ConfigError
-    from nllb.textio import json_line
+    from nllb.io.text import json_line
 
     if arguments.report.suffix != ".html":
         raise ConfigError(f"the last argument is the page to write, *.html: {arguments.report}")

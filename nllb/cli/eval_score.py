@@ -38,10 +38,10 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def score(arguments: argparse.Namespace) -> int:
-    from eval.scoring import score_file
+    from eval.metrics.scoring import score_file
     from nllb.errors import ConfigError
+    from nllb.io.text import json_line
     from nllb.languages import parse_language
-    from nllb.textio import json_line
 
     if arguments.neural and not (arguments.source_text and arguments.source):
         raise ConfigError("--neural needs --source-text FILE and --source L")
@@ -65,9 +65,9 @@ def score(arguments: argparse.Namespace) -> int:
 
 
 def _print_neural(arguments: argparse.Namespace) -> None:
-    from eval.neural import metric_command, neural_score
+    from eval.metrics.neural import metric_command, neural_score
+    from nllb.io.text import json_line, read_lines
     from nllb.languages import parse_language
-    from nllb.textio import json_line, read_lines
 
     files = (arguments.source_text, arguments.hypothesis, arguments.reference)
     found = neural_score(

@@ -55,11 +55,11 @@ def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def toxicity(arguments: argparse.Namespace) -> int:
-    from eval.toxicity import as_text, write_result
-    from eval.toxicity_evaluation import evaluate, find_outputs, open_lists
-    from nllb.benchmarks import load_flores
-    from nllb.textio import json_line
-    from nllb.wordlists import PUBLISHED_PASSWORD
+    from eval.toxicity.added_toxicity import as_text, write_result
+    from eval.toxicity.toxicity_run import evaluate, find_outputs, open_lists
+    from nllb.io.benchmarks import load_flores
+    from nllb.io.text import json_line
+    from nllb.io.wordlists import PUBLISHED_PASSWORD
 
     outputs = find_outputs(
         arguments.source_text,

@@ -28,7 +28,7 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(arguments: argparse.Namespace) -> int:
     from eval.xsts.evaluation import tell, validate
-    from nllb.textio import json_line
+    from nllb.io.text import json_line
 
     files, errors = [], []
     for path in arguments.files:
@@ -109,7 +109,7 @@ def score(arguments: argparse.Namespace) -> int:
     from eval.xsts.evaluation import evaluate
     from eval.xsts.result import write_result
     from eval.xsts.table import as_markdown
-    from nllb.textio import json_line
+    from nllb.io.text import json_line
 
     references = _references(arguments)
     result = evaluate(
@@ -164,7 +164,7 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
 def plan(arguments: argparse.Namespace) -> int:
     from eval.xsts.ingestion import parse_columns, read_ratings
     from eval.xsts.planning import Spreads, as_markdown, plans, spreads_of
-    from nllb.textio import json_line
+    from nllb.io.text import json_line
 
     columns = parse_columns(arguments.columns)
     files = [read_ratings(path, columns=columns) for path in arguments.files]
@@ -352,6 +352,6 @@ def _references(arguments: argparse.Namespace) -> "References | None":
     if arguments.flores is None:
         return None
     from eval.xsts.automatic import references_of
-    from nllb.benchmarks import load_flores
+    from nllb.io.benchmarks import load_flores
 
     return references_of(load_flores(arguments.flores, arguments.split))

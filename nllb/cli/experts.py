@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nllb.cli.stage_flags import quiet_argument
-from nllb.textio import json_line
+from nllb.io.text import json_line
 
 
 def experts_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,9 @@ def experts_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def experts(arguments: argparse.Namespace) -> int:
-    from nllb.benchmarks import load_aligned
-    from nllb.model.checkpoint import open_model
-    from nllb.translation.expert_analysis import measure_expert_use, write_analysis
+    from nllb.inference.expert_analysis import measure_expert_use, write_analysis
+    from nllb.io.benchmarks import load_aligned
+    from nllb.model.formats.open_model import open_model
 
     opened = open_model(arguments.model)
     use = measure_expert_use(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from nllb.config import load_config, write_config
 from nllb.errors import ConfigError
-from nllb.textio import json_line
+from nllb.io.text import json_line
 
 if TYPE_CHECKING:
-    from nllb.training.finetuning_config import FinetuneConfig
+    from nllb.training.finetune_config import FinetuneConfig
 
 from nllb.cli.stage_flags import quiet_argument
 
@@ -89,7 +89,7 @@ def finetune(arguments: argparse.Namespace) -> int:
 
 
 def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Path]:
-    from nllb.training.finetuning_config import FinetuneConfig, NewLanguage
+    from nllb.training.finetune_config import FinetuneConfig, NewLanguage
     from nllb.training.text_shards import pairs_of_name
 
     words = [word for word in arguments.words if "=" not in word]

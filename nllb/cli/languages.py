@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from nllb.errors import LanguageError
+from nllb.io.text import json_line
 from nllb.languages import Language, Level, find_languages, parse_language
 from nllb.languages import languages as all_languages
-from nllb.textio import json_line
 
 
 def languages_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,11 +23,11 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 def train(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from lid.config import LidConfig
-    from lid.training import check_sources
-    from lid.training import train as train_lid
+    from lid.train.lid_config import LidConfig
+    from lid.train.train_identifier import check_sources
+    from lid.train.train_identifier import train as train_lid
     from nllb.config import dump_config, format_size, load_config
-    from nllb.textio import json_line
+    from nllb.io.text import json_line
 
     config = load_config(LidConfig, arguments.config, arguments.overrides)
     check_sources(config)
@@ -76,10 +76,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from lid.detector import Detector
-    from lid.evaluation import evaluate as evaluate_lid
-    from lid.evaluation import read_foreign, read_labelled
-    from lid.report import as_text, write_report
-    from nllb.textio import json_line
+    from lid.evaluate.lid_report import as_text, write_report
+    from lid.evaluate.measure import evaluate as evaluate_lid
+    from lid.evaluate.measure import read_foreign, read_labelled
+    from nllb.io.text import json_line
 
     folders = [
         Path("flores200_dataset"),

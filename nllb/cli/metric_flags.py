@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nllb.cli.stage_flags import quiet_argument
 
 if TYPE_CHECKING:
-    from eval.metrics import MetricChoice
+    from eval.metrics.registry import MetricChoice
     from lid import Detector
 
 EXIT_FLAGGED = 1
@@ -74,7 +74,7 @@ def metric_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def metric_choice(arguments: argparse.Namespace) -> "MetricChoice":
-    from eval.metrics import choose_metrics
+    from eval.metrics.registry import choose_metrics
 
     return choose_metrics(
         ",".join(arguments.metrics or ()),

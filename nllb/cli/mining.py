@@ -34,9 +34,9 @@ def mine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def mine(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
-        from data_pipeline.mining.config import MineConfig
-        from data_pipeline.mining.stage import MiningRun
-        from data_pipeline.mining.stage import mine as run_mining
+        from data_pipeline.mining.mine import MiningRun
+        from data_pipeline.mining.mine import mine as run_mining
+        from data_pipeline.mining.mining_config import MineConfig
         from data_pipeline.stages import Machine
     from nllb.config import load_config, write_config
 
@@ -65,8 +65,8 @@ def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train_encoder(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
-        from data_pipeline.mining.config import EncoderTrainingConfig
-        from data_pipeline.mining.training import train_encoder as run_training
+        from data_pipeline.mining.mining_config import EncoderTrainingConfig
+        from data_pipeline.mining.train_encoder import train_encoder as run_training
     from dataclasses import asdict
 
     from nllb.config import dump_config, find_config, load_config, write_config
@@ -114,13 +114,13 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
 
 def xsim(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
-        from data_pipeline.mining.config import XsimConfig
         from data_pipeline.mining.encoders import load_encoder
+        from data_pipeline.mining.mining_config import XsimConfig
         from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim
     from dataclasses import asdict
 
     from nllb.config import find_config, load_config
-    from nllb.textio import read_lines
+    from nllb.io.text import read_lines
 
     if arguments.source is not None or arguments.target is not None:
         if arguments.source is None or arguments.target is None or arguments.config is not None:
@@ -146,7 +146,7 @@ def xsim(arguments: argparse.Namespace) -> int:
 
 
 def _show(result: dict[str, Any], arguments: argparse.Namespace) -> None:
-    from nllb.textio import json_line
+    from nllb.io.text import json_line
 
     if arguments.json:
         print(json_line(result), flush=True)

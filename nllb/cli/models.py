@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nllb.config import format_size
-from nllb.textio import json_line, read_json
+from nllb.io.text import json_line, read_json
 
 if TYPE_CHECKING:
     from nllb.model.listing import Listing
@@ -61,7 +61,7 @@ _SHIPPED = {
 
 
 def _fields(listing: "Listing") -> dict[str, Any]:
-    from nllb.translation.memory_plan import WORKING_BYTES
+    from nllb.inference.memory_plan import WORKING_BYTES
 
     config = listing.config
     sizes = listing.weight_bytes()

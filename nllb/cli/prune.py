@@ -8,8 +8,8 @@ from pathlib import Path
 from nllb.cli.stage_flags import quiet_argument
 from nllb.config import parse_size
 from nllb.errors import CheckpointError
+from nllb.io.text import json_line, read_lines
 from nllb.languages import parse_language
-from nllb.textio import json_line, read_lines
 
 
 def prune_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,13 +43,13 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prune(arguments: argparse.Namespace) -> int:
-    from nllb.model.checkpoint import open_model
-    from nllb.model.hugging_face import is_free
-    from nllb.translation.experts import ExpertCache
-    from nllb.translation.layers import LoadedExperts
-    from nllb.translation.memory_plan import plan_memory
-    from nllb.translation.pruning import check_shares, choose_experts, count_gates
-    from nllb.translation.pruning import prune as write_pruned
+    from nllb.inference.expert_cache import ExpertCache
+    from nllb.inference.layers import LoadedExperts
+    from nllb.inference.memory_plan import plan_memory
+    from nllb.inference.pruning import check_shares, choose_experts, count_gates
+    from nllb.inference.pruning import prune as write_pruned
+    from nllb.model.formats.hugging_face import is_free
+    from nllb.model.formats.open_model import open_model
 
     source, target = parse_language(arguments.source), parse_language(arguments.target)
     check_shares(keep=arguments.keep, encoder_to_decoder=arguments.ratio)

@@ -7,9 +7,9 @@ import sys
 from nllb.cli.stage_flags import stage_arguments
 from nllb.config import load_config, write_config
 from nllb.errors import ConfigError
-from nllb.textio import json_line
-from slurm.config import ClusterConfig
-from slurm.pipeline import PipelineConfig, command_words, run_pipeline
+from nllb.io.text import json_line
+from slurm.cluster import ClusterConfig
+from slurm.graph import PipelineConfig, command_words, run_pipeline
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:

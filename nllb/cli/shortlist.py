@@ -41,10 +41,10 @@ def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
 def shortlist(arguments: argparse.Namespace) -> int:
     """Run `nllb shortlist`."""
     from nllb.errors import ConfigError
+    from nllb.inference.shortlist import build_shortlist, measure_loss, write_shortlist
+    from nllb.io.text import read_lines
     from nllb.languages import parse_language
-    from nllb.model.checkpoint import open_model
-    from nllb.textio import read_lines
-    from nllb.translation.shortlist import build_shortlist, measure_loss, write_shortlist
+    from nllb.model.formats.open_model import open_model
 
     if (arguments.source is None) != (arguments.source_text is None):
         raise ConfigError("--source and --source-text belong together: give both or none")
@@ -53,7 +53,7 @@ def shortlist(arguments: argparse.Namespace) -> int:
     lines = list(read_lines(arguments.text))
     ids, report = build_shortlist(lines, opened.tokenizer(), target, size=arguments.size)
     if arguments.source is not None:
-        from nllb.translation.model_generator import ModelGenerator
+        from nllb.inference.model_generator import ModelGenerator
 
         report = measure_loss(
             report,

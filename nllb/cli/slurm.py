@@ -17,8 +17,8 @@ from nllb.cli import parse
 from nllb.cli.stage_flags import quiet_argument
 from nllb.config import find_config, load_config, write_config
 from nllb.errors import ConfigError
-from nllb.textio import json_line
-from slurm.config import ClusterConfig
+from nllb.io.text import json_line
+from slurm.cluster import ClusterConfig
 from slurm.status import TaskReport, count_states, follow_logs, report
 from slurm.status import wait as wait_for
 from slurm.submission import check, sbatch_script

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from nllb.cli.stage_flags import stage_arguments
 from nllb.config import format_size
-from nllb.textio import json_line
+from nllb.io.text import json_line
 
 if TYPE_CHECKING:
-    from nllb.training.config import Precision, TrainConfig
+    from nllb.training.train_config import Precision, TrainConfig
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,13 +19,13 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(arguments: argparse.Namespace) -> int:
     from nllb.config import load_config
-    from nllb.training.config import TrainConfig
+    from nllb.training.train_config import TrainConfig
 
     config = load_config(TrainConfig, arguments.config, arguments.overrides)
     if arguments.dry_run:
         return _estimate(config, as_json=arguments.json)
     from nllb.cli.train_scoring import make_scorer
-    from nllb.training.training import train as train_model
+    from nllb.training.trainer import train as train_model
 
     result = train_model(config, arguments.out, make_scorer=make_scorer, quiet=arguments.quiet)
     if os.environ.get("RANK", "0") != "0":
@@ -47,9 +47,9 @@ def train(arguments: argparse.Namespace) -> int:
 def _estimate(config: "TrainConfig", *, as_json: bool) -> int:
     from dataclasses import asdict
 
-    from nllb.shards import read_manifest
+    from nllb.io.shards import read_manifest
     from nllb.training.estimate import estimate
-    from nllb.training.training import open_tokenizer, shape_of
+    from nllb.training.trainer import open_tokenizer, shape_of
 
     manifest = read_manifest(config.data)
     tokenizer = open_tokenizer(config, manifest)

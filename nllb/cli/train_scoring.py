@@ -4,17 +4,17 @@ from collections.abc import Mapping
 
 from sacrebleu.metrics.chrf import CHRF
 
+from nllb.inference.engine import TorchEngine
+from nllb.inference.generator import SearchOptions
+from nllb.inference.model_generator import ModelGenerator
+from nllb.io.shards import Manifest
 from nllb.languages import add_languages, parse_language
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.shards import Manifest
-from nllb.training.config import TrainConfig
 from nllb.training.export import fold_masking
 from nllb.training.reader import held_out_text
+from nllb.training.train_config import TrainConfig
 from nllb.training.validation import Scorer
-from nllb.translation.engine import TorchEngine
-from nllb.translation.generation import SearchOptions
-from nllb.translation.model_generator import ModelGenerator
 
 
 def make_scorer(config: TrainConfig, manifest: Manifest, tokenizer: Tokenizer) -> Scorer:

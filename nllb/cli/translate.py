@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError, NllbError
+from nllb.io.progress import Progress
+from nllb.io.text import json_line, read_json
 from nllb.languages import add_languages, parse_language, resolution
-from nllb.progress import Progress
-from nllb.textio import json_line, read_json
 
 if TYPE_CHECKING:
-    from nllb.detection import Detector
+    from nllb.inference.generator import SearchOptions
     from nllb.languages import Language
+    from nllb.languages.detection import Detector
     from nllb.translation.files import PartialOutput
-    from nllb.translation.generation import SearchOptions
     from nllb.translation.translator import Translation, Translator
 
 EXIT_FLAGGED = 1
@@ -231,7 +231,7 @@ class _Run:
             self._part.finish()
 
     def _search(self) -> "SearchOptions":
-        from nllb.translation.generation import SearchOptions
+        from nllb.inference.generator import SearchOptions
 
         return SearchOptions(
             beam_size=self.arguments.beam,
@@ -241,8 +241,8 @@ class _Run:
 
     def _job(self) -> dict[str, Any] | None:
         """Describe what an output file holds; None where it could not be gone on with."""
+        from nllb.inference.load_model import describe_model
         from nllb.translation.files import describe_inputs
-        from nllb.translation.loading import describe_model
 
         inputs = describe_inputs(self.paths)
         if inputs is None or self.arguments.document or self.arguments.strict:

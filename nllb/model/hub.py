@@ -16,8 +16,8 @@ from typing import Any
 
 from nllb.config import format_size
 from nllb.errors import CheckpointError, ResourceError
-from nllb.model.config import read_document
-from nllb.model.hugging_face import WEIGHT_FILES
+from nllb.model.configuration import read_document
+from nllb.model.formats.hugging_face import WEIGHT_FILES
 from nllb.model.known_models import find_known_model
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from nllb.model.config import ModelConfig
-from nllb.textio import read_table
+from nllb.io.text import read_table
+from nllb.model.configuration import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

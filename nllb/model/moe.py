@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nllb.model.config import ModelConfig, Side
+from nllb.model.configuration import ModelConfig, Side
 from nllb.model.routing import RoutingReport, route, route_for_training
 from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nllb.model.config import SecondExpertPolicy
+from nllb.model.configuration import SecondExpertPolicy
 from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
 

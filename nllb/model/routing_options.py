@@ -6,7 +6,7 @@ from math import ceil
 from typing import Literal, Self
 
 from nllb.config import range_faults
-from nllb.model.config import ModelConfig, SecondExpertPolicy
+from nllb.model.configuration import ModelConfig, SecondExpertPolicy
 
 EXPERTS_PER_TOKEN = 2
 RoutingMode = Literal["gshard", "dropless"]

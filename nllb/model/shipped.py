@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nllb.errors import CheckpointError
-from nllb.model.hugging_face import is_hugging_face
+from nllb.model.formats.hugging_face import is_hugging_face
 
 SHIPPED_DIR = Path(__file__).parent.parent / "_models"
 DEFAULT_MODEL = "mini"

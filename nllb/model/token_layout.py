@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nllb.errors import CheckpointError
-from nllb.model.config import read_document
-from nllb.textio import read_table, write_json
+from nllb.io.text import read_table, write_json
+from nllb.model.configuration import read_document
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")

@@ -15,6 +15,8 @@ from typing import Any
 from sentencepiece import SentencePieceProcessor
 
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
+from nllb.io.text import atomic_binary
+from nllb.languages.normalization import normalize_punctuation
 from nllb.model.token_layout import (
     DataTag,
     TokenLayout,
@@ -23,8 +25,6 @@ from nllb.model.token_layout import (
     read_layout,
     write_layout,
 )
-from nllb.normalization import normalize_punctuation
-from nllb.textio import atomic_binary
 
 VOCABULARY_FILE = "sentencepiece.bpe.model"
 BOS_ID, PAD_ID, EOS_ID, UNK_ID = range(4)

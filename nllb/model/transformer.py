@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nllb.model.config import ModelConfig, Side
+from nllb.model.configuration import ModelConfig, Side
 from nllb.model.moe import FeedForward, MixtureOfExperts
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nllb.config import range_faults
 from nllb.errors import CheckpointError, did_you_mean
-from nllb.model.config import ModelConfig
-from nllb.textio import read_table
+from nllb.io.text import read_table
+from nllb.model.configuration import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

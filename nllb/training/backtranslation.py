@@ -15,9 +15,9 @@ from typing import Literal
 
 from nllb.config import range_faults, repeated, write_config
 from nllb.errors import DataError
-from nllb.progress import Progress
-from nllb.shards import file_xxh3_128
-from nllb.textio import read_json, read_lines, write_json, write_lines
+from nllb.io.progress import Progress
+from nllb.io.shards import file_xxh3_128
+from nllb.io.text import read_json, read_lines, write_json, write_lines
 from nllb.training.resuming import claim
 
 Translate = Callable[[Sequence[str], str, str], Sequence[str | None]]

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nllb.errors import CheckpointError, DataError, ResourceError
-from nllb.shards import file_xxh3_128
+from nllb.io.shards import file_xxh3_128
 from nllb.training.ranks import Ranks
 
 FORMAT_VERSION = 1

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from nllb.model.config import ModelConfig
-from nllb.model.weight_names import SIDES, list_weights
-from nllb.training.config import TrainConfig
+from nllb.model.configuration import ModelConfig
+from nllb.model.formats.weight_names import SIDES, list_weights
+from nllb.training.train_config import TrainConfig
 
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and Adam's two moments in float32."""

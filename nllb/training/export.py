@@ -9,17 +9,17 @@ from torch import Tensor
 
 from nllb.config import load_config
 from nllb.errors import CheckpointError, DataError
+from nllb.io.progress import stage
+from nllb.io.shards import read_manifest
+from nllb.io.text import write_json
 from nllb.languages import languages
-from nllb.model.config import ModelConfig, read_document
-from nllb.model.hugging_face import CONFIG_FILE, write_hugging_face
+from nllb.model.configuration import ModelConfig, read_document
+from nllb.model.formats.hugging_face import CONFIG_FILE, write_hugging_face
+from nllb.model.formats.weight_files import StorageType
+from nllb.model.formats.weight_names import list_weights
 from nllb.model.tokenizer import Tokenizer
-from nllb.model.weight_files import StorageType
-from nllb.model.weight_names import list_weights
-from nllb.progress import stage
-from nllb.shards import read_manifest
-from nllb.textio import write_json
 from nllb.training.checkpoint import WEIGHT, read_state, read_tensors
-from nllb.training.config import TrainConfig
+from nllb.training.train_config import TrainConfig
 
 START_DIR, MODEL_DIR, CONFIG_NAME = "start", "model", "config.yaml"
 

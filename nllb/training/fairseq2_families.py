@@ -9,7 +9,7 @@ from typing import Any
 from fairseq2.composition import register_model_family
 from fairseq2.runtime.config_registry import ConfigRegistrar
 
-from nllb.model.config import ModelConfig
+from nllb.model.configuration import ModelConfig
 from nllb.model.transformer import Transformer
 from nllb.training.architecture import ModelSection, architectures, family_of
 

@@ -10,20 +10,20 @@ from pathlib import Path
 
 from nllb.config import format_size
 from nllb.errors import ConfigError
-from nllb.model.checkpoint import load_model, open_model
-from nllb.model.hugging_face import is_hugging_face, write_hugging_face
+from nllb.io.progress import stage
+from nllb.io.shards import Manifest, file_xxh3_128, read_manifest
+from nllb.io.text import read_json, write_json
+from nllb.model.formats.hugging_face import is_hugging_face, write_hugging_face
+from nllb.model.formats.open_model import load_model, open_model
 from nllb.model.routing_options import RoutingOptions
 from nllb.model.tokenizer import Tokenizer
-from nllb.progress import stage
-from nllb.shards import Manifest, file_xxh3_128, read_manifest
-from nllb.textio import read_json, write_json
 from nllb.training.architecture import ModelSection
-from nllb.training.config import TrainConfig
 from nllb.training.estimate import Estimate, estimate
-from nllb.training.finetuning_config import FinetuneConfig, TextPairs
+from nllb.training.finetune_config import FinetuneConfig, TextPairs
 from nllb.training.resuming import claim
 from nllb.training.text_shards import read_pairs, write_text_shards
-from nllb.training.training import MakeScorer, TrainingResult, train
+from nllb.training.train_config import TrainConfig
+from nllb.training.trainer import MakeScorer, TrainingResult, train
 from nllb.training.vocabulary_extension import (
     extend_vocabulary,
     extended_weights,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.shards import Direction, Manifest, Part, ShardFile, Split, TokenShard
+from nllb.io.shards import Direction, Manifest, Part, ShardFile, Split, TokenShard
 from nllb.training.noise import NoiseConfig, add_noise
 from nllb.training.sampling import Indices, Key, ranges
 from nllb.training.vocabulary import TokenIds

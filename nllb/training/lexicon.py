@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import ConfigError
+from nllb.io.progress import Progress
+from nllb.io.shards import Direction, Manifest
 from nllb.model.transformer import Attention, Transformer
-from nllb.progress import Progress
-from nllb.shards import Direction, Manifest
-from nllb.training.config import LexiconSection
 from nllb.training.gathering import PairSource
 from nllb.training.sampling import Indices, ranges
+from nllb.training.train_config import LexiconSection
 
 MOST_LINKS: Final = 2_000_000
 """Links of one direction that are counted, about; of more pairs a random part is taken."""

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nllb.io.text import json_line, write_lines
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
-from nllb.textio import json_line, write_lines
 from nllb.training.loss import BatchLoss
 from nllb.training.ranks import Ranks
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from nllb.training.config import OptimizerSection
+from nllb.training.train_config import OptimizerSection
 
 INITIAL_RATE = 1e-7
 

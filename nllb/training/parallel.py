@@ -19,11 +19,11 @@ from torch.utils.checkpoint import checkpoint
 from nllb.errors import NllbError
 from nllb.model.transformer import Transformer
 from nllb.training.checkpoint import Moments
-from nllb.training.config import ParallelSection
 from nllb.training.expert_parallel import own_parameters
 from nllb.training.loss import LossModule
 from nllb.training.optimization import squared_norm
 from nllb.training.ranks import Ranks
+from nllb.training.train_config import ParallelSection
 
 
 class ParallelModel:

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import ConfigError, DataError
+from nllb.io.shards import Direction, Manifest
 from nllb.model.tokenizer import Tokenizer
-from nllb.shards import Direction, Manifest
-from nllb.training.config import ReaderConfig
 from nllb.training.gathering import EOS_ID, PAD_ID, Gatherer, Pairs, PairSource, Request
 from nllb.training.joining import join_pairs
 from nllb.training.sampling import ActivePhase, Indices, active_phases, draws, phase_of, walk
+from nllb.training.train_config import ReaderConfig
 from nllb.training.vocabulary import TokenIds
 
 STEPS_PER_CHUNK = 64

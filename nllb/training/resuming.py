@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nllb.errors import ConfigError
-from nllb.textio import read_json, write_json
+from nllb.io.text import read_json, write_json
 
 MADE_BY_FILE = "made_by.json"
 

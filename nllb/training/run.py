@@ -18,9 +18,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nllb.errors import DataError, NllbError, ResourceError
-from nllb.progress import Progress
+from nllb.io.progress import Progress
 from nllb.training.checkpoint import CheckpointFolder, RunState
-from nllb.training.config import TrainConfig
 from nllb.training.expert_parallel import drop_exchange
 from nllb.training.loss import seed_batch
 from nllb.training.metrics import MetricLog, StepStatistics
@@ -28,6 +27,7 @@ from nllb.training.optimization import learning_rate, scale_gradients, set_rate
 from nllb.training.parallel import ParallelModel
 from nllb.training.ranks import Ranks, StopFlag
 from nllb.training.reader import Batch, BatchReader
+from nllb.training.train_config import TrainConfig
 from nllb.training.validation import Validator
 
 Ending = Literal["finished", "stopped", "no better result"]

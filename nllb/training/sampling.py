@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.shards import Direction, Manifest, sampling_weights
+from nllb.io.shards import Direction, Manifest, sampling_weights
 
 ROUNDS = 4
 _MIX = np.uint64(0x9E3779B97F4A7C15)

@@ -8,8 +8,7 @@ import xxhash
 
 from nllb import __version__
 from nllb.errors import DataError
-from nllb.model.tokenizer import Tokenizer
-from nllb.shards import (
+from nllb.io.shards import (
     SOURCE_TAGS,
     CorpusRecord,
     Direction,
@@ -22,8 +21,9 @@ from nllb.shards import (
     write_manifest,
     write_token_shard,
 )
-from nllb.textio import atomic_binary, read_lines
-from nllb.training.finetuning_config import TextPairs
+from nllb.io.text import atomic_binary, read_lines
+from nllb.model.tokenizer import Tokenizer
+from nllb.training.finetune_config import TextPairs
 
 
 def pairs_of_name(path: Path, *, is_replay: bool = False) -> TextPairs:

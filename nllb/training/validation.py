@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from nllb.io.shards import Direction
 from nllb.model.transformer import Transformer
-from nllb.shards import Direction
 from nllb.training.loss import LossModule
 from nllb.training.parallel import ParallelModel
 from nllb.training.ranks import Ranks

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
+from nllb.io.shards import SOURCE_TAGS, Manifest, Origin, VocabularyRecord
 from nllb.model.token_layout import DataTag
 from nllb.model.tokenizer import Tokenizer
-from nllb.shards import SOURCE_TAGS, Manifest, Origin, VocabularyRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

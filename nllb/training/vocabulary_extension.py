@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nllb.errors import ConfigError
 from nllb.model.tokenizer import Tokenizer
-from nllb.training.finetuning_config import NewLanguage
+from nllb.training.finetune_config import NewLanguage
 
 NEW_PIECE_SCORE = -1e6
 """Below every other piece, so that no text that was known is cut in another way."""

@@ -1,8 +1,8 @@
 """Translation: text in any layout to segments, segments through a model, and back, nothing lost."""
 
-from nllb.translation.generation import Generator, Hypothesis, SearchOptions
+from nllb.inference.generator import Generator, Hypothesis, SearchOptions
+from nllb.translation.quality import Flag, TrustRecord
 from nllb.translation.translator import Segment, Translation, Translator
-from nllb.translation.trust import Flag, TrustRecord
 
 __all__ = [
     "Flag",

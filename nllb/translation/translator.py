@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Final, overload
 
 import regex
 
-from nllb.detection import Detection, Detector
 from nllb.errors import LanguageError
+from nllb.inference.generator import Generator, SearchOptions
 from nllb.languages import Language, languages, parse_language
-from nllb.translation.document import Document, parse, separator
-from nllb.translation.generation import Generator, SearchOptions
-from nllb.translation.ladder import Attempt, translate_segments
-from nllb.translation.trust import KEPT, Flag, TrustRecord, with_source
+from nllb.languages.detection import Detection, Detector
+from nllb.translation.quality import KEPT, Flag, TrustRecord, with_source
+from nllb.translation.retry import Attempt, translate_segments
+from nllb.translation.structure import Document, parse, separator
 
 if TYPE_CHECKING:
-    from nllb.translation.model_generator import DataType
+    from nllb.inference.model_generator import DataType
 
 AUTO: Final = "auto"
 MIN_SOURCE_PROBABILITY: Final = 0.5
@@ -139,7 +139,7 @@ class Translator:
             CheckpointError: There is no such model, or it cannot be read.
             ResourceError: The model does not fit into memory.
         """
-        from nllb.translation.loading import load_generator
+        from nllb.inference.load_model import load_generator
 
         generator = load_generator(
             name_or_dir,

@@ -21,8 +21,8 @@ import polars
 import pyarrow
 
 from data_pipeline.blocks import Decided, read_columns, text_table, write_table
-from data_pipeline.config import CorpusConfig, DataConfig
-from data_pipeline.deduplication import deduplicate
+from data_pipeline.data_config import CorpusConfig, DataConfig
+from data_pipeline.deduplication.external import deduplicate
 from data_pipeline.stages import Block, Machine
 
 BLOCK = 250_000

@@ -29,10 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     from transformers import NllbMoeConfig
     from transformers.models.nllb_moe.modeling_nllb_moe import NllbMoeSparseMLP
 
-    from nllb.model.config import ModelConfig
+    from nllb.inference.engine import TorchEngine, mixture_of_experts
+    from nllb.inference.kernels.compiled_engine import int8_engine
+    from nllb.model.configuration import ModelConfig
     from nllb.model.transformer import Transformer
-    from nllb.translation.engine import TorchEngine, mixture_of_experts
-    from nllb.translation.kernels import int8_engine
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -24,21 +24,22 @@ import polars
 import xxhash
 
 from data_pipeline.blocks import Decided, text_table, write_table
-from data_pipeline.config import (
+from data_pipeline.data_config import (
     CorpusConfig,
     DataConfig,
     FilterConfig,
     LanguageFilterConfig,
     ToxicityConfig,
 )
-from data_pipeline.deduplication import deduplicate
-from data_pipeline.detectors import load_detector
-from data_pipeline.filtering import filter_bitext, running
+from data_pipeline.deduplication.external import deduplicate
+from data_pipeline.filtering import filter_stage as running
+from data_pipeline.filtering.detectors import load_detector
+from data_pipeline.filtering.filter_stage import filter_bitext
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
 from data_pipeline.stages import Block, Machine
-from nllb.corpora import open_corpus
 from nllb.errors import NllbError
-from nllb.normalization import normalize_for_hashing
+from nllb.io.corpora import open_corpus
+from nllb.languages.normalization import normalize_for_hashing
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3

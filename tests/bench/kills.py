@@ -29,8 +29,8 @@ import torch.utils.tensorboard
 from safetensors.torch import load_file
 
 from nllb.config import load_config
-from nllb.training.config import TrainConfig
-from nllb.training.training import train
+from nllb.training.train_config import TrainConfig
+from nllb.training.trainer import train
 from tests.bench.measuring import RESULTS, environment
 
 CONFIG = """

@@ -28,8 +28,8 @@ def main() -> None:
 
     from lid.detector import DEFAULT_MODEL_DIR, MODEL_NAME, Detector
     from lid.engine import open_engine
-    from nllb.benchmarks import load_flores
-    from nllb.normalization import normalize_for_detection
+    from nllb.io.benchmarks import load_flores
+    from nllb.languages.normalization import normalize_for_detection
 
     per_language = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     data = Path(os.environ.get("NLLB_TEST_DATA", "../shared/data"))

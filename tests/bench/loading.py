@@ -20,10 +20,10 @@ import json, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(2)
-from nllb.model.checkpoint import open_model
-from nllb.translation.generation import SearchOptions
-from nllb.translation.kernels import int8_engine
-from nllb.translation.search import Job, search
+from nllb.model.formats.open_model import open_model
+from nllb.inference.generator import SearchOptions
+from nllb.inference.kernels.compiled_engine import int8_engine
+from nllb.inference.search import Job, search
 def peak():  # not getrusage, which a child inherits from the process that started it
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
@@ -45,10 +45,10 @@ def write_int8(source: Path, target: Path) -> None:
     """Write a directory as `nllb convert --dtype int8` does, but for the tokenizer."""
     from safetensors.torch import save_file
 
-    from nllb.model.checkpoint import open_model
-    from nllb.model.quantized_storage import is_quantizable, quantize_rows
-    from nllb.model.weight_names import list_weights
-    from nllb.model.weights import SCALE
+    from nllb.model.formats.open_model import open_model
+    from nllb.model.formats.quantized_storage import is_quantizable, quantize_rows
+    from nllb.model.formats.weight_names import list_weights
+    from nllb.model.formats.weights import SCALE
 
     opened = open_model(source)
     tensors = {}

@@ -16,11 +16,11 @@ from typing import Any
 import numpy
 import torch
 
-from data_pipeline.mining.config import EncoderTrainingConfig
-from data_pipeline.mining.documents import align
+from data_pipeline.mining.document_alignment import align
 from data_pipeline.mining.encoders import encode_in_batches, load_encoder, normalized
 from data_pipeline.mining.laser import Laser2
 from data_pipeline.mining.margins import retrieve
+from data_pipeline.mining.mining_config import EncoderTrainingConfig
 from data_pipeline.mining.neighbours import (
     Neighbours,
     build_index,
@@ -28,11 +28,11 @@ from data_pipeline.mining.neighbours import (
     index_name,
     search_index,
 )
-from data_pipeline.mining.training import FEWEST_HELD_OUT, read_training_text
+from data_pipeline.mining.train_encoder import FEWEST_HELD_OUT, read_training_text
 from data_pipeline.mining.training_hashes import overlap, read_hashes
 from nllb.config import find_config, load_config
-from nllb.corpora import open_corpus
-from nllb.textio import read_lines
+from nllb.io.corpora import open_corpus
+from nllb.io.text import read_lines
 
 HASHES = Path("data_pipeline/_models/encoder/training_hashes.bin.zst")
 LANGUAGES = "fra deu spa rus ara hin fin tur ind cmn jpn ukr ita por nld pol heb ell hun".split()

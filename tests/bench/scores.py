@@ -25,13 +25,13 @@ import sentencepiece
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics import bleu as sacrebleu_bleu
 
-from eval.bleu import Bleu
-from eval.chrf import Chrf
-from eval.directions import Direction
-from eval.flores import Work, score_target
-from eval.metrics import MetricChoice
-from eval.tokenization import SentencePieceTokenizer
-from nllb.benchmarks import LineAlignedSet, load_flores
+from eval.flores.direction_scores import Work, score_target
+from eval.flores.directions import Direction
+from eval.metrics.bleu import Bleu
+from eval.metrics.chrf import Chrf
+from eval.metrics.registry import MetricChoice
+from eval.metrics.tokenization import SentencePieceTokenizer
+from nllb.io.benchmarks import LineAlignedSet, load_flores
 
 ROUNDS = 3
 NUM_LANGUAGES = 24

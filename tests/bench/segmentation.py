@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from nllb.benchmarks import load_flores
+from nllb.io.benchmarks import load_flores
 from nllb.languages import Language, languages
-from nllb.segmentation import split_sentences
+from nllb.languages.segmentation import split_sentences
 
 ROOT = Path(__file__).parents[2]
 GROUP = 5

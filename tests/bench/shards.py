@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy
 
-from nllb.languages import languages
-from nllb.shards import (
+from nllb.io.shards import (
     FORMAT_VERSION,
     SOURCE_TAGS,
     Direction,
@@ -27,6 +26,7 @@ from nllb.shards import (
     write_manifest,
     write_token_shard,
 )
+from nllb.languages import languages
 
 DIRECTIONS = 2440
 GOAL_S = 2.0

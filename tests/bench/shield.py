@@ -11,10 +11,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from data_pipeline.config import EvaluationConfig
-from data_pipeline.evaluation import build_shield
-from data_pipeline.shield import split_units
-from nllb.corpora import open_corpus
+from data_pipeline.data_config import EvaluationConfig
+from data_pipeline.decontamination.evaluation_sets import build_shield
+from data_pipeline.decontamination.index import split_units
+from nllb.io.corpora import open_corpus
 
 ROOT = Path(__file__).parents[2]
 CORPORA = ("nllb_seed", "tico19", "udhr")

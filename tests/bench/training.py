@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nllb.config import load_config
-from nllb.model.config import ModelConfig
+from nllb.io.shards import read_manifest
+from nllb.model.configuration import ModelConfig
 from nllb.model.moe import FeedForward, MixtureOfExperts
 from nllb.model.routing_options import RoutingOptions
-from nllb.shards import read_manifest
-from nllb.training.config import ReaderConfig, TrainConfig
 from nllb.training.reader import BatchReader
+from nllb.training.train_config import ReaderConfig, TrainConfig
 from tests.bench.measuring import RESULTS, environment
 
 WHAT = ("reader", "layer", "overhead")
@@ -178,11 +178,11 @@ def measure_memory(rows: int, experts: int) -> dict[str, float]:
 
 def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dict[str, float]:
     """Compare both runners with a bare loop: forward, backward, Adam, on the same batches."""
-    from nllb.progress import Progress
+    from nllb.io.progress import Progress
     from nllb.training.fairseq2_loop import fairseq2_loop
     from nllb.training.ranks import Ranks, StopFlag
     from nllb.training.run import TrainingRun, plain_loop
-    from nllb.training.training import open_run
+    from nllb.training.trainer import open_run
 
     text = (
         f"kind: train\ndata: {data}\ndevice: cpu\n"
@@ -227,7 +227,7 @@ def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dic
 
 def measure_eom(data: Path, out_dir: Path, steps: int) -> list[dict[str, object]]:
     """Train dense, sparse and sparse with EOM for equal steps, and tabulate validation losses."""
-    from nllb.training.training import train
+    from nllb.training.trainer import train
 
     manifest = read_manifest(data)
     sizes = {direction.name: direction.num_pairs for direction in manifest.directions}
@@ -261,7 +261,7 @@ def measure_eom(data: Path, out_dir: Path, steps: int) -> list[dict[str, object]
 
 def many_directions(folder: Path, data: Path, count: int) -> Path:
     """Write a manifest of many directions; each has shards of its own, all of the same content."""
-    from nllb.shards import Direction, Phase, write_manifest
+    from nllb.io.shards import Direction, Phase, write_manifest
 
     manifest = read_manifest(data)
     part = next(p for p in manifest.parts if p.split == "train" and p.origin == "primary")

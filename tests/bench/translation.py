@@ -49,7 +49,7 @@ def sources(count: int, seed: int, lengths: np.ndarray | None = None) -> list[li
 def flores_lengths() -> np.ndarray:
     """Return token counts of the English FLORES lines, where the data is here (4.1 characters)."""
     data = Path(os.environ.get("NLLB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    from nllb.benchmarks import load_flores
+    from nllb.io.benchmarks import load_flores
 
     lines = load_flores(data / "flores200_dataset", "devtest").sentences("eng_Latn")
     return np.array([max(int(len(line) / 4.1) + 2, 4) for line in lines])
@@ -59,8 +59,8 @@ class Ours:
     """Our int8 engine."""
 
     def __init__(self, folder: Path, num_threads: int):
-        from nllb.model.checkpoint import open_model
-        from nllb.translation.kernels import int8_engine
+        from nllb.inference.kernels.compiled_engine import int8_engine
+        from nllb.model.formats.open_model import open_model
 
         opened = open_model(folder / "transformers")
         self.engine = int8_engine(opened.config, opened.weights, num_threads=num_threads)
@@ -68,10 +68,10 @@ class Ours:
         self.projection = self.engine.restrict(self.ids)
 
     def __call__(self, batch: list[list[int]], *, listed: bool, engine: Any = None) -> int:
-        from nllb.translation.engine import OutputChoice
-        from nllb.translation.generation import SearchOptions
-        from nllb.translation.search import Job, search
-        from nllb.translation.shortlist import further_tokens
+        from nllb.inference.engine import OutputChoice
+        from nllb.inference.generator import SearchOptions
+        from nllb.inference.search import Job, search
+        from nllb.inference.shortlist import further_tokens
 
         jobs = [
             Job(source=tuple(ids), prompt=(END, TARGET_LANGUAGE), limit=OUTPUT) for ids in batch
@@ -165,7 +165,7 @@ def stream_contestants(
 
 def bulk_contestants(size: int, ours: Ours, ct2: CTranslate2, count: int) -> dict[str, Call]:
     """Return the calls of many sentences of FLORES' lengths in batches of `size`."""
-    from nllb.translation.batching import plan_batches
+    from nllb.inference.batching import plan_batches
 
     lengths = flores_lengths()
 

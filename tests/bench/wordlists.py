@@ -13,9 +13,9 @@ from pathlib import Path
 
 import regex
 
-from eval.toxicity_self_test import self_test
-from nllb.benchmarks import load_flores
-from nllb.wordlists import WordList
+from eval.toxicity.self_test import self_test
+from nllb.io.benchmarks import load_flores
+from nllb.io.wordlists import WordList
 
 ROOT = Path(__file__).parents[2]
 # Words by white space, without the signs at their edges.

@@ -47,10 +47,10 @@ def refreshed(text: str) -> str:
 def row(tokens_per_second: str) -> str:
     """Return the bundled model's row of the table, from its files."""
     from nllb.config import format_size
+    from nllb.inference.memory_plan import WORKING_BYTES
+    from nllb.io.text import read_json, read_table
     from nllb.model.listing import list_model
     from nllb.model.shipped import DEFAULT_MODEL, find_shipped
-    from nllb.textio import read_json, read_table
-    from nllb.translation.memory_plan import WORKING_BYTES
 
     listing = list_model(DEFAULT_MODEL)
     folder = find_shipped(DEFAULT_MODEL)

@@ -1,4 +1,4 @@
-"""Every code block of every README runs as it stands, and every link leads somewhere.
+"""Every code block of every README and documentation page runs, and every link leads somewhere.
 
 `sh` and `console` blocks run in their order in one folder; a `console` block (`$ command`, then its
 output) must print what is shown, where `...` stands for anything; `python` blocks run in one
@@ -19,7 +19,8 @@ import pytest
 from nllb.model.shipped import DEFAULT_MODEL, shipped_models
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("nllb/*/README.md")])
+READMES = [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("nllb/*/README.md")]
+DOCUMENTS = sorted([*READMES, ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]+\]\((?!https?://|#)([^)#]+)")
 
@@ -35,7 +36,7 @@ def is_installation(line: str) -> bool:
 
 def check_installation(line: str) -> None:
     """Hold an installing command against the project's own files."""
-    words = line.split()
+    words = line.split("#")[0].split()
     if words[0] == "make":
         for target in [word for word in words[1:] if "=" not in word]:
             rules = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -123,3 +124,15 @@ def test_python_runs(path: Path, shell) -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     for target in LINK.findall(path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), f"{path}: {target}"
+
+
+@pytest.mark.slow
+def test_documentation_site_builds(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        build, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    commands = (tmp_path / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
+    assert "nllb translate" in commands and "key=value" in commands

@@ -13,8 +13,8 @@ import pytest
 
 from lid import Detector
 from lid.detector import DEFAULT_MODEL_DIR
-from lid.evaluation import evaluate, read_foreign, read_labelled
-from nllb.textio import read_lines, read_table
+from lid.evaluate.measure import evaluate, read_foreign, read_labelled
+from nllb.io.text import read_lines, read_table
 
 OWN_LINES = {
     "eng_Latn": "The committee will meet again next week to discuss the new rules.",

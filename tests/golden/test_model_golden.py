@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from nllb.model.config import ModelConfig
+from nllb.model.configuration import ModelConfig
+from nllb.model.formats.weight_names import list_weights
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.model.weight_names import list_weights
 
 FOLDER = Path(__file__).parent / "model"
 REFERENCE = json.loads((FOLDER / "reference.json").read_text(encoding="utf-8"))

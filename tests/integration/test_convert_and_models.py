@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nllb.cli import main
-from nllb.model.checkpoint import load_model, open_model
+from nllb.model.formats.open_model import load_model, open_model
 
 
 @pytest.fixture(autouse=True)

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.directions import outputs_in, parse_directions
-from eval.flores import score_outputs
-from eval.metrics import MetricChoice
+from eval.flores.direction_scores import score_outputs
+from eval.flores.directions import outputs_in, parse_directions
+from eval.metrics.registry import MetricChoice
 from eval.report import write_report
-from eval.toxicity import measure, summarise, write_result
+from eval.toxicity.added_toxicity import measure, summarise, write_result
 from eval.xsts import result as xsts
-from nllb.benchmarks import load_aligned
+from nllb.io.benchmarks import load_aligned
+from nllb.io.page import Axis, Layer, Page, heat_map
+from nllb.io.wordlists import WordList
 from nllb.languages import languages
-from nllb.page import Axis, Layer, Page, heat_map
-from nllb.wordlists import WordList
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from nllb.model.checkpoint import load_model, open_model
-from nllb.model.conversion import convert
+from nllb.io.text import read_json, read_table
+from nllb.model.formats.conversion import convert
+from nllb.model.formats.open_model import load_model, open_model
 from nllb.model.shipped import DEFAULT_MODEL, SHIPPED_DIR
-from nllb.textio import read_json, read_table
 
 MODEL_DIR = SHIPPED_DIR / DEFAULT_MODEL
 MOST_BYTES = 40_000_000

@@ -10,10 +10,10 @@ from statistics import mean
 import pytest
 import sacrebleu
 
+from nllb.inference.shortlist import build_shortlist, write_shortlist
 from nllb.languages import parse_language
 from nllb.model.tokenizer import Tokenizer
 from nllb.translation import SearchOptions, Translator
-from nllb.translation.shortlist import build_shortlist, write_shortlist
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

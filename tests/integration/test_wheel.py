@@ -58,7 +58,7 @@ def test_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert not {"tests", "configs"} & tops
-    assert "nllb/languages.tsv" in names and "nllb/py.typed" in names
+    assert "nllb/languages/languages.tsv" in names and "nllb/py.typed" in names
     assert {"lid/_models/default/model.ftz", "data_pipeline/_models/encoder/encoder.json"} <= {
         *names
     }

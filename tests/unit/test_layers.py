@@ -1,4 +1,4 @@
-"""Who may import whom, by the figure in the design: any other arrow fails."""
+"""The allowed import direction between packages; any other import fails."""
 
 import ast
 from pathlib import Path
@@ -7,33 +7,28 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("nllb", "lid", "eval", "data_pipeline", "slurm")
-GROUND = {
-    "languages",
-    "errors",
-    "config",
-    "textio",
-    "normalization",
-    "segmentation",
-    "detection",
-    "corpora",
-    "benchmarks",
-    "wordlists",
-    "shards",
-    "page",
-    "progress",
-}
+FOUNDATION = {"languages", "io", "config", "errors"}
 MAY_IMPORT = {
-    "ground": {"ground"},
-    "lid": {"ground"},
-    "nllb.model": {"ground"},
-    "slurm": {"ground"},
-    "nllb.translation": {"ground", "nllb.model"},
-    "nllb.training": {"ground", "nllb.model"},
-    "data_pipeline": {"ground", "lid"},
-    "eval": {"ground", "nllb.translation", "nllb.model"},
-    "nllb": {"ground", "nllb.translation"},  # the face: nllb/__init__.py, lazy
+    "foundation": {"foundation"},
+    "lid": {"foundation"},
+    "slurm": {"foundation"},
+    "nllb.model": {"foundation"},
+    "nllb.inference": {"foundation", "nllb.model"},
+    "nllb.training": {"foundation", "nllb.model"},
+    "nllb.translation": {"foundation", "nllb.model", "nllb.inference"},
+    "nllb.documents": {"foundation", "nllb.model", "nllb.inference", "nllb.translation"},
+    "nllb.serving": {
+        "foundation",
+        "nllb.model",
+        "nllb.inference",
+        "nllb.translation",
+        "nllb.documents",
+    },
+    "data_pipeline": {"foundation", "lid", "nllb.model", "nllb.inference"},
+    "eval": {"foundation", "nllb.model", "nllb.inference", "nllb.translation"},
+    "nllb": {"foundation", "nllb.translation"},  # nllb/__init__.py imports lazily
 }
-NO_TORCH = {"ground", "lid", "slurm", "nllb"}
+NO_TORCH = {"foundation", "lid", "slurm", "nllb"}
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -43,7 +38,7 @@ def layer(module: str) -> str:
         return parts[0]
     if len(parts) == 1:
         return "nllb"
-    return "ground" if parts[1] in GROUND else f"nllb.{parts[1]}"
+    return "foundation" if parts[1] in FOUNDATION else f"nllb.{parts[1]}"
 
 
 def imports(path: Path) -> set[str]:
@@ -92,8 +87,10 @@ def test_no_exported_name_equals_a_submodule() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 exported = set(ast.literal_eval(node.value))
-                assert len(exported) <= 12, path
-                submodules = {child.stem for child in path.parent.iterdir()}
+                assert len(exported) <= 20, path
+                submodules = {
+                    child.stem for child in path.parent.iterdir() if child.suffix in {"", ".py"}
+                }
                 assert not exported & submodules, path
 
 
@@ -106,7 +103,15 @@ def test_top_level_is_the_designs() -> None:
         "README.md",
         "LICENSE",
         "CHANGELOG.md",
+        "CITATION.cff",
+        "CODE_OF_CONDUCT.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "Dockerfile",
         "Makefile",
+        "docs",
+        "mkdocs.yml",
+        "site",
         "build",
         "dist",
         "runs",

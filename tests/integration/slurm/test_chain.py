@@ -9,8 +9,8 @@ import pytest
 
 from nllb.cli import main
 from nllb.config import load_config
-from nllb.textio import read_json
-from slurm.pipeline import PipelineConfig
+from nllb.io.text import read_json
+from slurm.graph import PipelineConfig
 from slurm.status import cancel_run, report, wait
 from slurm.tasks import RunDirectory
 

@@ -11,8 +11,8 @@ import pytest
 from nllb.cli import main
 from nllb.errors import ConfigError, ResourceError
 from slurm import controller
-from slurm.config import ClusterConfig
-from slurm.pipeline import PipelineConfig, Step, run_pipeline
+from slurm.cluster import ClusterConfig
+from slurm.graph import PipelineConfig, Step, run_pipeline
 from slurm.status import cancel_run, report, wait
 from slurm.submission import check, settle_intents, submit
 from slurm.tasks import RunDirectory, Task, shard_tasks

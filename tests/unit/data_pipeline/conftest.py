@@ -8,9 +8,9 @@ import polars
 import pytest
 
 from data_pipeline.blocks import text_table, write_table
-from data_pipeline.config import CorpusConfig, DataConfig
+from data_pipeline.data_config import CorpusConfig, DataConfig
 from data_pipeline.stages import Block, Machine
-from nllb.detection import Detection
+from nllb.languages.detection import Detection
 
 MakeBlock = Callable[..., Block]
 

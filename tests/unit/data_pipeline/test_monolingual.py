@@ -7,18 +7,18 @@ from typing import Any
 import polars
 import pytest
 
-import data_pipeline.detectors
+import data_pipeline.filtering.detectors
 import data_pipeline.filtering.languages
 from data_pipeline.blocks import read_columns, read_facts
-from data_pipeline.config import (
+from data_pipeline.data_config import (
     CorpusConfig,
     DataConfig,
     EvaluationConfig,
     LanguageFilterConfig,
     MonolingualConfig,
 )
-from data_pipeline.ingestion import ingest
 from data_pipeline.monolingual import judged_blocks, make_sentences
+from data_pipeline.readers.ingestion import ingest
 from data_pipeline.stages import Machine
 
 DOCUMENTS = """This is the first sentence of it. And this is the second one of them.

@@ -15,7 +15,7 @@ import regex
 import xxhash
 
 from data_pipeline.blocks import Decided, read_columns, write_decisions
-from data_pipeline.config import (
+from data_pipeline.data_config import (
     DataConfig,
     DedupConfig,
     DedupPassConfig,
@@ -23,13 +23,13 @@ from data_pipeline.config import (
     LanguageFilterConfig,
     ToxicityConfig,
 )
-from data_pipeline.deduplication import deduplicate
+from data_pipeline.deduplication.external import deduplicate
+from data_pipeline.filtering.filter_stage import FilterChain
 from data_pipeline.filtering.filters import Pair
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
-from data_pipeline.filtering.running import FilterChain
 from data_pipeline.stages import Machine
-from nllb.corpora import open_corpus
-from nllb.normalization import normalize_for_hashing
+from nllb.io.corpora import open_corpus
+from nllb.languages.normalization import normalize_for_hashing
 
 NUM_PAIRS = 15_000
 THRESHOLD = 0.5

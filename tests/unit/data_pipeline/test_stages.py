@@ -11,8 +11,8 @@ import pytest
 
 from data_pipeline import stages
 from data_pipeline.blocks import read_columns
-from data_pipeline.cleaning import clean
-from data_pipeline.config import CleanConfig, CorpusConfig, DataConfig
+from data_pipeline.cleaning.clean_text import clean
+from data_pipeline.data_config import CleanConfig, CorpusConfig, DataConfig
 from data_pipeline.stages import Machine, content_key, require, run_tasks
 from nllb.config import load_config
 from nllb.errors import ConfigError, DataError, ResourceError

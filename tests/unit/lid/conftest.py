@@ -92,7 +92,7 @@ def model_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return a tiny fastText classifier as `.bin` and as pruned, quantised `.ftz`."""
     import fasttext
 
-    from nllb.normalization import normalize_for_detection
+    from nllb.languages.normalization import normalize_for_detection
 
     folder = tmp_path_factory.mktemp("lid-model")
     text = folder / "train.txt"

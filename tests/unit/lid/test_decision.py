@@ -7,7 +7,7 @@ import pytest
 from lid.acceptance import Acceptance
 from lid.characters import scripts
 from lid.decision import Decider, Expert, Judge
-from lid.grams import GramSets
+from lid.ngrams import GramSets
 
 
 class FixedEngine:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lid.characters import character_classes, fold, scripts
 from lid.engine import LONGEST_TEXT, KernelEngine, PackageEngine, open_engine, plain_text
-from nllb.normalization import normalize_for_detection
+from nllb.languages.normalization import normalize_for_detection
 
 AWKWARD = [
     "",

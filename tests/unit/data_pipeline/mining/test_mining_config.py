@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.mining.config import EncoderTrainingConfig
+from data_pipeline.mining.mining_config import EncoderTrainingConfig
 from nllb.config import load_config
 from nllb.errors import ConfigError
 

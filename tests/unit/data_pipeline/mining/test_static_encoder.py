@@ -10,9 +10,9 @@ from data_pipeline.mining.encoders import SHIPPED, load_encoder
 from data_pipeline.mining.static_encoder import FILE_NAME, FeatureTable, pack, rounded, unpack
 from data_pipeline.mining.training_hashes import overlap, read_hashes
 from data_pipeline.mining.xsim import mean_errors, measure
-from nllb.benchmarks import load_flores
 from nllb.errors import CheckpointError
-from nllb.textio import read_lines
+from nllb.io.benchmarks import load_flores
+from nllb.io.text import read_lines
 
 DEVELOPMENT = (
     "fra_Latn deu_Latn spa_Latn rus_Cyrl arb_Arab hin_Deva fin_Latn tur_Latn swh_Latn ind_Latn "

@@ -11,7 +11,7 @@ import pytest
 from eval.xsts.guidelines import PROTOCOL, guidelines_page
 from eval.xsts.sheet import SheetSettings, assign, read_items, write_sheets
 from nllb.errors import ConfigError, DataError
-from nllb.textio import read_json_lines
+from nllb.io.text import read_json_lines
 
 RATERS = ("r01", "r02", "r03", "r04", "r05")
 

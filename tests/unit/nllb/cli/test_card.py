@@ -9,9 +9,9 @@ import pytest
 from nllb.cli import main
 from nllb.cli.card import BEGIN, END
 from nllb.config import write_config
-from nllb.shards import read_manifest
-from nllb.textio import read_table, write_json
-from nllb.training.config import TrainConfig
+from nllb.io.shards import read_manifest
+from nllb.io.text import read_table, write_json
+from nllb.training.train_config import TrainConfig
 
 LINES = {
     "eng_Latn": ["The museum opens at nine.", "Tickets are sold at the door.", "Dogs wait."],

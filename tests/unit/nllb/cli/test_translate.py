@@ -10,8 +10,8 @@ import pytest
 
 from nllb.cli import main
 from nllb.errors import CheckpointError
-from nllb.textio import read_text
-from nllb.translation.generation import Hypothesis
+from nllb.inference.generator import Hypothesis
+from nllb.io.text import read_text
 from nllb.translation.translator import Translator
 
 
@@ -72,7 +72,7 @@ def run(monkeypatch, capfdbinary):
         translator = Translator(generator)
         monkeypatch.setattr(Translator, "load", lambda *_, **__: translator)
         monkeypatch.setattr("nllb.cli.translate._detector", lambda arguments: detector)
-        monkeypatch.setattr("nllb.translation.loading.describe_model", lambda name: model)
+        monkeypatch.setattr("nllb.inference.load_model.describe_model", lambda name: model)
         monkeypatch.setattr("sys.stdin", Stdin(stdin))
         code = main(["translate", "--model", "stand-in", *languages, *map(str, words)])
         out, err = capfdbinary.readouterr()
@@ -165,7 +165,7 @@ def test_flags_are_counted_at_the_end_and_strict_exits_1(run):
 
 def test_files_compressed_or_not_to_an_output_file(run, tmp_path):
     (tmp_path / "a.txt").write_text("one\ntwo")
-    from nllb.textio import write_lines
+    from nllb.io.text import write_lines
 
     write_lines(tmp_path / "b.zst", ["three"])
     for name in ("out.txt", "out.txt.gz", "out.zst"):
@@ -235,7 +235,7 @@ def test_nuls_and_byte_order_marks(run):
 
 class Detector:
     def detect_batch(self, texts, *, top=1):
-        from nllb.detection import Detection
+        from nllb.languages.detection import Detection
 
         codes = {"Hello": "eng_Latn", "Hallo": "deu_Latn", "SALUT": "fra_Latn"}
         return [

@@ -115,7 +115,7 @@ def test_a_folder_of_the_same_name_is_refused_by_path(tmp_path: Path) -> None:
 
 def test_translation_path_never_imports_fairseq2() -> None:
     code = (
-        "import sys; import nllb.translation.translator, nllb.translation.model_generator;"
+        "import sys; import nllb.translation.translator, nllb.inference.model_generator;"
         "print([m for m in sys.modules if m.split('.')[0] in {'fairseq2', 'transformers'}])"
     )
     outcome = run(code)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nllb.errors import CheckpointError, ResourceError
-from nllb.model.checkpoint import open_model
-from nllb.model.config import ModelConfig
+from nllb.model.configuration import ModelConfig
+from nllb.model.formats.open_model import open_model
 from nllb.model.hub import is_hub_name
 from nllb.model.listing import list_model
 
@@ -22,7 +22,7 @@ NAME = "someone/tiny-nllb"
 
 @pytest.fixture(scope="module")
 def model_dir(vocabulary, randomize, tmp_path_factory) -> Path:
-    from nllb.model.hugging_face import write_hugging_face
+    from nllb.model.formats.hugging_face import write_hugging_face
     from nllb.model.tokenizer import Tokenizer
     from nllb.model.transformer import Transformer
 

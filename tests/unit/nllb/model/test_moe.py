@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nllb.model.config import ModelConfig
+from nllb.model.configuration import ModelConfig
 from nllb.model.moe import MixtureOfExperts, route, sort_by_expert
 from nllb.model.routing_options import RoutingOptions
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nllb.model.checkpoint import load_model, open_model
+from nllb.model.formats.open_model import load_model, open_model
+from nllb.model.formats.weight_names import list_weights, num_parameters
 from nllb.model.known_models import known_models
 from nllb.model.transformer import DecoderCache, Transformer
-from nllb.model.weight_names import list_weights, num_parameters
 
 DENSE = {
     "plain": {},
@@ -153,8 +153,8 @@ def test_half_precision_stays_near(sparse_model, padded_batch, dtype) -> None:
 @pytest.mark.parametrize("shape", [DENSE["unequal sides"], *SPARSE.values()])
 def test_weight_names_are_the_state_dict(shape, make_reference, tmp_path) -> None:
     make_reference(**shape).config.save_pretrained(tmp_path)
-    from nllb.model.config import ModelConfig
-    from nllb.model.hugging_face import read_document
+    from nllb.model.configuration import ModelConfig
+    from nllb.model.formats.hugging_face import read_document
 
     config = ModelConfig.from_hugging_face(read_document(tmp_path / "config.json"))
     with torch.device("meta"):

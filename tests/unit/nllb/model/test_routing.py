@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nllb.model.config import ModelConfig
+from nllb.model.configuration import ModelConfig
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.routing import route_for_training
 from nllb.model.routing_options import RoutingOptions

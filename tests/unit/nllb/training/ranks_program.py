@@ -12,9 +12,9 @@ import traceback
 import torch
 
 from nllb.config import load_config
-from nllb.training.config import TrainConfig
 from nllb.training.run import TrainingRun
-from nllb.training.training import train
+from nllb.training.train_config import TrainConfig
+from nllb.training.trainer import train
 
 given = globals()
 said = os.open(given["OUTPUT"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

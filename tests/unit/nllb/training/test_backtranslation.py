@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nllb.errors import ConfigError
-from nllb.textio import read_json, read_lines
+from nllb.io.text import read_json, read_lines
 from nllb.training.backtranslation import BacktranslationConfig, MonolingualText, backtranslate
 
 

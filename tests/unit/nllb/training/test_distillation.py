@@ -8,11 +8,11 @@ import torch
 
 from nllb.config import load_config
 from nllb.errors import ConfigError
-from nllb.model.config import ModelConfig
+from nllb.model.configuration import ModelConfig
 from nllb.model.transformer import Transformer
-from nllb.training.config import TrainConfig
 from nllb.training.loss import LossModule, Teacher
-from nllb.training.training import train
+from nllb.training.train_config import TrainConfig
+from nllb.training.trainer import train
 
 CONFIG = """
 kind: train

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nllb.model.config import ModelConfig
+from nllb.model.configuration import ModelConfig
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.routing_options import RoutingOptions
 from nllb.training.expert_parallel import ExpertExchange, drop_exchange, spread_experts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nllb.model.weight_names import num_parameters
+from nllb.model.formats.weight_names import num_parameters
 from nllb.training.architecture import ModelSection, architectures, family_of
 
 

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional
 
 from nllb.errors import ConfigError
-from nllb.shards import read_manifest
+from nllb.io.shards import read_manifest
 from nllb.training import lexicon
-from nllb.training.config import LexiconSection
 from nllb.training.gathering import PairSource
 from nllb.training.lexicon import Links, agreed_counts, lexical_embedding, read_links
+from nllb.training.train_config import LexiconSection
 
 
 def links_of(pairs: list[tuple[list[int], list[int]]]) -> Links:

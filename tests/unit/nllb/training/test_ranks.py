@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(
-    ["nllb.training.training", "torch._dynamo", "torch.utils.tensorboard", "torch.distributed.fsdp"]
+    ["nllb.training.trainer", "torch._dynamo", "torch.utils.tensorboard", "torch.distributed.fsdp"]
 )
 PROGRAM = Path(__file__).with_name("ranks_program.py")
 CONFIG = """

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from nllb.errors import ConfigError, DataError
-from nllb.shards import Manifest, Phase, read_manifest
-from nllb.training.config import ReaderConfig
+from nllb.io.shards import Manifest, Phase, read_manifest
 from nllb.training.reader import (
     EOS_ID,
     PAD_ID,
@@ -20,6 +19,7 @@ from nllb.training.reader import (
     cut_batches,
     read_validation,
 )
+from nllb.training.train_config import ReaderConfig
 
 CONFIG = ReaderConfig(max_tokens=200, batches_per_step=4, max_length=100, seed=5)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nllb.errors import DataError
-from nllb.textio import open_binary, read_text
+from nllb.io.text import open_binary, read_text
 from nllb.translation.files import (
     PartialOutput,
     describe_inputs,

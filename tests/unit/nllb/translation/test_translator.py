@@ -6,8 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nllb.errors import DataError, LanguageError
+from nllb.inference.generator import SearchOptions
 from nllb.languages import languages, parse_language
-from nllb.translation.generation import SearchOptions
 from nllb.translation.translator import REMEMBERED_SEGMENTS, Translator, growing_windows
 
 MARKED = re.compile("<(\\d+)~(.*?)~>")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nllb.languages import parse_language
-from nllb.translation.document import parse
+from nllb.translation.structure import parse
 from nllb.translation.translator import Translator
 from nllb.translation.wrapping import unwrap
 

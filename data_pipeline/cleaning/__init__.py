@@ -1,0 +1,1 @@
+"""Cleaning: Unicode normalization and the removal of markup, entities and control characters."""

@@ -1,0 +1,1 @@
+"""Decontamination: evaluation sentences are removed from all training text."""

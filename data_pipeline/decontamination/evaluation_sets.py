@@ -1,0 +1,87 @@
+"""The evaluation sets of a run: their sentences, and the index that guards against them."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import xxhash
+
+from data_pipeline.data_config import EvaluationConfig
+from data_pipeline.decontamination.index import Shield
+from nllb.errors import DataError
+from nllb.io.benchmarks import load_flores
+from nllb.io.corpora import open_corpus
+from nllb.io.text import read_lines
+
+
+def evaluation_sentences(
+    sets: Sequence[EvaluationConfig], data_dir: Path
+) -> Iterator[tuple[str, str]]:
+    """Yield every sentence of the sets in every language, with the place it comes from.
+
+    Raises:
+        DataError: where a set is not there: a run without its shield must not begin.
+    """
+    for config in sets:
+        path = data_dir / config.path
+        count = 0
+        for sentence, place in _sentences(config, path):
+            count += 1
+            yield sentence, f"{config.name}:{place}"
+        if not count:
+            raise DataError(f"evaluation set {config.name!r}: no sentence under {path}")
+
+
+def _sentences(config: EvaluationConfig, path: Path) -> Iterator[tuple[str, str]]:
+    if config.layout == "flores":
+        flores = load_flores(path, config.split)
+        for code in flores.languages:
+            for number, sentence in enumerate(flores.sentences(code), 1):
+                yield sentence, f"{code}:{number}"
+    elif config.layout == "text":
+        if not path.is_dir():
+            raise DataError(f"evaluation set {config.name!r}: no folder {path}")
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and not file.name.startswith((".", "README", "LICENSE")):
+                for number, line in enumerate(read_lines(file), 1):
+                    for sentence in line.split("\t"):
+                        yield sentence, f"{file.relative_to(path)}:{number}"
+    else:
+        for text in open_corpus(path, layout=config.layout, name=config.name).texts():
+            yield text.text, f"{text.language}:{text.path.name}:{text.line}"
+
+
+@lru_cache(maxsize=4)
+def evaluation_key(sets: tuple[EvaluationConfig, ...], data_dir: Path) -> str:
+    """Return a hash of all sentences of the sets, and of how they are looked for."""
+    digest = xxhash.xxh3_128(repr([section.least_words for section in sets]).encode())
+    for sentence, place in evaluation_sentences(sets, data_dir):
+        digest.update(f"{place}\t{sentence}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def index_sets(sets: tuple[EvaluationConfig, ...], data_dir: Path, directory: Path) -> Path:
+    """Index the sets, once for all processes, and return the folder of the index."""
+    path = directory / f"index.{evaluation_key(sets, data_dir)}"
+    if not path.exists():
+        build_shield(sets, data_dir).save(path)
+    return path
+
+
+def build_shield(sets: Sequence[EvaluationConfig], data_dir: Path) -> Shield:
+    """Index the sets in memory."""
+    sentences: list[str] = []
+    places: list[str] = []
+    least_words: list[int] = []
+    for section in sets:
+        for sentence, place in evaluation_sentences([section], data_dir):
+            sentences.append(sentence)
+            places.append(place)
+            least_words.append(section.least_words)
+    return Shield.build(sentences, places, least_words)
+
+
+@lru_cache(maxsize=1)
+def open_shield(path: Path) -> Shield:
+    """Map an index, once per process."""
+    return Shield.load(path)

@@ -1,0 +1,1 @@
+"""Deduplication by XXH3 hashes of normalized text, with bounded memory."""

@@ -1,0 +1,26 @@
+"""The language detector of a run: a fastText model by path, or the one that ships."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from nllb.io.shards import file_xxh3_128
+from nllb.languages.detection import Detector
+
+
+@lru_cache(maxsize=2)
+def load_detector(model: Path | None) -> Detector:
+    """Load the detector once per process."""
+    import lid
+
+    detector: Detector = lid.Detector.load(model)
+    return detector
+
+
+def detector_key(model: Path | None) -> str:
+    """Return what identifies a model's content, for the keys of what it has scored."""
+    if model is not None:
+        return file_xxh3_128(model)
+    import lid
+
+    shipped = sorted(path for path in (Path(lid.__file__).parent / "_models").rglob("*"))
+    return " ".join(file_xxh3_128(path) for path in shipped if path.is_file())

@@ -1,0 +1,233 @@
+"""The filter stage: measure what is missing, judge, write scores and reasons beside the text."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import polars
+
+from data_pipeline.blocks import read_columns, write_decisions
+from data_pipeline.data_config import DataConfig, FilterConfig
+from data_pipeline.filtering import filters
+from data_pipeline.filtering.detectors import detector_key
+from data_pipeline.filtering.filters import Filter, Pair
+from data_pipeline.filtering.languages import LanguageFilter
+from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
+from data_pipeline.filtering.presets import FILTER_SETS
+from data_pipeline.filtering.toxicity import ToxicityFilter, list_files
+from data_pipeline.stages import Block, BlockTask, Machine, content_key, run_tasks
+from nllb.io.shards import file_xxh3_128
+from nllb.languages.detection import Detector
+
+VERSION = 1
+STAGE = "filter"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilterTask(BlockTask):
+    """Filter one block."""
+
+    text: Block
+    """The cleaned text."""
+    config: FilterConfig
+    """The filters."""
+    interface: bool
+    """Whether the corpus holds interface messages."""
+    scores_key: str
+    """What the scores depend on; thresholds are not a part of it."""
+
+
+class FilterChain:
+    """The filters of a configuration, in order."""
+
+    def __init__(self, config: FilterConfig, detector: Detector | None = None) -> None:
+        """Build the filters; a detector given here stands in for the configured model."""
+        chosen = FILTER_SETS[config.set]
+        self.thresholds: Mapping[str, float] = {**chosen.thresholds, **config.thresholds}
+        factors = read_length_factors(config.length_factors or FACTORS_PATH)
+        made: dict[str, Filter] = {
+            "empty": filters.empty_filter(),
+            "length": filters.length_filter(factors),
+            "copy": filters.copy_filter(),
+            "script": filters.script_filter(),
+            "placeholders": filters.placeholder_filter(),
+            "urls": filters.url_filter(),
+            "numbers": filters.number_filter(),
+            "repetition": filters.RepetitionFilter(),
+            "margin": filters.margin_filter(),
+        }
+        if config.toxicity is not None:
+            made["toxicity"] = ToxicityFilter(config.toxicity)
+        if config.language is not None:
+            made["language"] = LanguageFilter(config.language, detector)
+        self.filters: list[tuple[str, Filter]] = [
+            (name, made[name]) for name in chosen.order if name in made
+        ]
+
+    def run(
+        self,
+        rows: polars.DataFrame,
+        pair: Pair,
+        before: polars.Series,
+        known: polars.DataFrame | None = None,
+    ) -> tuple[polars.DataFrame, polars.Series]:
+        """Judge rows; return the scores and the reasons.
+
+        Args:
+            rows: columns source, target and margin.
+            pair: what else the filters know.
+            before: reasons of the stages before; those rows are not measured.
+            known: scores of an earlier run of the same filters; only what lacks is measured.
+        """
+        reason = before
+        columns: list[polars.Series] = []
+        for name, one in self.filters:
+            flag = f"measured_{name}"
+            measured = polars.repeat(False, len(rows), dtype=polars.Boolean, eager=True)
+            scores = polars.DataFrame(
+                {
+                    column: polars.Series([None], dtype=kind).new_from_index(0, len(rows))
+                    for column, kind in one.columns.items()
+                }
+            )
+            if known is not None and flag in known.columns:
+                measured, scores = known[flag], known.select(list(one.columns))
+            wanted = reason.is_null() & ~measured
+            if wanted.all():
+                scores = one.measure(rows, pair)
+            elif wanted.any():
+                scores = _filled(scores, one.measure(rows.filter(wanted), pair), wanted)
+            columns += [*scores.get_columns(), (measured | wanted).alias(flag)]
+            for text, rejects in one.judge(self.thresholds, pair):
+                hit = scores.select(rejects.fill_null(False).alias("hit"))["hit"]
+                if hit.any():
+                    reason = (
+                        polars.DataFrame({"reason": reason, "hit": hit})
+                        .select(
+                            polars.when(polars.col("reason").is_null() & polars.col("hit"))
+                            .then(polars.lit(text))
+                            .otherwise(polars.col("reason"))
+                            .alias("reason")
+                        )
+                        .to_series()
+                    )
+        new = polars.DataFrame({"before": before, "reason": reason}).select(
+            polars.when(polars.col("before").is_null()).then(polars.col("reason")).alias("reason")
+        )
+        return polars.DataFrame(columns), new.to_series()
+
+
+def _filled(
+    scores: polars.DataFrame, new: polars.DataFrame, wanted: polars.Series
+) -> polars.DataFrame:
+    """Put newly measured rows into their places."""
+    places = wanted.arg_true()
+    return scores.select(scores[column].scatter(places, new[column]) for column in scores.columns)
+
+
+def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> list[FilterTask]:
+    """Return the tasks of the stage."""
+    section = config.filter
+    factors = file_xxh3_128(section.length_factors or FACTORS_PATH)
+    model = "" if section.language is None else detector_key(section.language.model)
+    interface = {corpus.name for corpus in config.corpora if corpus.interface}
+    tasks = []
+    for text in cleaned:
+        lists: list[str] = []
+        if section.toxicity is not None:
+            files = list_files(section.toxicity, (text.source, text.target))
+            lists = [_file_hash(path) for path in files]
+        scores_key = content_key(text.key, VERSION, factors, model, lists, _excluded(section))
+        key = content_key(scores_key, section.set, section.thresholds, section.language)
+        path = out / STAGE / f"{text.name}.{scores_key}.{key}.parquet"
+        tasks.append(
+            FilterTask(
+                text=text,
+                block=dataclasses.replace(text, key=key, path=path),
+                config=section,
+                interface=text.corpus in interface,
+                scores_key=scores_key,
+            )
+        )
+    return tasks
+
+
+def filter_bitext(
+    config: DataConfig, cleaned: Sequence[Block], out: Path, machine: Machine
+) -> list[Block]:
+    """Filter all blocks and return the blocks of decisions."""
+    tasks = filter_tasks(config, cleaned, out)
+    run_tasks("filter", tasks, filter_block, machine)
+    return [task.block for task in tasks]
+
+
+def filtered_blocks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> list[Block]:
+    """Return the blocks of decisions, whether they are there or not."""
+    return [task.block for task in filter_tasks(config, cleaned, out)]
+
+
+def filter_block(task: FilterTask) -> None:
+    """Filter one block."""
+    chain = _chain(task.config)
+    text = read_columns(task.text.path, ["source", "target", "line", "margin", "reason"])
+    before = text["reason"].cast(polars.String)
+    pair = Pair(
+        source=task.text.source,
+        target=task.text.target,
+        corpus=task.text.corpus,
+        interface=task.interface,
+    )
+    scores, reason = chain.run(text, pair, before, _earlier_scores(task))
+    unmeasured = {
+        name: int((before.is_null() & scores[name].is_null()).sum())
+        for name in ("source_toxicity", "target_toxicity")
+        if name in scores.columns
+    }
+    write_decisions(
+        task.output,
+        text,
+        before.is_null(),
+        reason,
+        scores=scores,
+        more={"toxicity_lists": _lists_of(task), "null_scores": unmeasured},
+    )
+
+
+def _lists_of(task: FilterTask) -> dict[str, bool]:
+    if task.config.toxicity is None:
+        return {}
+    languages = (task.text.source, task.text.target)
+    return {code: bool(list_files(task.config.toxicity, (code,))) for code in languages}
+
+
+def _earlier_scores(task: FilterTask) -> polars.DataFrame | None:
+    """Return the scores of an earlier run that differed in thresholds only."""
+    stem = task.output.name.split(".", 1)[0]
+    for path in sorted(task.output.parent.glob(f"{stem}.{task.scores_key}.*.parquet")):
+        return read_columns(path).drop("reason")
+    return None
+
+
+_CHAINS: dict[str, FilterChain] = {}
+
+
+def _chain(config: FilterConfig) -> FilterChain:
+    """Build the filters once per process: models and lists are loaded with them."""
+    key = content_key(config)
+    if key not in _CHAINS:
+        _CHAINS[key] = FilterChain(config)
+    return _CHAINS[key]
+
+
+@lru_cache(maxsize=1024)
+def _file_hash(path: Path) -> str:
+    return file_xxh3_128(path)
+
+
+def _excluded(section: FilterConfig) -> list[str]:
+    if section.language is None:
+        return []
+    languages = [language.code for language in section.language.excluded_languages]
+    return [*languages, "|", *section.language.excluded_corpora]

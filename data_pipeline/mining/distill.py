@@ -1,0 +1,247 @@
+"""Distillation as for LASER3: a student learns to give the teacher's vectors.
+
+The teacher is frozen and encodes the pivot's side of each pair, once. What the student learns from
+is told in `students`. Languages are drawn by temperature, so that small ones are seen.
+
+A static student is written as our own kind of encoder; a transformer in LASER3's layout, so
+whatever reads LASER3 reads it.
+
+Source: Heffernan et al. 2022, section 3.
+"""
+
+import io
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+import torch
+from numpy.typing import NDArray
+
+from data_pipeline.mining.encoders import SHIPPED, Encoder, load_encoder
+from data_pipeline.mining.laser import SPECIALS
+from data_pipeline.mining.mining_config import DistillationConfig, EncoderTrainingConfig
+from data_pipeline.mining.static_encoder import StaticEncoder
+from data_pipeline.mining.students import StaticStudent, Student, TransformerStudent
+from data_pipeline.mining.train_encoder import (
+    FEWEST_HELD_OUT,
+    MOST_HELD_OUT,
+    TrainedEncoder,
+    finish,
+)
+from data_pipeline.mining.training_hashes import HASHES, write_hashes
+from data_pipeline.mining.training_text import TrainingText
+from data_pipeline.mining.xsim import error_rates
+from data_pipeline.stages import content_key
+from nllb.errors import ConfigError, DataError
+from nllb.io.progress import Progress
+from nllb.io.text import atomic_path, write_json, write_lines
+
+_STATIC_BATCH: Final = 256
+
+
+def distil(
+    config: EncoderTrainingConfig, text: TrainingText, out: Path, *, quiet: bool = False
+) -> TrainedEncoder:
+    """Train a student and write it; a second call goes on after the last whole epoch.
+
+    The error of an epoch is the mean xsim error of the student against the teacher's vectors of the
+    pivot, on held-out pairs; the best epoch is kept, the untrained student included.
+    """
+    settings = config.distillation
+    assert settings is not None
+    teacher = load_encoder(settings.teacher)
+    pairs, own, held_out = _choose(config, settings, text)
+    student = _make_student(config, settings, teacher, text, pairs)
+    path = out / "work" / "state.pt"
+    key = content_key(config, text.facts, len(pairs), teacher.key)
+    epoch = step = 0
+    errors = [_held_out_error(student, teacher, held_out)]
+    best = _copy(student.state())
+    if path.is_file():
+        saved = torch.load(path, weights_only=True)
+        if saved["key"] != key:
+            raise DataError(f"{path} is of another configuration or text; give another folder")
+        student.load(saved["student"])
+        epoch, step, errors, best = saved["epoch"], saved["step"], saved["errors"], saved["best"]
+    english, place = numpy.unique(pairs[:, 1], return_inverse=True)
+    wanted = torch.from_numpy(
+        teacher.encode([text.sentences[number] for number in english.tolist()], config.pivot)
+    )
+    with Progress("distillation", total=settings.epochs, unit="epochs", quiet=quiet) as progress:
+        progress.resume(epoch)
+        while epoch < settings.epochs:
+            torch.manual_seed(config.seed + epoch)
+            batches = _batches(text, pairs, own, settings, config.seed + epoch)
+            steps = step + (settings.epochs - epoch) * len(batches)
+            for batch in batches:
+                step += 1
+                student.learn(pairs[batch], wanted[torch.from_numpy(place[batch])], step, steps)
+            epoch += 1
+            errors.append(_held_out_error(student, teacher, held_out))
+            if errors[-1] <= min(errors):
+                best = _copy(student.state())
+            with atomic_path(path) as beside:
+                torch.save(
+                    {
+                        "key": key,
+                        "student": student.state(),
+                        "epoch": epoch,
+                        "step": step,
+                        "errors": errors,
+                        "best": best,
+                    },
+                    beside,
+                )
+            progress.advance(1, f"held-out error {errors[-1]:.2f} %, before {errors[0]:.2f} %")
+    student.load(best)
+    write_json(out / "epochs.json", {"held_out_error": errors, "teacher": teacher.name})
+    trained_on = sorted(set(pairs.reshape(-1).tolist()))
+    seen = [text.sentences[number] for number in trained_on]
+    if isinstance(student, StaticStudent):
+        result = finish(
+            config,
+            text,
+            out,
+            table=student.table.values,
+            owners=student.features.owners,
+            error=min(errors),
+            step=step,
+            bits=settings.bits,
+            teacher=_card(teacher),
+        )
+        # The student begins from the teacher's rows, so that text is in it too.
+        folder = SHIPPED if settings.teacher == "default" else Path(settings.teacher)
+        known = folder / HASHES
+        write_hashes(out / HASHES, seen, known if known.is_file() else None)
+        return result
+    assert isinstance(student, TransformerStudent)
+    return _write_transformer(config, student, out, seen=seen, error=min(errors), step=step)
+
+
+def _choose(
+    config: EncoderTrainingConfig, settings: DistillationConfig, text: TrainingText
+) -> tuple[NDArray[Any], NDArray[Any], dict[str, list[tuple[str, str]]]]:
+    """Return the pairs as (other language, pivot), the language of each, and the held-out pairs."""
+    codes = [language.code for language in settings.languages] or list(text.languages)
+    wanted = numpy.array([code in codes and code != config.pivot for code in text.languages])
+    pivot = numpy.array([code == config.pivot for code in text.languages])
+    language = text.language[text.pairs]
+    chosen = [
+        text.pairs[wanted[language[:, a]] & pivot[language[:, b]]][:, [a, b]]
+        for a, b in ((0, 1), (1, 0))
+    ]
+    pairs = numpy.concatenate(chosen)
+    if not len(pairs):
+        raise DataError(f"no pair of {', '.join(codes)} with {config.pivot} to distil from")
+    held_out = {code: text.held_out[code] for code in codes if code in text.held_out}
+    return pairs, text.language[pairs[:, 0]], held_out
+
+
+def _make_student(
+    config: EncoderTrainingConfig,
+    settings: DistillationConfig,
+    teacher: Encoder,
+    text: TrainingText,
+    pairs: NDArray[Any],
+) -> Student:
+    if settings.student == "transformer":
+        return TransformerStudent(settings, teacher.dimension, text.sentences, pairs, config.seed)
+    if not isinstance(teacher, StaticEncoder):
+        raise ConfigError(
+            "distillation.student: static needs a static teacher to begin from; use transformer"
+        )
+    return StaticStudent(teacher, settings, text.sentences, config.seed)
+
+
+def _batches(
+    text: TrainingText,
+    pairs: NDArray[Any],
+    own: NDArray[Any],
+    settings: DistillationConfig,
+    seed: int,
+) -> list[NDArray[numpy.int64]]:
+    """Draw as many pairs as there are, languages by temperature, in batches by length."""
+    generator = numpy.random.default_rng(seed)
+    counts = numpy.bincount(own, minlength=len(text.languages)).astype(numpy.float64)
+    shares = counts ** (1 / settings.temperature) * (counts > 0)
+    weights = (shares / shares.sum() / numpy.maximum(counts, 1))[own]
+    drawn = generator.choice(len(pairs), size=len(pairs), p=weights / weights.sum())
+    if settings.student == "static":
+        return numpy.array_split(drawn, max(1, len(drawn) // _STATIC_BATCH))
+    lengths = numpy.array([len(text.sentences[number]) for number in pairs[drawn].max(axis=1)])
+    # About four characters a piece; the batch's longest sentence decides its size.
+    ordered = drawn[numpy.argsort(lengths + generator.random(len(drawn)))]
+    sizes = numpy.sort(lengths) // 4 + 2
+    starts, start = [], 0
+    while start < len(ordered):
+        end = start + 1
+        while end < len(ordered) and (end + 1 - start) * sizes[end] <= settings.batch_tokens:
+            end += 1
+        starts.append((start, end))
+        start = end
+    order = generator.permutation(len(starts)).tolist()
+    return [ordered[slice(*starts[place])] for place in order]
+
+
+@torch.no_grad()
+def _held_out_error(
+    student: Student, teacher: Encoder, held_out: dict[str, list[tuple[str, str]]]
+) -> float:
+    """Return the mean xsim error of the student's vectors against the teacher's, in per cent."""
+    errors = []
+    for pairs in held_out.values():
+        chosen = pairs[:MOST_HELD_OUT]
+        if len(chosen) < min(FEWEST_HELD_OUT, 20):
+            continue
+        texts = [pair[0] for pair in chosen]
+        vectors = torch.cat(
+            [student.encode(texts[at : at + 32]) for at in range(0, len(texts), 32)]
+        )
+        targets = teacher.encode([pair[1] for pair in chosen], "")
+        errors.append(error_rates(vectors.numpy(), targets)[0])
+    return 100 * sum(errors) / len(errors) if errors else 100.0
+
+
+def _card(teacher: Encoder) -> dict[str, Any] | None:
+    """Return what a student's card says of a teacher whose rows it began with."""
+    if not isinstance(teacher, StaticEncoder):
+        return None
+    facts = ("name", "licence", "sources", "pairs", "held_out_error", "step")
+    return {name: teacher.card[name] for name in facts if name in teacher.card}
+
+
+def _copy(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy that training does not change."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    copied: dict[str, Any] = torch.load(buffer, weights_only=True)
+    return copied
+
+
+def _write_transformer(
+    config: EncoderTrainingConfig,
+    student: TransformerStudent,
+    out: Path,
+    *,
+    seen: list[str],
+    error: float,
+    step: int,
+) -> TrainedEncoder:
+    """Write checkpoint, pieces and dictionary as LASER3 has them."""
+    path = out / f"{config.name}.pt"
+    (out / f"{config.name}.spm").write_bytes(student.pieces)
+    pieces = list(student.dictionary)[len(SPECIALS) :]
+    write_lines(out / f"{config.name}.cvocab", (f"{piece} 1" for piece in pieces))
+    settings = vars(Namespace(**student.settings))
+    with atomic_path(path) as beside:
+        torch.save({"cfg": {"model": settings}, "model": student.model.state_dict()}, beside)
+    write_hashes(out / HASHES, seen)
+    write_json(
+        out / "encoder.json",
+        {"name": config.name, "licence": config.licence, "held_out_error": error, "step": step},
+    )
+    return TrainedEncoder(
+        directory=out, size_bytes=path.stat().st_size, held_out_error=error, step=step
+    )

@@ -1,0 +1,384 @@
+"""The mining stage: sentences of several languages in, bitext of origin `mined` out.
+
+Five phases, each of independent tasks whose outputs are named by what went in:
+
+1. `text`: the distinct sentences of each language, with the columns that came with them
+2. `embed`: the vectors of each block
+3. `index`: a FAISS index for each language that is large enough to want one
+4. `search`: the neighbours of each block in the other language, both ways
+5. `pairs`: margins, retrieval, threshold; one Parquet file for each pair of languages
+
+With `--shard I/N` a command does its share of a phase and goes on to the next phase when the
+outputs of all shards are there. No task knows of shards, so neither does the result.
+
+Text that is `documents` is aligned instead, sentence by sentence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import numpy
+
+from data_pipeline.blocks import read_facts
+from data_pipeline.mining.document_alignment import align_task, document_tasks, file_hash
+from data_pipeline.mining.encoders import Encoder, load_encoder
+from data_pipeline.mining.margins import retrieve
+from data_pipeline.mining.mined import write_mined
+from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig, Precision
+from data_pipeline.mining.neighbours import (
+    Neighbours,
+    build_index,
+    find_neighbours,
+    index_name,
+    search_index,
+)
+from data_pipeline.mining.sentences import gather_sentences, read_rows
+from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
+from data_pipeline.stages import Machine, Task, content_key, run_tasks
+from nllb.errors import ConfigError, DataError
+from nllb.io.text import atomic_path
+
+Phase = Literal["text", "embed", "index", "search", "pairs"]
+PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")
+VERSION: Final = 2
+SomeTask = TypeVar("SomeTask", bound=Task)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextTask:
+    """Gather the distinct sentences of a language."""
+
+    language: str
+    """Code."""
+    paths: tuple[Path, ...]
+    """Files."""
+    block_sentences: int
+    """Sentences in one block."""
+    output: Path
+    """Parquet of text, file, line, and the other columns of the input."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexTask:
+    """Build the index of a language."""
+
+    vectors: tuple[Path, ...]
+    """Vectors of its blocks."""
+    method: str
+    """Name of the FAISS index."""
+    output: Path
+    """The index."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchTask:
+    """Find the neighbours of one block."""
+
+    queries: Path
+    """Vectors of the block."""
+    base: tuple[Path, ...]
+    """Vectors of the other language."""
+    index: Path | None
+    """Index of the other language; None searches exactly."""
+    neighbours: int
+    """How many."""
+    probes: int
+    """Cells of the index to search."""
+    output: Path
+    """Indices and similarities."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairsTask:
+    """Make bitext of one pair of languages."""
+
+    pair: MinedPairConfig
+    """The languages."""
+    texts: tuple[Path, Path]
+    """Sentences of both sides."""
+    forward: tuple[Path, ...]
+    """Neighbours of the source's blocks."""
+    backward: tuple[Path, ...]
+    """Neighbours of the target's blocks."""
+    config: MineConfig
+    """The run."""
+    key: str
+    """Hash of everything that the output depends on."""
+    output: Path
+    """The bitext."""
+
+
+class MiningRun:
+    """A configuration and the folder it is run in; lists the tasks of each phase."""
+
+    def __init__(self, config: MineConfig, out: Path) -> None:
+        self.config, self.out = config, out
+        self._tables: dict[str, Path] = {}
+
+    def encoder(self) -> Encoder:
+        """Load the encoder, once a process."""
+        return _encoder(self.config.encoder, self.config.dtype)
+
+    def texts(self) -> list[TextTask]:
+        """List phase 1."""
+        tasks = []
+        for section in self.config.text:
+            paths = tuple(sorted(self.config.data_dir.glob(section.path)))
+            if not paths:
+                raise DataError(
+                    f"no text of {section.language.code}: nothing fits {section.path!r} under "
+                    f"{self.config.data_dir}"
+                )
+            size = self.config.block_sentences
+            key = content_key(VERSION, size, [(path.name, file_hash(path)) for path in paths])
+            code = section.language.code
+            output = self.out / "text" / f"{code}.{key}.parquet"
+            tasks.append(TextTask(language=code, paths=paths, block_sentences=size, output=output))
+        return tasks
+
+    def embeddings(self) -> dict[str, list[EmbeddingTask]]:
+        """List phase 2, by language."""
+        key = self.encoder().key
+        return {
+            task.language: [
+                EmbeddingTask(
+                    language=task.language,
+                    text=task.output,
+                    number=number,
+                    digest=digest,
+                    encoder_key=key,
+                    directory=self.out / "vectors",
+                )
+                for number, digest in enumerate(read_facts(task.output)["blocks"])
+            ]
+            for task in self.texts()
+        }
+
+    def indexes(self) -> dict[str, IndexTask]:
+        """List phase 3, by language."""
+        tasks = {}
+        counts = {task.language: read_facts(task.output)["rows_out"] for task in self.texts()}
+        for language, blocks in self.embeddings().items():
+            count = counts[language]
+            method = index_name(count) if self.config.index == "auto" else self.config.index
+            if method != "exact" and count:
+                key = content_key(VERSION, method, [block.key for block in blocks])
+                tasks[language] = IndexTask(
+                    vectors=tuple(block.output for block in blocks),
+                    method=method,
+                    output=self.out / "index" / f"{language}.{key}.faiss",
+                )
+        return tasks
+
+    def searches(self) -> dict[tuple[str, str], list[SearchTask]]:
+        """List phase 4, by language of the queries and of the base."""
+        blocks, indexes = self.embeddings(), self.indexes()
+        tasks: dict[tuple[str, str], list[SearchTask]] = {}
+        for pair in self.config.pairs:
+            codes = (pair.source.code, pair.target.code)
+            for source, target in (codes, codes[::-1]):
+                index = indexes.get(target)
+                what = [VERSION, self.config.neighbours, [block.key for block in blocks[target]]]
+                if index is not None:
+                    what += [index.method, self.config.probes]
+                tasks[source, target] = [
+                    SearchTask(
+                        queries=block.output,
+                        base=tuple(other.output for other in blocks[target]),
+                        index=None if index is None else index.output,
+                        neighbours=self.config.neighbours,
+                        probes=self.config.probes,
+                        output=self.out
+                        / "neighbours"
+                        / f"{source}-{target}"
+                        / f"{block.number:06d}.{content_key(block.key, *what)}.npz",
+                    )
+                    for block in blocks[source]
+                ]
+        return tasks
+
+    def pairs(self) -> list[PairsTask]:
+        """List phase 5."""
+        searches = self.searches()
+        texts = {task.language: task.output for task in self.texts()}
+        tasks = []
+        for pair in self.config.pairs:
+            codes = (pair.source.code, pair.target.code)
+            forward = tuple(task.output for task in searches[codes])
+            backward = tuple(task.output for task in searches[codes[::-1]])
+            config = self.config
+            threshold = config.threshold if pair.threshold is None else pair.threshold
+            key = content_key(
+                VERSION,
+                [path.name for path in (*forward, *backward)],
+                [texts[code].name for code in codes],
+                [config.margin, config.retrieval, threshold, config.name],
+            )
+            tasks.append(
+                PairsTask(
+                    pair=pair,
+                    texts=(texts[codes[0]], texts[codes[1]]),
+                    forward=forward,
+                    backward=backward,
+                    config=config,
+                    key=key,
+                    output=self.out / "mined" / f"{'-'.join(codes)}.{key}.parquet",
+                )
+            )
+        return tasks
+
+
+def mine(
+    config: MineConfig, out: Path, machine: Machine, phase: Phase | None = None
+) -> list[dict[str, Any]]:
+    """Run a phase, or all that can run, and return a summary of each pair that is finished."""
+    if phase is not None and phase not in PHASES:
+        raise ConfigError(f"unknown phase {phase!r}; valid: {', '.join(PHASES)}")
+    if config.documents:
+        tasks = document_tasks(config, out)
+        run_tasks("align documents", tasks, align_task, machine)
+        return [summary(task) for task in tasks if task.output.exists()]
+    run = MiningRun(config, out)
+    for name in PHASES:
+        listed = _tasks(run, name)
+        if phase in (None, name):
+            run_tasks(f"mine {name}", listed, _worker(name, config), machine)
+        if phase == name:
+            break
+        missing = [task.output for task in listed if not task.output.exists()]
+        if missing and phase is None and machine.shard[1] > 1:
+            return []
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of {len(listed):,} outputs of the phase {name!r} are not there, "
+                f"first {missing[0]}; run `nllb data mine --phase {name}` for every shard first"
+            )
+    if phase not in (None, "pairs"):
+        return []
+    return [summary(task) for task in run.pairs() if task.output.exists()]
+
+
+def summary(task: Task) -> dict[str, Any]:
+    """Return what became of a pair of languages."""
+    return {"path": str(task.output), **read_facts(task.output)}
+
+
+def _tasks(run: MiningRun, phase: Phase) -> Sequence[Any]:
+    if phase == "text":
+        return run.texts()
+    if phase == "embed":
+        return [task for tasks in run.embeddings().values() for task in tasks]
+    if phase == "index":
+        return list(run.indexes().values())
+    if phase == "search":
+        return [task for tasks in run.searches().values() for task in tasks]
+    return run.pairs()
+
+
+def _worker(phase: Phase, config: MineConfig) -> Any:
+    if phase == "embed":
+        return _Embed(encoder=config.encoder, dtype=config.dtype)
+    return {"text": gather_text, "index": write_index, "search": search, "pairs": write_pairs}[
+        phase
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Embed:
+    """Encodes blocks in this or another process."""
+
+    encoder: str
+    """Name of the encoder."""
+    dtype: Precision
+    """What it computes in."""
+
+    def __call__(self, task: EmbeddingTask) -> None:
+        embed(task, _encoder(self.encoder, self.dtype))
+
+
+@cache
+def _encoder(name: str, dtype: Precision) -> Encoder:
+    return load_encoder(name, dtype)
+
+
+def gather_text(task: TextTask) -> None:
+    """Write the distinct sentences of a language."""
+    gather_sentences(task.paths, task.output, task.block_sentences)
+
+
+def write_index(task: IndexTask) -> None:
+    """Build and write the index of a language."""
+    import faiss
+
+    index = build_index(StoredVectors(task.vectors), task.method)
+    with atomic_path(task.output) as beside:
+        faiss.write_index(index, str(beside))
+
+
+def search(task: SearchTask) -> None:
+    """Write the neighbours of a block."""
+    queries, base, k = StoredVectors([task.queries]), StoredVectors(task.base), task.neighbours
+    if task.index is None:
+        found = find_neighbours(queries, base, k, method="exact")
+    else:
+        index = _open_index(task.index)
+        found = search_index(index, queries, k, probes=task.probes, base=base)
+    with atomic_path(task.output) as beside, beside.open("wb") as stream:
+        numpy.savez(stream, indices=found.indices, similarities=found.similarities)
+
+
+@cache
+def _open_index(path: Path) -> Any:
+    import faiss
+
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+
+
+def write_pairs(task: PairsTask) -> None:
+    """Write the bitext of a pair of languages, best margin first."""
+    config, pair = task.config, task.pair
+    candidates = retrieve(
+        _StoredNeighbours(task.forward),
+        _StoredNeighbours(task.backward),
+        margin=config.margin,
+        retrieval=config.retrieval,
+    )
+    threshold = config.threshold if pair.threshold is None else pair.threshold
+    kept = candidates.take(numpy.flatnonzero(candidates.margin >= threshold))
+    sides = zip(task.texts, (kept.source, kept.target), strict=True)
+    rows = [read_rows(path, chosen) for path, chosen in sides]
+    write_mined(
+        task.output,
+        config,
+        pair,
+        key=task.key,
+        sides=(rows[0], rows[1]),
+        margin=kept.margin,
+        facts={
+            "sentences": [read_facts(path)["rows_out"] for path in task.texts],
+            "candidates": len(candidates),
+            "threshold": threshold,
+            "encoder": _encoder(config.encoder, config.dtype).name,
+        },
+    )
+
+
+class _StoredNeighbours(Sequence[Neighbours]):
+    """The neighbours of each block, read when asked for."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: Any) -> Any:
+        path = self.paths[number]
+        try:
+            with numpy.load(path) as file:
+                return Neighbours(indices=file["indices"], similarities=file["similarities"])
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise DataError(f"{path}: damaged: {error}; remove it and run again") from None

@@ -1,0 +1,295 @@
+"""The prepare stage: vocabulary, token shards per block, and the manifest over all of them."""
+
+import dataclasses
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import polars
+import xxhash
+
+from data_pipeline.blocks import Decided, read_columns, reasons
+from data_pipeline.data_config import DataConfig, PhaseConfig
+from data_pipeline.preparation.vocabulary import (
+    Vocabulary,
+    draw,
+    sample_quotas,
+    train_vocabulary,
+)
+from data_pipeline.stages import Machine, content_key, run_tasks
+from nllb import __version__
+from nllb.errors import DataError
+from nllb.io.progress import stage
+from nllb.io.shards import (
+    FORMAT_VERSION,
+    ONE_WAY,
+    CorpusRecord,
+    Direction,
+    Manifest,
+    Origin,
+    Part,
+    Phase,
+    ShardFile,
+    Split,
+    sampling_weights,
+    write_manifest,
+    write_token_shard,
+)
+from nllb.io.text import atomic_path, read_json, write_json
+
+VERSION = 1
+STAGE = "prepare"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenTask:
+    """Write the token shards of one block."""
+
+    ready: Decided
+    """The block."""
+    vocabulary: Path
+    """SentencePiece model."""
+    vocabulary_size: int
+    """Rows of the whole vocabulary."""
+    held_out_per_mille: float
+    """How much goes to the `valid` split."""
+    directory: Path
+    """Folder of the stage."""
+    key: str
+    """Hash of all the content depends on."""
+
+    @property
+    def output(self) -> Path:
+        """The record of the shards, which is written last."""
+        return self.directory / "tokens" / f"{self.ready.block.name}.{self.key}.json"
+
+
+def prepare(
+    config: DataConfig,
+    bitext: Sequence[Decided],
+    monolingual: Sequence[Decided],
+    out: Path,
+    machine: Machine,
+) -> Path | None:
+    """Train the vocabulary, write the shards and, when all are there, the manifest.
+
+    Returns:
+        The manifest's path; None while other shards of the stage are still to come.
+    """
+    directory = out / STAGE
+    ready = [*bitext, *monolingual]
+    vocabulary = _vocabulary(config, ready, directory, machine)
+    record = vocabulary.record(directory)
+    tasks = [
+        TokenTask(
+            ready=item,
+            vocabulary=vocabulary.path,
+            vocabulary_size=record.size,
+            held_out_per_mille=config.prepare.held_out_per_mille,
+            directory=directory,
+            key=content_key(VERSION, item.key, record.sha256, config.prepare.held_out_per_mille),
+        )
+        for item in ready
+    ]
+    run_tasks("prepare tokens", tasks, write_tokens, machine)
+    if not all(task.output.exists() for task in tasks):
+        return None
+    manifest = _manifest(config, tasks, vocabulary, directory)
+    return write_manifest(manifest)
+
+
+def _vocabulary(
+    config: DataConfig, ready: Sequence[Decided], directory: Path, machine: Machine
+) -> Vocabulary:
+    section = config.prepare.vocabulary
+    languages = [language.code for language in section.languages]
+    with_text = sorted({code for item in ready for code in _languages(item)})
+    missing = set(with_text) - set(languages)
+    if languages and missing:
+        raise DataError(
+            f"prepare.vocabulary.languages lacks {', '.join(sorted(missing))}, which have text"
+        )
+    key = content_key(VERSION, section, [item.key for item in ready])
+    path = directory / f"vocabulary.{key}" / "sentencepiece.bpe.model"
+    if not path.exists():
+        if section.model is not None:
+            if not section.model.is_file():
+                raise DataError(f"prepare.vocabulary.model: no file {section.model}")
+            with atomic_path(path) as beside:
+                shutil.copyfile(section.model, beside)
+        else:
+            with stage("prepare vocabulary", quiet=machine.quiet):
+                counts = _line_counts(ready)
+                if not counts:
+                    raise DataError("no line is left to train a vocabulary on; see `data stats`")
+                quotas = sample_quotas(counts, section.sample_lines, section.temperature)
+                train_vocabulary(draw(_texts(ready), counts, quotas), path, section)
+                write_json(path.parent / "sample.json", {"lines": counts, "drawn": quotas})
+    return Vocabulary(path, name=section.name, languages=languages or with_text)
+
+
+def _languages(item: Decided) -> tuple[str, ...]:
+    return (item.block.source, item.block.target) if item.block.target else (item.block.source,)
+
+
+def _read(item: Decided) -> polars.DataFrame:
+    """Return the rows that stayed, columns source and target (or text)."""
+    rows = read_columns(item.block.path, ["source", "target"] if item.block.target else ["text"])
+    return rows.filter(reasons(item.decisions).is_null()) if item.decisions else rows
+
+
+def _line_counts(ready: Sequence[Decided]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for item in ready:
+        rows = len(_read(item))
+        for language in _languages(item):
+            counts[language] += rows
+    return {language: count for language, count in counts.items() if count}
+
+
+def _texts(ready: Sequence[Decided]) -> Iterator[tuple[str, str]]:
+    for item in ready:
+        rows = _read(item)
+        for language, column in zip(_languages(item), rows.columns, strict=True):
+            for text in rows[column]:
+                yield language, text
+
+
+def write_tokens(task: TokenTask) -> None:
+    """Tokenise one block and write its training and held-out shards."""
+    vocabulary = _open_vocabulary(task.vocabulary)
+    rows = _read(task.ready)
+    held_out = polars.Series(
+        [is_held_out(texts, task.held_out_per_mille) for texts in rows.iter_rows()],
+        dtype=polars.Boolean,
+    )
+    files: dict[str, dict[str, Any]] = {}
+    for split, chosen in (("train", rows.filter(~held_out)), ("valid", rows.filter(held_out))):
+        if len(chosen):
+            path = task.output.with_name(task.output.name.removesuffix("json") + f"{split}.tokens")
+            sides = [vocabulary.encode(chosen[column].to_list()) for column in chosen.columns]
+            record = write_token_shard(path, sides, vocabulary_size=task.vocabulary_size)
+            relative = path.relative_to(task.directory).as_posix()
+            files[split] = dataclasses.asdict(dataclasses.replace(record, path=relative))
+    write_json(task.output, {"files": files})
+
+
+@lru_cache(maxsize=1)
+def _open_vocabulary(path: Path) -> Vocabulary:
+    return Vocabulary(path, name="", languages=())
+
+
+def is_held_out(texts: Sequence[str], per_mille: float) -> bool:
+    """Say whether a pair belongs to the held-out split.
+
+    It does where either text's own hash falls into the share, so that a held-out sentence is held
+    out in every corpus and language pair that it stands in.
+    """
+    limit = int(per_mille / 1000 / len(texts) * (1 << 64))
+    return any(xxhash.xxh3_64_intdigest(text.encode("utf-8"), seed=1) < limit for text in texts)
+
+
+def _manifest(
+    config: DataConfig, tasks: Sequence[TokenTask], vocabulary: Vocabulary, directory: Path
+) -> Manifest:
+    files: dict[tuple[str, str, str, str], list[ShardFile]] = {}
+    by_corpus: Counter[str] = Counter()
+    for task in tasks:
+        block = task.ready.block
+        for split, record in read_json(task.output)["files"].items():
+            place = (block.source, block.target or block.source, block.origin, split)
+            file = ShardFile(**record)
+            files.setdefault(place, []).append(file)
+            by_corpus[block.corpus] += file.num_pairs
+    sizes = _direction_sizes(files)
+    kept = {pair for pair, size in sizes.items() if size >= config.prepare.min_pairs}
+    parts = tuple(
+        Part(
+            source=source,
+            target=target,
+            origin=cast(Origin, origin),
+            split=cast(Split, split),
+            files=tuple(found),
+        )
+        for (source, target, origin, split), found in sorted(files.items())
+        if (source, target) in kept
+    )
+    if not kept:
+        raise DataError(
+            f"no language pair has {config.prepare.min_pairs:,} pairs (prepare.min_pairs)"
+        )
+    ordered = sorted(kept, key=lambda pair: (-sizes[pair], pair))
+    weights = sampling_weights([sizes[pair] for pair in ordered], config.prepare.temperature)
+    directions = tuple(
+        Direction(source=source, target=target, num_pairs=sizes[source, target], weight=weight)
+        for (source, target), weight in zip(ordered, weights, strict=True)
+    )
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        vocabulary=vocabulary.record(directory),
+        temperature=config.prepare.temperature,
+        parts=parts,
+        directions=directions,
+        phases=tuple(_phase(phase, directions) for phase in config.prepare.phases),
+        corpora=_corpora(config, by_corpus),
+        made_by={
+            "version": __version__,
+            "configuration": content_key(config),
+            "left_out": ", ".join(
+                f"{source}-{target} ({size})"
+                for (source, target), size in sorted(sizes.items())
+                if (source, target) not in kept
+            ),
+        },
+        directory=directory,
+    )
+
+
+def _direction_sizes(
+    files: dict[tuple[str, str, str, str], list[ShardFile]],
+) -> dict[tuple[str, str], int]:
+    """Count the training pairs of every direction; two-way origins count both ways."""
+    sizes: Counter[tuple[str, str]] = Counter()
+    for (source, target, origin, split), found in files.items():
+        if split == "train":
+            count = sum(file.num_pairs for file in found)
+            sizes[source, target] += count
+            if origin not in ONE_WAY:
+                sizes[target, source] += count
+    return dict(sizes)
+
+
+def _phase(config: PhaseConfig, directions: Sequence[Direction]) -> Phase:
+    names = tuple(
+        direction.name for direction in directions if direction.num_pairs >= config.min_pairs
+    )
+    if not names:
+        raise DataError(f"prepare.phases: no direction has {config.min_pairs:,} pairs")
+    return Phase(until_step=config.until_step, directions=names)
+
+
+def _corpora(config: DataConfig, by_corpus: Counter[str]) -> tuple[CorpusRecord, ...]:
+    records = [
+        CorpusRecord(
+            name=corpus.name,
+            origin=corpus.origin,
+            licence=corpus.licence,
+            num_pairs=by_corpus[corpus.name],
+        )
+        for corpus in config.corpora
+    ]
+    if config.monolingual is not None and config.monolingual.denoising:
+        records += [
+            CorpusRecord(
+                name=corpus.name,
+                origin="denoising",
+                licence=corpus.licence,
+                num_pairs=by_corpus[corpus.name],
+            )
+            for corpus in config.monolingual.corpora
+        ]
+    return tuple(records)

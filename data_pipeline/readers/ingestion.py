@@ -1,0 +1,201 @@
+"""Write the blocks of all sources, and a receipt for each source that is finished."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.blocks import text_table, write_table
+from data_pipeline.data_config import DataConfig
+from data_pipeline.readers.source_reader import Rows, read_blocks
+from data_pipeline.readers.sources import Source, find_sources
+from data_pipeline.stages import Block, Machine, content_key, run_tasks
+from nllb.errors import DataError
+from nllb.io.shards import file_xxh3_128
+from nllb.io.text import atomic_text, json_line, read_json, write_json
+
+VERSION = 2
+STAGE = "ingest"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceTask:
+    """Read one source into blocks."""
+
+    source: Source
+    """What to read."""
+    directory: Path
+    """Folder of the stage."""
+    block_lines: int
+    """Lines in a block."""
+    key: str
+    """Hash of the content, the reading options and the version."""
+
+    @property
+    def output(self) -> Path:
+        """The receipt, which is written last."""
+        return self.directory / f"{self.source.name}.{self.key}.json"
+
+    def block(self, number: int, num_rows: int = 0) -> Block:
+        """Return the place of a block."""
+        name = f"{self.source.name}/{number:05d}"
+        key = content_key(self.key, number)
+        return Block(
+            name=name,
+            key=key,
+            path=self.directory / f"{name}.{key}.parquet",
+            corpus=self.source.corpus.name,
+            source=self.source.source,
+            target=self.source.target,
+            origin=self.source.corpus.origin if self.source.target else "denoising",
+            num_rows=num_rows,
+        )
+
+
+def ingest(config: DataConfig, out: Path, machine: Machine) -> dict[str, Any]:
+    """Read every corpus of the configuration into blocks and return the counts."""
+    tasks, skipped = _all_tasks(config, out)
+    run_tasks("ingest", tasks, read_source, machine)
+    receipts = [read_json(task.output) for task in tasks if task.output.exists()]
+    return {
+        "sources": len(tasks),
+        "finished": len(receipts),
+        "rows_read": sum(receipt["rows_read"] for receipt in receipts),
+        "rows_out": sum(sum(receipt["blocks"]) for receipt in receipts),
+        "quarantined": sum(receipt["quarantined"] for receipt in receipts),
+        "skipped_files": skipped,
+    }
+
+
+def ingested_blocks(config: DataConfig, out: Path, *, monolingual: bool = False) -> list[Block]:
+    """Return the blocks of all bitext, or of all documents, in the order that decides duplicates.
+
+    Raises:
+        DataError: where a source has not been ingested with this configuration.
+    """
+    blocks: list[Block] = []
+    for task in _tasks(config, out, monolingual=monolingual)[0]:
+        if not task.output.exists():
+            raise DataError(
+                f"{task.source.name} has not been ingested with this configuration; "
+                "run `nllb data ingest`"
+            )
+        receipt = read_json(task.output)
+        blocks += [task.block(number, rows) for number, rows in enumerate(receipt["blocks"])]
+    return blocks
+
+
+def ingestion_counts(config: DataConfig, out: Path) -> list[dict[str, Any]]:
+    """Return the receipts of all sources with their names, for the statistics."""
+    tasks, _ = _all_tasks(config, out)
+    return [
+        {"corpus": task.source.corpus.name, "pair": task.source.name.split("/", 1)[1]}
+        | read_json(task.output)
+        for task in tasks
+    ]
+
+
+def read_source(task: SourceTask) -> None:
+    """Write the missing blocks of one source, then what was put aside, then the receipt."""
+    counts: list[int] = []
+    rows_read = quarantined = 0
+    facts_of_done: dict[int, dict[str, Any]] = {}
+
+    def done(number: int) -> bool:
+        # A block is trusted only together with its note of what was put aside.
+        note = _note_path(task, number)
+        if task.block(number).path.exists() and note.exists():
+            facts_of_done[number] = read_json(note)
+            return True
+        return False
+
+    blocks = read_blocks(task.source, task.block_lines, done)
+    for number, rows in enumerate(blocks):
+        if number not in facts_of_done:
+            facts_of_done[number] = _write_block(task, number, rows)
+        facts = facts_of_done[number]
+        counts.append(facts["rows"])
+        quarantined += len(facts["bad"])
+        rows_read += rows.num_read
+    if quarantined:
+        with atomic_text(task.output.with_suffix(".quarantine.jsonl")) as stream:
+            for number in range(len(counts)):
+                stream.writelines(json_line(bad) + "\n" for bad in facts_of_done[number]["bad"])
+    write_json(
+        task.output,
+        {
+            "blocks": counts,
+            "rows_read": rows_read,
+            "quarantined": quarantined,
+            "files": [str(path) for path in task.source.paths if path.is_file()],
+        },
+    )
+    for number in range(len(counts)):
+        _note_path(task, number).unlink(missing_ok=True)
+
+
+def _write_block(task: SourceTask, number: int, rows: Rows) -> dict[str, Any]:
+    block = task.block(number)
+    table = text_table(block, rows.sources, rows.targets, rows.lines, rows.margins)
+    facts = {"rows": len(rows.sources), "bad": rows.bad}
+    write_table(block.path, table, {"rows_in": rows.num_read, "rows_out": len(rows.sources)})
+    with atomic_text(_note_path(task, number)) as stream:
+        json.dump(facts, stream, ensure_ascii=False)
+    return facts
+
+
+def _note_path(task: SourceTask, number: int) -> Path:
+    return task.block(number).path.with_suffix(".note.json")
+
+
+def _all_tasks(config: DataConfig, out: Path) -> tuple[list[SourceTask], dict[str, list[str]]]:
+    tasks, skipped = _tasks(config, out, monolingual=False)
+    more, skipped_too = _tasks(config, out, monolingual=True)
+    return [*tasks, *more], skipped | skipped_too
+
+
+def _tasks(
+    config: DataConfig, out: Path, *, monolingual: bool
+) -> tuple[list[SourceTask], dict[str, list[str]]]:
+    sources, skipped = find_sources(config, monolingual=monolingual)
+    directory = out / STAGE
+    hashes = _FileHashes(directory)
+    tasks = []
+    for source in sources:
+        corpus = source.corpus
+        key = content_key(
+            VERSION,
+            [hashes.of(path, source) for path in source.paths if path.is_file()],
+            [source.spelled, corpus.format, corpus.layout, corpus.columns, corpus.header],
+            [corpus.margin_column, corpus.origin, corpus.interface],
+            [corpus.bad_rows, corpus.max_rows, config.block_lines],
+        )
+        tasks.append(
+            SourceTask(source=source, directory=directory, block_lines=config.block_lines, key=key)
+        )
+    return tasks, skipped
+
+
+class _FileHashes:
+    """Content hashes of input files, kept so that a later stage does not read the input again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[Path, str] = {}
+
+    def of(self, path: Path, source: Source) -> str:
+        if path in self._known:
+            return self._known[path]
+        status = path.stat()
+        stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns]
+        name = content_key(str(path.resolve()))
+        kept = self._directory / "hashes" / f"{source.corpus.name}.{name}.json"
+        if kept.exists():
+            recorded = read_json(kept)
+            if recorded["stamp"] == stamp:
+                self._known[path] = recorded["hash"]
+                return str(recorded["hash"])
+        found = file_xxh3_128(path)
+        write_json(kept, {"stamp": stamp, "hash": found})
+        self._known[path] = found
+        return found

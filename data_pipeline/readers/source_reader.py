@@ -1,0 +1,268 @@
+"""Read one source as blocks of rows; a row that cannot be read is an error or is put aside."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow
+from pyarrow import parquet
+
+from data_pipeline.readers.sources import Source
+from data_pipeline.readers.tmx import read_tmx
+from nllb.errors import DataError
+from nllb.io.text import read_binary_lines
+
+_END = object()
+
+
+@dataclass(kw_only=True, slots=True)
+class Rows:
+    """The rows of a block, column by column, and what was put aside."""
+
+    sources: list[str] = field(default_factory=list)
+    """Source side."""
+    targets: list[str] = field(default_factory=list)
+    """Target side."""
+    lines: list[int] = field(default_factory=list)
+    """Line of the file (TMX: unit; Parquet: row), from 1."""
+    margins: list[float] | None = None
+    """Embedding margins, where the corpus has them."""
+    bad: list[dict[str, Any]] = field(default_factory=list)
+    """Rows that could not be read: file, line, what was wrong, and what stood there."""
+    num_read: int = 0
+    """Rows of input that the block stands for, bad ones included."""
+
+
+class _Collector:
+    """Takes rows in, decides on bad ones, and knows when the block is full."""
+
+    def __init__(self, source: Source) -> None:
+        self.quarantine = source.corpus.bad_rows == "quarantine"
+        self.has_margins = source.corpus.margin_column is not None
+        self.rows = self.fresh()
+
+    def fresh(self) -> Rows:
+        return Rows(margins=[] if self.has_margins else None)
+
+    def refuse(self, path: Path, line: int, fault: str, shown: str) -> None:
+        if not self.quarantine:
+            raise DataError(
+                f"{path}:{line}: {fault}; got {shown[:80]!r}. Mend the file, or set "
+                "`bad_rows: quarantine` to put such rows aside and count them"
+            )
+        self.rows.bad.append({"file": path.name, "line": line, "fault": fault, "row": shown[:1000]})
+
+    def add(self, source: str, target: str, line: int, margin: float | None = None) -> None:
+        self.rows.sources.append(source)
+        self.rows.targets.append(target)
+        self.rows.lines.append(line)
+        if self.rows.margins is not None:
+            self.rows.margins.append(float("nan") if margin is None else margin)
+
+
+def read_blocks(source: Source, block_lines: int, done: Callable[[int], bool]) -> Iterator[Rows]:
+    """Yield the blocks of a source, each of `block_lines` rows of input but the last.
+
+    Args:
+        source: what to read.
+        block_lines: rows of input that make a block.
+        done: says of a block's number that it is there already; its rows are then passed over.
+
+    Raises:
+        DataError: with file and line where the input is damaged or misaligned, or a row is bad and
+            the corpus does not put bad rows aside.
+    """
+    collector = _Collector(source)
+    readers: dict[str, Callable[[Source, _Collector], Iterator[Adder]]] = {
+        "tsv": _read_tsv,
+        "moses": _read_moses,
+        "tmx": _read_tmx,
+        "parquet": _read_parquet,
+        "layout": _read_layout,
+        "lines": _read_document_lines,
+        "jsonl": _read_document_lines,
+    }
+    rows = islice(readers[source.corpus.format](source, collector), source.corpus.max_rows)
+    number = 0
+    while True:
+        taken = 0
+        passed_over = done(number)
+        for add in islice(rows, block_lines):
+            taken += 1
+            if not passed_over:
+                add()
+        if taken == 0 and number > 0:
+            return
+        block, collector.rows = collector.rows, collector.fresh()
+        block.num_read = taken
+        yield block
+        number += 1
+        if taken < block_lines:
+            return
+
+
+Adder = Callable[[], None]
+
+
+def _read_tsv(source: Source, collector: _Collector) -> Iterator[Adder]:
+    (path,) = source.paths
+    corpus = source.corpus
+    first, second = map(int, corpus.columns or ("0", "1"))
+    margin = None if corpus.margin_column is None else int(corpus.margin_column)
+    least = max(first, second, margin or 0) + 1
+    exact = None if corpus.columns else least
+    lines = enumerate(read_binary_lines(path), 1)
+    if corpus.header:
+        next(lines, None)
+
+    def add(raw: bytes, number: int) -> None:
+        text = _decode(raw, number, path, collector)
+        if text is None:
+            return
+        cells = text.split("\t")
+        if len(cells) < least or (exact is not None and len(cells) != exact):
+            fault = f"{len(cells)} columns where {exact or least} are expected"
+            collector.refuse(path, number, fault, text)
+            return
+        score = None if margin is None else _number(cells[margin])
+        if margin is not None and score is None:
+            collector.refuse(path, number, f"column {margin} is not a number", text)
+            return
+        collector.add(cells[first], cells[second], number, score)
+
+    for number, raw in lines:
+        yield partial(add, raw, number)
+
+
+def _read_moses(source: Source, collector: _Collector) -> Iterator[Adder]:
+    paths = source.paths
+    streams = [read_binary_lines(path) for path in paths]
+
+    def add(raws: tuple[bytes, bytes], number: int) -> None:
+        sides = []
+        for raw, path in zip(raws, paths, strict=True):
+            text = _decode(raw, number, path, collector)
+            if text is None:
+                return
+            sides.append(text)
+        collector.add(sides[0], sides[1], number)
+
+    number = 0
+    for number, raws in enumerate(zip_longest(*streams, fillvalue=_END), 1):
+        if _END in raws:
+            short, long = (0, 1) if raws[0] is _END else (1, 0)
+            rest = sum(1 for _ in streams[long])
+            raise DataError(
+                f"{paths[short]} has {number - 1:,} lines and {paths[long]} has "
+                f"{number + rest:,}: the lines do not belong together; fetch both files again"
+            )
+        yield partial(add, cast(tuple[bytes, bytes], raws), number)
+
+
+def _read_tmx(source: Source, collector: _Collector) -> Iterator[Adder]:
+    (path,) = source.paths
+
+    def add(segments: tuple[str, str] | str, number: int) -> None:
+        if isinstance(segments, str):
+            collector.refuse(path, number, segments, f"unit {number}")
+        else:
+            collector.add(*segments, number)
+
+    units = read_tmx(path, source.source, source.target)
+    for number, segments in enumerate(units, 1):
+        yield partial(add, segments, number)
+
+
+def _read_parquet(source: Source, collector: _Collector) -> Iterator[Adder]:
+    (path,) = source.paths
+    names = [*(source.corpus.columns or ("source", "target"))]
+    if source.corpus.margin_column is not None:
+        names.append(source.corpus.margin_column)
+
+    def add(values: tuple[Any, ...], number: int) -> None:
+        if not isinstance(values[0], str) or not isinstance(values[1], str):
+            collector.refuse(path, number, "a side is not text", repr(values))
+        else:
+            collector.add(values[0], values[1], number, *values[2:])
+
+    number = 0
+    try:
+        file = parquet.ParquetFile(path)
+        missing = set(names) - set(file.schema_arrow.names)
+        if missing:
+            raise DataError(
+                f"{path}: no column {', '.join(sorted(missing))}; "
+                f"it has {', '.join(file.schema_arrow.names)}"
+            )
+        for batch in file.iter_batches(columns=names):
+            columns = [batch.column(name).to_pylist() for name in names]
+            for values in zip(*columns, strict=True):
+                number += 1
+                yield partial(add, values, number)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path}: damaged after row {number}: {error}") from None
+
+
+def _read_layout(source: Source, collector: _Collector) -> Iterator[Adder]:
+    """Read the pairs, or the documents, of a folder; what it refuses is a row among the rows."""
+    refused: list[Adder] = []
+
+    def refuse(*row: Any) -> None:
+        refused.append(partial(collector.refuse, *row))
+
+    layout = source.layout()
+    if source.target:
+        rows = (
+            (pair.source.text, pair.target.text, pair.source.line)
+            for pair in layout.pairs(*source.spelled, refuse=refuse)
+        )
+    else:
+        texts = layout.texts(source.spelled[0], refuse=refuse)
+        rows = ((text.text, "", text.line) for text in texts)
+    for row in rows:
+        yield from refused
+        refused.clear()
+        yield partial(collector.add, *row)
+    yield from refused
+
+
+def _read_document_lines(source: Source, collector: _Collector) -> Iterator[Adder]:
+    (path,) = source.paths
+    is_json = source.corpus.format == "jsonl"
+
+    def add(raw: bytes, number: int) -> None:
+        text = _decode(raw, number, path, collector)
+        if text is not None and is_json:
+            try:
+                text = json.loads(text)["text"]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                shown = raw.decode("utf-8", "backslashreplace")
+                collector.refuse(path, number, f"no object with `text` ({error})", shown)
+                return
+        if text is not None:
+            collector.add(str(text), "", number)
+
+    for number, raw in enumerate(read_binary_lines(path), 1):
+        yield partial(add, raw, number)
+
+
+def _decode(raw: bytes, number: int, path: Path, collector: _Collector) -> str | None:
+    if number == 1:
+        raw = raw.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return raw.removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        fault = f"byte {error.start + 1} is not UTF-8 (0x{raw[error.start]:02x})"
+        collector.refuse(path, number, fault, raw.decode("utf-8", "backslashreplace"))
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

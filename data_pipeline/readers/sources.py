@@ -1,0 +1,208 @@
+"""Which files make up a corpus, and which language pair each of them holds."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+
+from data_pipeline.data_config import CorpusConfig, DataConfig
+from nllb.errors import DataError, LanguageError
+from nllb.io.corpora import Corpus, open_corpus
+from nllb.languages import parse_language
+
+DEFAULT_PIVOT = "eng_Latn"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """The files that hold one language pair of one corpus."""
+
+    corpus: CorpusConfig
+    """The corpus."""
+    source: str
+    """FLORES-200 code of the source side."""
+    target: str
+    """FLORES-200 code of the target side; empty for documents."""
+    paths: tuple[Path, ...]
+    """Files whose content decides the result; moses: source, target."""
+    spelled: tuple[str, str]
+    """Both codes as the corpus spells them."""
+
+    @property
+    def name(self) -> str:
+        """`corpus/SOURCE-TARGET`, or `corpus/SOURCE` for documents."""
+        pair = f"{self.source}-{self.target}" if self.target else self.source
+        return f"{self.corpus.name}/{pair}"
+
+    def layout(self) -> Corpus:
+        """Open the folder of a corpus in a layout of `nllb.io.corpora`."""
+        folder = next(path for path in self.paths if path.is_dir())
+        return open_corpus(folder, layout=self.corpus.layout, name=self.corpus.name)
+
+
+def find_sources(
+    config: DataConfig, *, monolingual: bool = False
+) -> tuple[tuple[Source, ...], dict[str, list[str]]]:
+    """Return all sources in the order that decides duplicates, and what was skipped per corpus.
+
+    Args:
+        config: the run.
+        monolingual: whether to look for the documents or for the bitext.
+
+    Raises:
+        DataError: where a corpus matches no file, or two files claim one language pair.
+        LanguageError: where a name holds no known code and the configuration does not skip those.
+    """
+    found: list[Source] = []
+    skipped: dict[str, list[str]] = {}
+    finders = {"layout": _layout_sources, "lines": _document_sources, "jsonl": _document_sources}
+    corpora = config.corpora
+    if monolingual:
+        finders["layout"] = _document_sources
+        corpora = config.monolingual.corpora if config.monolingual is not None else ()
+    for corpus in corpora:
+        unknown: list[str] = []
+        finder = finders.get(corpus.format, _file_sources)
+        sources = sorted(finder(corpus, config.data_dir, unknown), key=lambda source: source.name)
+        if not sources:
+            raise DataError(
+                f"corpus {corpus.name!r}: nothing under {config.data_dir / corpus.path}"
+                + (f" with a known language ({len(unknown)} skipped)" if unknown else "")
+                + "; check `data_dir`, `path` and `languages`"
+            )
+        for before, after in pairwise(sources):
+            if before.name == after.name:
+                raise DataError(
+                    f"{before.paths[0]} and {after.paths[0]} both hold {before.name}; "
+                    "name the languages or make them two corpora"
+                )
+        found += sources
+        if unknown:
+            skipped[corpus.name] = sorted(set(unknown))
+    return tuple(found), skipped
+
+
+def _file_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> Iterator[Source]:
+    """Match the path's places against the files that are there."""
+    places = list(dict.fromkeys(re.findall(r"{(\w+)}", corpus.path)))
+    pair_places = [place for place in places if place != "language"]
+    if not pair_places:
+        yield from _fixed_pair(corpus, data_dir)
+        return
+    # Of two moses files the source's is looked for; the other one's name follows from it.
+    template = corpus.path.replace("{language}", "{source}")
+    pattern = re.escape(template).replace(r"\*", "[^/]*")
+    for place in pair_places:
+        named = re.escape("{" + place + "}")
+        pattern = pattern.replace(named, f"(?P<{place}>[A-Za-z_]+)", 1)
+        pattern = pattern.replace(named, f"(?P={place})")
+    for path in sorted(data_dir.glob(re.sub(r"{\w+}", "*", template))):
+        matched = re.fullmatch(pattern, path.relative_to(data_dir).as_posix())
+        if matched is None:
+            continue
+        spelled = (matched["source"], matched["target"])
+        pair = _codes(corpus, spelled, path, unknown)
+        if pair is None:
+            continue
+        paths: tuple[Path, ...] = (path,)
+        if corpus.format == "moses":
+            paths = tuple(
+                data_dir
+                / corpus.path.format(source=spelled[0], target=spelled[1], language=language)
+                for language in spelled
+            )
+        yield Source(corpus=corpus, source=pair[0], target=pair[1], paths=paths, spelled=spelled)
+
+
+def _fixed_pair(corpus: CorpusConfig, data_dir: Path) -> Iterator[Source]:
+    source, target = corpus.languages
+    names = [corpus.path]
+    if corpus.format == "moses":
+        names = [corpus.path.format(language=language.code) for language in corpus.languages]
+    paths = tuple(data_dir / name for name in names)
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"corpus {corpus.name!r}: no file {path}")
+    yield Source(
+        corpus=corpus,
+        source=source.code,
+        target=target.code,
+        paths=paths,
+        spelled=(source.code, target.code),
+    )
+
+
+def _layout_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> Iterator[Source]:
+    """Pair the languages of a folder: as its files do, or each with the pivots."""
+    opened = open_corpus(data_dir / corpus.path, layout=corpus.layout, name=corpus.name)
+    if opened.layout in ("pairs", "tables"):
+        pairs = sorted({(codes[0], codes[1]) for _, codes in opened.files()})
+    else:
+        pivots = {pivot.code for pivot in corpus.pivots} or {DEFAULT_PIVOT}
+        languages = opened.languages()
+        pairs = [
+            (pivot, other)
+            for pivot, other in product(sorted(pivots), languages)
+            if other != pivot and (other not in pivots or pivot < other)
+        ]
+    for spelled in pairs:
+        pair = _codes(corpus, spelled, opened.directory, unknown)
+        if pair is not None:
+            yield Source(
+                corpus=corpus,
+                source=pair[0],
+                target=pair[1],
+                paths=(opened.directory, *_layout_paths(opened, spelled)),
+                spelled=spelled,
+            )
+
+
+def _document_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> Iterator[Source]:
+    """Find the documents of each language."""
+    found: list[tuple[str, tuple[Path, ...]]] = []
+    if corpus.format == "layout":
+        opened = open_corpus(data_dir / corpus.path, layout=corpus.layout, name=corpus.name)
+        for spelled in opened.languages():
+            files = [path for path, codes in opened.files() if spelled in codes]
+            found.append((spelled, (opened.directory, *files)))
+    else:
+        pattern = re.escape(corpus.path).replace(
+            re.escape("{language}"), "(?P<language>[A-Za-z_]+)"
+        )
+        for path in sorted(data_dir.glob(corpus.path.replace("{language}", "*"))):
+            matched = re.fullmatch(pattern, path.relative_to(data_dir).as_posix())
+            if matched is not None:
+                found.append((matched["language"], (path,)))
+    for spelled, paths in found:
+        pair = _codes(corpus, (spelled, spelled), paths[0], unknown)
+        if pair is not None:
+            yield Source(
+                corpus=corpus, source=pair[0], target="", paths=paths, spelled=(spelled, "")
+            )
+
+
+def _layout_paths(opened: Corpus, spelled: tuple[str, str]) -> list[Path]:
+    if opened.layout in ("pairs", "tables"):
+        return [path for path, codes in opened.files() if set(codes) == set(spelled)]
+    return [path for path, codes in opened.files() if codes[0] in spelled]
+
+
+def _codes(
+    corpus: CorpusConfig, spelled: tuple[str, str], path: Path, unknown: list[str]
+) -> tuple[str, str] | None:
+    """Return the pair's codes, or None where the configuration leaves the pair out."""
+    try:
+        source, target = (parse_language(code) for code in spelled)
+    except LanguageError as error:
+        if corpus.unknown_languages == "error" and not corpus.languages:
+            raise LanguageError(
+                f"{path}: {error}; `unknown_languages: skip` leaves such files out"
+            ) from None
+        unknown.append("-".join(dict.fromkeys(spelled)))
+        return None
+    if corpus.languages and not {source, target} <= set(corpus.languages):
+        return None
+    if corpus.pivots and not {source, target} & set(corpus.pivots):
+        return None
+    return source.code, target.code

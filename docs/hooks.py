@@ -1,0 +1,66 @@
+"""MkDocs hook: adds the package READMEs and a generated command-line reference to the site."""
+
+import re
+from pathlib import Path, PurePosixPath
+from posixpath import normpath, relpath
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from nllb.cli import build_parser, read_verbs
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "nllb/README.md": "packages/nllb.md",
+    "nllb/model/README.md": "packages/model.md",
+    "nllb/translation/README.md": "packages/translation.md",
+    "nllb/training/README.md": "packages/training.md",
+    "nllb/_models/mini/README.md": "packages/mini.md",
+    "lid/README.md": "packages/lid.md",
+    "data_pipeline/README.md": "packages/data_pipeline.md",
+    "eval/README.md": "packages/eval.md",
+    "slurm/README.md": "packages/slurm.md",
+}
+"""Markdown files outside `docs/` and the addresses of their pages."""
+
+LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)([^)#]+)(#[^)]*)?\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages before MkDocs reads the site."""
+    for source, page in PAGES.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=rewrite_links(text, source, page)))
+    files.append(File.generated(config, "reference/commands.md", content=command_reference()))
+    return files
+
+
+def rewrite_links(text: str, source: str, page: str) -> str:
+    """Point links between repository files at their pages; other links become plain text."""
+
+    def replace(link: re.Match[str]) -> str:
+        label, target, anchor = link.groups()
+        path = normpath(str(PurePosixPath(source).parent / target))
+        for candidate in (path, f"{path}/README.md"):
+            if candidate in PAGES:
+                address = relpath(PAGES[candidate], str(PurePosixPath(page).parent))
+                return f"[{label}]({address}{anchor or ''})"
+        return label
+
+    return LINK.sub(replace, text)
+
+
+def command_reference() -> str:
+    """Return one Markdown section per verb, with the text of its `--help`."""
+    sections = ["# Command line", "", "Every verb prints this text with `--help`."]
+    group = ""
+    for verb in read_verbs():
+        if verb.group != group:
+            group = verb.group
+            sections += ["", f"## {group}"]
+        parser = build_parser(verb)
+        help_text = parser.format_help().rstrip()
+        sections += ["", f"### nllb {' '.join(verb.words)}", "", "```text", help_text, "```"]
+    return "\n".join(sections) + "\n"

@@ -1,0 +1,407 @@
+"""Two evaluations on the same test set: what changed, for whom, and would a person notice."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.flores.directions import GROUPS, LEVEL_WORDS, Direction, known_languages, language_level
+from eval.flores.results import Evaluation, load_target
+from eval.metrics.bleu import Bleu
+from eval.metrics.chrf import Chrf
+from eval.metrics.registry import Metric, metric_title
+from eval.metrics.significance import (
+    RESAMPLES,
+    SEED,
+    benjamini_hochberg,
+    bootstrap_p,
+    bootstrap_weights,
+    interval,
+    randomisation_p_values,
+    replicates,
+)
+from eval.metrics.tokenization import SacrebleuTokenizer
+from nllb.errors import ConfigError, DataError
+from nllb.io.progress import Progress
+
+DISCOVERY_RATE: Final = 0.05
+USUALLY_NOTICED: Final = 0.5
+ALMOST_ALWAYS_NOTICED: Final = 1.0
+"""chrF++ points from which human ratings usually, and almost always, differ significantly.
+
+Source: NLLB Team 2022, the ablation study with XSTS (506 sentences, 24 directions).
+"""
+FEWEST_RESAMPLES: Final = 100
+"""Below, the ends of a 95 % interval would rest on one or two resamples."""
+FEWEST_FOR_A_CLAIM: Final = 3
+"""Directions that a part (a script, a family) must have to be named in the verdict."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DirectionChange:
+    """One direction under one metric."""
+
+    direction: Direction
+    """Which."""
+    metric: str
+    """Metric name."""
+    first: float
+    """Score of the first system."""
+    second: float
+    """Score of the second."""
+    delta: float
+    """Second minus first."""
+    low: float
+    """Lower end of the 95 % interval of `delta`."""
+    high: float
+    """Upper end."""
+    p_bootstrap: float
+    """p-value of the paired bootstrap."""
+    p_randomisation: float
+    """p-value of approximate randomisation."""
+    q_value: float
+    """Benjamini-Hochberg over all directions, of the larger of the two p-values."""
+
+    @property
+    def significant(self) -> bool:
+        """Whether it stands at a false discovery rate of 5 %."""
+        return self.q_value <= DISCOVERY_RATE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartChange:
+    """The mean change over a part of the directions."""
+
+    part: str
+    """What they have in common: a group, or `into Latn`, `from Bantu`."""
+    metric: str
+    """Metric name."""
+    count: int
+    """Directions."""
+    first: float
+    """Mean of the first system."""
+    second: float
+    """Mean of the second."""
+    delta: float
+    """Difference of the means."""
+    low: float
+    """Lower end of the 95 % interval over sentences."""
+    high: float
+    """Upper end."""
+    p_value: float
+    """p-value of the paired bootstrap."""
+    better: int
+    """Directions significantly better."""
+    worse: int
+    """Directions significantly worse."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """All changes from one evaluation to another."""
+
+    first: str
+    """Name of the first system."""
+    second: str
+    """Name of the second."""
+    benchmark: str
+    """Test set of both."""
+    metrics: tuple[str, ...]
+    """Metrics that both have."""
+    verdict: str
+    """One sentence."""
+    groups: tuple[PartChange, ...]
+    """The paper's groups."""
+    parts: tuple[PartChange, ...]
+    """By script, family and level of the target."""
+    directions: tuple[DirectionChange, ...]
+    """Every direction that both have."""
+    only_first: tuple[str, ...]
+    """Directions that the second lacks: in no number here."""
+    only_second: tuple[str, ...]
+    """Directions that the first lacks."""
+    notes: tuple[str, ...]
+    """What a reader must know before believing that a change is none."""
+    resamples: int
+    """Resamples of each test: no p-value is below 1 / (resamples + 1)."""
+    seed: int = SEED
+    """Seed of the resamples."""
+
+
+def compare(
+    first: Evaluation, second: Evaluation, *, resamples: int = RESAMPLES, quiet: bool = True
+) -> Comparison:
+    """Compare two evaluations direction by direction.
+
+    Args:
+        first: the system before.
+        second: the system after.
+        resamples: of each test; memory is 4 bytes x directions x resamples.
+        quiet: no progress on stderr.
+
+    Raises:
+        ConfigError: where the resamples are too few for an interval.
+        DataError: where they are of other data or other metrics: such numbers say nothing.
+    """
+    if resamples < FEWEST_RESAMPLES:
+        raise ConfigError(
+            f"{resamples:,} resamples are too few for an interval: give {FEWEST_RESAMPLES} or more"
+        )
+    metrics = _comparable(first, second)
+    known = [{row.direction for row in evaluation.rows} for evaluation in (first, second)]
+    shared = sorted(known[0] & known[1])
+    if not shared:
+        raise DataError(f"{first.system} and {second.system} have no direction in common")
+    changes: list[DirectionChange] = []
+    groups: list[PartChange] = []
+    parts: list[PartChange] = []
+    notes: list[str] = []
+    with Progress("comparing", total=len(shared) * len(metrics), quiet=quiet) as progress:
+        for name in metrics:
+            found, samples = _changes(
+                first, second, shared, name, resamples=resamples, progress=progress
+            )
+            changes += found
+            notes += _out_of_reach(found, resamples)
+            groups += _parts(found, samples, {g.name: _in_group(g.cells) for g in GROUPS})
+            parts += _parts(found, samples, _languages_parts(shared))
+    return Comparison(
+        first=first.system,
+        second=second.system,
+        benchmark=first.benchmark,
+        metrics=metrics,
+        verdict=verdict(first.system, second.system, metrics[0], groups, parts),
+        groups=tuple(groups),
+        parts=tuple(parts),
+        directions=tuple(changes),
+        only_first=tuple(map(str, sorted(known[0] - known[1]))),
+        only_second=tuple(map(str, sorted(known[1] - known[0]))),
+        notes=tuple(notes),
+        resamples=resamples,
+    )
+
+
+def _out_of_reach(changes: Sequence[DirectionChange], resamples: int) -> Iterator[str]:
+    """Say where changes are as clear as the resamples can show, and still not significant."""
+    least = 1 / (resamples + 1)
+    clear = [c for c in changes if max(c.p_bootstrap, c.p_randomisation) <= 1.000001 * least]
+    if clear and not any(change.significant for change in clear):
+        needed = ceil(len(changes) / (DISCOVERY_RATE * len(clear)))
+        yield (
+            f"{metric_title(clear[0].metric)}: {len(clear):,} of {len(changes):,} directions have "
+            f"the smallest p-value that {resamples:,} resamples can give ({least:.2g}), which is "
+            f"too large among so many directions: compare with --resamples {needed} or more"
+        )
+
+
+def verdict(
+    first: str,
+    second: str,
+    metric: str,
+    groups: Sequence[PartChange],
+    parts: Sequence[PartChange],
+) -> str:
+    """Say in one sentence what changed, for whom, and whether a person would notice."""
+    whole = next(group for group in groups if group.part == "all" and group.metric == metric)
+    title = metric_title(metric)
+    where = f"over {whole.count:,} directions" if whole.count > 1 else "in the one direction"
+    numbers = f"{whole.delta:+.2f} {title}, 95 % {whole.low:+.2f} to {whole.high:+.2f}"
+    if whole.low <= 0 <= whole.high:
+        text = f"{second} and {first} do not differ measurably {where} ({numbers})"
+    else:
+        word = "better" if whole.delta > 0 else "worse"
+        text = f"{second} is {word} than {first} {where} ({numbers})"
+    if whole.count > 1:
+        text += (
+            f", significantly better in {whole.better:,} and worse in {whole.worse:,} of them "
+            "(Benjamini-Hochberg, 5 %)"
+        )
+        text += _for_whom(whole, metric, parts)
+    return text + _noticed(whole, metric) + "."
+
+
+def _for_whom(whole: PartChange, metric: str, parts: Sequence[PartChange]) -> str:
+    candidates = [
+        part for part in parts
+        if part.metric == metric and FEWEST_FOR_A_CLAIM <= part.count < whole.count
+        and not part.low <= 0 <= part.high
+    ]  # fmt: skip
+    gains = sorted((p for p in candidates if p.delta > 0), key=lambda p: -p.delta)
+    losses = sorted((p for p in candidates if p.delta < 0), key=lambda p: p.delta)
+    said = [
+        f"{word} {side[0].part} ({side[0].delta:+.2f})"
+        for word, side in (("the largest gain is", gains), ("the largest loss is", losses))
+        if side
+    ]
+    return "; " + ", ".join(said) if said else ""
+
+
+def _noticed(whole: PartChange, metric: str) -> str:
+    if metric != "chrf++":
+        return f"; there is no rule of what people notice in {metric_title(metric)}"
+    size = abs(whole.delta)
+    surely = 0.0 if whole.low <= 0 <= whole.high else min(abs(whole.low), abs(whole.high))
+    if surely >= ALMOST_ALWAYS_NOTICED:
+        return "; a person would almost always notice"
+    if surely >= USUALLY_NOTICED:
+        return "; a person would usually notice"
+    if size >= USUALLY_NOTICED:
+        return "; a person may notice, but the interval reaches below 0.5"
+    return "; a person would hardly notice (under 0.5)"
+
+
+def _comparable(first: Evaluation, second: Evaluation) -> tuple[str, ...]:
+    faults = []
+    if first.benchmark != second.benchmark:
+        faults.append(f"test sets {first.benchmark} and {second.benchmark}")
+    other = [
+        code
+        for code, digest in first.reference_sha256.items()
+        if second.reference_sha256.get(code, digest) != digest
+    ]
+    if other:
+        faults.append(f"references of {', '.join(other[:5])} ({len(other)} languages)")
+    metrics = tuple(name for name in first.metrics if name in second.metrics)
+    for name in metrics:
+        a, b = first.signatures[name], second.signatures[name]
+        for target in sorted(a.keys() & b.keys()):
+            if a[target] != b[target]:
+                faults.append(f"signatures of {metric_title(name)}: {a[target]} and {b[target]}")
+                break
+    if faults:
+        raise DataError(
+            f"{first.directory} and {second.directory} cannot be compared: they differ in "
+            f"{'; '.join(faults)}. Evaluate both on the same data with the same metrics"
+        )
+    if not metrics:
+        raise DataError(
+            f"{first.directory} has {', '.join(first.metrics)} and {second.directory} has "
+            f"{', '.join(second.metrics)}: no metric in common"
+        )
+    return metrics
+
+
+def _changes(
+    first: Evaluation,
+    second: Evaluation,
+    shared: Sequence[Direction],
+    name: str,
+    *,
+    resamples: int,
+    progress: Progress,
+) -> tuple[list[DirectionChange], NDArray[np.float32]]:
+    """Return the changes of one metric, and directions x resamples of their differences."""
+    by_target: dict[str, list[Direction]] = {}
+    for direction in shared:
+        by_target.setdefault(direction.target, []).append(direction)
+    found: list[tuple[Direction, float, float, float, float]] = []
+    samples: list[NDArray[np.float32]] = []
+    metric = stored_metric(name)
+    for target, members in by_target.items():
+        before = _statistics(first, target, members, metric)
+        after = _statistics(second, target, members, metric)
+        if before is None or after is None:
+            continue  # the target's tokenizer was missing: there is nothing to compare
+        weights = bootstrap_weights(before.shape[1], resamples)
+        difference = replicates(metric, after, weights) - replicates(metric, before, weights)
+        scores = [metric.score(statistics.sum(axis=1)) for statistics in (before, after)]
+        shuffled = randomisation_p_values(metric, before, after, trials=resamples)
+        for number, direction in enumerate(members):
+            a, b = float(scores[0][number]), float(scores[1][number])
+            found.append(
+                (direction, a, b, bootstrap_p(difference[number], b - a), float(shuffled[number]))
+            )
+        samples.append(difference.astype(np.float32))
+        progress.advance(len(members), target)
+    stacked = np.concatenate(samples)
+    q_values = benjamini_hochberg(np.array([max(row[3:]) for row in found]))
+    changes = []
+    for (direction, a, b, p, r), q, sample in zip(found, q_values, stacked, strict=True):
+        low, high = interval(sample.astype(np.float64))
+        changes.append(
+            DirectionChange(
+                direction=direction, metric=name, first=a, second=b, delta=b - a, low=low,
+                high=high, p_bootstrap=p, p_randomisation=r, q_value=float(q),
+            )
+        )  # fmt: skip
+    return changes, stacked
+
+
+def stored_metric(name: str) -> Metric:
+    """Return a metric that can score stored integers; it need not be able to tokenize."""
+    if name.startswith("chrf"):
+        return Chrf(word_order=name.count("+"))
+    return Bleu(SacrebleuTokenizer("none"), name=name, title=metric_title(name))
+
+
+def _statistics(
+    evaluation: Evaluation, target: str, members: Sequence[Direction], metric: Metric
+) -> NDArray[Any] | None:
+    result = load_target(evaluation.directory, target)
+    if metric.name not in result.packed:
+        return None
+    place = {row.direction: number for number, row in enumerate(result.rows)}
+    packed = result.packed[metric.name][[place[direction] for direction in members]]
+    return metric.unpack(packed, result.reference_columns[metric.name])
+
+
+def _parts(
+    changes: Sequence[DirectionChange],
+    samples: NDArray[np.float32],
+    parts: Mapping[str, Callable[[Direction], bool]],
+) -> Iterator[PartChange]:
+    for part, belongs in parts.items():
+        inside = [number for number, c in enumerate(changes) if belongs(c.direction)]
+        if not inside:
+            continue
+        members = [changes[number] for number in inside]
+        mean = samples[inside].mean(axis=0, dtype=np.float64)
+        first = float(np.mean([change.first for change in members]))
+        second = float(np.mean([change.second for change in members]))
+        low, high = interval(mean)
+        yield PartChange(
+            part=part,
+            metric=members[0].metric,
+            count=len(members),
+            first=first,
+            second=second,
+            delta=second - first,
+            low=low,
+            high=high,
+            p_value=bootstrap_p(mean, second - first),
+            better=sum(change.significant and change.delta > 0 for change in members),
+            worse=sum(change.significant and change.delta < 0 for change in members),
+        )
+
+
+def _in_group(cells: Sequence[int]) -> Callable[[Direction], bool]:
+    inside = frozenset(cells)
+    return lambda direction: direction.cell in inside
+
+
+def _languages_parts(shared: Sequence[Direction]) -> dict[str, Callable[[Direction], bool]]:
+    """Return the parts that a verdict may name: script, family and level of either side."""
+    table = known_languages()
+    parts: dict[str, Callable[[Direction], bool]] = {}
+
+    def add(title: str, side: str, value: Callable[[str], str], wanted: str) -> None:
+        parts[title] = lambda direction: value(getattr(direction, side)) == wanted
+
+    for word, side in (("into", "target"), ("from", "source")):
+        codes = sorted({getattr(direction, side) for direction in shared} & table.keys())
+        for script in sorted({table[code].script for code in codes}):
+            add(
+                f"{word} languages in {script} script",
+                side,
+                lambda c: table[c].script if c in table else "",
+                script,
+            )
+        for family in sorted({table[code].family for code in codes} - {""}):
+            add(f"{word} {family} languages", side,
+                lambda c: table[c].family if c in table else "", family)  # fmt: skip
+        for level in sorted({language_level(code) for code in codes}):
+            add(f"{word} {LEVEL_WORDS[level]}-resource languages", side, language_level, level)
+    return parts

@@ -1,0 +1,232 @@
+"""What the last run into a folder left: one small file in place of 40,602 rows.
+
+A run asks it which target languages are as they were, and takes their part of every mean from it.
+The files of the targets stay the truth: the index is made from them, and again where it is missing
+or does not fit them.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, cast
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.flores.directions import Direction
+from eval.flores.results import Row, Summary, row_line, target_path
+from eval.metrics.registry import UNICODE_WARNING
+from nllb.io.text import atomic_binary
+
+INDEX_FILE: Final = "index.npz"
+FAULTY_SHARE: Final = 0.02
+"""Share of a file's lines from which on a fault is told with the scores."""
+_VERSION: Final = "3"
+
+CellSums = Mapping[str, NDArray[np.int64]]
+"""Metric -> cells x resamples: sums of resampled scores in millionths of a point."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellTotals:
+    """What the directions of one target add to one cell of the groups."""
+
+    rows: int
+    """Directions."""
+    scores: Mapping[str, tuple[int, float, float]]
+    """Metric -> directions that have it, sum of raw scores, sum of NFC scores."""
+    faults: Mapping[str, int]
+    """Code of a fault -> lines."""
+    judged: int
+    """Lines whose language was asked for."""
+    right: int
+    """Of them in the target language."""
+    reference_shares: tuple[int, float]
+    """Directions with such a share, and their sum."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetTotals:
+    """What one target language adds to an evaluation."""
+
+    target: str
+    """Its code."""
+    settings: str
+    """Hash of everything that its numbers depend on but the hypotheses."""
+    files: str
+    """Hash of the names, sizes and times of its hypothesis files."""
+    stored: tuple[int, int] | None
+    """Size and time of the target's own file; None where no direction could be scored."""
+    reference_sha256: str
+    """Hash of the reference sentences."""
+    num_sentences: int
+    """How many they are."""
+    failed: Mapping[str, str]
+    """Directions that could not be scored -> why."""
+    cells: Mapping[int, CellTotals]
+    """Cell -> totals of its directions."""
+    unicode_matters: Mapping[str, tuple[str, ...]]
+    """Metric -> directions whose raw and NFC score differ by more than a reader would ignore."""
+    faulty: tuple[tuple[int, str], ...]
+    """Files of which a good part is faulty: lines, and what is wrong with them."""
+    lines: tuple[str, ...]
+    """Its lines of scores.tsv."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Index:
+    """All targets of a folder."""
+
+    targets: Mapping[str, TargetTotals]
+    """Target -> totals."""
+    cell_sums: CellSums
+    """Over all of them."""
+
+    def save(self, out: Path) -> None:
+        """Write the index."""
+        arrays: dict[str, Any] = {f"cells:{name}": sums for name, sums in self.cell_sums.items()}
+        # Not `asdict` of all: it would copy 40,602 lines.
+        values = [
+            {**{name: getattr(one, name) for name in one.__slots__},
+             "cells": {cell: asdict(totals) for cell, totals in one.cells.items()}}
+            for one in self.targets.values()
+        ]  # fmt: skip
+        text = json.dumps(values, ensure_ascii=False)
+        arrays["targets"] = np.frombuffer(text.encode(), np.uint8)
+        arrays["version"] = np.array(_VERSION)
+        with atomic_binary(out / INDEX_FILE) as stream:
+            np.savez(cast(Any, stream), **arrays)
+
+
+def load_index(out: Path) -> Index:
+    """Read the index; without a sound one it is empty. Targets that changed since are left out."""
+    nothing = Index(targets={}, cell_sums={})
+    try:
+        with (out / INDEX_FILE).open("rb") as stream, np.load(stream) as arrays:
+            if str(arrays["version"]) != _VERSION:
+                return nothing
+            values = json.loads(arrays["targets"].tobytes())
+            sums = {
+                key.removeprefix("cells:"): arrays[key]
+                for key in arrays.files
+                if key.startswith("cells:")
+            }
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+        return nothing
+    return Index(targets={value["target"]: _totals(value) for value in values}, cell_sums=sums)
+
+
+def _totals(value: dict[str, Any]) -> TargetTotals:
+    cells = {
+        int(cell): CellTotals(
+            **{
+                **totals,
+                "scores": {name: tuple(sums) for name, sums in totals["scores"].items()},
+                "reference_shares": tuple(totals["reference_shares"]),
+            }
+        )
+        for cell, totals in value["cells"].items()
+    }
+    matters = {name: tuple(names) for name, names in value["unicode_matters"].items()}
+    value |= {"cells": cells, "unicode_matters": matters}
+    value["faulty"] = tuple((count, what) for count, what in value["faulty"])
+    value["lines"] = tuple(value["lines"])
+    value["stored"] = None if value["stored"] is None else tuple(value["stored"])
+    return TargetTotals(**value)
+
+
+def total_up(
+    summary: Summary | None,
+    *,
+    out: Path,
+    target: str,
+    settings: str,
+    files: Mapping[Direction, Path],
+    failed: Mapping[str, str],
+    names: Sequence[str],
+) -> TargetTotals:
+    """Return what a target adds; a `summary` of None is one of which no direction was scored."""
+    rows = summary.rows if summary else []
+    cells: dict[int, list[Row]] = {}
+    matters: dict[str, list[str]] = {}
+    faulty: list[tuple[int, str]] = []
+    for row in rows:
+        cells.setdefault(row.direction.cell, []).append(row)
+        for name, score in row.scores.items():
+            if abs(score.score - score.nfc_score) > UNICODE_WARNING:
+                matters.setdefault(name, []).append(str(row.direction))
+        # What the Unicode form does to the scores has a note of its own.
+        bad = [
+            found
+            for found in row.findings
+            if found.count > FAULTY_SHARE * found.total and found.code != "mixed_unicode"
+        ]
+        if bad:
+            what = "; ".join(f"{found.count:,} lines {found.words}" for found in bad)
+            faulty.append((max(found.count for found in bad), f"{row.direction} ({what})"))
+    return TargetTotals(
+        target=target,
+        settings=settings,
+        files=files_hash(files),
+        stored=stored_state(out, target),
+        reference_sha256=summary.reference_sha256 if summary else "",
+        num_sentences=summary.num_sentences if summary else 0,
+        failed=failed,
+        cells={cell: _cell_totals(inside) for cell, inside in cells.items()},
+        unicode_matters={name: tuple(found) for name, found in matters.items()},
+        faulty=tuple(faulty),
+        lines=tuple(row_line(row, names) for row in rows),
+    )
+
+
+def _cell_totals(rows: Sequence[Row]) -> CellTotals:
+    scores: dict[str, tuple[int, float, float]] = {}
+    faults: Counter[str] = Counter()
+    for row in rows:
+        for name, score in row.scores.items():
+            count, raw, nfc = scores.get(name, (0, 0.0, 0.0))
+            scores[name] = (count + 1, raw + score.score, nfc + score.nfc_score)
+        for finding in row.findings:
+            faults[finding.code] += finding.count
+    languages = [row.language for row in rows if row.language is not None]
+    shares = [row.reference_share for row in rows if row.reference_share is not None]
+    return CellTotals(
+        rows=len(rows),
+        scores=scores,
+        faults=dict(faults),
+        judged=sum(count.judged for count in languages),
+        right=sum(count.right for count in languages),
+        reference_shares=(len(shares), sum(shares)),
+    )
+
+
+def files_hash(files: Mapping[Direction, Path]) -> str:
+    """Return a hash that another size or time of any file changes."""
+    states = []
+    for path in files.values():
+        status = os.stat(path)
+        states.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
+    return sha256("\n".join(sorted(states)).encode()).hexdigest()
+
+
+def stored_state(out: Path, target: str) -> tuple[int, int] | None:
+    """Return size and time of a target's own file."""
+    try:
+        status = target_path(out, target).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def add_up(sums: Iterable[CellSums], start: CellSums | None = None, sign: int = 1) -> CellSums:
+    """Return `start` and all sums together (minus them where `sign` is -1)."""
+    total = dict(start or {})
+    for one in sums:
+        for name, values in one.items():
+            total[name] = total.get(name, 0) + sign * values
+    return total

@@ -1,0 +1,169 @@
+"""The files `SRC-TGT.txt` that scoring reads, made here: translated by a model, or copied sources.
+
+A file grows line by line under another name and gets its own when it is whole, so that a killed run
+goes on after the last window of lines. `made_by.json` says what made the folder: outputs of two
+models, or of two searches, never stand side by side.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from eval.flores.directions import Direction
+from nllb.errors import ConfigError, DataError, LanguageError
+from nllb.io.benchmarks import LineAlignedSet
+from nllb.io.progress import Progress
+from nllb.io.text import read_json, write_json, write_lines
+from nllb.translation.files import PartialOutput
+from nllb.translation.retry import SegmentError
+
+MADE_BY_FILE: Final = "made_by.json"
+WINDOW_LINES: Final = 256
+"""Lines translated together and written: what a killed run loses at most."""
+_SAMPLE_BYTES: Final = 1 << 16
+
+Translate = Callable[[Sequence[str], str, str], Sequence[str]]
+"""(sentences, source, target) -> one translation for each sentence."""
+
+
+def output_path(directory: Path, direction: Direction) -> Path:
+    """Return where a direction's translations stand."""
+    return directory / f"{direction}.txt"
+
+
+def translate_outputs(
+    directory: Path,
+    directions: Sequence[Direction],
+    *,
+    benchmark: LineAlignedSet,
+    translate: Translate,
+    made_by: Mapping[str, str] | None = None,
+    quiet: bool = False,
+) -> dict[str, str]:
+    """Translate the directions that have no file yet.
+
+    A sentence for which the model gives nothing is an empty line, which scoring counts.
+
+    Args:
+        directory: folder of the outputs; resumes.
+        directions: what to translate.
+        benchmark: the sources.
+        translate: the translator.
+        made_by: what the outputs depend on: model, search.
+        quiet: no progress on stderr.
+
+    Returns: directions whose languages the translator does not have, with the reason.
+
+    Raises:
+        ConfigError: where the folder was made by something else.
+        DataError: where the translator gives another number of lines than it got.
+    """
+    claim(directory, {**(made_by or {}), "sources": benchmark.title})
+    failed = {}
+    total = sum(len(benchmark.sentences(direction.source)) for direction in directions)
+    with Progress("translating", total=total, unit="lines", quiet=quiet) as progress:
+        for direction in directions:
+            sentences = benchmark.sentences(direction.source)
+            path = output_path(directory, direction)
+            if path.is_file():
+                progress.resume(len(sentences), str(direction))
+                continue
+            try:
+                _translate_file(path, direction, sentences, translate, progress)
+            except LanguageError as error:
+                failed[str(direction)] = str(error)
+                progress.advance(len(sentences), str(direction))
+    return failed
+
+
+def copy_sources(
+    directory: Path, directions: Sequence[Direction], *, benchmark: LineAlignedSet
+) -> dict[Direction, Path]:
+    """Write each source once, and return it as the output of its directions: the copying baseline.
+
+    What a model must beat to be worth anything: between near languages that is a lot.
+    """
+    claim(directory, {"model": "copying the source", "sources": benchmark.title})
+    files = {}
+    for direction in directions:
+        path = directory / f"{direction.source}.txt"
+        if not path.is_file():
+            write_lines(path, benchmark.sentences(direction.source))
+        files[direction] = path
+    return files
+
+
+def claim(directory: Path, made_by: Mapping[str, str]) -> None:
+    """Say in the folder what makes its outputs.
+
+    Raises:
+        ConfigError: where something else has made the ones that are there.
+    """
+    path = directory / MADE_BY_FILE
+    there = read_json(path) if path.is_file() else dict(made_by)
+    other = [
+        f"{name} was {there.get(name, 'not said')}, now {made_by.get(name, 'not said')}"
+        for name in sorted((there.keys() | made_by.keys()) - {"model"})  # it may have moved
+        if there.get(name) != made_by.get(name)
+    ]
+    if other:
+        raise ConfigError(
+            f"{directory} holds other outputs: {'; '.join(other)}. Give another OUT, or remove it"
+        )
+    if not path.is_file():
+        write_json(path, dict(made_by))
+
+
+def fingerprint(model: Path) -> str:
+    """Return a hash of names, sizes and samples of a model's files: any training changes it."""
+    digest = sha256()
+    files = model.iterdir() if model.is_dir() else [model]
+    for path in sorted(path for path in files if path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\t{size}\n".encode())
+        with path.open("rb") as stream:
+            for at in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
+                stream.seek(at)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def translate_all(
+    sentences: Sequence[str], translate: Callable[[list[str]], Sequence[str]]
+) -> list[str]:
+    """Translate sentences; where the model gives nothing for one, it alone stays empty."""
+    try:
+        return list(translate(list(sentences)))
+    except SegmentError:
+        if len(sentences) == 1:
+            return [""]
+        half = len(sentences) // 2
+        return translate_all(sentences[:half], translate) + translate_all(
+            sentences[half:], translate
+        )
+
+
+def _translate_file(
+    path: Path,
+    direction: Direction,
+    sentences: Sequence[str],
+    translate: Translate,
+    progress: Progress,
+) -> None:
+    job: dict[str, Any] = {"direction": str(direction), "lines": len(sentences)}
+    with PartialOutput(path, job) as output:
+        done = min(output.lines_done, len(sentences))
+        progress.resume(done, str(direction))
+        for at in range(done, len(sentences), WINDOW_LINES):
+            window = sentences[at : at + WINDOW_LINES]
+            lines = translate(window, direction.source, direction.target)
+            if len(lines) != len(window):
+                raise DataError(
+                    f"{direction}: the translator gave {len(lines):,} lines for {len(window):,}"
+                )
+            # A line break inside a translation would shift every line after it.
+            output.write("".join(" ".join(line.split("\n")) + "\n" for line in lines))
+            output.flush()
+            progress.advance(len(window))
+        output.finish()

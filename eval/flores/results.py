@@ -1,0 +1,391 @@
+"""The folder that `nllb eval flores` writes, and reading it again.
+
+    evaluation.json        settings, signatures, groups, missing directions, provenance
+    scores.tsv             one row a direction
+    targets/CODE.npz       per target language: its rows and the integers of every sentence
+    index.npz              what the next run needs to know of them (`eval.flores.index`)
+
+A target's file is written whole when all its directions are scored: work that was done stays done.
+"""
+
+import gc
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, cast
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.flores.directions import CELLS, Direction
+from eval.metrics.hypothesis_checks import CODES, Finding, LanguageCount
+from eval.metrics.registry import Metric
+from nllb.errors import DataError
+from nllb.io.text import atomic_binary, read_json, write_json
+
+SCHEMA: Final = "nllb-evaluation/2"
+EVALUATION_FILE: Final = "evaluation.json"
+SCORES_FILE: Final = "scores.tsv"
+TARGETS_DIR: Final = "targets"
+SUM_SCALE: Final = 1_000_000
+"""Sums of resampled scores are kept in this part of a point."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricScore:
+    """A direction under one metric."""
+
+    score: float
+    """Raw corpus score."""
+    nfc_score: float
+    """Score with both sides in NFC."""
+    low: float
+    """Lower end of the 95 % bootstrap interval of the raw score."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One scored direction."""
+
+    direction: Direction
+    """Which."""
+    file: str
+    """Name of the hypothesis file."""
+    size: int
+    """Its size in bytes."""
+    mtime_ns: int
+    """Its time of change: with the size, how a changed file is noticed."""
+    sha256: str
+    """Hash of its sentences."""
+    scores: Mapping[str, MetricScore]
+    """Metric name -> scores; a metric that could not be computed is absent."""
+    findings: tuple[Finding, ...]
+    """Faults of the file."""
+    language: LanguageCount | None = None
+    """Lines in the target language, where a detector was given."""
+    reference_share: float | None = None
+    """Share of the reference's own lines that the detector takes for the target language: what a
+    faultless translation would reach."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return a form for JSON; `from_json` reads it."""
+        return {
+            **asdict(self),
+            "direction": str(self.direction),
+            "scores": {name: asdict(score) for name, score in self.scores.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Row":
+        """Read what `as_json` gave."""
+        source, _, target = value["direction"].partition("-")
+        return cls(
+            direction=Direction(source=source, target=target),
+            file=value["file"],
+            size=value["size"],
+            mtime_ns=value["mtime_ns"],
+            sha256=value["sha256"],
+            scores={name: MetricScore(**score) for name, score in value["scores"].items()},
+            findings=tuple(
+                Finding(**{**finding, "lines": tuple(finding["lines"])})
+                for finding in value["findings"]
+            ),
+            language=LanguageCount(**value["language"]) if value["language"] else None,
+            reference_share=value["reference_share"],
+        )
+
+
+def table_head(names: Sequence[str]) -> str:
+    """Return the first line of scores.tsv."""
+    head = ["source", "target", "kind", "level"]
+    for name in names:
+        head += [name, f"{name}.nfc", f"{name}.low", f"{name}.high"]
+    return "\t".join([*head, *CODES, "judged", "in_target", "unsure", "reference_share", "sha256"])
+
+
+def row_line(row: Row, names: Sequence[str]) -> str:
+    """Return a row as a line of scores.tsv."""
+    kind, level = CELLS[row.direction.cell]
+    cells = [row.direction.source, row.direction.target, kind, level]
+    for name in names:
+        score = row.scores.get(name)
+        if score is None:
+            cells += [""] * 4
+        else:
+            numbers = (score.score, score.nfc_score, score.low, score.high)
+            cells += [f"{number:.6f}" for number in numbers]
+    faults = {finding.code: str(finding.count) for finding in row.findings}
+    cells += [faults.get(code, "0") for code in CODES]
+    if row.language is None:
+        cells += [""] * 4
+    else:
+        share = "" if row.reference_share is None else f"{row.reference_share:.4f}"
+        cells += [str(count) for count in astuple(row.language)] + [share]
+    return "\t".join([*cells, row.sha256])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetResult:
+    """All directions into one language."""
+
+    settings: str
+    """Hash of everything that the numbers depend on but the hypotheses."""
+    reference_sha256: str
+    """Hash of the reference sentences."""
+    num_sentences: int
+    """How many they are."""
+    rows: list[Row]
+    """The directions, by source."""
+    packed: Mapping[str, NDArray[Any]]
+    """Metric -> directions x sentences x stored columns."""
+    reference_columns: Mapping[str, NDArray[Any]]
+    """Metric -> sentences x columns that depend on the reference alone."""
+    cell_sums: Mapping[str, NDArray[np.int64]]
+    """Metric -> cells x resamples: sums of resampled scores, for the intervals of groups, in
+    millionths of a point: whole numbers, so that what is added can be taken away again."""
+
+    def statistics(self, metric: Metric, number: int) -> NDArray[Any]:
+        """Return the integers of all sentences of the direction `rows[number]`."""
+        return metric.unpack(self.packed[metric.name][number], self.reference_columns[metric.name])
+
+    def save(self, out: Path, target: str) -> None:
+        """Write the target's file."""
+        arrays: dict[str, Any] = {
+            "head": np.array([self.settings, self.reference_sha256, str(self.num_sentences)]),
+            "rows": np.frombuffer(
+                json.dumps([row.as_json() for row in self.rows], ensure_ascii=False).encode(),
+                np.uint8,
+            ),
+        }
+        for name, packed in self.packed.items():
+            arrays[f"packed:{name}"] = packed.astype(np.min_scalar_type(int(packed.max(initial=0))))
+            arrays[f"reference:{name}"] = self.reference_columns[name]
+            arrays[f"cells:{name}"] = self.cell_sums[name]
+        with atomic_binary(target_path(out, target)) as stream:
+            np.savez(cast(Any, stream), **arrays)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Pause the cycle collector: 40,602 rows stay, and it would walk them over and over."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def target_path(out: Path, target: str) -> Path:
+    """Return the path of a target's file."""
+    return out / TARGETS_DIR / f"{target}.npz"
+
+
+def load_target(out: Path, target: str) -> TargetResult:
+    """Read a target's file whole.
+
+    Raises:
+        DataError: where it is missing or damaged.
+    """
+    path = target_path(out, target)
+    with _open_target(path) as arrays:
+        names = [key.removeprefix("packed:") for key in arrays.files if key.startswith("packed:")]
+        return TargetResult(
+            **_head(arrays),
+            rows=_rows(arrays),
+            packed={name: arrays[f"packed:{name}"] for name in names},
+            reference_columns={name: arrays[f"reference:{name}"] for name in names},
+            cell_sums={name: arrays[f"cells:{name}"] for name in names},
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """A target's file without the integers of sentences: small and quick to read."""
+
+    settings: str
+    """As in `TargetResult`."""
+    reference_sha256: str
+    """As in `TargetResult`."""
+    num_sentences: int
+    """As in `TargetResult`."""
+    rows: list[Row]
+    """As in `TargetResult`."""
+    cell_sums: Mapping[str, NDArray[np.int64]]
+    """As in `TargetResult`."""
+
+
+def load_summary(out: Path, target: str) -> Summary | None:
+    """Return what a target's file says, or None where there is no whole file."""
+    try:
+        with _open_target(target_path(out, target)) as arrays:
+            sums = {
+                key.removeprefix("cells:"): arrays[key]
+                for key in arrays.files
+                if key.startswith("cells:")
+            }
+            return Summary(**_head(arrays), rows=_rows(arrays), cell_sums=sums)
+    except DataError:
+        return None
+
+
+def _head(arrays: Any) -> dict[str, Any]:
+    settings, reference_sha256, num_sentences = arrays["head"].tolist()
+    return {
+        "settings": settings,
+        "reference_sha256": reference_sha256,
+        "num_sentences": int(num_sentences),
+    }
+
+
+@contextmanager
+def _open_target(path: Path) -> Iterator[Any]:
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            yield arrays
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+        raise DataError(f"cannot read {path}: {error}; run 'nllb eval flores' again") from error
+
+
+def _rows(arrays: Any) -> list[Row]:
+    return [Row.from_json(value) for value in json.loads(arrays["rows"].tobytes())]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupScore:
+    """The mean of a group of directions under one metric."""
+
+    group: str
+    """Name, such as `eng-xx.low`."""
+    metric: str
+    """Metric name."""
+    count: int
+    """Directions that were scored."""
+    missing: int
+    """Directions that were asked for and were not: the mean is of the others only."""
+    mean: float
+    """Unweighted mean of the scores."""
+    nfc_mean: float
+    """The same of the NFC scores."""
+    low: float
+    """Lower end of the 95 % interval over sentences."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupFaults:
+    """What is wrong with the outputs of a group of directions."""
+
+    group: str
+    """Name, such as `eng-xx.low`."""
+    lines: int
+    """Lines of all its files."""
+    faults: Mapping[str, int]
+    """Code of a fault -> lines that have it."""
+    judged: int
+    """Lines whose language a detector was asked for; 0 without one."""
+    right: int
+    """Of them in the target language."""
+    reference_share: float | None
+    """Mean share of the references' lines that the detector takes for their language."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One system on one test set: what `evaluation.json` holds, and the rows."""
+
+    system: str
+    """Name for reports."""
+    benchmark: str
+    """Name and split of the test set."""
+    benchmark_dir: str
+    """Folder of the test set as it was given; only examples in reports need it again."""
+    num_sentences: int
+    """Sentences of each file."""
+    outputs: str
+    """Folder of the hypotheses as it was given."""
+    metrics: tuple[str, ...]
+    """Metric names in the order of reports."""
+    signatures: Mapping[str, Mapping[str, str]]
+    """Metric -> target language (`*` for all others) -> signature."""
+    reference_sha256: Mapping[str, str]
+    """Language -> hash of its reference sentences."""
+    missing: tuple[str, ...]
+    """Directions that were asked for and have no file."""
+    failed: Mapping[str, str]
+    """Directions that could not be scored -> why."""
+    notes: tuple[str, ...]
+    """What a reader must know before believing a number."""
+    groups: tuple[GroupScore, ...]
+    """Means and intervals."""
+    faults: tuple[GroupFaults, ...]
+    """The outputs themselves: faults and languages by group."""
+    provenance: Mapping[str, str]
+    """Versions, revision, time, hashes."""
+    settings: str
+    """Hash of metrics and resampling."""
+    num_directions: int
+    """Directions that were scored."""
+    directory: Path = field(default=Path(), repr=False)
+    """Folder it was read from or written to."""
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The scored directions, sorted; read from the folder when they are first asked for."""
+        found: list[Row] = []
+        with without_collection():
+            for target in self.reference_sha256:
+                summary = load_summary(self.directory, target)
+                found += summary.rows if summary else ()
+        return tuple(sorted(found, key=lambda row: (row.direction.source, row.direction.target)))
+
+    def signature(self, metric: str, target: str) -> str:
+        """Return the signature of a metric for a target language."""
+        by_target = self.signatures.get(metric, {})
+        return by_target.get(target, by_target.get("*", ""))
+
+    def save(self) -> None:
+        """Write evaluation.json."""
+        write_json(self.directory / EVALUATION_FILE, {"schema": SCHEMA, **self.head()})
+
+    def head(self) -> dict[str, Any]:
+        """Return everything but the rows in a form for JSON."""
+        names = [field.name for field in fields(self) if field.name in _HEAD]
+        values = {name: getattr(self, name) for name in names}
+        for name in ("groups", "faults"):
+            values[name] = [asdict(group) for group in values[name]]
+        return values
+
+
+_HEAD: Final = {field.name for field in fields(Evaluation)} - {"directory"}
+
+
+def load_evaluation(directory: Path) -> Evaluation:
+    """Read a folder that `nllb eval flores` wrote.
+
+    Raises:
+        DataError: where it is none, or of another version of the format.
+    """
+    path = directory / EVALUATION_FILE
+    if not path.is_file():
+        raise DataError(f"{directory} has no {EVALUATION_FILE}: give an OUT of 'nllb eval flores'")
+    value = read_json(path)
+    schema = value.pop("schema", None)
+    if schema != SCHEMA:
+        raise DataError(f"{path}: schema {schema!r}, this version reads {SCHEMA!r}; evaluate again")
+    if value.keys() != _HEAD:
+        odd = ", ".join(sorted(value.keys() ^ _HEAD))
+        raise DataError(f"{path}: fields missing or unknown: {odd}; evaluate again")
+    value["groups"] = tuple(GroupScore(**group) for group in value["groups"])
+    value["faults"] = tuple(GroupFaults(**group) for group in value["faults"])
+    for name in ("metrics", "missing", "notes"):
+        value[name] = tuple(value[name])
+    return Evaluation(**value, directory=directory)

@@ -1,0 +1,1 @@
+"""Metrics: chrF++, BLEU, spBLEU, neural metrics, significance and hypothesis checks."""

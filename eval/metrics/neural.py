@@ -1,0 +1,222 @@
+"""Neural metrics as plug-ins: found by entry point, never imported, run in a process of their own.
+
+COMET, MetricX and BLASER need package versions that exclude each other and ours. A plug-in is
+therefore a command that speaks JSON lines, perhaps of another virtual environment:
+
+    we write    {"model": "/path", "source": "eng_Latn", "target": "fra_Latn"}
+    it answers  {"name": "...", "version": "...", "licence": "...", "supported": true}
+    we write    {"src": "...", "mt": "...", "ref": "..."}    for each sentence, then end the input
+    it answers  {"score": 0.83}                              for each, in order
+
+The first answer should come before weights are loaded. Installed plug-ins declare an entry point of
+the group `nllb.metrics`: name = module; it is run as `python -m module`. Weights come from an
+explicit local path; nothing is downloaded by us.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import entry_points
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Thread
+from typing import IO, Any, Final
+
+from nllb.errors import ConfigError, ResourceError, did_you_mean
+from nllb.io.text import atomic_text, read_json_lines
+
+GROUP: Final = "nllb.metrics"
+Item = tuple[str, str, str]
+"""(source, translation, reference)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NeuralScore:
+    """What a plug-in said of one file."""
+
+    name: str
+    """Its own name."""
+    version: str
+    """Its own version."""
+    licence: str
+    """Licence of the weights as it states it; many are non-commercial."""
+    supported: bool
+    """Whether the metric was trained on the target language; if not, the score says little."""
+    scores: tuple[float, ...]
+    """One for each sentence, as the metric gives them."""
+    signature: str
+    """Name, version, model and whether scores came from the cache."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the sentences."""
+        return sum(self.scores) / len(self.scores)
+
+
+def installed_metrics() -> dict[str, str]:
+    """Return name -> module of the installed plug-ins, from package metadata alone."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+def metric_command(name_or_command: str) -> list[str]:
+    """Return the command of an installed plug-in, or the words of a command that was given.
+
+    Raises:
+        ConfigError: for a single word that is no installed plug-in and no file.
+    """
+    installed = installed_metrics()
+    if name_or_command in installed:
+        return [sys.executable, "-m", installed[name_or_command]]
+    words = shlex.split(name_or_command)
+    if len(words) > 1 or (words and Path(words[0]).is_file()):
+        return words
+    have = ", ".join(sorted(installed)) or "none"
+    raise ConfigError(
+        f"no neural metric {name_or_command!r}{did_you_mean(name_or_command, installed) or '.'} "
+        f"Installed: {have}. Give a name, or a command that follows the protocol of "
+        "eval.metrics.neural"
+    )
+
+
+def neural_score(
+    command: Sequence[str],
+    items: Sequence[Item],
+    *,
+    source: str,
+    target: str,
+    model: Path | None = None,
+    cache_dir: Path | None = None,
+) -> NeuralScore:
+    """Score sentences with a plug-in.
+
+    Args:
+        command: words of the command.
+        items: source, translation and reference of each sentence.
+        source: source language.
+        target: target language.
+        model: local path of the weights, handed on.
+        cache_dir: where scores are kept by the hash of sentence, plug-in and model.
+
+    Raises:
+        ResourceError: where the plug-in cannot be started, fails, or breaks the protocol.
+    """
+    head = {"model": str(model) if model else None, "source": source, "target": target}
+    # Without a cache one run does it; with one, the plug-in is first asked who it is.
+    answers = _talk(command, head, items if cache_dir is None else [])
+    told = answers[0]
+    for key in ("name", "version", "licence", "supported"):
+        if key not in told:
+            raise ResourceError(f"{_shown(command)} did not state its {key!r}; got {told}")
+    identity = f"{told['name']}|{told['version']}|{model or ''}"
+    known = _Cache(cache_dir, identity)
+    fresh = [item for item in items if known.get(item) is None]
+    if fresh:
+        if cache_dir is not None:
+            answers = _talk(command, head, fresh)
+        if len(answers) - 1 != len(fresh):
+            raise ResourceError(
+                f"{_shown(command)} answered {len(answers) - 1:,} of {len(fresh):,} sentences"
+            )
+        for item, answer in zip(fresh, answers[1:], strict=True):
+            if not isinstance(answer.get("score"), (int, float)):
+                raise ResourceError(f"{_shown(command)} answered {answer}, not a score")
+            known.put(item, float(answer["score"]))
+        known.save()
+    return NeuralScore(
+        name=str(told["name"]),
+        version=str(told["version"]),
+        licence=str(told["licence"]),
+        supported=bool(told["supported"]),
+        scores=tuple(known.need(item) for item in items),
+        signature=f"{told['name']}|version:{told['version']}|model:{model.name if model else '-'}",
+    )
+
+
+class _Cache:
+    """Scores by the hash of sentence, plug-in and model: one JSONL file a plug-in and model."""
+
+    def __init__(self, directory: Path | None, identity: str) -> None:
+        self._identity = identity
+        self._path = None
+        self._scores: dict[str, float] = {}
+        if directory is not None:
+            self._path = directory / f"{sha256(identity.encode()).hexdigest()[:16]}.jsonl"
+            if self._path.is_file():
+                for row in read_json_lines(self._path):
+                    self._scores[row["key"]] = row["score"]
+
+    def get(self, item: Item) -> float | None:
+        return self._scores.get(self._key(item))
+
+    def need(self, item: Item) -> float:
+        return self._scores[self._key(item)]
+
+    def put(self, item: Item, score: float) -> None:
+        self._scores[self._key(item)] = score
+
+    def save(self) -> None:
+        if self._path is None:
+            return
+        with atomic_text(self._path) as stream:
+            for key, score in self._scores.items():
+                stream.write(json.dumps({"key": key, "score": score}) + "\n")
+
+    def _key(self, item: Item) -> str:
+        text = json.dumps([self._identity, *item], ensure_ascii=False)
+        return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _talk(
+    command: Sequence[str], head: dict[str, Any], items: Sequence[Item]
+) -> list[dict[str, Any]]:
+    with TemporaryFile() as complaints:
+        try:
+            process = subprocess.Popen(
+                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+            )
+        except OSError as error:
+            raise ResourceError(f"cannot start {_shown(command)}: {error.strerror}") from error
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # Written by a thread: a plug-in may answer before it has read everything.
+        writer = Thread(target=_write, args=(process.stdin, head, items), daemon=True)
+        writer.start()
+        with process.stdout as answers:
+            lines = answers.read().decode("utf-8", "replace").splitlines()
+        writer.join()
+        code = process.wait()
+        complaints.seek(0)
+        said = complaints.read().decode("utf-8", "replace").strip().splitlines()[-3:]
+    if code:
+        raise ResourceError(f"{_shown(command)} ended with code {code}: {' / '.join(said)}")
+    try:
+        found = [json.loads(line) for line in lines if line.strip()]
+    except json.JSONDecodeError as error:
+        raise ResourceError(f"{_shown(command)} did not answer in JSON lines: {error}") from error
+    if not found or not all(isinstance(answer, dict) for answer in found):
+        raise ResourceError(f"{_shown(command)} did not answer with JSON objects")
+    return found
+
+
+def _write(stream: IO[bytes], head: dict[str, Any], items: Sequence[Item]) -> None:
+    def lines() -> Iterator[dict[str, Any]]:
+        yield head
+        for source, translation, reference in items:
+            yield {"src": source, "mt": translation, "ref": reference}
+
+    try:
+        with stream:
+            for line in lines():
+                stream.write(
+                    json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+                )
+    except BrokenPipeError:
+        return  # it has ended: its exit code tells why
+
+
+def _shown(command: Sequence[str]) -> str:
+    return f"the plug-in {shlex.join(command)[:120]!r}"

@@ -1,0 +1,196 @@
+"""The metrics by name, and one hypothesis measured by them: raw, and with both sides in NFC."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Protocol
+from unicodedata import is_normalized, normalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.metrics.bleu import Bleu
+from eval.metrics.chrf import Chrf, Statistics
+from eval.metrics.tokenization import (
+    SacrebleuTokenizer,
+    SentencePieceTokenizer,
+    SpmName,
+    bleu_tokenizer_name,
+)
+from nllb.errors import ConfigError, ResourceError, did_you_mean
+from nllb.io.benchmarks import sentences_sha256
+
+METRICS: Final = ("chrf++", "chrf", "spbleu", "bleu")
+UNICODE_WARNING: Final = 0.3
+"""Points between the raw and the NFC score from which on a reader is warned."""
+
+
+class Metric(Protocol):
+    """A metric whose corpus score follows from the sum of per-sentence integers."""
+
+    name: str
+    title: str
+    signature: str
+    num_columns: int
+
+    def index(self, sentences: Sequence[str]) -> Any:
+        """Count the references once for any number of hypotheses."""
+
+    def statistics(self, sentences: Sequence[str], reference: Any) -> Statistics:
+        """Return the integers of each sentence."""
+        ...
+
+    def score(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the score of summed integers; leading axes are kept."""
+        ...
+
+    def pack(self, statistics: Statistics) -> Statistics:
+        """Return the columns worth storing."""
+        ...
+
+    def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:
+        """Return all columns again."""
+        ...
+
+    def reference_columns(self, statistics: Statistics) -> Statistics:
+        """Return the columns that depend on the reference alone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """One hypothesis under one metric."""
+
+    score: float
+    """Raw corpus score, as the paper has it."""
+    nfc_score: float
+    """The same with hypothesis and reference in Unicode form NFC."""
+    statistics: Statistics
+    """Integers of each sentence, raw."""
+
+    @property
+    def unicode_matters(self) -> bool:
+        """Whether the two scores differ by more than a reader would ignore."""
+        return abs(self.score - self.nfc_score) > UNICODE_WARNING
+
+
+class Reference:
+    """The reference sentences of one language, indexed for every metric that asks."""
+
+    def __init__(self, sentences: Sequence[str], language: str) -> None:
+        self.sentences, self.language = tuple(sentences), language
+        self._indexes: dict[tuple[str, bool], Any] = {}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of the text."""
+        return sentences_sha256(self.sentences)
+
+    @cached_property
+    def _not_nfc(self) -> list[int]:
+        """Numbers of the references that NFC would change."""
+        return [n for n, text in enumerate(self.sentences) if not is_normalized("NFC", text)]
+
+    def measure(self, metric: Metric, hypothesis: Sequence[str]) -> Measurement:
+        """Measure one hypothesis sentence for each reference sentence."""
+        statistics = metric.statistics(hypothesis, self._index(metric))
+        score = float(metric.score(statistics.sum(axis=0)))
+        nfc = self._nfc_statistics(metric, hypothesis, statistics)
+        nfc_score = score if nfc is statistics else float(metric.score(nfc.sum(axis=0)))
+        return Measurement(score=score, nfc_score=nfc_score, statistics=statistics)
+
+    def _nfc_statistics(
+        self, metric: Metric, hypothesis: Sequence[str], statistics: Statistics
+    ) -> Statistics:
+        """Count again only the lines where NFC changes the reference or the hypothesis."""
+        theirs = self._not_nfc
+        changed = {n for n, text in enumerate(hypothesis) if not is_normalized("NFC", text)}
+        mine = sorted(changed.difference(theirs))
+        if not theirs and not mine:
+            return statistics
+        result = statistics.copy()
+        if theirs:
+            composed = [normalize("NFC", hypothesis[n]) for n in theirs]
+            result[theirs] = metric.statistics(composed, self._index(metric, nfc=True))
+        if mine:
+            index = metric.index([self.sentences[n] for n in mine])
+            result[mine] = metric.statistics([normalize("NFC", hypothesis[n]) for n in mine], index)
+        return result
+
+    def _index(self, metric: Metric, *, nfc: bool = False) -> Any:
+        """Return the index of the references; with `nfc`, of those that NFC changes, composed."""
+        key = (metric.signature, nfc)
+        if key not in self._indexes:
+            sentences: Sequence[str] = self.sentences
+            if nfc:
+                sentences = [normalize("NFC", self.sentences[n]) for n in self._not_nfc]
+            self._indexes[key] = metric.index(sentences)
+        return self._indexes[key]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricChoice:
+    """Which metrics to compute; a metric is made for each target language."""
+
+    names: tuple[str, ...] = ("chrf++",)
+    """Any of chrf++, chrf, spbleu, bleu."""
+    spm: SentencePieceTokenizer | None = None
+    """SentencePiece model of spBLEU."""
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in METRICS:
+                raise ConfigError(
+                    f"unknown metric {name!r}{did_you_mean(name, METRICS) or '.'} "
+                    f"Valid: {', '.join(METRICS)}"
+                )
+        if "spbleu" in self.names and self.spm is None:
+            raise ConfigError(
+                "spbleu needs a SentencePiece model: give --spm FILE (the FLORES-200 or FLORES-101 "
+                "one, obtained from github.com/facebookresearch/flores)"
+            )
+
+    def metric(self, name: str, target: str) -> Metric:
+        """Return a metric for a target language.
+
+        Raises:
+            ResourceError: where the language's tokenizer is not installed.
+        """
+        if name in ("chrf", "chrf++"):
+            return _CHRF[name]
+        if name == "spbleu":
+            assert self.spm is not None
+            return Bleu(self.spm, name="spbleu", title="spBLEU")
+        return Bleu(SacrebleuTokenizer(bleu_tokenizer_name(target)[0]))
+
+    def signatures(self, target: str) -> dict[str, str]:
+        """Return the signature of each metric for a target; empty where it cannot be computed."""
+        found = {}
+        for name in self.names:
+            try:
+                found[name] = self.metric(name, target).signature
+            except ResourceError:
+                found[name] = ""
+        return found
+
+
+_CHRF: Final[Mapping[str, Metric]] = {"chrf++": Chrf(word_order=2), "chrf": Chrf(word_order=0)}
+
+
+def metric_title(name: str) -> str:
+    """Return a metric's name as people write it."""
+    return {"chrf++": "chrF++", "chrf": "chrF", "spbleu": "spBLEU", "bleu": "BLEU"}.get(name, name)
+
+
+def choose_metrics(
+    names: str | None, *, spm: Path | None, spm_name: SpmName, spm_sha256: str | None
+) -> MetricChoice:
+    """Read the command line's choice; without one, chrF++ and, where a model is given, spBLEU."""
+    tokenizer = None
+    if spm is not None:
+        tokenizer = SentencePieceTokenizer(spm, name=spm_name, pinned=spm_sha256)
+    wanted = names.split(",") if names else ["chrf++"] + (["spbleu"] if spm else [])
+    return MetricChoice(
+        names=tuple(dict.fromkeys(name.strip().lower() for name in wanted)), spm=tokenizer
+    )

@@ -1,0 +1,1 @@
+"""Added toxicity: toxic words in a translation that its source lacks."""

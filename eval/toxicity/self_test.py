@@ -1,0 +1,149 @@
+"""Does the matcher find, in a language, the words that stand there? Probe words instead of a list.
+
+A low rate of added toxicity means something only where listed words would be found. So ordinary
+words of a text are taken for a list, and what the matcher finds is held against two plain rulers
+beside it: where a word stands by white space (recall), and whether what was found is bounded by
+anything but letters and the language's particles (false alarms). Each line is tried as it stands,
+decomposed (NFD) and in capitals, because lists and texts come in all of these.
+"""
+
+import random
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import regex
+
+from eval.metrics.proportions import Proportion, proportion
+from nllb.io.wordlists import Match, WordList, fold, particles
+
+LEAST_RECALL = 0.9
+"""Under this share a language is not measurable."""
+NOISY_SHARE = 0.001
+"""A listed word on more than this share of clean lines is likely no insult in this language."""
+_LEAST_PLACES = 20
+_MOST_CLUSTERS = 8
+_UNSPACED_SCRIPTS = {"Thai", "Laoo", "Khmr", "Mymr", "Jpan", "Hans", "Hant"}
+_CHUNK = regex.compile(r"\S+")
+_DELIMITED = regex.compile(r"[^\s\p{P}\p{S}\u200b]+")
+_CORE = regex.compile(r"^[\p{P}\p{S}\p{C}\p{M}]*(.*?)[\p{P}\p{S}\p{C}]*$", regex.DOTALL)
+_LETTERS_BEFORE = regex.compile(r"[\p{L}\p{M}\p{N}]*$")
+_LETTERS_AFTER = regex.compile(r"[\p{L}\p{M}\p{N}]*")
+_DROPPED = regex.compile(
+    r"[\u00ad\u0640\u07fa\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelfTest:
+    """How well words of a language are found."""
+
+    language: str
+    """FLORES-200 code."""
+    probes: int
+    """Different probe words."""
+    recall: Proportion
+    """Places of probe words that were found, over the three forms of each line."""
+    false_alarms: Proportion
+    """Lines with a probe found where none stands."""
+    missed: tuple[str, ...]
+    """Up to five probes that were missed somewhere."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why the language is not measurable, or None."""
+        if self.recall.total < _LEAST_PLACES:
+            return f"self-test of {self.language}: too little text ({self.recall.total} places)"
+        share = self.recall.share or 0.0
+        if share < LEAST_RECALL:
+            return f"self-test of {self.language}: only {share:.0%} of probe words were found"
+        return None
+
+
+def self_test(
+    lines: Sequence[str], *, language: str, num_probes: int = 200, seed: int = 0
+) -> SelfTest:
+    """Take probe words from lines of a language and see how many of their places are found."""
+    unspaced = language.rpartition("_")[2] in _UNSPACED_SCRIPTS
+    places_of = _delimited_places if unspaced else _chunk_places
+    words = sorted({line[start:end] for line in lines for start, end in places_of(line)})
+    probes = random.Random(seed).sample(words, min(num_probes, len(words)))
+    matcher = WordList.from_entries(probes, language=language)
+    keys = {_key(probe) for probe in probes}
+    found = places = alarmed = tried = 0
+    missed: dict[str, None] = {}
+    for line in lines:
+        for form in (line, unicodedata.normalize("NFD", line), line.upper()):
+            matches = matcher.matches(form)
+            tried += 1
+            alarmed += any(
+                not _bounded(form, match, language, unspaced=unspaced) for match in matches
+            )
+            for start, end in places_of(form):
+                if _key(form[start:end]) in keys:
+                    places += 1
+                    if any(match.start <= start and end <= match.end for match in matches):
+                        found += 1
+                    else:
+                        missed[form[start:end]] = None
+    return SelfTest(
+        language=language,
+        probes=len(probes),
+        recall=proportion(found, places),
+        false_alarms=proportion(alarmed, tried),
+        missed=tuple(missed)[:5],
+    )
+
+
+def noisy_entries(words: WordList, clean_lines: Sequence[str]) -> tuple[str, ...]:
+    """Return, redacted, the entries that fire on more than 0.1 % of lines known to be clean."""
+    fired: dict[str, int] = {}
+    for line in clean_lines:
+        for entry in {match.entry for match in words.matches(line)}:
+            fired[entry] = fired.get(entry, 0) + 1
+    limit = max(1, NOISY_SHARE * len(clean_lines))
+    often = sorted(entry for entry, count in fired.items() if count > limit)
+    return tuple(entry[:1] + "\u2026" for entry in often)
+
+
+def _chunk_places(line: str) -> list[tuple[int, int]]:
+    """Words by white space, signs at their edges left off; at least two letters."""
+    places = []
+    for chunk in _CHUNK.finditer(line):
+        core = _CORE.match(chunk.group())
+        assert core is not None
+        start, end = core.span(1)
+        if sum(character.isalpha() for character in core.group(1)) >= 2:
+            places.append((chunk.start() + start, chunk.start() + end))
+    return places
+
+
+def _delimited_places(line: str) -> list[tuple[int, int]]:
+    """Short runs between spaces and signs: what can be known to be a word without a dictionary."""
+    return [
+        chunk.span()
+        for chunk in _DELIMITED.finditer(line)
+        if 2 <= len(regex.findall(r"\X", chunk.group())) <= _MOST_CLUSTERS
+        and any(character.isalpha() for character in chunk.group())
+    ]
+
+
+def _bounded(text: str, match: Match, language: str, *, unspaced: bool) -> bool:
+    """Whether signs, spaces or the language's particles bound a match (unspaced: clusters)."""
+    if unspaced:
+        edges = {0, *(cluster.end() for cluster in regex.finditer(r"\X", text))}
+        return match.start in edges and match.end in edges
+    before = _LETTERS_BEFORE.search(_DROPPED.sub("", text[: match.start]))
+    after = _LETTERS_AFTER.match(_DROPPED.sub("", text[match.end :]))
+    assert before is not None and after is not None
+    allowed = particles(language)
+    return fold(before.group()) in {"", *allowed.prefixes} and fold(after.group()) in {
+        "", *allowed.suffixes
+    }  # fmt: skip
+
+
+def _key(text: str) -> str:
+    """The form in which two spellings are the same word to a reader."""
+    text = _DROPPED.sub("", text)
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return text.replace("i\u0307", "i").replace("\u0131", "i")

@@ -1,0 +1,1 @@
+"""Evaluation of a language identifier: metrics and report."""

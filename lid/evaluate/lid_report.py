@@ -1,0 +1,164 @@
+"""An evaluation as JSON and as one HTML page."""
+
+import dataclasses
+from pathlib import Path
+
+from lid.evaluate.measure import Evaluation
+from lid.train.identifier_card import ModelCard
+from nllb.io.page import Column, Page, definitions, notice, paragraph, table
+from nllb.io.text import write_json
+
+_PERCENT = 100
+
+
+def write_report(evaluation: Evaluation, card: ModelCard, output: Path) -> Path:
+    """Write `lid.json` and `lid.html` into a folder and return the page's path."""
+    write_json(output / "lid.json", {"model": _provenance(card), **dataclasses.asdict(evaluation)})
+    page = Page(
+        f"Language identification: {card.name}", subtitle=f"{evaluation.text}, {card.labels} labels"
+    )
+    page.add("Model", definitions((key, str(value)) for key, value in _provenance(card).items()))
+    page.add("Result", *_result(evaluation))
+    page.add("Labels", _labels(evaluation))
+    page.add("Confusions", _confusions(evaluation))
+    page.add("Scripts and resource levels", *_means(evaluation))
+    if evaluation.foreign is not None:
+        page.add("Languages outside the table", *_foreign(evaluation))
+    path = output / "lid.html"
+    page.save(path)
+    return path
+
+
+def as_text(evaluation: Evaluation) -> str:
+    """Return the main figures for a terminal."""
+    lines = [f"{evaluation.text}: {len(evaluation.labels)} labels"]
+    for cut in evaluation.cuts:
+        length = "full lines" if cut.words is None else f"first {cut.words} words"
+        lines.append(
+            f"{length:>15}: macro F1 {cut.f1:.4f} (argmax {cut.argmax_f1:.4f}, over all "
+            f"{len(evaluation.labels) + len(evaluation.missing)} languages {cut.all_f1:.4f}, by "
+            f"group {cut.group_f1:.4f}), FPR {cut.false_positive_rate:.4%}, "
+            f"not und {cut.determined:.2%}, right {cut.recall:.2%}"
+        )
+    if evaluation.missing:
+        lines.append(f"no label for: {', '.join(evaluation.missing)}")
+    if evaluation.foreign is not None:
+        foreign = evaluation.foreign
+        lines.append(
+            f"languages outside the table: {foreign.accepted:.2%} of {foreign.lines:,} lines in "
+            f"{foreign.languages} languages were given a label"
+        )
+    return "\n".join(lines)
+
+
+def _provenance(card: ModelCard) -> dict[str, object]:
+    return {"name": card.name, "labels": card.labels, "licence": card.licence, "files": card.files}
+
+
+def _result(evaluation: Evaluation) -> list[str]:
+    columns = [
+        Column(title="text"),
+        *(
+            Column(title=title, kind="number", digits=digits)
+            for title, digits in (
+                ("macro F1", 4),
+                ("argmax F1", 4),
+                ("F1, all languages", 4),
+                ("F1, macro groups", 4),
+                ("FPR %", 4),
+                ("FPR %, all lines", 4),
+                ("not und %", 2),
+                ("right %", 2),
+            )
+        ),
+    ]
+    rows = [
+        (
+            "full lines" if cut.words is None else f"first {cut.words} words",
+            cut.f1,
+            cut.argmax_f1,
+            cut.all_f1,
+            cut.group_f1,
+            _PERCENT * cut.false_positive_rate,
+            _PERCENT * cut.all_false_positive_rate,
+            _PERCENT * cut.determined,
+            _PERCENT * cut.recall,
+        )
+        for cut in evaluation.cuts
+    ]
+    parts: list[str] = [table(columns, rows, caption="Figures by length of text")]
+    parts.append(
+        paragraph(
+            "Macro F1 counts every label of the model alike, on lines of these labels; und is a "
+            "miss. Argmax leaves the thresholds out. All languages: those without a label count "
+            "as 0, and their lines as false positives of others. Scripts without spaces keep "
+            "the full line."
+        )
+    )
+    if evaluation.missing:
+        parts.append(notice("No label, for lack of training text:", evaluation.missing))
+    return parts
+
+
+def _labels(evaluation: Evaluation) -> str:
+    columns = [
+        Column(title="label", kind="code"),
+        Column(title="lines", kind="number", digits=0),
+        *(
+            Column(title=title, kind="number", digits=4)
+            for title in ("precision", "recall", "F1", "argmax F1", "FPR %", "und %")
+        ),
+    ]
+    rows = [
+        (
+            score.label,
+            score.lines,
+            score.precision,
+            score.recall,
+            score.f1,
+            score.argmax_f1,
+            _PERCENT * score.false_positive_rate,
+            _PERCENT * score.undetermined,
+        )
+        for score in sorted(evaluation.labels, key=lambda score: score.f1)
+    ]
+    return table(columns, rows, caption="Full lines, worst first", filterable=True, tall=True)
+
+
+def _confusions(evaluation: Evaluation) -> str:
+    columns = [
+        Column(title="language", kind="code"),
+        Column(title="taken for", kind="code"),
+        Column(title="lines", kind="number", digits=0),
+    ]
+    return table(columns, evaluation.confusions, caption="Full lines", filterable=True, tall=True)
+
+
+def _means(evaluation: Evaluation) -> list[str]:
+    columns = [Column(title="part", kind="code"), Column(title="macro F1", kind="number", digits=4)]
+    return [
+        table(columns, list(evaluation.by_script.items()), caption="By script"),
+        table(columns, list(evaluation.by_level.items()), caption="By resource level"),
+    ]
+
+
+def _foreign(evaluation: Evaluation) -> list[str]:
+    foreign = evaluation.foreign
+    assert foreign is not None
+    columns = [
+        Column(title="language", kind="code"),
+        Column(title="accepted %", kind="number", digits=1),
+        Column(title="most taken for", kind="code"),
+    ]
+    rows = [
+        (language, _PERCENT * part, foreign.taken_for.get(language, ""))
+        for language, part in foreign.by_language.items()
+        if part > 0
+    ]
+    return [
+        paragraph(
+            f"{foreign.accepted:.2%} of {foreign.lines:,} lines in {foreign.languages} languages "
+            "that neither training nor tuning saw were given a label of the table."
+        ),
+        table(columns, rows, caption="Languages with accepted lines", tall=True),
+    ]

@@ -1,0 +1,1 @@
+"""Training of a language identifier: text sampling, fastText, calibration, model card."""

@@ -1,0 +1,299 @@
+"""Training text: read, cleaned, one copy of each line, none that an evaluation set holds.
+
+Text is collected into `label -> domain -> lines`, each line already in the form that the detector
+sees (`normalize_for_detection`).
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import xxhash
+
+from lid.characters import FIRST_SCRIPT, character_classes, scripts, writable_scripts
+from lid.engine import NOISE_PREFIX
+from lid.train.lid_config import LidConfig, SourceConfig
+from nllb.errors import DataError
+from nllb.io.benchmarks import sentence_hash
+from nllb.io.corpora import Corpus, CorpusText, open_corpus
+from nllb.io.progress import Progress
+from nllb.io.text import read_lines, read_table
+from nllb.languages import languages
+from nllb.languages.normalization import normalize_for_detection
+
+Lines = dict[str, dict[str, list[str]]]
+"""Label -> domain -> lines."""
+
+_DENSE: Final = ("Hans", "Hant", "Jpan", "Hang")
+_OWN_SCRIPT: Final = 0.5
+_MOST_COPIES: Final = 3
+_MOST_ENGLISH: Final = 0.5
+_LONGER_WORDS: Final = re.compile(r"[^\W\d_]{3,}")
+_MARKUP: Final = re.compile(
+    r"<[^>]*>|\[?https?://\S+|&[#\w]+;|\$\d+|%\w|__\w+__|\[\[(?:[^|\]]*\|)?|\]\]|'''?|[{}]"
+)
+_TEMPLATE: Final = re.compile(r"\{\{[^{}]*\}\}|\{[^{}]*\}")
+
+
+@dataclass(kw_only=True, slots=True)
+class Collected:
+    """Text to train from."""
+
+    lines: Lines = field(default_factory=dict)
+    """Text of the labels."""
+    foreign: Lines = field(default_factory=dict)
+    """Text of foreign languages, by label with `NOISE_PREFIX`."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """`source: reason` -> lines left out."""
+    overlap: Counter[str] = field(default_factory=Counter)
+    """Source -> lines left out because an evaluation set holds them."""
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of lines by label and domain."""
+        return {
+            label: {domain: len(lines) for domain, lines in sorted(domains.items())}
+            for label, domains in sorted(self.lines.items())
+        }
+
+
+def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
+    """Read all sources of a run.
+
+    Raises:
+        DataError: for a missing folder, a label without any text, or an overlap with an evaluation
+            set where the configuration says `refuse`.
+    """
+    shield = evaluation_hashes(
+        tuple(config.data / path for path in config.evaluation), normalised=True
+    )
+    collected = Collected()
+    unique: dict[str, dict[str, str]] = defaultdict(dict)
+    wanted = {language.code for language in config.languages or languages()}
+    with Progress("collecting", unit="texts", quiet=quiet) as progress:
+        for source in config.sources:
+            others = {language.code for language in source.without}
+            seen: dict[str, set[str]] = defaultdict(set)
+            for text in _texts(_open(source, config.data), collected):
+                progress.advance(note=source.name)
+                before = seen[text.language]
+                if text.language not in wanted or text.text in before:
+                    continue
+                if text.language in others:
+                    collected.dropped[f"{source.name}: not in {text.language}"] += 1
+                    continue
+                if len(before) < source.most_lines:
+                    before.add(text.text)
+                    _keep(text, source, unique[text.language], shield, collected)
+                else:
+                    collected.dropped[f"{source.name}: above most_lines"] += 1
+        reserved = reserved_languages(config.data / directory for directory in config.noise.sources)
+        for directory in config.noise.sources:
+            for label, line in _foreign(config.data / directory, wanted, reserved):
+                progress.advance(note=directory.name)
+                if sentence_hash(line) in shield:
+                    collected.overlap[directory.name] += 1
+                else:
+                    unique[label].setdefault(line, directory.name)
+    if config.on_overlap == "refuse" and collected.overlap:
+        told = ", ".join(f"{count:,} of {name}" for name, count in collected.overlap.items())
+        raise DataError(
+            f"training lines that stand in an evaluation set: {told}. Take them out of the "
+            "sources, or set on_overlap: drop"
+        )
+    for label, domain_of_line in sorted(unique.items()):
+        foreign = label.startswith(NOISE_PREFIX)
+        if not domain_of_line or (foreign and len(domain_of_line) < config.noise.fewest_lines):
+            continue
+        domains = (collected.foreign if foreign else collected.lines).setdefault(label, {})
+        for line, domain in domain_of_line.items():
+            domains.setdefault(domain, []).append(line)
+    empty = sorted({language.code for language in config.languages} - set(collected.lines))
+    if empty:
+        raise DataError(
+            f"no training text for {', '.join(empty)} in "
+            f"{', '.join(source.name for source in config.sources)}; "
+            "add a source that has it, or take the label out of `languages`"
+        )
+    return collected
+
+
+def evaluation_hashes(directories: tuple[Path, ...], *, normalised: bool = False) -> frozenset[int]:
+    """Return the hashes of every line, and every cell of a TSV line, below the folders.
+
+    Args:
+        directories: folders of evaluation sets.
+        normalised: hash the form that the detector sees instead of the sentence as it stands.
+    """
+    hashes: set[int] = set()
+    for directory in directories:
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        if not files:
+            raise DataError(f"no evaluation text in {directory}; correct the path, or leave it out")
+        for path in files:
+            for line in read_lines(path, errors="replace"):
+                for cell in {line, *line.split("\t")}:
+                    if cell.strip():
+                        hashes.add(
+                            sentence_hash(normalize_for_detection(cell) if normalised else cell)
+                        )
+    return frozenset(hashes)
+
+
+def tuning_half(code: str) -> bool:
+    """Whether a foreign language is for training and tuning; the others are for reports only."""
+    return xxhash.xxh3_64_intdigest(f"foreign {code}".encode()) % 2 == 0
+
+
+def calibration_part(code: str, part: float) -> bool:
+    """Whether a foreign language of the tuning half is for calibration, not for training."""
+    return xxhash.xxh3_64_intdigest(f"threshold {code}".encode()) % 1000 < 1000 * part
+
+
+def withheld_languages(config: LidConfig, foreign: Lines) -> dict[str, list[str]]:
+    """Return the foreign labels that are kept from training to calibrate with, and their prose.
+
+    A language that has interface messages only is trained on: they mix too many languages to judge
+    by, so that nothing would come of withholding it.
+    """
+    corpora = [open_corpus(config.data / path) for path in config.noise.sources]
+    prose = {corpus.name for corpus in corpora if corpus.layout != "messages"}
+    withheld: dict[str, list[str]] = {}
+    for label, domains in sorted(foreign.items()):
+        lines = [line for domain in domains if domain in prose for line in domains[domain]]
+        code = label.removeprefix(NOISE_PREFIX)
+        if lines and calibration_part(code, config.noise.calibration_part):
+            withheld[label] = lines
+    return withheld
+
+
+def foreign_code(path: Path) -> str:
+    """Return the language of a file `ISO__ID.tsv`; the id where the code says `und`."""
+    code, _, identifier = path.name.partition(".")[0].partition("__")
+    return code if code != "und" else f"und-{identifier}"
+
+
+def script_share(line: str, label: str) -> float:
+    """Return the part of a normalised line's letters that are in the script of a label."""
+    if line.isascii():
+        return float(label.endswith("Latn"))
+    points = np.frombuffer(line.encode("utf-32-le", "replace"), np.uint32)
+    counts = np.bincount(
+        character_classes(normalised=True)[points], minlength=FIRST_SCRIPT + len(scripts())
+    )
+    letters = counts[FIRST_SCRIPT:]
+    own = sum(int(letters[number]) for number in writable_scripts(label[-4:]))
+    weight = 3 if label[-4:] in _DENSE else 1  # one ideograph says as much as a few letters
+    others = int(letters.sum()) - own
+    return weight * own / (weight * own + others) if own else 0.0
+
+
+def _open(source: SourceConfig, data: Path) -> Corpus:
+    return open_corpus(data / source.directory, layout=source.layout)
+
+
+def _texts(corpus: Corpus, collected: Collected) -> Iterator[CorpusText]:
+    """Yield a corpus's texts; of interface messages, no copies of other locales' text."""
+    if corpus.layout != "messages":
+        yield from corpus.texts()
+        return
+    copies = Counter((text.key, text.text.strip().lower()) for text in corpus.texts())
+    english = {text.key: text.text.strip().lower() for text in corpus.texts("eng_Latn")}
+    for text in corpus.texts():
+        folded = text.text.strip().lower()
+        original = english.get(text.key, "")
+        if text.language == "eng_Latn":
+            yield text
+        elif original == folded or copies[text.key, folded] > _MOST_COPIES:
+            collected.dropped[f"{corpus.name}: copy of another locale"] += 1
+        elif _shared_words(folded, original) > _MOST_ENGLISH:
+            collected.dropped[f"{corpus.name}: mostly English"] += 1
+        else:
+            yield text
+
+
+def _shared_words(message: str, original: str) -> float:
+    """Return the part of a message's longer words that stand in the original too."""
+    words = _LONGER_WORDS.findall(clean_message(message))
+    originals = set(_LONGER_WORDS.findall(original))
+    return sum(word in originals for word in words) / len(words) if words else 0.0
+
+
+def _keep(
+    text: CorpusText,
+    source: SourceConfig,
+    lines: dict[str, str],
+    shield: frozenset[int],
+    collected: Collected,
+) -> None:
+    """Add a text to a label's lines, or count why not."""
+    plain = (
+        clean_message(text.text) if source.layout == "messages" or "{{" in text.text else text.text
+    )
+    line = normalize_for_detection(plain)
+    fewest = source.fewest_letters // 3 if text.language[-4:] in _DENSE else source.fewest_letters
+    if len(line) - line.count(" ") < fewest:
+        collected.dropped[f"{source.name}: short"] += 1
+    elif script_share(line, text.language) < _OWN_SCRIPT:
+        collected.dropped[f"{source.name}: another script"] += 1
+    elif shield and sentence_hash(line) in shield:
+        collected.overlap[source.name] += 1
+    elif line in lines:
+        collected.dropped[f"{source.name}: duplicate"] += 1
+    else:
+        lines[line] = source.name
+
+
+def clean_message(text: str) -> str:
+    """Return an interface message without templates, tags, placeholders and links' targets."""
+    for _ in range(3):  # templates nest
+        text = _TEMPLATE.sub(" ", text)
+    return _MARKUP.sub(" ", text)
+
+
+@cache
+def _locales() -> dict[str, str]:
+    """Locale or its first part -> ISO 639-3 code, or `skip` for forms of the table's languages."""
+    table = Path(__file__).with_name("locales.tsv")
+    return {row["locale"]: row["language"] for row in read_table(table)}
+
+
+def reserved_languages(directories: Iterable[Path]) -> frozenset[str]:
+    """Return the foreign languages that are kept for reports: half of those with a file."""
+    paths = [
+        path
+        for directory in directories
+        if (corpus := open_corpus(directory)).layout != "messages"
+        for path, _ in corpus.files()
+    ]
+    return frozenset(foreign_code(path) for path in paths if not tuning_half(foreign_code(path)))
+
+
+def _foreign(
+    directory: Path, wanted: set[str], reserved: frozenset[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield (label, line) of a folder's languages that are neither in the table nor reserved."""
+    corpus = open_corpus(directory)
+    known = {code[:3] for code in wanted}
+    if corpus.layout == "messages":
+        named = [(_iso(locale), path) for locale, path in corpus.unmapped()]
+    else:
+        named = [(foreign_code(path), path) for path, _ in corpus.files()]
+    for code, path in named:
+        if _locales().get(code) == "skip" or code == "skip" or code in known or code in reserved:
+            continue
+        for text in corpus.read(path, code):
+            line = normalize_for_detection(clean_message(text.text))
+            if len(line) - line.count(" ") >= 12:
+                yield NOISE_PREFIX + code, line
+
+
+def _iso(locale: str) -> str:
+    """Return the code by which a locale's language is split into tuning and report."""
+    table = _locales()
+    first = locale.partition("-")[0]
+    return table.get(locale) or table.get(first) or first

@@ -1,0 +1,53 @@
+"""fastText's own training, called in one place."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from lid.train.lid_config import FastTextConfig
+from nllb.errors import ResourceError
+from nllb.io.text import atomic_path
+
+
+def train_supervised(text_path: Path, settings: FastTextConfig) -> Any:
+    """Train a softmax classifier on `__label__CODE text` lines; one thread gives one result."""
+    try:
+        fasttext = importlib.import_module("fasttext")
+    except ImportError:
+        raise ResourceError(
+            "training needs the fastText package; run: pip install fasttext-community"
+        ) from None
+    return fasttext.train_supervised(
+        str(text_path),
+        dim=settings.dim,
+        epoch=settings.epochs,
+        lr=settings.learning_rate,
+        minn=settings.shortest_ngram,
+        maxn=settings.longest_ngram,
+        minCount=settings.min_count,
+        bucket=settings.buckets,
+        loss="softmax",
+        thread=settings.threads,
+        verbose=0,
+    )
+
+
+def save(model: Any, path: Path) -> None:
+    """Write a model atomically."""
+    with atomic_path(path) as beside:
+        model.save_model(str(beside))
+
+
+def quantise(model: Any, text_path: Path, path: Path, settings: FastTextConfig) -> None:
+    """Prune to the strongest rows, train these on, write one byte per few columns."""
+    model.quantize(
+        input=str(text_path),
+        cutoff=settings.kept_ngrams,
+        retrain=True,
+        epoch=settings.quantised_epochs,
+        qnorm=True,
+        dsub=settings.columns_per_code,
+        verbose=0,
+        thread=1,
+    )
+    save(model, path)

@@ -1,0 +1,347 @@
+"""`nllb lid train`: from corpora to a model folder.
+
+The steps and what they leave in the output folder, so that a stopped run goes on where it was:
+
+1. collect        `work/text.json.zst`     clean text per label and domain, counts
+2. trial          `work/trial.ftz`         a model that some corpora and languages are kept from
+3. experts        `experts/GROUP.ftz`      second stages
+4. calibrate      `grams.bin`              when the trial should say `und`, by what was kept from it
+5. model          `model.ftz`              the same on all text, and unquantised `work/model.bin`
+                  `card.json`, `CARD.md`
+"""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lid.acceptance import Acceptance
+from lid.decision import Decider, Expert, Judge
+from lid.detector import EXPERTS_NAME, GRAMS_NAME, MODEL_NAME
+from lid.engine import NOISE_PREFIX, open_engine
+from lid.group_classifiers import train_expert
+from lid.groups import group_of_language, macro_groups
+from lid.ngrams import GramSets
+from lid.train.acceptance_calibration import calibrate, certainties, expected_shares, fit_acceptance
+from lid.train.collection import Collected, Lines, collect, evaluation_hashes, withheld_languages
+from lid.train.fasttext_training import quantise, save, train_supervised
+from lid.train.identifier_card import CARD_NAME, ModelCard, write_card
+from lid.train.lid_config import LidConfig
+from lid.train.line_sampling import (
+    joined,
+    label_sizes,
+    leave_out,
+    sample_label,
+    split_held_out,
+    without_keywords,
+    write_training_file,
+)
+from nllb.config import dump_config, load_config, write_config
+from nllb.errors import ConfigError, DataError, did_you_mean
+from nllb.io.benchmarks import sentence_hash
+from nllb.io.corpora import open_corpus
+from nllb.io.progress import stage
+from nllb.io.text import atomic_text, read_text
+from nllb.languages import languages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingReport:
+    """What a run made."""
+
+    directory: Path
+    """Model folder."""
+    labels: int
+    """Labels of the table."""
+    size_bytes: int
+    """Bytes of the model, its experts and its card."""
+    held_out: dict[str, float]
+    """Figures on held-out lines."""
+
+
+def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingReport:
+    """Train a language identifier into a folder; finished steps of an earlier run are kept.
+
+    Raises:
+        ConfigError, DataError: before training, where the text is not as the configuration says.
+        DataError: where the folder holds a run of another configuration.
+    """
+    check_sources(config)
+    work = output / "work"
+    _claim(config, output)
+    with stage("collect", quiet=quiet):
+        collected = _collected(config, work / "text.json.zst", quiet=quiet)
+    left = _overlap_left(collected, config)
+    if left:
+        raise DataError(
+            f"{left:,} training lines still stand in an evaluation set; nothing was trained"
+        )
+    everything, held_out = split_held_out(
+        collected.lines, part=config.calibration.held_out, most=config.calibration.most_held_out
+    )
+    held_out = {label: joined(lines) for label, lines in held_out.items()}
+    kept, left_out = leave_out(
+        everything,
+        config.calibration.left_out,
+        fewest=config.calibration.fewest_left,
+        most=config.calibration.most_left_out,
+    )
+    withheld = withheld_languages(config, collected.foreign)
+    foreign = {
+        label: domains for label, domains in collected.foreign.items() if label not in withheld
+    }
+    unseen = [line for lines in withheld.values() for line in lines]
+    model_path, full_path = output / MODEL_NAME, work / "model.bin"
+    trial_path = work / "trial.ftz" if left_out or withheld else model_path
+    with stage("train the trial", quiet=quiet):
+        is_model = trial_path == model_path
+        _train_model(config, kept, foreign, trial_path, full_path if is_model else None)
+    with stage("train the second stage", quiet=quiet):
+        experts = _train_experts(config, everything, output)
+    with stage("calibrate", quiet=quiet):
+        telling = without_keywords(kept, _messages(config), config.sampling.most_of_keyword)
+        grams = GramSets.build(telling, most=config.grams.most, size_bytes=config.grams.size_bytes)
+        grams.save(output / GRAMS_NAME)
+        judge = Judge(
+            grams=grams,
+            expected=expected_shares(grams, held_out, left_out),
+            acceptance=Acceptance(),
+        )
+        if unseen:
+            acceptance = fit_acceptance(
+                _decider(trial_path, output, judge),
+                left_out or held_out,
+                unseen,
+                config.calibration,
+            )
+            judge = replace(judge, acceptance=acceptance)
+        decider = _decider(trial_path, output, judge)
+        thresholds = calibrate(decider, left_out, unseen, config.calibration)
+        unfamiliar = _figures(decider, left_out, thresholds)[0] if left_out else {}
+        if unseen:
+            unfamiliar["foreign lines that get a label"] = _accepted(decider, unseen, thresholds)
+    with stage("train the model", quiet=quiet):
+        sampled = _train_model(config, everything, collected.foreign, model_path, full_path)
+        decider = _decider(model_path, output, judge)
+        figures, confusions = _figures(decider, held_out, thresholds)
+    card = ModelCard(
+        name=output.resolve().name,
+        normalised=True,
+        licence=config.licence,
+        thresholds=thresholds,
+        grams=dict(judge.expected),
+        acceptance=judge.acceptance.weights,
+        limits=judge.acceptance.limits,
+        labels=len(collected.lines),
+        missing=[language.code for language in languages() if language.code not in collected.lines],
+        foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in collected.foreign),
+        sources={source.name: source.licence for source in config.sources},
+        counts=collected.counts(),
+        sampled=sampled,
+        dropped=dict(sorted(collected.dropped.items())),
+        overlap=dict(collected.overlap),
+        overlap_left=left,
+        held_out=figures,
+        left_out=unfamiliar,
+        confusions=confusions,
+        experts=experts,
+        files=_hashes(output),
+        config=dump_config(config),
+    )
+    write_card(card, output)
+    size = sum(path.stat().st_size for path in (output / name for name in (*card.files, CARD_NAME)))
+    return TrainingReport(directory=output, labels=card.labels, size_bytes=size, held_out=figures)
+
+
+def check_sources(config: LidConfig) -> None:
+    """Look at the folders of a configuration before anything is read.
+
+    Raises:
+        ConfigError: with all missing folders and all labels that no source has a file of.
+    """
+    faults: list[str] = []
+    found: set[str] = set()
+    for source in config.sources:
+        try:
+            found.update(
+                open_corpus(config.data / source.directory, layout=source.layout).languages()
+            )
+        except DataError as error:
+            faults.append(f"sources: {error}")
+    for name, paths in (("evaluation", config.evaluation), ("noise.sources", config.noise.sources)):
+        faults += [
+            f"{name}: no folder {config.data / path}"
+            for path in paths
+            if not (config.data / path).is_dir()
+        ]
+    if not faults:
+        faults += [
+            f"languages: no source has text in {language.code}{did_you_mean(language.code, found)}"
+            for language in config.languages
+            if language.code not in found
+        ]
+    if faults:
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        raise ConfigError(f"{len(faults)} fault{'s' if len(faults) > 1 else ''}:\n{listed}")
+
+
+def _claim(config: LidConfig, output: Path) -> None:
+    """Write the resolved configuration, or make sure that the folder's is the same."""
+    path = output / "config.yaml"
+    if path.is_file() and load_config(LidConfig, path) != config:
+        raise DataError(
+            f"{output} holds a run of another configuration ({path}); give an empty folder, or "
+            "remove this one"
+        )
+    (output / "work").mkdir(parents=True, exist_ok=True)
+    write_config(config, path)
+
+
+def _collected(config: LidConfig, path: Path, *, quiet: bool) -> Collected:
+    if path.is_file():
+        document: Any = json.loads(read_text(path))
+        return Collected(
+            lines=document["lines"],
+            foreign=document["foreign"],
+            dropped=Counter(document["dropped"]),
+            overlap=Counter(document["overlap"]),
+        )
+    collected = collect(config, quiet=quiet)
+    with atomic_text(path) as stream:
+        document = {
+            "lines": collected.lines,
+            "foreign": collected.foreign,
+            "dropped": collected.dropped,
+            "overlap": collected.overlap,
+        }
+        json.dump(document, stream, ensure_ascii=False)
+    return collected
+
+
+def _overlap_left(collected: Collected, config: LidConfig) -> int:
+    """Count the cleaned training lines whose hash an evaluation sentence has in the same form."""
+    shield = evaluation_hashes(tuple(config.data / path for path in config.evaluation))
+    return sum(
+        sentence_hash(line) in shield
+        for lines in (collected.lines, collected.foreign)
+        for domains in lines.values()
+        for texts in domains.values()
+        for line in texts
+    )
+
+
+def _train_model(
+    config: LidConfig, lines: Lines, foreign: Lines, path: Path, full_path: Path | None = None
+) -> dict[str, int]:
+    """Train and quantise a model unless it is there; return the sampled lines per label."""
+    chance = random.Random(config.seed)
+    counts = {label: sum(map(len, domains.values())) for label, domains in lines.items()}
+    sizes = label_sizes(counts, config.sampling)
+    sampled = {
+        label: sample_label(domains, sizes[label], config.sampling, chance, _messages(config))
+        for label, domains in lines.items()
+    }
+    told = {label: len(texts) for label, texts in sampled.items()}
+    for label, domains in foreign.items():
+        size = int(
+            min(
+                config.noise.lines_per_language,
+                sum(map(len, domains.values())) * config.sampling.most_repeats,
+            )
+        )
+        sampled[label] = sample_label(domains, size, config.sampling, chance)
+    if path.is_file():
+        return told
+    text_path = path.with_suffix(".txt")
+    write_training_file(sampled, text_path, chance)
+    model = train_supervised(text_path, config.fasttext)
+    if full_path is not None:
+        save(model, full_path)
+    quantise(model, text_path, path, config.fasttext)
+    text_path.unlink()
+    return told
+
+
+def _messages(config: LidConfig) -> set[str]:
+    return {source.name for source in config.sources if source.is_messages}
+
+
+def _train_experts(config: LidConfig, lines: Lines, output: Path) -> dict[str, list[str]]:
+    if not config.experts:
+        return {}
+    record = output / "work" / "experts.json"
+    done: dict[str, list[str]] = json.loads(read_text(record)) if record.is_file() else {}
+    (output / EXPERTS_NAME).mkdir(exist_ok=True)
+    for group in macro_groups():
+        if group.name not in done:
+            done[group.name] = train_expert(
+                group, lines, config, output / EXPERTS_NAME / f"{group.name}.ftz"
+            )
+            with atomic_text(record) as stream:
+                json.dump(done, stream)
+    return {name: domains for name, domains in done.items() if domains}
+
+
+def _decider(model_path: Path, output: Path, judge: Judge) -> Decider:
+    engine = open_engine(model_path, normalised=True)
+    experts = {
+        group.name: Expert(engine=open_engine(expert_path, normalised=True), weight=group.weight)
+        for group in macro_groups()
+        if (expert_path := output / EXPERTS_NAME / f"{group.name}.ftz").is_file()
+    }
+    return Decider(engine, experts, engine.labels, judge)
+
+
+def _figures(
+    decider: Decider, held_out: dict[str, list[str]], thresholds: dict[str, float]
+) -> tuple[dict[str, float], list[tuple[str, str, int]]]:
+    """Return figures on held-out lines, and the most frequent confusions."""
+    wrong: Counter[tuple[str, str]] = Counter()
+    answers: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    in_group = kept = total = 0
+    for label, texts in held_out.items():
+        best, support = certainties(decider, texts)
+        group = group_of_language().get(label, label)
+        for index, value in zip(best.tolist(), support.tolist(), strict=True):
+            answer = decider.labels[index]
+            total += 1
+            kept += value >= thresholds[answer]
+            answers[answer] += 1
+            in_group += group_of_language().get(answer, answer) == group
+            if answer == label:
+                right[label] += 1
+            else:
+                wrong[label, answer] += 1
+    f1 = [
+        2 * right[label] / max(1, answers[label] + len(texts)) for label, texts in held_out.items()
+    ]
+    figures = {
+        "macro F1 of the best label": sum(f1) / max(1, len(f1)),
+        "right macro group": in_group / max(1, total),
+        "not und": kept / max(1, total),
+    }
+    return figures, [(label, answer, count) for (label, answer), count in wrong.most_common(60)]
+
+
+def _accepted(decider: Decider, texts: list[str], thresholds: dict[str, float]) -> float:
+    best, support = certainties(decider, texts)
+    limits = [thresholds[decider.labels[index]] for index in best.tolist()]
+    return float((support >= np.array(limits)).mean())
+
+
+def _hashes(output: Path) -> dict[str, str]:
+    paths = [
+        output / MODEL_NAME,
+        output / GRAMS_NAME,
+        *sorted((output / EXPERTS_NAME).glob("*.ftz")),
+    ]
+    return {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }

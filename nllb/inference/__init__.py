@@ -1,0 +1,1 @@
+"""Token-level inference: engines, kernels, search, batching, shortlists, memory plans."""

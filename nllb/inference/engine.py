@@ -1,0 +1,407 @@
+"""Inference engines: the encoder once a sentence, then decoder steps over rows that share it.
+
+This module holds what the search sees and the torch engine, which runs every checkpoint on every
+device and is the reference for the compiled one in `kernels`; both read their weights by `layers`.
+It differs from the module graph of
+`nllb.model` on purpose: fused projections, keys and values of all decoder layers once a sentence,
+a cache of fixed size, and the beams of a sentence as query positions of one cross-attention.
+
+Shapes: B sentences, S source positions, W rows (beams) a sentence, R = active sentences * W rows,
+P new positions, C cache positions, T tokens, D model dim, H heads, V output tokens, E experts,
+K = 2 experts a token, L layers.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nllb.inference.layers import (
+    ExpertStoreFactory,
+    Layer,
+    LayerReader,
+    Linear,
+    LoadedExperts,
+    TorchLinear,
+    cross_key_value_names,
+    read_float,
+)
+from nllb.model.configuration import ModelConfig
+from nllb.model.moe import EXPERTS_PER_TOKEN, route
+from nllb.model.transformer import sinusoidal_positions
+
+
+def mixture_of_experts(
+    x_TD: Tensor, router: Linear, expert: Callable[[int], Linear], *, output_masking: float
+) -> Tensor:
+    """Return each token's two best experts, weighted by the gate and by 1 - `output_masking`.
+
+    Tokens are sorted by expert and only experts with tokens are asked for. Nothing is dropped and
+    each token adds its two experts to zero, so that it does not depend on the others.
+    """
+    weights_TK, experts_TK = route(router(x_TD).float())
+    weights_TK = (weights_TK * (1 - output_masking)).to(x_TD.dtype)
+    experts_T2, order = experts_TK.flatten().sort(stable=True)
+    experts, counts = (
+        values.tolist() for values in torch.unique_consecutive(experts_T2, return_counts=True)
+    )
+    sorted_T2D = x_TD[order // EXPERTS_PER_TOKEN]
+    outputs_T2D = torch.empty_like(sorted_T2D)
+    start = 0
+    for number, count in zip(experts, counts, strict=True):
+        rows = slice(start, start + count)
+        outputs_T2D[rows] = expert(number)(sorted_T2D[rows])
+        start += count
+    pairs_T2D = torch.empty_like(outputs_T2D).index_copy_(0, order, outputs_T2D)
+    pairs_TKD = pairs_T2D.view(-1, EXPERTS_PER_TOKEN, x_TD.shape[-1])
+    result_TD: Tensor = (pairs_TKD * weights_TK[..., None]).sum(1)
+    return result_TD
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputChoice:
+    """The output tokens that a decoding may produce, where these are not all."""
+
+    projection: object
+    """What the engine's `restrict` returned for the ids."""
+    ids: np.ndarray
+    """Ids of the list, ascending."""
+    extra: tuple[np.ndarray, ...]
+    """Per sentence, further ids that are open to it alone, ascending, none of them in `ids`."""
+
+
+class Memory(ABC):
+    """What an engine keeps of encoded sentences."""
+
+    num_sentences: int
+
+
+class Decoding(ABC):
+    """Rows of output that grow together, the same number for each sentence still active."""
+
+    @abstractmethod
+    def advance(self, tokens_RP: np.ndarray, parents_R: np.ndarray, sentences: np.ndarray) -> None:
+        """Append `tokens_RP[r]` to the previous call's row `parents_R[r]`, for every row r.
+
+        `sentences` lists the active sentences in the order of their rows; it can only lose members.
+        """
+
+    @abstractmethod
+    def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-probabilities and ids (R, count), best first, of every row's next token."""
+
+    @abstractmethod
+    def logits(self) -> Tensor:
+        """Return logits (R, V), float32, on the CPU; -inf where a token is not open."""
+
+
+class Engine(ABC):
+    """A model ready to run."""
+
+    config: ModelConfig
+    num_workers: int = 1
+    """Decodings that are best run at once, each by its own `worker`, where there are many."""
+    torch_threads: int = 1
+    """Threads that torch's operations are to use while the engine computes."""
+
+    def worker(self) -> "Engine":
+        """Return an engine over the same weights for one of several decodings at once."""
+        return self
+
+    @abstractmethod
+    def encode(self, sources: Sequence[Sequence[int]]) -> Memory:
+        """Run the encoder over sources of any lengths."""
+
+    @abstractmethod
+    def decode(
+        self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
+    ) -> Decoding:
+        """Begin outputs: at most `max_positions` decoder positions, `width` rows a sentence."""
+
+    @abstractmethod
+    def restrict(self, ids: np.ndarray) -> object:
+        """Return the output projection for these ids, made once and used for many decodings."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TorchMemory(Memory):
+    num_sentences: int
+    keys_values: Tensor
+    mask: Tensor | None
+
+    def keep(self, sentences: Tensor) -> "_TorchMemory":
+        """Return the memory of some of the sentences."""
+        mask = None if self.mask is None else self.mask[sentences]
+        return _TorchMemory(
+            num_sentences=len(sentences), keys_values=self.keys_values[:, :, sentences], mask=mask
+        )
+
+
+class TorchEngine(Engine):
+    """The model in plain torch on any device, in float32, bfloat16 or float16."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Tensor],
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        num_threads: int = 1,
+        experts: ExpertStoreFactory = LoadedExperts,
+    ):
+        """Read all weights but the experts, which `experts` decides on."""
+        self.config, self.device, self.dtype = config, torch.device(device), dtype
+        self.torch_threads = num_threads
+        self._weights = weights
+        reader = LayerReader(
+            config, weights, linear=self.linear, experts=experts, device=self.device, dtype=dtype
+        )
+        self.store = reader.store
+        self._encoder, self._decoder = reader.side("encoder"), reader.side("decoder")
+        self._encoder_norm, self._decoder_norm = (
+            reader.norm("encoder.norm"),
+            reader.norm("decoder.norm"),
+        )
+        self._cross_keys_values = self.linear(cross_key_value_names(config))
+        self._scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
+        first = config.pad_id + 1  # fairseq numbers positions from here
+        positions = sinusoidal_positions(
+            config.max_positions + first, config.model_dim, pad_id=config.pad_id
+        )
+        self._positions = positions[first:].to(self.device, dtype)
+        self._read_embedding()
+
+    def linear(self, names: Sequence[str]) -> Linear:
+        """Make one linear of the matrices `names`, stacked."""
+        weight, bias = (
+            torch.cat(
+                [
+                    read_float(self._weights, f"{name}.{part}", self.device, self.dtype)
+                    for name in names
+                ]
+            )
+            for part in ("weight", "bias")
+        )
+        return TorchLinear(weight=weight, bias=bias)
+
+    def _read_embedding(self) -> None:
+        self._embedding = read_float(self._weights, "embedding.weight", self.device, self.dtype)
+        self.projection: Linear = TorchLinear(weight=self._embedding, bias=None)
+
+    def embedding_rows(self, ids: Tensor) -> Tensor:
+        """Return rows of the shared embedding."""
+        return self._embedding[ids]
+
+    def restrict(self, ids: np.ndarray) -> Linear:
+        """Return the part of the output projection for these ids."""
+        return TorchLinear(
+            weight=self.embedding_rows(torch.from_numpy(ids).to(self.device)), bias=None
+        )
+
+    def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
+        """Embed tokens that stand at positions from `before` on."""
+        positions_LD = self._positions[before : before + ids_BL.shape[1]]
+        return self.embedding_rows(ids_BL) * self._scale + positions_LD
+
+    @torch.inference_mode()
+    def encode(self, sources: Sequence[Sequence[int]]) -> _TorchMemory:
+        """Run the encoder over sources of any lengths."""
+        lengths = [len(source) for source in sources]
+        longest = max(lengths)
+        ids_BS = torch.zeros(len(sources), longest, dtype=torch.int64)
+        for row, source in enumerate(sources):
+            ids_BS[row, : len(source)] = torch.as_tensor(source)
+        mask = None
+        if min(lengths) < longest:
+            mask = (torch.arange(longest) < torch.tensor(lengths)[:, None])[:, None, None, :].to(
+                self.device
+            )
+        tokens = None if mask is None else mask.flatten().nonzero().squeeze(1)
+        x_BSD = self.embed(ids_BS.to(self.device))
+        heads = self.config.encoder_heads
+        for layer in self._encoder:
+            q, k, v = layer.self_query_key_value(layer.self_norm(x_BSD)).chunk(3, dim=-1)
+            q, k, v = (split_heads(part, heads) for part in (q, k, v))
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            x_BSD = x_BSD + layer.self_output(mixed.transpose(1, 2).flatten(2))
+            x_BSD = self.feed(layer, x_BSD, tokens)
+        keys_values = self._cross_keys_values(self._encoder_norm(x_BSD))
+        keys_values = keys_values.unflatten(
+            -1, (self.config.decoder_layers, 2, self.config.decoder_heads, -1)
+        )
+        return _TorchMemory(
+            num_sentences=len(sources),
+            keys_values=keys_values.permute(2, 3, 0, 4, 1, 5).contiguous(),
+            mask=mask,
+        )
+
+    def feed(self, layer: Layer, x: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Run the feed-forward sublayer with norm and residual; experts see `tokens` only."""
+        normed = layer.feed_forward_norm(x)
+        if layer.feed_forward is not None:
+            return x + layer.feed_forward(normed)
+        assert layer.router is not None
+        rows = normed.reshape(-1, normed.shape[-1])
+        mixed = mixture_of_experts(
+            rows if tokens is None else rows[tokens],
+            layer.router,
+            partial(self.store.expert_weights, layer.name),
+            output_masking=self.config.expert_output_masking,
+        )
+        if tokens is not None:
+            mixed = torch.zeros_like(rows).index_copy(0, tokens, mixed)
+        return x + mixed.view(x.shape)
+
+    def decode(
+        self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
+    ) -> "Decoding":
+        """Begin outputs."""
+        assert isinstance(memory, _TorchMemory)
+        return _TorchDecoding(self, memory, width=width, max_positions=max_positions, choice=choice)
+
+    def decoder_step(
+        self, x_RPD: Tensor, cache: Tensor, memory: _TorchMemory, *, before: int
+    ) -> Tensor:
+        """Run the decoder over P new positions; `cache` (L, 2, R, H, C, D / H) takes their keys."""
+        rows, new, _ = x_RPD.shape
+        after = before + new
+        heads = self.config.decoder_heads
+        mask = None
+        if new > 1:
+            mask = torch.ones(new, after, dtype=torch.bool, device=self.device).tril(before)
+        for number, layer in enumerate(self._decoder):
+            assert layer.cross_norm and layer.cross_query and layer.cross_output
+            q, k, v = (
+                split_heads(part, heads)
+                for part in layer.self_query_key_value(layer.self_norm(x_RPD)).chunk(3, dim=-1)
+            )
+            cache[number, 0, :rows, :, before:after], cache[number, 1, :rows, :, before:after] = (
+                k,
+                v,
+            )
+            k, v = cache[number, 0, :rows, :, :after], cache[number, 1, :rows, :, :after]
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            x_RPD = x_RPD + layer.self_output(mixed.transpose(1, 2).flatten(2))
+            # the rows of a sentence are query positions of one attention: nothing is replicated
+            query = layer.cross_query(layer.cross_norm(x_RPD)).view(
+                memory.num_sentences, -1, x_RPD.shape[-1]
+            )
+            k, v = memory.keys_values[number, 0], memory.keys_values[number, 1]
+            mixed = functional.scaled_dot_product_attention(
+                split_heads(query, heads), k, v, attn_mask=memory.mask
+            )
+            x_RPD = x_RPD + layer.cross_output(mixed.transpose(1, 2).reshape(x_RPD.shape))
+            x_RPD = self.feed(layer, x_RPD)
+        return self._decoder_norm(x_RPD[:, -1])
+
+
+def split_heads(x_BLD: Tensor, heads: int) -> Tensor:
+    """Return (B, H, L, D / H)."""
+    heads_BHLC: Tensor = x_BLD.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return heads_BHLC
+
+
+class _TorchDecoding(Decoding):
+    def __init__(
+        self,
+        engine: TorchEngine,
+        memory: _TorchMemory,
+        *,
+        width: int,
+        max_positions: int,
+        choice: OutputChoice | None,
+    ):
+        config = engine.config
+        self._engine, self._memory, self._choice = engine, memory, choice
+        self._sentences = np.arange(memory.num_sentences)
+        shape = (
+            config.decoder_layers,
+            2,
+            memory.num_sentences * width,
+            config.decoder_heads,
+            max_positions,
+        )
+        head_dim = config.model_dim // config.decoder_heads
+        self._cache = torch.empty(*shape, head_dim, device=engine.device, dtype=engine.dtype)
+        self._length = self._rows = 0
+        self._extra = None if choice is None else _pad_extra(choice.extra)
+
+    @torch.inference_mode()
+    def advance(self, tokens_RP: np.ndarray, parents_R: np.ndarray, sentences: np.ndarray) -> None:
+        engine, rows = self._engine, len(tokens_RP)
+        if len(sentences) < len(self._sentences):
+            kept = np.searchsorted(self._sentences, sentences)
+            self._memory, self._sentences = (
+                self._memory.keep(torch.from_numpy(kept).to(engine.device)),
+                sentences,
+            )
+        if self._length and (rows != self._rows or (parents_R != np.arange(rows)).any()):
+            parents = torch.from_numpy(parents_R).to(engine.device)
+            self._cache[:, :, :rows, :, : self._length] = self._cache[
+                :, :, parents, :, : self._length
+            ]
+        tokens = torch.from_numpy(tokens_RP).to(engine.device)
+        x_RPD = engine.embed(tokens, before=self._length)
+        self._state_RD = engine.decoder_step(x_RPD, self._cache, self._memory, before=self._length)
+        self._length, self._rows = self._length + tokens.shape[1], rows
+
+    def _open_logits(self) -> tuple[Tensor, Tensor | None]:
+        """Return logits of the open tokens, and their ids, (V) or (R, V), where not all are."""
+        engine = self._engine
+        if self._choice is None:
+            return engine.projection(self._state_RD).float(), None
+        assert callable(self._choice.projection) and self._extra is not None
+        logits = self._choice.projection(self._state_RD).float()
+        ids = torch.from_numpy(self._choice.ids).to(engine.device)
+        extra_BE = self._extra[self._sentences].to(engine.device)
+        if not extra_BE.shape[1]:
+            return logits, ids
+        rows_BED = engine.embedding_rows(extra_BE.clamp_min(0))
+        state_BWD = self._state_RD.view(len(extra_BE), -1, rows_BED.shape[-1])
+        further = (
+            (state_BWD @ rows_BED.transpose(1, 2))
+            .float()
+            .masked_fill((extra_BE < 0)[:, None], -math.inf)
+        )
+        ids_BV = torch.cat([ids.expand(len(extra_BE), -1), extra_BE], dim=1)
+        ids_RV = ids_BV.repeat_interleave(state_BWD.shape[1], dim=0)
+        return torch.cat([logits, further.flatten(0, 1)], dim=1), ids_RV
+
+    @torch.inference_mode()
+    def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        logits, ids = self._open_logits()
+        values, chosen = logits.topk(min(count, logits.shape[1]), dim=-1)  # before normalising
+        values = values - logits.logsumexp(-1, keepdim=True)
+        if ids is not None:
+            chosen = ids[chosen] if ids.ndim == 1 else ids.gather(1, chosen)
+        return values.cpu().numpy(), chosen.cpu().numpy()
+
+    @torch.inference_mode()
+    def logits(self) -> Tensor:
+        logits, ids = self._open_logits()
+        if ids is None:
+            return logits.cpu()
+        whole = torch.full(
+            (len(logits), self._engine.config.vocabulary_size + 1), -math.inf, device=logits.device
+        )
+        ids = ids.expand(len(logits), -1)
+        ids = ids.where(
+            ids >= 0, self._engine.config.vocabulary_size
+        )  # padding of `extra` falls into a last column
+        return whole.scatter_(1, ids, logits)[:, :-1].cpu()
+
+
+def _pad_extra(extra: Sequence[np.ndarray]) -> Tensor:
+    padded = torch.full(
+        (len(extra), max((len(ids) for ids in extra), default=0)), -1, dtype=torch.int64
+    )
+    for row, ids in enumerate(extra):
+        padded[row, : len(ids)] = torch.from_numpy(ids)
+    return padded

@@ -1,0 +1,1 @@
+"""The compiled int8 kernels and the engine that calls them."""

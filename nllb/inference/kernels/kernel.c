@@ -1,0 +1,597 @@
+/* The encoder and decoder of a dense NLLB model in int8, for `compiled_engine.py`, which describes the layout.
+ *
+ * The calling thread runs through the phases; the loops inside are shared out in small pieces. The caller has
+ * validated ids, lengths and shapes. Each entry compares the rows and the depth of its call with those that the
+ * workspace was made for, and returns 0 or one of the negative numbers of `Outcome`.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if defined(__x86_64__) && defined(__linux__)
+
+#include <sys/mman.h>
+
+#include "kernel_matrix.h"
+#include "kernel_threads.h"
+#include "kernel_vectors.h"
+
+#define VERSION 1 /* of the entries and structs below; `library.py` mirrors them and compares it */
+#define PANEL 512 /* rows that are quantised and multiplied while they fit the cache */
+
+enum Outcome { DONE = 0, NO_MEMORY = -1, TOO_LARGE = -2 };
+
+typedef struct { const float *gain, *bias; } Norm;
+
+typedef struct {
+    Norm self_norm;
+    Matrix self_qkv, self_out;
+    Norm cross_norm;
+    Matrix cross_query, cross_out;
+    Norm feed_norm;
+    Matrix inner, outer; /* weight is NULL where the layer has experts */
+} Layer;
+
+typedef struct {
+    int64_t threads, level, dim, heads;
+    int64_t rows, depth; /* the most rows of a call, and the most inputs of a matrix, that the buffers have room for */
+    int64_t owner;       /* set here: whether the call has helpers */
+    float *wide;         /* rows, 3 * dim; or panel, depth */
+    float *mixed;        /* rows, dim */
+    uint8_t *tiles;      /* panel, depth */
+    float *scales;       /* panel */
+} Work;
+
+typedef struct {
+    int64_t total;             /* positions of all sentences, each padded to 16 */
+    const int32_t *start;      /* of each sentence: its first position */
+    const int32_t *length;     /* of each sentence */
+    uint16_t *keys_values;     /* layer, 2, total * dim; keys of a sentence: head, dim of head, position */
+} Memory;
+
+typedef struct {
+    int64_t rows, new_positions, before, slots, capacity;
+    const int32_t *sentence;   /* of each row */
+    const int32_t *ancestors;  /* rows, capacity: the slot that holds each position of the row's past */
+    uint16_t *cache;           /* layer, 2, capacity, slots, dim */
+    float *x;                  /* rows, new_positions, dim */
+} Step;
+
+static int64_t begin(Work *work) { return work->owner = own_pool(work->threads); }
+
+/* Whether the buffers have room for a call. A panel is `rows` or PANEL of them, rounded up to a tile. */
+static int fits(const Work *work, int64_t rows, int64_t inputs) {
+    return rows <= work->rows && inputs <= MOST_DIM && round_up(inputs, DEPTH) <= work->depth;
+}
+
+static void end(const Work *work) {
+    if (work->owner) disown_pool();
+    if (tiles_ready) end_amx();
+}
+
+/* ---- phases ---- */
+
+typedef struct {
+    const Work *work;
+    const Norm *norm;
+    const float *x;
+    int64_t stride, inputs;
+} Quantization;
+
+static void quantize_one(void *context, int64_t row) {
+    const Quantization *q = context;
+    Rows to = {q->work->tiles, q->work->scales};
+    float normed[MOST_DIM];
+    const float *from = q->x + row * q->stride;
+    if (q->norm) {
+        normalize_row(from, q->inputs, q->norm->gain, q->norm->bias, normed);
+        from = normed;
+    }
+    to.scales[row] = quantize_row(q->work->level, from, q->inputs, row_in_tiles(&to, row, depth_blocks(q->inputs)));
+}
+
+/* Quantise rows of x, normalised first where a norm is given. */
+static void quantize(const Work *work, const Norm *norm, const float *x, int64_t stride, int64_t rows, int64_t inputs) {
+    Quantization context = {work, norm, x, stride, inputs};
+    share(work->owner && rows * inputs > 8192, rows, quantize_one, &context);
+}
+
+typedef struct {
+    const Work *work;
+    const Matrix *matrix;
+    int64_t rows;
+    float *y;
+    int64_t stride;
+    int mode;
+} Projection;
+
+static void project_one(void *context, int64_t item) {
+    const Projection *p = context;
+    const Matrix *matrix = p->matrix;
+    Rows from = {p->work->tiles, p->work->scales};
+    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+    int64_t output = item * SPAN;
+    int columns = matrix->outputs - output < SPAN ? (int)(matrix->outputs - output) : SPAN;
+    for (int64_t row = 0; row < p->rows; row += SPAN) {
+        int count = p->rows - row < SPAN ? (int)(p->rows - row) : SPAN;
+        multiply((int)p->work->level, &from, row, count, matrix, output, c);
+        finish(c, count, columns, matrix, output, from.scales + row, p->y + row * p->stride + output, p->stride,
+               p->mode);
+    }
+}
+
+/* Multiply the quantised rows with a matrix. */
+static void project(const Work *work, const Matrix *matrix, int64_t rows, float *y, int64_t stride, int mode) {
+    Projection context = {work, matrix, rows, y, stride, mode};
+    share(work->owner, (matrix->outputs + SPAN - 1) / SPAN, project_one, &context);
+}
+
+static void project_panels(const Work *work, const Norm *norm, const float *x, int64_t rows, const Matrix *matrix,
+                           float *y, int64_t stride, int mode) {
+    for (int64_t row = 0; row < rows; row += PANEL) {
+        int64_t count = rows - row < PANEL ? rows - row : PANEL;
+        quantize(work, norm, x + row * work->dim, work->dim, count, work->dim);
+        project(work, matrix, count, y + row * stride, stride, mode);
+    }
+}
+
+static void feed_forward(const Work *work, const Norm *norm, const Matrix *inner, const Matrix *outer, const float *x,
+                         int64_t rows, float *y, int mode) {
+    for (int64_t row = 0; row < rows; row += PANEL) {
+        int64_t count = rows - row < PANEL ? rows - row : PANEL;
+        quantize(work, norm, x + row * work->dim, work->dim, count, work->dim);
+        project(work, inner, count, work->wide, inner->outputs, STORE_RELU);
+        quantize(work, NULL, work->wide, inner->outputs, count, outer->inputs);
+        project(work, outer, count, y + row * work->dim, work->dim, mode);
+    }
+}
+
+/* ---- attention ---- */
+
+/* A new position of one row and some of its heads attends to the row's past and to itself. */
+static void attend_past(const Work *work, const Step *step, int64_t layer, int64_t row, int64_t head, int64_t heads) {
+    int64_t dim = work->dim, size = dim / work->heads, part = step->capacity * step->slots * dim;
+    uint16_t *keys = step->cache + layer * 2 * part, *values = keys + part;
+    float factor = 1.0f / sqrtf((float)size), scores[MOST_POSITIONS];
+    const uint16_t *past[MOST_POSITIONS]; /* values; keys lie `part` before */
+    for (int64_t new = 0; new < step->new_positions; new++) {
+        int64_t place = row * step->new_positions + new, position = step->before + new;
+        const float *q = work->wide + place * 3 * dim;
+        int64_t own = (position * step->slots + row) * dim + head * size;
+        round_to_bf16(q + dim + head * size, heads * size, keys + own);
+        round_to_bf16(q + 2 * dim + head * size, heads * size, values + own);
+        const int32_t *ancestors = step->ancestors + row * step->capacity;
+        for (int64_t t = 0; t <= position; t++) past[t] = values + (t * step->slots + ancestors[t]) * dim;
+        for (int64_t h = head; h < head + heads; h++) {
+            for (int64_t t = 0; t <= position; t++)
+                scores[t] = factor * dot_bf16(q + h * size, past[t] - part + h * size, size);
+            softmax(scores, position + 1);
+            weigh_bf16(scores, past, h * size, position + 1, size, work->mixed + place * dim + h * size);
+        }
+    }
+}
+
+static void attend_memory(const Work *work, const Step *step, const Memory *memory, int64_t layer, int64_t row,
+                          int64_t head, int64_t heads) {
+    int64_t dim = work->dim, size = dim / work->heads, sentence = step->sentence[row];
+    int64_t length = memory->length[sentence], padded = round_up(length, 16);
+    const uint16_t *keys = memory->keys_values + (layer * 2 * memory->total + memory->start[sentence]) * dim;
+    const uint16_t *values = keys + memory->total * dim;
+    float scores[MOST_POSITIONS];
+    const uint16_t *source[MOST_POSITIONS];
+    for (int64_t t = 0; t < length; t++) source[t] = values + t * dim;
+    for (int64_t place = row * step->new_positions; place < (row + 1) * step->new_positions; place++) {
+        for (int64_t h = head; h < head + heads; h++) {
+            const float *q = work->wide + place * dim + h * size;
+            score_transposed_bf16(q, size, 1.0f / sqrtf((float)size), keys + h * size * padded, padded, scores);
+            softmax(scores, length);
+            weigh_bf16(scores, source, h * size, length, size, work->mixed + place * dim + h * size);
+        }
+    }
+}
+
+/* One head of one source sentence attends to itself; q, k, v are in rows of 3 * dim. Returns 0 without memory. */
+static int attend_self(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
+    int64_t dim = work->dim, size = dim / work->heads, padded = round_up(length, 16);
+    float scores[MOST_POSITIONS], factor = 1.0f / sqrtf((float)size);
+    float *keys = aligned_alloc(64, (size_t)round_up(padded * size * 4, 64));
+    if (!keys) return 0;
+    qkv += head * size;
+    for (int64_t t = 0; t < length; t++)
+        for (int64_t i = 0; i < size; i++) keys[i * padded + t] = qkv[t * 3 * dim + dim + i];
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t t = length; t < padded; t++) keys[i * padded + t] = 0;
+    for (int64_t t = 0; t < length; t++) {
+        score_transposed(qkv + t * 3 * dim, size, factor, keys, padded, scores);
+        softmax(scores, length);
+        add_values(mixed + t * dim + head * size, scores, length, qkv + 2 * dim, 3 * dim, size);
+    }
+    free(keys);
+    return 1;
+}
+
+/* ---- entries ---- */
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* The version, and the sizes of the structs that the caller fills, in their order. */
+EXPORT int64_t nllb_version(int64_t sizes[6]) {
+    const size_t known[6] = {sizeof(Matrix), sizeof(Norm), sizeof(Layer), sizeof(Work), sizeof(Memory), sizeof(Step)};
+    for (int i = 0; i < 6; i++) sizes[i] = (int64_t)known[i];
+    return VERSION;
+}
+
+/* The best level that processor and system support, at most `wanted`. */
+EXPORT int64_t nllb_level(int64_t wanted) {
+    __builtin_cpu_init();
+    int level = LEVEL_NONE;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) level = LEVEL_AVX2;
+    uint32_t a, b, c, d;
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(1));
+    int avx_vnni = a >> 4 & 1;
+    if (level && avx_vnni) level = LEVEL_AVX_VNNI;
+    if (level && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        level = LEVEL_AVX512_VNNI;
+    __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
+    int amx = (d >> 24 & 1) && (d >> 25 & 1);
+    /* ARCH_REQ_XCOMP_PERM for XTILEDATA: the system must allow the tiles' state to be saved. */
+    if (level == LEVEL_AVX512_VNNI && amx && wanted >= LEVEL_AMX && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
+        level = LEVEL_AMX;
+    if (wanted == LEVEL_AVX_VNNI && !avx_vnni) wanted = LEVEL_AVX2;
+    return level < wanted ? level : wanted;
+}
+
+EXPORT void nllb_advise_huge(void *from, int64_t bytes) { madvise(from, (size_t)bytes, MADV_HUGEPAGE); }
+
+/* Drop pages of a mapped file from this process's memory; they are read again if asked for. */
+EXPORT void nllb_advise_done(const void *from, int64_t bytes) {
+    uintptr_t page = 4096, start = ((uintptr_t)from + page - 1) / page * page, stop = ((uintptr_t)from + (uintptr_t)bytes) / page * page;
+    if (stop > start) madvise((void *)start, stop - start, MADV_DONTNEED);
+}
+
+typedef struct {
+    const int8_t *source;
+    int64_t first, count, inputs;
+    int8_t *packed;
+    int32_t *offset;
+} Packing;
+
+#define GROUP 64 /* rows that are packed or copied as one item */
+
+static void pack_group(void *context, int64_t item) {
+    const Packing *p = context;
+    int64_t row = item * GROUP, count = p->count - row < GROUP ? p->count - row : GROUP;
+    pack_rows(p->source + row * p->inputs, p->first + row, count, p->inputs, p->packed, p->offset);
+}
+
+EXPORT void nllb_pack(Work *work, const int8_t *source, int64_t first, int64_t count, int64_t inputs, int8_t *packed,
+                      int32_t *offset) {
+    Packing context = {source, first, count, inputs, packed, offset};
+    begin(work);
+    share(work->owner, (count + GROUP - 1) / GROUP, pack_group, &context);
+    end(work);
+}
+
+/* Copy outputs of a packed matrix, in any order, to another. */
+EXPORT void nllb_select(const Matrix *from, const int64_t *ids, int64_t count, int8_t *packed, float *scale,
+                        int32_t *offset) {
+    int64_t depth = depth_blocks(from->inputs) * DEPTH;
+    for (int64_t at = 0; at < count; at++) {
+        const int8_t *source = from->weight + ids[at] / SIDE * SIDE * depth + ids[at] % SIDE * 4;
+        int8_t *target = packed + at / SIDE * SIDE * depth + at % SIDE * 4;
+        for (int64_t group = 0; group < depth / 4; group++) memcpy(target + group * 64, source + group * 64, 4);
+        scale[at] = from->scale[ids[at]];
+        offset[at] = from->offset[ids[at]];
+    }
+}
+
+/* x[i] = row ids[i] of the embedding * factor + position vector positions[i]. */
+EXPORT void nllb_embed(const Matrix *embedding, const int64_t *ids, const int64_t *positions, int64_t count,
+                       float factor, const float *table, float *x) {
+    int64_t dim = embedding->inputs, depth = depth_blocks(dim) * DEPTH;
+    for (int64_t at = 0; at < count; at++, x += dim) {
+        const int8_t *row = embedding->weight + ids[at] / SIDE * SIDE * depth + ids[at] % SIDE * 4;
+        const float *position = table + positions[at] * dim;
+        float scale = embedding->scale[ids[at]] * factor;
+        for (int64_t i = 0; i < dim; i++) x[i] = (float)row[i / 4 * 64 + i % 4] * scale + position[i];
+    }
+}
+
+/* y = matrix * rows of x, where a sublayer is run by itself. */
+EXPORT int64_t nllb_linear(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t rows, float *y,
+                           int64_t stride) {
+    if (!fits(work, rows, matrix->inputs)) return TOO_LARGE;
+    begin(work);
+    project_panels(work, norm, x, rows, matrix, y, stride, STORE);
+    end(work);
+    return DONE;
+}
+
+static int feed_forward_fits(const Work *work, const Matrix *inner, const Matrix *outer, int64_t rows) {
+    return fits(work, rows, inner->inputs) && fits(work, rows, inner->outputs) && fits(work, rows, outer->inputs);
+}
+
+EXPORT int64_t nllb_feed_forward(Work *work, const Matrix *inner, const Matrix *outer, const float *x, int64_t rows,
+                                 float *y) {
+    if (!feed_forward_fits(work, inner, outer, rows)) return TOO_LARGE;
+    begin(work);
+    feed_forward(work, NULL, inner, outer, x, rows, y, STORE);
+    end(work);
+    return DONE;
+}
+
+static int layers_fit(const Work *work, const Layer *layers, int64_t first, int64_t last, int64_t rows) {
+    if (!fits(work, rows, work->dim)) return 0;
+    for (int64_t at = first; at < last; at++)
+        if (layers[at].inner.weight && !feed_forward_fits(work, &layers[at].inner, &layers[at].outer, rows)) return 0;
+    return 1;
+}
+
+typedef struct {
+    const Work *work;
+    const int32_t *token_start, *length;
+    _Atomic int failed; /* a thread found no memory */
+} Sources;
+
+static void attend_source(void *context, int64_t item) {
+    Sources *s = context;
+    const Work *work = s->work;
+    int64_t sentence = item / work->heads, start = s->token_start[sentence];
+    if (!attend_self(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
+                     work->mixed + start * work->dim))
+        s->failed = 1;
+}
+
+/* Encoder layers `first` to `last` - 1 over the tokens of all sentences, one after another. */
+EXPORT int64_t nllb_encode(Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
+                           const int32_t *token_start, const int32_t *length, int64_t tokens, float *x) {
+    Sources sources = {work, token_start, length, 0};
+    if (!layers_fit(work, layers, first, last, tokens)) return TOO_LARGE;
+    begin(work);
+    for (const Layer *layer = layers + first; layer < layers + last && !sources.failed; layer++) {
+        project_panels(work, &layer->self_norm, x, tokens, &layer->self_qkv, work->wide, 3 * work->dim, STORE);
+        share(work->owner, sentences * work->heads, attend_source, &sources);
+        project_panels(work, NULL, work->mixed, tokens, &layer->self_out, x, work->dim, ADD);
+        if (layer->inner.weight)
+            feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, x, tokens, x, ADD);
+    }
+    end(work);
+    return sources.failed ? NO_MEMORY : DONE;
+}
+
+typedef struct {
+    const Work *work;
+    const Matrix *matrix;
+    int64_t first, rows; /* of the tokens */
+    const int32_t *sentence, *position;
+    const Memory *memory;
+} Remembering;
+
+static void remember_outputs(void *context, int64_t item) {
+    const Remembering *r = context;
+    const Memory *memory = r->memory;
+    Rows from = {r->work->tiles, r->work->scales};
+    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+    float y[SPAN * SPAN];
+    int64_t dim = r->work->dim, output = item * SIDE, part = output / dim, column = output % dim;
+    uint16_t *base = memory->keys_values + part * memory->total * dim;
+    for (int64_t row = 0; row < r->rows; row += SPAN) {
+        int count = r->rows - row < SPAN ? (int)(r->rows - row) : SPAN;
+        multiply((int)r->work->level, &from, row, count, r->matrix, output, c);
+        finish(c, count, SIDE, r->matrix, output, from.scales + row, y, SPAN, STORE);
+        for (int i = 0; i < count; i++) {
+            int64_t token = r->first + row + i, sentence = r->sentence[token], position = r->position[token];
+            uint16_t *to = base + memory->start[sentence] * dim;
+            int64_t padded = round_up(memory->length[sentence], 16);
+            if (part % 2)
+                round_to_bf16(y + i * SPAN, SIDE, to + position * dim + column);
+            else
+                for (int j = 0; j < SIDE; j++) to[(column + j) * padded + position] = to_bf16(y[i * SPAN + j]);
+        }
+    }
+}
+
+/* Keys and values of all decoder layers from the encoder's output, with sentence and position of each token. */
+EXPORT int64_t nllb_remember(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t tokens,
+                             const int32_t *sentence, const int32_t *position, const Memory *memory) {
+    if (!fits(work, tokens, work->dim)) return TOO_LARGE;
+    begin(work);
+    for (int64_t panel = 0; panel < tokens; panel += PANEL) {
+        int64_t rows = tokens - panel < PANEL ? tokens - panel : PANEL;
+        Remembering context = {work, matrix, panel, rows, sentence, position, memory};
+        quantize(work, norm, x + panel * work->dim, work->dim, rows, work->dim);
+        share(work->owner, matrix->outputs / SIDE, remember_outputs, &context); /* dim is a multiple of 16 */
+    }
+    end(work);
+    return DONE;
+}
+
+typedef struct {
+    const Work *work;
+    const Step *step;
+    const Memory *memory;
+    int64_t layer, pieces; /* groups of heads */
+} Attention;
+
+static void attend_past_piece(void *context, int64_t item) {
+    const Attention *a = context;
+    int64_t heads = a->work->heads / a->pieces;
+    attend_past(a->work, a->step, a->layer, item / a->pieces, item % a->pieces * heads, heads);
+}
+
+static void attend_memory_piece(void *context, int64_t item) {
+    const Attention *a = context;
+    int64_t heads = a->work->heads / a->pieces;
+    attend_memory(a->work, a->step, a->memory, a->layer, item / a->pieces, item % a->pieces * heads, heads);
+}
+
+/* Decoder layers `first` to `last` - 1 over the new positions of all rows. */
+EXPORT int64_t nllb_decode(Work *work, const Layer *layers, int64_t first, int64_t last, const Memory *memory,
+                           const Step *step) {
+    int64_t dim = work->dim, rows = step->rows * step->new_positions;
+    Attention context = {work, step, memory, 0, 1};
+    if (!layers_fit(work, layers, first, last, rows)) return TOO_LARGE;
+    while (context.pieces * step->rows < 4 * work->threads && work->heads % (2 * context.pieces) == 0)
+        context.pieces *= 2;
+    begin(work);
+    for (int64_t at = first; at < last; at++) {
+        const Layer *layer = layers + at;
+        context.layer = at;
+        project_panels(work, &layer->self_norm, step->x, rows, &layer->self_qkv, work->wide, 3 * dim, STORE);
+        share(work->owner, step->rows * context.pieces, attend_past_piece, &context);
+        project_panels(work, NULL, work->mixed, rows, &layer->self_out, step->x, dim, ADD);
+        project_panels(work, &layer->cross_norm, step->x, rows, &layer->cross_query, work->wide, dim, STORE);
+        share(work->owner, step->rows * context.pieces, attend_memory_piece, &context);
+        project_panels(work, NULL, work->mixed, rows, &layer->cross_out, step->x, dim, ADD);
+        if (layer->inner.weight)
+            feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, step->x, rows, step->x, ADD);
+    }
+    end(work);
+    return DONE;
+}
+
+/* ---- the output projection with the best tokens of each row ---- */
+
+typedef struct {
+    float value;
+    int64_t id;
+} Token;
+
+typedef struct {
+    float largest, sum; /* of exp(value - largest) over one chunk of outputs */
+} Share;
+
+static void insert(Token *best, int64_t count, float value, int64_t id) {
+    int64_t at = count - 1;
+    if (value < best[at].value || (value == best[at].value && id > best[at].id)) return;
+    for (; at > 0 && (value > best[at - 1].value || (value == best[at - 1].value && id < best[at - 1].id)); at--)
+        best[at] = best[at - 1];
+    best[at].value = value;
+    best[at].id = id;
+}
+
+static Share scan(float *y, int64_t columns, const int64_t *ids, int64_t first, Token *best, int64_t count) {
+    Share share = {maximum(y, columns), 0};
+    if (share.largest >= best[count - 1].value)
+        for (int64_t i = 0; i < columns; i++)
+            if (y[i] >= best[count - 1].value) insert(best, count, y[i], ids ? ids[first + i] : first + i);
+    share.sum = exponentials(y, columns, share.largest);
+    return share;
+}
+
+static float embedding_product(const Matrix *embedding, int64_t id, const uint8_t *a, float scale) {
+    int64_t blocks = depth_blocks(embedding->inputs);
+    const int8_t *w = embedding->weight + id / SIDE * SIDE * blocks * DEPTH + id % SIDE * 4;
+    int32_t sum = 0;
+    for (int64_t block = 0; block < blocks; block++, a += TILE_BYTES)
+        for (int i = 0; i < DEPTH; i++) sum += a[i] * w[block * TILE_BYTES + i / 4 * 64 + i % 4];
+    return (float)(sum - embedding->offset[id]) * (embedding->scale[id] * scale);
+}
+
+#define CHUNK 512
+
+typedef struct {
+    const Work *work;
+    const Matrix *matrix, *embedding;
+    int64_t outputs;
+    const int64_t *ids, *further_start, *further;
+    int64_t rows, count, chunks, threads;
+    Share *shares; /* chunk, row */
+    Token *lists;  /* thread, row, count */
+} Choice;
+
+static void choose_in_chunk(void *context, int64_t chunk) {
+    const Choice *t = context;
+    Rows from = {t->work->tiles, t->work->scales};
+    Token *best = t->lists + thread_number * t->rows * t->count;
+    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
+    float y[SPAN * CHUNK];
+    int64_t first = chunk * CHUNK, columns = t->outputs - first < CHUNK ? t->outputs - first : CHUNK;
+    int64_t padded = round_up(columns, SIDE);
+    for (int64_t row = 0; row < t->rows; row += SPAN) {
+        int part = t->rows - row < SPAN ? (int)(t->rows - row) : SPAN;
+        for (int64_t column = 0; column < padded; column += SPAN) {
+            int width = padded - column < SPAN ? SIDE : SPAN;
+            multiply((int)t->work->level, &from, row, part, t->matrix, first + column, c);
+            finish(c, part, width, t->matrix, first + column, from.scales + row, y + column, CHUNK, STORE);
+        }
+        for (int i = 0; i < part; i++)
+            t->shares[chunk * t->rows + row + i] =
+                scan(y + i * CHUNK, columns, t->ids, first, best + (row + i) * t->count, t->count);
+    }
+}
+
+static void choose_further(void *context, int64_t row) {
+    const Choice *t = context;
+    Rows from = {t->work->tiles, t->work->scales};
+    const uint8_t *a = row_in_tiles(&from, row, depth_blocks(t->matrix->inputs));
+    Token *best = t->lists + (thread_number * t->rows + row) * t->count;
+    Share share = {-3e38f, 0};
+    for (int64_t i = t->further_start[row]; i < t->further_start[row + 1]; i++) {
+        float value = embedding_product(t->embedding, t->further[i], a, from.scales[row]);
+        if (value >= best[t->count - 1].value) insert(best, t->count, value, t->further[i]);
+        float largest = value > share.largest ? value : share.largest;
+        share.sum = share.sum * exponential(share.largest - largest) + exponential(value - largest) + value * 0.0f;
+        share.largest = largest;
+    }
+    t->shares[t->chunks * t->rows + row] = share;
+}
+
+/* Merge what the threads found for a row, and normalise. Values are NaN where any product was NaN or infinite. */
+static void conclude(const Choice *t, int64_t row, float *values, int64_t *chosen) {
+    Share all = {-3e38f, 0};
+    for (int64_t chunk = 0; chunk <= t->chunks; chunk++) {
+        Share share = t->shares[chunk * t->rows + row];
+        float largest = share.largest > all.largest ? share.largest : all.largest;
+        all.sum = all.sum * exponential(all.largest - largest) + share.sum * exponential(share.largest - largest);
+        all.largest = largest;
+    }
+    Token *best = t->lists + row * t->count;
+    for (int64_t thread = 1; thread < t->threads; thread++)
+        for (int64_t i = 0; i < t->count; i++) {
+            Token token = t->lists[(thread * t->rows + row) * t->count + i];
+            if (token.id != INT64_MAX) insert(best, t->count, token.value, token.id);
+        }
+    float normalizer = all.largest + logf(all.sum);
+    for (int64_t i = 0; i < t->count; i++) {
+        int filled = best[i].id != INT64_MAX; /* places stay empty only where products were not finite */
+        values[i] = filled ? best[i].value - normalizer : NAN;
+        chosen[i] = filled ? best[i].id : 0;
+    }
+}
+
+/* The `count` best of the first `outputs` outputs, called `ids` where given, and of each row's further rows of the
+ * embedding; their log-probabilities among all of these. Sums are taken in one order whatever the threads do. */
+EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
+                         const Matrix *embedding, const int64_t *further_start, const int64_t *further, const float *x,
+                         int64_t rows, int64_t count, float *values, int64_t *chosen) {
+    if (!fits(work, rows, matrix->inputs)) return TOO_LARGE;
+    int64_t chunks = (outputs + CHUNK - 1) / CHUNK, most = rows < PANEL ? rows : PANEL, owner = begin(work);
+    int64_t threads = owner ? pool.helpers + 1 : 1; /* helpers of earlier calls take part */
+    Share *shares = malloc((size_t)((chunks + 1) * most) * sizeof(Share));
+    Token *lists = malloc((size_t)(threads * most * count) * sizeof(Token));
+    Choice context = {work, matrix, embedding, outputs, ids, further_start, further,
+                      most, count, chunks, threads, shares, lists};
+    for (int64_t panel = 0; shares && lists && panel < rows; panel += PANEL) {
+        context.rows = rows - panel < PANEL ? rows - panel : PANEL;
+        context.further_start = further_start + panel;
+        for (int64_t i = 0; i < threads * context.rows * count; i++) lists[i] = (Token){-3e38f, INT64_MAX};
+        quantize(work, norm, x + panel * work->dim, work->dim, context.rows, matrix->inputs);
+        share(owner, chunks, choose_in_chunk, &context);
+        share(owner && further_start[rows] > 8, context.rows, choose_further, &context);
+        for (int64_t row = 0; row < context.rows; row++)
+            conclude(&context, row, values + (panel + row) * count, chosen + (panel + row) * count);
+    }
+    int64_t outcome = shares && lists ? DONE : NO_MEMORY;
+    free(shares);
+    free(lists);
+    end(work);
+    return outcome;
+}
+
+#endif
+
+/* The functions above are called through ctypes; the module itself is empty. */
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, -1, NULL, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernel(void) { return PyModule_Create(&definition); }

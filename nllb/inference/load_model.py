@@ -1,0 +1,133 @@
+"""From a model's name to a generator: find it, say what it needs, load it."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nllb.config import format_size
+from nllb.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from nllb.inference.generator import Generator
+    from nllb.inference.memory_plan import Dtype, MemoryPlan
+    from nllb.inference.model_generator import DataType
+
+MODEL_VARIABLE = "NLLB_MODEL"
+
+
+def load_generator(
+    name_or_dir: str | Path | None,
+    *,
+    device: str = "auto",
+    dtype: "DataType" = "auto",
+    expert_memory: int | None = None,
+    num_threads: int | None = None,
+    report: Callable[[str], None] | None = None,
+) -> "Generator":
+    """Load a model, after its memory plan was reported and held against what is free.
+
+    Without a name it is the one of `default_model`.
+
+    Raises:
+        CheckpointError: There is no model, or it cannot be read.
+        ResourceError: It does not fit.
+    """
+    if name_or_dir is None:
+        name_or_dir, why = default_model()
+        if report is not None:
+            report(f"model: {name_or_dir} ({why})")
+    import torch
+
+    from nllb.inference.expert_cache import ExpertCache
+    from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
+    from nllb.inference.model_generator import ModelGenerator
+
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    free = torch.cuda.mem_get_info()[0] if on_gpu and torch.cuda.is_available() else None
+    if dtype == "auto":
+        dtype = "bfloat16" if on_gpu else "int8"
+    plan = _plan(name_or_dir, dtype, expert_memory, available=free)
+    if report is not None:
+        report(plan.describe())
+    plan.require()
+    experts: ExpertStoreFactory = LoadedExperts
+    if plan.num_experts and expert_memory is not None:
+        experts = partial(ExpertCache, expert_bytes=plan.expert_bytes, memory_bytes=expert_memory)
+    return ModelGenerator.load(
+        name_or_dir, device=device, dtype=dtype, num_threads=num_threads, experts=experts
+    )
+
+
+def default_model() -> tuple[str, str]:
+    """Return the model to take where none is named, and why it is that one.
+
+    $NLLB_MODEL, else the smallest published checkpoint in the cache, else the one that ships.
+
+    Raises:
+        CheckpointError: There is none of these.
+    """
+    from nllb.model.listing import list_known
+    from nllb.model.shipped import DEFAULT_MODEL, shipped_models
+
+    if name := os.environ.get(MODEL_VARIABLE):
+        return name, f"named by ${MODEL_VARIABLE}"
+    for listing in list_known():
+        if listing.state == "cached":
+            return listing.name, f"in the cache, weights {listing.licence}"
+    if DEFAULT_MODEL in shipped_models():
+        return DEFAULT_MODEL, "ships with nllb; --model names another, see 'nllb models'"
+    raise CheckpointError(no_model())
+
+
+def no_model() -> str:
+    """Return what to say where no model was named and none is here: the ways to get one."""
+    from nllb.model.formats.weight_names import list_weights
+    from nllb.model.known_models import known_models
+
+    lines = [
+        "no model was named, and none is here. Name one with --model (in Python: Translator.load):"
+    ]
+    for model in known_models():
+        size = format_size(4 * sum(weight.size for weight in list_weights(model.config)))
+        lines.append(f"  {model.name}  {size}, weights {model.licence}; {model.summary}")
+    lines += [
+        "    (names on the Hugging Face hub: downloaded on first use, only when named)",
+        "  DIR  a directory in the Hugging Face layout of m2m_100 or nllb-moe",
+        "Other checkpoints become such a directory with 'nllb convert'; 'nllb models' says more.",
+    ]
+    return "\n".join(lines)
+
+
+def describe_model(name_or_dir: str | Path | None) -> dict[str, Any]:
+    """Return what tells a model from another: the files that it is made of, wherever they lie.
+
+    Raises:
+        CheckpointError: There is no such model.
+    """
+    from nllb.model.formats.open_model import open_model
+
+    opened = open_model(default_model()[0] if name_or_dir is None else name_or_dir)
+    folder = opened.path if opened.path.is_dir() else opened.path.parent
+    files = {path for path in folder.iterdir() if path.is_file()}
+    states = sorted((path.name, path.stat()) for path in files | set(dict(opened.weights.files())))
+    return {"files": [[name, state.st_size, state.st_mtime_ns] for name, state in states]}
+
+
+def _plan(
+    name_or_dir: str | Path, dtype: "Dtype", expert_memory: int | None, *, available: int | None
+) -> "MemoryPlan":
+    from nllb.inference.memory_plan import plan_memory
+    from nllb.model.formats.open_model import open_model
+
+    opened = open_model(name_or_dir)
+    return plan_memory(
+        opened.config,
+        dtype=dtype,
+        available=available,
+        expert_memory=expert_memory,
+        disk_bytes=opened.num_bytes,
+        # Experts that do not stay in memory are read from the file: its speed is measured.
+        checkpoint=None if expert_memory is None else opened.weights.file("embedding.weight"),
+    )

@@ -1,0 +1,287 @@
+"""Experts that a language pair does not need, found by its own routing and left out.
+
+A mixture of 128 experts sends a language's tokens to few of them. Routing is counted on sample
+text: encoder layers see the source, decoder layers the model's own translation. The experts with
+the largest share of the gate are kept, three in the encoder for one in the decoder by default
+(Koishekenov et al., ACL 2023: up to 80 % go without fine-tuning, per language, 3:1 the best split).
+
+Hugging Face's configuration has one number of experts for all layers. Where the sides keep
+different numbers, the smaller is filled up with empty experts that a router bias never chooses; the
+directory then loads in transformers as it does here, where empty experts are never read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nllb.config import format_size
+from nllb.errors import ConfigError, DataError
+from nllb.inference.expert_cache import Load
+from nllb.inference.generator import SearchOptions
+from nllb.inference.layers import ExpertStore, ExpertStoreFactory, FeedForward, LoadedExperts
+from nllb.inference.model_generator import ModelGenerator
+from nllb.io.progress import Progress
+from nllb.languages import Language
+from nllb.model.configuration import ModelConfig, Side
+from nllb.model.formats.conversion import COMPANIONS, stored_type
+from nllb.model.formats.hugging_face import write_hugging_face
+from nllb.model.formats.model_directory import ModelDirectory
+from nllb.model.formats.weight_files import storage_bytes
+from nllb.model.formats.weight_names import SIDES, list_weights
+from nllb.model.formats.weights import SCALE
+from nllb.model.moe import EXPERTS_PER_TOKEN, route
+
+NEVER = -1e4
+"""Router bias of an empty expert: its probability is 0 in float32, and float16 can hold it."""
+BATCH_LINES = 64
+
+Gates = dict[str, np.ndarray]
+"""For each sparse layer ("encoder.layers.3") what its experts got of the gate, over all tokens."""
+Kept = dict[str, list[int]]
+"""For each sparse layer the experts that stay, ascending."""
+
+
+class CountingStore:
+    """An expert store that sums what the routers give to each expert."""
+
+    def __init__(self, store: ExpertStore, config: ModelConfig) -> None:
+        self._store = store
+        self.gates: Gates = {
+            f"{side}.layers.{layer}": np.zeros(config.num_experts)
+            for side in SIDES
+            for layer in range(config.num_layers(side))
+            if config.is_sparse(side, layer)
+        }
+
+    def expert_weights(self, layer: str, expert: int) -> FeedForward:
+        """Return the expert from the store behind."""
+        return self._store.expert_weights(layer, expert)
+
+    def observe(self, layer: str, logits_TE: Tensor) -> None:
+        """Add the two best experts' weights of every token."""
+        weights_TK, experts_TK = route(logits_TE.float())
+        flat = experts_TK.flatten().cpu().numpy()
+        share = weights_TK.flatten().double().cpu().numpy()
+        self.gates[layer] += np.bincount(flat, share, minlength=logits_TE.shape[1])
+
+
+def count_gates(
+    opened: ModelDirectory,
+    lines: Sequence[str],
+    *,
+    source: Language,
+    target: Language,
+    experts: ExpertStoreFactory = LoadedExperts,
+    quiet: bool = False,
+) -> Gates:
+    """Translate sample lines and return what the routers gave to each expert.
+
+    Raises:
+        ConfigError: the model has no experts.
+        DataError: there is no text.
+    """
+    if not opened.config.num_experts:
+        raise ConfigError(f"{opened.name} is a dense model: it has no experts to prune")
+    text = [line for line in lines if line.strip()]
+    if not text:
+        raise DataError("the sample text is empty: give some hundred lines of the source language")
+    stores: list[CountingStore] = []
+
+    def counting(load: Load) -> CountingStore:
+        stores.append(CountingStore(experts(load), opened.config))
+        return stores[-1]
+
+    generator = ModelGenerator.load(opened.path, device="cpu", experts=counting)
+    greedy = SearchOptions(beam_size=1, shortlist=False)
+    with Progress("routing", total=len(text), unit="lines", quiet=quiet) as progress:
+        for start in range(0, len(text), BATCH_LINES):
+            batch = text[start : start + BATCH_LINES]
+            fitting = [line for line in batch if generator.fits(line, source=source)]
+            generator.generate(fitting, source=source, target=target, search=greedy)
+            progress.advance(len(batch))
+    return stores[0].gates
+
+
+def choose_experts(
+    gates: Gates, config: ModelConfig, *, keep: float, encoder_to_decoder: float = 3.0
+) -> Kept:
+    """Return the experts to keep in each layer.
+
+    Args:
+        gates: what `count_gates` returned.
+        config: the model's shape.
+        keep: part of all experts that stays, above 0 and at most 1.
+        encoder_to_decoder: experts of an encoder layer for one of a decoder layer.
+
+    Raises:
+        ConfigError: `keep` or the ratio is out of range.
+    """
+    check_shares(keep=keep, encoder_to_decoder=encoder_to_decoder)
+    layers: dict[Side, list[str]] = {
+        side: [name for name in gates if name.startswith(side)] for side in SIDES
+    }
+    total, wanted = config.num_experts, keep * config.num_experts * len(gates)
+    parts = {"encoder": encoder_to_decoder, "decoder": 1.0}
+    weight = sum(parts[side] * len(names) for side, names in layers.items())
+    numbers = {side: _bound(parts[side] * wanted / weight, total) for side in SIDES}
+    for side in SIDES:  # what one side cannot take goes to the other
+        other: Side = "decoder" if side == "encoder" else "encoder"
+        if layers[side] and layers[other] and numbers[other] in {EXPERTS_PER_TOKEN, total}:
+            left = wanted - numbers[other] * len(layers[other])
+            numbers[side] = _bound(left / len(layers[side]), total)
+    return {
+        name: sorted(np.argsort(-gates[name], kind="stable")[: numbers[side]].tolist())
+        for side, names in layers.items()
+        for name in names
+    }
+
+
+def check_shares(*, keep: float, encoder_to_decoder: float) -> None:
+    """Refuse shares that `choose_experts` cannot use, before anything long is done for them.
+
+    Raises:
+        ConfigError: one is out of range.
+    """
+    if not 0 < keep <= 1:
+        raise ConfigError(f"keep is {keep}; give the part of the experts that stays, as 0.2")
+    if not 0 < encoder_to_decoder < float("inf"):
+        raise ConfigError(
+            f"the ratio is {encoder_to_decoder}; give the experts of an encoder layer for one of a "
+            "decoder layer, as 3"
+        )
+
+
+def _bound(number: float, total: int) -> int:
+    return min(total, max(EXPERTS_PER_TOKEN, round(number)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruning:
+    """What was left out."""
+
+    experts_before: int
+    """Experts of all layers."""
+    experts_after: int
+    """Experts that stay."""
+    bytes_before: int
+    """Weights of the model before."""
+    bytes_after: int
+    """Weights that can be read afterwards; empty experts not counted."""
+    gate_kept: float
+    """Part of the gate on the sample text that fell to experts that stay, mean over layers."""
+
+    def describe(self) -> str:
+        """Return the result in one line."""
+        return (
+            f"{self.experts_after} of {self.experts_before} experts stay, with "
+            f"{self.gate_kept:.1%} of the gate on the sample; {format_size(self.bytes_before)} "
+            f"become {format_size(self.bytes_after)}"
+        )
+
+
+class PrunedWeights(Mapping[str, Tensor]):
+    """The weights of the pruned model, taken from the whole one when they are asked for."""
+
+    def __init__(self, whole: Mapping[str, Tensor], config: ModelConfig, kept: Kept) -> None:
+        self._whole, self._kept, self._config = whole, kept, config
+        names = [weight.name for weight in list_weights(config)]
+        scaled = [name + SCALE for name in names if self._original(name) + SCALE in whole]
+        self._names = dict.fromkeys([*names, *scaled])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        layer, _, rest = name.partition(".feed_forward.")
+        if layer not in self._kept or not rest:
+            return self._whole[name]
+        if rest.startswith("router."):
+            return self._router(layer, rest.removeprefix("router."))
+        if self._is_empty(layer, rest):
+            like = self._whole[self._original(name.removesuffix(SCALE))]
+            if name.endswith(SCALE):
+                return torch.zeros(like.shape[0])
+            return torch.zeros_like(like)
+        return self._whole[self._original(name)]
+
+    def _is_empty(self, layer: str, rest: str) -> bool:
+        return int(rest.split(".")[1]) >= len(self._kept[layer])
+
+    def _original(self, name: str) -> str:
+        """Return the name that an expert's weight has in the whole model."""
+        layer, _, rest = name.partition(".feed_forward.experts.")
+        if not rest:
+            return name
+        number, _, part = rest.partition(".")
+        kept = self._kept[layer]
+        original = kept[min(int(number), len(kept) - 1)]
+        return f"{layer}.feed_forward.experts.{original}.{part}"
+
+    def _router(self, layer: str, leaf: str) -> Tensor:
+        kept, name = self._kept[layer], f"{layer}.feed_forward.router.{leaf}"
+        rows = self._config.num_experts
+        if leaf == "weight":
+            whole = self._whole[name]
+            weight = torch.zeros(rows, whole.shape[1], dtype=whole.dtype)
+            weight[: len(kept)] = whole[kept]
+            return weight
+        bias = torch.full((rows,), NEVER)
+        bias[: len(kept)] = self._whole[name][kept].float() if name in self._whole else 0.0
+        return bias
+
+
+def prune(
+    opened: ModelDirectory, output: Path, gates: Gates, kept: Kept, *, quiet: bool = False
+) -> Pruning:
+    """Write the model without the experts that are not kept.
+
+    Raises:
+        CheckpointError: the output is something else already.
+        ResourceError: the disk has no room.
+    """
+    whole = opened.config
+    largest = max(len(experts) for experts in kept.values())
+    filled = any(len(experts) < largest for experts in kept.values())
+    config = replace(whole, num_experts=largest, router_bias=whole.router_bias or filled)
+    storage = stored_type(opened)
+    after = sum(len(experts) for experts in kept.values())
+    per_expert = (storage_bytes(whole, storage) - storage_bytes(config, storage)) / max(
+        1, (whole.num_experts - largest) * len(kept)
+    )
+    empty = largest * len(kept) - after
+    pruning = Pruning(
+        experts_before=whole.num_experts * len(kept),
+        experts_after=after,
+        bytes_before=storage_bytes(whole, storage),
+        bytes_after=int(storage_bytes(config, storage) - empty * per_expert),
+        gate_kept=float(
+            np.mean([gates[n][kept[n]].sum() / max(gates[n].sum(), 1e-12) for n in kept])
+        ),
+    )
+    if not opened.path.is_dir():
+        raise ConfigError(f"{opened.name} is no directory: make one with `nllb convert` first")
+    total = storage_bytes(config, storage)
+    with Progress("prune", total=total, unit="bytes", quiet=quiet) as progress:
+        write_hugging_face(
+            output,
+            config,
+            PrunedWeights(opened.weights, config, kept),
+            opened.tokenizer(),
+            settings={**opened.settings, "pruning": {"from": opened.name, "kept": kept}},
+            storage=storage,
+            companions=[path for name in COMPANIONS if (path := opened.path / name).is_file()],
+            advance=progress.advance,
+        )
+    return pruning

@@ -1,0 +1,92 @@
+"""int8 linears: weights with a scale for each output, activations with a scale for each row.
+
+A row of activations is quantised by itself, so that a sentence never depends on its batch mates.
+This is the form in plain torch, for processors that the compiled kernel does not know; both make
+the same integers, and their products are exact.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nllb.errors import CheckpointError
+from nllb.inference.engine import TorchEngine
+from nllb.inference.layers import Linear, read_float
+from nllb.model.formats.quantized_storage import LARGEST, quantize_rows
+from nllb.model.formats.weight_checks import check_finite, storage_error
+from nllb.model.formats.weights import SCALE
+
+SMALLEST = 1e-36
+"""A row of activations whose largest value is below it counts as zero, as in the kernel."""
+
+
+def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """Return a matrix as int8 (outputs, inputs) and its scales, quantised here if it is not yet.
+
+    Raises:
+        CheckpointError: it has values that are not finite, or its scales are not those of its rows.
+    """
+    weight, stored = weights[name], weights.get(name + SCALE)
+    of_scale = None if stored is None else (tuple(stored.shape), stored.dtype)
+    if error := storage_error(tuple(weight.shape), weight.dtype, of_scale):
+        raise CheckpointError(f"{name} {error}")
+    if stored is not None:
+        return weight, check_finite(stored.float(), name + SCALE)
+    weight, scale = quantize_rows(weight)
+    return weight, check_finite(scale, name)
+
+
+def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows as int8 and the scale of each row."""
+    largest = x.abs().amax(-1, keepdim=True)
+    factor = torch.where(largest > SMALLEST, LARGEST / largest, 0.0)
+    return (x * factor + 128.5).floor().sub(128).to(torch.int8), largest / LARGEST
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Int8Linear:
+    """A linear in int8, in plain torch."""
+
+    weight: Tensor
+    """int8 (outputs, inputs)."""
+    scale: Tensor
+    """Of each output."""
+    bias: Tensor | None
+    """Of each output."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Project rows of any leading shape."""
+        rows, row_scale = quantize_activations(x.reshape(-1, x.shape[-1]))
+        y = torch._int_mm(rows, self.weight.t()).float() * self.scale * row_scale
+        return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
+
+
+class Int8TorchEngine(TorchEngine):
+    """The torch engine with int8 linears and embedding."""
+
+    def linear(self, names: Sequence[str]) -> Linear:
+        """Make one linear of the matrices `names`, stacked."""
+        matrices = [read_int8(self._weights, f"{name}.weight") for name in names]
+        return Int8Linear(
+            weight=torch.cat([weight for weight, _ in matrices]),
+            scale=torch.cat([scale for _, scale in matrices]),
+            bias=torch.cat([read_float(self._weights, f"{name}.bias") for name in names]),
+        )
+
+    def _read_embedding(self) -> None:
+        self._embedding, self._embedding_scale = read_int8(self._weights, "embedding.weight")
+        self.projection = Int8Linear(weight=self._embedding, scale=self._embedding_scale, bias=None)
+
+    def embedding_rows(self, ids: Tensor) -> Tensor:
+        """Return rows of the shared embedding."""
+        return self._embedding[ids].float() * self._embedding_scale[ids][..., None]
+
+    def restrict(self, ids: np.ndarray) -> Linear:
+        """Return the part of the output projection for these ids."""
+        chosen = torch.from_numpy(ids)
+        return Int8Linear(
+            weight=self._embedding[chosen], scale=self._embedding_scale[chosen], bias=None
+        )

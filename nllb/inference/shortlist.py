@@ -1,0 +1,253 @@
+"""The tokens that a target language uses: the output projection is restricted to them at run time.
+
+A list is made from text of the language (training text, never evaluation lines) and filled up with
+pieces of its script. A token outside of it stays reachable in two ways: the tokens of the source
+segment are always open, so that names can be copied, and a search can ask for the whole vocabulary.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import regex
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from nllb.errors import CheckpointError, DataError
+from nllb.inference.generator import Generator, SearchOptions
+from nllb.io.text import read_json, write_json
+from nllb.languages import Language
+from nllb.model.formats.model_directory import SETTINGS_FILE
+from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
+
+SHORTLIST_FILE = "shortlists.safetensors"
+DEFAULT_SIZE = 16_000
+HELD_OUT_EVERY = 10
+"""One line in so many is not used to make the list, but to measure it."""
+MOST_TRANSLATED = 500
+"""Held-out lines that are translated to measure a loss."""
+_NEUTRAL = regex.compile(r"[\p{N}\p{P}\p{S}\p{Zs}\u2581]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShortlistReport:
+    """How a list was made and how well it covers text that it was not made from."""
+
+    size: int
+    """Tokens in the list."""
+    seen: int
+    """Of these, tokens that the text has; the others are digits, punctuation and the script's."""
+    lines: int
+    """Lines of text that the list was made from."""
+    held_out_lines: int
+    """Lines that coverage was measured on."""
+    token_coverage: float
+    """Fraction of the held-out tokens that the list has."""
+    line_coverage: float
+    """Fraction of the held-out lines that the list can produce whole."""
+    chrf_loss: float | None = None
+    """chrF++ that the list costs on held-out lines; None where it was not measured."""
+
+
+def build_shortlist(
+    lines: Iterable[str], tokenizer: Tokenizer, language: Language, *, size: int = DEFAULT_SIZE
+) -> tuple[np.ndarray, ShortlistReport]:
+    """Return the ids, ascending, and the report.
+
+    The end token, digits, punctuation and single characters of the script are always in; then come
+    the text's tokens by falling frequency, then further pieces of the script in the order of the
+    vocabulary, which is about that of frequency.
+
+    Raises:
+        DataError: there is too little text to hold anything out.
+    """
+    counts: Counter[int] = Counter()
+    held_out = []
+    num_lines = 0
+    for number, line in enumerate(lines):
+        ids = tokenizer.encode(line)
+        if not ids:
+            continue
+        if _is_held_out(number):
+            held_out.append(ids)
+        else:
+            num_lines += 1
+            counts.update(ids)
+    if not counts or not held_out:
+        raise DataError(
+            f"{num_lines + len(held_out)} lines of text are too few for a shortlist: some hundred "
+            f"are needed, better 100,000 and more"
+        )
+    always, script = _pieces_of(tokenizer, language)
+    chosen = dict.fromkeys(always)
+    for source in ((token for token, _ in counts.most_common()), script):
+        for token in source:
+            if len(chosen) >= size:
+                break
+            chosen[token] = None
+    held_tokens = [token for ids in held_out for token in ids]
+    report = ShortlistReport(
+        size=len(chosen),
+        seen=sum(token in counts for token in chosen),
+        lines=num_lines,
+        held_out_lines=len(held_out),
+        token_coverage=sum(token in chosen for token in held_tokens) / len(held_tokens),
+        line_coverage=sum(all(t in chosen for t in ids) for ids in held_out) / len(held_out),
+    )
+    return np.array(sorted(chosen), np.int64), report
+
+
+def _is_held_out(number: int) -> bool:
+    return number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+
+
+def measure_loss(
+    report: ShortlistReport,
+    generator: Generator,
+    *,
+    sources: Sequence[str],
+    references: Sequence[str],
+    source: Language,
+    target: Language,
+) -> ShortlistReport:
+    """Translate held-out lines with the list and without; return the report with the loss.
+
+    Raises:
+        DataError: sources and references do not belong together.
+    """
+    from sacrebleu.metrics.chrf import CHRF
+
+    if len(sources) != len(references):
+        raise DataError(
+            f"{len(sources)} source lines and {len(references)} target lines do not belong together"
+        )
+    pairs = [
+        pair
+        for number, pair in enumerate(zip(sources, references, strict=True))
+        if _is_held_out(number) and all(map(str.strip, pair))
+    ][:MOST_TRANSLATED]
+    scores = []
+    for listed in (False, True):
+        found = generator.generate(
+            [text for text, _ in pairs],
+            source=source,
+            target=target,
+            search=SearchOptions(shortlist=listed),
+        )
+        texts = [hypotheses[0].text for hypotheses in found]
+        scores.append(CHRF(word_order=2).corpus_score(texts, [[text for _, text in pairs]]).score)
+    return replace(report, chrf_loss=scores[0] - scores[1])
+
+
+def _pieces_of(tokenizer: Tokenizer, language: Language) -> tuple[list[int], list[int]]:
+    """Return ids that every list has, and the other pieces of the language's script."""
+    letters = _script_pattern(language.script)
+    always, script = [EOS_ID, UNK_ID], []
+    for token in range(UNK_ID + 1, tokenizer.layout.num_pieces + 1):
+        piece = tokenizer.token(token)
+        rest = _NEUTRAL.sub("", piece)
+        if not rest or (len(rest) == 1 and len(piece) == 1 and letters.fullmatch(rest)):
+            always.append(token)
+        elif letters.fullmatch(rest):
+            script.append(token)
+    return always, script
+
+
+def _script_pattern(script: str) -> "regex.Pattern[str]":
+    # ISO 15924 codes that Unicode does not have as a script, by the scripts they are made of.
+    scripts = {
+        "Jpan": ("Hani", "Hira", "Kana"),
+        "Hans": ("Hani",),
+        "Hant": ("Hani",),
+        "Kore": ("Hang", "Hani"),
+    }.get(script, (script,))
+    marks = "".join(rf"\p{{Script={name}}}" for name in scripts)
+    return regex.compile(rf"[{marks}\p{{M}}]+")
+
+
+def check_shortlist(ids: np.ndarray, vocabulary_size: int, *, where: str) -> None:
+    """Refuse a list that is not made of ids of the vocabulary, in ascending order.
+
+    Raises:
+        CheckpointError: it says what the list is.
+    """
+    if ids.ndim != 1 or not len(ids) or ids.dtype != np.int64:
+        wrong = f"is {ids.dtype} of shape {list(ids.shape)}, not a list of token ids"
+    elif ids[0] < 0 or ids.max() >= vocabulary_size:
+        wrong = f"has ids from {ids.min()} to {ids.max()}"
+    elif (np.diff(ids) <= 0).any():
+        wrong = "has ids that are not ascending"
+    else:
+        return
+    raise CheckpointError(
+        f"the shortlist {where} {wrong}; the model's token ids are 0 to {vocabulary_size - 1}: "
+        f"make the list again with `nllb shortlist`"
+    )
+
+
+class Shortlists:
+    """The lists stored beside a model, by language code."""
+
+    def __init__(self, lists: dict[str, np.ndarray]):
+        self._lists = lists
+
+    @classmethod
+    def read(cls, directory: Path, *, vocabulary_size: int) -> "Shortlists":
+        """Read a model directory's lists; none where it has no file of them.
+
+        Raises:
+            CheckpointError: the file is damaged, or a list is not one of the model's vocabulary.
+        """
+        path = directory / SHORTLIST_FILE
+        if not path.is_file():
+            return cls({})
+        try:
+            lists = load_file(path)
+        except (SafetensorError, OSError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} is damaged: {error}; make it again with `nllb shortlist`"
+            ) from error
+        found = {}
+        for code, tensor in lists.items():
+            where = f"of {code} in {path}"
+            if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+                raise CheckpointError(f"the shortlist {where} is {tensor.dtype}, not of token ids")
+            found[code] = ids = tensor.long().numpy()
+            check_shortlist(ids, vocabulary_size, where=where)
+        return cls(found)
+
+    def __contains__(self, language: Language) -> bool:
+        """Say whether there is a list of the language."""
+        return language.code in self._lists
+
+    def ids(self, language: Language) -> np.ndarray:
+        """Return the list of a language, ascending."""
+        return self._lists[language.code]
+
+    def with_list(self, language: Language, ids: np.ndarray) -> "Shortlists":
+        """Return these lists and another."""
+        return Shortlists(self._lists | {language.code: ids})
+
+
+def write_shortlist(
+    directory: Path, language: Language, ids: np.ndarray, report: ShortlistReport
+) -> None:
+    """Store a list beside the model, and its report in the model's settings."""
+    path = directory / SHORTLIST_FILE
+    lists = load_file(path) if path.is_file() else {}
+    lists[language.code] = torch.from_numpy(ids).int()
+    temporary = path.with_suffix(".tmp")
+    save_file(lists, temporary)
+    temporary.replace(path)
+    settings_path = directory / SETTINGS_FILE
+    settings = read_json(settings_path) if settings_path.is_file() else {}
+    settings.setdefault("shortlists", {})[language.code] = asdict(report)
+    write_json(settings_path, settings)
+
+
+def further_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return for each source its tokens that the list lacks, ascending: what it may copy."""
+    return tuple(np.setdiff1d(np.array(source, np.int64), ids) for source in sources)

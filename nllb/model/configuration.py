@@ -1,0 +1,287 @@
+"""The shape of a model, and its forms in Hugging Face's `config.json`: `m2m_100` and `nllb-moe`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from nllb.errors import CheckpointError, DataError
+from nllb.io.text import read_json
+
+Side = Literal["encoder", "decoder"]
+Activation = Literal["relu", "gelu", "silu"]
+SecondExpertPolicy = Literal["all", "sampling", "random"]
+
+READABLE = "m2m_100 (dense NLLB and M2M-100) and nllb-moe"
+"""The architectures that this package reads, as an error names them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """One encoder-decoder, dense or with mixture-of-experts layers."""
+
+    vocabulary_size: int
+    """Rows of the shared embedding, rows that no token uses included."""
+    model_dim: int
+    """Width of the residual stream."""
+    encoder_layers: int
+    """Layers of the encoder."""
+    decoder_layers: int
+    """Layers of the decoder."""
+    encoder_heads: int
+    """Attention heads of an encoder layer."""
+    decoder_heads: int
+    """Attention heads of a decoder layer."""
+    encoder_ffn_dim: int
+    """Inner width of an encoder feed-forward layer, and of each of its experts."""
+    decoder_ffn_dim: int
+    """Inner width of a decoder feed-forward layer, and of each of its experts."""
+    activation: Activation = "relu"
+    """Activation of the feed-forward layers."""
+    max_positions: int = 1024
+    """Longest sequence in tokens that the model is meant for."""
+    scale_embedding: bool = True
+    """Multiply embeddings by sqrt(model_dim)."""
+    bos_id: int = 0
+    """Id of <s>, which NLLB never uses."""
+    pad_id: int = 1
+    """Id of <pad>."""
+    eos_id: int = 2
+    """Id of </s>."""
+    unk_id: int = 3
+    """Id of <unk>."""
+    decoder_start_id: int = 2
+    """Id that the decoder input begins with, before the target language's token."""
+
+    num_experts: int = 0
+    """Experts of a mixture-of-experts layer; 0 is a dense model."""
+    encoder_sparse_step: int = 0
+    """Encoder layer i (from 0) has experts iff (i + 1) is a multiple of this; 0 is never."""
+    decoder_sparse_step: int = 0
+    """The same for the decoder."""
+    router_bias: bool = False
+    """The router has a bias (no NLLB model has)."""
+    expert_output_masking: float = 0.0
+    """Probability p that training zeroes an expert's output; evaluation multiplies by 1 - p."""
+    second_expert_policy: SecondExpertPolicy = "all"
+    """How training picks the second expert; evaluation always takes the second best."""
+    normalize_before_dropping: bool = False
+    """Training normalises router weights before, not after, tokens over capacity are dropped."""
+    batch_prioritized_routing: bool = False
+    """Training fills an expert's capacity by falling router probability instead of by position."""
+    eval_capacity_fraction: float = 1.0
+    """Expert capacity at evaluation, of the tokens; kept for the record: nothing is dropped."""
+
+    dropout: float = 0.1
+    """Dropout of embeddings and of each sub-layer's output, in training."""
+    attention_dropout: float = 0.1
+    """Dropout of attention weights, in training."""
+    activation_dropout: float = 0.0
+    """Dropout after the activation of a feed-forward layer, in training."""
+
+    def __post_init__(self) -> None:
+        if faults := list(self._faults()):
+            raise CheckpointError("the model's configuration cannot be used: " + "; ".join(faults))
+
+    def _faults(self) -> list[str]:
+        faults = []
+        positive = [
+            "vocabulary_size",
+            "model_dim",
+            "encoder_heads",
+            "decoder_heads",
+            "max_positions",
+        ]
+        positive += ["encoder_layers", "decoder_layers", "encoder_ffn_dim", "decoder_ffn_dim"]
+        faults += [
+            f"{name} is {getattr(self, name)}, not positive"
+            for name in positive
+            if getattr(self, name) < 1
+        ]
+        if self.model_dim < 4 or self.model_dim % 2:
+            faults.append(
+                f"model_dim is {self.model_dim}; sinusoidal positions need an even number from 4 up"
+            )
+        for name in ("bos_id", "pad_id", "eos_id", "unk_id", "decoder_start_id"):
+            if not 0 <= getattr(self, name) < self.vocabulary_size:
+                faults.append(
+                    f"{_NAMES.get(name, name)} is {getattr(self, name)}, which is not a row of the "
+                    f"vocabulary (0 to {self.vocabulary_size - 1})"
+                )
+        for name, heads in (
+            ("encoder_heads", self.encoder_heads),
+            ("decoder_heads", self.decoder_heads),
+        ):
+            if heads > 0 and self.model_dim % heads:
+                faults.append(f"model_dim {self.model_dim} is no multiple of {name} {heads}")
+        if self.activation not in get_args(Activation):
+            faults.append(
+                f"activation is {self.activation!r}; known are {', '.join(get_args(Activation))}"
+            )
+        if self.num_experts == 1 or self.num_experts < 0:
+            faults.append(
+                f"num_experts is {self.num_experts}; top-2 routing needs 2 or more, and 0 is dense"
+            )
+        if not 0 <= self.expert_output_masking < 1:
+            faults.append(f"expert_output_masking is {self.expert_output_masking}, not in [0, 1)")
+        if self.second_expert_policy not in get_args(SecondExpertPolicy):
+            known = ", ".join(get_args(SecondExpertPolicy))
+            faults.append(
+                f"second_expert_policy is {self.second_expert_policy!r}; known are {known}"
+            )
+        return faults
+
+    def num_layers(self, side: Side) -> int:
+        """Layers of one side."""
+        return self.encoder_layers if side == "encoder" else self.decoder_layers
+
+    def num_heads(self, side: Side) -> int:
+        """Attention heads of one side."""
+        return self.encoder_heads if side == "encoder" else self.decoder_heads
+
+    def ffn_dim(self, side: Side) -> int:
+        """Inner feed-forward width of one side."""
+        return self.encoder_ffn_dim if side == "encoder" else self.decoder_ffn_dim
+
+    def is_sparse(self, side: Side, layer: int) -> bool:
+        """Say whether a layer (counted from 0) has experts."""
+        step = self.encoder_sparse_step if side == "encoder" else self.decoder_sparse_step
+        return self.num_experts > 0 and step > 0 and (layer + 1) % step == 0
+
+    @property
+    def architecture(self) -> Literal["m2m_100", "nllb-moe"]:
+        """Hugging Face's name of the architecture."""
+        return "nllb-moe" if self.num_experts else "m2m_100"
+
+    @classmethod
+    def from_hugging_face(
+        cls, values: Mapping[str, Any], *, where: str = "config.json"
+    ) -> "ModelConfig":
+        """Read the content of a `config.json`.
+
+        Raises:
+            CheckpointError: it describes another architecture, or lacks a value.
+        """
+        architecture = values.get("model_type")
+        if architecture not in ("m2m_100", "nllb-moe"):
+            raise CheckpointError(
+                f"{where} describes a model of type {architecture!r}; readable are {READABLE}"
+            )
+        if values.get("tie_word_embeddings") is False:
+            raise CheckpointError(
+                f"{where} unties the output projection from the embedding, which NLLB never does"
+            )
+        names = _NAMES | (_MOE_NAMES if architecture == "nllb-moe" else {})
+        if missing := [
+            theirs for ours, theirs in names.items() if ours in _REQUIRED and theirs not in values
+        ]:
+            raise CheckpointError(f"{where} lacks {', '.join(missing)}")
+        found: dict[str, Any] = {
+            ours: values[theirs] for ours, theirs in names.items() if theirs in values
+        }
+        if architecture == "nllb-moe":  # what transformers takes where the file is silent
+            for ours, default in _MOE_DEFAULTS.items():
+                found.setdefault(ours, default)
+        if wrong := list(_wrong_types(names, found)):
+            raise CheckpointError(f"{where} cannot be used: {'; '.join(wrong)}")
+        found["activation"] = {"swish": "silu"}.get(
+            found.get("activation", "relu"), found.get("activation", "relu")
+        )
+        return cls(**{ours: value for ours, value in found.items() if value is not None})
+
+    def to_hugging_face(self) -> dict[str, Any]:
+        """Return the content of a `config.json` that transformers reads."""
+        names = _NAMES | (_MOE_NAMES if self.num_experts else {})
+        values = {theirs: getattr(self, ours) for ours, theirs in names.items()}
+        sparse = {
+            "router_dtype": "float32",
+            "router_ignore_padding_tokens": False,
+            "expert_capacity": 64,
+        }
+        return {
+            "architectures": [
+                "NllbMoeForConditionalGeneration"
+                if self.num_experts
+                else "M2M100ForConditionalGeneration"
+            ],
+            "model_type": self.architecture,
+            **values,
+            **(sparse if self.num_experts else {}),
+            "is_encoder_decoder": True,
+            "tie_word_embeddings": True,
+            "num_hidden_layers": self.encoder_layers,
+            "encoder_layerdrop": 0.0,
+            "decoder_layerdrop": 0.0,
+            "init_std": 0.02,
+            "use_cache": True,
+            "max_length": 200,
+        }
+
+
+_NAMES = {
+    "vocabulary_size": "vocab_size",
+    "model_dim": "d_model",
+    "encoder_layers": "encoder_layers",
+    "decoder_layers": "decoder_layers",
+    "encoder_heads": "encoder_attention_heads",
+    "decoder_heads": "decoder_attention_heads",
+    "encoder_ffn_dim": "encoder_ffn_dim",
+    "decoder_ffn_dim": "decoder_ffn_dim",
+    "activation": "activation_function",
+    "max_positions": "max_position_embeddings",
+    "scale_embedding": "scale_embedding",
+    "bos_id": "bos_token_id",
+    "pad_id": "pad_token_id",
+    "eos_id": "eos_token_id",
+    "decoder_start_id": "decoder_start_token_id",
+    "dropout": "dropout",
+    "attention_dropout": "attention_dropout",
+    "activation_dropout": "activation_dropout",
+}
+_MOE_NAMES = {
+    "num_experts": "num_experts",
+    "encoder_sparse_step": "encoder_sparse_step",
+    "decoder_sparse_step": "decoder_sparse_step",
+    "router_bias": "router_bias",
+    "expert_output_masking": "moe_token_dropout",
+    "second_expert_policy": "second_expert_policy",
+    "normalize_before_dropping": "normalize_router_prob_before_dropping",
+    "batch_prioritized_routing": "batch_prioritized_routing",
+    "eval_capacity_fraction": "moe_eval_capacity_token_fraction",
+}
+_REQUIRED = {
+    *("vocabulary_size", "model_dim", "encoder_layers", "decoder_layers"),
+    *("encoder_heads", "decoder_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
+}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+}
+_MOE_DEFAULTS = {
+    "num_experts": 128,
+    "encoder_sparse_step": 4,
+    "decoder_sparse_step": 4,
+    "expert_output_masking": 0.2,
+}
+
+
+def _wrong_types(names: Mapping[str, str], found: Mapping[str, Any]) -> Iterator[str]:
+    for field in fields(ModelConfig):
+        value = found.get(field.name)
+        kind = field.type.__name__ if isinstance(field.type, type) else "str"
+        kinds = _KINDS.get(kind, (str,))
+        right = isinstance(value, kinds) and (kind == "bool" or not isinstance(value, bool))
+        if value is not None and not right:
+            yield f"{names[field.name]} is {value!r}, which is no {kind}"
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a model directory."""
+    try:
+        document = read_json(path)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{path} holds a {type(document).__name__}, not an object")
+    return document

@@ -1,0 +1,240 @@
+"""Reads and writes model directories in the Hugging Face layout of `m2m_100` and `nllb-moe`.
+
+A directory is written under a hidden name beside its place and moves there when it is whole.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from nllb import __version__
+from nllb.config import format_size
+from nllb.errors import CheckpointError, ResourceError
+from nllb.io.text import write_json
+from nllb.languages import add_languages
+from nllb.model.configuration import ModelConfig, read_document
+from nllb.model.formats.model_directory import SETTINGS_FILE, ModelDirectory
+from nllb.model.formats.weight_files import (
+    MAX_SHARD_BYTES,
+    StorageType,
+    storage_bytes,
+    write_weights,
+)
+from nllb.model.formats.weight_names import Weight
+from nllb.model.formats.weights import (
+    Place,
+    SafetensorsFile,
+    TensorFile,
+    TorchFile,
+    Weights,
+    gather_weights,
+)
+
+if TYPE_CHECKING:
+    from nllb.model.tokenizer import Tokenizer
+
+CONFIG_FILE = "config.json"
+SETTINGS_VERSION = 1
+WORK_FILE = "unfinished.json"
+WEIGHT_FILES = ("int8.safetensors", "model.safetensors", "pytorch_model.bin")
+"""Weight files, in the order in which they are looked for; each may be shards and their index.
+
+int8 weights have a name of their own, so that transformers, which would take the integers for the
+weights, finds none and says so.
+"""
+_COPIES = (
+    *("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"),
+    *(
+        "model.encoder.embed_positions.weights",
+        "model.decoder.embed_positions.weights",
+        "final_logits_bias",
+    ),
+)
+"""Tensors of other makers' files that the model has already: tied weights and fixed positions."""
+
+
+def is_hugging_face(path: Path) -> bool:
+    """Say whether a path is a directory of this layout."""
+    return (path / CONFIG_FILE).is_file()
+
+
+def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
+    """Open a directory: its configuration and the names of its tensors are read, no tensor is.
+
+    Raises:
+        CheckpointError: it is of another architecture, incomplete or damaged.
+    """
+    config = ModelConfig.from_hugging_face(
+        read_document(path / CONFIG_FILE), where=str(path / CONFIG_FILE)
+    )
+    settings = read_document(path / SETTINGS_FILE) if (path / SETTINGS_FILE).is_file() else {}
+    add_languages(settings.get("added_languages", ()))
+    return ModelDirectory(
+        name=name,
+        path=path,
+        config=config,
+        weights=_open_weights(path, config),
+        settings=settings,
+        format="Hugging Face",
+        open_tokenizer=partial(_open_tokenizer, path, config),
+    )
+
+
+def _open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":
+    from nllb.model.tokenizer import Tokenizer
+
+    return Tokenizer.open(path, vocabulary_size=config.vocabulary_size)
+
+
+def _open_weights(path: Path, config: ModelConfig) -> Weights:
+    files = _open_files(path)
+    homes: dict[str, TensorFile] = {name: file for file in files for name in file.names()}
+
+    def find(weight: Weight) -> Place | None:
+        name = weight.name_in(config.architecture)
+        names = [name, *_COPIES[:3]] if weight.template == "embedding" else [name]
+        return next((Place(file=homes[name], name=name) for name in names if name in homes), None)
+
+    weights = gather_weights(config, find, where=path)
+    used = {weights.stored_name(name) for name in weights}
+    if surplus := sorted(set(homes) - used - set(_COPIES)):
+        raise CheckpointError(
+            f"{path} holds {len(surplus)} tensors that a {config.architecture} model of its "
+            f"configuration does not have, among them {', '.join(surplus[:3])}"
+        )
+    return weights
+
+
+def _open_files(path: Path) -> list[TensorFile]:
+    for stem in WEIGHT_FILES:
+        index = path / f"{stem}.index.json"
+        if index.is_file():
+            names = sorted(set(read_document(index).get("weight_map", {}).values()))
+            if missing := [name for name in names if not (path / name).is_file()]:
+                raise CheckpointError(
+                    f"{path} lacks {len(missing)} of its {len(names)} weight files, among them "
+                    f"{', '.join(missing[:3])}; fetch or write it again"
+                )
+            return [_open_file(path / name) for name in names]
+        if (path / stem).is_file():
+            return [_open_file(path / stem)]
+    raise CheckpointError(
+        f"{path} has no weights: looked for {', '.join(WEIGHT_FILES)} and indexes of them"
+    )
+
+
+def _open_file(path: Path) -> TensorFile:
+    return SafetensorsFile(path) if path.suffix == ".safetensors" else TorchFile(path)
+
+
+def is_free(output: Path) -> bool:
+    """Say whether a directory can be written at a path: nothing is there, or an empty directory."""
+    return not output.exists() or (output.is_dir() and not any(output.iterdir()))
+
+
+def write_hugging_face(
+    output: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: "Tokenizer",
+    *,
+    settings: Mapping[str, Any],
+    storage: StorageType = "float32",
+    companions: Iterable[Path] = (),
+    work: str | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    advance: Callable[[int], None] = lambda num_bytes: None,
+) -> None:
+    """Write a directory that this package opens and, unless it is int8, transformers loads.
+
+    Args:
+        output: the directory, which must not be there yet, or be empty.
+        config: the model's shape.
+        weights: its tensors by our own names: an opened model's, or a `state_dict()`.
+        tokenizer: its tokenizer.
+        settings: what `nllb.json` shall say beside the version and the storage type.
+        storage: the type of the matrices.
+        companions: further files to copy into it.
+        work: names this very piece of work; shards that an interrupted call with the same name
+            left are used again.
+        max_shard_bytes: where a weight file is cut.
+        advance: is told of the weights' bytes as they are written.
+
+    Raises:
+        CheckpointError: the output is something else already, or model and tokenizer do not fit.
+        ResourceError: the disk has no room.
+    """
+    if not is_free(output):
+        raise CheckpointError(
+            f"{output} is there already and is something else: name another place"
+        )
+    if tokenizer.layout.size > config.vocabulary_size:
+        raise CheckpointError(
+            f"the tokenizer needs {tokenizer.layout.size:,} rows and the model has "
+            f"{config.vocabulary_size:,}"
+        )
+    part = _begin(output, work)
+    _require_room(part, storage_bytes(config, storage))
+    write_weights(
+        part, config, weights, storage=storage, max_shard_bytes=max_shard_bytes, advance=advance
+    )
+    write_json(
+        part / CONFIG_FILE, config.to_hugging_face() | {"torch_dtype": _torch_dtype(storage)}
+    )
+    write_json(part / "generation_config.json", _generation_config(config))
+    tokenizer.save(part, max_positions=config.max_positions)
+    for path in companions:
+        shutil.copyfile(path, part / path.name)
+    made = {"version": SETTINGS_VERSION, "made_by": f"nllb {__version__}"}
+    write_json(part / SETTINGS_FILE, {**made, **settings, "storage": _describe(storage)})
+    (part / WORK_FILE).unlink(missing_ok=True)
+    if output.exists():
+        output.rmdir()
+    part.rename(output)
+
+
+def _begin(output: Path, work: str | None) -> Path:
+    part = output.parent / f".{output.name}.part"
+    mark = part / WORK_FILE
+    if part.exists() and not (work and mark.is_file() and read_document(mark).get("work") == work):
+        shutil.rmtree(part)
+    part.mkdir(parents=True, exist_ok=True)
+    for path in part.glob(".*"):  # a file that was half written when the process was killed
+        path.unlink()
+    write_json(mark, {"work": work})
+    return part
+
+
+def _require_room(part: Path, num_bytes: int) -> None:
+    written = sum(path.stat().st_size for path in part.iterdir())
+    free = shutil.disk_usage(part).free
+    if num_bytes - written > free:
+        raise ResourceError(
+            f"the weights need {format_size(num_bytes - written)} on the disk of {part.parent}, "
+            f"and {format_size(free)} are free"
+        )
+
+
+def _torch_dtype(storage: StorageType) -> str:
+    return "float32" if storage == "int8" else storage
+
+
+def _describe(storage: StorageType) -> dict[str, str]:
+    if storage != "int8":
+        return {"type": storage}
+    scheme = "matrices but routers: symmetric int8, one float32 scale a row under <name>.scale"
+    return {"type": storage, "scheme": scheme, "others": "float32"}
+
+
+def _generation_config(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "bos_token_id": config.bos_id,
+        "decoder_start_token_id": config.decoder_start_id,
+        "eos_token_id": config.eos_id,
+        "max_length": 200,
+        "pad_token_id": config.pad_id,
+    }

@@ -1,0 +1,77 @@
+"""Opens a model by name or path, whatever its format, and loads it into a `Transformer`."""
+
+from pathlib import Path
+
+import torch
+
+from nllb.errors import CheckpointError, did_you_mean
+from nllb.model.configuration import READABLE
+from nllb.model.formats.fairseq import find_fairseq, open_fairseq
+from nllb.model.formats.hugging_face import is_hugging_face, open_hugging_face
+from nllb.model.formats.model_directory import ModelDirectory
+from nllb.model.formats.weights import read_weight
+from nllb.model.hub import fetch, is_hub_name
+from nllb.model.known_models import known_models
+from nllb.model.shipped import find_shipped, shipped_models
+from nllb.model.transformer import SinusoidalPositions, Transformer
+
+
+def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> ModelDirectory:
+    """Open a directory, a fairseq checkpoint, a shipped model, or one of the Hugging Face hub.
+
+    Nothing large is read yet. A hub model that the cache lacks is downloaded, unless `offline` (by
+    default: what `HF_HUB_OFFLINE` says); its size and licence are shown first on stderr.
+
+    Raises:
+        CheckpointError: there is no such model, it is of another kind, incomplete or damaged.
+    """
+    name, path = str(name_or_dir), Path(name_or_dir).expanduser()
+    if is_hugging_face(path):
+        return open_hugging_face(path, name=name)
+    if files := find_fairseq(path):
+        return open_fairseq(files, name=name)
+    if shipped := find_shipped(name):
+        return open_hugging_face(shipped, name=name)
+    if path.exists():
+        raise CheckpointError(_not_a_model(path))
+    if is_hub_name(name):
+        return open_hugging_face(fetch(name, offline=offline), name=name)
+    names = [model.name for model in known_models()]
+    short = {model.partition("/")[2]: model for model in names}
+    near = f"; did you mean {short[name]}?" if name in short else ""
+    near = near or did_you_mean(name, [*shipped_models(), *names])
+    raise CheckpointError(
+        f"no model {name!r}: no such directory or file, and no name of the form owner/model"
+        f"{near or ';'} see 'nllb models'"
+    )
+
+
+def load_model(
+    directory: ModelDirectory,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Transformer:
+    """Load the whole model for evaluation.
+
+    Weights that need no conversion stay in the memory-mapped files.
+    """
+    with torch.device("meta"):
+        model = Transformer(directory.config)
+    state = {
+        name: read_weight(directory.weights, name).to(device=device, dtype=dtype)
+        for name in model.state_dict()
+    }
+    model.load_state_dict(state, assign=True)
+    model.positions = SinusoidalPositions(directory.config).to(device)
+    return model.eval()
+
+
+def _not_a_model(path: Path) -> str:
+    if path.is_file():
+        return f"{path} is no checkpoint: a file must be fairseq's .pt; a model is a directory"
+    names = sorted(entry.name for entry in path.iterdir())
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (
+        f"{path} is no model directory: it has no config.json of {READABLE}, and no fairseq "
+        f"checkpoint, or several; it has {listed or 'nothing'}"
+    )

@@ -1,0 +1,154 @@
+"""Writes a model's weights as safetensors: in shards, one tensor in memory at a time, resumable.
+
+The files are written byte by byte here, since the library would hold a whole shard in memory. Each
+shard appears whole or not at all; one that is there with its right size is not written again.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import torch
+from torch import Tensor
+
+from nllb.io.text import atomic_binary, write_json
+from nllb.model.configuration import ModelConfig
+from nllb.model.formats.quantized_storage import is_quantizable, quantize_rows, row_scales
+from nllb.model.formats.weight_checks import check_finite
+from nllb.model.formats.weight_names import Weight, list_weights
+from nllb.model.formats.weights import SAFETENSORS_TYPES, SCALE, read_weight
+
+StorageType = Literal["float32", "float16", "bfloat16", "int8"]
+MAX_SHARD_BYTES = 5_000_000_000
+FLOAT_TYPES: dict[StorageType, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+_TYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_TYPES.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredTensor:
+    """One tensor as a file will hold it."""
+
+    name: str
+    """Its name in the file."""
+    weight: Weight
+    """The weight that it is, or whose scales it holds."""
+    shape: tuple[int, ...]
+    """Its shape."""
+    dtype: torch.dtype
+    """Its type."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes in the file."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def plan_tensors(config: ModelConfig, storage: StorageType) -> list[StoredTensor]:
+    """List the tensors that a model is stored as, by Hugging Face's names."""
+    tensors = []
+    for weight in list_weights(config):
+        name = weight.name_in(config.architecture)
+        dtype = FLOAT_TYPES.get(storage, torch.float32)
+        if storage == "int8" and is_quantizable(weight.name, weight.shape):
+            rows = weight.shape[:1]
+            tensors.append(
+                StoredTensor(name=name + SCALE, weight=weight, shape=rows, dtype=torch.float32)
+            )
+            dtype = torch.int8
+        tensors.append(StoredTensor(name=name, weight=weight, shape=weight.shape, dtype=dtype))
+    return tensors
+
+
+def storage_bytes(config: ModelConfig, storage: StorageType) -> int:
+    """Return the bytes that the weights take, in a file or in memory."""
+    return sum(tensor.num_bytes for tensor in plan_tensors(config, storage))
+
+
+def write_weights(
+    folder: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    *,
+    storage: StorageType,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    advance: Callable[[int], None] = lambda num_bytes: None,
+) -> None:
+    """Write the weights, with an index where they take more than one file.
+
+    `weights` goes by our own names, as `ModelDirectory.weights` and `Transformer.state_dict()` do;
+    `advance` is told of the bytes as they are written.
+    """
+    stem = "int8" if storage == "int8" else "model"
+    shards = list(_cut(plan_tensors(config, storage), max_shard_bytes))
+    homes: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        part = f"-{number:05}-of-{len(shards):05}" if len(shards) > 1 else ""
+        path = folder / f"{stem}{part}.safetensors"
+        _write_shard(path, shard, weights, advance)
+        homes |= dict.fromkeys((tensor.name for tensor in shard), path.name)
+    if len(shards) > 1:
+        total = sum(tensor.num_bytes for shard in shards for tensor in shard)
+        write_json(
+            folder / f"{stem}.safetensors.index.json",
+            {"metadata": {"total_size": total}, "weight_map": dict(sorted(homes.items()))},
+        )
+
+
+def _cut(tensors: list[StoredTensor], max_bytes: int) -> Iterator[list[StoredTensor]]:
+    shard: list[StoredTensor] = []
+    for tensor in tensors:
+        if shard and sum(other.num_bytes for other in shard) + tensor.num_bytes > max_bytes:
+            yield shard
+            shard = []
+        shard.append(tensor)
+    yield shard
+
+
+def _write_shard(
+    path: Path,
+    shard: list[StoredTensor],
+    weights: Mapping[str, Tensor],
+    advance: Callable[[int], None],
+) -> None:
+    ordered = sorted(shard, key=lambda tensor: -tensor.dtype.itemsize)  # keeps each one aligned
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for tensor in ordered:
+        header[tensor.name] = {
+            "dtype": _TYPE_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, start + tensor.num_bytes],
+        }
+        start += tensor.num_bytes
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    if path.is_file() and path.stat().st_size == 8 + len(raw) + start:
+        advance(start)
+        return
+    with atomic_binary(path) as stream:
+        stream.write(len(raw).to_bytes(8, "little") + raw)
+        for tensor in ordered:
+            _write_tensor(stream, tensor, weights)
+            advance(tensor.num_bytes)
+
+
+def _write_tensor(stream: BinaryIO, tensor: StoredTensor, weights: Mapping[str, Tensor]) -> None:
+    name = tensor.weight.name
+    is_scale = tensor.name.endswith(SCALE)
+    if name + SCALE in weights and (is_scale or tensor.dtype == torch.int8):
+        value = weights[name + SCALE] if is_scale else weights[name]
+    elif is_scale:
+        value = check_finite(row_scales(weights[name]), name)
+    elif tensor.dtype == torch.int8:
+        value = quantize_rows(weights[name])[0]
+    else:
+        value = read_weight(weights, name).to(tensor.dtype)
+    data: Tensor = value.detach().cpu().contiguous()
+    stream.write(data.view(-1).view(torch.uint8).numpy().data)

@@ -1,0 +1,181 @@
+"""The parts of a report that need no browser: marks, charts, conditions, files for programs."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from eval.flores.direction_scores import score_outputs
+from eval.flores.directions import outputs_in, parse_directions
+from eval.metrics.registry import MetricChoice
+from eval.report import charts, exports, write_report
+from eval.report.building import build_page
+from eval.report.examples import difference, language_tag
+from eval.report.gates import judge, write_junit
+from eval.report.sources import read_sources
+from nllb.errors import ConfigError, DataError
+from nllb.io.benchmarks import load_aligned
+
+CODES = ("eng_Latn", "fra_Latn", "dyu_Latn")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, perturb):
+    root = tmp_path_factory.mktemp("systems")
+    (root / "set").mkdir()
+    for code in CODES:
+        lines = [f"{code} number {n} is a sentence of <b>ten</b> words or so." for n in range(25)]
+        (root / "set" / code).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    benchmark = load_aligned(root / "set", name="flores200")
+    for name, share in (("before", 0.1), ("after", 0.5)):
+        outputs = root / f"{name}-outputs"
+        outputs.mkdir()
+        for target in CODES:
+            for source in CODES:
+                if source != target:
+                    lines = perturb(benchmark.sentences(target), share=share)
+                    path = outputs / f"{source}-{target}.txt"
+                    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if name == "after":
+            (outputs / "fra_Latn-dyu_Latn.txt").unlink()
+        score_outputs(
+            outputs_in(outputs), benchmark=benchmark, out=root / name, choice=MetricChoice(),
+            system=name, outputs=outputs, quiet=True,
+            wanted=parse_directions(["all"], sources=CODES, targets=CODES),
+        )  # fmt: skip
+    return root / "before", root / "after"
+
+
+def test_marks_show_what_each_side_has_alone():
+    assert difference("the cat sat", "the cat sat") == "the cat sat"
+    assert difference("the old cat", "the cat") == "the <del>old </del>cat"
+    assert difference("ab", "ab <c>") == "ab<ins> &lt;c&gt;</ins>"
+    marked = str(difference("kitten sat", "sitting sat"))
+    assert marked.endswith(" sat")
+    assert "<del>" in marked
+    assert "<ins>" in marked
+
+
+def test_marks_never_tear_a_mark_from_its_letter():
+    marked = str(difference("हिन्दी", "हिन्दु"))
+    assert "<del>ी" not in marked
+    assert "<ins>ु" not in marked
+
+
+def test_language_tags_for_browsers():
+    assert language_tag("eng_Latn") == "en-Latn"
+    assert language_tag("dyu_Latn") == "dyu-Latn"
+    assert language_tag("xxx_Yyyy") == "xxx-Yyyy"
+
+
+def test_charts_escape_labels_and_carry_text():
+    numbers = (1.0, 2.0, 3.0, 4.0, 5.0)
+    spread = charts.Spread(label="<low>", tone="series-1", numbers=numbers, count=9)
+    svg = charts.strips([spread], title="Scores", unit="chrF++")
+    assert "&lt;low&gt;" in svg
+    assert "median 3.0" in svg
+    assert 'role="img"' in svg
+    one = charts.Spread(label="one", tone="series-1", numbers=(7.0,) * 5, count=1)
+    assert "NaN" not in charts.strips([one], title="x", unit="y")  # a scale of no width
+    point = charts.Point(x=1, y=2, label="a & b")
+    assert "a &amp; b" in charts.scatter([point, point], title="t", x_title="x", y_title="y")
+    empty = charts.Bar(label="none", counts=(0, 0))
+    assert "0 %" in charts.stacked([empty], legend=("a", "b"), tones=("s", "t"), title="t")
+    arrow = charts.Arrow(label="x", start=2.0, end=3.0, low=2.5, high=3.5)
+    assert "2.00 to 3.00" in charts.arrows([arrow], title="t", unit="u", ends=(1, 5))
+
+
+def test_conditions_are_judged_by_the_numbers(folders):
+    sources = read_sources(folders)
+    gates = judge(
+        [
+            "eng-xx chrf++ drop > 0.5 and significant",
+            "en-xx.v_low  chrF++ drop > 90",
+            "all chrf++ < 5",
+            "all chrf++ < 99.5",
+            "missing > 0",
+            "missing > 1",
+            "faults > 100000",
+        ],
+        sources,
+    )
+    assert [gate.failed for gate in gates] == [True, False, False, True, True, False, False]
+    assert "95 %" in gates[0].message
+
+
+def test_conditions_that_cannot_be_read_are_all_named(folders):
+    sources = read_sources(folders[1:])
+    with pytest.raises(ConfigError) as caught:
+        judge(["all chrf++ >> 3", "al chrf++ < 3", "all bleu < 3", "all chrf++ drop > 1"], sources)
+    text = str(caught.value)
+    assert "cannot read the condition 'all chrf++ >> 3'" in text
+    assert "unknown group 'al'; did you mean all" in text
+    assert "metric 'bleu' was not computed" in text
+    assert "needs two systems" in text
+
+
+def test_junit_file_names_failures(folders, tmp_path):
+    gates = judge(["missing > 0", "faults > 100000"], read_sources(folders))
+    write_junit(tmp_path / "gates.xml", gates)
+    suite = ElementTree.parse(tmp_path / "gates.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert suite.find("testcase/failure").get("message") == "missing: 1"
+
+
+def test_model_index_has_groups_and_directions_with_signatures(folders, tmp_path):
+    sources = read_sources(folders)
+    exports.write_model_index(tmp_path / "index.yaml", sources)
+    (model,) = yaml.safe_load((tmp_path / "index.yaml").read_text(encoding="utf-8"))["model-index"]
+    assert model["name"] == "after"
+    by_config = {result["dataset"]["config"]: result for result in model["results"]}
+    metric = by_config["eng_Latn-fra_Latn"]["metrics"][0]
+    assert metric["type"] == "chrf"
+    assert metric["args"]["word_order"] == 2
+    assert "nw:2" in metric["args"]["signature"]
+    assert by_config["eng-xx"]["dataset"]["type"] == "facebook/flores"
+
+
+def test_parquet_has_a_row_for_each_score(folders, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'nllb[data]'")
+    exports.write_parquet(tmp_path / "scores.parquet", read_sources(folders))
+    rows = parquet.read_table(tmp_path / "scores.parquet").to_pylist()
+    assert len(rows) == 11
+    row = next(r for r in rows if (r["system"], r["source"], r["target"]) == ("after", *CODES[:2]))
+    assert (row["kind"], row["metric"]) == ("eng-xx", "chrf++")
+
+
+def test_summary_names_what_is_missing(folders, tmp_path):
+    sources = read_sources(folders)
+    exports.write_markdown(tmp_path / "summary.md", sources, judge(["missing > 0"], sources))
+    text = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "after: **missing: 1**" in text
+    assert "| from English | all | 2 |" in text
+    assert "FAILED: `missing > 0`" in text
+
+
+def test_page_of_one_system_and_of_texts_that_are_gone(folders, tmp_path):
+    sources = read_sources(folders[1:])
+    html = build_page(sources).render()
+    assert "after reaches" in html
+    assert "Largest losses" not in html
+    assert "fra_Latn-dyu_Latn" in html  # named as missing
+    assert "&lt;b&gt;ten" in html
+    moved = Path(sources.latest.outputs)
+    moved.rename(tmp_path / "moved")
+    try:
+        assert "not at hand any more" in build_page(sources).render()
+    finally:
+        (tmp_path / "moved").rename(moved)
+
+
+def test_systems_of_one_name_are_told_apart(folders):
+    sources = read_sources([folders[0], folders[0]])
+    assert sources.names == ("before (1)", "before (2)")
+
+
+def test_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"holds no result: expected evaluation\.json"):
+        read_sources([tmp_path])
+    with pytest.raises(DataError, match="holds no result"):
+        write_report([tmp_path], tmp_path / "r.html")

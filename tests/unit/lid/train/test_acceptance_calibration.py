@@ -1,0 +1,90 @@
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lid.characters import scripts
+from lid.decision import Decider
+from lid.ngrams import GramSets
+from lid.train.acceptance_calibration import calibrate, certainties, expected_shares, fit_acceptance
+from lid.train.lid_config import CalibrationConfig
+
+CONFIG = CalibrationConfig(
+    precision=0.9,
+    foreign_odds=2,
+    most_rejected=0.2,
+)
+
+
+class SpokenEngine:
+    """Takes the probabilities of three labels from the text itself: `0.7 0.2 0.1`."""
+
+    labels = ("deu_Latn", "fra_Latn", "spa_Latn")
+
+    def score(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        values = np.log([[float(word) for word in text.split()] for text in texts])
+        letters = np.zeros((len(texts), len(scripts())), np.int32)
+        letters[:, scripts().index("Latn")] = 100
+        return values.astype(np.float32), letters
+
+
+class PaddedEngine(SpokenEngine):
+    """The same, where words that were cut off count as one half."""
+
+    def score(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        return super().score([" ".join([*text.split(), "0.5", "0.5"][:3]) for text in texts])
+
+
+DECIDER = Decider(SpokenEngine(), {}, SpokenEngine.labels)
+PADDED = Decider(PaddedEngine(), {}, PaddedEngine.labels)
+
+
+def said(probability: float) -> str:
+    rest = (1 - probability) / 2
+    return f"{probability} {rest} {rest}"
+
+
+def test_certainties_reads_every_text_in_order() -> None:
+    best, support = certainties(DECIDER, [said(0.9), said(0.1)] * 600)
+    assert len(best) == 1200 and best[0] == 0 and support[0] == np.float32(0.9)
+    assert certainties(DECIDER, [])[0].shape == (0,)
+
+
+def test_a_threshold_is_one_half_unless_precision_asks_for_more() -> None:
+    held_out = {"deu_Latn": [said(0.97)] * 50, "fra_Latn": ["0.3 0.4 0.3"] * 50}
+    thresholds = calibrate(DECIDER, held_out, [], CONFIG)
+    assert thresholds == {"deu_Latn": 0.5, "fra_Latn": 0.5, "spa_Latn": 0.5}
+
+
+def test_a_label_that_attracts_foreign_text_gets_a_higher_threshold() -> None:
+    own = [said(value) for value in np.linspace(0.5, 0.99, 100)]
+    foreign = [said(value) for value in np.linspace(0.4, 0.58, 50)]
+    raised = calibrate(DECIDER, {"deu_Latn": own}, foreign, CONFIG)["deu_Latn"]
+    assert 0.53 < raised <= 0.6
+    lost = calibrate(DECIDER, {"deu_Latn": own}, [said(0.98)] * 100, CONFIG)["deu_Latn"]
+    assert np.mean(np.linspace(0.5, 0.99, 100) < lost) <= CONFIG.most_rejected + 0.01
+
+
+def test_the_certainty_is_fitted_on_whole_texts_and_on_their_first_words() -> None:
+    own = {"deu_Latn": ["0.9 0.05 0.05"] * 40, "fra_Latn": ["0.1 0.8 0.1"] * 40}
+    foreign = ["0.5 0.3 0.2", "0.4 0.2 0.4"] * 20
+    acceptance = fit_acceptance(PADDED, own, foreign, CONFIG)
+    evidence, _, _ = PADDED.weigh(["0.9 0.05 0.05", "0.4 0.2 0.4"])
+    certain = acceptance.certainty(evidence)
+    assert certain[0] >= 0.5 > certain[1]
+
+
+def test_expected_shares_come_from_left_out_text_if_that_is_of_the_same_variety(
+    sentences: dict[str, list[str]],
+) -> None:
+    lines = {code: {"own": [t.lower() for t in texts[:7]]} for code, texts in sentences.items()}
+    grams = GramSets.build(lines, most=2000, size_bytes=65_536)
+    inside = {code: texts[:7] for code, texts in sentences.items()}
+    outside = {code: texts[7:] for code, texts in sentences.items() if code != "fra_Latn"}
+    shares = expected_shares(grams, inside, outside)
+    assert all(0 < shares[code] < 1 for code in sentences)
+    own = grams.count(outside["deu_Latn"], np.full((3, 1), grams.index["deu_Latn"], np.int32))
+    assert shares["deu_Latn"] == pytest.approx(own[0].sum() / own[1].sum(), abs=1e-4)
+    mislabelled = expected_shares(grams, inside, {**outside, "deu_Latn": sentences["rus_Cyrl"]})
+    assert mislabelled["deu_Latn"] == pytest.approx(mislabelled["fra_Latn"], abs=1e-3)

@@ -1,0 +1,56 @@
+"""The expert cache: bounded, least recently used first out, shared by threads."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nllb.errors import ResourceError
+from nllb.inference.expert_cache import ExpertCache
+
+
+def make_cache(capacity: int, log: list[tuple[str, int]] | None = None) -> ExpertCache:
+    def load(layer: str, expert: int):
+        if log is not None:
+            log.append((layer, expert))
+        return layer, expert
+
+    return ExpertCache(load, expert_bytes=100, memory_bytes=100 * capacity + 99)
+
+
+def test_the_bound_holds_and_the_oldest_leaves() -> None:
+    log: list[tuple[str, int]] = []
+    cache = make_cache(2, log)
+    for expert in (0, 1, 0, 2, 0, 1):
+        assert cache.expert_weights("encoder.layers.3", expert) == ("encoder.layers.3", expert)
+        assert len(cache) <= 2
+    assert [expert for _, expert in log] == [0, 1, 2, 1]
+    assert (cache.use.hits, cache.use.misses, cache.use.evictions) == (2, 4, 2)
+
+
+def test_layers_are_kept_apart() -> None:
+    cache = make_cache(4)
+    assert cache.expert_weights("encoder.layers.1", 0) != cache.expert_weights(
+        "decoder.layers.1", 0
+    )
+
+
+def test_a_bound_below_one_expert_is_refused_with_what_is_needed() -> None:
+    with pytest.raises(ResourceError, match=r"one takes 2\.0 GiB"):
+        ExpertCache(lambda layer, expert: None, expert_bytes=2 << 30, memory_bytes=1 << 30)
+
+
+def test_threads_share_one_bound() -> None:
+    cache = make_cache(3)
+
+    def work(seed: int) -> bool:
+        draw = random.Random(seed)
+        for _ in range(300):
+            expert = draw.randrange(10)
+            if cache.expert_weights("layer", expert) != ("layer", expert) or len(cache) > 3:
+                return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(8)))
+    assert cache.use.hits + cache.use.misses == 2400

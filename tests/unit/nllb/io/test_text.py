@@ -1,0 +1,113 @@
+"""Lines in and out: nothing shifted, nothing half-written, every fault with file and line."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nllb.errors import DataError
+from nllb.io.text import (
+    atomic_text,
+    read_json,
+    read_json_lines,
+    read_lines,
+    read_table,
+    read_text,
+    write_json,
+    write_lines,
+)
+
+LINES = st.lists(st.text(st.characters(blacklist_characters="\n", blacklist_categories=("Cs",))))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst", ".xz"])
+def test_lines_come_back_as_they_went(tmp_path: Path, suffix: str) -> None:
+    lines = ["", "a\u2028b\u0085c\x0c", "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35", " x ", "\r", ""]
+    path = tmp_path / f"lines.txt{suffix}"
+    assert write_lines(path, lines) == len(lines)
+    assert list(read_lines(path)) == lines
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@given(LINES)
+def test_any_lines_come_back(tmp_path_factory, lines) -> None:
+    path = tmp_path_factory.mktemp("lines") / "lines.txt"
+    write_lines(path, lines)
+    expected = [*lines]
+    if expected and expected[0].startswith("\ufeff"):
+        expected[0] = expected[0][1:]
+    assert list(read_lines(path)) == expected
+
+
+def test_a_last_line_without_an_end_counts_and_a_bom_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo")
+    assert list(read_lines(path)) == ["one\r", "two"]
+    assert read_text(path) == "one\r\ntwo"
+
+
+def test_bad_bytes_are_named_by_file_line_and_byte(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"fine\nbro\xffken\n")
+    with pytest.raises(DataError, match=r"lines\.txt:2: byte 4 .* 0xff|0xff"):
+        list(read_lines(path))
+    assert list(read_lines(path, errors="replace")) == ["fine", "bro\ufffdken"]
+    with pytest.raises(DataError, match=r"lines\.txt:2"):
+        read_text(path)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz"])
+def test_a_damaged_file_is_an_error_not_a_shorter_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.txt{suffix}"
+    write_lines(path, (f"line {number * 7919 % 104729}" for number in range(50_000)))
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:-2000], whole[:middle] + b"\xff" * 64 + whole[middle + 64 :]):
+        path.write_bytes(damaged)
+        for read in (lambda: list(read_lines(path)), lambda: read_text(path)):
+            with pytest.raises(DataError, match=path.name):
+                read()
+
+
+def test_a_file_that_is_not_compressed_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "plain.gz"
+    path.write_text("not gzip")
+    with pytest.raises(DataError, match=r"plain\.gz"):
+        list(read_lines(path))
+
+
+def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        list(read_lines(tmp_path / "nowhere.txt"))
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt.gz"
+    write_lines(path, ["old"])
+    with pytest.raises(RuntimeError), atomic_text(path) as stream:
+        stream.write("new\n")
+        raise RuntimeError
+    with gzip.open(path, "rt") as stream:
+        assert stream.read() == "old\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_line_with_a_break_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 2"):
+        write_lines(tmp_path / "out.txt", ["fine", "a\nb"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_and_tables(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"name": "\u00e9"})
+    assert read_json(tmp_path / "a.json") == {"name": "\u00e9"}
+    (tmp_path / "bad.jsonl").write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(DataError, match=r"bad\.jsonl:2"):
+        list(read_json_lines(tmp_path / "bad.jsonl"))
+    (tmp_path / "t.tsv").write_text("# SOURCE: test\na\tb\n1\t2\n")
+    assert list(read_table(tmp_path / "t.tsv")) == [{"a": "1", "b": "2"}]
+    (tmp_path / "t.tsv").write_text("a\tb\n1\n")
+    with pytest.raises(DataError, match=r"t\.tsv:2: 1 columns"):
+        list(read_table(tmp_path / "t.tsv"))

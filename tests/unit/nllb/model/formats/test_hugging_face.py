@@ -1,0 +1,336 @@
+"""Directories written here load in transformers, survive interruptions, and faults are told."""
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nllb.errors import CheckpointError, ResourceError
+from nllb.model.configuration import ModelConfig
+from nllb.model.formats.conversion import convert
+from nllb.model.formats.hugging_face import write_hugging_face
+from nllb.model.formats.open_model import load_model, open_model
+from nllb.model.formats.quantized_storage import dequantize_rows, quantize_rows
+from nllb.model.formats.weights import SCALE
+from nllb.model.tokenizer import Tokenizer
+from nllb.model.transformer import Transformer
+
+CONFIG = ModelConfig(
+    vocabulary_size=2206,
+    model_dim=16,
+    encoder_layers=2,
+    decoder_layers=2,
+    encoder_heads=2,
+    decoder_heads=4,
+    encoder_ffn_dim=24,
+    decoder_ffn_dim=40,
+    max_positions=100,
+    num_experts=4,
+    encoder_sparse_step=2,
+    decoder_sparse_step=1,
+    expert_output_masking=0.2,
+)
+DENSE = replace(
+    CONFIG, num_experts=0, encoder_sparse_step=0, decoder_sparse_step=0, expert_output_masking=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(vocabulary) -> Tokenizer:
+    return Tokenizer.build(vocabulary)
+
+
+@pytest.fixture(scope="module", params=[DENSE, CONFIG], ids=["dense", "sparse"])
+def model(request, randomize) -> Transformer:
+    module = Transformer(request.param).eval()
+    randomize(module, 2)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(model, tokenizer, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("written") / "model"
+    write_hugging_face(path, model.config, model.state_dict(), tokenizer, settings={"licence": "X"})
+    return path
+
+
+def test_transformers_loads_model_and_tokenizer(
+    model, folder, padded_batch, reference_logits
+) -> None:
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    source, target = padded_batch
+    reference = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    expected = reference_logits(reference, source, target)
+    assert expected[target != 1].std() >= 1
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(source, target)[target != 1], expected[target != 1], rtol=0, atol=1e-4
+        )
+    theirs = AutoTokenizer.from_pretrained(folder, src_lang="fra_Latn")
+    ours = open_model(folder).tokenizer()
+    assert theirs("Bonjour.").input_ids == ours.encode_source("Bonjour.", "fra_Latn")
+    assert theirs.model_max_length == 100
+    assert reference.generation_config.decoder_start_token_id == 2
+
+
+def test_reading_gives_back_what_was_written(model, folder) -> None:
+    directory = open_model(folder)
+    assert directory.config == model.config
+    state = model.state_dict()
+    assert set(directory.weights) == set(state)
+    for name, tensor in directory.weights.items():
+        assert torch.equal(tensor, state[name])
+        assert directory.weights.shape(name) == tuple(tensor.shape)
+        assert directory.weights.dtype(name) == torch.float32
+    assert directory.num_bytes == sum(tensor.numel() * 4 for tensor in state.values())
+    assert directory.settings["licence"] == "X"
+    assert directory.settings["storage"] == {"type": "float32"}
+
+
+@pytest.mark.parametrize("storage", ["float16", "bfloat16", "int8"])
+def test_conversion_to_other_types(model, folder, padded_batch, tmp_path, storage) -> None:
+    out = tmp_path / "out"
+    assert convert(open_model(folder), out, storage=storage, quiet=True).state == "written"
+    directory = open_model(out)
+    assert directory.settings["licence"] == "X"
+    assert directory.settings["source"]["name"] == str(folder)
+    exact = model.state_dict()
+    for name in exact:
+        if storage == "int8" and name + SCALE in directory.weights:
+            stored, scale = directory.weights[name], directory.weights[name + SCALE]
+            assert stored.dtype == torch.int8
+            error = (dequantize_rows(stored, scale) - exact[name]).abs()
+            assert (error <= scale[:, None] * 0.5001).all()
+            assert stored.abs().amax() == 127
+        elif storage == "int8":
+            assert torch.equal(directory.weights[name], exact[name])
+        else:
+            assert torch.equal(directory.weights[name], exact[name].to(getattr(torch, storage)))
+    if storage == "int8":
+        matrices = [n for n in exact if exact[n].dim() == 2 and "router" not in n]
+        assert sum(name.endswith(SCALE) for name in directory.weights) == len(matrices)
+    with torch.no_grad():
+        difference = load_model(directory)(*padded_batch) - model(*padded_batch)
+    assert 0 < difference.abs().median() < (0.01 if storage == "float16" else 0.15)
+    again = tmp_path / "again"
+    convert(directory, again, quiet=True)
+    for name, tensor in open_model(again).weights.items():
+        assert torch.equal(tensor, directory.weights[name])
+
+
+def test_transformers_refuses_int8_instead_of_reading_nonsense(folder, tmp_path) -> None:
+    from transformers import AutoModelForSeq2SeqLM
+
+    convert(open_model(folder), tmp_path / "out", storage="int8", quiet=True)
+    with pytest.raises(OSError, match="no file named"):
+        AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out")
+
+
+def test_int8_weights_go_on_to_transformers(
+    model, folder, padded_batch, reference_logits, tmp_path
+) -> None:
+    """What ships as int8 is, as float16, the same model in transformers."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    source, target = padded_batch
+    small, half = tmp_path / "int8", tmp_path / "float16"
+    convert(open_model(folder), small, storage="int8", quiet=True)
+    convert(open_model(small), half, storage="float16", quiet=True)
+    # The same dequantised weights, once in transformers and once here.
+    reference = AutoModelForSeq2SeqLM.from_pretrained(half, torch_dtype=torch.float32).eval()
+    expected = reference_logits(reference, source, target)[target != 1]
+    with torch.no_grad():
+        equal = load_model(open_model(half))(source, target)[target != 1]
+        near = load_model(open_model(small))(source, target)[target != 1]
+    assert expected.std() >= 1
+    torch.testing.assert_close(equal, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(near, expected, rtol=0, atol=0.02)  # scales in half precision
+
+
+def test_int8_storage_is_a_byte_a_parameter(model, folder, tmp_path) -> None:
+    convert(open_model(folder), tmp_path / "out", storage="int8", quiet=True)
+    directory = open_model(tmp_path / "out")
+    state = model.state_dict()
+    small = sum(tensor.numel() for tensor in state.values() if tensor.dim() < 2)
+    routers = [state[name] for name in state if "router" in name]
+    matrices = [tensor for name, tensor in state.items() if tensor.dim() == 2]
+    assert directory.num_bytes == (
+        sum(tensor.numel() + 4 * len(tensor) for tensor in matrices)
+        + sum(3 * router.numel() - 4 * len(router) for router in routers)
+        + 4 * small
+    )
+    file = tmp_path / "out" / "int8.safetensors"
+    assert file.stat().st_size < directory.num_bytes + 200 * len(directory.weights)
+
+
+def test_rows_of_zeros_quantize() -> None:
+    stored, scale = quantize_rows(torch.tensor([[0.0, 0.0], [2.0, -1.0]]))
+    assert stored.tolist() == [[0, 0], [127, -64]]
+    assert dequantize_rows(stored, scale)[0].tolist() == [0.0, 0.0]
+
+
+def test_an_interrupted_conversion_goes_on(folder, tmp_path, monkeypatch) -> None:
+    source, out = open_model(folder), tmp_path / "out"
+    limit = {"max_shard_bytes": 100_000, "quiet": True}
+    import nllb.model.formats.weight_files as weight_files
+
+    written, write = [], weight_files._write_tensor
+
+    def write_until_killed(stream, tensor, weights):
+        if len(written) == 40:
+            raise KeyboardInterrupt
+        written.append(tensor.name)
+        write(stream, tensor, weights)
+
+    monkeypatch.setattr(weight_files, "_write_tensor", write_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, out, **limit)
+    assert not out.exists()
+    finished = {path.name for path in (tmp_path / ".out.part").glob("model-*.safetensors")}
+    assert finished
+    (tmp_path / ".out.part" / ".half.part.safetensors").write_bytes(b"left by a killed process")
+    monkeypatch.setattr(weight_files, "_write_tensor", write)
+    times = {name: (tmp_path / ".out.part" / name).stat().st_mtime_ns for name in finished}
+    assert convert(source, out, **limit).state == "written"
+    assert {name: (out / name).stat().st_mtime_ns for name in finished} == times
+    assert not (tmp_path / ".out.part").exists()
+    assert not [path for path in out.iterdir() if path.name[0] == "." or "unfin" in path.name]
+    for name, tensor in open_model(out).weights.items():
+        assert torch.equal(tensor, source.weights[name])
+    assert convert(source, out, **limit).state == "already there"
+
+
+def test_a_leftover_of_other_work_is_not_taken(folder, tmp_path) -> None:
+    part = tmp_path / ".out.part"
+    part.mkdir()
+    (part / "unfinished.json").write_text('{"work": "another"}')
+    (part / "stray.txt").write_text("x")
+    convert(open_model(folder), tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out" / "stray.txt").exists()
+
+
+def test_nothing_is_overwritten(folder, tmp_path) -> None:
+    source = open_model(folder)
+    (tmp_path / "notes.txt").write_text("mine")
+    for out in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(CheckpointError, match="is something else"):
+            convert(source, out, quiet=True)
+    with pytest.raises(CheckpointError, match="is a model already"):
+        convert(source, folder, storage="int8", quiet=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert convert(source, empty, dry_run=True).state == "planned"
+    assert not list(empty.iterdir())
+    assert convert(source, empty, quiet=True).state == "written"
+
+
+def test_a_full_disk_is_told_before_writing(folder, tmp_path, monkeypatch) -> None:
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(ResourceError, match="10 B are free"):
+        convert(open_model(folder), tmp_path / "out", quiet=True)
+
+
+@pytest.fixture
+def broken(folder, tmp_path) -> Path:
+    """A copy of a good directory, for a test to break."""
+    import shutil
+
+    return Path(shutil.copytree(folder, tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("size", [0, 4, 100, 20_000, -1])
+def test_truncated_weights(broken, size) -> None:
+    path = broken / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(CheckpointError, match=r"cut short|damaged: it has .* bytes"):
+        open_model(broken)
+
+
+def test_other_architectures_are_named(broken) -> None:
+    (broken / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(CheckpointError, match=r"'bert'; readable are m2m_100 .* and nllb-moe"):
+        open_model(broken)
+    (broken / "config.json").write_text('{"model_type": "m2m_100", "d_model": 16}')
+    with pytest.raises(CheckpointError, match="lacks vocab_size"):
+        open_model(broken)
+    (broken / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json:1: not JSON"):
+        open_model(broken)
+
+
+def change_config(folder: Path, **values) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"encoder_layers": 3}, r"lacks \d+ of the model's tensors"),
+        ({"encoder_layers": 1}, r"\d+ tensors that a .* does not have"),
+        ({"decoder_ffn_dim": 41}, "is 40 x 16 and should be 41 x 16"),
+        ({"encoder_attention_heads": 3}, "16 is no multiple of encoder_heads 3"),
+        ({"activation_function": "tanh"}, "activation is 'tanh'; known are relu, gelu, silu"),
+        ({"tie_word_embeddings": False}, "unties the output projection"),
+    ],
+)
+def test_a_configuration_of_another_model(broken, values, message) -> None:
+    change_config(broken, **values)
+    with pytest.raises(CheckpointError, match=message):
+        open_model(broken)
+
+
+def test_missing_parts_are_named(broken, tmp_path) -> None:
+    (broken / "sentencepiece.bpe.model").unlink()
+    directory = open_model(broken)
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        directory.tokenizer()
+    (broken / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="has no weights"):
+        open_model(broken)
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (broken / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="lacks 2 of its 2 weight files"):
+        open_model(broken)
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        open_model(tmp_path)
+    with pytest.raises(CheckpointError, match="no such directory or file"):
+        open_model(tmp_path / "nowhere" / "at all")
+    with pytest.raises(CheckpointError, match=r"did you mean facebook/nllb-200-3\.3B"):
+        open_model("nllb-200-3.3B")
+
+
+def test_a_header_that_is_no_header(broken) -> None:
+    (broken / "model.safetensors").write_bytes(struct.pack("<Q", 12) + b'{"a": [1,2]}')
+    with pytest.raises(CheckpointError, match="no safetensors file"):
+        open_model(broken)
+
+
+def test_a_pickle_with_code_is_refused(broken) -> None:
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (broken / "trapped",)
+
+    (broken / "model.safetensors").unlink()
+    torch.save({"model.shared.weight": Trap()}, broken / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="without running code"):
+        open_model(broken)
+    assert not (broken / "trapped").exists()
+
+
+def test_opening_reads_no_weights(folder) -> None:
+    directory = open_model(folder)
+    before = Path("/proc/self/maps").read_text().count("model.safetensors")
+    assert before == 0
+    first = directory.weights["embedding.weight"]
+    assert Path("/proc/self/maps").read_text().count("model.safetensors") == 1
+    second = directory.weights["embedding.weight"]
+    assert first.data_ptr() == second.data_ptr()  # the file's memory, not a copy
