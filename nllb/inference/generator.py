@@ -17,7 +17,7 @@ class SearchOptions:
     beam_size: int = 4
     """Hypotheses kept per step, at most `MAX_BEAM_SIZE`; 1 is greedy search."""
     num_hypotheses: int = 1
-    """Hypotheses returned per segment, at most `beam_size` (`MAX_BEAM_SIZE` when sampling)."""
+    """Hypotheses returned per segment, at most `beam_size` (any number when sampling)."""
     max_output_tokens: int | None = None
     """Longest output in tokens; None allows 1.5 x source + 32, at most the model's positions."""
     min_output_tokens: int = 0

@@ -66,9 +66,10 @@ def check_options(options: SearchOptions, *, num_positions: int) -> None:
         ConfigError: it names all errors at once.
     """
     faults = []
-    for name in ("beam_size", "num_hypotheses"):
-        if not 1 <= getattr(options, name) <= MAX_BEAM_SIZE:
-            faults.append(f"{name} is {getattr(options, name)}, not 1 to {MAX_BEAM_SIZE}")
+    if not 1 <= options.beam_size <= MAX_BEAM_SIZE:
+        faults.append(f"beam_size is {options.beam_size}, not 1 to {MAX_BEAM_SIZE}")
+    if options.num_hypotheses < 1:
+        faults.append(f"num_hypotheses is {options.num_hypotheses}, not 1 or more")
     if options.sampling and options.beam_size != 1:
         faults.append(f"sampling needs beam_size 1, not {options.beam_size}")
     if not options.sampling and options.num_hypotheses > max(options.beam_size, 1):
