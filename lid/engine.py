@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lid.characters import FIRST_SCRIPT, character_classes, fold, scripts, simple_folds
 from lid.fasttext_model import LABEL_PREFIX, FastTextModel, Matrix, read_fasttext
+from lid.kernel_module import load_kernel
 from nllb.errors import CheckpointError, ResourceError
 from nllb.languages.normalization import normalize_for_detection
 
@@ -52,9 +53,9 @@ def open_engine(path: Path | str, *, normalised: bool, prefer_kernel: bool = Tru
         CheckpointError: naming the file where it is not a usable model.
     """
     model = foreign_last(read_fasttext(path))
-    kernel = _kernel_class() if prefer_kernel else None
+    kernel = load_kernel() if prefer_kernel else None
     if kernel is not None and model.loss == "softmax" and model.word_ngrams <= 1:
-        return KernelEngine(model, kernel, normalised=normalised)
+        return KernelEngine(model, kernel.Kernel, normalised=normalised)
     return PackageEngine(model, normalised=normalised)
 
 
@@ -74,7 +75,7 @@ class KernelEngine:
 
     def __init__(self, model: FastTextModel, kernel: Any, *, normalised: bool) -> None:
         self.labels = model.labels
-        self._dim = model.dim
+        self._path, self._dim = model.path, model.dim
         self._output = np.ascontiguousarray(model.output.T)
         self._kernel = kernel(
             words=model.words,
@@ -91,7 +92,11 @@ class KernelEngine:
         )
 
     def score(self, texts: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int32]]:
-        """Return label scores and letters per script of each text."""
+        """Return label scores and letters per script of each text.
+
+        Raises:
+            CheckpointError: the model has values that are not finite.
+        """
         vectors = np.empty((len(texts), self._dim), np.float32)
         letters = np.empty((len(texts), len(scripts())), np.int32)
         self._kernel.embed(list(texts), vectors, letters)
@@ -99,7 +104,13 @@ class KernelEngine:
         rows = max(1, _ONE_THREAD // self._output.size)
         for start in range(0, len(texts), rows):
             part = slice(start, start + rows)
-            np.matmul(vectors[part], self._output, out=scores[part])
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.matmul(vectors[part], self._output, out=scores[part])
+        if not np.isfinite(scores).all():
+            raise CheckpointError(
+                f"{self._path}: its rows have values that are NaN, infinite or too large; the "
+                f"model is damaged: fetch it again"
+            )
         return scores, letters
 
 
@@ -149,10 +160,3 @@ def plain_text(text: str, *, normalised: bool) -> str:
     if normalised:
         return normalize_for_detection(text)
     return text.replace("\n", " ").replace("\0", " ")
-
-
-def _kernel_class() -> Any:
-    try:
-        return importlib.import_module("lid._kernel").Kernel
-    except ImportError:
-        return None
