@@ -1,4 +1,4 @@
-"""The compiled `lid._kernel`: whether it is there, and whether its version is the one known here."""
+"""The compiled `lid._kernel`: whether it is there, and whether it is the version known here."""
 
 import importlib
 from typing import Any, Final

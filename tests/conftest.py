@@ -117,6 +117,12 @@ def tiny_model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
+def sanitizers() -> Any:
+    """Return the C compiler with AddressSanitizer and UBSan; the test skips where it is missing."""
+    return run_path(str(ROOT / "tests" / "sanitizers.py"))["find_sanitizers"]()
+
+
+@pytest.fixture(scope="session")
 def token_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of token shards: English-French, English-German (mined), and denoising.
 

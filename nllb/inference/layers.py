@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from nllb.model.configuration import ModelConfig, Side
 from nllb.model.formats.quantized_storage import dequantize_rows
-from nllb.model.formats.weight_checks import check_finite
+from nllb.model.formats.weight_checks import check_finite, check_storage
 from nllb.model.formats.weights import SCALE
 
 LAYER_NORM_EPSILON = 1e-5
@@ -128,9 +128,10 @@ def read_float(
     """Return a weight in a floating type, also where it is stored as int8.
 
     Raises:
-        CheckpointError: it has values that are not finite, in this type.
+        CheckpointError: it is stored in a type that is not read, or has values that are not finite.
     """
     value, scale = weights[name], weights.get(name + SCALE)
+    check_storage(value, scale, name)
     if scale is not None:
         value = dequantize_rows(value, scale)
     return check_finite(value.to(device, dtype), name)

@@ -16,7 +16,7 @@ from nllb.errors import CheckpointError
 from nllb.inference.engine import TorchEngine
 from nllb.inference.layers import Linear, read_float
 from nllb.model.formats.quantized_storage import LARGEST, quantize_rows
-from nllb.model.formats.weight_checks import check_finite, storage_error
+from nllb.model.formats.weight_checks import check_finite, check_storage
 from nllb.model.formats.weights import SCALE
 
 SMALLEST = 1e-36
@@ -30,9 +30,9 @@ def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]
         CheckpointError: it has values that are not finite, or its scales are not those of its rows.
     """
     weight, stored = weights[name], weights.get(name + SCALE)
-    of_scale = None if stored is None else (tuple(stored.shape), stored.dtype)
-    if error := storage_error(tuple(weight.shape), weight.dtype, of_scale):
-        raise CheckpointError(f"{name} {error}")
+    check_storage(weight, stored, name)
+    if weight.ndim != 2:
+        raise CheckpointError(f"the weight {name} is not a matrix: {list(weight.shape)}")
     if stored is not None:
         return weight, check_finite(stored.float(), name + SCALE)
     weight, scale = quantize_rows(weight)

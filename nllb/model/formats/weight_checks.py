@@ -1,5 +1,7 @@
 """What a stored tensor must be before a model computes with it: of a known type, and finite."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,13 +16,24 @@ def check_finite(tensor: Tensor, name: str) -> Tensor:
     """
     if tensor.numel():
         least, most = tensor.aminmax()  # both are NaN where any value is
-        if not (torch.isfinite(least) and torch.isfinite(most)):
+        if not (math.isfinite(least.item()) and math.isfinite(most.item())):
             raise CheckpointError(
                 f"the weight {name} has values that are NaN or infinite as {_type(tensor.dtype)}: "
                 f"the file is damaged, or the training that wrote it diverged; fetch it again, or "
                 f"take an earlier checkpoint"
             )
     return tensor
+
+
+def check_storage(tensor: Tensor, scale: Tensor | None, name: str) -> None:
+    """Refuse a weight that is not stored as one of ours, or whose scales are not those of its rows.
+
+    Raises:
+        CheckpointError: it names the weight.
+    """
+    of_scale = None if scale is None else (tuple(scale.shape), scale.dtype)
+    if error := storage_error(tuple(tensor.shape), tensor.dtype, of_scale):
+        raise CheckpointError(f"the weight {name} {error}")
 
 
 def storage_error(
