@@ -60,9 +60,18 @@ def open_engine(path: Path | str, *, normalised: bool, prefer_kernel: bool = Tru
 
 
 def foreign_last(model: FastTextModel) -> FastTextModel:
-    """Return the model with the labels of foreign languages, and their rows, behind the others."""
+    """Return the model with the labels of foreign languages, and their rows, behind the others.
+
+    Raises:
+        CheckpointError: it has not one output row for each label.
+    """
     if model.loss != "softmax":
         return model
+    if len(model.output) != len(model.labels):
+        raise CheckpointError(
+            f"{model.path} is damaged: {len(model.labels)} labels and {len(model.output)} output "
+            f"rows; fetch it again"
+        )
     order = sorted(
         range(len(model.labels)), key=lambda row: model.labels[row].startswith(NOISE_PREFIX)
     )
@@ -77,19 +86,22 @@ class KernelEngine:
         self.labels = model.labels
         self._path, self._dim = model.path, model.dim
         self._output = np.ascontiguousarray(model.output.T)
-        self._kernel = kernel(
-            words=model.words,
-            rows=model.rows,
-            pruned=model.pruned,
-            dim=model.dim,
-            bucket=model.bucket,
-            shortest=model.shortest_ngram,
-            longest=model.longest_ngram,
-            classes=character_classes(normalised=normalised),
-            folds=simple_folds() if normalised else None,
-            fold=fold,
-            longest_text=LONGEST_TEXT,
-        )
+        try:
+            self._kernel = kernel(
+                words=model.words,
+                rows=model.rows,
+                pruned=model.pruned,
+                dim=model.dim,
+                bucket=model.bucket,
+                shortest=model.shortest_ngram,
+                longest=model.longest_ngram,
+                classes=character_classes(normalised=normalised),
+                folds=simple_folds() if normalised else None,
+                fold=fold,
+                longest_text=LONGEST_TEXT,
+            )
+        except ValueError as error:
+            raise CheckpointError(f"{model.path} is damaged: {error}; fetch it again") from error
 
     def score(self, texts: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int32]]:
         """Return label scores and letters per script of each text.

@@ -16,6 +16,7 @@
 #define CACHE_BYTES ((size_t)64 << 20) /* sums of recent words at most; fewer words are kept where rows are long */
 #define LONGEST_CACHED 48
 #define LABEL_PREFIX "__label__"
+#define MAX_NGRAM 100 /* characters: a word of many thousands would take for ever with n-grams of any length */
 #define GRAM_LENGTH 5
 #define GRAM_BLOCK 64
 #define GRAM_PROBES 3
@@ -305,8 +306,8 @@ static int kernel_init(Kernel *self, PyObject *arguments, PyObject *keywords) {
         PyErr_SetString(PyExc_ValueError, "Kernel: rows have the wrong size");
         return -1;
     }
-    if (bucket < 0) {
-        PyErr_SetString(PyExc_ValueError, "Kernel: bucket is negative");
+    if (bucket < 0 || longest > MAX_NGRAM) {
+        PyErr_SetString(PyExc_ValueError, "Kernel: bucket is negative, or n-grams are too long");
         return -1;
     }
     if (pruned != Py_None) {
