@@ -66,6 +66,7 @@ CLONES static void pack_rows(const int8_t *source, int64_t first, int64_t count,
 
 #define FLOAT_BITS 0x7FFFFFFFu /* all but the sign */
 #define INFINITE 0x7F800000u   /* the bits of infinity; those of NaN are greater */
+#define QUIET_NAN 0x7FC00000u
 #define SMALLEST 1e-36f        /* a row whose largest value is below it counts as zero: 127 / value stays finite */
 
 /* The factor that maps a row to -127 ... 127, from the bits of its largest magnitude. */
@@ -78,7 +79,7 @@ INLINE float factor_of(uint32_t bits) {
 /* The scale of a row. It is NaN where the row contains NaN or infinity, so that all products of the row are NaN. */
 INLINE float scale_of(uint32_t bits) {
     float largest;
-    if (bits >= INFINITE) bits = FLOAT_BITS;
+    if (bits >= INFINITE) bits = QUIET_NAN;
     memcpy(&largest, &bits, 4);
     return largest / 127.0f;
 }

@@ -17,7 +17,8 @@ INLINE float from_bf16(uint16_t value) {
 INLINE uint16_t to_bf16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+    uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16; /* would turn some NaN into zero */
+    return (uint16_t)((bits & FLOAT_BITS) > INFINITE ? QUIET_NAN >> 16 : rounded);
 }
 
 /* 2^n * polynomial, about 2e-7 relative, for x <= 0. NaN counts as the smallest power, so that the conversion to an
