@@ -2,6 +2,7 @@ import pytest
 
 from nllb.errors import DataError
 from nllb.inference.generator import SearchOptions
+from nllb.inference.search import check_options
 from nllb.languages import parse_language
 from nllb.translation.quality import FLAGS
 from nllb.translation.retry import RUNGS, SegmentError, translate_segments
@@ -166,3 +167,11 @@ def test_every_rung_cures_something_and_faults_without_a_cure_are_known():
     cured = frozenset().union(*(rung.cures for rung in RUNGS))
     assert all(rung.cures for rung in RUNGS)
     assert set(FLAGS) - cured == {"numbers_missing", "uncertain_source"}
+
+
+@pytest.mark.parametrize(("asked", "retried"), [(1, 4), (4, 8), (200, 256), (256, 256)])
+def test_the_larger_beam_stays_within_the_bound(asked, retried):
+    [rung] = [rung for rung in RUNGS if rung.origin == "larger_beam"]
+    options = rung.search(SearchOptions(beam_size=asked))
+    assert options.beam_size == options.num_hypotheses == retried
+    check_options(options, num_positions=100)
