@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,10 +29,8 @@ def test_the_version_is_that_of_the_source() -> None:
 @pytest.mark.parametrize("built", [{"VERSION": VERSION + 1}, {}])
 def test_a_kernel_of_another_version_is_refused(monkeypatch, built) -> None:
     module = SimpleNamespace(__file__="old/_kernel.so", **built)
-    monkeypatch.setattr(lid.kernel_module.importlib, "import_module", lambda name: module)
-    with pytest.raises(
-        ResourceError, match=r"old/_kernel\.so is of version \d, and this nllb need"
-    ):
+    monkeypatch.setitem(sys.modules, "lid._kernel", module)
+    with pytest.raises(ResourceError, match=r"old/_kernel\.so is of version \d, and this nllb"):
         load_kernel()
 
 
