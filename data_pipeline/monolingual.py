@@ -46,11 +46,11 @@ from data_pipeline.stages import (
     BlockTask,
     Machine,
     Phase,
-    content_key,
     require,
     require_phase,
     run_tasks,
 )
+from nllb.config.fingerprints import fingerprint
 from nllb.languages import parse_language
 from nllb.languages.segmentation import split_sentences
 
@@ -102,7 +102,7 @@ def make_sentences(
     """
     require_phase(STAGE, PHASES, phase, machine)
     if phase in (None, "split"):
-        index_sets(config.shield, config.data_dir, out / SHIELD_STAGE)
+        index_sets(config.decontamination, config.data_dir, out / SHIELD_STAGE)
         splits = _split_tasks(config, out)
         run_tasks("monolingual split", splits, split_block, machine)
         if phase == "split":
@@ -133,10 +133,10 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
     section = config.monolingual
     if section is None:
         return []
-    rules = dataclasses.replace(section, corpora=(), denoising=False)
+    rules = section.replace(corpora=(), denoising=False)
     model = "" if section.language is None else detector_key(section.language.model)
-    sets = evaluation_key(config.shield, config.data_dir)
-    what = [VERSION, content_key(rules, config.clean), model, sets]
+    sets = evaluation_key(config.decontamination, config.data_dir)
+    what = [VERSION, fingerprint(rules, config.clean), model, sets]
     tasks = []
     for raw in ingested_blocks(config, out, monolingual=True):
         block = raw.follow(out / STAGE / "judged", STAGE, *what)
@@ -163,14 +163,14 @@ def _dedup_arguments(
         bits=config.dedup.bits,
     )
     decided = [Decided(block=block, decisions=(block.path,)) for block in judged]
-    return dataclasses.replace(config, dedup=dedup), decided, out / STAGE
+    return config.replace(dedup=dedup), decided, out / STAGE
 
 
 def _sentence_tasks(config: DataConfig, judged: Sequence[Block], out: Path) -> list[SentenceTask]:
     decisions = deduplicated_blocks(*_dedup_arguments(config, judged, out))
     tasks = []
     for block, decided in zip(judged, decisions, strict=True):
-        key = content_key(decided.key, VERSION)
+        key = fingerprint(decided.key, VERSION)
         name = f"{block.source}/{block.name.replace('/', '.')}"
         path = out / STAGE / "sentences" / f"{name}.{key}.parquet"
         kept = dataclasses.replace(block, name=name, key=key, path=path)

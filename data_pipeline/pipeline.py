@@ -14,10 +14,11 @@ from data_pipeline.monolingual import make_sentences, sentence_blocks
 from data_pipeline.preparation.prepare_shards import prepare
 from data_pipeline.readers.ingestion import ingest
 from data_pipeline.run import Run
-from data_pipeline.stages import Block, Machine, Phase, content_key, require
+from data_pipeline.stages import Block, Machine, Phase, require
 from data_pipeline.statistics import write_statistics
 from nllb import __version__
 from nllb.config import write_config
+from nllb.config.fingerprints import fingerprint
 from nllb.io.text import write_json
 
 
@@ -89,7 +90,7 @@ def run_stage(
 def start_run(config: DataConfig, out: Path) -> None:
     """Write down what is run, beside its output."""
     write_config(config, out / "config.yaml")
-    write_json(out / "run.json", {"version": __version__, "configuration": content_key(config)})
+    write_json(out / "run.json", {"version": __version__, "configuration": fingerprint(config)})
 
 
 def _counted(blocks: list[Block]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ of processes and on any number of machines, and the result is the same.
 """
 
 import dataclasses
-import json
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
@@ -19,11 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-import xxhash
-
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError, ResourceError
 from nllb.io.progress import Progress
-from nllb.languages import Language
 
 Phase = Literal["split", "runs", "merge", "apply"]
 """Parts of a stage that must not overlap: all shards of one, then all of the next."""
@@ -79,7 +76,7 @@ class Block:
 
     def follow(self, stage_dir: Path, *what: Any) -> "Block":
         """Return the block that a stage makes of this one, one row for each row."""
-        key = content_key(self.key, *what)
+        key = fingerprint(self.key, *what)
         return dataclasses.replace(self, key=key, path=stage_dir / f"{self.name}.{key}.parquet")
 
 
@@ -97,19 +94,6 @@ class BlockTask:
 
 
 SomeTask = TypeVar("SomeTask", bound=Task)
-
-
-def content_key(*parts: Any) -> str:
-    """Return a hash of values that can be written as JSON, or of configuration sections."""
-    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=_plain)
-    return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))[:16]
-
-
-def _plain(value: Any) -> Any:
-    """Return the fields of a section; languages and paths are what they are called."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, Language):
-        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-    return str(value)
 
 
 def require_phase(

@@ -75,7 +75,7 @@ def collect(run: Run) -> dict[str, Any]:
         "histograms": _histograms(run.filtered),
         "toxicity": _toxicity(rows, measured=run.config.filter.toxicity is not None),
         "shield": {
-            "sets": [section.name for section in run.config.shield],
+            "sets": [section.name for section in run.config.decontamination],
             "all_finds": finds,
             "finds": finds[:MAX_FINDS],
             "num_finds": len(finds),

@@ -13,7 +13,6 @@ from lid.engine import NOISE_PREFIX, Engine
 from lid.fasttext_model import Matrix
 from lid.groups import group_of_language
 from lid.ngrams import GramSets
-from nllb.config import repeated
 
 _NEVER: Final = -1e9
 _KANA_SHARE: Final = 0.1
@@ -101,7 +100,7 @@ class Decider:
         groups = [group_of_language().get(label, label) for label in self.labels]
         self._group_members = {
             name: np.array([number for number, group in enumerate(groups) if group == name])
-            for name in repeated(groups)
+            for name in sorted({name for name in groups if groups.count(name) > 1})
         }
         names = list(self._group_members)
         self._group = np.array([names.index(name) if name in names else -1 for name in groups])

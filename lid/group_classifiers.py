@@ -6,7 +6,6 @@ the same number of lines of the same domains from each member.
 """
 
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "dim": 16,
     "epochs": 6,
     "learning_rate": 0.5,
-    "shortest_ngram": 1,
+    "min_ngram": 1,
     "buckets": 200_000,
     "kept_ngrams": 8000,
     "columns_per_code": 2,
@@ -61,7 +60,7 @@ def train_expert(group: MacroGroup, lines: Lines, config: LidConfig, path: Path)
             )
     text_path = path.with_suffix(".txt")
     write_training_file(sampled, text_path, chance)
-    settings = replace(config.fasttext, **_SETTINGS)
+    settings = config.fasttext.replace(**_SETTINGS)
     quantise(train_supervised(text_path, settings), text_path, path, settings)
     text_path.unlink()
     return domains

@@ -1,23 +1,30 @@
-"""The errors that a user can meet: what was wrong, what was got, what is valid, what to do."""
+"""The errors that a user can meet.
+
+Their texts say what was wrong, what was given, what is valid and what to do.
+"""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class NllbError(Exception):
-    """Any fault that is the input's or the machine's, not the program's."""
+    """Base class of all errors that come from the input or the machine, not from the program.
 
-    exit_code = 1
+    Attributes:
+        exit_code: the exit code of the command line after this error.
+    """
+
+    exit_code: int = 1
 
 
 class LanguageError(NllbError):
-    """A language that the table does not know, or that a model does not have."""
+    """A language that the table does not have, or that a model does not support."""
 
     exit_code = 2
 
 
 class ConfigError(NllbError):
-    """A configuration, option or argument that cannot be used; it names all faults at once."""
+    """A configuration, option or argument that cannot be used; it lists all errors at once."""
 
     exit_code = 2
 
@@ -33,13 +40,13 @@ class DataError(NllbError):
 
 
 class ResourceError(NllbError):
-    """Not enough memory, disk, processors, or a device, program or extra that is not there."""
+    """Not enough memory, disk or processors, or a missing device, program or optional package."""
 
 
-def did_you_mean(got: str, valid: Iterable[str], *, most: int = 3) -> str:
+def did_you_mean(got: str, valid: Iterable[str], *, max_suggestions: int = 3) -> str:
     """Return `; did you mean a, b or c?` for the valid names nearest to `got`, or nothing."""
     by_folded = {name.casefold(): name for name in valid}
-    near = get_close_matches(got.casefold(), list(by_folded), n=most, cutoff=0.6)
+    near = get_close_matches(got.casefold(), list(by_folded), n=max_suggestions, cutoff=0.6)
     if not near:
         return ""
     *others, last = (by_folded[name] for name in near)

@@ -1,68 +1,63 @@
-"""What a cluster is like and what a job asks of it: `configs/slurm/*.yaml`."""
+"""A cluster's configuration, and the resources of each job: `configs/slurm/*.yaml`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
-from nllb.config import range_faults
+from pydantic import Field
+
+from nllb.config.schema import NonNegativeInt, PositiveFloat, PositiveInt, RunConfig, Text
 
 Executor = Literal["slurm", "local", "debug"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClusterConfig:
+class ClusterConfig(RunConfig):
     """Resources of each job, and where it runs."""
 
     kind: Literal["slurm"] = "slurm"
-    """The sort of configuration."""
+    """The kind of configuration."""
     executor: Executor = "slurm"
     """slurm submits to the cluster, local starts processes here, debug runs in this process."""
-    partition: str | None = None
+    partition: Text | None = None
     """Partition; null takes the cluster's default."""
-    account: str | None = None
-    """Account that is charged."""
-    qos: str | None = None
+    account: Text | None = None
+    """Account to charge."""
+    qos: Text | None = None
     """Quality of service."""
-    nodes: int = 1
+    nodes: PositiveInt = 1
     """Nodes of one job."""
-    tasks_per_node: int = 1
+    tasks_per_node: PositiveInt = 1
     """Processes on each node; one for each GPU in training."""
-    gpus_per_node: int = 0
+    gpus_per_node: NonNegativeInt = 0
     """GPUs on each node."""
-    cpus_per_task: int = 1
+    cpus_per_task: PositiveInt = 1
     """Processors of each process."""
-    memory_gib: float | None = None
+    memory_gib: PositiveFloat | None = None
     """Memory of each node in GiB; null takes the cluster's default."""
-    time_min: int = 60
-    """Longest run in minutes, after which the job is stopped, requeued and resumed."""
-    constraint: str | None = None
+    time_min: PositiveInt = 60
+    """Time limit in minutes, after which the job is stopped, requeued and resumed."""
+    constraint: Text | None = None
     """Features that the nodes must have."""
-    exclude: str | None = None
-    """Nodes that must not be taken."""
-    array_parallelism: int = 256
-    """Tasks of one array that run at a time."""
-    max_array_size: int = 1000
-    """Tasks in one array at most; the cluster's own limit is kept too."""
-    setup: tuple[str, ...] = ()
+    exclude: Text | None = None
+    """Nodes that must not be used."""
+    array_parallelism: PositiveInt = 256
+    """Maximum number of tasks of one array that run at the same time."""
+    max_array_size: PositiveInt = 1000
+    """Maximum number of tasks in one array; the cluster's own limit is respected, too."""
+    setup: tuple[Text, ...] = ()
     """Shell lines before the command: modules, environment, container."""
-    signal_delay_s: int = 120
+    signal_delay_s: NonNegativeInt = 120
     """Seconds between the signal to stop (SIGUSR2) and the end of the time limit."""
-    max_requeues: int = 20
-    """Time-outs after which a job is not requeued any more."""
-    extra: dict[str, bool | str] = field(default_factory=dict)
+    max_requeues: NonNegativeInt = 20
+    """Maximum number of times a job is requeued after a time-out."""
+    extra: dict[str, bool | Text] = Field(default_factory=dict)
     """Further sbatch options by their long names, such as mail-user; true for a bare option."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield what cannot work."""
-        resources = ("nodes", "tasks_per_node", "cpus_per_task", "time_min")
-        yield from range_faults(self, *resources, least=1)
-        yield from range_faults(self, "array_parallelism", "max_array_size", least=1)
-        yield from range_faults(self, "gpus_per_node", "max_requeues", least=0)
-        yield from range_faults(self, "memory_gib", above=0)
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield values that contradict each other."""
         if self.signal_delay_s >= self.time_min * 60:
             yield (
-                f"signal_delay_s {self.signal_delay_s} leaves no time to work in "
-                f"time_min {self.time_min}"
+                f"signal_delay_s: must be below time_min ({self.time_min} minutes), got "
+                f"{self.signal_delay_s} seconds"
             )
 
     @property

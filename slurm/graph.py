@@ -3,12 +3,15 @@
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal
 
-from nllb.config import load_config, range_faults, repeated
+from pydantic import Field
+
+from nllb.config import load_config
+from nllb.config.schema import NonNegativeInt, RunConfig, Section, Text, repeated
+from nllb.config.templates import fill_template
 from nllb.errors import ConfigError, DataError, did_you_mean
 from slurm.cluster import ClusterConfig
 from slurm.local import log_path, run_tasks
@@ -17,49 +20,46 @@ from slurm.submission import check, submit
 from slurm.tasks import RunDirectory, Task, shard_tasks
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Step(Section):
     """One command of the graph."""
 
-    name: str
-    """Its name; tasks and logs carry it."""
-    command: str
-    """The command line; `{out}` is the run's directory, `{name}` a variable of the pipeline."""
-    needs: tuple[str, ...] = ()
+    name: Text
+    """Its name, which is part of the names of tasks and logs."""
+    command: Text
+    """The command line; `{out}` is the run's directory, `{name}` is a variable of the pipeline."""
+    needs: tuple[Text, ...] = ()
     """Steps that must be completed first."""
-    shards: int = 0
+    shards: NonNegativeInt = 0
     """Run it as this many commands with `--shard I/N`; 0 runs it once as it is."""
-    cluster: str | None = None
-    """Cluster configuration for this step on Slurm; null takes the one given for the whole run."""
+    cluster: Text | None = None
+    """Cluster configuration for this step on Slurm; null uses that of the whole run."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PipelineConfig:
+class PipelineConfig(RunConfig):
     """A whole run, from raw corpora to a report, as a graph of commands."""
 
     kind: Literal["pipeline"]
-    """The sort of configuration."""
+    """The kind of configuration."""
     steps: tuple[Step, ...]
     """The commands, in any order."""
-    variables: dict[str, str] = field(default_factory=dict)
-    """Values that commands name in braces, such as a data folder; `variables.data=...` sets one."""
+    variables: dict[str, Text] = Field(default_factory=dict)
+    """Values for names in braces in the commands, such as a data folder; `variables.data=...` sets
+    one."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield what cannot work."""
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield unknown needs and cycles."""
         names = [step.name for step in self.steps]
         for name in repeated(names):
-            yield f"two steps are named {name!r}"
+            yield f"steps: two steps are named {name!r}"
         for step in self.steps:
-            yield from (
-                f"step {step.name}: {text}" for text in range_faults(step, "shards", least=0)
-            )
             for need in step.needs:
                 if need not in names:
-                    yield f"step {step.name} needs {need!r}{did_you_mean(need, names)}"
+                    hint = did_you_mean(need, names) or ", which is not a step"
+                    yield f"steps: step {step.name} needs {need!r}{hint}"
         try:
             self.order()
         except CycleError as error:
-            yield f"steps need each other in a circle: {' -> '.join(error.args[1])}"
+            yield f"steps: these need each other in a cycle: {' -> '.join(error.args[1])}"
 
     def order(self) -> list[Step]:
         """Return the steps so that each comes after what it needs."""
@@ -117,11 +117,10 @@ def command_words(step: Step, pipeline: PipelineConfig, out_dir: Path) -> list[s
     """
     values = pipeline.variables | {"out": str(out_dir)}
     try:
-        return [word.format_map(values) for word in shlex.split(step.command)]
-    except (KeyError, ValueError, IndexError) as error:
+        return [fill_template(word, values) for word in shlex.split(step.command)]
+    except (ConfigError, ValueError) as error:
         raise ConfigError(
-            f"step {step.name}: {step.command!r} is no command line ({error}); known: "
-            f"{', '.join(values)}"
+            f"step {step.name}: {step.command!r} is no command line: {error}"
         ) from None
 
 

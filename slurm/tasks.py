@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import xxhash
-
-from nllb.config import configs_dir
+from nllb.config.fingerprints import fingerprint
+from nllb.config.shipped import configs_dir
 from nllb.errors import ConfigError, DataError
+from nllb.io.records import to_record
 from nllb.io.text import json_line, read_json, read_json_lines, read_text, write_json, write_lines
 
 State = Literal["waiting", "running", "completed", "failed", "preempted"]
+MAX_RANKS = 1 << 20
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -44,6 +45,8 @@ class Task:
             raise ConfigError(
                 f"{self.key!r} cannot name a task: take letters, digits, '.', '_' and '-'"
             )
+        if not 1 <= self.num_ranks <= MAX_RANKS:
+            raise ConfigError(f"{self.num_ranks} ranks of a task: 1 to {MAX_RANKS:,} are possible")
 
     def describe(self) -> str:
         """Return the command as one would type it."""
@@ -108,7 +111,7 @@ class RunDirectory:
         """Return the tasks in their order."""
         path = self.path / "tasks.jsonl"
         rows = read_json_lines(path) if path.exists() else ()
-        return [Task(**(row | {"command": tuple(row["command"])})) for row in rows]
+        return [to_record(Task, row, path) for row in rows]
 
     def outcome_path(self, task: Task, rank: int) -> Path:
         """Return where a rank writes what became of it."""
@@ -152,6 +155,8 @@ class RunDirectory:
         by_token: dict[str, dict[str, Any]] = {}
         if self.submissions.exists():
             for row in read_json_lines(self.submissions):
+                if not isinstance(row, dict) or not isinstance(row.get("token"), str):
+                    raise DataError(f"{self.submissions} is damaged: a line has no token")
                 by_token[row["token"]] = by_token.get(row["token"], {}) | row
         return list(by_token.values())
 
@@ -171,7 +176,7 @@ class RunDirectory:
 
 def read_outcome(path: Path) -> Outcome:
     """Read what became of one rank."""
-    return Outcome(**read_json(path))
+    return to_record(Outcome, read_json(path), path)
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
@@ -192,14 +197,13 @@ def shard_tasks(
     tasks = []
     for key, shard in (parts or {name: ()}).items():
         words = (*resolve_program(command), *shard)
-        seed = "\0".join([*command, *shard, *configurations])
         tasks.append(
             Task(
                 key=key,
                 command=words,
                 cwd=str(cwd),
                 num_ranks=num_ranks,
-                fingerprint=xxhash.xxh3_128_hexdigest(seed.encode()),
+                fingerprint=fingerprint([*command, *shard], configurations),
             )
         )
     return tasks

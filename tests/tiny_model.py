@@ -27,6 +27,7 @@ from nllb.model.transformer import Transformer
 SOURCE, TARGET, OTHER_TARGET = "eng_Latn", "ita_Latn", "spa_Latn"
 MAX_WORDS = 6
 HELD_OUT = 1000
+TRAINED = 8000
 BY_HEART = 16
 BY_HEART_COPIES = 12
 VOCABULARY = 1600
@@ -75,7 +76,8 @@ def _make(data_dir: Path, directory: Path) -> TinyModel:
     pairs, others = (_pairs(data_dir, target) for target in (TARGET, OTHER_TARGET))
     held_out = pairs[:HELD_OUT]
     held_texts = {text for pair in held_out for text in pair}
-    train = [pair for pair in pairs[HELD_OUT:] if held_texts.isdisjoint(pair)]
+    candidates = [pair for pair in pairs[HELD_OUT:] if held_texts.isdisjoint(pair)]
+    train = candidates[:TRAINED]
     by_heart = {
         TARGET: _unambiguous(train)[:BY_HEART],
         OTHER_TARGET: _unambiguous(others)[:BY_HEART],

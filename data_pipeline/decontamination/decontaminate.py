@@ -29,7 +29,7 @@ def shield_bitext(
     config: DataConfig, decided: Sequence[Decided], out: Path, machine: Machine
 ) -> list[Block]:
     """Shield all blocks and return the blocks of decisions."""
-    index_sets(config.shield, config.data_dir, out / STAGE)
+    index_sets(config.decontamination, config.data_dir, out / STAGE)
     tasks = _tasks(config, decided, out)
     run_tasks("shield", tasks, shield_block, machine)
     return [task.block for task in tasks]
@@ -41,7 +41,7 @@ def shielded_blocks(config: DataConfig, decided: Sequence[Decided], out: Path) -
 
 
 def _tasks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[ShieldTask]:
-    sets = evaluation_key(config.shield, config.data_dir)
+    sets = evaluation_key(config.decontamination, config.data_dir)
     index = out / STAGE / f"index.{sets}"
     return [
         ShieldTask(

@@ -54,7 +54,7 @@ def _sentences(config: EvaluationConfig, path: Path) -> Iterator[tuple[str, str]
 @lru_cache(maxsize=4)
 def evaluation_key(sets: tuple[EvaluationConfig, ...], data_dir: Path) -> str:
     """Return a hash of all sentences of the sets, and of how they are looked for."""
-    digest = xxhash.xxh3_128(repr([section.least_words for section in sets]).encode())
+    digest = xxhash.xxh3_128(repr([section.min_words for section in sets]).encode())
     for sentence, place in evaluation_sentences(sets, data_dir):
         digest.update(f"{place}\t{sentence}\n".encode())
     return digest.hexdigest()[:16]
@@ -77,7 +77,7 @@ def build_shield(sets: Sequence[EvaluationConfig], data_dir: Path) -> Shield:
         for sentence, place in evaluation_sentences([section], data_dir):
             sentences.append(sentence)
             places.append(place)
-            least_words.append(section.least_words)
+            least_words.append(section.min_words)
     return Shield.build(sentences, places, least_words)
 
 

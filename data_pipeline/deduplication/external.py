@@ -29,10 +29,10 @@ from data_pipeline.stages import (
     BlockTask,
     Machine,
     Phase,
-    content_key,
     require_phase,
     run_tasks,
 )
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.text import atomic_path
 
@@ -156,14 +156,14 @@ class _Plan:
 
 def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
     """Return the key of each pass: everything that its winners depend on."""
-    key = content_key(
+    key = fingerprint(
         VERSION,
         [config.normalization, config.bits, config.winner],
         [[item.block.name, *item.key] for item in decided],
     )
     keys = []
     for step in config.passes:
-        key = content_key(key, step)
+        key = fingerprint(key, step)
         keys.append(key)
     return keys
 
@@ -194,7 +194,7 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
                 runs=tuple(task.output for task in runs),
                 number=number,
                 of=num_ranges,
-                at_most=step.at_most,
+                at_most=step.max_copies,
                 config=config,
                 directory=directory,
                 key=key,
@@ -219,7 +219,7 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
 
 
 def _run_key(config: DedupConfig, step: DedupPassConfig, item: Decided, before_key: str) -> str:
-    return content_key(
+    return fingerprint(
         VERSION,
         step.by,
         [config.normalization, config.bits, config.winner, before_key],

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from nllb.io.shards import file_xxh3_128
+from nllb.config.fingerprints import file_fingerprint
 from nllb.languages.detection import Detector
 
 
@@ -19,8 +19,8 @@ def load_detector(model: Path | None) -> Detector:
 def detector_key(model: Path | None) -> str:
     """Return what identifies a model's content, for the keys of what it has scored."""
     if model is not None:
-        return file_xxh3_128(model)
+        return file_fingerprint(model)
     import lid
 
     shipped = sorted(path for path in (Path(lid.__file__).parent / "_models").rglob("*"))
-    return " ".join(file_xxh3_128(path) for path in shipped if path.is_file())
+    return " ".join(file_fingerprint(path) for path in shipped if path.is_file())

@@ -17,8 +17,8 @@ from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
 from data_pipeline.filtering.presets import FILTER_SETS
 from data_pipeline.filtering.toxicity import ToxicityFilter, list_files
-from data_pipeline.stages import Block, BlockTask, Machine, content_key, run_tasks
-from nllb.io.shards import file_xxh3_128
+from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
+from nllb.config.fingerprints import file_fingerprint, fingerprint
 from nllb.languages.detection import Detector
 
 VERSION = 1
@@ -44,7 +44,7 @@ class FilterChain:
 
     def __init__(self, config: FilterConfig, detector: Detector | None = None) -> None:
         """Build the filters; a detector given here stands in for the configured model."""
-        chosen = FILTER_SETS[config.set]
+        chosen = FILTER_SETS[config.preset]
         self.thresholds: Mapping[str, float] = {**chosen.thresholds, **config.thresholds}
         factors = read_length_factors(config.length_factors or FACTORS_PATH)
         made: dict[str, Filter] = {
@@ -130,7 +130,7 @@ def _filled(
 def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> list[FilterTask]:
     """Return the tasks of the stage."""
     section = config.filter
-    factors = file_xxh3_128(section.length_factors or FACTORS_PATH)
+    factors = file_fingerprint(section.length_factors or FACTORS_PATH)
     model = "" if section.language is None else detector_key(section.language.model)
     interface = {corpus.name for corpus in config.corpora if corpus.interface}
     tasks = []
@@ -139,8 +139,8 @@ def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> lis
         if section.toxicity is not None:
             files = list_files(section.toxicity, (text.source, text.target))
             lists = [_file_hash(path) for path in files]
-        scores_key = content_key(text.key, VERSION, factors, model, lists, _excluded(section))
-        key = content_key(scores_key, section.set, section.thresholds, section.language)
+        scores_key = fingerprint(text.key, VERSION, factors, model, lists, _excluded(section))
+        key = fingerprint(scores_key, section.preset, section.thresholds, section.language)
         path = out / STAGE / f"{text.name}.{scores_key}.{key}.parquet"
         tasks.append(
             FilterTask(
@@ -215,7 +215,7 @@ _CHAINS: dict[str, FilterChain] = {}
 
 def _chain(config: FilterConfig) -> FilterChain:
     """Build the filters once per process: models and lists are loaded with them."""
-    key = content_key(config)
+    key = fingerprint(config)
     if key not in _CHAINS:
         _CHAINS[key] = FilterChain(config)
     return _CHAINS[key]
@@ -223,7 +223,7 @@ def _chain(config: FilterConfig) -> FilterChain:
 
 @lru_cache(maxsize=1024)
 def _file_hash(path: Path) -> str:
-    return file_xxh3_128(path)
+    return file_fingerprint(path)
 
 
 def _excluded(section: FilterConfig) -> list[str]:

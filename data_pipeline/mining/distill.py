@@ -9,7 +9,7 @@ whatever reads LASER3 reads it.
 Source: Heffernan et al. 2022, section 3.
 """
 
-import io
+import copy
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +28,12 @@ from data_pipeline.mining.train_encoder import (
     MOST_HELD_OUT,
     TrainedEncoder,
     finish,
+    read_state,
 )
 from data_pipeline.mining.training_hashes import HASHES, write_hashes
 from data_pipeline.mining.training_text import TrainingText
 from data_pipeline.mining.xsim import error_rates
-from data_pipeline.stages import content_key
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError
 from nllb.io.progress import Progress
 from nllb.io.text import atomic_path, write_json, write_lines
@@ -54,19 +55,17 @@ def distil(
     pairs, own, held_out = _choose(config, settings, text)
     student = _make_student(config, settings, teacher, text, pairs)
     path = out / "work" / "state.pt"
-    key = content_key(config, text.facts, len(pairs), teacher.key)
+    key = fingerprint(config, text.facts, len(pairs), teacher.key)
     epoch = step = 0
     errors = [_held_out_error(student, teacher, held_out)]
     best = _copy(student.state())
     if path.is_file():
-        saved = torch.load(path, weights_only=True)
-        if saved["key"] != key:
-            raise DataError(f"{path} is of another configuration or text; give another folder")
+        saved = read_state(path, key, "student", "epoch", "step", "errors", "best")
         student.load(saved["student"])
         epoch, step, errors, best = saved["epoch"], saved["step"], saved["errors"], saved["best"]
     english, place = numpy.unique(pairs[:, 1], return_inverse=True)
     wanted = torch.from_numpy(
-        teacher.encode([text.sentences[number] for number in english.tolist()], config.pivot)
+        teacher.encode([text.sentences[number] for number in english.tolist()], config.pivot.code)
     )
     with Progress("distillation", total=settings.epochs, unit="epochs", quiet=quiet) as progress:
         progress.resume(epoch)
@@ -124,8 +123,8 @@ def _choose(
 ) -> tuple[NDArray[Any], NDArray[Any], dict[str, list[tuple[str, str]]]]:
     """Return the pairs as (other language, pivot), the language of each, and the held-out pairs."""
     codes = [language.code for language in settings.languages] or list(text.languages)
-    wanted = numpy.array([code in codes and code != config.pivot for code in text.languages])
-    pivot = numpy.array([code == config.pivot for code in text.languages])
+    wanted = numpy.array([code in codes and code != config.pivot.code for code in text.languages])
+    pivot = numpy.array([code == config.pivot.code for code in text.languages])
     language = text.language[text.pairs]
     chosen = [
         text.pairs[wanted[language[:, a]] & pivot[language[:, b]]][:, [a, b]]
@@ -133,7 +132,7 @@ def _choose(
     ]
     pairs = numpy.concatenate(chosen)
     if not len(pairs):
-        raise DataError(f"no pair of {', '.join(codes)} with {config.pivot} to distil from")
+        raise DataError(f"no pair of {', '.join(codes)} with {config.pivot.code} to distil from")
     held_out = {code: text.held_out[code] for code in codes if code in text.held_out}
     return pairs, text.language[pairs[:, 0]], held_out
 
@@ -213,11 +212,8 @@ def _card(teacher: Encoder) -> dict[str, Any] | None:
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy that training does not change."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    copied: dict[str, Any] = torch.load(buffer, weights_only=True)
-    return copied
+    with torch.no_grad():
+        return copy.deepcopy(state)
 
 
 def _write_transformer(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from data_pipeline.mining.encoders import Encoder, Vectors, load_encoder, normalized
 from data_pipeline.mining.mined import write_mined
 from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig, MonolingualTextConfig
-from data_pipeline.stages import content_key
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.text import read_lines
 
@@ -77,7 +77,7 @@ def document_tasks(config: MineConfig, out: Path) -> list[DocumentsTask]:
                 f"{next(iter(targets), '-')!r}; but for the language codes the paths must be equal"
             )
         hashes = [[file_hash(path) for path in files] for files in shared]
-        key = content_key(_VERSION, encoder.key, hashes, pair.threshold, config.name)
+        key = fingerprint(_VERSION, encoder.key, hashes, pair.threshold, config.name)
         output = out / "mined" / f"{pair.source.code}-{pair.target.code}.{key}.parquet"
         tasks.append(
             DocumentsTask(pair=pair, documents=shared, config=config, key=key, output=output)

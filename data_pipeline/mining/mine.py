@@ -37,8 +37,10 @@ from data_pipeline.mining.neighbours import (
 )
 from data_pipeline.mining.sentences import gather_sentences, read_rows
 from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
-from data_pipeline.stages import Machine, Task, content_key, run_tasks
+from data_pipeline.stages import Machine, Task, run_tasks
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError
+from nllb.io.arrays import open_arrays
 from nllb.io.text import atomic_path
 
 Phase = Literal["text", "embed", "index", "search", "pairs"]
@@ -133,7 +135,7 @@ class MiningRun:
                     f"{self.config.data_dir}"
                 )
             size = self.config.block_sentences
-            key = content_key(VERSION, size, [(path.name, file_hash(path)) for path in paths])
+            key = fingerprint(VERSION, size, [(path.name, file_hash(path)) for path in paths])
             code = section.language.code
             output = self.out / "text" / f"{code}.{key}.parquet"
             tasks.append(TextTask(language=code, paths=paths, block_sentences=size, output=output))
@@ -165,7 +167,7 @@ class MiningRun:
             count = counts[language]
             method = index_name(count) if self.config.index == "auto" else self.config.index
             if method != "exact" and count:
-                key = content_key(VERSION, method, [block.key for block in blocks])
+                key = fingerprint(VERSION, method, [block.key for block in blocks])
                 tasks[language] = IndexTask(
                     vectors=tuple(block.output for block in blocks),
                     method=method,
@@ -194,7 +196,7 @@ class MiningRun:
                         output=self.out
                         / "neighbours"
                         / f"{source}-{target}"
-                        / f"{block.number:06d}.{content_key(block.key, *what)}.npz",
+                        / f"{block.number:06d}.{fingerprint(block.key, *what)}.npz",
                     )
                     for block in blocks[source]
                 ]
@@ -211,7 +213,7 @@ class MiningRun:
             backward = tuple(task.output for task in searches[codes[::-1]])
             config = self.config
             threshold = config.threshold if pair.threshold is None else pair.threshold
-            key = content_key(
+            key = fingerprint(
                 VERSION,
                 [path.name for path in (*forward, *backward)],
                 [texts[code].name for code in codes],
@@ -376,9 +378,5 @@ class _StoredNeighbours(Sequence[Neighbours]):
         return len(self.paths)
 
     def __getitem__(self, number: Any) -> Any:
-        path = self.paths[number]
-        try:
-            with numpy.load(path) as file:
-                return Neighbours(indices=file["indices"], similarities=file["similarities"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
+        with open_arrays(self.paths[number]) as file:
+            return Neighbours(indices=file["indices"], similarities=file["similarities"])

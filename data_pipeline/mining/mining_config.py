@@ -1,271 +1,292 @@
 """The configurations of `data mine`, `data train-encoder` and `data xsim`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from data_pipeline.data_config import EvaluationConfig
-from nllb.config import range_faults
-from nllb.io.corpora import Layout
-from nllb.languages import Language
+from nllb.config.corpus import CorpusSection
+from nllb.config.schema import (
+    FilePath,
+    Fraction,
+    FractionBelowOne,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    RenamedKey,
+    RunConfig,
+    Section,
+    Text,
+    one_in,
+    repeated,
+)
+from nllb.io.paths import is_plain_name
+from nllb.languages import Language, parse_language
 
 Margin = Literal["ratio", "distance", "absolute"]
 Retrieval = Literal["forward", "backward", "intersect", "max"]
 Precision = Literal["float32", "bfloat16"]
+ENGLISH = parse_language("eng_Latn")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MonolingualTextConfig:
-    """Sentences of one language to mine in."""
+class MonolingualTextConfig(Section):
+    """Sentences of one language, in which translations are searched for."""
 
     language: Language
     """Code of the language."""
-    path: str
-    """Files under `data_dir`, with * for many: Parquet of `data monolingual`, or text, a sentence a
-    line, compressed or not."""
+    path: Text
+    """Files under `data_dir`, with * for many: Parquet of `data monolingual`, or text with one
+    sentence per line, compressed or not."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MinedPairConfig:
-    """Two languages to mine between."""
+class MinedPairConfig(Section):
+    """Two languages between which pairs are mined."""
 
     source: Language
     """Source language."""
     target: Language
     """Target language."""
     threshold: float | None = None
-    """Least margin of this pair; null takes the run's, and all pairs of documents."""
+    """Minimum margin for this pair of languages; null uses the run's, and keeps all pairs of
+    documents."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MineConfig:
+class MineConfig(RunConfig):
     """A mining run."""
 
     kind: Literal["mine"]
-    """The sort of run."""
+    """The kind of run."""
     text: tuple[MonolingualTextConfig, ...]
     """The sentences."""
     pairs: tuple[MinedPairConfig, ...]
     """The pairs of languages."""
-    data_dir: Path = Path(".")
+    data_dir: FilePath = Path(".")
     """Folder that the paths of the text start from."""
     documents: bool = False
-    """Each file is a document in order, and those whose paths differ in the codes only are aligned
-    sentence by sentence; of what follows the encoder and the thresholds of the pairs count."""
-    name: str = "mined"
+    """Treat each file as a document in order, and align documents whose paths differ only in their
+    codes sentence by sentence. Of the keys below, only `encoder` and the thresholds of the pairs
+    are used then."""
+    name: Text = "mined"
     """Name of the mined corpus."""
-    encoder: str = "default"
-    """default, the folder of an own encoder, a LASER checkpoint, or hub:NAME."""
+    encoder: Text = "default"
+    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
     dtype: Precision = "float32"
-    """What a LASER model computes in: float32, or bfloat16, faster where the processor has it."""
-    neighbours: int = 16
+    """Type that a LASER model computes in: float32, or bfloat16, which is faster on processors that
+    support it."""
+    neighbours: PositiveInt = 16
     """Neighbours of each sentence, for candidates and for the margin."""
     margin: Margin = "ratio"
     """ratio, distance or absolute."""
     retrieval: Retrieval = "max"
     """forward, backward, intersect, or max: one to one, the best first."""
     threshold: float = 1.06
-    """Least margin of a pair."""
-    index: str = "auto"
+    """Minimum margin of a pair of sentences."""
+    index: Text = "auto"
     """exact, the name of a FAISS index such as IVF4096,SQ8, or auto: by the number of sentences."""
-    probes: int = 64
+    probes: PositiveInt = 64
     """Cells of an IVF index that are searched."""
-    block_sentences: int = 50_000
+    block_sentences: PositiveInt = 50_000
     """Sentences in one block, the unit of work and of resuming."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield pairs without text and numbers out of range."""
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield pairs without text."""
         known = {section.language.code for section in self.text}
         for pair in self.pairs:
             for code in (pair.source.code, pair.target.code):
                 if code not in known:
-                    yield f"pairs: no text of {code}; text of {', '.join(sorted(known)) or 'none'}"
+                    listed = ", ".join(sorted(known)) or "none"
+                    yield f"pairs: no text of {code}; `text` has: {listed}"
+        if not is_plain_name(self.name):
+            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', not '.' or '..'"
             if pair.source == pair.target:
-                yield f"pairs: {pair.source.code} with itself"
-        yield from range_faults(self, "neighbours", "probes", "block_sentences", least=1)
+                yield f"pairs: {pair.source.code} is paired with itself"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class XsimConfig:
+class XsimConfig(RunConfig):
     """A measurement of a sentence encoder on a line-aligned set."""
 
     kind: Literal["xsim"]
-    """The sort of run."""
-    directory: Path
+    """The kind of run."""
+    directory: FilePath
     """Folder of FLORES in any layout, or of line-aligned files CODE."""
-    split: str = "devtest"
+    split: Text = "devtest"
     """Split, for FLORES."""
-    encoder: str = "default"
-    """default, the folder of an own encoder, a LASER checkpoint, or hub:NAME."""
+    encoder: Text = "default"
+    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
     pivot: Language
     """The language that the others are compared with."""
     languages: tuple[Language, ...] = ()
-    """Languages to compare; none takes all that the set has."""
+    """Languages to compare; empty compares all that the set has."""
     margin: Margin = "ratio"
     """ratio, distance or absolute."""
-    neighbours: int = 4
-    """Neighbours that the margin takes the mean of."""
+    neighbours: PositiveInt = 4
+    """Neighbours over which the margin averages."""
     plus: bool = False
-    """Measure xsim++ too: with distractors among the lines of the pivot, which must be English."""
+    """Also measure xsim++, with distractors among the lines of the pivot, which must be English."""
 
-    def faults(self) -> Iterator[str]:
+    def cross_field_errors(self) -> Iterator[str]:
         """Yield what cannot be measured."""
-        yield from range_faults(self, "neighbours", least=1)
         if self.plus and self.pivot.code != "eng_Latn":
-            yield f"plus: distractors are made in English only, pivot is {self.pivot.code}"
+            yield f"plus: distractors exist in English only, but pivot is {self.pivot.code}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextSourceConfig:
+class TextSourceConfig(CorpusSection):
     """One corpus of sentence pairs to train on."""
 
-    name: str
-    """Name in reports and on the card."""
-    path: Path
-    """Folder, under `data_dir`."""
-    layout: Layout | None = None
-    """Layout of the folder, where its name does not tell."""
-    licence: str = "not stated"
-    """Licence of the text, for the card."""
-    pivots: tuple[str, ...] = ("eng_Latn",)
-    """Languages that every other is paired with; in corpora of pairs none takes all pairs."""
+    renamed_keys: ClassVar = {
+        "most_pairs": "max_pairs",
+        "held_out_every": RenamedKey("held_out_fraction", one_in),
+    }
+
+    pivots: tuple[Language, ...] = (ENGLISH,)
+    """Languages that every other language is paired with; in corpora of pairs, empty reads all
+    pairs."""
     languages: tuple[Language, ...] = ()
-    """Only these languages, beside the pivots; none takes all."""
-    most_pairs: int = 1 << 30
-    """Most pairs of one pair of languages."""
+    """Read only these languages, and the pivots; empty reads all."""
+    max_pairs: PositiveInt = 1 << 30
+    """Maximum number of sentence pairs of one pair of languages."""
     interface: bool = False
-    """Interface messages: markup is resolved, placeholders and copies are left out."""
-    held_out_every: int = 0
-    """Hold out the pairs whose English side has a hash divisible by this; 0 holds out none."""
-    held_out_from_article: int = 0
+    """Interface messages: markup is resolved, placeholders and copies are skipped."""
+    held_out_fraction: FractionBelowOne = 0.0
+    """Fraction of the pairs that is held out, chosen by the hash of the English side."""
+    held_out_from_article: NonNegativeInt = 0
     """Hold out keys `ARTICLE.pN` from this article on; 0 holds out none."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TableConfig:
+class TableConfig(Section):
     """Size of a static encoder."""
 
-    dimension: int = 256
+    dimension: Annotated[int, Field(ge=8)] = 256
     """Length of a vector; a multiple of 8."""
-    rows: int = 112_000
+    rows: PositiveInt = 112_000
     """Rows of the table."""
-    owned_rows: int = 100_000
+    owned_rows: PositiveInt = 100_000
     """Rows that belong to one frequent feature each; the other features share the rest."""
     bits: Literal[1, 2, 4] = 2
-    """Bits of each value as it is written."""
+    """Bits of each value in the file."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield sizes that do not go together."""
-        if not 0 < self.owned_rows < self.rows:
-            yield f"owned_rows: between 1 and rows ({self.rows}), got {self.owned_rows}"
-        if self.dimension < 8 or self.dimension % 8:
-            yield f"dimension: a multiple of 8, got {self.dimension}"
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield sizes that do not fit together."""
+        if self.owned_rows >= self.rows:
+            yield f"owned_rows: must be below rows ({self.rows}), got {self.owned_rows}"
+        if self.dimension % 8:
+            yield f"dimension: must be a multiple of 8, got {self.dimension}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ContrastiveConfig:
-    """Training with the translations of the other sentences of a batch as wrong answers."""
+class ContrastiveConfig(Section):
+    """Contrastive training: the translations of the other pairs in a batch are the negatives."""
 
-    batch_pairs: int = 1024
+    renamed_keys: ClassVar = {
+        "join_part": "join_fraction",
+        "plain_part": "plain_fraction",
+        "round_from": "quantize_from",
+    }
+
+    batch_pairs: PositiveInt = 1024
     """Pairs in a batch."""
-    steps: int = 4000
-    """Batches in all; the learning rate falls to zero over them."""
-    learning_rate: float = 0.03
-    """Step of row-wise Adagrad."""
-    feature_dropout: float = 0.35
-    """Part of the features of each sentence that is left out, drawn anew each time."""
-    join_part: float = 0.3
-    """Part of the pairs that are joined with another of the same languages, as longer text."""
-    plain_part: float = 0.0
-    """Part of the steps, at the start, in which nothing is left out and nothing joined."""
-    round_from: float = 0.6
-    """Part of the steps after which the rows are summed as they will be written, in few bits."""
-    scale: float = 20.0
-    """Cosines are multiplied by this before the softmax; trained from there on."""
-    evaluate_every: int = 300
+    steps: PositiveInt = 4000
+    """Number of batches; the learning rate falls to zero over them."""
+    learning_rate: PositiveFloat = 0.03
+    """Learning rate of row-wise Adagrad."""
+    feature_dropout: FractionBelowOne = 0.35
+    """Fraction of the features of each sentence that is dropped, sampled anew each time."""
+    join_fraction: FractionBelowOne = 0.3
+    """Fraction of the pairs that are joined with another pair of the same languages, for longer
+    text."""
+    plain_fraction: FractionBelowOne = 0.0
+    """Fraction of the steps, at the start, without dropout and without joining."""
+    quantize_from: FractionBelowOne = 0.6
+    """Fraction of the steps after which the rows are used as they will be stored, quantised."""
+    scale: PositiveFloat = 20.0
+    """Initial factor of the cosines before the softmax; it is trained."""
+    evaluate_every: PositiveInt = 300
     """Steps between two measurements on held-out pairs; the best table is kept."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield rates that are none and empty batches."""
-        yield from range_faults(
-            self, "feature_dropout", "join_part", "plain_part", "round_from", least=0, below=1
-        )
-        yield from range_faults(self, "batch_pairs", "evaluate_every", least=1)
 
+class DistillationConfig(Section):
+    """Training of a student to reproduce the teacher's vector of the English side."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DistillationConfig:
-    """Training of a student to give the teacher's vector of the English side."""
-
-    teacher: str = "default"
-    """default, the folder of an own encoder, a LASER checkpoint, or hub:NAME."""
+    teacher: Text = "default"
+    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
     student: Literal["static", "transformer"] = "static"
     """A table of features, or a transformer over SentencePiece pieces."""
     languages: tuple[Language, ...] = ()
-    """Languages to learn; none takes all that the sources have."""
-    distil_weight: float = 1.0
+    """Languages to learn; empty uses all that the corpora have."""
+    distil_weight: NonNegativeFloat = 1.0
     """Weight of 1 - cosine to the teacher's vector of the English side."""
-    self_weight: float = 1.0
+    self_weight: NonNegativeFloat = 1.0
     """Weight of 1 - cosine of the student's own vector of the English side."""
-    masked_weight: float = 0.09
+    masked_weight: NonNegativeFloat = 0.09
     """Weight of the prediction of masked pieces; transformers only."""
-    temperature: float = 11.0
-    """Languages are drawn in proportion to their pairs to the power of 1 / temperature."""
-    epochs: int = 10
+    temperature: PositiveFloat = 11.0
+    """Languages are sampled in proportion to their pairs to the power of 1 / temperature."""
+    epochs: PositiveInt = 10
     """Passes over the pairs."""
-    batch_tokens: int = 2000
-    """Pieces in a batch; transformers only, a static student has 256 pairs."""
-    learning_rate: float = 1e-4
-    """Largest step of Adam; of a static student, of row-wise Adagrad."""
-    warmup_steps: int = 1000
-    """Steps until the largest step is reached; transformers only."""
-    clip: float = 5.0
-    """Largest norm of a gradient; transformers only."""
-    dropout: float = 0.3
-    """Part of the values, of a static student of the features, that are dropped in training."""
+    batch_tokens: PositiveInt = 2000
+    """Pieces in a batch; transformers only, a static student uses 256 pairs."""
+    learning_rate: PositiveFloat = 1e-4
+    """Maximum learning rate of Adam; for a static student, of row-wise Adagrad."""
+    warmup_steps: NonNegativeInt = 1000
+    """Steps until the maximum is reached; transformers only."""
+    clip: PositiveFloat = 5.0
+    """Maximum norm of a gradient; transformers only."""
+    dropout: FractionBelowOne = 0.3
+    """Dropout in training: of values, or of the features of a static student."""
     bits: Literal[1, 2, 4] = 4
-    """Bits of each value as it is written; static only."""
-    layers: int = 12
+    """Bits of each value in the file; static students only."""
+    layers: PositiveInt = 12
     """Layers of a transformer."""
-    feed_forward: int = 2048
+    feed_forward: PositiveInt = 2048
     """Inner width of a transformer."""
-    heads: int = 4
+    heads: PositiveInt = 4
     """Attention heads of a transformer."""
-    vocabulary: int = 8000
+    vocabulary: PositiveInt = 8000
     """Pieces of the student's own SentencePiece model; transformers only."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield numbers out of range."""
-        yield from range_faults(self, "epochs", "batch_tokens", "layers", "heads", least=1)
-        yield from range_faults(self, "dropout", least=0, below=1)
 
+class EncoderTrainingConfig(RunConfig):
+    """A run of encoder training: contrastive from random values, or from a teacher."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncoderTrainingConfig:
-    """A run of encoder training: contrastive from nothing, or from a teacher."""
+    renamed_keys: ClassVar = {
+        "part_without_pivot": "fraction_without_pivot",
+        "shield": "decontamination",
+    }
 
     kind: Literal["encoder"]
-    """The sort of run."""
+    """The kind of run."""
     sources: tuple[TextSourceConfig, ...]
     """Corpora of pairs."""
-    shield: tuple[EvaluationConfig, ...]
-    """Evaluation sets, kept out by hash on both sides; an empty list must be written out."""
-    data_dir: Path = Path(".")
+    decontamination: tuple[EvaluationConfig, ...]
+    """Evaluation sets whose sentences are removed by hash on both sides; write an empty list to
+    use none."""
+    data_dir: FilePath = Path(".")
     """Folder that the corpora's paths start from."""
-    name: str = "encoder"
+    name: Text = "encoder"
     """Name of the encoder, for its card."""
-    licence: str = "not stated"
+    licence: Text = "not stated"
     """Licence of the trained file."""
-    pivot: str = "eng_Latn"
-    """Language that held-out pairs have on one side."""
-    part_without_pivot: float = 1.0
-    """Part of the pairs without the pivot that is used."""
-    seed: int = 0
-    """Seed of everything drawn."""
+    pivot: Language = ENGLISH
+    """Language that is one side of every held-out pair."""
+    fraction_without_pivot: Fraction = 1.0
+    """Fraction of the pairs without the pivot that is used."""
+    seed: NonNegativeInt = 0
+    """Seed of all random choices."""
     table: TableConfig = TableConfig()
     """Size of a static encoder."""
     contrastive: ContrastiveConfig = ContrastiveConfig()
-    """How it is trained where no teacher is given."""
+    """Training without a teacher."""
     distillation: DistillationConfig | None = None
-    """Training from a teacher; null trains from nothing."""
+    """Training from a teacher; null trains without one."""
+
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield names that are given twice."""
+        for name in repeated(source.name for source in self.sources):
+            yield f"sources: the name {name!r} is given twice"
+        if not is_plain_name(self.name):
+            yield (
+                f"name: {self.name!r} becomes the name of files: use letters, digits, '.', '_' and "
+                "'-', and not '.' or '..' alone"
+            )

@@ -5,8 +5,8 @@ among the other sides of the batch: the mean of the two cross-entropies over sca
 Sentences that stand in a batch twice, as in multi-parallel text, do not count as wrong answers of
 each other's translations. Row-wise Adagrad keeps one number for each row of the table.
 
-From `round_from` on the vectors of a batch are sums of the rows as they will be written, with a few
-bits a value; their gradients go to the rows of 32 bits behind them, as if nothing had been rounded.
+From `quantize_from` on, the vectors of a batch are sums of the rows as they will be stored, with a
+few bits per value; the gradients update the 32-bit rows, as if nothing had been rounded.
 
 Sources: Henderson et al. 2017 (in-batch answers), Feng et al. 2022 (both directions), Duchi et al.
 2011 (Adagrad).
@@ -42,11 +42,12 @@ from data_pipeline.mining.trained_rows import (
 from data_pipeline.mining.training_hashes import HASHES, write_hashes
 from data_pipeline.mining.training_text import TrainingText, collect
 from data_pipeline.mining.xsim import error_rates
-from data_pipeline.stages import content_key
-from nllb.errors import DataError
+from nllb.config.fingerprints import fingerprint
+from nllb.errors import CheckpointError, DataError
 from nllb.io.benchmarks import sentence_hash
 from nllb.io.progress import Progress
 from nllb.io.text import atomic_path, write_json
+from nllb.model.formats.torch_files import load_torch_file
 
 FEWEST_HELD_OUT: Final = 60
 """Languages with fewer held-out pairs do not help to choose the best table."""
@@ -127,7 +128,7 @@ def read_training_text(config: EncoderTrainingConfig, *, quiet: bool = False) ->
     """Collect the pairs with the evaluation sets kept out."""
     shielded = frozenset(
         sentence_hash(sentence)
-        for sentence, _ in evaluation_sentences(config.shield, config.data_dir)
+        for sentence, _ in evaluation_sentences(config.decontamination, config.data_dir)
         if sentence.strip()
     )
     text = collect(config, shielded, quiet=quiet)
@@ -228,7 +229,7 @@ class _ContrastiveRun:
     ) -> None:
         self.config, self.text, self.numbered = config, text, numbered
         self.path = out / "work" / "state.pt"
-        self.key = content_key(
+        self.key = fingerprint(
             config, text.facts, len(text.sentences), numbered.features.owners.tolist()[:1000]
         )
         generator = torch.Generator().manual_seed(config.seed)
@@ -284,8 +285,8 @@ class _ContrastiveRun:
         rows find their places sooner from whole, single sentences.
         """
         settings = self.config.contrastive
-        plain = self.step < settings.plain_part * settings.steps
-        join_part, dropout = (0, 0) if plain else (settings.join_part, settings.feature_dropout)
+        plain = self.step < settings.plain_fraction * settings.steps
+        join_part, dropout = (0, 0) if plain else (settings.join_fraction, settings.feature_dropout)
         generator = numpy.random.default_rng((self.config.seed, 1 << 32, self.step))
         turned = generator.random(len(batch)) < 0.5
         pairs = self._turned(batch, turned)
@@ -317,7 +318,7 @@ class _ContrastiveRun:
         pairs, rows, counts = self._draw(batch)
         chosen, rows = self.table.gather(rows)
         table = self.table.values[chosen]
-        if self.step >= self.config.contrastive.round_from * self.config.contrastive.steps:
+        if self.step >= self.config.contrastive.quantize_from * self.config.contrastive.steps:
             table = rounded(table, self.config.table.bits)
         table.requires_grad_()
         scale = self.scale.requires_grad_()
@@ -367,16 +368,32 @@ class _ContrastiveRun:
         """Take up a state that an interrupted run of the same configuration and text has left."""
         if not self.path.is_file():
             return
-        state = torch.load(self.path, weights_only=True)
-        if state["key"] != self.key:
-            raise DataError(
-                f"{self.path} is of another configuration or other text; remove it, or give "
-                "another folder"
-            )
+        state = read_state(
+            self.path,
+            self.key,
+            *("table", "scale", "squares", "step", "best", "best_error", "best_step"),
+        )
         self.table.values, self.table.squares = state["table"], state["squares"]
         self.scale = state["scale"]
         self.step, self.best, self.best_error = state["step"], state["best"], state["best_error"]
         self.best_step = state["best_step"]
+
+
+def read_state(path: Path, key: str, *names: str) -> dict[str, Any]:
+    """Read what an interrupted run has left.
+
+    Raises:
+        CheckpointError: it is damaged.
+        DataError: it is of another run.
+    """
+    state = load_torch_file(path)
+    if not isinstance(state, dict) or not {"key", *names} <= state.keys():
+        raise CheckpointError(f"{path} is damaged: it lacks parts of a state; remove it")
+    if state["key"] != key:
+        raise DataError(
+            f"{path} is of another configuration or other text; remove it, or give another folder"
+        )
+    return state
 
 
 def contrastive_loss(vectors: Tensor, pairs: Tensor, scale: Tensor) -> Tensor:

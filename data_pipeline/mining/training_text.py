@@ -1,14 +1,15 @@
 """The pairs that a sentence encoder is trained on, with all that is scored kept out by hash.
 
 A pair is dropped where either side, in the form for hashing, is a sentence of an evaluation set or
-of a held-out pair. Held out are the pairs of the held-out corpora whose English side has a hash
-divisible by `held_out_every`, and in keyed corpora the keys from `held_out_from_article` on: they
-choose the epoch and are what mining is scored on.
+of a held-out pair. Held out are the `held_out_fraction` of the pairs of a corpus, by the hash of
+the English side, and in keyed corpora the keys from `held_out_from_article` on: they choose the
+epoch and are what mining is scored on.
 """
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Final
 
 import numpy
@@ -94,7 +95,7 @@ def collect(
             for first, second in _directions(corpus, source):
                 taken = 0
                 for key, *texts in _texts(corpus, source, first, second):
-                    if taken >= source.most_pairs:
+                    if taken >= source.max_pairs:
                         break
                     if _is_held_out_key(source, key):
                         continue
@@ -126,9 +127,9 @@ def collect(
 def _thin_out(text: TrainingText, config: EncoderTrainingConfig) -> TrainingText:
     """Draw from the pairs without the pivot, and leave out the sentences that no pair needs."""
     codes = numpy.array(text.languages)[text.language] if len(text.language) else numpy.zeros(0)
-    with_pivot = (codes[text.pairs] == config.pivot).any(axis=1)
+    with_pivot = (codes[text.pairs] == config.pivot.code).any(axis=1)
     drawn = numpy.random.default_rng(config.seed).random(len(text.pairs))
-    kept = with_pivot | (drawn < config.part_without_pivot)
+    kept = with_pivot | (drawn < config.fraction_without_pivot)
     used, pairs = numpy.unique(text.pairs[kept].reshape(-1), return_inverse=True)
     return dataclasses.replace(
         text,
@@ -146,15 +147,15 @@ def _hold_out(
     held_out: dict[str, list[tuple[str, str]]] = {}
     hashes: set[int] = set()
     for source in config.sources:
-        if not source.held_out_every and not source.held_out_from_article:
+        if not source.held_out_fraction and not source.held_out_from_article:
             continue
         corpus = _open(config, source)
+        ratio = Fraction(source.held_out_fraction).limit_denominator(1000)
         for code in corpus.languages():
-            if code == config.pivot or not _is_wanted(source, code):
+            if code == config.pivot.code or not _is_wanted(source, code):
                 continue
-            for key, own, english in _texts(corpus, source, code, config.pivot):
-                every = source.held_out_every
-                chosen = every and shielded.hash(english) % every == 0
+            for key, own, english in _texts(corpus, source, code, config.pivot.code):
+                chosen = shielded.hash(english) % ratio.denominator < ratio.numerator
                 if not chosen and not _is_held_out_key(source, key):
                     continue
                 hashes.update((shielded.hash(own), shielded.hash(english)))
@@ -206,16 +207,17 @@ def _open(config: EncoderTrainingConfig, source: TextSourceConfig) -> Corpus:
 
 def _directions(corpus: Corpus, source: TextSourceConfig) -> Iterator[tuple[str, str]]:
     """Yield the language pairs to read: with each pivot, or all that a corpus of pairs has."""
-    wanted = {*(language.code for language in source.languages), *source.pivots}
+    pivots = {language.code for language in source.pivots}
+    wanted = {*(language.code for language in source.languages), *pivots}
     if corpus.layout in ("pairs", "tables"):
         found: Sequence[tuple[str, ...]] = sorted({codes for _, codes in corpus.files()})
         for first, second in found:
             if source.languages and not wanted.issuperset((first, second)):
                 continue
-            if not source.pivots or first in source.pivots or second in source.pivots:
+            if not pivots or first in pivots or second in pivots:
                 yield (first, second)
         return
-    for pivot in source.pivots:
+    for pivot in (language.code for language in source.pivots):
         for code in corpus.languages():
             if code != pivot and (not source.languages or code in wanted):
                 yield (code, pivot)

@@ -20,8 +20,9 @@ from data_pipeline.preparation.vocabulary import (
     sample_quotas,
     train_vocabulary,
 )
-from data_pipeline.stages import Machine, content_key, run_tasks
+from data_pipeline.stages import Machine, run_tasks
 from nllb import __version__
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.progress import stage
 from nllb.io.shards import (
@@ -55,7 +56,7 @@ class TokenTask:
     """SentencePiece model."""
     vocabulary_size: int
     """Rows of the whole vocabulary."""
-    held_out_per_mille: float
+    held_out_fraction: float
     """How much goes to the `valid` split."""
     directory: Path
     """Folder of the stage."""
@@ -89,9 +90,9 @@ def prepare(
             ready=item,
             vocabulary=vocabulary.path,
             vocabulary_size=record.size,
-            held_out_per_mille=config.prepare.held_out_per_mille,
+            held_out_fraction=config.prepare.held_out_fraction,
             directory=directory,
-            key=content_key(VERSION, item.key, record.sha256, config.prepare.held_out_per_mille),
+            key=fingerprint(VERSION, item.key, record.sha256, config.prepare.held_out_fraction),
         )
         for item in ready
     ]
@@ -113,7 +114,7 @@ def _vocabulary(
         raise DataError(
             f"prepare.vocabulary.languages lacks {', '.join(sorted(missing))}, which have text"
         )
-    key = content_key(VERSION, section, [item.key for item in ready])
+    key = fingerprint(VERSION, section, [item.key for item in ready])
     path = directory / f"vocabulary.{key}" / "sentencepiece.bpe.model"
     if not path.exists():
         if section.model is not None:
@@ -164,7 +165,7 @@ def write_tokens(task: TokenTask) -> None:
     vocabulary = _open_vocabulary(task.vocabulary)
     rows = _read(task.ready)
     held_out = polars.Series(
-        [is_held_out(texts, task.held_out_per_mille) for texts in rows.iter_rows()],
+        [is_held_out(texts, task.held_out_fraction) for texts in rows.iter_rows()],
         dtype=polars.Boolean,
     )
     files: dict[str, dict[str, Any]] = {}
@@ -183,13 +184,13 @@ def _open_vocabulary(path: Path) -> Vocabulary:
     return Vocabulary(path, name="", languages=())
 
 
-def is_held_out(texts: Sequence[str], per_mille: float) -> bool:
+def is_held_out(texts: Sequence[str], fraction: float) -> bool:
     """Say whether a pair belongs to the held-out split.
 
     It does where either text's own hash falls into the share, so that a held-out sentence is held
     out in every corpus and language pair that it stands in.
     """
-    limit = int(per_mille / 1000 / len(texts) * (1 << 64))
+    limit = int(fraction / len(texts) * (1 << 64))
     return any(xxhash.xxh3_64_intdigest(text.encode("utf-8"), seed=1) < limit for text in texts)
 
 
@@ -238,7 +239,7 @@ def _manifest(
         corpora=_corpora(config, by_corpus),
         made_by={
             "version": __version__,
-            "configuration": content_key(config),
+            "configuration": fingerprint(config),
             "left_out": ", ".join(
                 f"{source}-{target} ({size})"
                 for (source, target), size in sorted(sizes.items())

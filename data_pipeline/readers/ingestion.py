@@ -9,9 +9,9 @@ from data_pipeline.blocks import text_table, write_table
 from data_pipeline.data_config import DataConfig
 from data_pipeline.readers.source_reader import Rows, read_blocks
 from data_pipeline.readers.sources import Source, find_sources
-from data_pipeline.stages import Block, Machine, content_key, run_tasks
+from data_pipeline.stages import Block, Machine, run_tasks
+from nllb.config.fingerprints import file_fingerprint, fingerprint
 from nllb.errors import DataError
-from nllb.io.shards import file_xxh3_128
 from nllb.io.text import atomic_text, json_line, read_json, write_json
 
 VERSION = 2
@@ -39,7 +39,7 @@ class SourceTask:
     def block(self, number: int, num_rows: int = 0) -> Block:
         """Return the place of a block."""
         name = f"{self.source.name}/{number:05d}"
-        key = content_key(self.key, number)
+        key = fingerprint(self.key, number)
         return Block(
             name=name,
             key=key,
@@ -163,7 +163,7 @@ def _tasks(
     tasks = []
     for source in sources:
         corpus = source.corpus
-        key = content_key(
+        key = fingerprint(
             VERSION,
             [hashes.of(path, source) for path in source.paths if path.is_file()],
             [source.spelled, corpus.format, corpus.layout, corpus.columns, corpus.header],
@@ -188,14 +188,14 @@ class _FileHashes:
             return self._known[path]
         status = path.stat()
         stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-        name = content_key(str(path.resolve()))
+        name = fingerprint(str(path.resolve()))
         kept = self._directory / "hashes" / f"{source.corpus.name}.{name}.json"
         if kept.exists():
             recorded = read_json(kept)
             if recorded["stamp"] == stamp:
                 self._known[path] = recorded["hash"]
                 return str(recorded["hash"])
-        found = file_xxh3_128(path)
+        found = file_fingerprint(path)
         write_json(kept, {"stamp": stamp, "hash": found})
         self._known[path] = found
         return found

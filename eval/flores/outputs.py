@@ -6,22 +6,20 @@ models, or of two searches, never stand side by side.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from eval.flores.directions import Direction
-from nllb.errors import ConfigError, DataError, LanguageError
+from nllb.config.fingerprints import claim_directory
+from nllb.errors import DataError, LanguageError
 from nllb.io.benchmarks import LineAlignedSet
 from nllb.io.progress import Progress
-from nllb.io.text import read_json, write_json, write_lines
+from nllb.io.text import write_lines
 from nllb.translation.files import PartialOutput
 from nllb.translation.retry import SegmentError
 
-MADE_BY_FILE: Final = "made_by.json"
 WINDOW_LINES: Final = 256
 """Lines translated together and written: what a killed run loses at most."""
-_SAMPLE_BYTES: Final = 1 << 16
 
 Translate = Callable[[Sequence[str], str, str], Sequence[str]]
 """(sentences, source, target) -> one translation for each sentence."""
@@ -59,7 +57,8 @@ def translate_outputs(
         ConfigError: where the folder was made by something else.
         DataError: where the translator gives another number of lines than it got.
     """
-    claim(directory, {**(made_by or {}), "sources": benchmark.title})
+    made_by = {**(made_by or {}), "sources": benchmark.title}
+    claim_directory(directory, made_by, ignored=["model"])  # the model may have moved
     failed = {}
     total = sum(len(benchmark.sentences(direction.source)) for direction in directions)
     with Progress("translating", total=total, unit="lines", quiet=quiet) as progress:
@@ -84,7 +83,7 @@ def copy_sources(
 
     What a model must beat to be worth anything: between near languages that is a lot.
     """
-    claim(directory, {"model": "copying the source", "sources": benchmark.title})
+    claim_directory(directory, {"model": "copying the source", "sources": benchmark.title})
     files = {}
     for direction in directions:
         path = directory / f"{direction.source}.txt"
@@ -92,41 +91,6 @@ def copy_sources(
             write_lines(path, benchmark.sentences(direction.source))
         files[direction] = path
     return files
-
-
-def claim(directory: Path, made_by: Mapping[str, str]) -> None:
-    """Say in the folder what makes its outputs.
-
-    Raises:
-        ConfigError: where something else has made the ones that are there.
-    """
-    path = directory / MADE_BY_FILE
-    there = read_json(path) if path.is_file() else dict(made_by)
-    other = [
-        f"{name} was {there.get(name, 'not said')}, now {made_by.get(name, 'not said')}"
-        for name in sorted((there.keys() | made_by.keys()) - {"model"})  # it may have moved
-        if there.get(name) != made_by.get(name)
-    ]
-    if other:
-        raise ConfigError(
-            f"{directory} holds other outputs: {'; '.join(other)}. Give another OUT, or remove it"
-        )
-    if not path.is_file():
-        write_json(path, dict(made_by))
-
-
-def fingerprint(model: Path) -> str:
-    """Return a hash of names, sizes and samples of a model's files: any training changes it."""
-    digest = sha256()
-    files = model.iterdir() if model.is_dir() else [model]
-    for path in sorted(path for path in files if path.is_file()):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\t{size}\n".encode())
-        with path.open("rb") as stream:
-            for at in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
-                stream.seek(at)
-                digest.update(stream.read(_SAMPLE_BYTES))
-    return digest.hexdigest()
 
 
 def translate_all(

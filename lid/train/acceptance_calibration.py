@@ -94,8 +94,8 @@ def fit_acceptance(
         evidence,
         np.array(right),
         np.array([bool(label) for label, _ in cut]),
-        kept=config.kept,
-        kept_short=config.kept_short,
+        kept=config.target_recall,
+        kept_short=config.target_recall_short,
     )
 
 
@@ -131,7 +131,7 @@ def calibrate(
                 taken[decider.labels[index]].append((value, 1 / len(texts)))
     best, certain = certainties(decider, foreign)
     for index, value in zip(best.tolist(), certain.tolist(), strict=True):
-        taken[decider.labels[index]].append((value, config.foreign_odds / len(foreign)))
+        taken[decider.labels[index]].append((value, config.out_of_set_odds / len(foreign)))
     return {label: _threshold(own[label], taken[label], config) for label in decider.labels}
 
 
@@ -147,11 +147,11 @@ def _threshold(
     values = np.array(own)
     others = np.array(taken or [(0.0, 0.0)])
     usual = DEFAULT_THRESHOLD
-    last = max(usual, float(np.quantile(values, config.most_rejected)))
+    last = max(usual, float(np.quantile(values, config.max_rejected_fraction)))
     higher = others[(others[:, 0] >= usual) & (others[:, 0] < last), 0]
     for threshold in (usual, *(np.unique(higher) + 1e-6)):
         right = float((values >= threshold).mean())
         wrong = float(others[others[:, 0] >= threshold, 1].sum())
-        if right / (right + wrong + 1e-12) >= config.precision:
+        if right / (right + wrong + 1e-12) >= config.target_precision:
             return round(float(threshold), 6)
     return round(last, 6)

@@ -69,31 +69,34 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
             set where the configuration says `refuse`.
     """
     shield = evaluation_hashes(
-        tuple(config.data / path for path in config.evaluation), normalised=True
+        tuple(config.data_dir / path for path in config.evaluation), normalised=True
     )
     collected = Collected()
     unique: dict[str, dict[str, str]] = defaultdict(dict)
     wanted = {language.code for language in config.languages or languages()}
     with Progress("collecting", unit="texts", quiet=quiet) as progress:
         for source in config.sources:
-            others = {language.code for language in source.without}
+            others = {language.code for language in source.excluded_languages}
+            only = {language.code for language in source.languages}
             seen: dict[str, set[str]] = defaultdict(set)
-            for text in _texts(_open(source, config.data), collected):
+            for text in _texts(_open(source, config.data_dir), collected):
                 progress.advance(note=source.name)
                 before = seen[text.language]
                 if text.language not in wanted or text.text in before:
                     continue
-                if text.language in others:
+                if text.language in others or (only and text.language not in only):
                     collected.dropped[f"{source.name}: not in {text.language}"] += 1
                     continue
-                if len(before) < source.most_lines:
+                if len(before) < source.max_lines:
                     before.add(text.text)
                     _keep(text, source, unique[text.language], shield, collected)
                 else:
-                    collected.dropped[f"{source.name}: above most_lines"] += 1
-        reserved = reserved_languages(config.data / directory for directory in config.noise.sources)
-        for directory in config.noise.sources:
-            for label, line in _foreign(config.data / directory, wanted, reserved):
+                    collected.dropped[f"{source.name}: above max_lines"] += 1
+        reserved = reserved_languages(
+            config.data_dir / directory for directory in config.out_of_set.sources
+        )
+        for directory in config.out_of_set.sources:
+            for label, line in _foreign(config.data_dir / directory, wanted, reserved):
                 progress.advance(note=directory.name)
                 if sentence_hash(line) in shield:
                     collected.overlap[directory.name] += 1
@@ -107,7 +110,7 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
         )
     for label, domain_of_line in sorted(unique.items()):
         foreign = label.startswith(NOISE_PREFIX)
-        if not domain_of_line or (foreign and len(domain_of_line) < config.noise.fewest_lines):
+        if not domain_of_line or (foreign and len(domain_of_line) < config.out_of_set.min_lines):
             continue
         domains = (collected.foreign if foreign else collected.lines).setdefault(label, {})
         for line, domain in domain_of_line.items():
@@ -160,13 +163,13 @@ def withheld_languages(config: LidConfig, foreign: Lines) -> dict[str, list[str]
     A language that has interface messages only is trained on: they mix too many languages to judge
     by, so that nothing would come of withholding it.
     """
-    corpora = [open_corpus(config.data / path) for path in config.noise.sources]
+    corpora = [open_corpus(config.data_dir / path) for path in config.out_of_set.sources]
     prose = {corpus.name for corpus in corpora if corpus.layout != "messages"}
     withheld: dict[str, list[str]] = {}
     for label, domains in sorted(foreign.items()):
         lines = [line for domain in domains if domain in prose for line in domains[domain]]
         code = label.removeprefix(NOISE_PREFIX)
-        if lines and calibration_part(code, config.noise.calibration_part):
+        if lines and calibration_part(code, config.out_of_set.calibration_fraction):
             withheld[label] = lines
     return withheld
 
@@ -193,7 +196,7 @@ def script_share(line: str, label: str) -> float:
 
 
 def _open(source: SourceConfig, data: Path) -> Corpus:
-    return open_corpus(data / source.directory, layout=source.layout)
+    return open_corpus(data / source.path, layout=source.layout)
 
 
 def _texts(corpus: Corpus, collected: Collected) -> Iterator[CorpusText]:
@@ -235,7 +238,7 @@ def _keep(
         clean_message(text.text) if source.layout == "messages" or "{{" in text.text else text.text
     )
     line = normalize_for_detection(plain)
-    fewest = source.fewest_letters // 3 if text.language[-4:] in _DENSE else source.fewest_letters
+    fewest = source.min_letters // 3 if text.language[-4:] in _DENSE else source.min_letters
     if len(line) - line.count(" ") < fewest:
         collected.dropped[f"{source.name}: short"] += 1
     elif script_share(line, text.language) < _OWN_SCRIPT:

@@ -1,204 +1,258 @@
-"""What one `nllb lid train` run reads: text, labels, sampling, fastText, calibration, size."""
+"""The configuration of `nllb lid train`: text, labels, sampling, fastText, calibration, size."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal
 
-from nllb.config import repeated
+from pydantic import Field, model_validator
+
+from nllb.config.corpus import CorpusSection
+from nllb.config.schema import (
+    ByteSize,
+    FilePath,
+    Fraction,
+    FractionBelowOne,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    RunConfig,
+    Section,
+    Text,
+    repeated,
+)
 from nllb.io.corpora import KNOWN_LAYOUTS, Layout
 from nllb.languages import Language
 
+NgramLength = Annotated[int, Field(ge=1, le=20)]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceConfig:
+
+class SourceConfig(CorpusSection):
     """One corpus of training text; its name is the domain that sampling balances."""
 
-    directory: Path
-    """Folder of the corpus; a path that is not absolute counts from `data`."""
-    layout: Layout | None = None
-    """lines, pairs, keyed, messages or tables; null: known from the folder's name."""
-    licence: str = "not stated"
-    """Licence of the text, for the model card."""
-    most_lines: int = 20_000
-    """Most lines of one label that are taken from the corpus."""
-    fewest_letters: int = 8
-    """Texts with fewer letters are left out (a third of it where letters are ideographs or
+    renamed_keys: ClassVar = {
+        "directory": "path",
+        "most_lines": "max_lines",
+        "fewest_letters": "min_letters",
+        "without": "excluded_languages",
+    }
+
+    name: Text = ""
+    """Name in reports and on the card; the folder's name where it is not given."""
+    path: Text
+    """Folder of the corpus, under `data_dir` unless it is absolute."""
+    max_lines: PositiveInt = 20_000
+    """Maximum number of lines of one label that are read from the corpus."""
+    min_letters: NonNegativeInt = 8
+    """Texts with fewer letters are skipped (a third of it where letters are ideographs or
     syllables)."""
-    without: tuple[Language, ...] = ()
-    """Labels that are not taken from the corpus: its text is in another language or dialect."""
+    excluded_languages: tuple[Language, ...] = ()
+    """Labels that are not read from the corpus: its text is in another language or dialect."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_by_folder(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and not values.get("name") and values.get("path"):
+            return {**values, "name": PurePath(str(values["path"])).name}
+        return values
 
     @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self.directory.name
+    def known_layout(self) -> Layout | None:
+        """The layout that is given, or that of the folder's name."""
+        return self.layout or KNOWN_LAYOUTS.get(PurePath(self.path).name)
 
     @property
     def is_messages(self) -> bool:
-        """Whether its text is an interface's messages."""
-        return (self.layout or KNOWN_LAYOUTS.get(self.directory.name)) == "messages"
+        """Whether its text consists of interface messages."""
+        return self.known_layout == "messages"
 
-    def faults(self) -> Iterable[str]:
-        """Yield what is wrong across fields."""
-        if self.layout is None and self.directory.name not in KNOWN_LAYOUTS:
-            yield f"layout: not known for {self.directory.name!r}; name it"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NoiseConfig:
-    """Text in languages that are not in the table: labels of their own, reported as `und`."""
-
-    sources: tuple[Path, ...] = ()
-    """Folders of texts by foreign code (`keyed`), or with locales without a code (`messages`)."""
-    lines_per_language: int = 150
-    """Most training lines of one foreign language."""
-    fewest_lines: int = 60
-    """Foreign languages with fewer lines are left out."""
-    calibration_part: float = 0.35
-    """Part of the foreign languages with prose that are not trained on, to calibrate with."""
+    def cross_field_errors(self) -> Iterable[str]:
+        """Yield what is wrong between fields."""
+        if self.known_layout is None:
+            folder = PurePath(self.path).name
+            yield f"layout: unknown for the folder {folder!r}; set it"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig:
+class OutOfSetConfig(Section):
+    """Text in languages outside the table: they get labels of their own, reported as `und`."""
+
+    renamed_keys: ClassVar = {
+        "lines_per_language": "max_lines",
+        "fewest_lines": "min_lines",
+        "calibration_part": "calibration_fraction",
+    }
+
+    sources: tuple[FilePath, ...] = ()
+    """Folders of texts by out-of-set code (`keyed`), or with locales without a code
+    (`messages`)."""
+    max_lines: PositiveInt = 150
+    """Maximum number of training lines of one out-of-set language."""
+    min_lines: NonNegativeInt = 60
+    """Out-of-set languages with fewer lines are skipped."""
+    calibration_fraction: Fraction = 0.35
+    """Fraction of the out-of-set languages with prose that is kept from training, to calibrate
+    with."""
+
+
+class SamplingConfig(Section):
     """How many lines of which text a label gets."""
 
-    lines: int = 4000
-    """Lines of a label with just as many; the others move towards it by `exponent`."""
-    exponent: float = 0.2
-    """0 gives every label the same number of lines, 1 as many as there are."""
-    most_lines: int = 4000
-    """Cap on the lines of one label."""
-    most_repeats: float = 8.0
-    """A label gets at most this many lines per line of its text: each repeat is another extract."""
-    domain_exponent: float = 0.5
-    """0 draws as many lines from each domain of a label, 1 in proportion to their sizes."""
-    extract_rate: float = 0.6
-    """Part of the lines that are cut to a run of 2 to 30 words, short runs as likely as long."""
-    join_rate: float = 0.5
-    """Part of the short lines that are joined with others of their domain."""
-    joined_length: int = 110
-    """Characters that joined lines reach, more or less."""
-    most_of_keyword: float = 0.02
-    """Part of a label's interface messages that may hold one word its other text hardly has."""
+    renamed_keys: ClassVar = {
+        "most_lines": "max_lines",
+        "most_repeats": "max_repeats",
+        "most_of_keyword": "max_keyword_fraction",
+    }
+
+    lines: PositiveInt = 4000
+    """Lines of a label that has exactly this many; the others move towards it by `exponent`."""
+    exponent: NonNegativeFloat = 0.2
+    """0 gives every label the same number of lines, 1 gives it all of its lines."""
+    max_lines: PositiveInt = 4000
+    """Maximum number of lines of one label."""
+    max_repeats: PositiveFloat = 8.0
+    """A label gets at most this many lines per line of its text; each repeat is another extract."""
+    domain_exponent: NonNegativeFloat = 0.5
+    """0 samples the same number of lines from each domain of a label, 1 in proportion to size."""
+    extract_rate: Fraction = 0.6
+    """Fraction of the lines that is cut to 2 to 30 words; all lengths are equally likely."""
+    join_rate: Fraction = 0.5
+    """Fraction of the short lines that is joined with others of their domain."""
+    joined_length: PositiveInt = 110
+    """Approximate length of joined lines in characters."""
+    max_keyword_fraction: Fraction = 0.02
+    """Maximum fraction of a label's interface messages with one word that is rare in its other
+    text."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FastTextConfig:
+class FastTextConfig(Section):
     """fastText's own parameters."""
 
-    dim: int = 64
+    renamed_keys: ClassVar = {"shortest_ngram": "min_ngram", "longest_ngram": "max_ngram"}
+
+    dim: Annotated[int, Field(ge=2)] = 64
     """Length of the vectors."""
-    epochs: int = 5
+    epochs: PositiveInt = 5
     """Passes over the sampled lines."""
-    learning_rate: float = 0.8
-    """Step size at the start; falls to 0."""
-    shortest_ngram: int = 2
-    """Characters of the shortest n-gram."""
-    longest_ngram: int = 5
-    """Characters of the longest n-gram."""
-    min_count: int = 1_000_000_000
-    """Words seen less often have no row of their own, only n-grams. The default gives none a row:
-    whole words tell topics apart, not languages."""
-    buckets: int = 1_000_000
+    learning_rate: PositiveFloat = 0.8
+    """Initial learning rate; it falls to 0."""
+    min_ngram: NgramLength = 2
+    """Minimum length of an n-gram in characters."""
+    max_ngram: NgramLength = 5
+    """Maximum length of an n-gram in characters."""
+    min_count: PositiveInt = 1_000_000_000
+    """Words with a lower count have no row of their own, only n-grams. With the default no word
+    has one: whole words distinguish topics, not languages."""
+    buckets: PositiveInt = 1_000_000
     """Hash buckets of n-grams."""
-    threads: int = 1
-    """Threads; with more than one, runs differ."""
-    kept_ngrams: int = 140_000
+    threads: PositiveInt = 1
+    """Threads; with more than one, results are not reproducible."""
+    kept_ngrams: PositiveInt = 140_000
     """Rows of n-grams and words that the quantised model keeps."""
-    columns_per_code: int = 2
-    """Columns of a row that the quantised model writes in one byte."""
-    quantised_epochs: int = 2
-    """Passes that train the kept rows further."""
+    columns_per_code: PositiveInt = 2
+    """Columns of a row that the quantised model stores in one byte."""
+    quantised_epochs: NonNegativeInt = 2
+    """Epochs in which the kept rows are trained further."""
+
+    def cross_field_errors(self) -> Iterable[str]:
+        """Yield an empty range of n-grams."""
+        if self.min_ngram > self.max_ngram:
+            yield f"min_ngram: must be at most max_ngram ({self.max_ngram}), got {self.min_ngram}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GramConfig:
+class NgramConfig(Section):
     """The sets of each label's most frequent 5-grams."""
 
-    most: int = 8000
-    """Grams of one label."""
-    size_bytes: int = 1_200_000
-    """Size of the filter that holds them all."""
+    renamed_keys: ClassVar = {"most": "max_ngrams"}
+
+    max_ngrams: PositiveInt = 8000
+    """Maximum number of n-grams of one label."""
+    size_bytes: Annotated[ByteSize, Field(ge=64)] = 1_200_000
+    """Size of the filter that stores all of them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CalibrationConfig:
-    """From scores to `und`."""
+class CalibrationConfig(Section):
+    """How scores become an answer or `und`."""
 
-    held_out: float = 0.02
-    """Part of the lines of every domain that are kept from training, for the card."""
-    most_held_out: int = 60
-    """Most held-out lines of one label."""
-    left_out: tuple[str, ...] = ("udhr", "tico19")
-    """Sources that are not trained on where a label has plenty of others, to calibrate with."""
-    fewest_left: int = 1000
-    """A label is trained on a source if it would have fewer lines without."""
-    most_left_out: int = 150
-    """Texts of one label and source to calibrate with."""
-    kept: float = 0.98
-    """Part of the left-out texts whose best label is right (or a sibling) that is to be named. Of
-    languages with little text, which have no left-out text, fewer will be."""
-    kept_short: float = 0.8
+    renamed_keys: ClassVar = {
+        "held_out": "held_out_fraction",
+        "most_held_out": "max_held_out",
+        "left_out": "held_out_sources",
+        "fewest_left": "min_training_lines",
+        "most_left_out": "max_source_lines",
+        "kept": "target_recall",
+        "kept_short": "target_recall_short",
+        "precision": "target_precision",
+        "foreign_odds": "out_of_set_odds",
+        "most_rejected": "max_rejected_fraction",
+    }
+
+    held_out_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
+    """Fraction of the lines of every domain that is held out, for the card."""
+    max_held_out: PositiveInt = 60
+    """Maximum number of held-out lines of one label."""
+    held_out_sources: tuple[Text, ...] = ("udhr", "tico19")
+    """Sources that are held out for calibration where a label has plenty of other text."""
+    min_training_lines: NonNegativeInt = 1000
+    """A label is trained on such a source if it would have fewer lines without it."""
+    max_source_lines: PositiveInt = 150
+    """Maximum number of texts of one label and held-out source."""
+    target_recall: Fraction = 0.98
+    """Fraction of the held-out texts whose best label is right (or a sibling) that must be named.
+    Of languages with little text, which have no held-out text, fewer will be."""
+    target_recall_short: Fraction = 0.8
     """The same for texts of one or two short words."""
-    precision: float = 0.9
-    """What a label's accepted texts should be right in, foreign languages among them."""
-    foreign_odds: float = 20.0
-    """Texts in foreign languages for one text of a label, when precision is judged."""
-    most_rejected: float = 0.02
-    """Part of a label's own texts that may become `und` for the sake of its precision."""
+    target_precision: Fraction = 0.9
+    """Fraction of a label's accepted texts that must be right, out-of-set languages included."""
+    out_of_set_odds: NonNegativeFloat = 20.0
+    """Out-of-set texts per text of a label when precision is estimated."""
+    max_rejected_fraction: FractionBelowOne = 0.02
+    """Maximum fraction of a label's own texts that may become `und` to reach its precision."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LidConfig:
+class LidConfig(RunConfig):
     """A language identifier to train."""
 
+    renamed_keys: ClassVar = {
+        "data": "data_dir",
+        "noise": "out_of_set",
+        "grams": "ngrams",
+        "experts": "group_classifiers",
+    }
+
     kind: Literal["lid"]
-    """Sort of run."""
-    data: Path
-    """Folder that the sources' paths count from."""
+    """The kind of run."""
+    data_dir: FilePath
+    """Folder that the sources' paths start from."""
     sources: tuple[SourceConfig, ...]
     """Corpora of training text."""
-    evaluation: tuple[Path, ...] = ()
+    evaluation: tuple[FilePath, ...] = ()
     """Folders whose lines must not be in the training text."""
     on_overlap: Literal["drop", "refuse"] = "drop"
-    """Drop and count training lines that stand in `evaluation`, or refuse to train."""
+    """Drop and count training lines that are in `evaluation`, or refuse to train."""
     languages: tuple[Language, ...] = ()
-    """Labels to train; empty: every language of the table that the sources have text of."""
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    """Foreign languages."""
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """Labels to train; empty trains every language of the table that the sources have text of."""
+    out_of_set: OutOfSetConfig = OutOfSetConfig()
+    """Out-of-set languages."""
+    sampling: SamplingConfig = SamplingConfig()
     """Balance of labels and domains."""
-    fasttext: FastTextConfig = field(default_factory=FastTextConfig)
+    fasttext: FastTextConfig = FastTextConfig()
     """The classifier."""
-    grams: GramConfig = field(default_factory=GramConfig)
+    ngrams: NgramConfig = NgramConfig()
     """Frequent 5-grams."""
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    calibration: CalibrationConfig = CalibrationConfig()
     """Thresholds."""
-    experts: bool = True
+    group_classifiers: bool = True
     """Train a second stage for the groups of `groups.tsv` whose members share domains."""
-    licence: str = "not stated"
+    licence: Text = "not stated"
     """Licence of the model, which follows from its text."""
-    seed: int = 1
+    seed: NonNegativeInt = 1
     """Seed of sampling and training."""
 
-    def faults(self) -> Iterable[str]:
-        """Yield what is wrong across fields."""
+    def cross_field_errors(self) -> Iterable[str]:
+        """Yield what is wrong between fields."""
         if not self.sources:
-            yield "sources: none; name at least one corpus"
-        names = [source.name for source in self.sources]
-        for name in repeated(names):
-            yield f"sources: {name} stands twice"
+            yield "sources: expected at least one corpus"
+        for name in repeated(source.name for source in self.sources):
+            yield f"sources: the name {name!r} is given twice"
         if len(self.languages) == 1:
-            yield "languages: one label only; name two or more, or none for all"
-        for limit in ("lines", "most_lines"):
-            if getattr(self.sampling, limit) < 1:
-                yield f"sampling.{limit}: must be 1 or more, got {getattr(self.sampling, limit)}"
-        if not 1 <= self.fasttext.shortest_ngram <= self.fasttext.longest_ngram:
-            yield (
-                "fasttext: shortest_ngram must be between 1 and longest_ngram, got "
-                f"{self.fasttext.shortest_ngram} and {self.fasttext.longest_ngram}"
-            )
-        if self.grams.most < 1 or self.grams.size_bytes < 64:
-            yield "grams: most must be 1 or more, size_bytes 64 or more"
-        if not 0 < self.calibration.held_out < 0.5:
-            yield f"calibration.held_out: must be in (0, 0.5), got {self.calibration.held_out}"
+            yield "languages: a single label; name two or more, or leave the list empty for all"

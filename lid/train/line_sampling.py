@@ -81,9 +81,9 @@ def label_sizes(counts: Mapping[str, int], config: SamplingConfig) -> dict[str, 
             1,
             int(
                 min(
-                    config.most_lines,
+                    config.max_lines,
                     config.lines * (count / config.lines) ** config.exponent,
-                    count * config.most_repeats,
+                    count * config.max_repeats,
                 )
             ),
         )
@@ -158,12 +158,14 @@ def sample_label(
     sampled: list[str] = []
     for domain, weight in weights.items():
         every = domains[domain]
-        words = keywords(domains, domain, config.most_of_keyword) if domain in messages else None
+        words = (
+            keywords(domains, domain, config.max_keyword_fraction) if domain in messages else None
+        )
         lines, order = every, list[int]()
         for number in range(round(size * weight / total)):
             if not order:
                 if words is not None:
-                    lines = _thinned(every, words, config.most_of_keyword, chance)
+                    lines = _thinned(every, words, config.max_keyword_fraction, chance)
                 order = chance.sample(range(len(lines)), len(lines))
             line = lines[order.pop()]
             sampled.append(_vary(line, lines, config, chance, repeat=number >= len(every)))

@@ -46,8 +46,10 @@ from nllb.errors import ConfigError, DataError, did_you_mean
 from nllb.io.benchmarks import sentence_hash
 from nllb.io.corpora import open_corpus
 from nllb.io.progress import stage
-from nllb.io.text import atomic_text, read_text
+from nllb.io.text import atomic_text, read_json
 from nllb.languages import languages
+
+_MAX_TEXT_BYTES = 1 << 36
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,14 +84,16 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
             f"{left:,} training lines still stand in an evaluation set; nothing was trained"
         )
     everything, held_out = split_held_out(
-        collected.lines, part=config.calibration.held_out, most=config.calibration.most_held_out
+        collected.lines,
+        part=config.calibration.held_out_fraction,
+        most=config.calibration.max_held_out,
     )
     held_out = {label: joined(lines) for label, lines in held_out.items()}
     kept, left_out = leave_out(
         everything,
-        config.calibration.left_out,
-        fewest=config.calibration.fewest_left,
-        most=config.calibration.most_left_out,
+        config.calibration.held_out_sources,
+        fewest=config.calibration.min_training_lines,
+        most=config.calibration.max_source_lines,
     )
     withheld = withheld_languages(config, collected.foreign)
     foreign = {
@@ -104,8 +108,10 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     with stage("train the second stage", quiet=quiet):
         experts = _train_experts(config, everything, output)
     with stage("calibrate", quiet=quiet):
-        telling = without_keywords(kept, _messages(config), config.sampling.most_of_keyword)
-        grams = GramSets.build(telling, most=config.grams.most, size_bytes=config.grams.size_bytes)
+        telling = without_keywords(kept, _messages(config), config.sampling.max_keyword_fraction)
+        grams = GramSets.build(
+            telling, most=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
+        )
         grams.save(output / GRAMS_NAME)
         judge = Judge(
             grams=grams,
@@ -169,15 +175,18 @@ def check_sources(config: LidConfig) -> None:
     for source in config.sources:
         try:
             found.update(
-                open_corpus(config.data / source.directory, layout=source.layout).languages()
+                open_corpus(config.data_dir / source.path, layout=source.layout).languages()
             )
         except DataError as error:
             faults.append(f"sources: {error}")
-    for name, paths in (("evaluation", config.evaluation), ("noise.sources", config.noise.sources)):
+    for name, paths in (
+        ("evaluation", config.evaluation),
+        ("out_of_set.sources", config.out_of_set.sources),
+    ):
         faults += [
-            f"{name}: no folder {config.data / path}"
+            f"{name}: no folder {config.data_dir / path}"
             for path in paths
-            if not (config.data / path).is_dir()
+            if not (config.data_dir / path).is_dir()
         ]
     if not faults:
         faults += [
@@ -204,7 +213,7 @@ def _claim(config: LidConfig, output: Path) -> None:
 
 def _collected(config: LidConfig, path: Path, *, quiet: bool) -> Collected:
     if path.is_file():
-        document: Any = json.loads(read_text(path))
+        document: Any = read_json(path, max_bytes=_MAX_TEXT_BYTES)
         return Collected(
             lines=document["lines"],
             foreign=document["foreign"],
@@ -225,7 +234,7 @@ def _collected(config: LidConfig, path: Path, *, quiet: bool) -> Collected:
 
 def _overlap_left(collected: Collected, config: LidConfig) -> int:
     """Count the cleaned training lines whose hash an evaluation sentence has in the same form."""
-    shield = evaluation_hashes(tuple(config.data / path for path in config.evaluation))
+    shield = evaluation_hashes(tuple(config.data_dir / path for path in config.evaluation))
     return sum(
         sentence_hash(line) in shield
         for lines in (collected.lines, collected.foreign)
@@ -250,8 +259,8 @@ def _train_model(
     for label, domains in foreign.items():
         size = int(
             min(
-                config.noise.lines_per_language,
-                sum(map(len, domains.values())) * config.sampling.most_repeats,
+                config.out_of_set.max_lines,
+                sum(map(len, domains.values())) * config.sampling.max_repeats,
             )
         )
         sampled[label] = sample_label(domains, size, config.sampling, chance)
@@ -272,10 +281,10 @@ def _messages(config: LidConfig) -> set[str]:
 
 
 def _train_experts(config: LidConfig, lines: Lines, output: Path) -> dict[str, list[str]]:
-    if not config.experts:
+    if not config.group_classifiers:
         return {}
     record = output / "work" / "experts.json"
-    done: dict[str, list[str]] = json.loads(read_text(record)) if record.is_file() else {}
+    done: dict[str, list[str]] = read_json(record) if record.is_file() else {}
     (output / EXPERTS_NAME).mkdir(exist_ok=True)
     for group in macro_groups():
         if group.name not in done:

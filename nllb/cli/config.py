@@ -1,11 +1,13 @@
-"""`nllb config check` and `nllb config show`: read any shipped or own configuration."""
+"""`nllb config check` and `nllb config show`: read a shipped configuration or your own."""
 
 import argparse
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from nllb.config import config_kind, dump_config, find_config, load_config
 from nllb.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from nllb.config.schema import RunConfig
 
 KINDS = {
     "backtranslation": "nllb.training.backtranslation:BacktranslationConfig",
@@ -19,20 +21,20 @@ KINDS = {
     "xsim": "data_pipeline.mining.mining_config:XsimConfig",
     "train": "nllb.training.train_config:TrainConfig",
 }
-"""Where the root class of each sort of run stands."""
+"""The module and the class of each kind of run."""
 
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config",
         metavar="CONFIG",
-        help="a path, or the name of a shipped one: train/mini, or mini where only one has it",
+        help="a path, or the name of a shipped configuration: train/mini, or mini if it is unique",
     )
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="values to put on top, as in schedule.steps=100",
+        help="values that replace those of the file, such as schedule.steps=100",
     )
 
 
@@ -41,22 +43,25 @@ show_arguments = check_arguments
 
 def check(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
-    print(f"{arguments.config}: a valid configuration of kind {config.kind}")
+    print(f"{arguments.config}: a valid configuration of kind {config.kind_name()}")
     return 0
 
 
 def show(arguments: argparse.Namespace) -> int:
+    from nllb.config import dump_config
+
     print(dump_config(_load(arguments)), end="")
     return 0
 
 
-def _load(arguments: argparse.Namespace) -> Any:
+def _load(arguments: argparse.Namespace) -> "RunConfig":
+    from nllb.config import config_kind, find_config, load_config
+
     path = find_config(arguments.config)
     kind = config_kind(path)
     if kind not in KINDS:
-        valid = ", ".join(KINDS)
-        raise ConfigError(
-            f"{arguments.config}: kind {kind!r}{did_you_mean(kind, KINDS) or ';'} valid: {valid}"
-        )
+        hint = did_you_mean(kind, KINDS) or ";"
+        raise ConfigError(f"{arguments.config}: kind {kind!r}{hint} valid: {', '.join(KINDS)}")
     module, _, name = KINDS[kind].partition(":")
-    return load_config(getattr(import_module(module), name), path, arguments.overrides)
+    cls: type[RunConfig] = getattr(import_module(module), name)
+    return load_config(cls, path, arguments.overrides)

@@ -202,12 +202,13 @@ def _translated(
     folder: Path,
     wanted: "Sequence[Direction]",
 ) -> _Hypotheses:
-    from eval.flores.outputs import fingerprint, output_path, translate_outputs
+    from eval.flores.outputs import output_path, translate_outputs
+    from nllb.config.fingerprints import model_fingerprint
     from nllb.model.formats.open_model import open_model
 
     made_by = {
         "model": str(arguments.model),
-        "model files": fingerprint(open_model(arguments.model).path),
+        "model files": model_fingerprint(open_model(arguments.model).path),
         "search": f"beam {arguments.beam}, {'no ' if arguments.no_retry else ''}retry, "
         f"weights {arguments.dtype}",
     }

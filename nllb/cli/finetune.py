@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nllb.config import load_config, write_config
+from nllb.config.loading import config_of
 from nllb.errors import ConfigError
 from nllb.io.text import json_line
 
@@ -109,17 +110,6 @@ def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Pat
         raise ConfigError("--add CODE and --like CODE belong together")
     files = [pairs_of_name(path) for path in arguments.text]
     files += [pairs_of_name(path, is_replay=True) for path in arguments.replay]
-    config = FinetuneConfig(
-        model=arguments.model,
-        text=tuple(files),
-        add=(NewLanguage(code=arguments.add, like=arguments.like),) if arguments.add else (),
-    )
-    if faults := list(config.faults()):
-        raise ConfigError("; ".join(faults))
-    if overrides:  # read back, so that overrides go the same way as with a file
-        from tempfile import TemporaryDirectory
-
-        with TemporaryDirectory() as folder:
-            write_config(config, Path(folder) / "finetune.yaml")
-            config = load_config(FinetuneConfig, Path(folder) / "finetune.yaml", overrides)
-    return config, Path(words[0])
+    added = [NewLanguage(code=arguments.add, like=arguments.like)] if arguments.add else []
+    values = {"model": arguments.model, "text": files, "add": added}
+    return config_of(FinetuneConfig, values, overrides), Path(words[0])

@@ -1,29 +1,55 @@
-"""Configuration: one YAML file describes one run."""
+"""Configuration: one YAML file describes one run.
 
-from nllb.config.loading import (
-    config_kind,
-    configs_dir,
-    dump_config,
-    field_help,
-    find_config,
-    format_size,
-    load_config,
-    parse_size,
-    range_faults,
-    repeated,
-    write_config,
-)
+`schema` has the base types of configuration classes, `loading` reads a file into them and reports
+every error with its line, `dumping` writes them back as commented YAML, `shipped` finds the files
+that come with the package, and `fingerprints` tells whether two runs do the same work.
+
+The names are loaded when they are first used: sizes and paths cost no import of pydantic.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nllb.config.dumping import dump_config, write_config
+    from nllb.config.fingerprints import claim_directory, fingerprint
+    from nllb.config.loading import load_config
+    from nllb.config.schema import RunConfig, Section
+    from nllb.config.shipped import config_kind, configs_dir, find_config
+    from nllb.config.sizes import format_size, parse_size
+
+_MODULES = {
+    "RunConfig": "schema",
+    "Section": "schema",
+    "claim_directory": "fingerprints",
+    "config_kind": "shipped",
+    "configs_dir": "shipped",
+    "dump_config": "dumping",
+    "find_config": "shipped",
+    "fingerprint": "fingerprints",
+    "format_size": "sizes",
+    "load_config": "loading",
+    "parse_size": "sizes",
+    "write_config": "dumping",
+}
 
 __all__ = [
+    "RunConfig",
+    "Section",
+    "claim_directory",
     "config_kind",
     "configs_dir",
     "dump_config",
-    "field_help",
     "find_config",
+    "fingerprint",
     "format_size",
     "load_config",
     "parse_size",
-    "range_faults",
-    "repeated",
     "write_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,100 +1,35 @@
-"""One YAML file = one whole run, read into frozen dataclasses; every fault is reported at once.
+"""Read a configuration, and report everything that is wrong with it at once, with file and line."""
 
-A configuration is a tree of `@dataclass(frozen=True, kw_only=True, slots=True)` classes. The string
-beneath a field is its help text. The root has a field `kind: Literal["..."]`, which names the sort
-of run and the folder under `configs/` where such runs stand. A class may have a method
-`faults(self) -> Iterable[str]` for numbers out of range and for what concerns several fields.
-
-Field types: bool, int, float, str, Path, Literal, Language, another such class, `X | None`,
-`tuple[X, ...]` and `dict[str, X]`.
-"""
-
-import ast
-import dataclasses
-import inspect
-import math
-import operator
-import re
-import textwrap
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, Field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from nllb.errors import ConfigError, NllbError, did_you_mean
-from nllb.io.text import atomic_text, read_text
-from nllb.languages import Language, parse_language
+from nllb.config.overrides import apply_override
+from nllb.config.renaming import rename_keys
+from nllb.config.schema import CROSS_FIELD, RunConfig, Section, bounds_of, section_of
+from nllb.config.shipped import find_config
+from nllb.config.yaml_tree import COMMAND_LINE, YamlTree, location
+from nllb.errors import ConfigError, did_you_mean
 
-Config = TypeVar("Config")
-_FAULTY = object()
-_TYPE_NAMES = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    Path: "a path",
-    Language: "a language",
-    NoneType: "null",
+Config = TypeVar("Config", bound=RunConfig)
+Errors = list[tuple[tuple[int, int], str]]
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "`key: value` lines",
+    "finite_number": "a number",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "model_type": "`key: value` lines",
+    "none_required": "null",
+    "path_type": "a path",
+    "string_type": "text",
+    "tuple_type": "a list",
 }
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that a size such as `8GiB`, `512 MB` or `1000000` stands for.
-
-    Raises:
-        ConfigError: the text is no size.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?\s*", text, re.IGNORECASE)
-    if match is None:
-        raise ConfigError(f"{text!r} is not a size; write it as 512MiB, 8GiB or 1.5GB")
-    number, prefix, binary = match.groups()
-    power = "kmgt".index(prefix.lower()) + 1 if prefix else 0
-    return int(float(number) * (1024 if binary else 1000) ** power)
-
-
-def format_size(num_bytes: float) -> str:
-    """Return a number of bytes as people read it: `1.5 GiB`."""
-    size, unit = float(num_bytes), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1024 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-
-
-def configs_dir() -> Path:
-    """Return the folder of the shipped configurations (in the wheel, or in a checkout)."""
-    packaged = Path(__file__).parents[1] / "_configs"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
-
-
-def find_config(name_or_path: str | Path, kind: str | None = None) -> Path:
-    """Resolve a path, or the name of a shipped configuration (`tiny`, `lid/tiny`).
-
-    Raises:
-        ConfigError: naming the shipped ones where there is no such file.
-    """
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    root = configs_dir()
-    shipped = sorted(root.glob(f"{kind or '*'}/*.yaml"))
-    name = str(name_or_path).removesuffix(".yaml")
-    found = [p for p in shipped if name in {p.stem, f"{p.parent.name}/{p.stem}"}]
-    if len(found) == 1:
-        return found[0]
-    names = [p.stem if kind else f"{p.parent.name}/{p.stem}" for p in shipped]
-    if found:
-        named = ", ".join(f"{p.parent.name}/{p.stem}" for p in found)
-        raise ConfigError(f"{name!r} is the name of {len(found)} configurations: {named}; name one")
-    raise ConfigError(
-        f"no configuration {str(name_or_path)!r}: neither a file nor a shipped name"
-        f"{did_you_mean(name, names)}; shipped: {', '.join(names) or 'none'}"
-    )
 
 
 def load_config(
@@ -103,309 +38,197 @@ def load_config(
     """Read a configuration, with `key.sub=value` overrides on top.
 
     Raises:
-        ConfigError: with all unknown keys, wrong types, missing values and cross-field faults.
+        ConfigError: with all unknown, missing and repeated keys, wrong types, values out of range
+            and contradictions between fields.
     """
-    hints = get_type_hints(cls)
-    kind = get_args(hints["kind"])[0] if "kind" in hints else None
-    path = find_config(name_or_path, kind)
-    reader = _Reader(str(path))
-    root = reader.compose(read_text(path))
+    path = find_config(name_or_path, cls.kind_name())
+    return _build(cls, YamlTree.read(path), overrides)
+
+
+def config_of(
+    cls: type[Config], values: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Config:
+    """Return a configuration of values that do not come from a file, with overrides on top.
+
+    Raises:
+        ConfigError: as `load_config` does.
+    """
+    text = yaml.safe_dump(plain(dict(values)), allow_unicode=True, sort_keys=False)
+    return _build(cls, YamlTree.parse(text, COMMAND_LINE), overrides)
+
+
+def _build(cls: type[Config], tree: YamlTree, overrides: Sequence[str]) -> Config:
     for override in overrides:
-        reader.override(root, override)
-    config = reader.convert(root, cls, "")
-    if reader.faults:
-        listed = "\n".join(f"  {fault}" for fault in reader.faults)
-        count = len(reader.faults)
-        raise ConfigError(f"{path}: {count} fault{'s' if count > 1 else ''}:\n{listed}")
-    return config  # type: ignore[no-any-return]
-
-
-def config_kind(name_or_path: str | Path) -> str:
-    """Return what sort of run a configuration file is, by its `kind` key."""
-    path = find_config(name_or_path)
+        apply_override(tree, cls, override)
+    rename_keys(tree, cls)
+    data = tree.data()
+    config, errors = None, list(tree.errors)
     try:
-        document = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
-        raise ConfigError(f"{path}: no `kind:` key, which names the sort of run")
-    return str(document["kind"])
+        config = cls.model_validate(data)
+    except ValidationError as error:
+        errors += _describe_all(tree, cls, _all_errors(cls, data, error))
+    if config is None or errors:
+        listed = "\n".join(f"  {text}" for _, text in sorted(errors, key=lambda item: item[0]))
+        count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
+        raise ConfigError(f"{tree.name}: {count}:\n{listed}")
+    return config
 
 
-def field_help(cls: type) -> dict[str, str]:
-    """Return the help text of each field: the string that stands beneath it in the source."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    texts: dict[str, str] = {}
-    for above, below in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(above, ast.AnnAssign)
-            and isinstance(above.target, ast.Name)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-            and isinstance(below.value.value, str)
-        ):
-            texts[above.target.id] = " ".join(below.value.value.split())
-    return texts
+def _all_errors(
+    cls: type[RunConfig], data: dict[str, Any], error: ValidationError
+) -> list[ErrorDetails]:
+    """Return pydantic's errors, and those that appear when unknown keys are ignored."""
+    found = error.errors(include_url=False)
+    unknown = {one["loc"] for one in found if one["type"] == "extra_forbidden"}
+    if unknown:
+        try:
+            cls.model_validate(_without(data, unknown))
+        except ValidationError as second:
+            again = [one for one in second.errors(include_url=False) if one["type"] == CROSS_FIELD]
+            found += [one for one in again if one not in found]
+    return found
 
 
-def range_faults(
-    section: object,
-    *names: str,
-    least: float | None = None,
-    above: float | None = None,
-    most: float | None = None,
-    below: float | None = None,
-) -> Iterator[str]:
-    """Yield a fault for each named field of a section that is outside a range; null is in any."""
-    limits = [
-        (word, limit, holds)
-        for word, limit, holds in (
-            ("at least", least, operator.ge),
-            ("above", above, operator.gt),
-            ("at most", most, operator.le),
-            ("below", below, operator.lt),
-        )
-        if limit is not None
-    ]
-    valid = " and ".join(f"{word} {limit}" for word, limit, _ in limits)
-    for name in names:
-        value = getattr(section, name)
-        if value is not None and not all(holds(value, limit) for _, limit, holds in limits):
-            yield f"{name} must be {valid}, got {value}"
-
-
-def repeated(names: Iterable[str]) -> list[str]:
-    """Return the names that stand more than once, sorted."""
-    return sorted(name for name, count in Counter(names).items() if count > 1)
-
-
-def dump_config(config: Any) -> str:
-    """Return a configuration as YAML with the help text of every field as a comment."""
-    return "\n".join(_dump(config, 0)) + "\n"
-
-
-def write_config(config: Any, path: Path) -> None:
-    """Write the resolved configuration beside a run's output."""
-    with atomic_text(path) as stream:
-        stream.write(dump_config(config))
-
-
-def _dump(config: Any, depth: int) -> Iterable[str]:
-    indent = "  " * depth
-    texts = field_help(type(config))
-    for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        if item.name in texts:
-            yield f"{indent}# {texts[item.name]}"
-        if dataclasses.is_dataclass(value) and not isinstance(value, Language):
-            yield f"{indent}{item.name}:"
-            yield from _dump(value, depth + 1)
-            continue
-        plain = yaml.safe_dump({item.name: _plain(value)}, allow_unicode=True, sort_keys=False)
-        yield textwrap.indent(plain.rstrip("\n"), indent)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value in the types that YAML knows."""
-    if isinstance(value, (Path, Language)):
-        return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+def _without(value: Any, keys: set[tuple[str | int, ...]], path: tuple[str | int, ...] = ()) -> Any:
+    """Return a copy of nested dictionaries and tuples without some keys."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        kept = {key: item for key, item in value.items() if (*path, key) not in keys}
+        return {key: _without(item, keys, (*path, key)) for key, item in kept.items()}
+    if isinstance(value, tuple):
+        return tuple(_without(item, keys, (*path, i)) for i, item in enumerate(value))
     return value
 
 
-class _Reader:
-    """Turns YAML nodes into dataclasses and collects what is wrong, with the line it stands in."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.faults: list[str] = []
-
-    def fault(self, node: yaml.Node | None, text: str) -> Any:
-        mark = node.start_mark if node is not None else None
-        where = f"{self.file}:{mark.line + 1}" if mark is not None else "command line"
-        self.faults.append(f"{where}: {text}")
-        return _FAULTY
-
-    def compose(self, text: str) -> yaml.MappingNode:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{self.file}: not YAML: {error}") from None
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{self.file}: expected `key: value` lines at the top")
-        return root
-
-    def override(self, root: yaml.MappingNode, text: str) -> None:
-        """Replace or add one value, named by its dotted key."""
-        dotted, equals, value = text.partition("=")
-        if not equals or not dotted:
-            self.fault(None, f"{text!r} is not of the form key=value, such as train.lr=3e-4")
-            return
-        try:
-            new = yaml.compose(value or "null", Loader=yaml.SafeLoader)
-        except yaml.YAMLError:
-            new = None
-        if new is None:
-            self.fault(None, f"{dotted}: {value!r} is not a YAML value")
-            return
-        _unmark(new)
-        node = root
-        *parents, last = dotted.split(".")
-        for name in parents:
-            child = _get(node, name)
-            if not isinstance(child, yaml.MappingNode):
-                child = yaml.MappingNode("tag:yaml.org,2002:map", [])
-                _set(node, name, child)
-            node = child
-        _set(node, last, new)
-
-    def convert(self, node: yaml.Node | None, kind: Any, key: str) -> Any:
-        """Return the node's value as `kind`, or note a fault."""
-        if dataclasses.is_dataclass(kind) and kind is not Language:
-            return self._section(node, kind, key)  # type: ignore[arg-type]
-        origin = get_origin(kind)
-        if origin in (UnionType, Union):
-            return self._union(node, get_args(kind), key)
-        if origin is Literal:
-            value = self._scalar(node)
-            if value in get_args(kind):
-                return value
-            valid = ", ".join(str(choice) for choice in get_args(kind))
-            hint = did_you_mean(str(value), [str(choice) for choice in get_args(kind)])
-            return self.fault(node, f"{key}: got {value!r}{hint or ';'} valid: {valid}")
-        if origin in (tuple, list):
-            if not isinstance(node, yaml.SequenceNode):
-                return self.fault(node, f"{key}: expected a list, got {self._shown(node)}")
-            item_kind = get_args(kind)[0]
-            items = [self.convert(n, item_kind, f"{key}[{i}]") for i, n in enumerate(node.value)]
-            return _FAULTY if any(item is _FAULTY for item in items) else tuple(items)
-        if origin is dict:
-            if not isinstance(node, yaml.MappingNode):
-                return self.fault(
-                    node, f"{key}: expected `key: value` lines, got {self._shown(node)}"
-                )
-            item_kind = get_args(kind)[1]
-            found = {k.value: self.convert(v, item_kind, f"{key}.{k.value}") for k, v in node.value}
-            return _FAULTY if any(value is _FAULTY for value in found.values()) else found
-        return self._plain_value(node, kind, key)
-
-    def _section(self, node: yaml.Node | None, cls: type, key: str) -> Any:
-        if not isinstance(node, yaml.MappingNode):
-            return self.fault(node, f"{key}: expected `key: value` lines, got {self._shown(node)}")
-        hints = get_type_hints(cls)
-        known = {item.name: item for item in dataclasses.fields(cls)}
-        prefix = f"{key}." if key else ""
-        values: dict[str, Any] = {}
-        for name_node, value_node in node.value:
-            name = str(name_node.value)
-            if name not in known:
-                valid = ", ".join(_with_default(item) for item in known.values())
-                hint = did_you_mean(name, known) or ";"
-                self.fault(name_node, f"unknown key {prefix}{name}{hint} valid keys: {valid}")
-            elif name in values:
-                self.fault(name_node, f"{prefix}{name} stands twice")
-            else:
-                values[name] = self.convert(value_node, hints[name], f"{prefix}{name}")
-        complete = True
-        for name, item in known.items():
-            required = item.default is MISSING and item.default_factory is MISSING
-            if required and name not in values:
-                complete = False
-                text = field_help(cls).get(name, "")
-                self.fault(node, f"missing key {prefix}{name}" + (f": {text}" if text else ""))
-        if not complete or any(value is _FAULTY for value in values.values()):
-            return _FAULTY
-        before = len(self.faults)
-        try:
-            section = cls(**values)
-            for text in getattr(section, "faults", tuple)():
-                self.fault(node, f"{prefix}{text}")
-        except NllbError as error:
-            return self.fault(node, f"{key}: {error}" if key else str(error))
-        return section if len(self.faults) == before else _FAULTY
-
-    def _union(self, node: yaml.Node | None, kinds: tuple[Any, ...], key: str) -> Any:
-        if NoneType in kinds and self._scalar(node) is None:
-            return None
-        others = [kind for kind in kinds if kind is not NoneType]
-        for kind in others[:-1]:
-            trial = _Reader(self.file)
-            value = trial.convert(node, kind, key)
-            if not trial.faults:
-                return value
-        return self.convert(node, others[-1], key)
-
-    def _plain_value(self, node: yaml.Node | None, kind: Any, key: str) -> Any:
-        value = self._scalar(node)
-        if kind is Any:
-            return value
-        if kind is float and isinstance(value, str):
-            try:  # YAML 1.1 reads 3e-4 as text
-                value = float(value)
-            except ValueError:
-                pass
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if kind in (str, Path, Language) and isinstance(value, (int, float, str)):
-            text = str(node.value) if isinstance(node, yaml.ScalarNode) else str(value)
-            if kind is Language:
-                try:
-                    return parse_language(text)
-                except NllbError as error:
-                    return self.fault(node, f"{key}: {error}")
-            return kind(text)
-        right_type = isinstance(value, kind) and (kind is bool) == isinstance(value, bool)
-        if right_type and not (isinstance(value, float) and math.isnan(value)):
-            return value
-        return self.fault(
-            node, f"{key}: expected {_TYPE_NAMES.get(kind, kind)}, got {self._shown(node)}"
-        )
-
-    def _scalar(self, node: yaml.Node | None) -> Any:
-        if not isinstance(node, yaml.ScalarNode):
-            return _FAULTY
-        loader = yaml.SafeLoader("")
-        try:
-            return loader.construct_object(node)
-        except (ValueError, yaml.YAMLError):
-            return node.value
-
-    def _shown(self, node: yaml.Node | None) -> str:
-        if isinstance(node, yaml.ScalarNode):
-            return repr(self._scalar(node))
-        return "a list" if isinstance(node, yaml.SequenceNode) else "nested keys"
+def _describe_all(tree: YamlTree, cls: type[Section], found: Sequence[ErrorDetails]) -> Errors:
+    """Return pydantic's errors in the project's words, each at its line."""
+    errors: Errors = []
+    unions: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
+    for error in found:
+        if error["type"] == CROSS_FIELD:
+            errors += _cross_field(tree, cls, error)
+        elif error["type"] in ("missing", "extra_forbidden"):
+            errors.append(_wrong_key(tree, cls, error))
+        else:  # the alternatives of a union are one error
+            path = error["loc"][: tree.find(error["loc"]).resolved]
+            unions.setdefault(path, []).append(error)
+    for path, alternatives in unions.items():
+        place = tree.find(path)
+        text = _wrong_value(cls, path, alternatives)
+        errors.append((place.order, f"{place.where}: {text}"))
+    return errors
 
 
-def _with_default(item: "Field[Any]") -> str:
-    if dataclasses.is_dataclass(item.default):  # a section: its own keys are told where it stands
-        return item.name
-    if item.default is not MISSING:
-        return f"{item.name} ({_plain(item.default)})"
-    return f"{item.name} (required)" if item.default_factory is MISSING else item.name
+def _cross_field(tree: YamlTree, cls: type[Section], error: ErrorDetails) -> Errors:
+    """Return the errors that a section reports about its fields, at the field that each names."""
+    path = error["loc"]
+    found = []
+    for text in error["ctx"]["errors"]:
+        field, colon, _ = text.partition(":")
+        at = (*path, field) if colon and field.isidentifier() else path
+        place = tree.find(at)
+        key = location((*path, "")) if path else ""
+        found.append((place.order, f"{place.where}: {key}{text}"))
+    return found
 
 
-def _get(node: yaml.MappingNode, name: str) -> yaml.Node | None:
-    return next((value for key, value in node.value if key.value == name), None)
+def _wrong_key(tree: YamlTree, cls: type[Section], error: ErrorDetails) -> tuple[Any, str]:
+    """Describe a missing or an unknown key."""
+    *parents, name = error["loc"]
+    path = tuple(parents)
+    key = location((*path, name))
+    section = _section_at(cls, path)
+    if error["type"] == "missing":
+        place = tree.find(path)
+        described = section.model_fields[str(name)].description if section is not None else None
+        text = f"missing key {key}" + (f": {one_line(described)}" if described else "")
+    else:
+        place = tree.find(error["loc"], at_key=True)
+        fields = section.model_fields if section is not None else {}
+        valid = ", ".join(_with_default(key, field) for key, field in fields.items())
+        text = f"unknown key {key}{did_you_mean(str(name), fields) or ';'} valid keys: {valid}"
+    return place.order, f"{place.where}: {text}"
 
 
-def _set(node: yaml.MappingNode, name: str, value: yaml.Node) -> None:
-    kept = [(key, old) for key, old in node.value if key.value != name]
-    node.value = [*kept, (yaml.ScalarNode("tag:yaml.org,2002:str", name), value)]
+def _wrong_value(
+    cls: type[Section], path: tuple[str | int, ...], errors: Sequence[ErrorDetails]
+) -> str:
+    """Describe a value that no alternative of the field's type accepts."""
+    key, error = location(path), errors[0]
+    got = _shown(error["input"])
+    annotation, metadata = _type_at(cls, path)
+    kinds = {error["type"] for error in errors}
+    if kinds & {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
+        return f"{key} must be {bounds_of(annotation, metadata)}, got {got}"
+    if "literal_error" in kinds:
+        choices = [str(choice) for choice in _choices(annotation)]
+        hint = did_you_mean(str(error["input"]), choices) or ";"
+        return f"{key}: got {got}{hint} valid: {', '.join(choices)}"
+    if kinds <= _EXPECTED.keys():
+        expected = " or ".join(dict.fromkeys(_EXPECTED[one["type"]] for one in errors))
+        quote = "; put it in quotes" if "string_type" in kinds and _is_scalar(error) else ""
+        return f"{key}: expected {expected}, got {got}{quote}"
+    return f"{key}: {error['msg']}"
 
 
-def _unmark(node: yaml.Node) -> None:
-    """Drop the line numbers of a value that came from the command line."""
-    node.start_mark = node.end_mark = None
-    if isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            _unmark(child)
-    elif isinstance(node, yaml.MappingNode):
-        for key, child in node.value:
-            _unmark(key)
-            _unmark(child)
+def _is_scalar(error: ErrorDetails) -> bool:
+    return not isinstance(error["input"], (dict, tuple, NoneType))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return "a list"
+    if isinstance(value, dict):
+        return "nested keys"
+    return "null" if value is None else repr(value)
+
+
+def _type_at(cls: type[Section], path: tuple[str | int, ...]) -> tuple[Any, Sequence[Any]]:
+    """Return the type of the field that a location leads to, and the metadata of that field."""
+    names = [(i, part) for i, part in enumerate(path) if isinstance(part, str)]
+    for i, name in reversed(names):
+        section = _section_at(cls, path[:i])
+        if section is not None and name in section.model_fields:
+            field = section.model_fields[name]
+            return field.annotation, field.metadata
+    return None, ()
+
+
+def _section_at(cls: type[Section], path: tuple[str | int, ...]) -> type[Section] | None:
+    """Return the class of the section that a location leads to."""
+    section: type[Section] | None = cls
+    for part in path:
+        if isinstance(part, str) and section is not None and part in section.model_fields:
+            section = section_of(section.model_fields[part].annotation)
+    return section
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """Return the values of the Literal types within a type."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [choice for part in get_args(annotation) for choice in _choices(part)]
+
+
+def _with_default(key: str, field: Any) -> str:
+    """Return a key as the list of valid keys shows it; sections list their own keys elsewhere."""
+    if field.is_required():
+        return f"{key} (required)"
+    if field.default_factory is not None or isinstance(field.default, Section):
+        return key
+    return f"{key} ({'null' if field.default is None else plain(field.default)})"
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a configuration in the types that YAML and JSON know."""
+    if isinstance(value, Section):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def one_line(text: str) -> str:
+    """Return a docstring as one line."""
+    return " ".join(text.split())

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import regex
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from nllb.errors import CheckpointError, DataError
 from nllb.inference.generator import Generator, SearchOptions
-from nllb.io.text import read_json, write_json
+from nllb.io.paths import path_inside
+from nllb.io.text import write_json
 from nllb.languages import Language
-from nllb.model.formats.model_directory import SETTINGS_FILE
+from nllb.model.formats.safetensors_files import SafetensorsFile
+from nllb.model.formats.settings import SETTINGS_FILE, read_settings
 from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
 SHORTLIST_FILE = "shortlists.safetensors"
@@ -201,21 +202,10 @@ class Shortlists:
         Raises:
             CheckpointError: the file is damaged, or a list is not one of the model's vocabulary.
         """
-        path = directory / SHORTLIST_FILE
-        if not path.is_file():
-            return cls({})
-        try:
-            lists = load_file(path)
-        except (SafetensorError, OSError, KeyError) as error:
-            raise CheckpointError(
-                f"{path} is damaged: {error}; make it again with `nllb shortlist`"
-            ) from error
         found = {}
-        for code, tensor in lists.items():
-            where = f"of {code} in {path}"
-            if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-                raise CheckpointError(f"the shortlist {where} is {tensor.dtype}, not of token ids")
+        for code, tensor in _read_lists(directory).items():
             found[code] = ids = tensor.long().numpy()
+            where = f"of {code} in {directory / SHORTLIST_FILE}"
             check_shortlist(ids, vocabulary_size, where=where)
         return cls(found)
 
@@ -232,20 +222,37 @@ class Shortlists:
         return Shortlists(self._lists | {language.code: ids})
 
 
+def _read_lists(directory: Path) -> dict[str, torch.Tensor]:
+    if not (directory / SHORTLIST_FILE).is_file():
+        return {}
+    path = path_inside(directory, SHORTLIST_FILE)
+    try:
+        file = SafetensorsFile(path)
+        lists = {code: file.read(code) for code in file.names()}
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; or make it again with `nllb shortlist`") from error
+    for code, ids in lists.items():
+        if ids.dim() != 1 or ids.dtype not in (torch.int32, torch.int64):
+            raise CheckpointError(
+                f"{path}: the list of {code[:40]!r} is no list of ids, but has the shape "
+                f"{tuple(ids.shape)} and the type {ids.dtype}; make it again with `nllb shortlist`"
+            )
+    return lists
+
+
 def write_shortlist(
     directory: Path, language: Language, ids: np.ndarray, report: ShortlistReport
 ) -> None:
     """Store a list beside the model, and its report in the model's settings."""
     path = directory / SHORTLIST_FILE
-    lists = load_file(path) if path.is_file() else {}
+    lists = _read_lists(directory)
     lists[language.code] = torch.from_numpy(ids).int()
     temporary = path.with_suffix(".tmp")
     save_file(lists, temporary)
     temporary.replace(path)
-    settings_path = directory / SETTINGS_FILE
-    settings = read_json(settings_path) if settings_path.is_file() else {}
+    settings = read_settings(directory)
     settings.setdefault("shortlists", {})[language.code] = asdict(report)
-    write_json(settings_path, settings)
+    write_json(directory / SETTINGS_FILE, settings)
 
 
 def further_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:

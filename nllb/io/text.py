@@ -1,7 +1,8 @@
 """Reading and writing text, compressed or not, without ever losing or half-writing a line.
 
 Lines end at "\\n" only: Python's `splitlines` would also cut at U+2028 and friends, and shift
-every line after.
+every line after. A line, and a whole document that is decompressed, have a limit, so that a small
+compressed file cannot take all memory.
 """
 
 import gzip
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader, BufferedWriter, RawIOBase, TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -22,6 +24,13 @@ import zstandard
 from nllb.errors import DataError
 
 COMPRESSIONS = (".gz", ".zst", ".xz")
+MAX_LINE_BYTES = 16 << 20
+"""Longest line that is read."""
+MAX_DOCUMENT_BYTES = 256 << 20
+"""Longest file that is read whole, counted after decompression."""
+_READ_BYTES = 1 << 18
+# A zstd block of 4 bytes can decompress to 128 KiB, so this many bytes to at most 32 MiB.
+_ZSTANDARD_FEED = 1 << 10
 ErrorPolicy = Literal["strict", "replace"]
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """What reading a compressed file that is damaged or cut short raises."""
@@ -59,6 +68,7 @@ class _ZstandardReader(RawIOBase):
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._chunk, self._position = b"", 0
         self._waiting = memoryview(b"")
         self._inside = False
 
@@ -67,21 +77,19 @@ class _ZstandardReader(RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._waiting:
+            if self._position == len(self._chunk):
+                self._chunk, self._position = self._raw.read(1 << 17), 0
+                if not self._chunk:
+                    if self._inside:
+                        raise EOFError("the last frame is not complete")
+                    return 0
+            piece = self._chunk[self._position : self._position + _ZSTANDARD_FEED]
+            self._waiting = memoryview(self._frame.decompress(piece))
+            self._position += len(piece)
+            self._inside = not self._frame.eof
             if self._frame.eof:
-                rest, self._frame = (
-                    self._frame.unused_data,
-                    zstandard.ZstdDecompressor().decompressobj(),
-                )
-                self._inside = False
-            else:
-                rest = b""
-            chunk = rest or self._raw.read(1 << 17)
-            if not chunk:
-                if self._inside:
-                    raise EOFError("the last frame is not complete")
-                return 0
-            self._inside = True
-            self._waiting = memoryview(self._frame.decompress(chunk))
+                self._position -= len(self._frame.unused_data)
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
         count = min(len(buffer), len(self._waiting))
         buffer[:count] = self._waiting[:count]
         self._waiting = self._waiting[count:]
@@ -111,33 +119,93 @@ def read_lines(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[
 
 
 def read_binary_lines(path: Path | str) -> Iterator[bytes]:
-    """Yield the lines of a file as bytes without their "\\n"."""
-    number = 0
+    """Yield the lines of a file as bytes without their "\\n".
+
+    Raises:
+        DataError: as `line_batches`.
+    """
+    for batch in line_batches(path):
+        for line in batch:
+            yield line[:-1] if line.endswith(b"\n") else line
+
+
+def line_batches(path: Path | str) -> Iterator[list[bytes]]:
+    """Yield the lines of a file as bytes with their "\\n", as many at a time as have arrived.
+
+    Only the last line may lack its "\\n".
+
+    Raises:
+        DataError: where the file cannot be read, is damaged, or has a line of more than
+            `MAX_LINE_BYTES`; the lines before it were yielded.
+    """
+    name = "stdin" if str(path) == "-" else str(path)
+    started: list[bytes] = []
+    num_lines = num_bytes = 0
     try:
         stream = open_binary(path)
         try:
-            for number, line in enumerate(stream, 1):  # noqa: B007 - the number is for the error
-                yield line[:-1] if line.endswith(b"\n") else line
+            # read1 returns what is there, where read would wait for more.
+            while chunk := cast(Any, stream).read1(_READ_BYTES):
+                *lines, rest = chunk.split(b"\n")
+                num_bytes += len(lines[0] if lines else rest)
+                if num_bytes > MAX_LINE_BYTES:
+                    raise DataError(
+                        f"{name}:{num_lines + 1}: the line is longer than "
+                        f"{MAX_LINE_BYTES >> 20} MiB; split it, or check that the file is text"
+                    )
+                if lines:
+                    lines[0] = b"".join(chain(started, [lines[0]]))
+                    started, num_bytes = [], len(rest)
+                    num_lines += len(lines)
+                    yield [line + b"\n" for line in lines]
+                if rest:
+                    started.append(rest)
         finally:
             if str(path) != "-":
                 stream.close()
     except DAMAGED as error:
         raise DataError(
-            f"{path}: damaged or cut short after line {number}: {error}; fetch the file again"
+            f"{name} is damaged or cut short after line {num_lines}: {error}; fetch the file again"
         ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {name}: {error.strerror or error}") from error
+    if started:
+        yield [b"".join(started)]
 
 
-def read_text(path: Path | str) -> str:
+def read_bytes(path: Path | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
+    """Return a whole file, decompressed by suffix.
+
+    Raises:
+        DataError: where it cannot be read, is damaged, or is longer than `max_bytes`.
+    """
+    chunks: list[bytes] = []
+    num_bytes = 0
+    try:
+        with open_binary(path) as stream:
+            while chunk := stream.read(_READ_BYTES):
+                chunks.append(chunk)
+                num_bytes += len(chunk)
+                if num_bytes > max_bytes:
+                    raise DataError(
+                        f"{path} is longer than {max_bytes >> 20} MiB, the limit of a file of its "
+                        "kind, which is read whole"
+                    )
+    except DAMAGED as error:
+        raise DataError(f"{path}: damaged or cut short: {error}; fetch the file again") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return b"".join(chunks)
+
+
+def read_text(path: Path | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:
     """Return a whole UTF-8 file, its line ends as they are.
 
     Raises:
-        DataError: where it cannot be read, is damaged, or is not UTF-8.
+        DataError: where it cannot be read, is damaged, is longer than `max_bytes`, or is not
+            UTF-8.
     """
-    try:
-        with open_binary(path) as stream:
-            raw = stream.read()
-    except DAMAGED as error:
-        raise DataError(f"{path}: damaged or cut short: {error}; fetch the file again") from error
+    raw = read_bytes(path, max_bytes=max_bytes)
     try:
         return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as error:
@@ -203,12 +271,26 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     return count
 
 
-def read_json(path: Path) -> Any:
-    """Read one JSON document."""
+def parse_json(text: str | bytes, where: Path | str, *, line: int = 1) -> Any:
+    """Return the value of a JSON document that stands in `where` from line `line` on.
+
+    Raises:
+        DataError: where it is not JSON, nests too deeply, or holds a number beyond Python's limit.
+    """
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+        number = line + error.lineno - 1
+        raise DataError(f"{where}:{number}: not JSON: {error.msg}") from error
+    except RecursionError:
+        raise DataError(f"{where}:{line}: not usable JSON: it nests too deeply") from None
+    except ValueError as error:  # bytes that are not UTF-8, or an integer of thousands of digits
+        raise DataError(f"{where}:{line}: not JSON: {error}") from error
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
+    """Read one JSON document."""
+    return parse_json(read_text(path, max_bytes=max_bytes), path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -221,10 +303,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json_lines(path: Path | str) -> Iterator[Any]:
     """Yield the documents of a JSONL file."""
     for number, line in enumerate(read_lines(path), 1):
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON: {error.msg}") from error
+        yield parse_json(line, path, line=number)
 
 
 def json_line(value: Any) -> str:

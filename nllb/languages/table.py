@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 from unicodedata import normalize
 
 from nllb.errors import LanguageError
 from nllb.io.text import read_table
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
 
 Direction = Literal["ltr", "rtl"]
 Level = Literal["high", "low", "very_low"]
@@ -60,6 +63,26 @@ class Language:
 
     def __hash__(self) -> int:
         return hash(self.code)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> "CoreSchema":
+        """Let pydantic read a language from any of its codes and names, and write its code."""
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def parse(value: object) -> Language:
+            if isinstance(value, Language):
+                return value
+            text = getattr(value, "text", value)
+            if not isinstance(text, str):
+                raise PydanticCustomError("language", "expected a language, as text")
+            try:
+                return parse_language(text)
+            except LanguageError as error:
+                raise PydanticCustomError("language", "{reason}", {"reason": str(error)}) from None
+
+        return core_schema.no_info_plain_validator_function(
+            parse, serialization=core_schema.to_string_ser_schema()
+        )
 
     @property
     def level(self) -> Level:

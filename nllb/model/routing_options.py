@@ -1,25 +1,22 @@
 """How training routes tokens to experts; read from configurations, so without torch."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from math import ceil
 from typing import Literal, Self
 
-from nllb.config import range_faults
+from nllb.config.schema import FractionBelowOne, NonNegativeFloat, PositiveInt, Section
 from nllb.model.configuration import ModelConfig, SecondExpertPolicy
 
 EXPERTS_PER_TOKEN = 2
 RoutingMode = Literal["gshard", "dropless"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoutingOptions:
+class RoutingOptions(Section):
     """How training routes; without effect on a dense model."""
 
     mode: RoutingMode = "gshard"
     """`gshard` drops tokens over an expert's capacity, 2 * ceil(S / E); `dropless` drops none."""
-    capacity: int | None = None
-    """Another capacity for `gshard`, in tokens an expert."""
+    capacity: PositiveInt | None = None
+    """Another capacity for `gshard`, in tokens per expert."""
     second_expert_policy: SecondExpertPolicy = "all"
     """`all` takes the second best; `sampling` adds Gumbel noise to choose it; `random` keeps it
     with probability min(1, 2 * its probability)."""
@@ -27,13 +24,13 @@ class RoutingOptions:
     """Normalise weights before, not after, tokens over capacity are dropped."""
     batch_prioritized: bool = False
     """Fill capacity by falling probability instead of by position."""
-    final_output_masking: float = 0.0
+    final_output_masking: FractionBelowOne = 0.0
     """Probability that training zeroes a token's mixed output (FOM); evaluation multiplies by
     1 - p."""
-    gating_dropout: float = 0.0
+    gating_dropout: FractionBelowOne = 0.0
     """Probability that a training step exchanges no tokens between ranks with spread experts: an
     expert's place is then taken by the rank's own expert of the same place."""
-    balance_weight: float = 0.01
+    balance_weight: NonNegativeFloat = 0.01
     """Weight of the load-balancing loss; fine-tuning takes 0."""
 
     @classmethod
@@ -44,12 +41,6 @@ class RoutingOptions:
             normalize_before_dropping=config.normalize_before_dropping,
             batch_prioritized=config.batch_prioritized_routing,
         )
-
-    def faults(self) -> Iterator[str]:
-        """Yield what cannot work."""
-        yield from range_faults(self, "final_output_masking", "gating_dropout", least=0, below=1)
-        yield from range_faults(self, "balance_weight", least=0)
-        yield from range_faults(self, "capacity", least=1)
 
     def capacity_of(self, num_rows: int, num_experts: int) -> int | None:
         """Return the most tokens that an expert takes of `num_rows`; None is no limit."""

@@ -1,50 +1,48 @@
 """The named architectures of `architectures.tsv`, and what a configuration changes of one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from nllb.config import range_faults
+from nllb.config.schema import FractionBelowOne, NonNegativeInt, PositiveInt, Section, Text
 from nllb.errors import CheckpointError, did_you_mean
 from nllb.io.text import read_table
 from nllb.model.configuration import ModelConfig
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSection:
+class ModelSection(Section):
     """The model to train: a named architecture, and what differs from it."""
 
-    architecture: str = "tiny"
+    architecture: Text = "tiny"
     """Row of `architectures.tsv`: 600m, 1.3b, 3.3b, moe-54b, ...; `small` and `tiny` for trials."""
-    initial: str | None = None
+    initial: Text | None = None
     """Model to start from: a directory, a hub name or a fairseq checkpoint; its shape counts."""
-    model_dim: int | None = None
+    model_dim: PositiveInt | None = None
     """Width of the residual stream; null keeps the architecture's."""
-    encoder_layers: int | None = None
+    encoder_layers: PositiveInt | None = None
     """Layers of the encoder; null keeps the architecture's."""
-    decoder_layers: int | None = None
+    decoder_layers: PositiveInt | None = None
     """Layers of the decoder; null keeps the architecture's."""
-    heads: int | None = None
+    heads: PositiveInt | None = None
     """Attention heads; null keeps the architecture's."""
-    ffn_dim: int | None = None
+    ffn_dim: PositiveInt | None = None
     """Inner width of a feed-forward layer or of an expert; null keeps the architecture's."""
-    experts: int | None = None
+    experts: NonNegativeInt | None = None
     """Experts of a sparse layer; 0 is dense; null keeps the architecture's."""
-    sparse_step: int | None = None
+    sparse_step: PositiveInt | None = None
     """Every how many layers one is sparse; null keeps the architecture's."""
-    max_positions: int = 1024
-    """Longest sequence that the model's files promise."""
-    dropout: float = 0.1
+    max_positions: PositiveInt = 1024
+    """Maximum sequence length that the model's files declare."""
+    dropout: FractionBelowOne = 0.1
     """Dropout of embeddings and of each sub-layer's output."""
-    attention_dropout: float = 0.1
+    attention_dropout: FractionBelowOne = 0.1
     """Dropout of attention weights."""
-    activation_dropout: float = 0.0
+    activation_dropout: FractionBelowOne = 0.0
     """Dropout after the activation of a feed-forward layer."""
-    expert_output_masking: float = 0.2
+    expert_output_masking: FractionBelowOne = 0.2
     """Probability that training zeroes an expert's output (EOM); evaluation multiplies by 1 - p."""
 
-    def faults(self) -> Iterator[str]:
+    def cross_field_errors(self) -> Iterator[str]:
         """Yield what cannot work."""
         if self.architecture not in architectures():
             near = did_you_mean(self.architecture, architectures())
@@ -53,8 +51,6 @@ class ModelSection:
                 f"{', '.join(architectures())}"
             )
             return
-        rates = ("dropout", "attention_dropout", "activation_dropout")
-        yield from range_faults(self, *rates, least=0, below=1)
         try:
             self.resolve(vocabulary_size=10)
         except CheckpointError as error:
@@ -63,11 +59,7 @@ class ModelSection:
     def resolve(self, *, vocabulary_size: int) -> ModelConfig:
         """Return the shape of the model."""
         row = architectures()[self.architecture]
-        changed = {
-            item.name: getattr(self, item.name)
-            for item in fields(self)
-            if item.name in row and getattr(self, item.name) is not None
-        }
+        changed = {name: value for name, value in self if name in row and value is not None}
         row = {**row, **changed}
         return ModelConfig(
             vocabulary_size=vocabulary_size,

@@ -9,16 +9,17 @@ and learns the model's answer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from nllb.config import range_faults, repeated, write_config
+from pydantic import Field
+
+from nllb.config import claim_directory, write_config
+from nllb.config.fingerprints import file_fingerprint
+from nllb.config.schema import FilePath, PositiveInt, RunConfig, Section, Text, repeated
 from nllb.errors import DataError
 from nllb.io.progress import Progress
-from nllb.io.shards import file_xxh3_128
 from nllb.io.text import read_json, read_lines, write_json, write_lines
-from nllb.training.resuming import claim
 
 Translate = Callable[[Sequence[str], str, str], Sequence[str | None]]
 """Translates lines from a language into another, None where one is too long for the model; the
@@ -26,53 +27,49 @@ command line knows how."""
 Mode = Literal["backtranslation", "distillation"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MonolingualText:
-    """A file of sentences and what they are translated into."""
+class MonolingualText(Section):
+    """A file of sentences, and the language they are translated into."""
 
-    path: Path
-    """One sentence a line, compressed by suffix."""
-    language: str
+    path: FilePath
+    """One sentence per line, compressed by suffix."""
+    language: Text
     """Language code of the file."""
-    into: str
+    into: Text
     """Language code to translate into."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BacktranslationConfig:
-    """One run."""
+class BacktranslationConfig(RunConfig):
+    """One run of back-translation, or of sequence-level distillation."""
 
     kind: Literal["backtranslation"] = "backtranslation"
-    """What sort of run this file is."""
-    model: str
+    """The kind of run."""
+    model: Text
     """Model that translates: a directory, a hub name or a fairseq checkpoint."""
     text: tuple[MonolingualText, ...]
     """The monolingual files."""
     mode: Mode = "backtranslation"
     """`backtranslation`: the translation is the source; `distillation`: it is the target."""
-    beam_size: int = 4
-    """Hypotheses kept a step of the search."""
+    beam_size: PositiveInt = 4
+    """Beam size of the search."""
     sampling: bool = False
-    """Draw translations instead of searching for the best; NLLB searched."""
-    device: str = "auto"
+    """Sample translations instead of searching for the best; NLLB searched."""
+    device: Text = "auto"
     """`auto` is the GPU where there is one; or `cpu`, `cuda`."""
-    block_lines: int = 500
-    """Lines that are finished together; an interruption loses less than that."""
-    max_length_ratio: float = 3.0
-    """A translation longer or shorter by more than this factor, in characters, is left out."""
-    min_characters: int = 1
-    """Shorter lines and translations are left out."""
+    block_lines: PositiveInt = 500
+    """Lines in one block, the unit of work and of resuming."""
+    max_length_ratio: Annotated[float, Field(ge=1)] = 3.0
+    """A translation longer or shorter by more than this factor, in characters, is skipped."""
+    min_characters: PositiveInt = 1
+    """Shorter lines and translations are skipped."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield what cannot work."""
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield values that contradict each other."""
         if not self.text:
-            yield "text: at least one file is needed"
-        at_least_one = ("beam_size", "block_lines", "max_length_ratio", "min_characters")
-        yield from range_faults(self, *at_least_one, least=1)
+            yield "text: expected at least one file"
         if self.sampling and self.beam_size != 1:
-            yield "sampling: true goes with beam_size: 1"
+            yield f"sampling: true needs beam_size: 1, got {self.beam_size}"
         for name in repeated(self.pair(text) for text in self.text):
-            yield f"text: two files make {name}; put them into one"
+            yield f"text: two files produce {name}; merge them into one"
 
     def pair(self, text: MonolingualText) -> str:
         """Return `SOURCE-TARGET` of the bitext that a file makes."""
@@ -99,7 +96,7 @@ def backtranslate(
     """
     report: dict[str, dict[str, int]] = {}
     for text in config.text:
-        claim(_block_dir(config, text, out_dir), _made_by(config, text))
+        claim_directory(_block_dir(config, text, out_dir), _made_by(config, text))
     write_config(config, out_dir / "config.yaml")
     for text in config.text:
         lines = list(read_lines(text.path))
@@ -130,7 +127,7 @@ def _made_by(config: BacktranslationConfig, text: MonolingualText) -> dict[str, 
     """Return what a block depends on."""
     names = ("model", "mode", "beam_size", "sampling", "block_lines", "max_length_ratio")
     chosen = {name: getattr(config, name) for name in (*names, "min_characters")}
-    return {"text": file_xxh3_128(text.path), **chosen}
+    return {"text": file_fingerprint(text.path), **chosen}
 
 
 def _write_block(

@@ -1,11 +1,21 @@
 """The configuration of one fine-tuning run; without torch, so that checking one is quick."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from nllb.config import range_faults
+from pydantic import Field
+
+from nllb.config.schema import (
+    FilePath,
+    FractionBelowOne,
+    NonNegativeFloat,
+    NonNegativeInt,
+    RenamedKey,
+    RunConfig,
+    Section,
+    Text,
+    per_mille,
+)
 from nllb.training.train_config import (
     OptimizerSection,
     ParallelSection,
@@ -15,84 +25,79 @@ from nllb.training.train_config import (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextPairs:
+class TextPairs(Section):
     """A file of text pairs."""
 
-    path: Path
+    path: FilePath
     """Lines `source TAB target`, compressed by suffix."""
-    source: str
+    source: Text
     """Language code of the first column."""
-    target: str
+    target: Text
     """Language code of the second column."""
     is_replay: bool = False
-    """Whether it is there only against forgetting."""
+    """Whether the file only prevents the model from forgetting old directions."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewLanguage:
-    """A language that a model is to learn."""
+class NewLanguage(Section):
+    """A language to add to the model."""
 
-    code: str
+    code: Text
     """Its code, such as `xyz_Latn`."""
-    like: str
+    like: Text
     """A language of the model to start from: the nearest relative in the same script."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FinetuneConfig:
+class FinetuneConfig(RunConfig):
     """One fine-tuning run."""
 
+    renamed_keys: ClassVar = {
+        "held_out_per_mille": RenamedKey("held_out_fraction", per_mille),
+        "character_lines": "min_character_lines",
+    }
+
     kind: Literal["finetune"] = "finetune"
-    """What sort of run this file is."""
-    model: str
+    """The kind of run."""
+    model: Text
     """Model to start from: a directory, a hub name or a fairseq checkpoint."""
     text: tuple[TextPairs, ...]
     """Files of text pairs; those with is_replay keep old directions alive."""
     add: tuple[NewLanguage, ...] = ()
-    """Languages that the model is to learn."""
-    character_lines: int = 3
-    """A character that the vocabulary lacks is added from this many lines on; 0 adds none."""
-    replay_share: float = 0.3
-    """Share of the draws that fall on files with is_replay."""
-    held_out_per_mille: float = 20.0
-    """Pairs in a thousand that are held out, for validation and the report."""
-    reader: ReaderConfig = field(default_factory=lambda: ReaderConfig(max_tokens=1024))
-    """How batches are cut."""
-    optimizer: OptimizerSection = field(
-        default_factory=lambda: OptimizerSection(learning_rate=5e-5, warm_up_steps=10)
-    )
+    """Languages to add to the model."""
+    min_character_lines: NonNegativeInt = 3
+    """A character that the vocabulary lacks is added if it is in this many lines; 0 adds none."""
+    replay_share: FractionBelowOne = 0.3
+    """Share of the sampled pairs that comes from files with is_replay."""
+    held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Fraction of the pairs that is held out, for validation and the report."""
+    reader: ReaderConfig = ReaderConfig(max_tokens=1024)
+    """How batches are formed."""
+    optimizer: OptimizerSection = OptimizerSection(learning_rate=5e-5, warm_up_steps=10)
     """The optimizer; NLLB fine-tuned with a rate of 5e-5 after 10 steps of warm-up."""
-    schedule: ScheduleSection = field(
-        default_factory=lambda: ScheduleSection(
-            steps=1000, checkpoint_every=100, validate_every=100, translations=50
-        )
+    schedule: ScheduleSection = ScheduleSection(
+        steps=1000, checkpoint_every=100, validate_every=100, translations=50
     )
     """Steps, checkpoints, validations; `translations` are scored before and after, too."""
-    dropout: float = 0.1
+    dropout: FractionBelowOne = 0.1
     """Dropout of embeddings and of each sub-layer's output."""
-    balance_weight: float = 0.0
+    balance_weight: NonNegativeFloat = 0.0
     """Weight of the load-balancing loss; NLLB fine-tuned without it."""
     precision: Precision = "float32"
     """Type of the matrix products."""
     activation_checkpointing: bool = False
-    """Compute layers again for the gradient instead of keeping what they computed: less memory."""
-    parallel: ParallelSection = field(default_factory=ParallelSection)
-    """The loop, and how ranks share the work."""
-    device: str = "auto"
+    """Recompute layers for the gradient instead of keeping their activations, to save memory."""
+    parallel: ParallelSection = ParallelSection()
+    """The training loop, and how ranks share the work."""
+    device: Text = "auto"
     """`auto` is the GPU where there is one; or `cpu`, `cuda`."""
-    seed: int = 2
+    seed: NonNegativeInt = 2
     """Seed of dropout."""
 
-    def faults(self) -> Iterator[str]:
-        """Yield what cannot work together."""
+    def cross_field_errors(self) -> Iterator[str]:
+        """Yield missing text."""
         if not self.text:
-            yield "text: at least one file is needed"
+            yield "text: expected at least one file"
         elif all(pairs.is_replay for pairs in self.text):
-            yield "text: every file is there for replay; leave is_replay out of the new ones"
-        yield from range_faults(self, "replay_share", "dropout", least=0, below=1)
-        yield from range_faults(self, "held_out_per_mille", above=0, below=1000)
-        yield from range_faults(self, "character_lines", "balance_weight", least=0)
+            yield "text: every file has is_replay; remove it from those with new text"
         languages = {code for pairs in self.text for code in (pairs.source, pairs.target)}
         for language in self.add:
             if language.code not in languages:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nllb.config import format_size
+from nllb.config.fingerprints import claim_directory, file_fingerprint
 from nllb.errors import ConfigError
 from nllb.io.progress import stage
-from nllb.io.shards import Manifest, file_xxh3_128, read_manifest
+from nllb.io.shards import Manifest, read_manifest
 from nllb.io.text import read_json, write_json
 from nllb.model.formats.hugging_face import is_hugging_face, write_hugging_face
 from nllb.model.formats.open_model import load_model, open_model
@@ -20,7 +21,6 @@ from nllb.model.tokenizer import Tokenizer
 from nllb.training.architecture import ModelSection
 from nllb.training.estimate import Estimate, estimate
 from nllb.training.finetune_config import FinetuneConfig, TextPairs
-from nllb.training.resuming import claim
 from nllb.training.text_shards import read_pairs, write_text_shards
 from nllb.training.train_config import TrainConfig
 from nllb.training.trainer import MakeScorer, TrainingResult, train
@@ -51,7 +51,7 @@ def prepare(config: FinetuneConfig, out_dir: Path, *, quiet: bool = False) -> Pr
     Raises:
         ConfigError: what is there was made of another model, other text or other languages.
     """
-    claim(out_dir, _made_by(config))
+    claim_directory(out_dir, _made_by(config))
     start_dir, data_dir = out_dir / "start", out_dir / "data"
     if not is_hugging_face(start_dir):
         with stage("extend the vocabulary", quiet=quiet):
@@ -65,7 +65,7 @@ def prepare(config: FinetuneConfig, out_dir: Path, *, quiet: bool = False) -> Pr
                 tokenizer,
                 data_dir,
                 replay_share=config.replay_share,
-                held_out_per_mille=config.held_out_per_mille,
+                held_out_fraction=config.held_out_fraction,
             )
     train_config = TrainConfig(
         data=data_dir,
@@ -145,13 +145,13 @@ def _made_by(config: FinetuneConfig) -> dict[str, object]:
     return {
         "model": config.model,
         "text": [
-            [file_xxh3_128(pairs.path), pairs.source, pairs.target, pairs.is_replay]
+            [file_fingerprint(pairs.path), pairs.source, pairs.target, pairs.is_replay]
             for pairs in config.text
         ],
         "add": [[language.code, language.like] for language in config.add],
-        "character_lines": config.character_lines,
+        "min_character_lines": config.min_character_lines,
         "replay_share": config.replay_share,
-        "held_out_per_mille": config.held_out_per_mille,
+        "held_out_fraction": config.held_out_fraction,
     }
 
 
@@ -159,11 +159,11 @@ def _write_start(config: FinetuneConfig, start_dir: Path) -> None:
     opened = open_model(config.model)
     tokenizer = opened.tokenizer()
     characters: list[str] = []
-    if config.character_lines:
+    if config.min_character_lines:
         lines = (
             text for p in config.text if not p.is_replay for pair in read_pairs(p) for text in pair
         )
-        characters = missing_characters(tokenizer, lines, least=config.character_lines)
+        characters = missing_characters(tokenizer, lines, least=config.min_character_lines)
     extension = extend_vocabulary(tokenizer, config.add, characters)
     _require_languages(config, extension.tokenizer)
     shape = dataclasses.replace(opened.config, vocabulary_size=extension.tokenizer.vocabulary_size)

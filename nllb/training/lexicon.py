@@ -74,13 +74,12 @@ def lexical_embedding(
     directions = [
         direction
         for direction in manifest.directions
-        if direction.target == pivot != direction.source
-        and direction.num_pairs >= config.least_pairs
+        if direction.target == pivot != direction.source and direction.num_pairs >= config.min_pairs
     ]
     if not directions:
         raise ConfigError(
-            f"lexicon.pivot: no direction into {pivot!r} has {config.least_pairs:,} pairs "
-            f"or more in {manifest.directory}; lower lexicon.least_pairs, or leave lexicon out"
+            f"lexicon.pivot: no direction into {pivot!r} has {config.min_pairs:,} pairs "
+            f"or more in {manifest.directory}; lower lexicon.min_pairs, or leave lexicon out"
         )
     size, width = random_VD.shape
     generator = torch.Generator().manual_seed(seed)

@@ -5,32 +5,26 @@ Poisson distribution (3.5), each span replaced by one mask token, a tenth of the
 tokens instead; spans of length 0 become insertions.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from nllb.config import range_faults
+from nllb.config.schema import Fraction, Section
 
 Ids = NDArray[np.int64]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NoiseConfig:
+class NoiseConfig(Section):
     """How sentences are made noisy for denoising."""
 
-    mask_ratio: float = 0.3
+    mask_ratio: Fraction = 0.3
     """Fraction of the words that is masked."""
-    span_length: float = 3.5
+    span_length: Annotated[float, Field(ge=0, le=100)] = 3.5
     """Mean length of a masked span in words (Poisson)."""
-    random_ratio: float = 0.1
+    random_ratio: Fraction = 0.1
     """Fraction of the masks that become a random token."""
-
-    def faults(self) -> Iterator[str]:
-        """Yield what cannot work."""
-        yield from range_faults(self, "mask_ratio", "random_ratio", least=0, most=1)
-        yield from range_faults(self, "span_length", least=0, most=100)
 
 
 def add_noise(

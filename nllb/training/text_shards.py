@@ -63,7 +63,7 @@ def write_text_shards(
     folder: Path,
     *,
     replay_share: float,
-    held_out_per_mille: float,
+    held_out_fraction: float,
     temperature: float = 1.0,
 ) -> Manifest:
     """Write shards and manifest of some files into a folder.
@@ -72,13 +72,14 @@ def write_text_shards(
     `replay_share` of the draws fall on files that are there against forgetting.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    per_mille = round(1000 * held_out_fraction, 6)
     parts: list[Part] = []
     sizes: dict[tuple[str, str], int] = {}
     replayed: set[tuple[str, str]] = set()
     for number, pairs in enumerate(files):
         rows: dict[Split, list[tuple[str, str]]] = {"train": [], "valid": []}
         for source, target in read_pairs(pairs):
-            held_out = xxhash.xxh3_64_intdigest(source.encode()) % 1000 < held_out_per_mille
+            held_out = xxhash.xxh3_64_intdigest(source.encode()) % 1000 < per_mille
             rows["valid" if held_out else "train"].append((source, target))
         if not rows["train"]:
             raise DataError(f"{pairs.path}: no pair to train on")

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from nllb.config import write_config
+from nllb.config.fingerprints import changed_fields
+from nllb.config.loading import plain
 from nllb.errors import ConfigError, ResourceError
 from nllb.io.progress import Progress
 from nllb.io.shards import Manifest, read_manifest
@@ -308,7 +310,7 @@ def _identity(config: TrainConfig, manifest: Manifest) -> dict[str, str]:
             [[file.xxh3_128 for file in part.files] for part in manifest.parts],
         ]
     )
-    reader = dataclasses.asdict(config.reader)
+    reader = plain(config.reader)
     return {
         "data": hashlib.sha256(data.encode()).hexdigest()[:16],
         "reader": json.dumps(reader, sort_keys=True),
@@ -317,7 +319,7 @@ def _identity(config: TrainConfig, manifest: Manifest) -> dict[str, str]:
 
 
 def _require_same(got: dict[str, str], wanted: dict[str, str], out_dir: Path) -> None:
-    if changed := [name for name in wanted if got.get(name) != wanted[name]]:
+    if changed := changed_fields(got, wanted):
         raise ConfigError(
             f"{out_dir} holds a run with another {' and '.join(changed)}: its order of batches "
             f"would not go on; name another folder, or start with the configuration in "

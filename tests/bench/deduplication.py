@@ -126,7 +126,7 @@ DIGITS = (list("0123456789"), list("abcdefghij"))
 def run(folder: Path, out: Path, workers: int, pairs: int) -> None:
     """Deduplicate and print the peak memory in MiB."""
     corpus = CorpusConfig(name="made", format="tsv", path="{source}-{target}.tsv")
-    config = DataConfig(kind="data", corpora=(corpus,), shield=())
+    config = DataConfig(kind="data", corpora=(corpus,), decontamination=())
     scored = [Decided(block=block, decisions=(block.path,)) for block in blocks_of(folder, pairs)]
     machine = Machine(workers=workers, memory=MEMORY, quiet=True)
     deduplicate(config, scored, out, machine)

@@ -62,13 +62,15 @@ def main() -> int:
         lists = write_lists(folder, pairs)
         blocks = write_blocks(folder, pairs)
         sets = {
-            "reference, no LID": FilterConfig(set="reference", toxicity=lists),
-            "strict, no LID": FilterConfig(set="strict", toxicity=lists),
+            "reference, no LID": FilterConfig(preset="reference", toxicity=lists),
+            "strict, no LID": FilterConfig(preset="strict", toxicity=lists),
         }
         try:
             load_detector(arguments.model)
             section = LanguageFilterConfig(model=arguments.model)
-            sets["reference, LID"] = FilterConfig(set="reference", toxicity=lists, language=section)
+            sets["reference, LID"] = FilterConfig(
+                preset="reference", toxicity=lists, language=section
+            )
         except NllbError as error:
             print(f"no LID: {error}")
         speeds: dict[str, list[float]] = {}
@@ -151,7 +153,7 @@ def ours(blocks: list[Block], section: FilterConfig, out: Path, machine: Machine
     """Filter and deduplicate, from Parquet to decisions, remembering nothing of a round before."""
     running._CHAINS.clear()
     corpus = CorpusConfig(name="real", format="tsv", path="{source}-{target}.tsv")
-    config = DataConfig(kind="data", corpora=(corpus,), shield=(), filter=section)
+    config = DataConfig(kind="data", corpora=(corpus,), decontamination=(), filter=section)
     decided = filter_bitext(config, blocks, out, machine)
     scored = [
         Decided(block=block, decisions=(block.path, decisions.path))

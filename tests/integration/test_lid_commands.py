@@ -48,12 +48,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     (root / "lid.yaml").write_text(
         f"""kind: lid
-data: {root}
-sources: [{{directory: nllb_seed, licence: MIT}}]
+data_dir: {root}
+sources: [{{path: nllb_seed, licence: MIT}}]
 evaluation: [test]
-noise: {{sources: [udhr_other], fewest_lines: 5, lines_per_language: 20}}
-sampling: {{lines: 200, most_lines: 200}}
-grams: {{most: 500, size_bytes: 8192}}
+out_of_set: {{sources: [udhr_other], min_lines: 5, max_lines: 20}}
+sampling: {{lines: 200, max_lines: 200}}
+ngrams: {{max_ngrams: 500, size_bytes: 8192}}
 fasttext: {{dim: 8, epochs: 8, buckets: 3000, kept_ngrams: 2000, quantised_epochs: 2}}
 licence: MIT
 """,
@@ -93,7 +93,7 @@ def test_where_nothing_is_left_out_the_trial_is_the_model(project: Path) -> None
     text = (project / "lid.yaml").read_text(encoding="utf-8")
     alone = project / "alone.yaml"
     alone.write_text(
-        "".join(line for line in text.splitlines(keepends=True) if not line.startswith("noise:")),
+        "".join(row for row in text.splitlines(keepends=True) if not row.startswith("out_of_set:")),
         encoding="utf-8",
     )
     out = project / "without-noise"

@@ -26,40 +26,28 @@ def check_finite(tensor: Tensor, name: str) -> Tensor:
 
 
 def check_storage(tensor: Tensor, scale: Tensor | None, name: str) -> None:
-    """Refuse a weight that is not stored as one of ours, or whose scales are not those of its rows.
+    """Refuse a tensor that is neither of a floating type nor an int8 matrix with its scales.
 
     Raises:
         CheckpointError: it names the weight.
     """
-    of_scale = None if scale is None else (tuple(scale.shape), scale.dtype)
-    if error := storage_error(tuple(tensor.shape), tensor.dtype, of_scale):
-        raise CheckpointError(f"the weight {name} {error}")
-
-
-def storage_error(
-    shape: tuple[int, ...],
-    dtype: torch.dtype,
-    scale: tuple[tuple[int, ...], torch.dtype] | None,
-) -> str | None:
-    """Say what is wrong with how a weight is stored; `scale` has the shape and type of its scales.
-
-    A weight is stored in a floating type, or a matrix as int8 with one floating scale per row.
-    """
     if scale is None:
-        if dtype.is_floating_point:
-            return None
-        if dtype == torch.int8:
-            return "is int8 and has no scales"
-        return f"is {_type(dtype)}, and must be of a floating type or int8 with scales"
-    scale_shape, scale_dtype = scale
-    if dtype != torch.int8 or len(shape) != 2:
-        return f"is {_type(dtype)} of {list(shape)} and has scales, which belong to int8 matrices"
-    if scale_shape != shape[:1] or not scale_dtype.is_floating_point:
-        return (
-            f"has scales that are {_type(scale_dtype)} of {list(scale_shape)}, and its "
-            f"{shape[0]} rows need as many in a floating type"
+        if tensor.dtype.is_floating_point:
+            return
+        wrong = f"is {_type(tensor.dtype)} without scales, and not of a floating type"
+    elif tensor.dtype != torch.int8 or tensor.ndim != 2:
+        wrong = (
+            f"is {_type(tensor.dtype)} of {list(tensor.shape)} and has scales, which belong to "
+            f"int8 matrices"
         )
-    return None
+    elif scale.shape != tensor.shape[:1] or not scale.dtype.is_floating_point:
+        wrong = (
+            f"has scales that are {_type(scale.dtype)} of {list(scale.shape)}, and its "
+            f"{len(tensor)} rows need as many in a floating type"
+        )
+    else:
+        return
+    raise CheckpointError(f"the weight {name} {wrong}")
 
 
 def _type(dtype: torch.dtype) -> str:

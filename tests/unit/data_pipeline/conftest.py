@@ -97,6 +97,8 @@ def make_config() -> Callable[..., DataConfig]:
 
     def make(**sections: Any) -> DataConfig:
         corpus = CorpusConfig(name="corpus", format="tsv", path="{source}-{target}.tsv")
-        return DataConfig(**{"kind": "data", "corpora": (corpus,), "shield": (), **sections})
+        return DataConfig(
+            **{"kind": "data", "corpora": (corpus,), "decontamination": (), **sections}
+        )
 
     return make

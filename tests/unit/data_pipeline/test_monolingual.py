@@ -50,7 +50,7 @@ def config(tmp_path: Path, make_config: Callable[..., DataConfig]) -> DataConfig
     return make_config(
         data_dir=tmp_path,
         monolingual=MonolingualConfig(corpora=corpora, language=LanguageFilterConfig()),
-        shield=(EvaluationConfig(name="own", path="evaluation"),),
+        decontamination=(EvaluationConfig(name="own", path="evaluation"),),
     )
 
 

@@ -144,7 +144,7 @@ def test_decisions_are_the_reference_s_on_every_line(
     machine: Machine,
 ) -> None:
     section = FilterConfig(
-        set="reference",
+        preset="reference",
         language=LanguageFilterConfig(threshold=THRESHOLD),
         toxicity=ToxicityConfig(directory=lists),
     )
@@ -162,8 +162,8 @@ def test_decisions_are_the_reference_s_on_every_line(
         scored.append(Decided(block=block, decisions=(block.path, decisions)))
     passes = (
         DedupPassConfig(by="pair"),
-        DedupPassConfig(by="target", at_most=3),
-        DedupPassConfig(by="source", at_most=3),
+        DedupPassConfig(by="target", max_copies=3),
+        DedupPassConfig(by="source", max_copies=3),
     )
     config = make_config(dedup=DedupConfig(passes=passes))
     deduplicated = deduplicate(config, scored, tmp_path / "out", machine)

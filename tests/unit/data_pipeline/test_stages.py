@@ -13,8 +13,9 @@ from data_pipeline import stages
 from data_pipeline.blocks import read_columns
 from data_pipeline.cleaning.clean_text import clean
 from data_pipeline.data_config import CleanConfig, CorpusConfig, DataConfig
-from data_pipeline.stages import Machine, content_key, require, run_tasks
+from data_pipeline.stages import Machine, require, run_tasks
 from nllb.config import load_config
+from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError, ResourceError
 
 OWN_TASKS = """
@@ -78,9 +79,9 @@ def test_no_workers_do_no_work() -> None:
 
 
 def test_keys_follow_content_alone() -> None:
-    assert content_key("a", 1) == content_key("a", 1) != content_key("a", 2)
-    assert content_key(CleanConfig()) == content_key(CleanConfig())
-    assert content_key(CleanConfig()) != content_key(CleanConfig(markup=False))
+    assert fingerprint("a", 1) == fingerprint("a", 1) != fingerprint("a", 2)
+    assert fingerprint(CleanConfig()) == fingerprint(CleanConfig())
+    assert fingerprint(CleanConfig()) != fingerprint(CleanConfig(markup=False))
 
 
 def test_a_changed_configuration_never_meets_an_old_file(
@@ -144,7 +145,7 @@ filter:
   thresholds: {max_lenght_ratio: 3}
 prepare:
   phases: [{until_step: 5, min_pairs: 1}, {until_step: 3, min_pairs: 9}]
-shield: []
+decontamination: []
 """
     )
     with pytest.raises(ConfigError) as caught:
@@ -165,10 +166,10 @@ def test_a_run_without_a_shield_must_say_so(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     corpus = '{name: a, format: tsv, path: "{source}-{target}.tsv"}'
     path.write_text(f"kind: data\ncorpora: [{corpus}]\n")
-    with pytest.raises(ConfigError, match="missing key shield"):
+    with pytest.raises(ConfigError, match="missing key decontamination"):
         load_config(DataConfig, path)
     path.write_text(f"kind: data\nshield: []\ncorpora: [{corpus}]\n")
-    assert load_config(DataConfig, path).shield == ()
+    assert load_config(DataConfig, path).decontamination == ()
 
 
 def test_names_and_thresholds_are_checked_across_sections(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_names_and_thresholds_are_checked_across_sections(tmp_path: Path) -> Non
     path.write_text(
         """
 kind: data
-shield: []
+decontamination: []
 corpora:
   - {name: a, format: tsv, path: "{source}-{target}.tsv"}
   - {name: a, format: jsonl, path: "{language}.jsonl"}
@@ -186,7 +187,7 @@ monolingual:
     )
     with pytest.raises(ConfigError) as caught:
         load_config(DataConfig, path)
-    for part in ("'a' stands twice", "a is monolingual (jsonl)", "m has format tsv"):
+    for part in ("'a' is given twice", "a is monolingual (jsonl)", "m has format tsv"):
         assert part in str(caught.value), part
     corpus = CorpusConfig(name="m", format="lines", path="{language}.txt")
-    assert list(corpus.faults()) == []
+    assert list(corpus.cross_field_errors()) == []

@@ -100,18 +100,21 @@ def test_all_faults_of_a_graph_are_told_at_once(tmp_path: Path) -> None:
         "steps:\n"
         "- {name: one, command: a, needs: [tow]}\n"
         "- {name: two, command: b, needs: [three]}\n"
-        "- {name: three, command: c, needs: [two], shards: -1}\n"
+        "- {name: three, command: c, needs: [two]}\n"
         "- {name: three, command: d}\n"
     )
     with pytest.raises(ConfigError) as error:
         load_config(PipelineConfig, path)
-    for words in ("needs 'tow'; did you mean two?", "two steps are named 'three'", "-1"):
+    for words in ("needs 'tow'; did you mean two?", "two steps are named 'three'"):
         assert words in str(error.value)
+    path.write_text("kind: pipeline\nsteps: [{name: a, command: x, shards: -1}]\n")
+    with pytest.raises(ConfigError, match=r"steps\[0\]\.shards must be at least 0, got -1"):
+        load_config(PipelineConfig, path)
     path.write_text(
         "kind: pipeline\nsteps:\n- {name: a, command: x, needs: [b]}\n"
         "- {name: b, command: y, needs: [a]}\n"
     )
-    with pytest.raises(ConfigError, match=r"in a circle: (a -> b -> a|b -> a -> b)"):
+    with pytest.raises(ConfigError, match=r"in a cycle: (a -> b -> a|b -> a -> b)"):
         load_config(PipelineConfig, path)
     with pytest.raises(ConfigError, match="known: out"):
         run_pipeline(pipeline(Step(name="a", command="x {nowhere}")), Path("out"))

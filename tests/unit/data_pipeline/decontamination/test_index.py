@@ -156,7 +156,7 @@ def test_one_side_is_enough_in_any_direction_and_language(
     block = make_block(
         ["Fine.", source, source], ["Bien.", target, target], reasons=[None, None, "x"]
     )
-    config = make_config(shield=(evaluation,), data_dir=tmp_path)
+    config = make_config(decontamination=(evaluation,), data_dir=tmp_path)
     scored = [Decided(block=block, decisions=(block.path,))]
     (done,) = shield_bitext(config, scored, tmp_path / "out", machine)
     reasons = read_columns(done.path, ["reason"])["reason"].cast(polars.String).to_list()
@@ -170,12 +170,14 @@ def test_one_side_is_enough_in_any_direction_and_language(
 def test_a_missing_set_stops_the_run(
     tmp_path: Path, make_config: Callable[..., DataConfig], machine: Machine
 ) -> None:
-    config = make_config(shield=(EvaluationConfig(name="gone", path="gone"),), data_dir=tmp_path)
+    config = make_config(
+        decontamination=(EvaluationConfig(name="gone", path="gone"),), data_dir=tmp_path
+    )
     with pytest.raises(DataError, match="gone"):
         shield_bitext(config, [], tmp_path / "out", machine)
     (tmp_path / "gone").mkdir()
     with pytest.raises(DataError, match="no sentence"):
-        list(evaluation_sentences(config.shield, tmp_path))
+        list(evaluation_sentences(config.decontamination, tmp_path))
 
 
 def test_finds_do_not_depend_on_the_order_of_the_lines(shield: Shield) -> None:

@@ -53,7 +53,7 @@ def naive_reasons(blocks: list[Rows], config: DedupConfig) -> list[list[str | No
             source, target = (normalize_for_hashing(text) for text in blocks[block][row][:2])
             key = {"pair": f"{source}\t{target}", "source": source, "target": target}[step.by]
             counts[key] += 1
-            if counts[key] > step.at_most:
+            if counts[key] > step.max_copies:
                 lost.add((block, row))
                 decided[block][row] = f"duplicate_{step.by}"
         alive = [place for place in alive if place not in lost]
@@ -83,8 +83,8 @@ CONFIGS = {
     "nllb order": DedupConfig(
         passes=(
             DedupPassConfig(by="pair"),
-            DedupPassConfig(by="target", at_most=3),
-            DedupPassConfig(by="source", at_most=2),
+            DedupPassConfig(by="target", max_copies=3),
+            DedupPassConfig(by="source", max_copies=2),
         )
     ),
     "best margin": DedupConfig(winner="best_margin"),

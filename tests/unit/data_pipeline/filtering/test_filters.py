@@ -45,7 +45,7 @@ def judge(
     return FilterChain(config, more.get("detector")).run(frame, pair, before)[1].to_list()
 
 
-STRICT = FilterConfig(set="strict")
+STRICT = FilterConfig(preset="strict")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_repetition_costs_no_more_than_a_share_of_the_rest() -> None:
 
 def test_language_threshold_rejects_by_default(word_detector: Any) -> None:
     # Defect 9 of the anchors: a default threshold of 0 filtered nothing.
-    config = FilterConfig(set="reference", language=LanguageFilterConfig())
+    config = FilterConfig(preset="reference", language=LanguageFilterConfig())
     frame = rows(
         ("this is the way of it", "il est à la mer et je ne pas"),
         ("il est à la mer et je ne pas", "il est à la mer et je ne pas"),
@@ -183,7 +183,7 @@ def test_detectors_are_asked_in_batches_only(word_detector: Any) -> None:
             assert len(texts) == len(set(texts))
             return [answers["this" in text] for text in texts]
 
-    config = FilterConfig(set="reference", language=LanguageFilterConfig())
+    config = FilterConfig(preset="reference", language=LanguageFilterConfig())
     frame = rows(("this is the way", "il est à la mer"), ("this is it", "il est là"))
     assert judge(frame, config, detector=BatchOnly()) == [None, None]
 
@@ -203,7 +203,7 @@ def test_language_thresholds_and_exceptions(word_detector: Any) -> None:
             None,
         ),
     ):
-        config = FilterConfig(set="reference", language=section)
+        config = FilterConfig(preset="reference", language=section)
         assert judge(frame, config, detector=word_detector) == [reason]
 
 
@@ -220,12 +220,12 @@ def test_toxicity_by_imbalance_and_what_cannot_be_measured(tmp_path: Path) -> No
         ("apple and pear", "pomme et poire"),
         ("apple apple apple apple", "pomme"),
     )
-    missing = FilterConfig(set="reference", toxicity=ToxicityConfig(directory=lists))
+    missing = FilterConfig(preset="reference", toxicity=ToxicityConfig(directory=lists))
     with pytest.raises(DataError, match=r"no toxicity list of fra_Latn.*unmeasured"):
         judge(frame, missing)
     word_list.cache_clear()
     unmeasured = FilterConfig(
-        set="reference", toxicity=ToxicityConfig(directory=lists, missing="unmeasured")
+        preset="reference", toxicity=ToxicityConfig(directory=lists, missing="unmeasured")
     )
     before = polars.Series("reason", [None] * 3, dtype=polars.String)
     scores, reason = FilterChain(unmeasured).run(frame, PAIR, before)
@@ -329,7 +329,7 @@ def test_thresholds_are_applied_again_without_measuring(
 
     def run(**thresholds: float) -> tuple[list[str | None], dict[str, Any]]:
         config = make_config(
-            corpora=(corpus,), filter=FilterConfig(set="strict", thresholds=thresholds)
+            corpora=(corpus,), filter=FilterConfig(preset="strict", thresholds=thresholds)
         )
         (done,) = filter_bitext(config, [block], tmp_path / "out", machine)
         frame = read_columns(done.path)

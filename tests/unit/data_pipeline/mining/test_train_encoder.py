@@ -57,9 +57,9 @@ def make_config(folder: Path, **changes: Any) -> EncoderTrainingConfig:
         "kind": "encoder",
         "data_dir": folder,
         "sources": (
-            TextSourceConfig(name="own", path=Path("corpus"), layout="pairs", held_out_every=10),
+            TextSourceConfig(name="own", path="corpus", layout="pairs", held_out_fraction=0.1),
         ),
-        "shield": (EvaluationConfig(name="test", path="shielded"),),
+        "decontamination": (EvaluationConfig(name="test", path="shielded"),),
         "table": TableConfig(dimension=32, rows=3000, owned_rows=2000),
         "contrastive": ContrastiveConfig(
             batch_pairs=128, steps=60, learning_rate=0.05, evaluate_every=10
@@ -117,7 +117,7 @@ def test_training_learns_and_an_interrupted_one_ends_the_same(
 
 
 def test_plain_steps_leave_nothing_out_and_join_nothing(tmp_path: Path) -> None:
-    plain = ContrastiveConfig(batch_pairs=128, steps=10, plain_part=0.5)
+    plain = ContrastiveConfig(batch_pairs=128, steps=10, plain_fraction=0.5)
     config = make_config(tmp_path, contrastive=plain)
     text = read_training_text(config, quiet=True)
     numbered = training.number_features(config, text, quiet=True)
@@ -156,7 +156,7 @@ def test_a_student_answers_for_its_teachers_text_and_licence(tmp_path: Path) -> 
     own = [(f"{source} x", f"{target} y") for source, target in sentences(80, 1)]
     lines = "".join(f"{source}\t{target}\n" for source, target in own)
     (tmp_path / "other" / "fra_Latn-eng_Latn.tsv").write_text(lines, encoding="utf-8")
-    other = TextSourceConfig(name="other", path=Path("other"), layout="pairs")
+    other = TextSourceConfig(name="other", path="other", layout="pairs")
     student = make_config(
         tmp_path,
         sources=(other,),

@@ -92,9 +92,9 @@ def test_the_draw_follows_the_temperature_and_takes_no_text_twice() -> None:
 
 def test_a_sentence_is_held_out_wherever_it_stands() -> None:
     texts = [f"sentence {n}" for n in range(20_000)]
-    alone = {text for text in texts if is_held_out((text, "x"), 20)}
+    alone = {text for text in texts if is_held_out((text, "x"), 0.02)}
     assert len(alone) == pytest.approx(200, rel=0.3)
-    assert all(is_held_out(("y", text), 20) for text in alone)
+    assert all(is_held_out(("y", text), 0.02) for text in alone)
     assert not any(is_held_out((text, "y"), 0) for text in texts)
 
 
@@ -141,7 +141,7 @@ def test_every_pair_that_stayed_is_in_the_shards_once(
 ) -> None:
     section = PrepareConfig(
         vocabulary=VocabularyConfig(size=80, name="spm:standin"),
-        held_out_per_mille=100,
+        held_out_fraction=0.1,
         min_pairs=20,
         phases=(PhaseConfig(until_step=10, min_pairs=200), PhaseConfig()),
     )
@@ -231,7 +231,7 @@ def test_denoising_text_becomes_a_direction_onto_itself(
     )
     docs = CorpusConfig(name="docs", format="lines", path="{language}")
     config = make_config(
-        prepare=PrepareConfig(vocabulary=VocabularyConfig(model=model), held_out_per_mille=0),
+        prepare=PrepareConfig(vocabulary=VocabularyConfig(model=model), held_out_fraction=0),
         monolingual=MonolingualConfig(corpora=(docs,), denoising=True),
     )
     written = prepare(config, [], [Decided(block=block, decisions=())], tmp_path / "out", machine)
@@ -266,9 +266,8 @@ def test_what_cannot_be_prepared_is_said(
     message: str,
     model: Path,
 ) -> None:
-    import dataclasses
 
     if section.vocabulary.model is None:
-        section = dataclasses.replace(section, vocabulary=VocabularyConfig(model=model))
+        section = section.replace(vocabulary=VocabularyConfig(model=model))
     with pytest.raises(DataError, match=message):
         run(tmp_path, make_block, make_config, section, machine)

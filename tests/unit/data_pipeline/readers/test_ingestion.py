@@ -1,6 +1,5 @@
 """Every format comes in as it stands; what is damaged is named, never shifted, never half-read."""
 
-import dataclasses
 import gzip
 import json
 import lzma
@@ -232,7 +231,7 @@ def test_bad_rows_of_a_layout_stop_or_are_put_aside(
     name, line, fault = faults[0]
     with pytest.raises(DataError, match=re.escape(f"{name}:{line}: {fault}")):
         read(corpus)
-    frame = read(dataclasses.replace(corpus, bad_rows="quarantine"))
+    frame = read(corpus.replace(bad_rows="quarantine"))
     assert rows_of(frame) == rows
     (quarantine,) = (tmp_path / "out").rglob("*.quarantine.jsonl")
     found = [json.loads(line) for line in quarantine.read_text().splitlines()]

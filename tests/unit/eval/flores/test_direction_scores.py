@@ -264,7 +264,7 @@ def test_translation_resumes_and_keeps_one_line_a_sentence(benchmark, tmp_path):
     (folder / "eng_Latn-fra_Latn.txt").unlink()
     assert translate_outputs(folder, wanted, made_by={**made, "model": "moved"}, **options) == {}
     assert calls[3:] == [("eng_Latn", "fra_Latn")]
-    with pytest.raises(ConfigError, match=r"search was beam 1, now beam 4\. Give another OUT"):
+    with pytest.raises(ConfigError, match=r"search was beam 1, now beam 4\. Its finished"):
         translate_outputs(folder, wanted, made_by={**made, "search": "beam 4"}, **options)
     assert len((folder / "eng_Latn-fra_Latn.txt").read_text(encoding="utf-8").split("\n")) == 31
     with pytest.raises(DataError, match="gave 1 lines for 30"):
@@ -342,7 +342,7 @@ def test_copied_sources_are_a_system_of_their_own(benchmark, outputs, tmp_path):
         "is better than copying"
         in compare(evaluation, run(outputs, benchmark, tmp_path / "o")).verdict
     )
-    with pytest.raises(ConfigError, match="holds other outputs"):
+    with pytest.raises(ConfigError, match="begun with other settings"):
         translate_outputs(
             folder, wanted, benchmark=benchmark, translate=lambda *_: [],
             made_by={"model files": "0"}, quiet=True,

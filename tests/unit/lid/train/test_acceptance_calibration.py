@@ -11,9 +11,9 @@ from lid.train.acceptance_calibration import calibrate, certainties, expected_sh
 from lid.train.lid_config import CalibrationConfig
 
 CONFIG = CalibrationConfig(
-    precision=0.9,
-    foreign_odds=2,
-    most_rejected=0.2,
+    target_precision=0.9,
+    out_of_set_odds=2,
+    max_rejected_fraction=0.2,
 )
 
 
@@ -63,7 +63,7 @@ def test_a_label_that_attracts_foreign_text_gets_a_higher_threshold() -> None:
     raised = calibrate(DECIDER, {"deu_Latn": own}, foreign, CONFIG)["deu_Latn"]
     assert 0.53 < raised <= 0.6
     lost = calibrate(DECIDER, {"deu_Latn": own}, [said(0.98)] * 100, CONFIG)["deu_Latn"]
-    assert np.mean(np.linspace(0.5, 0.99, 100) < lost) <= CONFIG.most_rejected + 0.01
+    assert np.mean(np.linspace(0.5, 0.99, 100) < lost) <= CONFIG.max_rejected_fraction + 0.01
 
 
 def test_the_certainty_is_fitted_on_whole_texts_and_on_their_first_words() -> None:

@@ -14,7 +14,7 @@ from lid.train.collection import (
     tuning_half,
     withheld_languages,
 )
-from lid.train.lid_config import LidConfig, NoiseConfig, SamplingConfig, SourceConfig
+from lid.train.lid_config import LidConfig, OutOfSetConfig, SamplingConfig, SourceConfig
 from lid.train.line_sampling import (
     keywords,
     label_sizes,
@@ -31,13 +31,13 @@ from nllb.languages.normalization import normalize_for_detection
 def config(data: Path, **changes: object) -> LidConfig:
     settings: dict[str, object] = {
         "kind": "lid",
-        "data": data,
+        "data_dir": data,
         "sources": (
-            SourceConfig(directory=Path("nllb_seed")),
-            SourceConfig(directory=Path("udhr"), licence="public"),
+            SourceConfig(path="nllb_seed"),
+            SourceConfig(path="udhr", licence="public"),
         ),
         "evaluation": (Path("test"),),
-        "noise": NoiseConfig(sources=(Path("udhr_other"),), fewest_lines=10),
+        "out_of_set": OutOfSetConfig(sources=(Path("udhr_other"),), min_lines=10),
     }
     return LidConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
@@ -90,7 +90,8 @@ def test_splits_of_foreign_languages_are_stable_and_even() -> None:
 def test_only_languages_with_prose_are_withheld_to_calibrate(corpora_dir: Path) -> None:
     codes = [code for code in ("aaa", "bbb", "ccc", "ddd", "eee") if calibration_part(code, 0.5)]
     settings = config(
-        corpora_dir, noise=NoiseConfig(sources=(Path("udhr_other"),), calibration_part=0.5)
+        corpora_dir,
+        out_of_set=OutOfSetConfig(sources=(Path("udhr_other"),), calibration_fraction=0.5),
     )
     assert 0 < len(codes) < 5
     foreign = {f"other_{code}": {"mediawiki": ["save page"]} for code in codes}
@@ -105,13 +106,23 @@ def test_only_languages_with_prose_are_withheld_to_calibrate(corpora_dir: Path) 
 
 def test_a_source_without_a_label(corpora_dir: Path) -> None:
     sources = (
-        SourceConfig(directory=Path("nllb_seed")),
-        SourceConfig(directory=Path("udhr"), without=(parse_language("fra"),)),
+        SourceConfig(path="nllb_seed"),
+        SourceConfig(path="udhr", excluded_languages=(parse_language("fra"),)),
     )
     collected = collect(config(corpora_dir, sources=sources), quiet=True)
     assert set(collected.lines["fra_Latn"]) == {"nllb_seed"}
     assert "udhr" in collected.lines["deu_Latn"]
     assert collected.dropped["udhr: not in fra_Latn"] == 10
+
+
+def test_a_corpus_is_read_for_its_languages_only(corpora_dir: Path) -> None:
+    sources = (
+        SourceConfig(path="nllb_seed"),
+        SourceConfig(path="udhr", languages=(parse_language("deu"),)),
+    )
+    collected = collect(config(corpora_dir, sources=sources), quiet=True)
+    assert set(collected.lines["fra_Latn"]) == {"nllb_seed"}
+    assert "udhr" in collected.lines["deu_Latn"]
 
 
 def test_languages_without_text_and_bad_folders_are_named(corpora_dir: Path) -> None:
@@ -149,7 +160,7 @@ def test_held_out_lines_are_kept_from_training() -> None:
 def test_label_sizes_are_balanced_capped_and_bounded_by_repeats() -> None:
     sizes = label_sizes(
         {"few": 10, "some": 400, "many": 100_000},
-        SamplingConfig(lines=1000, most_lines=2000, exponent=0.5, most_repeats=4),
+        SamplingConfig(lines=1000, max_lines=2000, exponent=0.5, max_repeats=4),
     )
     assert sizes == {"few": 40, "some": 632, "many": 2000}
 
@@ -181,7 +192,9 @@ def test_words_that_only_an_interface_is_full_of_are_drawn_less() -> None:
     assert bare["prose"] is prose and len(bare["mediawiki"]) == 200
     assert bare["mediawiki"][0] == "aaaaa0 ngoo yi"
     messages = [line.replace("momtu", "ngoo") for line in messages]
-    settings = SamplingConfig(domain_exponent=1, extract_rate=0, join_rate=0, most_of_keyword=0.02)
+    settings = SamplingConfig(
+        domain_exponent=1, extract_rate=0, join_rate=0, max_keyword_fraction=0.02
+    )
     domains = {"mediawiki": messages, "prose": prose}
     drawn, usual = (
         sample_label(domains, 6000, settings, random.Random(1), names)

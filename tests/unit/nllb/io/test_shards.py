@@ -20,7 +20,7 @@ from nllb.io.shards import (
     ShardFile,
     TokenShard,
     VocabularyRecord,
-    file_xxh3_128,
+    file_fingerprint,
     read_manifest,
     sampling_weights,
     write_manifest,
@@ -92,7 +92,7 @@ def test_a_shard_gives_back_what_was_written(
         assert [shard.target(i).tolist() for i in range(len(pairs))] == columns[1]
     assert shard.lengths().tolist() == [[len(tokens) for tokens in column] for column in columns]
     assert record.num_source_tokens == sum(map(len, columns[0]))
-    assert (record.num_bytes, record.xxh3_128) == (path.stat().st_size, file_xxh3_128(path))
+    assert (record.num_bytes, record.xxh3_128) == (path.stat().st_size, file_fingerprint(path))
 
 
 def test_a_small_vocabulary_takes_two_bytes_a_token(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_text_becomes_shards_with_a_share_for_replay(
     new = pairs_of_name(write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 200))
     old = pairs_of_name(write_pairs(tmp_path, "eng_Latn-fra_Latn.tsv", 500), is_replay=True)
     write_text_shards(
-        [new, old], tokenizer, tmp_path / "data", replay_share=0.25, held_out_per_mille=100
+        [new, old], tokenizer, tmp_path / "data", replay_share=0.25, held_out_fraction=0.1
     )
     manifest = read_manifest(tmp_path / "data")
     manifest.verify()
@@ -113,7 +113,7 @@ def test_a_language_is_added_from_the_command_line(
     command += ["--like", "ita_Latn", "--text", str(new), "--replay", str(old), str(out)]
     command += ["schedule.steps=30", "schedule.validate_every=15", "schedule.checkpoint_every=15"]
     command += ["schedule.translations=3", "optimizer.learning_rate=0.01", "device=cpu"]
-    command += ["held_out_per_mille=100", "reader.max_tokens=512", "reader.max_length=128"]
+    command += ["held_out_fraction=0.1", "reader.max_tokens=512", "reader.max_length=128"]
     assert main([*command, "--quiet", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["added_languages"] == ["xyz_Latn"] and report["added_characters"] == ["\u0263"]
@@ -164,7 +164,7 @@ def test_a_folder_keeps_to_its_text_and_model(
     )
     out = tmp_path / "out"
     command = ["finetune", "--model", str(random_model_dir), str(out), "--dry-run", "--quiet"]
-    command += ["held_out_per_mille=100"]
+    command += ["held_out_fraction=0.1"]
     unknown = write_pairs(tmp_path, "eng_Latn-xyz_Latn.tsv", 40)
     assert main([*command, "--text", str(unknown)]) == 2
     assert "has no language xyz_Latn" in capsys.readouterr().err
@@ -174,5 +174,5 @@ def test_a_folder_keeps_to_its_text_and_model(
     assert planned["added_characters"] == [] and planned["memory_bytes"] > planned["state_bytes"]
     config = (out / "finetune.yaml").read_text()
     assert main([*command, "--text", str(other)]) == 2
-    assert "begun with another text" in capsys.readouterr().err
+    assert "begun with other settings" in capsys.readouterr().err
     assert (out / "finetune.yaml").read_text() == config

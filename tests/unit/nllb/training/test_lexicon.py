@@ -75,7 +75,7 @@ def test_an_embedding_is_its_meaning_its_language_and_a_rest(token_data: Path) -
     manifest = read_manifest(token_data)
     random_VD = torch.randn(manifest.vocabulary.size, 64) / 8
     pivot = manifest.directions[0].target
-    section = LexiconSection(pivot=pivot, least_pairs=1, meaning=0.8, language=0.4)
+    section = LexiconSection(pivot=pivot, min_pairs=1, meaning=0.8, language=0.4)
     first = lexical_embedding(manifest, random_VD, section, seed=3)
     assert torch.equal(first, lexical_embedding(manifest, random_VD, section, seed=3))
     changed = (first != random_VD).any(1)
@@ -101,7 +101,7 @@ def test_text_of_the_pivot_alone_is_no_direction(token_data: Path) -> None:
     alone = next(d.target for d in manifest.directions if d.source == d.target)
     random_VD = torch.randn(manifest.vocabulary.size, 8)
     into = [d for d in manifest.directions if d.target == alone != d.source]
-    section = LexiconSection(pivot=alone, least_pairs=1)
+    section = LexiconSection(pivot=alone, min_pairs=1)
     if into:
         assert (lexical_embedding(manifest, random_VD, section, seed=3) != random_VD).any()
     else:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from nllb.training.noise import NoiseConfig, add_noise
 
@@ -72,6 +73,7 @@ def test_short_sentences(length: int) -> None:
         assert len(result) <= length + 3
 
 
-def test_what_is_out_of_range_is_said() -> None:
-    faults = list(NoiseConfig(mask_ratio=1.5, random_ratio=-0.1).faults())
-    assert len(faults) == 2 and "mask_ratio" in faults[0]
+def test_ratios_out_of_range_are_refused() -> None:
+    with pytest.raises(ValidationError) as caught:
+        NoiseConfig(mask_ratio=1.5, random_ratio=-0.1)
+    assert [error["loc"] for error in caught.value.errors()] == [("mask_ratio",), ("random_ratio",)]

@@ -50,7 +50,7 @@ def test_a_step_is_the_same_whatever_came_before(manifest: Manifest) -> None:
         walked.step(step)
     for step in (0, 3, 63, 64, 39, 40, 41, 129):  # 40 begins the second phase
         assert same(walked.step(step), BatchReader(manifest, CONFIG).step(step))
-    other = dataclasses.replace(CONFIG, seed=6)
+    other = CONFIG.replace(seed=6)
     assert not same(walked.step(50), BatchReader(manifest, other).step(50))
 
 
@@ -110,7 +110,7 @@ def test_directions_are_drawn_by_their_weights(manifest: Manifest) -> None:
 
 def test_directions_get_shares_of_the_labels(manifest: Manifest) -> None:
     seen = Counter()
-    reader = BatchReader(manifest, dataclasses.replace(CONFIG, by_labels=True, join=0.3))
+    reader = BatchReader(manifest, CONFIG.replace(by_labels=True, join=0.3))
     for step in range(40, 40 + 64 * 6):
         for batch in reader.step(step):
             counts = (batch.labels != PAD_ID).sum(1).tolist()
@@ -123,7 +123,7 @@ def test_directions_get_shares_of_the_labels(manifest: Manifest) -> None:
 
 def test_a_chunk_holds_enough_for_its_steps(manifest: Manifest) -> None:
     for by_labels in (False, True):
-        reader = BatchReader(manifest, dataclasses.replace(CONFIG, by_labels=by_labels))
+        reader = BatchReader(manifest, CONFIG.replace(by_labels=by_labels))
         for step in (0, 40, 40 + 64):
             reader.step(step)
             # So no batch comes twice within a chunk, whatever the lengths of a phase.
@@ -174,13 +174,13 @@ def test_batches_are_full_but_not_over_full(seed: int) -> None:
 
 
 def test_too_long_pairs_are_counted_and_left_out(manifest: Manifest) -> None:
-    config = dataclasses.replace(CONFIG, max_length=12, max_tokens=60)
+    config = CONFIG.replace(max_length=12, max_tokens=60)
     reader = BatchReader(manifest, config)
     longest = max(batch.labels.shape[1] for step in range(5) for batch in reader.step(step))
     assert longest <= 12
     assert reader.too_long > 0
     with pytest.raises(DataError, match="no pair of at most 2 tokens"):
-        BatchReader(manifest, dataclasses.replace(CONFIG, max_length=2)).step(0)
+        BatchReader(manifest, CONFIG.replace(max_length=2)).step(0)
 
 
 def test_validation_reads_the_held_out_pairs(manifest: Manifest) -> None:

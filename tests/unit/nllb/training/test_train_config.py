@@ -29,7 +29,7 @@ def test_faults_of_all_sections_are_listed(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load_config(TrainConfig, path)
-    for fault in ("final_output_masking must", "capacity must", "patience needs", "beta_1 must"):
+    for fault in ("final_output_masking must", "capacity must", "patience: needs", "beta_1 must"):
         assert fault in str(caught.value)
 
 
@@ -38,7 +38,7 @@ def test_a_teacher_tells_of_the_whole_vocabulary(tmp_path: Path) -> None:
     path.write_text(
         "kind: train\ndata: nowhere\nsoftmax_negatives: 100\ndistillation: {teacher: other}\n"
     )
-    with pytest.raises(ConfigError, match="softmax_negatives leaves out"):
+    with pytest.raises(ConfigError, match="softmax_negatives: must be 0"):
         load_config(TrainConfig, path)
 
 

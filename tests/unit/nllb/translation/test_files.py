@@ -36,7 +36,7 @@ class Arriving(io.RawIOBase):
 def pipe(monkeypatch):
     def pipe(*pieces):
         stream = Arriving(pieces)
-        monkeypatch.setattr("nllb.translation.files.open_binary", lambda path: stream)
+        monkeypatch.setattr("nllb.io.text.open_binary", lambda path: stream)
         return stream
 
     return pipe

@@ -1,0 +1,20 @@
+"""What every configuration that reads corpora says about one: its name, its place, its licence."""
+
+from nllb.config.schema import Section, Text
+from nllb.io.corpora import Layout
+from nllb.languages import Language
+
+
+class CorpusSection(Section):
+    """One corpus of text; data, mining and language identification add what they alone need."""
+
+    name: Text
+    """Name in every table, report and card."""
+    path: Text
+    """Path under `data_dir`."""
+    layout: Layout | None = None
+    """Layout of the folder; null recognises the corpora that the documentation names."""
+    licence: Text = "not stated"
+    """Licence of the text; it is copied to manifests and cards."""
+    languages: tuple[Language, ...] = ()
+    """Read only these languages; empty reads all."""
