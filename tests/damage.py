@@ -10,7 +10,18 @@ from typing import Any
 
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 3, 10**6, 10**9, 1 << 40, 1 << 63, 10**30, 0.5, -2.5, 1e308),
-    *("", "x", "..", "../../etc/passwd", "/etc/passwd", "C:\\x", "a\0b", "\ud800", "eng_Latn", "9" * 5000),
+    *(
+        "",
+        "x",
+        "..",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "C:\\x",
+        "a\0b",
+        "\ud800",
+        "eng_Latn",
+        "9" * 5000,
+    ),
     *([], [[]], ["x"], [1, 2], {}, {"x": {}}, {"content": 3}),
 )
 
@@ -71,7 +82,9 @@ def _remove(data: bytes, draw: random.Random) -> bytes:
 
 def _insert(data: bytes, draw: random.Random) -> bytes:
     place = draw.randrange(len(data) + 1)
-    piece = draw.choice([b"\0", b"\n", b"[" * 5000, b'{"a":' * 3000, b"\xff\xfe", draw.randbytes(20)])
+    piece = draw.choice(
+        [b"\0", b"\n", b"[" * 5000, b'{"a":' * 3000, b"\xff\xfe", draw.randbytes(20)]
+    )
     return data[:place] + piece + data[place:]
 
 
@@ -110,7 +123,9 @@ def _changed(value: Any, draw: random.Random) -> Any:
 def _member(data: bytes, draw: random.Random) -> bytes:
     """Damage one member of an archive, and write the archive anew with right checksums."""
     source = zipfile.ZipFile(io.BytesIO(data))
-    chosen = draw.choice([name for name in source.namelist() for _ in range(1 + 6 * name.endswith(".pkl"))])
+    chosen = draw.choice(
+        [name for name in source.namelist() for _ in range(1 + 6 * name.endswith(".pkl"))]
+    )
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as target:
         for name in source.namelist():

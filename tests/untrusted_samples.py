@@ -132,7 +132,9 @@ def _make_torch_weights(folder: Path) -> None:
     from nllb.model.formats.safetensors_files import SafetensorsFile
 
     file = SafetensorsFile(source / "model.safetensors")
-    torch.save({name: file.read(name).clone() for name in file.names()}, folder / "pytorch_model.bin")
+    torch.save(
+        {name: file.read(name).clone() for name in file.names()}, folder / "pytorch_model.bin"
+    )
     decoder = json.loads((source / "tokenizer_config.json").read_text())["added_tokens_decoder"]
     tokens = [{"id": int(number), **entry} for number, entry in decoder.items()]
     (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
@@ -269,7 +271,8 @@ def _make_detector(folder: Path) -> None:
     draw = random.Random(1)
     lines = {
         "eng_Latn": [" ".join(draw.choices(WORDS, k=8)) for _ in range(40)],
-        "fra_Latn": [" ".join(draw.choices("la maison est petite le chien dort".split(), k=8))] * 40,
+        "fra_Latn": [" ".join(draw.choices("la maison est petite le chien dort".split(), k=8))]
+        * 40,
     }
     text = folder.with_name("lid.txt")
     text.write_text(
@@ -280,7 +283,9 @@ def _make_detector(folder: Path) -> None:
     )
     model.quantize(input=str(text), cutoff=300, retrain=True, qnorm=True, thread=1)
     model.save_model(str(folder / "model.ftz"))
-    grams = GramSets.build({code: {"x": rows} for code, rows in lines.items()}, most=50, size_bytes=512)
+    grams = GramSets.build(
+        {code: {"x": rows} for code, rows in lines.items()}, most=50, size_bytes=512
+    )
     grams.save(folder / "grams.bin")
     shares = dict.fromkeys(lines, 0.5)
     card = ModelCard(
