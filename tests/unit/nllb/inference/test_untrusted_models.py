@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from nllb.errors import CheckpointError
 from nllb.inference.generator import SearchOptions
+from nllb.inference.layers import read_float
 from nllb.inference.model_generator import ModelGenerator
+from nllb.inference.quantization import read_int8
 from nllb.inference.shortlist import SHORTLIST_FILE
 from nllb.languages import parse_language
 from nllb.model.formats.hugging_face import write_hugging_face
@@ -130,22 +132,25 @@ NAME = "model.encoder.layers.0.ffn.fc1.weight"
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda t: t.pop(f"{NAME}.scale"), "inner.weight is int8 and has no scales"),
+        (
+            lambda t: t.pop(f"{NAME}.scale"),
+            "is stored as int8 without the scales",
+        ),
         (
             lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"][:-1].clone()}),
-            r"inner.weight has scales that are float32 of \[47\], and its 48 rows need as many",
+            r"fc1.weight.scale is 47 of torch.float32 and should be 48 of torch.float32",
         ),
         (
             lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"].int()}),
-            r"has scales that are int32 of \[48\]",
+            r"fc1.weight.scale is 48 of torch.int32 and should be 48 of torch.float32",
         ),
         (
             lambda t: t.update({NAME: t[NAME].float()}),
-            r"is float32 of \[48, 32\] and has scales, which belong to int8 matrices",
+            "inner.weight is stored as torch.float32 and has scales",
         ),
         (
             lambda t: t.update({f"{NAME[:-6]}bias": t[f"{NAME[:-6]}bias"].long()}),
-            "inner.bias is int64, and must be of a floating type",
+            "inner.bias is stored as torch.int64",
         ),
         (lambda t: t[f"{NAME}.scale"].fill_(float("inf")), "inner.weight"),
     ],
@@ -167,9 +172,7 @@ def test_scales_that_are_not_those_of_a_matrix(
         (torch.tensor([2, 5, 2**62]), "has ids from 2 to 4611686018427387904"),
         (torch.tensor([2, 7, 5]), "has ids that are not ascending"),
         (torch.tensor([2, 2]), "has ids that are not ascending"),
-        (torch.tensor([[2, 5]]), r"is int64 of shape \[1, 2\]"),
         (torch.tensor([], dtype=torch.int64), r"is int64 of shape \[0\]"),
-        (torch.tensor([2.0, 5.0]), "is torch.float32, not of token ids"),
     ],
 )
 def test_shortlists_of_another_model(random_model_dir, changed, ids, message) -> None:
@@ -177,3 +180,24 @@ def test_shortlists_of_another_model(random_model_dir, changed, ids, message) ->
     save_file({"fra_Latn": ids}, folder / SHORTLIST_FILE)
     with pytest.raises(CheckpointError, match=f"shortlist of fra_Latn in .*{message}"):
         translate(folder, "int8")
+
+
+@pytest.mark.parametrize(
+    ("weight", "scale", "message"),
+    [
+        (torch.ones(3, 4).int(), None, "is int32 without scales"),
+        (torch.ones(3, 4).char(), None, "is int8 without scales"),
+        (torch.ones(3, 4), torch.ones(3), r"is float32 of \[3, 4\] and has scales"),
+        (torch.ones(3).char(), torch.ones(3), r"is int8 of \[3\] and has scales"),
+        (torch.ones(3, 4).char(), torch.ones(2), r"float32 of \[2\], and its 3 rows need as many"),
+        (torch.ones(3, 4).char(), torch.ones(3).int(), r"scales that are int32 of \[3\]"),
+        (torch.ones(3), None, "is not a matrix"),
+    ],
+)
+def test_weights_that_do_not_come_from_a_file(weight, scale, message) -> None:
+    weights = {"w": weight} | ({} if scale is None else {"w.scale": scale})
+    with pytest.raises(CheckpointError, match=f"the weight w .*{message}|w {message}"):
+        read_int8(weights, "w")
+    if weight.ndim == 2 or scale is not None:
+        with pytest.raises(CheckpointError, match=f"the weight w {message}|has scales that"):
+            read_float(weights, "w")
