@@ -9,7 +9,10 @@ from runpy import run_path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("nllb", deadline=None)  # a busy machine is not an error
+settings.load_profile("nllb")
 ROOT = Path(__file__).parents[1]
 
 
