@@ -6,15 +6,18 @@ from typing import Protocol
 
 from nllb.languages import Language
 
+MAX_BEAM_SIZE = 256
+"""Hypotheses of a segment at most: their keys and values grow with them."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchOptions:
     """How output tokens are searched for."""
 
     beam_size: int = 4
-    """Hypotheses kept a step; 1 is greedy search."""
+    """Hypotheses kept per step, at most `MAX_BEAM_SIZE`; 1 is greedy search."""
     num_hypotheses: int = 1
-    """Hypotheses returned a segment, at most `beam_size` (any number when sampling)."""
+    """Hypotheses returned per segment, at most `beam_size` (any number when sampling)."""
     max_output_tokens: int | None = None
     """Longest output in tokens; None allows 1.5 x source + 32, at most the model's positions."""
     min_output_tokens: int = 0
