@@ -239,6 +239,19 @@ def open_corpus(directory: Path | str, *, layout: Layout | None = None, name: st
     return Corpus(name=name or directory.name, layout=layout, directory=directory)
 
 
+def parse_corpus(text: str) -> Corpus:
+    """Open a corpus that a command line names as `PATH` or `LAYOUT:PATH`.
+
+    Raises:
+        DataError: where the folder is missing, or its layout is not known.
+    """
+    name, separator, path = text.partition(":")
+    for layout in get_args(Layout):
+        if separator and name == layout:
+            return open_corpus(path, layout=layout)
+    return open_corpus(text)
+
+
 def unescape(text: str) -> str:
     r"""Undo the escapes `\n`, `\t`, `\r` and `\\` of a one-line field; others stay as they are."""
     if "\\" not in text:

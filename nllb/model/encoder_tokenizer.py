@@ -78,9 +78,7 @@ class EncoderTokenizer:
                 f"{config.vocabulary_size:,}; they do not belong together"
             )
         try:
-            tokenizer = Tokenizer(
-                models.Unigram(list(pieces), config.unk_id, byte_fallback=False)
-            )
+            tokenizer = Tokenizer(models.Unigram(list(pieces), config.unk_id, byte_fallback=False))
             tokenizer.normalizer = normalizers.Sequence(
                 [
                     normalizers.Precompiled(charsmap),

@@ -212,5 +212,7 @@ def layer_numbers(config: EncoderConfig, layers: Sequence[int] | None) -> list[i
     asked = range(last + 1) if layers is None else layers
     numbers = [number + last + 1 if number < 0 else number for number in asked]
     if not numbers or not all(0 <= number <= last for number in numbers):
-        raise ValueError(f"layers {layers}: the encoder has layers 0 to {last}, or -1 to {-last - 1}")
+        raise ValueError(
+            f"layers {layers}: the encoder has layers 0 to {last}, or -1 to {-last - 1}"
+        )
     return numbers

@@ -169,7 +169,9 @@ def _read_config(cursor: _Cursor) -> EncoderConfig:
             f"{cursor.path} is an E5S1 file of version {version}; version {VERSION} is read"
         )
     names = ("model_dim", "num_layers", "num_heads", "ffn_dim", "vocabulary_size")
-    sizes = dict(zip((*names, "max_positions", "num_token_types"), cursor.unpack("7i"), strict=True))
+    sizes = dict(
+        zip((*names, "max_positions", "num_token_types"), cursor.unpack("7i"), strict=True)
+    )
     epsilon, block = cursor.unpack("fi")
     values = {**sizes, "norm_epsilon": float(f"{epsilon:.6g}")}  # 1e-12, not its float32 neighbour
     config = to_record(EncoderConfig, values, cursor.path, error=CheckpointError)
@@ -194,7 +196,9 @@ def _read_pieces(
     scores = cursor.array("<f4", count).astype(np.float32)
     start = cursor.skip(text_bytes)
     if offsets[0] or offsets[-1] != text_bytes or (np.diff(offsets) <= 0).any():
-        raise cursor.damaged("the offsets of the pieces do not rise from 0 to the end of their text")
+        raise cursor.damaged(
+            "the offsets of the pieces do not rise from 0 to the end of their text"
+        )
     if not np.isfinite(scores).all():
         raise cursor.damaged("scores of pieces are NaN or infinite")
     text = cursor.content[start : start + text_bytes]
