@@ -1,4 +1,4 @@
-"""`nllb convert`: any checkpoint to a Hugging Face model directory; `nllb convert e5`: an encoder."""
+"""`nllb convert`: any checkpoint to a Hugging Face directory; `nllb convert e5`: an encoder."""
 
 import argparse
 import sys

@@ -170,7 +170,9 @@ class Corpus:
         paths = [
             path
             for path in sorted(self.directory.iterdir())
-            if path.is_file() and not path.name.startswith(".") and _stem(path) not in _NOT_TEXT
+            if path.is_file()
+            and not path.name.startswith(".")
+            and path.name.partition(".")[0] not in _NOT_TEXT
         ]
         if self.layout == "pairs":
             return [(path, _pair(_stem(path), path)) for path in paths]

@@ -1,4 +1,4 @@
-"""Makes an encoder directory of an E5S1 file: trims the vocabulary, keeps the 4-bit blocks as they are."""
+"""Makes an encoder directory of an E5S1 file: the vocabulary is trimmed, 4-bit blocks stay."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -80,8 +80,8 @@ def convert_e5(
     found = file_sha256(source)
     if found != expected_sha256:
         raise CheckpointError(
-            f"{source} is not the expected file: its SHA-256 is {found}, not {expected_sha256}; give "
-            f"{FILE} of {PACKAGE}, or --sha256 to take another file"
+            f"{source} is not the expected file: its SHA-256 is {found}, not {expected_sha256}; "
+            f"give {FILE} of {PACKAGE}, or --sha256 to take another file"
         )
     file = open_e5_file(source)
     charsmap = compile_charsmap(file.replacements)
@@ -185,8 +185,7 @@ def _sequences(tokenizer: EncoderTokenizer, counts: PieceCounts) -> Iterator[tup
     step = -(-len(samples) // _MAX_SAMPLES)
     for number, text in enumerate(samples[::step]):
         prefix = _PREFIX if number % 2 else ""
-        for window in tokenizer.tokenize([text], prefix=prefix)[0].windows[:1]:
-            yield window
+        yield from tokenizer.tokenize([text], prefix=prefix)[0].windows[:1]
 
 
 def _unknown_share(counts: PieceCounts, unk_id: int) -> float:

@@ -110,7 +110,7 @@ class EncoderDirectory:
         return stored.float()
 
     def input_range(self, name: str) -> Tensor | None:
-        """Return the input ranges of a matrix, such as `layers.0.query`, where the file has them."""
+        """Return the input ranges of a matrix, such as `layers.0.query`, if the file has them."""
         return self.file.read(name + RANGE) if name + RANGE in self.file.names() else None
 
     def load(
@@ -234,5 +234,6 @@ def _check_hashes(path: Path, hashes: Any) -> None:
         if found != expected:
             raise CheckpointError(
                 f"{path / name} is not the file that {SETTINGS_FILE} names: its SHA-256 is "
-                f"{found[:16]}..., not {str(expected)[:16]}...; install or convert the encoder again"
+                f"{found[:16]}..., not {str(expected)[:16]}...; install or convert the encoder "
+                f"again"
             )
