@@ -54,7 +54,10 @@ def overview(verbs: Sequence[Verb]) -> str:
         lines += ["", f"{group}:"]
         members = [verb for verb in verbs if verb.group == group]
         lines += [f"  {' '.join(verb.words):<{width}}{verb.summary}" for verb in members]
-    lines += ["", "Results go to stdout, talk to stderr. Exit: 0 done, 1 bad data, 2 bad usage."]
+    lines += [
+        "",
+        "Results go to stdout, messages to stderr. Exit: 0 done, 1 bad data, 2 bad usage.",
+    ]
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
-"""One HTML file that needs nothing else: frame, tables, notices and heat-maps.
+"""A self-contained HTML page: frame, tables, notices and heat maps.
 
-Everything stands inside the file (style, script, data), and a strict content security policy lets
-the browser run only that: no request ever leaves it. Text is escaped unless it is `Markup`.
+Style, script and data are inside the file, and a strict content security policy lets the browser
+run only these: the page sends no request. Text is escaped unless it is `Markup`.
 """
 
 import base64
@@ -28,7 +28,7 @@ from nllb.io.text import atomic_text
 Cell: TypeAlias = str | float | int | Markup | None
 MISSING_SCORE: Final = 65535
 SCORE_SCALE: Final = 100
-"""Scores travel as hundredths in 16 bits: 0.00 to 655.34."""
+"""Scores are stored as hundredths in 16 bits: 0.00 to 655.34."""
 
 _HOME = Path(__file__).parent
 
@@ -40,26 +40,28 @@ class Column:
     title: str
     """Head of the column."""
     kind: Literal["text", "code", "number", "interval"] = "text"
-    """How cells are aligned, set and sorted."""
+    """How cells are aligned, typeset and sorted."""
     digits: int = 1
     """Decimals of a number."""
     signed: bool = False
-    """Whether a number carries its sign and is coloured as better or worse."""
+    """Whether a number has a sign and is coloured as better or worse."""
+    lower_is_better: bool = False
+    """Whether a signed number below zero is the better one, as for TER."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """One matrix of scores in a heat-map."""
+    """One matrix of scores in a heat map."""
 
     name: str
-    """What a reader picks, such as `chrF++, baseline`."""
+    """Name that the reader chooses, such as `chrF++, baseline`."""
     values: NDArray[np.floating[Any]]
     """Square matrix, source by target; NaN where there is no score."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """The languages along both sides of a heat-map."""
+    """The languages along both sides of a heat map."""
 
     labels: Sequence[str]
     """Code of each language."""
@@ -157,7 +159,7 @@ def notice(
 
 
 def details(summary: str, *parts: str) -> Markup:
-    """Return a part that is folded until a reader opens it."""
+    """Return a part that is folded until the reader opens it."""
     body = Markup("\n").join(parts)
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, body)
 
@@ -185,13 +187,13 @@ def table(
     filterable: bool = False,
     tall: bool = False,
 ) -> Markup:
-    """Return a table; a click on a head sorts it, and `filterable` adds a search box.
+    """Return a table.
 
     Args:
-        columns: heads and how their cells are set.
-        rows: one cell a column; None or NaN shows as a dash and sorts last.
-        caption: what the table shows; every table has one.
-        sortable: whether heads can be clicked.
+        columns: heads, and how their cells are typeset.
+        rows: one cell per column; None or NaN shows as a dash and sorts last.
+        caption: what the table shows.
+        sortable: whether a click on a head sorts the table.
         filterable: whether a box above narrows the rows.
         tall: whether a long table scrolls inside its own frame.
     """
@@ -215,7 +217,7 @@ def table(
         ).format(identifier)
     return box + Markup(
         '<div class="scroll{}" role="region" aria-label="{}" tabindex="0">'
-        '<table id="{}" class="{}"><caption>{}</caption><thead><tr>{}</tr></thead>'
+        '<table id="{}" class="{}"><caption><span>{}</span></caption><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div>"
     ).format(
         " tall" if tall else "", caption, identifier, "sortable" if sortable else "",
@@ -229,8 +231,9 @@ def _cell(column: Column, value: Cell) -> str:
     if column.kind == "number" and not isinstance(value, str):
         number = float(value)
         text = f"{number:{'+' if column.signed else ''},.{column.digits}f}"
-        tone = ("" if not column.signed or not float(text.replace(",", ""))
-                else " better" if number > 0 else " worse")  # fmt: skip
+        tone = ""
+        if column.signed and float(text.replace(",", "")):
+            tone = " better" if (number > 0) != column.lower_is_better else " worse"
         return f'<td class="number{tone}" data-value="{number:.6g}">{text}</td>'
     # Markup knows __html__ and stays as it is; a plain string is escaped.
     text = value if isinstance(value, Markup) else Markup(escape(str(value)))
@@ -238,9 +241,10 @@ def _cell(column: Column, value: Cell) -> str:
 
 
 def heat_map(axis: Axis, layers: Sequence[Layer], *, caption: str) -> Markup:
-    """Return a square map of scores with layers, differences, orders and a read-out.
+    """Return a square map of scores with layers, differences, orders and a text for each cell.
 
-    The cells travel as 16-bit hundredths; browsers without script see a picture of the first layer.
+    Scores are stored as 16-bit hundredths; browsers without script show a picture of the first
+    layer.
 
     Raises:
         ValueError: where a layer is not square over the axis, or a score does not fit 16 bits.
@@ -297,7 +301,7 @@ def encode_scores(values: NDArray[np.floating[Any]]) -> str:
 
 
 def picture(values: NDArray[np.floating[Any]]) -> str:
-    """Return a grey PNG of a matrix as a data address: dark is low, the darkest is missing."""
+    """Return a grey PNG of a matrix as a data URL: dark is low, black is missing."""
     present = np.asarray(values, dtype=np.float64)
     known = present[~np.isnan(present)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -318,7 +322,7 @@ def picture(values: NDArray[np.floating[Any]]) -> str:
 
 
 def json_block(value: Any) -> str:
-    """Return JSON that can stand inside a script element: no `<` can end the element."""
+    """Return JSON that is safe inside a script element: no `<` can end the element."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

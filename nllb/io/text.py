@@ -293,6 +293,20 @@ def read_json(path: Path, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
     return parse_json(read_text(path, max_bytes=max_bytes), path)
 
 
+def read_object(path: Path, *names: str) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises:
+        DataError: the document is something else, or lacks one of the names.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is damaged: it has a {type(value).__name__}, not an object")
+    if missing := [name for name in names if name not in value]:
+        raise DataError(f"{path} is damaged: it lacks {', '.join(missing)}")
+    return value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON document atomically, readable by people, keys in their order."""
     with atomic_text(path) as stream:
