@@ -38,7 +38,7 @@ from data_pipeline.decontamination.evaluation_sets import evaluation_key, index_
 from data_pipeline.deduplication.external import PHASES as DEDUP_PHASES
 from data_pipeline.deduplication.external import deduplicate, deduplicated_blocks
 from data_pipeline.filtering.detectors import detector_key
-from data_pipeline.filtering.filters import SCRIPT_PROPERTIES, Pair, longest_runs
+from data_pipeline.filtering.filters import Pair, letters_in, longest_runs
 from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.readers.ingestion import ingested_blocks
 from data_pipeline.stages import (
@@ -217,7 +217,7 @@ def _rule(config: MonolingualConfig, script: str) -> Expr:
     length = text.str.len_chars()
     dense = polars.max_horizontal(1, text.str.count_matches(r"\S"))
     letters = polars.max_horizontal(1, text.str.count_matches(r"\p{L}"))
-    in_script = text.str.count_matches(f"[{SCRIPT_PROPERTIES[script]}&&\\p{{L}}]")
+    in_script = text.str.count_matches(letters_in(script))
     rules = [
         ("too_short", length < config.min_characters),
         ("too_long", length > config.max_characters),

@@ -5,7 +5,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy
 import polars
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from polars import Expr, col
 
 from nllb.languages import parse_language
+from nllb.languages.scripts import unicode_class
 
 Thresholds = Mapping[str, float]
 Judgement = tuple[str, Expr]
@@ -70,39 +71,6 @@ class ColumnFilter:
         named = zip(self.columns.items(), self.scores(pair), strict=True)
         return rows.select(score.cast(kind).alias(name) for (name, kind), score in named)
 
-
-SCRIPT_PROPERTIES: Final = {
-    "Arab": r"\p{Arabic}",
-    "Armn": r"\p{Armenian}",
-    "Beng": r"\p{Bengali}",
-    "Cyrl": r"\p{Cyrillic}",
-    "Deva": r"\p{Devanagari}",
-    "Ethi": r"\p{Ethiopic}",
-    "Geor": r"\p{Georgian}",
-    "Grek": r"\p{Greek}",
-    "Gujr": r"\p{Gujarati}",
-    "Guru": r"\p{Gurmukhi}",
-    "Hang": r"\p{Hangul}\p{Han}",
-    "Hans": r"\p{Han}",
-    "Hant": r"\p{Han}",
-    "Hebr": r"\p{Hebrew}",
-    "Jpan": r"\p{Han}\p{Hiragana}\p{Katakana}ー",
-    "Khmr": r"\p{Khmer}",
-    "Knda": r"\p{Kannada}",
-    "Laoo": r"\p{Lao}",
-    "Latn": r"\p{Latin}",
-    "Mlym": r"\p{Malayalam}",
-    "Mymr": r"\p{Myanmar}",
-    "Olck": r"\p{Ol_Chiki}",
-    "Orya": r"\p{Oriya}",
-    "Sinh": r"\p{Sinhala}",
-    "Taml": r"\p{Tamil}",
-    "Telu": r"\p{Telugu}",
-    "Tfng": r"\p{Tifinagh}",
-    "Thai": r"\p{Thai}",
-    "Tibt": r"\p{Tibetan}",
-}
-"""ISO 15924 -> the character classes that its text is written in."""
 
 _URL = r"(?:https?://|www\.)[^\s<>\"'()\[\]]+"
 _PLACEHOLDER = r"%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
@@ -171,12 +139,17 @@ def copy_filter() -> ColumnFilter:
     )
 
 
+def letters_in(script: str) -> str:
+    """Return the pattern of a letter of a script, or of one that its text may be mixed with."""
+    return rf"[{unicode_class(script, mixed=True)}&&\p{{L}}]"
+
+
 def script_filter() -> ColumnFilter:
     """Share of the letters that are in the language's script; 0 where there is no letter."""
 
     def share(side: str, language: str) -> Expr:
         script = parse_language(language).script
-        inside = col(side).str.count_matches(f"[{SCRIPT_PROPERTIES[script]}&&\\p{{L}}]")
+        inside = col(side).str.count_matches(letters_in(script))
         return inside / polars.max_horizontal(1, col(side).str.count_matches(r"\p{L}"))
 
     def judge(thresholds: Thresholds, pair: Pair) -> list[Judgement]:

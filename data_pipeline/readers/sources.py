@@ -193,7 +193,7 @@ def _codes(
 ) -> tuple[str, str] | None:
     """Return the pair's codes, or None where the configuration leaves the pair out."""
     try:
-        source, target = (parse_language(code) for code in spelled)
+        source, target = (parse_language(code, choose_script=False) for code in spelled)
     except LanguageError as error:
         if corpus.unknown_languages == "error" and not corpus.languages:
             raise LanguageError(

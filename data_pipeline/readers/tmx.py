@@ -73,6 +73,6 @@ def _name(element: ElementTree.Element) -> str:
 @cache
 def _code(tag: str) -> str | None:
     try:
-        return parse_language(tag).code
+        return parse_language(tag, choose_script=False).code
     except LanguageError:
         return None

@@ -16,6 +16,7 @@ import regex
 
 from eval.metrics.proportions import Proportion, proportion
 from nllb.io.wordlists import Match, WordList, fold, particles
+from nllb.languages.scripts import unsegmented_scripts
 
 LEAST_RECALL = 0.9
 """Under this share a language is not measurable."""
@@ -23,7 +24,6 @@ NOISY_SHARE = 0.001
 """A listed word on more than this share of clean lines is likely no insult in this language."""
 _LEAST_PLACES = 20
 _MOST_CLUSTERS = 8
-_UNSPACED_SCRIPTS = {"Thai", "Laoo", "Khmr", "Mymr", "Jpan", "Hans", "Hant"}
 _CHUNK = regex.compile(r"\S+")
 _DELIMITED = regex.compile(r"[^\s\p{P}\p{S}\u200b]+")
 _CORE = regex.compile(r"^[\p{P}\p{S}\p{C}\p{M}]*(.*?)[\p{P}\p{S}\p{C}]*$", regex.DOTALL)
@@ -64,7 +64,7 @@ def self_test(
     lines: Sequence[str], *, language: str, num_probes: int = 200, seed: int = 0
 ) -> SelfTest:
     """Take probe words from lines of a language and see how many of their places are found."""
-    unspaced = language.rpartition("_")[2] in _UNSPACED_SCRIPTS
+    unspaced = language.rpartition("_")[2] in unsegmented_scripts()
     places_of = _delimited_places if unspaced else _chunk_places
     words = sorted({line[start:end] for line in lines for start, end in places_of(line)})
     probes = random.Random(seed).sample(words, min(num_probes, len(words)))

@@ -40,14 +40,13 @@ from numpy.typing import NDArray
 
 from nllb.errors import DataError, LanguageError
 from nllb.io.text import open_binary, read_table
+from nllb.languages.scripts import unicode_class, unsegmented_scripts
 
 PUBLISHED_PASSWORD = "tL4nLLb"
 """The password of the published Toxicity-200 archives: against casual eyes, not a secret."""
 
 # Scripts of which a word's edge cannot be seen: an edge of a cluster is the most that can be asked.
-_UNSPACED = regex.compile(
-    r"[\p{Script=Thai}\p{Script=Laoo}\p{Script=Khmr}\p{Script=Mymr}\p{Script=Han}\p{Script=Hira}\p{Script=Kana}ー々]"
-)
+_UNSPACED = regex.compile(f"[{''.join(map(unicode_class, unsegmented_scripts()))}々]")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u00B7\u05F3\u05F4]")
 # Joins the next consonant below (Khmer coeng, Myanmar and Tai Tham stackers); Thai and Lao vowels
 # written before.
@@ -60,7 +59,6 @@ _MYANMAR_FINAL = regex.compile(r"[\u1000-\u1021\u1075-\u1081]\u1037?[\u103A\u103
 # What Unicode can compose lies inside one of these pieces: a base with its marks, Hangul jamo,
 # dropped characters.
 _PIECE = r"[^{marks}][{marks}]*|[{marks}]+"
-_LETTERS_OF = {"Hans": "Han", "Hant": "Han", "Jpan": "Han}\\p{Hira}\\p{Kana"}
 _LETTER_APOSTROPHE = "\u02bc"
 _MIN_INFLECTED_LETTERS = 3
 _CHUNK_CHARACTERS = 1 << 18
@@ -492,8 +490,8 @@ def _script_pattern(language: str) -> "regex.Pattern[str]":
     """A pattern that finds a letter of the language's script, from the last part of its code."""
     script = language.rpartition("_")[2]
     try:
-        return regex.compile(f"[\\p{{{_LETTERS_OF.get(script, script)}}}]")
-    except regex.error:
+        return regex.compile(f"[{unicode_class(script)}]")
+    except (LanguageError, regex.error):
         raise LanguageError(
             f"language {language!r} does not end in a script; a FLORES-200 code such as "
             "hin_Deva is needed"

@@ -17,6 +17,7 @@ import regex
 from nllb.inference.generator import Hypothesis
 from nllb.languages import Language
 from nllb.languages.detection import UNDETERMINED, Detection
+from nllb.languages.scripts import unicode_class
 
 Flag = Literal[
     "truncated",
@@ -60,7 +61,6 @@ _LETTER = regex.compile(r"\p{L}")
 # Digits, with what people put between groups of digits: 1,000 1.000 1 000 1'000 18:30
 _NUMBER = regex.compile(r"\p{Nd}+(?:[.,'’:\u00a0\u202f\u066b\u066c ]\p{Nd}+)*")
 _UNKNOWN_PIECE = "⁇"
-_SCRIPTS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,8 +274,7 @@ def _sequences(text: str, length: int) -> list[str]:
 
 @cache
 def _letters_of(script: str) -> "regex.Pattern[str]":
-    names = _SCRIPTS.get(script, (script,))
-    classes = "".join(rf"\p{{Script={name}}}" for name in (*names, "Zyyy", "Zinh"))
+    classes = unicode_class(script) + r"\p{Script=Zyyy}\p{Script=Zinh}"
     return regex.compile(rf"(?V1)[[{classes}]&&\p{{L}}]")
 
 
