@@ -93,9 +93,7 @@ def test_where_nothing_is_left_out_the_trial_is_the_model(project: Path) -> None
     text = (project / "lid.yaml").read_text(encoding="utf-8")
     alone = project / "alone.yaml"
     alone.write_text(
-        "".join(
-            line for line in text.splitlines(keepends=True) if not line.startswith("out_of_set:")
-        ),
+        "".join(row for row in text.splitlines(keepends=True) if not row.startswith("out_of_set:")),
         encoding="utf-8",
     )
     out = project / "without-noise"
