@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from data_pipeline.stages import Block
 from nllb.errors import DataError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 TEXT_SCHEMA: Final = pyarrow.schema(
     [

@@ -34,7 +34,7 @@ from data_pipeline.stages import (
 )
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 VERSION = 1
 STAGE = "dedup"

@@ -23,7 +23,7 @@ from torch.nn import functional
 from data_pipeline.mining.encoders import Vectors, check_finite
 from data_pipeline.mining.features import extract, mix
 from nllb.errors import CheckpointError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 FILE_NAME: Final = "encoder.safetensors"
 FEATURE_BITS: Final = 24

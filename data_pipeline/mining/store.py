@@ -17,7 +17,7 @@ from data_pipeline.mining.encoders import Encoder, check_finite
 from data_pipeline.mining.sentences import read_block
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 LARGEST_HALF = 60_000.0
 

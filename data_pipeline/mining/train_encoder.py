@@ -44,9 +44,10 @@ from data_pipeline.mining.training_text import TrainingText, collect
 from data_pipeline.mining.xsim import error_rates
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
+from nllb.io.atomic import atomic_path
 from nllb.io.benchmarks import sentence_hash
 from nllb.io.progress import Progress
-from nllb.io.text import atomic_path, write_json
+from nllb.io.text import write_json
 
 FEWEST_HELD_OUT: Final = 60
 """Languages with fewer held-out pairs do not help to choose the best table."""

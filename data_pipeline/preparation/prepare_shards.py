@@ -24,6 +24,7 @@ from data_pipeline.stages import Machine, run_tasks
 from nllb import __version__
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
+from nllb.io.atomic import atomic_path
 from nllb.io.progress import stage
 from nllb.io.shards import (
     FORMAT_VERSION,
@@ -40,7 +41,7 @@ from nllb.io.shards import (
     write_manifest,
     write_token_shard,
 )
-from nllb.io.text import atomic_path, read_json, write_json
+from nllb.io.text import read_json, write_json
 
 VERSION = 1
 STAGE = "prepare"

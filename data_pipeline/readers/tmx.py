@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from nllb.errors import DataError, LanguageError
-from nllb.io.text import DAMAGED, open_binary
+from nllb.io.compression import DAMAGED, open_binary
 from nllb.languages import parse_language
 
 _LANGUAGE_ATTRIBUTES = ("{http://www.w3.org/XML/1998/namespace}lang", "lang")

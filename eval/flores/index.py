@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from eval.flores.directions import Direction
 from eval.flores.results import Row, Summary, row_line, target_path
 from eval.metrics.registry import UNICODE_WARNING
-from nllb.io.text import atomic_binary
+from nllb.io.atomic import atomic_binary
 
 INDEX_FILE: Final = "index.npz"
 FAULTY_SHARE: Final = 0.02

@@ -25,7 +25,8 @@ from eval.flores.directions import CELLS, Direction
 from eval.metrics.hypothesis_checks import CODES, Finding, LanguageCount
 from eval.metrics.registry import Metric
 from nllb.errors import DataError
-from nllb.io.text import atomic_binary, read_json, write_json
+from nllb.io.atomic import atomic_binary
+from nllb.io.text import read_json, write_json
 
 SCHEMA: Final = "nllb-evaluation/2"
 EVALUATION_FILE: Final = "evaluation.json"

@@ -27,7 +27,8 @@ from threading import Thread
 from typing import IO, Any, Final
 
 from nllb.errors import ConfigError, ResourceError, did_you_mean
-from nllb.io.text import atomic_text, read_json_lines
+from nllb.io.atomic import atomic_text
+from nllb.io.text import read_json_lines
 
 GROUP: Final = "nllb.metrics"
 Item = tuple[str, str, str]

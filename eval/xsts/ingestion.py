@@ -17,7 +17,8 @@ import yaml
 
 from eval.xsts.result import SourceFile
 from nllb.errors import ConfigError, DataError, ResourceError, did_you_mean
-from nllb.io.text import open_binary, read_json_lines
+from nllb.io.compression import open_binary
+from nllb.io.text import read_json_lines
 
 KEY_NAME = "key.jsonl"
 SUFFIXES = (".csv", ".tsv", ".xlsx", ".jsonl", ".parquet")

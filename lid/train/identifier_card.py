@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from nllb.errors import CheckpointError, NllbError
-from nllb.io.text import atomic_text, read_json, write_json
+from nllb.io.atomic import atomic_text
+from nllb.io.text import read_json, write_json
 
 CARD_NAME: Final = "card.json"
 CARD_FORMAT: Final = 1

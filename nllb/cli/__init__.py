@@ -6,9 +6,6 @@ arguments. Only the module of the verb that runs is imported.
 """
 
 import argparse
-import errno
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nllb import __version__
-from nllb.errors import ConfigError, NllbError, did_you_mean
+from nllb.cli.endings import EXIT_USAGE, run_to_exit_code
+from nllb.errors import ConfigError, did_you_mean
 
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 PACKAGES = ("lid", "eval", "data_pipeline", "slurm")
 
 
@@ -50,14 +45,17 @@ def read_verbs() -> list[Verb]:
 
 
 def overview(verbs: Sequence[Verb]) -> str:
-    """Return the text of `nllb --help`, or of `nllb lid --help` for the verbs that begin so."""
+    """Return the text of `nllb --help`, or of `nllb lid --help` for the verbs of a family."""
     width = max(len(" ".join(verb.words)) for verb in verbs) + 2
     lines = ["usage: nllb VERB [ARGUMENT...]    (nllb VERB --help explains one)"]
     for group in dict.fromkeys(verb.group for verb in verbs):
         lines += ["", f"{group}:"]
         members = [verb for verb in verbs if verb.group == group]
         lines += [f"  {' '.join(verb.words):<{width}}{verb.summary}" for verb in members]
-    lines += ["", "Results go to stdout, talk to stderr. Exit: 0 done, 1 bad data, 2 bad usage."]
+    lines += [
+        "",
+        "Results go to stdout, messages to stderr. Exit codes: 0 done, 1 bad data, 2 bad usage.",
+    ]
     return "\n".join(lines)
 
 
@@ -78,14 +76,14 @@ def build_parser(verb: Verb) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     getattr(module, f"{function}_arguments")(parser)
-    for action in parser._actions:  # argparse would name `key=value ...` as missing
+    for action in parser._actions:  # argparse would report `key=value ...` as missing
         action.required = action.required and action.nargs != "*"
     parser.set_defaults(run=getattr(module, function))
     return parser
 
 
 def refuse_intruders() -> None:
-    """Refuse to run where another `eval`, `lid`, ... hides ours: the names are generic."""
+    """Refuse to run where another package of a generic name (`eval`, `lid`) hides ours."""
     home = Path(__file__).parent.parent.parent.resolve()
     for package in PACKAGES:
         spec = find_spec(package)
@@ -95,8 +93,8 @@ def refuse_intruders() -> None:
         found = Path(origin).resolve()
         if home not in found.parents:
             raise ConfigError(
-                f"the package {package!r} is taken from {found}, not from {home}: a folder or "
-                f"distribution of that name hides ours; run from another folder or remove it"
+                f"the package {package!r} is imported from {found}, not from {home}: a folder or "
+                "distribution of the same name hides it; run from another folder, or remove it"
             )
 
 
@@ -122,30 +120,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise SystemExit(0 if asked else EXIT_USAGE)
     names = [" ".join(verb.words) for verb in verbs]
     name = " ".join(words) if family else argv[0]
-    raise ConfigError(f"no verb {name!r}{did_you_mean(name, names) or '.'} See 'nllb --help'")
+    raise ConfigError(f"unknown verb {name!r}{did_you_mean(name, names) or '.'} See 'nllb --help'")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code; errors that a user can meet are one message."""
-    try:
+    """Run one verb and return the exit code."""
+
+    def run() -> int:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
         return code
-    except NllbError as error:
-        print(f"nllb: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # The reader has gone (`nllb ... | head`): end quietly, as other tools do.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        if error.errno not in DISK_FAULTS:
-            raise
-        # What is left in the buffer of stdout would be tried, and fail, again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"nllb: cannot write: {error.strerror}", file=sys.stderr)
-        return NllbError.exit_code
-    except KeyboardInterrupt:
-        print("nllb: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    return run_to_exit_code(run)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError
-from nllb.io.text import atomic_text, read_json, read_json_lines, read_text, write_json, write_lines
+from nllb.io.atomic import atomic_text
+from nllb.io.text import read_json, read_json_lines, read_text, write_json, write_lines
 
 if TYPE_CHECKING:
     from eval.flores.results import Evaluation, Row

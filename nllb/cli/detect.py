@@ -55,7 +55,7 @@ def detect(arguments: argparse.Namespace) -> int:
     from lid.detector import Detector
     from lid.streaming import detect_lines
     from nllb.errors import ConfigError
-    from nllb.io.text import atomic_text
+    from nllb.io.atomic import atomic_text
     from nllb.languages import parse_language
 
     for name in ("top", "workers"):

@@ -16,7 +16,8 @@ from typing import Any, Final
 import xxhash
 
 from nllb.errors import DataError, LanguageError, did_you_mean
-from nllb.io.text import COMPRESSIONS, read_json_lines, read_lines, read_table
+from nllb.io.compression import COMPRESSIONS
+from nllb.io.text import read_json_lines, read_lines, read_table
 from nllb.languages.normalization import normalize_for_hashing
 
 FLORES_SPLITS: Final = ("dev", "devtest")

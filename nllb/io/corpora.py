@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from nllb.errors import DataError, did_you_mean
-from nllb.io.text import COMPRESSIONS, read_binary_lines, read_lines
+from nllb.io.compression import COMPRESSIONS
+from nllb.io.text import read_binary_lines, read_lines
 
 Layout = Literal["lines", "pairs", "keyed", "messages", "tables"]
 Refuse = Callable[[Path, int, str, str], None]

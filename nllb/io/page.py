@@ -23,7 +23,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from nllb import __version__
-from nllb.io.text import atomic_text
+from nllb.io.atomic import atomic_text
 
 Cell: TypeAlias = str | float | int | Markup | None
 MISSING_SCORE: Final = 65535

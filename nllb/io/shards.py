@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
-from nllb.io.text import atomic_path, read_text, write_json
+from nllb.io.atomic import atomic_path
+from nllb.io.text import read_text, write_json
 
 FORMAT_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"

@@ -1,106 +1,39 @@
-"""Reading and writing text, compressed or not, without ever losing or half-writing a line.
+"""Reading and writing text, JSON and tables, compressed or not, line by line.
 
-Lines end at "\\n" only: Python's `splitlines` would also cut at U+2028 and friends, and shift
-every line after.
+Lines end at "\\n" only: Python's `splitlines` would also split at U+2028 and other characters, and
+shift every line after them.
 """
 
-import gzip
 import json
-import lzma
-import os
-import sys
-import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from io import BufferedReader, BufferedWriter, RawIOBase, TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
-
-import zstandard
+from typing import Any, Literal, cast
 
 from nllb.errors import DataError
+from nllb.io.atomic import atomic_text
+from nllb.io.compression import DAMAGED, open_binary
+from nllb.io.encoding import check_encoding
 
-COMPRESSIONS = (".gz", ".zst", ".xz")
 ErrorPolicy = Literal["strict", "replace"]
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-"""What reading a compressed file that is damaged or cut short raises."""
-
-
-def open_binary(path: Path | str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
-    """Open a file for bytes, (de)compressing by suffix (.gz, .zst, .xz); `-` is stdin or stdout."""
-    if str(path) == "-":
-        return sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
-    path = Path(path)
-    try:
-        if path.suffix == ".gz":
-            return cast(BinaryIO, gzip.open(path, mode))
-        if path.suffix == ".xz":
-            return cast(BinaryIO, lzma.open(path, mode))
-        if path.suffix == ".zst":
-            return _open_zstandard(path, mode)
-        return path.open(mode)
-    except OSError as error:
-        raise DataError(f"cannot open {path}: {error.strerror or error}") from error
-
-
-def _open_zstandard(path: Path, mode: Literal["rb", "wb"]) -> BinaryIO:
-    raw = path.open(mode)
-    if mode == "rb":
-        return cast(BinaryIO, BufferedReader(_ZstandardReader(raw), 1 << 18))
-    compressor = zstandard.ZstdCompressor(level=6, write_checksum=True)
-    writer = compressor.stream_writer(raw, closefd=True)
-    return cast(BinaryIO, BufferedWriter(writer, 1 << 18))
-
-
-class _ZstandardReader(RawIOBase):
-    """Decompresses frame after frame; the package's own reader ends a cut file without a word."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._waiting = memoryview(b"")
-        self._inside = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._waiting:
-            if self._frame.eof:
-                rest, self._frame = (
-                    self._frame.unused_data,
-                    zstandard.ZstdDecompressor().decompressobj(),
-                )
-                self._inside = False
-            else:
-                rest = b""
-            chunk = rest or self._raw.read(1 << 17)
-            if not chunk:
-                if self._inside:
-                    raise EOFError("the last frame is not complete")
-                return 0
-            self._inside = True
-            self._waiting = memoryview(self._frame.decompress(chunk))
-        count = min(len(buffer), len(self._waiting))
-        buffer[:count] = self._waiting[:count]
-        self._waiting = self._waiting[count:]
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+MAX_LINE_BYTES = 16 << 20
+"""A longer line is refused: it is not text, and would not fit in memory."""
+_BLOCK_BYTES = 1 << 18
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_lines(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[str]:
-    """Yield the lines of a UTF-8 file without their "\\n"; a BOM is dropped.
+    """Yield the lines of a UTF-8 file without their "\\n"; a byte order mark is dropped.
 
     Raises:
         DataError: with file, line and byte where the bytes are not UTF-8 (unless `errors` is
-            `replace`), or where a compressed file is cut short or damaged.
+            `replace`), where a line is too long, or where a compressed file is damaged.
     """
     for number, line in enumerate(read_binary_lines(path), 1):
-        raw = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        raw = line
+        if number == 1:
+            if errors == "strict":
+                check_encoding(line, path)
+            raw = line.removeprefix(_BYTE_ORDER_MARK)
         try:
             yield raw.decode("utf-8", errors)
         except UnicodeDecodeError as error:
@@ -111,35 +44,63 @@ def read_lines(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[
 
 
 def read_binary_lines(path: Path | str) -> Iterator[bytes]:
-    """Yield the lines of a file as bytes without their "\\n"."""
+    """Yield the lines of a file as bytes without their "\\n".
+
+    Raises:
+        DataError: the file cannot be read, is damaged, or has a line of more than 16 MiB.
+    """
     number = 0
+    rest: list[bytes] = []
+    rest_bytes = 0
+    for block in _blocks(path):
+        *lines, last = block.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*rest, lines[0]))
+            number += len(lines)
+            yield from lines
+            rest, rest_bytes = [], 0
+        rest.append(last)
+        rest_bytes += len(last)
+        if rest_bytes > MAX_LINE_BYTES:
+            raise DataError(
+                f"{path}:{number + 1}: the line is longer than {MAX_LINE_BYTES >> 20} MiB; "
+                "is the file text?"
+            )
+    if rest_bytes:
+        yield b"".join(rest)
+
+
+def _blocks(path: Path | str) -> Iterator[bytes]:
+    position = 0
     try:
         stream = open_binary(path)
         try:
-            for number, line in enumerate(stream, 1):  # noqa: B007 - the number is for the error
-                yield line[:-1] if line.endswith(b"\n") else line
+            # read1 returns what is there, where read would wait for more.
+            while block := cast(Any, stream).read1(_BLOCK_BYTES):
+                position += len(block)
+                yield block
         finally:
             if str(path) != "-":
                 stream.close()
     except DAMAGED as error:
         raise DataError(
-            f"{path}: damaged or cut short after line {number}: {error}; fetch the file again"
+            f"{path}: damaged or truncated after {position:,} bytes of text: {error}; fetch the "
+            "file again"
         ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def read_text(path: Path | str) -> str:
     """Return a whole UTF-8 file, its line ends as they are.
 
     Raises:
-        DataError: where it cannot be read, is damaged, or is not UTF-8.
+        DataError: it cannot be read, is damaged, or is not UTF-8.
     """
+    raw = b"".join(_blocks(path))
+    check_encoding(raw, path)
     try:
-        with open_binary(path) as stream:
-            raw = stream.read()
-    except DAMAGED as error:
-        raise DataError(f"{path}: damaged or cut short: {error}; fetch the file again") from error
-    try:
-        return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+        return raw.removeprefix(_BYTE_ORDER_MARK).decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -147,72 +108,29 @@ def read_text(path: Path | str) -> str:
         ) from None
 
 
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes the place of `path` when the block ends.
-
-    The suffixes are kept, so that compression by suffix works. The file is synced to disk first;
-    after an error it is removed and `path` stays as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=".", suffix=".part" + "".join(path.suffixes[-2:]), dir=path.parent
-    )
-    os.close(handle)
-    beside = Path(name)
-    try:
-        yield beside
-        with beside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        beside.chmod(0o666 & ~umask)
-        beside.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_binary(path: Path) -> Iterator[BinaryIO]:
-    """Open `path` for bytes, compressed by suffix; it appears whole or not at all."""
-    with atomic_path(path) as beside, open_binary(beside, "wb") as stream:
-        yield stream
-
-
-@contextmanager
-def atomic_text(path: Path) -> Iterator[TextIOWrapper]:
-    """Open `path` for UTF-8 text, compressed by suffix; it appears whole or not at all."""
-    with (
-        atomic_binary(path) as stream,
-        TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
-    ):
-        yield text
-
-
 def write_lines(path: Path, lines: Iterable[str]) -> int:
-    """Write lines atomically and return how many; a line that holds a "\\n" is refused."""
+    """Write lines atomically and return their number; a line that contains "\\n" is refused."""
     count = 0
     with atomic_text(path) as stream:
         for line in lines:
             if "\n" in line:
-                raise DataError(f"line {count + 1} for {path} holds a line break: {line[:60]!r}")
+                raise DataError(f"line {count + 1} for {path} contains a line break: {line[:60]!r}")
             stream.write(line + "\n")
             count += 1
     return count
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON document."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    """Read one JSON document.
+
+    Raises:
+        DataError: it cannot be read, is not JSON, or is nested too deeply.
+    """
+    return _parse_json(read_text(path), path)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write one JSON document atomically, readable by people, keys in their order."""
+    """Write one JSON document atomically, indented, with its keys in their order."""
     with atomic_text(path) as stream:
         json.dump(value, stream, ensure_ascii=False, indent=1)
         stream.write("\n")
@@ -221,10 +139,18 @@ def write_json(path: Path, value: Any) -> None:
 def read_json_lines(path: Path | str) -> Iterator[Any]:
     """Yield the documents of a JSONL file."""
     for number, line in enumerate(read_lines(path), 1):
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{number}: not JSON: {error.msg}") from error
+        yield _parse_json(line, path, line=number)
+
+
+def _parse_json(text: str, path: Path | str, *, line: int | None = None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{line or error.lineno}: not JSON: {error.msg}") from error
+    except RecursionError:
+        raise DataError(f"{path}:{line or 1}: the JSON is nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"{path}:{line or 1}: not JSON: {error}") from error
 
 
 def json_line(value: Any) -> str:

@@ -39,7 +39,8 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 from numpy.typing import NDArray
 
 from nllb.errors import DataError, LanguageError
-from nllb.io.text import open_binary, read_table
+from nllb.io.compression import open_binary
+from nllb.io.text import read_table
 from nllb.languages.scripts import unicode_class, unsegmented_scripts
 
 PUBLISHED_PASSWORD = "tL4nLLb"

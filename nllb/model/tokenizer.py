@@ -15,7 +15,7 @@ from typing import Any
 from sentencepiece import SentencePieceProcessor
 
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
-from nllb.io.text import atomic_binary
+from nllb.io.atomic import atomic_binary
 from nllb.languages.normalization import normalize_punctuation
 from nllb.model.token_layout import (
     DataTag,

@@ -8,6 +8,7 @@ import xxhash
 
 from nllb import __version__
 from nllb.errors import DataError
+from nllb.io.atomic import atomic_binary
 from nllb.io.shards import (
     SOURCE_TAGS,
     CorpusRecord,
@@ -21,7 +22,7 @@ from nllb.io.shards import (
     write_manifest,
     write_token_shard,
 )
-from nllb.io.text import atomic_binary, read_lines
+from nllb.io.text import read_lines
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import TextPairs
 

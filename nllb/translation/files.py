@@ -17,7 +17,9 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from nllb.errors import DataError
-from nllb.io.text import COMPRESSIONS, DAMAGED, ErrorPolicy, atomic_binary, open_binary
+from nllb.io.atomic import atomic_binary
+from nllb.io.compression import COMPRESSIONS, DAMAGED, open_binary
+from nllb.io.text import ErrorPolicy
 from nllb.translation.translator import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 
 _READ_BYTES = 1 << 18

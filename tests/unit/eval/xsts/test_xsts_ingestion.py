@@ -12,7 +12,7 @@ from eval.xsts.evaluation import ScoreSettings, evaluate
 from eval.xsts.ingestion import parse_columns, read_ratings
 from eval.xsts.row_checks import parse_rows
 from nllb.errors import ConfigError, DataError
-from nllb.io.text import atomic_text
+from nllb.io.atomic import atomic_text
 
 Rows = list[dict[str, Any]]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from nllb.errors import DataError
+from nllb.io.atomic import atomic_text
 from nllb.io.corpora import Corpus, open_corpus, unescape
-from nllb.io.text import atomic_text
 
 
 def write(path: Path, text: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from nllb.errors import DataError
-from nllb.io.text import open_binary, read_text
+from nllb.io.compression import open_binary
+from nllb.io.text import read_text
 from nllb.translation.files import (
     PartialOutput,
     describe_inputs,
