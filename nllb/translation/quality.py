@@ -65,39 +65,49 @@ _UNKNOWN_PIECE = "⁇"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrustRecord:
-    """What is known about the quality of one translated segment, without a reference."""
+    """The quality estimate of one translated segment, made without a reference.
+
+    Attributes:
+        confidence: in [0, 1]: the geometric mean of the token probabilities, halved for every flag;
+            1 for text that is kept as it is. It is not calibrated: compare it only within one model
+            and direction.
+        log_probability: mean natural log-probability of an output token; None where nothing was
+            generated.
+        length_ratio: output length divided by source length, in columns of a fixed-width font (a
+            CJK character takes two).
+        repetition: share of the output that repeats earlier parts of it, beyond the same share of
+            the source.
+        copied: share of the output's five-letter sequences that also occur in the source.
+        script_share: share of the output's letters that belong to the target's script; None without
+            letters.
+        output_language: label that the detector gave to the output; None without a detector or
+            without letters.
+        output_language_probability: the detector's probability of this label.
+        source_probability: the detector's probability of the source language; None where the caller
+            named it.
+        unknown_characters: characters of the source that the model's vocabulary lacks.
+        missing_numbers: numbers of two digits or more that are in the source but not in the output.
+        truncated: whether the search stopped at the maximum length before the end token.
+        origin: where the output comes from: the first attempt, a retry strategy, or the source.
+        attempts: how often the segment was translated; 0 for text that is kept as it is.
+        flags: the problems of the output that was kept, the most severe first.
+    """
 
     confidence: float
-    """In [0, 1]: the geometric mean of the token probabilities, halved for every flag; 1 for text
-    that is kept as it is. Not calibrated: compare it within one model and direction."""
     log_probability: float | None
-    """Mean natural log-probability of an output token, or None where nothing was generated."""
     length_ratio: float
-    """Output over source in columns of a fixed-width font (a CJK character takes two)."""
     repetition: float
-    """Share of the output that repeats earlier parts of it, beyond the same share of the source."""
     copied: float
-    """Share of the output's five-letter sequences that also stand in the source."""
     script_share: float | None
-    """Share of the output's letters that belong to the target's script; None without letters."""
     output_language: str | None = None
-    """Label that the detector gave to the output, or None without a detector or without letters."""
     output_language_probability: float | None = None
-    """How sure the detector was of it."""
     source_probability: float | None = None
-    """How sure the detector was of the source language; None where the caller named it."""
     unknown_characters: tuple[str, ...] = ()
-    """Characters of the source that the model's vocabulary does not have."""
     missing_numbers: tuple[str, ...] = ()
-    """Numbers of two digits or more that stand in the source and not in the output."""
     truncated: bool = False
-    """Whether the search stopped at its longest output instead of an end."""
     origin: Origin = "first"
-    """Where the output comes from: the first attempt, a rung of the retry ladder, or the source."""
     attempts: int = 1
-    """How often the segment was translated; 0 for text that is kept as it is."""
     flags: tuple[Flag, ...] = ()
-    """What is wrong with the output that was kept, the gravest first."""
 
 
 KEPT: Final = TrustRecord(

@@ -27,7 +27,11 @@ _EXCERPT = 80
 
 
 class SegmentError(DataError):
-    """A segment that got no output, or the output of another one."""
+    """A segment that got no output, or the output of another one.
+
+    Attributes:
+        segment: the text of the segment.
+    """
 
     def __init__(self, message: str, *, segment: str):
         super().__init__(message)

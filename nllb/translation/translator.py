@@ -46,32 +46,39 @@ _BREAKS = regex.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """One segment of a translation: a sentence, a part of a long one, or text that is kept."""
+    """One segment of a translation: a sentence, a part of a long one, or text that is kept.
+
+    Attributes:
+        source_text: the segment without the white space around it.
+        text: its translation.
+        trust: its quality estimate.
+        alternatives: further outputs, if `SearchOptions.num_hypotheses` asks for more than one.
+    """
 
     source_text: str
-    """The segment without the white space around it."""
     text: str
-    """Its translation."""
     trust: TrustRecord
-    """How far the translation can be trusted."""
     alternatives: tuple[str, ...] = ()
-    """Further outputs, where `SearchOptions.num_hypotheses` asks for more than one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Translation:
-    """The translation of one text."""
+    """The translation of one text.
+
+    Attributes:
+        text: the text in the target language, in the layout of the source.
+        source_text: the text as it was given.
+        source: language of the source; None where it was to be detected and the text has no
+            letters.
+        target: language of the translation.
+        segments: the segments in order, each with its quality estimate.
+    """
 
     text: str
-    """The text in the target language, in the layout of the source."""
     source_text: str
-    """The text as it was given."""
     source: Language | None
-    """Language of the source; None where it was to be detected and the text has no letters."""
     target: Language
-    """Language of the translation."""
     segments: tuple[Segment, ...]
-    """The segments in order, each with its trust record."""
 
     @property
     def flags(self) -> tuple[Flag, ...]:
@@ -97,7 +104,13 @@ _Memory = OrderedDict[tuple[str, str], Attempt]
 
 
 class Translator:
-    """Translates between any two languages of a model. Safe to keep and to call again and again."""
+    """Translates between any two languages of a model; load it once and call it many times.
+
+    Attributes:
+        generator: the model that translates single segments.
+        detector: identifies languages: needed for `source="auto"`; with it the language of each
+            output is checked, too. None without one.
+    """
 
     def __init__(self, generator: Generator, *, detector: Detector | None = None):
         """Wrap a generator; `Translator.load` makes one from a model.
