@@ -15,8 +15,8 @@ from data_pipeline.readers.ingestion import ingestion_counts
 from data_pipeline.run import Run
 from data_pipeline.stages import Block
 from nllb.io.atomic import atomic_text
+from nllb.io.manifest import MANIFEST_NAME, read_manifest
 from nllb.io.page import Column, Page, table
-from nllb.io.shards import MANIFEST_NAME, read_manifest
 from nllb.io.text import json_line, write_json
 
 STAGE = "stats"

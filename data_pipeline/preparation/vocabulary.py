@@ -11,7 +11,7 @@ import xxhash
 from data_pipeline.data_config import VocabularyConfig
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_path
-from nllb.io.shards import SOURCE_TAGS, VocabularyRecord, sampling_weights
+from nllb.io.manifest import SOURCE_TAGS, VocabularyRecord, sampling_weights
 
 UNKNOWN_ID = 3
 """`<unk>` in the layout of the field; SentencePiece itself calls it 0."""

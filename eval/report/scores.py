@@ -23,7 +23,17 @@ from eval.flores.results import Evaluation, GroupScore
 from eval.metrics.registry import metric_title
 from eval.report.charts import Spread, strips
 from eval.report.sources import Sources
-from nllb.io.page import Axis, Cell, Column, Layer, heading, heat_map, notice, paragraph, table
+from nllb.io.page import (
+    Axis,
+    Cell,
+    Column,
+    HeatMapLayer,
+    heading,
+    heat_map,
+    notice,
+    paragraph,
+    table,
+)
 
 KIND_WORDS = {
     "eng-xx": "from English",
@@ -181,7 +191,7 @@ def direction_map(sources: Sources) -> Iterator[Markup]:
     for metric in sources.latest.metrics:
         for one, name in zip(sources.evaluations, sources.names, strict=True):
             title = metric_title(metric) + (f", {name}" if len(sources.names) > 1 else "")
-            layers.append(Layer(name=title, values=_matrix(one, metric, codes)))
+            layers.append(HeatMapLayer(name=title, values=_matrix(one, metric, codes)))
     yield heat_map(axis, layers, caption="Score of every direction, source by target")
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import regex
 
 from eval.metrics.proportions import Proportion, proportion
-from nllb.io.wordlists import Match, WordList, fold, particles
+from nllb.io.word_folding import fold, particles
+from nllb.io.wordlists import Match, WordList
 from nllb.languages.scripts import unsegmented_scripts
 
 LEAST_RECALL = 0.9

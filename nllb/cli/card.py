@@ -18,7 +18,7 @@ from nllb.io.text import read_json, read_json_lines, read_text, write_json, writ
 
 if TYPE_CHECKING:
     from eval.flores.results import Evaluation, Row
-    from nllb.io.shards import Manifest
+    from nllb.io.manifest import Manifest
     from nllb.model.formats.model_directory import ModelDirectory
 
 BEGIN, END = "<!-- nllb card: begin -->", "<!-- nllb card: end -->"
@@ -120,7 +120,7 @@ class _TrainingRecord:
     @classmethod
     def read(cls, run_dir: Path, trained: Mapping[str, Any]) -> "_TrainingRecord":
         from nllb.config import load_config
-        from nllb.io.shards import read_manifest
+        from nllb.io.manifest import read_manifest
         from nllb.training.train_config import TrainConfig
 
         states = sorted(run_dir.glob("checkpoints/step_*/state.json"))

@@ -47,7 +47,7 @@ def train(arguments: argparse.Namespace) -> int:
 def _estimate(config: "TrainConfig", *, as_json: bool) -> int:
     from dataclasses import asdict
 
-    from nllb.io.shards import read_manifest
+    from nllb.io.manifest import read_manifest
     from nllb.training.estimate import estimate
     from nllb.training.trainer import open_tokenizer, shape_of
 

@@ -7,7 +7,7 @@ from sacrebleu.metrics.chrf import CHRF
 from nllb.inference.engine import TorchEngine
 from nllb.inference.generator import SearchOptions
 from nllb.inference.model_generator import ModelGenerator
-from nllb.io.shards import Manifest
+from nllb.io.manifest import Manifest
 from nllb.languages import add_languages, parse_language
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer

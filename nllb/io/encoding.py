@@ -17,6 +17,7 @@ _MAGIC = {
     b"%PDF-": ("PDF", ""),
 }
 _HEAD_BYTES = 4096
+_MIN_HEAD_BYTES = 8
 _MIN_NULL_SHARE = 0.3
 
 
@@ -55,7 +56,7 @@ def _is_binary(head: bytes) -> bool:
 
 def _by_nulls(head: bytes) -> str | None:
     """Return the variant of UTF-16 that text without a byte order mark has, by its null bytes."""
-    if len(head) < 4:
+    if len(head) < _MIN_HEAD_BYTES:
         return None
     for name, start in (("UTF-16LE", 1), ("UTF-16BE", 0)):
         zeros, others = head[start::2], head[1 - start :: 2]

@@ -22,7 +22,6 @@ delete combining marks, count a capitalised or nested entry twice, lose the firs
 little in unspaced scripts.
 """
 
-import re
 import unicodedata
 import zipfile
 import zlib
@@ -40,7 +39,7 @@ from numpy.typing import NDArray
 
 from nllb.errors import DataError, LanguageError
 from nllb.io.compression import open_binary
-from nllb.io.text import read_table
+from nllb.io.word_folding import Particles, alignment, fold, particles
 from nllb.languages.scripts import unicode_class, unsegmented_scripts
 
 PUBLISHED_PASSWORD = "tL4nLLb"
@@ -57,9 +56,6 @@ _BINDS_NEXT = frozenset("\u17d2\u1039\u1a60" + "เแโใไ" + "ເແໂໃ
 _BINDS_PREVIOUS = frozenset("ะาำๅະາຳ")
 # A Myanmar consonant under asat or a stacker closes the syllable before it.
 _MYANMAR_FINAL = regex.compile(r"[\u1000-\u1021\u1075-\u1081]\u1037?[\u103A\u1039]")
-# What Unicode can compose lies inside one of these pieces: a base with its marks, Hangul jamo,
-# dropped characters.
-_PIECE = r"[^{marks}][{marks}]*|[{marks}]+"
 _LETTER_APOSTROPHE = "\u02bc"
 _MIN_INFLECTED_LETTERS = 3
 _CHUNK_CHARACTERS = 1 << 18
@@ -80,16 +76,6 @@ class Match:
     """One past the last character, combining marks included."""
     entry: str
     """The entry as it stands in the list."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Particles:
-    """Particles written onto the words of one language, in folded form."""
-
-    prefixes: frozenset[str] = frozenset()
-    """Written before a word."""
-    suffixes: frozenset[str] = frozenset()
-    """Written after a word."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +191,7 @@ class WordList:
         found = self._found(folded)
         if not found:
             return []
-        starts, ends = _alignment(text, folded)
+        starts, ends = alignment(text, folded)
         return [
             Match(start=starts[start], end=ends[end - 1], entry=self._of_pattern[index].text)
             for start, end, index in found
@@ -322,21 +308,6 @@ def find_list(directory: Path, language: str) -> Path | None:
     return None
 
 
-def fold(text: str, *, keep_line_breaks: bool = False) -> str:
-    """Return the form in which list and text are compared."""
-    # Few characters of a text are in the table: a set and some replacements are faster than
-    # str.translate. Composing costs most, so it comes once, last.
-    for character in _table().keys() & set(text):
-        if not (keep_line_breaks and character == "\n"):
-            text = text.replace(character, _table()[character])
-    text = unicodedata.normalize("NFC", text.casefold())
-    # A dotted capital I that came in two characters.
-    text = text.replace("i\u0307", "i")
-    while "  " in text:
-        text = text.replace("  ", " ")
-    return text
-
-
 class _IsWord(dict[str, bool]):
     """Whether a character is part of a word: letters, marks, digits and points inside words."""
 
@@ -430,62 +401,6 @@ def _suffixed(folded: str, end: int, suffixes: frozenset[str]) -> bool:
     return folded[end:last] in suffixes
 
 
-def _alignment(text: str, folded: str) -> tuple[list[int], list[int]]:
-    """Return for each folded character where its piece of the original text starts and ends."""
-    starts: list[int] = []
-    ends: list[int] = []
-    for piece in _pieces().finditer(text):
-        form = fold(piece.group())
-        if form.startswith(" ") and starts and folded[len(starts) - 1] == " ":
-            ends[-1], form = piece.end(), form[1:]
-        starts.extend([piece.start()] * len(form))
-        ends.extend([piece.end()] * len(form))
-    assert len(starts) == len(folded), "a composition crosses two pieces"
-    return starts, ends
-
-
-@cache
-def _table() -> dict[str, str]:
-    """Characters that are dropped ('') or read as others before case folding."""
-    table = {
-        character: " "
-        for character in map(chr, range(0x3001))
-        if character.isspace() and character != " "
-    }
-    for row in _rows():
-        if row["kind"] in ("drop", "fold"):
-            reads_as = "".join(_characters(row["reads_as"]))
-            table.update(dict.fromkeys(_characters(row["value"]), reads_as))
-    return table
-
-
-@cache
-def _pieces() -> "re.Pattern[str]":
-    dropped = [character for character, reads_as in _table().items() if not reads_as]
-    # Marks of this Python's Unicode, which is the one that composes.
-    marks = [
-        character
-        for character in map(chr, range(0x110000))
-        if unicodedata.category(character)[0] == "M"
-    ]
-    return re.compile(
-        _PIECE.format(marks=_ranges([*marks, *dropped, *map(chr, range(0x1160, 0x1200))]))
-    )
-
-
-@cache
-def particles(language: str) -> Particles:
-    """Return what a language writes onto its words; entries of three letters and more take it."""
-    found: dict[str, frozenset[str]] = {
-        row["kind"]: frozenset(fold(affix) for affix in row["value"].split())
-        for row in _rows()
-        if row["kind"] in ("prefix", "suffix") and language in row["languages"].split()
-    }
-    return Particles(
-        prefixes=found.get("prefix", frozenset()), suffixes=found.get("suffix", frozenset())
-    )
-
-
 @cache
 def _script_pattern(language: str) -> "regex.Pattern[str]":
     """A pattern that finds a letter of the language's script, from the last part of its code."""
@@ -497,30 +412,6 @@ def _script_pattern(language: str) -> "regex.Pattern[str]":
             f"language {language!r} does not end in a script; a FLORES-200 code such as "
             "hin_Deva is needed"
         ) from None
-
-
-@cache
-def _rows() -> tuple[dict[str, str], ...]:
-    return tuple(read_table(Path(__file__).with_suffix(".tsv")))
-
-
-def _characters(value: str) -> list[str]:
-    found: list[str] = []
-    for part in value.split():
-        first, _, last = part.partition("-")
-        found.extend(map(chr, range(int(first[2:], 16), int((last or first)[2:], 16) + 1)))
-    return found
-
-
-def _ranges(characters: Iterable[str]) -> str:
-    """Return the inside of a character class, runs written as ranges."""
-    runs: list[list[int]] = []
-    for number in sorted(map(ord, set(characters))):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in runs)
 
 
 def _read(path: Path, *, password: str) -> bytes:

@@ -15,7 +15,7 @@ from nllb.languages.scripts import scripts
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
-Direction = Literal["ltr", "rtl"]
+WritingDirection = Literal["ltr", "rtl"]
 Level = Literal["high", "low", "very_low"]
 
 _CODE = re.compile("[a-z]{3}_[A-Z][a-z]{3}")
@@ -45,7 +45,7 @@ class Language:
     name: str
     own_name: str
     script: str
-    direction: Direction
+    direction: WritingDirection
     family: str
     branch: str
     in_nllb: bool

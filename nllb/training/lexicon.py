@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import ConfigError
+from nllb.io.manifest import Manifest, TrainingDirection
 from nllb.io.progress import Progress
-from nllb.io.shards import Direction, Manifest
 from nllb.model.transformer import Attention, Transformer
 from nllb.training.gathering import PairSource
 from nllb.training.sampling import Indices, ranges
@@ -131,7 +131,7 @@ def look_up_words(model: Transformer) -> None:
 
 
 def read_links(
-    pairs: PairSource, direction: Direction, vocabulary_size: int, *, seed: int
+    pairs: PairSource, direction: TrainingDirection, vocabulary_size: int, *, seed: int
 ) -> Links:
     """Return the links of a direction's pairs, or of a random part of them."""
     items = np.random.default_rng(seed).permutation(pairs.size(direction))

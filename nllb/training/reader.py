@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import ConfigError, DataError
-from nllb.io.shards import Direction, Manifest
+from nllb.io.manifest import Manifest, TrainingDirection
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.gathering import EOS_ID, PAD_ID, Gatherer, Pairs, PairSource, Request
 from nllb.training.joining import join_pairs
@@ -168,7 +168,7 @@ class BatchReader:
         needed = STEPS_PER_CHUNK * self.config.batches_per_step * per_batch * SPARE
         return max(int(needed), len(phase.directions))
 
-    def _mean_length(self, direction: Direction) -> float:
+    def _mean_length(self, direction: TrainingDirection) -> float:
         """Mean tokens of a pair's longer side, language token and end included."""
         parts = self.manifest.parts_for(direction.source, direction.target)
         files = [file for part, _ in parts for file in part.files]
@@ -214,7 +214,7 @@ def cut_batches(lengths: Indices, max_tokens: int, draw: np.random.Generator) ->
 
 def read_validation(
     manifest: Manifest, config: ReaderConfig, *, max_pairs: int, ids: TokenIds | None = None
-) -> Iterator[tuple[Direction, list[Batch]]]:
+) -> Iterator[tuple[TrainingDirection, list[Batch]]]:
     """Yield each direction that has held-out pairs with batches of at most `max_pairs` of them."""
     source = PairSource(manifest, "valid")
     gatherer = Gatherer(
@@ -233,7 +233,7 @@ def read_validation(
 
 def held_out_text(
     manifest: Manifest, tokenizer: Tokenizer, *, max_pairs: int
-) -> Iterator[tuple[Direction, list[str], list[str]]]:
+) -> Iterator[tuple[TrainingDirection, list[str], list[str]]]:
     """Yield each direction that has held-out pairs with at most `max_pairs` of them as text."""
     for direction in manifest.directions:
         sources: list[str] = []

@@ -9,19 +9,19 @@ import xxhash
 from nllb import __version__
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_binary
-from nllb.io.shards import (
+from nllb.io.manifest import (
     SOURCE_TAGS,
     CorpusRecord,
-    Direction,
     Manifest,
-    Part,
     Phase,
+    ShardGroup,
     Split,
+    TrainingDirection,
     VocabularyRecord,
     sampling_weights,
     write_manifest,
-    write_token_shard,
 )
+from nllb.io.shards import write_token_shard
 from nllb.io.text import read_lines
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import TextPairs
@@ -74,7 +74,7 @@ def write_text_shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     per_mille = round(1000 * held_out_fraction, 6)
-    parts: list[Part] = []
+    parts: list[ShardGroup] = []
     sizes: dict[tuple[str, str], int] = {}
     replayed: set[tuple[str, str]] = set()
     for number, pairs in enumerate(files):
@@ -96,7 +96,7 @@ def write_text_shards(
                 vocabulary_size=tokenizer.vocabulary_size,
             )
             parts.append(
-                Part(
+                ShardGroup(
                     source=pairs.source,
                     target=pairs.target,
                     origin="primary",
@@ -131,7 +131,7 @@ def _weights(
 
 
 def _manifest(
-    parts: Sequence[Part],
+    parts: Sequence[ShardGroup],
     sizes: dict[tuple[str, str], int],
     weights: dict[tuple[str, str], float],
     tokenizer: Tokenizer,
@@ -139,7 +139,9 @@ def _manifest(
 ) -> Manifest:
     ordered = sorted(sizes, key=lambda pair: -sizes[pair])
     directions = tuple(
-        Direction(source=pair[0], target=pair[1], num_pairs=sizes[pair], weight=weights[pair])
+        TrainingDirection(
+            source=pair[0], target=pair[1], num_pairs=sizes[pair], weight=weights[pair]
+        )
         for pair in ordered
     )
     with atomic_binary(folder / "vocabulary.model") as stream:

@@ -21,8 +21,8 @@ from nllb.config import write_config
 from nllb.config.fingerprints import changed_fields
 from nllb.config.loading import plain
 from nllb.errors import ConfigError, ResourceError
+from nllb.io.manifest import Manifest, read_manifest
 from nllb.io.progress import Progress
-from nllb.io.shards import Manifest, read_manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.model.formats.weights import read_weight

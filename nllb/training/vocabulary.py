@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.io.shards import SOURCE_TAGS, Manifest, Origin, VocabularyRecord
+from nllb.io.manifest import SOURCE_TAGS, DataOrigin, Manifest, VocabularyRecord
 from nllb.model.token_layout import DataTag
 from nllb.model.tokenizer import Tokenizer
 
@@ -19,7 +19,7 @@ class TokenIds:
 
     languages: dict[str, int]
     """Language tokens by code."""
-    tags: dict[Origin, int] = field(default_factory=dict)
+    tags: dict[DataOrigin, int] = field(default_factory=dict)
     """Data-source tags by origin."""
     mask: int | None = None
     """`<mask>`, for denoising."""

@@ -22,7 +22,7 @@ from data_pipeline.preparation.prepare_shards import is_held_out, prepare
 from data_pipeline.preparation.vocabulary import Vocabulary, draw, sample_quotas, train_vocabulary
 from data_pipeline.stages import Machine
 from nllb.errors import DataError
-from nllb.io.shards import Manifest, read_manifest
+from nllb.io.manifest import Manifest, read_manifest
 from nllb.model.tokenizer import Tokenizer
 
 MakeBlock = Callable[..., Any]

@@ -9,7 +9,7 @@ import pytest
 from nllb.cli import main
 from nllb.cli.card import BEGIN, END
 from nllb.config import write_config
-from nllb.io.shards import read_manifest
+from nllb.io.manifest import read_manifest
 from nllb.io.text import read_table, write_json
 from nllb.training.train_config import TrainConfig
 

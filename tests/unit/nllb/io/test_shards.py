@@ -10,22 +10,20 @@ import numpy
 import pytest
 from hypothesis import given, settings, strategies
 
+from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
-from nllb.io.shards import (
+from nllb.io.manifest import (
     CorpusRecord,
-    Direction,
     Manifest,
-    Part,
     Phase,
-    ShardFile,
-    TokenShard,
+    ShardGroup,
+    TrainingDirection,
     VocabularyRecord,
-    file_fingerprint,
     read_manifest,
     sampling_weights,
     write_manifest,
-    write_token_shard,
 )
+from nllb.io.shards import ShardFile, TokenShard, write_token_shard
 
 VOCABULARY = VocabularyRecord(
     file="spm.model",
@@ -44,15 +42,19 @@ def make_manifest(directory: Path, files: tuple[ShardFile, ...] = ()) -> Manifes
         vocabulary=VOCABULARY,
         temperature=5.0,
         parts=(
-            Part(
+            ShardGroup(
                 source="deu_Latn", target="eng_Latn", origin="primary", split="train", files=files
             ),
-            Part(source="deu_Latn", target="eng_Latn", origin="mmt_bt", split="train", files=()),
-            Part(source="eng_Latn", target="eng_Latn", origin="denoising", split="train", files=()),
+            ShardGroup(
+                source="deu_Latn", target="eng_Latn", origin="mmt_bt", split="train", files=()
+            ),
+            ShardGroup(
+                source="eng_Latn", target="eng_Latn", origin="denoising", split="train", files=()
+            ),
         ),
         directions=(
-            Direction(source="deu_Latn", target="eng_Latn", num_pairs=2, weight=0.5),
-            Direction(source="eng_Latn", target="deu_Latn", num_pairs=2, weight=0.5),
+            TrainingDirection(source="deu_Latn", target="eng_Latn", num_pairs=2, weight=0.5),
+            TrainingDirection(source="eng_Latn", target="deu_Latn", num_pairs=2, weight=0.5),
         ),
         phases=(
             Phase(until_step=10, directions=("deu_Latn-eng_Latn",)),

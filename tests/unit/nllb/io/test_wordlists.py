@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nllb.errors import DataError, LanguageError
-from nllb.io.wordlists import PUBLISHED_PASSWORD, WordList, find_list, fold
+from nllb.io.word_folding import fold
+from nllb.io.wordlists import PUBLISHED_PASSWORD, WordList, find_list
 
 
 def words(*entries: str, language: str = "eng_Latn") -> WordList:

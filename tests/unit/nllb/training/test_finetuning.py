@@ -8,7 +8,7 @@ import torch
 
 from nllb.cli import main
 from nllb.errors import ConfigError, DataError
-from nllb.io.shards import read_manifest
+from nllb.io.manifest import read_manifest
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.training.finetune_config import NewLanguage
 from nllb.training.text_shards import pairs_of_name, read_pairs, write_text_shards

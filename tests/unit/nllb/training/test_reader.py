@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nllb.errors import ConfigError, DataError
-from nllb.io.shards import Manifest, Phase, read_manifest
+from nllb.io.manifest import Manifest, Phase, read_manifest
 from nllb.training.reader import (
     EOS_ID,
     PAD_ID,

@@ -1,0 +1,306 @@
+"""The manifest of token shards: the only contract between the data pipeline and training.
+
+It is one JSON file beside the shards (`nllb.io.shards`). It lists every shard with its hash, the
+directions with their sampling weights, the phases of the curriculum, the vocabulary, and the
+corpora with their licences.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from nllb.config.fingerprints import file_fingerprint
+from nllb.errors import DataError
+from nllb.io.shards import FORMAT_VERSION, ShardFile, TokenShard
+from nllb.io.text import read_text, write_json
+
+MANIFEST_NAME: Final = "manifest.json"
+DataOrigin = Literal["primary", "mined", "mmt_bt", "smt_bt", "denoising"]
+Split = Literal["train", "valid"]
+
+SOURCE_TAGS: Final[dict[DataOrigin, str]] = {
+    "mined": "<MINED_DATA>",
+    "mmt_bt": "<MMT_BT_DATA>",
+    "smt_bt": "<SMT_BT_DATA>",
+}
+"""Token behind the source language token, in the order of the ids; primary data has none."""
+ONE_WAY: Final[frozenset[DataOrigin]] = frozenset({"mmt_bt", "smt_bt", "denoising"})
+"""Origins that are used only as they were built; the others serve both directions."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardGroup:
+    """The shards of one language pair, one origin and one split."""
+
+    source: str
+    """Language code of the source side."""
+    target: str
+    """Language code of the target side; the source's own where the origin is `denoising`."""
+    origin: DataOrigin
+    """Where the pairs come from; it decides the tag and whether the reverse is used."""
+    split: Split
+    """`train`, or `valid` for lines held out of training."""
+    files: tuple[ShardFile, ...]
+    """The shards, in the order of the lines."""
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs in all files."""
+        return sum(file.num_pairs for file in self.files)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingDirection:
+    """One direction to train, with all origins that feed it."""
+
+    source: str
+    """Language code to translate from."""
+    target: str
+    """Language code to translate into."""
+    num_pairs: int
+    """Training pairs of all origins, reversed ones included."""
+    weight: float
+    """Probability of drawing this direction when all are active; the weights sum to 1."""
+
+    @property
+    def name(self) -> str:
+        """`SOURCE-TARGET`, as the phases list it."""
+        return f"{self.source}-{self.target}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """One phase of the curriculum; each holds all directions of the phase before it."""
+
+    until_step: int | None
+    """Optimizer step at which the phase ends; None lasts to the end of training."""
+    directions: tuple[str, ...]
+    """Names `SOURCE-TARGET`, the most pairs first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VocabularyRecord:
+    """The vocabulary that the shards were written with.
+
+    Ids are those of Hugging Face's NLLB layout: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, then the
+    SentencePiece pieces (piece id + 1), the language tokens, the data-source tags and `<mask>`.
+    """
+
+    file: str
+    """SentencePiece model, relative to the manifest."""
+    sha256: str
+    """SHA-256 of the SentencePiece model."""
+    name: str
+    """Name for reports, such as `spm:standin`."""
+    num_pieces: int
+    """Pieces of the SentencePiece model, its three specials included."""
+    languages: tuple[str, ...]
+    """Language tokens in the order of their ids."""
+    tags: tuple[str, ...]
+    """Data-source tags in the order of their ids."""
+    size: int
+    """Rows that an embedding needs: all of the above and `<mask>`."""
+
+    @property
+    def first_language_id(self) -> int:
+        """Id of the first language token."""
+        return self.num_pieces + 1
+
+    @property
+    def first_tag_id(self) -> int:
+        """Id of the first data-source tag."""
+        return self.first_language_id + len(self.languages)
+
+    @property
+    def mask_id(self) -> int:
+        """Id of `<mask>`, a row of its own behind the tags."""
+        return self.first_tag_id + len(self.tags)
+
+    def language_id(self, code: str) -> int:
+        """Return the id of a language token.
+
+        Raises:
+            DataError: where the vocabulary has no such language.
+        """
+        if code not in self.languages:
+            raise DataError(
+                f"{self.name} has no language token {code!r}; it has {len(self.languages)}"
+            )
+        return self.first_language_id + self.languages.index(code)
+
+    def tag_id(self, origin: DataOrigin) -> int | None:
+        """Return the id of the tag of an origin; None where it has no tag."""
+        tag = SOURCE_TAGS.get(origin)
+        return None if tag is None else self.first_tag_id + self.tags.index(tag)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusRecord:
+    """What went in from one corpus, for model cards."""
+
+    name: str
+    """Name in the configuration."""
+    origin: DataOrigin
+    """DataOrigin of its lines."""
+    licence: str
+    """Licence as the configuration states it."""
+    num_pairs: int
+    """Pairs that reached the shards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All that training knows of its data."""
+
+    format_version: int
+    """Version of this format."""
+    vocabulary: VocabularyRecord
+    """The vocabulary of the token ids."""
+    temperature: float
+    """Temperature T of the sampling weights: p ~ (n / N) ^ (1 / T)."""
+    parts: tuple[ShardGroup, ...]
+    """Every pair, origin and split that has text."""
+    directions: tuple[TrainingDirection, ...]
+    """Directions to train, the most pairs first."""
+    phases: tuple[Phase, ...]
+    """The curriculum; one phase where there is none."""
+    corpora: tuple[CorpusRecord, ...]
+    """Sources with licence and count."""
+    made_by: dict[str, str]
+    """Version, configuration hash and what else identifies the run."""
+    directory: Path = dataclasses.field(default=Path("."), compare=False)
+    """Folder of the manifest; not part of the file."""
+
+    @cached_property
+    def _feeding(self) -> dict[tuple[str, str, Split], list[tuple[ShardGroup, bool]]]:
+        feeding: dict[tuple[str, str, Split], list[tuple[ShardGroup, bool]]] = {}
+        for part in self.parts:
+            feeding.setdefault((part.source, part.target, part.split), []).append((part, False))
+            if part.origin not in ONE_WAY:
+                feeding.setdefault((part.target, part.source, part.split), []).append((part, True))
+        return feeding
+
+    def parts_for(
+        self, source: str, target: str, split: Split = "train"
+    ) -> tuple[tuple[ShardGroup, bool], ...]:
+        """Return the parts that feed a direction; True means: reversed."""
+        return tuple(self._feeding.get((source, target, split), ()))
+
+    @cached_property
+    def by_name(self) -> dict[str, TrainingDirection]:
+        """Directions by `SOURCE-TARGET`."""
+        return {direction.name: direction for direction in self.directions}
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of all languages that have text, sorted."""
+        return tuple(sorted({code for part in self.parts for code in (part.source, part.target)}))
+
+    def open(self, file: ShardFile) -> "TokenShard":
+        """Open a shard and check that it is the recorded one, by length and counts."""
+        path = self.directory / file.path
+        shard = TokenShard.open(path)
+        if (shard.num_bytes, len(shard)) != (file.num_bytes, file.num_pairs):
+            raise DataError(
+                f"{path}: {len(shard):,} pairs in {shard.num_bytes:,} bytes where the "
+                f"manifest records {file.num_pairs:,} in {file.num_bytes:,}: "
+                "run `nllb data prepare` again"
+            )
+        return shard
+
+    def verify(self) -> None:
+        """Read every file and compare its hash; raises DataError at the first that differs."""
+        for part in self.parts:
+            for file in part.files:
+                got = file_fingerprint(self.directory / file.path)
+                if got != file.xxh3_128:
+                    raise DataError(
+                        f"{self.directory / file.path}: hash {got} where the manifest records "
+                        f"{file.xxh3_128}: the shard is damaged; run `nllb data prepare` again"
+                    )
+
+
+def sampling_weights(sizes: Sequence[int], temperature: float) -> list[float]:
+    """Return p ~ (n / N) ^ (1 / T); empty directions get 0. Source: NLLB Team 2022, 6.1.2."""
+    total = sum(sizes)
+    powers = [(size / total) ** (1 / temperature) if size else 0.0 for size in sizes]
+    return [power / sum(powers) for power in powers]
+
+
+def write_manifest(manifest: Manifest) -> Path:
+    """Write `manifest.json` into its folder and return the path."""
+    document = dataclasses.asdict(manifest)
+    del document["directory"]
+    path = manifest.directory / MANIFEST_NAME
+    write_json(path, document)
+    return path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest (its folder will do) and check that it is consistent in itself.
+
+    Raises:
+        DataError: where it is missing, no manifest, of another version, or inconsistent.
+    """
+    path = path / MANIFEST_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(f"no manifest {path}; `nllb data prepare` writes one")
+    try:
+        document = json.loads(read_text(path))
+        if document["format_version"] != FORMAT_VERSION:
+            raise DataError(
+                f"{path}: manifest format {document['format_version']}; "
+                f"this program reads {FORMAT_VERSION}"
+            )
+        manifest = Manifest(
+            **{
+                **document,
+                "vocabulary": VocabularyRecord(**_tuples(document["vocabulary"])),
+                "parts": tuple(map(_part, document["parts"])),
+                "directions": tuple(
+                    TrainingDirection(**record) for record in document["directions"]
+                ),
+                "phases": tuple(Phase(**_tuples(record)) for record in document["phases"]),
+                "corpora": tuple(CorpusRecord(**record) for record in document["corpora"]),
+                "directory": path.parent,
+            }
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a manifest of token shards: {error!r}") from error
+    for fault in _faults(manifest):
+        raise DataError(f"{path}: {fault}")
+    return manifest
+
+
+def _faults(manifest: Manifest) -> Iterator[str]:
+    known = manifest.by_name
+    before: set[str] = set()
+    for number, phase in enumerate(manifest.phases, 1):
+        names = set(phase.directions)
+        for name in sorted(names - known.keys())[:1]:
+            yield f"phase {number} lists {name}, which is no direction of the manifest"
+        for name in sorted(before - names)[:1]:
+            yield f"phase {number} drops {name}: phases must be nested"
+        before = names
+    if not manifest.phases:
+        yield "no phase; one that lists every direction is the least"
+    for part in manifest.parts:
+        if part.origin not in get_args(DataOrigin):
+            yield f"unknown origin {part.origin!r}; valid: {', '.join(get_args(DataOrigin))}"
+    vocabulary = manifest.vocabulary
+    if vocabulary.size != vocabulary.mask_id + 1:
+        yield f"vocabulary of {vocabulary.size} rows, its parts make {vocabulary.mask_id + 1}"
+
+
+def _part(record: dict[str, Any]) -> ShardGroup:
+    return ShardGroup(**{**record, "files": tuple(ShardFile(**file) for file in record["files"])})
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+    }
