@@ -21,6 +21,7 @@ from pyarrow import parquet
 from data_pipeline.stages import Block
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_path
+from nllb.io.text import parse_json
 
 TEXT_SCHEMA: Final = pyarrow.schema(
     [
@@ -148,7 +149,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         metadata = parquet.read_schema(path).metadata or {}
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"cannot read the block {path}: {error}; remove it and run again") from None
-    facts: dict[str, Any] = json.loads(metadata.get(_FOOTER, b"{}"))
+    facts: dict[str, Any] = parse_json(metadata.get(_FOOTER, b"{}"), path)
     return facts
 
 

@@ -1,6 +1,5 @@
 """The configuration of a data run: one YAML, from raw corpora to token shards."""
 
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -24,8 +23,10 @@ from nllb.config.schema import (
     per_mille,
     repeated,
 )
-from nllb.errors import LanguageError
+from nllb.config.templates import template_places
+from nllb.errors import ConfigError, LanguageError
 from nllb.io.manifest import DataOrigin
+from nllb.io.paths import is_plain_name
 from nllb.languages import Language, parse_language
 
 Format = Literal["moses", "tsv", "tmx", "parquet", "layout", "lines", "jsonl"]
@@ -69,11 +70,18 @@ class CorpusConfig(CorpusSection):
 
     def cross_field_errors(self) -> Iterator[str]:
         """Yield what is wrong between fields."""
-        places = set(re.findall(r"{(\w*)}", self.path))
+        places = set()
+        try:
+            places = set(template_places(self.path))
+        except ConfigError as error:
+            yield f"path: {error}"
         for place in sorted(places - PLACES):
             yield f"path: unknown place {{{place}}}; valid: {{source}}, {{target}}, {{language}}"
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            yield f"name: {self.name!r} becomes a folder: use letters, digits, '.', '_' and '-'"
+        if not is_plain_name(self.name):
+            yield (
+                f"name: {self.name!r} becomes a folder: use letters, digits, '.', '_' and '-', "
+                "and not '.' or '..' alone"
+            )
         if self.format == "moses" and "language" not in places:
             yield "path: moses needs {language} for the two files, as in europarl.{language}"
         if self.format == "layout" and places:

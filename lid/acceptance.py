@@ -10,12 +10,15 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from nllb.errors import CheckpointError
+
 Values = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 
 LENGTHS: Final = (8, 15, 25, 40, 80)
 """Numbers of letters between which a text's length has its own limit."""
 
+_NUM_FEATURES: Final = 7
 _LOGIT: Final = (-3.0, 6.0)
 _SURPRISE: Final = (-8.0, 3.0)
 _FOREIGN: Final = (1e-6, 1.0)
@@ -73,6 +76,14 @@ class Acceptance:
     """Of `Evidence.features`; empty: the support itself is the certainty."""
     limits: list[float] = field(default_factory=list)
     """Length, by `LENGTHS` -> score that counts as a certainty of one half."""
+
+    def __post_init__(self) -> None:
+        sizes = (len(self.weights), len(self.limits))
+        if sizes not in ((0, 0), (_NUM_FEATURES, len(LENGTHS) + 1)):
+            raise CheckpointError(
+                f"the acceptance of a model has {sizes[0]} weights and {sizes[1]} limits; it needs "
+                f"{_NUM_FEATURES} and {len(LENGTHS) + 1}, or none"
+            )
 
     @classmethod
     def fit(

@@ -15,6 +15,7 @@ from lid.labels import map_labels
 from lid.ngrams import GramSets
 from lid.train.identifier_card import CARD_NAME, ModelCard, read_card
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
+from nllb.io.paths import path_inside
 from nllb.languages import parse_language
 from nllb.languages.detection import UNDETERMINED, Detection
 
@@ -75,7 +76,7 @@ class Detector:
         if normalised is not None:
             card = dataclasses.replace(card, normalised=normalised)
         engine = open_engine(
-            path / MODEL_NAME if path.is_dir() else path,
+            path_inside(path, MODEL_NAME) if path.is_dir() else path,
             normalised=card.normalised,
             prefer_kernel=prefer_kernel,
         )
@@ -84,6 +85,7 @@ class Detector:
         for group in macro_groups() if path.is_dir() else ():
             expert_path = path / EXPERTS_NAME / f"{group.name}.ftz"
             if expert_path.is_file():
+                path_inside(path, f"{EXPERTS_NAME}/{group.name}.ftz")
                 expert = open_engine(expert_path, normalised=True, prefer_kernel=prefer_kernel)
                 experts[group.name] = Expert(engine=expert, weight=group.weight)
         unknown = tuple(label for label in unknown if not label.startswith(NOISE_PREFIX))
@@ -91,7 +93,7 @@ class Detector:
         if path.is_dir() and card.grams:
             judge = Judge(
                 grams=GramSets.load(
-                    path / GRAMS_NAME, sorted(card.grams), prefer_kernel=prefer_kernel
+                    path_inside(path, GRAMS_NAME), sorted(card.grams), prefer_kernel=prefer_kernel
                 ),
                 expected=card.grams,
                 acceptance=Acceptance(weights=card.acceptance, limits=card.limits),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nllb.errors import CheckpointError
+from nllb.io.pointers import refuse_pointer
 
 Matrix = npt.NDArray[np.float32]
 
@@ -26,6 +27,13 @@ _LOSSES: Final[dict[int, Literal["hs", "ns", "softmax", "ova"]]] = {
     4: "ova",
 }
 _SUPERVISED: Final = 3
+_MAX_BUCKETS: Final = 1 << 25
+"""Most hash buckets of a pruned model, which has a table of their places in memory; fastText's own
+default is 2,000,000."""
+_MAX_NGRAM: Final = 100
+_DECODED_BYTES: Final = 256 << 20
+_DECODED_TIMES: Final = 16
+"""A quantised matrix may take this many bytes, or this many times the file, when it is decoded."""
 _ARGUMENTS: Final = (
     "dim",
     "ws",
@@ -84,6 +92,7 @@ def read_fasttext(path: Path | str) -> FastTextModel:
         CheckpointError: naming the file: missing, truncated, not fastText or unsupervised.
     """
     path = Path(path)
+    refuse_pointer(path)
     try:
         size = path.stat().st_size
         data = np.memmap(path, dtype=np.uint8, mode="r") if size else np.empty(0, np.uint8)
@@ -138,7 +147,7 @@ class _Reader:
             raise self.fault(
                 f"rows of {rows.shape[1]} numbers where the header says {arguments['dim']}"
             )
-        return FastTextModel(
+        model = FastTextModel(
             path=self.path,
             labels=labels,
             words=words,
@@ -152,6 +161,27 @@ class _Reader:
             loss=_LOSSES.get(arguments["loss"], "unknown"),
             quantised=quantised,
         )
+        return self.checked(model)
+
+    def checked(self, model: FastTextModel) -> FastTextModel:
+        """Return the model, whose numbers belong together."""
+        shortest, longest = model.shortest_ngram, model.longest_ngram
+        num_words, num_labels = len(model.words), len(set(model.labels))
+        num_ngrams = len(model.rows) - num_words
+        if not 0 <= shortest <= _MAX_NGRAM or not 0 <= longest <= _MAX_NGRAM:
+            raise self.fault(f"n-grams of {shortest} to {longest} characters")
+        if not 1 <= model.word_ngrams <= _MAX_NGRAM or model.bucket < 0:
+            raise self.fault(f"n-grams of {model.word_ngrams} words in {model.bucket} buckets")
+        if len(model.output) != num_labels or len(model.labels) != num_labels:
+            raise self.fault(f"{len(model.output)} output rows for {num_labels} different labels")
+        if model.pruned is not None:
+            if num_ngrams < 0 or not _are_within(model.pruned + 1, num_ngrams + 1):
+                raise self.fault("an n-gram outside the rows")
+        elif num_ngrams < (model.bucket if longest > 0 or model.word_ngrams > 1 else 0):
+            raise self.fault(
+                f"{len(model.rows):,} rows for {num_words:,} words and {model.bucket:,} buckets"
+            )
+        return model
 
     def dictionary(self) -> tuple[list[bytes], tuple[str, ...], npt.NDArray[np.int32] | None]:
         size, num_words, num_labels = self.number(), self.number(), self.number()
@@ -167,6 +197,8 @@ class _Reader:
         labels: list[str] = []
         # One entry is a zero-ended word, a count of 8 bytes and a type byte.
         raw = self.data
+        if size > len(raw) - self.position:
+            raise self.fault(f"a dictionary of {size:,} entries in {len(raw):,} bytes")
         for _ in range(size):
             end = self.position
             block = raw[end : end + 4096].tobytes().find(0)
@@ -195,10 +227,12 @@ class _Reader:
     ) -> npt.NDArray[np.int32] | None:
         if pairs is None:
             return None
-        places = np.full(bucket, -1, np.int32)
+        if not 0 <= bucket <= _MAX_BUCKETS:
+            raise self.fault(f"{bucket:,} buckets, where at most {_MAX_BUCKETS:,} are read")
         buckets = pairs[0::2]
-        if len(buckets) and (buckets.min() < 0 or buckets.max() >= bucket):
+        if not _are_within(buckets, bucket):
             raise self.fault("an n-gram outside the buckets")
+        places = np.full(bucket, -1, np.int32)
         places[buckets] = pairs[1::2]
         return places
 
@@ -221,6 +255,9 @@ class _Reader:
         num_runs, centroids = self.quantiser(num_columns)
         if len(codes) != num_rows * num_runs:
             raise self.fault(f"{len(codes):,} codes for {num_rows:,} rows of {num_runs}")
+        num_bytes = 4 * num_rows * num_columns
+        if num_bytes > max(_DECODED_BYTES, _DECODED_TIMES * len(self.data)):
+            raise self.fault(f"{num_rows:,} rows that decode to {num_bytes:,} bytes")
         by_row = codes.reshape(num_rows, num_runs)
         rows = np.concatenate(
             [table[by_row[:, run]] for run, table in enumerate(centroids)], axis=1
@@ -233,10 +270,16 @@ class _Reader:
 
     def quantiser(self, num_columns: int) -> tuple[int, list[Matrix]]:
         dim, num_runs, run_length, last_length = (self.number() for _ in range(4))
-        lengths = [run_length] * (num_runs - 1) + [last_length]
-        if dim != num_columns or num_runs < 1 or min(lengths) < 1 or sum(lengths) != dim:
+        if dim != num_columns or not 1 <= num_runs <= dim:
             raise self.fault(f"a quantiser of {dim} columns for a matrix of {num_columns}")
+        lengths = [run_length] * (num_runs - 1) + [last_length]
+        if min(lengths) < 1 or sum(lengths) != dim:
+            raise self.fault(f"a quantiser of {dim} columns in {num_runs} runs of {run_length}")
         values = np.asarray(self.take(dim * 256, "<f4"), np.float32)
         ends = np.cumsum([256 * length for length in lengths])
         pieces = np.split(values, ends[:-1])
         return num_runs, [p.reshape(256, n) for p, n in zip(pieces, lengths, strict=True)]
+
+
+def _are_within(numbers: npt.NDArray[np.int32], end: int) -> bool:
+    return len(numbers) == 0 or bool(0 <= numbers.min() and numbers.max() < end)

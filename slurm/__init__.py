@@ -1,7 +1,8 @@
-"""Any command as Slurm jobs, or a graph of them; it knows commands and files only."""
+"""Runs any command, or a graph of commands, as Slurm jobs."""
 
 from slurm.cluster import ClusterConfig
-from slurm.graph import PipelineConfig, Step, run_pipeline
+from slurm.graph import PipelineConfig, Step
+from slurm.run_graph import retry_pipeline, run_pipeline
 from slurm.tasks import RunDirectory, Task, shard_tasks
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "RunDirectory",
     "Step",
     "Task",
+    "retry_pipeline",
     "run_pipeline",
     "shard_tasks",
 ]

@@ -8,14 +8,14 @@ from slurm.tasks import RunDirectory
 
 
 def main(run_dir: str, key: str) -> int:
-    """Run the task; its output and a failure's last words go to this process's own output."""
+    """Run the task; its output and the text of a failure go to the output of this process."""
     run = RunDirectory(Path(run_dir))
     task = next(task for task in run.tasks() if task.key == key)
     try:
         return CommandJob(run.path, task)()
     except CommandFailed as error:
         print(error, file=sys.stderr)
-        return 1
+        return error.exit_code
 
 
 if __name__ == "__main__":

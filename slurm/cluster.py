@@ -1,13 +1,28 @@
 """A cluster's configuration, and the resources of each job: `configs/slurm/*.yaml`."""
 
+import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from nllb.config.schema import NonNegativeInt, PositiveFloat, PositiveInt, RunConfig, Text
 
 Executor = Literal["slurm", "local", "debug"]
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
+
+
+def _minutes(value: object) -> object:
+    """Return Slurm's `D-HH:MM:SS` or `HH:MM:SS` as whole minutes, rounded up."""
+    found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return days * 1440 + hours * 60 + minutes + (seconds > 0)
+
+
+Minutes = Annotated[PositiveInt, BeforeValidator(_minutes)]
+"""A number of minutes, also written as D-HH:MM:SS."""
 
 
 class ClusterConfig(RunConfig):
@@ -33,8 +48,8 @@ class ClusterConfig(RunConfig):
     """Processors of each process."""
     memory_gib: PositiveFloat | None = None
     """Memory of each node in GiB; null takes the cluster's default."""
-    time_min: PositiveInt = 60
-    """Time limit in minutes, after which the job is stopped, requeued and resumed."""
+    time_min: Minutes = 60
+    """Time limit in minutes, or as D-HH:MM:SS; then the job is stopped, requeued and resumed."""
     constraint: Text | None = None
     """Features that the nodes must have."""
     exclude: Text | None = None
@@ -44,13 +59,19 @@ class ClusterConfig(RunConfig):
     max_array_size: PositiveInt = 1000
     """Maximum number of tasks in one array; the cluster's own limit is respected, too."""
     setup: tuple[Text, ...] = ()
-    """Shell lines before the command: modules, environment, container."""
+    """Shell lines before the command, such as `module load cuda`."""
+    container: Text | None = None
+    """Apptainer image in which the command runs; it must contain `nllb`."""
+    mail_user: Text | None = None
+    """Address to notify."""
+    mail_type: Text = "END,FAIL"
+    """Events to notify `mail_user` about."""
     signal_delay_s: NonNegativeInt = 120
     """Seconds between the signal to stop (SIGUSR2) and the end of the time limit."""
     max_requeues: NonNegativeInt = 20
     """Maximum number of times a job is requeued after a time-out."""
     extra: dict[str, bool | Text] = Field(default_factory=dict)
-    """Further sbatch options by their long names, such as mail-user; true for a bare option."""
+    """Further sbatch options by their long names, such as nice; true for one without a value."""
 
     def cross_field_errors(self) -> Iterator[str]:
         """Yield values that contradict each other."""
@@ -59,6 +80,14 @@ class ClusterConfig(RunConfig):
                 f"signal_delay_s: must be below time_min ({self.time_min} minutes), got "
                 f"{self.signal_delay_s} seconds"
             )
+
+    @property
+    def container_words(self) -> tuple[str, ...]:
+        """Words that start a command in the container; empty without one."""
+        if self.container is None:
+            return ()
+        gpu = ("--nv",) if self.gpus_per_node else ()
+        return ("apptainer", "exec", *gpu, self.container)
 
     @property
     def num_tasks(self) -> int:
@@ -81,7 +110,8 @@ class ClusterConfig(RunConfig):
             "constraint": self.constraint,
             "exclude": self.exclude,
             "dependency": dependency,
-            "setup": list(self.setup) or None,
+            "mail_user": self.mail_user,
+            "mail_type": self.mail_type if self.mail_user else None,
         }
         additional: dict[str, object] = {"requeue": True, "kill-on-invalid-dep": "yes"}
         if self.memory_gib is not None:
@@ -95,6 +125,8 @@ class ClusterConfig(RunConfig):
             "time": self.time_min,
             "signal_delay_s": self.signal_delay_s,
             "array_parallelism": self.array_parallelism,
+            # srun would otherwise drop the environment where the user's own shell says so.
+            "setup": ["export SLURM_EXPORT_ENV=ALL", *self.setup],
             **{key: value for key, value in optional.items() if value is not None},
             "additional_parameters": additional | self.extra,
         }

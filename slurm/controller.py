@@ -1,4 +1,4 @@
-"""Slurm's own commands: asked seldom, in one call for all jobs, and patient with a restart."""
+"""Calls of Slurm's commands: few, for all jobs at once, and patient with a restart."""
 
 import re
 import subprocess
@@ -19,27 +19,35 @@ FINISHED |= {"PREEMPTED", "BOOT_FAIL", "DEADLINE"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobState:
-    """One job as Slurm sees it."""
+    """The state of one job in Slurm."""
 
     job_id: str
-    """Its id; `ID_INDEX` for a task of an array."""
+    """Job id; `ID_INDEX` for a task of an array."""
     state: str
-    """Slurm's word: PENDING, RUNNING, COMPLETED, ..."""
+    """Slurm's state: PENDING, RUNNING, COMPLETED, ..."""
     reason: str = ""
-    """Why it waits or failed."""
+    """Why the job is waiting or failed."""
     elapsed: str = ""
-    """How long it has run, as Slurm writes it."""
+    """Running time in Slurm's format."""
     node: str = ""
-    """Where it runs."""
-    restarts: int = 0
-    """How often it was requeued."""
+    """Nodes on which it runs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeShape:
+    """Size of the nodes of a partition."""
+
+    cpus: int
+    """Processors of a node."""
+    memory_mib: int
+    """Memory of a node in MiB."""
 
 
 def ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run one of Slurm's commands.
 
     Raises:
-        ResourceError: there is no Slurm here, or it does not answer in time.
+        ResourceError: Slurm is not installed here, or does not answer in time.
     """
     try:
         return subprocess.run(
@@ -47,39 +55,61 @@ def ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         )
     except FileNotFoundError:
         raise ResourceError(
-            f"no Slurm on this machine: {command[0]!r} is not installed or not on PATH; "
-            f"set `executor: local` in the cluster's configuration to run here"
+            f"Slurm is not available on this machine: {command[0]!r} is not installed or not on "
+            "PATH; set `executor: local` in the cluster's configuration to run here"
         ) from None
     except subprocess.TimeoutExpired:
         raise ResourceError(
-            f"{command[0]} did not answer within {ANSWER_TIMEOUT_S} s: is the controller up? "
-            f"(`scontrol ping`)"
+            f"{command[0]} did not answer within {ANSWER_TIMEOUT_S} s; check with `scontrol ping` "
+            "whether the controller is up"
         ) from None
 
 
 def is_away(answer: subprocess.CompletedProcess[str]) -> bool:
-    """Say whether a command failed because the controller could not be reached."""
+    """Return whether a command failed because the controller could not be reached."""
     return answer.returncode != 0 and _AWAY.search(answer.stderr) is not None
+
+
+def query(command: Sequence[str]) -> str:
+    """Run one of Slurm's commands and return its output.
+
+    Raises:
+        ResourceError: Slurm is not installed, its controller is down, or it refuses.
+    """
+    answer = ask(command)
+    if is_away(answer):
+        raise ResourceError(
+            "the Slurm controller does not answer, so nothing was submitted; try again when "
+            f"`scontrol ping` says that it is up ({answer.stderr.strip().splitlines()[0]})"
+        )
+    if answer.returncode != 0:
+        raise ResourceError(f"{command[0]} failed: {answer.stderr.strip()}")
+    return answer.stdout
 
 
 def limits() -> dict[str, str]:
     """Return the controller's configuration, such as MaxArraySize."""
-    answer = ask(["scontrol", "show", "config"])
-    if answer.returncode != 0:
-        raise ResourceError(f"the Slurm controller does not answer: {answer.stderr.strip()}")
-    pairs = (line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+    lines = query(["scontrol", "show", "config"]).splitlines()
+    pairs = (line.split("=", 1) for line in lines if "=" in line)
     return {key.strip(): value.strip() for key, value in pairs}
 
 
 def partitions() -> dict[str, dict[str, str]]:
-    """Return each partition's limits by scontrol's names."""
-    answer = ask(["scontrol", "-o", "show", "partition"])
-    rows = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in answer.stdout.splitlines())
+    """Return the limits of each partition, under scontrol's names."""
+    answer = query(["scontrol", "-o", "show", "partition"])
+    rows = (dict(re.findall(r"(\w+)=(\S*)", line)) for line in answer.splitlines())
     return {row["PartitionName"]: row for row in rows if "PartitionName" in row}
 
 
+def node_shapes(partition: str) -> list[NodeShape]:
+    """Return the different node sizes of a partition."""
+    answer = query(["sinfo", "--noheader", "--exact", f"--partition={partition}", "--format=%c|%m"])
+    rows = (re.findall(r"\d+", line) for line in answer.splitlines())
+    return [NodeShape(cpus=int(row[0]), memory_mib=int(row[1])) for row in rows if len(row) == 2]
+
+
 def find_by_token(token: str) -> str | None:
-    """Return the id of the job that carries a token as its comment."""
+    """Return the id of the job whose comment is the token, or None."""
     answer = ask(["squeue", "--noheader", "--states=all", "--format=%F|%k"])
     if answer.returncode != 0:
         raise ResourceError(answer.stderr.strip())
@@ -91,7 +121,7 @@ def find_by_token(token: str) -> str | None:
 
 
 def job_states(job_ids: Iterable[str]) -> dict[str, JobState]:
-    """Return what Slurm knows of jobs, in at most two calls; it forgets finished ones in time."""
+    """Return what Slurm knows about jobs, in one call; it forgets finished jobs after a while."""
     wanted = set(job_ids)
     if not wanted:
         return {}
@@ -123,7 +153,7 @@ def job_states(job_ids: Iterable[str]) -> dict[str, JobState]:
 
 
 def cancel(job_ids: Iterable[str]) -> None:
-    """Cancel jobs; ones that have ended are no error."""
+    """Cancel jobs; a job that has ended is not an error."""
     ids = sorted(job_ids)
     for start in range(0, len(ids), 200):
         answer = ask(["scancel", *ids[start : start + 200]])
@@ -131,14 +161,23 @@ def cancel(job_ids: Iterable[str]) -> None:
             raise ResourceError(f"scancel refused: {answer.stderr.strip()}")
 
 
-def submit_once(token: str, script: str, *, patience_s: float = PATIENCE_S) -> str:
+def submit_once(
+    token: str, script: str, *, sbatch: str = "sbatch", patience_s: float = PATIENCE_S
+) -> str:
     """Submit a script whose comment is `token` exactly once and return the job id.
 
-    When the controller goes away in the middle, a job with the token is looked for before the next
-    try.
+    If the controller becomes unreachable during the submission, the job with the token is looked up
+    before the next attempt. The job gets the environment of this process, even if SBATCH_EXPORT
+    says otherwise, because the options of the script rank below that variable.
+
+    Args:
+        token: comment of the script, unique for each submission.
+        script: path of the script.
+        sbatch: path of the program.
+        patience_s: how long to wait for the controller.
 
     Raises:
-        ResourceError: with sbatch's own words where it refuses.
+        ResourceError: sbatch refuses; the text has its own message.
     """
     deadline = time.monotonic() + patience_s
     asked = False
@@ -148,14 +187,14 @@ def submit_once(token: str, script: str, *, patience_s: float = PATIENCE_S) -> s
             if found is not None:
                 return found
             asked = True
-            answer = ask(["sbatch", "--parsable", script])
+            answer = ask([sbatch, "--parsable", "--export=ALL", script])
         except ResourceError as error:
-            if not asked or time.monotonic() > deadline or "no Slurm" in str(error):
+            if not asked or time.monotonic() > deadline or "not available" in str(error):
                 raise
         else:
             if answer.returncode == 0:
                 return answer.stdout.strip().split(";")[0]
             if not is_away(answer) or time.monotonic() > deadline:
                 raise ResourceError(f"sbatch refused the job:\n{answer.stderr.strip()}")
-        print("the Slurm controller does not answer; waiting", file=sys.stderr, flush=True)
+        print("the Slurm controller does not answer; waiting for it", file=sys.stderr, flush=True)
         time.sleep(RETRY_S)

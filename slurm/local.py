@@ -1,4 +1,4 @@
-"""Tasks on this machine: each in a process of its own, a bounded number at a time."""
+"""Runs tasks on this machine, each in its own process and a bounded number at a time."""
 
 import os
 import signal
@@ -17,16 +17,16 @@ POLL_S = 0.05
 
 
 class LocalTasks:
-    """Runs several tasks; what an array is on one machine. submitit can pickle it."""
+    """Runs several tasks, like an array job on one machine. submitit can pickle it."""
 
     def __init__(self, run_dir: Path, tasks: Sequence[Task], parallelism: int) -> None:
         self.run_dir, self.tasks, self.parallelism = run_dir, list(tasks), parallelism
 
     def __call__(self) -> int:
-        """Run the tasks that are not done; one that fails does not stop the others.
+        """Run the tasks that are not completed; a failure does not stop the other tasks.
 
         Raises:
-            CommandFailed: naming every task that failed.
+            CommandFailed: tasks failed; the text names the logs of all of them.
         """
         run = RunDirectory(self.run_dir)
         failed = run_tasks(run, run.missing(self.tasks), parallelism=self.parallelism)
@@ -36,14 +36,14 @@ class LocalTasks:
         return 0
 
     def checkpoint(self) -> Any:
-        """Return what a requeued job runs: what is missing."""
+        """Return the work of a requeued job: the missing tasks."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def log_path(run: RunDirectory, task: Task) -> Path:
-    """Return where a task that runs here writes."""
+    """Return the log of a task that runs on this machine."""
     return run.logs / f"{task.key}.log"
 
 
@@ -54,10 +54,10 @@ def run_tasks(
     parallelism: int,
     finished: Callable[[Task, int], None] | None = None,
 ) -> list[Task]:
-    """Run tasks to their ends and return those that failed.
+    """Run tasks and return those that failed.
 
-    `finished` is told each task and its exit code. An interrupt or a signal to stop is passed on to
-    what runs, waits for it, and is then raised (`KeyboardInterrupt`).
+    `finished` is called with each task and its exit code. An interrupt or a stop signal is
+    forwarded to the running tasks; when they have ended, `KeyboardInterrupt` is raised.
     """
     waiting, failed = list(tasks), []
     running: dict[subprocess.Popen[bytes], Task] = {}

@@ -1,4 +1,4 @@
-"""What became of a run's tasks: their own outcomes joined with what Slurm says."""
+"""The state of a run's tasks: their recorded outcomes combined with what Slurm reports."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from slurm.local import log_path
 from slurm.tasks import Outcome, RunDirectory, Task
 
 POLL_S = 5.0
-"""Seconds between two questions to the controller: at most twelve a minute, however many tasks."""
+"""Seconds between two calls to the controller, whatever the number of tasks."""
 ACTIVE = {"WAITING", "PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "SUSPENDED"}
 
 
@@ -23,32 +23,32 @@ class TaskReport:
     """One task, as a row of the status table."""
 
     key: str
-    """The task."""
+    """Name of the task."""
     state: str
-    """COMPLETED, FAILED, RUNNING, PENDING, WAITING (not submitted), LOST, or Slurm's own word."""
+    """COMPLETED, FAILED, RUNNING, PENDING, WAITING (not submitted), LOST, or Slurm's own state."""
     job_id: str = ""
-    """The job it was handed to last."""
+    """Last job of the task."""
     reason: str = ""
-    """Why it waits or failed."""
+    """Why the task is waiting or failed."""
     exit_code: int | None = None
     """Exit code of the command."""
     requeues: int = 0
-    """How often it started again."""
+    """Number of restarts."""
     elapsed_s: float | None = None
-    """Seconds from its first start to its end, or to now."""
+    """Seconds from the first start to the end, or to now."""
     host: str = ""
-    """Where it ran."""
+    """Machine on which it ran."""
     log: str = ""
-    """File of its output."""
+    """File with its output."""
 
     @property
     def active(self) -> bool:
-        """Whether it may still change by itself."""
+        """Whether the state may still change by itself."""
         return self.state in ACTIVE and bool(self.job_id)
 
 
 def report(run: RunDirectory, tasks: Sequence[Task] | None = None) -> list[TaskReport]:
-    """Return the state of every task, with at most one call to Slurm."""
+    """Return the state of each task, with at most one call to Slurm."""
     tasks = run.tasks() if tasks is None else tasks
     jobs = run.job_ids()
     on_slurm = {
@@ -102,20 +102,33 @@ def _state(
         return "COMPLETED", ""
     if job_id in run.cancelled():
         return "CANCELLED", ""
+    failure = _failure_reason(run, task) if own == "failed" else ""
     if not job_id:
-        return ("FAILED" if own == "failed" else "WAITING"), ""
+        return ("FAILED", failure) if failure else ("WAITING", "")
     if slurm:
         if seen is None:
-            return (
-                ("FAILED", "") if own == "failed" else ("LOST", "Slurm knows no such job any more")
-            )
+            return ("FAILED", failure) if failure else ("LOST", "Slurm has forgotten the job")
         if seen.state == "COMPLETED":
-            return "FAILED", "the job ended, its command did not"
-        return seen.state, seen.reason
-    alive = job_id.isdigit() and _is_alive(int(job_id))
-    if alive:
-        return ("FAILED" if own == "failed" else "PENDING" if own == "waiting" else "RUNNING"), ""
-    return ("FAILED", "") if own == "failed" else ("LOST", "its process is gone")
+            return "FAILED", failure or "the job ended before its command"
+        return seen.state, ", ".join(filter(None, (failure, seen.reason)))
+    if failure:
+        return "FAILED", failure
+    if job_id.isdigit() and _is_alive(int(job_id)):
+        return ("PENDING" if own == "waiting" else "RUNNING"), ""
+    return "LOST", "its process has ended"
+
+
+def _failure_reason(run: RunDirectory, task: Task) -> str:
+    """Return how the command of a failed task ended."""
+    codes = [outcome.exit_code for outcome in run.outcomes(task) if outcome.exit_code]
+    if not codes:
+        return "failed"
+    if codes[0] > 0:
+        return f"exit code {codes[0]}"
+    try:
+        return f"killed by {signal.Signals(-codes[0]).name}"
+    except ValueError:
+        return f"killed by signal {-codes[0]}"
 
 
 def _is_alive(pid: int) -> bool:
@@ -147,7 +160,7 @@ def _find_log(run: RunDirectory, task: Task, job_id: str) -> Path:
 def wait(
     run: RunDirectory, tasks: Sequence[Task] | None = None, *, poll_s: float = POLL_S
 ) -> Iterator[list[TaskReport]]:
-    """Yield a report now and then until no task changes any more; the last one is final."""
+    """Yield reports until no task changes any more; the last one is final."""
     while True:
         reports = report(run, tasks)
         yield reports
@@ -191,7 +204,7 @@ def count_states(reports: Sequence[TaskReport]) -> str:
 
 
 def cancel_run(run: RunDirectory) -> list[str]:
-    """Cancel what of a run still waits or runs and return the jobs."""
+    """Cancel the waiting and running tasks of a run and return their jobs."""
     active = [row for row in report(run) if row.active]
     local = {
         job_id

@@ -1,9 +1,10 @@
-"""Tasks of a run and what became of them, as files: the only thing that all executors share.
+"""The tasks of a run and their outcomes, as files that all executors share.
 
-A run directory holds `tasks.jsonl` (what is to be done), `submissions.jsonl` (what was handed to
-Slurm), `logs/`, and for each task `outcomes/KEY/rank-R.json`. A task is done when every rank's
-outcome says so for the same command; so a second start does only what is missing, whoever ran the
-first: this machine, or a job that was requeued twice.
+A run directory contains `tasks.jsonl` (the tasks), `submissions.jsonl` (the jobs they were
+submitted as), `logs/`, and `outcomes/KEY/rank-R.json` for each rank of each task. A task is
+completed when the outcome of every rank says so for the current command. A second
+start therefore runs only what is missing, wherever the first one ran and however often its jobs
+were requeued.
 """
 
 import re
@@ -17,58 +18,64 @@ from typing import Any, Literal
 from nllb.config.fingerprints import fingerprint
 from nllb.config.shipped import configs_dir
 from nllb.errors import ConfigError, DataError
+from nllb.io.records import to_record
 from nllb.io.text import json_line, read_json, read_json_lines, read_text, write_json, write_lines
 
 State = Literal["waiting", "running", "completed", "failed", "preempted"]
+MAX_RANKS = 1 << 20
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One command that can be started again without harm."""
+    """One command that can safely be started again."""
 
     key: str
-    """Its name in the run, also of its files."""
+    """Name in the run and of the task's files."""
     command: tuple[str, ...]
     """Program and arguments."""
     cwd: str
-    """Folder that it runs in."""
+    """Folder in which it runs."""
     num_ranks: int = 1
-    """Processes that run it together."""
+    """Number of processes that run it together."""
     fingerprint: str = ""
-    """Hash of the command and of the configurations it names: a change runs it again."""
+    """Hash of the command and of the configurations that it names. A change runs it again."""
+    step: str = ""
+    """Step of the pipeline that the task belongs to; empty outside a pipeline."""
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
             raise ConfigError(
-                f"{self.key!r} cannot name a task: take letters, digits, '.', '_' and '-'"
+                f"{self.key!r} is not a valid task name; use letters, digits, '.', '_' and '-'"
             )
+        if not 1 <= self.num_ranks <= MAX_RANKS:
+            raise ConfigError(f"{self.num_ranks} ranks of a task: 1 to {MAX_RANKS:,} are possible")
 
     def describe(self) -> str:
-        """Return the command as one would type it."""
+        """Return the command as a shell line."""
         return shlex.join(self.command)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What became of one rank of a task."""
+    """The outcome of one rank of a task."""
 
     state: State
-    """How it ended, or that it runs."""
+    """State of the rank."""
     fingerprint: str
-    """The task's fingerprint when it ran."""
+    """Fingerprint of the task when the rank ran."""
     exit_code: int | None = None
-    """The command's exit code; negative is a signal."""
+    """Exit code of the command; a negative number is a signal."""
     job_id: str | None = None
-    """Slurm's or the local job."""
+    """Slurm or local job."""
     host: str | None = None
-    """Machine it ran on."""
+    """Machine on which it ran."""
     started_at: float | None = None
-    """Unix time of its first start."""
+    """Unix time of the first start."""
     ended_at: float | None = None
-    """Unix time of its end."""
+    """Unix time of the end."""
     starts: int = 1
-    """How often it was started: requeues + 1."""
+    """Number of starts: requeues + 1."""
 
 
 class RunDirectory:
@@ -84,18 +91,18 @@ class RunDirectory:
         """Open an existing run.
 
         Raises:
-            DataError: there is none.
+            DataError: the folder is not a run directory.
         """
         run = cls(path)
         if not (run.path / "tasks.jsonl").exists():
             raise DataError(
-                f"{path} is no run directory: it holds no tasks.jsonl; "
-                f"`nllb slurm submit` prints the directory it made"
+                f"{path} is not a run directory because it has no tasks.jsonl; "
+                f"`nllb slurm submit` prints the directory that it creates"
             )
         return run
 
     def add_tasks(self, tasks: Sequence[Task], *, only: bool = False) -> None:
-        """Record tasks; one with a known key takes its place, `only` forgets all others."""
+        """Record tasks. A task with a known key is replaced; `only` removes all other tasks."""
         self.logs.mkdir(parents=True, exist_ok=True)
         known = {} if only else {task.key: task for task in self.tasks()}
         known |= {task.key: task for task in tasks}
@@ -107,19 +114,19 @@ class RunDirectory:
         """Return the tasks in their order."""
         path = self.path / "tasks.jsonl"
         rows = read_json_lines(path) if path.exists() else ()
-        return [Task(**(row | {"command": tuple(row["command"])})) for row in rows]
+        return [to_record(Task, row, path) for row in rows]
 
     def outcome_path(self, task: Task, rank: int) -> Path:
-        """Return where a rank writes what became of it."""
+        """Return the file in which a rank records its outcome."""
         return self.path / "outcomes" / task.key / f"rank-{rank}.json"
 
     def outcomes(self, task: Task) -> list[Outcome]:
-        """Return what is known of the task's ranks."""
+        """Return the recorded outcomes of the task's ranks."""
         paths = (self.outcome_path(task, rank) for rank in range(task.num_ranks))
         return [read_outcome(path) for path in paths if path.exists()]
 
     def state(self, task: Task) -> State:
-        """Return what became of a task as a whole."""
+        """Return the state of a task as a whole."""
         found = [
             outcome for outcome in self.outcomes(task) if outcome.fingerprint == task.fingerprint
         ]
@@ -131,7 +138,7 @@ class RunDirectory:
         return "completed" if len(found) == task.num_ranks else "waiting"
 
     def forget_failure(self, task: Task) -> None:
-        """Take back that a task failed, because it is handed over again."""
+        """Reset the failure of a task that is submitted again."""
         for rank in range(task.num_ranks):
             path = self.outcome_path(task, rank)
             if path.exists():
@@ -147,20 +154,22 @@ class RunDirectory:
             stream.write(json_line(values) + "\n")
 
     def read_submissions(self) -> list[dict[str, Any]]:
-        """Return the record of submissions, the last word on each token."""
+        """Return the submissions; later records of the same token update earlier ones."""
         by_token: dict[str, dict[str, Any]] = {}
         if self.submissions.exists():
             for row in read_json_lines(self.submissions):
+                if not isinstance(row, dict) or not isinstance(row.get("token"), str):
+                    raise DataError(f"{self.submissions} is damaged: a line has no token")
                 by_token[row["token"]] = by_token.get(row["token"], {}) | row
         return list(by_token.values())
 
     def cancelled(self) -> set[str]:
-        """Return the jobs that were cancelled on purpose."""
+        """Return the jobs that the user cancelled."""
         rows = self.read_submissions()
         return {job_id for row in rows for job_id in row.get("cancelled", ())}
 
     def job_ids(self) -> dict[str, str]:
-        """Return the last job that each task was handed to."""
+        """Return the last job of each task."""
         jobs: dict[str, str] = {}
         for row in self.read_submissions():
             if row.get("job_ids"):
@@ -169,19 +178,36 @@ class RunDirectory:
 
 
 def read_outcome(path: Path) -> Outcome:
-    """Read what became of one rank."""
-    return Outcome(**read_json(path))
+    """Read the outcome of one rank."""
+    return to_record(Outcome, read_json(path), path)
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Write what became of one rank, whole or not at all."""
+    """Write the outcome of one rank atomically."""
     write_json(path, asdict(outcome))
 
 
 def shard_tasks(
-    command: Sequence[str], *, name: str, cwd: Path, shards: int, num_ranks: int = 1
+    command: Sequence[str],
+    *,
+    name: str,
+    cwd: Path,
+    shards: int,
+    num_ranks: int = 1,
+    step: str = "",
+    container: Sequence[str] = (),
 ) -> list[Task]:
-    """Return the tasks of a command: itself, or its shards with `--shard I/N` (I from 1)."""
+    """Return the tasks of a command: one, or one for each shard with `--shard I/N` (I from 1).
+
+    Args:
+        command: program and arguments.
+        name: name of the task, and the beginning of the names of shards.
+        cwd: folder in which it runs.
+        shards: number of shards; 0 runs the command as it is.
+        num_ranks: number of processes that run each task together.
+        step: step of the pipeline that the tasks belong to.
+        container: words that start the command in a container.
+    """
     width = len(str(shards))
     parts: dict[str, tuple[str, ...]] = {
         f"{name}-{i:0{width}}-of-{shards}": ("--shard", f"{i}/{shards}")
@@ -190,13 +216,15 @@ def shard_tasks(
     configurations = _read_configurations(command, cwd)
     tasks = []
     for key, shard in (parts or {name: ()}).items():
-        words = (*resolve_program(command), *shard)
+        program = (*container, *command) if container else resolve_program(command)
+        words = (*program, *shard)
         tasks.append(
             Task(
                 key=key,
                 command=words,
                 cwd=str(cwd),
                 num_ranks=num_ranks,
+                step=step,
                 fingerprint=fingerprint([*command, *shard], configurations),
             )
         )
@@ -204,7 +232,7 @@ def shard_tasks(
 
 
 def resolve_program(command: Sequence[str]) -> tuple[str, ...]:
-    """Return the command with `nllb` replaced by the one of this environment."""
+    """Return the command with `nllb` replaced by the program of this environment."""
     if not command or command[0] != "nllb":
         return tuple(command)
     script = Path(sys.executable).parent / "nllb"
@@ -213,7 +241,7 @@ def resolve_program(command: Sequence[str]) -> tuple[str, ...]:
 
 
 def _read_configurations(command: Sequence[str], cwd: Path) -> list[str]:
-    """Return the text of every YAML file, or shipped configuration, that a command names."""
+    """Return the text of every YAML file and shipped configuration that a command names."""
     texts = []
     for word in command[1:]:
         path = cwd / word

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.deduplication.hashing import hash_texts, normalized
 from nllb.errors import DataError
+from nllb.io.arrays import load_array
 from nllb.io.text import read_lines, write_lines
 
 GRAM: Final = 13
@@ -129,10 +130,10 @@ class Shield:
         """Map an index that `save` wrote."""
         members = {}
         for width in (WHOLE, *range(LEAST_WORDS, GRAM + 1)):
-            hashes = numpy.load(directory / f"hashes{width}.npy", mmap_mode="r")
-            sentences = numpy.load(directory / f"sentences{width}.npy", mmap_mode="r")
+            hashes = load_array(directory / f"hashes{width}.npy")
+            sentences = load_array(directory / f"sentences{width}.npy")
             members[width] = _Members(hashes, sentences, is_sorted=True)
-        num_grams = numpy.load(directory / "num_grams.npy", mmap_mode="r")
+        num_grams = load_array(directory / "num_grams.npy")
         return cls(list(read_lines(directory / "places.txt")), members, num_grams)
 
     def find(self, lines: Sequence[str] | polars.Series) -> list[Find | None]:

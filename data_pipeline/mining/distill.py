@@ -9,7 +9,7 @@ whatever reads LASER3 reads it.
 Source: Heffernan et al. 2022, section 3.
 """
 
-import io
+import copy
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from data_pipeline.mining.train_encoder import (
     MOST_HELD_OUT,
     TrainedEncoder,
     finish,
+    read_state,
 )
 from data_pipeline.mining.training_hashes import HASHES, write_hashes
 from data_pipeline.mining.training_text import TrainingText
@@ -60,9 +61,7 @@ def distil(
     errors = [_held_out_error(student, teacher, held_out)]
     best = _copy(student.state())
     if path.is_file():
-        saved = torch.load(path, weights_only=True)
-        if saved["key"] != key:
-            raise DataError(f"{path} is of another configuration or text; give another folder")
+        saved = read_state(path, key, "student", "epoch", "step", "errors", "best")
         student.load(saved["student"])
         epoch, step, errors, best = saved["epoch"], saved["step"], saved["errors"], saved["best"]
     english, place = numpy.unique(pairs[:, 1], return_inverse=True)
@@ -214,11 +213,8 @@ def _card(teacher: Encoder) -> dict[str, Any] | None:
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy that training does not change."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    copied: dict[str, Any] = torch.load(buffer, weights_only=True)
-    return copied
+    with torch.no_grad():
+        return copy.deepcopy(state)
 
 
 def _write_transformer(

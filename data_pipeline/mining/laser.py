@@ -7,18 +7,14 @@ the first position (`cls`) or the maximum as the sentence's vector.
 Shapes: B sentences, T tokens, D model dimension, H heads.
 """
 
-import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final
-from zipfile import BadZipFile, ZipFile
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy
 import regex
-import sentencepiece
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,8 +23,14 @@ from data_pipeline.mining.encoders import Vectors, check_finite, encode_in_batch
 from data_pipeline.mining.mining_config import Precision
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import CheckpointError
+from nllb.io.piece_models import open_pieces
 from nllb.io.text import read_lines
 from nllb.languages.normalization import normalize_punctuation
+from nllb.model.formats.torch_files import load_torch_file, record_fields
+from nllb.model.formats.weights import without_prefix
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
 SPECIALS: Final = ("<s>", "<pad>", "</s>", "<unk>")
 _BEGIN, _PAD, _END, _UNKNOWN = range(4)
@@ -50,17 +52,17 @@ def load_laser(path: Path, dtype: Precision = "float32") -> "LaserEncoder":
     state = _load(path)
     model: Laser2 | Laser3
     if {"params", "model", "dictionary"} <= state.keys():
-        dictionary = {str(token): int(number) for token, number in state["dictionary"].items()}
-        model = _build_laser2(path, state)
+        dictionary = _dictionary(path, state)
+        model = _build_laser2(path, _weights(path, state), state["params"])
     elif {"cfg", "model"} <= state.keys():
         dictionary = _read_dictionary(_beside(path, "cvocab"))
-        weights, settings = _laser3_weights(path, state)
+        weights, settings = _laser3_weights(path, _weights(path, state), state["cfg"])
         if "layer_norm.weight" in weights:
             dictionary["<mask>"] = len(dictionary)
         model = _build_laser3(path, weights, settings)
     else:
         raise CheckpointError(
-            f"{path} is no LASER checkpoint: it holds {', '.join(sorted(map(str, state))[:6])}; "
+            f"{path} is no LASER checkpoint: it holds {', '.join(_names(state)) or 'no names'}; "
             "LASER2 has params, model, dictionary, and LASER3 has cfg, model"
         )
     rows = int(model.get_parameter("embed_tokens.weight").shape[0])
@@ -70,7 +72,7 @@ def load_laser(path: Path, dtype: Precision = "float32") -> "LaserEncoder":
             f"{path}: the dictionary has {len(dictionary):,} entries up to number {largest:,}, the "
             f"weights {rows:,} rows; use the dictionary that came with the checkpoint"
         )
-    pieces = _open_pieces(_beside(path, "spm"))
+    pieces = open_pieces(_beside(path, "spm"))
     return LaserEncoder(path=path, model=model, dictionary=dictionary, pieces=pieces, dtype=dtype)
 
 
@@ -83,7 +85,7 @@ class LaserEncoder:
         path: Path,
         model: "Laser2 | Laser3",
         dictionary: dict[str, int],
-        pieces: sentencepiece.SentencePieceProcessor,
+        pieces: "SentencePieceProcessor",
         dtype: Precision = "float32",
     ) -> None:
         self.name = path.stem
@@ -248,28 +250,32 @@ def sinusoids(count: int, dimension: int) -> Tensor:
     return table
 
 
-def _build_laser2(path: Path, state: dict[str, Any]) -> Laser2:
-    params = state["params"]
-    try:
-        model = Laser2(
-            vocabulary=int(params["num_embeddings"]),
-            embedding=int(params["embed_dim"]),
-            hidden=int(params["hidden_size"]),
-            layers=int(params["num_layers"]),
+def _build_laser2(path: Path, weights: dict[str, Tensor], params: Any) -> Laser2:
+    """Build the model that params tell of, once the weights are known to be of that size."""
+    params = record_fields(params)
+    names = ("num_embeddings", "embed_dim", "hidden_size", "num_layers")
+    sizes = [params.get(name) for name in names]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise CheckpointError(
+            f"{path}: params of LASER2 lack one of {', '.join(names)}, or spoil it"
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: params of LASER2 lack or spoil {error}") from None
-    _fill(path, model, state["model"])
+    vocabulary, embedding, hidden, layers = cast(list[int], sizes)
+    expected = {
+        "embed_tokens.weight": (vocabulary, embedding),
+        "lstm.weight_hh_l0": (4 * hidden, hidden),
+        f"lstm.weight_hh_l{layers - 1}": (4 * hidden, hidden),
+    }
+    _require_shapes(path, weights, expected)
+    model = Laser2(vocabulary=vocabulary, embedding=embedding, hidden=hidden, layers=layers)
+    _fill(path, model, weights)
     return model
 
 
-def _laser3_weights(path: Path, state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _laser3_weights(
+    path: Path, weights: dict[str, Tensor], cfg: Any
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the encoder's weights under their own names, and the settings of the model."""
-    settings = state["cfg"]
-    settings = settings if isinstance(settings, dict) else vars(settings)
-    settings = settings.get("model") or {}
-    settings = settings if isinstance(settings, dict) else vars(settings)
-    weights = state["model"]
+    settings = record_fields(record_fields(cfg).get("model"))
     if "decoder.version" in weights:
         weights = {name: value for name, value in weights.items() if name[:8] != "decoder."}
     weights = {name.removeprefix("encoder."): value for name, value in weights.items()}
@@ -282,13 +288,23 @@ def _build_laser3(path: Path, weights: dict[str, Tensor], settings: dict[str, An
     numbers = {int(found[1]) for name in weights if (found := _LAYER.match(name))}
     if not numbers or "layers.0.fc1.weight" not in weights:
         raise CheckpointError(f"{path}: no layers.N.fc1.weight; this is no LASER3 encoder")
-    vocabulary, dimension = weights["embed_tokens.weight"].shape
+    table, inner = weights["embed_tokens.weight"], weights["layers.0.fc1.weight"]
+    heads = settings.get("encoder_attention_heads", 4)
+    if table.dim() != 2 or inner.dim() != 2 or inner.shape[1] != table.shape[1]:
+        raise CheckpointError(f"{path} is damaged: its embeddings and layers have different widths")
+    vocabulary, dimension = table.shape
+    if type(heads) is not int or heads < 1 or dimension % heads or dimension < 4:
+        raise CheckpointError(
+            f"{path}: {repr(heads)[:40]} attention heads for vectors of {dimension} values"
+        )
+    last = f"layers.{len(numbers) - 1}.fc1.weight"
+    _require_shapes(path, weights, {last: tuple(inner.shape)})
     model = Laser3(
         vocabulary=vocabulary,
         dimension=dimension,
-        feed_forward=len(weights["layers.0.fc1.weight"]),
+        feed_forward=len(inner),
         layers=len(numbers),
-        heads=int(settings.get("encoder_attention_heads", 4)),
+        heads=heads,
         pool_first=settings.get("sentemb_criterion", "maxpool") == "cls",
         prepend_begin=bool(settings.get("prepend_bos", False)),
         last_norm="layer_norm.weight" in weights,
@@ -298,77 +314,63 @@ def _build_laser3(path: Path, weights: dict[str, Tensor], settings: dict[str, An
     return model
 
 
+def _require_shapes(
+    path: Path, weights: dict[str, Tensor], expected: dict[str, tuple[int, ...]]
+) -> None:
+    """Refuse weights of other sizes before a model of these sizes is built."""
+    for name, shape in expected.items():
+        if name not in weights:
+            raise CheckpointError(f"{path}: no {name}; it is incomplete, or of another kind")
+        if tuple(weights[name].shape) != shape:
+            raise CheckpointError(
+                f"{path} is damaged: {name} has the shape {tuple(weights[name].shape)} where the "
+                f"rest of the file tells of {shape}"
+            )
+
+
 def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
+    for name, value in weights.items():
+        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+            raise CheckpointError(
+                f"{path}: {name} holds NaN or infinity, or whole numbers; fetch the file again"
+            )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: weights do not fit the layout: {error}") from None
-    for name, value in weights.items():
-        if not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity; fetch the file again")
-
-
-class _SafePickle:
-    """Stands in for the module `pickle` in `torch.load`: tensors and plain records only."""
-
-    load = pickle.load
-
-    class Unpickler(pickle.Unpickler):
-        """Finds what rebuilds tensors; every other class becomes a record without behaviour."""
-
-        def find_class(self, module: str, name: str) -> Any:
-            if (module, name) in _ALLOWED or (
-                module == "torch" and (name.endswith("Storage") or name in _DTYPES)
-            ):
-                return super().find_class(module, name)
-            if module.partition(".")[0] in ("argparse", "omegaconf", "fairseq", "types", "enum"):
-                return _Record
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a checkpoint")
-
-
-_ALLOWED: Final = {
-    ("collections", "OrderedDict"),
-    ("collections", "defaultdict"),
-    ("torch._utils", "_rebuild_tensor_v2"),
-    ("torch._utils", "_rebuild_parameter"),
-    ("torch", "Size"),
-    ("builtins", "dict"),
-    ("builtins", "list"),
-    ("builtins", "set"),
-}
-_DTYPES: Final = {"float16", "float32", "float64", "int64", "int32", "bfloat16"}
-
-
-class _Record(SimpleNamespace):
-    """Settings of a class that is not needed to read them."""
-
-    def __init__(self, *_values: Any, **fields: Any) -> None:
-        super().__init__(**fields)
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        with ZipFile(path) as archive:
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise CheckpointError(f"{path}: {damaged} is damaged; fetch the file again")
-    except BadZipFile:
-        raise CheckpointError(
-            f"{path}: cut short, or not written by torch.save; fetch the file again"
-        ) from None
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        # LASER3 keeps its settings in an object of a class that weights_only refuses.
-        try:
-            state = torch.load(
-                path, map_location="cpu", weights_only=False, pickle_module=_SafePickle
-            )
-        except (pickle.UnpicklingError, AttributeError, TypeError) as error:
-            raise CheckpointError(f"{path}: refused to load: {error}") from None
+    state = load_torch_file(path, check_sums=True)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a LASER checkpoint")
     return state
+
+
+def _weights(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:
+    model = state["model"]
+    if not isinstance(model, Mapping):
+        raise CheckpointError(f"{path}: its model is a {type(model).__name__}, not tensors by name")
+    tensors = {
+        name: value
+        for name, value in model.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    return {name: tensors[stored] for name, stored in without_prefix(tensors).items()}
+
+
+def _dictionary(path: Path, state: dict[str, Any]) -> dict[str, int]:
+    dictionary = state["dictionary"]
+    if not isinstance(dictionary, Mapping) or not all(
+        isinstance(token, str) and type(number) is int and number >= 0
+        for token, number in dictionary.items()
+    ):
+        raise CheckpointError(f"{path} is damaged: its dictionary is not numbers by token")
+    return dict(dictionary)
+
+
+def _names(state: dict[Any, Any]) -> list[str]:
+    return sorted(name[:40] for name in state if isinstance(name, str))[:6]
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -379,13 +381,6 @@ def _beside(path: Path, suffix: str) -> Path:
     raise CheckpointError(
         f"{path}: no {choices[0].name} or {choices[1].name} beside it; put it into {path.parent}"
     )
-
-
-def _open_pieces(path: Path) -> sentencepiece.SentencePieceProcessor:
-    try:
-        return sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: no SentencePiece model: {error}") from None
 
 
 def _read_dictionary(path: Path) -> dict[str, int]:

@@ -40,6 +40,7 @@ from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
 from data_pipeline.stages import Machine, Task, run_tasks
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError
+from nllb.io.arrays import open_arrays
 from nllb.io.atomic import atomic_path
 
 Phase = Literal["text", "embed", "index", "search", "pairs"]
@@ -377,9 +378,5 @@ class _StoredNeighbours(Sequence[Neighbours]):
         return len(self.paths)
 
     def __getitem__(self, number: Any) -> Any:
-        path = self.paths[number]
-        try:
-            with numpy.load(path) as file:
-                return Neighbours(indices=file["indices"], similarities=file["similarities"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
+        with open_arrays(self.paths[number]) as file:
+            return Neighbours(indices=file["indices"], similarities=file["similarities"])

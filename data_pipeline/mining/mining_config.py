@@ -23,6 +23,7 @@ from nllb.config.schema import (
     one_in,
     repeated,
 )
+from nllb.io.paths import is_plain_name
 from nllb.languages import Language, parse_language
 
 Margin = Literal["ratio", "distance", "absolute"]
@@ -98,6 +99,8 @@ class MineConfig(RunConfig):
                 if code not in known:
                     listed = ", ".join(sorted(known)) or "none"
                     yield f"pairs: no text of {code}; `text` has: {listed}"
+        if not is_plain_name(self.name):
+            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', not '.' or '..'"
             if pair.source == pair.target:
                 yield f"pairs: {pair.source.code} is paired with itself"
 
@@ -282,3 +285,8 @@ class EncoderTrainingConfig(RunConfig):
         """Yield names that are given twice."""
         for name in repeated(source.name for source in self.sources):
             yield f"sources: the name {name!r} is given twice"
+        if not is_plain_name(self.name):
+            yield (
+                f"name: {self.name!r} becomes the name of files: use letters, digits, '.', '_' and "
+                "'-', and not '.' or '..' alone"
+            )

@@ -15,19 +15,22 @@ from typing import Any, Final
 import numpy
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from data_pipeline.mining.encoders import Vectors, check_finite
 from data_pipeline.mining.features import extract, mix
-from nllb.errors import CheckpointError
+from nllb.errors import CheckpointError, DataError
 from nllb.io.atomic import atomic_path
+from nllb.io.paths import path_inside
+from nllb.io.text import parse_json
+from nllb.model.formats.safetensors_files import SafetensorsFile
 
 FILE_NAME: Final = "encoder.safetensors"
 FEATURE_BITS: Final = 24
 FORMAT: Final = "nllb-static-encoder-1"
+_TENSORS: Final = ("values", "steps", "owners")
 _BATCH: Final = 2048
 # Distance of two levels in multiples of a row's root mean square: the best for normal values.
 _STEPS: Final = {1: 1.596, 2: 0.9957, 4: 0.335}
@@ -110,27 +113,19 @@ class StaticEncoder:
             CheckpointError: where the file is missing, damaged, or of another kind.
         """
         path = directory / FILE_NAME
-        try:
-            with safe_open(path, framework="pt") as file:
-                card = json.loads((file.metadata() or {}).get("card", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except FileNotFoundError:
+        if not path.is_file():
             raise CheckpointError(
                 f"no {FILE_NAME} in {directory}; give the folder that "
                 "`nllb data train-encoder` wrote"
-            ) from None
-        except (SafetensorError, OSError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{path}: damaged or cut short: {error}") from None
-        if card.get("format") != FORMAT or {"values", "steps", "owners"} - tensors.keys():
-            raise CheckpointError(
-                f"{path}: not an encoder of format {FORMAT}; it says {card.get('format')!r}"
             )
+        file = SafetensorsFile(path_inside(directory, FILE_NAME))
+        card = _read_card(file)
         bits = card.get("bits", 4)
-        if bits not in _STEPS:
-            raise CheckpointError(f"{path}: {bits!r} bits a value; known are 1, 2 and 4")
+        tensors = {name: file.read(name) for name in _TENSORS}
         table = unpack(tensors["values"], tensors["steps"], bits)
         owners = tensors["owners"].numpy()
-        if len(owners) >= len(table) or not bool(torch.isfinite(table).all()):
+        known = len(owners) == 0 or 0 <= owners.min() <= owners.max() < 1 << FEATURE_BITS
+        if not known or len(owners) >= len(table) or not bool(torch.isfinite(table).all()):
             raise CheckpointError(f"{path}: features and rows do not belong together")
         return cls(
             name=str(card.get("name", directory.name)),
@@ -139,6 +134,29 @@ class StaticEncoder:
             features=FeatureTable(owners=owners, num_rows=len(table)),
             card=card,
         )
+
+
+def _read_card(file: SafetensorsFile) -> dict[str, Any]:
+    """Return what the file says of its encoder, once its tensors are known to fit that."""
+    try:
+        card = parse_json(file.metadata.get("card", "{}"), file.path)
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    form = card.get("format") if isinstance(card, dict) else None
+    if form != FORMAT or set(_TENSORS) - file.names():
+        raise CheckpointError(
+            f"{file.path}: not an encoder of format {FORMAT}; it says {repr(form)[:40]}"
+        )
+    bits = card.get("bits", 4)
+    if type(bits) is not int or bits not in _STEPS:
+        raise CheckpointError(f"{file.path}: {repr(bits)[:40]} bits a value; known are 1, 2 and 4")
+    shapes = [file.shape(name) for name in _TENSORS]
+    types = [file.dtype(name) for name in _TENSORS]
+    if list(map(len, shapes)) != [2, 1, 1] or shapes[0][0] != shapes[1][0] or not shapes[0][1]:
+        raise CheckpointError(f"{file.path} is damaged: its tensors have shapes {shapes}")
+    if types != [torch.uint8, torch.float16, torch.int32]:
+        raise CheckpointError(f"{file.path} is damaged: its tensors have types {types}")
+    return card
 
 
 def save_encoder(

@@ -17,6 +17,7 @@ from data_pipeline.mining.encoders import Encoder, check_finite
 from data_pipeline.mining.sentences import read_block
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
+from nllb.io.arrays import load_array
 from nllb.io.atomic import atomic_path
 
 LARGEST_HALF = 60_000.0
@@ -94,16 +95,7 @@ class StoredVectors:
 
 
 def _open(path: Path) -> NDArray[numpy.float16]:
-    try:
-        # An empty file cannot be mapped.
-        vectors: NDArray[numpy.float16] = numpy.load(path, mmap_mode="r")
-    except ValueError:
-        try:
-            vectors = numpy.load(path)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: damaged: {error}; remove it and run again") from None
+    vectors: NDArray[numpy.float16] = load_array(path)
     if vectors.ndim != 2:
         raise DataError(f"{path}: {vectors.ndim} dimensions, not 2; remove it and run again")
     return vectors

@@ -43,11 +43,12 @@ from data_pipeline.mining.training_hashes import HASHES, write_hashes
 from data_pipeline.mining.training_text import TrainingText, collect
 from data_pipeline.mining.xsim import error_rates
 from nllb.config.fingerprints import fingerprint
-from nllb.errors import DataError
+from nllb.errors import CheckpointError, DataError
 from nllb.io.atomic import atomic_path
 from nllb.io.benchmarks import sentence_hash
 from nllb.io.progress import Progress
 from nllb.io.text import write_json
+from nllb.model.formats.torch_files import load_torch_file
 
 FEWEST_HELD_OUT: Final = 60
 """Languages with fewer held-out pairs do not help to choose the best table."""
@@ -368,16 +369,32 @@ class _ContrastiveRun:
         """Take up a state that an interrupted run of the same configuration and text has left."""
         if not self.path.is_file():
             return
-        state = torch.load(self.path, weights_only=True)
-        if state["key"] != self.key:
-            raise DataError(
-                f"{self.path} is of another configuration or other text; remove it, or give "
-                "another folder"
-            )
+        state = read_state(
+            self.path,
+            self.key,
+            *("table", "scale", "squares", "step", "best", "best_error", "best_step"),
+        )
         self.table.values, self.table.squares = state["table"], state["squares"]
         self.scale = state["scale"]
         self.step, self.best, self.best_error = state["step"], state["best"], state["best_error"]
         self.best_step = state["best_step"]
+
+
+def read_state(path: Path, key: str, *names: str) -> dict[str, Any]:
+    """Read what an interrupted run has left.
+
+    Raises:
+        CheckpointError: it is damaged.
+        DataError: it is of another run.
+    """
+    state = load_torch_file(path)
+    if not isinstance(state, dict) or not {"key", *names} <= state.keys():
+        raise CheckpointError(f"{path} is damaged: it lacks parts of a state; remove it")
+    if state["key"] != key:
+        raise DataError(
+            f"{path} is of another configuration or other text; remove it, or give another folder"
+        )
+    return state
 
 
 def contrastive_loss(vectors: Tensor, pairs: Tensor, scale: Tensor) -> Tensor:

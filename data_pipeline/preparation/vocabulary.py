@@ -9,9 +9,10 @@ import sentencepiece
 import xxhash
 
 from data_pipeline.data_config import VocabularyConfig
-from nllb.errors import DataError
+from nllb.errors import CheckpointError, DataError
 from nllb.io.atomic import atomic_path
 from nllb.io.manifest import SOURCE_TAGS, VocabularyRecord, sampling_weights
+from nllb.io.piece_models import open_pieces
 
 UNKNOWN_ID = 3
 """`<unk>` in the layout of the field; SentencePiece itself calls it 0."""
@@ -31,9 +32,9 @@ class Vocabulary:
         """
         self.path = path
         try:
-            self.pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{path} is not a SentencePiece model: {error}") from None
+            self.pieces = open_pieces(path)
+        except CheckpointError as error:
+            raise DataError(str(error)) from None
         specials = (self.pieces.unk_id(), self.pieces.bos_id(), self.pieces.eos_id())
         if specials != (0, 1, 2):
             raise DataError(

@@ -1,6 +1,5 @@
 """Read one source as blocks of rows; a row that cannot be read is an error or is put aside."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,9 +13,12 @@ from pyarrow import parquet
 from data_pipeline.readers.sources import Source
 from data_pipeline.readers.tmx import read_tmx
 from nllb.errors import DataError
-from nllb.io.text import read_binary_lines
+from nllb.io.text import MAX_LINE_BYTES, parse_json, read_binary_lines
 
 _END = object()
+_PARQUET_ROWS = 8192
+_MAX_COLUMN_BYTES = 1 << 28
+_MAX_COMPRESSION = 1000
 
 
 @dataclass(kw_only=True, slots=True)
@@ -186,25 +188,52 @@ def _read_parquet(source: Source, collector: _Collector) -> Iterator[Adder]:
     def add(values: tuple[Any, ...], number: int) -> None:
         if not isinstance(values[0], str) or not isinstance(values[1], str):
             collector.refuse(path, number, "a side is not text", repr(values))
+        elif max(len(values[0]), len(values[1])) > MAX_LINE_BYTES:
+            fault = f"a side is longer than {MAX_LINE_BYTES >> 20} Mi characters"
+            collector.refuse(path, number, fault, values[0][:80])
         else:
             collector.add(values[0], values[1], number, *values[2:])
 
     number = 0
     try:
-        file = parquet.ParquetFile(path)
+        # As dictionaries, a text that a small file repeats a million times is in memory once.
+        file = parquet.ParquetFile(path, read_dictionary=names)
         missing = set(names) - set(file.schema_arrow.names)
         if missing:
             raise DataError(
                 f"{path}: no column {', '.join(sorted(missing))}; "
                 f"it has {', '.join(file.schema_arrow.names)}"
             )
-        for batch in file.iter_batches(columns=names):
-            columns = [batch.column(name).to_pylist() for name in names]
+        _check_compression(file, path)
+        for batch in file.iter_batches(columns=names, batch_size=_PARQUET_ROWS):
+            columns = [_values(batch.column(name)) for name in names]
             for values in zip(*columns, strict=True):
                 number += 1
                 yield partial(add, values, number)
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: damaged after row {number}: {error}") from None
+
+
+def _check_compression(file: parquet.ParquetFile, path: Path) -> None:
+    """Refuse columns that would decompress to a thousand times their size."""
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            limit = max(_MAX_COLUMN_BYTES, _MAX_COMPRESSION * column.total_compressed_size)
+            if column.total_uncompressed_size > limit:
+                raise DataError(
+                    f"{path}: the column {column.path_in_schema} would take "
+                    f"{column.total_uncompressed_size:,} bytes, and the file has "
+                    f"{path.stat().st_size:,}; it is damaged or forged"
+                )
+
+
+def _values(column: Any) -> list[Any]:
+    if not isinstance(column, pyarrow.DictionaryArray):
+        return list(column.to_pylist())
+    values = column.dictionary.to_pylist()
+    return [None if place is None else values[place] for place in column.indices.to_pylist()]
 
 
 def _read_layout(source: Source, collector: _Collector) -> Iterator[Adder]:
@@ -238,8 +267,8 @@ def _read_document_lines(source: Source, collector: _Collector) -> Iterator[Adde
         text = _decode(raw, number, path, collector)
         if text is not None and is_json:
             try:
-                text = json.loads(text)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                text = parse_json(text, path, line=number)["text"]
+            except (DataError, KeyError, TypeError) as error:
                 shown = raw.decode("utf-8", "backslashreplace")
                 collector.refuse(path, number, f"no object with `text` ({error})", shown)
                 return

@@ -7,6 +7,7 @@ from itertools import pairwise, product
 from pathlib import Path
 
 from data_pipeline.data_config import CorpusConfig, DataConfig
+from nllb.config.templates import fill_template
 from nllb.errors import DataError, LanguageError
 from nllb.io.corpora import Corpus, open_corpus
 from nllb.languages import parse_language
@@ -109,7 +110,9 @@ def _file_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> I
         if corpus.format == "moses":
             paths = tuple(
                 data_dir
-                / corpus.path.format(source=spelled[0], target=spelled[1], language=language)
+                / fill_template(
+                    corpus.path, {"source": spelled[0], "target": spelled[1], "language": language}
+                )
                 for language in spelled
             )
         yield Source(corpus=corpus, source=pair[0], target=pair[1], paths=paths, spelled=spelled)
@@ -119,7 +122,9 @@ def _fixed_pair(corpus: CorpusConfig, data_dir: Path) -> Iterator[Source]:
     source, target = corpus.languages
     names = [corpus.path]
     if corpus.format == "moses":
-        names = [corpus.path.format(language=language.code) for language in corpus.languages]
+        names = [
+            fill_template(corpus.path, {"language": language.code}) for language in corpus.languages
+        ]
     paths = tuple(data_dir / name for name in names)
     for path in paths:
         if not path.is_file():

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, cast
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,11 @@ from numpy.typing import NDArray
 from eval.flores.directions import Direction
 from eval.flores.results import Row, Summary, row_line, target_path
 from eval.metrics.registry import UNICODE_WARNING
+from nllb.errors import DataError
+from nllb.io.arrays import open_arrays
 from nllb.io.atomic import atomic_binary
+from nllb.io.records import to_record
+from nllb.io.text import parse_json
 
 INDEX_FILE: Final = "index.npz"
 FAULTY_SHARE: Final = 0.02
@@ -105,39 +108,21 @@ class Index:
 
 def load_index(out: Path) -> Index:
     """Read the index; without a sound one it is empty. Targets that changed since are left out."""
-    nothing = Index(targets={}, cell_sums={})
+    path = out / INDEX_FILE
     try:
-        with (out / INDEX_FILE).open("rb") as stream, np.load(stream) as arrays:
+        with open_arrays(path) as arrays:
             if str(arrays["version"]) != _VERSION:
-                return nothing
-            values = json.loads(arrays["targets"].tobytes())
+                return Index(targets={}, cell_sums={})
+            values = parse_json(arrays["targets"].tobytes(), path)
             sums = {
                 key.removeprefix("cells:"): arrays[key]
                 for key in arrays.files
                 if key.startswith("cells:")
             }
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
-        return nothing
-    return Index(targets={value["target"]: _totals(value) for value in values}, cell_sums=sums)
-
-
-def _totals(value: dict[str, Any]) -> TargetTotals:
-    cells = {
-        int(cell): CellTotals(
-            **{
-                **totals,
-                "scores": {name: tuple(sums) for name, sums in totals["scores"].items()},
-                "reference_shares": tuple(totals["reference_shares"]),
-            }
-        )
-        for cell, totals in value["cells"].items()
-    }
-    matters = {name: tuple(names) for name, names in value["unicode_matters"].items()}
-    value |= {"cells": cells, "unicode_matters": matters}
-    value["faulty"] = tuple((count, what) for count, what in value["faulty"])
-    value["lines"] = tuple(value["lines"])
-    value["stored"] = None if value["stored"] is None else tuple(value["stored"])
-    return TargetTotals(**value)
+        totals = to_record(list[TargetTotals], values, path)
+    except DataError:
+        return Index(targets={}, cell_sums={})
+    return Index(targets={one.target: one for one in totals}, cell_sums=sums)
 
 
 def total_up(

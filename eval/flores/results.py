@@ -16,7 +16,6 @@ from dataclasses import asdict, astuple, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,11 @@ from eval.flores.directions import CELLS, Direction
 from eval.metrics.hypothesis_checks import CODES, Finding, LanguageCount
 from eval.metrics.registry import Metric
 from nllb.errors import DataError
+from nllb.io.arrays import open_arrays
 from nllb.io.atomic import atomic_binary
-from nllb.io.text import read_json, write_json
+from nllb.io.paths import is_plain_name
+from nllb.io.records import to_record
+from nllb.io.text import parse_json, read_json, write_json
 
 SCHEMA: Final = "nllb-evaluation/2"
 EVALUATION_FILE: Final = "evaluation.json"
@@ -75,31 +77,12 @@ class Row:
     faultless translation would reach."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return a form for JSON; `from_json` reads it."""
+        """Return a form for JSON."""
         return {
             **asdict(self),
             "direction": str(self.direction),
             "scores": {name: asdict(score) for name, score in self.scores.items()},
         }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Row":
-        """Read what `as_json` gave."""
-        source, _, target = value["direction"].partition("-")
-        return cls(
-            direction=Direction(source=source, target=target),
-            file=value["file"],
-            size=value["size"],
-            mtime_ns=value["mtime_ns"],
-            sha256=value["sha256"],
-            scores={name: MetricScore(**score) for name, score in value["scores"].items()},
-            findings=tuple(
-                Finding(**{**finding, "lines": tuple(finding["lines"])})
-                for finding in value["findings"]
-            ),
-            language=LanguageCount(**value["language"]) if value["language"] else None,
-            reference_share=value["reference_share"],
-        )
 
 
 def table_head(names: Sequence[str]) -> str:
@@ -185,7 +168,13 @@ def without_collection() -> Iterator[None]:
 
 
 def target_path(out: Path, target: str) -> Path:
-    """Return the path of a target's file."""
+    """Return the path of a target's file.
+
+    Raises:
+        DataError: the target is no code, but would lead elsewhere.
+    """
+    if not is_plain_name(target):
+        raise DataError(f"{out} names a target language {target[:80]!r}, which is no code")
     return out / TARGETS_DIR / f"{target}.npz"
 
 
@@ -196,15 +185,26 @@ def load_target(out: Path, target: str) -> TargetResult:
         DataError: where it is missing or damaged.
     """
     path = target_path(out, target)
-    with _open_target(path) as arrays:
+    with open_arrays(path) as arrays:
         names = [key.removeprefix("packed:") for key in arrays.files if key.startswith("packed:")]
-        return TargetResult(
+        result = TargetResult(
             **_head(arrays),
-            rows=_rows(arrays),
+            rows=_rows(arrays, path, target),
             packed={name: arrays[f"packed:{name}"] for name in names},
             reference_columns={name: arrays[f"reference:{name}"] for name in names},
             cell_sums={name: arrays[f"cells:{name}"] for name in names},
         )
+    for packed, columns in zip(
+        result.packed.values(), result.reference_columns.values(), strict=True
+    ):
+        sizes = (len(result.rows), result.num_sentences)
+        if packed.ndim != 3 or packed.shape[:2] != sizes or len(columns) != result.num_sentences:
+            raise DataError(
+                f"{path} is damaged: its arrays have the shapes {packed.shape} and "
+                f"{columns.shape} for {sizes[0]:,} directions of {sizes[1]:,} sentences; run "
+                "'nllb eval flores' again"
+            )
+    return result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,13 +226,14 @@ class Summary:
 def load_summary(out: Path, target: str) -> Summary | None:
     """Return what a target's file says, or None where there is no whole file."""
     try:
-        with _open_target(target_path(out, target)) as arrays:
+        path = target_path(out, target)
+        with open_arrays(path) as arrays:
             sums = {
                 key.removeprefix("cells:"): arrays[key]
                 for key in arrays.files
                 if key.startswith("cells:")
             }
-            return Summary(**_head(arrays), rows=_rows(arrays), cell_sums=sums)
+            return Summary(**_head(arrays), rows=_rows(arrays, path, target), cell_sums=sums)
     except DataError:
         return None
 
@@ -246,17 +247,22 @@ def _head(arrays: Any) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _open_target(path: Path) -> Iterator[Any]:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            yield arrays
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-        raise DataError(f"cannot read {path}: {error}; run 'nllb eval flores' again") from error
+def _rows(arrays: Any, path: Path, target: str) -> list[Row]:
+    values = parse_json(arrays["rows"].tobytes(), path)
+    rows = to_record(list[Row], [_row_fields(value) for value in values], path)
+    for row in rows:
+        if row.direction.target != target or not is_plain_name(row.direction.source):
+            raise DataError(
+                f"{path} has a direction {str(row.direction)[:80]!r}, not one of its own"
+            )
+        if not is_plain_name(row.file):
+            raise DataError(f"{path}: {row.file[:80]!r} is not the name of a file of outputs")
+    return rows
 
 
-def _rows(arrays: Any) -> list[Row]:
-    return [Row.from_json(value) for value in json.loads(arrays["rows"].tobytes())]
+def _row_fields(value: dict[str, Any]) -> dict[str, Any]:
+    source, _, target = value["direction"].partition("-")
+    return {**value, "direction": {"source": source, "target": target}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -346,6 +352,12 @@ class Evaluation:
             for target in self.reference_sha256:
                 summary = load_summary(self.directory, target)
                 found += summary.rows if summary else ()
+        if len(found) != self.num_directions:
+            raise DataError(
+                f"{self.directory}: {EVALUATION_FILE} tells of {self.num_directions:,} directions "
+                f"and the files in {TARGETS_DIR} have {len(found):,}; some are damaged or of "
+                "another run: run 'nllb eval flores' again"
+            )
         return tuple(sorted(found, key=lambda row: (row.direction.source, row.direction.target)))
 
     def signature(self, metric: str, target: str) -> str:
@@ -379,14 +391,14 @@ def load_evaluation(directory: Path) -> Evaluation:
     if not path.is_file():
         raise DataError(f"{directory} has no {EVALUATION_FILE}: give an OUT of 'nllb eval flores'")
     value = read_json(path)
-    schema = value.pop("schema", None)
+    schema = value.pop("schema", None) if isinstance(value, dict) else None
     if schema != SCHEMA:
-        raise DataError(f"{path}: schema {schema!r}, this version reads {SCHEMA!r}; evaluate again")
+        shown = repr(schema)[:60]
+        raise DataError(f"{path}: schema {shown}, this version reads {SCHEMA!r}; evaluate again")
     if value.keys() != _HEAD:
         odd = ", ".join(sorted(value.keys() ^ _HEAD))
         raise DataError(f"{path}: fields missing or unknown: {odd}; evaluate again")
-    value["groups"] = tuple(GroupScore(**group) for group in value["groups"])
-    value["faults"] = tuple(GroupFaults(**group) for group in value["faults"])
-    for name in ("metrics", "missing", "notes"):
-        value[name] = tuple(value[name])
-    return Evaluation(**value, directory=directory)
+    evaluation = to_record(Evaluation, {**value, "directory": directory}, path)
+    if not evaluation.metrics or set(evaluation.metrics) - evaluation.signatures.keys():
+        raise DataError(f"{path} is damaged: a metric has no signature; evaluate again")
+    return evaluation

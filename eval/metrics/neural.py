@@ -26,9 +26,9 @@ from tempfile import TemporaryFile
 from threading import Thread
 from typing import IO, Any, Final
 
-from nllb.errors import ConfigError, ResourceError, did_you_mean
+from nllb.errors import ConfigError, DataError, ResourceError, did_you_mean
 from nllb.io.atomic import atomic_text
-from nllb.io.text import read_json_lines
+from nllb.io.text import parse_json, read_json_lines
 
 GROUP: Final = "nllb.metrics"
 Item = tuple[str, str, str]
@@ -195,8 +195,8 @@ def _talk(
     if code:
         raise ResourceError(f"{_shown(command)} ended with code {code}: {' / '.join(said)}")
     try:
-        found = [json.loads(line) for line in lines if line.strip()]
-    except json.JSONDecodeError as error:
+        found = [parse_json(line, "its answer") for line in lines if line.strip()]
+    except DataError as error:
         raise ResourceError(f"{_shown(command)} did not answer in JSON lines: {error}") from error
     if not found or not all(isinstance(answer, dict) for answer in found):
         raise ResourceError(f"{_shown(command)} did not answer with JSON objects")

@@ -13,6 +13,7 @@ import numpy as np
 
 from eval.metrics.clipped_ngrams import Lengths, Symbols
 from nllb.errors import CheckpointError, ConfigError, ResourceError, did_you_mean
+from nllb.io.piece_models import open_pieces
 from nllb.io.text import read_table
 
 DEFAULT_TOKENIZER: Final = "13a"
@@ -119,7 +120,7 @@ class SentencePieceTokenizer:
         an unknown piece, or with one that holds a space (sacrebleu would cut it), go by strings.
         """
         if self._model is None:
-            self._model = _load_sentencepiece(self.path)
+            self._model = open_pieces(self.path)
             size = self._model.GetPieceSize()
             pieces = [self._model.IdToPiece(number) for number in range(size)]
             self._by_string = np.array([piece.split() != [piece] for piece in pieces])
@@ -186,14 +187,3 @@ def _file_sha256(path: Path) -> str:
             "the file that FLORES offers (sacrebleu_tokenizer_spm.model of FLORES-101, or the "
             "FLORES-200 one) at a local path"
         ) from error
-
-
-def _load_sentencepiece(path: Path) -> Any:
-    import sentencepiece
-
-    model = sentencepiece.SentencePieceProcessor()
-    try:
-        model.Load(str(path))
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is not a SentencePiece model: {error}") from error
-    return model

@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from eval.flores.comparison import stored_metric
 from eval.flores.directions import Direction, known_languages, language_name
 from eval.flores.results import Evaluation, load_target
+from eval.metrics.hypothesis_checks import read_hypothesis
 from eval.metrics.registry import metric_title
 from eval.report.sources import Sources
-from nllb.errors import DataError
-from nllb.io.benchmarks import load_aligned, load_flores
+from nllb.errors import DataError, NllbError
+from nllb.io.benchmarks import load_aligned, load_flores, sentences_sha256
 from nllb.io.page import heading, notice, paragraph
-from nllb.io.text import read_lines
 
 MOST_DIRECTIONS: Final = 4
 MOST_SENTENCES: Final = 2
 SHORTEST_RUN: Final = 2
 """Equal runs shorter than this, between two differences, are shown as different: easier to read."""
+_CODE: Final = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}[0-9]?")
 _CLUSTERS: Final = regex.compile(r"\X")
 
 
@@ -56,7 +57,7 @@ def examples(sources: Sources) -> Iterator[Markup]:
     for direction, why in _chosen(sources):
         try:
             found += _of_direction(sources, direction, why)
-        except (DataError, OSError) as error:
+        except (NllbError, OSError) as error:
             problems.append(f"{direction}: {error}")
     if problems:
         yield notice("Some texts are not at hand any more", problems, kind="warning")
@@ -182,9 +183,18 @@ def _sentence_scores(
 
 
 def _output(evaluation: Evaluation, direction: Direction) -> list[str]:
+    """Return the lines that were scored, and no others.
+
+    A folder of results may come from someone else and name any folder of this machine: the lines
+    of a file are shown only if they have the hash that the results record.
+    """
     for row in evaluation.rows:
         if row.direction == direction:
-            return list(read_lines(Path(evaluation.outputs) / row.file, errors="replace"))
+            path = Path(evaluation.outputs) / row.file
+            lines, _ = read_hypothesis(path, expected=evaluation.num_sentences)
+            if sentences_sha256(lines) != row.sha256:
+                raise DataError(f"{path} is not the file that was scored, or has changed since")
+            return lines
     return []
 
 
@@ -193,8 +203,14 @@ def _texts(evaluation: Evaluation, direction: Direction) -> tuple[tuple[str, ...
     folder = evaluation.benchmark_dir
     benchmark = load_flores(folder, split) if split else load_aligned(folder)
     benchmark = benchmark.first(evaluation.num_sentences)
-    if benchmark.sha256(direction.target) != evaluation.reference_sha256[direction.target]:
-        raise DataError(f"{benchmark.path(direction.target)} is not the reference that was scored")
+    for code in (direction.target, direction.source):
+        recorded = evaluation.reference_sha256.get(code)
+        # Results tell the hash of a source only where it is a reference, too. Another file is shown
+        # if it is named as those of test sets are, which no file of a system or a user is.
+        if recorded is None and code == direction.source and _CODE.fullmatch(code):
+            continue
+        if benchmark.sha256(code) != recorded:
+            raise DataError(f"{benchmark.path(code)} is not what was scored")
     return benchmark.sentences(direction.source), benchmark.sentences(direction.target)
 
 

@@ -12,9 +12,11 @@ from eval.flores.results import EVALUATION_FILE, Evaluation, Row, load_evaluatio
 from eval.metrics.significance import RESAMPLES
 from eval.toxicity.added_toxicity import FILE_NAME as TOXICITY_FILE
 from eval.toxicity.added_toxicity import SCHEMA as TOXICITY_SCHEMA
+from eval.toxicity.added_toxicity import ToxicityResult
 from eval.xsts.result import FILE_NAME as XSTS_FILE
 from eval.xsts.result import read_result
 from nllb.errors import DataError
+from nllb.io.records import to_record
 from nllb.io.text import read_json
 
 
@@ -97,6 +99,8 @@ def _read_toxicity(path: Path) -> Mapping[str, Any]:
     schema = value.get("schema") if isinstance(value, dict) else None
     if schema != TOXICITY_SCHEMA:
         raise DataError(
-            f"{path}: schema is {schema!r}, this version reads {TOXICITY_SCHEMA!r}; measure again"
+            f"{path}: schema is {repr(schema)[:60]}, this version reads {TOXICITY_SCHEMA!r}; "
+            "measure again"
         )
+    to_record(ToxicityResult, value, path)
     return dict(value)

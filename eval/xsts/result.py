@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nllb.errors import DataError
+from nllb.io.records import to_record
 from nllb.io.text import read_json, write_json
 
 SCHEMA = "nllb-xsts/1"
@@ -268,8 +269,11 @@ def read_result(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         got = value.get("schema") if isinstance(value, dict) else type(value).__name__
-        raise DataError(f"{path}: schema is {got!r}, this version reads {SCHEMA!r}; score again")
+        raise DataError(
+            f"{path}: schema is {repr(got)[:60]}, this version reads {SCHEMA!r}; score again"
+        )
     missing = [field.name for field in fields(XstsResult) if field.name not in value]
     if missing:
         raise DataError(f"{path}: {', '.join(missing)} missing; the file was cut or edited")
+    to_record(XstsResult, value, path)
     return value

@@ -19,6 +19,7 @@ from eval.xsts.guidelines import PROTOCOL, guidelines_page
 from eval.xsts.ingestion import KEY_NAME, Row, read_rows
 from nllb.errors import ConfigError, DataError, LanguageError
 from nllb.io.atomic import atomic_path, atomic_text
+from nllb.io.paths import is_plain_name
 from nllb.io.text import write_json, write_lines
 from nllb.languages import parse_language
 
@@ -52,6 +53,11 @@ class SheetSettings:
         if personal:
             wrong.append(
                 f"{personal} rater ids look like mails or names (X16); use neutral ones such as r01"
+            )
+        if odd := [one for one in self.raters if not is_plain_name(one.replace(" ", "_"))]:
+            wrong.append(
+                f"rater {odd[0]!r} becomes the name of a file: letters, digits, blanks, '.', '_' "
+                "and '-' only"
             )
         if len(set(self.raters)) != len(self.raters):
             wrong.append("a rater stands twice")

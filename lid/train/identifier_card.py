@@ -1,16 +1,20 @@
 """The model card: what a model was trained on, how well it does, when it says `und`."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 from nllb.errors import CheckpointError, NllbError
 from nllb.io.atomic import atomic_text
+from nllb.io.paths import path_inside
 from nllb.io.text import read_json, write_json
 
 CARD_NAME: Final = "card.json"
 CARD_FORMAT: Final = 1
+MAX_CARD_BYTES: Final = 16 << 20
+"""Longest card that is read."""
 DEFAULT_THRESHOLD: Final = 0.5
 """Below it the answer is `und`, for labels and models that were not calibrated."""
 
@@ -82,22 +86,47 @@ def read_card(directory: Path) -> ModelCard:
     """
     path = directory / CARD_NAME
     try:
-        document: Any = read_json(path)
+        document: Any = read_json(path_inside(directory, CARD_NAME), max_bytes=MAX_CARD_BYTES)
     except NllbError as error:
         raise CheckpointError(f"cannot read the model card: {error}") from error
-    known = {item.name for item in dataclasses.fields(ModelCard)}
-    if (
-        not isinstance(document, dict)
-        or "name" not in document
-        or not isinstance(document.get("thresholds", {}), dict)
-    ):
+    if not isinstance(document, dict) or "name" not in document:
         raise CheckpointError(f"{path}: no model card; train the model anew with 'nllb lid train'")
     if document.get("format") != CARD_FORMAT:
         raise CheckpointError(
-            f"{path}: card of form {document.get('format')!r}, where this version reads "
+            f"{path}: card of form {repr(document.get('format'))[:40]}, where this version reads "
             f"{CARD_FORMAT}; update nllb"
         )
-    return ModelCard(**{key: value for key, value in document.items() if key in known})
+    known = {item.name: item for item in dataclasses.fields(ModelCard)}
+    values = {name: value for name, value in document.items() if name in known}
+    for name, value in values.items():
+        if not _fits(value, known[name].type):
+            raise CheckpointError(
+                f"{path} is damaged: {name} is {repr(value)[:40]}, not a {known[name].type}; train "
+                "the model anew with 'nllb lid train'"
+            )
+    for name in ("thresholds", "grams", "acceptance", "limits"):
+        numbers = values.get(name, ())
+        if not all(map(math.isfinite, numbers.values() if isinstance(numbers, dict) else numbers)):
+            raise CheckpointError(f"{path} is damaged: {name} has a number that is not finite")
+    return ModelCard(**values)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Say whether a value of JSON is what a field of the card holds."""
+    if kind is float:
+        return type(value) in (int, float)
+    if get_origin(kind) is dict:
+        item = get_args(kind)[1]
+        return isinstance(value, dict) and all(_fits(part, item) for part in value.values())
+    if get_origin(kind) is list:
+        item = get_args(kind)[0]
+        return isinstance(value, list) and all(_fits(part, item) for part in value)
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        return (
+            isinstance(value, list) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+        )
+    return type(value) is kind
 
 
 def write_card(card: ModelCard, directory: Path) -> None:

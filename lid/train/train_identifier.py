@@ -47,8 +47,10 @@ from nllb.io.atomic import atomic_text
 from nllb.io.benchmarks import sentence_hash
 from nllb.io.corpora import open_corpus
 from nllb.io.progress import stage
-from nllb.io.text import read_text
+from nllb.io.text import read_json
 from nllb.languages import languages
+
+_MAX_TEXT_BYTES = 1 << 36
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,7 +214,7 @@ def _claim(config: LidConfig, output: Path) -> None:
 
 def _collected(config: LidConfig, path: Path, *, quiet: bool) -> Collected:
     if path.is_file():
-        document: Any = json.loads(read_text(path))
+        document: Any = read_json(path, max_bytes=_MAX_TEXT_BYTES)
         return Collected(
             lines=document["lines"],
             foreign=document["foreign"],
@@ -283,7 +285,7 @@ def _train_experts(config: LidConfig, lines: Lines, output: Path) -> dict[str, l
     if not config.group_classifiers:
         return {}
     record = output / "work" / "experts.json"
-    done: dict[str, list[str]] = json.loads(read_text(record)) if record.is_file() else {}
+    done: dict[str, list[str]] = read_json(record) if record.is_file() else {}
     (output / EXPERTS_NAME).mkdir(exist_ok=True)
     for group in macro_groups():
         if group.name not in done:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import shlex
 import subprocess
 import sys
 import time
@@ -19,11 +20,15 @@ from nllb.config import find_config, load_config, write_config
 from nllb.errors import ConfigError
 from nllb.io.text import json_line
 from slurm.cluster import ClusterConfig
-from slurm.status import TaskReport, count_states, follow_logs, report
+from slurm.limits import check_request
+from slurm.run_graph import CLUSTER_FILE, PIPELINE_FILE, retry_pipeline
+from slurm.scripts import sbatch_script
+from slurm.status import TaskReport, cancel_run, count_states, follow_logs, report
 from slurm.status import wait as wait_for
-from slurm.submission import check, sbatch_script
 from slurm.submission import submit as submit_tasks
-from slurm.tasks import RunDirectory, resolve_program, shard_tasks
+from slurm.tasks import RunDirectory, Task, resolve_program, shard_tasks
+
+TABLE_COLUMNS = ("task", "state", "job", "reason", "exit", "requeues", "elapsed", "host")
 
 
 def submit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,67 +42,69 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
         "--run-dir", type=Path, metavar="DIR", help="folder of the run; default: runs/NAME-TIME"
     )
     parser.add_argument(
-        "--name", metavar="NAME", help="name of the job; default: the command's verb"
+        "--name", metavar="NAME", help="name of the job; default: the verb of the command"
     )
     parser.add_argument(
         "--shards",
         type=int,
         default=0,
         metavar="N",
-        help="an array of N jobs: the command with --shard 1/N to --shard N/N",
+        help="submit an array of N jobs: the command with --shard 1/N to --shard N/N",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the sbatch script and stop")
-    parser.add_argument("--json", action="store_true", help="print what was submitted as JSON")
+    parser.add_argument("--json", action="store_true", help="print the submission as JSON")
     quiet_argument(parser)
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run, behind `--`")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="the command, after `--`")
 
 
 def submit(arguments: argparse.Namespace) -> int:
-    command = arguments.command
     cluster = load_config(ClusterConfig, arguments.cluster)
-    _check_command(command, shards=arguments.shards)
-    name = arguments.name or _default_name(command)
+    _check_command(arguments.command, shards=arguments.shards)
+    name = arguments.name or _default_name(arguments.command)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     run = RunDirectory(arguments.run_dir or Path("runs") / f"{name}-{stamp}")
     tasks = shard_tasks(
-        command,
+        arguments.command,
         name=name,
         cwd=Path.cwd(),
         shards=arguments.shards,
         num_ranks=cluster.num_tasks,
+        container=cluster.container_words,
     )
     cost = cluster.gpu_hours(len(tasks))
-    line = f"at most {cost:,.1f} GPU-hours" if cost else "no GPU"
+    cost_line = f"at most {cost:,.1f} GPU-hours" if cost else "no GPU"
     if arguments.dry_run:
         print(sbatch_script(run, tasks, cluster, name=name))
-        print(f"# {len(tasks)} task{'s' if len(tasks) > 1 else ''}, {line}; the first command:")
+        plural = "s" if len(tasks) > 1 else ""
+        print(f"# {len(tasks)} task{plural}, {cost_line}; the first command:")
         print(f"# {tasks[0].describe()}")
         return 0
-    for warning in check(cluster, run):
+    for warning in check_request(cluster, run, name=name):
         print(f"nllb: warning: {warning}", file=sys.stderr)
     run.add_tasks(tasks)
-    write_config(cluster, run.path / "cluster.yaml")
+    write_config(cluster, run.path / CLUSTER_FILE)
     job_ids = submit_tasks(run, run.missing(tasks), cluster, name=name)
     if arguments.json:
         print(json_line({"run_dir": str(run.path), "job_ids": job_ids, "gpu_hours": cost}))
     elif not arguments.quiet:
         shown = ", ".join(dict.fromkeys(job_ids)) or "none"
-        print(f"submitted {len(job_ids)} task(s) as {shown}, {line}")
-        print(f"logs: {run.logs}\nfollow: nllb slurm logs {run.path} -f")
+        print(f"submitted {len(job_ids)} task(s) as {shown}, {cost_line}")
+        print(f"logs: {run.logs}")
+        print(f"To follow them: nllb slurm logs {shlex.quote(str(run.path))} -f")
     return 0
 
 
 def _check_command(command: list[str], *, shards: int) -> None:
-    """Refuse a command of ours that cannot be parsed, or whose own `--dry-run` fails."""
+    """Refuse an nllb command that cannot be parsed, or whose own `--dry-run` fails."""
     if command[0] != "nllb":
         return
     shard = ["--shard", f"1/{shards}"] if shards else []
-    spoken = io.StringIO()
+    messages = io.StringIO()
     try:
-        with contextlib.redirect_stderr(spoken):
+        with contextlib.redirect_stderr(messages):
             parsed = parse([*command[1:], *shard])
     except SystemExit:
-        raise ConfigError(f"the command cannot run: {spoken.getvalue().strip()}") from None
+        raise ConfigError(f"the command cannot run: {messages.getvalue().strip()}") from None
     if not hasattr(parsed, "dry_run") and "config" in parsed:
         find_config(parsed.config)
     if hasattr(parsed, "dry_run"):
@@ -108,13 +115,17 @@ def _check_command(command: list[str], *, shards: int) -> None:
 
 
 def run_dir_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="what `slurm submit` printed")
-    parser.add_argument("--json", action="store_true", help="one JSON object a task")
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN_DIR", help="the directory that `slurm submit` printed"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per task")
 
 
 def status_arguments(parser: argparse.ArgumentParser) -> None:
     run_dir_arguments(parser)
-    parser.add_argument("-f", "--follow", action="store_true", help="refresh until all has ended")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="refresh until all tasks have ended"
+    )
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -133,19 +144,23 @@ wait_arguments = run_dir_arguments
 
 
 def wait(arguments: argparse.Namespace) -> int:
-    said = ""
+    printed = ""
     for rows in wait_for(RunDirectory.open(arguments.run_dir)):
-        if count_states(rows) != said:
-            said = count_states(rows)
-            print(said, file=sys.stderr, flush=True)
+        if count_states(rows) != printed:
+            printed = count_states(rows)
+            print(printed, file=sys.stderr, flush=True)
     _show(rows, as_json=arguments.json)
     return _exit_code(rows)
 
 
 def logs_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="what `slurm submit` printed")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until all has ended")
-    parser.add_argument("--task", metavar="KEY", help="only this task's log")
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN_DIR", help="the directory that `slurm submit` printed"
+    )
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="continue until all tasks have ended"
+    )
+    parser.add_argument("--task", metavar="KEY", help="only the log of this task")
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -166,12 +181,9 @@ cancel_arguments = run_dir_arguments
 
 
 def cancel(arguments: argparse.Namespace) -> int:
-    from slurm.status import cancel_run
-
     ended = cancel_run(RunDirectory.open(arguments.run_dir))
-    print(
-        json_line(ended) if arguments.json else f"cancelled: {', '.join(ended) or 'nothing runs'}"
-    )
+    text = f"cancelled: {', '.join(ended)}" if ended else "no job is waiting or running"
+    print(json_line(ended) if arguments.json else text)
     return 0
 
 
@@ -180,25 +192,37 @@ retry_arguments = run_dir_arguments
 
 def retry(arguments: argparse.Namespace) -> int:
     run = RunDirectory.open(arguments.run_dir)
-    cluster = load_config(ClusterConfig, run.path / "cluster.yaml")
-    active = {row.key for row in report(run) if row.active}
-    tasks = [task for task in run.missing(run.tasks()) if task.key not in active]
-    job_ids = submit_tasks(run, tasks, cluster, name="retry") if tasks else []
-    shown = {
-        "submitted": [task.key for task in tasks],
-        "job_ids": job_ids,
-        "active": sorted(active),
-    }
+    tasks = retry_pipeline(run, say=_print_message) if _is_pipeline(run) else _retry_tasks(run)
+    keys = {task.key for task in tasks}
+    active = sorted(row.key for row in report(run) if row.active and row.key not in keys)
+    shown = {"submitted": [task.key for task in tasks], "active": active}
     print(json_line(shown) if arguments.json else f"submitted {len(tasks)} task(s) again")
     return 0
 
 
+def _is_pipeline(run: RunDirectory) -> bool:
+    return (run.path / PIPELINE_FILE).is_file()
+
+
+def _retry_tasks(run: RunDirectory) -> list[Task]:
+    cluster = load_config(ClusterConfig, run.path / CLUSTER_FILE)
+    active = {row.key for row in report(run) if row.active}
+    tasks = [task for task in run.missing(run.tasks()) if task.key not in active]
+    if tasks:
+        submit_tasks(run, tasks, cluster, name="retry")
+    return tasks
+
+
+def _print_message(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def _default_name(command: list[str]) -> str:
     words = [Path(word).name for word in command[:3] if not word.startswith("-")]
-    verb = words[1:] if words[0] == "nllb" else words
-    return "-".join(
-        verb[: 2 if words[0] == "nllb" and verb[:1] in (["data"], ["lid"], ["eval"]) else 1]
-    )
+    if words[0] != "nllb":
+        return words[0]
+    has_two_words = words[1:2] in (["data"], ["lid"], ["eval"])
+    return "-".join(words[1 : 3 if has_two_words else 2])
 
 
 def _exit_code(rows: list[TaskReport]) -> int:
@@ -217,20 +241,11 @@ def _show(rows: list[TaskReport], *, as_json: bool) -> None:
 
 def _table(rows: list[TaskReport]) -> Table:
     table = Table(title=count_states(rows))
-    for title in ("task", "state", "job", "reason", "exit", "requeues", "elapsed", "host"):
+    for title in TABLE_COLUMNS:
         table.add_column(title)
     for row in rows:
         elapsed = "" if row.elapsed_s is None else f"{row.elapsed_s:,.0f} s"
         code = "" if row.exit_code is None else str(row.exit_code)
-        cells = (
-            row.key,
-            row.state,
-            row.job_id,
-            row.reason,
-            code,
-            str(row.requeues),
-            elapsed,
-            row.host,
-        )
-        table.add_row(*cells)
+        cells = (row.key, row.state, row.job_id, row.reason)
+        table.add_row(*cells, code, str(row.requeues), elapsed, row.host)
     return table

@@ -13,8 +13,9 @@ from nllb.cli.engine_flags import engine_arguments, load_translator
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError, NllbError
 from nllb.io.progress import Progress
-from nllb.io.text import json_line, read_json
+from nllb.io.text import json_line
 from nllb.languages import add_languages, parse_language, resolution
+from nllb.model.formats.settings import added_languages
 
 if TYPE_CHECKING:
     from nllb.inference.generator import SearchOptions
@@ -148,9 +149,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _name_languages(arguments: argparse.Namespace) -> None:
     """Say what the languages resolve to; unknown ones end the run before a model is read."""
-    settings = Path(arguments.model or "") / "nllb.json"
-    if arguments.model and settings.is_file():
-        add_languages(read_json(settings).get("added_languages", ()))
+    if arguments.model and (folder := Path(arguments.model)).is_dir():
+        add_languages(added_languages(folder))
     given = {"source": arguments.source, "target": arguments.target}
     for name, text in given.items():
         if name == "source" and text == "auto":

@@ -27,7 +27,7 @@ from nllb.inference.model_generator import ModelGenerator
 from nllb.io.progress import Progress
 from nllb.languages import Language
 from nllb.model.configuration import ModelConfig, Side
-from nllb.model.formats.conversion import COMPANIONS, stored_type
+from nllb.model.formats.conversion import companion_files, stored_type
 from nllb.model.formats.hugging_face import write_hugging_face
 from nllb.model.formats.model_directory import ModelDirectory
 from nllb.model.formats.weight_files import storage_bytes
@@ -281,7 +281,7 @@ def prune(
             opened.tokenizer(),
             settings={**opened.settings, "pruning": {"from": opened.name, "kept": kept}},
             storage=storage,
-            companions=[path for name in COMPANIONS if (path := opened.path / name).is_file()],
+            companions=companion_files(opened),
             advance=progress.advance,
         )
     return pruning

@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import regex
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from nllb.errors import CheckpointError, DataError
 from nllb.inference.generator import Generator, SearchOptions
-from nllb.io.text import read_json, write_json
+from nllb.io.paths import path_inside
+from nllb.io.text import write_json
 from nllb.languages import Language
 from nllb.languages.scripts import unicode_class
-from nllb.model.formats.model_directory import SETTINGS_FILE
+from nllb.model.formats.safetensors_files import SafetensorsFile
+from nllb.model.formats.settings import SETTINGS_FILE, read_settings
 from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
 SHORTLIST_FILE = "shortlists.safetensors"
@@ -174,15 +175,7 @@ class Shortlists:
         Raises:
             CheckpointError: the file is damaged.
         """
-        path = directory / SHORTLIST_FILE
-        if not path.is_file():
-            return cls({})
-        try:
-            return cls({code: ids.long().numpy() for code, ids in load_file(path).items()})
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is damaged: {error}; make it again with `nllb shortlist`"
-            ) from error
+        return cls({code: ids.long().numpy() for code, ids in _read_lists(directory).items()})
 
     def __contains__(self, language: Language) -> bool:
         """Say whether there is a list of the language."""
@@ -197,20 +190,37 @@ class Shortlists:
         return Shortlists(self._lists | {language.code: ids})
 
 
+def _read_lists(directory: Path) -> dict[str, torch.Tensor]:
+    if not (directory / SHORTLIST_FILE).is_file():
+        return {}
+    path = path_inside(directory, SHORTLIST_FILE)
+    try:
+        file = SafetensorsFile(path)
+        lists = {code: file.read(code) for code in file.names()}
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; or make it again with `nllb shortlist`") from error
+    for code, ids in lists.items():
+        if ids.dim() != 1 or ids.dtype not in (torch.int32, torch.int64):
+            raise CheckpointError(
+                f"{path}: the list of {code[:40]!r} is no list of ids, but has the shape "
+                f"{tuple(ids.shape)} and the type {ids.dtype}; make it again with `nllb shortlist`"
+            )
+    return lists
+
+
 def write_shortlist(
     directory: Path, language: Language, ids: np.ndarray, report: ShortlistReport
 ) -> None:
     """Store a list beside the model, and its report in the model's settings."""
     path = directory / SHORTLIST_FILE
-    lists = load_file(path) if path.is_file() else {}
+    lists = _read_lists(directory)
     lists[language.code] = torch.from_numpy(ids).int()
     temporary = path.with_suffix(".tmp")
     save_file(lists, temporary)
     temporary.replace(path)
-    settings_path = directory / SETTINGS_FILE
-    settings = read_json(settings_path) if settings_path.is_file() else {}
+    settings = read_settings(directory)
     settings.setdefault("shortlists", {})[language.code] = asdict(report)
-    write_json(settings_path, settings)
+    write_json(directory / SETTINGS_FILE, settings)
 
 
 def further_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:

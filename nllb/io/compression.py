@@ -20,8 +20,8 @@ COMPRESSIONS = (".gz", ".zst", ".xz")
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 """The errors of reading a compressed file that is damaged or truncated."""
 
-# A block of 4 bytes can stand for 128 KiB, so that this many bytes give at most 64 MiB.
-_ZSTANDARD_CHUNK = 1 << 11
+# A zstd block of 4 bytes can decompress to 128 KiB, so this many bytes to at most 32 MiB.
+_ZSTANDARD_FEED = 1 << 10
 _BUFFER = 1 << 18
 
 
@@ -89,6 +89,7 @@ class _ZstandardReader(RawIOBase):
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._chunk, self._position = b"", 0
         self._waiting = memoryview(b"")
         self._inside = False
 
@@ -97,18 +98,19 @@ class _ZstandardReader(RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._waiting:
-            rest = b""
+            if self._position == len(self._chunk):
+                self._chunk, self._position = self._raw.read(1 << 17), 0
+                if not self._chunk:
+                    if self._inside:
+                        raise EOFError("the last frame is not complete")
+                    return 0
+            piece = self._chunk[self._position : self._position + _ZSTANDARD_FEED]
+            self._waiting = memoryview(self._frame.decompress(piece))
+            self._position += len(piece)
+            self._inside = not self._frame.eof
             if self._frame.eof:
-                rest = self._frame.unused_data
+                self._position -= len(self._frame.unused_data)
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
-                self._inside = False
-            chunk = rest or self._raw.read(_ZSTANDARD_CHUNK)
-            if not chunk:
-                if self._inside:
-                    raise EOFError("the last frame is not complete")
-                return 0
-            self._inside = True
-            self._waiting = memoryview(self._frame.decompress(chunk))
         count = min(len(buffer), len(self._waiting))
         buffer[:count] = self._waiting[:count]
         self._waiting = self._waiting[count:]

@@ -6,19 +6,23 @@ corpora with their licences.
 """
 
 import dataclasses
-import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
+from nllb.io.paths import path_inside
+from nllb.io.records import to_record
 from nllb.io.shards import FORMAT_VERSION, ShardFile, TokenShard
-from nllb.io.text import read_text, write_json
+from nllb.io.text import read_json, write_json
 
 MANIFEST_NAME: Final = "manifest.json"
+_MAX_SIZE = 1 << 50
+_MAX_MANIFEST_BYTES = 1 << 30
 DataOrigin = Literal["primary", "mined", "mmt_bt", "smt_bt", "denoising"]
 Split = Literal["train", "valid"]
 
@@ -200,9 +204,19 @@ class Manifest:
         """Codes of all languages that have text, sorted."""
         return tuple(sorted({code for part in self.parts for code in (part.source, part.target)}))
 
+    def path(self, file: ShardFile) -> Path:
+        """Return the path of a shard.
+
+        Raises:
+            DataError: it is outside the manifest's folder.
+        """
+        return path_inside(
+            self.directory, file.path, error=DataError, where=self.directory / MANIFEST_NAME
+        )
+
     def open(self, file: ShardFile) -> "TokenShard":
         """Open a shard and check that it is the recorded one, by length and counts."""
-        path = self.directory / file.path
+        path = self.path(file)
         shard = TokenShard.open(path)
         if (shard.num_bytes, len(shard)) != (file.num_bytes, file.num_pairs):
             raise DataError(
@@ -216,10 +230,11 @@ class Manifest:
         """Read every file and compare its hash; raises DataError at the first that differs."""
         for part in self.parts:
             for file in part.files:
-                got = file_fingerprint(self.directory / file.path)
+                path = self.path(file)
+                got = file_fingerprint(path)
                 if got != file.xxh3_128:
                     raise DataError(
-                        f"{self.directory / file.path}: hash {got} where the manifest records "
+                        f"{path}: hash {got} where the manifest records "
                         f"{file.xxh3_128}: the shard is damaged; run `nllb data prepare` again"
                     )
 
@@ -250,27 +265,16 @@ def read_manifest(path: Path) -> Manifest:
     if not path.is_file():
         raise DataError(f"no manifest {path}; `nllb data prepare` writes one")
     try:
-        document = json.loads(read_text(path))
+        document = read_json(path, max_bytes=_MAX_MANIFEST_BYTES)
         if document["format_version"] != FORMAT_VERSION:
             raise DataError(
-                f"{path}: manifest format {document['format_version']}; "
+                f"{path}: manifest format {repr(document['format_version'])[:40]}; "
                 f"this program reads {FORMAT_VERSION}"
             )
-        manifest = Manifest(
-            **{
-                **document,
-                "vocabulary": VocabularyRecord(**_tuples(document["vocabulary"])),
-                "parts": tuple(map(_part, document["parts"])),
-                "directions": tuple(
-                    TrainingDirection(**record) for record in document["directions"]
-                ),
-                "phases": tuple(Phase(**_tuples(record)) for record in document["phases"]),
-                "corpora": tuple(CorpusRecord(**record) for record in document["corpora"]),
-                "directory": path.parent,
-            }
-        )
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        values = {**document, "directory": path.parent}
+    except (KeyError, TypeError) as error:
         raise DataError(f"{path}: not a manifest of token shards: {error!r}") from error
+    manifest = to_record(Manifest, values, f"{path}: not a manifest of token shards; the file")
     for fault in _faults(manifest):
         raise DataError(f"{path}: {fault}")
     return manifest
@@ -292,15 +296,17 @@ def _faults(manifest: Manifest) -> Iterator[str]:
         if part.origin not in get_args(DataOrigin):
             yield f"unknown origin {part.origin!r}; valid: {', '.join(get_args(DataOrigin))}"
     vocabulary = manifest.vocabulary
+    sizes = [vocabulary.num_pieces, vocabulary.size]
+    sizes += [size for part in manifest.parts for file in part.files for size in _sizes(file)]
+    sizes += [direction.num_pairs for direction in manifest.directions]
+    if odd := [size for size in sizes if not 0 <= size < _MAX_SIZE]:
+        yield f"a size of {odd[0]}; sizes are from 0 to {_MAX_SIZE:,}"
+    weights = [manifest.temperature, *(direction.weight for direction in manifest.directions)]
+    if not all(0 <= weight < math.inf for weight in weights):
+        yield "a weight or temperature that is negative, infinite or NaN"
     if vocabulary.size != vocabulary.mask_id + 1:
         yield f"vocabulary of {vocabulary.size} rows, its parts make {vocabulary.mask_id + 1}"
 
 
-def _part(record: dict[str, Any]) -> ShardGroup:
-    return ShardGroup(**{**record, "files": tuple(ShardFile(**file) for file in record["files"])})
-
-
-def _tuples(record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
-    }
+def _sizes(file: ShardFile) -> tuple[int, int, int, int]:
+    return file.num_pairs, file.num_source_tokens, file.num_target_tokens, file.num_bytes

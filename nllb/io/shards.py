@@ -54,7 +54,7 @@ class ShardFile:
 
 
 class TokenShard:
-    """A shard of token ids, memory-mapped: opening costs nothing, pages are read when touched."""
+    """A memory-mapped shard of token ids: opening it reads the offsets, but no tokens."""
 
     def __init__(
         self,
@@ -111,6 +111,8 @@ class TokenShard:
         ]
         tokens: list[Tokens] = []
         for side in range(sides):
+            if int(offsets[side][0]) != 0 or bool((offsets[side][1:] < offsets[side][:-1]).any()):
+                raise DataError(f"{path} damaged: its offsets fall; run `nllb data prepare` again")
             length = int(offsets[side][-1]) * width
             if size < position + length:
                 raise DataError(f"{path}: cut short: {size:,} bytes; run `nllb data prepare` again")

@@ -16,7 +16,9 @@ from nllb.io.encoding import check_encoding
 
 ErrorPolicy = Literal["strict", "replace"]
 MAX_LINE_BYTES = 16 << 20
-"""A longer line is refused: it is not text, and would not fit in memory."""
+"""A longer line is refused: it is not text, and could fill the memory."""
+MAX_DOCUMENT_BYTES = 256 << 20
+"""Limit of a file that is read whole, counted after decompression."""
 _BLOCK_BYTES = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -47,57 +49,89 @@ def read_binary_lines(path: Path | str) -> Iterator[bytes]:
     """Yield the lines of a file as bytes without their "\\n".
 
     Raises:
-        DataError: the file cannot be read, is damaged, or has a line of more than 16 MiB.
+        DataError: as `line_batches`.
     """
-    number = 0
-    rest: list[bytes] = []
-    rest_bytes = 0
-    for block in _blocks(path):
-        *lines, last = block.split(b"\n")
-        if lines:
-            lines[0] = b"".join((*rest, lines[0]))
-            number += len(lines)
-            yield from lines
-            rest, rest_bytes = [], 0
-        rest.append(last)
-        rest_bytes += len(last)
-        if rest_bytes > MAX_LINE_BYTES:
-            raise DataError(
-                f"{path}:{number + 1}: the line is longer than {MAX_LINE_BYTES >> 20} MiB; "
-                "is the file text?"
-            )
-    if rest_bytes:
-        yield b"".join(rest)
+    for batch in line_batches(path):
+        for line in batch:
+            yield line[:-1] if line.endswith(b"\n") else line
 
 
-def _blocks(path: Path | str) -> Iterator[bytes]:
-    position = 0
+def line_batches(path: Path | str) -> Iterator[list[bytes]]:
+    """Yield the lines of a file as bytes with their "\\n", as many at a time as have arrived.
+
+    Only the last line may lack its "\\n".
+
+    Raises:
+        DataError: the file cannot be read, is damaged, or has a line of more than
+            `MAX_LINE_BYTES`; the lines before it were yielded.
+    """
+    name = "stdin" if str(path) == "-" else str(path)
+    begun: list[bytes] = []
+    num_lines = num_bytes = 0
     try:
         stream = open_binary(path)
         try:
             # read1 returns what is there, where read would wait for more.
             while block := cast(Any, stream).read1(_BLOCK_BYTES):
-                position += len(block)
-                yield block
+                *lines, rest = block.split(b"\n")
+                num_bytes += len(lines[0] if lines else rest)
+                if num_bytes > MAX_LINE_BYTES:
+                    raise DataError(
+                        f"{name}:{num_lines + 1}: the line is longer than "
+                        f"{MAX_LINE_BYTES >> 20} MiB; split it, or check that the file is text"
+                    )
+                if lines:
+                    lines[0] = b"".join((*begun, lines[0]))
+                    begun, num_bytes = [], len(rest)
+                    num_lines += len(lines)
+                    yield [line + b"\n" for line in lines]
+                if rest:
+                    begun.append(rest)
         finally:
             if str(path) != "-":
                 stream.close()
     except DAMAGED as error:
         raise DataError(
-            f"{path}: damaged or truncated after {position:,} bytes of text: {error}; fetch the "
-            "file again"
+            f"{name} is damaged or truncated after line {num_lines}: {error}; fetch the file again"
         ) from error
     except OSError as error:
+        raise DataError(f"cannot read {name}: {error.strerror or error}") from error
+    if begun:
+        yield [b"".join(begun)]
+
+
+def read_bytes(path: Path | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
+    """Return a whole file, decompressed by its suffix.
+
+    Raises:
+        DataError: it cannot be read, is damaged, or is longer than `max_bytes`.
+    """
+    blocks: list[bytes] = []
+    num_bytes = 0
+    try:
+        with open_binary(path) as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                blocks.append(block)
+                num_bytes += len(block)
+                if num_bytes > max_bytes:
+                    raise DataError(
+                        f"{path} is longer than {max_bytes >> 20} MiB, the limit of a file of its "
+                        "kind, which is read whole"
+                    )
+    except DAMAGED as error:
+        raise DataError(f"{path}: damaged or truncated: {error}; fetch the file again") from error
+    except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return b"".join(blocks)
 
 
-def read_text(path: Path | str) -> str:
+def read_text(path: Path | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:
     """Return a whole UTF-8 file, its line ends as they are.
 
     Raises:
-        DataError: it cannot be read, is damaged, or is not UTF-8.
+        DataError: it cannot be read, is damaged, is longer than `max_bytes`, or is not UTF-8.
     """
-    raw = b"".join(_blocks(path))
+    raw = read_bytes(path, max_bytes=max_bytes)
     check_encoding(raw, path)
     try:
         return raw.removeprefix(_BYTE_ORDER_MARK).decode("utf-8")
@@ -120,13 +154,30 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     return count
 
 
-def read_json(path: Path) -> Any:
+def parse_json(text: str | bytes, where: Path | str, *, line: int = 1) -> Any:
+    """Return the value of a JSON document that begins at line `line` of the file `where`.
+
+    Raises:
+        DataError: it is not JSON, is nested too deeply, or has a number beyond Python's limit.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        number = line + error.lineno - 1
+        raise DataError(f"{where}:{number}: not JSON: {error.msg}") from error
+    except RecursionError:
+        raise DataError(f"{where}:{line}: not usable JSON: it is nested too deeply") from None
+    except ValueError as error:  # bytes that are not UTF-8, or an integer of thousands of digits
+        raise DataError(f"{where}:{line}: not JSON: {error}") from error
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
     """Read one JSON document.
 
     Raises:
-        DataError: it cannot be read, is not JSON, or is nested too deeply.
+        DataError: as `read_text` and `parse_json`.
     """
-    return _parse_json(read_text(path), path)
+    return parse_json(read_text(path, max_bytes=max_bytes), path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -139,18 +190,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json_lines(path: Path | str) -> Iterator[Any]:
     """Yield the documents of a JSONL file."""
     for number, line in enumerate(read_lines(path), 1):
-        yield _parse_json(line, path, line=number)
-
-
-def _parse_json(text: str, path: Path | str, *, line: int | None = None) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{line or error.lineno}: not JSON: {error.msg}") from error
-    except RecursionError:
-        raise DataError(f"{path}:{line or 1}: the JSON is nested too deeply") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise DataError(f"{path}:{line or 1}: not JSON: {error}") from error
+        yield parse_json(line, path, line=number)
 
 
 def json_line(value: Any) -> str:

@@ -22,6 +22,7 @@ delete combining marks, count a capitalised or nested entry twice, lose the firs
 little in unspaced scripts.
 """
 
+import lzma
 import unicodedata
 import zipfile
 import zlib
@@ -38,12 +39,15 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 from numpy.typing import NDArray
 
 from nllb.errors import DataError, LanguageError
-from nllb.io.compression import open_binary
+from nllb.io.archives import check_archive, read_member
+from nllb.io.text import read_bytes
 from nllb.io.word_folding import Particles, alignment, fold, particles
 from nllb.languages.scripts import unicode_class, unsegmented_scripts
 
 PUBLISHED_PASSWORD = "tL4nLLb"
 """The password of the published Toxicity-200 archives: against casual eyes, not a secret."""
+MAX_LIST_BYTES = 16 << 20
+"""Longest list that is read, counted after it was unpacked; those of Toxicity-200 have a few kB."""
 
 # Scripts of which a word's edge cannot be seen: an edge of a cluster is the most that can be asked.
 _UNSPACED = regex.compile(f"[{''.join(map(unicode_class, unsegmented_scripts()))}々]")
@@ -420,20 +424,21 @@ def _read(path: Path, *, password: str) -> bytes:
             f"no word list at {path}; give a {{code}}_twl.zip, a text file or a directory of them"
         )
     if path.suffix != ".zip":
-        with open_binary(path) as stream:
-            return stream.read()
+        return read_bytes(path, max_bytes=MAX_LIST_BYTES)
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".txt")]
-            if len(names) != 1:
+            members = check_archive(archive, path, max_bytes=MAX_LIST_BYTES)
+            lists = [member for member in members if member.filename.endswith(".txt")]
+            if len(lists) != 1:
                 raise DataError(
-                    f"{path} holds {len(names)} text files; the archive of a list holds one"
+                    f"{path} holds {len(lists)} text files; the archive of a list holds one"
                 )
-            return archive.read(names[0], pwd=password.encode())
-    except (zipfile.BadZipFile, zlib.error) as error:
+            return read_member(archive, lists[0], path, password=password.encode())
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
         raise DataError(f"{path} is no usable zip archive: {error}; fetch it again") from None
-    except RuntimeError as error:
-        # What zipfile raises for a bad password and for an encryption that it does not know.
+    except (RuntimeError, ValueError) as error:
+        # What zipfile raises for a bad password and for an encryption or a compression that it does
+        # not know.
         raise DataError(
             f"{path} cannot be opened: {error}; give its password (published lists have "
             f"{PUBLISHED_PASSWORD!r}), or unpack it and give the text file"

@@ -6,14 +6,29 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from nllb.errors import CheckpointError, DataError
+from nllb.io.pointers import refuse_pointer
 from nllb.io.text import read_json
+from nllb.model.formats.unsupported import check_architecture
 
 Side = Literal["encoder", "decoder"]
 Activation = Literal["relu", "gelu", "silu"]
 SecondExpertPolicy = Literal["all", "sampling", "random"]
 
-READABLE = "m2m_100 (dense NLLB and M2M-100) and nllb-moe"
-"""The architectures that this package reads, as an error names them."""
+MAX_DOCUMENT_BYTES = 64 << 20
+"""Longest JSON file of a model; tokenizer.json of NLLB-200 has 17 to 32 MB."""
+MAX_POSITION_BYTES = 1 << 30
+"""Most bytes of the table of positions, which no weight file backs."""
+_LIMITS = {
+    "vocabulary_size": 1 << 24,
+    "model_dim": 1 << 17,
+    "encoder_layers": 1000,
+    "decoder_layers": 1000,
+    "encoder_ffn_dim": 1 << 20,
+    "decoder_ffn_dim": 1 << 20,
+    "num_experts": 1 << 14,
+    "max_positions": 1 << 20,
+}
+"""Largest values that a model can have, far above those of any that was trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +113,23 @@ class ModelConfig:
             for name in positive
             if getattr(self, name) < 1
         ]
+        faults += [
+            f"{name} is {getattr(self, name)}; at most {limit:,} is read"
+            for name, limit in _LIMITS.items()
+            if getattr(self, name) > limit
+        ]
+        for name in ("bos_id", "pad_id", "eos_id", "unk_id", "decoder_start_id"):
+            if not 0 <= getattr(self, name) < max(1, self.vocabulary_size):
+                faults.append(
+                    f"{name} is {getattr(self, name)}, outside of the vocabulary of "
+                    f"{self.vocabulary_size:,}"
+                )
+        if 4 * (self.max_positions + self.pad_id + 1) * self.model_dim > MAX_POSITION_BYTES:
+            faults.append(
+                f"max_positions is {self.max_positions}, pad_id {self.pad_id} and model_dim "
+                f"{self.model_dim}: a table of positions of more than "
+                f"{MAX_POSITION_BYTES >> 30} GiB"
+            )
         if self.model_dim < 4 or self.model_dim % 2:
             faults.append(
                 f"model_dim is {self.model_dim}; sinusoidal positions need an even number from 4 up"
@@ -116,8 +148,9 @@ class ModelConfig:
             faults.append(
                 f"num_experts is {self.num_experts}; top-2 routing needs 2 or more, and 0 is dense"
             )
-        if not 0 <= self.expert_output_masking < 1:
-            faults.append(f"expert_output_masking is {self.expert_output_masking}, not in [0, 1)")
+        for name in ("expert_output_masking", "dropout", "attention_dropout", "activation_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                faults.append(f"{name} is {getattr(self, name)}, not in [0, 1)")
         if self.second_expert_policy not in get_args(SecondExpertPolicy):
             known = ", ".join(get_args(SecondExpertPolicy))
             faults.append(
@@ -156,11 +189,7 @@ class ModelConfig:
         Raises:
             CheckpointError: it describes another architecture, or lacks a value.
         """
-        architecture = values.get("model_type")
-        if architecture not in ("m2m_100", "nllb-moe"):
-            raise CheckpointError(
-                f"{where} describes a model of type {architecture!r}; readable are {READABLE}"
-            )
+        architecture = check_architecture(values, where)
         if values.get("tie_word_embeddings") is False:
             raise CheckpointError(
                 f"{where} unties the output projection from the embedding, which NLLB never does"
@@ -171,7 +200,9 @@ class ModelConfig:
         ]:
             raise CheckpointError(f"{where} lacks {', '.join(missing)}")
         found: dict[str, Any] = {
-            ours: values[theirs] for ours, theirs in names.items() if theirs in values
+            ours: _single(ours, values[theirs])
+            for ours, theirs in names.items()
+            if theirs in values
         }
         if architecture == "nllb-moe":  # what transformers takes where the file is silent
             for ours, default in _MOE_DEFAULTS.items():
@@ -267,13 +298,25 @@ def _wrong_types(names: Mapping[str, str], found: Mapping[str, Any]) -> Iterator
         kinds = _KINDS.get(kind, (str,))
         right = isinstance(value, kinds) and (kind == "bool" or not isinstance(value, bool))
         if value is not None and not right:
-            yield f"{names[field.name]} is {value!r}, which is no {kind}"
+            yield f"{names[field.name]} is {repr(value)[:80]}, which is no {kind}"
+
+
+def _single(name: str, value: Any) -> Any:
+    """Return an id that stands in a list of its own, as generation allows it, without the list."""
+    return (
+        value[0] if name.endswith("_id") and isinstance(value, list) and len(value) == 1 else value
+    )
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a model directory."""
+    """Read a JSON object of a model directory.
+
+    Raises:
+        CheckpointError: it is damaged, or something else.
+    """
+    refuse_pointer(path)
     try:
-        document = read_json(path)
+        document = read_json(path, max_bytes=MAX_DOCUMENT_BYTES)
     except DataError as error:
         raise CheckpointError(str(error)) from error
     if not isinstance(document, dict):

@@ -16,8 +16,8 @@ from typing import Any
 
 from nllb.config import format_size
 from nllb.errors import CheckpointError, ResourceError
-from nllb.model.configuration import read_document
-from nllb.model.formats.hugging_face import WEIGHT_FILES
+from nllb.model.formats.hugging_face import WEIGHT_FILES, shard_paths
+from nllb.model.formats.unsupported import describe_names
 from nllb.model.known_models import find_known_model
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -114,8 +114,11 @@ def plan_download(name: str) -> Download:
             break
     if not weights or "config.json" not in sizes:
         raise CheckpointError(
-            f"{name} on the hub is no model in safetensors or torch form: it has {len(sizes)} "
-            f"files, among them {', '.join(sorted(sizes)[:4])}"
+            f"{name} on the hub is no model in safetensors or torch form: "
+            + (
+                describe_names(sizes)
+                or f"it has {len(sizes)} files, among them {', '.join(sorted(sizes)[:4])}"
+            )
         )
     files = tuple(sorted([*weights, *(file for file in _SMALL_FILES if file in sizes)]))
     known = find_known_model(name)
@@ -150,10 +153,8 @@ def _download(download: Download) -> Path:
 
 def _has_weights(folder: Path) -> bool:
     for stem in WEIGHT_FILES:
-        index = folder / f"{stem}.index.json"
-        if index.is_file():
-            names = set(read_document(index).get("weight_map", {}).values())
-            return all((folder / name).is_file() for name in names)
+        if (folder / f"{stem}.index.json").is_file():
+            return all(path.is_file() for path in shard_paths(folder, f"{stem}.index.json"))
         if (folder / stem).is_file():
             return True
     return False

@@ -12,6 +12,7 @@ In files the row keeps that name, which every reader expects, until the model ge
 its own (for denoising); here it always has its training meaning.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,12 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nllb.errors import CheckpointError
+from nllb.io.paths import path_inside
 from nllb.io.text import read_table, write_json
 from nllb.model.configuration import read_document
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK = "<mask>"
+_ID = re.compile(r"[0-9]{1,9}")
 DataTag = Literal["<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>"]
 DATA_TAGS: tuple[DataTag, ...] = ("<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>")
 
@@ -176,21 +179,57 @@ def _first_tag(
 
 
 def _read_added_tokens(directory: Path) -> dict[int, dict[str, Any]]:
-    document = _read_object(directory / TOKENIZER_CONFIG_FILE)
-    if decoder := document.get("added_tokens_decoder"):
-        return {int(number): {"special": False, **entry} for number, entry in decoder.items()}
-    if tokens := _read_object(directory / "tokenizer.json").get("added_tokens"):
-        return {int(entry["id"]): {"special": False, **entry} for entry in tokens}
-    special = set(document.get("additional_special_tokens") or ())
-    special |= set(
-        _read_object(directory / "special_tokens_map.json").get("additional_special_tokens") or ()
+    config, fast, roles, added = (
+        directory / name
+        for name in (
+            *(TOKENIZER_CONFIG_FILE, "tokenizer.json"),
+            *("special_tokens_map.json", "added_tokens.json"),
+        )
     )
-    added = _read_object(directory / "added_tokens.json")
-    return {number: _entry(token, special=token in special) for token, number in added.items()}
+    document = _read_object(config)
+    if decoder := document.get("added_tokens_decoder"):
+        if not isinstance(decoder, dict):
+            raise CheckpointError(f"{config}: added_tokens_decoder is no object of tokens by id")
+        return dict(_added_token(config, number, entry) for number, entry in decoder.items())
+    if tokens := _read_object(fast).get("added_tokens"):
+        if not isinstance(tokens, list) or not all(isinstance(entry, dict) for entry in tokens):
+            raise CheckpointError(f"{fast}: added_tokens is no list of tokens")
+        return dict(_added_token(fast, entry.get("id"), entry) for entry in tokens)
+    special = _special_tokens(config, document) | _special_tokens(roles, _read_object(roles))
+    return dict(
+        _added_token(added, number, _entry(token, special=token in special))
+        for token, number in _read_object(added).items()
+    )
+
+
+def _added_token(path: Path, number: Any, entry: Any) -> tuple[int, dict[str, Any]]:
+    """Return id and properties of a token as a file has them."""
+    values = {"special": False, **entry} if isinstance(entry, dict) else {}
+    is_id = isinstance(number, (int, str)) and _ID.fullmatch(str(number)) is not None
+    content, special = values.get("content"), values.get("special")
+    if not is_id or not isinstance(content, str) or not content or not isinstance(special, bool):
+        raise CheckpointError(
+            f"{path} is damaged: {repr(number)[:40]} is no id of a token, or {repr(content)[:40]} "
+            "no token"
+        )
+    return int(number), values
+
+
+def _special_tokens(path: Path, document: Mapping[str, Any]) -> set[str]:
+    """Return the further special tokens that a file lists, each as text or with properties."""
+    listed = document.get("additional_special_tokens") or []
+    if not isinstance(listed, list):
+        raise CheckpointError(f"{path}: additional_special_tokens is no list")
+    tokens = [item.get("content") if isinstance(item, dict) else item for item in listed]
+    if odd := [token for token in tokens if not isinstance(token, str)]:
+        raise CheckpointError(
+            f"{path}: additional_special_tokens has {repr(odd[0])[:40]}, which is no token"
+        )
+    return set(tokens)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    return read_document(path) if path.is_file() else {}
+    return read_document(path_inside(path.parent, path.name)) if path.is_file() else {}
 
 
 def write_layout(layout: TokenLayout, directory: Path, *, max_positions: int) -> None:

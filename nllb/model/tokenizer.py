@@ -10,12 +10,13 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from sentencepiece import SentencePieceProcessor
+from typing import TYPE_CHECKING
 
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
 from nllb.io.atomic import atomic_binary
+from nllb.io.paths import path_inside
+from nllb.io.piece_models import load_pieces, read_piece_model
+from nllb.io.pointers import refuse_pointer
 from nllb.languages.normalization import normalize_punctuation
 from nllb.model.token_layout import (
     DataTag,
@@ -25,6 +26,9 @@ from nllb.model.token_layout import (
     read_layout,
     write_layout,
 )
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
 VOCABULARY_FILE = "sentencepiece.bpe.model"
 BOS_ID, PAD_ID, EOS_ID, UNK_ID = range(4)
@@ -49,7 +53,7 @@ class Tokenizer:
         self.layout = layout
         self.vocabulary_size = layout.size if vocabulary_size is None else vocabulary_size
         self.normalizes = normalize
-        self._processor = _load_processor(vocabulary)
+        self._processor = _load_processor(vocabulary, "the vocabulary")
         self._language_ids = _language_ids(layout)
         added = sorted(layout.added, key=len, reverse=True)
         self._added = re.compile("|".join(map(re.escape, added))) if added else None
@@ -62,8 +66,9 @@ class Tokenizer:
         Raises:
             CheckpointError: there is none, or it does not fit a model of `vocabulary_size` rows.
         """
-        vocabulary = read_vocabulary(directory / VOCABULARY_FILE)
-        num_pieces = _load_processor(vocabulary).get_piece_size()
+        path = path_inside(directory, VOCABULARY_FILE)
+        vocabulary = read_vocabulary(path)
+        num_pieces = _load_processor(vocabulary, path).get_piece_size()
         layout = read_layout(directory, num_pieces=num_pieces, vocabulary_size=vocabulary_size)
         return cls(
             vocabulary,
@@ -82,7 +87,8 @@ class Tokenizer:
     ) -> "Tokenizer":
         """Lay out a SentencePiece model as NLLB does, by default with its 202 languages."""
         vocabulary = read_vocabulary(vocabulary_path)
-        layout = new_layout(_load_processor(vocabulary).get_piece_size(), languages)
+        num_pieces = _load_processor(vocabulary, vocabulary_path).get_piece_size()
+        layout = new_layout(num_pieces, languages)
         return cls(vocabulary, layout, normalize=normalize)
 
     @property
@@ -221,29 +227,23 @@ def read_vocabulary(path: Path) -> bytes:
     """Read a SentencePiece model's file.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or it is not what it should be.
     """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
+    if not path.is_file():
         raise CheckpointError(
             f"{path.parent} has no tokenizer: {path.name} is missing; copy it from the model that "
             f"the weights come from"
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        )
+    refuse_pointer(path)
+    return read_piece_model(path)
 
 
-def _load_processor(vocabulary: bytes) -> Any:
-    processor = SentencePieceProcessor()
-    try:
-        processor.load_from_serialized_proto(vocabulary)
-    except RuntimeError:
-        raise CheckpointError("the vocabulary is no SentencePiece model, or is cut short") from None
+def _load_processor(vocabulary: bytes, where: Path | str) -> "SentencePieceProcessor":
+    processor = load_pieces(vocabulary, where)
     ids = [processor.piece_to_id(piece) for piece in ("<unk>", "<s>", "</s>")]
     if ids != [0, 1, 2]:
         raise CheckpointError(
-            f"the vocabulary has <unk>, <s>, </s> at {ids}; NLLB's layout needs [0, 1, 2]"
+            f"{where} has <unk>, <s>, </s> at {ids}; NLLB's layout needs [0, 1, 2]"
         )
     return processor
 

@@ -17,16 +17,20 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import CheckpointError, DataError, ResourceError
+from nllb.io.paths import is_plain_name
+from nllb.io.text import parse_json
+from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.training.ranks import Ranks
 
 FORMAT_VERSION = 1
@@ -192,17 +196,22 @@ class CheckpointFolder:
 def damage(path: Path) -> str | None:
     """Say what is wrong with a checkpoint's files, or nothing."""
     try:
-        manifest = json.loads((path / _MANIFEST).read_bytes())
+        manifest = parse_json((path / _MANIFEST).read_bytes(), path / _MANIFEST)
         if manifest["format_version"] != FORMAT_VERSION:
-            return f"format {manifest['format_version']}, this program reads {FORMAT_VERSION}"
+            return (
+                f"format {repr(manifest['format_version'])[:40]}, this program reads "
+                f"{FORMAT_VERSION}"
+            )
         for name, record in manifest["files"].items():
+            if not is_plain_name(name):
+                return f"its manifest names {name[:80]!r}, which is not a file of it"
             size = (path / name).stat().st_size
             if size != record["bytes"]:
                 return f"{name} has {size:,} bytes instead of {record['bytes']:,}"
             if file_fingerprint(path / name) != record["xxh3_128"]:
                 return f"{name} has another hash than its manifest records"
-    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
-        return str(error)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+        return str(error) or type(error).__name__
     return None
 
 
@@ -213,9 +222,15 @@ def read_state(path: Path) -> RunState:
         CheckpointError: there is none, or it is damaged.
     """
     try:
-        return RunState(**json.loads((path / _STATE).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        values = parse_json((path / _STATE).read_bytes(), path / _STATE)
+        state = RunState(**values)
+    except (OSError, TypeError, DataError) as error:
         raise CheckpointError(f"{path} is no checkpoint of a training run: {error}") from error
+    for item in fields(RunState):
+        value = getattr(state, item.name)
+        if not isinstance(value, _KINDS[item.type]) or isinstance(value, bool):
+            raise CheckpointError(f"{path / _STATE} is damaged: {item.name} is {repr(value)[:40]}")
+    return state
 
 
 def read_tensors(path: Path, wanted: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
@@ -229,14 +244,10 @@ def read_tensors(path: Path, wanted: Mapping[str, Tensor], kind: str) -> dict[st
         by_file.setdefault(_file_of(name), []).append(name)
     tensors = {}
     for file, names in by_file.items():
-        try:
-            with safe_open(str(path / file), framework="pt") as opened:
-                present = set(opened.keys())
-                for name in names:
-                    if f"{kind}/{name}" in present:
-                        tensors[name] = opened.get_tensor(f"{kind}/{name}")
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot read {path / file}: {error}") from error
+        opened = SafetensorsFile(path / file)
+        for name in names:
+            if f"{kind}/{name}" in opened.names():
+                tensors[name] = opened.read(f"{kind}/{name}")
     for name, target in wanted.items():
         if kind == WEIGHT and name not in tensors:
             raise CheckpointError(f"{path} lacks {name}: it is of another model")
@@ -256,6 +267,13 @@ def read_moments(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Moments]
     }
 
 
+_KINDS: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (int, float),
+    float | None: (int, float, NoneType),
+    int | None: (int, NoneType),
+    dict[str, str]: (dict,),
+}
 _DENSE, _STATE, _MANIFEST = "dense.safetensors", "state.json", "manifest.json"
 
 

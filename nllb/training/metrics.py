@@ -3,7 +3,6 @@
 Between two records everything is added up on the device; ranks are asked only when a line is due.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nllb.io.text import json_line, write_lines
+from nllb.errors import DataError
+from nllb.io.text import json_line, parse_json, write_lines
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
 from nllb.training.loss import BatchLoss
@@ -140,8 +140,8 @@ def _cut(path: Path, last_step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= last_step:
+            if parse_json(line, path)["step"] <= last_step:
                 kept.append(line)
-        except (ValueError, KeyError):
+        except (DataError, KeyError, TypeError):
             continue
     write_lines(path, kept)

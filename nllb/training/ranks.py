@@ -4,6 +4,7 @@ The launcher (torchrun, `nllb slurm submit`) sets RANK, WORLD_SIZE, LOCAL_RANK, 
 MASTER_PORT; without them there is one process and no process group.
 """
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -51,20 +52,32 @@ class Ranks:
         return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
 
     def tell(self, value: Any) -> Any:
-        """Return rank 0's value on every rank."""
-        if self.size == 1:
-            return value
-        box = [value]
-        distributed.broadcast_object_list(box, src=0, device=self.device)
-        return box[0]
+        """Return rank 0's value, which JSON has a form for, on every rank."""
+        return self.gather(value if self.is_first else None)[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks on every rank."""
+        """Return the values of all ranks, which JSON has a form for, on every rank.
+
+        torch's own calls for objects send pickles, which run code of whoever is on the other side.
+        """
         if self.size == 1:
             return [value]
-        values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value)
-        return values
+        text = json.dumps(value).encode()
+        sizes = self._gather(torch.tensor([len(text)]), 1)
+        longest = int(torch.cat(sizes).max())
+        padded = torch.zeros(longest, dtype=torch.uint8)
+        padded[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        texts = self._gather(padded, longest)
+        return [
+            json.loads(bytes(text[: int(size)].tolist()))
+            for text, size in zip(texts, sizes, strict=True)
+        ]
+
+    def _gather(self, values: Tensor, length: int) -> list[Tensor]:
+        own = values.to(self.device)
+        found = [torch.empty(length, dtype=own.dtype, device=self.device) for _ in range(self.size)]
+        distributed.all_gather(found, own)
+        return [part.cpu() for part in found]
 
     def wait(self) -> None:
         """Wait for all ranks."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.io.manifest import SOURCE_TAGS, DataOrigin, Manifest, VocabularyRecord
+from nllb.io.manifest import MANIFEST_NAME, SOURCE_TAGS, DataOrigin, Manifest, VocabularyRecord
+from nllb.io.paths import path_inside
 from nllb.model.token_layout import DataTag
 from nllb.model.tokenizer import Tokenizer
 
@@ -59,7 +60,9 @@ def tokenizer_of(manifest: Manifest) -> Tokenizer:
         DataError: the vocabulary's file is missing or not the recorded one.
     """
     record = manifest.vocabulary
-    path = manifest.directory / record.file
+    path = path_inside(
+        manifest.directory, record.file, error=DataError, where=manifest.directory / MANIFEST_NAME
+    )
     if not path.is_file():
         raise DataError(f"{manifest.directory} lacks its vocabulary {record.file}")
     tokenizer = Tokenizer.build(path, list(record.languages)).with_mask()

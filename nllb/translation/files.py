@@ -11,18 +11,16 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Self
 
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_binary
-from nllb.io.compression import COMPRESSIONS, DAMAGED, open_binary
-from nllb.io.text import ErrorPolicy
+from nllb.io.compression import COMPRESSIONS
+from nllb.io.text import ErrorPolicy, line_batches
 from nllb.translation.translator import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 
-_READ_BYTES = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -32,11 +30,11 @@ def read_batches(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterato
     Only the last line may lack its "\\n". A byte order mark at the beginning is dropped.
 
     Raises:
-        DataError: The file cannot be read, is damaged, or, unless `errors` is `replace`, is not
-            UTF-8: after the lines before the fault were yielded.
+        DataError: The file cannot be read, is damaged, has a line beyond the limit, or, unless
+            `errors` is `replace`, is not UTF-8: after the lines before the fault were yielded.
     """
     number = 0
-    for raw_lines in _raw_batches(path):
+    for raw_lines in line_batches(path):
         batch = []
         for raw in raw_lines:
             number += 1
@@ -87,31 +85,6 @@ def join_paragraphs(windows: Iterable[list[str]]) -> Iterator[list[str]]:
             yield paragraphs
     if begun:
         yield ["".join(begun)]
-
-
-def _raw_batches(path: Path | str) -> Iterator[list[bytes]]:
-    started: list[bytes] = []
-    try:
-        stream = open_binary(path)
-        try:
-            # read1 returns what is there, where read would wait for more.
-            while chunk := cast(Any, stream).read1(_READ_BYTES):
-                *lines, rest = chunk.split(b"\n")
-                if lines:
-                    lines[0] = b"".join(chain(started, [lines[0]]))
-                    started = []
-                    yield [line + b"\n" for line in lines]
-                if rest:
-                    started.append(rest)
-        finally:
-            if str(path) != "-":
-                stream.close()
-    except DAMAGED as error:
-        raise DataError(f"{_name(path)} is damaged or cut short: {error}") from error
-    except OSError as error:
-        raise DataError(f"cannot read {_name(path)}: {error.strerror or error}") from error
-    if started:
-        yield [b"".join(started)]
 
 
 def _name(path: Path | str) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nllb.errors import CheckpointError
+from nllb.io.paths import path_inside
 from nllb.io.progress import Progress
 from nllb.model.configuration import read_document
 from nllb.model.formats.hugging_face import SETTINGS_VERSION, write_hugging_face
-from nllb.model.formats.model_directory import SETTINGS_FILE, ModelDirectory
+from nllb.model.formats.model_directory import ModelDirectory
+from nllb.model.formats.settings import SETTINGS_FILE
 from nllb.model.formats.weight_files import FLOAT_TYPES, MAX_SHARD_BYTES, StorageType, storage_bytes
 from nllb.model.known_models import find_known_model
 
@@ -72,7 +74,7 @@ def convert(
         )
     if dry_run:
         return conversion
-    companions = [source.path / name for name in COMPANIONS] if source.path.is_dir() else []
+    companions = companion_files(source)
     with Progress(
         f"convert to {storage}", total=conversion.num_bytes, unit="bytes", quiet=quiet
     ) as progress:
@@ -83,12 +85,23 @@ def convert(
             tokenizer,
             settings={**source.settings, **_provenance(source), "conversion": work},
             storage=storage,
-            companions=[path for path in companions if path.is_file()],
+            companions=companions,
             work=work,
             max_shard_bytes=max_shard_bytes,
             advance=progress.advance,
         )
     return replace(conversion, state="written")
+
+
+def companion_files(source: ModelDirectory) -> list[Path]:
+    """Return the files beside a model that travel with it.
+
+    Raises:
+        CheckpointError: one is a link to a file elsewhere, which would be copied.
+    """
+    if not source.path.is_dir():
+        return []
+    return [path_inside(source.path, name) for name in COMPANIONS if (source.path / name).is_file()]
 
 
 def stored_type(source: ModelDirectory) -> StorageType:

@@ -9,22 +9,22 @@ moves. The vocabulary is looked for beside the checkpoint and in the folder abov
 model, and `dictionary.txt`, whose order is checked against it where it is there.
 """
 
-import pickle
 import re
-from argparse import Namespace
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args
 
 from nllb.errors import CheckpointError
+from nllb.io.paths import is_plain_name
 from nllb.io.text import read_lines
-from nllb.model.configuration import ModelConfig, Side, read_document
-from nllb.model.formats.model_directory import SETTINGS_FILE, ModelDirectory
+from nllb.model.configuration import Activation, ModelConfig, SecondExpertPolicy, Side
+from nllb.model.formats.model_directory import ModelDirectory
+from nllb.model.formats.settings import read_settings
+from nllb.model.formats.torch_files import Record, TorchFile, record_fields, record_items
 from nllb.model.formats.weight_names import Weight
-from nllb.model.formats.weights import Place, TorchFile, Weights, gather_weights
+from nllb.model.formats.weights import Place, Weights, gather_weights, without_prefix
 
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer
@@ -36,7 +36,6 @@ _WITHOUT_WEIGHT = re.compile(
     r"|(encoder\.embed_tokens|decoder\.output_projection)\.weight"
 )
 """Tensors that are tied to others, or no weights."""
-_CONFIGURATION_PACKAGES = ("argparse", "fairseq", "omegaconf", "typing", "enum")
 _NLLB_HEADS = 16
 """Heads of every released NLLB model, for a checkpoint without its arguments."""
 
@@ -70,7 +69,7 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
     shared: TorchFile | None = None
     ranks: dict[int, TorchFile] = {}
     for path in files:
-        file = TorchFile(path, partial(_select_model, path), safe_classes=_stand_ins(path))
+        file = TorchFile(path, partial(_select_model, path))
         rank = _rank(path)
         if rank is None:
             shared = file
@@ -83,39 +82,22 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
     experts = _place_experts(shared, [ranks[rank] for rank in sorted(ranks)])
     config = _read_config(shared, experts)
     folder = files[0].parent
-    settings_path = folder / SETTINGS_FILE
     return ModelDirectory(
         name=name,
         path=files[0] if len(files) == 1 else folder,
         config=config,
         weights=_open_weights(shared, experts, config),
-        settings=read_document(settings_path) if settings_path.is_file() else {},
+        settings=read_settings(folder),
         format="fairseq",
-        open_tokenizer=partial(_open_tokenizer, folder, config, _languages(shared.content)),
+        open_tokenizer=partial(_open_tokenizer, folder, config, _languages(shared)),
     )
-
-
-class Inert:
-    """Stands in for a class of fairseq's configuration: its code is neither needed nor run."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-
-def _stand_ins(path: Path) -> list[type | tuple[type, str]]:
-    # Configurations hold enumerations of fairseq and nodes of omegaconf beside plain values.
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (RuntimeError, ValueError, OSError, pickle.UnpicklingError):
-        return []  # opening the file says what is wrong with it
-    known = [name for name in names if name.partition(".")[0] in _CONFIGURATION_PACKAGES]
-    return [Namespace, *((Inert, name) for name in known if name != "argparse.Namespace")]
 
 
 def _select_model(path: Path, saved: Any) -> Any:
     if not isinstance(saved, Mapping) or not isinstance(saved.get("model"), Mapping):
         raise CheckpointError(f"{path} is no fairseq checkpoint: it holds no 'model'")
-    return saved["model"]
+    tensors = {name: value for name, value in saved["model"].items() if isinstance(name, str)}
+    return {name: tensors[stored] for name, stored in without_prefix(tensors).items()}
 
 
 def _rank(path: Path) -> int | None:
@@ -129,7 +111,8 @@ def _place_experts(shared: TorchFile, ranks: list[TorchFile]) -> list[tuple[Torc
     for file in ranks or [shared]:
         local = {int(match[3]) for name in file.names() if (match := _EXPERT.fullmatch(name))}
         if local != set(range(len(local))) or (ranks and not local):
-            raise CheckpointError(f"{file.path} has experts {sorted(local)}, not 0, 1, ...")
+            found = ", ".join(map(str, sorted(local)[:5])) or "none"
+            raise CheckpointError(f"{file.path} has experts {found} ..., not 0, 1, ...")
         places += [(file, number) for number in sorted(local)]
     return places
 
@@ -163,9 +146,11 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
             f"{shared.path} is no pre-norm encoder-decoder of fairseq: it has no "
             f"decoder.embed_tokens.weight or no encoder.layer_norm.weight"
         )
+    if len(shapes["decoder.embed_tokens.weight"]) != 2:
+        raise CheckpointError(f"{shared.path} is damaged: decoder.embed_tokens.weight is no matrix")
     vocabulary_size, model_dim = shapes["decoder.embed_tokens.weight"]
     sparse = _sparse_layers(shapes)
-    arguments = _arguments(shared.content)
+    arguments = _Arguments(_arguments(shared.content), shared.path)
     return ModelConfig(
         vocabulary_size=vocabulary_size,
         model_dim=model_dim,
@@ -175,39 +160,63 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
         decoder_heads=_heads(arguments, "decoder", model_dim, shared.path),
         encoder_ffn_dim=_ffn_dim(shapes, "encoder"),
         decoder_ffn_dim=_ffn_dim(shapes, "decoder"),
-        activation=arguments.get("activation_fn") or "relu",
-        scale_embedding=not arguments.get("no_scale_embedding", False),
+        activation=arguments.choice("activation_fn", get_args(Activation), "relu"),
+        scale_embedding=not arguments.flag("no_scale_embedding"),
         num_experts=len(experts),
         encoder_sparse_step=min(sparse["encoder"], default=-1) + 1,
         decoder_sparse_step=min(sparse["decoder"], default=-1) + 1,
-        expert_output_masking=float(arguments.get("moe_eom") or 0.0) if experts else 0.0,
-        second_expert_policy=arguments.get("moe_second_expert_policy") or "all",
-        normalize_before_dropping=bool(arguments.get("moe_normalize_gate_prob_before_dropping")),
-        batch_prioritized_routing=bool(arguments.get("moe_batch_prioritized_routing")),
-        dropout=float(arguments.get("dropout") or 0.0),
-        attention_dropout=float(arguments.get("attention_dropout") or 0.0),
-        activation_dropout=float(arguments.get("activation_dropout") or 0.0),
+        expert_output_masking=arguments.number("moe_eom") if experts else 0.0,
+        second_expert_policy=arguments.choice(
+            "moe_second_expert_policy", get_args(SecondExpertPolicy), "all"
+        ),
+        normalize_before_dropping=arguments.flag("moe_normalize_gate_prob_before_dropping"),
+        batch_prioritized_routing=arguments.flag("moe_batch_prioritized_routing"),
+        dropout=arguments.number("dropout"),
+        attention_dropout=arguments.number("attention_dropout"),
+        activation_dropout=arguments.number("activation_dropout"),
     )
+
+
+class _Arguments:
+    """The arguments that a model was trained with, each checked when it is asked for."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path) -> None:
+        self._values, self._path = values, path
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        value = self._values.get(name)
+        if value is None:
+            return default
+        try:
+            return float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise self._fault(name, "number") from None
+
+    def flag(self, name: str) -> bool:
+        value = self._values.get(name)
+        if not isinstance(value, (bool, int, NoneType)):
+            raise self._fault(name, "truth value")
+        return bool(value)
+
+    def choice(self, name: str, valid: tuple[Any, ...], default: Any) -> Any:
+        value = self._values.get(name) or default
+        if not isinstance(value, str) or value not in valid:
+            raise self._fault(name, f"one of {', '.join(valid)}")
+        return value
+
+    def _fault(self, name: str, kind: str) -> CheckpointError:
+        value = self._values[name]
+        shown = f"{value!r:.60}" if isinstance(value, (str, int, float)) else type(value).__name__
+        return CheckpointError(f"{self._path}: its argument {name} is {shown}, which is no {kind}")
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
     # New checkpoints keep the model's arguments in cfg["model"], old ones in args.
-    return _plain(_section(content, "model")) or _plain(content.get("args"))
+    return record_fields(_section(content, "model")) or record_fields(content.get("args"))
 
 
 def _section(content: Mapping[str, Any], name: str) -> Any:
-    return _plain(content.get("cfg")).get(name)
-
-
-def _plain(section: Any) -> dict[str, Any]:
-    # A part of a configuration, as fairseq saved it over the years: mapping, namespace, omegaconf.
-    if isinstance(section, Inert):
-        nodes = vars(section).get("_content")
-        nodes = nodes if isinstance(nodes, Mapping) else {}
-        return {key: vars(node).get("_val", node) for key, node in nodes.items()}
-    if isinstance(section, Namespace):
-        return dict(vars(section))
-    return dict(section) if isinstance(section, Mapping) else {}
+    return record_fields(content.get("cfg")).get(name)
 
 
 def _count_layers(shapes: Mapping[str, Any], side: Side) -> int:
@@ -227,22 +236,32 @@ def _sparse_layers(shapes: Mapping[str, Any]) -> dict[str, list[int]]:
 
 def _ffn_dim(shapes: Mapping[str, Any], side: Side) -> int:
     form = re.compile(side + r"\.layers\.\d+\.(moe_layer\.experts\.0\.)?fc1\.weight")
-    return next((int(shape[0]) for name, shape in shapes.items() if form.fullmatch(name)), 0)
+    found = (shape for name, shape in shapes.items() if form.fullmatch(name) and shape)
+    return next((int(shape[0]) for shape in found), 0)
 
 
-def _heads(arguments: Mapping[str, Any], side: Side, model_dim: int, path: Path) -> int:
-    heads = arguments.get(f"{side}_attention_heads")
-    if heads is None and model_dim not in (1024, 2048):
+def _heads(arguments: _Arguments, side: Side, model_dim: int, path: Path) -> int:
+    heads = arguments.number(f"{side}_attention_heads")
+    if not heads and model_dim not in (1024, 2048):
         raise CheckpointError(f"{path} does not say how many attention heads its {side} has")
+    if not abs(heads) <= model_dim:
+        raise CheckpointError(f"{path} has {heads} attention heads in its {side} of {model_dim}")
     return int(heads or _NLLB_HEADS)
 
 
-def _languages(content: Mapping[str, Any]) -> list[str] | None:
-    task = _plain(_section(content, "task")) or _plain(content.get("args"))
+def _languages(shared: TorchFile) -> list[str] | None:
+    content = shared.content
+    task = record_fields(_section(content, "task")) or record_fields(content.get("args"))
     languages = task.get("langs")
+    if languages is None:
+        return None
     if isinstance(languages, str):
-        return [language.strip() for language in languages.split(",") if language.strip()]
-    return list(languages) if languages else None
+        languages = [language.strip() for language in languages.split(",") if language.strip()]
+    if isinstance(languages, Record):
+        languages = record_items(languages)
+    if not isinstance(languages, (list, tuple)) or not all(map(is_plain_name, languages)):
+        raise CheckpointError(f"{shared.path}: its argument langs is no list of language codes")
+    return list(languages) or None
 
 
 def _open_tokenizer(folder: Path, config: ModelConfig, languages: list[str] | None) -> "Tokenizer":

@@ -14,10 +14,15 @@ from torch import Tensor
 from nllb import __version__
 from nllb.config import format_size
 from nllb.errors import CheckpointError, ResourceError
+from nllb.io.paths import path_inside
 from nllb.io.text import write_json
 from nllb.languages import add_languages
 from nllb.model.configuration import ModelConfig, read_document
-from nllb.model.formats.model_directory import SETTINGS_FILE, ModelDirectory
+from nllb.model.formats.model_directory import ModelDirectory
+from nllb.model.formats.safetensors_files import SafetensorsFile
+from nllb.model.formats.settings import SETTINGS_FILE, read_settings
+from nllb.model.formats.torch_files import TorchFile
+from nllb.model.formats.unsupported import describe_names, refuse_directory, refuse_quantized
 from nllb.model.formats.weight_files import (
     MAX_SHARD_BYTES,
     StorageType,
@@ -25,14 +30,7 @@ from nllb.model.formats.weight_files import (
     write_weights,
 )
 from nllb.model.formats.weight_names import Weight
-from nllb.model.formats.weights import (
-    Place,
-    SafetensorsFile,
-    TensorFile,
-    TorchFile,
-    Weights,
-    gather_weights,
-)
+from nllb.model.formats.weights import Place, TensorFile, Weights, gather_weights, without_prefix
 
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer
@@ -68,10 +66,11 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
     Raises:
         CheckpointError: it is of another architecture, incomplete or damaged.
     """
+    refuse_directory(path)
     config = ModelConfig.from_hugging_face(
-        read_document(path / CONFIG_FILE), where=str(path / CONFIG_FILE)
+        read_document(path_inside(path, CONFIG_FILE)), where=str(path / CONFIG_FILE)
     )
-    settings = read_document(path / SETTINGS_FILE) if (path / SETTINGS_FILE).is_file() else {}
+    settings = read_settings(path)
     add_languages(settings.get("added_languages", ()))
     return ModelDirectory(
         name=name,
@@ -92,16 +91,23 @@ def _open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":
 
 def _open_weights(path: Path, config: ModelConfig) -> Weights:
     files = _open_files(path)
-    homes: dict[str, TensorFile] = {name: file for file in files for name in file.names()}
+    stored = {name: file for file in files for name in file.names()}
+    homes = {
+        name: Place(file=stored[stored_name], name=stored_name)
+        for name, stored_name in without_prefix(stored).items()
+    }
+    refuse_quantized(list(homes), path)
 
     def find(weight: Weight) -> Place | None:
         name = weight.name_in(config.architecture)
         names = [name, *_COPIES[:3]] if weight.template == "embedding" else [name]
-        return next((Place(file=homes[name], name=name) for name in names if name in homes), None)
+        return next((homes[name] for name in names if name in homes), None)
 
     weights = gather_weights(config, find, where=path)
     used = {weights.stored_name(name) for name in weights}
-    if surplus := sorted(set(homes) - used - set(_COPIES)):
+    if surplus := sorted(
+        name for name, place in homes.items() if place.name not in used and name not in _COPIES
+    ):
         raise CheckpointError(
             f"{path} holds {len(surplus)} tensors that a {config.architecture} model of its "
             f"configuration does not have, among them {', '.join(surplus[:3])}"
@@ -111,20 +117,35 @@ def _open_weights(path: Path, config: ModelConfig) -> Weights:
 
 def _open_files(path: Path) -> list[TensorFile]:
     for stem in WEIGHT_FILES:
-        index = path / f"{stem}.index.json"
-        if index.is_file():
-            names = sorted(set(read_document(index).get("weight_map", {}).values()))
-            if missing := [name for name in names if not (path / name).is_file()]:
+        if (path / f"{stem}.index.json").is_file():
+            paths = shard_paths(path, f"{stem}.index.json")
+            if missing := [file.name for file in paths if not file.is_file()]:
                 raise CheckpointError(
-                    f"{path} lacks {len(missing)} of its {len(names)} weight files, among them "
+                    f"{path} lacks {len(missing)} of its {len(paths)} weight files, among them "
                     f"{', '.join(missing[:3])}; fetch or write it again"
                 )
-            return [_open_file(path / name) for name in names]
+            return [_open_file(file) for file in paths]
         if (path / stem).is_file():
-            return [_open_file(path / stem)]
+            return [_open_file(path_inside(path, stem))]
+    described = describe_names(entry.name for entry in path.iterdir())
     raise CheckpointError(
         f"{path} has no weights: looked for {', '.join(WEIGHT_FILES)} and indexes of them"
+        + (f"; {described}" if described else "")
     )
+
+
+def shard_paths(path: Path, index: str) -> list[Path]:
+    """Return the weight files that an index names; not all need to be there.
+
+    Raises:
+        CheckpointError: the index is damaged, or names a file outside of the directory.
+    """
+    where = path_inside(path, index)
+    weight_map = read_document(where).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{where} is damaged: it has no weight_map of tensors and files")
+    names = {name if isinstance(name, str) else repr(name) for name in weight_map.values()}
+    return [path_inside(path, name, where=where) for name in sorted(names)]
 
 
 def _open_file(path: Path) -> TensorFile:

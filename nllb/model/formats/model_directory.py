@@ -11,9 +11,6 @@ from nllb.model.formats.weights import Weights
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer
 
-SETTINGS_FILE = "nllb.json"
-"""What transformers has no place for: storage type, shortlists, provenance, licence."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelDirectory:

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from nllb.errors import CheckpointError, did_you_mean
-from nllb.model.configuration import READABLE
 from nllb.model.formats.fairseq import find_fairseq, open_fairseq
 from nllb.model.formats.hugging_face import is_hugging_face, open_hugging_face
 from nllb.model.formats.model_directory import ModelDirectory
+from nllb.model.formats.unsupported import READABLE, describe_file, describe_names, refuse_directory
 from nllb.model.formats.weights import read_weight
 from nllb.model.hub import fetch, is_hub_name
 from nllb.model.known_models import known_models
@@ -68,8 +68,11 @@ def load_model(
 
 def _not_a_model(path: Path) -> str:
     if path.is_file():
-        return f"{path} is no checkpoint: a file must be fairseq's .pt; a model is a directory"
+        return describe_file(path)
+    refuse_directory(path)
     names = sorted(entry.name for entry in path.iterdir())
+    if described := describe_names(names):
+        return f"{path} is no model directory of {READABLE}: {described}"
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return (
         f"{path} is no model directory: it has no config.json of {READABLE}, and no fairseq "

@@ -1,42 +1,28 @@
-"""Tensors in memory-mapped files (safetensors and torch's own), read when they are asked for.
+"""The tensors of a model in memory-mapped files, of whatever format, read when they are asked for.
 
 A tensor from a memory-mapped file takes no memory of its own until it is read, and what was read of
 it can be dropped again by the system: so the experts of a large model can stay on disk.
 """
 
-import json
 import os
-import pickle
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nllb.errors import CheckpointError
 from nllb.model.configuration import ModelConfig
-from nllb.model.formats.quantized_storage import dequantize_rows
+from nllb.model.formats.quantized_storage import dequantize_rows, is_quantizable
 from nllb.model.formats.weight_names import Weight, list_weights
 
 SCALE = ".scale"
 """A weight stored as int8 has its scales under its own name and this ending."""
-
-SAFETENSORS_TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+_MAX_MISSING = 1000
+"""Missing tensors after which no more are looked for: a configuration may tell of a billion."""
 
 
 class TensorFile(Protocol):
@@ -59,129 +45,6 @@ class TensorFile(Protocol):
     def read(self, name: str) -> Tensor:
         """Return a tensor; its memory is the mapped file's."""
         ...
-
-
-class SafetensorsFile:
-    """One safetensors file. Its length is checked against its header at once.
-
-    Raises:
-        CheckpointError: it is cut short or not a safetensors file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._header = _read_safetensors_header(path)
-        self._opened: Any = None
-
-    def names(self) -> KeysView[str]:
-        """Return the names of its tensors."""
-        return self._header.keys()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape without reading it."""
-        return tuple(self._header[name]["shape"])
-
-    def dtype(self, name: str) -> torch.dtype:
-        """Return a tensor's type without reading it."""
-        return SAFETENSORS_TYPES[self._header[name]["dtype"]]
-
-    def read(self, name: str) -> Tensor:
-        """Return a tensor; its memory is the mapped file's."""
-        try:
-            if self._opened is None:
-                self._opened = safe_open(str(self.path), framework="pt")
-            tensor: Tensor = self._opened.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{self.path} is damaged: {error}; fetch or write it again"
-            ) from error
-        return tensor
-
-
-def _read_safetensors_header(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            raw = stream.read(length) if 2 <= length <= 100_000_000 else b""
-        size = path.stat().st_size
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        header: dict[str, Any] = json.loads(raw)
-        header.pop("__metadata__", None)
-        ends = [int(entry["data_offsets"][1]) for entry in header.values()]
-        unknown = {entry["dtype"] for entry in header.values()} - set(SAFETENSORS_TYPES)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(
-            f"{path} is no safetensors file, or is cut short in its header ({size:,} bytes); "
-            f"fetch or write it again"
-        ) from None
-    if size != (expected := 8 + length + max(ends, default=0)):
-        raise CheckpointError(
-            f"{path} is damaged: it has {size:,} bytes and its header tells of {expected:,}; "
-            f"fetch or write it again"
-        )
-    if unknown:
-        raise CheckpointError(
-            f"{path} holds tensors of type {', '.join(sorted(unknown))}, which are not read"
-        )
-    return header
-
-
-class TorchFile:
-    """One file of `torch.save`, opened without running code from it, memory-mapped.
-
-    `select` takes the dictionary of tensors out of what was saved; `safe_classes` may occur beside
-    the tensors, a pair being the class to take and the name that it is saved under.
-
-    Raises:
-        CheckpointError: it is damaged, in the format before torch 1.6, or needs code to be run.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        select: Callable[[Any], Mapping[str, Any]] = lambda saved: saved,
-        *,
-        safe_classes: Iterable[type | tuple[type, str]] = (),
-    ) -> None:
-        self.path = path
-        try:
-            with torch.serialization.safe_globals(list(safe_classes)):
-                self.content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        except pickle.UnpicklingError as error:
-            reason = str(error).splitlines()[0].strip()
-            raise CheckpointError(
-                f"{path} cannot be opened without running code from it, which is refused, or is no "
-                f"torch file: {reason}; convert it to safetensors where it was made"
-            ) from error
-        except (RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
-            reason = str(error).splitlines()[0].strip()
-            raise CheckpointError(
-                f"{path} is damaged or no torch file: {reason}; fetch it again"
-            ) from error
-        tensors = select(self.content)
-        if not isinstance(tensors, Mapping):
-            raise CheckpointError(f"{path} holds a {type(tensors).__name__}, not tensors by name")
-        self._tensors = {
-            name: value for name, value in tensors.items() if isinstance(value, Tensor)
-        }
-
-    def names(self) -> KeysView[str]:
-        """Return the names of its tensors."""
-        return self._tensors.keys()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape without reading it."""
-        return tuple(self._tensors[name].shape)
-
-    def dtype(self, name: str) -> torch.dtype:
-        """Return a tensor's type without reading it."""
-        return self._tensors[name].dtype
-
-    def read(self, name: str) -> Tensor:
-        """Return a tensor; its memory is the mapped file's."""
-        return self._tensors[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,31 +112,70 @@ def gather_weights(
     """Collect every weight of a model and its scales, if any; `find` says where a weight lies.
 
     Raises:
-        CheckpointError: weights are missing or have another shape than the configuration says.
+        CheckpointError: weights are missing, or have another shape than the configuration says or
+            another type than a model can be stored in.
     """
     places: dict[str, Place] = {}
-    missing, misshapen = [], []
+    missing: list[str] = []
+    unusable: list[str] = []
     for weight in list_weights(config):
         place = find(weight)
         if place is None:
             missing.append(weight.name)
+            if len(missing) > _MAX_MISSING:
+                break
             continue
         places[weight.name] = place
-        if (shape := place.file.shape(place.name)) != weight.shape:
-            misshapen.append(f"{weight.name} is {_by(shape)} and should be {_by(weight.shape)}")
-        if (scale := place.name + SCALE) in place.file.names():
-            places[weight.name + SCALE] = Place(file=place.file, name=scale)
+        scale = Place(file=place.file, name=place.name + SCALE)
+        has_scale = scale.name in place.file.names()
+        if has_scale:
+            places[weight.name + SCALE] = scale
+        unusable += _unusable(weight, place, scale if has_scale else None)
     if missing:
+        count = f"more than {_MAX_MISSING:,}" if len(missing) > _MAX_MISSING else f"{len(missing)}"
         raise CheckpointError(
-            f"{where} lacks {len(missing)} of the model's tensors, among them "
+            f"{where} lacks {count} of the model's tensors, among them "
             f"{', '.join(missing[:3])}; it is incomplete, or its configuration is of another model"
         )
-    if misshapen:
+    if unusable:
         raise CheckpointError(
-            f"{where} and its configuration do not belong together: {'; '.join(misshapen[:3])}"
-            + (f" and {len(misshapen) - 3} more" if len(misshapen) > 3 else "")
+            f"{where} and its configuration do not belong together: {'; '.join(unusable[:3])}"
+            + (f" and {len(unusable) - 3} more" if len(unusable) > 3 else "")
         )
     return Weights(places)
+
+
+def _unusable(weight: Weight, place: Place, scale: Place | None) -> Iterator[str]:
+    """Yield what keeps a stored tensor from being the weight."""
+    shape, dtype = place.file.shape(place.name), place.file.dtype(place.name)
+    if shape != weight.shape:
+        yield f"{weight.name} is {_by(shape)} and should be {_by(weight.shape)}"
+    elif dtype.is_floating_point and scale is None:
+        return
+    elif dtype != torch.int8:
+        yield f"{weight.name} is stored as {dtype}" + (" and has scales" if scale else "")
+    elif scale is None or not is_quantizable(weight.name, weight.shape):
+        yield (
+            f"{weight.name} is stored as int8 without the scales that it needs ({place.name}"
+            f"{SCALE}, one float32 for each row); use the original checkpoint, and "
+            "'nllb convert --dtype int8'"
+        )
+    else:
+        scale_shape, scale_dtype = scale.file.shape(scale.name), scale.file.dtype(scale.name)
+        if scale_shape != shape[:1] or scale_dtype != torch.float32:
+            yield (
+                f"{scale.name} is {_by(scale_shape)} of {scale_dtype} and should be {shape[0]} "
+                "of torch.float32"
+            )
+
+
+def without_prefix(names: Iterable[str]) -> dict[str, str]:
+    """Return name -> stored name, without what DistributedDataParallel and torch.compile prefix."""
+    found = {name: name for name in names}
+    for prefix in ("module.", "_orig_mod.") * 2:
+        if found and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): stored for name, stored in found.items()}
+    return found
 
 
 def read_weight(weights: Mapping[str, Tensor], name: str) -> Tensor:
@@ -284,4 +186,4 @@ def read_weight(weights: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+    return " x ".join(map(str, shape)) or "a single number"

@@ -1,5 +1,6 @@
-"""A real Slurm of one node on loopback, without systemd: started for the tests, ended by pid."""
+"""Real Slurm clusters on loopback, without systemd; the tests start and stop the daemons."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -38,26 +39,33 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class OneNode:
-    """The daemons of the test cluster."""
+class TestCluster:
+    """A controller and one or more node daemons on this machine."""
 
-    def __init__(self, home: Path) -> None:
+    __test__ = False
+
+    def __init__(self, home: Path, nodes: int = 1) -> None:
         self.home = home
+        host = socket.gethostname().split(".")[0]
+        self.names = [host] if nodes == 1 else [f"n{i}" for i in range(1, nodes + 1)]
         self.conf = home / "slurm.conf"
         for folder in ("state", "spool"):
             (home / folder).mkdir(parents=True)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-        control_port, node_port = free_ports(2)
-        template = (Path(__file__).parent / "one_node.conf").read_text()
+        control_port, *node_ports = free_ports(1 + nodes)
+        template = (Path(__file__).parent / "slurm.conf.in").read_text()
+        lines = [
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
+            f"CPUs={os.cpu_count()} RealMemory={(memory - 512) // nodes} State=UNKNOWN"
+            for name, port in zip(self.names, node_ports, strict=True)
+        ]
         self.conf.write_text(
             template.format(
-                host=socket.gethostname().split(".")[0],
+                host=host,
                 home=home,
                 user="root",
                 control_port=control_port,
-                node_port=node_port,
-                cpus=os.cpu_count(),
-                memory_mib=memory - 512,
+                nodes="\n".join(lines),
             )
         )
         (home / "cgroup.conf").write_text(
@@ -73,8 +81,33 @@ class OneNode:
         flags = [f"--{name}={self.home / file}" for name, file in names.items()]
         subprocess.run(["munged", *flags, "--force"], check=True)
         self.start_controller()
-        subprocess.run(["slurmd", "-f", self.conf], check=True)
-        self.until(lambda: "idle" in self.ask("sinfo", "-h", "-o", "%T"), "the node is idle")
+        for name in self.names:
+            self.start_node(name)
+        self.until(lambda: self.idle_nodes() == len(self.names), "all nodes are idle")
+
+    def start_node(self, name: str) -> None:
+        subprocess.run(["slurmd", "-f", self.conf, "-N", name], check=True)
+
+    def kill_node(self, name: str) -> None:
+        """End a node daemon and everything that runs on the node, as a power failure would."""
+        doomed = {int((self.home / f"slurmd-{name}.pid").read_text())}
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                variables = environ.read_bytes().split(b"\0")
+                status = environ.with_name("stat").read_text()
+                parent = int(status.rpartition(")")[2].split()[1])
+                parent_name = Path(f"/proc/{parent}/comm").read_text()
+            except OSError:
+                continue
+            if f"SLURMD_NODENAME={name}".encode() in variables:
+                doomed |= {int(environ.parent.name)}
+                doomed |= {parent} if parent_name.startswith("slurmstepd") else set()
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def idle_nodes(self) -> int:
+        return self.ask("sinfo", "-h", "-N", "-o", "%T").split().count("idle")
 
     def start_controller(self) -> None:
         subprocess.run(["slurmctld", "-f", self.conf], check=True)
@@ -108,22 +141,39 @@ class OneNode:
 
 
 @pytest.fixture(scope="session")
-def slurm_node(tmp_path_factory) -> Iterator[OneNode]:
+def slurm_node(tmp_path_factory) -> Iterator[TestCluster]:
     reason = why_not()
     if reason is not None:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    node = OneNode(tmp_path_factory.mktemp("slurm"))
+    node = TestCluster(tmp_path_factory.mktemp("slurm"))
     try:
         node.start()
         yield node
     finally:
-        node.stop("slurmd", "slurmctld", "munged")
+        node.stop(*(f"slurmd-{name}" for name in node.names), "slurmctld", "munged")
 
 
 @pytest.fixture
-def on_slurm(slurm_node: OneNode, monkeypatch) -> OneNode:
+def on_slurm(slurm_node: TestCluster, monkeypatch) -> TestCluster:
     """Point Slurm's commands at the test cluster."""
     monkeypatch.setenv("SLURM_CONF", str(slurm_node.conf))
     return slurm_node
+
+
+@pytest.fixture
+def three_nodes(tmp_path: Path, monkeypatch) -> Iterator[TestCluster]:
+    """Start a cluster of three nodes and point Slurm's commands at it."""
+    reason = why_not()
+    if reason is not None:
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    cluster = TestCluster(tmp_path / "cluster", nodes=3)
+    try:
+        cluster.start()
+        monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+        yield cluster
+    finally:
+        cluster.stop(*(f"slurmd-{name}" for name in cluster.names), "slurmctld", "munged")

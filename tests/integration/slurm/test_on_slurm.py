@@ -1,6 +1,7 @@
 """Jobs on a real Slurm: arrays, dependencies, failures, signals, requeues, and a restart."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,9 +13,11 @@ from nllb.cli import main
 from nllb.errors import ConfigError, ResourceError
 from slurm import controller
 from slurm.cluster import ClusterConfig
-from slurm.graph import PipelineConfig, Step, run_pipeline
+from slurm.graph import PipelineConfig, Step
+from slurm.limits import check_request
+from slurm.run_graph import run_pipeline
 from slurm.status import cancel_run, report, wait
-from slurm.submission import check, settle_intents, submit
+from slurm.submission import cancel_unrecorded, submit
 from slurm.tasks import RunDirectory, Task, shard_tasks
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
@@ -203,11 +206,11 @@ def test_sbatchs_refusal_is_shown_whole(on_slurm, tmp_path: Path) -> None:
         start(tmp_path, tasks, wrong)
     run = RunDirectory(tmp_path / "run")
     with pytest.raises(ConfigError, match=r"no partition .nowhere..*debug"):
-        check(wrong, run)
+        check_request(wrong, run)
     with pytest.raises(ConfigError, match="2000 is over the 1440 minutes"):
-        check(ClusterConfig(time_min=2000), run)
+        check_request(ClusterConfig(time_min=2000), run)
     with pytest.raises(ConfigError, match="9 nodes are asked for"):
-        check(ClusterConfig(nodes=9), run)
+        check_request(ClusterConfig(nodes=9), run)
     # Nothing is left that a later start could take for submitted.
     assert [row.state for row in report(run)] == ["WAITING"]
 
@@ -217,13 +220,21 @@ def test_a_restart_of_the_controller_loses_and_doubles_nothing(on_slurm, tmp_pat
     script.write_text("#!/bin/bash\n#SBATCH --comment=token-42 --output=/dev/null\ntrue\n")
     on_slurm.stop("slurmctld")
     with subprocess.Popen(
-        [sys.executable, "-m", "slurm.sbatch_once", "token-42", str(script)],
+        [
+            sys.executable,
+            "-m",
+            "slurm.sbatch_proxy",
+            "token-42",
+            shutil.which("sbatch"),
+            str(tmp_path / "refusal"),
+            str(script),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as waiting:
         assert waiting.stderr is not None
-        assert "does not answer; waiting" in waiting.stderr.readline()
+        assert "does not answer; waiting for it" in waiting.stderr.readline()
         on_slurm.start_controller()
         out, _ = waiting.communicate(timeout=90)
     assert out.startswith("Submitted batch job ")
@@ -239,7 +250,7 @@ def test_a_submission_cut_in_the_middle_is_cleared(on_slurm, tmp_path: Path) -> 
     run.add_tasks([Task(key="work", command=("true",), cwd=str(tmp_path))])
     run.record_submission(token="token-43", name="work", keys=["work"], executor="slurm")
     controller.submit_once("token-43", str(script))
-    settle_intents(run)
+    cancel_unrecorded(run)
     assert "CANCELLED" in on_slurm.ask("squeue", "--noheader", "--states=all", "--format=%T %k")
     assert [row.state for row in report(run)] == ["WAITING"]
 
@@ -258,3 +269,33 @@ def test_a_thousand_tasks_ask_the_controller_seldom(on_slurm, tmp_path: Path, mo
     assert len(calls) == 1
     assert {row.state for row in rows} == {"PENDING"}
     cancel_run(run)
+
+
+def test_retry_keeps_the_order_of_the_graph(on_slurm, tmp_path: Path, monkeypatch) -> None:
+    """`score` reads what `train` writes, so it must wait for the second attempt of `train`."""
+    monkeypatch.chdir(tmp_path)
+    train = "sh -c 'test -f {out}/ok && sleep 3 && echo model > {out}/model'"
+    steps = (
+        Step(name="train", command=train),
+        Step(name="score", command="sh -c 'cat {out}/model'", needs=("train",)),
+        Step(name="tidy", command="true", needs=("train",), after_failure=True),
+    )
+    pipeline = PipelineConfig(kind="pipeline", steps=steps)
+    run_pipeline(pipeline, Path("out"), cluster=CLUSTER, say=str)
+    run = RunDirectory(Path("out"))
+    states = finish(run)
+    assert states.pop("tidy") == "COMPLETED" and "COMPLETED" not in states.values()
+    train_row = next(row for row in report(run) if row.key == "train")
+    assert "exit code 1" in train_row.reason
+    Path("out/ok").touch()
+    assert main(["slurm", "retry", "out", "--json"]) == 0
+    assert finish(run) == {"train": "COMPLETED", "score": "COMPLETED", "tidy": "COMPLETED"}
+
+
+def test_a_job_runs_although_the_shell_exports_nothing(
+    on_slurm, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    monkeypatch.setenv("SLURM_EXPORT_ENV", "NONE")
+    run, _ = start(tmp_path, python_tasks("print('hi')", cwd=tmp_path))
+    assert finish(run) == {"work": "COMPLETED"}

@@ -13,7 +13,8 @@ import pytest
 from nllb.cli import main
 from nllb.config import load_config
 from nllb.errors import ConfigError, DataError
-from slurm.graph import PipelineConfig, Step, run_pipeline
+from slurm.graph import PipelineConfig, Step
+from slurm.run_graph import run_pipeline
 from slurm.tasks import RunDirectory
 
 LOG = "import sys; open('log.txt', 'a').write(' '.join(sys.argv[1:]) + '\\n')"
@@ -54,11 +55,11 @@ def test_a_failure_is_named_others_finish_and_a_second_start_mends() -> None:
         Step(name="after", command=python(log, "after"), needs=("bad",)),
         Step(name="free", command=python(log, "free")),
     )
-    said: list[str] = []
+    messages: list[str] = []
     with pytest.raises(DataError, match=r"bad: .*(exit code 5|no luck)"):
-        run_pipeline(graph, Path("out"), say=said.append)
+        run_pipeline(graph, Path("out"), say=messages.append)
     assert Path("log.txt").read_text() == "free\n"
-    assert "after: not started, bad failed" in said
+    assert "after: not started because bad failed" in messages
     Path("fixed").touch()
     assert [task.key for task in run_pipeline(graph, Path("out"))] == ["bad", "after"]
     assert Path("log.txt").read_text() == "free\nafter\n"
@@ -93,7 +94,7 @@ def test_a_killed_run_repeats_nothing_that_was_finished() -> None:
     assert {run.state(task) for task in run.tasks()} == {"completed"}
 
 
-def test_all_faults_of_a_graph_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_a_graph_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "graph.yaml"
     path.write_text(
         "kind: pipeline\n"
@@ -139,7 +140,7 @@ def test_local_jobs_have_the_same_verbs(capsys, tmp_path: Path) -> None:
     assert json.loads(capsys.readouterr().out)["submitted"] == ["work-2-of-3"]
     assert main(["slurm", "wait", "jobs"]) == 0
     assert main(["slurm", "cancel", "jobs"]) == 0
-    assert "nothing runs" in capsys.readouterr().out
+    assert "no job is waiting or running" in capsys.readouterr().out
 
 
 def test_a_dry_run_of_a_graph_finds_what_the_run_would(tmp_path: Path, capsys) -> None:
@@ -181,7 +182,7 @@ def test_dry_run_needs_no_slurm(capsys, monkeypatch) -> None:
         assert line in script, line
     assert not Path("runs").exists()
     assert main([*command[:3], "--", "work"]) == 1
-    assert "no Slurm on this machine" in capsys.readouterr().err
+    assert "Slurm is not available on this machine" in capsys.readouterr().err
 
 
 def test_a_command_with_bad_usage_is_refused_before_it_is_submitted(capsys) -> None:

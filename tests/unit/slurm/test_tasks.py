@@ -67,7 +67,7 @@ def test_a_known_key_is_replaced_and_a_double_refused(tmp_path: Path) -> None:
     assert [t.command for t in run.tasks()] == [("false",), ("true",)]
     with pytest.raises(ConfigError, match="same key"):
         run.add_tasks([task("c"), task("c")])
-    with pytest.raises(ConfigError, match="cannot name a task"):
+    with pytest.raises(ConfigError, match="not a valid task name"):
         task("../escape")
 
 
@@ -83,6 +83,6 @@ def test_the_last_word_on_a_submission_counts(tmp_path: Path) -> None:
     assert run.cancelled() == {"7"}
 
 
-def test_a_folder_that_is_no_run_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no run directory"):
+def test_a_folder_without_tasks_is_not_a_run_directory(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a run directory"):
         RunDirectory.open(tmp_path)

@@ -110,7 +110,7 @@ def vocabulary(
 ) -> Path:
     """Return a SentencePiece model of 2,000 pieces, trained on this package's own files."""
     package = Path(nllb.__file__).parent
-    paths = [package / "languages.tsv", *sorted((package / "model").glob("*.py"))]
+    paths = [package / "languages" / "languages.tsv", *sorted((package / "model").rglob("*.py"))]
     lines = [line for path in paths for line in path.read_text(encoding="utf-8").split("\n")]
     return train_vocabulary(
         filter(None, lines), tmp_path_factory.mktemp("vocabulary"), **BPE, vocab_size=2000

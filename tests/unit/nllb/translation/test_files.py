@@ -37,7 +37,7 @@ class Arriving(io.RawIOBase):
 def pipe(monkeypatch):
     def pipe(*pieces):
         stream = Arriving(pieces)
-        monkeypatch.setattr("nllb.translation.files.open_binary", lambda path: stream)
+        monkeypatch.setattr("nllb.io.text.open_binary", lambda path: stream)
         return stream
 
     return pipe
@@ -93,7 +93,7 @@ def test_a_damaged_or_missing_file_is_an_error(tmp_path):
     whole = gzip.compress(b"line\n" * 100_000)
     path = tmp_path / "cut.gz"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cut\.gz is damaged or cut short"):
+    with pytest.raises(DataError, match=r"cut\.gz is damaged or truncated"):
         list(read_batches(path))
     with pytest.raises(DataError, match="cannot open"):
         list(read_batches(tmp_path / "none"))

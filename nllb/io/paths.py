@@ -1,0 +1,75 @@
+"""Paths made of names that a file holds: they stay in the folder that the file belongs to.
+
+A model directory, a manifest or a folder of results may come from someone else. A name in it must
+not lead to a file of this machine, whether by `..`, by an absolute path or through a link.
+"""
+
+import re
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from nllb.errors import CheckpointError, NllbError
+
+_NAME = re.compile(r"[\w.-]+")
+_SHOWN_CHARACTERS = 80
+
+
+def is_plain_name(name: object) -> bool:
+    """Say whether a value can name a file or a folder: letters, digits, `.`, `_` and `-` only."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None and name not in (".", "..")
+
+
+def path_inside(
+    folder: Path,
+    name: object,
+    *,
+    error: type[NllbError] = CheckpointError,
+    where: Path | None = None,
+) -> Path:
+    """Return the path of a file in a folder, or below it, by a name that was read from a file.
+
+    Links may stay in the folder. In a snapshot of the Hugging Face cache they may also lead to the
+    `blobs` of the same model, which is where that cache keeps its files.
+
+    Args:
+        folder: the folder.
+        name: the name, relative to it; the file need not exist.
+        error: what to raise.
+        where: the file that the name comes from, for the message.
+
+    Raises:
+        NllbError: of the type `error`, where the name is no relative path or leaves the folder.
+    """
+    source = f"{where}: " if where else ""
+    shown = repr(name)[:_SHOWN_CHARACTERS]
+    if not isinstance(name, str) or not _is_relative(name):
+        raise error(
+            f"{source}{shown} is not the name of a file in {folder}; paths must be relative, "
+            f"without '..'"
+        )
+    path = folder / name
+    try:
+        real = path.resolve()
+        homes = _homes(folder)
+    except (OSError, RuntimeError) as fault:  # links in a circle, or a name too long
+        raise error(f"{source}{shown} cannot be looked up in {folder}: {fault}") from None
+    if not any(real.is_relative_to(home) for home in homes):
+        raise error(
+            f"{source}{shown} is a link that leaves {folder}, which is refused; copy the file into "
+            f"the folder in place of the link"
+        )
+    return path
+
+
+def _is_relative(name: str) -> bool:
+    # A file that was written on one system is refused on all where any reads its name as a way out.
+    for path in (PurePosixPath(name), PureWindowsPath(name)):
+        if path.is_absolute() or path.drive or path.root or ".." in path.parts or not path.parts:
+            return False
+    return "\0" not in name
+
+
+def _homes(folder: Path) -> list[Path]:
+    real = folder.resolve()
+    blobs = real.parent.parent / "blobs"
+    is_snapshot = real.parent.name == "snapshots" and blobs.is_dir()
+    return [real, blobs.resolve()] if is_snapshot else [real]

@@ -1,0 +1,69 @@
+"""SentencePiece models, opened only when they are whole: every part of nllb reads them here."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nllb.errors import CheckpointError, DataError
+from nllb.io.text import read_bytes
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+MAX_MODEL_BYTES: Final = 128 << 20
+"""Longest model that is read; that of NLLB-200, with 256,000 pieces, has 5 MB."""
+
+
+def read_piece_model(path: Path) -> bytes:
+    """Return the bytes of a SentencePiece model.
+
+    Raises:
+        CheckpointError: it is missing, cannot be read, or is far longer than any such model.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no SentencePiece model {path}")
+    try:
+        return read_bytes(path, max_bytes=MAX_MODEL_BYTES)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def load_pieces(model: bytes, where: Path | str) -> "SentencePieceProcessor":
+    """Open a SentencePiece model.
+
+    Args:
+        model: its bytes.
+        where: the file that they come from, for messages.
+
+    Raises:
+        CheckpointError: it is cut short, damaged or something else.
+    """
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor()
+    try:
+        processor.load_from_serialized_proto(model)
+        size = processor.get_piece_size()
+        processor.id_to_piece(list(range(size)))
+    except (OSError, RuntimeError, IndexError) as error:
+        reason = str(error).strip().splitlines()
+        raise CheckpointError(
+            f"{where} is not a SentencePiece model, or is damaged or cut short"
+            + (f" ({reason[0][-120:]})" if reason else "")
+            + "; fetch it again"
+        ) from None
+    except UnicodeDecodeError:
+        raise CheckpointError(
+            f"{where} is damaged: a piece of the SentencePiece model is not UTF-8; fetch it again"
+        ) from None
+    if not size:
+        raise CheckpointError(f"{where} is a SentencePiece model without pieces; fetch it again")
+    return processor
+
+
+def open_pieces(path: Path) -> "SentencePieceProcessor":
+    """Open the SentencePiece model of a file.
+
+    Raises:
+        CheckpointError: it is missing, cut short, damaged or something else.
+    """
+    return load_pieces(read_piece_model(path), path)

@@ -1,0 +1,58 @@
+"""Values of JSON files as dataclasses, with every field checked: the files may come from anyone."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nllb.errors import DataError, NllbError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Record = TypeVar("Record")
+_SHOWN_CHARACTERS = 60
+
+
+def to_record(
+    kind: type[Record], value: Any, where: object, *, error: type[NllbError] = DataError
+) -> Record:
+    """Return a value that was read from a file as a dataclass.
+
+    Lists become tuples, and whole numbers fit where any number does; fields that the class does not
+    have are left out.
+
+    Args:
+        kind: the dataclass.
+        value: what `json` made of the file, or of a part of it.
+        where: the file, for messages.
+        error: what to raise.
+
+    Raises:
+        NllbError: of the type `error`, with the first field that is missing or of another type.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind).validate_python(value)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        given = "" if first["type"] == "missing" else f", got {_shown(first['input'])}"
+        raise error(
+            f"{where} is damaged or of another kind: {place[:_SHOWN_CHARACTERS]}: "
+            f"{first['msg']}{given}"
+        ) from None
+    except RecursionError:
+        raise error(f"{where} is damaged or of another kind: it nests too deeply") from None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return repr(value)[:_SHOWN_CHARACTERS]
+    return f"a {type(value).__name__}"
+
+
+@cache
+def _adapter(kind: type[Record]) -> "TypeAdapter[Record]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
