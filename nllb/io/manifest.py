@@ -31,9 +31,9 @@ SOURCE_TAGS: Final[dict[DataOrigin, str]] = {
     "mmt_bt": "<MMT_BT_DATA>",
     "smt_bt": "<SMT_BT_DATA>",
 }
-"""Token behind the source language token, in the order of the ids; primary data has none."""
+"""Tag after the source language token, in the order of the ids; primary data has none."""
 ONE_WAY: Final[frozenset[DataOrigin]] = frozenset({"mmt_bt", "smt_bt", "denoising"})
-"""Origins that are used only as they were built; the others serve both directions."""
+"""Origins that are used in their own direction only; the others serve both directions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,9 +43,9 @@ class ShardGroup:
     source: str
     """Language code of the source side."""
     target: str
-    """Language code of the target side; the source's own where the origin is `denoising`."""
+    """Language code of the target side; equal to `source` where the origin is `denoising`."""
     origin: DataOrigin
-    """Where the pairs come from; it decides the tag and whether the reverse is used."""
+    """Origin of the pairs; it decides the tag and whether the reverse direction is used."""
     split: Split
     """`train`, or `valid` for lines held out of training."""
     files: tuple[ShardFile, ...]
@@ -53,37 +53,37 @@ class ShardGroup:
 
     @property
     def num_pairs(self) -> int:
-        """Pairs in all files."""
+        """Number of pairs in all files."""
         return sum(file.num_pairs for file in self.files)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingDirection:
-    """One direction to train, with all origins that feed it."""
+    """One direction to train, with the text of all origins."""
 
     source: str
     """Language code to translate from."""
     target: str
     """Language code to translate into."""
     num_pairs: int
-    """Training pairs of all origins, reversed ones included."""
+    """Number of training pairs of all origins, reversed ones included."""
     weight: float
-    """Probability of drawing this direction when all are active; the weights sum to 1."""
+    """Probability of sampling this direction when all are active; the weights add up to 1."""
 
     @property
     def name(self) -> str:
-        """`SOURCE-TARGET`, as the phases list it."""
+        """`SOURCE-TARGET`, as in the phases."""
         return f"{self.source}-{self.target}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """One phase of the curriculum; each holds all directions of the phase before it."""
+    """One phase of the curriculum; it includes all directions of the previous phase."""
 
     until_step: int | None
-    """Optimizer step at which the phase ends; None lasts to the end of training."""
+    """Optimizer step at which the phase ends; None is the end of training."""
     directions: tuple[str, ...]
-    """Names `SOURCE-TARGET`, the most pairs first."""
+    """Names `SOURCE-TARGET`, those with the most pairs first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,13 +101,13 @@ class VocabularyRecord:
     name: str
     """Name for reports, such as `spm:standin`."""
     num_pieces: int
-    """Pieces of the SentencePiece model, its three specials included."""
+    """Pieces of the SentencePiece model, including its three special ones."""
     languages: tuple[str, ...]
     """Language tokens in the order of their ids."""
     tags: tuple[str, ...]
     """Data-source tags in the order of their ids."""
     size: int
-    """Rows that an embedding needs: all of the above and `<mask>`."""
+    """Rows of the embedding: all of the above and `<mask>`."""
 
     @property
     def first_language_id(self) -> int:
@@ -121,30 +121,30 @@ class VocabularyRecord:
 
     @property
     def mask_id(self) -> int:
-        """Id of `<mask>`, a row of its own behind the tags."""
+        """Id of `<mask>`, which has its own row after the tags."""
         return self.first_tag_id + len(self.tags)
 
     def language_id(self, code: str) -> int:
         """Return the id of a language token.
 
         Raises:
-            DataError: where the vocabulary has no such language.
+            DataError: the vocabulary has no such language.
         """
         if code not in self.languages:
             raise DataError(
-                f"{self.name} has no language token {code!r}; it has {len(self.languages)}"
+                f"{self.name} has no language token {code!r}, only {len(self.languages)} others"
             )
         return self.first_language_id + self.languages.index(code)
 
     def tag_id(self, origin: DataOrigin) -> int | None:
-        """Return the id of the tag of an origin; None where it has no tag."""
+        """Return the id of the tag of an origin; None if it has no tag."""
         tag = SOURCE_TAGS.get(origin)
         return None if tag is None else self.first_tag_id + self.tags.index(tag)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusRecord:
-    """What went in from one corpus, for model cards."""
+    """The contribution of one corpus, for model cards."""
 
     name: str
     """Name in the configuration."""
@@ -153,12 +153,12 @@ class CorpusRecord:
     licence: str
     """Licence as the configuration states it."""
     num_pairs: int
-    """Pairs that reached the shards."""
+    """Number of pairs that reached the shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All that training knows of its data."""
+    """Everything that training knows about its data."""
 
     format_version: int
     """Version of this format."""
@@ -167,32 +167,32 @@ class Manifest:
     temperature: float
     """Temperature T of the sampling weights: p ~ (n / N) ^ (1 / T)."""
     parts: tuple[ShardGroup, ...]
-    """Every pair, origin and split that has text."""
+    """One group of shards for every language pair, origin and split that has text."""
     directions: tuple[TrainingDirection, ...]
-    """Directions to train, the most pairs first."""
+    """Directions to train, those with the most pairs first."""
     phases: tuple[Phase, ...]
-    """The curriculum; one phase where there is none."""
+    """The curriculum; a single phase if there is none."""
     corpora: tuple[CorpusRecord, ...]
-    """Sources with licence and count."""
+    """Corpora with licence and number of pairs."""
     made_by: dict[str, str]
-    """Version, configuration hash and what else identifies the run."""
+    """Version, fingerprint of the configuration and whatever else identifies the run."""
     directory: Path = dataclasses.field(default=Path("."), compare=False)
-    """Folder of the manifest; not part of the file."""
+    """Folder of the manifest; it is not stored in the file."""
 
     @cached_property
-    def _feeding(self) -> dict[tuple[str, str, Split], list[tuple[ShardGroup, bool]]]:
-        feeding: dict[tuple[str, str, Split], list[tuple[ShardGroup, bool]]] = {}
+    def _groups_of_direction(self) -> dict[tuple[str, str, Split], list[tuple[ShardGroup, bool]]]:
+        found: dict[tuple[str, str, Split], list[tuple[ShardGroup, bool]]] = {}
         for part in self.parts:
-            feeding.setdefault((part.source, part.target, part.split), []).append((part, False))
+            found.setdefault((part.source, part.target, part.split), []).append((part, False))
             if part.origin not in ONE_WAY:
-                feeding.setdefault((part.target, part.source, part.split), []).append((part, True))
-        return feeding
+                found.setdefault((part.target, part.source, part.split), []).append((part, True))
+        return found
 
     def parts_for(
         self, source: str, target: str, split: Split = "train"
     ) -> tuple[tuple[ShardGroup, bool], ...]:
-        """Return the parts that feed a direction; True means: reversed."""
-        return tuple(self._feeding.get((source, target, split), ()))
+        """Return the groups of shards that serve a direction; True means reversed."""
+        return tuple(self._groups_of_direction.get((source, target, split), ()))
 
     @cached_property
     def by_name(self) -> dict[str, TrainingDirection]:
@@ -215,7 +215,7 @@ class Manifest:
         )
 
     def open(self, file: ShardFile) -> "TokenShard":
-        """Open a shard and check that it is the recorded one, by length and counts."""
+        """Open a shard and check its size and number of pairs against the record."""
         path = self.path(file)
         shard = TokenShard.open(path)
         if (shard.num_bytes, len(shard)) != (file.num_bytes, file.num_pairs):
@@ -227,7 +227,11 @@ class Manifest:
         return shard
 
     def verify(self) -> None:
-        """Read every file and compare its hash; raises DataError at the first that differs."""
+        """Compare the hash of every file with its record.
+
+        Raises:
+            DataError: at the first file that differs.
+        """
         for part in self.parts:
             for file in part.files:
                 path = self.path(file)
@@ -256,14 +260,14 @@ def write_manifest(manifest: Manifest) -> Path:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest (its folder will do) and check that it is consistent in itself.
+    """Read a manifest, given as a file or its folder, and check that it is consistent.
 
     Raises:
-        DataError: where it is missing, no manifest, of another version, or inconsistent.
+        DataError: it is missing, not a manifest, of another version, or inconsistent.
     """
     path = path / MANIFEST_NAME if path.is_dir() else path
     if not path.is_file():
-        raise DataError(f"no manifest {path}; `nllb data prepare` writes one")
+        raise DataError(f"the manifest {path} is missing; `nllb data prepare` writes it")
     try:
         document = read_json(path, max_bytes=_MAX_MANIFEST_BYTES)
         if document["format_version"] != FORMAT_VERSION:
@@ -275,23 +279,23 @@ def read_manifest(path: Path) -> Manifest:
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: not a manifest of token shards: {error!r}") from error
     manifest = to_record(Manifest, values, f"{path}: not a manifest of token shards; the file")
-    for fault in _faults(manifest):
-        raise DataError(f"{path}: {fault}")
+    for problem in _inconsistencies(manifest):
+        raise DataError(f"{path}: {problem}")
     return manifest
 
 
-def _faults(manifest: Manifest) -> Iterator[str]:
+def _inconsistencies(manifest: Manifest) -> Iterator[str]:
     known = manifest.by_name
     before: set[str] = set()
     for number, phase in enumerate(manifest.phases, 1):
         names = set(phase.directions)
         for name in sorted(names - known.keys())[:1]:
-            yield f"phase {number} lists {name}, which is no direction of the manifest"
+            yield f"phase {number} lists {name}, which is not a direction of the manifest"
         for name in sorted(before - names)[:1]:
             yield f"phase {number} drops {name}: phases must be nested"
         before = names
     if not manifest.phases:
-        yield "no phase; one that lists every direction is the least"
+        yield "there is no phase; at least one that lists every direction is needed"
     for part in manifest.parts:
         if part.origin not in get_args(DataOrigin):
             yield f"unknown origin {part.origin!r}; valid: {', '.join(get_args(DataOrigin))}"
@@ -305,7 +309,8 @@ def _faults(manifest: Manifest) -> Iterator[str]:
     if not all(0 <= weight < math.inf for weight in weights):
         yield "a weight or temperature that is negative, infinite or NaN"
     if vocabulary.size != vocabulary.mask_id + 1:
-        yield f"vocabulary of {vocabulary.size} rows, its parts make {vocabulary.mask_id + 1}"
+        rows = vocabulary.mask_id + 1
+        yield f"vocabulary of {vocabulary.size} rows, but its parts add up to {rows}"
 
 
 def _sizes(file: ShardFile) -> tuple[int, int, int, int]:

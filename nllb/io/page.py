@@ -1,7 +1,7 @@
-"""One HTML file that needs nothing else: frame, tables, notices and heat-maps.
+"""A self-contained HTML page with tables, notices and heat maps.
 
-Everything stands inside the file (style, script, data), and a strict content security policy lets
-the browser run only that: no request ever leaves it. Text is escaped unless it is `Markup`.
+Style, script and data are inside the file, and a strict content security policy allows nothing
+else: the page makes no request. Text is escaped unless it is `Markup`.
 """
 
 import base64
@@ -28,7 +28,7 @@ from nllb.io.atomic import atomic_text
 Cell: TypeAlias = str | float | int | Markup | None
 MISSING_SCORE: Final = 65535
 SCORE_SCALE: Final = 100
-"""Scores travel as hundredths in 16 bits: 0.00 to 655.34."""
+"""Scores are stored as hundredths in 16 bits: 0.00 to 655.34."""
 
 _HOME = Path(__file__).parent
 
@@ -38,53 +38,53 @@ class Column:
     """A column of a table."""
 
     title: str
-    """Head of the column."""
+    """Heading of the column."""
     kind: Literal["text", "code", "number", "interval"] = "text"
-    """How cells are aligned, set and sorted."""
+    """How cells are aligned, formatted and sorted."""
     digits: int = 1
-    """Decimals of a number."""
+    """Decimal places of a number."""
     signed: bool = False
-    """Whether a number carries its sign and is coloured as better or worse."""
+    """Whether a number is shown with its sign and coloured as better or worse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeatMapLayer:
-    """One matrix of scores in a heat-map."""
+    """One matrix of scores in a heat map."""
 
     name: str
-    """What a reader picks, such as `chrF++, baseline`."""
+    """Name that the reader selects, such as `chrF++, baseline`."""
     values: NDArray[np.floating[Any]]
-    """Square matrix, source by target; NaN where there is no score."""
+    """Square matrix, source by target; NaN for a missing score."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """The languages along both sides of a heat-map."""
+    """The languages along both sides of a heat map."""
 
     labels: Sequence[str]
     """Code of each language."""
     titles: Sequence[str]
     """Name of each language."""
     levels: Sequence[Literal["high", "low", "very-low"]]
-    """Resource level of each language, drawn as a strip along both sides."""
+    """Resource level of each language, shown as a strip along both sides."""
     groups: Mapping[str, Sequence[str]]
-    """Further orders: title -> the group of each language."""
+    """Further ways to order the languages: title -> the group of each language."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageSection:
-    """A titled part of a page."""
+    """A section of a page with a title."""
 
     title: str
     """Heading and link in the navigation."""
     identifier: str
-    """Anchor."""
+    """Anchor of the link."""
     body: Markup
     """Content."""
 
 
 class Page:
-    """Collects sections and writes one file."""
+    """Collects sections and writes them as one file."""
 
     def __init__(
         self, title: str, *, subtitle: str = "", footer: str = "", language: str = "en"
@@ -94,7 +94,7 @@ class Page:
         self.sections: list[PageSection] = []
 
     def add(self, title: str, *parts: str) -> None:
-        """Append a section; parts that are not `Markup` become paragraphs."""
+        """Append a section; parts that are plain text become paragraphs."""
         body = Markup("\n").join(
             part if isinstance(part, Markup) else paragraph(part) for part in parts if part
         )
@@ -134,7 +134,7 @@ class Page:
 
 
 def paragraph(text: str, *, kind: str = "") -> Markup:
-    """Return a paragraph; `kind` is a class such as `verdict` or `soft`."""
+    """Return a paragraph; `kind` is a CSS class such as `verdict` or `soft`."""
     return (
         Markup('<p class="{}">{}</p>').format(kind, text)
         if kind
@@ -150,14 +150,14 @@ def heading(text: str) -> Markup:
 def notice(
     text: str, items: Iterable[str] = (), *, kind: Literal["warning", "error", "good", ""] = ""
 ) -> Markup:
-    """Return a box with a text and perhaps a list under it."""
+    """Return a box with a text, followed by a list if there are items."""
     entries = Markup().join(Markup("<li>{}</li>").format(item) for item in items)
     listed = Markup("<ul>{}</ul>").format(entries) if entries else Markup()
     return Markup('<div class="notice {}">{}{}</div>').format(kind, text, listed)
 
 
 def details(summary: str, *parts: str) -> Markup:
-    """Return a part that is folded until a reader opens it."""
+    """Return a part that is collapsed until the reader opens it."""
     body = Markup("\n").join(parts)
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, body)
 
@@ -169,7 +169,7 @@ def definitions(pairs: Iterable[tuple[str, str]]) -> Markup:
 
 
 def redacted(word: str) -> Markup:
-    """Return a word shown by its first letter only, until it is clicked."""
+    """Return a word of which only the first letter is shown until it is clicked."""
     mask = word[:1] + "\u2026"
     return Markup(
         '<button type="button" class="redacted" aria-pressed="false" data-word="{}">{}</button>'
@@ -185,21 +185,21 @@ def table(
     filterable: bool = False,
     tall: bool = False,
 ) -> Markup:
-    """Return a table; a click on a head sorts it, and `filterable` adds a search box.
+    """Return a table, which a click on a heading sorts.
 
     Args:
-        columns: heads and how their cells are set.
-        rows: one cell a column; None or NaN shows as a dash and sorts last.
-        caption: what the table shows; every table has one.
-        sortable: whether heads can be clicked.
-        filterable: whether a box above narrows the rows.
-        tall: whether a long table scrolls inside its own frame.
+        columns: headings, and how their cells are formatted.
+        rows: one cell per column; None and NaN are shown as a dash and sorted last.
+        caption: what the table shows.
+        sortable: whether a click on a heading sorts the rows.
+        filterable: whether there is a search box above the table.
+        tall: whether a long table scrolls in a frame of its own.
     """
     heads = Markup().join(
         Markup('<th scope="col" class="{}">{}</th>').format(column.kind, column.title)
         for column in columns
     )
-    # Joined as plain text: a table of many thousand cells is built in a fraction of the time.
+    # Plain strings: joining many thousand cells as Markup takes several times as long.
     body = Markup(
         "\n".join(
             f"<tr>{''.join(_cell(c, v) for c, v in zip(columns, row, strict=True))}</tr>"
@@ -232,18 +232,19 @@ def _cell(column: Column, value: Cell) -> str:
         tone = ("" if not column.signed or not float(text.replace(",", ""))
                 else " better" if number > 0 else " worse")  # fmt: skip
         return f'<td class="number{tone}" data-value="{number:.6g}">{text}</td>'
-    # Markup knows __html__ and stays as it is; a plain string is escaped.
+    # Markup is used as it is; a plain string is escaped.
     text = value if isinstance(value, Markup) else Markup(escape(str(value)))
     return f'<td class="{column.kind}" dir="auto">{text}</td>'
 
 
 def heat_map(axis: Axis, layers: Sequence[HeatMapLayer], *, caption: str) -> Markup:
-    """Return a square map of scores with layers, differences, orders and a read-out.
+    """Return a square heat map of scores with layers, differences, orders and values on hover.
 
-    The cells travel as 16-bit hundredths; browsers without script see a picture of the first layer.
+    Scores are stored as 16-bit hundredths; browsers without scripts show a picture of the first
+    layer.
 
     Raises:
-        ValueError: where a layer is not square over the axis, or a score does not fit 16 bits.
+        ValueError: a layer does not have the shape of the axis, or a score does not fit 16 bits.
     """
     size = len(axis.labels)
     for layer in layers:
@@ -297,7 +298,7 @@ def encode_scores(values: NDArray[np.floating[Any]]) -> str:
 
 
 def picture(values: NDArray[np.floating[Any]]) -> str:
-    """Return a grey PNG of a matrix as a data address: dark is low, the darkest is missing."""
+    """Return a grey PNG of a matrix as a data URI: dark is low, black is missing."""
     present = np.asarray(values, dtype=np.float64)
     known = present[~np.isnan(present)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -318,7 +319,7 @@ def picture(values: NDArray[np.floating[Any]]) -> str:
 
 
 def json_block(value: Any) -> str:
-    """Return JSON that can stand inside a script element: no `<` can end the element."""
+    """Return JSON for use inside a script element: without `<`, which could end the element."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

@@ -42,13 +42,13 @@ class ShardFile:
     path: str
     """Path of the file, relative to the manifest."""
     num_pairs: int
-    """Pairs in the shard; sentences where it has one side."""
+    """Number of pairs; of sentences if the shard has one side."""
     num_source_tokens: int
-    """Tokens of the source side."""
+    """Number of tokens of the source side."""
     num_target_tokens: int
-    """Tokens of the target side; 0 where it has one side."""
+    """Number of tokens of the target side; 0 if the shard has one side."""
     num_bytes: int
-    """Length of the file."""
+    """Size of the file."""
     xxh3_128: str
     """XXH3-128 of the file, hexadecimal."""
 
@@ -75,12 +75,12 @@ class TokenShard:
 
     @property
     def source_tokens(self) -> Tokens:
-        """All tokens of the source side, as `source_offsets` cuts them."""
+        """All tokens of the source side; `source_offsets` separates the sentences."""
         return self._tokens[0]
 
     @property
     def target_tokens(self) -> Tokens:
-        """All tokens of the target side, as `target_offsets` cuts them."""
+        """All tokens of the target side; `target_offsets` separates the sentences."""
         return self._tokens[-1]
 
     @classmethod
@@ -88,23 +88,23 @@ class TokenShard:
         """Map a shard.
 
         Raises:
-            DataError: where the file is missing, cut short, or no shard.
+            DataError: the file is missing, truncated, or not a shard.
         """
         try:
-            # An empty file cannot be mapped; it is refused below like any other.
+            # An empty file cannot be mapped; it is refused below as not a shard.
             size = path.stat().st_size
             mapped = _map(path) if size else b""
         except OSError as error:
             raise DataError(f"cannot read the shard {path}: {error.strerror or error}") from error
         head = mapped[: _HEADER.size]
         if len(head) < _HEADER.size or not head.startswith(_MAGIC):
-            raise DataError(f"{path}: not a token shard (no {_MAGIC.decode()} at its start)")
+            raise DataError(f"{path}: not a token shard (it does not begin with {_MAGIC.decode()})")
         _, version, width, sides, _, num_pairs = _HEADER.unpack(head)
         if version != FORMAT_VERSION or width not in _TOKEN_TYPES or sides not in (1, 2):
             raise DataError(f"{path}: shard format {version}, this program reads {FORMAT_VERSION}")
         position = _HEADER.size + sides * (num_pairs + 1) * 8
         if size < position:
-            raise DataError(f"{path}: cut short: {size:,} bytes; run `nllb data prepare` again")
+            raise DataError(f"{path}: truncated: {size:,} bytes; run `nllb data prepare` again")
         raw = numpy.frombuffer(mapped, numpy.uint64, sides * (num_pairs + 1), _HEADER.size)
         offsets = [
             raw[side * (num_pairs + 1) : (side + 1) * (num_pairs + 1)] for side in range(sides)
@@ -115,7 +115,7 @@ class TokenShard:
                 raise DataError(f"{path} damaged: its offsets fall; run `nllb data prepare` again")
             length = int(offsets[side][-1]) * width
             if size < position + length:
-                raise DataError(f"{path}: cut short: {size:,} bytes; run `nllb data prepare` again")
+                raise DataError(f"{path}: truncated: {size:,} bytes; run `nllb data prepare` again")
             count = length // width
             tokens.append(numpy.frombuffer(mapped, _TOKEN_TYPES[width], count, position))
             position += _padded(length)
@@ -144,7 +144,7 @@ class TokenShard:
 
 
 def _map(path: Path) -> mmap:
-    """Map a file. Python keeps each one open, so the usual limit of open files may have to rise."""
+    """Map a file. Python keeps it open, so that the limit of open files may have to be raised."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -162,7 +162,7 @@ def _map(path: Path) -> mmap:
 def write_token_shard(
     path: Path, sides: Sequence[Sequence[Sequence[int] | NDArray[Any]]], *, vocabulary_size: int
 ) -> ShardFile:
-    """Write the token ids of one or two sides; the file appears whole or not at all.
+    """Write the token ids of one or two sides atomically.
 
     Returns:
         The record for the manifest, with the bare file name as its path.
@@ -170,12 +170,12 @@ def write_token_shard(
     num_pairs = len(sides[0])
     if any(len(side) != num_pairs for side in sides):
         raise DataError(
-            f"{path}: sides of {' and '.join(str(len(side)) for side in sides)} sentences"
+            f"{path}: the sides have {' and '.join(str(len(side)) for side in sides)} sentences"
         )
     width = 2 if vocabulary_size <= 1 << 16 else 4
     flat = [_flatten(side, path, vocabulary_size) for side in sides]
     digest = xxhash.xxh3_128()
-    with atomic_path(path) as beside, beside.open("wb") as stream:
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
         blocks = [_HEADER.pack(_MAGIC, FORMAT_VERSION, width, len(sides), 0, num_pairs)]
         blocks += [offsets.tobytes() for _, offsets in flat]
         for tokens, _ in flat:

@@ -21,23 +21,23 @@ _PIECE = r"[^{marks}][{marks}]*|[{marks}]+"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Particles:
-    """Particles written onto the words of one language, in folded form."""
+    """Particles that one language attaches to words, in folded form."""
 
     prefixes: frozenset[str] = frozenset()
-    """Written before a word."""
+    """Particles before a word."""
     suffixes: frozenset[str] = frozenset()
-    """Written after a word."""
+    """Particles after a word."""
 
 
 def fold(text: str, *, keep_line_breaks: bool = False) -> str:
-    """Return the form in which list and text are compared."""
+    """Return the form in which word lists and text are compared."""
     # Few characters of a text are in the table: a set and some replacements are faster than
-    # str.translate. Composing costs most, so it comes once, last.
+    # str.translate. Composition is the most expensive step, so it is done once, at the end.
     for character in _table().keys() & set(text):
         if not (keep_line_breaks and character == "\n"):
             text = text.replace(character, _table()[character])
     text = unicodedata.normalize("NFC", text.casefold())
-    # A dotted capital I that came in two characters.
+    # A dotted capital I that was two characters.
     text = text.replace("i\u0307", "i")
     while "  " in text:
         text = text.replace("  ", " ")
@@ -45,7 +45,7 @@ def fold(text: str, *, keep_line_breaks: bool = False) -> str:
 
 
 def alignment(text: str, folded: str) -> tuple[list[int], list[int]]:
-    """Return for each folded character where its piece of the original text starts and ends."""
+    """Return for each folded character the start and end of its piece in the original text."""
     starts: list[int] = []
     ends: list[int] = []
     for piece in _pieces().finditer(text):
@@ -60,7 +60,7 @@ def alignment(text: str, folded: str) -> tuple[list[int], list[int]]:
 
 @cache
 def _table() -> dict[str, str]:
-    """Characters that are dropped ('') or read as others before case folding."""
+    """Characters that are removed ('') or replaced before case folding."""
     table = {
         character: " "
         for character in map(chr, range(0x3001))
@@ -76,7 +76,7 @@ def _table() -> dict[str, str]:
 @cache
 def _pieces() -> "re.Pattern[str]":
     dropped = [character for character, reads_as in _table().items() if not reads_as]
-    # Marks of this Python's Unicode, which is the one that composes.
+    # The marks of the Unicode version of this Python, which also does the composition.
     marks = [
         character
         for character in map(chr, range(0x110000))
@@ -89,7 +89,7 @@ def _pieces() -> "re.Pattern[str]":
 
 @cache
 def particles(language: str) -> Particles:
-    """Return what a language writes onto its words; entries of three letters and more take it."""
+    """Return the particles of a language; they attach to entries of three letters or more."""
     found: dict[str, frozenset[str]] = {
         row["kind"]: frozenset(fold(affix) for affix in row["value"].split())
         for row in _rows()
@@ -114,7 +114,7 @@ def _characters(value: str) -> list[str]:
 
 
 def _ranges(characters: Iterable[str]) -> str:
-    """Return the inside of a character class, runs written as ranges."""
+    """Return the inside of a character class, with runs as ranges."""
     runs: list[list[int]] = []
     for number in sorted(map(ord, set(characters))):
         if runs and runs[-1][1] == number - 1:

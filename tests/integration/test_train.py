@@ -56,7 +56,7 @@ def test_faults_of_a_configuration_are_listed(config: str, tmp_path: Path, capsy
 
 def test_data_that_is_not_there_is_all_that_is_said(config: str, tmp_path: Path, capsys) -> None:
     assert main(["train", config, str(tmp_path / "run"), f"data={tmp_path / 'nowhere'}"]) == 1
-    assert capsys.readouterr().err.startswith("nllb: no manifest")
+    assert capsys.readouterr().err.startswith("nllb: the manifest ")
 
 
 @pytest.mark.slow
