@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class Detector:
         self.labels = decider.labels
         self.unknown_labels = unknown_labels
         self._decider = decider
+        self._loaded_with: tuple[str, bool | None, bool] | None = None
         self._thresholds = np.array([card.threshold(label) for label in self.labels], np.float32)
         self._groups = [group_of_language().get(label) for label in self.labels]
 
@@ -68,6 +69,7 @@ class Detector:
             CheckpointError: naming the file where it is missing, truncated or not fastText.
         """
         path = DEFAULT_MODEL_DIR if path is None else Path(path)
+        loaded_with = (str(path.resolve()), normalised, prefer_kernel)
         if path.is_dir() and not (path / CARD_NAME).is_file():
             raise CheckpointError(
                 f"{path} is no model folder: it has no {CARD_NAME}; name a .bin or .ftz file"
@@ -98,7 +100,18 @@ class Detector:
                 expected=card.grams,
                 acceptance=Acceptance(weights=card.acceptance, limits=card.limits),
             )
-        return cls(Decider(engine, experts, codes, judge), card, unknown)
+        detector = cls(Decider(engine, experts, codes, judge), card, unknown)
+        detector._loaded_with = loaded_with
+        return detector
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path of the model, not its weights: the copy is loaded from there."""
+        if self._loaded_with is None:
+            raise TypeError(
+                "this Detector wraps a decider and cannot be pickled; one that Detector.load has "
+                "made can: it is loaded again, by path, where it is unpickled"
+            )
+        return _load_again, (type(self), *self._loaded_with)
 
     def detect(
         self, text: str, *, top: int = 1, candidates: Sequence[str] | None = None
@@ -178,3 +191,9 @@ class Detector:
                 f"{did_you_mean(missing[0], self.labels)} Its card lists its labels"
             )
         return np.array([label in codes for label in self.labels])
+
+
+def _load_again(
+    kind: type[Detector], path: str, normalised: bool | None, prefer_kernel: bool
+) -> Detector:
+    return kind.load(path, normalised=normalised, prefer_kernel=prefer_kernel)

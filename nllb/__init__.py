@@ -21,10 +21,13 @@ if TYPE_CHECKING:
         NllbError,
         ResourceError,
     )
+    from nllb.inference.generator import SearchOptions
     from nllb.languages import Language, parse_language
     from nllb.languages.detection import Detection
-    from nllb.translation import Flag, SearchOptions, Segment, Translation, Translator, TrustRecord
+    from nllb.translation.quality import Flag, TrustRecord
+    from nllb.translation.results import Passage, Segment, Translation
     from nllb.translation.retry import SegmentError
+    from nllb.translation.translator import Translator
 
 __version__ = "0.1.0"
 
@@ -34,17 +37,18 @@ _MODULES = {
     "DataError": "nllb.errors",
     "Detection": "nllb.languages.detection",
     "Detector": "lid.detector",
-    "Flag": "nllb.translation",
+    "Flag": "nllb.translation.quality",
     "Language": "nllb.languages",
     "LanguageError": "nllb.errors",
     "NllbError": "nllb.errors",
     "ResourceError": "nllb.errors",
-    "SearchOptions": "nllb.translation",
-    "Segment": "nllb.translation",
+    "SearchOptions": "nllb.inference.generator",
+    "Passage": "nllb.translation.results",
+    "Segment": "nllb.translation.results",
     "SegmentError": "nllb.translation.retry",
-    "Translation": "nllb.translation",
-    "Translator": "nllb.translation",
-    "TrustRecord": "nllb.translation",
+    "Translation": "nllb.translation.results",
+    "Translator": "nllb.translation.translator",
+    "TrustRecord": "nllb.translation.quality",
     "parse_language": "nllb.languages",
 }
 
@@ -58,6 +62,7 @@ __all__ = [
     "Language",
     "LanguageError",
     "NllbError",
+    "Passage",
     "ResourceError",
     "SearchOptions",
     "Segment",

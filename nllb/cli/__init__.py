@@ -14,9 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nllb import __version__
-from nllb.cli.endings import EXIT_USAGE, run_to_exit_code
+from nllb.cli.process_ends import run_to_exit_code
 from nllb.errors import ConfigError, did_you_mean
 
+EXIT_USAGE = 2
 PACKAGES = ("lid", "eval", "data_pipeline", "slurm")
 
 
@@ -93,8 +94,8 @@ def refuse_intruders() -> None:
         found = Path(origin).resolve()
         if home not in found.parents:
             raise ConfigError(
-                f"the package {package!r} is imported from {found}, not from {home}: a folder or "
-                "distribution of the same name hides it; run from another folder, or remove it"
+                f"the package {package!r} is taken from {found}, not from {home}: a folder or "
+                f"distribution of that name hides ours; run from another folder or remove it"
             )
 
 
@@ -124,7 +125,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code."""
+    """Run one verb and return its exit code."""
 
     def run() -> int:
         arguments = parse(sys.argv[1:] if argv is None else argv)

@@ -1,4 +1,4 @@
-"""What `make demo` shows: translation, detection and trust of one text, by the real commands."""
+"""`make demo`: detection, translation and trust records of one text, by the real commands."""
 
 import json
 import os
@@ -10,20 +10,20 @@ import time
 TARGETS = ("eng_Latn", "fra_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl")
 TRUST = ("confidence", "log_probability", "length_ratio", "repetition", "output_language", "flags")
 NEXT = """
-Where to go on:
+Next steps:
   make demo TEXT='your own sentence'    the same with your text, in any language
-  source .venv/bin/activate             then every command is at hand, such as
+  source .venv/bin/activate             makes every command available, such as
   nllb translate FILE --source auto --target sw --output OUT
   nllb models                           larger models, their size, memory and licence
   nllb --help                           all verbs: identify, mine, clean, train, evaluate
-README.md walks the whole way.
+README.md explains the whole project.
 """
 
 
 def show(*words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Print a command, run it, and print what it answered."""
-    given = f"echo {shlex.quote(text)} | " if text is not None else ""
-    print(f"\n$ {given}nllb {shlex.join(words)}", flush=True)
+    """Print a command, run it, and print its output."""
+    pipe = f"echo {shlex.quote(text)} | " if text is not None else ""
+    print(f"\n$ {pipe}nllb {shlex.join(words)}", flush=True)
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "nllb", *words],
@@ -37,7 +37,7 @@ def show(*words: str, text: str | None = None) -> subprocess.CompletedProcess[st
 
 
 def _shortened(output: str) -> str:
-    """Return the output; of a trust record only what a reader looks at first."""
+    """Return the output; of a trust record only the fields that matter most."""
     if not output.startswith("{"):
         return output
     shown = ""
@@ -48,7 +48,7 @@ def _shortened(output: str) -> str:
 
 
 def main() -> int:
-    """Show the commands on $TEXT; return 0 when all that can run here ran."""
+    """Show the commands with $TEXT; return 0 if all of them succeeded."""
     text = os.environ.get("TEXT") or "Good morning. What are you doing today?"
     detected = show("detect", "--top", "3", text=text)
     if detected.returncode:
@@ -60,9 +60,9 @@ def main() -> int:
         words = ("translate", "--source", "auto", "--target", target)
         codes.append(show(*words, *(("--quiet",) if codes else ()), text=text).returncode)
         if codes == [2]:
-            print("\nNothing was translated; the lines above say why, and what to do.")
+            print("\nNothing was translated; the message above says why, and what to do.")
             return 2
-    print("\nHow far each sentence is to be trusted (--json has all of it, for programs):")
+    print("\nThe quality estimate of each sentence (--json has every field, for programs):")
     show("translate", "--source", "auto", "--target", targets[0], "--json", "--quiet", text=text)
     print(NEXT, end="")
     return max(codes)

@@ -1,21 +1,26 @@
-"""`nllb detect`: name the language of each line."""
+"""`nllb detect`: identify the language of each line."""
 
 import argparse
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from nllb.languages.detection import Detection
+from typing import TYPE_CHECKING, TextIO
 
 from nllb.cli.stage_flags import quiet_argument
+
+if TYPE_CHECKING:
+    from lid.detector import Detector
+    from nllb.languages.detection import Detection
+
+STANDARD_OUTPUT = ("-", "/dev/stdout")
 
 
 def detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print label and probability of each line, tab-separated; line n of the output belongs to "
-        "line n of the input. `und`: no language of the table, or too uncertain."
+        "Print the label and its probability for each line, tab-separated; line n of the output "
+        "belongs to line n of the input. `und` means that the line is in none of the languages, or "
+        "that the answer is too uncertain."
     )
     parser.add_argument(
         "files",
@@ -30,14 +35,14 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--candidates",
         metavar="A,B",
-        help="languages that the answer is restricted to; default: all",
+        help="languages to choose from; default: all",
     )
     parser.add_argument(
         "-m",
         "--model",
         type=Path,
         metavar="M",
-        help="model folder, or any fastText .bin or .ftz; default: the shipped one",
+        help="model directory, or any fastText .bin or .ftz file; default: the one that ships",
     )
     parser.add_argument(
         "-o",
@@ -46,7 +51,7 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
         default="-",
         help="output file, compressed if .gz, .zst or .xz; default: stdout",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, default: 1")
     quiet_argument(parser)
 
@@ -55,20 +60,14 @@ def detect(arguments: argparse.Namespace) -> int:
     from lid.detector import Detector
     from lid.streaming import detect_lines
     from nllb.errors import ConfigError
-    from nllb.io.atomic import atomic_text
     from nllb.languages import parse_language
 
     for name in ("top", "workers"):
         if getattr(arguments, name) < 1:
             raise ConfigError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
     detector = Detector.load(arguments.model)
-    if detector.unknown_labels and not arguments.quiet:
-        shown = ", ".join(detector.unknown_labels[:10])
-        print(
-            f"{len(detector.unknown_labels)} labels of the model are not in the language table "
-            f"and are kept as they are: {shown}{' ...' * (len(detector.unknown_labels) > 10)}",
-            file=sys.stderr,
-        )
+    if not arguments.quiet:
+        _report_unknown_labels(detector)
     candidates = None
     if arguments.candidates is not None:
         names = [name.strip() for name in arguments.candidates.split(",") if name.strip()]
@@ -83,19 +82,33 @@ def detect(arguments: argparse.Namespace) -> int:
         candidates=candidates,
         workers=arguments.workers,
     )
-    if arguments.output == "-":
-        for number, one in enumerate(found, 1):
-            sys.stdout.write(_line(number, one, as_json=arguments.json))
-        sys.stdout.flush()
-        return 0
-    with atomic_text(Path(arguments.output)) as stream:
-        for number, one in enumerate(found, 1):
-            stream.write(_line(number, one, as_json=arguments.json))
+    with _output(arguments.output) as stream:
+        for number, detection in enumerate(found, 1):
+            stream.write(_line(number, detection, as_json=arguments.json))
+        stream.flush()
     return 0
 
 
+def _output(path: str) -> AbstractContextManager[TextIO]:
+    """Open the output; standard output itself, never the file behind it, is written directly."""
+    from nllb.io.atomic import atomic_text
+
+    return nullcontext(sys.stdout) if path in STANDARD_OUTPUT else atomic_text(Path(path))
+
+
+def _report_unknown_labels(detector: "Detector") -> None:
+    unknown = detector.unknown_labels
+    if unknown:
+        shown = ", ".join(unknown[:10]) + (" ..." if len(unknown) > 10 else "")
+        print(
+            f"{len(unknown)} labels of the model are not in the language table and are kept as "
+            f"they are: {shown}",
+            file=sys.stderr,
+        )
+
+
 def _lines(file: str) -> Iterator[str]:
-    """Yield a file's lines, bytes that are not UTF-8 replaced; say at the end which had any."""
+    """Yield the lines of a file; bytes that are not UTF-8 are replaced and reported at the end."""
     from nllb.io.text import read_binary_lines
 
     damaged = first = 0
@@ -110,27 +123,27 @@ def _lines(file: str) -> Iterator[str]:
     if damaged:
         print(
             f"{'stdin' if file == '-' else file}: not UTF-8: {damaged:,} "
-            f"line{'s' * (damaged > 1)}, the first is line {first}; bytes that could not be read "
-            "count as no letter. Convert the file to UTF-8",
+            f"line{'s' * (damaged > 1)}, the first is line {first}; the bytes in question were "
+            "ignored. Convert the file to UTF-8",
             file=sys.stderr,
         )
 
 
-def _line(number: int, one: "Detection", *, as_json: bool) -> str:
+def _line(number: int, detection: "Detection", *, as_json: bool) -> str:
     """Return one answer as a line of output."""
     from nllb.io.text import json_line
 
     if not as_json:
-        pairs = [(one.language, one.probability), *one.alternatives]
+        pairs = [(detection.language, detection.probability), *detection.alternatives]
         return "\t".join(f"{label}\t{probability:.4f}" for label, probability in pairs) + "\n"
     answer = {
         "line": number,
-        "language": one.language,
-        "probability": round(one.probability, 6),
+        "language": detection.language,
+        "probability": round(detection.probability, 6),
         "alternatives": [
             {"language": label, "probability": round(probability, 6)}
-            for label, probability in one.alternatives
+            for label, probability in detection.alternatives
         ],
-        "macro_group": one.macro_group,
+        "macro_group": detection.macro_group,
     }
     return json_line(answer) + "\n"

@@ -1,4 +1,4 @@
-"""The flags of verbs that translate: where and how the model runs."""
+"""Flags of the verbs that translate: where and how the model runs."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ def engine_arguments(parser: argparse._ActionsContainer) -> None:
         "--device",
         default="auto",
         metavar="D",
-        help="cpu, cuda or auto, the default: a GPU where there is one",
+        help="cpu, cuda or auto, the default: a GPU if there is one",
     )
     parser.add_argument(
         "--dtype",
@@ -27,12 +27,12 @@ def engine_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--expert-memory",
         metavar="SIZE",
-        help="memory for the experts of a mixture of experts, such as 8GiB; default: all are held",
+        help="memory for the experts of a mixture-of-experts model, such as 8GiB; default: all",
     )
 
 
 def load_translator(arguments: argparse.Namespace) -> "Translator":
-    """Load the model that `--model` and the engine's flags name, and say what memory it takes."""
+    """Load the model that `--model` and the engine flags name; print the memory that it needs."""
     from nllb.translation.translator import Translator
 
     def report(plan: str) -> None:

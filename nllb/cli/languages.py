@@ -1,4 +1,4 @@
-"""`nllb languages`: which languages there are, how to write them, what is known of them."""
+"""`nllb languages`: the languages, how to write them, and what is known about them."""
 
 import argparse
 import sys
@@ -16,13 +16,17 @@ def languages_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", nargs="?", metavar="QUERY", help="a code, tag or (part of a) name")
     parser.add_argument("--script", metavar="S", help="only this script: Latn, Cyrl, Arab, ...")
     parser.add_argument(
-        "--level", choices=get_args(Level), help="only this level of public training data"
+        "--level",
+        choices=get_args(Level),
+        help="only languages with this level of public training data",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, every field")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object per line, with every field"
+    )
 
 
 def languages(arguments: argparse.Namespace) -> int:
-    """Print the languages asked for: a table on a terminal, tab-separated text elsewhere."""
+    """Print the requested languages: as a table on a terminal, tab-separated elsewhere."""
     found = select_languages(arguments.query, script=arguments.script, level=arguments.level)
     if arguments.json:
         for language in found:
@@ -38,17 +42,19 @@ def languages(arguments: argparse.Namespace) -> int:
 def select_languages(
     query: str | None, *, script: str | None = None, level: str | None = None
 ) -> tuple[Language, ...]:
-    """Return the languages that match all that is given.
+    """Return the languages that match the query, the script and the level.
 
     Raises:
-        LanguageError: there is none; it says what is near, or which scripts there are.
+        LanguageError: No language matches; the message names similar ones, or the valid scripts.
     """
     scripts = sorted({language.script for language in all_languages()})
     if script is not None and script.capitalize() not in scripts:
-        raise LanguageError(f"no language in the script {script!r}; there are {', '.join(scripts)}")
+        raise LanguageError(
+            f"no language is written in the script {script!r}; valid are {', '.join(scripts)}"
+        )
     found = all_languages() if query is None else find_languages(query)
     if not found and query is not None:
-        parse_language(query)  # raises, and names the nearest
+        parse_language(query)  # Raises an error that names the nearest languages.
     chosen = tuple(
         language
         for language in found
@@ -58,12 +64,14 @@ def select_languages(
     if not chosen:
         shown = ", ".join(f"{one.code} ({one.level})" for one in found[:9])
         dots = ", ..." if len(found) > 9 else ""
-        raise LanguageError(f"no such language passes --script and --level; without: {shown}{dots}")
+        raise LanguageError(
+            f"no language matches --script and --level; without them: {shown}{dots}"
+        )
     return chosen
 
 
 def record(language: Language) -> dict[str, Any]:
-    """Return what the table knows of a language, for JSON and tab-separated output."""
+    """Return the table's row of a language, for JSON and tab-separated output."""
     return {
         "code": language.code,
         "name": language.name,
@@ -102,6 +110,6 @@ def _print_table(found: Sequence[Language]) -> None:
     console.print(table)
     if len(found) == 1:
         for fault in found[0].faults:
-            console.print(f"Known fault: {fault}", highlight=False)
+            console.print(f"Known problem: {fault}", highlight=False)
     else:
         console.print(f"{len(found)} languages", highlight=False)

@@ -1,4 +1,4 @@
-"""`nllb models`: what ships, what is published, and any other: size, memory, licence, where."""
+"""`nllb models`: models that ship, are published or lie here: size, memory, licence, place."""
 
 import argparse
 from pathlib import Path
@@ -16,10 +16,10 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
         "name",
         metavar="NAME",
         nargs="?",
-        help="a published model, a directory, a hub name in the cache, or 'mini', which ships; "
-        "default: all that ship or are published",
+        help="a published model, a directory, a hub name in the cache, or 'mini', which ships with "
+        "the package; default: all models that ship or are published",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a model")
+    parser.add_argument("--json", action="store_true", help="one JSON object per model")
 
 
 def models(arguments: argparse.Namespace) -> int:
@@ -41,9 +41,9 @@ def models(arguments: argparse.Namespace) -> int:
 
 
 def _shipped() -> str:
-    """Return a line for each file of weights that ships with the package."""
+    """Return a line for each model that ships with the package."""
     packages = Path(__file__).parent.parent.parent
-    lines = ["", "What ships with the package, each with its licence beside it:"]
+    lines = ["", "Models that ship with the package, each with its licence file:"]
     for path, what in _SHIPPED.items():
         card = packages / path
         if card.is_file():
@@ -101,9 +101,9 @@ def _table(listed: list["Listing"]) -> str:
 
 _NOTES = (
     "The licence is that of the weights; CC-BY-NC-4.0 forbids commercial use. The code is MIT.",
-    "Sizes are computed from the shape: the download as float32, memory for the whole model.",
-    "A model is downloaded when it is named: nllb translate --model NAME, nllb convert NAME OUT.",
-    "Without --model: $NLLB_MODEL, else the smallest of these in the cache, else mini.",
+    "Sizes are computed from the configuration: float32 files, and memory for the whole model.",
+    "A model is downloaded when you name it: nllb translate --model NAME, nllb convert NAME OUT.",
+    "The default model is $NLLB_MODEL, else the smallest of these in the cache, else mini.",
 )
 
 
@@ -113,7 +113,7 @@ def _describe(listing: "Listing") -> str:
         f"{format_size(size)} {name}" for name, size in fields["memory_bytes"].items()
     )
     experts = (
-        f", {listing.config.num_experts} experts a layer" if listing.config.num_experts else ""
+        f", {listing.config.num_experts} experts per layer" if listing.config.num_experts else ""
     )
     lines = [
         f"{listing.name}: {listing.summary}",

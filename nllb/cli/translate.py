@@ -2,80 +2,101 @@
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from nllb.cli.engine_flags import engine_arguments, load_translator
+from nllb.cli.process_ends import exit_code
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError, NllbError
 from nllb.io.progress import Progress
-from nllb.io.text import json_line
-from nllb.languages import add_languages, parse_language, resolution
+from nllb.languages import Language, add_languages, parse_language, resolution
 from nllb.model.formats.settings import added_languages
 
 if TYPE_CHECKING:
-    from nllb.inference.generator import SearchOptions
-    from nllb.languages import Language
     from nllb.languages.detection import Detector
+    from nllb.translation.file_translation import FileOptions, FileTranslation
     from nllb.translation.files import PartialOutput
-    from nllb.translation.translator import Translation, Translator
 
 EXIT_FLAGGED = 1
-EXIT_INTERRUPTED = 130
-LINES_NAMED = 5
-"""Flagged lines that the summary names."""
-DETECTED_CHARACTERS = 4096
-"""A document's language is detected on at least so much of its beginning."""
+AUTO = "auto"
 
 
 def translate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Line n of the output belongs to line n of the input. With --document a text comes back "
-        "with its newlines exactly as they were; every newline is hard, so no sentence reaches "
-        "over one, unless the text is --wrapped. Punctuation is normalised as in the model's "
-        "training. An output file grows as OUTPUT.part; after an interruption the same command "
-        "goes on where it stopped (with --document, --strict or stdin it begins anew). Outputs "
-        "that loop, stop short or are in another language are tried again; what stays doubtful "
-        "is flagged, counted at the end and marked in --json."
+        "Line n of the output is the translation of line n of the input. With --document a text "
+        "keeps its newlines, list markers, tables and fenced code; every newline is hard, so no "
+        "sentence reaches over one, unless the text is --wrapped. Punctuation is normalized as in "
+        "the model's training. An output file grows as OUTPUT.part; after an interruption the same "
+        "command continues where it stopped (with --document, --strict or stdin it starts anew). "
+        "Outputs that loop, stop early or are in another language are tried again; those that "
+        "remain doubtful are flagged, counted at the end and marked in --json."
     )
+    _text_arguments(parser)
+    _search_arguments(parser)
+    engine_arguments(parser)
+    quiet_argument(parser)
+
+
+def _text_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="input, also .gz, .zst or .xz; default: stdin"
     )
     parser.add_argument(
-        "-s", "--source", required=True, metavar="L", help="language of the input, or 'auto'"
+        "-s",
+        "--source",
+        required=True,
+        metavar="L",
+        help="language of the input, or 'auto' to detect it for each line",
     )
     parser.add_argument(
         "-t", "--target", required=True, metavar="L", help="language to translate into"
+    )
+    parser.add_argument(
+        "--assume",
+        default="eng_Latn",
+        metavar="L",
+        help="with --source auto: language of text that cannot be identified, default: eng_Latn; "
+        "'none' stops with an error instead",
     )
     parser.add_argument(
         "-m",
         "--model",
         metavar="M",
         help="a model directory, or a name of 'nllb models'; default: $NLLB_MODEL, else a "
-        "published model in the cache, else mini, which ships",
+        "published model in the cache, else mini, which ships with the package",
     )
     parser.add_argument(
         "--document",
         action="store_true",
-        help="each input is one text: its language is detected once, --json gives one object",
+        help="each input is one text: with 'auto', lines have its language unless they clearly "
+        "have another; --json gives one object per input",
     )
     parser.add_argument(
         "--wrapped",
         action="store_true",
-        help="a --document whose lines were broken at a fixed width: sentences go on over the ends "
-        "of full lines, and the line ends come back",
+        help="a --document whose lines were broken at a fixed width: sentences go on after the "
+        "ends of full lines, and the line ends come back",
     )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="F", help="output file; default: stdout"
     )
     parser.add_argument(
-        "--json", action="store_true", help="one object for each line, with its trust record"
+        "--json", action="store_true", help="one object per line, with its trust records"
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 if any segment is flagged")
+    parser.add_argument(
+        "--errors",
+        choices=["strict", "replace"],
+        default="strict",
+        help="stop at bytes that are not UTF-8 (strict, the default), or replace them by U+FFFD",
+    )
+
+
+def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--beam", type=int, default=4, metavar="N", help="beam size, default: 4; 1 is greedy"
     )
@@ -86,56 +107,80 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --json: N outputs for each segment, the further ones as its `alternatives`",
     )
     parser.add_argument(
-        "--no-retry", action="store_true", help="keep faulty outputs instead of trying again"
+        "--no-retry", action="store_true", help="keep flagged outputs instead of trying again"
+    )
+    parser.add_argument(
+        "--retry-limit",
+        type=int,
+        default=64,
+        metavar="N",
+        help="stop a retry strategy after N segments of a direction of which it fixed fewer than "
+        "one in ten, default: 64; 0 is no limit",
     )
     parser.add_argument(
         "--full-vocabulary", action="store_true", help="search without the target's shortlist"
     )
-    parser.add_argument(
-        "--errors",
-        choices=["strict", "replace"],
-        default="strict",
-        help="stop at bytes that are not UTF-8 (strict, the default), or replace them by U+FFFD",
-    )
-    engine_arguments(parser)
-    quiet_argument(parser)
 
 
 def translate(arguments: argparse.Namespace) -> int:
+    from nllb.translation.file_translation import FileTranslation
+
     paths = arguments.files or ["-"]
+    _check_files(paths, arguments)
+    _check_options(arguments)
+    _check_languages(arguments)
+    with _output(arguments, paths) as part, _progress(arguments) as progress:
+        translator = load_translator(arguments)
+        translator.detector = _load_detector(arguments)
+        run = FileTranslation(
+            translator,
+            _options(arguments),
+            write=_write_to_stdout if part is None else part.write_through,
+            report=lambda message: _say(message, arguments),
+            advance=progress.advance,
+            lines_done=0 if part is None else part.lines_done,
+        )
+        try:
+            run.run(paths)
+            if part is not None:
+                part.finish()
+        except KeyboardInterrupt as interruption:
+            _say_what_is_done("interrupted", run, part)
+            return exit_code(interruption)
+        except BrokenPipeError:
+            raise
+        except (NllbError, OSError):
+            _say_what_is_done("stopped", run, part)
+            raise
+    for message in run.summary():
+        _say(message, arguments)
+    return EXIT_FLAGGED if arguments.strict and run.counts.num_flagged else 0
+
+
+def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
+    from nllb.translation.input_formats import require_plain_text
+
     for path in paths:
-        if path != "-" and not Path(path).exists():
+        if path == "-":
+            continue
+        if not Path(path).exists():
             raise DataError(
-                f"no file {path!r} to translate; text itself goes to stdin: echo '...' | nllb "
+                f"no file {path!r} to translate; send text itself to stdin: echo '...' | nllb "
                 f"translate --source {arguments.source} --target {arguments.target}"
             )
         if Path(path).is_dir():
             raise DataError(f"{path!r} is a directory; name the files in it")
-    _check(arguments)
-    _name_languages(arguments)
-    with _Run(arguments, paths) as run:
-        run.translator = load_translator(arguments)
-        run.translator.detector = _detector(arguments)
-        try:
-            run.all()
-        except KeyboardInterrupt:
-            run.say_what_is_done("interrupted")
-            return EXIT_INTERRUPTED
-        except BrokenPipeError:
-            raise
-        except (NllbError, OSError):
-            run.say_what_is_done("stopped")
-            raise
-    run.summarize()
-    return EXIT_FLAGGED if arguments.strict and run.flagged_lines else 0
+        require_plain_text(path)
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.wrapped and not arguments.document:
         raise ConfigError("--wrapped is for documents: add --document")
     for name, value in (("--beam", arguments.beam), ("--threads", arguments.threads)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it must be 1 or more")
+    if arguments.retry_limit < 0:
+        raise ConfigError(f"--retry-limit is {arguments.retry_limit}; it must be 0 or more")
     if arguments.n_best is not None:
         if not 1 <= arguments.n_best <= arguments.beam:
             raise ConfigError(
@@ -147,227 +192,114 @@ def _check(arguments: argparse.Namespace) -> None:
         print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
 
 
-def _name_languages(arguments: argparse.Namespace) -> None:
-    """Say what the languages resolve to; unknown ones end the run before a model is read."""
+def _check_languages(arguments: argparse.Namespace) -> None:
+    """Print how the languages were understood; wrong ones end the run before a model is loaded."""
+    from nllb.translation.translator import require_two_languages
+
     if arguments.model and (folder := Path(arguments.model)).is_dir():
         add_languages(added_languages(folder))
-    given = {"source": arguments.source, "target": arguments.target}
-    for name, text in given.items():
-        if name == "source" and text == "auto":
+    found: dict[str, Language] = {}
+    for name in ("source", "target"):
+        text = getattr(arguments, name)
+        if name == "source" and text == AUTO:
             continue
-        line = resolution(text)
-        if not arguments.quiet:
-            print(f"{name}: {line}", file=sys.stderr, flush=True)
+        found[name] = parse_language(text)
+        _say(f"{name}: {resolution(text)}", arguments)
+    if "source" in found:
+        require_two_languages(found["source"], found["target"])
+    elif arguments.assume != "none":
+        parse_language(arguments.assume)
 
 
-def _detector(arguments: argparse.Namespace) -> "Detector | None":
-    """Load language identification: needed for `auto`, otherwise it only checks the outputs."""
+def _options(arguments: argparse.Namespace) -> "FileOptions":
+    from nllb.inference.generator import SearchOptions
+    from nllb.translation.file_translation import FileOptions
+
+    return FileOptions(
+        source=arguments.source,
+        target=arguments.target,
+        assumed_source=None if arguments.assume == "none" else arguments.assume,
+        search=SearchOptions(
+            beam_size=arguments.beam,
+            num_hypotheses=arguments.n_best or 1,
+            shortlist=not arguments.full_vocabulary,
+        ),
+        retry=not arguments.no_retry,
+        retry_limit=arguments.retry_limit,
+        as_documents=arguments.document,
+        wrapped=arguments.wrapped,
+        as_json=arguments.json,
+        with_alternatives=arguments.n_best is not None,
+        errors=arguments.errors,
+    )
+
+
+def _load_detector(arguments: argparse.Namespace) -> "Detector | None":
+    """Load language identification: `auto` requires it; otherwise it only checks the outputs."""
+    from nllb.translation.translator import load_detector
+
     try:
-        from lid import Detector
-
-        return Detector.load()
-    except (ImportError, NllbError) as error:
-        if arguments.source == "auto":
+        return load_detector()
+    except NllbError as error:
+        if arguments.source == AUTO:
             raise ConfigError(f"--source auto cannot be used: {error}") from error
-        if not arguments.quiet:
-            print(f"the language of outputs is not checked: {error}", file=sys.stderr)
+        _say(f"the language of outputs is not checked: {error}", arguments)
         return None
 
 
-class _Run:
-    """One call of the verb: what it writes, and what it has counted."""
+@contextmanager
+def _output(
+    arguments: argparse.Namespace, paths: Sequence[str]
+) -> "Iterator[PartialOutput | None]":
+    """Open the output file, before a model is loaded in vain; None is standard output."""
+    from nllb.translation.files import PartialOutput
 
-    translator: "Translator"
+    if arguments.output is None:
+        yield None
+        return
+    with PartialOutput(arguments.output, _job(arguments, paths)) as part:
+        if part.lines_done:
+            _say(f"continuing after {part.lines_done:,} lines of {part.part_path}", arguments)
+        yield part
 
-    def __init__(self, arguments: argparse.Namespace, paths: Sequence[str]):
-        self.arguments, self.paths = arguments, paths
-        self.options: dict[str, Any] = {
-            "target": arguments.target,
-            "search": self._search(),
-            "retry": not arguments.no_retry,
-            "wrapped": arguments.wrapped,
-        }
-        self.num_lines = self.num_segments = self.num_flagged = 0
-        self.flags: Counter[str] = Counter()
-        self.flagged_lines: list[int] = []
-        self._part: PartialOutput | None = None
-        to_terminal = arguments.output is None and sys.stdout.isatty()
-        self._progress = Progress(
-            "translate",
-            unit="lines",
-            quiet=arguments.quiet or to_terminal or not sys.stderr.isatty(),
-        )
 
-    def __enter__(self) -> Self:
-        """Open the output, before a model is loaded in vain."""
-        from nllb.translation.files import PartialOutput
+def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] | None:
+    """Describe the contents of an output file; None if it could not be continued."""
+    from nllb.inference.load_model import describe_model
+    from nllb.translation.files import describe_inputs
 
-        if self.arguments.output is not None:
-            self._part = PartialOutput(self.arguments.output, self._job())
-            self.num_lines = self._part.lines_done
-            if self.num_lines:
-                self._say(f"going on after {self.num_lines:,} lines of {self._part.part_path}")
-        return self
+    inputs = describe_inputs(paths)
+    if inputs is None or arguments.document or arguments.strict:
+        return None
+    engine = {"device": arguments.device, "dtype": arguments.dtype}
+    options = asdict(_options(arguments))
+    return {"inputs": inputs, "model": describe_model(arguments.model), **engine, **options}
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._part is not None:
-            self._part.close()
 
-    def all(self) -> None:
-        """Translate all inputs; a whole output file gets its name."""
-        from nllb.translation.files import read_windows
+def _progress(arguments: argparse.Namespace) -> Progress:
+    to_terminal = arguments.output is None and sys.stdout.isatty()
+    quiet = arguments.quiet or to_terminal or not sys.stderr.isatty()
+    return Progress("translate", unit="lines", quiet=quiet)
 
-        errors = self.arguments.errors
-        with self._progress:
-            if self.arguments.document:
-                for path in self.paths:
-                    self.document(path, read_windows([path], errors=errors))
-            else:
-                self.lines(read_windows(self.paths, errors=errors, skip=self.num_lines))
-        if self._part is not None:
-            self._part.finish()
 
-    def _search(self) -> "SearchOptions":
-        from nllb.inference.generator import SearchOptions
+def _write_to_stdout(text: str) -> None:
+    sys.stdout.buffer.write(text.encode("utf-8"))
+    sys.stdout.buffer.flush()
 
-        return SearchOptions(
-            beam_size=self.arguments.beam,
-            num_hypotheses=self.arguments.n_best or 1,
-            shortlist=not self.arguments.full_vocabulary,
-        )
 
-    def _job(self) -> dict[str, Any] | None:
-        """Describe what an output file holds; None where it could not be gone on with."""
-        from nllb.inference.load_model import describe_model
-        from nllb.translation.files import describe_inputs
+def _say_what_is_done(what: str, run: "FileTranslation", part: "PartialOutput | None") -> None:
+    """Print how far a run came that did not reach its end."""
+    num_lines = run.counts.num_lines
+    if what == "stopped" and not num_lines:
+        return
+    where = again = ""
+    if part is not None and num_lines:
+        where = f" in {part.part_path}"
+        again = "; the same command continues from there" if part.job_path.exists() else ""
+    lines = "1 line is" if num_lines == 1 else f"{num_lines:,} lines are"
+    print(f"nllb: {what}: {lines} done{where}{again}", file=sys.stderr)
 
-        inputs = describe_inputs(self.paths)
-        if inputs is None or self.arguments.document or self.arguments.strict:
-            return None
-        outside = {"files", "output", "run", "quiet", "strict", "threads", "expert_memory", "model"}
-        job = {name: value for name, value in vars(self.arguments).items() if name not in outside}
-        return {"inputs": inputs, "model": describe_model(self.arguments.model), **job}
 
-    def lines(self, windows: Iterator[list[str]]) -> None:
-        """Translate line for line."""
-        for translation in self.translator.translate_windows(
-            windows, source=self.arguments.source, **self.options
-        ):
-            self._count(translation)
-            if self.arguments.json:
-                self._write(json_line(self._record(self.num_lines, [translation])) + "\n")
-            else:
-                self._write(translation.text.removesuffix("\n") + "\n")
-
-    def document(self, path: str, windows: Iterator[list[str]]) -> None:
-        """Translate all that comes from a path as one text, whose language is detected once."""
-        from nllb.translation.files import join_paragraphs
-
-        source = self.arguments.source
-        if source == "auto":
-            begun: list[list[str]] = []
-            for window in windows:
-                begun.append(window)
-                if sum(len(line) for lines in begun for line in lines) >= DETECTED_CHARACTERS:
-                    break
-            source = self._detect("".join(line for lines in begun for line in lines))
-            windows = chain(begun, windows)
-        if self.arguments.wrapped:
-            windows = join_paragraphs(windows)
-        first = self.num_lines + 1
-        done: list[Translation] = []
-        for translation in self.translator.translate_windows(
-            windows, source=source, **self.options
-        ):
-            self._count(translation)
-            if self.arguments.json:
-                done.append(translation)
-            else:
-                self._write(translation.text)
-        if self.arguments.json:
-            record = self._record(first, done)
-            self._write(json_line({"file": path, **record}) + "\n")
-
-    def _record(self, line: int, translations: Sequence["Translation"]) -> dict[str, Any]:
-        """Return one object of `--json`: for a line, or for the lines of a document."""
-        sources = [each.source.code for each in translations if each.source is not None]
-        source_text = "".join(each.source_text for each in translations)
-        text = "".join(each.text for each in translations)
-        if len(translations) == 1:
-            source_text, text = source_text.removesuffix("\n"), text.removesuffix("\n")
-        trust = []
-        for segment in (segment for each in translations for segment in each.segments):
-            part: dict[str, Any] = {"source_text": segment.source_text, "text": segment.text}
-            part |= {name: getattr(segment.trust, name) for name in segment.trust.__slots__}
-            if self.arguments.n_best is not None:
-                part["alternatives"] = segment.alternatives
-            trust.append(part)
-        return {
-            "line": line,
-            "source_text": source_text,
-            "text": text,
-            "source": sources[0] if sources else "und",
-            "target": parse_language(self.arguments.target).code,
-            "trust": trust,
-            "flags": list(dict.fromkeys(flag for each in translations for flag in each.flags)),
-        }
-
-    def _detect(self, text: str) -> "Language | str":
-        found = self.translator.detect(text)
-        if found is None:
-            return "auto"
-        language, probability = found
-        self._say(f"source: {language.code} ({language.name}), probability {probability:.2f}")
-        return "auto" if language == parse_language(self.arguments.target) else language
-
-    def _write(self, text: str) -> None:
-        if self._part is not None:
-            self._part.write(text)
-            self._part.flush()
-        else:
-            sys.stdout.buffer.write(text.encode("utf-8"))
-            sys.stdout.buffer.flush()
-
-    def _count(self, translation: "Translation") -> None:
-        first = self.num_lines + 1
-        num_lines = max(1, translation.source_text.count("\n"))
-        self.num_lines += num_lines
-        self.num_segments += len(translation.segments)
-        for segment in translation.segments:
-            self.num_flagged += bool(segment.trust.flags)
-            self.flags.update(segment.trust.flags)
-        if translation.flags:
-            self.flagged_lines.append(first)
-        self._progress.advance(num_lines)
-
-    def say_what_is_done(self, what: str) -> None:
-        """Say how far a run came that does not reach its end."""
-        where = again = ""
-        if what == "stopped" and not self.num_lines:
-            return
-        if self._part is not None and self.num_lines:
-            where = f" in {self._part.part_path}"
-            again = "; the same command goes on from there" if self._part.job_path.exists() else ""
-        lines = "1 line is" if self.num_lines == 1 else f"{self.num_lines:,} lines are"
-        print(f"nllb: {what}: {lines} done{where}{again}", file=sys.stderr)
-
-    def summarize(self) -> None:
-        """Say how many segments are flagged, and for what."""
-        if not self.flagged_lines:
-            return
-        named = ", ".join(str(line) for line in self.flagged_lines[:LINES_NAMED])
-        more = ", ..." if len(self.flagged_lines) > LINES_NAMED else ""
-        faults = ", ".join(f"{count} {flag}" for flag, count in self.flags.most_common())
-        self._say(
-            f"{self.num_flagged:,} of {self.num_segments:,} segments flagged: {faults} "
-            f"(line {named}{more})"
-        )
-
-    def _say(self, text: str) -> None:
-        if not self.arguments.quiet:
-            print(text, file=sys.stderr, flush=True)
+def _say(text: str, arguments: argparse.Namespace) -> None:
+    if not arguments.quiet:
+        print(text, file=sys.stderr, flush=True)

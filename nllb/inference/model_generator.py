@@ -13,6 +13,7 @@ import torch
 
 from nllb.errors import ConfigError, ResourceError
 from nllb.inference.batching import plan_batches
+from nllb.inference.byte_fallback import NOT_A_BYTE, byte_rules
 from nllb.inference.engine import Engine, OutputChoice, TorchEngine
 from nllb.inference.generator import Hypothesis, SearchOptions
 from nllb.inference.kernels.compiled_engine import int8_engine
@@ -41,8 +42,11 @@ class ModelGenerator:
         """Put the parts together; `load` makes them from a model directory."""
         self.engine, self.tokenizer = engine, tokenizer
         self._shortlists = shortlists or Shortlists({})
-        self._projections: dict[str, object] = {}
+        self._projections: dict[str, tuple[object, np.ndarray]] = {}
         self._lock = Lock()
+        bytes_of_tokens = tokenizer.byte_values(engine.config.vocabulary_size)
+        self._byte_ids = np.flatnonzero(bytes_of_tokens != NOT_A_BYTE)
+        self._byte_rules = byte_rules(bytes_of_tokens)
 
     @classmethod
     def load(
@@ -184,17 +188,20 @@ class ModelGenerator:
         self, engine: Engine, jobs: list[Job], *, target: Language, options: SearchOptions
     ) -> list[list[Output]]:
         choice = self._choice(jobs, target) if options.shortlist else None
-        return search(engine, jobs, options, choice=choice)
+        return search(engine, jobs, options, choice=choice, byte_rules=self._byte_rules)
 
     def _choice(self, jobs: list[Job], target: Language) -> OutputChoice | None:
         if target not in self._shortlists:
             return None
-        ids = self._shortlists.ids(target)
         with self._lock:
             if target.code not in self._projections:
-                self._projections[target.code] = self.engine.restrict(ids)
+                ids = self._shortlists.ids(target)
+                if np.isin(ids, self._byte_ids).any():  # a character needs all of its bytes
+                    ids = np.union1d(ids, self._byte_ids)
+                self._projections[target.code] = self.engine.restrict(ids), ids
+            projection, ids = self._projections[target.code]
         return OutputChoice(
-            projection=self._projections[target.code],
+            projection=projection,
             ids=ids,
             extra=further_tokens([job.source[1:] for job in jobs], ids),
         )

@@ -17,6 +17,7 @@ import xxhash
 from torch import Tensor
 
 from nllb.errors import ConfigError
+from nllb.inference.byte_fallback import ByteRules
 from nllb.inference.engine import Decoding, Engine, OutputChoice
 from nllb.inference.generator import SearchOptions
 
@@ -103,22 +104,27 @@ def search(
     options: SearchOptions,
     *,
     choice: OutputChoice | None = None,
+    byte_rules: ByteRules | None = None,
 ) -> list[list[Output]]:
-    """Return for each job its `options.num_hypotheses` outputs, best first."""
+    """Return for each job its `options.num_hypotheses` outputs, best first.
+
+    With `byte_rules`, the byte pieces of every output form valid UTF-8.
+    """
     memory = engine.encode([job.source for job in jobs])
     width = options.num_hypotheses if options.sampling else options.beam_size
     positions = max(job.limit for job in jobs) + 2
     decoding = engine.decode(memory, width=width, max_positions=positions, choice=choice)
+    rules = _Rules(options, end=engine.config.eos_id, byte_rules=byte_rules)
     if options.sampling:
-        return _Sampling(decoding, jobs, options, end=engine.config.eos_id).run()
-    return _BeamSearch(decoding, jobs, options, end=engine.config.eos_id).run()
+        return _Sampling(decoding, jobs, rules).run()
+    return _BeamSearch(decoding, jobs, rules).run()
 
 
 class _Rules:
-    """What changes logits besides the model: shortest length, repetition penalty, n-gram block."""
+    """Changes of logits: minimum length, repetition penalty, n-gram block, valid UTF-8."""
 
-    def __init__(self, options: SearchOptions, *, end: int):
-        self.options, self.end = options, end
+    def __init__(self, options: SearchOptions, *, end: int, byte_rules: ByteRules | None = None):
+        self.options, self.end, self.byte_rules = options, end, byte_rules
 
     @property
     def need_logits(self) -> bool:
@@ -131,6 +137,7 @@ class _Rules:
         does not make the end token, with which every prompt begins, less likely.
         """
         options = self.options
+        inside = self.byte_rules.open_characters(tokens_RT) if self.byte_rules else {}
         if options.repetition_penalty != 1 and tokens_RT.shape[1]:
             tokens = torch.from_numpy(tokens_RT)
             seen = logits_RV.gather(1, tokens)
@@ -138,10 +145,16 @@ class _Rules:
             logits_RV.scatter_(1, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
         if options.no_repeat_ngram:
             for row, (job, tokens) in enumerate(zip(jobs, tokens_RT.tolist(), strict=True)):
+                if row in inside:
+                    continue  # The character has to be finished, repeated or not.
                 if banned := _repeating([*job.prompt, *tokens], options.no_repeat_ngram):
                     logits_RV[row, banned] = -torch.inf
         if tokens_RT.shape[1] < options.min_output_tokens:
             logits_RV[:, self.end] = -torch.inf
+        if self.byte_rules is not None:
+            left = np.array([job.limit for job in jobs]) - tokens_RT.shape[1]
+            forbidden = self.byte_rules.forbidden(tokens_RT, left)
+            logits_RV.masked_fill_(torch.from_numpy(forbidden), -torch.inf)
 
 
 def _repeating(tokens: list[int], size: int) -> list[int]:
@@ -159,12 +172,10 @@ def _repeating(tokens: list[int], size: int) -> list[int]:
 class _BeamSearch:
     """Arrays have one row for each active sentence; a sentence that is done is taken out."""
 
-    def __init__(
-        self, decoding: Decoding, jobs: Sequence[Job], options: SearchOptions, *, end: int
-    ):
-        self.decoding, self.jobs, self.options, self.end = decoding, jobs, options, end
-        self.rules = _Rules(options, end=end)
-        count, width = len(jobs), options.beam_size
+    def __init__(self, decoding: Decoding, jobs: Sequence[Job], rules: _Rules):
+        self.decoding, self.jobs, self.rules = decoding, jobs, rules
+        self.options, self.end = rules.options, rules.end
+        count, width = len(jobs), rules.options.beam_size
         longest = max(job.limit for job in jobs)
         self.sentences = np.arange(count)
         self.limits = np.array([job.limit for job in jobs])
@@ -236,24 +247,54 @@ class _BeamSearch:
     def _candidates(self, step: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Return log-probabilities and ids of the next tokens, enough of them, by sentence."""
         needed = 2 * self.options.beam_size
+        count = len(self.sentences) * rows
+        histories = self.tokens[:, :rows, :step].reshape(count, step)
         if self.rules.need_logits:
-            logits = self.decoding.logits()
-            histories = self.tokens[:, :rows, :step].reshape(len(self.sentences) * rows, step)
-            jobs = [self.jobs[s] for s in self.sentences.tolist() for _ in range(rows)]
-            if self.options.beam_size == 1:  # the order of things in transformers
-                self.rules.apply(logits, histories, jobs)
-                logits = logits.log_softmax(-1)
-            else:
-                logits = logits.log_softmax(-1)
-                self.rules.apply(logits, histories, jobs)
-            best, chosen = logits.topk(min(needed, logits.shape[1]), dim=-1)
-            steps, tokens = best.numpy(), chosen.numpy()
-        elif step < self.options.min_output_tokens:
-            steps, tokens = self.decoding.best(needed + 1)
-            steps = np.where(tokens == self.end, -np.float32(np.inf), steps)
+            steps, tokens = self._best_by_rules(np.arange(count), histories, rows, needed)
         else:
-            steps, tokens = self.decoding.best(needed)
+            # The end token is forbidden below the minimum length: one candidate more is needed.
+            too_short = step < self.options.min_output_tokens
+            steps, tokens = self.decoding.best(needed + too_short)
+            if too_short:
+                steps = np.where(tokens == self.end, -np.float32(np.inf), steps)
+            if self.rules.byte_rules is not None:
+                steps, tokens = self._keep_valid(steps, tokens, histories, rows)
         return steps.reshape(len(self.sentences), -1), tokens.reshape(len(self.sentences), -1)
+
+    def _keep_valid(
+        self, steps: np.ndarray, tokens: np.ndarray, histories: np.ndarray, rows: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return candidates of which none makes an output invalid UTF-8.
+
+        The search uses at most `beam_size` candidates of a row and the end token. A row that has
+        fewer valid ones among its best tokens is searched again in the whole vocabulary.
+        """
+        assert self.rules.byte_rules is not None
+        left = self.limits.repeat(rows) - histories.shape[1]
+        forbidden = self.rules.byte_rules.forbidden_among(histories, left, tokens)
+        if not forbidden.any():
+            return steps, tokens
+        steps, tokens = np.where(forbidden, IMPOSSIBLE, steps), tokens.copy()
+        few = np.flatnonzero((~forbidden).sum(axis=1) <= self.options.beam_size)
+        if len(few):
+            steps[few], tokens[few] = self._best_by_rules(few, histories, rows, steps.shape[1])
+        return steps, tokens
+
+    def _best_by_rules(
+        self, chosen: np.ndarray, histories: np.ndarray, rows: int, needed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best candidates of some rows after the rules were applied to all tokens."""
+        logits = self.decoding.logits()[torch.from_numpy(chosen)]
+        jobs = [self.jobs[self.sentences[row // rows]] for row in chosen.tolist()]
+        if self.options.beam_size == 1:  # the order of operations in transformers
+            self.rules.apply(logits, histories[chosen], jobs)
+            logits = logits.log_softmax(-1)
+        else:
+            logits = logits.log_softmax(-1)
+            self.rules.apply(logits, histories[chosen], jobs)
+        best, tokens = logits.topk(min(needed, logits.shape[1]), dim=-1)
+        # A row without any candidate gets the score of a missing beam, which stays finite.
+        return np.maximum(best.numpy(), IMPOSSIBLE), tokens.numpy()
 
     def _force_prefixes(
         self,
@@ -333,11 +374,10 @@ def _pick(x_AKT: np.ndarray, order_AW: np.ndarray) -> np.ndarray:
 class _Sampling:
     """Independent draws, each from a stream of its own, so that a batch changes nothing."""
 
-    def __init__(
-        self, decoding: Decoding, jobs: Sequence[Job], options: SearchOptions, *, end: int
-    ):
-        self.decoding, self.jobs, self.options, self.end = decoding, jobs, options, end
-        self.rules = _Rules(options, end=end)
+    def __init__(self, decoding: Decoding, jobs: Sequence[Job], rules: _Rules):
+        options = rules.options
+        self.decoding, self.jobs, self.rules = decoding, jobs, rules
+        self.options, self.end = options, rules.end
         self.width = options.num_hypotheses
         self.streams = [
             _stream(options.seed, job, draw) for job in jobs for draw in range(self.width)

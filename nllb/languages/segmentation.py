@@ -36,9 +36,9 @@ _TSEKS = "་༌"
 _TYPED = {"Grek": "\u037e", "Armn": ":", "Deva": "|", "Beng": "|", "Guru": "|", "Orya": "|"}
 # After these letters a Tibetan shad is omitted: a space has the same meaning.
 _GAP_OF_SCRIPT = {"Tibt": "(?<=[གཀ])", "Thai": "", "Laoo": ""}
-_CLOSERS = "\"'”’»›)\\]}」』】》〉）］｝〞〟＂＇″༽"
+_CLOSERS = "\"'”’»›)\\]}」』】》〉）］｝〞〟＂＇″״༽"
 _BRACKETS = "\"'“”„‟«»‘’‚‹›([{「『《〈【（［｛〝＂༼"
-_OPENERS = _BRACKETS.replace("[", "\\[") + "¿¡*_#—–\\-•·"
+_OPENERS = _BRACKETS.replace("[", "\\[") + "״¿¡*_#—–\\-•·"
 # Before one of these characters the sentence continues.
 _CONTINUES = frozenset(",;:)]}،؛、，；：）］｝」』】》〉፣፤" + _SOFT + _HARD + _SHADS)
 _BREAK = re.compile(rf"[{_NEWLINES}]++[{_BLANKS}]*+")

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
 from nllb.io.atomic import atomic_binary
 from nllb.io.paths import path_inside
@@ -171,6 +173,14 @@ class Tokenizer:
         if number <= self.layout.num_pieces:
             return str(self._processor.id_to_piece(number - _OFFSET))
         return self.layout.names().get(number, f"<row {number}>")
+
+    def byte_values(self, size: int) -> np.ndarray:
+        """Return for each of `size` ids the byte of its piece (`<0xE2>`), or -1 for other ids."""
+        values = np.full(size, -1, np.int16)
+        for piece in range(self.layout.num_pieces):
+            if self._processor.is_byte(piece):
+                values[piece + _OFFSET] = int(self._processor.id_to_piece(piece)[3:5], 16)
+        return values
 
     def unknown_characters(self, text: str) -> tuple[str, ...]:
         """Return the characters of the text, normalised, that the vocabulary lacks, each once."""

@@ -1,15 +1,20 @@
-"""Translation: text in any layout to segments, segments through a model, and back, nothing lost."""
+"""Translation: text in any layout to segments, segments through a model, and back to text."""
 
 from nllb.inference.generator import Generator, Hypothesis, SearchOptions
 from nllb.translation.quality import Flag, TrustRecord
-from nllb.translation.translator import Segment, Translation, Translator
+from nllb.translation.results import Passage, Segment, Translation
+from nllb.translation.retry import RetryBudget, SegmentError
+from nllb.translation.translator import Translator
 
 __all__ = [
     "Flag",
     "Generator",
     "Hypothesis",
+    "Passage",
+    "RetryBudget",
     "SearchOptions",
     "Segment",
+    "SegmentError",
     "Translation",
     "Translator",
     "TrustRecord",

@@ -1,15 +1,16 @@
-"""Files around the translator: lines as they arrive, and an output that survives an interruption.
+"""Reading input files as they arrive, and output files that survive an interruption.
 
 Input is read in the pieces in which it comes, so that a line typed into a pipe is answered at once
-and a large file is worked on in large batches. An output file grows under the name OUTPUT.part, a
-line for every line of input, and takes its name when it is whole; the same command, given again,
-goes on after the last line that is there.
+and a large file is translated in large batches. An output file grows under the name OUTPUT.part,
+one line for every line of input, and gets its own name when it is complete. The same command,
+started again, continues after the last complete line.
 """
 
-import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,23 +20,29 @@ from nllb.errors import DataError
 from nllb.io.atomic import atomic_binary
 from nllb.io.compression import COMPRESSIONS
 from nllb.io.text import ErrorPolicy, line_batches
-from nllb.translation.translator import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
+from nllb.translation.input_formats import require_text_bytes
+from nllb.translation.windows import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
+
+if sys.platform != "win32":
+    import fcntl
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_batches(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[list[str]]:
-    """Yield the lines of a file with their "\\n", as many at a time as there are; `-` is stdin.
+    """Yield the lines of a file with their "\\n", as many at a time as have come; `-` is stdin.
 
     Only the last line may lack its "\\n". A byte order mark at the beginning is dropped.
 
     Raises:
-        DataError: The file cannot be read, is damaged, has a line beyond the limit, or, unless
-            `errors` is `replace`, is not UTF-8: after the lines before the fault were yielded.
+        DataError: The file cannot be read, is damaged, is no text, has a line beyond the limit,
+            or, unless `errors` is `replace`, is not UTF-8. The lines before the error were yielded.
     """
     number = 0
     for raw_lines in line_batches(path):
         batch = []
+        if not number:
+            require_text_bytes(b"".join(raw_lines[:FIRST_LINES]), _name(path))
         for raw in raw_lines:
             number += 1
             line = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
@@ -54,10 +61,10 @@ def read_batches(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterato
 def read_windows(
     paths: Sequence[Path | str], *, errors: ErrorPolicy = "strict", skip: int = 0
 ) -> Iterator[list[str]]:
-    """Yield the lines of files in batches to translate together, without the first `skip` lines.
+    """Yield the lines of files in windows to translate together, without the first `skip` lines.
 
-    A batch is never held back for lines that have not come yet. Where a file does not end with a
-    line end and another follows, one is put between them.
+    A window is never held back for lines that have not come yet. If a file does not end with a
+    line end and another follows, a line end is added between them.
     """
     first = FIRST_LINES
     for position, path in enumerate(paths):
@@ -71,53 +78,50 @@ def read_windows(
             first = max(first, min(len(left), LOOK_AHEAD_LINES) // 2)
 
 
-def join_paragraphs(windows: Iterable[list[str]]) -> Iterator[list[str]]:
-    """Yield the same text in batches of paragraphs, each with the blank lines after it."""
-    begun: list[str] = []
-    for window in windows:
-        paragraphs = []
-        for line in window:
-            if begun and line.strip() and not begun[-1].strip():
-                paragraphs.append("".join(begun))
-                begun = []
-            begun.append(line)
-        if paragraphs:
-            yield paragraphs
-    if begun:
-        yield ["".join(begun)]
-
-
 def _name(path: Path | str) -> str:
     return "stdin" if str(path) == "-" else str(path)
 
 
 class PartialOutput:
-    """An output file that grows line by line under another name, and can be gone on with.
+    """An output file that grows line by line under another name, and can be continued.
 
-    `job` describes what is written, inputs included. Where OUTPUT.part is there from the same job,
-    its whole lines are kept and `lines_done` counts them; otherwise it begins anew. The part is
-    never compressed; the whole is, by the suffix of its name. A link stays a link, and what is no
-    file (a named pipe, /dev/stdout) is written to as it is: nothing could take its place.
+    `job` describes the output, inputs included. If OUTPUT.part exists from the same job, its
+    complete lines are kept and `lines_done` counts them; otherwise it is started anew. The part is
+    never compressed; the complete file is, by its suffix. A symbolic link stays a link. Standard
+    output (`-`, /dev/stdout), pipes and devices are written directly, since nothing can replace
+    them.
+
+    Attributes:
+        path: The output.
+        part_path: The file that grows.
+        job_path: The description of the job, beside it.
+        lines_done: Lines of an earlier run that are kept.
     """
 
     def __init__(self, path: Path, job: Mapping[str, Any] | None):
-        """Open OUTPUT.part; a `job` of None, for input that cannot be read again, begins anew.
+        """Open OUTPUT.part; a `job` of None, for input that cannot be read again, starts anew.
 
         Raises:
-            DataError: Nothing can be written there, or another process writes it now.
+            DataError: The output cannot be written, or another process writes it now.
         """
         self.path = path.resolve() if path.is_symlink() and path.is_file() else path
         self.part_path = self.path.with_name(self.path.name + ".part")
         self.job_path = self.path.with_name(self.path.name + ".part.json")
         self.lines_done = 0
-        self._has_part = self.path.is_file() or not self.path.exists()
+        descriptor = _standard_stream(path)
+        self._has_part = descriptor is None and (self.path.is_file() or not self.path.exists())
         if self.path.is_dir():
             raise DataError(f"cannot write {path}: it is a directory; name a file in it")
-        with self._telling():
-            if self._has_part:
+        with self._explain():
+            self._stream: BinaryIO
+            if descriptor is not None:
+                # The stream itself, not the file behind it: that may hold the output of others.
+                self.part_path = self.path = path
+                self._stream = os.fdopen(os.dup(descriptor), "wb")
+            elif self._has_part:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                # Appending neither cuts the file of another process nor loses what is there.
-                self._stream: BinaryIO = self.part_path.open("a+b")
+                # Appending neither truncates the file of another process nor loses its lines.
+                self._stream = self.part_path.open("a+b")
             else:
                 self.part_path = self.path
                 self._stream = self.path.open("wb")
@@ -130,7 +134,7 @@ class PartialOutput:
 
     def _begin(self, job: Mapping[str, Any] | None) -> None:
         described = json.dumps(job, ensure_ascii=False, indent=1, sort_keys=True)
-        with self._telling():
+        with self._explain():
             _lock(self._stream, self.part_path)
             if job is not None and self._is_of(described):
                 self.lines_done = _keep_whole_lines(self._stream)
@@ -152,8 +156,8 @@ class PartialOutput:
         self.close()
 
     def close(self) -> None:
-        """Close the part, which stays for the next time unless it is empty."""
-        with suppress(OSError):  # what could not be written was told when it was flushed
+        """Close the part; it is kept for the next run unless it is empty."""
+        with suppress(OSError):  # A failed write was reported when it was flushed.
             self._stream.close()
         if self._has_part and self.part_path.exists() and not self.part_path.stat().st_size:
             self.part_path.unlink()
@@ -163,22 +167,27 @@ class PartialOutput:
         """Append text.
 
         Raises:
-            DataError: The disk is full, or cannot be written to; what is there stays.
+            DataError: The disk is full, or cannot be written; what was written before is kept.
         """
-        with self._telling():
+        with self._explain():
             self._stream.write(text.encode("utf-8"))
 
     def flush(self) -> None:
-        """Hand what was written to the system, where a kill does not reach it."""
-        with self._telling():
+        """Hand the text over to the operating system, where killing this process cannot lose it."""
+        with self._explain():
             self._stream.flush()
 
+    def write_through(self, text: str) -> None:
+        """Append text and hand it over to the operating system."""
+        self.write(text)
+        self.flush()
+
     def finish(self) -> None:
-        """Give the whole output its name."""
+        """Give the complete output its name."""
         self.flush()
         if not self._has_part:
             return
-        with self._telling():
+        with self._explain():
             os.fsync(self._stream.fileno())
             if self.path.suffix in COMPRESSIONS:
                 with self.part_path.open("rb") as part, atomic_binary(self.path) as whole:
@@ -190,7 +199,7 @@ class PartialOutput:
         self.job_path.unlink(missing_ok=True)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _explain(self) -> Iterator[None]:
         try:
             yield
         except BrokenPipeError:
@@ -205,20 +214,31 @@ class PartialOutput:
             return False
 
 
+def _standard_stream(path: Path) -> int | None:
+    """Return the number of the open stream that a path such as /dev/stdout names, if any."""
+    names = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
+    if str(path) in names:
+        return names[str(path)]
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
+    return int(found[1]) if found else None
+
+
 def _lock(stream: BinaryIO, path: Path) -> None:
-    """Keep other processes from writing the file, until it is closed."""
+    """Keep other processes from writing the file until it is closed."""
+    if sys.platform == "win32":
+        return  # It has no such locks.
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DataError(f"another process writes {path} now: wait for it, or end it") from None
-    except OSError:  # a disk without locks
+    except OSError:  # a file system without locks
         return
     if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
         raise DataError(f"another process has just finished {path}: look at its output first")
 
 
 def _keep_whole_lines(stream: BinaryIO) -> int:
-    """Cut off what follows the last line end; return the number of lines before it."""
+    """Truncate the file after its last line end; return the number of lines before it."""
     lines = end = position = 0
     stream.seek(0)
     while block := stream.read(1 << 20):
@@ -232,7 +252,7 @@ def _keep_whole_lines(stream: BinaryIO) -> int:
 
 
 def describe_inputs(paths: Sequence[Path | str]) -> list[dict[str, Any]] | None:
-    """Return name, size and time of each input file; None where one cannot be read again."""
+    """Return name, size and time of each input file; None if one cannot be read again."""
     described = []
     for path in paths:
         if str(path) == "-" or not Path(path).is_file():

@@ -1,13 +1,12 @@
-"""How far one translated segment can be trusted: named measures, flags and one confidence value.
+"""Quality checks of one translated segment: measures, flags and a confidence value.
 
-The measures need no model. Their limits were set on FLORES-200: of 40,000 human translations
-between random languages fewer than one in 500 gets any flag but `numbers_missing`, and one in 60
-gets that one (people write numbers out, and count in lakhs and myriads).
+The checks need neither a reference nor a model. Their thresholds were set on FLORES-200: of 40,000
+human translations between random languages, fewer than one in 500 gets any flag other than
+`numbers_missing`, and one in 55 gets that one (people write numbers as words, and count in lakhs
+and myriads).
 """
 
 import math
-import unicodedata
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final, Literal, get_args
@@ -18,6 +17,8 @@ from nllb.inference.generator import Hypothesis
 from nllb.languages import Language
 from nllb.languages.detection import UNDETERMINED, Detection
 from nllb.languages.scripts import unicode_class
+from nllb.translation.literals import missing_literals, missing_numbers
+from nllb.translation.text_width import columns
 
 Flag = Literal[
     "truncated",
@@ -27,70 +28,79 @@ Flag = Literal[
     "length",
     "unknown_characters",
     "low_probability",
+    "literals_missing",
     "numbers_missing",
     "uncertain_source",
 ]
 FLAGS: Final[tuple[Flag, ...]] = get_args(Flag)
-"""All flags, the gravest first."""
+"""All flags, the most severe first."""
 
-Origin = Literal[
+AttemptOrigin = Literal[
     "first", "full_vocabulary", "repetition_block", "larger_beam", "smaller_pieces", "kept"
 ]
+"""The first search, one of the retry strategies, or source text that is kept unchanged."""
 
 MAX_REPETITION: Final = 0.25
-"""Above it an output is a loop."""
+"""An output that repeats more than this share of itself is flagged as a loop."""
 MAX_COPY: Final = 0.9
-"""Above it an output is a copy of its source."""
+"""An output that shares more than this with its source is flagged as a copy."""
 MAX_LENGTH_RATIO: Final = 2.5
-"""An output wider than this many times its source, or narrower than its inverse, is flagged."""
+"""An output is flagged if it is this many times wider than its source, or narrower."""
 LENGTH_SLACK: Final = 12
-"""Columns that never count against the length ratio, so that short texts are not flagged."""
+"""Columns that never count towards the length ratio, so that short texts are not flagged."""
 MIN_LOG_PROBABILITY: Final = -2.0
-"""Below it (a token probability of 0.135) the model itself did not believe its output."""
+"""Below this mean (a token probability of 0.135) the model itself is unsure of its output."""
 MIN_SCRIPT_SHARE: Final = 0.5
-"""Share of an output's letters that are of the target's script."""
+"""Minimum share of an output's letters that must be in the target's script."""
 MIN_DETECTION_PROBABILITY: Final = 0.7
-"""The detector must be this sure before it contradicts the target."""
+"""The detector's answer counts against an output only from this probability on."""
 MIN_DETECTION_LETTERS: Final = 20
-"""Outputs with fewer letters are not held against their detected language."""
+"""Outputs with fewer letters are too short to compare their detected language with the target."""
 MIN_TARGET_ALTERNATIVE: Final = 0.1
-"""Where the target itself is given this probability, the detected language does not contradict."""
+"""If the detector gives the target this probability, its first answer is not held against it."""
 
 _WORDS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _LETTER = regex.compile(r"\p{L}")
-# Digits, with what people put between groups of digits: 1,000 1.000 1 000 1'000 18:30
-_NUMBER = regex.compile(r"\p{Nd}+(?:[.,'’:\u00a0\u202f\u066b\u066c ]\p{Nd}+)*")
+_REPLACEMENT = "\ufffd"
 _UNKNOWN_PIECE = "⁇"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrustRecord:
-    """The quality estimate of one translated segment, made without a reference.
+    """Quality estimate of one translated segment, made without a reference translation.
+
+    It contains the measures behind the estimate, the flags that they raise, and one confidence
+    value. The public name stays `TrustRecord`; it is what the field calls quality estimation.
 
     Attributes:
-        confidence: in [0, 1]: the geometric mean of the token probabilities, halved for every flag;
-            1 for text that is kept as it is. It is not calibrated: compare it only within one model
-            and direction.
-        log_probability: mean natural log-probability of an output token; None where nothing was
+        confidence: in [0, 1]: the geometric mean of the token probabilities, halved for every
+            flag; 1 for text that is kept unchanged. It is not calibrated: compare it within one
+            model and direction.
+        log_probability: mean natural log-probability of the output tokens; None if nothing was
             generated.
-        length_ratio: output length divided by source length, in columns of a fixed-width font (a
-            CJK character takes two).
-        repetition: share of the output that repeats earlier parts of it, beyond the same share of
-            the source.
+        length_ratio: width of the output divided by that of the source, in columns of a
+            fixed-width font.
+        repetition: share of the output that repeats earlier parts of it, minus the same share
+            of the source.
         copied: share of the output's five-letter sequences that also occur in the source.
-        script_share: share of the output's letters that belong to the target's script; None without
-            letters.
-        output_language: label that the detector gave to the output; None without a detector or
+        script_share: share of the output's letters that are in the target's script; None
             without letters.
-        output_language_probability: the detector's probability of this label.
-        source_probability: the detector's probability of the source language; None where the caller
-            named it.
-        unknown_characters: characters of the source that the model's vocabulary lacks.
-        missing_numbers: numbers of two digits or more that are in the source but not in the output.
-        truncated: whether the search stopped at the maximum length before the end token.
-        origin: where the output comes from: the first attempt, a retry strategy, or the source.
-        attempts: how often the segment was translated; 0 for text that is kept as it is.
-        flags: the problems of the output that was kept, the most severe first.
+        output_language: label that the detector gives the output; None without a detector or
+            without letters.
+        output_language_probability: probability of that label.
+        source_probability: probability of the detected source language; None if the caller
+            named the language.
+        unknown_characters: characters of the source that the model's vocabulary lacks. U+FFFD
+            and U+2047 are listed if the output contains them and the source does not.
+        missing_literals: addresses, @names, placeholders and tags of the source that the output
+            lacks.
+        missing_numbers: numbers of two digits or more that occur in the source and not in the
+            output.
+        truncated: true if the search stopped at its maximum length before the end token.
+        origin: where the output comes from: the first search, a retry strategy, or the source
+            itself.
+        attempts: how often the segment was translated; 0 for text that is kept unchanged.
+        flags: problems of the chosen output, the most severe first.
     """
 
     confidence: float
@@ -103,9 +113,10 @@ class TrustRecord:
     output_language_probability: float | None = None
     source_probability: float | None = None
     unknown_characters: tuple[str, ...] = ()
+    missing_literals: tuple[str, ...] = ()
     missing_numbers: tuple[str, ...] = ()
     truncated: bool = False
-    origin: Origin = "first"
+    origin: AttemptOrigin = "first"
     attempts: int = 1
     flags: tuple[Flag, ...] = ()
 
@@ -120,7 +131,7 @@ KEPT: Final = TrustRecord(
     origin="kept",
     attempts=0,
 )
-"""The record of text that stands in the output as it stood in the input."""
+"""The record of text that is kept unchanged."""
 
 
 def with_source(record: TrustRecord, *, probability: float, uncertain: bool) -> TrustRecord:
@@ -141,7 +152,7 @@ def judge(
     source: Language,
     target: Language,
     detection: Detection | None = None,
-    origin: Origin = "first",
+    origin: AttemptOrigin = "first",
     attempts: int = 1,
 ) -> TrustRecord:
     """Measure one output against its source.
@@ -149,10 +160,10 @@ def judge(
     Args:
         hypothesis: The output and its source text.
         source: Language of the source.
-        target: Language that was asked for.
-        detection: What a detector said of the output, where there is one.
-        origin: The rung of the ladder that the output comes from.
-        attempts: How many outputs were made until now.
+        target: Language that was requested.
+        detection: The detector's answer for the output, if there is a detector.
+        origin: The retry strategy that produced the output.
+        attempts: How often the segment has been translated so far.
     """
     text, output = hypothesis.source, hypothesis.text
     log_probability = hypothesis.log_probability / max(1, hypothesis.num_tokens)
@@ -163,18 +174,22 @@ def judge(
         copied = 1.0 if untranslated else copied_share(text, output)
     in_script = script_share(output, target.script)
     unknown = hypothesis.unknown_source
-    if _UNKNOWN_PIECE in output and _UNKNOWN_PIECE not in (*unknown, *text):
-        unknown = (*unknown, _UNKNOWN_PIECE)
-    missing = missing_numbers(text, output)
+    for sign in (_UNKNOWN_PIECE, _REPLACEMENT):
+        if sign in output and sign not in text and sign not in unknown:
+            unknown = (*unknown, sign)
+    literals, numbers = missing_literals(text, output), missing_numbers(text, output)
     wrong: dict[Flag, bool] = {
         "truncated": not hypothesis.finished,
         "loop": repeated > MAX_REPETITION,
-        "off_target": _off_target(output, text, target, in_script, detection),
+        "off_target": _is_off_target(
+            output, text, source=source, target=target, in_script=in_script, detection=detection
+        ),
         "copy": copied > MAX_COPY,
         "length": not _length_is_likely(text, output),
         "unknown_characters": bool(unknown),
         "low_probability": log_probability < MIN_LOG_PROBABILITY,
-        "numbers_missing": bool(missing),
+        "literals_missing": bool(literals),
+        "numbers_missing": bool(numbers),
         "uncertain_source": False,
     }
     flags = tuple(flag for flag in FLAGS if wrong[flag])
@@ -188,7 +203,8 @@ def judge(
         output_language=None if detection is None else detection.language,
         output_language_probability=None if detection is None else detection.probability,
         unknown_characters=unknown,
-        missing_numbers=missing,
+        missing_literals=literals,
+        missing_numbers=numbers,
         truncated=not hypothesis.finished,
         origin=origin,
         attempts=attempts,
@@ -196,22 +212,11 @@ def judge(
     )
 
 
-def columns(text: str) -> int:
-    """Return the width of a text in a fixed-width font: two for CJK characters, none for marks."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-        if unicodedata.category(character) not in {"Mn", "Me"}
-    )
-
-
 def repetition(text: str) -> float:
-    """Return the share of a text's character sequences that occurred in it before.
+    """Return the share of a text's character sequences that occurred earlier in it.
 
-    Sequences are eight characters long, four where characters are wide (Chinese, Japanese, Korean),
-    so that loops of tokens, words and characters count alike in every script.
+    Sequences are eight characters long, or four where characters are wide (Chinese, Japanese,
+    Korean), so that loops of tokens, words and characters count alike in every script.
     """
     folded = " ".join(text.casefold().split())
     length = 4 if columns(folded) > 1.5 * len(folded) else 8
@@ -220,7 +225,7 @@ def repetition(text: str) -> float:
 
 
 def copied_share(source: str, output: str) -> float:
-    """Return the share of the output's five-letter sequences that stand in the source too."""
+    """Return the share of the output's five-letter sequences that occur in the source."""
     of_output = _sequences("".join(_WORDS.findall(output.casefold())), 5)
     if len(of_output) < 8:
         return 0.0
@@ -231,9 +236,10 @@ def copied_share(source: str, output: str) -> float:
 def _is_untranslated(
     output: str, source_text: str, source: Language, detection: Detection | None
 ) -> bool:
-    """Say whether a few words, too few for `copied_share`, were left in the source's language.
+    """Return whether a few words, too few for `copied_share`, were left untranslated.
 
-    One word may be a name, and so may several that no detector takes for the source's language.
+    A single word may be a name. Several words count only if the detector recognizes them as the
+    source's language.
     """
     if detection is None or detection.language != source.code:
         return False
@@ -246,36 +252,9 @@ def _is_untranslated(
 
 
 def script_share(text: str, script: str) -> float | None:
-    """Return the share of a text's letters that are of a script; None without letters."""
+    """Return the share of a text's letters that belong to a script; None without letters."""
     letters = len(_LETTER.findall(text))
     return len(_letters_of(script).findall(text)) / letters if letters else None
-
-
-def missing_numbers(source: str, output: str) -> tuple[str, ...]:
-    """Return the numbers of two digits or more that the output lacks, as they stand in the source.
-
-    Digits of all scripts are equal and separators do not count. Of numbers from 10,000 on, whose
-    last digits languages like to write as a word, the digits before the zeros are enough.
-    """
-    there = Counter(_digits(number) for number in _NUMBER.findall(output))
-    all_digits = " ".join(there)
-    missing = []
-    for number in _NUMBER.findall(source):
-        digits = _digits(number)
-        enough = digits.rstrip("0") if len(digits) >= 5 else digits
-        if len(digits) >= 2 and not (enough in all_digits or _parts_stand_in(number, all_digits)):
-            missing.append(number)
-    return tuple(missing)
-
-
-def _parts_stand_in(number: str, all_digits: str) -> bool:
-    # "18,10" may have become "18h10", and "2 500" may be two numbers side by side
-    parts = regex.findall(r"\p{Nd}+", number)
-    return len(parts) > 1 and all(_digits(part) in all_digits for part in parts)
-
-
-def _digits(number: str) -> str:
-    return "".join(str(unicodedata.decimal(c)) for c in number if c.isdecimal())
 
 
 def _sequences(text: str, length: int) -> list[str]:
@@ -294,29 +273,50 @@ def _length_is_likely(source: str, output: str) -> bool:
     return longer <= MAX_LENGTH_RATIO * shorter + LENGTH_SLACK
 
 
-def _off_target(
+def _is_off_target(
     output: str,
-    source: str,
+    text: str,
+    *,
+    source: Language,
     target: Language,
     in_script: float | None,
     detection: Detection | None,
 ) -> bool:
-    """Say whether the output is in another script or language than the target.
+    """Return whether the output is in another script or language than the target.
 
-    Names that stand in the source in another script ("iPhone 15 Pro") may stay in it.
+    An output without letters has lost the words of its source, so it counts, too.
     """
     letters = len(_LETTER.findall(output))
-    if in_script is not None and in_script < MIN_SCRIPT_SHARE:
-        names_only = letters < MIN_DETECTION_LETTERS and output.casefold() in source.casefold()
-        if not names_only:
-            return True
+    if in_script is None:
+        return bool(_LETTER.search(text))
+    if in_script < MIN_SCRIPT_SHARE and not _is_kept_name(output, text, source):
+        return True
     if detection is None or letters < MIN_DETECTION_LETTERS:
         return False
     if detection.language in (target.code, UNDETERMINED):
         return False
     for_target = dict(detection.alternatives).get(target.code, 0.0)
     if detection.macro_group is not None and for_target > 0:
-        return False  # one of a group of languages that detectors confuse, the target too
+        return False  # The target belongs to the same group of easily confused languages.
     return (
         detection.probability >= MIN_DETECTION_PROBABILITY and for_target < MIN_TARGET_ALTERNATIVE
     )
+
+
+def _is_kept_name(output: str, text: str, source: Language) -> bool:
+    """Return whether a short output in another script is a name that may stay as it is.
+
+    Latin names in a Russian text ("iPhone 15") may. Words in the source's own script may only if
+    they look like a Latin name: "iPhone 15 Pro", but not "Привет" or "Hello".
+    """
+    if len(_LETTER.findall(output)) >= MIN_DETECTION_LETTERS:
+        return False
+    if output.casefold() not in text.casefold():
+        return False
+    in_source_script = script_share(output, source.script) or 0.0
+    if in_source_script < MIN_SCRIPT_SHARE:
+        return True
+    words = _WORDS.findall(output)
+    named = [word for word in words if word[0].isupper() or not word.islower()]
+    marked = any(word[1:] != word[1:].lower() or word.isdecimal() for word in words)
+    return source.script == "Latn" and len(named) == len(words) and (marked or len(words) > 1)

@@ -1,15 +1,19 @@
-"""Translating segments with a contract and second chances.
+"""Translating segments: every output is checked, and flagged outputs are tried again.
 
-Every answer of the generator is checked: each segment has at least one hypothesis, and it is the
-segment's own. What the trust record finds faulty is tried again, rung by rung, with the full
-vocabulary: first with repetition blocked, then with a larger beam, then in smaller pieces.
+Each segment must have at least one hypothesis, and it must be the segment's own. An output whose
+trust record has flags is tried again by one retry strategy after another, with the full vocabulary:
+first with repetition blocked, then with a larger beam, then in smaller pieces.
 
-Of all attempts the one is kept whose gravest flag is the least grave (no flag is best), then that
-with fewest flags, then the highest confidence, then the earliest. An empty output is the gravest
-fault of all: where no rung cures it, the run fails.
+We keep the attempt with the least severe worst flag (no flag is best), then the one with the fewest
+flags, then the most confident, then the earliest. An empty output is worse than any flag: if no
+strategy fixes it, the run fails.
+
+Where a whole direction fails, retries would make translation many times slower for nothing. A
+`RetryBudget` stops a strategy once it has failed on enough segments of a direction.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,16 +22,20 @@ from nllb.inference.generator import Generator, Hypothesis, SearchOptions
 from nllb.languages import Language
 from nllb.languages.detection import Detection, Detector
 from nllb.languages.segmentation import split_long
-from nllb.translation.quality import FLAGS, Flag, Origin, TrustRecord, judge
+from nllb.translation.quality import FLAGS, AttemptOrigin, Flag, TrustRecord, judge
 from nllb.translation.structure import Document, cut, separator
 
 DETECTED_LABELS: Final = 10
-"""Labels that a detector is asked for: every one of a tenth of the probability is among them."""
+"""Labels requested from the detector: every label with a probability of 0.1 is among them."""
+RETRY_LIMIT: Final = 64
+"""Segments of a direction that a strategy may retry before its success is required."""
+MIN_RETRY_SUCCESS: Final = 0.1
+"""Share of the retried segments that a strategy has to fix in order to go on after the limit."""
 _EXCERPT = 80
 
 
 class SegmentError(DataError):
-    """A segment that got no output, or the output of another one.
+    """A segment without an output, or with the output of another segment.
 
     Attributes:
         segment: the text of the segment.
@@ -39,22 +47,22 @@ class SegmentError(DataError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rung:
-    """One way to try a segment again."""
+class RetryStrategy:
+    """One way to translate a flagged segment again."""
 
-    origin: Origin
+    origin: AttemptOrigin
     """Its name in the trust record."""
-    cures: frozenset[Flag]
-    """The faults that it is tried for."""
+    for_flags: frozenset[Flag]
+    """The flags for which it is tried."""
     no_repeat_ngram: int = 0
     """No n-gram of this many tokens may occur twice."""
     beam_factor: int = 1
-    """The beam grows by this factor, and every hypothesis of it is judged."""
+    """The beam size is multiplied by this, and every hypothesis of the larger beam is judged."""
     in_pieces: bool = False
-    """The segment is cut at its best places and translated piece by piece."""
+    """The segment is split at its best places and translated piece by piece."""
 
     def search(self, search: SearchOptions) -> SearchOptions:
-        """Return the options of this rung, made from those that were asked for."""
+        """Return the search options of this strategy, derived from the requested ones."""
         beam_size = search.beam_size
         if self.beam_factor > 1:
             beam_size = max(4, self.beam_factor * beam_size)
@@ -68,50 +76,104 @@ class Rung:
             min_output_tokens=max(1, search.min_output_tokens),
         )
 
+    def applies_to(self, attempt: "Attempt") -> bool:
+        """Return whether an attempt has a flag that this strategy may fix, or is empty."""
+        return attempt.is_empty or not self.for_flags.isdisjoint(attempt.trust.flags)
 
-RUNGS: Final = (
-    Rung(
+
+RETRY_STRATEGIES: Final = (
+    RetryStrategy(
         origin="full_vocabulary",
-        cures=frozenset({"copy", "unknown_characters", "off_target", "low_probability"}),
+        for_flags=frozenset({"copy", "unknown_characters", "off_target", "low_probability"}),
     ),
-    Rung(
+    RetryStrategy(
         origin="repetition_block",
-        cures=frozenset({"loop", "truncated"}),
+        for_flags=frozenset({"loop", "truncated"}),
         no_repeat_ngram=4,
     ),
-    Rung(
+    RetryStrategy(
         origin="larger_beam",
-        cures=frozenset({"loop", "off_target", "copy", "length"}),
+        for_flags=frozenset({"loop", "off_target", "copy", "length"}),
         beam_factor=2,
     ),
-    Rung(
+    RetryStrategy(
         origin="smaller_pieces",
-        cures=frozenset({"loop", "truncated", "off_target", "length"}),
+        for_flags=frozenset({"loop", "truncated", "off_target", "length"}),
         no_repeat_ngram=4,
         in_pieces=True,
     ),
 )
 
 
+RETRIED_FLAGS: Final = frozenset().union(*(each.for_flags for each in RETRY_STRATEGIES))
+"""All flags that some strategy is tried for."""
+
+
+class RetryBudget:
+    """Counts what retries achieve in each direction, and stops those that achieve too little.
+
+    After `limit` segments of a direction, a strategy goes on only while it has fixed at least one
+    segment in ten, that is, removed all flags that retries are for. A segment without any output is
+    always retried. The decision depends on the segments before, in order; with a limit of 0
+    nothing is stopped, and each segment is independent of the others.
+
+    Attributes:
+        limit: Segments that a strategy may retry in one direction without success; 0 is no limit.
+        num_skipped: Retries that were not made because their strategy had been stopped.
+    """
+
+    def __init__(self, limit: int = RETRY_LIMIT):
+        if limit < 0:
+            raise ValueError(f"the retry limit is {limit}; it must be 0 (no limit) or more")
+        self.limit = limit
+        self.num_skipped = 0
+        self._tried: Counter[tuple[str, str, AttemptOrigin]] = Counter()
+        self._fixed: Counter[tuple[str, str, AttemptOrigin]] = Counter()
+        self._stopped: dict[tuple[str, str, AttemptOrigin], None] = {}
+
+    @property
+    def stopped(self) -> tuple[tuple[str, str, AttemptOrigin], ...]:
+        """Source code, target code and name of each strategy that was stopped."""
+        return tuple(self._stopped)
+
+    def allows(self, direction: tuple[str, str], origin: AttemptOrigin) -> bool:
+        """Return whether a strategy may go on in a direction."""
+        key = (*direction, origin)
+        tried = self._tried[key]
+        return not self.limit or tried < self.limit or self._fixed[key] >= MIN_RETRY_SUCCESS * tried
+
+    def skip(self, direction: tuple[str, str], origin: AttemptOrigin, count: int) -> None:
+        """Record retries that a stopped strategy did not make."""
+        self._stopped[(*direction, origin)] = None
+        self.num_skipped += count
+
+    def record(
+        self, direction: tuple[str, str], origin: AttemptOrigin, *, tried: int, fixed: int
+    ) -> None:
+        """Record how many segments a strategy retried and how many of them it fixed."""
+        self._tried[(*direction, origin)] += tried
+        self._fixed[(*direction, origin)] += fixed
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One output of a segment and what it is worth."""
+    """One output of a segment and its quality estimate."""
 
     hypotheses: tuple[Hypothesis, ...]
-    """The output that counts, then the others that were asked for."""
+    """The chosen output, then the alternatives that were requested."""
     trust: TrustRecord
-    """How far the first can be trusted."""
+    """Quality estimate of the first hypothesis."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether the output has nothing to read in it."""
+        """Whether the output contains no visible text."""
         return not self.hypotheses[0].text.strip()
 
     def rank(self) -> tuple[bool, int, int, float]:
-        """Return a key by which the better of two attempts is the smaller."""
+        """Return a sort key: the better of two attempts has the smaller key."""
         flags = self.trust.flags
-        gravest = len(FLAGS) - FLAGS.index(flags[0]) if flags else 0
-        return self.is_empty, gravest, len(flags), -self.trust.confidence
+        severity = len(FLAGS) - FLAGS.index(flags[0]) if flags else 0
+        return self.is_empty, severity, len(flags), -self.trust.confidence
 
 
 def translate_segments(
@@ -122,29 +184,30 @@ def translate_segments(
     target: Language,
     search: SearchOptions,
     detector: Detector | None = None,
-    retry: bool = True,
+    retry: bool | RetryBudget = True,
 ) -> list[Attempt]:
-    """Translate segments of one language; the best attempt of each, in order.
+    """Translate segments of one language; return the best attempt for each, in order.
+
+    Args:
+        generator: Translates single segments.
+        segments: Texts that the model can take whole.
+        source: Their language.
+        target: The language to translate into.
+        search: How outputs are searched for.
+        detector: Identifies the language of outputs, for the flag `off_target`.
+        retry: Whether flagged outputs are tried again; a budget limits retries over several calls.
 
     Raises:
-        SegmentError: where a segment has no output, an empty one, or the output of another segment.
+        SegmentError: A segment has no output, an empty one, or the output of another segment.
     """
-    climb = _Climb(generator, source, target, search, detector)
-    best = climb.first(segments)
-    shortlisted = search.shortlist and generator.has_shortlist(target)
-    for rung in RUNGS if retry else ():
-        if rung.origin == "full_vocabulary" and not shortlisted:
-            continue
-        faulty = [
-            i
-            for i, attempt in enumerate(best)
-            if attempt.is_empty or rung.cures.intersection(attempt.trust.flags)
-        ]
-        again = climb.again([best[i] for i in faulty], rung)
-        for i, attempts in zip(faulty, again, strict=True):
-            tried = max(attempt.trust.attempts for attempt in (best[i], *attempts))
-            kept = min((best[i], *attempts), key=Attempt.rank)
-            best[i] = replace(kept, trust=replace(kept.trust, attempts=tried))
+    attempts = _SegmentTranslation(generator, source, target, search, detector)
+    best = attempts.first(segments)
+    if retry:
+        budget = retry if isinstance(retry, RetryBudget) else RetryBudget()
+        shortlisted = search.shortlist and generator.has_shortlist(target)
+        for strategy in RETRY_STRATEGIES:
+            if strategy.origin != "full_vocabulary" or shortlisted:
+                attempts.improve(best, strategy, budget)
     for segment, attempt in zip(segments, best, strict=True):
         if attempt.is_empty:
             raise SegmentError(
@@ -163,10 +226,10 @@ def generate_checked(
     target: Language,
     search: SearchOptions,
 ) -> list[list[Hypothesis]]:
-    """Call the generator and hold its answer against what was asked.
+    """Call the generator and check that each segment has an output of its own.
 
     Raises:
-        SegmentError: where a segment has no hypothesis, or one that belongs to another segment.
+        SegmentError: A segment has no hypothesis, or one that belongs to another segment.
     """
     if not segments:
         return []
@@ -189,8 +252,8 @@ def generate_checked(
     return answers
 
 
-class _Climb:
-    """The segments of one call on their way up the ladder."""
+class _SegmentTranslation:
+    """The attempts at the segments of one call."""
 
     def __init__(
         self,
@@ -204,7 +267,7 @@ class _Climb:
         self.search, self.detector = search, detector
 
     def first(self, segments: Sequence[str]) -> list[Attempt]:
-        """Translate as it was asked for."""
+        """Translate with the requested search options."""
         answers = self._generate(segments, self.search)
         records = self._judge([answer[0] for answer in answers], "first", [1] * len(answers))
         return [
@@ -212,24 +275,41 @@ class _Climb:
             for answer, record in zip(answers, records, strict=True)
         ]
 
-    def again(self, faulty: Sequence[Attempt], rung: Rung) -> list[list[Attempt]]:
-        """Try the segments of these attempts on a rung; none for one that it cannot try."""
-        segments = [attempt.hypotheses[0].source for attempt in faulty]
-        if rung.in_pieces:
-            answers = self._in_pieces(segments, rung.search(self.search))
+    def improve(self, best: list[Attempt], strategy: RetryStrategy, budget: RetryBudget) -> None:
+        """Retry the attempts that a strategy applies to, in place, as far as the budget allows."""
+        direction = (self.source.code, self.target.code)
+        flagged = [i for i, attempt in enumerate(best) if strategy.applies_to(attempt)]
+        for chosen in _chunks(flagged, budget.limit):
+            numbers = chosen
+            if not budget.allows(direction, strategy.origin):
+                numbers = [i for i in chosen if best[i].is_empty]
+                budget.skip(direction, strategy.origin, len(chosen) - len(numbers))
+            again = self._retry([best[i] for i in numbers], strategy)
+            for i, attempts in zip(numbers, again, strict=True):
+                tried = max(attempt.trust.attempts for attempt in (best[i], *attempts))
+                kept = min((best[i], *attempts), key=Attempt.rank)
+                best[i] = replace(kept, trust=replace(kept.trust, attempts=tried))
+            fixed = sum(_is_sound(best[i]) for i in numbers)
+            budget.record(direction, strategy.origin, tried=len(numbers), fixed=fixed)
+
+    def _retry(self, flagged: Sequence[Attempt], strategy: RetryStrategy) -> list[list[Attempt]]:
+        """Return the new attempts at each segment; none for a segment that cannot be retried."""
+        segments = [attempt.hypotheses[0].source for attempt in flagged]
+        if strategy.in_pieces:
+            answers = self._in_pieces(segments, strategy.search(self.search))
         else:
-            answers = self._generate(segments, rung.search(self.search))
+            answers = self._generate(segments, strategy.search(self.search))
         judged = [
             (number, hypothesis)
             for number, answer in enumerate(answers)
-            for hypothesis in (answer if rung.beam_factor > 1 else answer[:1])
+            for hypothesis in (answer if strategy.beam_factor > 1 else answer[:1])
         ]
         records = self._judge(
             [hypothesis for _, hypothesis in judged],
-            rung.origin,
-            [faulty[number].trust.attempts + 1 for number, _ in judged],
+            strategy.origin,
+            [flagged[number].trust.attempts + 1 for number, _ in judged],
         )
-        attempts: list[list[Attempt]] = [[] for _ in faulty]
+        attempts: list[list[Attempt]] = [[] for _ in flagged]
         for (number, hypothesis), record in zip(judged, records, strict=True):
             others = [other for other in answers[number] if other is not hypothesis]
             kept = (hypothesis, *others)[: self.search.num_hypotheses]
@@ -242,7 +322,7 @@ class _Climb:
         )
 
     def _in_pieces(self, segments: Sequence[str], search: SearchOptions) -> list[list[Hypothesis]]:
-        """Translate each segment in pieces of about half its length; none where that fails."""
+        """Translate segments in pieces of about half their length; no answer if one is lost."""
         single = replace(search, num_hypotheses=1)
         split = [self._pieces(segment) for segment in segments]
         wanted = list(dict.fromkeys(part.text for document in split for part in document.parts))
@@ -258,11 +338,11 @@ class _Climb:
         return answers
 
     def _pieces(self, segment: str) -> Document:
-        longest = max(1, (3 * len(segment)) // 5)
-        return cut(split_long(segment, self.source, fits=lambda piece: len(piece) <= longest))
+        max_length = max(1, (3 * len(segment)) // 5)
+        return cut(split_long(segment, self.source, fits=lambda piece: len(piece) <= max_length))
 
     def _join(self, segment: str, document: Document, outputs: Sequence[Hypothesis]) -> Hypothesis:
-        """Return one hypothesis for a segment from those of its pieces."""
+        """Combine the hypotheses of the pieces into one for the segment."""
         texts = [output.text.strip() for output in outputs]
         unknown = [character for output in outputs for character in output.unknown_source]
         return Hypothesis(
@@ -277,7 +357,7 @@ class _Climb:
         )
 
     def _judge(
-        self, hypotheses: Sequence[Hypothesis], origin: Origin, attempts: Sequence[int]
+        self, hypotheses: Sequence[Hypothesis], origin: AttemptOrigin, attempts: Sequence[int]
     ) -> list[TrustRecord]:
         detections: Sequence[Detection | None] = [None] * len(hypotheses)
         if self.detector is not None and hypotheses:
@@ -296,6 +376,18 @@ class _Climb:
             )
             for hypothesis, detection, number in zip(hypotheses, detections, attempts, strict=True)
         ]
+
+
+def _is_sound(attempt: Attempt) -> bool:
+    """Return whether an attempt has none of the flags that retries are for."""
+    return not attempt.is_empty and RETRIED_FLAGS.isdisjoint(attempt.trust.flags)
+
+
+def _chunks(numbers: list[int], size: int) -> Iterator[list[int]]:
+    """Yield the numbers in groups of `size`; all at once if it is 0."""
+    size = size or max(1, len(numbers))
+    for start in range(0, len(numbers), size):
+        yield numbers[start : start + size]
 
 
 def _excerpt(text: str) -> str:

@@ -1,14 +1,15 @@
-"""A text as segments to translate, and everything around them that is kept as it is.
+"""The structure of a text: segments to translate, and everything around them that is kept.
 
-Every newline is hard: no segment reaches over one, and it comes back where it was. So are tabs,
-wide gaps, emoji, control characters and lone surrogates, which models drop. Indentation, list
-markers, white space around segments, and pieces without words (numbers, addresses) are kept too.
-Text that was wrapped at a fixed width can be asked to be read as such: see `wrapping`.
-With the segments themselves as outputs, a document renders to exactly its text.
+Every newline is hard: no segment reaches over one, and it comes back where it was. The same holds
+for tabs, wide gaps, emoji, control characters and lone surrogates, which models drop, and for the
+bars between table cells. Indentation, list markers, white space around segments, and text without
+words (numbers, addresses, encoded data) are kept, too. A text that was wrapped at a fixed width can
+be read as such: see `wrapping`. If the outputs are the segments themselves, a document renders to
+exactly its text.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,17 +24,26 @@ _EMOJI: Final = (
     r"(?:\p{Emoji_Presentation}|\p{Extended_Pictographic}\ufe0f)"
     r"(?:\p{Emoji_Modifier}|\ufe0f|\u200d\p{Extended_Pictographic})*"
 )
+MAX_TOKEN_CHARACTERS: Final = 128
+"""Longer runs of ASCII without a space are addresses or encoded data, and kept."""
 _BREAK: Final = regex.compile(
-    r"(?:[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\p{Cs}|[\p{Zs}\t]{3,}|" + _EMOJI + ")+",
+    r"(?:[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\p{Cs}|[\p{Zs}\t]{3,}"
+    rf"|[!-~]{{{MAX_TOKEN_CHARACTERS + 1},}}+|{_EMOJI})+",
     flags=regex.VERSION1,
 )
+_CELL_EDGE: Final = regex.compile(r"[\p{Zs}\t]*+(?<!\\)\|++[\p{Zs}\t]*+")
+_SPACED_BAR: Final = regex.compile(r"(?:\A|[\p{Zs}\t]++)\|++(?:[\p{Zs}\t]++|\Z)")
+_BAR_AS_DANDA: Final = frozenset({"Deva", "Beng", "Guru", "Orya"})
+"""Scripts in which a bar is often typed for the danda, which ends a sentence."""
 _MARKER: Final = regex.compile(
     r"""(?:(?:
         [-*+\u2010-\u2015\u2022\u2023\u2043\u25a0-\u25ff\u2605\u2606\u2713-\u2718\u00b7>]  # bullets
       | \#{1,6}                                      # headings
       | \[[ xX]?\]                                   # boxes to tick
-      | \(?\p{Nd}{1,3}[).\uff0e\u3001](?!\s+\p{Ll})  # 1. (1) 1), but not the date "3. mai"
-      | \(?[A-Za-z]\)                                # a) (a)
+      | \(?\p{Nd}{1,3}\)                               # 1) (1)
+      | \p{Nd}{1,3}[.\uff0e\u3001](?!\s+\p{Ll})         # 1. but not the date "3. mai"
+      | \p{Nd}{1,2}(?:\.\p{Nd}{1,2}){1,3}\.?(?=\s+\p{Lu})  # 1.1 before a title
+      | \(?(?:[A-Za-z]|[ivxIVX]{2,4})\)                # a) (a) ii) (iv)
       | [\u2460-\u24ff]                              # circled numbers
     )(?:\s+|$))+""",
     flags=regex.VERBOSE | regex.VERSION1,
@@ -41,30 +51,30 @@ _MARKER: Final = regex.compile(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """One segment of a document and what stands before it."""
+class DocumentPart:
+    """One segment of a document and the text before it."""
 
     before: str
-    """White space, breaks and markers between the last part and this one."""
+    """White space, breaks and markers between the previous part and this one."""
     text: str
     """The segment: no white space at either end, no break inside."""
     translate: bool
-    """False for text without words, which is kept as it is."""
+    """False for text without words, which is kept unchanged."""
     breaks: tuple[SoftBreak, ...] = ()
-    """Line ends inside the segment, which stand as spaces in its text."""
+    """Line ends inside the segment; its text has a space in their place, or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A text cut into parts; joined again they are the text."""
+    """A text that is split into parts; joined, they are the text."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[DocumentPart, ...]
     """The segments in order."""
     tail: str
-    """What follows the last one."""
+    """The text after the last one."""
 
     def render(self, outputs: Sequence[str], *, between: str = "") -> str:
-        """Return the document with an output in the place of each part's text.
+        """Return the document with an output in place of each part's text.
 
         `between` separates outputs where nothing separates the sentences of the source.
         """
@@ -79,10 +89,10 @@ class Document:
 
 
 def separator(source: Language, target: Language) -> str:
-    """Return what stands between two output sentences where the source has nothing between them.
+    """Return the text to put between two output sentences if the source has nothing there.
 
-    Chinese sentences touch each other and English ones do not, so it is a space from a script that
-    writes no spaces to one that does.
+    Chinese sentences touch each other and English ones do not, so it is a space if only the target
+    writes spaces between sentences.
     """
     unspaced_source = not script_of(source.script).spaces_words
     spaced = unspaced_source and script_of(target.script).spacing != "none"
@@ -92,18 +102,18 @@ def separator(source: Language, target: Language) -> str:
 def parse(
     text: str, language: Language, *, fits: Callable[[str], bool], wrapped: bool = False
 ) -> Document:
-    """Cut a text into parts.
+    """Split a text into parts.
 
     Args:
         text: Any text.
         language: Its language, whose rules for the ends of sentences apply.
-        fits: Says whether a segment is short enough for the model; longer ones are cut further.
-        wrapped: The ends of full lines are soft: a sentence goes on over them.
+        fits: Returns whether a segment is short enough for the model; longer ones are split.
+        wrapped: The ends of full lines are soft: a sentence may go on after them.
     """
     breaks: tuple[SoftBreak, ...] = ()
     if wrapped:
         text, breaks = unwrap(text)
-    parts: list[Part] = []
+    parts: list[DocumentPart] = []
     before = ""
     start = 0
     for found in _BREAK.finditer(text):
@@ -116,7 +126,7 @@ def parse(
 
 
 def _put_breaks(document: Document, breaks: Sequence[SoftBreak]) -> Document:
-    """Return a document of joined lines with the line ends where they were."""
+    """Return a document of joined lines with its line ends restored."""
     left = deque(breaks)
     parts = []
     start = 0
@@ -133,20 +143,20 @@ def _put_breaks(document: Document, breaks: Sequence[SoftBreak]) -> Document:
 
 
 def _restore(space: str, start: int, left: deque[SoftBreak]) -> str:
-    """Return what stands between two segments, from `start` on, with its line ends."""
+    """Return the white space between two segments, from `start` on, with its line ends."""
     restored = ""
     done = 0
     while left and left[0].position <= start + len(space):
         soft = left.popleft()
         at = soft.position - start
-        restored += space[done:at] + soft.text
+        restored += space[done:at] + soft.hyphen + soft.text
         done = at + soft.spaced
     return restored + space[done:]
 
 
 def cut(pieces: Sequence[str]) -> Document:
-    """Return the document whose segments are these pieces without their white space."""
-    parts: list[Part] = []
+    """Return the document whose segments are the pieces without the white space around them."""
+    parts: list[DocumentPart] = []
     tail = _append(pieces, "", parts)
     return Document(parts=tuple(parts), tail=tail)
 
@@ -154,20 +164,38 @@ def cut(pieces: Sequence[str]) -> Document:
 def _parse_line(
     line: str,
     before: str,
-    parts: list[Part],
+    parts: list[DocumentPart],
     language: Language,
     fits: Callable[[str], bool],
 ) -> str:
-    """Append the parts of a text without breaks; return what is left over at its end."""
+    """Append the parts of a text without breaks; return the rest at its end."""
     body = line.lstrip()
     before += line[: len(line) - len(body)]
     if marker := _MARKER.match(body):
         before += marker[0]
         body = body[marker.end() :]
-    return _append(split_sentences(body, language, fits=fits), before, parts)
+    start = 0
+    for edge in _cell_edges(body, language):
+        before = _append(
+            split_sentences(body[start : edge.start()], language, fits=fits), before, parts
+        )
+        before += edge[0]
+        start = edge.end()
+    return _append(split_sentences(body[start:], language, fits=fits), before, parts)
 
 
-def _append(pieces: Sequence[str], before: str, parts: list[Part]) -> str:
+def _cell_edges(line: str, language: Language) -> "Iterator[regex.Match[str]]":
+    """Find the bars between the cells of a table row, or between entries such as `Home | Help`."""
+    if "|" not in line:
+        return iter(())
+    if line.startswith("|"):
+        return _CELL_EDGE.finditer(line)
+    if language.script in _BAR_AS_DANDA:
+        return iter(())
+    return _SPACED_BAR.finditer(line)
+
+
+def _append(pieces: Sequence[str], before: str, parts: list[DocumentPart]) -> str:
     for piece in pieces:
         segment = piece.strip()
         if not segment:
@@ -175,7 +203,9 @@ def _append(pieces: Sequence[str], before: str, parts: list[Part]) -> str:
             continue
         start = piece.index(segment)
         parts.append(
-            Part(before=before + piece[:start], text=segment, translate=translatable(segment))
+            DocumentPart(
+                before=before + piece[:start], text=segment, translate=translatable(segment)
+            )
         )
         before = piece[start + len(segment) :]
     return before

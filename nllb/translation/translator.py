@@ -1,127 +1,57 @@
 """The translator: texts in, translations with a trust record for each segment out.
 
     translator = Translator.load("facebook/nllb-200-distilled-600M")
-    translator.translate("Hello. How are you?", source="en", target="fr").text
+    translator.translate("Hello. How are you?", "en", "fr").text
 
 Languages are arguments of every call, never state. Newlines, indentation, list markers and white
-space come back as they were, so a whole document can be given as one text.
+space are kept, so a whole document can be given as one text.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-import regex
-
-from nllb.errors import LanguageError
+from nllb.errors import LanguageError, ResourceError
 from nllb.inference.generator import Generator, SearchOptions
 from nllb.languages import Language, languages, parse_language
-from nllb.languages.detection import Detection, Detector
-from nllb.translation.quality import KEPT, Flag, TrustRecord, with_source
-from nllb.translation.retry import Attempt, translate_segments
-from nllb.translation.structure import Document, parse, separator
+from nllb.languages.detection import Detector
+from nllb.translation.job import Memory, TranslationJob
+from nllb.translation.results import Translation
+from nllb.translation.retry import RetryBudget
+from nllb.translation.source_detection import SourceDetection, SourceLanguage
+from nllb.translation.windows import LOOK_AHEAD_LINES, growing_windows
 
 if TYPE_CHECKING:
     from nllb.inference.model_generator import DataType
 
 AUTO: Final = "auto"
-MIN_SOURCE_PROBABILITY: Final = 0.5
-"""A detected source language below it is used, and flagged `uncertain_source`."""
-LOOK_AHEAD_LINES: Final = 2048
-LOOK_AHEAD_CHARACTERS: Final = 1 << 18
-FIRST_LINES: Final = 4
-"""Lines in the first batch of a stream; each may be twice as large as the one before."""
-BATCH_S: Final = 4.0
-"""Seconds for a batch: a stream's batches grow while they take less, and shrink when much more."""
-REMEMBERED_SEGMENTS: Final = 4096
-"""Segments whose translation a stream remembers, so that repeated ones are translated once."""
-
-_LETTER = regex.compile(r"\p{L}")
-# An output is one line, whatever the model writes: line n of a file stays line n.
-_BREAKS = regex.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Segment:
-    """One segment of a translation: a sentence, a part of a long one, or text that is kept.
-
-    Attributes:
-        source_text: the segment without the white space around it.
-        text: its translation.
-        trust: its quality estimate.
-        alternatives: further outputs, if `SearchOptions.num_hypotheses` asks for more than one.
-    """
-
-    source_text: str
-    text: str
-    trust: TrustRecord
-    alternatives: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Translation:
-    """The translation of one text.
-
-    Attributes:
-        text: the text in the target language, in the layout of the source.
-        source_text: the text as it was given.
-        source: language of the source; None where it was to be detected and the text has no
-            letters.
-        target: language of the translation.
-        segments: the segments in order, each with its quality estimate.
-    """
-
-    text: str
-    source_text: str
-    source: Language | None
-    target: Language
-    segments: tuple[Segment, ...]
-
-    @property
-    def flags(self) -> tuple[Flag, ...]:
-        """The flags of all segments, each once."""
-        return tuple(dict.fromkeys(flag for part in self.segments for flag in part.trust.flags))
-
-    @property
-    def confidence(self) -> float:
-        """The lowest confidence of any segment."""
-        return min((segment.trust.confidence for segment in self.segments), default=1.0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Source:
-    """Where the source language of a text comes from."""
-
-    language: Language | None
-    probability: float | None = None
-    uncertain: bool = False
-
-
-_Memory = OrderedDict[tuple[str, str], Attempt]
+ASSUMED_SOURCE: Final = "eng_Latn"
+"""Source language of text that the detector cannot identify, unless the caller names another."""
 
 
 class Translator:
-    """Translates between any two languages of a model; load it once and call it many times.
+    """Translates between any two languages of a model. One object serves any number of calls.
+
+    A translator made by `load` can be pickled: the copy loads the same model by its name or path.
 
     Attributes:
-        generator: the model that translates single segments.
-        detector: identifies languages: needed for `source="auto"`; with it the language of each
-            output is checked, too. None without one.
+        generator: Translates single segments.
+        detector: Identifies languages: needed for `source="auto"`; with it the language of each
+            output is checked, too. None if there is none.
     """
 
     def __init__(self, generator: Generator, *, detector: Detector | None = None):
         """Wrap a generator; `Translator.load` makes one from a model.
 
         Args:
-            generator: What translates single segments.
-            detector: Names languages: needed for `source="auto"`; with it each output's language is
-                checked too.
+            generator: Translates single segments.
+            detector: Identifies languages.
         """
         self.generator = generator
         self.detector = detector
+        self._loaded_with: dict[str, Any] | None = None
 
     @classmethod
     def load(
@@ -130,7 +60,7 @@ class Translator:
         *,
         device: str = "auto",
         dtype: "DataType" = "auto",
-        detector: Detector | None = None,
+        detector: Detector | Literal["auto"] | None = None,
         expert_memory: int | None = None,
         num_threads: int | None = None,
         report: Callable[[str], None] | None = None,
@@ -138,22 +68,23 @@ class Translator:
         """Load a model.
 
         Args:
-            name_or_dir: A directory, a name on the Hugging Face hub, or `mini`, which ships; None
-                takes what `nllb translate` does without `--model`.
-            device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+            name_or_dir: A directory, a name on the Hugging Face hub, or `mini`, which ships with
+                the package; None is the default model of `nllb translate`.
+            device: `cpu`, `cuda`, or `auto`: a GPU if there is one.
             dtype: Type of the weights in memory; `auto` is int8 on a CPU and bfloat16 on a GPU.
-            detector: Names languages, as for `Translator`.
-            expert_memory: Bytes for the experts of a mixture-of-experts model, which are read from
-                the file when they are needed; None holds all of them in memory.
-            num_threads: Threads on a CPU; None takes all processors.
-            report: Is told what the model needs, before anything large is read.
+            detector: Identifies languages; `auto` loads the one that ships with the package.
+            expert_memory: Bytes for the experts of a mixture-of-experts model, which are then read
+                from the file when they are needed; None keeps all of them in memory.
+            num_threads: Threads on a CPU; None uses all processors.
+            report: Called with what the model needs, before anything large is read.
 
         Raises:
             CheckpointError: There is no such model, or it cannot be read.
-            ResourceError: The model does not fit into memory.
+            ResourceError: The model does not fit into memory, or no detector is installed.
         """
-        from nllb.inference.load_model import load_generator
+        from nllb.inference.load_model import default_model, load_generator
 
+        found = load_detector() if detector == "auto" else detector
         generator = load_generator(
             name_or_dir,
             device=device,
@@ -162,53 +93,78 @@ class Translator:
             num_threads=num_threads,
             report=report,
         )
-        return cls(generator, detector=detector)
+        translator = cls(generator, detector=found)
+        name = default_model()[0] if name_or_dir is None else name_or_dir
+        translator._loaded_with = {
+            "name_or_dir": str(Path(name).resolve()) if Path(name).exists() else str(name),
+            "device": device,
+            "dtype": dtype,
+            "expert_memory": expert_memory,
+            "num_threads": num_threads,
+        }
+        return translator
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the name of the model and the options that it was loaded with, not its weights."""
+        if self._loaded_with is None:
+            raise TypeError(
+                "this Translator wraps a generator object and cannot be pickled; one that "
+                "Translator.load has made can: it is loaded again, by name, where it is unpickled"
+            )
+        return _load_again, (self._loaded_with, self.detector)
 
     @overload
     def translate(
         self,
         text: str,
-        *,
         source: str | Language,
         target: str | Language,
+        *,
         search: SearchOptions | None = None,
-        retry: bool = True,
+        retry: bool | RetryBudget = True,
         wrapped: bool = False,
+        assumed_source: str | Language | None = ASSUMED_SOURCE,
     ) -> Translation: ...
 
     @overload
     def translate(
         self,
         text: list[str] | tuple[str, ...],
-        *,
         source: str | Language,
         target: str | Language,
+        *,
         search: SearchOptions | None = None,
-        retry: bool = True,
+        retry: bool | RetryBudget = True,
         wrapped: bool = False,
+        assumed_source: str | Language | None = ASSUMED_SOURCE,
     ) -> list[Translation]: ...
 
     def translate(
         self,
         text: str | list[str] | tuple[str, ...],
-        *,
         source: str | Language,
         target: str | Language,
+        *,
         search: SearchOptions | None = None,
-        retry: bool = True,
+        retry: bool | RetryBudget = True,
         wrapped: bool = False,
+        assumed_source: str | Language | None = ASSUMED_SOURCE,
     ) -> Translation | list[Translation]:
         """Translate a text, or each text of a list.
 
         Args:
             text: Any text: a sentence, a line, a document with its newlines. A list gives a list.
-            source: Its language (`en`, `eng_Latn`, `English`), or `auto` to detect it text by text.
+            source: Its language (`en`, `eng_Latn`, `English`), or `auto` to detect it. In a text of
+                several lines each line may have its own; lines in the target language are kept.
             target: The language to translate into.
-            search: How outputs are searched for; beam search with four beams by default.
-            retry: Try outputs that loop, stop short or are in the wrong language again.
-            wrapped: The text was wrapped at a fixed width: sentences go on over the ends of full
+            search: How outputs are searched for; by default beam search with four beams.
+            retry: Whether outputs that loop, stop early or are in the wrong language are tried
+                again; a `RetryBudget` limits the retries of several calls together.
+            wrapped: The text was wrapped at a fixed width: sentences go on after the ends of full
                 lines, which come back at the same share of their length. Otherwise every newline
                 is hard.
+            assumed_source: With `auto`, the language of text that the detector cannot identify; its
+                segments are flagged `uncertain_source`. None raises an error instead.
 
         Raises:
             LanguageError: A language is unknown, not in the model, or could not be detected; or
@@ -219,53 +175,82 @@ class Translator:
         for number, each in enumerate(texts):
             if not isinstance(each, str):
                 raise TypeError(f"text {number} is {type(each).__name__}, not str")
-        job = self._job(source, target, search, retry, wrapped)
+        job = self._job(
+            source,
+            target,
+            search=search,
+            retry=retry,
+            wrapped=wrapped,
+            assumed_source=assumed_source,
+        )
         translations = job.translate(texts, OrderedDict())
         return translations[0] if isinstance(text, str) else translations
 
     def translate_stream(
         self,
         lines: Iterable[str],
-        *,
         source: str | Language,
         target: str | Language,
+        *,
         search: SearchOptions | None = None,
-        retry: bool = True,
+        retry: bool | RetryBudget = True,
         look_ahead: int = LOOK_AHEAD_LINES,
+        assumed_source: str | Language | None = ASSUMED_SOURCE,
     ) -> Iterator[Translation]:
-        """Translate lines one after the other in bounded memory; line n out belongs to line n in.
+        """Translate lines one after the other in bounded memory; one translation for each line.
 
-        At most `look_ahead` lines are read before their translations come out: 1 answers each line
-        before it asks for the next. The first batches are small, so that output begins early.
+        At most `look_ahead` lines are read before their translations are returned: with 1, each
+        line is answered before the next is read. The first windows are small, so that output
+        begins early.
 
         Raises:
-            LanguageError: At once, not at the first line; or later, where detection failed.
-            SegmentError: A segment has no output; the lines before its batch came out.
+            LanguageError: At once, not at the first line; or later, if detection failed.
+            SegmentError: A segment has no output; the lines before its window were returned.
         """
         windows = growing_windows(lines, look_ahead=look_ahead)
         return self.translate_windows(
-            windows, source=source, target=target, search=search, retry=retry
+            windows,
+            source,
+            target,
+            search=search,
+            retry=retry,
+            assumed_source=assumed_source,
         )
 
     def translate_windows(
         self,
         windows: Iterable[Sequence[str]],
-        *,
         source: str | Language,
         target: str | Language,
+        *,
         search: SearchOptions | None = None,
-        retry: bool = True,
+        retry: bool | RetryBudget = True,
         wrapped: bool = False,
+        assumed_source: str | Language | None = ASSUMED_SOURCE,
+        document: SourceLanguage | None = None,
     ) -> Iterator[Translation]:
-        """Translate texts that come in batches; each batch is answered before the next is read."""
-        job = self._job(source, target, search, retry, wrapped)
+        """Translate texts that come in windows; each window is answered before the next is read.
+
+        `document` is the main language of a document whose lines the texts are, as `detect_source`
+        returns it; it only matters with the source `auto`.
+        """
+        if isinstance(retry, bool) and retry:
+            retry = RetryBudget()
+        job = self._job(
+            source,
+            target,
+            search=search,
+            retry=retry,
+            wrapped=wrapped,
+            assumed_source=assumed_source,
+            document=document,
+        )
 
         def translations() -> Iterator[Translation]:
-            remembered: _Memory = OrderedDict()
+            remembered: Memory = OrderedDict()
             for window in windows:
                 yield from job.translate(window, remembered)
-                while len(remembered) > REMEMBERED_SEGMENTS:
-                    remembered.popitem(last=False)
+                job.forget(remembered)
 
         return translations()
 
@@ -286,202 +271,99 @@ class Translator:
         return language
 
     def detect(self, text: str) -> tuple[Language, float] | None:
-        """Return the language of a text and its probability; None for a text without letters.
+        """Return the source language of a text and its probability; None without letters.
+
+        Text that the detector cannot identify is taken for English.
 
         Raises:
             LanguageError: There is no detector, or it names no language of the model.
         """
-        [source] = _detect(self._need_detector(), self.generator, [text])
+        source = self.detect_source(text)
         return None if source.language is None else (source.language, source.probability or 0.0)
 
-    def _need_detector(self) -> Detector:
+    def detect_source(
+        self, text: str, *, assumed_source: str | Language | None = ASSUMED_SOURCE
+    ) -> SourceLanguage:
+        """Return the source language of a text, and how it was determined.
+
+        Raises:
+            LanguageError: There is no detector, or it names no language of the model.
+        """
+        [source] = self._detection(assumed_source).of_texts([text])
+        return source
+
+    def _detection(self, assumed_source: str | Language | None) -> SourceDetection:
         if self.detector is None:
             raise LanguageError(
-                "source 'auto' needs a language detector: Translator.load(..., "
-                "detector=lid.Detector.load()); or name the source language"
+                "source 'auto' needs a language detector: Translator.load(..., detector='auto'); "
+                "or name the source language"
             )
-        return self.detector
+        assumed = None
+        if assumed_source is not None:
+            assumed = (
+                parse_language(assumed_source)
+                if isinstance(assumed_source, str)
+                else assumed_source
+            )
+            # The default gives way where a model lacks it; a language that was named does not.
+            if not self.generator.supports(assumed):
+                assumed = None if assumed_source == ASSUMED_SOURCE else self.language(assumed)
+        return SourceDetection(self.detector, self.generator, assumed=assumed)
 
     def _job(
         self,
         source: str | Language,
         target: str | Language,
+        *,
         search: SearchOptions | None,
-        retry: bool,
+        retry: bool | RetryBudget,
         wrapped: bool,
-    ) -> "_Job":
-        to = self.language(target)
-        of = None if source == AUTO else self.language(source)
-        if of is None:
-            self._need_detector()
-        if of is not None and of.code == to.code:
-            raise LanguageError(
-                f"source and target are both {to.code} ({to.name}): name two languages"
-            )
-        return _Job(
+        assumed_source: str | Language | None,
+        document: SourceLanguage | None = None,
+    ) -> TranslationJob:
+        target = self.language(target)
+        named = None if source == AUTO else self.language(source)
+        if named is not None:
+            require_two_languages(named, target)
+        return TranslationJob(
             generator=self.generator,
             detector=self.detector,
-            source=of,
-            target=to,
+            source=named,
+            detection=self._detection(assumed_source) if named is None else None,
+            target=target,
             search=search or SearchOptions(),
             retry=retry,
             wrapped=wrapped,
+            document=document,
         )
 
 
-def growing_windows(
-    lines: Iterable[str],
-    *,
-    look_ahead: int = LOOK_AHEAD_LINES,
-    first: int = FIRST_LINES,
-    max_characters: int = LOOK_AHEAD_CHARACTERS,
-) -> Iterator[list[str]]:
-    """Yield lines in batches of `first` lines, then of more while that is quick, up to the bounds.
+def require_two_languages(source: Language, target: Language) -> None:
+    """Check that source and target differ.
 
-    A line longer than `max_characters` ends a batch.
+    Raises:
+        LanguageError: They are the same.
     """
-    most = min(first, look_ahead)
-    window: list[str] = []
-    characters = 0
-    for line in lines:
-        window.append(line)
-        characters += len(line)
-        if len(window) >= most or characters >= max_characters:
-            start = monotonic()
-            yield window
-            most = min(_next_size(most, monotonic() - start), look_ahead)
-            window, characters = [], 0
-    if window:
-        yield window
-
-
-def _next_size(size: int, took_s: float) -> int:
-    if took_s < BATCH_S:
-        return 2 * size
-    return max(FIRST_LINES, size // 2) if took_s > 2 * BATCH_S else size
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    """Everything one call fixes."""
-
-    generator: Generator
-    detector: Detector | None
-    source: Language | None
-    """None where it is detected text by text."""
-    target: Language
-    search: SearchOptions
-    retry: bool
-    wrapped: bool
-
-    def translate(self, texts: Sequence[str], remembered: _Memory) -> list[Translation]:
-        """Translate texts together; segments already in `remembered` are not translated again."""
-        sources = self._sources(texts)
-        documents = [
-            self._parse(text, source.language) for text, source in zip(texts, sources, strict=True)
-        ]
-        wanted: dict[str, tuple[Language, dict[str, None]]] = {}
-        for source, document in zip(sources, documents, strict=True):
-            if source.language is None:
-                continue
-            _, segments = wanted.setdefault(source.language.code, (source.language, {}))
-            for part in document.parts:
-                if (source.language.code, part.text) in remembered:
-                    remembered.move_to_end((source.language.code, part.text))
-                elif part.translate:
-                    segments[part.text] = None
-        found: dict[tuple[str, str], Attempt] = dict(remembered)
-        for code, (language, segments) in wanted.items():
-            attempts = translate_segments(
-                self.generator,
-                list(segments),
-                source=language,
-                target=self.target,
-                search=self.search,
-                detector=self.detector,
-                retry=self.retry,
-            )
-            for segment, attempt in zip(segments, attempts, strict=True):
-                found[code, segment] = remembered[code, segment] = attempt
-        return [
-            self._translation(text, source, document, found)
-            for text, source, document in zip(texts, sources, documents, strict=True)
-        ]
-
-    def _parse(self, text: str, language: Language | None) -> Document:
-        """Cut a text into parts; text that needs no translation is one stretch without parts."""
-        if language is None or language.code == self.target.code:
-            return Document(parts=(), tail=text)
-        return parse(
-            text,
-            language,
-            fits=lambda segment: self.generator.fits(segment, source=language),
-            wrapped=self.wrapped,
+    if source.code == target.code:
+        raise LanguageError(
+            f"source and target are both {target.code} ({target.name}): name two languages"
         )
 
-    def _translation(
-        self,
-        text: str,
-        source: _Source,
-        document: Document,
-        found: dict[tuple[str, str], Attempt],
-    ) -> Translation:
-        segments = []
-        for part in document.parts:
-            if not part.translate or source.language is None:
-                segments.append(Segment(source_text=part.text, text=part.text, trust=KEPT))
-                continue
-            attempt = found[source.language.code, part.text]
-            trust = attempt.trust
-            if source.probability is not None:
-                trust = with_source(
-                    trust, probability=source.probability, uncertain=source.uncertain
-                )
-            segments.append(
-                Segment(
-                    source_text=part.text,
-                    text=_BREAKS.sub(" ", attempt.hypotheses[0].text.strip()),
-                    trust=trust,
-                    alternatives=tuple(other.text for other in attempt.hypotheses[1:]),
-                )
-            )
-        between = "" if source.language is None else separator(source.language, self.target)
-        return Translation(
-            text=document.render([segment.text for segment in segments], between=between),
-            source_text=text,
-            source=source.language,
-            target=self.target,
-            segments=tuple(segments),
-        )
 
-    def _sources(self, texts: Sequence[str]) -> list[_Source]:
-        if self.source is not None:
-            return [_Source(language=self.source)] * len(texts)
-        assert self.detector is not None
-        return _detect(self.detector, self.generator, texts)
+def load_detector() -> Detector:
+    """Load the language detector that ships with the package.
+
+    It lies in the package `lid`, which this package must not depend on; it is imported by name.
+
+    Raises:
+        ResourceError: It is not installed.
+    """
+    try:
+        detector: Detector = import_module("lid").Detector.load()
+    except ImportError as error:
+        raise ResourceError(f"the language detector cannot be imported: {error}") from error
+    return detector
 
 
-def _detect(detector: Detector, generator: Generator, texts: Sequence[str]) -> list[_Source]:
-    """Return for each text with letters the likeliest language that the model has."""
-    lettered = [bool(_LETTER.search(text)) for text in texts]
-    asked = [" ".join(text.split()) for text, has in zip(texts, lettered, strict=True) if has]
-    # All labels, since the likeliest ones may be languages that the model does not have.
-    detections = iter(detector.detect_batch(asked, top=len(languages())))
-    return [
-        _choose(text, next(detections), generator) if has else _Source(language=None)
-        for text, has in zip(texts, lettered, strict=True)
-    ]
-
-
-def _choose(text: str, detection: Detection, generator: Generator) -> _Source:
-    by_code = {language.code: language for language in languages()}
-    first = (detection.language, detection.probability)
-    for code, probability in dict([first, *detection.alternatives]).items():
-        language = by_code.get(code)
-        if language is not None and generator.supports(language):
-            sure = probability >= MIN_SOURCE_PROBABILITY
-            return _Source(language=language, probability=probability, uncertain=not sure)
-    raise LanguageError(
-        f"the language of {text[:60]!r} is none that the model has (the detector says "
-        f"{detection.language}, probability {detection.probability:.2f}): name the source"
-    )
+def _load_again(options: dict[str, Any], detector: Detector | None) -> Translator:
+    return Translator.load(**options, detector=detector)

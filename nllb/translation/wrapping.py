@@ -1,8 +1,10 @@
-"""Hard-wrapped text: joining the lines of a paragraph, and breaking its translation again.
+"""Hard-wrapped text: the lines of a paragraph are joined, and its translation is wrapped again.
 
-A line end is soft where the line was full: where the next line's first word would not have fitted
-into the width of its paragraph. Then the sentence goes on, and the break is put back into the
-translation at the same share of its length, at the nearest space. All other line ends are hard.
+A line end is soft if the line was full, that is, if the first word of the next line would not have
+fitted into the width of its paragraph. The sentence then goes on after it, and the line end comes
+back in the translation at the same share of its length, at the nearest space. A word that was
+hyphenated at a soft line end is joined. All other line ends are hard. Widths are counted in columns
+of a fixed-width font, where a Chinese character takes two.
 """
 
 from dataclasses import dataclass
@@ -11,16 +13,22 @@ from typing import Final
 
 import regex
 
+from nllb.translation.text_width import columns
+
 MIN_WIDTH: Final = 40
-"""Paragraphs with no line of this many characters are verses, addresses, lists: not wrapped."""
+"""A paragraph without a line of this many columns is a verse, an address or a list: not wrapped."""
 
 _LINE = regex.compile(r"([^\r\n]*)(\r\n|[\r\n]|\Z)")
 _INDENT = regex.compile(r"[\p{Zs}\t]*")
 _FIRST_WORD = regex.compile(r"\S+")
-_BEGINS_ANEW = regex.compile(r"[\p{Zs}\t]*(?:[-*+>#•]|\(?\w{1,3}[.)]\s)")
+_NEW_BLOCK = regex.compile(r"[\p{Zs}\t]*(?:[-*+>#•|]|\(?\w{1,3}[.)]\s)")
 _UNSPACED = regex.compile(
     r"[\p{Script=Hani}\p{Script=Hira}\p{Script=Kana}\u3000-\u303f\uff00-\uffef]"
 )
+# A character and the punctuation that may not begin a line, so that it moves with the character.
+_UNSPACED_UNIT = regex.compile(r"\S[、。，．：；！？」』）】》〉…]*")
+_HYPHENATED = regex.compile(r"(?<=\p{L})[-\u00ad\u2010]\Z")
+_SMALL_LETTER = regex.compile(r"[\p{Ll}\p{Lo}]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,34 +36,45 @@ class SoftBreak:
     """A line end inside a sentence."""
 
     position: int
-    """Where it was in the joined text: the place of a space, or between two characters."""
+    """Its position in the joined text: that of a space, or between two characters."""
     text: str
     """The line end and the indentation after it."""
     spaced: bool
-    """Whether a space stands for it in the joined text."""
+    """Whether the joined text has a space in its place."""
+    hyphen: str = ""
+    """The hyphen before it that divided a word; the joined text lacks it."""
 
 
 def unwrap(text: str) -> tuple[str, tuple[SoftBreak, ...]]:
-    """Return the text with every soft line end replaced by a space, and what was replaced.
+    """Return the text with every soft line end replaced by a space, and the line ends.
 
-    Between Chinese or Japanese characters nothing stands for it.
+    Between Chinese or Japanese characters, and inside a hyphenated word, the lines are joined
+    without a space.
     """
     lines = [(found[1], found[2]) for found in _LINE.finditer(text) if found[0]]
     widths = _paragraph_widths([line for line, _ in lines])
     joined = ""
     breaks = []
-    dropped = ""
+    indent = ""
     for number, (line, end) in enumerate(lines):
-        joined += line[len(dropped) :]
+        joined += line[len(indent) :]
         following = lines[number + 1][0] if number + 1 < len(lines) else ""
-        dropped = ""
-        if end and _is_full(line, following, widths[number]):
-            indent = _INDENT.match(following)
-            assert indent is not None
-            dropped = indent[0]
-            bare = following[len(dropped) :]
-            spaced = not (_UNSPACED.match(line[-1]) and _UNSPACED.match(bare[0]))
-            breaks.append(SoftBreak(position=len(joined), text=end + dropped, spaced=spaced))
+        indent = ""
+        if not end or not following.strip():
+            joined += end
+            continue
+        rest = following.lstrip(" \t")
+        hyphen = _hyphen(line, rest, widths[number])
+        if hyphen or _is_full(line, following, widths[number]):
+            found_indent = _INDENT.match(following)
+            assert found_indent is not None
+            indent = found_indent[0]
+            first = following[len(indent)]
+            joined = joined[: len(joined) - len(hyphen)]
+            spaced = not hyphen and not (_UNSPACED.match(line[-1]) and _UNSPACED.match(first))
+            breaks.append(
+                SoftBreak(position=len(joined), text=end + indent, spaced=spaced, hyphen=hyphen)
+            )
             joined += " " if spaced else ""
         else:
             joined += end
@@ -63,13 +82,18 @@ def unwrap(text: str) -> tuple[str, tuple[SoftBreak, ...]]:
 
 
 def rewrap(output: str, source: str, breaks: tuple[SoftBreak, ...]) -> str:
-    """Return an output of a segment with the segment's soft breaks, positions counted in it."""
+    """Return the output of a segment with the segment's soft breaks, positions counted in it."""
+    kept = output == source
     places: list[tuple[int, int, str]] = []
     free = 0
     for soft in breaks:
-        wish = max(free, round(soft.position * len(output) / max(1, len(source))))
-        start, end = _nearest_place(output, wish, free, spaced=soft.spaced)
-        places.append((start, end, soft.text))
+        if kept:
+            start, end = soft.position, soft.position + soft.spaced
+        else:
+            wish = max(free, round(soft.position * len(output) / max(1, len(source))))
+            spaced = soft.spaced or bool(soft.hyphen)
+            start, end = _nearest_place(output, wish, free, spaced=spaced)
+        places.append((start, end, soft.hyphen * kept + soft.text))
         free = end
     edges = [(0, 0, ""), *places, (len(output), len(output), "")]
     return "".join(
@@ -78,7 +102,7 @@ def rewrap(output: str, source: str, breaks: tuple[SoftBreak, ...]) -> str:
 
 
 def _nearest_place(output: str, wish: int, free: int, *, spaced: bool) -> tuple[int, int]:
-    """Return the span of `output` that a break replaces: a space near `wish`, or nothing there."""
+    """Return the span of `output` that a break replaces: a space near `wish`, or an empty span."""
     if not spaced and _UNSPACED.match(output[wish - 1 : wish]) and _UNSPACED.match(output, wish):
         return wish, wish
     spaces = [i for i in range(free, len(output)) if output[i] == " "]
@@ -89,26 +113,37 @@ def _nearest_place(output: str, wish: int, free: int, *, spaced: bool) -> tuple[
 
 
 def _paragraph_widths(lines: list[str]) -> list[int]:
-    """Return for each line the width of the longest line between the blank lines around it."""
+    """Return for each line the width of its paragraph, which is that of the longest line."""
     widths: list[int] = []
     paragraph: list[str] = []
     for line in [*lines, ""]:
         if line.strip():
             paragraph.append(line)
             continue
-        widths += [max(map(len, paragraph), default=0)] * len(paragraph)
+        widths += [max(map(columns, paragraph), default=0)] * len(paragraph)
         widths.append(0)
         paragraph = []
     return widths
 
 
+def _hyphen(line: str, rest: str, width: int) -> str:
+    """Return the hyphen at the end of a line that divides a word, or nothing."""
+    found = _HYPHENATED.search(line)
+    if found is None or width < MIN_WIDTH or not _SMALL_LETTER.match(rest):
+        return ""
+    return found[0]
+
+
 def _is_full(line: str, following: str, width: int) -> bool:
-    """Say whether a line ends where it does only because the next word did not fit."""
+    """Return whether a line ends where it does only because the next word did not fit."""
     word = _FIRST_WORD.search(following)
     if width < MIN_WIDTH or word is None or not line.strip() or line != line.rstrip():
         return False
-    if _BEGINS_ANEW.match(following) or line.lstrip().startswith("#"):
+    if _NEW_BLOCK.match(following) or line.lstrip().startswith(("#", "|")):
         return False
-    wrapped_inside = _UNSPACED.match(word[0]) and _UNSPACED.match(line[-1])
-    needed = 1 if wrapped_inside else 1 + len(word[0])
-    return len(line) + needed > width
+    needed = 1 + columns(word[0])
+    if _UNSPACED.match(word[0]) and _UNSPACED.match(line[-1]):
+        unit = _UNSPACED_UNIT.match(word[0])
+        assert unit is not None
+        needed = columns(unit[0])
+    return columns(line) + needed > width

@@ -17,7 +17,7 @@ def test_the_text_is_translated_and_its_trust_shown(tiny_model, monkeypatch, cap
     for source, target in pairs:
         assert f"  {source} -> {target}\n" in out
     assert out.count("$ echo ") == 4 and out.count("| nllb translate ") == 3
-    assert "    confidence: 0." in out and "Where to go on:" in out
+    assert "    confidence: 0." in out and "Next steps:" in out
 
 
 def test_where_nothing_translates_it_says_so(monkeypatch, capfd, tmp_path) -> None:

@@ -542,6 +542,8 @@ EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int
     return 0;
 }
 
+#include "kernel_encoder.h"
+
 #endif
 
 /* The functions above are called through ctypes; the module itself is empty. */

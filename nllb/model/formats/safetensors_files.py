@@ -91,9 +91,7 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
         )
     metadata = header.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(
-            f"{path} is damaged: its metadata is not text by name; fetch it again"
-        )
+        raise CheckpointError(f"{path} is damaged: its metadata is not text; download it again")
     ends = [_check_entry(path, name, entry) for name, entry in header.items()]
     if size != (expected := 8 + length + max(ends, default=0)):
         raise CheckpointError(

@@ -35,7 +35,7 @@ def test_table_on_a_terminal(
     assert main(["languages", "yue"]) == 0
     shown = capsys.readouterr().out
     assert "yue_Hant" in shown
-    assert "Known fault:" in shown
+    assert "Known problem:" in shown
 
 
 def test_filters_combine() -> None:
@@ -47,7 +47,7 @@ def test_filters_combine() -> None:
 def test_nothing_found_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["languages", "Frensh"]) == 2
     assert "did you mean fra_Latn (French)" in capsys.readouterr().err
-    with pytest.raises(LanguageError, match="there are Arab, Armn"):
+    with pytest.raises(LanguageError, match="valid are Arab, Armn"):
         select_languages(None, script="Runr")
     with pytest.raises(LanguageError, match="eng_Latn"):
         select_languages("en", level="low")

@@ -71,7 +71,7 @@ def run(monkeypatch, capfdbinary):
         generator = Upper()
         translator = Translator(generator)
         monkeypatch.setattr(Translator, "load", lambda *_, **__: translator)
-        monkeypatch.setattr("nllb.cli.translate._detector", lambda arguments: detector)
+        monkeypatch.setattr("nllb.cli.translate._load_detector", lambda arguments: detector)
         monkeypatch.setattr("nllb.inference.load_model.describe_model", lambda name: model)
         monkeypatch.setattr("sys.stdin", Stdin(stdin))
         code = main(["translate", "--model", "stand-in", *languages, *map(str, words)])
@@ -92,7 +92,7 @@ def test_lines_from_stdin_to_stdout(run):
     assert run("--quiet", stdin=b"One.").err == ""
 
 
-def test_nothing_in_nothing_out(run):
+def test_empty_input_gives_empty_output(run):
     done = run(stdin=b"")
     assert (done.code, done.out) == (0, "")
 
@@ -175,7 +175,7 @@ def test_files_compressed_or_not_to_an_output_file(run, tmp_path):
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_an_interrupted_run_says_what_is_done_and_goes_on_there(run, tmp_path):
+def test_an_interrupted_run_reports_what_is_done_and_is_continued(run, tmp_path):
     source, output = tmp_path / "a.txt", tmp_path / "out.txt"
     lines = [f"line {number}" for number in range(100)]
     source.write_text("\n".join([*lines[:50], "STOP", *lines[50:]]))
@@ -184,27 +184,29 @@ def test_an_interrupted_run_says_what_is_done_and_goes_on_there(run, tmp_path):
     assert not output.exists()
     written = (tmp_path / "out.txt.part").read_text().splitlines()
     assert written == [line.upper() for line in lines[: len(written)]] and len(written) == 28
-    assert f"interrupted: 28 lines are done in {output}.part; the same command goes on" in done.err
+    assert (
+        f"interrupted: 28 lines are done in {output}.part; the same command continues" in done.err
+    )
     source_state = source.stat()
     source.write_text("\n".join([*lines[:50], "GO! ", *lines[50:]]))
     import os
 
     os.utime(source, ns=(source_state.st_atime_ns, source_state.st_mtime_ns))
     done = run(source, "--output", output)
-    assert done.code == 0 and "going on after 28 lines" in done.err
+    assert done.code == 0 and "continuing after 28 lines" in done.err
     assert "line 3" not in done.segments and "line 30" in done.segments
     assert output.read_text().splitlines() == [
         line.upper() for line in [*lines[:50], "GO! ", *lines[50:]]
     ]
 
 
-def test_another_model_at_the_same_place_begins_anew(run, tmp_path):
+def test_another_model_at_the_same_path_starts_anew(run, tmp_path):
     source, output = tmp_path / "a.txt", tmp_path / "out.txt"
     source.write_text("".join(f"line {number}\n" for number in range(40)) + "STOP\n")
     assert run(source, "--output", output).code == 130
-    assert "going on after" in run(source, "--output", output).err
+    assert "continuing after" in run(source, "--output", output).err
     done = run(source, "--output", output, model="of another")
-    assert "going on after" not in done.err and done.segments[0] == "line 0"
+    assert "continuing after" not in done.err and done.segments[0] == "line 0"
 
 
 def test_an_interrupted_stream_keeps_what_was_printed(run):
@@ -310,7 +312,9 @@ def test_without_a_model_the_ways_to_get_one_are_named(monkeypatch, capsys, tmp_
     assert re.search(r"\d GiB", said) and "--model" in said and "directory" in said
 
 
-def test_an_output_that_cannot_be_written_is_said_before_a_model_is_loaded(monkeypatch, tmp_path):
+def test_an_output_that_cannot_be_written_is_reported_before_a_model_is_loaded(
+    monkeypatch, tmp_path
+):
     (tmp_path / "file").touch()
     output = str(tmp_path / "file" / "out.txt")
     languages = ["--source", "en", "--target", "fr"]
@@ -330,3 +334,82 @@ def test_progress_shows_on_a_terminal_only(run, monkeypatch, tmp_path):
     run("--output", tmp_path / "out", stdin=b"one\n")
     assert "translate" in terminal.getvalue()
     assert "lines" not in run("--output", tmp_path / "out2", stdin=b"one\n").err
+
+
+def test_equal_languages_are_refused_before_anything_is_loaded(monkeypatch, capsys):
+    monkeypatch.setattr(Translator, "load", lambda *_, **__: pytest.fail("loaded"))
+    assert main(["translate", "-s", "en", "-t", "eng_Latn", "-m", "/nowhere"]) == 2
+    assert "both eng_Latn (English): name two languages" in capsys.readouterr().err
+
+
+def test_other_formats_are_refused_unless_they_come_from_stdin(run, tmp_path):
+    (tmp_path / "a.srt").write_text("1\n00:01 --> 00:02\nHello.\n")
+    done = run(tmp_path / "a.srt")
+    assert done.code == 1 and "a.srt is subtitles (.srt), not plain text" in done.err
+    assert run(stdin=(tmp_path / "a.srt").read_bytes()).out.endswith("HELLO.\n")
+
+
+class UndDetector:
+    def detect_batch(self, texts, *, top=1):
+        from nllb.languages.detection import Detection
+
+        return [
+            Detection(language="und", probability=0.8, alternatives=(("sot_Latn", 0.8),))
+            if len(text) < 8
+            else Detection(
+                language={"M": "fra_Latn", "W": "bel_Cyrl"}.get(text[0], "deu_Latn"),
+                probability=0.95,
+                alternatives=(("eng_Latn", 0.04),),
+            )
+            for text in texts
+        ]
+
+
+def test_assumed_kept_and_lacking_languages_are_reported(run):
+    text = b"Hello\nMerci beaucoup.\nGuten Morgen.\nYes\nWaray nga pulong.\n"
+    done = run("--json", stdin=text, languages=AUTO, detector=UndDetector())
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["source"] for record in records[:4]] == [
+        *("eng_Latn", "fra_Latn", "deu_Latn", "eng_Latn"),
+    ]
+    assert [record["source_assumed"] for record in records] == [True, False, False, True, False]
+    assert "uncertain_source" in records[0]["flags"]
+    assert records[1]["text"] == "Merci beaucoup."
+    assert (
+        "2 lines in a language that could not be identified (line 1, 4): eng_Latn was assumed"
+        in done.err
+    )
+    assert "1 line already in the target language, kept unchanged (line 2)" in done.err
+    assert records[4]["source"] == "eng_Latn" and "uncertain_source" in records[4]["flags"]
+    assert "1 line in bel_Cyrl, which the model lacks, translated as the likeliest" in done.err
+    done = run("--assume", "de", stdin=text, languages=AUTO, detector=UndDetector())
+    assert "de was assumed" in done.err
+    done = run("--assume", "none", stdin=text, languages=AUTO, detector=UndDetector())
+    assert done.code == 2 and "language of 'Hello" in done.err
+    assert "could not be identified" in done.err
+    assert run("--assume", "engl", stdin=text, languages=AUTO, detector=UndDetector()).code == 2
+
+
+def test_lines_of_a_document_that_are_in_the_target_language_are_kept(run):
+    text = b"Guten Morgen an alle.\nMerci beaucoup.\n```\nGuten Code\n```\n"
+    done = run("--document", "--json", stdin=text, languages=AUTO, detector=UndDetector())
+    [record] = map(json.loads, done.out.splitlines())
+    assert record["text"] == ("GUTEN MORGEN AN ALLE.\nMerci beaucoup.\n```\nGuten Code\n```\n")
+    assert [(each["language"], each["kept"]) for each in record["passages"]] == [
+        ("deu_Latn", False),
+        ("fra_Latn", True),
+    ]
+    assert "source languages: 1 line deu_Latn, 1 line fra_Latn" in done.err
+
+
+def test_a_direction_that_fails_is_not_retried_for_ever_and_that_is_reported(run):
+    text = "".join(f"LOOP number {number} of many\n" for number in range(40)).encode()
+    done = run("--retry-limit", "8", stdin=text)
+    assert done.out.count("\n") == 40
+    assert (
+        "the retry strategy repetition_block was stopped from eng_Latn to fra_Latn: it fixed "
+        "fewer than one in ten of 8 segments (--retry-limit 0: no limit)" in done.err
+    )
+    assert len(done.segments) < 40 + 4 * 12 * 4
+    assert "stopped" not in run("--retry-limit", "0", stdin=text).err
+    assert run("--retry-limit", "-1", stdin=text).code == 2

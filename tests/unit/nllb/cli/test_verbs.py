@@ -172,5 +172,5 @@ def test_a_full_disk_behind_stdout_is_one_message():
         )
     assert (done.returncode, done.stderr) == (
         1,
-        b"nllb: cannot read or write: No space left on device\n",
+        b"nllb: cannot write: No space left on device\n",
     )

@@ -98,7 +98,7 @@ def test_stdout_is_recognised_by_its_file(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from nllb.cli.endings import run_to_exit_code
+from nllb.cli.process_ends import run_to_exit_code
 from nllb.io.text import write_lines
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 def verb():

@@ -2,6 +2,8 @@ import gzip
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ from nllb.io.text import read_text
 from nllb.translation.files import (
     PartialOutput,
     describe_inputs,
-    join_paragraphs,
     read_batches,
     read_windows,
 )
@@ -49,7 +50,7 @@ def write(path, content):
     return path
 
 
-def test_lines_come_as_soon_as_they_are_there(pipe):
+def test_lines_come_as_soon_as_they_have_come(pipe):
     stream = pipe(b"one\n", b"tw", b"o\nthree\nfo", b"ur")
     batches = read_batches("-")
     assert (next(batches), stream.read_so_far) == (["one\n"], 1)
@@ -107,12 +108,6 @@ def test_a_long_line_is_put_together(pipe):
     assert len(line) == 2_000_002 and rest == "z"
 
 
-def test_lines_are_joined_to_paragraphs_across_batches():
-    windows = [["\n", "a\n"], ["b\n", "\n", " \n", "c\n", "\n"], ["d"]]
-    assert list(join_paragraphs(windows)) == [["\n"], ["a\nb\n\n \n"], ["c\n\n"], ["d"]]
-    assert list(join_paragraphs([])) == []
-
-
 JOB = {"target": "fra_Latn"}
 
 
@@ -123,7 +118,7 @@ def interrupt(path, text, job):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-def test_an_interrupted_output_is_gone_on_with(tmp_path, suffix):
+def test_an_interrupted_output_is_continued(tmp_path, suffix):
     path = tmp_path / f"out.txt{suffix}"
     interrupt(path, "un\ndeux\ntro", JOB)
     assert not path.exists()
@@ -136,7 +131,7 @@ def test_an_interrupted_output_is_gone_on_with(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("job", [None, {"target": "deu_Latn"}])
-def test_another_job_begins_anew(tmp_path, job):
+def test_another_job_starts_anew(tmp_path, job):
     path = tmp_path / "out.txt"
     interrupt(path, "un\ndeux\n", JOB)
     with PartialOutput(path, job) as output:
@@ -147,7 +142,7 @@ def test_another_job_begins_anew(tmp_path, job):
     assert [each.name for each in tmp_path.iterdir()] == ["out.txt"]
 
 
-def test_the_part_says_what_it_is_of(tmp_path):
+def test_the_part_describes_its_job(tmp_path):
     interrupt(tmp_path / "deep" / "out.txt", "un\n", JOB)
     folder = tmp_path / "deep"
     assert (folder / "out.txt.part").read_text() == "un\n"
@@ -171,7 +166,7 @@ def test_inputs_are_described_unless_they_cannot_be_read_again(tmp_path):
     assert describe_inputs(["/dev/stdin"]) is None
 
 
-def test_what_is_no_file_is_written_to_and_stays(tmp_path):
+def test_pipes_are_written_directly_and_stay(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -213,7 +208,7 @@ def test_two_cannot_write_the_same_output(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device /dev/full of Linux")
-def test_a_full_disk_is_told_and_closing_stays_quiet():
+def test_a_full_disk_is_reported_and_closing_is_quiet():
     with (
         pytest.raises(DataError, match="cannot write /dev/full: No space left"),
         PartialOutput(Path("/dev/full"), None) as output,
@@ -221,3 +216,49 @@ def test_a_full_disk_is_told_and_closing_stays_quiet():
         output.write("un\n")
         output.flush()
     assert not Path("/dev/full").is_file()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "-"])
+def test_standard_output_is_appended_to_and_never_replaced(tmp_path, name):
+    """As in `nllb translate -o /dev/stdout >> log`."""
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    code = (
+        "from pathlib import Path; from nllb.translation.files import PartialOutput\n"
+        f"with PartialOutput(Path({name!r}), None) as output:\n"
+        "    output.write('after\\n'); output.finish()"
+    )
+    with log.open("ab") as stream:
+        subprocess.run([sys.executable, "-c", code], stdout=stream, check=True)
+    assert log.read_text() == "before\nafter\n"
+    assert [each.name for each in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_full_file_system_is_one_error_and_keeps_complete_lines(tmp_path):
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from nllb.translation.files import PartialOutput\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+        "with PartialOutput(Path(sys.argv[1]), {'job': 1}) as output:\n"
+        "    for n in range(1000): output.write_through(f'line {n}\\n')"
+    )
+    path = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1].endswith(f"DataError: cannot write {path}: File too large")
+    assert not path.exists()
+    with PartialOutput(path, {"job": 1}) as output:
+        assert output.lines_done > 400
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_recognized_with_and_without_a_byte_order_mark(tmp_path, encoding):
+    path = write(tmp_path / "text", "Hello.\nBye.\n".encode(encoding))
+    with pytest.raises(DataError, match=r"text is in UTF-16.*iconv -f UTF-16"):
+        list(read_batches(path, errors="replace"))
+
+
+def test_a_few_nuls_are_text(tmp_path):
+    path = write(tmp_path / "text", b"one\x00two\n" + b"a\x00b\n")
+    assert list(read_batches(path)) == [["one\x00two\n", "a\x00b\n"]]

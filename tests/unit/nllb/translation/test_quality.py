@@ -9,14 +9,13 @@ from nllb.languages.detection import Detection
 from nllb.translation.quality import (
     FLAGS,
     KEPT,
-    columns,
     copied_share,
     judge,
-    missing_numbers,
     repetition,
     script_share,
     with_source,
 )
+from nllb.translation.text_width import columns
 
 ENGLISH, FRENCH = parse_language("eng_Latn"), parse_language("fra_Latn")
 CHINESE, JAPANESE = parse_language("zho_Hans"), parse_language("jpn_Jpan")
@@ -126,6 +125,7 @@ def test_lengths_far_from_the_source_are_flagged(flags):
     assert flags("A full stop ends it here.", IN_FRENCH * 2)[-1] == "length"
     assert flags("Yes.", "Oui, monsieur.") == ()
     assert columns("नमस्ते") == 4 and columns("你好a") == 5
+    assert columns("किताब") == 5 and columns("e\u0301") == 1 and columns("😀") == 2
 
 
 def test_what_the_search_says_is_flagged(flags):
@@ -136,19 +136,38 @@ def test_what_the_search_says_is_flagged(flags):
 
 
 @pytest.mark.parametrize(
-    ("source", "output", "missing"),
+    ("text", "output", "source", "target", "expected"),
     [
-        ("In 1987 and 2,500 more", "En 1987 et 2 500 de plus", ()),
-        ("In 1987 and 2,500 more", "En 1978 et 2.500 de plus", ("1987",)),
-        ("At 18:10 o'clock", "À 18h10", ()),
-        ("There were 3 cats", "Il y avait trois chats", ()),
-        ("A sum of 20,000 yuan", "2万元", ()),
-        ("It has 1987 pages", "इसमें १९८७ पृष्ठ हैं", ()),
-        ("It has 45 pages", "Il a quarante pages", ("45",)),
+        ("Привет", "Привет", "rus_Cyrl", "eng_Latn", True),
+        ("Привет, Анна", "Привет, Анна", "rus_Cyrl", "eng_Latn", True),
+        ("hello", "hello", "eng_Latn", "rus_Cyrl", True),
+        ("Hello", "Hello", "eng_Latn", "rus_Cyrl", True),
+        ("iPhone 15 Pro", "iPhone 15 Pro", "eng_Latn", "zho_Hans", False),
+        ("New York", "New York", "eng_Latn", "rus_Cyrl", False),
+        ("Это iPhone 15", "iPhone 15", "rus_Cyrl", "zho_Hans", False),
+        ("1.1 Scope", "1.1", "eng_Latn", "deu_Latn", True),
+        ("1.1 Scope", "...", "eng_Latn", "zho_Hans", True),
+        ("1.1 Scope", "1.1 Umfang", "eng_Latn", "deu_Latn", False),
     ],
 )
-def test_missing_numbers(source, output, missing):
-    assert missing_numbers(source, output) == missing
+def test_words_left_in_the_source_script_and_outputs_without_words_are_off_target(
+    flags, text, output, source, target, expected
+):
+    found = flags(text, output, source=parse_language(source), target=parse_language(target))
+    assert ("off_target" in found) is expected
+
+
+def test_replacement_characters_that_the_source_lacks_are_flagged(flags, hypothesis):
+    assert "unknown_characters" in flags(SENTENCE, IN_FRENCH + " \ufffd")
+    assert flags(SENTENCE + " \ufffd", IN_FRENCH + " \ufffd") == ()
+    record = judge(hypothesis(SENTENCE, "\ufffd" + IN_FRENCH), source=ENGLISH, target=FRENCH)
+    assert record.unknown_characters == ("\ufffd",)
+
+
+def test_missing_literals_and_numbers_are_flagged(flags):
+    assert flags("Hello {name}!", "Bonjour !") == ("literals_missing",)
+    assert flags("Hello {name}!", "Bonjour {name} !") == ()
+    assert flags("It was in 2012 and 12 came", "En 2012, douze sont venus") == ("numbers_missing",)
 
 
 def test_confidence_is_the_token_probability_halved_for_every_flag(hypothesis):
@@ -165,14 +184,13 @@ def test_confidence_is_the_token_probability_halved_for_every_flag(hypothesis):
     assert KEPT.confidence == 1.0 and KEPT.flags == ()
 
 
-def test_flags_are_ordered_by_gravity(flags):
+def test_flags_are_ordered_by_severity(flags):
     found = flags("In 1987, " + SENTENCE, SENTENCE, finished=False, log_probability=-99.0)
     assert found == tuple(flag for flag in FLAGS if flag in found) and len(found) == 4
 
 
 def test_empty_and_tiny_texts_have_measures():
     assert repetition("") == repetition("ab") == copied_share("", "") == 0.0
-    assert missing_numbers("", "") == ()
 
 
 def test_human_translations_between_random_languages_are_hardly_ever_flagged(data_dir, hypothesis):

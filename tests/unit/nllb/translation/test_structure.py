@@ -20,6 +20,9 @@ WORDS = [
     "١٢",
     "x",
     "(a) ",
+    "1) one",
+    "| a | b |",
+    "x" * 130,
 ]
 TEXTS = st.one_of(
     st.text(),
@@ -69,6 +72,59 @@ def test_lines_markers_and_gaps_are_kept_outside_the_segments():
 def test_what_only_looks_like_a_marker_stays_in_the_segment(line):
     document = parse(line, parse_language("nob"), fits=everything_fits)
     assert document.parts[0].before == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "marker", "segment"),
+    [
+        ("1) one", "1) ", "one"),
+        ("(2) two", "(2) ", "two"),
+        ("(a) one", "(a) ", "one"),
+        ("b) two", "b) ", "two"),
+        ("(iv) four", "(iv) ", "four"),
+        ("1.1 Scope", "1.1 ", "Scope"),
+        ("2.3.1. Method", "2.3.1. ", "Method"),
+        ("1. One", "1. ", "One"),
+        ("- [ ] to do", "- [ ] ", "to do"),
+    ],
+)
+def test_list_markers_stay_outside_the_segment(line, marker, segment):
+    [part] = parse(line, parse_language("eng"), fits=everything_fits).parts
+    assert (part.before, part.text) == (marker, segment)
+
+
+@pytest.mark.parametrize(
+    ("row", "cells"),
+    [
+        ("| Name | City |", ["Name", "City"]),
+        ("|the house|the garden|", ["the house", "the garden"]),
+        ("  | one \\| two | three |", ["one \\| two", "three"]),
+        ("|------|:----:|", ["------", ":----:"]),
+        ("Home | About us | Contact", ["Home", "About us", "Contact"]),
+        ("a|b is code", ["a|b is code"]),
+    ],
+)
+def test_table_cells_are_segments_and_bars_are_kept(row, cells):
+    document = parse(row, parse_language("eng"), fits=everything_fits)
+    assert [part.text for part in document.parts] == cells
+    assert document.render(cells) == row
+
+
+def test_a_bar_that_is_typed_for_a_danda_stays_in_its_sentence():
+    document = parse("वह घर है | मैं यहाँ हूँ |", parse_language("hin"), fits=everything_fits)
+    assert document.parts[0].text.endswith("|")
+
+
+def test_encoded_data_and_long_addresses_are_not_translated():
+    data = "data:image/png;base64," + "iVBORw0KGgo" * 700
+    document = parse(f"Look: {data} and more.", parse_language("eng"), fits=everything_fits)
+    assert [part.text for part in document.parts] == ["Look:", "and more."]
+    assert document.parts[1].before == f" {data} "
+    long_word = "Donaudampfschifffahrtsgesellschaftskapitän"
+    [part] = parse(long_word, parse_language("deu"), fits=everything_fits).parts
+    assert part.translate
+    [part] = parse("词" * 400, parse_language("zho_Hans"), fits=everything_fits).parts
+    assert part.translate
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "  \t ", "- ", "\x00\x00"])

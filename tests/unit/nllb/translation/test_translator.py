@@ -1,14 +1,18 @@
+import pickle
 import re
+import sys
 from itertools import count
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nllb.errors import DataError, LanguageError
+from nllb.errors import DataError, LanguageError, ResourceError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import languages, parse_language
-from nllb.translation.translator import REMEMBERED_SEGMENTS, Translator, growing_windows
+from nllb.translation.job import REMEMBERED_SEGMENTS
+from nllb.translation.model_input import SOFT_HYPHEN
+from nllb.translation.translator import Translator
 
 MARKED = re.compile("<(\\d+)~(.*?)~>")
 PARTS = [
@@ -40,13 +44,15 @@ def test_every_marker_comes_back_once_in_order_and_all_white_space_equal(
     target = parse_language("zho_Hans" if source.code != "zho_Hans" else "jpn_Jpan")
     generator = markers(stand_in, longest=longest)
     translation = Translator(generator).translate(text, source=source, target=target, retry=False)
-    assert MARKED.sub(lambda found: found[2], translation.text) == text
+    back = MARKED.sub(lambda found: found[2], translation.text)
+    assert back.replace(SOFT_HYPHEN, "") == text.replace(SOFT_HYPHEN, "")
     first_seen = list(dict.fromkeys(int(number) for number, _ in MARKED.findall(translation.text)))
     assert first_seen == list(range(1, len(first_seen) + 1))
     asked = [segment for segments, *_ in generator.calls for segment in segments]
     assert len(first_seen) == len(asked) == len(set(asked))
     translated = [segment.source_text for segment in translation.segments if segment.trust.attempts]
-    assert translated == [segment for _, segment in MARKED.findall(translation.text)]
+    given = [segment.replace(SOFT_HYPHEN, "") or segment for segment in translated]
+    assert given == [segment for _, segment in MARKED.findall(translation.text)]
 
 
 @given(DOCUMENTS.filter(lambda text: re.search(r"[A-Za-z]{4}", text)), st.data())
@@ -164,6 +170,10 @@ def test_the_source_is_detected_text_by_text(stand_in, stand_in_detector):
 
 def test_a_source_that_is_not_recognised_is_an_error(stand_in, stand_in_detector):
     translator = Translator(stand_in(upper), detector=stand_in_detector(by_word))
+    with pytest.raises(LanguageError, match="the language of 'Xyzzy' could not be identified"):
+        translator.translate("Xyzzy", source="auto", target="fra", assumed_source=None)
+    lacking = stand_in_detector(lambda text: ("war_Latn", 0.9))
+    translator = Translator(stand_in(upper, codes={"fra_Latn"}), detector=lacking)
     with pytest.raises(LanguageError, match="the language of 'Xyzzy' is none that the model has"):
         translator.translate("Xyzzy", source="auto", target="fra")
 
@@ -214,20 +224,6 @@ def test_a_stream_remembers_segments_but_not_without_bound(stand_in):
     assert asked.count("Again.") == 2 and len(asked) == others + 2
 
 
-def test_windows_grow_while_that_is_quick(monkeypatch):
-    clock = iter([0.0, 1.0, 1.0, 2.0, 2.0, 20.0, 20.0, 26.0, 26.0, 27.0])
-    monkeypatch.setattr("nllb.translation.translator.monotonic", lambda: next(clock))
-    assert [len(window) for window in growing_windows(["a"] * 45)] == [4, 8, 16, 8, 8, 1]
-
-
-def test_windows_are_bounded_by_lines_and_characters():
-    sizes = [len(window) for window in growing_windows(["a"] * 60, look_ahead=16)]
-    assert sizes == [4, 8, 16, 16, 16]
-    long = ["x" * 50, "y", "z" * 100, "a"]
-    assert list(growing_windows(long, max_characters=60)) == [long[:3], long[3:]]
-    assert list(growing_windows([])) == []
-
-
 def test_a_very_long_line_is_answered(stand_in):
     generator = stand_in(upper, longest=200)
     line = "word and word, " * 70_000
@@ -258,3 +254,125 @@ def test_an_output_whose_language_the_detector_also_thinks_likely_is_not_off_tar
         translator = Translator(stand_in(upper), detector=detector)
         done = translator.translate(text, source="deu", target="fra", retry=False)
         assert ("off_target" in done.flags) is flagged
+
+
+def test_languages_may_be_given_by_position(translator):
+    assert translator.translate("Good day.", "en", "fr").text == "GOOD DAY."
+    assert [each.text for each in translator.translate_stream(["a b"], "en", "fr")] == ["A B"]
+
+
+def test_text_that_cannot_be_identified_is_taken_for_the_assumed_language(
+    stand_in, stand_in_detector
+):
+    detector = stand_in_detector(lambda text: None, others=[("sot_Latn", 0.8), ("eng_Latn", 0.01)])
+    generator = stand_in(upper)
+    translator = Translator(generator, detector=detector)
+    done = translator.translate("Hello", "auto", "fr")
+    assert done.source.code == "eng_Latn" and done.flags == ("uncertain_source",)
+    assert done.segments[0].trust.source_probability == 0.01
+    assert done.passages[0].assumed and not done.passages[0].kept
+    done = translator.translate("Hallo", "auto", "fr", assumed_source="de")
+    assert done.source.code == "deu_Latn" and generator.calls[-1][1] == "deu_Latn"
+    with pytest.raises(LanguageError, match="'Hello' could not be identified"):
+        translator.translate("Hello", "auto", "fr", assumed_source=None)
+    kept = translator.translate("Hello", "auto", "en")
+    assert kept.text == "Hello" and kept.flags == ("uncertain_source",)
+    assert [segment.trust.origin for segment in kept.segments] == ["kept"]
+    assert kept.passages[0].kept and kept.passages[0].assumed
+
+
+def test_a_short_text_needs_a_surer_detector(stand_in, stand_in_detector):
+    detector = stand_in_detector(lambda text: ("nno_Latn", 0.7))
+    translator = Translator(stand_in(upper), detector=detector)
+    for text, uncertain in (("hello man", True), ("hello man " * 3, False)):
+        done = translator.translate(text, "auto", "fr", retry=False)
+        assert ("uncertain_source" in done.flags) is uncertain
+
+
+TWO_LANGUAGES = (
+    "Bonjour tout le monde ici.\nHello to all of you.\n\n"
+    "Guten Morgen zusammen.\nHi\n12\nHello to you.\n"
+)
+
+
+def by_first_word(text):
+    codes = {"Bonjour": "fra_Latn", "Hello": "eng_Latn", "Guten": "deu_Latn", "Hi": "swh_Latn"}
+    word = text.split()[0]
+    return (codes[word], 0.95) if word in codes else None
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_lines_of_a_document_have_their_own_language_where_that_is_clear(
+    stand_in, stand_in_detector, wrapped
+):
+    generator = stand_in(upper)
+    translator = Translator(generator, detector=stand_in_detector(by_first_word))
+    text = TWO_LANGUAGES.replace("\n", "\n\n") if wrapped else TWO_LANGUAGES
+    done = translator.translate(text, "auto", "fr", wrapped=wrapped, retry=False)
+    assert done.source.code == "fra_Latn"
+    kept = ("Bonjour tout le monde ici.", "Hi")
+    expected = "".join(
+        line if line.strip() in kept else line.upper() for line in text.splitlines(keepends=True)
+    )
+    assert done.text == expected
+    assert [call[1] for call in generator.calls] == ["eng_Latn", "deu_Latn"]
+    found = [(each.language.code, each.kept) for each in done.passages]
+    assert found == [
+        ("fra_Latn", True),
+        ("eng_Latn", False),
+        ("deu_Latn", False),
+        ("fra_Latn", True),  # too short for a language of its own: that of the document
+        ("eng_Latn", False),
+    ]
+    if not wrapped:
+        lines = [(each.first_line, each.num_lines) for each in done.passages]
+        assert lines == [(1, 1), (2, 1), (4, 1), (5, 1), (7, 1)]
+
+
+def test_a_line_stays_in_the_documents_language_where_the_detector_gives_it_a_chance(
+    stand_in, stand_in_detector
+):
+    detector = stand_in_detector(
+        lambda text: ("deu_Latn", 0.9) if text.startswith("Ein") else ("eng_Latn", 0.99),
+        others=[("eng_Latn", 0.2)],
+    )
+    translator = Translator(stand_in(upper), detector=detector)
+    done = translator.translate("The long first line.\nEin Wort und mehr.", "auto", "fr")
+    assert [each.language.code for each in done.passages] == ["eng_Latn"]
+    assert done.passages[0].num_lines == 2
+
+
+def test_a_translator_around_a_generator_refuses_to_be_pickled(translator):
+    with pytest.raises(TypeError, match=r"one that Translator\.load has made can"):
+        pickle.dumps(translator)
+
+
+def test_a_loaded_translator_is_pickled_by_the_path_of_its_model(random_model_dir, monkeypatch):
+    monkeypatch.chdir(random_model_dir.parent)
+    translator = Translator.load(
+        random_model_dir.name, device="cpu", dtype="float32", num_threads=1, detector="auto"
+    )
+    pickled = pickle.dumps(translator)
+    assert len(pickled) < 2000
+    monkeypatch.chdir("/")
+    copy = pickle.loads(pickled)
+    texts = ["English", "French and German"]
+    one, other = (each.translate(texts, "en", "fr", retry=False) for each in (translator, copy))
+    assert one == other
+    found = copy.detector.detect("Die Bibliothek öffnet um neun.")
+    assert found.language == "deu_Latn"
+
+
+def test_the_detector_that_ships_is_loaded_by_name(random_model_dir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lid", None)
+    with pytest.raises(ResourceError, match="the language detector cannot be imported"):
+        Translator.load(random_model_dir, detector="auto")
+
+
+def test_a_document_that_begins_with_numbers_has_the_language_of_its_words(
+    stand_in, stand_in_detector
+):
+    detector = stand_in_detector(lambda text: ("deu_Latn", 0.9))
+    translator = Translator(stand_in(upper), detector=detector)
+    done = translator.translate("12 " * 2000 + "das Ende", "auto", "fr", retry=False)
+    assert done.source.code == "deu_Latn" and done.text.endswith("DAS ENDE")

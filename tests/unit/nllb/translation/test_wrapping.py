@@ -86,3 +86,52 @@ def test_only_the_ends_of_full_lines_are_soft(text, num_soft):
     joined, breaks = unwrap(text)
     assert len(breaks) == num_soft
     assert joined.count("\n") == text.count("\n") - num_soft
+
+
+def test_widths_are_columns():
+    """Twenty Chinese characters fill forty columns; a character needs two of them."""
+    line = "图书馆在河边早上九点开门欢迎大家进来看书"
+    joined, breaks = unwrap(f"{line}\n{line}\n好。")
+    assert joined == line * 2 + "好。" and len(breaks) == 2
+    shorter = line[:-1]  # the next character and its comma, which begins no line, do not fit
+    assert len(unwrap(f"{line}\n{shorter}\n书，好。")[1]) == 2
+    assert len(unwrap(f"{line}\n{shorter}\n书好。")[1]) == 1
+
+
+HYPHENATED = (
+    "Guten Tag, dies ist ein Absatz mit einer Silben-\n"
+    "trennung am Zeilenende, die man in jeder Datei fin\u00ad\n"
+    "  det, die aus einem PDF kommt, auch in Nord-\n"
+    "Amerika.\n"
+)
+
+
+def test_words_that_were_hyphenated_are_joined(stand_in):
+    generator = stand_in(lambda segment, search: segment.replace("e", "o"))
+    translation = Translator(generator).translate(HYPHENATED, "de", "fr", wrapped=True)
+    [segment] = translation.segments
+    assert "Silbentrennung am Zeilenende" in segment.source_text
+    assert "Datei findet, die" in segment.source_text
+    assert "Silbontronnung" in translation.text.replace("\n", " ")
+    assert translation.text.count("\n") == HYPHENATED.count("\n")
+
+
+def test_hyphenated_words_come_back_where_nothing_is_translated():
+    document = parse(HYPHENATED, parse_language("deu"), fits=everything_fits, wrapped=True)
+    assert document.render([part.text for part in document.parts]) == HYPHENATED
+
+
+def test_a_hyphen_before_a_new_item_or_in_a_short_line_stays():
+    assert unwrap("a well-\nknown fact")[1] == ()
+    full = "A first line that is as long as a line may be in it"
+    assert unwrap(f"{full} -\n- item")[1] == ()
+
+
+@given(
+    st.lists(st.sampled_from(["Silben", "fin", "-", "\u00ad", " ", "det. ", "\n", "好", "a" * 40])),
+)
+def test_documents_with_hyphens_come_back(pieces):
+    text = "".join(pieces)
+    for code in ("deu_Latn", "zho_Hans"):
+        document = parse(text, parse_language(code), fits=everything_fits, wrapped=True)
+        assert document.render([part.text for part in document.parts]) == text

@@ -1,0 +1,260 @@
+"""Translating files, line for line or as documents, with counts of what was done."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from nllb.inference.generator import SearchOptions
+from nllb.io.text import ErrorPolicy, json_line
+from nllb.languages import parse_language
+from nllb.translation.code_blocks import mark_code_blocks
+from nllb.translation.files import read_windows
+from nllb.translation.records import DocumentRecord, line_record
+from nllb.translation.results import Translation
+from nllb.translation.retry import RETRY_LIMIT, RetryBudget
+from nllb.translation.source_detection import DOCUMENT_CHARACTERS, SourceLanguage
+from nllb.translation.translator import ASSUMED_SOURCE, AUTO, Translator
+from nllb.translation.windows import join_paragraphs
+
+MAX_NAMED: Final = 5
+"""Line numbers that a summary names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileOptions:
+    """How files are translated."""
+
+    source: str
+    """Source language, or `auto`."""
+    target: str
+    """Target language."""
+    assumed_source: str | None = ASSUMED_SOURCE
+    """With `auto`: the language of text that the detector cannot identify."""
+    search: SearchOptions = field(default_factory=SearchOptions)
+    """How outputs are searched for."""
+    retry: bool = True
+    """Whether flagged outputs are tried again."""
+    retry_limit: int = RETRY_LIMIT
+    """Segments of a direction that a retry strategy may try without success; 0 is no limit."""
+    as_documents: bool = False
+    """Whether each file is one text; otherwise each line is."""
+    wrapped: bool = False
+    """Whether the lines of documents were broken at a fixed width."""
+    as_json: bool = False
+    """Whether the output is JSON with trust records."""
+    with_alternatives: bool = False
+    """Whether the JSON contains further outputs of each segment."""
+    errors: ErrorPolicy = "strict"
+    """What to do with bytes that are not UTF-8."""
+
+
+@dataclass(kw_only=True, slots=True)
+class LineCount:
+    """How many lines something holds for, and the first of them."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, line: int, num_lines: int = 1) -> None:
+        """Count lines from a number on."""
+        self.count += num_lines
+        room = MAX_NAMED - len(self.first)
+        self.first += range(line, line + min(room, num_lines))
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.first) else ""
+        return f"line {', '.join(map(str, self.first))}{more}"
+
+
+@dataclass(kw_only=True, slots=True)
+class FileCounts:
+    """What a run has done so far, in memory that does not grow."""
+
+    num_lines: int = 0
+    num_segments: int = 0
+    num_flagged: int = 0
+    """Segments with at least one flag."""
+    flags: Counter[str] = field(default_factory=Counter)
+    flagged: LineCount = field(default_factory=LineCount)
+    """Texts with flagged segments, by their first lines."""
+    assumed: LineCount = field(default_factory=LineCount)
+    """Lines whose source language was assumed."""
+    kept: LineCount = field(default_factory=LineCount)
+    """Lines that were kept because they are in the target language."""
+    lacking: dict[str, LineCount] = field(default_factory=dict)
+    """Lines in languages that the model lacks, by the detected language."""
+    sources: Counter[str] = field(default_factory=Counter)
+    """Lines by detected source language."""
+
+    def add(self, translation: Translation) -> int:
+        """Count the translation of the next lines; return how many these are."""
+        first = self.num_lines + 1
+        num_lines = max(1, translation.source_text.count("\n"))
+        self.num_lines += num_lines
+        self.num_segments += len(translation.segments)
+        for segment in translation.segments:
+            self.num_flagged += bool(segment.trust.flags)
+            self.flags.update(segment.trust.flags)
+        if translation.flags:
+            self.flagged.add(first)
+        for passage in translation.passages:
+            line = first + passage.first_line - 1
+            self.sources[passage.language.code] += passage.num_lines
+            if passage.assumed:
+                self.assumed.add(line, passage.num_lines)
+            elif passage.kept:
+                self.kept.add(line, passage.num_lines)
+            elif passage.detected is not None:
+                of_language = self.lacking.setdefault(passage.detected, LineCount())
+                of_language.add(line, passage.num_lines)
+        return num_lines
+
+
+class FileTranslation:
+    """One run over files.
+
+    Attributes:
+        counts: What has been done; lines of an earlier run count, too.
+        budget: The retries of the run.
+    """
+
+    def __init__(
+        self,
+        translator: Translator,
+        options: FileOptions,
+        *,
+        write: Callable[[str], object],
+        report: Callable[[str], None] = lambda message: None,
+        advance: Callable[[int], object] = lambda num_lines: None,
+        lines_done: int = 0,
+    ):
+        """Prepare a run.
+
+        Args:
+            translator: Translates; it needs a detector for the source `auto`.
+            options: How to translate.
+            write: Writes output as soon as it is complete.
+            report: Called with messages for people.
+            advance: Called with the number of lines that were translated.
+            lines_done: Lines of the input to leave out, because an earlier run wrote them.
+        """
+        self.translator, self.options = translator, options
+        self.counts = FileCounts(num_lines=lines_done)
+        self.budget = RetryBudget(options.retry_limit)
+        self._write, self._report, self._advance = write, report, advance
+        self._settings: dict[str, Any] = {
+            "search": options.search,
+            "retry": self.budget if options.retry else False,
+            "wrapped": options.wrapped,
+            "assumed_source": options.assumed_source,
+        }
+
+    def run(self, paths: Sequence[Path | str]) -> None:
+        """Translate all files, in order; `-` is standard input."""
+        errors = self.options.errors
+        if not self.options.as_documents:
+            self._lines(read_windows(paths, errors=errors, skip=self.counts.num_lines))
+            return
+        for path in paths:
+            self._document(str(path), read_windows([path], errors=errors))
+
+    def _lines(self, windows: Iterator[list[str]]) -> None:
+        options = self.options
+        for translation in self.translator.translate_windows(
+            windows, options.source, options.target, **self._settings
+        ):
+            line = self.counts.num_lines + 1
+            self._advance(self.counts.add(translation))
+            if options.as_json:
+                record = line_record(line, translation, with_alternatives=options.with_alternatives)
+                self._write(json_line(record) + "\n")
+            else:
+                self._write(translation.text.removesuffix("\n") + "\n")
+
+    def _document(self, path: str, windows: Iterator[list[str]]) -> None:
+        options = self.options
+        main: SourceLanguage | None = None
+        if options.source == AUTO:
+            main, windows = self._detect(windows)
+        windows = mark_code_blocks(windows)
+        if options.wrapped:
+            windows = join_paragraphs(windows)
+        translations = self.translator.translate_windows(
+            windows, options.source, options.target, document=main, **self._settings
+        )
+        if not options.as_json:
+            for translation in translations:
+                self._advance(self.counts.add(translation))
+                self._write(translation.text)
+            return
+        with DocumentRecord(path, self.counts.num_lines + 1, options.with_alternatives) as record:
+            for translation in translations:
+                record.add(translation)
+                self._advance(self.counts.add(translation))
+            named = None if options.source == AUTO else parse_language(options.source)
+            record.write(
+                self._write,
+                source=named if main is None else main.language,
+                target=parse_language(options.target),
+            )
+
+    def _detect(self, windows: Iterator[list[str]]) -> tuple[SourceLanguage, Iterator[list[str]]]:
+        """Detect the main language of a document; return it and the windows from the beginning."""
+        read: list[list[str]] = []
+        for window in windows:
+            read.append(window)
+            if sum(len(line) for lines in read for line in lines) >= DOCUMENT_CHARACTERS:
+                break
+        source = self.translator.detect_source(
+            "".join(line for lines in read for line in lines),
+            assumed_source=self.options.assumed_source,
+        )
+        if source.language is not None:
+            name = f"{source.language.code} ({source.language.name})"
+            how = f"probability {source.probability:.2f}"
+            if source.assumed:
+                how = "assumed, because the language could not be identified"
+            self._report(f"source: {name}, {how}")
+        return source, chain(read, windows)
+
+    def summary(self) -> Iterator[str]:
+        """Yield what a user has to know about the outputs, one message at a time."""
+        counts = self.counts
+        if len(counts.sources) > 1:
+            shares = ", ".join(f"{lines(n)} {code}" for code, n in counts.sources.most_common())
+            yield f"source languages: {shares}"
+        if counts.kept.count:
+            yield (
+                f"{lines(counts.kept.count)} already in the target language, kept unchanged "
+                f"({counts.kept})"
+            )
+        for code, found in counts.lacking.items():
+            yield (
+                f"{lines(found.count)} in {code}, which the model lacks, translated as the "
+                f"likeliest language that it has ({found}): check the output"
+            )
+        if counts.assumed.count:
+            yield (
+                f"{lines(counts.assumed.count)} in a language that could not be identified "
+                f"({counts.assumed}): {self.options.assumed_source} was assumed; name the language "
+                "with --source, or another one to assume with --assume"
+            )
+        for source, target, strategy in self.budget.stopped:
+            yield (
+                f"the retry strategy {strategy} was stopped from {source} to {target}: it fixed "
+                f"fewer than one in ten of {self.budget.limit} segments (--retry-limit 0: no limit)"
+            )
+        if counts.num_flagged:
+            flags = ", ".join(f"{count} {flag}" for flag, count in counts.flags.most_common())
+            yield (
+                f"{counts.num_flagged:,} of {counts.num_segments:,} segments flagged: {flags} "
+                f"({counts.flagged})"
+            )
+
+
+def lines(count: int) -> str:
+    """Return a number of lines in words."""
+    return "1 line" if count == 1 else f"{count:,} lines"

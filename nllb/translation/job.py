@@ -1,0 +1,255 @@
+"""One call of the translator: texts to segments, segments through the model, and back to texts."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+import regex
+
+from nllb.inference.generator import Generator, SearchOptions
+from nllb.languages import Language
+from nllb.languages.detection import Detector
+from nllb.translation.code_blocks import Verbatim, has_fence, mark_code_blocks, split_lines
+from nllb.translation.model_input import ModelInput, model_input
+from nllb.translation.quality import KEPT, with_source
+from nllb.translation.results import Passage, PassageMerger, Segment, Translation
+from nllb.translation.retry import Attempt, RetryBudget, translate_segments
+from nllb.translation.source_detection import (
+    DOCUMENT_CHARACTERS,
+    SourceDetection,
+    SourceLanguage,
+    has_letters,
+)
+from nllb.translation.structure import Document, DocumentPart, cut, parse, separator
+from nllb.translation.windows import join_paragraphs
+
+REMEMBERED_SEGMENTS: Final = 4096
+"""Segments whose translations a stream remembers, so that repeated ones are translated once."""
+
+# An output is one line, whatever the model generates: line n of a file stays line n.
+_LINE_BREAKS = regex.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+
+_Key = tuple[str, str]
+"""Source language and text of a model input."""
+Memory = OrderedDict[_Key, Attempt]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Unit:
+    """A stretch of a text in one language."""
+
+    text: str
+    source: SourceLanguage
+    document: Document
+    """Its segments; without parts if the text is kept."""
+
+    @property
+    def num_lines(self) -> int:
+        return max(1, len(split_lines(self.text)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TranslationJob:
+    """The settings of one call."""
+
+    generator: Generator
+    detector: Detector | None
+    """Identifies the language of outputs."""
+    source: Language | None
+    """None if it is detected."""
+    detection: SourceDetection | None
+    """How it is detected."""
+    target: Language
+    search: SearchOptions
+    retry: bool | RetryBudget
+    wrapped: bool
+    document: SourceLanguage | None = None
+    """Main language of the document whose lines (or paragraphs) the texts are, if detected."""
+
+    def translate(self, texts: Sequence[str], remembered: Memory) -> list[Translation]:
+        """Translate texts together; segments in `remembered` are not translated again."""
+        units_of_texts, mains = self._units(texts)
+        found = self._translate_segments(units_of_texts, remembered)
+        return [
+            self._translation(text, units, main, found)
+            for text, units, main in zip(texts, units_of_texts, mains, strict=True)
+        ]
+
+    def forget(self, remembered: Memory) -> None:
+        """Drop the segments that have not been used for longest."""
+        while len(remembered) > REMEMBERED_SEGMENTS:
+            remembered.popitem(last=False)
+
+    def _units(self, texts: Sequence[str]) -> tuple[list[list[_Unit]], list[Language | None]]:
+        """Return the units of each text, and its main source language."""
+        if self.source is not None:
+            named = SourceLanguage(language=self.source)
+            return (
+                [[self._unit(part, named) for part in self._split_code(text)] for text in texts],
+                [self.source] * len(texts),
+            )
+        assert self.detection is not None
+        if self.document is not None:
+            sources = self.detection.of_lines(texts, self.document)
+        else:
+            sources = self.detection.of_texts([_beginning(text) for text in texts])
+        units = []
+        for text, source in zip(texts, sources, strict=True):
+            lines = self._split_lines(text)
+            of_lines = [source]
+            if len(lines) > 1:
+                of_lines = self.detection.of_lines(lines, source)
+            units.append(list(map(self._unit, lines, of_lines)))
+        return units, [source.language for source in sources]
+
+    def _split_code(self, text: str) -> list[str]:
+        """Split a text into code blocks and the text between them."""
+        if isinstance(text, Verbatim) or not has_fence(text):
+            return [text]
+        windows = mark_code_blocks([split_lines(text)])
+        lines = [line for window in windows for line in window]
+        groups = groupby(lines, key=lambda line: isinstance(line, Verbatim))
+        return [
+            Verbatim("".join(group)) if is_code else "".join(group) for is_code, group in groups
+        ]
+
+    def _split_lines(self, text: str) -> list[str]:
+        """Split a text into its lines, or into paragraphs if it is wrapped."""
+        lines: list[str] = []
+        for part in self._split_code(text):
+            if isinstance(part, Verbatim):
+                lines.append(part)
+            elif self.wrapped:
+                lines += [
+                    each for window in join_paragraphs([split_lines(part)]) for each in window
+                ]
+            else:
+                lines += split_lines(part)
+        return lines or [text]
+
+    def _unit(self, text: str, source: SourceLanguage) -> _Unit:
+        language = source.language
+        if language is None or isinstance(text, Verbatim):
+            document = Document(parts=(), tail=text)
+        elif language.code == self.target.code:
+            # Text in the target language is kept; if that was only assumed, its segment is flagged.
+            kept = cut([text])
+            parts = [replace(part, translate=False) for part in kept.parts if source.assumed]
+            document = replace(kept, parts=tuple(parts), tail=kept.tail if parts else text)
+        else:
+            document = parse(
+                text,
+                language,
+                fits=lambda segment: self.generator.fits(segment, source=language),
+                wrapped=self.wrapped,
+            )
+        return _Unit(text=text, source=source, document=document)
+
+    def _translate_segments(
+        self, units_of_texts: Sequence[Sequence[_Unit]], remembered: Memory
+    ) -> dict[_Key, Attempt]:
+        """Translate the segments of all units that are not remembered, one language at a time."""
+        wanted: dict[str, tuple[Language, dict[str, None]]] = {}
+        for language, part in _parts_to_translate(units_of_texts):
+            text = model_input(part.text, language).text
+            if (language.code, text) in remembered:
+                remembered.move_to_end((language.code, text))
+            else:
+                wanted.setdefault(language.code, (language, {}))[1][text] = None
+        found: dict[_Key, Attempt] = dict(remembered)
+        for code, (language, segments) in wanted.items():
+            attempts = translate_segments(
+                self.generator,
+                list(segments),
+                source=language,
+                target=self.target,
+                search=self.search,
+                detector=self.detector,
+                retry=self.retry,
+            )
+            for segment, attempt in zip(segments, attempts, strict=True):
+                found[code, segment] = remembered[code, segment] = attempt
+        return found
+
+    def _translation(
+        self,
+        text: str,
+        units: Sequence[_Unit],
+        main: Language | None,
+        found: dict[_Key, Attempt],
+    ) -> Translation:
+        segments: list[Segment] = []
+        rendered = ""
+        for unit in units:
+            of_unit = [self._segment(part, unit.source, found) for part in unit.document.parts]
+            language = unit.source.language
+            between = "" if language is None else separator(language, self.target)
+            rendered += unit.document.render([each.text for each in of_unit], between=between)
+            segments += of_unit
+        return Translation(
+            text=rendered,
+            source_text=text,
+            source=main,
+            target=self.target,
+            segments=tuple(segments),
+            passages=tuple(self._passages(units)) if self.source is None else (),
+        )
+
+    def _segment(
+        self, part: DocumentPart, source: SourceLanguage, found: dict[_Key, Attempt]
+    ) -> Segment:
+        trust, text = KEPT, part.text
+        alternatives: tuple[str, ...] = ()
+        if part.translate:
+            assert source.language is not None
+            given = model_input(part.text, source.language)
+            attempt = found[source.language.code, given.text]
+            trust = attempt.trust
+            text, *others = (
+                _one_line(given, each.text, self.target) for each in attempt.hypotheses
+            )
+            alternatives = tuple(others)
+        if source.probability is not None and (part.translate or source.assumed):
+            trust = with_source(trust, probability=source.probability, uncertain=source.uncertain)
+        return Segment(source_text=part.text, text=text, trust=trust, alternatives=alternatives)
+
+    def _passages(self, units: Sequence[_Unit]) -> Iterator[Passage]:
+        """Yield the languages of a text's lines, consecutive lines of one language together."""
+        merger = PassageMerger()
+        first_line = 1
+        for unit in units:
+            source = unit.source
+            if source.language is not None and not isinstance(unit.text, Verbatim):
+                passage = Passage(
+                    first_line=first_line,
+                    num_lines=unit.num_lines,
+                    language=source.language,
+                    kept=source.language.code == self.target.code,
+                    assumed=source.assumed,
+                    detected=source.detected,
+                )
+                yield from merger.add(passage)
+            first_line += unit.num_lines
+        yield from merger.finish()
+
+
+def _beginning(text: str) -> str:
+    """Return the part of a text by which its main language is detected."""
+    beginning = text[:DOCUMENT_CHARACTERS]
+    return beginning if has_letters(beginning) else text
+
+
+def _parts_to_translate(
+    units_of_texts: Sequence[Sequence[_Unit]],
+) -> Iterator[tuple[Language, DocumentPart]]:
+    for units in units_of_texts:
+        for unit in units:
+            for part in unit.document.parts:
+                if part.translate and unit.source.language is not None:
+                    yield unit.source.language, part
+
+
+def _one_line(given: ModelInput, output: str, target: Language) -> str:
+    return _LINE_BREAKS.sub(" ", given.restore(output, target).strip())

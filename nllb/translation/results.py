@@ -1,0 +1,106 @@
+"""What the translator returns: translations, their segments, and the languages of passages."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from nllb.languages import Language
+from nllb.translation.quality import Flag, TrustRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """One segment of a translation: a sentence, a part of a long one, or text that is kept.
+
+    Attributes:
+        source_text: the segment without the white space around it.
+        text: its translation.
+        trust: quality estimate of the translation.
+        alternatives: further outputs, if `SearchOptions.num_hypotheses` requests more than one.
+    """
+
+    source_text: str
+    text: str
+    trust: TrustRecord
+    alternatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passage:
+    """Consecutive lines of a text whose source language was detected as the same.
+
+    Attributes:
+        first_line: number of its first line, counted from 1.
+        num_lines: how many lines it has.
+        language: the language that it was translated from; the target's if it was kept.
+        kept: whether it was kept: because it is in the target language, or assumed to be.
+        assumed: whether the detector could not identify the language, so that one was assumed.
+        detected: the detected language if the model lacks it; `language` is then the likeliest
+            it has.
+    """
+
+    first_line: int
+    num_lines: int
+    language: Language
+    kept: bool = False
+    assumed: bool = False
+    detected: str | None = None
+
+
+class PassageMerger:
+    """Joins passages that follow each other, blank lines aside, in one language."""
+
+    def __init__(self) -> None:
+        self._last: Passage | None = None
+
+    def add(self, passage: Passage) -> Iterator[Passage]:
+        """Take the next passage; yield the last one if it is complete."""
+        last = self._last
+        if last is None:
+            self._last = passage
+            return
+        num_lines = passage.first_line + passage.num_lines - last.first_line
+        joined = replace(passage, first_line=last.first_line, num_lines=num_lines)
+        if joined == replace(last, num_lines=num_lines):
+            self._last = joined
+        else:
+            self._last = passage
+            yield last
+
+    def finish(self) -> Iterator[Passage]:
+        """Yield the last passage."""
+        if self._last is not None:
+            yield self._last
+        self._last = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Translation:
+    """The translation of one text.
+
+    Attributes:
+        text: the text in the target language, in the layout of the source.
+        source_text: the text as it was given.
+        source: language of the source; None if it had to be detected and the text has no
+            letters.
+        target: language of the translation.
+        segments: the segments in order, each with its trust record.
+        passages: the languages of the lines, if the source language was detected; lines without
+            letters belong to no passage.
+    """
+
+    text: str
+    source_text: str
+    source: Language | None
+    target: Language
+    segments: tuple[Segment, ...]
+    passages: tuple[Passage, ...] = ()
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """The flags of all segments, without repetition."""
+        return tuple(dict.fromkeys(flag for part in self.segments for flag in part.trust.flags))
+
+    @property
+    def confidence(self) -> float:
+        """The lowest confidence of any segment."""
+        return min((segment.trust.confidence for segment in self.segments), default=1.0)

@@ -1,0 +1,151 @@
+"""The source language of texts, if it has to be detected.
+
+The detector's `und` is respected: text that it cannot identify is taken for an assumed language
+(English unless the caller names another), never for the detector's best guess, and is flagged
+`uncertain_source`. In a document each line has its own language if the detector is sure of it;
+otherwise it has the language of the document.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import regex
+
+from nllb.errors import LanguageError
+from nllb.inference.generator import Generator
+from nllb.languages import Language, languages
+from nllb.languages.detection import UNDETERMINED, Detection, Detector
+
+MIN_SOURCE_PROBABILITY: Final = 0.5
+"""A detected source language below this probability is used, and flagged `uncertain_source`."""
+SHORT_LETTERS: Final = 20
+"""A text with fewer letters is short: detectors are less reliable on it."""
+MIN_SHORT_PROBABILITY: Final = 0.8
+"""The same as `MIN_SOURCE_PROBABILITY`, for short texts."""
+MIN_LINE_PROBABILITY: Final = 0.8
+"""A line of a document has a language of its own only from this probability on."""
+MIN_LINE_LETTERS: Final = 10
+"""Shorter lines have the language of the document."""
+MAX_DOCUMENT_ALTERNATIVE: Final = 0.1
+"""A line has the language of the document if the detector gives that language more than this."""
+DOCUMENT_CHARACTERS: Final = 4096
+"""The language of a document is detected from this many of its first characters."""
+
+_LETTER = regex.compile(r"\p{L}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceLanguage:
+    """The source language of a text, and how it was determined."""
+
+    language: Language | None
+    """None for a text without letters."""
+    probability: float | None = None
+    """The detector's probability for it; None if the caller named the language."""
+    uncertain: bool = False
+    """Whether segments are flagged `uncertain_source`."""
+    assumed: bool = False
+    """Whether the detector could not identify the language, so that one was assumed."""
+    detected: str | None = None
+    """The detected language if the model lacks it; `language` is then the likeliest it has."""
+    group: str | None = None
+    """The detector's group of easily confused languages that `language` belongs to."""
+
+
+def has_letters(text: str) -> bool:
+    """Return whether a text has anything to detect its language by."""
+    return _LETTER.search(text) is not None
+
+
+class SourceDetection:
+    """Detects the source language of texts with a detector, within the languages of a model."""
+
+    def __init__(self, detector: Detector, generator: Generator, *, assumed: Language | None):
+        """Prepare detection.
+
+        Args:
+            detector: Identifies the language of texts.
+            generator: The model, whose languages can be translated from.
+            assumed: The language of texts that the detector cannot identify; None refuses them.
+        """
+        self.detector, self.generator, self.assumed = detector, generator, assumed
+
+    def of_texts(self, texts: Sequence[str]) -> list[SourceLanguage]:
+        """Return the source language of each text.
+
+        Raises:
+            LanguageError: The language of a text could not be identified and none is assumed, or
+                the model has none of the languages that the detector considers.
+        """
+        return [
+            SourceLanguage(language=None) if found is None else self._choose(text, found)
+            for text, found in zip(texts, self._detections(texts), strict=True)
+        ]
+
+    def of_lines(self, lines: Sequence[str], document: SourceLanguage) -> list[SourceLanguage]:
+        """Return the source language of each line of a document whose main language is known."""
+        return [
+            self._of_line(line, found, document)
+            for line, found in zip(lines, self._detections(lines), strict=True)
+        ]
+
+    def _detections(self, texts: Sequence[str]) -> list[Detection | None]:
+        """Return the detector's answers; None for texts without letters."""
+        lettered = list(map(has_letters, texts))
+        asked = [" ".join(text.split()) for text, has in zip(texts, lettered, strict=True) if has]
+        # All labels are requested, since the likeliest may be languages that the model lacks.
+        answers = iter(self.detector.detect_batch(asked, top=len(languages())))
+        return [next(answers) if has else None for has in lettered]
+
+    def _choose(self, text: str, detection: Detection) -> SourceLanguage:
+        if detection.language == UNDETERMINED:
+            return self._assume(text, detection)
+        first = (detection.language, detection.probability)
+        by_code = {language.code: language for language in languages()}
+        for code, probability in dict([first, *detection.alternatives]).items():
+            language = by_code.get(code)
+            if language is not None and self.generator.supports(language):
+                lacking = code != detection.language
+                short = len(_LETTER.findall(text)) < SHORT_LETTERS
+                needed = MIN_SHORT_PROBABILITY if short else MIN_SOURCE_PROBABILITY
+                return SourceLanguage(
+                    language=language,
+                    probability=probability,
+                    uncertain=lacking or probability < needed,
+                    detected=detection.language if lacking else None,
+                    group=detection.macro_group,
+                )
+        raise LanguageError(
+            f"the language of {text[:60]!r} is none that the model has (the detector says "
+            f"{detection.language}, probability {detection.probability:.2f}): name the source"
+        )
+
+    def _assume(self, text: str, detection: Detection) -> SourceLanguage:
+        if self.assumed is None:
+            raise LanguageError(
+                f"the language of {text[:60]!r} could not be identified: name the source language, "
+                "or the language to assume"
+            )
+        probability = dict(detection.alternatives).get(self.assumed.code, 0.0)
+        return SourceLanguage(
+            language=self.assumed, probability=probability, uncertain=True, assumed=True
+        )
+
+    def _of_line(
+        self, line: str, detection: Detection | None, document: SourceLanguage
+    ) -> SourceLanguage:
+        if detection is None:
+            return SourceLanguage(language=None)
+        main = document.language
+        if main is None or (document.assumed and detection.language != UNDETERMINED):
+            return self._choose(line, detection)
+        of_main = dict(detection.alternatives).get(main.code, 0.0)
+        own = (
+            detection.language not in (UNDETERMINED, main.code)
+            and detection.probability >= MIN_LINE_PROBABILITY
+            and len(_LETTER.findall(line)) >= MIN_LINE_LETTERS
+            and of_main <= MAX_DOCUMENT_ALTERNATIVE
+            and (detection.macro_group is None or detection.macro_group != document.group)
+        )
+        return self._choose(line, detection) if own else document
