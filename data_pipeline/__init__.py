@@ -1,6 +1,6 @@
-"""The data pipeline: raw corpora become clean training shards.
+"""The data pipeline: it turns raw corpora into clean training shards.
 
-The names below are loaded when they are first used, so that reading a configuration stays cheap.
+The exported names are loaded on first use, so that reading a configuration imports nothing heavy.
 """
 
 from importlib import import_module
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from data_pipeline.run import Run
     from data_pipeline.stages import Machine
 
-_HOMES = {
+_MODULES = {
     "DataConfig": "data_pipeline.data_config",
     "Machine": "data_pipeline.stages",
     "Run": "data_pipeline.run",
@@ -24,8 +24,8 @@ __all__ = ["STAGES", "DataConfig", "Machine", "Run", "run_stage"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'data_pipeline' has no attribute {name!r}")
 
 

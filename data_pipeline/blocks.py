@@ -1,9 +1,9 @@
-"""The Parquet form of bitext, and of the decisions that ride beside it.
+"""The Parquet form of bitext and of the decisions about it.
 
-Text is written by ingestion and by cleaning. The stages behind them write one decision a row, a
-`reason` or null, in files whose rows are those of the cleaned text. Counts and samples of the
-rejected lines stand in the footer of the file that rejected them, so that one atomic rename makes
-text, decision and statistics appear together.
+Ingestion and cleaning write text. Each later stage writes one decision per row, a `reason` or null,
+to a file whose rows are the rows of the cleaned text. Counts and samples of the rejected lines are
+stored in the footer of the same file, so that one atomic rename publishes text, decisions and
+statistics together.
 """
 
 import json
@@ -36,9 +36,9 @@ TEXT_SCHEMA: Final = pyarrow.schema(
     ]
 )
 NUM_SAMPLES: Final = 3
-"""Rejected lines shown per block and reason."""
+"""Number of rejected lines that are stored as samples per block and reason."""
 ROWS_PER_GROUP: Final = 16_384
-"""Rows that are read together; samples are taken from the first of them."""
+"""Rows per Parquet row group; samples are taken from the first group."""
 _CONSTANTS = ["source_language", "target_language", "corpus", "origin", "reason", "language"]
 _FOOTER = b"nllb"
 _SAMPLE_CHARACTERS = 300
@@ -46,20 +46,20 @@ _SAMPLE_CHARACTERS = 300
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decided:
-    """A block of text with the decisions made on it so far."""
+    """A block of text and the decisions about it so far."""
 
     block: Block
-    """Cleaned bitext, or sentences (whose `target` is empty)."""
+    """Cleaned bitext, or monolingual sentences (with an empty `target`)."""
     decisions: tuple[Path, ...]
-    """Files with the rows of the block and a column `reason`; none where all of them stay."""
+    """Files with one row per row of the block and a column `reason`; empty if all rows are kept."""
 
     def followed_by(self, decided: Block) -> "Decided":
-        """Return the block with the decisions of one more stage."""
+        """Return the block with the decisions of the next stage added."""
         return Decided(block=self.block, decisions=(*self.decisions, decided.path))
 
     @property
     def key(self) -> list[str]:
-        """What identifies the text and the decisions."""
+        """Values that identify the text and the decisions."""
         return [self.block.key, *(path.name for path in self.decisions)]
 
 
@@ -70,7 +70,7 @@ def text_table(
     lines: Any,
     margins: Any = None,
 ) -> pyarrow.Table:
-    """Return the one Parquet form of bitext."""
+    """Return a block of bitext as a table of `TEXT_SCHEMA`."""
     count = len(sources)
 
     def constant(value: str) -> pyarrow.DictionaryArray:
@@ -97,7 +97,11 @@ def text_table(
 
 
 def write_table(path: Path, table: pyarrow.Table, facts: dict[str, Any]) -> None:
-    """Write a Parquet file with facts in its footer; it appears whole or not at all."""
+    """Write a Parquet file atomically, with `facts` as JSON in its footer.
+
+    The footer is read back before the file is renamed, so that a file that was cut short (a full
+    disk) never appears under its final name.
+    """
     footer = json.dumps(facts, ensure_ascii=False).encode("utf-8")
     table = table.replace_schema_metadata({_FOOTER: footer})
     with atomic_path(path) as beside:
@@ -110,62 +114,84 @@ def write_table(path: Path, table: pyarrow.Table, facts: dict[str, Any]) -> None
             use_dictionary=_CONSTANTS,
             write_statistics=False,
         )
+        check_parquet(beside, table.num_rows)
+
+
+def check_parquet(path: Path, num_rows: int) -> None:
+    """Check that a Parquet file is complete.
+
+    Raises:
+        DataError: if the footer cannot be read or counts another number of rows.
+    """
+    try:
+        found = parquet.read_metadata(path).num_rows
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"the Parquet file was not written completely: {error}") from None
+    if found != num_rows:
+        raise DataError(f"the Parquet file has {found:,} rows, but {num_rows:,} were written")
 
 
 def read_columns(path: Path, columns: Sequence[str] | None = None) -> polars.DataFrame:
-    """Read columns of a block.
+    """Read columns of a block; all of them by default.
 
     Raises:
-        DataError: where the file is no Parquet, is damaged, or lacks a column.
+        DataError: if the file is not Parquet, is damaged, or lacks a column.
     """
     try:
         file = parquet.ParquetFile(path)
         frame = polars.from_arrow(file.read(columns and list(columns), use_threads=False))
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read the block {path}: {error}; remove it and run again") from None
+        raise _unreadable(path, error) from None
     assert isinstance(frame, polars.DataFrame)
     missing = set(columns or ()) - set(frame.columns)
     if missing:
-        raise DataError(f"{path}: no column {', '.join(sorted(missing))}; it has {frame.columns}")
+        raise DataError(
+            f"{path}: column {', '.join(sorted(missing))} is missing; the file has "
+            f"{', '.join(frame.columns)}"
+        )
     return frame
 
 
 def read_first_rows(path: Path, columns: Sequence[str]) -> polars.DataFrame:
-    """Read columns of the first group of rows, for samples."""
+    """Read columns of the first row group, for samples."""
     try:
         file = parquet.ParquetFile(path)
         if file.num_row_groups == 0:
             return read_columns(path, columns)
         frame = polars.from_arrow(file.read_row_group(0, list(columns), use_threads=False))
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read the block {path}: {error}; remove it and run again") from None
+        raise _unreadable(path, error) from None
     assert isinstance(frame, polars.DataFrame)
     return frame
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Return the facts in the footer of a block."""
+    """Return the facts that are stored in the footer of a block."""
     try:
         metadata = parquet.read_schema(path).metadata or {}
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read the block {path}: {error}; remove it and run again") from None
+        raise _unreadable(path, error) from None
     facts: dict[str, Any] = parse_json(metadata.get(_FOOTER, b"{}"), path)
     return facts
 
 
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"cannot read the block {path}: {error}; remove it and run again")
+
+
 def reasons(paths: Sequence[Path]) -> polars.Series:
-    """Return the first reason that any of the decision files gives for each row, or null."""
+    """Return for each row the first reason that the decision files contain, or null."""
     columns = [read_columns(path, ["reason"])["reason"].cast(polars.String) for path in paths]
     return polars.select(polars.coalesce(columns)).to_series().rename("reason")
 
 
 def decision_facts(text: polars.DataFrame, alive: polars.Series, reason: polars.Series) -> Any:
-    """Return what a stage's footer says: rows in and out, counts by reason, samples.
+    """Return the facts for a stage's footer: rows in and out, counts by reason, samples.
 
     Args:
-        text: source, target and line of all rows, or of the first ones.
-        alive: which rows came in.
-        reason: why each was rejected, or null.
+        text: source, target and line of all rows, or of the first rows.
+        alive: the rows that earlier stages have kept.
+        reason: why this stage rejects each row, or null.
     """
     rejected = reason.is_not_null() & alive
     counts = reason.filter(rejected).value_counts().sort("reason")
@@ -198,7 +224,7 @@ def write_decisions(
     scores: polars.DataFrame | None = None,
     more: dict[str, Any] | None = None,
 ) -> None:
-    """Write the decisions of a stage on a block, with the scores behind them."""
+    """Write the decisions of a stage about a block, and the scores that they are based on."""
     frame = polars.DataFrame({"reason": reason.cast(polars.Categorical)})
     if scores is not None:
         frame = frame.hstack(scores)
@@ -207,12 +233,12 @@ def write_decisions(
 
 
 def large_strings(texts: polars.Series) -> pyarrow.LargeStringArray:
-    """Return a column of text in Arrow's plain form: bytes end to end, and offsets."""
+    """Return a column of text as an Arrow array of contiguous bytes with 64-bit offsets."""
     return _column(texts, pyarrow.large_string())
 
 
 def utf8_bytes(column: pyarrow.LargeStringArray) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the bytes of a column and where each text begins and the last one ends, as views."""
+    """Return views of a column's bytes and of its offsets (the start of each text, and the end)."""
     _, offset_buffer, data = column.buffers()
     offsets = numpy.frombuffer(offset_buffer, dtype=numpy.int64)
     offsets = offsets[column.offset : column.offset + len(column) + 1]

@@ -1,10 +1,10 @@
-"""The monolingual stage: documents in, sentences out, by language.
+"""The monolingual stage: it turns documents into clean sentences of each language.
 
-Documents are split into sentences, cleaned, judged by rules and by language identification, and
-shielded; then each sentence that occurs again in its language is dropped. What stays is what
-mining, back-translation, denoising and the training of language identification read: Parquet of
-text, language, probability, document (line of the corpus file) and line (number of the sentence in
-its block), under `sentences/LANGUAGE/`.
+Documents are split into sentences. The sentences are cleaned, filtered by rules and by language
+identification, decontaminated, and deduplicated within their language. Mining, back-translation,
+denoising and the training of language identification read the result: Parquet files of text,
+language, probability, document (line of the corpus file) and line (number of the sentence in its
+block), under `sentences/LANGUAGE/`.
 """
 
 import dataclasses
@@ -33,12 +33,21 @@ from data_pipeline.data_config import (
     DedupPassConfig,
     MonolingualConfig,
 )
-from data_pipeline.decontamination.decontaminate import STAGE as SHIELD_STAGE
-from data_pipeline.decontamination.evaluation_sets import evaluation_key, index_sets, open_shield
+from data_pipeline.decontamination.decontaminate import STAGE as DECONTAMINATION_STAGE
+from data_pipeline.decontamination.evaluation_sets import (
+    evaluation_key,
+    index_sets,
+    open_evaluation_index,
+)
 from data_pipeline.deduplication.external import PHASES as DEDUP_PHASES
 from data_pipeline.deduplication.external import deduplicate, deduplicated_blocks
 from data_pipeline.filtering.detectors import detector_key
-from data_pipeline.filtering.filters import Pair, letters_in, longest_runs
+from data_pipeline.filtering.filters import (
+    Pair,
+    letters_in,
+    longest_runs,
+    looks_like_navigation,
+)
 from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.readers.ingestion import ingested_blocks
 from data_pipeline.stages import (
@@ -70,70 +79,70 @@ SENTENCE_SCHEMA = pyarrow.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitTask(BlockTask):
-    """Make judged sentences of one block of documents."""
+    """Split one block of documents into sentences and filter them."""
 
     raw: Block
     """The documents."""
     config: MonolingualConfig
     """The rules."""
     clean: CleanConfig
-    """The cleaning."""
+    """The cleaning options."""
     index: Path
-    """The evaluation sets, indexed."""
+    """The index of the evaluation sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentenceTask(BlockTask):
-    """Write what stays of one block."""
+    """Write the sentences of one block that are kept."""
 
-    judged: Block
-    """The sentences with their reasons."""
+    filtered: Block
+    """The sentences and the reasons of the rejected ones."""
     decisions: Path
-    """Decisions of deduplication."""
+    """The decisions of deduplication."""
 
 
 def make_sentences(
     config: DataConfig, out: Path, machine: Machine, phase: Phase | None = None
 ) -> list[Block]:
-    """Run the stage (one phase, for an array of machines) and return the blocks it writes.
+    """Run all phases, or the given one, and return the blocks that it writes.
 
     Raises:
-        ConfigError: where a shard is asked to do all phases: they must not overlap.
+        ConfigError: if one shard of several is asked to run all phases.
     """
     require_phase(STAGE, PHASES, phase, machine)
     if phase in (None, "split"):
-        index_sets(config.decontamination, config.data_dir, out / SHIELD_STAGE)
+        index_sets(config.decontamination, config.data_dir, out / DECONTAMINATION_STAGE)
         splits = _split_tasks(config, out)
         run_tasks("monolingual split", splits, split_block, machine)
         if phase == "split":
             return [task.block for task in splits]
-    judged = [task.block for task in _split_tasks(config, out)]
-    require(judged, f"{STAGE} --phase split")
-    deduplicate(*_dedup_arguments(config, judged, out), machine, phase)
-    tasks = _sentence_tasks(config, judged, out)
+    filtered = [task.block for task in _split_tasks(config, out)]
+    require(filtered, f"{STAGE} --phase split")
+    deduplicate(*_dedup_arguments(config, filtered, out), machine, phase)
+    tasks = _sentence_tasks(config, filtered, out)
     if phase in (None, "apply"):
         run_tasks("monolingual sentences", tasks, write_sentences, machine)
     return [task.block for task in tasks]
 
 
 def sentence_blocks(config: DataConfig, out: Path) -> list[Block]:
-    """Return the blocks of sentences, whether they are there or not."""
-    judged = [task.block for task in _split_tasks(config, out)]
-    require(judged, STAGE)
-    return [task.block for task in _sentence_tasks(config, judged, out)]
+    """Return the blocks of sentences, finished or not."""
+    filtered = [task.block for task in _split_tasks(config, out)]
+    require(filtered, STAGE)
+    return [task.block for task in _sentence_tasks(config, filtered, out)]
 
 
-def judged_blocks(config: DataConfig, out: Path) -> list[tuple[Block, Block]]:
-    """Return the blocks of judged sentences, each with its decisions of deduplication."""
-    judged = [task.block for task in _split_tasks(config, out)]
-    return [(task.judged, task.block) for task in _sentence_tasks(config, judged, out)]
+def blocks_and_decisions(config: DataConfig, out: Path) -> list[tuple[Block, Block]]:
+    """Return the blocks of filtered sentences, each with its block of deduplication decisions."""
+    filtered = [task.block for task in _split_tasks(config, out)]
+    return [(task.filtered, task.block) for task in _sentence_tasks(config, filtered, out)]
 
 
 def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
     section = config.monolingual
     if section is None:
         return []
-    rules = section.replace(corpora=(), denoising=False)
+    rules = section.replace(corpora=(), denoising=False, near_duplicates=None, max_repetitions=None)
     model = "" if section.language is None else detector_key(section.language.model)
     sets = evaluation_key(config.decontamination, config.data_dir)
     what = [VERSION, fingerprint(rules, config.clean), model, sets]
@@ -148,38 +157,42 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
                 block=block,
                 config=section,
                 clean=config.clean,
-                index=out / SHIELD_STAGE / f"index.{sets}",
+                index=out / DECONTAMINATION_STAGE / f"index.{sets}",
             )
         )
     return tasks
 
 
 def _dedup_arguments(
-    config: DataConfig, judged: Sequence[Block], out: Path
+    config: DataConfig, filtered: Sequence[Block], out: Path
 ) -> tuple[DataConfig, list[Decided], Path]:
+    section = config.monolingual
+    near = None if section is None else section.near_duplicates
     dedup = DedupConfig(
         passes=(DedupPassConfig(by="source"),),
         normalization=config.dedup.normalization,
         bits=config.dedup.bits,
+        near_duplicates=None if near is None else near.replace(by="source"),
+        max_repetitions=None if section is None else section.max_repetitions,
     )
-    decided = [Decided(block=block, decisions=(block.path,)) for block in judged]
+    decided = [Decided(block=block, decisions=(block.path,)) for block in filtered]
     return config.replace(dedup=dedup), decided, out / STAGE
 
 
-def _sentence_tasks(config: DataConfig, judged: Sequence[Block], out: Path) -> list[SentenceTask]:
-    decisions = deduplicated_blocks(*_dedup_arguments(config, judged, out))
+def _sentence_tasks(config: DataConfig, filtered: Sequence[Block], out: Path) -> list[SentenceTask]:
+    decisions = deduplicated_blocks(*_dedup_arguments(config, filtered, out))
     tasks = []
-    for block, decided in zip(judged, decisions, strict=True):
+    for block, decided in zip(filtered, decisions, strict=True):
         key = fingerprint(decided.key, VERSION)
         name = f"{block.source}/{block.name.replace('/', '.')}"
         path = out / STAGE / "sentences" / f"{name}.{key}.parquet"
         kept = dataclasses.replace(block, name=name, key=key, path=path)
-        tasks.append(SentenceTask(judged=block, decisions=decided.path, block=kept))
+        tasks.append(SentenceTask(filtered=block, decisions=decided.path, block=kept))
     return tasks
 
 
 def split_block(task: SplitTask) -> None:
-    """Split, clean and judge one block of documents."""
+    """Split, clean and filter one block of documents."""
     language = parse_language(task.raw.source)
     texts: list[str] = []
     documents: list[int] = []
@@ -202,7 +215,7 @@ def split_block(task: SplitTask) -> None:
     probability = polars.Series("probability", [None] * len(rows), dtype=polars.Float32)
     if task.config.language is not None:
         reason, probability = _identify(task, rows, reason)
-    reason = _shield(task, rows, reason)
+    reason = _decontaminate(task, rows, reason)
     alive = polars.repeat(True, len(rows), dtype=polars.Boolean, eager=True)
     table = (
         rows.select("source", "target", "line", "document")
@@ -229,6 +242,8 @@ def _rule(config: MonolingualConfig, script: str) -> Expr:
         ("digits", text.str.count_matches(r"\p{N}") / dense > config.max_digit_share),
         ("repetition", col("run") > config.max_run),
     ]
+    if config.navigation:
+        rules.append(("navigation", looks_like_navigation(text)))
     found = polars.lit(None, dtype=polars.String)
     for name, rejects in reversed(rules):
         found = polars.when(rejects).then(polars.lit(name)).otherwise(found)
@@ -252,23 +267,28 @@ def _identify(
     return joined.to_series(), probability.alias("probability")
 
 
-def _shield(task: SplitTask, rows: polars.DataFrame, reason: polars.Series) -> polars.Series:
-    shield = open_shield(task.index)
-    places = reason.is_null().arg_true().to_list()
-    found = reason.to_list()
-    for place, find in zip(places, shield.find(rows["source"].gather(places)), strict=True):
-        if find is not None:
-            found[place] = f"evaluation_{find.kind}"
-    return polars.Series("reason", found, dtype=polars.String)
+def _decontaminate(task: SplitTask, rows: polars.DataFrame, reason: polars.Series) -> polars.Series:
+    evaluation = open_evaluation_index(task.index)
+    alive = reason.is_null().arg_true().to_list()
+    reasons = reason.to_list()
+    for row, match in zip(alive, evaluation.find(rows["source"].gather(alive)), strict=True):
+        if match is not None:
+            reasons[row] = f"evaluation_{match.kind}"
+    return polars.Series("reason", reasons, dtype=polars.String)
+
+
+def _short_reasons(counts: dict[str, int]) -> dict[str, int]:
+    """Return the reasons without the side, of which a sentence has only one."""
+    return {reason.removesuffix("_source"): count for reason, count in counts.items()}
 
 
 def write_sentences(task: SentenceTask) -> None:
-    """Write the sentences of one block that stay."""
-    rows = read_columns(task.judged.path, ["source", "probability", "document", "line"])
-    kept = rows.filter(reasons([task.judged.path, task.decisions]).is_null())
+    """Write the sentences of one block that are kept."""
+    rows = read_columns(task.filtered.path, ["source", "probability", "document", "line"])
+    kept = rows.filter(reasons([task.filtered.path, task.decisions]).is_null())
     count = len(kept)
     language = pyarrow.DictionaryArray.from_arrays(
-        pyarrow.array([0] * count, pyarrow.int32()), pyarrow.array([task.judged.source])
+        pyarrow.array([0] * count, pyarrow.int32()), pyarrow.array([task.filtered.source])
     )
     table = pyarrow.table(
         [
@@ -280,7 +300,10 @@ def write_sentences(task: SentenceTask) -> None:
         ],
         schema=SENTENCE_SCHEMA,
     )
-    judged = int(reasons([task.judged.path]).is_null().sum())
-    duplicates = {"duplicate": judged - count} if judged > count else {}
-    facts = {"rows_in": judged, "rows_out": count, "reasons": duplicates}
+    filtered = int(reasons([task.filtered.path]).is_null().sum())
+    facts = {
+        "rows_in": filtered,
+        "rows_out": count,
+        "reasons": _short_reasons(read_facts(task.decisions)["reasons"]),
+    }
     write_table(task.output, table, facts)

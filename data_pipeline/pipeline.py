@@ -1,4 +1,4 @@
-"""The stages in their order, each finding its input in what the one before has written."""
+"""The stages in order. Each stage finds its input in the files that earlier stages wrote."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, Final
 from data_pipeline.blocks import Decided
 from data_pipeline.cleaning.clean_text import clean
 from data_pipeline.data_config import DataConfig
-from data_pipeline.decontamination.decontaminate import shield_bitext
+from data_pipeline.decontamination.decontaminate import decontaminate_bitext
 from data_pipeline.deduplication.external import deduplicate
 from data_pipeline.filtering.filter_stage import filter_bitext
 from data_pipeline.monolingual import make_sentences, sentence_blocks
@@ -27,37 +27,39 @@ def _ingest(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
 
 
 def _clean(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
-    return _counted(clean(run.config, run.raw, run.out, machine))
+    return _counts(clean(run.config, run.raw, run.out, machine))
 
 
 def _monolingual(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
     if run.config.monolingual is None:
         return {"blocks": 0, "finished": 0}
-    return _counted(make_sentences(run.config, run.out, machine, phase))
+    return _counts(make_sentences(run.config, run.out, machine, phase))
 
 
 def _filter(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
     require(run.cleaned, "clean")
-    return _counted(filter_bitext(run.config, run.cleaned, run.out, machine))
+    return _counts(filter_bitext(run.config, run.cleaned, run.out, machine))
 
 
 def _dedup(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
     require(run.filtered, "filter")
-    return _counted(deduplicate(run.config, run.to_dedup, run.out, machine, phase))
+    return _counts(deduplicate(run.config, run.to_dedup, run.out, machine, phase))
 
 
-def _shield(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
+def _decontaminate(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
     require(run.deduplicated, "dedup")
-    return _counted(shield_bitext(run.config, run.to_shield, run.out, machine))
+    return _counts(decontaminate_bitext(run.config, run.to_decontaminate, run.out, machine))
 
 
 def _prepare(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
-    require(run.shielded, "shield")
+    require(run.decontaminated, "decontaminate")
     sentences: list[Decided] = []
     if run.config.monolingual is not None and run.config.monolingual.denoising:
         blocks = sentence_blocks(run.config, run.out)
         require(blocks, "monolingual")
         sentences = [Decided(block=block, decisions=()) for block in blocks]
+    if not run.config.corpora and not sentences:
+        return {"manifest": None, "skipped": "the run has neither bitext nor denoising sentences"}
     manifest = prepare(run.config, run.ready, sentences, run.out, machine)
     return {"manifest": None if manifest is None else str(manifest)}
 
@@ -72,11 +74,11 @@ STAGES: Final[dict[str, Callable[[Run, Machine, Phase | None], dict[str, Any]]]]
     "monolingual": _monolingual,
     "filter": _filter,
     "dedup": _dedup,
-    "shield": _shield,
+    "decontaminate": _decontaminate,
     "prepare": _prepare,
     "stats": _stats,
 }
-"""Stage -> what does it; in the order of a whole run."""
+"""Name of a stage -> function that runs it, in the order of a whole run."""
 
 
 def run_stage(
@@ -88,12 +90,12 @@ def run_stage(
 
 
 def start_run(config: DataConfig, out: Path) -> None:
-    """Write down what is run, beside its output."""
+    """Write the configuration and the version beside the output."""
     write_config(config, out / "config.yaml")
     write_json(out / "run.json", {"version": __version__, "configuration": fingerprint(config)})
 
 
-def _counted(blocks: list[Block]) -> dict[str, Any]:
+def _counts(blocks: list[Block]) -> dict[str, Any]:
     return {
         "blocks": len(blocks),
         "finished": sum(block.path.exists() for block in blocks),

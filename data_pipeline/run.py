@@ -1,4 +1,4 @@
-"""A configuration in its folder: the blocks of every stage, whether they are there or not."""
+"""A configuration and its output folder: the blocks of every stage, finished or not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pathlib import Path
 from data_pipeline.blocks import Decided
 from data_pipeline.cleaning.clean_text import cleaned_blocks
 from data_pipeline.data_config import DataConfig
-from data_pipeline.decontamination.decontaminate import shielded_blocks
+from data_pipeline.decontamination.decontaminate import decontaminated_blocks
 from data_pipeline.deduplication.external import deduplicated_blocks
 from data_pipeline.filtering.filter_stage import filtered_blocks
 from data_pipeline.readers.ingestion import ingested_blocks
@@ -17,16 +17,19 @@ from data_pipeline.stages import Block
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A configuration and the folder it is run in."""
+    """A configuration and its output folder.
+
+    The properties list the blocks of each stage. They do not check that the files exist.
+    """
 
     config: DataConfig
-    """The run."""
+    """The configuration."""
     out: Path
-    """Where everything is written."""
+    """The output folder."""
 
     @cached_property
     def raw(self) -> list[Block]:
-        """Blocks of ingestion."""
+        """Blocks of ingested text."""
         return ingested_blocks(self.config, self.out)
 
     @cached_property
@@ -36,35 +39,35 @@ class Run:
 
     @cached_property
     def filtered(self) -> list[Block]:
-        """Decisions of the filters."""
+        """Blocks with the decisions of the filters."""
         return filtered_blocks(self.config, self.cleaned, self.out)
 
     @cached_property
     def to_dedup(self) -> list[Decided]:
-        """Cleaned text with the decisions before deduplication."""
+        """Cleaned text and the decisions of the stages before deduplication."""
         cleaned = [Decided(block=block, decisions=(block.path,)) for block in self.cleaned]
-        return _followed(cleaned, self.filtered)
+        return _followed_by_stage(cleaned, self.filtered)
 
     @cached_property
     def deduplicated(self) -> list[Block]:
-        """Decisions of deduplication."""
+        """Blocks with the decisions of deduplication."""
         return deduplicated_blocks(self.config, self.to_dedup, self.out)
 
     @cached_property
-    def to_shield(self) -> list[Decided]:
-        """Cleaned text with the decisions before the shield."""
-        return _followed(self.to_dedup, self.deduplicated)
+    def to_decontaminate(self) -> list[Decided]:
+        """Cleaned text and the decisions of the stages before decontamination."""
+        return _followed_by_stage(self.to_dedup, self.deduplicated)
 
     @cached_property
-    def shielded(self) -> list[Block]:
-        """Decisions of the shield."""
-        return shielded_blocks(self.config, self.to_shield, self.out)
+    def decontaminated(self) -> list[Block]:
+        """Blocks with the decisions of decontamination."""
+        return decontaminated_blocks(self.config, self.to_decontaminate, self.out)
 
     @cached_property
     def ready(self) -> list[Decided]:
-        """Cleaned text with all decisions."""
-        return _followed(self.to_shield, self.shielded)
+        """Cleaned text and all decisions."""
+        return _followed_by_stage(self.to_decontaminate, self.decontaminated)
 
 
-def _followed(decided: Sequence[Decided], by: Sequence[Block]) -> list[Decided]:
+def _followed_by_stage(decided: Sequence[Decided], by: Sequence[Block]) -> list[Decided]:
     return [item.followed_by(block) for item, block in zip(decided, by, strict=True)]

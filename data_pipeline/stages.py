@@ -1,10 +1,10 @@
-"""How a stage runs: independent tasks whose outputs are named by what went in.
+"""How a stage runs: as independent tasks, each with one output file named by its inputs.
 
-The output of a task is one file, `<name>.<key>.parquet` or so. The key is a hash of the input's
-key, the part of the configuration that matters, and the version of the code: a file that exists is
-finished and right, and a changed configuration never meets an old file. Files appear by atomic
-rename. So a stage that was killed goes on where it was, tasks may run in any order, in any number
-of processes and on any number of machines, and the result is the same.
+The output of a task is a file such as `<name>.<key>.parquet`. The key is a hash of the input's key,
+the relevant part of the configuration, and the version of the code. Files appear by atomic rename.
+A file that exists is therefore complete and up to date, and a changed configuration never reads
+an old file. A stage that was killed resumes where it stopped. Tasks may run in any order, in any
+number of processes and on any number of machines, and the result is the same.
 """
 
 import dataclasses
@@ -23,46 +23,46 @@ from nllb.errors import ConfigError, DataError, ResourceError
 from nllb.io.progress import Progress
 
 Phase = Literal["split", "runs", "merge", "apply"]
-"""Parts of a stage that must not overlap: all shards of one, then all of the next."""
+"""Parts of a stage that must not overlap: all shards finish one phase before the next begins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What concerns this machine and not the result."""
+    """Settings of this machine, which do not affect the result."""
 
     workers: int = 1
-    """Processes."""
+    """Number of processes."""
     memory: int = 1 << 30
-    """Bytes that a process may use for data, for the stages that can choose."""
+    """Bytes of data that one process may hold, for the stages that can limit it."""
     shard: tuple[int, int] = (0, 1)
-    """(I, N): do every N-th task, from the I-th, counted from 0."""
+    """(I, N): run every N-th task, starting with task I, counted from 0."""
     quiet: bool = False
-    """No progress on stderr."""
+    """Whether progress is hidden."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise ConfigError(f"--workers is {self.workers}; it must be 1 or more")
+            raise ConfigError(f"--workers must be 1 or more, got {self.workers}")
 
 
 class Task(Protocol):
-    """A piece of work with one output file."""
+    """A unit of work with one output file."""
 
     @property
     def output(self) -> Path:
-        """The file that exists when the task is done."""
+        """The file that exists once the task is done."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One block of lines as a stage left it."""
+    """One block of lines, as one stage writes it."""
 
     name: str
     """`corpus/pair/number`."""
     key: str
-    """Hash of everything that its content depends on."""
+    """Hash of everything that the content depends on."""
     path: Path
-    """Parquet file."""
+    """The Parquet file."""
     corpus: str
     """Name of the corpus."""
     source: str
@@ -70,12 +70,12 @@ class Block:
     target: str
     """Language code of the target side; empty for monolingual text."""
     origin: str
-    """Origin tag."""
+    """Origin of the text: primary, mined, back-translated or denoising."""
     num_rows: int
-    """Rows of the file."""
+    """Number of rows in the file."""
 
     def follow(self, stage_dir: Path, *what: Any) -> "Block":
-        """Return the block that a stage makes of this one, one row for each row."""
+        """Return the block that a stage writes for this one, with the same rows."""
         key = fingerprint(self.key, *what)
         return dataclasses.replace(self, key=key, path=stage_dir / f"{self.name}.{key}.parquet")
 
@@ -85,11 +85,11 @@ class BlockTask:
     """A task that writes one block."""
 
     block: Block
-    """What is written."""
+    """The block that the task writes."""
 
     @property
     def output(self) -> Path:
-        """Its file."""
+        """The file of the block."""
         return self.block.path
 
 
@@ -99,10 +99,12 @@ SomeTask = TypeVar("SomeTask", bound=Task)
 def require_phase(
     stage: str, phases: Sequence[Phase], phase: Phase | None, machine: Machine
 ) -> None:
-    """Raise ConfigError where a shard is asked to do all phases at once."""
+    """Raise ConfigError if one shard of several is asked to run all phases at once."""
     if phase is None and machine.shard[1] > 1:
-        order = ", then all with ".join(f"--phase {name}" for name in phases)
-        raise ConfigError(f"the phases of {stage} must not overlap: run all shards with {order}")
+        order = ", then with ".join(f"--phase {name}" for name in phases)
+        raise ConfigError(
+            f"the phases of {stage} must not overlap between shards: run all shards with {order}"
+        )
 
 
 def run_tasks(
@@ -111,10 +113,10 @@ def run_tasks(
     work: Callable[[SomeTask], None],
     machine: Machine,
 ) -> int:
-    """Do the tasks of this shard that are not done, and return how many that were.
+    """Run the unfinished tasks of this shard and return how many there were.
 
     Raises:
-        ResourceError: where a worker process was killed from outside.
+        ResourceError: if a worker process was killed.
     """
     index, count = machine.shard
     mine = [task for number, task in enumerate(tasks) if number % count == index]
@@ -149,8 +151,8 @@ def _run_in_processes(
     except BrokenProcessPool as error:
         _pool.cache_clear()
         raise ResourceError(
-            f"{name}: a worker process was killed, most often for want of memory; finished "
-            "blocks are kept: run the command again with fewer --workers or less --memory"
+            f"{name}: a worker process was killed, probably because memory ran out. Finished "
+            "blocks are kept; run the command again with fewer --workers or less --memory"
         ) from error
     finally:
         for future in waiting:
@@ -159,19 +161,19 @@ def _run_in_processes(
 
 @lru_cache(maxsize=1)
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """Return the worker processes, the same for all stages: they keep models and indexes open."""
-    # Read by libraries as each worker starts, which may be at any later task; without it every
-    # worker would start a thread for every processor.
+    """Return the worker processes; all stages share them, so models and indexes stay loaded."""
+    # Libraries read these variables when a worker starts. Without them, every worker would start
+    # one thread per processor.
     for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = "1"
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def require(blocks: Sequence[Block], stage: str) -> None:
-    """Raise DataError unless the stage has written all of these blocks."""
+    """Raise DataError if the stage has not written all of these blocks."""
     missing = [block for block in blocks if not block.path.exists()]
     if missing:
         raise DataError(
-            f"{len(missing):,} of {len(blocks):,} blocks of the stage {stage!r} are not there, "
-            f"first {missing[0].path}; run `nllb data {stage}` with the same configuration"
+            f"{len(missing):,} of {len(blocks):,} blocks of the stage {stage!r} are missing, the "
+            f"first is {missing[0].path}; run `nllb data {stage}` with the same configuration"
         )

@@ -1,4 +1,4 @@
-"""What went in, what came out and why, by stage, corpus, pair and reason: JSON and a page."""
+"""Statistics of a run by stage, corpus, language pair and reason, as JSON and as an HTML page."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,8 @@ import polars
 from markupsafe import Markup
 
 from data_pipeline.blocks import read_columns, read_facts
-from data_pipeline.monolingual import judged_blocks
+from data_pipeline.filtering.filter_stage import swapped_pairs
+from data_pipeline.monolingual import blocks_and_decisions
 from data_pipeline.readers.ingestion import ingestion_counts
 from data_pipeline.run import Run
 from data_pipeline.stages import Block
@@ -22,9 +23,9 @@ from nllb.io.text import json_line, write_json
 STAGE = "stats"
 NUM_BINS: Final = 40
 MAX_SAMPLES: Final = 5
-"""Rejected lines shown per stage and reason."""
-MAX_FINDS: Final = 200
-"""Lines of the shield's report shown; all of them stand in removed.jsonl."""
+"""Number of rejected lines that are shown per stage and reason."""
+MAX_MATCHES: Final = 200
+"""Number of contaminated lines that the page shows; removed.jsonl contains all of them."""
 _RANGES: Final = {
     "source_length": (0.0, 400.0),
     "target_length": (0.0, 400.0),
@@ -38,35 +39,35 @@ _RANGES: Final = {
     "source_probability": (0.0, 1.0),
     "target_probability": (0.0, 1.0),
     "margin": (0.9, 1.4),
+    "similarity": (-0.2, 1.0),
 }
-"""Score -> range of its histogram; what lies outside counts into the last bin of its side."""
+"""Score -> range of its histogram; values outside are counted in the first or last bin."""
 
 
 def write_statistics(run: Run) -> dict[str, Any]:
-    """Collect the statistics of all finished blocks and write stats.json and stats.html."""
-    report = collect(run)
+    """Collect the statistics of all finished blocks and write them as JSON and HTML."""
+    report, matches = collect(run)
     directory = run.out / STAGE
-    finds = report["shield"].pop("all_finds")
     with atomic_text(directory / "removed.jsonl") as stream:
-        stream.writelines(json_line(find) + "\n" for find in finds)
+        stream.writelines(json_line(match) + "\n" for match in matches)
     write_json(directory / "stats.json", report)
     page(report).save(directory / "stats.html")
     return {"report": str(directory / "stats.json"), "page": str(directory / "stats.html")}
 
 
-def collect(run: Run) -> dict[str, Any]:
-    """Return the statistics as plain values."""
+def collect(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the statistics as JSON values, and all contaminated lines."""
     stages: dict[str, Sequence[Block]] = {
         "clean": run.cleaned,
         "filter": run.filtered,
         "dedup": run.deduplicated,
-        "shield": run.shielded,
+        "decontaminate": run.decontaminated,
     }
     rows = [row for name, blocks in stages.items() for row in _stage_rows(name, blocks)]
-    for judged, kept in judged_blocks(run.config, run.out):
-        rows += [*_stage_rows("monolingual", [judged]), *_stage_rows("monolingual dedup", [kept])]
+    for filtered, kept in blocks_and_decisions(run.config, run.out):
+        rows += [*_stage_rows("monolingual", [filtered]), *_stage_rows("monolingual dedup", [kept])]
     ingestion = ingestion_counts(run.config, run.out)
-    finds = [find for row in rows for find in row["finds"]]
+    matches = [match for row in rows for match in row["finds"]]
     report: dict[str, Any] = {
         "ingestion": ingestion,
         "stages": _totals(rows, ("stage",)),
@@ -75,19 +76,20 @@ def collect(run: Run) -> dict[str, Any]:
         "samples": _samples(rows),
         "histograms": _histograms(run.filtered),
         "toxicity": _toxicity(rows, measured=run.config.filter.toxicity is not None),
+        # The keys of this section are those of earlier releases: model cards read them.
         "shield": {
             "sets": [section.name for section in run.config.decontamination],
-            "all_finds": finds,
-            "finds": finds[:MAX_FINDS],
-            "num_finds": len(finds),
+            "finds": matches[:MAX_MATCHES],
+            "num_finds": len(matches),
             "by_set": _counted(
-                f"{find['sentence'].split(':')[0]}, {find['kind']}" for find in finds
+                f"{match['sentence'].split(':')[0]}, {match['kind']}" for match in matches
             ),
-            "by_kind": _counted(find["kind"] for find in finds),
+            "by_kind": _counted(match["kind"] for match in matches),
         },
+        "swapped_sides": swapped_pairs(run.filtered),
         "manifest": _manifest(run.out / "prepare"),
     }
-    return report
+    return report, matches
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:
@@ -108,8 +110,8 @@ def _stage_rows(stage: str, blocks: Sequence[Block]) -> Iterator[dict[str, Any]]
                 "reasons": facts.get("reasons", {}),
                 "samples": facts.get("samples", {}),
                 "finds": [
-                    {"corpus": block.corpus, "pair": pair, **find}
-                    for find in facts.get("finds", [])
+                    {"corpus": block.corpus, "pair": pair, **match}
+                    for match in facts.get("finds", [])
                 ],
                 "toxicity_lists": facts.get("toxicity_lists", {}),
             }
@@ -132,7 +134,7 @@ def _totals(rows: Sequence[dict[str, Any]], by: tuple[str, ...]) -> list[dict[st
 
 
 def _samples(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Take samples of each reason from as many blocks as possible."""
+    """Choose samples of each reason from as many blocks as possible."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (-row["rows_in"], row["corpus"], row["pair"])):
         for reason, samples in row["samples"].items():
@@ -197,8 +199,8 @@ def _manifest(directory: Path) -> dict[str, Any] | None:
 
 
 def page(report: dict[str, Any]) -> Page:
-    """Return the page of a report."""
-    made = Page("Data pipeline", subtitle="What went in, what came out, and why")
+    """Return the HTML page of a report."""
+    made = Page("Data pipeline", subtitle="Lines read, kept and rejected, by reason")
     made.add(
         "Stages",
         table(
@@ -207,6 +209,7 @@ def page(report: dict[str, Any]) -> Page:
             caption="Lines by stage",
         ),
         _toxicity_text(report["toxicity"]),
+        _swapped_text(report["swapped_sides"]),
     )
     made.add(
         "Corpora",
@@ -246,10 +249,10 @@ def page(report: dict[str, Any]) -> Page:
                 for reason, rows in report["samples"].items()
                 for row in rows
             ],
-            caption="Lines rejected, a few of each reason",
+            caption="Samples of rejected lines, by reason",
         ),
     )
-    made.add("Evaluation shield", *_shield_parts(report["shield"]))
+    made.add("Decontamination", *_decontamination_parts(report["shield"]))
     if report["manifest"] is not None:
         made.add("Training data", *_manifest_parts(report["manifest"]))
     return made
@@ -275,19 +278,26 @@ def _toxicity_text(toxicity: dict[str, Any]) -> str:
     if not toxicity["measured"]:
         return "Toxicity was not measured: the run has no word lists."
     missing = toxicity["languages_not_measurable"]
-    listed = f" Not measurable, for want of a list: {', '.join(missing)}." if missing else ""
+    listed = f" Languages without a word list: {', '.join(missing)}." if missing else ""
     return f"Toxicity was measured in {len(toxicity['languages_with_list'])} languages.{listed}"
+
+
+def _swapped_text(swapped: dict[str, float]) -> str:
+    if not swapped:
+        return ""
+    listed = "; ".join(f"{name} {100 * share:.0f} %" for name, share in swapped.items())
+    return f"The sides of these files are probably swapped (share of swapped lines): {listed}."
 
 
 def _ingestion_text(ingestion: Sequence[dict[str, Any]]) -> str:
     read = sum(row["rows_read"] for row in ingestion)
     bad = sum(row["quarantined"] for row in ingestion)
-    return f"Ingested: {read:,} rows of {len(ingestion):,} sources; put in quarantine: {bad:,}."
+    return f"Ingested {read:,} rows of {len(ingestion):,} sources; {bad:,} rows were quarantined."
 
 
 def _histogram_parts(histograms: dict[str, dict[str, Any]]) -> Iterator[str]:
     if not histograms:
-        yield "No score was taken."
+        yield "No scores were measured."
     for name, histogram in histograms.items():
         low, high = histogram["range"]
         yield _bars(
@@ -297,7 +307,7 @@ def _histogram_parts(histograms: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _bars(counts: Sequence[int], title: str) -> Markup:
-    """Draw a histogram; a count that is not 0 can always be seen."""
+    """Draw a histogram in which every count above 0 is visible."""
     most = max(counts)
     heights = [max(0.5, 20 * count / most) if count else 0 for count in counts]
     path = "".join(f"M{place} 20v-{height:.2f}h.9V20z" for place, height in enumerate(heights))
@@ -308,30 +318,30 @@ def _bars(counts: Sequence[int], title: str) -> Markup:
     ).format(title=title, width=len(counts), pixels=12 * len(counts), path=path)
 
 
-def _shield_parts(shield: dict[str, Any]) -> Iterator[str]:
-    if not shield["sets"]:
-        yield "No evaluation set was given: nothing was kept out."
+def _decontamination_parts(section: dict[str, Any]) -> Iterator[str]:
+    if not section["sets"]:
+        yield "The run has no evaluation sets, so no line was removed."
         return
-    kinds = "; ".join(f"{name} {count:,}" for name, count in shield["by_set"].items()) or "none"
+    kinds = "; ".join(f"{name} {count:,}" for name, count in section["by_set"].items()) or "none"
     yield (
-        f"Kept out: {', '.join(shield['sets'])}. Sides found, by set and kind: {kinds}. All of "
-        "them stand in removed.jsonl; the first are below."
+        f"Evaluation sets: {', '.join(section['sets'])}. Contaminated sides by set and kind: "
+        f"{kinds}. removed.jsonl lists all of them; the table shows the first ones."
     )
-    if shield["finds"]:
+    if section["finds"]:
         yield table(
             [
                 Column(title="Corpus"),
                 Column(title="Pair", kind="code"),
                 Column(title="Line", kind="number", digits=0),
                 Column(title="Side"),
-                Column(title="How"),
+                Column(title="Kind of match"),
                 Column(title="Evaluation sentence", kind="code"),
             ],
             [
-                [find[key] for key in ("corpus", "pair", "line", "side", "kind", "sentence")]
-                for find in shield["finds"]
+                [match[key] for key in ("corpus", "pair", "line", "side", "kind", "sentence")]
+                for match in section["finds"]
             ],
-            caption="Lines that held an evaluation sentence",
+            caption="Lines that contain an evaluation sentence",
             tall=True,
         )
 
@@ -343,12 +353,12 @@ def _manifest_parts(manifest: dict[str, Any]) -> Iterator[str]:
         for phase in manifest["phases"]
     )
     yield (
-        f"Vocabulary {manifest['vocabulary']} of {manifest['vocabulary_size']:,} rows; "
+        f"Vocabulary {manifest['vocabulary']} with {manifest['vocabulary_size']:,} tokens; "
         f"{manifest['languages']} languages, {len(manifest['directions']):,} directions, "
-        f"{manifest['held_out_pairs']:,} pairs held out. Curriculum: {phases}."
+        f"{manifest['held_out_pairs']:,} held-out pairs. Curriculum: {phases}."
     )
     if manifest["left_out"]:
-        yield f"Left out for too few pairs: {manifest['left_out']}."
+        yield f"Excluded because they have too few pairs: {manifest['left_out']}."
     yield table(
         [
             Column(title="Corpus"),

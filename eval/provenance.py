@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, revision, time."""
+"""Provenance of numbers: versions, revision, time."""
 
 import platform
 import subprocess
@@ -13,7 +13,7 @@ _PACKAGES = ("numpy", "sacrebleu", "sentencepiece")
 
 
 def provenance() -> dict[str, str]:
-    """Return what a reader needs to repeat a run, by name."""
+    """Return, by name, what is needed to repeat a run."""
     found = {"nllb": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -28,7 +28,7 @@ def provenance() -> dict[str, str]:
 
 @cache
 def git_revision() -> str:
-    """Return the revision of the checkout that runs, `+` behind it if changed, or ''."""
+    """Return the git revision of the running checkout, with `+` if changed, or ''."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return ""

@@ -143,7 +143,7 @@ class Decider:
             scores[:, : self._num_labels] += np.where(allowed, 0, _NEVER).astype(np.float32)
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
-        scores /= scores.sum(axis=1, keepdims=True)
+        scores /= _row_sums(scores)
         probabilities = scores[:, : self._num_labels]
         num_letters = letters.sum(axis=1)
         known, grams = self._count_grams(texts, probabilities, num_letters)
@@ -155,7 +155,7 @@ class Decider:
         for number, members in enumerate(self._group_members.values()):
             of_group = np.flatnonzero(group_of_row == number)
             if len(of_group):
-                support[of_group] = probabilities[np.ix_(of_group, members)].sum(axis=1)
+                support[of_group] = _row_sums(probabilities[np.ix_(of_group, members)])[:, 0]
         for number, expert, members in self._experts:
             of_group = np.flatnonzero(group_of_row == number)
             if len(of_group):
@@ -197,8 +197,7 @@ class Decider:
             counts, _ = self._judge.grams.count([texts[row] for row in contested.tolist()], places)
             share = counts / np.maximum(grams[contested], 1)[:, None]
             after = before * np.exp(weight[contested][:, None] * share)
-            sums = np.maximum(after.sum(axis=1, keepdims=True), 1e-30)
-            after *= before.sum(axis=1, keepdims=True) / sums
+            after *= _row_sums(before) / np.maximum(_row_sums(after), 1e-30)
             probabilities[contested[:, None], candidates] = after
             known[contested] = counts[np.arange(len(contested)), after.argmax(axis=1)]
         return known, grams
@@ -216,14 +215,12 @@ class Decider:
         before = probabilities[cells]
         scores, _ = expert.engine.score([texts[number] for number in chosen])
         scores -= scores.max(axis=1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        scores -= np.log(_row_sums(np.exp(scores)))
         mixed = expert.weight * scores + (1 - expert.weight) * np.log(before + 1e-9)
         mixed[before == 0] = _NEVER  # what the gate or the candidates excluded stays out
         mixed -= mixed.max(axis=1, keepdims=True)
         after = np.exp(mixed)
-        probabilities[cells] = (
-            after / after.sum(axis=1, keepdims=True) * before.sum(axis=1, keepdims=True)
-        )
+        probabilities[cells] = after / _row_sums(after) * _row_sums(before)
 
     def _script(self, letters: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
         """Return each text's row of the gate: its main script, or the last row for Japanese."""
@@ -232,6 +229,16 @@ class Decider:
         kana = weighted[:, self._kana].sum(axis=1)
         japanese = (kana > 0) & (kana >= _KANA_SHARE * weighted.sum(axis=1))
         return np.where(japanese, len(scripts()), main)
+
+
+def _row_sums(values: Matrix) -> Matrix:
+    """Return the sum of each row, shape (rows, 1), to the same bit in a batch of any size.
+
+    NumPy adds the elements of a row in another order if the rows are not contiguous in memory,
+    which fancy indexing decides by the shape of the batch.
+    """
+    sums: Matrix = np.ascontiguousarray(values).sum(axis=1, keepdims=True)
+    return sums
 
 
 def _gates(codes: Sequence[str]) -> Matrix:

@@ -28,6 +28,8 @@ LONGEST_TEXT: Final = 1 << 16
 # Multiplications of a matrix product that OpenBLAS does on one thread. A larger one it shares out
 # over threads that then wait busily for each other: twice the processor time where a core is taken.
 _ONE_THREAD: Final = 1 << 18
+# Rows of a product are a multiple of this, so that all rows are computed by the same code.
+_ROW_STEP: Final = 16
 
 
 class Engine(Protocol):
@@ -96,10 +98,17 @@ class KernelEngine:
         letters = np.empty((len(texts), len(scripts())), np.int32)
         self._kernel.embed(list(texts), vectors, letters)
         scores = np.empty((len(texts), len(self.labels)), np.float32)
-        rows = max(1, _ONE_THREAD // self._output.size)
+        # A product of another shape may add in another order, so every product has the same shape:
+        # the scores of a text do not depend on the texts beside it.
+        rows = max(1, _ONE_THREAD // self._output.size // _ROW_STEP) * _ROW_STEP
+        padded = np.zeros((rows, self._dim), np.float32)
         for start in range(0, len(texts), rows):
-            part = slice(start, start + rows)
-            np.matmul(vectors[part], self._output, out=scores[part])
+            part = vectors[start : start + rows]
+            if len(part) < rows:
+                padded[: len(part)] = part
+                scores[start:] = (padded @ self._output)[: len(part)]
+            else:
+                np.matmul(part, self._output, out=scores[start : start + rows])
         return scores, letters
 
 

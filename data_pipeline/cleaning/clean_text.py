@@ -1,4 +1,4 @@
-"""The clean stage: text in one Unicode form, without markup, entities and control characters."""
+"""The clean stage: it normalizes Unicode and removes markup, entities and control characters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class CleanTask(BlockTask):
     raw: Block
     """The block as ingested."""
     config: CleanConfig
-    """How."""
+    """The cleaning options."""
     interface: bool
-    """Whether the corpus holds interface messages."""
+    """Whether the corpus consists of interface messages."""
 
 
 def clean(config: DataConfig, raw: Sequence[Block], out: Path, machine: Machine) -> list[Block]:
@@ -47,7 +47,7 @@ def clean(config: DataConfig, raw: Sequence[Block], out: Path, machine: Machine)
 
 
 def cleaned_blocks(config: DataConfig, raw: Sequence[Block], out: Path) -> list[Block]:
-    """Return the cleaned blocks, whether they are there or not."""
+    """Return the cleaned blocks, finished or not."""
     return [task.block for task in _tasks(config, raw, out)]
 
 
@@ -67,7 +67,7 @@ def _tasks(config: DataConfig, raw: Sequence[Block], out: Path) -> list[CleanTas
 
 
 def clean_block(task: CleanTask) -> None:
-    """Clean one block: the text, and a reason where a line cannot be used."""
+    """Clean the text of one block and give a reason to every line that cannot be used."""
     raw = read_columns(task.raw.path, [*SIDES, "line", "margin"])
     text = clean_columns(raw, SIDES, task.config, interface=task.interface)
     reason = text.select(
@@ -92,7 +92,7 @@ def clean_block(task: CleanTask) -> None:
 def clean_columns(
     rows: polars.DataFrame, sides: Sequence[str], config: CleanConfig, *, interface: bool
 ) -> polars.DataFrame:
-    """Return the rows with these columns cleaned."""
+    """Return the rows with the given columns cleaned."""
     rows = rows.with_columns(_cleaned(col(side), config, interface).alias(side) for side in sides)
     if config.punctuation:
         rows = rows.with_columns(

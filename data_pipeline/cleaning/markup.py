@@ -1,8 +1,8 @@
-"""Entities, tags, wiki markup and stray characters, as column expressions.
+"""Column expressions that resolve entities, tags and wiki markup and drop invisible characters.
 
-What is a placeholder (`$1`, `%s`, `{{SITENAME}}`) stays, for the filter that compares both sides.
-What is a template with alternatives is resolved to one of them, and a line whose markup cannot be
-resolved is rejected: half of a template in training text is worse than a lost line.
+Placeholders (`$1`, `%s`, `{{SITENAME}}`) are kept for the filter that compares both sides. A
+template with alternatives is resolved to one of them. A line whose markup cannot be resolved is
+rejected, because a broken template in training text does more harm than a lost line.
 """
 
 import html
@@ -19,8 +19,8 @@ _TAGS = (
 _TAG = rf"(?is)</?(?:{_TAGS})(?:\s[^<>]*)?/?>|<!--.*?-->"
 _BLOCK_TAG = r"(?i)</?(?:br|div|p|li|ul|ol|tr|td|th|table|hr|h[1-6])(?:\s[^<>]*)?/?>"
 _ENTITY = r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]+);"
-# Links before the templates that may hold them. Of alternatives, the last form of a plural serves
-# most counts; the first of a gender is the default.
+# Links are resolved before the templates that may contain them. The last plural form fits most
+# counts; the first gender form is the default.
 _RESOLVED: Final = (
     (r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]", "$1"),
     (r"\[(?:https?:)?//[^\s\[\]]+\s+([^\[\]]*)\]", "$1"),
@@ -32,10 +32,10 @@ _RESOLVED: Final = (
     (r"^[*#:;=]+\s*|\s*=+$", ""),
 )
 UNRESOLVED: Final = r"\{\{[^{}]*[|:#][^{}]*\}\}|\{\{\{|\}\}\}|\[\[|\]\]|\{\|"
-"""Markup that is left after resolving: such a line is rejected."""
+"""Markup that is left after resolving; lines that contain it are rejected."""
 BROKEN: Final = "\ufffd|[\ufdd0-\ufdef\ufffe\uffff]"
-"""Characters that say that text was damaged before it came here."""
-# Control and invisible characters; joiners (U+200C, U+200D) stay, some scripts spell with them.
+"""Characters that show that the text was damaged before it was ingested."""
+# Control and invisible characters. Joiners (U+200C, U+200D) are kept: some scripts need them.
 _INVISIBLE = (
     "[\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f"
     "\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
@@ -44,18 +44,18 @@ _SPACES = r"\s+"
 
 
 def resolve_entities(side: Expr) -> Expr:
-    """Replace HTML entities by their characters."""
+    """Replace HTML entities with their characters."""
     return _where(side, _ENTITY, side.map_elements(html.unescape, return_dtype=polars.String))
 
 
 def drop_tags(side: Expr) -> Expr:
-    """Drop HTML tags and comments; those that break a line become a space."""
+    """Drop HTML tags and comments; tags that break a line become a space."""
     dropped = side.str.replace_all(_BLOCK_TAG, " ").str.replace_all(_TAG, "")
     return _where(side, "<", dropped)
 
 
 def resolve_wiki_markup(side: Expr) -> Expr:
-    """Resolve links, bold and templates of interface messages, inner ones first."""
+    """Resolve links, bold text and templates of interface messages, from the inside out."""
     for _ in range(2):
         for pattern, text in _RESOLVED:
             side = side.str.replace_all(pattern, text.replace("$1", "${1}"))
@@ -63,13 +63,13 @@ def resolve_wiki_markup(side: Expr) -> Expr:
 
 
 def drop_invisible(side: Expr) -> Expr:
-    """Drop control and invisible characters; white space becomes single spaces."""
+    """Drop control and invisible characters, and replace white space with single spaces."""
     side = side.str.replace_all(_INVISIBLE, "")
     return side.str.replace_all(_SPACES, " ").str.strip_chars()
 
 
 def contains(side: str, pattern: str) -> Expr:
-    """Return whether a side matches."""
+    """Return an expression that says whether a side matches the pattern."""
     return col(side).str.contains(pattern)
 
 

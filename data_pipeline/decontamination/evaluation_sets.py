@@ -1,4 +1,4 @@
-"""The evaluation sets of a run: their sentences, and the index that guards against them."""
+"""The evaluation sets of a run: their sentences, and the index that decontamination searches."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -7,7 +7,7 @@ from pathlib import Path
 import xxhash
 
 from data_pipeline.data_config import EvaluationConfig
-from data_pipeline.decontamination.index import Shield
+from data_pipeline.decontamination.index import EvaluationIndex
 from nllb.errors import DataError
 from nllb.io.benchmarks import load_flores
 from nllb.io.corpora import open_corpus
@@ -17,10 +17,10 @@ from nllb.io.text import read_lines
 def evaluation_sentences(
     sets: Sequence[EvaluationConfig], data_dir: Path
 ) -> Iterator[tuple[str, str]]:
-    """Yield every sentence of the sets in every language, with the place it comes from.
+    """Yield every sentence of the sets in every language, and where it comes from.
 
     Raises:
-        DataError: where a set is not there: a run without its shield must not begin.
+        DataError: if a set is missing; a run must not begin without it.
     """
     for config in sets:
         path = data_dir / config.path
@@ -40,7 +40,7 @@ def _sentences(config: EvaluationConfig, path: Path) -> Iterator[tuple[str, str]
                 yield sentence, f"{code}:{number}"
     elif config.layout == "text":
         if not path.is_dir():
-            raise DataError(f"evaluation set {config.name!r}: no folder {path}")
+            raise DataError(f"evaluation set {config.name!r}: the folder {path} does not exist")
         for file in sorted(path.rglob("*")):
             if file.is_file() and not file.name.startswith((".", "README", "LICENSE")):
                 for number, line in enumerate(read_lines(file), 1):
@@ -53,7 +53,7 @@ def _sentences(config: EvaluationConfig, path: Path) -> Iterator[tuple[str, str]
 
 @lru_cache(maxsize=4)
 def evaluation_key(sets: tuple[EvaluationConfig, ...], data_dir: Path) -> str:
-    """Return a hash of all sentences of the sets, and of how they are looked for."""
+    """Return a hash of all sentences of the sets and of the search options."""
     digest = xxhash.xxh3_128(repr([section.min_words for section in sets]).encode())
     for sentence, place in evaluation_sentences(sets, data_dir):
         digest.update(f"{place}\t{sentence}\n".encode())
@@ -61,27 +61,27 @@ def evaluation_key(sets: tuple[EvaluationConfig, ...], data_dir: Path) -> str:
 
 
 def index_sets(sets: tuple[EvaluationConfig, ...], data_dir: Path, directory: Path) -> Path:
-    """Index the sets, once for all processes, and return the folder of the index."""
+    """Index the sets unless that has been done, and return the folder of the index."""
     path = directory / f"index.{evaluation_key(sets, data_dir)}"
     if not path.exists():
-        build_shield(sets, data_dir).save(path)
+        build_evaluation_index(sets, data_dir).save(path)
     return path
 
 
-def build_shield(sets: Sequence[EvaluationConfig], data_dir: Path) -> Shield:
-    """Index the sets in memory."""
+def build_evaluation_index(sets: Sequence[EvaluationConfig], data_dir: Path) -> EvaluationIndex:
+    """Build the index in memory."""
     sentences: list[str] = []
     places: list[str] = []
-    least_words: list[int] = []
+    min_words: list[int] = []
     for section in sets:
         for sentence, place in evaluation_sentences([section], data_dir):
             sentences.append(sentence)
             places.append(place)
-            least_words.append(section.min_words)
-    return Shield.build(sentences, places, least_words)
+            min_words.append(section.min_words)
+    return EvaluationIndex.build(sentences, places, min_words)
 
 
 @lru_cache(maxsize=1)
-def open_shield(path: Path) -> Shield:
-    """Map an index, once per process."""
-    return Shield.load(path)
+def open_evaluation_index(path: Path) -> EvaluationIndex:
+    """Memory-map an index, once per process."""
+    return EvaluationIndex.load(path)

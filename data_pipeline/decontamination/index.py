@@ -1,15 +1,15 @@
-"""Keep evaluation sentences out of every text that anything is trained on.
+"""Find evaluation sentences in training text.
 
-A line is removed where, on either side and whatever language it claims to be in,
+A line matches if one of its sides, regardless of the language label,
 
-- it is an evaluation sentence (`whole`), by XXH3 of the form for hashing;
-- it contains an evaluation sentence of 4 to 12 words from end to end (`contains`);
-- it shares 13 consecutive words with one (`overlap`), or, in scripts that do not separate words, 13
-  consecutive letters, and the shared letters cover at least half of the sentence.
+- is an evaluation sentence (`whole`), compared by XXH3 of the text normalized for hashing;
+- contains a complete evaluation sentence of 4 to 12 words (`contains`);
+- shares 13 consecutive words with one (`overlap`). In scripts that do not separate words it shares
+  13 consecutive letters, and the shared letters cover at least half of the evaluation sentence.
 
 Words are runs of letters, marks and digits, compared in lower case and NFKC. An evaluation sentence
-of fewer than 4 words (13 letters) is only found as a whole line: as a part of another line it would
-remove what has nothing to do with it.
+of fewer than 4 words (or 13 letters) is only matched as a whole line, because it occurs in too many
+unrelated lines.
 """
 
 import re
@@ -31,12 +31,12 @@ from nllb.errors import DataError
 from nllb.io.arrays import load_array
 from nllb.io.text import read_lines, write_lines
 
-GRAM: Final = 13
-"""Consecutive words, or letters, that make an overlap."""
+NGRAM_LENGTH: Final = 13
+"""Number of consecutive words, or letters, that make an overlap."""
 WHOLE: Final = 0
-"""Stands for whole lines among the widths of windows."""
-LEAST_WORDS: Final = 4
-"""Shortest evaluation sentence that is looked for inside longer lines."""
+"""Window width that stands for whole lines."""
+MIN_WORDS: Final = 4
+"""Words in the shortest evaluation sentence that is searched for inside longer lines."""
 Kind = Literal["whole", "contains", "overlap"]
 Hashes = NDArray[numpy.uint64]
 
@@ -44,9 +44,9 @@ _MARKS = "".join(
     chr(point) for point in range(0x300, 0x1F000) if category(chr(point)).startswith("M")
 )
 _ASCII_WORD = re.compile("[a-z0-9]+")
-# Python's own classes leave out marks, without which no word of an Indic script is whole.
+# Python's `\w` does not match marks, which are parts of words in Indic scripts.
 _WORD = re.compile(f"[\\w{_MARKS}]+")
-# Thai to Myanmar, Khmer, kana, Han: words are not separated, or syllables are.
+# Thai to Myanmar, Khmer, kana, Han: spaces do not separate words, or they separate syllables.
 _UNSEPARATED = re.compile(
     "[\u0e00-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u9fff\ua9e0-\ua9ff"
     "\uaa60-\uaa7f\uf900-\ufaff\U00020000-\U0003ffff]+"
@@ -55,63 +55,67 @@ _BASE = numpy.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Find:
-    """Why a line is removed."""
+class Match:
+    """An evaluation sentence that was found in a line."""
 
     kind: Kind
-    """How the evaluation sentence stands in the line."""
+    """How the line matches the evaluation sentence."""
     sentence: int
-    """Number of the evaluation sentence in `Shield.places`."""
+    """Index of the evaluation sentence in `EvaluationIndex.places`."""
 
 
-class Shield:
-    """The evaluation sentences, indexed."""
+class EvaluationIndex:
+    """An index of evaluation sentences; made by `build` or `load`.
+
+    Attributes:
+        places: where each sentence comes from, for reports.
+    """
 
     def __init__(
-        self, places: Sequence[str], members: "dict[int, _Members]", num_grams: NDArray[Any]
+        self, places: Sequence[str], members: "dict[int, _HashSet]", num_ngrams: NDArray[Any]
     ) -> None:
-        """Take an index as it is; `build` and `load` are the ways in."""
         self.places = places
         self._members = members
-        self._num_grams = num_grams
+        self._num_ngrams = num_ngrams
 
     @classmethod
     def build(
         cls,
         sentences: Sequence[str],
         places: Sequence[str],
-        least_words: Sequence[int] | None = None,
-    ) -> "Shield":
-        """Index sentences.
+        min_words: Sequence[int] | None = None,
+    ) -> "EvaluationIndex":
+        """Build an index.
 
         Args:
-            sentences: what to keep out.
-            places: where each comes from, for reports.
-            least_words: how many words each needs to be looked for inside longer lines.
+            sentences: the evaluation sentences.
+            places: where each sentence comes from, for reports.
+            min_words: number of words that each sentence needs to be searched for inside longer
+                lines; at least `MIN_WORDS`.
         """
-        real = numpy.array([bool(sentence.strip()) for sentence in sentences], dtype=bool)
-        numbers = numpy.flatnonzero(real)
-        members = {WHOLE: _Members(_whole_hashes(sentences)[numbers], numbers)}
+        is_text = numpy.array([bool(sentence.strip()) for sentence in sentences], dtype=bool)
+        numbers = numpy.flatnonzero(is_text)
+        members = {WHOLE: _HashSet(_whole_hashes(sentences)[numbers], numbers)}
         units = _Units(sentences)
         num_units = units.lengths()
-        least = numpy.full(len(sentences), LEAST_WORDS) if least_words is None else least_words
-        least = numpy.maximum(numpy.asarray(least, dtype=numpy.int64), LEAST_WORDS)
-        for width, grams, owner in units.windows(LEAST_WORDS, GRAM):
-            if width < GRAM:
-                # The whole sentence is its only window.
+        required = numpy.full(len(sentences), MIN_WORDS) if min_words is None else min_words
+        required = numpy.maximum(numpy.asarray(required, dtype=numpy.int64), MIN_WORDS)
+        for width, ngrams, owner in units.windows(MIN_WORDS, NGRAM_LENGTH):
+            if width < NGRAM_LENGTH:
+                # Only windows that cover the whole sentence.
                 fits = (num_units[owner] == width) & units.separated[owner]
-                fits &= least[owner] <= width
-                members[width] = _Members(grams[fits], owner[fits])
+                fits &= required[owner] <= width
+                members[width] = _HashSet(ngrams[fits], owner[fits])
             else:
-                members[width] = _Members(grams, owner)
-        return cls(places, members, numpy.maximum(num_units - GRAM + 1, 0))
+                members[width] = _HashSet(ngrams, owner)
+        return cls(places, members, numpy.maximum(num_units - NGRAM_LENGTH + 1, 0))
 
     def save(self, directory: Path) -> None:
-        """Write the index, for other processes to map; the folder appears whole or not at all."""
+        """Write the index to a folder atomically, so that other processes can map it."""
         directory.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(mkdtemp(prefix=".", dir=directory.parent))
         try:
-            numpy.save(beside / "num_grams.npy", self._num_grams)
+            numpy.save(beside / "num_grams.npy", self._num_ngrams)
             for width, some in self._members.items():
                 numpy.save(beside / f"hashes{width}.npy", some.hashes)
                 numpy.save(beside / f"sentences{width}.npy", some.sentences)
@@ -126,56 +130,56 @@ class Shield:
             rmtree(beside, ignore_errors=True)
 
     @classmethod
-    def load(cls, directory: Path) -> "Shield":
-        """Map an index that `save` wrote."""
+    def load(cls, directory: Path) -> "EvaluationIndex":
+        """Memory-map an index that `save` wrote."""
         members = {}
-        for width in (WHOLE, *range(LEAST_WORDS, GRAM + 1)):
+        for width in (WHOLE, *range(MIN_WORDS, NGRAM_LENGTH + 1)):
             hashes = load_array(directory / f"hashes{width}.npy")
             sentences = load_array(directory / f"sentences{width}.npy")
-            members[width] = _Members(hashes, sentences, is_sorted=True)
-        num_grams = load_array(directory / "num_grams.npy")
-        return cls(list(read_lines(directory / "places.txt")), members, num_grams)
+            members[width] = _HashSet(hashes, sentences, is_sorted=True)
+        num_ngrams = load_array(directory / "num_grams.npy")
+        return cls(list(read_lines(directory / "places.txt")), members, num_ngrams)
 
-    def find(self, lines: Sequence[str] | polars.Series) -> list[Find | None]:
-        """Look for evaluation sentences in lines; the answers are in the order of the lines."""
-        found: list[Find | None] = [None] * len(lines)
+    def find(self, lines: Sequence[str] | polars.Series) -> list[Match | None]:
+        """Search lines for evaluation sentences; the results are in the order of the lines."""
+        found: list[Match | None] = [None] * len(lines)
         hits, sentences = self._members[WHOLE].find(_whole_hashes(lines))
         for line, sentence in zip(hits.tolist(), sentences.tolist(), strict=True):
-            found[line] = Find(kind="whole", sentence=sentence)
+            found[line] = Match(kind="whole", sentence=sentence)
         units = _Units(lines)
         unseparated: set[int] = set()
-        for width, windows, owner in units.windows(LEAST_WORDS, GRAM):
+        for width, windows, owner in units.windows(MIN_WORDS, NGRAM_LENGTH):
             hits, sentences = self._members[width].find(windows)
-            kind: Kind = "overlap" if width == GRAM else "contains"
+            kind: Kind = "overlap" if width == NGRAM_LENGTH else "contains"
             for line, sentence in zip(owner[hits].tolist(), sentences.tolist(), strict=True):
                 if not units.separated[line]:
                     unseparated.add(line)
                 elif found[line] is None:
-                    found[line] = Find(kind=kind, sentence=sentence)
+                    found[line] = Match(kind=kind, sentence=sentence)
         for line in sorted(unseparated):
             if found[line] is None:
-                found[line] = self._cover(units.of(line))
+                found[line] = self._find_half(units.of(line))
         return found
 
-    def _cover(self, letters: list[str]) -> Find | None:
-        """Say whether letters of a line cover half of a sentence or more."""
-        grams = _windows(_unit_hashes(letters), GRAM)
+    def _find_half(self, letters: list[str]) -> Match | None:
+        """Find the evaluation sentence of which the letters cover at least half, if any."""
+        ngrams = _windows(_unit_hashes(letters), NGRAM_LENGTH)
         counts: dict[int, int] = {}
-        for sentences in self._members[GRAM].all_of(numpy.unique(_mixed(grams))):
+        for sentences in self._members[NGRAM_LENGTH].all_of(numpy.unique(_mixed(ngrams))):
             for sentence in set(sentences):
                 counts[sentence] = counts.get(sentence, 0) + 1
         if not counts:
             return None
         best = min(counts, key=lambda sentence: (-counts[sentence], sentence))
-        # n grams in a row cover n + 12 of the sentence's letters.
-        covered = counts[best] + GRAM - 1
-        if covered * 2 < int(self._num_grams[best]) + GRAM - 1:
+        # n consecutive n-grams cover n + 12 letters of the sentence.
+        covered = counts[best] + NGRAM_LENGTH - 1
+        if covered * 2 < int(self._num_ngrams[best]) + NGRAM_LENGTH - 1:
             return None
-        return Find(kind="overlap", sentence=best)
+        return Match(kind="overlap", sentence=best)
 
 
 class _Units:
-    """The words or letters of many texts, end to end."""
+    """The words or letters of many texts, concatenated."""
 
     def __init__(self, texts: Sequence[str] | polars.Series) -> None:
         self._units: list[str] = []
@@ -190,29 +194,29 @@ class _Units:
         self._hashes = _unit_hashes(self._units)
 
     def of(self, index: int) -> list[str]:
-        """Return the units of one text."""
+        """Return the words or letters of one text."""
         return self._units[int(self._bounds[index]) : int(self._bounds[index + 1])]
 
     def lengths(self) -> NDArray[Any]:
-        """Return the number of units of each text."""
+        """Return the number of words or letters of each text."""
         return numpy.diff(self._bounds)
 
-    def windows(self, least: int, most: int) -> Iterator[tuple[int, Hashes, NDArray[Any]]]:
-        """Yield width, the hash of every run of so many units in a text, and the text's number."""
+    def windows(self, min_width: int, max_width: int) -> Iterator[tuple[int, Hashes, NDArray[Any]]]:
+        """Yield each width, the hashes of all windows of that width, and the text of each one."""
         owner = numpy.repeat(numpy.arange(len(self.separated)), self.lengths())
         ends = self._bounds[owner + 1]
         places = numpy.arange(len(owner))
         windows = numpy.zeros(len(owner), dtype=numpy.uint64)
-        for width in range(1, most + 1):
+        for width in range(1, max_width + 1):
             count = max(0, len(owner) - width + 1)
             windows = windows[:count] * _BASE + self._hashes[width - 1 :]
-            if width >= least:
+            if width >= min_width:
                 inside = places[:count] + width <= ends[:count]
                 yield width, _mixed(windows[inside]), owner[:count][inside]
 
 
-class _Members:
-    """Hashes of sentences, sorted, with a bit table in front that answers most questions."""
+class _HashSet:
+    """Sorted hashes of sentences, with a bit table that rules out most other hashes."""
 
     def __init__(self, hashes: Hashes, sentences: NDArray[Any], *, is_sorted: bool = False) -> None:
         if not is_sorted:
@@ -224,7 +228,7 @@ class _Members:
         self._table[self._slots(hashes)] = True
 
     def find(self, hashes: Hashes) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the places of those hashes that are members, and the first sentence of each."""
+        """Return the positions of the hashes that are members, and the first sentence of each."""
         maybe = numpy.flatnonzero(self._table[self._slots(hashes)])
         if not len(maybe):
             return maybe, maybe
@@ -234,7 +238,7 @@ class _Members:
         return maybe[sure], self.sentences[places[sure]]
 
     def all_of(self, hashes: Hashes) -> Iterator[list[int]]:
-        """Yield the sentences of each hash that is a member."""
+        """Yield all sentences of each hash that is a member."""
         first = numpy.searchsorted(self.hashes, hashes, side="left")
         last = numpy.searchsorted(self.hashes, hashes, side="right")
         for begin, end in zip(first.tolist(), last.tolist(), strict=True):
@@ -246,9 +250,9 @@ class _Members:
 
 
 def split_units(text: str) -> tuple[list[str], bool]:
-    """Return the words of a text and True, or its letters and False where words are not separated.
+    """Return the words of a text and True, or its letters and False if words are not separated.
 
-    It is the characters that decide, not the label: a label can be wrong.
+    The characters decide, not the language label, because a label can be wrong.
     """
     if text.isascii():
         return _ASCII_WORD.findall(text.lower()), True
@@ -262,7 +266,7 @@ def split_units(text: str) -> tuple[list[str], bool]:
 
 
 def _whole_hashes(texts: Sequence[str] | polars.Series) -> Hashes:
-    """Return what `nllb.io.benchmarks.sentence_hash` gives for each text."""
+    """Return `nllb.io.benchmarks.sentence_hash` of each text."""
     return hash_texts(normalized(polars.Series(texts, dtype=polars.String)))[:, 0]
 
 
@@ -276,7 +280,7 @@ def _unit_hashes(units: Sequence[str]) -> Hashes:
 
 
 def _windows(hashes: Hashes, width: int) -> Hashes:
-    """Return a hash of every run of `width` units, not yet mixed."""
+    """Return a hash of every window of `width` units; the bits are not mixed yet."""
     count = max(0, len(hashes) - width + 1)
     windows = numpy.zeros(count, dtype=numpy.uint64)
     for place in range(width):

@@ -1,1 +1,1 @@
-"""Deduplication by XXH3 hashes of normalized text, with bounded memory."""
+"""Deduplication by hashes of normalized text, in bounded memory."""

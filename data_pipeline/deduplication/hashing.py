@@ -1,7 +1,7 @@
-"""XXH3 of whole columns of normalised text.
+"""XXH3 hashes of columns of normalized text.
 
-`normalized` does to a column what `normalize_for_hashing` does to a string, in a few passes over
-the block; a test compares the two on real lines of 200 languages.
+`normalized` applies `normalize_for_hashing` to a whole column in a few vectorized passes; a test
+compares the two on real lines of 200 languages.
 """
 
 from functools import cache
@@ -26,7 +26,7 @@ _NOT_LETTERS = r"[^\p{L}\p{M}\p{N}]+"
 def hash_texts(texts: polars.Series, bits: int = 64) -> Hashes:
     """Return the XXH3 of each text in UTF-8, shape (texts, bits / 64).
 
-    It is bytes that are hashed, never `str`: xxhash refuses `str` from version 4 on.
+    Bytes are hashed, never `str`, because xxhash rejects `str` from version 4 on.
     """
     raw = texts.cast(polars.Binary).to_list()
     if bits == 64:
@@ -44,7 +44,7 @@ def normalized(texts: polars.Series, normalization: Normalization = "standard") 
         return texts.to_frame("text").select(text).to_series()
     spaces, dropped = _character_sets()
     lowered = texts.to_frame("text").select(text.str.strip_chars(spaces).str.to_lowercase())
-    # Few lines hold a digit or what is dropped; to ask is cheaper than to replace.
+    # Few lines contain a digit or a dropped character, and searching is cheaper than replacing.
     places = lowered.select(text.str.contains(rf"\d|{dropped}")).to_series().arg_true()
     zeroed = text.str.replace_all(r"\d", "0").str.replace_all(dropped, "")
     changed = lowered.select(text.gather(places)).select(zeroed).to_series()
@@ -53,7 +53,7 @@ def normalized(texts: polars.Series, normalization: Normalization = "standard") 
 
 @cache
 def _character_sets() -> tuple[str, str]:
-    """Return what is stripped, and the class of what is dropped: asked of the function itself."""
+    """Return the characters that `normalize_for_hashing` strips, and the class that it drops."""
     characters = [chr(point) for point in range(0x10000) if not 0xD800 <= point < 0xE000]
     spaces = "".join(filter(str.isspace, characters))
     dropped = [mark for mark in characters if normalize_for_hashing(f"a{mark}a") == "aa"]
@@ -63,10 +63,10 @@ def _character_sets() -> tuple[str, str]:
 def joined_sides(
     text: polars.DataFrame, block: Block, by: Side, normalization: Normalization
 ) -> polars.Series:
-    """Return what is hashed of each row: one side, or both joined by a tab.
+    """Return the text of each row that is hashed: one side, or both joined by a tab.
 
-    The sides of a pair stand in the order of their codes, so that `eng-fra` and `fra-eng` corpora
-    meet.
+    The sides of a pair are joined in the order of their codes, so that `eng-fra` and `fra-eng`
+    corpora are compared with each other.
     """
     if by != "pair":
         return normalized(text[by], normalization)
@@ -76,7 +76,7 @@ def joined_sides(
 
 
 def pair_salt(block: Block, by: Side) -> numpy.uint64:
-    """Return what keeps the hashes of different language pairs apart."""
+    """Return the value that keeps the hashes of different language pairs apart."""
     names: list[Any] = sorted((block.source, block.target))
     if by != "pair":
         names.append(block.source if by == "source" else block.target)

@@ -1,1 +1,1 @@
-"""Filters: each block gets score columns, and every rejected line gets a reason."""
+"""Filters: they add score columns to each block and give every rejected line a reason."""

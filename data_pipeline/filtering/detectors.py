@@ -1,4 +1,4 @@
-"""The language detector of a run: a fastText model by path, or the one that ships."""
+"""The language detector of a run: a fastText model, or the detector that ships with the package."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ def load_detector(model: Path | None) -> Detector:
 
 
 def detector_key(model: Path | None) -> str:
-    """Return what identifies a model's content, for the keys of what it has scored."""
+    """Return a hash of the model, for the keys of scores that it computes."""
     if model is not None:
         return file_fingerprint(model)
     import lid

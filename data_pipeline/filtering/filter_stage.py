@@ -1,28 +1,34 @@
-"""The filter stage: measure what is missing, judge, write scores and reasons beside the text."""
+"""The filter stage: it measures scores, rejects lines, and writes scores and reasons."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
+from typing import Final
 
 import polars
 
-from data_pipeline.blocks import read_columns, write_decisions
+from data_pipeline.blocks import read_columns, read_facts, write_decisions
 from data_pipeline.data_config import DataConfig, FilterConfig
 from data_pipeline.filtering import filters
 from data_pipeline.filtering.detectors import detector_key
 from data_pipeline.filtering.filters import Filter, Pair
 from data_pipeline.filtering.languages import LanguageFilter
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
-from data_pipeline.filtering.presets import FILTER_SETS
+from data_pipeline.filtering.presets import FILTER_PRESETS
 from data_pipeline.filtering.toxicity import ToxicityFilter, list_files
 from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
 from nllb.config.fingerprints import file_fingerprint, fingerprint
 from nllb.languages.detection import Detector
 
-VERSION = 1
+VERSION = 2
 STAGE = "filter"
+MAX_SWAPPED_SHARE: Final = 0.2
+"""Above this share of swapped lines, a whole file is probably swapped."""
+_LOG: Final = logging.getLogger("nllb.data")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,17 +40,17 @@ class FilterTask(BlockTask):
     config: FilterConfig
     """The filters."""
     interface: bool
-    """Whether the corpus holds interface messages."""
+    """Whether the corpus consists of interface messages."""
     scores_key: str
-    """What the scores depend on; thresholds are not a part of it."""
+    """Hash of everything that the scores depend on; it does not include the thresholds."""
 
 
 class FilterChain:
     """The filters of a configuration, in order."""
 
     def __init__(self, config: FilterConfig, detector: Detector | None = None) -> None:
-        """Build the filters; a detector given here stands in for the configured model."""
-        chosen = FILTER_SETS[config.preset]
+        """Build the filters; `detector` replaces the configured model."""
+        chosen = FILTER_PRESETS[config.preset]
         self.thresholds: Mapping[str, float] = {**chosen.thresholds, **config.thresholds}
         factors = read_length_factors(config.length_factors or FACTORS_PATH)
         made: dict[str, Filter] = {
@@ -60,8 +66,14 @@ class FilterChain:
         }
         if config.toxicity is not None:
             made["toxicity"] = ToxicityFilter(config.toxicity)
+        if config.navigation:
+            made["navigation"] = filters.navigation_filter()
         if config.language is not None:
-            made["language"] = LanguageFilter(config.language, detector)
+            made["language"] = LanguageFilter(
+                config.language, detector, name_swapped=chosen.name_swapped
+            )
+        if config.similarity is not None:
+            made["similarity"] = _similarity().SimilarityFilter(config.similarity)
         self.filters: list[tuple[str, Filter]] = [
             (name, made[name]) for name in chosen.order if name in made
         ]
@@ -73,13 +85,13 @@ class FilterChain:
         before: polars.Series,
         known: polars.DataFrame | None = None,
     ) -> tuple[polars.DataFrame, polars.Series]:
-        """Judge rows; return the scores and the reasons.
+        """Filter rows; return the scores and the new reasons.
 
         Args:
             rows: columns source, target and margin.
-            pair: what else the filters know.
-            before: reasons of the stages before; those rows are not measured.
-            known: scores of an earlier run of the same filters; only what lacks is measured.
+            pair: languages and corpus of the rows.
+            before: reasons of earlier stages; rows that have one are not measured.
+            known: scores of an earlier run of the same filters; only missing scores are measured.
         """
         reason = before
         columns: list[polars.Series] = []
@@ -94,12 +106,12 @@ class FilterChain:
             )
             if known is not None and flag in known.columns:
                 measured, scores = known[flag], known.select(list(one.columns))
-            wanted = reason.is_null() & ~measured
-            if wanted.all():
+            missing = reason.is_null() & ~measured
+            if missing.all():
                 scores = one.measure(rows, pair)
-            elif wanted.any():
-                scores = _filled(scores, one.measure(rows.filter(wanted), pair), wanted)
-            columns += [*scores.get_columns(), (measured | wanted).alias(flag)]
+            elif missing.any():
+                scores = _filled(scores, one.measure(rows.filter(missing), pair), missing)
+            columns += [*scores.get_columns(), (measured | missing).alias(flag)]
             for text, rejects in one.judge(self.thresholds, pair):
                 hit = scores.select(rejects.fill_null(False).alias("hit"))["hit"]
                 if hit.any():
@@ -119,11 +131,18 @@ class FilterChain:
         return polars.DataFrame(columns), new.to_series()
 
 
+def _similarity() -> ModuleType:
+    """Return the module of the similarity filter, which imports torch, only if it is used."""
+    from data_pipeline.filtering import similarity
+
+    return similarity
+
+
 def _filled(
-    scores: polars.DataFrame, new: polars.DataFrame, wanted: polars.Series
+    scores: polars.DataFrame, new: polars.DataFrame, missing: polars.Series
 ) -> polars.DataFrame:
-    """Put newly measured rows into their places."""
-    places = wanted.arg_true()
+    """Insert the scores of newly measured rows."""
+    places = missing.arg_true()
     return scores.select(scores[column].scatter(places, new[column]) for column in scores.columns)
 
 
@@ -132,6 +151,8 @@ def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> lis
     section = config.filter
     factors = file_fingerprint(section.length_factors or FACTORS_PATH)
     model = "" if section.language is None else detector_key(section.language.model)
+    if section.similarity is not None:
+        model += _similarity().similarity_key(section.similarity)
     interface = {corpus.name for corpus in config.corpora if corpus.interface}
     tasks = []
     for text in cleaned:
@@ -140,7 +161,10 @@ def filter_tasks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> lis
             files = list_files(section.toxicity, (text.source, text.target))
             lists = [_file_hash(path) for path in files]
         scores_key = fingerprint(text.key, VERSION, factors, model, lists, _excluded(section))
-        key = fingerprint(scores_key, section.preset, section.thresholds, section.language)
+        optional = [section.similarity, section.navigation]
+        key = fingerprint(
+            scores_key, section.preset, section.thresholds, section.language, optional
+        )
         path = out / STAGE / f"{text.name}.{scores_key}.{key}.parquet"
         tasks.append(
             FilterTask(
@@ -160,11 +184,35 @@ def filter_bitext(
     """Filter all blocks and return the blocks of decisions."""
     tasks = filter_tasks(config, cleaned, out)
     run_tasks("filter", tasks, filter_block, machine)
-    return [task.block for task in tasks]
+    blocks = [task.block for task in tasks]
+    for pair, share in swapped_pairs(blocks).items():
+        _LOG.warning(
+            "%s: %.0f %% of the lines have swapped sides; swap the languages in the file's name, "
+            "or the two columns",
+            pair,
+            100 * share,
+        )
+    return blocks
+
+
+def swapped_pairs(blocks: Sequence[Block]) -> dict[str, float]:
+    """Return the corpora and pairs of which many lines have swapped sides, and the share."""
+    counts: dict[str, list[int]] = {}
+    for block in blocks:
+        if block.path.exists():
+            facts = read_facts(block.path)
+            total = counts.setdefault(f"{block.corpus}/{block.source}-{block.target}", [0, 0])
+            total[0] += facts["reasons"].get(filters.SWAPPED_SIDES, 0)
+            total[1] += facts["rows_in"]
+    return {
+        name: swapped / rows
+        for name, (swapped, rows) in counts.items()
+        if rows and swapped / rows > MAX_SWAPPED_SHARE
+    }
 
 
 def filtered_blocks(config: DataConfig, cleaned: Sequence[Block], out: Path) -> list[Block]:
-    """Return the blocks of decisions, whether they are there or not."""
+    """Return the blocks of decisions, finished or not."""
     return [task.block for task in filter_tasks(config, cleaned, out)]
 
 
@@ -203,7 +251,7 @@ def _lists_of(task: FilterTask) -> dict[str, bool]:
 
 
 def _earlier_scores(task: FilterTask) -> polars.DataFrame | None:
-    """Return the scores of an earlier run that differed in thresholds only."""
+    """Return the scores of an earlier run that differed only in its thresholds."""
     stem = task.output.name.split(".", 1)[0]
     for path in sorted(task.output.parent.glob(f"{stem}.{task.scores_key}.*.parquet")):
         return read_columns(path).drop("reason")
@@ -214,7 +262,7 @@ _CHAINS: dict[str, FilterChain] = {}
 
 
 def _chain(config: FilterConfig) -> FilterChain:
-    """Build the filters once per process: models and lists are loaded with them."""
+    """Build the filters once per process, because they load models and word lists."""
     key = fingerprint(config)
     if key not in _CHAINS:
         _CHAINS[key] = FilterChain(config)

@@ -1,11 +1,15 @@
-"""The filters that need nothing but the text: scores by columns, judgements by thresholds."""
+"""The filter interface, and the filters that need only the text of a line.
+
+A filter measures score columns. Its judgements compare the scores with thresholds. A new filter
+implements `Filter`, is built in `filter_stage.FilterChain` and is listed in `presets`.
+"""
 
 import re
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy
 import polars
@@ -17,12 +21,12 @@ from nllb.languages.scripts import unicode_class
 
 Thresholds = Mapping[str, float]
 Judgement = tuple[str, Expr]
-"""A reason, and which rows it rejects; null does not reject."""
+"""A reason, and an expression that is true for the rows to reject; null does not reject."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """What a filter knows of a block besides its rows."""
+    """The languages and the corpus of a block."""
 
     source: str
     """Language code of the source side."""
@@ -31,7 +35,7 @@ class Pair:
     corpus: str
     """Name of the corpus."""
     interface: bool = False
-    """Whether it holds interface messages, in which `$1` is a placeholder and not a price."""
+    """Whether it consists of interface messages, in which `$1` is a placeholder, not a price."""
 
 
 class Filter(Protocol):
@@ -43,11 +47,11 @@ class Filter(Protocol):
         ...
 
     def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
-        """Return the score columns of rows that no filter before has rejected."""
+        """Return the score columns of rows that no earlier filter has rejected."""
         ...
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> Sequence[Judgement]:
-        """Return judgements over the score columns, in order."""
+        """Return the judgements over the score columns, in order."""
         ...
 
 
@@ -72,20 +76,23 @@ class ColumnFilter:
         return rows.select(score.cast(kind).alias(name) for (name, kind), score in named)
 
 
+SWAPPED_SIDES: Final = "swapped_sides"
+"""Reason of lines whose source is in the target language and the other way round."""
+_SEPARATOR = r"[|¦»«›‹•·→←]| (?:>|>>|::|/|–|—) "
 _URL = r"(?:https?://|www\.)[^\s<>\"'()\[\]]+"
 _PLACEHOLDER = r"%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
 _INTERFACE_PLACEHOLDER = rf"\$\d+|{_PLACEHOLDER}"
 _THOUSANDS = r"([0-9])[.,' \u{a0}\u{202f}]([0-9]{3})\b"
 _MIN_WORDS_TO_REPEAT = 10
 _RUN = re.compile(r"(\S)\1\1+")
-# Shifts that make one flag of the 2 x width flags that three equal characters leave.
+# Shifts that combine the 2 x width flags of three equal characters into one flag.
 _DOUBLINGS = {1: (1,), 2: (1, 2), 3: (1, 2, 2), 4: (1, 2, 4)}
 
 
 def length_filter(factors: Mapping[str, float]) -> ColumnFilter:
-    """Length in characters times the language's factor, at least 1; ratio of both sides.
+    """Filter by length (characters times the language's factor, at least 1) and length ratio.
 
-    Source: NLLB Team 2022, 5.3; a language without a factor has 1, as there.
+    Source: NLLB Team 2022, section 5.3; a language without a factor has factor 1, as there.
     """
 
     def scores(pair: Pair) -> list[Expr]:
@@ -101,7 +108,7 @@ def length_filter(factors: Mapping[str, float]) -> ColumnFilter:
         shorter = polars.min_horizontal(source, target) + smoothing
         low, high = thresholds["min_length"], thresholds["max_length"]
         return [
-            # Both sides in the order of the published pipeline: a line has one reason.
+            # The order of the published pipeline, because a line has only one reason.
             ("too_short", source < low),
             ("too_long", source > high),
             ("too_short", target < low),
@@ -114,7 +121,7 @@ def length_filter(factors: Mapping[str, float]) -> ColumnFilter:
 
 
 def empty_filter() -> ColumnFilter:
-    """Lines with an empty side."""
+    """Filter lines with an empty side."""
     return ColumnFilter(
         columns={"empty": polars.Boolean},
         scores=lambda pair: [(col("source") == "") | (col("target") == "")],
@@ -123,7 +130,7 @@ def empty_filter() -> ColumnFilter:
 
 
 def copy_filter() -> ColumnFilter:
-    """Lines whose sides have the same letters and digits, and at least one letter."""
+    """Filter lines whose sides have the same letters and digits, and at least one letter."""
 
     def scores(pair: Pair) -> list[Expr]:
         source, target = (
@@ -145,7 +152,16 @@ def letters_in(script: str) -> str:
 
 
 def script_filter() -> ColumnFilter:
-    """Share of the letters that are in the language's script; 0 where there is no letter."""
+    """Filter by the share of letters in the language's script; 0 if there are no letters.
+
+    If each side is in the script of the other one, the sides are swapped.
+    """
+
+    def swapped(pair: Pair) -> Expr:
+        scripts = {parse_language(code).script for code in (pair.source, pair.target)}
+        if len({unicode_class(script) for script in scripts}) < 2:
+            return polars.lit(False)
+        return (share("source", pair.target) > 0.5) & (share("target", pair.source) > 0.5)
 
     def share(side: str, language: str) -> Expr:
         script = parse_language(language).script
@@ -154,20 +170,30 @@ def script_filter() -> ColumnFilter:
 
     def judge(thresholds: Thresholds, pair: Pair) -> list[Judgement]:
         low = thresholds["min_script_share"]
+        both_low = (col("source_script_share") < low) & (col("target_script_share") < low)
         return [
+            (SWAPPED_SIDES, col("swapped_scripts") & both_low),
             ("source_script", col("source_script_share") < low),
             ("target_script", col("target_script_share") < low),
         ]
 
     return ColumnFilter(
-        columns={"source_script_share": polars.Float32, "target_script_share": polars.Float32},
-        scores=lambda pair: [share("source", pair.source), share("target", pair.target)],
+        columns={
+            "source_script_share": polars.Float32,
+            "target_script_share": polars.Float32,
+            "swapped_scripts": polars.Boolean,
+        },
+        scores=lambda pair: [
+            share("source", pair.source),
+            share("target", pair.target),
+            swapped(pair),
+        ],
         judgements=judge,
     )
 
 
 def placeholder_filter() -> ColumnFilter:
-    """Placeholders of one side that the other lacks."""
+    """Filter lines with placeholders that occur on only one side."""
     return ColumnFilter(
         columns={"placeholder_mismatch": polars.Int32},
         scores=lambda pair: [_mismatch(_INTERFACE_PLACEHOLDER if pair.interface else _PLACEHOLDER)],
@@ -176,7 +202,7 @@ def placeholder_filter() -> ColumnFilter:
 
 
 def url_filter() -> ColumnFilter:
-    """Web addresses of one side that the other lacks."""
+    """Filter lines with URLs that occur on only one side."""
     return ColumnFilter(
         columns={"url_mismatch": polars.Int32},
         scores=lambda pair: [_mismatch(_URL)],
@@ -185,10 +211,10 @@ def url_filter() -> ColumnFilter:
 
 
 def number_filter() -> ColumnFilter:
-    """Share of the numbers of both sides that stand on one side only.
+    """Filter by the share of numbers that occur on only one side.
 
-    Digits of all scripts count as equal, thousands separators are dropped, and numbers of one digit
-    do not count: they are written as words too often.
+    Digits of all scripts are equal, and thousands separators are ignored. Numbers of one digit do
+    not count, because they are often written as words.
     """
 
     def numbers(side: str) -> Expr:
@@ -215,8 +241,31 @@ def number_filter() -> ColumnFilter:
     )
 
 
+def looks_like_navigation(text: Expr) -> Expr:
+    """Return whether a text looks like the navigation of a web page.
+
+    It does if it has at least two separators such as `|`, `»` or ` > `, at most four words between
+    them on average, and does not end like a sentence.
+    """
+    separators = text.str.count_matches(_SEPARATOR)
+    words = text.str.replace_all(_SEPARATOR, " ").str.extract_all(r"\S+").list.len()
+    ends_like_sentence = text.str.contains(r"[.!?。！？…।؟።]['\")\]»”’]*\s*$")
+    return (separators >= 2) & (words <= 4 * (separators + 1)) & ~ends_like_sentence
+
+
+def navigation_filter() -> ColumnFilter:
+    """Filter lines with a side that looks like the navigation of a web page."""
+    return ColumnFilter(
+        columns={"navigation": polars.Boolean},
+        scores=lambda pair: [
+            looks_like_navigation(col("source")) | looks_like_navigation(col("target"))
+        ],
+        judgements=lambda thresholds, pair: [("navigation", col("navigation"))],
+    )
+
+
 def margin_filter() -> ColumnFilter:
-    """Embedding margin, where the corpus came with one."""
+    """Filter by the embedding margin, if the corpus has one."""
     return ColumnFilter(
         columns={"margin": polars.Float32},
         scores=lambda pair: [col("margin")],
@@ -225,7 +274,7 @@ def margin_filter() -> ColumnFilter:
 
 
 class RepetitionFilter:
-    """Text that repeats itself: few different words, or long runs of one character."""
+    """Filter repetitive text: few distinct words, or long runs of one character."""
 
     columns: Mapping[str, Any] = {
         "unique_words": polars.Float32,
@@ -233,7 +282,7 @@ class RepetitionFilter:
     }
 
     def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
-        """Return the worse side's share of different words and its longest run."""
+        """Return the share of distinct words and the longest run of the worse side."""
         words = [col(side).str.split(" ") for side in ("source", "target")]
         shares = [
             polars.when(split.list.len() >= _MIN_WORDS_TO_REPEAT)
@@ -247,7 +296,7 @@ class RepetitionFilter:
         ).with_columns(polars.Series("longest_run", runs, dtype=polars.Int32))
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
-        """Reject lines under the share or over the run."""
+        """Reject lines with too few distinct words or too long a run."""
         return [
             ("repetition", col("unique_words") < thresholds["min_unique_words"]),
             ("repetition", col("longest_run") > thresholds["max_run"]),
@@ -255,10 +304,10 @@ class RepetitionFilter:
 
 
 def longest_runs(texts: polars.Series) -> NDArray[numpy.int64]:
-    """Return the length of the longest run of one character but space, 0 where none reaches 3.
+    """Return the length of the longest run of one non-space character, or 0 if it is below 3.
 
-    Runs are looked for as bytes that are equal to those one character before, for characters of
-    one to four bytes; only what shows three in a row is counted exactly.
+    Candidates are found by comparing bytes with those one character earlier, for characters of one
+    to four bytes. Only texts with three equal characters in a row are counted exactly.
     """
     found = numpy.zeros(len(texts), dtype=numpy.int64)
     joined = "\n".join(texts.to_list()).encode("utf-8", "surrogatepass")

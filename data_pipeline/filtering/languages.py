@@ -1,4 +1,4 @@
-"""Language identification of both sides, each different sentence once."""
+"""The language filter: language identification of both sides."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,17 +8,18 @@ from polars import col
 
 from data_pipeline.data_config import LanguageFilterConfig
 from data_pipeline.filtering.detectors import load_detector
-from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
+from data_pipeline.filtering.filters import SWAPPED_SIDES, Judgement, Pair, Thresholds
 from nllb.languages.detection import UNDETERMINED, Detection, Detector
 
 MAX_REMEMBERED = 1 << 18
 
 
 class LanguageFilter:
-    """Best label and its probability, and the probability of the expected language.
+    """Filter by the probability of the expected language of each side.
 
-    Source: NLLB Team 2022, 5.1 and 5.3. A side passes where the expected language has at least its
-    threshold, as there; a language that the answer does not list counts as 0.
+    Source: NLLB Team 2022, sections 5.1 and 5.3. As there, a side passes if the probability of the
+    expected language reaches its threshold. A language that the detector does not list has
+    probability 0.
     """
 
     columns: Mapping[str, Any] = {
@@ -28,14 +29,27 @@ class LanguageFilter:
         "target_probability": polars.Float32,
     }
 
-    def __init__(self, config: LanguageFilterConfig, detector: Detector | None = None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: LanguageFilterConfig,
+        detector: Detector | None = None,
+        *,
+        name_swapped: bool = False,
+    ) -> None:
+        """Configure the filter.
+
+        Args:
+            config: model, thresholds and exceptions.
+            detector: replaces the configured model.
+            name_swapped: whether lines with swapped sides get a reason of their own.
+        """
+        self._config, self._name_swapped = config, name_swapped
         self._detector = detector
         self._remembered: dict[str, Detection] = {}
         self._excluded = {language.code for language in config.excluded_languages}
 
     def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
-        """Return label and probability of both sides; null where the check does not apply."""
+        """Return label and probability of both sides; null for excluded languages and corpora."""
         columns = []
         for side, language in (("source", pair.source), ("target", pair.target)):
             labels, probabilities = self.measure_side(rows[side], language, pair)
@@ -66,21 +80,25 @@ class LanguageFilter:
         )
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
-        """Reject sides under the threshold of their language."""
-        return [
+        """Reject sides below the threshold of their language."""
+        low = [
             (f"{side}_language", col(f"{side}_probability") < self.threshold(language))
             for side, language in (("source", pair.source), ("target", pair.target))
         ]
+        if not self._name_swapped or pair.source == pair.target:
+            return low
+        swapped = (col("source_language") == pair.target) & (col("target_language") == pair.source)
+        return [(SWAPPED_SIDES, swapped & low[0][1] & low[1][1]), *low]
 
     def threshold(self, language: str) -> float:
-        """Return the least probability of a language."""
+        """Return the minimum probability of a language."""
         return self._config.thresholds.get(language, self._config.threshold)
 
     def _is_excluded(self, language: str, pair: Pair) -> bool:
         return language in self._excluded or pair.corpus in self._config.excluded_corpora
 
     def _detect(self, texts: list[str]) -> list[Detection]:
-        """Detect each different text once; multi-way corpora repeat a side many times."""
+        """Detect each distinct text once, because multi-way corpora repeat their sides."""
         known = self._remembered
         new = list(dict.fromkeys(text for text in texts if text not in known))
         if new:
@@ -94,7 +112,7 @@ class LanguageFilter:
 
 
 def best_label(detection: Detection) -> str:
-    """Return the best label, also where the detector was too uncertain to commit itself to it."""
+    """Return the best label, even if the detector did not accept it."""
     if detection.language == UNDETERMINED and detection.alternatives:
         return detection.alternatives[0][0]
     return detection.language

@@ -1,7 +1,7 @@
-"""Length factors: characters of English over characters of a language, on aligned text.
+"""Length factors: characters of English divided by characters of a language, on aligned text.
 
-`python -m data_pipeline.filtering.length_factors DATA_DIR > length_factors.tsv` computes the table
-anew from NLLB-Seed, TICO-19, Tatoeba, UDHR and MediaWiki messages. NLLB computed its factors from
+`python -m data_pipeline.filtering.length_factors DATA_DIR > length_factors.tsv` recomputes the
+table from NLLB-Seed, TICO-19, Tatoeba, UDHR and MediaWiki messages. NLLB computed its factors from
 FLORES-200 dev, which is evaluation text.
 """
 
@@ -18,33 +18,37 @@ from nllb.languages import languages
 
 FACTORS_PATH: Final = Path(__file__).with_name("length_factors.tsv")
 SOURCES: Final = ("nllb_seed", "tico19", "tatoeba", "udhr", "mediawiki")
-"""Best first: a language takes the first that gives it enough characters."""
-ENOUGH_CHARACTERS: Final = 8000
+"""Best first: the first corpus with enough characters provides a language's factor."""
+MIN_CHARACTERS: Final = 8000
 _PIVOT = "eng_Latn"
 
 
 @lru_cache(maxsize=4)
 def read_length_factors(path: Path) -> dict[str, float]:
-    """Return language -> factor.
+    """Return the factor of each language.
 
     Raises:
-        DataError: where a factor is no positive number.
+        DataError: if a factor is not a positive number.
     """
     factors: dict[str, float] = {}
     for row in read_table(path):
         try:
             factors[row["language"]] = float(row["factor"])
         except (KeyError, ValueError):
-            raise DataError(f"{path}: expected columns language and factor, got {row}") from None
+            raise DataError(
+                f"{path}: expected the columns language and factor (a number), got {row}"
+            ) from None
         if not factors[row["language"]] > 0:
-            raise DataError(f"{path}: the factor of {row['language']} is not above 0")
+            raise DataError(
+                f"{path}: the factor of {row['language']} must be above 0, got {row['factor']}"
+            )
     return factors
 
 
 def compute_length_factors(
     data_dir: Path, sources: Sequence[str] = SOURCES
 ) -> Iterator[tuple[str, float, str, int]]:
-    """Yield language, factor, the corpus it comes from and how many pairs were counted."""
+    """Yield language, factor, the corpus that it was computed from, and its number of pairs."""
     corpora = [open_corpus(data_dir / name) for name in sources if (data_dir / name).is_dir()]
     known = {corpus.name: set(corpus.languages()) for corpus in corpora}
     for language in languages():
@@ -56,12 +60,12 @@ def compute_length_factors(
                 continue
             ours = theirs = pairs = 0
             for pair in corpus.pairs(_PIVOT, language.code):
-                # Messages left in English, and placeholders, say nothing of the language.
+                # Untranslated messages and templates carry no information about the language.
                 if pair.source.text != pair.target.text and "{{" not in pair.source.text:
                     ours += len(pair.source.text)
                     theirs += len(pair.target.text)
                     pairs += 1
-            if theirs >= ENOUGH_CHARACTERS:
+            if theirs >= MIN_CHARACTERS:
                 yield language.code, round(ours / theirs, 4), corpus.name, pairs
                 break
 

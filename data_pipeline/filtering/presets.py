@@ -1,4 +1,4 @@
-"""The two sets of filters: NLLB's own, in its order, and ours."""
+"""The filter presets: `reference`, which is NLLB's pipeline, and `strict`, which is ours."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,27 +8,29 @@ from nllb.errors import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FilterSet:
-    """Filters in the order in which they judge, and their thresholds."""
+class FilterPreset:
+    """Filters in the order in which they are applied, and their thresholds."""
 
     order: tuple[str, ...]
-    """Names of the filters; the first that objects gives the reason."""
+    """Names of the filters; the first one that rejects a line provides the reason."""
     thresholds: dict[str, float]
-    """Defaults; each can be changed in the configuration."""
+    """Default thresholds; the configuration can override each of them."""
+    name_swapped: bool = False
+    """Whether lines with swapped sides get a reason of their own."""
 
 
 _LENGTH = {"min_length": 1.0, "max_length": 1050.0, "length_ratio_smoothing": 0.0}
 _TOXICITY = {"max_toxicity": 1e9, "max_toxicity_difference": 2.0}
 
-FILTER_SETS: Final = {
-    # Source: NLLB Team 2022, 5.3, and the published pipeline. Lengths are characters times the
-    # language's factor; ratio 9 on those. Deduplication follows as a stage of its own.
-    "reference": FilterSet(
-        order=("empty", "length", "language", "toxicity"),
+FILTER_PRESETS: Final = {
+    # Source: NLLB Team 2022, section 5.3, and the published pipeline. Lengths are characters times
+    # the language's factor; their maximum ratio is 9. Deduplication is a separate stage.
+    "reference": FilterPreset(
+        order=("empty", "length", "navigation", "language", "toxicity", "similarity"),
         thresholds={**_LENGTH, "max_length_ratio": 9.0, **_TOXICITY},
     ),
-    # Cheap and selective first, so that language identification sees the fewest lines.
-    "strict": FilterSet(
+    # Cheap and selective filters come first, so that the expensive ones see fewer lines.
+    "strict": FilterPreset(
         order=(
             "empty",
             "length",
@@ -38,10 +40,13 @@ FILTER_SETS: Final = {
             "urls",
             "numbers",
             "repetition",
+            "navigation",
             "margin",
             "toxicity",
             "language",
+            "similarity",
         ),
+        name_swapped=True,
         thresholds={
             **_LENGTH,
             "max_length_ratio": 3.0,
@@ -58,10 +63,10 @@ FILTER_SETS: Final = {
 
 
 def threshold_faults(name: str, thresholds: dict[str, float]) -> Iterator[str]:
-    """Yield what is wrong with thresholds that a configuration sets."""
-    valid = FILTER_SETS[name].thresholds
+    """Yield the errors in the thresholds of a configuration."""
+    valid = FILTER_PRESETS[name].thresholds
     for key in thresholds:
         if key not in valid:
             listed = ", ".join(f"{known} ({value:g})" for known, value in valid.items())
             hint = did_you_mean(key, valid) or ";"
-            yield f"thresholds: unknown {key!r}{hint} valid in the set {name!r}: {listed}"
+            yield f"thresholds: unknown {key!r}{hint} valid in the preset {name!r}: {listed}"

@@ -1,4 +1,4 @@
-"""Toxicity by word lists: the count of each side, and the imbalance between them."""
+"""The toxicity filter: word-list counts of both sides, and the difference between them."""
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -22,9 +22,9 @@ from nllb.io.wordlists import WordList, find_list
 
 
 class ToxicityFilter:
-    """Different list entries per side; a side without a list is null, which is not 0.
+    """Filter by the number of distinct list entries per side; null for a language without a list.
 
-    Source: NLLB Team 2022, 5.3: imbalanced toxicity points to a wrong translation.
+    Source: NLLB Team 2022, section 5.3: unbalanced toxicity indicates a wrong translation.
     """
 
     columns: Mapping[str, Any] = {
@@ -39,7 +39,7 @@ class ToxicityFilter:
         """Return the counts of both sides.
 
         Raises:
-            DataError: where a language has no list and the configuration does not allow that.
+            DataError: if a language has no list and the configuration does not allow that.
         """
         columns = []
         for side, language in (("source", pair.source), ("target", pair.target)):
@@ -52,19 +52,19 @@ class ToxicityFilter:
         return polars.DataFrame(columns)
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
-        """Reject sides over the count, and pairs over the difference; null rejects nothing."""
+        """Reject sides above the maximum count, and pairs above the maximum difference."""
         source, target = col("source_toxicity"), col("target_toxicity")
-        most = thresholds["max_toxicity"]
-        apart = (source - target).abs() > thresholds["max_toxicity_difference"]
+        limit = thresholds["max_toxicity"]
+        unbalanced = (source - target).abs() > thresholds["max_toxicity_difference"]
         return [
-            ("toxicity", source > most),
-            ("toxicity", target > most),
-            ("toxicity_imbalance", apart),
+            ("toxicity", source > limit),
+            ("toxicity", target > limit),
+            ("toxicity_imbalance", unbalanced),
         ]
 
 
 def count_entries(words: WordList, texts: polars.Series) -> NDArray[numpy.int32]:
-    """Return `words.counts(texts, distinct=True)`, sooner: most texts fold to their lower case."""
+    """Return `words.counts(texts, distinct=True)`, but faster: most texts fold to lower case."""
     counts = numpy.zeros(len(texts), dtype=numpy.int32)
     folds_apart = texts.str.contains(_folds_apart())
     column = compute.utf8_lower(large_strings(texts.filter(~folds_apart)))
@@ -76,10 +76,10 @@ def count_entries(words: WordList, texts: polars.Series) -> NDArray[numpy.int32]
 
 @cache
 def _folds_apart() -> str:
-    """Return a pattern of what folding changes in more than letter case.
+    """Return a pattern of the text that folding changes in more than letter case.
 
-    Those are characters with a fold of their own, marks that NFC composes or puts into order, and
-    double spaces.
+    It matches characters with a special fold, marks that NFC composes or reorders, and double
+    spaces.
     """
     apart = set()
     points = [point for point in range(0x20000) if not 0xD800 <= point < 0xE000]
@@ -98,19 +98,19 @@ def _folds_apart() -> str:
 
 @lru_cache(maxsize=64)
 def word_list(config: ToxicityConfig, language: str) -> WordList | None:
-    """Return the list of a language, with the one that is always added; None is not measurable.
+    """Return the word list of a language with the list that is always added, or None.
 
     Raises:
-        DataError: where there is no list and the configuration wants one for every language.
+        DataError: if there is no list and the configuration requires one for every language.
     """
     if not config.directory.is_dir():
-        raise DataError(f"no folder of toxicity lists {config.directory}; see filter.toxicity")
+        raise DataError(f"filter.toxicity.directory: the folder {config.directory} does not exist")
     path = find_list(config.directory, language)
     if path is None:
         if config.missing == "error":
             raise DataError(
-                f"no toxicity list of {language} in {config.directory}; add {language}_twl.txt, or "
-                "set filter.toxicity.missing: unmeasured, which the statistics will say"
+                f"there is no toxicity list of {language} in {config.directory}; add "
+                f"{language}_twl.txt, or set filter.toxicity.missing: unmeasured"
             )
         return None
     words = WordList.load(path, language=language)
@@ -120,6 +120,6 @@ def word_list(config: ToxicityConfig, language: str) -> WordList | None:
 
 
 def list_files(config: ToxicityConfig, languages: tuple[str, ...]) -> list[Path]:
-    """Return the files of lists that the languages use."""
+    """Return the files of the word lists that the languages use."""
     found = [find_list(config.directory, language) for language in languages]
     return [path for path in [*found, config.always] if path is not None]

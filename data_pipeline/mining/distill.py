@@ -1,10 +1,10 @@
-"""Distillation as for LASER3: a student learns to give the teacher's vectors.
+"""Distillation as for LASER3: a student learns to reproduce the teacher's vectors.
 
-The teacher is frozen and encodes the pivot's side of each pair, once. What the student learns from
-is told in `students`. Languages are drawn by temperature, so that small ones are seen.
+The frozen teacher encodes the pivot side of each pair once. `students` describes the losses.
+Languages are sampled by temperature, so that small languages are seen often enough.
 
-A static student is written as our own kind of encoder; a transformer in LASER3's layout, so
-whatever reads LASER3 reads it.
+A static student is written in the format of `static_encoder`. A transformer student is written in
+LASER3's layout, so any program that reads LASER3 can read it.
 
 Source: Heffernan et al. 2022, section 3.
 """
@@ -18,21 +18,23 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import SHIPPED, Encoder, load_encoder
+from data_pipeline.mining.encoders import Encoder
 from data_pipeline.mining.laser import SPECIALS
+from data_pipeline.mining.load_encoder import SHIPPED, load_encoder
 from data_pipeline.mining.mining_config import DistillationConfig, EncoderTrainingConfig
 from data_pipeline.mining.static_encoder import StaticEncoder
 from data_pipeline.mining.students import StaticStudent, Student, TransformerStudent
-from data_pipeline.mining.train_encoder import (
-    FEWEST_HELD_OUT,
-    MOST_HELD_OUT,
+from data_pipeline.mining.trained_encoder import (
+    MAX_HELD_OUT_PAIRS,
+    MIN_HELD_OUT_PAIRS,
     TrainedEncoder,
-    finish,
     read_state,
+    write_encoder,
 )
 from data_pipeline.mining.training_hashes import HASHES, write_hashes
 from data_pipeline.mining.training_text import TrainingText
 from data_pipeline.mining.xsim import error_rates
+from data_pipeline.preparation.vocabulary import write_pieces
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError
 from nllb.io.atomic import atomic_path
@@ -45,10 +47,11 @@ _STATIC_BATCH: Final = 256
 def distil(
     config: EncoderTrainingConfig, text: TrainingText, out: Path, *, quiet: bool = False
 ) -> TrainedEncoder:
-    """Train a student and write it; a second call goes on after the last whole epoch.
+    """Train a student and write it; a second call resumes after the last complete epoch.
 
-    The error of an epoch is the mean xsim error of the student against the teacher's vectors of the
-    pivot, on held-out pairs; the best epoch is kept, the untrained student included.
+    The error of an epoch is the mean xsim error between the student's vectors and the teacher's
+    vectors of the pivot, on held-out pairs. The best epoch is kept; the untrained student counts
+    as epoch 0.
     """
     settings = config.distillation
     assert settings is not None
@@ -65,7 +68,7 @@ def distil(
         student.load(saved["student"])
         epoch, step, errors, best = saved["epoch"], saved["step"], saved["errors"], saved["best"]
     english, place = numpy.unique(pairs[:, 1], return_inverse=True)
-    wanted = torch.from_numpy(
+    targets = torch.from_numpy(
         teacher.encode([text.sentences[number] for number in english.tolist()], config.pivot.code)
     )
     with Progress("distillation", total=settings.epochs, unit="epochs", quiet=quiet) as progress:
@@ -76,7 +79,7 @@ def distil(
             steps = step + (settings.epochs - epoch) * len(batches)
             for batch in batches:
                 step += 1
-                student.learn(pairs[batch], wanted[torch.from_numpy(place[batch])], step, steps)
+                student.learn(pairs[batch], targets[torch.from_numpy(place[batch])], step, steps)
             epoch += 1
             errors.append(_held_out_error(student, teacher, held_out))
             if errors[-1] <= min(errors):
@@ -99,7 +102,7 @@ def distil(
     trained_on = sorted(set(pairs.reshape(-1).tolist()))
     seen = [text.sentences[number] for number in trained_on]
     if isinstance(student, StaticStudent):
-        result = finish(
+        result = write_encoder(
             config,
             text,
             out,
@@ -110,7 +113,7 @@ def distil(
             bits=settings.bits,
             teacher=_card(teacher),
         )
-        # The student begins from the teacher's rows, so that text is in it too.
+        # The student starts from the teacher's rows, so it has also seen the teacher's text.
         folder = SHIPPED if settings.teacher == "default" else Path(settings.teacher)
         known = folder / HASHES
         write_hashes(out / HASHES, seen, known if known.is_file() else None)
@@ -133,7 +136,10 @@ def _choose(
     ]
     pairs = numpy.concatenate(chosen)
     if not len(pairs):
-        raise DataError(f"no pair of {', '.join(codes)} with {config.pivot.code} to distil from")
+        raise DataError(
+            f"there are no pairs of {', '.join(codes)} with {config.pivot.code} to distil from; "
+            "check `sources` and `distillation.languages`"
+        )
     held_out = {code: text.held_out[code] for code in codes if code in text.held_out}
     return pairs, text.language[pairs[:, 0]], held_out
 
@@ -149,7 +155,7 @@ def _make_student(
         return TransformerStudent(settings, teacher.dimension, text.sentences, pairs, config.seed)
     if not isinstance(teacher, StaticEncoder):
         raise ConfigError(
-            "distillation.student: static needs a static teacher to begin from; use transformer"
+            "distillation.student: a static student requires a static teacher; use transformer"
         )
     return StaticStudent(teacher, settings, text.sentences, config.seed)
 
@@ -161,7 +167,7 @@ def _batches(
     settings: DistillationConfig,
     seed: int,
 ) -> list[NDArray[numpy.int64]]:
-    """Draw as many pairs as there are, languages by temperature, in batches by length."""
+    """Sample as many pairs as there are, by temperature, and batch them by length."""
     generator = numpy.random.default_rng(seed)
     counts = numpy.bincount(own, minlength=len(text.languages)).astype(numpy.float64)
     shares = counts ** (1 / settings.temperature) * (counts > 0)
@@ -170,7 +176,7 @@ def _batches(
     if settings.student == "static":
         return numpy.array_split(drawn, max(1, len(drawn) // _STATIC_BATCH))
     lengths = numpy.array([len(text.sentences[number]) for number in pairs[drawn].max(axis=1)])
-    # About four characters a piece; the batch's longest sentence decides its size.
+    # A piece has about four characters; the longest sentence decides the size of a batch.
     ordered = drawn[numpy.argsort(lengths + generator.random(len(drawn)))]
     sizes = numpy.sort(lengths) // 4 + 2
     starts, start = [], 0
@@ -191,8 +197,8 @@ def _held_out_error(
     """Return the mean xsim error of the student's vectors against the teacher's, in per cent."""
     errors = []
     for pairs in held_out.values():
-        chosen = pairs[:MOST_HELD_OUT]
-        if len(chosen) < min(FEWEST_HELD_OUT, 20):
+        chosen = pairs[:MAX_HELD_OUT_PAIRS]
+        if len(chosen) < min(MIN_HELD_OUT_PAIRS, 20):
             continue
         texts = [pair[0] for pair in chosen]
         vectors = torch.cat(
@@ -204,7 +210,7 @@ def _held_out_error(
 
 
 def _card(teacher: Encoder) -> dict[str, Any] | None:
-    """Return what a student's card says of a teacher whose rows it began with."""
+    """Return the teacher's entry in the card of a student that starts from its rows."""
     if not isinstance(teacher, StaticEncoder):
         return None
     facts = ("name", "licence", "sources", "pairs", "held_out_error", "step")
@@ -212,7 +218,7 @@ def _card(teacher: Encoder) -> dict[str, Any] | None:
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy that training does not change."""
+    """Return a deep copy of a state."""
     with torch.no_grad():
         return copy.deepcopy(state)
 
@@ -226,9 +232,9 @@ def _write_transformer(
     error: float,
     step: int,
 ) -> TrainedEncoder:
-    """Write checkpoint, pieces and dictionary as LASER3 has them."""
+    """Write checkpoint, pieces and dictionary in LASER3's layout."""
     path = out / f"{config.name}.pt"
-    (out / f"{config.name}.spm").write_bytes(student.pieces)
+    write_pieces(out / f"{config.name}.spm", student.pieces)
     pieces = list(student.dictionary)[len(SPECIALS) :]
     write_lines(out / f"{config.name}.cvocab", (f"{piece} 1" for piece in pieces))
     settings = vars(Namespace(**student.settings))

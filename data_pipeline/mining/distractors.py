@@ -1,10 +1,11 @@
-"""English sentences that nearly say what another says: the wrong answers of xsim++.
+"""English sentences that differ slightly in meaning from another: the distractors of xsim++.
 
-One thing is changed in a copy of a sentence: it is negated, or a word becomes its opposite
-(causality); a name becomes a name of another sentence (entity); a number becomes another (number).
-An encoder that finds the copy instead of the sentence has not seen that one thing.
+A distractor is a copy of a sentence with one change: it is negated or a word is replaced with its
+opposite (causality), a name is replaced with a name of another sentence (entity), or a number is
+changed (number). An encoder that finds the copy instead of the sentence does not represent that
+difference.
 
-Source: Chen et al. 2023 (xsim++); their rules use a parser and word nets, these a table of words.
+Source: Chen et al. 2023 (xsim++). Their rules use a parser and WordNet; ours use a table of words.
 """
 
 import re
@@ -18,25 +19,25 @@ from nllb.io.text import read_table
 
 Kind = Literal["causality", "entity", "number"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-MOST_OF_A_KIND: Final = 3
-"""Distractors of one kind that one sentence gets."""
+MAX_PER_KIND: Final = 3
+"""Maximum number of distractors of one kind per sentence."""
 _NAME: Final = re.compile(r"(?<=[a-z,;] )[A-Z][\w'-]+(?: [A-Z][\w'-]+)*")
 _DIGITS: Final = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 class Distractor(NamedTuple):
-    """A sentence that is nearly right."""
+    """A sentence that differs slightly from another one."""
 
     sentence: int
-    """Number of the sentence that it was made of."""
+    """Index of the original sentence."""
     kind: Kind
-    """What was changed."""
+    """The kind of change."""
     text: str
-    """The sentence."""
+    """The changed sentence."""
 
 
 def make_distractors(sentences: Sequence[str]) -> list[Distractor]:
-    """Return the distractors of English sentences; the same ones for the same sentences."""
+    """Return the distractors of English sentences; the result is deterministic."""
     names = sorted({name for text in sentences for name in _NAME.findall(text)})
     known = set(sentences)
     found = []
@@ -48,12 +49,12 @@ def make_distractors(sentences: Sequence[str]) -> list[Distractor]:
         }
         for kind, others in made.items():
             fresh = list(dict.fromkeys(other for other in others if other not in known))
-            found += [Distractor(number, kind, other) for other in fresh[:MOST_OF_A_KIND]]
+            found += [Distractor(number, kind, other) for other in fresh[:MAX_PER_KIND]]
     return found
 
 
 def _replaced(text: str, kind: Kind) -> Iterator[str]:
-    """Yield the text with one word of the table replaced, where it stands first."""
+    """Yield the text with the first occurrence of one word of the table replaced."""
     for word, other in _table()[kind]:
         found = re.search(rf"\b{re.escape(word)}\b", text)
         if found and not text[found.end() :].startswith((" not", "n't", "not")):
@@ -70,7 +71,7 @@ def _renamed(text: str, names: Sequence[str]) -> Iterator[str]:
 
 def _renumbered(text: str) -> Iterator[str]:
     for found in _DIGITS.finditer(text):
-        # The first digit changes, so that a year stays a year and a price a price.
+        # Only the first digit changes, so that a year still looks like a year.
         digit = str(int(found[0][0]) % 9 + 1)
         yield text[: found.start()] + digit + text[found.start() + 1 :]
     yield from _replaced(text, "number")
@@ -78,7 +79,7 @@ def _renumbered(text: str) -> Iterator[str]:
 
 @cache
 def _table() -> dict[str, list[tuple[str, str]]]:
-    """Return the words of the table by kind, and what takes their place."""
+    """Return the words of the table and their replacements, by kind."""
     table: dict[str, list[tuple[str, str]]] = {kind: [] for kind in KINDS}
     for row in read_table(Path(__file__).with_suffix(".tsv")):
         table[row["kind"]].append((row["word"], row["other"]))

@@ -1,9 +1,9 @@
-"""Alignment of the sentences of two documents that translate each other.
+"""Alignment of the sentences of two documents that are translations of each other.
 
-A monotone path through both documents, found by dynamic programming: 1-1, 1-2 and 2-1 pairs, and
-sentences without a partner. A pair is worth the margin of its cosine over the mean cosines of both
-of its sides to the other document, for each sentence that it covers; so what is near to everything
-attracts nothing, and a sentence without a partner, worth nothing, ends a run of bad pairs.
+Dynamic programming finds a monotone path through both documents: 1-1, 1-2 and 2-1 pairs, and
+sentences without a partner. The score of a pair is the difference between its cosine and the mean
+cosines of its sides to the other document, per covered sentence. Sentences that are close to
+everything therefore attract nothing. Sentences without a partner score 0.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ import polars
 import xxhash
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder, Vectors, load_encoder, normalized
+from data_pipeline.mining.encoders import Encoder, Vectors, normalized
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.mined import write_mined
 from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig, MonolingualTextConfig
 from nllb.config.fingerprints import fingerprint
@@ -26,21 +27,21 @@ from nllb.errors import DataError
 from nllb.io.text import read_lines
 
 STEPS: Final = ((1, 1), (1, 2), (2, 1), (1, 0), (0, 1))
-"""Sentences of both documents that one step takes; of equal values the first is taken."""
+"""Number of sentences of both documents that a step covers; ties go to the first entry."""
 _VERSION: Final = 1
 _MERGED_COST: Final = 0.02
 _Scores = NDArray[numpy.float64]
 
 
 class AlignedPair(NamedTuple):
-    """Sentences of two documents that belong together."""
+    """Sentences of two documents that are translations of each other."""
 
     source: tuple[int, ...]
-    """Numbers of one or two sentences."""
+    """Indices of one or two sentences."""
     target: tuple[int, ...]
-    """Numbers of one or two sentences."""
+    """Indices of one or two sentences."""
     score: float
-    """Margin of the cosine over what both sides have with the other document on the mean."""
+    """Cosine minus the mean cosine of both sides to the other document."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,18 +53,18 @@ class DocumentsTask:
     documents: tuple[tuple[Path, Path], ...]
     """Files of both languages."""
     config: MineConfig
-    """The run."""
+    """The configuration of the run."""
     key: str
     """Hash of everything that the output depends on."""
     output: Path
-    """The bitext."""
+    """File of the bitext."""
 
 
 def document_tasks(config: MineConfig, out: Path) -> list[DocumentsTask]:
-    """List the pairs of languages with the documents that both have.
+    """Return one task per language pair, with the documents that both languages share.
 
     Raises:
-        DataError: where a pair of languages shares no document.
+        DataError: if a language pair does not share any document.
     """
     texts = {section.language.code: _documents(config, section) for section in config.text}
     encoder, tasks = load_encoder(config.encoder, config.dtype), []
@@ -72,9 +73,10 @@ def document_tasks(config: MineConfig, out: Path) -> list[DocumentsTask]:
         shared = tuple((sources[name], targets[name]) for name in sources if name in targets)
         if not shared:
             raise DataError(
-                f"{pair.source.code} and {pair.target.code} share no document: {len(sources):,} "
-                f"and {len(targets):,} files, such as {next(iter(sources), '-')!r} and "
-                f"{next(iter(targets), '-')!r}; but for the language codes the paths must be equal"
+                f"{pair.source.code} and {pair.target.code} do not share any document: they have "
+                f"{len(sources):,} and {len(targets):,} files, such as "
+                f"{next(iter(sources), '-')!r} and {next(iter(targets), '-')!r}. The paths of a "
+                "shared document may differ only in the language codes"
             )
         hashes = [[file_hash(path) for path in files] for files in shared]
         key = fingerprint(_VERSION, encoder.key, hashes, pair.threshold, config.name)
@@ -136,7 +138,7 @@ def _join(document: list[_Row], places: tuple[int, ...]) -> _Row:
 
 @cache
 def file_hash(path: Path) -> str:
-    """Return a hash of what a file holds."""
+    """Return a hash of a file's content."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
@@ -145,7 +147,7 @@ def file_hash(path: Path) -> str:
 
 
 def _documents(config: MineConfig, section: MonolingualTextConfig) -> dict[str, Path]:
-    """Return the files of a language by their path without its code."""
+    """Return the files of a language by their path without the language code."""
     code = section.language.code
     paths = sorted(config.data_dir.glob(section.path))
     return {str(path.relative_to(config.data_dir)).replace(code, ""): path for path in paths}
@@ -158,9 +160,9 @@ def align(
     source_language: str,
     target_language: str,
 ) -> list[AlignedPair]:
-    """Align two documents, sentence by sentence, and return the pairs in order.
+    """Align two documents and return the pairs in order.
 
-    Time and memory grow with the product of their lengths.
+    Time and memory grow with the product of the documents' lengths.
     """
     first = _with_merged(sources, encoder, source_language)
     second = _with_merged(targets, encoder, target_language)
@@ -170,11 +172,11 @@ def align(
 def align_vectors(
     sources: tuple[Vectors, Vectors], targets: tuple[Vectors, Vectors]
 ) -> list[AlignedPair]:
-    """Align two documents.
+    """Align two documents, given their vectors.
 
     Args:
         sources: unit vectors of the sentences, and of each sentence joined with the next.
-        targets: the same of the other document.
+        targets: the same for the other document.
     """
     heights, widths = len(sources[0]), len(targets[0])
     values = {
@@ -185,7 +187,7 @@ def align_vectors(
     best = numpy.full((heights + 1, widths + 1), -numpy.inf)
     best[0, 0] = 0
     taken = numpy.full(best.shape, -1, numpy.int8)
-    # Anti-diagonals: all that a cell depends on is done before it.
+    # Anti-diagonal order: a cell depends only on cells of earlier anti-diagonals.
     for total in range(1, heights + widths + 1):
         rows = numpy.arange(max(0, total - widths), min(heights, total) + 1)
         columns = total - rows

@@ -1,31 +1,25 @@
-"""What every sentence encoder has in common, and the one place that finds encoders by name.
+"""The interface of sentence encoders, and operations that all of them share.
 
-An encoder turns sentences into vectors. The embedded one ships with the package; LASER2 and LASER3
-are read from their official checkpoints; sentence-transformers models come by `hub:NAME`.
+`load_encoder` finds an encoder by name.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.mining_config import Precision
-from nllb.errors import CheckpointError, DataError, ResourceError
+from nllb.errors import DataError
 
 Vectors = NDArray[numpy.float32]
 
-SHIPPED: Final = Path(__file__).parents[1] / "_models" / "encoder"
-"""Folder of the encoder that ships with the package."""
-
 
 class Encoder(Protocol):
-    """Turns sentences into vectors whose cosine says how much they mean the same."""
+    """Encodes sentences as vectors whose cosine measures similarity of meaning."""
 
     @property
     def name(self) -> str:
-        """Name for reports."""
+        """Name of the encoder, for reports."""
         ...
 
     @property
@@ -39,87 +33,50 @@ class Encoder(Protocol):
         ...
 
     def encode(self, sentences: Sequence[str], language: str) -> Vectors:
-        """Return one row per sentence, of shape (sentences, dimension); not of unit length.
+        """Return the vectors of sentences, shape (sentences, dimension), not normalized.
 
-        An empty sentence has a row of zeros. `language` is a FLORES-200 code.
+        An empty sentence has a row of zeros. `language` is a FLORES-200 code, or empty.
         """
         ...
 
 
-def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> Encoder:
-    """Load an encoder: `default`, a folder of ours, a LASER checkpoint (.pt), or `hub:NAME`.
-
-    LASER needs its SentencePiece model beside the checkpoint, and LASER3 its dictionary (.cvocab);
-    `dtype` is what its layers compute in.
-
-    Raises:
-        CheckpointError: where nothing is there, or it is damaged or of another kind.
-    """
-    if str(name).startswith("hub:"):
-        return HubEncoder(str(name).removeprefix("hub:"))
-    path = SHIPPED if str(name) == "default" else Path(name)
-    if path.is_dir():
-        from data_pipeline.mining.static_encoder import StaticEncoder
-
-        return StaticEncoder.load(path)
-    if path.is_file():
-        from data_pipeline.mining.laser import load_laser
-
-        return load_laser(path, dtype)
-    raise CheckpointError(
-        f"no encoder {str(name)!r}: give `default`, the folder of an encoder that "
-        "`nllb data train-encoder` wrote, a LASER checkpoint (.pt), or hub:NAME"
-    )
-
-
-class HubEncoder:
-    """A sentence-transformers model such as LaBSE, if that package is installed."""
-
-    def __init__(self, name: str) -> None:
-        try:
-            from sentence_transformers import (  # type: ignore[import-not-found]
-                SentenceTransformer,
-            )
-        except ImportError:
-            raise ResourceError(
-                f"hub:{name} needs the package sentence-transformers; run: "
-                "pip install sentence-transformers"
-            ) from None
-        self.name = name
-        self.key = f"hub:{name}"
-        self._model: Any = SentenceTransformer(name)
-        self.dimension = int(self._model.get_sentence_embedding_dimension())
-
-    def encode(self, sentences: Sequence[str], language: str) -> Vectors:
-        """Return the model's own pooled vectors."""
-        found = self._model.encode(list(sentences), convert_to_numpy=True, show_progress_bar=False)
-        vectors: Vectors = numpy.asarray(found, dtype=numpy.float32).reshape(-1, self.dimension)
-        vectors[[not sentence.strip() for sentence in sentences]] = 0
-        return vectors
-
-
 def normalized(vectors: Any) -> Vectors:
-    """Return the rows at unit length; rows of zeros stay."""
+    """Return the rows scaled to unit length; rows of zeros stay zero."""
     vectors = numpy.asarray(vectors, dtype=numpy.float32)
     lengths = numpy.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Vectors = vectors / numpy.where(lengths > 0, lengths, 1).astype(numpy.float32)
     return unit
 
 
+def check_vectors(vectors: Vectors, num_sentences: int, encoder: Encoder) -> None:
+    """Check what an encoder has returned for `num_sentences` sentences.
+
+    Raises:
+        DataError: if the vectors have another shape than (sentences, dimension), or contain NaN or
+            infinity.
+    """
+    if vectors.shape != (num_sentences, encoder.dimension):
+        raise DataError(
+            f"{encoder.name}: the encoder returned an array of shape {vectors.shape} for "
+            f"{num_sentences:,} sentences, but its dimension is {encoder.dimension}"
+        )
+    check_finite(vectors, encoder.name)
+
+
 def check_finite(vectors: Vectors, name: str) -> None:
-    """Raise DataError where a vector holds NaN or infinity, naming the first such row."""
+    """Raise DataError if a vector contains NaN or infinity."""
     bad = numpy.flatnonzero(~numpy.isfinite(vectors).all(axis=1))
     if len(bad):
         raise DataError(
-            f"{name}: {len(bad):,} of {len(vectors):,} vectors hold NaN or infinity, first row "
-            f"{int(bad[0]) + 1}; the encoder's weights are damaged, or the sums overflow"
+            f"{name}: {len(bad):,} of {len(vectors):,} vectors contain NaN or infinity, the first "
+            f"is number {int(bad[0]) + 1}; the encoder's weights are damaged, or its sums overflow"
         )
 
 
 def in_batches(
     lengths: Sequence[int], max_tokens: int, max_sentences: int
 ) -> Iterator[NDArray[numpy.int64]]:
-    """Yield the numbers of the sentences of each batch: similar lengths, padding within budget."""
+    """Yield batches of sentence numbers: similar lengths, at most `max_tokens` with padding."""
     order = numpy.argsort(-numpy.asarray(lengths, dtype=numpy.int64), kind="stable")
     start = 0
     while start < len(order):
@@ -137,7 +94,7 @@ def encode_in_batches(
     max_tokens: int = 12_000,
     max_sentences: int = 512,
 ) -> Vectors:
-    """Encode token lists batch by batch, longest first, and return the rows in the given order."""
+    """Encode token lists in batches by length and return the vectors in the given order."""
     vectors = numpy.zeros((len(token_lists), dimension), numpy.float32)
     lengths = [len(tokens) for tokens in token_lists]
     for batch in in_batches(lengths, max_tokens, max_sentences):

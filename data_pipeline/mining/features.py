@@ -1,12 +1,13 @@
-"""Hashed features of sentences in any script, a whole batch at a time.
+"""Hashed features of sentences in any script, extracted for a whole batch at a time.
 
-The features of a sentence are its words; where a script writes no spaces between words, its
-characters and pairs of them; the 4-grams of its spelling in ASCII; and the words, 3- and 4-grams
-of the consonant skeleton of that spelling. The last two agree where languages share a name, a
-number or a loan word, whatever the scripts: Arabic and Japanese spell Washington `washntn` and
-`washinton`, and the skeletons of both are `sntn`. What a feature means is learnt.
+The features of a sentence are its words (in scripts without spaces between words: its characters
+and pairs of adjacent characters), the 4-grams of its romanization in ASCII, and the words, 3-grams
+and 4-grams of the consonant skeleton of that romanization. The skeleton is the same for names,
+numbers and loan words in different scripts: the romanizations of Washington from Arabic and
+Japanese are `washntn` and `washinton`, and the skeleton of both is `sntn`. The encoder learns the
+meaning of a feature.
 
-Everything is array work on code points; only characters seen for the first time are looked up.
+The work is done on arrays of code points; each character is looked up only once per process.
 """
 
 import unicodedata
@@ -41,7 +42,7 @@ _UNSEGMENTED_RANGES: Final = (
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
-# Sounds that scripts mix up share a letter; vowels and what some scripts leave out are dropped.
+# Sounds that scripts confuse share a letter; vowels and letters that some scripts omit are dropped.
 _SKELETON: Final = {
     **dict.fromkeys("bp", "b"),
     **dict.fromkeys("fv", "f"),
@@ -53,20 +54,20 @@ _SKELETON: Final = {
     **{letter: letter for letter in "mn0123456789 "},
 }
 _POWER: Final = 0x9E3779B97F4A7C15
-_LONGEST_WORD: Final = 1 << 12
+_MAX_WORD_LENGTH: Final = 1 << 12
 
 
 class Features(NamedTuple):
-    """Features of a batch; those of one sentence stand together and in its order."""
+    """Features of a batch, grouped by sentence."""
 
     sentence: Indices
-    """Number of the sentence of each feature, ascending."""
+    """Index of the sentence of each feature, ascending."""
     key: Keys
     """64-bit key of each feature."""
 
 
 class _Characters:
-    """What is known of each code point: kind, and spelling in ASCII letters and digits."""
+    """The kind and the romanization (ASCII letters and digits) of each code point seen so far."""
 
     def __init__(self) -> None:
         self.kind = numpy.zeros(_NUM_CODE_POINTS, numpy.uint8)
@@ -75,7 +76,7 @@ class _Characters:
         self.spelling = numpy.zeros(0, numpy.uint8)
 
     def learn(self, points: NDArray[numpy.uint32]) -> None:
-        """Look up the code points that have not come before."""
+        """Look up the code points that have not been seen before."""
         seen = numpy.zeros(_NUM_CODE_POINTS, numpy.bool_)
         seen[points] = True
         new = numpy.flatnonzero(seen & (self.kind == 0))
@@ -109,7 +110,7 @@ _SKELETON_TABLE: Final = _skeleton_table()
 
 
 def extract(sentences: Sequence[str]) -> Features:
-    """Return the features of the sentences; an empty one has none."""
+    """Return the features of the sentences; an empty sentence has none."""
     texts = [
         " " + " ".join(unicodedata.normalize("NFKC", text).lower().split()) + " "
         for text in sentences
@@ -126,23 +127,23 @@ def extract(sentences: Sequence[str]) -> Features:
         *_merge(
             _runs(points, sentence, kinds == _WORD, salt=1),
             *_unsegmented(points, sentence, kinds == _UNSEGMENTED),
-            _grams(letters, letter_sentence, 4),
-            _grams(skeleton, skeleton_sentence, 3, salt=8),
-            _grams(skeleton, skeleton_sentence, 4, salt=8),
+            _ngrams(letters, letter_sentence, 4),
+            _ngrams(skeleton, skeleton_sentence, 3, salt=8),
+            _ngrams(skeleton, skeleton_sentence, 4, salt=8),
             _runs(skeleton, skeleton_sentence, skeleton != _SPACE_BYTE, salt=3),
         )
     )
 
 
 def mix(keys: Keys) -> Keys:
-    """Return the keys with every bit depending on all bits (the end of splitmix64)."""
+    """Return the keys, mixed so that every bit depends on all bits (finalizer of splitmix64)."""
     keys = (keys ^ (keys >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> numpy.uint64(31))
 
 
 def _spell(points: NDArray[numpy.uint32], kinds: Bytes, sentence: Indices) -> tuple[Bytes, Indices]:
-    """Return the text in ASCII letters, digits and single spaces, and the sentence of each byte."""
+    """Return the romanized text with single spaces, and the sentence of each byte."""
     length = numpy.where(kinds == _SPACE, 1, _CHARACTERS.length[points]).astype(numpy.int64)
     ends = numpy.cumsum(length)
     total = int(ends[-1]) if len(ends) else 0
@@ -165,16 +166,16 @@ def _skeleton(letters: Bytes, sentence: Indices) -> tuple[Bytes, Indices]:
 def _squeeze(
     letters: Bytes, sentence: Indices, where: NDArray[numpy.bool_]
 ) -> tuple[Bytes, Indices]:
-    """Drop a letter that repeats the one before it in the same sentence."""
+    """Drop letters that repeat the previous letter of the same sentence."""
     repeats = numpy.zeros(len(letters), numpy.bool_)
     repeats[1:] = (letters[1:] == letters[:-1]) & (sentence[1:] == sentence[:-1]) & where[1:]
     return letters[~repeats], sentence[~repeats]
 
 
-def _grams(
+def _ngrams(
     letters: Bytes, sentence: Indices, length: int, *, salt: int = 0
 ) -> tuple[Indices, Keys]:
-    """Return the n-grams that lie within a word, its two borders included."""
+    """Return the n-grams that lie within a word, including its two borders."""
     count = len(letters) - length + 1
     if count <= 0:
         return numpy.zeros(0, numpy.int64), numpy.zeros(0, numpy.uint64)
@@ -194,7 +195,7 @@ def _runs(
     *,
     salt: int,
 ) -> tuple[Indices, Keys]:
-    """Return a key for each unbroken run of values, such as a word."""
+    """Return a key for each contiguous run of values, such as a word."""
     before = numpy.concatenate([[False], inside[:-1]])
     starts = numpy.flatnonzero(inside & ~before)
     kept = numpy.flatnonzero(inside)
@@ -204,7 +205,7 @@ def _runs(
     position = numpy.arange(len(kept)) - numpy.repeat(
         bounds, numpy.diff(numpy.append(bounds, len(kept)))
     )
-    powers = _powers()[numpy.minimum(position, _LONGEST_WORD - 1)]
+    powers = _powers()[numpy.minimum(position, _MAX_WORD_LENGTH - 1)]
     sums = numpy.add.reduceat(values[kept].astype(numpy.uint64) * powers, bounds)
     return sentence[starts], mix(sums + numpy.uint64(salt << 56))
 
@@ -212,7 +213,7 @@ def _runs(
 def _unsegmented(
     points: NDArray[numpy.uint32], sentence: Indices, inside: NDArray[numpy.bool_]
 ) -> tuple[tuple[Indices, Keys], tuple[Indices, Keys]]:
-    """Return the characters, and the pairs of neighbours, of scripts without spaces."""
+    """Return the characters and the pairs of adjacent characters of scripts without spaces."""
     singles = numpy.flatnonzero(inside)
     pairs = numpy.flatnonzero(inside[:-1] & inside[1:])
     salt = numpy.uint64(11 << 48)
@@ -237,7 +238,7 @@ _POWERS: list[Keys] = []
 def _powers() -> Keys:
     if not _POWERS:
         with numpy.errstate(over="ignore"):
-            base = numpy.full(_LONGEST_WORD, _POWER | 1, numpy.uint64)
+            base = numpy.full(_MAX_WORD_LENGTH, _POWER | 1, numpy.uint64)
             base[0] = 1
             _POWERS.append(numpy.cumprod(base))
     return _POWERS[0]

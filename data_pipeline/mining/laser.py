@@ -1,8 +1,8 @@
-"""LASER2 and LASER3 in plain torch, from the official checkpoints.
+"""LASER2 and LASER3 in plain torch; they read the official checkpoints.
 
-LASER2 is a bidirectional LSTM of five layers whose outputs are pooled by their maximum, the end of
-sentence included. LASER3 are transformer students of it, one for each language or family, with
-the first position (`cls`) or the maximum as the sentence's vector.
+LASER2 is a bidirectional LSTM of five layers with max pooling over its outputs, including the end
+of sentence. LASER3 models are transformer students of LASER2, one per language or language family,
+whose sentence vector is the first position (`cls`) or the maximum.
 
 Shapes: B sentences, T tokens, D model dimension, H heads.
 """
@@ -39,14 +39,14 @@ _LAYER: Final = re.compile(r"layers\.(\d+)\.")
 
 
 def load_laser(path: Path, dtype: Precision = "float32") -> "LaserEncoder":
-    """Read a LASER2 or LASER3 checkpoint; both kinds are told apart by what the file holds.
+    """Read a LASER2 or LASER3 checkpoint; the contents of the file determine which one it is.
 
-    The SentencePiece model is `STEM.spm` or `laser2.spm` beside the checkpoint, the dictionary of
-    LASER3 `STEM.cvocab` or `laser2.cvocab`. In bfloat16 a processor with AMX is more than
-    twice as fast; cosines then differ in the fourth digit or later.
+    The SentencePiece model is `STEM.spm` or `laser2.spm` beside the checkpoint; the dictionary of
+    LASER3 is `STEM.cvocab` or `laser2.cvocab`. A processor with AMX is more than twice as fast in
+    bfloat16; cosines then differ in the fourth digit or later.
 
     Raises:
-        CheckpointError: where the file is cut short, of another kind, or does not fit its
+        CheckpointError: if the file is truncated, of another kind, or does not match its
             dictionary.
     """
     state = _load(path)
@@ -62,8 +62,9 @@ def load_laser(path: Path, dtype: Precision = "float32") -> "LaserEncoder":
         model = _build_laser3(path, weights, settings)
     else:
         raise CheckpointError(
-            f"{path} is no LASER checkpoint: it holds {', '.join(_names(state)) or 'no names'}; "
-            "LASER2 has params, model, dictionary, and LASER3 has cfg, model"
+            f"{path} is not a LASER checkpoint: it contains "
+            f"{', '.join(_names(state)) or 'no names'}; LASER2 checkpoints contain params, model "
+            "and dictionary, and LASER3 checkpoints contain cfg and model"
         )
     rows = int(model.get_parameter("embed_tokens.weight").shape[0])
     largest = max(dictionary.values(), default=-1)
@@ -77,7 +78,7 @@ def load_laser(path: Path, dtype: Precision = "float32") -> "LaserEncoder":
 
 
 class LaserEncoder:
-    """LASER's preprocessing, dictionary and batches around a model of either kind."""
+    """A LASER2 or LASER3 model with LASER's preprocessing, dictionary and batching."""
 
     def __init__(
         self,
@@ -98,12 +99,12 @@ class LaserEncoder:
         self._pieces = pieces
 
     def tokens(self, sentence: str) -> list[int]:
-        """Return the numbers of a sentence's pieces in the dictionary, and the end of sentence."""
+        """Return the ids of a sentence's pieces, followed by the end of sentence."""
         pieces = self._pieces.encode(prepare(sentence), out_type=str)
         return [self._dictionary.get(piece, _UNKNOWN) for piece in pieces] + [_END]
 
     def encode(self, sentences: Sequence[str], language: str) -> Vectors:
-        """Return the vectors; `language` changes nothing."""
+        """Return the vectors of sentences; `language` is ignored."""
         vectors = encode_in_batches(
             [self.tokens(sentence) for sentence in sentences], self.dimension, self._forward
         )
@@ -122,12 +123,12 @@ class LaserEncoder:
 
 
 def prepare(sentence: str) -> str:
-    """Return a sentence as LASER's models were trained on it."""
+    """Return a sentence, normalized as in LASER's training."""
     return normalize_punctuation(_OTHER.sub(" ", sentence)).lower()
 
 
 class Laser2(nn.Module):
-    """The bidirectional LSTM with maximum pooling."""
+    """The bidirectional LSTM with max pooling."""
 
     def __init__(self, *, vocabulary: int, embedding: int, hidden: int, layers: int) -> None:
         super().__init__()
@@ -136,7 +137,7 @@ class Laser2(nn.Module):
         self.dimension = 2 * hidden
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return the vectors of sentences that come longest first."""
+        """Return the vectors of sentences, which must be sorted by descending length."""
         embedded_TBD = self.embed_tokens(tokens_BT).transpose(0, 1)
         packed = nn.utils.rnn.pack_padded_sequence(embedded_TBD, lengths_B)
         output, _ = self.lstm(packed)
@@ -146,7 +147,7 @@ class Laser2(nn.Module):
 
 
 class Laser3Layer(nn.Module):
-    """A transformer layer with the norms behind the sums."""
+    """A post-norm transformer layer."""
 
     def __init__(self, *, dimension: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
@@ -182,7 +183,7 @@ class Laser3Layer(nn.Module):
 
 
 class Laser3(nn.Module):
-    """A transformer student; reads first position or maximum, with or without a last norm."""
+    """A transformer student, pooled by first position or maximum, with an optional last norm."""
 
     def __init__(
         self,
@@ -203,8 +204,8 @@ class Laser3(nn.Module):
             Laser3Layer(dimension=dimension, feed_forward=feed_forward, dropout=dropout)
             for _ in range(layers)
         )
-        # The head of masked-word training has the name of a norm behind the last layer, so the
-        # reference applies it there at inference, and vectors are only comparable if we do too.
+        # The norm of the masked-word head is named like a norm after the last layer. The reference
+        # code therefore applies it there at inference, and so must we to get the same vectors.
         self.layer_norm = nn.LayerNorm(dimension) if last_norm else None
         self.heads, self.dimension = heads, dimension
         self.pool_first, self.prepend_begin = pool_first, prepend_begin
@@ -215,7 +216,7 @@ class Laser3(nn.Module):
         return self.pool(*self.states(tokens_BT))
 
     def states(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the states of all positions, and which of them are not padding."""
+        """Return the states of all positions, and a mask of those that are not padding."""
         if self.prepend_begin:
             tokens_BT = functional.pad(tokens_BT, (1, 0), value=_BEGIN)
         allowed_BT = tokens_BT != _PAD
@@ -231,7 +232,7 @@ class Laser3(nn.Module):
         return x_BTD, allowed_BT
 
     def pool(self, x_BTD: Tensor, allowed_BT: Tensor) -> Tensor:
-        """Return one vector for each sentence."""
+        """Return one vector per sentence."""
         if self.pool_first:
             return x_BTD[:, 0]
         return x_BTD.masked_fill(~allowed_BT[..., None], -torch.inf).amax(1)
@@ -239,7 +240,7 @@ class Laser3(nn.Module):
 
 @cache
 def sinusoids(count: int, dimension: int) -> Tensor:
-    """Return fairseq's table of positions: all sines, then all cosines; padding is zero."""
+    """Return fairseq's position embeddings: all sines, then all cosines; padding is zero."""
     half = dimension // 2
     rates = torch.exp(torch.arange(half) * -(numpy.log(10_000) / (half - 1)))
     angles = torch.arange(count)[:, None] * rates[None, :]
@@ -251,13 +252,13 @@ def sinusoids(count: int, dimension: int) -> Tensor:
 
 
 def _build_laser2(path: Path, weights: dict[str, Tensor], params: Any) -> Laser2:
-    """Build the model that params tell of, once the weights are known to be of that size."""
+    """Build the model after checking that the weights have the sizes of `params`."""
     params = record_fields(params)
     names = ("num_embeddings", "embed_dim", "hidden_size", "num_layers")
     sizes = [params.get(name) for name in names]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise CheckpointError(
-            f"{path}: params of LASER2 lack one of {', '.join(names)}, or spoil it"
+            f"{path}: the params of LASER2 must contain {', '.join(names)} as numbers above 0"
         )
     vocabulary, embedding, hidden, layers = cast(list[int], sizes)
     expected = {
@@ -274,20 +275,20 @@ def _build_laser2(path: Path, weights: dict[str, Tensor], params: Any) -> Laser2
 def _laser3_weights(
     path: Path, weights: dict[str, Tensor], cfg: Any
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the encoder's weights under their own names, and the settings of the model."""
+    """Return the encoder's weights without prefixes, and the settings of the model."""
     settings = record_fields(record_fields(cfg).get("model"))
     if "decoder.version" in weights:
         weights = {name: value for name, value in weights.items() if name[:8] != "decoder."}
     weights = {name.removeprefix("encoder."): value for name, value in weights.items()}
     if "embed_tokens.weight" not in weights:
-        raise CheckpointError(f"{path}: no embed_tokens.weight; this is no LASER3 encoder")
+        raise CheckpointError(f"{path}: not a LASER3 encoder: embed_tokens.weight is missing")
     return weights, settings
 
 
 def _build_laser3(path: Path, weights: dict[str, Tensor], settings: dict[str, Any]) -> Laser3:
     numbers = {int(found[1]) for name in weights if (found := _LAYER.match(name))}
     if not numbers or "layers.0.fc1.weight" not in weights:
-        raise CheckpointError(f"{path}: no layers.N.fc1.weight; this is no LASER3 encoder")
+        raise CheckpointError(f"{path}: not a LASER3 encoder: layers.N.fc1.weight is missing")
     table, inner = weights["embed_tokens.weight"], weights["layers.0.fc1.weight"]
     heads = settings.get("encoder_attention_heads", 4)
     if table.dim() != 2 or inner.dim() != 2 or inner.shape[1] != table.shape[1]:
@@ -315,16 +316,18 @@ def _build_laser3(path: Path, weights: dict[str, Tensor], settings: dict[str, An
 
 
 def _require_shapes(
-    path: Path, weights: dict[str, Tensor], expected: dict[str, tuple[int, ...]]
+    path: Path, weights: dict[str, Tensor], expected: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Refuse weights of other sizes before a model of these sizes is built."""
+    """Check the shapes of weights before a model of these sizes is built."""
     for name, shape in expected.items():
         if name not in weights:
-            raise CheckpointError(f"{path}: no {name}; it is incomplete, or of another kind")
+            raise CheckpointError(
+                f"{path}: {name} is missing; the file is incomplete or of another kind"
+            )
         if tuple(weights[name].shape) != shape:
             raise CheckpointError(
-                f"{path} is damaged: {name} has the shape {tuple(weights[name].shape)} where the "
-                f"rest of the file tells of {shape}"
+                f"{path} is damaged: {name} has the shape {tuple(weights[name].shape)}, but the "
+                f"other weights require {shape}"
             )
 
 
@@ -332,25 +335,27 @@ def _fill(path: Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
     for name, value in weights.items():
         if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
             raise CheckpointError(
-                f"{path}: {name} holds NaN or infinity, or whole numbers; fetch the file again"
+                f"{path}: {name} contains NaN, infinity or integers; download the file again"
             )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: weights do not fit the layout: {error}") from None
+        raise CheckpointError(f"{path}: the weights do not match the model: {error}") from None
 
 
 def _load(path: Path) -> dict[str, Any]:
     state = load_torch_file(path, check_sums=True)
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a LASER checkpoint")
+        raise CheckpointError(f"{path}: not a LASER checkpoint, but a {type(state).__name__}")
     return state
 
 
 def _weights(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:
     model = state["model"]
     if not isinstance(model, Mapping):
-        raise CheckpointError(f"{path}: its model is a {type(model).__name__}, not tensors by name")
+        raise CheckpointError(
+            f"{path}: its `model` must map names to tensors, got a {type(model).__name__}"
+        )
     tensors = {
         name: value
         for name, value in model.items()
@@ -365,7 +370,7 @@ def _dictionary(path: Path, state: dict[str, Any]) -> dict[str, int]:
         isinstance(token, str) and type(number) is int and number >= 0
         for token, number in dictionary.items()
     ):
-        raise CheckpointError(f"{path} is damaged: its dictionary is not numbers by token")
+        raise CheckpointError(f"{path} is damaged: its dictionary must map tokens to numbers")
     return dict(dictionary)
 
 
@@ -379,12 +384,13 @@ def _beside(path: Path, suffix: str) -> Path:
         if choice.is_file():
             return choice
     raise CheckpointError(
-        f"{path}: no {choices[0].name} or {choices[1].name} beside it; put it into {path.parent}"
+        f"{path}: {choices[0].name} or {choices[1].name} must lie beside the checkpoint; put it "
+        f"into {path.parent}"
     )
 
 
 def _read_dictionary(path: Path) -> dict[str, int]:
-    """Read a fairseq dictionary: `token count` lines behind the four specials."""
+    """Read a fairseq dictionary: `token count` lines; four special tokens come before them."""
     dictionary = {token: number for number, token in enumerate(SPECIALS)}
     for number, line in enumerate(read_lines(path), 1):
         token, separator, count = line.rpartition(" ")

@@ -1,6 +1,6 @@
-"""Margins of candidate pairs, and which candidates are retrieved.
+"""Margins of candidate pairs, and the retrieval of candidates.
 
-A cosine alone favours sentences that are near to everything. The margin compares it with the mean
+A cosine alone favours sentences that are close to everything. The margin compares it with the mean
 cosine of both sentences to their k nearest neighbours (Artetxe and Schwenk 2019, eq. 2):
 
 - `ratio`: cosine / mean, the default
@@ -22,17 +22,17 @@ from nllb.errors import ConfigError
 
 MARGINS: Final = get_args(Margin)
 RETRIEVALS: Final = get_args(Retrieval)
-_LEAST_MEAN: Final = 1e-6
+_MIN_MEAN: Final = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """Pairs of a source and a target with their margins."""
+    """Candidate pairs of a source and a target sentence, with their margins."""
 
     source: NDArray[numpy.int64]
-    """Number of the source sentence of each pair."""
+    """Index of the source sentence of each pair."""
     target: NDArray[numpy.int64]
-    """Number of the target sentence of each pair."""
+    """Index of the target sentence of each pair."""
     margin: Vectors
     """Margin of each pair."""
 
@@ -47,24 +47,24 @@ class Candidates:
 
 
 def neighbourhood(neighbours: Neighbours) -> Vectors:
-    """Return the mean cosine of each sentence to its neighbours; 0 where it has none."""
-    there = neighbours.indices >= 0
-    sums = numpy.where(there, neighbours.similarities, 0).sum(axis=1, dtype=numpy.float64)
-    means: Vectors = (sums / numpy.maximum(there.sum(axis=1), 1)).astype(numpy.float32)
+    """Return the mean cosine of each sentence to its neighbours; 0 if it has none."""
+    exists = neighbours.indices >= 0
+    sums = numpy.where(exists, neighbours.similarities, 0).sum(axis=1, dtype=numpy.float64)
+    means: Vectors = (sums / numpy.maximum(exists.sum(axis=1), 1)).astype(numpy.float32)
     return means
 
 
 def margins(
     similarities: Vectors, source_means: Vectors, target_means: Vectors, margin: Margin
 ) -> Vectors:
-    """Return the margins of cosines, given the neighbourhoods of both sides (broadcast)."""
+    """Return the margins of cosines, given the mean cosines of both sides (broadcast)."""
     if margin == "absolute":
         return similarities
     means = (source_means + target_means) / 2
     if margin == "distance":
         return (similarities - means).astype(numpy.float32, copy=False)
     if margin == "ratio":
-        ratio = similarities / numpy.maximum(means, numpy.float32(_LEAST_MEAN))
+        ratio = similarities / numpy.maximum(means, numpy.float32(_MIN_MEAN))
         return ratio.astype(numpy.float32, copy=False)
     raise ConfigError(f"unknown margin {margin!r}; valid: {', '.join(MARGINS)}")
 
@@ -72,26 +72,26 @@ def margins(
 def best_candidates(
     neighbours: Neighbours, means: Vectors, other_means: Vectors, margin: Margin
 ) -> Candidates:
-    """Return for each sentence its neighbour of the highest margin.
+    """Return the neighbour with the highest margin for each sentence.
 
     Args:
         neighbours: neighbours of the sentences on the other side.
-        means: neighbourhood of each sentence.
-        other_means: neighbourhood of each sentence of the other side.
+        means: mean cosine of each sentence to its neighbours.
+        other_means: the same for each sentence of the other side.
         margin: the kind of margin.
     """
     if neighbours.indices.shape[1] == 0:
         return _joined([])
-    there = neighbours.indices >= 0
+    exists = neighbours.indices >= 0
     scores = margins(
-        numpy.where(there, neighbours.similarities, 0),
+        numpy.where(exists, neighbours.similarities, 0),
         means[:, None],
         other_means[numpy.maximum(neighbours.indices, 0)],
         margin,
     )
-    scores = numpy.where(there, scores, -numpy.inf).astype(numpy.float32)
+    scores = numpy.where(exists, scores, -numpy.inf).astype(numpy.float32)
     best = scores.argmax(axis=1)
-    rows = numpy.flatnonzero(there.any(axis=1))
+    rows = numpy.flatnonzero(exists.any(axis=1))
     return Candidates(
         source=rows, target=neighbours.indices[rows, best[rows]], margin=scores[rows, best[rows]]
     )
@@ -104,15 +104,15 @@ def retrieve(
     margin: Margin,
     retrieval: Retrieval,
 ) -> Candidates:
-    """Return the pairs that a retrieval takes, best margin first; ties by source, then target.
+    """Return the retrieved pairs, best margin first; ties are ordered by source, then target.
 
     Args:
         forward: neighbours of the sources among the targets, in blocks.
         backward: neighbours of the targets among the sources, in blocks.
         margin: kind of margin.
-        retrieval: `forward` the best target of each source; `backward` the best source of each
-            target; `intersect` pairs that are both; `max` all of both, taken greedily from the
-            best on so that no sentence is used twice.
+        retrieval: `forward` is the best target of each source; `backward` is the best source of
+            each target; `intersect` is the pairs that are both; `max` chooses greedily from all
+            of them, best first, so that no sentence is used twice.
     """
     if retrieval not in RETRIEVALS:
         raise ConfigError(f"unknown retrieval {retrieval!r}; valid: {', '.join(RETRIEVALS)}")
@@ -161,7 +161,7 @@ def _ordered(candidates: Candidates) -> Candidates:
 
 
 def _one_to_one(candidates: Candidates) -> Candidates:
-    """Take pairs from the best on, leaving out those with a sentence that is taken already."""
+    """Choose pairs greedily, best first, so that no sentence is used twice."""
     sources: set[int] = set()
     targets: set[int] = set()
     kept = []

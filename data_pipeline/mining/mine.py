@@ -1,19 +1,20 @@
-"""The mining stage: sentences of several languages in, bitext of origin `mined` out.
+"""Mining: it finds bitext of origin `mined` in the monolingual sentences of several languages.
 
-Five phases, each of independent tasks whose outputs are named by what went in:
+There are five phases of independent tasks, whose outputs are named by their inputs:
 
-1. `text`: the distinct sentences of each language, with the columns that came with them
+1. `text`: the distinct sentences of each language, with the other columns of the input
 2. `embed`: the vectors of each block
-3. `index`: a FAISS index for each language that is large enough to want one
-4. `search`: the neighbours of each block in the other language, both ways
-5. `pairs`: margins, retrieval, threshold; one Parquet file for each pair of languages
+3. `index`: a FAISS index of each language that has many sentences
+4. `search`: the neighbours of each block in the other language, in both directions
+5. `pairs`: margins, retrieval, threshold; one Parquet file per language pair
 
-With `--shard I/N` a command does its share of a phase and goes on to the next phase when the
-outputs of all shards are there. No task knows of shards, so neither does the result.
+With `--shard I/N`, a command runs its share of a phase, and goes on to the next phase once the
+outputs of all shards exist. Tasks do not depend on the shards, so neither does the result.
 
-Text that is `documents` is aligned instead, sentence by sentence.
+With `documents: true`, the sentences of paired documents are aligned instead.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,8 +24,10 @@ from typing import Any, Final, Literal, TypeVar
 import numpy
 
 from data_pipeline.blocks import read_facts
+from data_pipeline.mining.calibration import OperatingPoint, find_calibration
 from data_pipeline.mining.document_alignment import align_task, document_tasks, file_hash
-from data_pipeline.mining.encoders import Encoder, load_encoder
+from data_pipeline.mining.encoders import Encoder
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.margins import retrieve
 from data_pipeline.mining.mined import write_mined
 from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig, Precision
@@ -33,6 +36,8 @@ from data_pipeline.mining.neighbours import (
     build_index,
     find_neighbours,
     index_name,
+    load_index,
+    save_index,
     search_index,
 )
 from data_pipeline.mining.sentences import gather_sentences, read_rows
@@ -46,6 +51,9 @@ from nllb.io.atomic import atomic_path
 Phase = Literal["text", "embed", "index", "search", "pairs"]
 PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")
 VERSION: Final = 2
+LASER_THRESHOLD: Final = 1.06
+"""Threshold of the ratio margin for encoders without a calibration, from LASER2's publications."""
+_LOG: Final = logging.getLogger("nllb.mining")
 SomeTask = TypeVar("SomeTask", bound=Task)
 
 
@@ -54,13 +62,13 @@ class TextTask:
     """Gather the distinct sentences of a language."""
 
     language: str
-    """Code."""
+    """Language code."""
     paths: tuple[Path, ...]
-    """Files."""
+    """Input files."""
     block_sentences: int
-    """Sentences in one block."""
+    """Number of sentences in one block."""
     output: Path
-    """Parquet of text, file, line, and the other columns of the input."""
+    """Parquet file of text, file, line, and the other columns of the input."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,71 +76,73 @@ class IndexTask:
     """Build the index of a language."""
 
     vectors: tuple[Path, ...]
-    """Vectors of its blocks."""
+    """Vector files of the language's blocks."""
     method: str
     """Name of the FAISS index."""
     output: Path
-    """The index."""
+    """File of the index."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchTask:
-    """Find the neighbours of one block."""
+    """Find the neighbours of one block in the other language."""
 
     queries: Path
     """Vectors of the block."""
     base: tuple[Path, ...]
     """Vectors of the other language."""
     index: Path | None
-    """Index of the other language; None searches exactly."""
+    """Index of the other language; None means exact search."""
     neighbours: int
-    """How many."""
+    """Number of neighbours per sentence."""
     probes: int
-    """Cells of the index to search."""
+    """Number of index cells to search."""
     output: Path
-    """Indices and similarities."""
+    """File of indices and similarities."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairsTask:
-    """Make bitext of one pair of languages."""
+    """Write the bitext of one language pair."""
 
     pair: MinedPairConfig
     """The languages."""
     texts: tuple[Path, Path]
     """Sentences of both sides."""
     forward: tuple[Path, ...]
-    """Neighbours of the source's blocks."""
+    """Neighbours of the source blocks."""
     backward: tuple[Path, ...]
-    """Neighbours of the target's blocks."""
+    """Neighbours of the target blocks."""
     config: MineConfig
-    """The run."""
+    """The configuration of the run."""
+    point: OperatingPoint
+    """Minimum margin and, if it is calibrated, its precision and recall in the calibration."""
     key: str
     """Hash of everything that the output depends on."""
     output: Path
-    """The bitext."""
+    """File of the bitext."""
 
 
 class MiningRun:
-    """A configuration and the folder it is run in; lists the tasks of each phase."""
+    """A configuration and its output folder; it lists the tasks of each phase."""
 
     def __init__(self, config: MineConfig, out: Path) -> None:
         self.config, self.out = config, out
         self._tables: dict[str, Path] = {}
 
     def encoder(self) -> Encoder:
-        """Load the encoder, once a process."""
+        """Load the encoder, once per process."""
         return _encoder(self.config.encoder, self.config.dtype)
 
     def texts(self) -> list[TextTask]:
-        """List phase 1."""
+        """Return the tasks of phase 1."""
         tasks = []
         for section in self.config.text:
             paths = tuple(sorted(self.config.data_dir.glob(section.path)))
             if not paths:
                 raise DataError(
-                    f"no text of {section.language.code}: nothing fits {section.path!r} under "
-                    f"{self.config.data_dir}"
+                    f"there is no text of {section.language.code}: no file matches "
+                    f"{section.path!r} under {self.config.data_dir}"
                 )
             size = self.config.block_sentences
             key = fingerprint(VERSION, size, [(path.name, file_hash(path)) for path in paths])
@@ -142,7 +152,7 @@ class MiningRun:
         return tasks
 
     def embeddings(self) -> dict[str, list[EmbeddingTask]]:
-        """List phase 2, by language."""
+        """Return the tasks of phase 2, by language."""
         key = self.encoder().key
         return {
             task.language: [
@@ -160,7 +170,7 @@ class MiningRun:
         }
 
     def indexes(self) -> dict[str, IndexTask]:
-        """List phase 3, by language."""
+        """Return the tasks of phase 3, by language."""
         tasks = {}
         counts = {task.language: read_facts(task.output)["rows_out"] for task in self.texts()}
         for language, blocks in self.embeddings().items():
@@ -176,7 +186,7 @@ class MiningRun:
         return tasks
 
     def searches(self) -> dict[tuple[str, str], list[SearchTask]]:
-        """List phase 4, by language of the queries and of the base."""
+        """Return the tasks of phase 4, by the languages of the queries and of the base."""
         blocks, indexes = self.embeddings(), self.indexes()
         tasks: dict[tuple[str, str], list[SearchTask]] = {}
         for pair in self.config.pairs:
@@ -203,7 +213,7 @@ class MiningRun:
         return tasks
 
     def pairs(self) -> list[PairsTask]:
-        """List phase 5."""
+        """Return the tasks of phase 5."""
         searches = self.searches()
         texts = {task.language: task.output for task in self.texts()}
         tasks = []
@@ -212,7 +222,9 @@ class MiningRun:
             forward = tuple(task.output for task in searches[codes])
             backward = tuple(task.output for task in searches[codes[::-1]])
             config = self.config
-            threshold = config.threshold if pair.threshold is None else pair.threshold
+            sizes = [read_facts(texts[code])["rows_out"] for code in codes]
+            point = self._operating_point(pair, sizes)
+            threshold = point.threshold
             key = fingerprint(
                 VERSION,
                 [path.name for path in (*forward, *backward)],
@@ -226,17 +238,42 @@ class MiningRun:
                     forward=forward,
                     backward=backward,
                     config=config,
+                    point=point,
                     key=key,
                     output=self.out / "mined" / f"{'-'.join(codes)}.{key}.parquet",
                 )
             )
         return tasks
 
+    def _operating_point(self, pair: MinedPairConfig, sizes: Sequence[int]) -> OperatingPoint:
+        """Return the threshold of a language pair: configured, or calibrated for the encoder."""
+        config = self.config
+        fixed = config.threshold if pair.threshold is None else pair.threshold
+        if fixed is not None:
+            return OperatingPoint(threshold=fixed)
+        encoder = self.encoder()
+        calibration = find_calibration(config.encoder, encoder)
+        if calibration is not None:
+            mean_size = float(numpy.sqrt(float(sizes[0]) * float(sizes[1])))
+            return calibration.margin_point(config.margin, config.neighbours, mean_size)
+        if config.margin != "ratio":
+            raise ConfigError(
+                f"the encoder {encoder.name!r} is not calibrated, so `threshold` must be set for "
+                f"margin {config.margin}; or run `nllb data calibrate-encoder`"
+            )
+        _LOG.warning(
+            "the encoder %r is not calibrated; mining uses the threshold %s of LASER2. Run "
+            "`nllb data calibrate-encoder`, or set `threshold`",
+            encoder.name,
+            LASER_THRESHOLD,
+        )
+        return OperatingPoint(threshold=LASER_THRESHOLD)
+
 
 def mine(
     config: MineConfig, out: Path, machine: Machine, phase: Phase | None = None
 ) -> list[dict[str, Any]]:
-    """Run a phase, or all that can run, and return a summary of each pair that is finished."""
+    """Run one phase, or all that can run, and return a summary of each finished language pair."""
     if phase is not None and phase not in PHASES:
         raise ConfigError(f"unknown phase {phase!r}; valid: {', '.join(PHASES)}")
     if config.documents:
@@ -255,8 +292,8 @@ def mine(
             return []
         if missing:
             raise DataError(
-                f"{len(missing):,} of {len(listed):,} outputs of the phase {name!r} are not there, "
-                f"first {missing[0]}; run `nllb data mine --phase {name}` for every shard first"
+                f"{len(missing):,} of {len(listed):,} outputs of the phase {name!r} are missing, "
+                f"the first is {missing[0]}; run `nllb data mine --phase {name}` for every shard"
             )
     if phase not in (None, "pairs"):
         return []
@@ -264,7 +301,7 @@ def mine(
 
 
 def summary(task: Task) -> dict[str, Any]:
-    """Return what became of a pair of languages."""
+    """Return the file and the counts of a finished language pair."""
     return {"path": str(task.output), **read_facts(task.output)}
 
 
@@ -290,12 +327,12 @@ def _worker(phase: Phase, config: MineConfig) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Embed:
-    """Encodes blocks in this or another process."""
+    """Encodes blocks, in this process or another one."""
 
     encoder: str
     """Name of the encoder."""
     dtype: Precision
-    """What it computes in."""
+    """Number format of its computations."""
 
     def __call__(self, task: EmbeddingTask) -> None:
         embed(task, _encoder(self.encoder, self.dtype))
@@ -312,12 +349,8 @@ def gather_text(task: TextTask) -> None:
 
 
 def write_index(task: IndexTask) -> None:
-    """Build and write the index of a language."""
-    import faiss
-
-    index = build_index(StoredVectors(task.vectors), task.method)
-    with atomic_path(task.output) as beside:
-        faiss.write_index(index, str(beside))
+    """Build the index of a language and write it atomically."""
+    save_index(build_index(StoredVectors(task.vectors), task.method), task.output)
 
 
 def search(task: SearchTask) -> None:
@@ -332,15 +365,11 @@ def search(task: SearchTask) -> None:
         numpy.savez(stream, indices=found.indices, similarities=found.similarities)
 
 
-@cache
-def _open_index(path: Path) -> Any:
-    import faiss
-
-    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+_open_index = cache(load_index)
 
 
 def write_pairs(task: PairsTask) -> None:
-    """Write the bitext of a pair of languages, best margin first."""
+    """Write the bitext of a language pair, best margin first."""
     config, pair = task.config, task.pair
     candidates = retrieve(
         _StoredNeighbours(task.forward),
@@ -348,8 +377,7 @@ def write_pairs(task: PairsTask) -> None:
         margin=config.margin,
         retrieval=config.retrieval,
     )
-    threshold = config.threshold if pair.threshold is None else pair.threshold
-    kept = candidates.take(numpy.flatnonzero(candidates.margin >= threshold))
+    kept = candidates.take(numpy.flatnonzero(candidates.margin >= task.point.threshold))
     sides = zip(task.texts, (kept.source, kept.target), strict=True)
     rows = [read_rows(path, chosen) for path, chosen in sides]
     write_mined(
@@ -362,14 +390,16 @@ def write_pairs(task: PairsTask) -> None:
         facts={
             "sentences": [read_facts(path)["rows_out"] for path in task.texts],
             "candidates": len(candidates),
-            "threshold": threshold,
+            "threshold": task.point.threshold,
+            "calibrated_precision": task.point.precision,
+            "calibrated_recall": task.point.recall,
             "encoder": _encoder(config.encoder, config.dtype).name,
         },
     )
 
 
 class _StoredNeighbours(Sequence[Neighbours]):
-    """The neighbours of each block, read when asked for."""
+    """The neighbours of each block, read on access."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths

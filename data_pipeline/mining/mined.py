@@ -1,4 +1,4 @@
-"""The Parquet form of mined bitext: the project's own, with what is known of each sentence."""
+"""The Parquet form of mined bitext: the project's bitext form, plus the columns of the input."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -22,16 +22,16 @@ def write_mined(
     margin: Any,
     facts: dict[str, Any],
 ) -> None:
-    """Write pairs of one pair of languages; place, language probability and scores stay with them.
+    """Write the mined pairs of one language pair, with the place and scores of each sentence.
 
     Args:
-        path: the file.
-        config: the run.
+        path: the output file.
+        config: the configuration of the run.
         pair: the languages.
         key: hash of everything that the pairs depend on.
-        sides: `text`, `file`, `line` and any other columns of both sides, a row for each pair.
+        sides: `text`, `file`, `line` and any other columns of both sides, one row per pair.
         margin: margins of the pairs.
-        facts: what else the footer says.
+        facts: further entries of the footer.
     """
     count = len(sides[0])
     block = Block(

@@ -82,8 +82,9 @@ class MineConfig(RunConfig):
     """ratio, distance or absolute."""
     retrieval: Retrieval = "max"
     """forward, backward, intersect, or max: one to one, the best first."""
-    threshold: float = 1.06
-    """Minimum margin of a pair of sentences."""
+    threshold: float | None = None
+    """Minimum margin of a pair of sentences; null uses the threshold that was calibrated for the
+    encoder."""
     index: Text = "auto"
     """exact, the name of a FAISS index such as IVF4096,SQ8, or auto: by the number of sentences."""
     probes: PositiveInt = 64

@@ -1,12 +1,13 @@
-"""The k nearest neighbours of vectors by cosine: exact in blocks, or by a FAISS index.
+"""The k nearest neighbours of vectors by cosine: exact, or by a FAISS index.
 
-Up to `EXACT_LIMIT` vectors the blocked product is used: it needs no index, no training and no
-extra package, and nothing is lost. Above, an inverted file with vectors in 8 bits, whose number of
-cells grows with the number of vectors as in stopes, and which searches `PROBES` of them.
+Up to `EXACT_LIMIT` vectors, a blocked matrix product finds the exact neighbours without an index or
+an extra package. Larger sets use an inverted file with 8-bit vectors. The number of its cells grows
+with the number of vectors, as in stopes; `PROBES` of them are searched.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import numpy
@@ -14,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from data_pipeline.mining.encoders import Vectors, normalized
-from nllb.errors import ConfigError, ResourceError
+from nllb.errors import ConfigError, DataError, ResourceError
+from nllb.io.atomic import atomic_path
 
 EXACT_LIMIT: Final = 100_000
-"""Most vectors that are searched without an index."""
-LADDER: Final = (
+"""Maximum number of vectors that are searched without an index."""
+IVF_CELLS: Final = (
     (80_000, 1024),
     (160_000, 2048),
     (250_000, 4096),
@@ -29,9 +31,9 @@ LADDER: Final = (
     (500_000_000, 131072),
     (1 << 62, 262144),
 )
-"""Number of cells for up to so many vectors."""
+"""(Maximum number of vectors, number of cells), in ascending order."""
 PROBES: Final = 64
-"""Cells that are searched."""
+"""Number of cells that are searched."""
 _TRAINING_VECTORS_PER_CELL: Final = 40
 _BLOCK: Final = 4096
 _RESCORED: Final = 1024
@@ -42,23 +44,27 @@ class Neighbours:
     """The nearest vectors of each query, nearest first."""
 
     indices: NDArray[numpy.int64]
-    """Numbers of the neighbours, shape (queries, k); -1 where there is none."""
+    """Indices of the neighbours, shape (queries, k); -1 where fewer were found."""
     similarities: Vectors
-    """Their cosines; -infinity where there is none."""
+    """Their cosines; -infinity where fewer were found."""
 
 
 def find_neighbours(
     queries: Any, base: Any, k: int, *, method: str = "auto", probes: int = PROBES
 ) -> Neighbours:
-    """Return the k nearest of `base` for each of `queries`, by cosine.
+    """Return the k nearest vectors of `base` for each of `queries`, by cosine.
 
     Args:
-        queries: rows of vectors of any float type and length, also memory-mapped.
+        queries: vectors of any float type and norm, also memory-mapped; one per row.
         base: the same.
-        k: how many; fewer come where `base` is smaller.
+        k: number of neighbours; fewer are returned if `base` is smaller.
         method: `exact`, `auto`, or the name of a FAISS index such as `IVF1024,SQ8`.
-        probes: cells that a FAISS index searches.
+        probes: number of cells that a FAISS index searches.
+
+    Raises:
+        DataError: if the vectors of both sides have different dimensions.
     """
+    check_dimensions(queries, base)
     k = min(k, len(base))
     if k == 0 or len(queries) == 0:
         return Neighbours(
@@ -73,18 +79,30 @@ def find_neighbours(
 
 
 def index_name(count: int) -> str:
-    """Return the default method for so many vectors."""
+    """Return the default search method for `count` vectors."""
     if count <= EXACT_LIMIT:
         return "exact"
-    return f"IVF{next(cells for most, cells in LADDER if count <= most)},SQ8"
+    return f"IVF{next(cells for limit, cells in IVF_CELLS if count <= limit)},SQ8"
+
+
+def check_dimensions(queries: Any, base: Any) -> None:
+    """Raise DataError unless both sides are matrices with equally long rows."""
+    shapes = tuple(queries.shape), tuple(base.shape)
+    if all(len(shape) == 2 for shape in shapes):
+        if queries.shape[1] == base.shape[1] or not len(queries) or not len(base):
+            return
+    raise DataError(
+        f"the vectors of both sides must have the same dimension, got arrays of shape {shapes[0]} "
+        f"and {shapes[1]}; encode both sides with the same encoder"
+    )
 
 
 def _exact(queries: Any, base: Any, k: int) -> Neighbours:
-    """Multiply block by block and keep the best; ties go to the lower number."""
+    """Multiply block by block and keep the best neighbours; ties go to the lower index."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found_indices = numpy.zeros((len(queries), k), numpy.int64)
     found = numpy.zeros((len(queries), k), numpy.float32)
-    # Whole blocks of queries are kept in memory and the base passes by once for each.
+    # One block of queries is held in memory at a time; the base is read once for each.
     for first in range(0, len(queries), _BLOCK):
         block = torch.from_numpy(normalized(queries[first : first + _BLOCK])).to(device)
         best = torch.full((len(block), 0), -torch.inf, device=device)
@@ -103,11 +121,11 @@ def _exact(queries: Any, base: Any, k: int) -> Neighbours:
 
 
 def build_index(base: Any, name: str) -> Any:
-    """Train a FAISS index on a fixed sample of the vectors and fill it.
+    """Train a FAISS index on a fixed sample of the vectors and add all of them.
 
     Raises:
-        ConfigError: where FAISS knows no index of that name.
-        ResourceError: where FAISS is not installed.
+        ConfigError: if FAISS does not know an index of that name, or there are too few vectors.
+        ResourceError: if FAISS is not installed.
     """
     faiss = _faiss()
     dimension = int(base.shape[1])
@@ -115,14 +133,14 @@ def build_index(base: Any, name: str) -> Any:
         index = faiss.index_factory(dimension, name, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise ConfigError(
-            f"FAISS knows no index {name!r} for vectors of {dimension}: {str(error)[:200]}; give "
-            "`auto`, `exact`, or a name such as IVF4096,SQ8"
+            f"FAISS has no index {name!r} for vectors of dimension {dimension}: "
+            f"{str(error)[:200]}; use `auto`, `exact`, or a name such as IVF4096,SQ8"
         ) from None
     cells = int(getattr(_inner(index), "nlist", 0))
     wanted = min(len(base), max(_TRAINING_VECTORS_PER_CELL * cells, 10_000))
     if cells and wanted < cells:
-        raise ConfigError(f"{len(base):,} vectors are too few for {name}; use `exact`")
-    # Every n-th vector, so that the index depends on the vectors alone and reads them in order.
+        raise ConfigError(f"{len(base):,} vectors are too few for the index {name}; use `exact`")
+    # Every n-th vector, so that the index depends only on the vectors and reads them in order.
     chosen = (numpy.arange(wanted) * len(base)) // wanted
     index.train(normalized(base[chosen]))
     for start, end in pairwise([*range(0, len(base), _BLOCK), len(base)]):
@@ -130,14 +148,51 @@ def build_index(base: Any, name: str) -> Any:
     return index
 
 
+def save_index(index: Any, path: Path) -> None:
+    """Write a FAISS index atomically, after checking that it can be read back.
+
+    Raises:
+        DataError: if the index cannot be written completely.
+    """
+    faiss = _faiss()
+    with atomic_path(path) as beside:
+        try:
+            faiss.write_index(index, str(beside))
+            found = load_index(beside).ntotal
+        except RuntimeError as error:
+            raise DataError(f"cannot write {path}: {str(error)[:200]}") from None
+        if found != index.ntotal:
+            raise DataError(
+                f"cannot write {path}: {found:,} of {index.ntotal:,} vectors were written"
+            )
+
+
+def load_index(path: Path) -> Any:
+    """Memory-map a FAISS index.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    faiss = _faiss()
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+    except RuntimeError as error:
+        raise DataError(f"{path}: damaged: {str(error)[:200]}; remove it and run again") from None
+
+
 def search_index(
     index: Any, queries: Any, k: int, *, probes: int = PROBES, base: Any = None
 ) -> Neighbours:
-    """Search a FAISS index; neighbours that it does not find are -1.
+    """Search a FAISS index; the index of a neighbour that is not found is -1.
 
-    With `base`, the vectors that the index was built from, twice as many neighbours are asked for
-    and the best by exact cosine are kept: the order of near ones is lost in 8 bits.
+    If `base`, the vectors of the index, is given, twice as many neighbours are retrieved and the
+    best by exact cosine are kept, because 8-bit vectors do not order close neighbours well.
     """
+    if int(queries.shape[1]) != index.d and len(queries):
+        raise DataError(
+            f"the queries have dimension {queries.shape[1]}, but the index has {index.d}; encode "
+            "both sides with the same encoder"
+        )
     inner = _inner(index)
     if hasattr(inner, "nprobe"):
         inner.nprobe = min(probes, inner.nlist)
@@ -161,7 +216,7 @@ def search_index(
 
 
 def _inner(index: Any) -> Any:
-    """Return the inverted file within a chain of transforms."""
+    """Return the inverted file inside a chain of transforms."""
     faiss = _faiss()
     return faiss.downcast_index(index.index) if hasattr(index, "chain") else index
 
@@ -170,5 +225,5 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError:
-        raise ResourceError("large indexes need faiss; run: pip install 'nllb[data]'") from None
+        raise ResourceError("FAISS is not installed; run: pip install 'nllb[data]'") from None
     return faiss

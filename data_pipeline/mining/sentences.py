@@ -1,7 +1,7 @@
-"""The distinct sentences of a language on disk: bounded memory to write, and read by block or row.
+"""The distinct sentences of a language on disk, written in bounded memory.
 
-A file of sentences is Parquet with one group of rows for each block. Its footer holds the hash of
-each block, so that what depends on the sentences can be named without reading them.
+A file of sentences is Parquet with one row group per block. Its footer contains the hash of each
+block, so that outputs that depend on the sentences can be named without reading them.
 """
 
 import json
@@ -17,20 +17,21 @@ from numpy.typing import NDArray
 from polars import col, selectors
 from pyarrow import parquet
 
+from data_pipeline.blocks import check_parquet
 from data_pipeline.deduplication.hashing import hash_texts
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_path
 from nllb.io.text import read_lines
 
 _ROWS_AT_ONCE: Final = 50_000
-# Where `read_facts` looks.
+# The metadata key that `read_facts` reads.
 _FOOTER: Final = b"nllb"
 
 
 def gather_sentences(paths: Sequence[Path], output: Path, block_sentences: int) -> None:
-    """Write the distinct sentences of some files; of equal ones the first stays.
+    """Write the distinct sentences of some files; of equal sentences the first is kept.
 
-    Memory: 16 bytes for each sentence, and one block.
+    Memory: 16 bytes per sentence, and one block.
     """
     hashes, shape, num_rows = [], polars.DataFrame(), 0
     for frame in _frames(paths):
@@ -56,6 +57,8 @@ def gather_sentences(paths: Sequence[Path], output: Path, block_sentences: int) 
             _write_block(writer, kept, digests)
         facts = {"rows_in": num_rows, "rows_out": int(first.sum()), "blocks": digests}
         writer.add_key_value_metadata({_FOOTER: json.dumps(facts).encode()})
+        writer.close()
+        check_parquet(beside, int(first.sum()))
 
 
 def read_block(path: Path, number: int) -> list[str]:
@@ -65,7 +68,7 @@ def read_block(path: Path, number: int) -> list[str]:
 
 
 def read_rows(path: Path, rows: NDArray[numpy.int64]) -> polars.DataFrame:
-    """Return some rows with all columns, in the order given."""
+    """Return the given rows with all columns, in the given order."""
     file = _open(path)
     sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
     bounds = numpy.cumsum([0, *sizes])
@@ -108,13 +111,16 @@ def _rows(path: Path) -> Iterator[polars.DataFrame]:
         return
     file = _open(path)
     if "text" not in file.schema_arrow.names:
-        raise DataError(f"{path}: no column text; it has {', '.join(file.schema_arrow.names)}")
+        raise DataError(
+            f"{path}: the column `text` is missing; the file has "
+            f"{', '.join(file.schema_arrow.names)}"
+        )
     try:
         yield polars.DataFrame(polars.from_arrow(file.schema_arrow.empty_table()))
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             yield polars.DataFrame(polars.from_arrow(batch))
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read {path}: {error}; fetch or make the file again") from None
+        raise DataError(f"cannot read {path}: {error}; download or create it again") from None
 
 
 def _text_frame(lines: list[str]) -> polars.DataFrame:
@@ -126,7 +132,7 @@ def _filled(frame: polars.DataFrame) -> polars.DataFrame:
 
 
 def _writer(path: Path, shape: polars.DataFrame) -> parquet.ParquetWriter:
-    # A stored Arrow schema would hide what is added to the footer later.
+    # A stored Arrow schema would hide metadata that is added to the footer later.
     return parquet.ParquetWriter(
         path,
         shape.to_arrow().schema,

@@ -1,7 +1,8 @@
-"""Sentences and their vectors on disk: 16-bit floats, memory-mapped, resumable, never stale.
+"""Vectors of sentences on disk, as memory-mapped 16-bit floats.
 
-The vectors of a block of sentences stand in `<block>.<key>.npy`; the key is a hash of the encoder,
-the language and the sentences, so a file that exists is right, and another encoder never meets it.
+The vectors of a block of sentences are stored in `<block>.<key>.npy`. The key is a hash of the
+encoder, the language and the sentences, so a file that exists is up to date, and files of another
+encoder are never read.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,14 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder, check_finite
+from data_pipeline.mining.encoders import Encoder, check_vectors
 from data_pipeline.mining.sentences import read_block
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.arrays import load_array
 from nllb.io.atomic import atomic_path
 
-LARGEST_HALF = 60_000.0
+MAX_HALF = 60_000.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,17 +29,17 @@ class EmbeddingTask:
     """Encode one block of sentences of one language."""
 
     language: str
-    """Code of the language."""
+    """Language code."""
     text: Path
-    """Sentences of the language."""
+    """File of the language's sentences."""
     number: int
-    """Number of the block in the language."""
+    """Number of the block."""
     digest: str
-    """Hash of its sentences."""
+    """Hash of the block's sentences."""
     encoder_key: str
     """Key of the encoder."""
     directory: Path
-    """Folder of the store."""
+    """Folder of the vectors."""
 
     @property
     def key(self) -> str:
@@ -47,30 +48,38 @@ class EmbeddingTask:
 
     @property
     def output(self) -> Path:
-        """The vectors."""
+        """File of the vectors."""
         return self.directory / self.language / f"{self.number:06d}.{self.key}.npy"
 
 
 def embed(task: EmbeddingTask, encoder: Encoder) -> None:
-    """Write the vectors of a block; the file appears whole or not at all."""
-    vectors = encoder.encode(read_block(task.text, task.number), task.language)
-    check_finite(vectors, f"{encoder.name}, block {task.number} of {task.language}")
-    # Only directions are compared, so vectors that 16 bits cannot hold are made shorter.
+    """Write the vectors of a block atomically.
+
+    Raises:
+        DataError: if the encoder returns vectors of another shape, or NaN or infinity.
+    """
+    sentences = read_block(task.text, task.number)
+    vectors = encoder.encode(sentences, task.language)
+    check_vectors(vectors, len(sentences), encoder)
+    # Only directions are compared, so vectors that are too large for 16 bits are scaled down.
     largest = numpy.abs(vectors).max(axis=1, keepdims=True, initial=0)
-    vectors = numpy.where(largest > LARGEST_HALF, vectors / numpy.maximum(largest, 1), vectors)
+    vectors = numpy.where(largest > MAX_HALF, vectors / numpy.maximum(largest, 1), vectors)
     with atomic_path(task.output) as beside, beside.open("wb") as stream:
         numpy.save(stream, vectors.astype(numpy.float16))
 
 
 class StoredVectors:
-    """The vectors of the blocks of a language as one array that is read where it is indexed."""
+    """The vectors of a language's blocks as one array that is read on access."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._parts = [_open(path) for path in paths]
         self._bounds = numpy.cumsum([0, *(len(part) for part in self._parts)])
         widths = {part.shape[1] for part in self._parts if len(part)}
         if len(widths) > 1:
-            raise DataError(f"{paths[0].parent}: vectors of {sorted(widths)} values; remove it")
+            raise DataError(
+                f"{paths[0].parent}: vectors of different dimensions ({sorted(widths)}); remove "
+                "the folder and run again"
+            )
         self.shape = (int(self._bounds[-1]), widths.pop() if widths else 0)
 
     def __len__(self) -> int:
@@ -97,5 +106,8 @@ class StoredVectors:
 def _open(path: Path) -> NDArray[numpy.float16]:
     vectors: NDArray[numpy.float16] = load_array(path)
     if vectors.ndim != 2:
-        raise DataError(f"{path}: {vectors.ndim} dimensions, not 2; remove it and run again")
+        raise DataError(
+            f"{path}: expected an array of 2 dimensions, got {vectors.ndim}; remove it and run "
+            "again"
+        )
     return vectors

@@ -1,11 +1,11 @@
-"""The students of a distillation: a table of features, or a small LASER3.
+"""The students of a distillation: a table of features, or a small LASER3 transformer.
 
-Both learn from the cosine of their vector of the other language to the teacher's vector of the
-pivot's side (distil), and the same of their own vector of the pivot's side (self).
+The loss is 1 - cosine between the student's vector of the other language and the teacher's vector
+of the pivot (distil), plus the same for the student's vector of the pivot side (self).
 
-A static student begins as a copy of a static teacher. As in the training of that, some features are
-left out each time, and a row moves the less the more it has moved: trained by Adam and with all
-features, a student became worse than its teacher on text of another kind.
+A static student starts as a copy of a static teacher. It is trained like the teacher, with feature
+dropout and row-wise Adagrad: trained by Adam without dropout, a student became worse than its
+teacher on text of another domain.
 """
 
 import io
@@ -33,33 +33,33 @@ from nllb.errors import ConfigError
 Sentences = NDArray[numpy.int32]
 _PAD, _END = 1, 2
 _MASKED_PART: Final = 0.15
-_LONGEST: Final = 256
+_MAX_PIECES: Final = 256
 
 
 class Student(Protocol):
-    """What the loop needs of a student."""
+    """The interface between the training loop and a student."""
 
     def encode(self, texts: list[str]) -> Tensor:
-        """Return the vectors, as the written student will give them."""
+        """Return the vectors, as the saved student will compute them."""
         ...
 
-    def learn(self, pairs: Sentences, wanted: Tensor, step: int, steps: int) -> None:
-        """Take one step.
+    def learn(self, pairs: Sentences, targets: Tensor, step: int, steps: int) -> None:
+        """Run one training step.
 
         Args:
-            pairs: numbers of sentences, the other language's and the pivot's, shape (pairs, 2).
-            wanted: the teacher's vectors of the pivot's sides.
+            pairs: sentence numbers of the other language and of the pivot, shape (pairs, 2).
+            targets: the teacher's vectors of the pivot sides.
             step: number of the step, from 1.
-            steps: steps in all.
+            steps: total number of steps.
         """
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return what an interruption must not lose."""
+        """Return the state that training resumes from."""
         ...
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Load a state."""
         ...
 
 
@@ -81,14 +81,14 @@ class StaticStudent:
         self._sentences = join_rows([self._rows[part] for part in parts], counts)
 
     def encode(self, texts: list[str]) -> Tensor:
-        """Return the vectors, as the written student will give them."""
+        """Return the vectors, as the saved student will compute them."""
         features, counts = rows_of(texts, self._rows)
         used, rows = numpy.unique(features, return_inverse=True)
         table = rounded(self.table.values[torch.from_numpy(used)], self.settings.bits)
         return sum_rows(table, rows, counts)
 
-    def learn(self, pairs: Sentences, wanted: Tensor, step: int, steps: int) -> None:
-        """Take one step; what is left out is decided by the seed and its number."""
+    def learn(self, pairs: Sentences, targets: Tensor, step: int, steps: int) -> None:
+        """Run one training step; the seed and the step decide which features are dropped."""
         rows, owner = self._sentences.of(pairs.T.reshape(-1))
         generator = numpy.random.default_rng((self.seed, step))
         kept = generator.random(len(rows)) >= self.settings.dropout
@@ -96,36 +96,36 @@ class StaticStudent:
         chosen, rows = self.table.gather(rows[kept])
         table = self.table.values[chosen]
         if 2 * step > steps:
-            # Summed as they will be written; the gradient passes as if nothing had been rounded.
+            # Sum the quantized rows; the gradient is that of the rows before rounding.
             table = rounded(table, self.settings.bits)
         table.requires_grad_()
         loss = torch.zeros(())
         sides = sum_rows(table, rows, counts).split(len(pairs))
         for vectors, weight in zip(sides, _weights(self.settings), strict=True):
-            loss = loss + weight * _distance(vectors, wanted)
+            loss = loss + weight * _distance(vectors, targets)
         (gradient,) = torch.autograd.grad(loss, [table])
         self.table.step(chosen, gradient, self.settings.learning_rate * (1 - (step - 1) / steps))
 
     def state(self) -> dict[str, Any]:
-        """Return what an interruption must not lose."""
+        """Return the state that training resumes from."""
         return {"table": self.table.values, "squares": self.table.squares}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Load a state."""
         self.table.values, self.table.squares = state["table"], state["squares"]
 
 
 def _weights(settings: DistillationConfig) -> tuple[float, float]:
-    """Return the weights of the other language's side and of the pivot's."""
+    """Return the loss weights of the other language's side and of the pivot side."""
     return settings.distil_weight, settings.self_weight
 
 
-def _distance(vectors: Tensor, wanted: Tensor) -> Tensor:
-    return (1 - functional.cosine_similarity(vectors, wanted)).mean()
+def _distance(vectors: Tensor, targets: Tensor) -> Tensor:
+    return (1 - functional.cosine_similarity(vectors, targets)).mean()
 
 
 class TransformerStudent:
-    """A small LASER3 with its own SentencePiece model."""
+    """A small LASER3 transformer with its own SentencePiece model."""
 
     def __init__(
         self,
@@ -137,13 +137,14 @@ class TransformerStudent:
     ) -> None:
         if dimension % config.heads:
             raise ConfigError(
-                f"distillation.heads: {config.heads} does not divide the teacher's {dimension}"
+                f"distillation.heads: {config.heads} does not divide the teacher's dimension "
+                f"{dimension}"
             )
         self.config, self._sentences = config, sentences
         used = numpy.unique(pairs).tolist()
         self.pieces = _train_pieces([sentences[number] for number in used], config.vocabulary)
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=self.pieces)
-        # SentencePiece's own <unk>, <s> and </s> come first; fairseq's four specials replace them.
+        # fairseq's four special tokens replace SentencePiece's <unk>, <s> and </s>.
         own = [self.processor.id_to_piece(i) for i in range(3, self.processor.get_piece_size())]
         self.dictionary = {piece: i for i, piece in enumerate([*SPECIALS, *own])}
         self.mask = len(self.dictionary)
@@ -176,8 +177,8 @@ class TransformerStudent:
         self.model.train()
         return vectors
 
-    def learn(self, pairs: Sentences, wanted: Tensor, step: int, steps: int) -> None:
-        """Take one step; its size grows to the largest and then falls by the root."""
+    def learn(self, pairs: Sentences, targets: Tensor, step: int, steps: int) -> None:
+        """Run one training step; the learning rate warms up and then decays by the square root."""
         warm = max(self.config.warmup_steps, 1)
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * min(step / warm, (warm / step) ** 0.5)
@@ -186,7 +187,7 @@ class TransformerStudent:
             if weight:
                 texts = [self._sentences[number] for number in side.tolist()]
                 vectors, masked = self._forward(texts)
-                loss = loss + weight * _distance(vectors, wanted)
+                loss = loss + weight * _distance(vectors, targets)
                 loss = loss + self.config.masked_weight * masked
         self._optimizer.zero_grad()
         loss.backward()
@@ -194,7 +195,7 @@ class TransformerStudent:
         self._optimizer.step()
 
     def _forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Return the vectors, and in training the loss of masked pieces."""
+        """Return the vectors and, in training, the masked-piece loss."""
         lists = [
             [
                 self.dictionary.get(piece, 3)
@@ -202,7 +203,7 @@ class TransformerStudent:
             ]
             for text in texts
         ]
-        lists = [[*pieces[: _LONGEST - 1], _END] for pieces in lists]
+        lists = [[*pieces[: _MAX_PIECES - 1], _END] for pieces in lists]
         tokens_BT = torch.full((len(lists), max(map(len, lists))), _PAD)
         for row, pieces in enumerate(lists):
             tokens_BT[row, : len(pieces)] = torch.tensor(pieces)
@@ -218,11 +219,11 @@ class TransformerStudent:
         return vectors, functional.cross_entropy(logits, tokens_BT[hidden_BT])
 
     def state(self) -> dict[str, Any]:
-        """Return what an interruption must not lose."""
+        """Return the state that training resumes from."""
         return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Load a state."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 

@@ -1,412 +1,153 @@
-"""Training of the embedded encoder: a translation is the right answer among those of its batch.
+"""Train a sentence encoder, from random values or from a teacher, and calibrate its thresholds."""
 
-A batch holds pairs of many languages and of similar length. Each side must find its translation
-among the other sides of the batch: the mean of the two cross-entropies over scaled cosines.
-Sentences that stand in a batch twice, as in multi-parallel text, do not count as wrong answers of
-each other's translations. Row-wise Adagrad keeps one number for each row of the table.
-
-From `quantize_from` on, the vectors of a batch are sums of the rows as they will be stored, with a
-few bits per value; the gradients update the 32-bit rows, as if nothing had been rounded.
-
-Sources: Henderson et al. 2017 (in-batch answers), Feng et al. 2022 (both directions), Duchi et al.
-2011 (Adagrad).
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from data_pipeline.decontamination.evaluation_sets import evaluation_sentences
+from data_pipeline.mining.calibration import (
+    MIN_PAIRS,
+    POOL_SIZES,
+    Calibration,
+    calibrate,
+    calibration_path,
+    save_calibration,
+)
+from data_pipeline.mining.contrastive import train_contrastive
+from data_pipeline.mining.distill import distil
+from data_pipeline.mining.encoders import Encoder
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.mining_config import EncoderTrainingConfig
-from data_pipeline.mining.static_encoder import (
-    FEATURE_BITS,
-    FeatureTable,
-    rounded,
-    rows_of,
-    save_encoder,
-    sum_rows,
-)
-from data_pipeline.mining.trained_rows import (
-    SentenceRows,
-    TrainedRows,
-    extract_numbers,
-    join_rows,
-)
-from data_pipeline.mining.training_hashes import HASHES, write_hashes
+from data_pipeline.mining.trained_encoder import TrainedEncoder
+from data_pipeline.mining.training_hashes import HASHES, overlap, read_hashes
 from data_pipeline.mining.training_text import TrainingText, collect
-from data_pipeline.mining.xsim import error_rates
-from nllb.config.fingerprints import fingerprint
-from nllb.errors import CheckpointError, DataError
-from nllb.io.atomic import atomic_path
+from nllb.errors import DataError
 from nllb.io.benchmarks import sentence_hash
-from nllb.io.progress import Progress
-from nllb.io.text import write_json
-from nllb.model.formats.torch_files import load_torch_file
 
-FEWEST_HELD_OUT: Final = 60
-"""Languages with fewer held-out pairs do not help to choose the best table."""
-MOST_HELD_OUT: Final = 200
-"""Held-out pairs of one language that are measured during training."""
-_SORTED_BATCHES: Final = 16
-_RAREST: Final = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Numbered:
-    """All sentences as rows of a table that is made for them."""
-
-    sentences: SentenceRows
-    """The rows of each sentence."""
-    features: FeatureTable
-    """Which row a feature has."""
-    weights: NDArray[numpy.float64]
-    """Size of each row at the start: rarer features weigh more."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainedEncoder:
-    """What a training run has written."""
-
-    directory: Path
-    """Folder of the encoder."""
-    size_bytes: int
-    """Size of its file."""
-    held_out_error: float
-    """Mean xsim error on the held-out pairs, in per cent."""
-    step: int
-    """Step at which the table was best."""
+_LOG: Final = logging.getLogger("nllb.mining")
 
 
 def train_encoder(
     config: EncoderTrainingConfig, out: Path, *, quiet: bool = False
 ) -> TrainedEncoder:
-    """Train an encoder and write it to `out`; a second call goes on where the first stopped.
+    """Train an encoder and write it to `out`; a second call resumes.
 
     Raises:
-        DataError: where the sources have no pairs that may be trained on.
+        DataError: if the sources have no pairs that may be used for training.
     """
     text = read_training_text(config, quiet=quiet)
-    if config.distillation is not None:
-        from data_pipeline.mining.distill import distil
+    train = train_contrastive if config.distillation is None else distil
+    result = train(config, text, out, quiet=quiet)
+    checkpoint = out / f"{config.name}.pt"
+    name = checkpoint if checkpoint.is_file() else out
+    calibrate_on_held_out(load_encoder(name), name, text, config.pivot.code, quiet=quiet)
+    return result
 
-        return distil(config, text, out, quiet=quiet)
-    numbered = number_features(config, text, quiet=quiet)
-    run = _ContrastiveRun(config, text, numbered, out)
-    run.resume()
-    with Progress(
-        "training", total=config.contrastive.steps, unit="batches", quiet=quiet
-    ) as progress:
-        progress.resume(run.step)
-        for batch in run.batches():
-            loss = run.learn(batch)
-            progress.advance(1, f"loss {loss:.3f}, held-out error {run.best_error:.2f} %")
-            if (
-                run.step % config.contrastive.evaluate_every == 0
-                or run.step == config.contrastive.steps
-            ):
-                run.evaluate()
-                run.save()
-    return finish(
-        config,
-        text,
-        out,
-        table=run.best,
-        owners=numbered.features.owners,
-        error=run.best_error,
-        step=run.best_step,
-        bits=config.table.bits,
+
+def calibrate_encoder(
+    config: EncoderTrainingConfig, name: str, *, quiet: bool = False
+) -> Calibration:
+    """Calibrate an existing encoder on the held-out pairs of a configuration.
+
+    Only the corpora that hold out pairs are read.
+
+    Raises:
+        DataError: if there are too few held-out pairs, or the encoder has no file.
+    """
+    if calibration_path(name) is None:
+        raise DataError(f"the calibration of {name} cannot be stored: it is not a file or folder")
+    sources = tuple(source for source in config.sources if source.held_out_fraction)
+    text = read_training_text(config.replace(sources=sources), quiet=quiet)
+    encoder = load_encoder(name)
+    found = calibrate_on_held_out(encoder, name, text, config.pivot.code, quiet=quiet)
+    if found is None:
+        counts = {code: len(pairs) for code, pairs in text.held_out.items()}
+        raise DataError(
+            f"calibration requires {MIN_PAIRS} held-out pairs of a language, got {counts}; set "
+            "`held_out_fraction` of a corpus"
+        )
+    return found
+
+
+def calibrate_on_held_out(
+    encoder: Encoder, name: Path | str, text: TrainingText, pivot: str, *, quiet: bool = False
+) -> Calibration | None:
+    """Calibrate an encoder on the held-out pairs of a text, and store the result with the encoder.
+
+    Returns:
+        The calibration, or None if the text has too few held-out pairs.
+    """
+    path = calibration_path(name)
+    if path is None or max(map(len, text.held_out.values()), default=0) < MIN_PAIRS:
+        _LOG.warning(
+            "the encoder %r is not calibrated: no language has %d held-out pairs",
+            encoder.name,
+            MIN_PAIRS,
+        )
+        return None
+    seen = _training_hashes(path.parent)
+    held_out = {code: _unseen(pairs, seen) for code, pairs in text.held_out.items()}
+    calibration = calibrate(
+        encoder,
+        held_out,
+        _distractors(text, pivot),
+        pivot=pivot,
+        text=f"held-out pairs of {', '.join(sorted(text.facts))}",
+        quiet=quiet,
     )
+    save_calibration(calibration, path)
+    return calibration
+
+
+def _training_hashes(directory: Path) -> NDArray[numpy.uint64]:
+    path = directory / HASHES
+    return read_hashes(path) if path.is_file() else numpy.zeros(0, numpy.uint64)
+
+
+def _unseen(pairs: Sequence[tuple[str, str]], seen: NDArray[numpy.uint64]) -> list[tuple[str, str]]:
+    """Return the pairs that the encoder was not trained on."""
+    known = {place for side in (0, 1) for place in overlap(seen, [pair[side] for pair in pairs])}
+    return [pair for place, pair in enumerate(pairs) if place not in known]
+
+
+def _distractors(text: TrainingText, pivot: str) -> dict[str, list[str]]:
+    """Return a fixed sample of the sentences of each language, without translations of each other.
+
+    A random half of the sentences of the pivot is used; of the other languages, only sentences
+    without a translation in that half are used.
+    """
+    generator = numpy.random.default_rng(0)
+    is_pivot = text.language == (
+        text.languages.index(pivot) if pivot in text.languages else len(text.languages)
+    )
+    chosen = is_pivot & (generator.random(len(text.sentences)) < 0.5)
+    translated = numpy.zeros(len(text.sentences), numpy.bool_)
+    for side in (0, 1):
+        translated[text.pairs[chosen[text.pairs[:, 1 - side]], side]] = True
+    usable = chosen | (~is_pivot & ~translated)
+    found = {}
+    for number, code in enumerate(text.languages):
+        places = generator.permutation(numpy.flatnonzero(usable & (text.language == number)))
+        found[code] = [text.sentences[place] for place in places[: max(POOL_SIZES)].tolist()]
+    return found
 
 
 def read_training_text(config: EncoderTrainingConfig, *, quiet: bool = False) -> TrainingText:
-    """Collect the pairs with the evaluation sets kept out."""
-    shielded = frozenset(
+    """Collect the training pairs without sentences of the evaluation sets."""
+    excluded = frozenset(
         sentence_hash(sentence)
         for sentence, _ in evaluation_sentences(config.decontamination, config.data_dir)
         if sentence.strip()
     )
-    text = collect(config, shielded, quiet=quiet)
+    text = collect(config, excluded, quiet=quiet)
     if not len(text.pairs):
         raise DataError(
-            f"no pair to train on under {config.data_dir}: "
-            f"{', '.join(f'{name} {counts}' for name, counts in text.facts.items())}"
+            f"there are no pairs to train on under {config.data_dir}: "
+            f"{', '.join(f'{name} {counts}' for name, counts in text.facts.items())}; check "
+            "`sources`, `languages` and the evaluation sets"
         )
     return text
-
-
-def finish(
-    config: EncoderTrainingConfig,
-    text: TrainingText,
-    out: Path,
-    *,
-    table: Tensor,
-    owners: NDArray[numpy.int32],
-    error: float,
-    step: int,
-    bits: int,
-    teacher: dict[str, Any] | None = None,
-) -> TrainedEncoder:
-    """Write the encoder, its card, and the hashes of every sentence that it was trained on.
-
-    Args:
-        config: the configuration of the run.
-        text: what it was trained on.
-        out: folder to write to.
-        table: a vector for each row.
-        owners: features that own the first rows.
-        error: mean xsim error on the held-out pairs, in per cent.
-        step: step at which it was measured.
-        bits: bits of each value.
-        teacher: the card of the encoder that this one began as a copy of.
-    """
-    card = {
-        "name": config.name,
-        "licence": config.licence,
-        "sources": text.facts,
-        "languages": sorted(text.languages),
-        "held_out_error": round(error, 3),
-        "step": step,
-        "pairs": len(text.pairs),
-        "sentences": len(text.sentences),
-    }
-    if teacher is not None:
-        card["teacher"] = teacher
-    path = save_encoder(out, table=table, owners=owners, card=card, bits=bits)
-    write_json(out / "encoder.json", card)
-    write_hashes(out / HASHES, text.sentences)
-    return TrainedEncoder(
-        directory=out, size_bytes=path.stat().st_size, held_out_error=error, step=step
-    )
-
-
-def number_features(
-    config: EncoderTrainingConfig, text: TrainingText, *, quiet: bool = False
-) -> Numbered:
-    """Extract all features and give the most frequent ones rows of their own.
-
-    A language counts by the root of its number of sentences, so that small ones get rows too.
-    """
-    per_language = numpy.bincount(text.language, minlength=len(text.languages))
-    weight = numpy.maximum(per_language, 1) ** -0.5
-    weight /= (weight * per_language).sum()
-    frequency = numpy.zeros(1 << FEATURE_BITS)
-    parts: list[NDArray[Any]] = []
-    counts: list[NDArray[numpy.int64]] = []
-    first = 0
-    for numbers, sizes in extract_numbers(text.sentences, quiet=quiet):
-        shares = numpy.repeat(weight[text.language[first : first + len(sizes)]], sizes)
-        frequency += numpy.bincount(numbers, weights=shares, minlength=1 << FEATURE_BITS)
-        parts.append(numbers)
-        counts.append(sizes)
-        first += len(sizes)
-    owned, num_rows = config.table.owned_rows, config.table.rows
-    owners = numpy.sort(numpy.argpartition(-frequency, owned)[:owned]).astype(numpy.int32)
-    features = FeatureTable(owners=owners, num_rows=num_rows)
-    kind = numpy.uint16 if num_rows <= 1 << 16 else numpy.int32
-    rows = features.rows().astype(kind)
-    weights = numpy.full(num_rows, -numpy.log(_RAREST))
-    weights[:owned] = -numpy.log(numpy.maximum(frequency[owners], _RAREST))
-    for number, part in enumerate(parts):
-        parts[number] = rows[part]
-    return Numbered(
-        sentences=join_rows(parts, counts),
-        features=features,
-        weights=numpy.maximum(weights, 0.5) / 10,
-    )
-
-
-class _ContrastiveRun:
-    """The state of a training run."""
-
-    def __init__(
-        self, config: EncoderTrainingConfig, text: TrainingText, numbered: Numbered, out: Path
-    ) -> None:
-        self.config, self.text, self.numbered = config, text, numbered
-        self.path = out / "work" / "state.pt"
-        self.key = fingerprint(
-            config, text.facts, len(text.sentences), numbered.features.owners.tolist()[:1000]
-        )
-        generator = torch.Generator().manual_seed(config.seed)
-        dimension = config.table.dimension
-        table = torch.randn(config.table.rows, dimension, generator=generator) / dimension**0.5
-        table *= torch.from_numpy(numbered.weights).float()[:, None]
-        self.table = TrainedRows(table)
-        self.scale = torch.tensor(float(numpy.log(config.contrastive.scale)))
-        self.step = self.best_step = 0
-        self.best, self.best_error = table, float("inf")
-        rows = numbered.features.rows()
-        self._held_out = [
-            [rows_of([pair[side] for pair in pairs[:MOST_HELD_OUT]], rows) for side in (0, 1)]
-            for pairs in text.held_out.values()
-            if len(pairs) >= FEWEST_HELD_OUT
-        ]
-        self._lengths = numpy.diff(numbered.sentences.bounds)[text.pairs].sum(axis=1)
-        self._of_direction = numpy.argsort(text.direction, kind="stable")
-        self._first = numpy.searchsorted(
-            text.direction[self._of_direction], numpy.arange(text.direction.max() + 2)
-        )
-
-    def batches(self) -> Iterator[NDArray[numpy.int64]]:
-        """Yield the pairs of each batch that is left; the same ones after an interruption."""
-        size, steps = self.config.contrastive.batch_pairs, self.config.contrastive.steps
-        size = min(size, len(self.text.pairs))
-        number, epoch = 0, 0
-        while number < steps:
-            generator = numpy.random.default_rng((self.config.seed, epoch))
-            order = generator.permutation(len(self.text.pairs))
-            batches = []
-            # Similar lengths within a batch make wrong answers harder, and the work even.
-            for start in range(0, len(order) - size + 1, size * _SORTED_BATCHES):
-                chunk = order[start : start + size * _SORTED_BATCHES]
-                keys = self._lengths[chunk] + generator.random(len(chunk))
-                chunk = chunk[numpy.argsort(keys)]
-                batches += [chunk[at : at + size] for at in range(0, len(chunk) - size + 1, size)]
-            for place in generator.permutation(len(batches)).tolist():
-                if number >= steps:
-                    return
-                if number >= self.step:
-                    yield batches[place]
-                number += 1
-            epoch += 1
-
-    def _draw(
-        self, batch: NDArray[numpy.int64]
-    ) -> tuple[NDArray[numpy.int32], NDArray[Any], NDArray[numpy.int64]]:
-        """Return pairs, rows and the number of rows of each sentence of a batch.
-
-        Sides are swapped by chance, some pairs are joined with another of the same languages, and
-        some features are left out: all decided by the seed and the number of the step. At the start
-        rows find their places sooner from whole, single sentences.
-        """
-        settings = self.config.contrastive
-        plain = self.step < settings.plain_fraction * settings.steps
-        join_part, dropout = (0, 0) if plain else (settings.join_fraction, settings.feature_dropout)
-        generator = numpy.random.default_rng((self.config.seed, 1 << 32, self.step))
-        turned = generator.random(len(batch)) < 0.5
-        pairs = self._turned(batch, turned)
-        direction = self.text.direction[batch]
-        first, end = self._first[direction], self._first[direction + 1]
-        partners = first + (generator.random(len(batch)) * (end - first)).astype(numpy.int64)
-        joined = numpy.flatnonzero(generator.random(len(batch)) < join_part)
-        more = self._turned(self._of_direction[partners[joined]], turned[joined])
-        rows, owner = self.numbered.sentences.of(
-            numpy.concatenate([pairs.reshape(-1), more.reshape(-1)])
-        )
-        places = numpy.concatenate(
-            [numpy.arange(2 * len(batch)), (2 * joined[:, None] + [0, 1]).reshape(-1)]
-        )
-        owner = places[owner]
-        kept = generator.random(len(rows)) >= dropout
-        rows, owner = rows[kept], owner[kept]
-        order = numpy.argsort(owner, kind="stable")
-        return pairs, rows[order], numpy.bincount(owner, minlength=2 * len(batch))
-
-    def _turned(
-        self, numbers: NDArray[numpy.int64], turned: NDArray[numpy.bool_]
-    ) -> NDArray[numpy.int32]:
-        pairs = self.text.pairs[numbers]
-        return numpy.where(turned[:, None], pairs[:, ::-1], pairs)
-
-    def learn(self, batch: NDArray[numpy.int64]) -> float:
-        """Take one step and return the loss."""
-        pairs, rows, counts = self._draw(batch)
-        chosen, rows = self.table.gather(rows)
-        table = self.table.values[chosen]
-        if self.step >= self.config.contrastive.quantize_from * self.config.contrastive.steps:
-            table = rounded(table, self.config.table.bits)
-        table.requires_grad_()
-        scale = self.scale.requires_grad_()
-        vectors = functional.normalize(sum_rows(table, rows, counts)).view(len(pairs), 2, -1)
-        loss = contrastive_loss(vectors, torch.from_numpy(pairs.astype(numpy.int64)), scale.exp())
-        gradient, scale_gradient = torch.autograd.grad(loss, [table, scale])
-        self.scale = scale.detach() - 0.02 * scale_gradient
-        left = 1 - self.step / self.config.contrastive.steps
-        rate = self.config.contrastive.learning_rate * max(left, 0.02)
-        self.table.step(chosen, gradient, rate)
-        self.step += 1
-        return float(loss.detach())
-
-    def evaluate(self) -> None:
-        """Measure the held-out pairs, and keep the table if it is the best so far."""
-        error = self._error()
-        if error <= self.best_error:
-            self.best, self.best_error = self.table.values.clone(), error
-            self.best_step = self.step
-
-    def _error(self) -> float:
-        table = rounded(self.table.values, self.config.table.bits)
-        errors = [
-            error_rates(*(sum_rows(table, *side).numpy() for side in sides))[0]
-            for sides in self._held_out
-        ]
-        return 100 * sum(errors) / len(errors) if errors else 0.0
-
-    def save(self) -> None:
-        """Write the state; it appears whole or not at all."""
-        with atomic_path(self.path) as beside:
-            torch.save(
-                {
-                    "key": self.key,
-                    "table": self.table.values,
-                    "scale": self.scale,
-                    "squares": self.table.squares,
-                    "step": self.step,
-                    "best": self.best,
-                    "best_error": self.best_error,
-                    "best_step": self.best_step,
-                },
-                beside,
-            )
-
-    def resume(self) -> None:
-        """Take up a state that an interrupted run of the same configuration and text has left."""
-        if not self.path.is_file():
-            return
-        state = read_state(
-            self.path,
-            self.key,
-            *("table", "scale", "squares", "step", "best", "best_error", "best_step"),
-        )
-        self.table.values, self.table.squares = state["table"], state["squares"]
-        self.scale = state["scale"]
-        self.step, self.best, self.best_error = state["step"], state["best"], state["best_error"]
-        self.best_step = state["best_step"]
-
-
-def read_state(path: Path, key: str, *names: str) -> dict[str, Any]:
-    """Read what an interrupted run has left.
-
-    Raises:
-        CheckpointError: it is damaged.
-        DataError: it is of another run.
-    """
-    state = load_torch_file(path)
-    if not isinstance(state, dict) or not {"key", *names} <= state.keys():
-        raise CheckpointError(f"{path} is damaged: it lacks parts of a state; remove it")
-    if state["key"] != key:
-        raise DataError(
-            f"{path} is of another configuration or other text; remove it, or give another folder"
-        )
-    return state
-
-
-def contrastive_loss(vectors: Tensor, pairs: Tensor, scale: Tensor) -> Tensor:
-    """Return the mean cross-entropy of both directions.
-
-    Args:
-        vectors: unit vectors, shape (pairs, 2, dimension).
-        pairs: numbers of the sentences, shape (pairs, 2), to know equal ones by.
-        scale: factor of the cosines.
-    """
-    logits = vectors[:, 0] @ vectors[:, 1].T * scale
-    same = (pairs[:, None, 1] == pairs[None, :, 1]) | (pairs[:, None, 0] == pairs[None, :, 0])
-    logits = logits.masked_fill(same.fill_diagonal_(False), -1e4)
-    right = torch.arange(len(vectors))
-    return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2

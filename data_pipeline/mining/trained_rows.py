@@ -1,4 +1,4 @@
-"""Rows of a table in training: which rows sentences have, and steps on those that occur."""
+"""The rows of a table during training: rows of each sentence, and Adagrad steps on used rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ _EXTRACTED_AT_ONCE: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentenceRows:
-    """All sentences as rows of a table, one after the other."""
+    """All sentences as rows of a table, concatenated."""
 
     rows: NDArray[numpy.uint16] | NDArray[numpy.int32]
     """Row of each feature."""
     bounds: NDArray[numpy.int64]
-    """Where each sentence begins, and where the last one ends."""
+    """Start of each sentence, and the end of the last one."""
 
     def of(self, sentences: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
-        """Return the rows of some sentences, and the place among them that each row belongs to."""
+        """Return the rows of the given sentences, and the position of each row's sentence."""
         counts = self.bounds[sentences + 1] - self.bounds[sentences]
         ends = numpy.cumsum(counts)
         within = numpy.arange(ends[-1]) - numpy.repeat(ends - counts, counts)
@@ -35,7 +35,7 @@ class SentenceRows:
 
 
 class TrainedRows:
-    """A table that learns by row-wise Adagrad: one number for each row says how far it has gone."""
+    """A table that is trained by row-wise Adagrad, which stores one accumulator per row."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -43,7 +43,7 @@ class TrainedRows:
         self._local = numpy.zeros(len(values), numpy.int64)
 
     def gather(self, rows: NDArray[Any]) -> tuple[Tensor, NDArray[numpy.int64]]:
-        """Return which rows occur, and for each place its number among those."""
+        """Return the distinct rows, and the index of each given row among them."""
         self._local[rows] = 1
         used = numpy.flatnonzero(self._local)
         self._local[used] = numpy.arange(len(used))
@@ -52,7 +52,7 @@ class TrainedRows:
         return torch.from_numpy(used), places
 
     def step(self, chosen: Tensor, gradient: Tensor, rate: float) -> None:
-        """Move the chosen rows against their gradient, which is spoilt."""
+        """Update the chosen rows; `gradient` is overwritten."""
         squares = torch.linalg.vector_norm(gradient, dim=1).square_() / gradient.shape[1]
         squares += self.squares[chosen]
         self.squares[chosen] = squares
@@ -62,7 +62,7 @@ class TrainedRows:
 def extract_numbers(
     sentences: Sequence[str], *, quiet: bool = False
 ) -> Iterator[tuple[NDArray[numpy.int32], NDArray[numpy.int64]]]:
-    """Yield the 24-bit features of the sentences, some at a time, and how many each one has."""
+    """Yield the 24-bit features of the sentences in batches, and the number per sentence."""
     with Progress("features", total=len(sentences), unit="sentences", quiet=quiet) as progress:
         for start in range(0, len(sentences), _EXTRACTED_AT_ONCE):
             batch = sentences[start : start + _EXTRACTED_AT_ONCE]
@@ -75,6 +75,6 @@ def extract_numbers(
 def join_rows(
     parts: Sequence[NDArray[Any]], counts: Sequence[NDArray[numpy.int64]]
 ) -> SentenceRows:
-    """Return rows in parts as one, given how many each sentence has."""
+    """Return the concatenation of parts, given the number of rows per sentence."""
     ends = numpy.cumsum(numpy.concatenate(counts))
     return SentenceRows(rows=numpy.concatenate(parts), bounds=numpy.concatenate([[0], ends]))

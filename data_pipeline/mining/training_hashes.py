@@ -1,7 +1,7 @@
 """Hashes of every sentence that an encoder was trained on, to prove what it was not trained on.
 
-Sorted, the first 44 bits of each 64-bit hash, as differences from one to the next, compressed. A
-sentence that was never trained on is taken for one with a chance of one in ten million.
+The file contains the first 44 bits of each 64-bit hash, sorted, delta-encoded and compressed. A
+sentence that was not in the training text is reported with a probability of one in ten million.
 """
 
 from collections.abc import Iterable
@@ -23,12 +23,12 @@ _SHIFT: Final = numpy.uint64(64 - _BITS)
 
 
 def write_hashes(path: Path, sentences: Iterable[str], earlier: Path | None = None) -> int:
-    """Write the hashes of sentences, and those of an earlier file; return how many differ."""
+    """Write the hashes of sentences and those of an earlier file; return the number of hashes."""
     hashes = numpy.unique(_hashes(sentences))
     if earlier is not None:
         hashes = numpy.union1d(hashes, read_hashes(earlier))
     steps = numpy.diff(hashes, prepend=numpy.uint64(0)).astype("<u8")
-    # Bytes of equal weight stand together: the upper ones are nearly all zero.
+    # Bytes of equal significance are stored together: the high bytes are nearly all zero.
     planes = steps.view(numpy.uint8).reshape(-1, 8).T.copy()
     with atomic_binary(path) as stream:
         stream.write(planes.tobytes())
@@ -40,14 +40,17 @@ def read_hashes(path: Path) -> NDArray[numpy.uint64]:
     with open_binary(path) as stream:
         raw = stream.read()
     if len(raw) % 8:
-        raise DataError(f"{path}: {len(raw)} bytes are no list of hashes; fetch the file again")
+        raise DataError(
+            f"{path}: the size of a list of hashes is a multiple of 8, got {len(raw)} bytes; "
+            "download the file again"
+        )
     planes = numpy.frombuffer(raw, numpy.uint8).reshape(8, -1)
     steps = numpy.ascontiguousarray(planes.T).view("<u8").reshape(-1)
     return numpy.cumsum(steps, dtype=numpy.uint64)
 
 
 def overlap(hashes: NDArray[numpy.uint64], sentences: Iterable[str]) -> list[int]:
-    """Return the places of those sentences whose hash is among the hashes; empty ones never are."""
+    """Return the indices of the sentences whose hash is in the list; empty ones never are."""
     asked = list(sentences)
     wanted = _hashes(asked)
     places = numpy.minimum(numpy.searchsorted(hashes, wanted), max(len(hashes) - 1, 0))

@@ -1,9 +1,9 @@
-"""The pairs that a sentence encoder is trained on, with all that is scored kept out by hash.
+"""The training pairs of a sentence encoder, without any sentence that it is evaluated on.
 
-A pair is dropped where either side, in the form for hashing, is a sentence of an evaluation set or
-of a held-out pair. Held out are the `held_out_fraction` of the pairs of a corpus, by the hash of
-the English side, and in keyed corpora the keys from `held_out_from_article` on: they choose the
-epoch and are what mining is scored on.
+A pair is dropped if either side, normalized for hashing, is a sentence of an evaluation set or of a
+held-out pair. The hash of the English side selects the `held_out_fraction` of a corpus; in keyed
+corpora, the keys from `held_out_from_article` on are held out, too. Held-out pairs choose the
+checkpoint and measure mining.
 """
 
 import dataclasses
@@ -30,25 +30,25 @@ _PLACEHOLDER: Final = r"\$\d+|%\d*\$?[sd]|\{\{[^{}]*\}\}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingText:
-    """Sentences, each once, and which of them translate each other."""
+    """Distinct sentences, and the pairs of sentences that are translations of each other."""
 
     sentences: list[str]
     """Distinct sentences."""
     languages: tuple[str, ...]
-    """Codes that `language` counts in."""
+    """Language codes, to which `language` refers."""
     language: NDArray[numpy.int16]
-    """Number of the language of each sentence; the first that it came in."""
+    """Index of each sentence's language: the first language in which it occurred."""
     pairs: NDArray[numpy.int32]
-    """Numbers of two sentences that translate each other, shape (pairs, 2)."""
+    """Indices of the two sentences of each pair, shape (pairs, 2)."""
     direction: NDArray[numpy.int32]
-    """Number of the language pair of each pair."""
+    """Index of the language pair of each pair."""
     held_out: dict[str, list[tuple[str, str]]]
-    """Language -> held-out pairs of it and English, in the order of the corpora."""
+    """Language -> held-out pairs with English, in the order of the corpora."""
     facts: dict[str, Any]
     """Counts by source, for the card."""
 
 
-class Shielded:
+class ExcludedSentences:
     """Hashes of sentences that must not be trained on."""
 
     def __init__(self, hashes: frozenset[int] | set[int]) -> None:
@@ -56,7 +56,7 @@ class Shielded:
         self._known: dict[str, int] = {}
 
     def hash(self, text: str) -> int:
-        """Return the hash of a text; corpora of pairs repeat theirs."""
+        """Return the hash of a text; hashes are cached, because corpora repeat texts."""
         known = self._known.get(text)
         if known is None:
             known = self._known[text] = sentence_hash(text)
@@ -69,9 +69,9 @@ class Shielded:
 def collect(
     config: EncoderTrainingConfig, evaluation: frozenset[int], *, quiet: bool = False
 ) -> TrainingText:
-    """Read the sources, hold out, shield and number the sentences."""
-    shielded = Shielded(evaluation)
-    held_out = _hold_out(config, shielded)
+    """Read the sources, hold out pairs, exclude evaluation sentences, number the sentences."""
+    excluded = ExcludedSentences(evaluation)
+    held_out = _hold_out(config, excluded)
     numbers: dict[str, int] = {}
     languages: dict[str, int] = {}
     language: list[int] = []
@@ -99,7 +99,7 @@ def collect(
                         break
                     if _is_held_out_key(source, key):
                         continue
-                    if texts[0] in shielded or texts[1] in shielded:
+                    if texts[0] in excluded or texts[1] in excluded:
                         counts["shielded"] += 1
                         continue
                     ends = (number(texts[0], first), number(texts[1], second))
@@ -125,7 +125,7 @@ def collect(
 
 
 def _thin_out(text: TrainingText, config: EncoderTrainingConfig) -> TrainingText:
-    """Draw from the pairs without the pivot, and leave out the sentences that no pair needs."""
+    """Sample the pairs without the pivot, and drop the sentences that no pair uses."""
     codes = numpy.array(text.languages)[text.language] if len(text.language) else numpy.zeros(0)
     with_pivot = (codes[text.pairs] == config.pivot.code).any(axis=1)
     drawn = numpy.random.default_rng(config.seed).random(len(text.pairs))
@@ -141,9 +141,9 @@ def _thin_out(text: TrainingText, config: EncoderTrainingConfig) -> TrainingText
 
 
 def _hold_out(
-    config: EncoderTrainingConfig, shielded: Shielded
+    config: EncoderTrainingConfig, excluded: ExcludedSentences
 ) -> dict[str, list[tuple[str, str]]]:
-    """Return the held-out pairs and put both of their sides among what is shielded."""
+    """Return the held-out pairs, and add both of their sides to the excluded sentences."""
     held_out: dict[str, list[tuple[str, str]]] = {}
     hashes: set[int] = set()
     for source in config.sources:
@@ -155,20 +155,20 @@ def _hold_out(
             if code == config.pivot.code or not _is_wanted(source, code):
                 continue
             for key, own, english in _texts(corpus, source, code, config.pivot.code):
-                chosen = shielded.hash(english) % ratio.denominator < ratio.numerator
+                chosen = excluded.hash(english) % ratio.denominator < ratio.numerator
                 if not chosen and not _is_held_out_key(source, key):
                     continue
-                hashes.update((shielded.hash(own), shielded.hash(english)))
-                if chosen and own not in shielded and english not in shielded:
+                hashes.update((excluded.hash(own), excluded.hash(english)))
+                if chosen and own not in excluded and english not in excluded:
                     held_out.setdefault(code, []).append((own, english))
-    shielded.hashes |= hashes
+    excluded.hashes |= hashes
     return held_out
 
 
 def _texts(
     corpus: Corpus, source: TextSourceConfig, first: str, second: str
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield the key and both texts of each pair; interface messages without markup."""
+    """Yield the key and both texts of each pair; markup of interface messages is removed."""
     pairs = (
         (pair.source.key, pair.source.text.strip(), pair.target.text.strip())
         for pair in corpus.pairs(first, second)
@@ -206,7 +206,7 @@ def _open(config: EncoderTrainingConfig, source: TextSourceConfig) -> Corpus:
 
 
 def _directions(corpus: Corpus, source: TextSourceConfig) -> Iterator[tuple[str, str]]:
-    """Yield the language pairs to read: with each pivot, or all that a corpus of pairs has."""
+    """Yield the language pairs to read: with each pivot, or all pairs of a corpus of pairs."""
     pivots = {language.code for language in source.pivots}
     wanted = {*(language.code for language in source.languages), *pivots}
     if corpus.layout in ("pairs", "tables"):

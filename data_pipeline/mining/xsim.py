@@ -1,8 +1,8 @@
-"""xsim: the share of sentences whose nearest sentence in the other language is not their own.
+"""xsim: the share of sentences that do not find their translation in the other language.
 
-Nearest by margin, as LASER measures it: ratio with the mean over 4 neighbours, each side among the
-lines of one line-aligned set. Both directions count, since hubs spoil them unequally. xsim++ puts
-sentences that are nearly right among the lines of the pivot language.
+The nearest sentence is found by margin, as in LASER: by default the ratio with the mean over 4
+neighbours, within one line-aligned set. Both directions are measured, because hub sentences affect
+them differently. xsim++ adds sentences that are nearly right to the lines of the pivot language.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy
 
+from data_pipeline.mining.calibration import find_calibration
 from data_pipeline.mining.distractors import KINDS, Distractor, make_distractors
-from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, load_encoder, normalized
+from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, normalized
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.margins import margins
 from data_pipeline.mining.mining_config import Margin, XsimConfig
+from data_pipeline.mining.neighbours import check_dimensions
 from nllb.errors import DataError
 from nllb.io.benchmarks import FLORES_SPLITS, LineAlignedSet, load_aligned, load_flores
 from nllb.io.page import Column, Page, table
@@ -24,34 +27,35 @@ from nllb.io.text import write_json
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class XsimResult:
-    """Error of one pair of languages."""
+    """Errors of one language pair."""
 
     language: str
     """Language that is compared with the pivot."""
     sentences: int
-    """Lines of the set."""
+    """Number of lines of the set."""
     forward: float
     """Share of its sentences that do not find their own line in the pivot language."""
     backward: float
-    """The same from the pivot language to it."""
+    """The same from the pivot language to this language."""
     plus: dict[str, float] | None = None
-    """xsim++: share of its sentences that find something else when distractors stand among the
-    lines of the pivot language: all, and by what was found (a kind of distractor, `other`)."""
+    """xsim++: share of its sentences that find something else when the lines of the pivot language
+    contain distractors: `all`, and by what was found (a kind of distractor, or `other`)."""
 
 
 def error_rates(
     sources: Vectors, targets: Vectors, *, margin: Margin = "ratio", neighbours: int = 4
 ) -> tuple[float, float]:
-    """Return the error from sources to targets and back; row n of both belongs together.
+    """Return the error from sources to targets and back; row n of both is a translation pair.
 
     Raises:
-        DataError: where the sides differ in length, are empty, or hold NaN.
+        DataError: if the sides differ in length or dimension, are empty, or contain NaN.
     """
     if len(sources) != len(targets) or not len(sources):
         raise DataError(
-            f"xsim needs as many sources as targets, and one at least; got {len(sources):,} and "
-            f"{len(targets):,}"
+            f"xsim requires equally many sources and targets, at least one; got {len(sources):,} "
+            f"and {len(targets):,}"
         )
+    check_dimensions(sources, targets)
     check_finite(sources, "sources")
     check_finite(targets, "targets")
     cosines = normalized(sources) @ normalized(targets).T
@@ -77,10 +81,10 @@ def plus_errors(
     Args:
         sources: vectors of sentences.
         targets: vectors of their translations, row for row.
-        distractors: what nearly says the same as a translation.
-        vectors: their vectors.
+        distractors: sentences that differ slightly from a translation.
+        vectors: vectors of the distractors.
         margin: kind of margin.
-        neighbours: neighbours that the margin takes the mean of.
+        neighbours: number of neighbours over which the margin averages.
     """
     cosines = normalized(sources) @ normalized(numpy.concatenate([targets, vectors])).T
     ahead, back = _neighbourhoods(cosines, neighbours)
@@ -115,7 +119,7 @@ def measure(
     plus: bool = False,
     quiet: bool = True,
 ) -> list[XsimResult]:
-    """Measure languages against a pivot language; `plus` adds xsim++, whose pivot is English."""
+    """Measure languages against a pivot; `plus` adds xsim++, whose pivot must be English."""
     sentences = list(test_set.sentences(pivot))
     pivots = encoder.encode(sentences, pivot)
     distractors = make_distractors(sentences) if plus else []
@@ -140,8 +144,27 @@ def measure(
     return results
 
 
+def thresholds_line(config: XsimConfig, sentences: int) -> str:
+    """Return a sentence about the encoder's calibrated threshold, with its precision and recall."""
+    calibration = find_calibration(config.encoder, load_encoder(config.encoder))
+    if calibration is None:
+        return (
+            f"The encoder {config.encoder} has no calibrated thresholds; run "
+            "`nllb data calibrate-encoder`."
+        )
+    try:
+        point = calibration.margin_point(config.margin, config.neighbours, sentences)
+    except DataError as error:
+        return str(error)
+    return (
+        f"Calibrated threshold of the {config.margin} margin with {config.neighbours} neighbours "
+        f"among {sentences:,} sentences: {point.threshold}; precision {point.precision}, recall "
+        f"{point.recall}, F1 {point.f1} ({calibration.text}, pairs hidden among distractors)."
+    )
+
+
 def run_xsim(config: XsimConfig, out: Path | None, *, quiet: bool = False) -> list[XsimResult]:
-    """Measure an encoder as configured; with `out`, write xsim.json and xsim.html there."""
+    """Measure an encoder as configured; if `out` is given, write xsim.json and xsim.html there."""
     encoder = load_encoder(config.encoder)
     test_set = open_set(config.directory, config.split)
     pivot = config.pivot.code
@@ -159,12 +182,19 @@ def run_xsim(config: XsimConfig, out: Path | None, *, quiet: bool = False) -> li
         quiet=quiet,
     )
     if out is not None:
-        write_report(results, out, encoder=encoder.name, pivot=pivot, test_set=test_set.title)
+        write_report(
+            results,
+            out,
+            encoder=encoder.name,
+            pivot=pivot,
+            test_set=test_set.title,
+            thresholds=thresholds_line(config, results[0].sentences),
+        )
     return results
 
 
 def open_set(directory: Path, split: str) -> LineAlignedSet:
-    """Open FLORES in any layout, or any folder of line-aligned files; empty languages are out."""
+    """Open FLORES in any layout, or a folder of line-aligned files; empty files are ignored."""
     try:
         found = load_flores(directory, split) if split in FLORES_SPLITS else load_aligned(directory)
     except DataError:
@@ -188,7 +218,13 @@ def mean_errors(results: Sequence[XsimResult]) -> tuple[float, float]:
 
 
 def write_report(
-    results: Sequence[XsimResult], out: Path, *, encoder: str, pivot: str, test_set: str
+    results: Sequence[XsimResult],
+    out: Path,
+    *,
+    encoder: str,
+    pivot: str,
+    test_set: str,
+    thresholds: str = "",
 ) -> Path:
     """Write xsim.json and xsim.html and return the page."""
     forward, backward = mean_errors(results)
@@ -199,6 +235,7 @@ def write_report(
             "test_set": test_set,
             "pivot": pivot,
             "mean": {"forward": forward, "backward": backward},
+            "thresholds": thresholds,
             "languages": [
                 {
                     "language": result.language,
@@ -215,8 +252,9 @@ def write_report(
     page = Page("xsim", subtitle=f"{encoder} on {test_set}, against {pivot}")
     page.add(
         "Errors",
-        f"Share of sentences whose nearest sentence in the other language is not their own. Mean "
-        f"to {pivot}: {100 * forward:.2f} %, back: {100 * backward:.2f} %.",
+        "The share of sentences whose nearest sentence in the other language is not their "
+        f"translation. Mean to {pivot}: {100 * forward:.2f} %, back: {100 * backward:.2f} %.",
+        thresholds,
         table(
             [
                 Column(title="Language", kind="code"),

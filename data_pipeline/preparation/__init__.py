@@ -1,1 +1,1 @@
-"""Preparation: clean bitext becomes a vocabulary, token shards and a manifest for training."""
+"""Preparation: it turns clean bitext into a vocabulary, token shards and a training manifest."""

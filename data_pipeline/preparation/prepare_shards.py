@@ -1,7 +1,6 @@
-"""The prepare stage: vocabulary, token shards per block, and the manifest over all of them."""
+"""The prepare stage: it writes the vocabulary, the token shards and the manifest."""
 
 import dataclasses
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,15 @@ from data_pipeline.blocks import Decided, read_columns, reasons
 from data_pipeline.data_config import DataConfig, PhaseConfig
 from data_pipeline.preparation.vocabulary import (
     Vocabulary,
-    draw,
+    sample_by_hash,
     sample_quotas,
     train_vocabulary,
+    write_pieces,
 )
 from data_pipeline.stages import Machine, run_tasks
 from nllb import __version__
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
-from nllb.io.atomic import atomic_path
 from nllb.io.manifest import (
     ONE_WAY,
     CorpusRecord,
@@ -54,17 +53,17 @@ class TokenTask:
     vocabulary: Path
     """SentencePiece model."""
     vocabulary_size: int
-    """Rows of the whole vocabulary."""
+    """Number of tokens in the whole vocabulary."""
     held_out_fraction: float
-    """How much goes to the `valid` split."""
+    """Share of the `valid` split."""
     directory: Path
     """Folder of the stage."""
     key: str
-    """Hash of all the content depends on."""
+    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:
-        """The record of the shards, which is written last."""
+        """The record of the shards; it is written last."""
         return self.directory / "tokens" / f"{self.ready.block.name}.{self.key}.json"
 
 
@@ -75,10 +74,10 @@ def prepare(
     out: Path,
     machine: Machine,
 ) -> Path | None:
-    """Train the vocabulary, write the shards and, when all are there, the manifest.
+    """Train the vocabulary, write the shards and, once all of them exist, the manifest.
 
     Returns:
-        The manifest's path; None while other shards of the stage are still to come.
+        The path of the manifest, or None while other shards of the stage are unfinished.
     """
     directory = out / STAGE
     ready = [*bitext, *monolingual]
@@ -111,23 +110,28 @@ def _vocabulary(
     missing = set(with_text) - set(languages)
     if languages and missing:
         raise DataError(
-            f"prepare.vocabulary.languages lacks {', '.join(sorted(missing))}, which have text"
+            f"prepare.vocabulary.languages lacks {', '.join(sorted(missing))}, but there is text "
+            "in these languages; add them, or leave the list empty"
         )
     key = fingerprint(VERSION, section, [item.key for item in ready])
     path = directory / f"vocabulary.{key}" / "sentencepiece.bpe.model"
     if not path.exists():
         if section.model is not None:
             if not section.model.is_file():
-                raise DataError(f"prepare.vocabulary.model: no file {section.model}")
-            with atomic_path(path) as beside:
-                shutil.copyfile(section.model, beside)
+                raise DataError(
+                    f"prepare.vocabulary.model: the file {section.model} does not exist"
+                )
+            write_pieces(path, section.model.read_bytes())
         else:
             with stage("prepare vocabulary", quiet=machine.quiet):
                 counts = _line_counts(ready)
                 if not counts:
-                    raise DataError("no line is left to train a vocabulary on; see `data stats`")
+                    raise DataError(
+                        "no lines are left to train a vocabulary; run `nllb data stats` to see "
+                        "which stage rejected them"
+                    )
                 quotas = sample_quotas(counts, section.sample_lines, section.temperature)
-                train_vocabulary(draw(_texts(ready), counts, quotas), path, section)
+                train_vocabulary(sample_by_hash(_texts(ready), counts, quotas), path, section)
                 write_json(path.parent / "sample.json", {"lines": counts, "drawn": quotas})
     return Vocabulary(path, name=section.name, languages=languages or with_text)
 
@@ -137,7 +141,7 @@ def _languages(item: Decided) -> tuple[str, ...]:
 
 
 def _read(item: Decided) -> polars.DataFrame:
-    """Return the rows that stayed, columns source and target (or text)."""
+    """Return the rows that were kept, with the columns source and target (or text)."""
     rows = read_columns(item.block.path, ["source", "target"] if item.block.target else ["text"])
     return rows.filter(reasons(item.decisions).is_null()) if item.decisions else rows
 
@@ -160,7 +164,7 @@ def _texts(ready: Sequence[Decided]) -> Iterator[tuple[str, str]]:
 
 
 def write_tokens(task: TokenTask) -> None:
-    """Tokenise one block and write its training and held-out shards."""
+    """Tokenize one block and write its training and held-out shards."""
     vocabulary = _open_vocabulary(task.vocabulary)
     rows = _read(task.ready)
     held_out = polars.Series(
@@ -184,10 +188,10 @@ def _open_vocabulary(path: Path) -> Vocabulary:
 
 
 def is_held_out(texts: Sequence[str], fraction: float) -> bool:
-    """Say whether a pair belongs to the held-out split.
+    """Return whether a pair belongs to the held-out split.
 
-    It does where either text's own hash falls into the share, so that a held-out sentence is held
-    out in every corpus and language pair that it stands in.
+    A pair is held out if the hash of either text falls into the held-out share, so that a sentence
+    is held out in every corpus and language pair in which it occurs.
     """
     limit = int(fraction / len(texts) * (1 << 64))
     return any(xxhash.xxh3_64_intdigest(text.encode("utf-8"), seed=1) < limit for text in texts)
@@ -220,7 +224,8 @@ def _manifest(
     )
     if not kept:
         raise DataError(
-            f"no language pair has {config.prepare.min_pairs:,} pairs (prepare.min_pairs)"
+            f"no language pair has the {config.prepare.min_pairs:,} pairs that prepare.min_pairs "
+            "requires"
         )
     ordered = sorted(kept, key=lambda pair: (-sizes[pair], pair))
     weights = sampling_weights([sizes[pair] for pair in ordered], config.prepare.temperature)
@@ -254,7 +259,7 @@ def _manifest(
 def _direction_sizes(
     files: dict[tuple[str, str, str, str], list[ShardFile]],
 ) -> dict[tuple[str, str], int]:
-    """Count the training pairs of every direction; two-way origins count both ways."""
+    """Count the training pairs of every direction; two-way origins count in both directions."""
     sizes: Counter[tuple[str, str]] = Counter()
     for (source, target, origin, split), found in files.items():
         if split == "train":
@@ -270,7 +275,10 @@ def _phase(config: PhaseConfig, directions: Sequence[TrainingDirection]) -> Phas
         direction.name for direction in directions if direction.num_pairs >= config.min_pairs
     )
     if not names:
-        raise DataError(f"prepare.phases: no direction has {config.min_pairs:,} pairs")
+        raise DataError(
+            f"prepare.phases: no direction has the {config.min_pairs:,} pairs that min_pairs "
+            "requires"
+        )
     return Phase(until_step=config.until_step, directions=names)
 
 

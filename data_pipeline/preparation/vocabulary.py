@@ -1,6 +1,7 @@
-"""The SentencePiece vocabulary: drawn by temperature, laid out as NLLB's."""
+"""The SentencePiece vocabulary: temperature-sampled training text, and NLLB's token layout."""
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,21 @@ from nllb.io.manifest import SOURCE_TAGS, VocabularyRecord, sampling_weights
 from nllb.io.piece_models import open_pieces
 
 UNKNOWN_ID = 3
-"""`<unk>` in the layout of the field; SentencePiece itself calls it 0."""
+"""Id of `<unk>` in NLLB's token layout; SentencePiece's own id is 0."""
 TRAINER_THREADS = 2
-"""Fixed, because sums over threads decide the last digits of a unigram model."""
+"""Fixed, because the last digits of a unigram model depend on the number of threads."""
 _SCALE = 1 << 64
 
 
 class Vocabulary:
-    """A SentencePiece model; language tokens, tags and `<mask>` stand behind its pieces."""
+    """A SentencePiece model; language tokens, tags and `<mask>` have ids after its pieces."""
 
     def __init__(self, path: Path, *, name: str, languages: Sequence[str]) -> None:
         """Open a model.
 
         Raises:
-            DataError: where the file is no SentencePiece model, or its specials stand elsewhere.
+            DataError: if the file is not a SentencePiece model, or if its special tokens have
+                other ids than 0, 1 and 2.
         """
         self.path = path
         try:
@@ -38,14 +40,14 @@ class Vocabulary:
         specials = (self.pieces.unk_id(), self.pieces.bos_id(), self.pieces.eos_id())
         if specials != (0, 1, 2):
             raise DataError(
-                f"{path}: <unk>, <s> and </s> have the ids {specials}; the layout of NLLB wants "
-                "0, 1, 2 (train with SentencePiece's defaults)"
+                f"{path}: <unk>, <s> and </s> have the ids {specials}, but NLLB's token layout "
+                "requires 0, 1, 2; train the model with SentencePiece's default ids"
             )
         self.name = name
         self.languages = tuple(languages)
 
     def record(self, relative_to: Path) -> VocabularyRecord:
-        """Return what the manifest says of it."""
+        """Return the record of this vocabulary for the manifest."""
         tags = tuple(SOURCE_TAGS.values())
         num_pieces = self.pieces.get_piece_size()
         return VocabularyRecord(
@@ -72,7 +74,7 @@ class Vocabulary:
 def sample_quotas(
     counts: Mapping[str, int], sample_lines: int, temperature: float
 ) -> dict[str, int]:
-    """Return how many lines of each language the vocabulary is trained on, at most all of them."""
+    """Return the number of lines of each language that the vocabulary is trained on."""
     names = sorted(counts)
     weights = sampling_weights([counts[name] for name in names], temperature)
     return {
@@ -81,12 +83,13 @@ def sample_quotas(
     }
 
 
-def draw(
+def sample_by_hash(
     texts: Iterable[tuple[str, str]], counts: Mapping[str, int], quotas: Mapping[str, int]
 ) -> Iterator[str]:
-    """Yield the (language, text) pairs that are drawn: by hash, so each text falls the same way.
+    """Yield a sample of the (language, text) pairs, about `quotas[language]` of each language.
 
-    A text that occurs often is drawn once; the share drawn of each language is its quota's.
+    A hash of the text decides, so that the same text is always decided in the same way. Repeated
+    texts are sampled once.
     """
     limits = {name: _SCALE * quotas[name] // max(1, counts[name]) for name in counts}
     seen: set[int] = set()
@@ -98,10 +101,10 @@ def draw(
 
 
 def train_vocabulary(texts: Iterable[str], path: Path, config: VocabularyConfig) -> None:
-    """Train a model and write it; the file appears whole or not at all.
+    """Train a SentencePiece model and write it atomically.
 
     Raises:
-        DataError: where there is too little text for the size asked for.
+        DataError: if there is too little text for `config.size` pieces.
     """
     options: dict[str, Any] = {
         "vocab_size": config.size,
@@ -112,13 +115,28 @@ def train_vocabulary(texts: Iterable[str], path: Path, config: VocabularyConfig)
         "minloglevel": 2,
         "max_sentence_length": 1 << 14,
     }
-    with atomic_path(path) as beside, beside.open("wb") as stream:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_writer=model, **options
+        )
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"SentencePiece could not train {config.size:,} pieces: {error}; lower "
+            "prepare.vocabulary.size or provide more text"
+        ) from None
+    write_pieces(path, model.getvalue())
+
+
+def write_pieces(path: Path, model: bytes) -> None:
+    """Write a serialized SentencePiece model atomically, after checking that it loads.
+
+    Raises:
+        DataError: if the bytes are not a SentencePiece model, or cannot be written.
+    """
+    with atomic_path(path) as beside:
+        beside.write_bytes(model)
         try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts), model_writer=stream, **options
-            )
-        except (RuntimeError, OSError) as error:
-            raise DataError(
-                f"SentencePiece could not train {config.size:,} pieces: {error}; lower "
-                "prepare.vocabulary.size or give it more text"
-            ) from None
+            sentencepiece.SentencePieceProcessor(model_file=str(beside))
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"SentencePiece wrote a model that does not load: {error}") from None

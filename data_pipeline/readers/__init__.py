@@ -1,1 +1,1 @@
-"""Readers: every corpus format is read into one Parquet form, without changes or losses."""
+"""Readers: they read every corpus format into one Parquet form, without changing the text."""

@@ -1,4 +1,4 @@
-"""Write the blocks of all sources, and a receipt for each source that is finished."""
+"""The ingest stage: it writes blocks of text, and a record of each finished source."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from nllb.errors import DataError
 from nllb.io.atomic import atomic_text
 from nllb.io.text import json_line, read_json, write_json
 
-VERSION = 2
+VERSION = 3
 STAGE = "ingest"
 
 
@@ -24,21 +24,21 @@ class SourceTask:
     """Read one source into blocks."""
 
     source: Source
-    """What to read."""
+    """The source."""
     directory: Path
     """Folder of the stage."""
     block_lines: int
-    """Lines in a block."""
+    """Number of lines per block."""
     key: str
     """Hash of the content, the reading options and the version."""
 
     @property
     def output(self) -> Path:
-        """The receipt, which is written last."""
+        """The record of the source; it is written last."""
         return self.directory / f"{self.source.name}.{self.key}.json"
 
     def block(self, number: int, num_rows: int = 0) -> Block:
-        """Return the place of a block."""
+        """Return a block of the source."""
         name = f"{self.source.name}/{number:05d}"
         key = fingerprint(self.key, number)
         return Block(
@@ -57,22 +57,24 @@ def ingest(config: DataConfig, out: Path, machine: Machine) -> dict[str, Any]:
     """Read every corpus of the configuration into blocks and return the counts."""
     tasks, skipped = _all_tasks(config, out)
     run_tasks("ingest", tasks, read_source, machine)
-    receipts = [read_json(task.output) for task in tasks if task.output.exists()]
+    records = [read_json(task.output) for task in tasks if task.output.exists()]
     return {
         "sources": len(tasks),
-        "finished": len(receipts),
-        "rows_read": sum(receipt["rows_read"] for receipt in receipts),
-        "rows_out": sum(sum(receipt["blocks"]) for receipt in receipts),
-        "quarantined": sum(receipt["quarantined"] for receipt in receipts),
+        "finished": len(records),
+        "rows_read": sum(record["rows_read"] for record in records),
+        "rows_out": sum(sum(record["blocks"]) for record in records),
+        "quarantined": sum(record["quarantined"] for record in records),
         "skipped_files": skipped,
     }
 
 
 def ingested_blocks(config: DataConfig, out: Path, *, monolingual: bool = False) -> list[Block]:
-    """Return the blocks of all bitext, or of all documents, in the order that decides duplicates.
+    """Return the blocks of all bitext, or of all documents, in order.
+
+    Deduplication keeps the first of equal lines in this order.
 
     Raises:
-        DataError: where a source has not been ingested with this configuration.
+        DataError: if a source has not been ingested with this configuration.
     """
     blocks: list[Block] = []
     for task in _tasks(config, out, monolingual=monolingual)[0]:
@@ -81,13 +83,13 @@ def ingested_blocks(config: DataConfig, out: Path, *, monolingual: bool = False)
                 f"{task.source.name} has not been ingested with this configuration; "
                 "run `nllb data ingest`"
             )
-        receipt = read_json(task.output)
-        blocks += [task.block(number, rows) for number, rows in enumerate(receipt["blocks"])]
+        record = read_json(task.output)
+        blocks += [task.block(number, rows) for number, rows in enumerate(record["blocks"])]
     return blocks
 
 
 def ingestion_counts(config: DataConfig, out: Path) -> list[dict[str, Any]]:
-    """Return the receipts of all sources with their names, for the statistics."""
+    """Return the records of all sources with their names, for the statistics."""
     tasks, _ = _all_tasks(config, out)
     return [
         {"corpus": task.source.corpus.name, "pair": task.source.name.split("/", 1)[1]}
@@ -97,31 +99,31 @@ def ingestion_counts(config: DataConfig, out: Path) -> list[dict[str, Any]]:
 
 
 def read_source(task: SourceTask) -> None:
-    """Write the missing blocks of one source, then what was put aside, then the receipt."""
+    """Write the missing blocks of one source, then the quarantined rows, then the record."""
     counts: list[int] = []
     rows_read = quarantined = 0
-    facts_of_done: dict[int, dict[str, Any]] = {}
+    facts_by_block: dict[int, dict[str, Any]] = {}
 
     def done(number: int) -> bool:
-        # A block is trusted only together with its note of what was put aside.
-        note = _note_path(task, number)
-        if task.block(number).path.exists() and note.exists():
-            facts_of_done[number] = read_json(note)
+        # A block is complete only together with the list of its quarantined rows.
+        side_file = _side_file(task, number)
+        if task.block(number).path.exists() and side_file.exists():
+            facts_by_block[number] = read_json(side_file)
             return True
         return False
 
     blocks = read_blocks(task.source, task.block_lines, done)
     for number, rows in enumerate(blocks):
-        if number not in facts_of_done:
-            facts_of_done[number] = _write_block(task, number, rows)
-        facts = facts_of_done[number]
+        if number not in facts_by_block:
+            facts_by_block[number] = _write_block(task, number, rows)
+        facts = facts_by_block[number]
         counts.append(facts["rows"])
         quarantined += len(facts["bad"])
         rows_read += rows.num_read
     if quarantined:
         with atomic_text(task.output.with_suffix(".quarantine.jsonl")) as stream:
             for number in range(len(counts)):
-                stream.writelines(json_line(bad) + "\n" for bad in facts_of_done[number]["bad"])
+                stream.writelines(json_line(bad) + "\n" for bad in facts_by_block[number]["bad"])
     write_json(
         task.output,
         {
@@ -132,7 +134,7 @@ def read_source(task: SourceTask) -> None:
         },
     )
     for number in range(len(counts)):
-        _note_path(task, number).unlink(missing_ok=True)
+        _side_file(task, number).unlink(missing_ok=True)
 
 
 def _write_block(task: SourceTask, number: int, rows: Rows) -> dict[str, Any]:
@@ -140,12 +142,12 @@ def _write_block(task: SourceTask, number: int, rows: Rows) -> dict[str, Any]:
     table = text_table(block, rows.sources, rows.targets, rows.lines, rows.margins)
     facts = {"rows": len(rows.sources), "bad": rows.bad}
     write_table(block.path, table, {"rows_in": rows.num_read, "rows_out": len(rows.sources)})
-    with atomic_text(_note_path(task, number)) as stream:
+    with atomic_text(_side_file(task, number)) as stream:
         json.dump(facts, stream, ensure_ascii=False)
     return facts
 
 
-def _note_path(task: SourceTask, number: int) -> Path:
+def _side_file(task: SourceTask, number: int) -> Path:
     return task.block(number).path.with_suffix(".note.json")
 
 
@@ -178,7 +180,7 @@ def _tasks(
 
 
 class _FileHashes:
-    """Content hashes of input files, kept so that a later stage does not read the input again."""
+    """Hashes of the input files, cached on disk so that later stages do not read the input."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

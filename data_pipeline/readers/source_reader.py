@@ -1,4 +1,4 @@
-"""Read one source as blocks of rows; a row that cannot be read is an error or is put aside."""
+"""Read one source as blocks of rows; a bad row is an error, or is quarantined."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import pyarrow
 from pyarrow import parquet
 
 from data_pipeline.readers.sources import Source
-from data_pipeline.readers.tmx import read_tmx
+from data_pipeline.readers.tmx import BadUnit, read_tmx
 from nllb.errors import DataError
 from nllb.io.text import MAX_LINE_BYTES, parse_json, read_binary_lines
 
@@ -23,7 +23,7 @@ _MAX_COMPRESSION = 1000
 
 @dataclass(kw_only=True, slots=True)
 class Rows:
-    """The rows of a block, column by column, and what was put aside."""
+    """The rows of a block, column by column, and its quarantined rows."""
 
     sources: list[str] = field(default_factory=list)
     """Source side."""
@@ -32,15 +32,15 @@ class Rows:
     lines: list[int] = field(default_factory=list)
     """Line of the file (TMX: unit; Parquet: row), from 1."""
     margins: list[float] | None = None
-    """Embedding margins, where the corpus has them."""
+    """Embedding margins, if the corpus has them."""
     bad: list[dict[str, Any]] = field(default_factory=list)
-    """Rows that could not be read: file, line, what was wrong, and what stood there."""
+    """Quarantined rows: file, line, fault, and the content of the row."""
     num_read: int = 0
-    """Rows of input that the block stands for, bad ones included."""
+    """Number of input rows of the block, including quarantined ones."""
 
 
 class _Collector:
-    """Takes rows in, decides on bad ones, and knows when the block is full."""
+    """Collects the rows of a block; raises an error for bad rows, or quarantines them."""
 
     def __init__(self, source: Source) -> None:
         self.quarantine = source.corpus.bad_rows == "quarantine"
@@ -53,8 +53,8 @@ class _Collector:
     def refuse(self, path: Path, line: int, fault: str, shown: str) -> None:
         if not self.quarantine:
             raise DataError(
-                f"{path}:{line}: {fault}; got {shown[:80]!r}. Mend the file, or set "
-                "`bad_rows: quarantine` to put such rows aside and count them"
+                f"{path}:{line}: {fault}; got {shown[:80]!r}. Correct the file, or set "
+                "`bad_rows: quarantine` to skip and count such rows"
             )
         self.rows.bad.append({"file": path.name, "line": line, "fault": fault, "row": shown[:1000]})
 
@@ -67,16 +67,16 @@ class _Collector:
 
 
 def read_blocks(source: Source, block_lines: int, done: Callable[[int], bool]) -> Iterator[Rows]:
-    """Yield the blocks of a source, each of `block_lines` rows of input but the last.
+    """Yield the blocks of a source; all but the last have `block_lines` rows of input.
 
     Args:
-        source: what to read.
-        block_lines: rows of input that make a block.
-        done: says of a block's number that it is there already; its rows are then passed over.
+        source: the source.
+        block_lines: number of input rows per block.
+        done: whether the block of a number is finished; its rows are then skipped.
 
     Raises:
-        DataError: with file and line where the input is damaged or misaligned, or a row is bad and
-            the corpus does not put bad rows aside.
+        DataError: with file and line, if the input is damaged or misaligned, or a row is bad and
+            the corpus does not quarantine bad rows.
     """
     collector = _Collector(source)
     readers: dict[str, Callable[[Source, _Collector], Iterator[Adder]]] = {
@@ -92,10 +92,10 @@ def read_blocks(source: Source, block_lines: int, done: Callable[[int], bool]) -
     number = 0
     while True:
         taken = 0
-        passed_over = done(number)
+        skipped = done(number)
         for add in islice(rows, block_lines):
             taken += 1
-            if not passed_over:
+            if not skipped:
                 add()
         if taken == 0 and number > 0:
             return
@@ -108,6 +108,7 @@ def read_blocks(source: Source, block_lines: int, done: Callable[[int], bool]) -
 
 
 Adder = Callable[[], None]
+"""Adds one row to the collector, which decides whether the row is bad."""
 
 
 def _read_tsv(source: Source, collector: _Collector) -> Iterator[Adder]:
@@ -127,7 +128,7 @@ def _read_tsv(source: Source, collector: _Collector) -> Iterator[Adder]:
             return
         cells = text.split("\t")
         if len(cells) < least or (exact is not None and len(cells) != exact):
-            fault = f"{len(cells)} columns where {exact or least} are expected"
+            fault = f"expected {exact or least} columns, got {len(cells)}"
             collector.refuse(path, number, fault, text)
             return
         score = None if margin is None else _number(cells[margin])
@@ -160,7 +161,7 @@ def _read_moses(source: Source, collector: _Collector) -> Iterator[Adder]:
             rest = sum(1 for _ in streams[long])
             raise DataError(
                 f"{paths[short]} has {number - 1:,} lines and {paths[long]} has "
-                f"{number + rest:,}: the lines do not belong together; fetch both files again"
+                f"{number + rest:,}, so the lines are not aligned; download both files again"
             )
         yield partial(add, cast(tuple[bytes, bytes], raws), number)
 
@@ -168,9 +169,10 @@ def _read_moses(source: Source, collector: _Collector) -> Iterator[Adder]:
 def _read_tmx(source: Source, collector: _Collector) -> Iterator[Adder]:
     (path,) = source.paths
 
-    def add(segments: tuple[str, str] | str, number: int) -> None:
-        if isinstance(segments, str):
-            collector.refuse(path, number, segments, f"unit {number}")
+    def add(segments: tuple[str, str] | BadUnit, number: int) -> None:
+        if isinstance(segments, BadUnit):
+            shown = segments.shown or f"unit {number}"
+            collector.refuse(path, number, segments.fault, shown)
         else:
             collector.add(*segments, number)
 
@@ -187,7 +189,7 @@ def _read_parquet(source: Source, collector: _Collector) -> Iterator[Adder]:
 
     def add(values: tuple[Any, ...], number: int) -> None:
         if not isinstance(values[0], str) or not isinstance(values[1], str):
-            collector.refuse(path, number, "a side is not text", repr(values))
+            collector.refuse(path, number, "a side is null or not text", repr(values))
         elif max(len(values[0]), len(values[1])) > MAX_LINE_BYTES:
             fault = f"a side is longer than {MAX_LINE_BYTES >> 20} Mi characters"
             collector.refuse(path, number, fault, values[0][:80])
@@ -201,8 +203,8 @@ def _read_parquet(source: Source, collector: _Collector) -> Iterator[Adder]:
         missing = set(names) - set(file.schema_arrow.names)
         if missing:
             raise DataError(
-                f"{path}: no column {', '.join(sorted(missing))}; "
-                f"it has {', '.join(file.schema_arrow.names)}"
+                f"{path}: column {', '.join(sorted(missing))} is missing; the file has "
+                f"{', '.join(file.schema_arrow.names)}"
             )
         _check_compression(file, path)
         for batch in file.iter_batches(columns=names, batch_size=_PARQUET_ROWS):
@@ -237,7 +239,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def _read_layout(source: Source, collector: _Collector) -> Iterator[Adder]:
-    """Read the pairs, or the documents, of a folder; what it refuses is a row among the rows."""
+    """Read the pairs, or the documents, of a folder; bad rows are counted among the rows."""
     refused: list[Adder] = []
 
     def refuse(*row: Any) -> None:
@@ -267,16 +269,42 @@ def _read_document_lines(source: Source, collector: _Collector) -> Iterator[Adde
         text = _decode(raw, number, path, collector)
         if text is not None and is_json:
             try:
-                text = parse_json(text, path, line=number)["text"]
-            except (DataError, KeyError, TypeError) as error:
-                shown = raw.decode("utf-8", "backslashreplace")
-                collector.refuse(path, number, f"no object with `text` ({error})", shown)
+                text = _text_of_object(text)
+            except ValueError as error:
+                collector.refuse(path, number, str(error), text)
                 return
         if text is not None:
-            collector.add(str(text), "", number)
+            collector.add(text, "", number)
 
     for number, raw in enumerate(read_binary_lines(path), 1):
         yield partial(add, raw, number)
+
+
+def _text_of_object(line: str) -> str:
+    """Return `text` of a JSON object.
+
+    Raises:
+        ValueError: if the line is not an object whose `text` is a string.
+    """
+    try:
+        value = parse_json(line, "the line")
+    except DataError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object with `text`, got {_json_type(value)}")
+    if "text" not in value:
+        raise ValueError("expected an object with `text`, but `text` is missing")
+    text = value["text"]
+    if not isinstance(text, str):
+        raise ValueError(f"`text` must be a string, got {_json_type(text)}")
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("`text` contains a lone surrogate, which is not valid Unicode")
+    return text
+
+
+def _json_type(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return "null" if value is None else names.get(type(value), "a number")
 
 
 def _decode(raw: bytes, number: int, path: Path, collector: _Collector) -> str | None:

@@ -1,4 +1,4 @@
-"""Which files make up a corpus, and which language pair each of them holds."""
+"""The files of a corpus, and the language pair that each of them contains."""
 
 import re
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from data_pipeline.data_config import CorpusConfig, DataConfig
 from nllb.config.templates import fill_template
 from nllb.errors import DataError, LanguageError
 from nllb.io.corpora import Corpus, open_corpus
-from nllb.languages import parse_language
+from nllb.languages import Language, parse_language
 
 DEFAULT_PIVOT = "eng_Latn"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The files that hold one language pair of one corpus."""
+    """The files of one language pair of one corpus."""
 
     corpus: CorpusConfig
     """The corpus."""
@@ -26,9 +26,9 @@ class Source:
     target: str
     """FLORES-200 code of the target side; empty for documents."""
     paths: tuple[Path, ...]
-    """Files whose content decides the result; moses: source, target."""
+    """Files that are read; for moses the source file and the target file."""
     spelled: tuple[str, str]
-    """Both codes as the corpus spells them."""
+    """Both language codes as the corpus spells them."""
 
     @property
     def name(self) -> str:
@@ -45,15 +45,16 @@ class Source:
 def find_sources(
     config: DataConfig, *, monolingual: bool = False
 ) -> tuple[tuple[Source, ...], dict[str, list[str]]]:
-    """Return all sources in the order that decides duplicates, and what was skipped per corpus.
+    """Return all sources in order, and the languages that were skipped, by corpus.
 
     Args:
-        config: the run.
-        monolingual: whether to look for the documents or for the bitext.
+        config: the configuration.
+        monolingual: whether to find documents instead of bitext.
 
     Raises:
-        DataError: where a corpus matches no file, or two files claim one language pair.
-        LanguageError: where a name holds no known code and the configuration does not skip those.
+        DataError: if a corpus does not match any file, or two files have the same language pair.
+        LanguageError: if a file name contains an unknown code and the configuration does not skip
+            such files.
     """
     found: list[Source] = []
     skipped: dict[str, list[str]] = {}
@@ -68,15 +69,15 @@ def find_sources(
         sources = sorted(finder(corpus, config.data_dir, unknown), key=lambda source: source.name)
         if not sources:
             raise DataError(
-                f"corpus {corpus.name!r}: nothing under {config.data_dir / corpus.path}"
+                f"corpus {corpus.name!r}: no files match {config.data_dir / corpus.path}"
                 + (f" with a known language ({len(unknown)} skipped)" if unknown else "")
                 + "; check `data_dir`, `path` and `languages`"
             )
         for before, after in pairwise(sources):
             if before.name == after.name:
                 raise DataError(
-                    f"{before.paths[0]} and {after.paths[0]} both hold {before.name}; "
-                    "name the languages or make them two corpora"
+                    f"{before.paths[0]} and {after.paths[0]} are both {before.name}; "
+                    "restrict `languages`, or make two corpora of them"
                 )
         found += sources
         if unknown:
@@ -85,13 +86,13 @@ def find_sources(
 
 
 def _file_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> Iterator[Source]:
-    """Match the path's places against the files that are there."""
+    """Match the path template against the existing files."""
     places = list(dict.fromkeys(re.findall(r"{(\w+)}", corpus.path)))
     pair_places = [place for place in places if place != "language"]
     if not pair_places:
         yield from _fixed_pair(corpus, data_dir)
         return
-    # Of two moses files the source's is looked for; the other one's name follows from it.
+    # For moses, the source file is searched for; the name of the target file follows from it.
     template = corpus.path.replace("{language}", "{source}")
     pattern = re.escape(template).replace(r"\*", "[^/]*")
     for place in pair_places:
@@ -120,26 +121,66 @@ def _file_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> I
 
 def _fixed_pair(corpus: CorpusConfig, data_dir: Path) -> Iterator[Source]:
     source, target = corpus.languages
-    names = [corpus.path]
     if corpus.format == "moses":
-        names = [
-            fill_template(corpus.path, {"language": language.code}) for language in corpus.languages
-        ]
-    paths = tuple(data_dir / name for name in names)
-    for path in paths:
+        sides = [_moses_file(corpus, data_dir, language) for language in corpus.languages]
+        paths = tuple(path for _, path in sides)
+        spelled = (sides[0][0], sides[1][0])
+    else:
+        path = data_dir / corpus.path
         if not path.is_file():
-            raise DataError(f"corpus {corpus.name!r}: no file {path}")
+            raise DataError(f"corpus {corpus.name!r}: the file {path} does not exist")
+        paths, spelled = (path,), (source.code, target.code)
     yield Source(
-        corpus=corpus,
-        source=source.code,
-        target=target.code,
-        paths=paths,
-        spelled=(source.code, target.code),
+        corpus=corpus, source=source.code, target=target.code, paths=paths, spelled=spelled
     )
 
 
+def _files_by_language(corpus: CorpusConfig, data_dir: Path) -> list[tuple[str, Path]]:
+    """Return the files that match a path with {language}, each with the code in its name."""
+    if Path(corpus.path).is_absolute():
+        return []
+    pattern = re.escape(corpus.path)
+    named = re.escape("{language}")
+    pattern = pattern.replace(named, "(?P<language>[A-Za-z_-]+)", 1)
+    pattern = pattern.replace(named, "(?P=language)")
+    found = []
+    for path in sorted(data_dir.glob(corpus.path.replace("{language}", "*"))):
+        matched = re.fullmatch(pattern, path.relative_to(data_dir).as_posix())
+        if matched is not None and path.is_file():
+            found.append((matched["language"], path))
+    return found
+
+
+def _moses_file(corpus: CorpusConfig, data_dir: Path, language: Language) -> tuple[str, Path]:
+    """Return the spelled code and the file of a language; `train.en` is a file of eng_Latn."""
+    expected = data_dir / corpus.path.replace("{language}", language.code)
+    if expected.is_file():
+        return language.code, expected
+    found = _files_by_language(corpus, data_dir)
+    matching = {spelled: path for spelled, path in found if _is_code_of(spelled, language)}
+    if len(matching) == 1:
+        return next(iter(matching.items()))
+    if matching:
+        raise DataError(
+            f"corpus {corpus.name!r}: several files of {language.code}: "
+            f"{', '.join(path.name for path in matching.values())}; keep one of them, or name it "
+            f"{expected.name}"
+        )
+    raise DataError(
+        f"corpus {corpus.name!r}: there is no file of {language.code}: {expected} does not exist, "
+        "nor a file with another code of that language, such as an ISO 639 code"
+    )
+
+
+def _is_code_of(spelled: str, language: Language) -> bool:
+    try:
+        return parse_language(spelled) == language
+    except LanguageError:
+        return False
+
+
 def _layout_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> Iterator[Source]:
-    """Pair the languages of a folder: as its files do, or each with the pivots."""
+    """Pair the languages of a folder: as its files do, or each language with the pivots."""
     opened = open_corpus(data_dir / corpus.path, layout=corpus.layout, name=corpus.name)
     if opened.layout in ("pairs", "tables"):
         pairs = sorted({(codes[0], codes[1]) for _, codes in opened.files()})
@@ -172,13 +213,7 @@ def _document_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) 
             files = [path for path, codes in opened.files() if spelled in codes]
             found.append((spelled, (opened.directory, *files)))
     else:
-        pattern = re.escape(corpus.path).replace(
-            re.escape("{language}"), "(?P<language>[A-Za-z_]+)"
-        )
-        for path in sorted(data_dir.glob(corpus.path.replace("{language}", "*"))):
-            matched = re.fullmatch(pattern, path.relative_to(data_dir).as_posix())
-            if matched is not None:
-                found.append((matched["language"], (path,)))
+        found += [(spelled, (path,)) for spelled, path in _files_by_language(corpus, data_dir)]
     for spelled, paths in found:
         pair = _codes(corpus, (spelled, spelled), paths[0], unknown)
         if pair is not None:
@@ -196,13 +231,13 @@ def _layout_paths(opened: Corpus, spelled: tuple[str, str]) -> list[Path]:
 def _codes(
     corpus: CorpusConfig, spelled: tuple[str, str], path: Path, unknown: list[str]
 ) -> tuple[str, str] | None:
-    """Return the pair's codes, or None where the configuration leaves the pair out."""
+    """Return the codes of a pair, or None if the configuration excludes the pair."""
     try:
         source, target = (parse_language(code, choose_script=False) for code in spelled)
     except LanguageError as error:
         if corpus.unknown_languages == "error" and not corpus.languages:
             raise LanguageError(
-                f"{path}: {error}; `unknown_languages: skip` leaves such files out"
+                f"{path}: {error}; `unknown_languages: skip` skips such files"
             ) from None
         unknown.append("-".join(dict.fromkeys(spelled)))
         return None

@@ -1,4 +1,4 @@
-"""From scored directions to an evaluation: group means with intervals, gaps, notes."""
+"""Aggregation of scored directions: group means with intervals, missing directions, notes."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from eval.flores.directions import GROUPS, Direction, Group
-from eval.flores.index import FAULTY_SHARE, CellSums, CellTotals, TargetTotals
+from eval.flores.index import FLAGGED_SHARE, CellSums, CellTotals, TargetTotals
 from eval.flores.results import SUM_SCALE, Evaluation, GroupFaults, GroupScore
 from eval.metrics.registry import UNICODE_WARNING, MetricChoice, metric_title
 from eval.metrics.significance import RESAMPLES, SEED, interval
@@ -17,8 +17,8 @@ from eval.provenance import provenance
 from nllb.errors import DataError
 from nllb.io.benchmarks import LineAlignedSet
 
-MOST_FAULTY: Final = 4
-"""Faulty files that a note names."""
+MAX_FLAGGED_NAMED: Final = 4
+"""Flagged files that a note names."""
 
 
 def summarise(
@@ -37,8 +37,8 @@ def summarise(
     """Join the results of all target languages.
 
     Args:
-        targets: what each target language adds.
-        cell_sums: resampled scores over all of them.
+        targets: totals of each target language.
+        cell_sums: sums of resampled scores over all of them.
         missing: directions that were asked for and have no file.
         unmade: directions that could not be translated, and why.
         benchmark: the test set.
@@ -46,7 +46,7 @@ def summarise(
         system: name for reports.
         outputs: folder of the hypotheses.
         out: folder of the results.
-        made_by: how the hypotheses came about, where it is known.
+        made_by: how the hypotheses were made, if known.
 
     Raises:
         DataError: where no direction was scored.
@@ -63,13 +63,13 @@ def summarise(
         benchmark_dir=str(benchmark.directory),
         num_sentences=targets[0].num_sentences,
         outputs=str(outputs),
-        metrics=choice.names,
+        metrics=choice.all_names,
         signatures=_signatures(choice, codes),
         reference_sha256={one.target: one.reference_sha256 for one in targets},
         missing=tuple(missing),
         failed=failed,
         notes=tuple(_notes(targets, choice, benchmark)),
-        groups=tuple(_groups(targets, cell_sums, [*missing, *failed], choice.names)),
+        groups=tuple(_groups(targets, cell_sums, [*missing, *failed], choice.all_names)),
         faults=tuple(_faults(targets)),
         provenance=provenance() | {"resamples": str(RESAMPLES), "seed": str(SEED)} | dict(made_by),
         settings=sha256(settings.encode()).hexdigest(),
@@ -138,7 +138,7 @@ def _inside(targets: Sequence[TargetTotals], group: Group) -> Iterator[CellTotal
 
 
 def _signatures(choice: MetricChoice, targets: Sequence[str]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {name: {} for name in choice.names}
+    found: dict[str, dict[str, str]] = {name: {} for name in choice.all_names}
     for target in targets:
         for name, signature in choice.signatures(target).items():
             if name == "bleu":
@@ -154,14 +154,16 @@ def _notes(
     if benchmark.limit is not None:
         yield (
             f"only the first {benchmark.limit:,} sentences were scored: do not compare with scores "
-            "of the whole set"
+            "on the whole set"
         )
-    faulty = sorted((found for one in targets for found in one.faulty), key=lambda f: (-f[0], f[1]))
-    if faulty:
-        shown = ", ".join(what for _, what in faulty[:MOST_FAULTY])
-        files = "1 file has" if len(faulty) == 1 else f"{len(faulty):,} files have"
-        more = ", ..." if len(faulty) > MOST_FAULTY else ""
-        yield f"{files} a fault in more than {FAULTY_SHARE:.0%} of the lines: {shown}{more}"
+    flagged = sorted(
+        (found for one in targets for found in one.flagged), key=lambda f: (-f[0], f[1])
+    )
+    if flagged:
+        shown = ", ".join(what for _, what in flagged[:MAX_FLAGGED_NAMED])
+        files = "1 file has" if len(flagged) == 1 else f"{len(flagged):,} files have"
+        more = ", ..." if len(flagged) > MAX_FLAGGED_NAMED else ""
+        yield f"{files} a problem in more than {FLAGGED_SHARE:.0%} of the lines: {shown}{more}"
     for name in choice.names:
         apart = sorted(
             direction for one in targets for direction in one.unicode_matters.get(name, ())
@@ -169,8 +171,8 @@ def _notes(
         if apart:
             yield (
                 f"{metric_title(name)}: raw and NFC score differ by more than {UNICODE_WARNING} in "
-                f"{len(apart):,} directions ({_first(apart)}): the Unicode form of the output "
-                "decides these scores"
+                f"{len(apart):,} directions ({_first(apart)}): these scores depend on the Unicode "
+                "form of the output"
             )
         absent = [
             one.target
@@ -186,13 +188,13 @@ def _notes(
         other = [one.target for one in targets if bleu_tokenizer_name(one.target)[1]]
         if other:
             yield (
-                f"BLEU into {_first(other)} uses another tokenizer than the NLLB paper did on some "
+                f"BLEU into {_first(other)} uses another tokenizer than the NLLB paper on some "
                 "test sets: see the signatures"
             )
     if choice.spm is not None and not choice.spm.verified:
         yield (
-            f"spBLEU uses {choice.spm.path.name} with SHA-256 {choice.spm.sha256[:16]}...; no one "
-            "has verified that it is the FLORES model: pin it with --spm-sha256"
+            f"spBLEU uses {choice.spm.path.name} with SHA-256 {choice.spm.sha256[:16]}..., which "
+            "is not verified to be the FLORES model: pin it with --spm-sha256"
         )
 
 

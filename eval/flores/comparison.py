@@ -1,4 +1,4 @@
-"""Two evaluations on the same test set: what changed, for whom, and would a person notice."""
+"""Comparison of two evaluations: what changed, for which languages, and who would notice."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from eval.flores.directions import GROUPS, LEVEL_WORDS, Direction, known_languag
 from eval.flores.results import Evaluation, load_target
 from eval.metrics.bleu import Bleu
 from eval.metrics.chrf import Chrf
-from eval.metrics.registry import Metric, metric_title
+from eval.metrics.neural_metric import PREFIX, NeuralMetric
+from eval.metrics.registry import LOWER_IS_BETTER, Metric, metric_title
 from eval.metrics.significance import (
     RESAMPLES,
     SEED,
@@ -23,6 +24,7 @@ from eval.metrics.significance import (
     randomisation_p_values,
     replicates,
 )
+from eval.metrics.ter import Ter
 from eval.metrics.tokenization import SacrebleuTokenizer
 from nllb.errors import ConfigError, DataError
 from nllb.io.progress import Progress
@@ -34,10 +36,10 @@ ALMOST_ALWAYS_NOTICED: Final = 1.0
 
 Source: NLLB Team 2022, the ablation study with XSTS (506 sentences, 24 directions).
 """
-FEWEST_RESAMPLES: Final = 100
+MIN_RESAMPLES: Final = 100
 """Below, the ends of a 95 % interval would rest on one or two resamples."""
-FEWEST_FOR_A_CLAIM: Final = 3
-"""Directions that a part (a script, a family) must have to be named in the verdict."""
+MIN_DIRECTIONS_FOR_A_CLAIM: Final = 3
+"""Directions that a part (a script, a family) needs to be named in the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,7 @@ class DirectionChange:
     """One direction under one metric."""
 
     direction: Direction
-    """Which."""
+    """The direction."""
     metric: str
     """Metric name."""
     first: float
@@ -67,7 +69,7 @@ class DirectionChange:
 
     @property
     def significant(self) -> bool:
-        """Whether it stands at a false discovery rate of 5 %."""
+        """Whether it is significant at a false discovery rate of 5 %."""
         return self.q_value <= DISCOVERY_RATE
 
 
@@ -76,7 +78,7 @@ class PartChange:
     """The mean change over a part of the directions."""
 
     part: str
-    """What they have in common: a group, or `into Latn`, `from Bantu`."""
+    """Name of the part: a group, or such as `into languages in Latn script`."""
     metric: str
     """Metric name."""
     count: int
@@ -110,7 +112,7 @@ class Comparison:
     benchmark: str
     """Test set of both."""
     metrics: tuple[str, ...]
-    """Metrics that both have."""
+    """Metrics of both."""
     verdict: str
     """One sentence."""
     groups: tuple[PartChange, ...]
@@ -118,17 +120,27 @@ class Comparison:
     parts: tuple[PartChange, ...]
     """By script, family and level of the target."""
     directions: tuple[DirectionChange, ...]
-    """Every direction that both have."""
+    """All directions of both."""
     only_first: tuple[str, ...]
-    """Directions that the second lacks: in no number here."""
+    """Directions that the second lacks; no number includes them."""
     only_second: tuple[str, ...]
     """Directions that the first lacks."""
     notes: tuple[str, ...]
-    """What a reader must know before believing that a change is none."""
+    """What a reader must know before believing that nothing changed."""
     resamples: int
     """Resamples of each test: no p-value is below 1 / (resamples + 1)."""
     seed: int = SEED
     """Seed of the resamples."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield one line for each metric: the mean change over all directions and its test."""
+        for part in self.groups:
+            if part.part == "all":
+                yield (
+                    f"  {metric_title(part.metric)}: {part.first:.2f} -> {part.second:.2f}, "
+                    f"{part.delta:+.2f}, 95 % {part.low:+.2f} to {part.high:+.2f}, "
+                    f"p = {part.p_value:.4f} (paired bootstrap, two-sided), n = {part.count:,}"
+                )
 
 
 def compare(
@@ -139,16 +151,16 @@ def compare(
     Args:
         first: the system before.
         second: the system after.
-        resamples: of each test; memory is 4 bytes x directions x resamples.
+        resamples: of each test; they need 4 bytes x directions x resamples of memory.
         quiet: no progress on stderr.
 
     Raises:
         ConfigError: where the resamples are too few for an interval.
-        DataError: where they are of other data or other metrics: such numbers say nothing.
+        DataError: where data or metrics differ, so that the numbers cannot be compared.
     """
-    if resamples < FEWEST_RESAMPLES:
+    if resamples < MIN_RESAMPLES:
         raise ConfigError(
-            f"{resamples:,} resamples are too few for an interval: give {FEWEST_RESAMPLES} or more"
+            f"{resamples:,} resamples are too few for an interval: give {MIN_RESAMPLES} or more"
         )
     metrics = _comparable(first, second)
     known = [{row.direction for row in evaluation.rows} for evaluation in (first, second)]
@@ -185,7 +197,7 @@ def compare(
 
 
 def _out_of_reach(changes: Sequence[DirectionChange], resamples: int) -> Iterator[str]:
-    """Say where changes are as clear as the resamples can show, and still not significant."""
+    """Yield notes where changes have the smallest possible p-value and are not significant."""
     least = 1 / (resamples + 1)
     clear = [c for c in changes if max(c.p_bootstrap, c.p_randomisation) <= 1.000001 * least]
     if clear and not any(change.significant for change in clear):
@@ -204,7 +216,7 @@ def verdict(
     groups: Sequence[PartChange],
     parts: Sequence[PartChange],
 ) -> str:
-    """Say in one sentence what changed, for whom, and whether a person would notice."""
+    """Return in one sentence what changed, for whom, and whether people would notice."""
     whole = next(group for group in groups if group.part == "all" and group.metric == metric)
     title = metric_title(metric)
     where = f"over {whole.count:,} directions" if whole.count > 1 else "in the one direction"
@@ -212,7 +224,8 @@ def verdict(
     if whole.low <= 0 <= whole.high:
         text = f"{second} and {first} do not differ measurably {where} ({numbers})"
     else:
-        word = "better" if whole.delta > 0 else "worse"
+        better = (whole.delta > 0) != (metric in LOWER_IS_BETTER)
+        word = "better" if better else "worse"
         text = f"{second} is {word} than {first} {where} ({numbers})"
     if whole.count > 1:
         text += (
@@ -226,11 +239,12 @@ def verdict(
 def _for_whom(whole: PartChange, metric: str, parts: Sequence[PartChange]) -> str:
     candidates = [
         part for part in parts
-        if part.metric == metric and FEWEST_FOR_A_CLAIM <= part.count < whole.count
+        if part.metric == metric and MIN_DIRECTIONS_FOR_A_CLAIM <= part.count < whole.count
         and not part.low <= 0 <= part.high
     ]  # fmt: skip
-    gains = sorted((p for p in candidates if p.delta > 0), key=lambda p: -p.delta)
-    losses = sorted((p for p in candidates if p.delta < 0), key=lambda p: p.delta)
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    gains = sorted((p for p in candidates if sign * p.delta > 0), key=lambda p: -sign * p.delta)
+    losses = sorted((p for p in candidates if sign * p.delta < 0), key=lambda p: sign * p.delta)
     said = [
         f"{word} {side[0].part} ({side[0].delta:+.2f})"
         for word, side in (("the largest gain is", gains), ("the largest loss is", losses))
@@ -241,40 +255,42 @@ def _for_whom(whole: PartChange, metric: str, parts: Sequence[PartChange]) -> st
 
 def _noticed(whole: PartChange, metric: str) -> str:
     if metric != "chrf++":
-        return f"; there is no rule of what people notice in {metric_title(metric)}"
+        return f"; for {metric_title(metric)} no rule says what people notice"
     size = abs(whole.delta)
     surely = 0.0 if whole.low <= 0 <= whole.high else min(abs(whole.low), abs(whole.high))
     if surely >= ALMOST_ALWAYS_NOTICED:
-        return "; a person would almost always notice"
+        return "; people would almost always notice"
     if surely >= USUALLY_NOTICED:
-        return "; a person would usually notice"
+        return "; people would usually notice"
     if size >= USUALLY_NOTICED:
-        return "; a person may notice, but the interval reaches below 0.5"
-    return "; a person would hardly notice (under 0.5)"
+        return "; people may notice, but the interval reaches below 0.5"
+    return "; people would hardly notice (under 0.5)"
 
 
 def _comparable(first: Evaluation, second: Evaluation) -> tuple[str, ...]:
-    faults = []
+    differences = []
     if first.benchmark != second.benchmark:
-        faults.append(f"test sets {first.benchmark} and {second.benchmark}")
+        differences.append(f"test sets {first.benchmark} and {second.benchmark}")
     other = [
         code
         for code, digest in first.reference_sha256.items()
         if second.reference_sha256.get(code, digest) != digest
     ]
     if other:
-        faults.append(f"references of {', '.join(other[:5])} ({len(other)} languages)")
+        differences.append(f"references of {', '.join(other[:5])} ({len(other)} languages)")
     metrics = tuple(name for name in first.metrics if name in second.metrics)
     for name in metrics:
         a, b = first.signatures[name], second.signatures[name]
         for target in sorted(a.keys() & b.keys()):
             if a[target] != b[target]:
-                faults.append(f"signatures of {metric_title(name)}: {a[target]} and {b[target]}")
+                differences.append(
+                    f"signatures of {metric_title(name)}: {a[target]} and {b[target]}"
+                )
                 break
-    if faults:
+    if differences:
         raise DataError(
             f"{first.directory} and {second.directory} cannot be compared: they differ in "
-            f"{'; '.join(faults)}. Evaluate both on the same data with the same metrics"
+            f"{'; '.join(differences)}. Evaluate both on the same data with the same metrics"
         )
     if not metrics:
         raise DataError(
@@ -304,7 +320,7 @@ def _changes(
         before = _statistics(first, target, members, metric)
         after = _statistics(second, target, members, metric)
         if before is None or after is None:
-            continue  # the target's tokenizer was missing: there is nothing to compare
+            continue  # the tokenizer of the target was not installed
         weights = bootstrap_weights(before.shape[1], resamples)
         difference = replicates(metric, after, weights) - replicates(metric, before, weights)
         scores = [metric.score(statistics.sum(axis=1)) for statistics in (before, after)]
@@ -331,9 +347,13 @@ def _changes(
 
 
 def stored_metric(name: str) -> Metric:
-    """Return a metric that can score stored integers; it need not be able to tokenize."""
+    """Return a metric that scores stored integers; it may be unable to tokenize."""
     if name.startswith("chrf"):
         return Chrf(word_order=name.count("+"))
+    if name == "ter":
+        return Ter()
+    if name.startswith(PREFIX):
+        return NeuralMetric(name)
     return Bleu(SacrebleuTokenizer("none"), name=name, title=metric_title(name))
 
 
@@ -362,6 +382,7 @@ def _parts(
         first = float(np.mean([change.first for change in members]))
         second = float(np.mean([change.second for change in members]))
         low, high = interval(mean)
+        sign = -1 if members[0].metric in LOWER_IS_BETTER else 1
         yield PartChange(
             part=part,
             metric=members[0].metric,
@@ -372,8 +393,8 @@ def _parts(
             low=low,
             high=high,
             p_value=bootstrap_p(mean, second - first),
-            better=sum(change.significant and change.delta > 0 for change in members),
-            worse=sum(change.significant and change.delta < 0 for change in members),
+            better=sum(change.significant and sign * change.delta > 0 for change in members),
+            worse=sum(change.significant and sign * change.delta < 0 for change in members),
         )
 
 
@@ -383,7 +404,7 @@ def _in_group(cells: Sequence[int]) -> Callable[[Direction], bool]:
 
 
 def _languages_parts(shared: Sequence[Direction]) -> dict[str, Callable[[Direction], bool]]:
-    """Return the parts that a verdict may name: script, family and level of either side."""
+    """Return the parts that a verdict may name: by script, family and level of either side."""
     table = known_languages()
     parts: dict[str, Callable[[Direction], bool]] = {}
 

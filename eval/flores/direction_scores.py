@@ -51,6 +51,8 @@ from eval.metrics.hypothesis_checks import (
     check_language,
     read_hypothesis,
 )
+from eval.metrics.neural import neural_score
+from eval.metrics.neural_metric import NeuralMetric
 from eval.metrics.registry import Measurement, Metric, MetricChoice, Reference
 from eval.metrics.significance import RESAMPLES, SEED, bootstrap_weights, intervals, replicates
 from nllb.errors import DataError, NllbError, ResourceError
@@ -58,15 +60,15 @@ from nllb.io.benchmarks import LineAlignedSet, sentences_sha256
 from nllb.io.progress import Progress
 from nllb.io.text import write_lines
 
-FORMAT: Final = 3
-"""Raised when stored integers change their meaning: older results are then computed again."""
-_FEW: Final = 16
-"""Directions that are not worth starting processes for."""
+FORMAT: Final = 4
+"""Incremented when stored integers change their meaning: older results are computed again."""
+_FEW_DIRECTIONS: Final = 16
+"""Number of directions up to which no worker processes are started."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What scoring one target language needs; travels to worker processes."""
+    """Everything that scoring one target language needs; sent to worker processes."""
 
     out: Path
     target: str
@@ -97,7 +99,7 @@ def score_outputs(
     Args:
         files: hypothesis file of each direction that has one.
         benchmark: references and sources.
-        out: folder for the results; what it holds already and is still valid is kept.
+        out: folder for the results; valid results in it are kept.
         choice: metrics.
         system: name for reports.
         outputs: folder that the files came from, for the record.
@@ -140,9 +142,11 @@ def score_outputs(
     changed = sum(len(work.files) for work in stale)
     with Progress("scoring", total=changed, unit="directions", quiet=quiet) as progress:
         finished = ((work, dict[str, str]()) for work in others if work.target in done)
-        for work, faults in chain(finished, _run(stale, 1 if changed <= _FEW else workers)):
+        for work, failures in chain(
+            finished, _run(stale, 1 if changed <= _FEW_DIRECTIONS else workers)
+        ):
             summary = load_summary(out, work.target)
-            targets.append(_total_up(work, summary, faults))
+            targets.append(_total_up(work, summary, failures))
             cell_sums = add_up([summary.cell_sums] if summary else [], cell_sums)
             if work.target not in done:
                 progress.advance(len(work.files), work.target)
@@ -152,7 +156,7 @@ def score_outputs(
         made_by=made_by or {},
     )  # fmt: skip
     lines = sorted(line for one in targets for line in one.lines)
-    write_lines(out / SCORES_FILE, [table_head(choice.names), *lines])
+    write_lines(out / SCORES_FILE, [table_head(choice.all_names), *lines])
     evaluation.save()
     if others or len(kept) < len(index.targets):
         Index(targets={one.target: one for one in targets}, cell_sums=cell_sums).save(out)
@@ -202,7 +206,7 @@ def _total_up(work: Work, summary: Summary | None, failed: Mapping[str, str]) ->
         settings=work.settings,
         files=work.files,
         failed=failed,
-        names=work.choice.names,
+        names=work.choice.all_names,
     )
 
 
@@ -236,7 +240,9 @@ def score_target(work: Work) -> dict[str, str]:
             del places[direction]
             continue
         try:
-            row, measured = _measure(work, direction, path, reference, metrics)
+            row, measured = _measure(
+                work, direction, path, reference=reference, metrics=metrics, reference_share=share
+            )
         except NllbError as error:
             failed[str(direction)] = str(error)
             continue
@@ -259,7 +265,7 @@ def score_target(work: Work) -> dict[str, str]:
             rows[number] = replace(rows[number], scores={**rows[number].scores, metric.name: score})
         sums = _by_cell(samples, [rows[number] for number in fresh])
         if old:
-            # What is left in `places` was changed or is no longer wanted.
+            # What is left in `places` was changed or is no longer requested.
             gone = sorted(places.values())
             samples = _samples(metric, old.packed[metric.name][gone], columns)
             sums += old.cell_sums[metric.name] - _by_cell(samples, [old.rows[n] for n in gone])
@@ -280,8 +286,10 @@ def _measure(
     work: Work,
     direction: Direction,
     path: Path,
+    *,
     reference: Reference,
     metrics: Sequence[Metric],
+    reference_share: float | None,
 ) -> tuple[Row, dict[str, Measurement]]:
     status = path.stat()
     sentences, findings = read_hypothesis(path, expected=len(reference.sentences))
@@ -289,9 +297,16 @@ def _measure(
     findings += check_hypothesis(sentences, reference.sentences, source=source)
     language = None
     if work.detect is not None:
-        language, wrong = check_language(sentences, direction.target, work.detect)
+        language, wrong = check_language(
+            sentences, direction.target, work.detect, expected_share=reference_share
+        )
         findings += wrong
-    measured = {metric.name: reference.measure(metric, sentences) for metric in metrics}
+    measured = {
+        metric.name: _neural(work, metric, direction, sentences, reference)
+        if isinstance(metric, NeuralMetric)
+        else reference.measure(metric, sentences)
+        for metric in metrics
+    }
     row = Row(
         direction=direction,
         file=path.name,
@@ -306,6 +321,29 @@ def _measure(
         language=language,
     )
     return row, measured
+
+
+def _neural(
+    work: Work,
+    metric: NeuralMetric,
+    direction: Direction,
+    sentences: Sequence[str],
+    reference: Reference,
+) -> Measurement:
+    choice = work.choice.neural
+    assert choice is not None
+    source = work.benchmark.sentences(direction.source)
+    found = neural_score(
+        choice.command,
+        list(zip(source, sentences, reference.sentences, strict=True)),
+        source=direction.source,
+        target=direction.target,
+        model=choice.model,
+        cache_dir=choice.cache_dir,
+    )
+    statistics = metric.from_scores(found.scores)
+    score = float(metric.score(statistics.sum(axis=0, dtype=np.int64)))
+    return Measurement(score=score, nfc_score=score, statistics=statistics)
 
 
 def _samples(
@@ -324,12 +362,14 @@ def _by_cell(samples: NDArray[np.float64], rows: Sequence[Row]) -> NDArray[np.in
 
 
 def _metrics(work: Work) -> list[Metric]:
-    found = []
+    found: list[Metric] = []
     for name in work.choice.names:
         try:
             found.append(work.choice.metric(name, work.target))
         except ResourceError:
             continue  # named in the evaluation's notes
+    if work.choice.neural is not None:
+        found.append(NeuralMetric(work.choice.neural.metric_name))
     return found
 
 
@@ -352,7 +392,7 @@ def _settings(
         "limit": benchmark.limit,
         "signatures": choice.signatures(target),
         "resamples": [RESAMPLES, SEED],
-        "detector": detect is not None,
+        "detector": "" if detect is None else getattr(detect, "identity", repr(type(detect))),
     }
     return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -374,7 +414,7 @@ def _run(works: Sequence[Work], workers: int) -> Iterator[tuple[Work, dict[str, 
                 yield pending[future], future.result()
         except BrokenProcessPool as error:
             raise ResourceError(
-                "scoring: a worker process was killed, most often for want of memory; finished "
+                "scoring: a worker process was killed, usually because memory ran out; finished "
                 "targets are kept: run the command again with fewer --workers"
             ) from error
         finally:  # an interrupted run does not first score what is left

@@ -1,4 +1,4 @@
-"""Translation directions: what they are called, how one asks for many, and the paper's groups."""
+"""Translation directions: names, selection by patterns, and the groups of the paper."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ENGLISH: Final = "eng_Latn"
 KINDS: Final = ("eng-xx", "xx-eng", "non-eng")
 LEVELS: Final[tuple[Level, ...]] = ("high", "low", "very_low")
 CELLS: Final = tuple((kind, level) for kind in KINDS for level in LEVELS)
-"""Every direction is in exactly one cell; groups are unions of cells."""
+"""Every direction is in exactly one cell, and groups are unions of cells."""
 
 GroupLevel = Literal["all", "high", "low", "very_low"]
 LEVEL_WORDS: Final[dict[str, str]] = {
@@ -28,7 +28,7 @@ LEVEL_WORDS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Direction:
-    """From one language into another; its text is `SRC-TGT`."""
+    """A pair of source and target language; as text it is `SRC-TGT`."""
 
     source: str
     """Code of the source language."""
@@ -64,7 +64,7 @@ def _cell(direction: Direction) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """Directions that the paper averages over; `low` contains `very_low`, as there."""
+    """A group of directions of the paper; as there, `low` contains `very_low`."""
 
     kind: str
     """One of `KINDS`, or `all`."""
@@ -78,7 +78,7 @@ class Group:
 
     @property
     def cells(self) -> list[int]:
-        """The cells that make it up."""
+        """Indices of its cells."""
         wanted = {"all": LEVELS, "low": ("low", "very_low")}.get(self.level, (self.level,))
         return [
             number
@@ -96,7 +96,7 @@ GROUPS: Final = tuple(
 
 @cache
 def language_level(code: str) -> Level:
-    """Return a language's level; one that the table does not know is very low."""
+    """Return the level of a language; an unknown one is very low."""
     language = known_languages().get(code)
     return language.level if language else "very_low"
 
@@ -117,22 +117,22 @@ def known_languages() -> dict[str, Language]:
 def parse_directions(
     wanted: Iterable[str], *, sources: Sequence[str], targets: Sequence[str]
 ) -> list[Direction]:
-    """Return the directions that the words ask for, sorted and once each.
+    """Return the directions that some patterns select, sorted and without duplicates.
 
-    Words: `eng_Latn-fra_Latn`, `eng_Latn-*`, `*-eng_Latn`, `*-*` or `all`, `@FILE` with such words
-    line by line, and several of them joined by commas. Codes may be aliases (`en-fr`).
+    Patterns: `eng_Latn-fra_Latn`, `eng_Latn-*`, `*-eng_Latn`, `*-*` or `all`, `@FILE` with patterns
+    line by line, and several patterns joined by commas. Codes may be aliases (`en-fr`).
 
     Args:
-        wanted: the words.
-        sources: codes that `*` stands for on the left.
-        targets: codes that `*` stands for on the right.
+        wanted: the patterns.
+        sources: codes that `*` matches on the left.
+        targets: codes that `*` matches on the right.
     """
     found: set[Direction] = set()
     for word in _words(wanted):
         left, dash, right = ("*", "-", "*") if word == "all" else _split(word)
         if not dash:
             raise ConfigError(
-                f"{word!r} is no direction; valid: SRC-TGT, SRC-*, *-TGT, all, @FILE "
+                f"{word!r} is not a direction; valid: SRC-TGT, SRC-*, *-TGT, all, @FILE "
                 "(such as eng_Latn-fra_Latn)"
             )
         for source in _resolve(left, sources):
@@ -147,11 +147,11 @@ def outputs_in(directory: Path, extra: Collection[str] = ()) -> dict[Direction, 
 
     Args:
         directory: the folder.
-        extra: valid codes beyond the language table, such as those that only FLORES+ has.
+        extra: valid codes that the language table lacks, such as those of FLORES+.
 
     Raises:
-        ConfigError: where the folder is missing or holds none; LanguageError where a file's name
-            has a code that is not in the table.
+        ConfigError: where the folder is missing or has none.
+        LanguageError: where the name of a file has a code that is not in the table.
     """
     if not directory.is_dir():
         raise ConfigError(f"no folder {directory}; give a folder with files SRC-TGT.txt")
@@ -195,7 +195,7 @@ def _words(wanted: Iterable[str]) -> Iterable[str]:
 
 
 def _split(word: str) -> tuple[str, str, str]:
-    # Language tags may hold a dash (`zh-CN-en`): the cut is where both sides are languages.
+    # Language tags may contain a hyphen (`zh-CN-en`): split where both sides are languages.
     cuts = [(word[:at], "-", word[at + 1 :]) for at, sign in enumerate(word) if sign == "-"]
     if len(cuts) > 1:
         for cut in cuts:

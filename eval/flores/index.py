@@ -1,8 +1,8 @@
-"""What the last run into a folder left: one small file in place of 40,602 rows.
+"""Index of an evaluation folder: one small file in place of 40,602 rows.
 
-A run asks it which target languages are as they were, and takes their part of every mean from it.
-The files of the targets stay the truth: the index is made from them, and again where it is missing
-or does not fit them.
+A run learns from it which target languages are unchanged, and takes their part of every mean from
+it. The files of the targets are authoritative: the index is built from them, and built again if it
+is missing or does not fit.
 """
 
 import json
@@ -27,9 +27,9 @@ from nllb.io.records import to_record
 from nllb.io.text import parse_json
 
 INDEX_FILE: Final = "index.npz"
-FAULTY_SHARE: Final = 0.02
-"""Share of a file's lines from which on a fault is told with the scores."""
-_VERSION: Final = "3"
+FLAGGED_SHARE: Final = 0.02
+"""Share of a file's lines above which a problem is reported beside the scores."""
+_VERSION: Final = "4"
 
 CellSums = Mapping[str, NDArray[np.int64]]
 """Metric -> cells x resamples: sums of resampled scores in millionths of a point."""
@@ -37,53 +37,53 @@ CellSums = Mapping[str, NDArray[np.int64]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellTotals:
-    """What the directions of one target add to one cell of the groups."""
+    """Totals of the directions of one target in one cell."""
 
     rows: int
     """Directions."""
     scores: Mapping[str, tuple[int, float, float]]
-    """Metric -> directions that have it, sum of raw scores, sum of NFC scores."""
+    """Metric -> number of directions, sum of raw scores, sum of NFC scores."""
     faults: Mapping[str, int]
-    """Code of a fault -> lines."""
+    """Code of a problem -> lines."""
     judged: int
-    """Lines whose language was asked for."""
+    """Lines whose language was detected."""
     right: int
-    """Of them in the target language."""
+    """Those of them in the target language."""
     reference_shares: tuple[int, float]
-    """Directions with such a share, and their sum."""
+    """Number of directions with a reference share, and the sum of the shares."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TargetTotals:
-    """What one target language adds to an evaluation."""
+    """Totals of one target language."""
 
     target: str
     """Its code."""
     settings: str
-    """Hash of everything that its numbers depend on but the hypotheses."""
+    """Hash of everything except the hypotheses that its numbers depend on."""
     files: str
-    """Hash of the names, sizes and times of its hypothesis files."""
+    """Hash of names, sizes and times of its hypothesis files."""
     stored: tuple[int, int] | None
     """Size and time of the target's own file; None where no direction could be scored."""
     reference_sha256: str
     """Hash of the reference sentences."""
     num_sentences: int
-    """How many they are."""
+    """Number of reference sentences."""
     failed: Mapping[str, str]
     """Directions that could not be scored -> why."""
     cells: Mapping[int, CellTotals]
     """Cell -> totals of its directions."""
     unicode_matters: Mapping[str, tuple[str, ...]]
-    """Metric -> directions whose raw and NFC score differ by more than a reader would ignore."""
-    faulty: tuple[tuple[int, str], ...]
-    """Files of which a good part is faulty: lines, and what is wrong with them."""
+    """Metric -> directions whose raw and NFC score differ by more than `UNICODE_WARNING`."""
+    flagged: tuple[tuple[int, str], ...]
+    """Flagged files: number of lines, and what is wrong with them."""
     lines: tuple[str, ...]
     """Its lines of scores.tsv."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
-    """All targets of a folder."""
+    """Totals of all targets of a folder."""
 
     targets: Mapping[str, TargetTotals]
     """Target -> totals."""
@@ -93,7 +93,7 @@ class Index:
     def save(self, out: Path) -> None:
         """Write the index."""
         arrays: dict[str, Any] = {f"cells:{name}": sums for name, sums in self.cell_sums.items()}
-        # Not `asdict` of all: it would copy 40,602 lines.
+        # `asdict` of all would copy 40,602 lines.
         values = [
             {**{name: getattr(one, name) for name in one.__slots__},
              "cells": {cell: asdict(totals) for cell, totals in one.cells.items()}}
@@ -107,7 +107,7 @@ class Index:
 
 
 def load_index(out: Path) -> Index:
-    """Read the index; without a sound one it is empty. Targets that changed since are left out."""
+    """Read the index; it is empty if the file is missing or damaged."""
     path = out / INDEX_FILE
     try:
         with open_arrays(path) as arrays:
@@ -135,25 +135,25 @@ def total_up(
     failed: Mapping[str, str],
     names: Sequence[str],
 ) -> TargetTotals:
-    """Return what a target adds; a `summary` of None is one of which no direction was scored."""
+    """Return the totals of a target; a `summary` of None has no scored direction."""
     rows = summary.rows if summary else []
     cells: dict[int, list[Row]] = {}
     matters: dict[str, list[str]] = {}
-    faulty: list[tuple[int, str]] = []
+    flagged: list[tuple[int, str]] = []
     for row in rows:
         cells.setdefault(row.direction.cell, []).append(row)
         for name, score in row.scores.items():
             if abs(score.score - score.nfc_score) > UNICODE_WARNING:
                 matters.setdefault(name, []).append(str(row.direction))
-        # What the Unicode form does to the scores has a note of its own.
+        # The effect of the Unicode form on the scores has a note of its own.
         bad = [
             found
             for found in row.findings
-            if found.count > FAULTY_SHARE * found.total and found.code != "mixed_unicode"
+            if found.count > FLAGGED_SHARE * found.total and found.code != "mixed_unicode"
         ]
         if bad:
             what = "; ".join(f"{found.count:,} lines {found.words}" for found in bad)
-            faulty.append((max(found.count for found in bad), f"{row.direction} ({what})"))
+            flagged.append((max(found.count for found in bad), f"{row.direction} ({what})"))
     return TargetTotals(
         target=target,
         settings=settings,
@@ -164,7 +164,7 @@ def total_up(
         failed=failed,
         cells={cell: _cell_totals(inside) for cell, inside in cells.items()},
         unicode_matters={name: tuple(found) for name, found in matters.items()},
-        faulty=tuple(faulty),
+        flagged=tuple(flagged),
         lines=tuple(row_line(row, names) for row in rows),
     )
 
@@ -191,7 +191,7 @@ def _cell_totals(rows: Sequence[Row]) -> CellTotals:
 
 
 def files_hash(files: Mapping[Direction, Path]) -> str:
-    """Return a hash that another size or time of any file changes."""
+    """Return a hash over names, sizes and times of files."""
     states = []
     for path in files.values():
         status = os.stat(path)

@@ -1,8 +1,8 @@
-"""The files `SRC-TGT.txt` that scoring reads, made here: translated by a model, or copied sources.
+"""Files `SRC-TGT.txt` for scoring: translations by a model, or copied sources.
 
-A file grows line by line under another name and gets its own when it is whole, so that a killed run
-goes on after the last window of lines. `made_by.json` says what made the folder: outputs of two
-models, or of two searches, never stand side by side.
+A file grows under a temporary name and is renamed when it is complete, so that a killed run resumes
+after the last window of lines. `made_by.json` says what made the folder: outputs of two
+models, or of two searches, are never mixed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +19,14 @@ from nllb.translation.files import PartialOutput
 from nllb.translation.retry import SegmentError
 
 WINDOW_LINES: Final = 256
-"""Lines translated together and written: what a killed run loses at most."""
+"""Lines that are translated and written together; a killed run loses at most these."""
 
 Translate = Callable[[Sequence[str], str, str], Sequence[str]]
 """(sentences, source, target) -> one translation for each sentence."""
 
 
 def output_path(directory: Path, direction: Direction) -> Path:
-    """Return where a direction's translations stand."""
+    """Return the path of a direction's translations."""
     return directory / f"{direction}.txt"
 
 
@@ -41,7 +41,7 @@ def translate_outputs(
 ) -> dict[str, str]:
     """Translate the directions that have no file yet.
 
-    A sentence for which the model gives nothing is an empty line, which scoring counts.
+    A sentence for which the model produces nothing becomes an empty line, which scoring counts.
 
     Args:
         directory: folder of the outputs; resumes.
@@ -79,9 +79,9 @@ def translate_outputs(
 def copy_sources(
     directory: Path, directions: Sequence[Direction], *, benchmark: LineAlignedSet
 ) -> dict[Direction, Path]:
-    """Write each source once, and return it as the output of its directions: the copying baseline.
+    """Write each source once and return it as the output of its directions: the copying baseline.
 
-    What a model must beat to be worth anything: between near languages that is a lot.
+    A model must beat it to be useful; between closely related languages that is hard.
     """
     claim_directory(directory, {"model": "copying the source", "sources": benchmark.title})
     files = {}
@@ -96,7 +96,7 @@ def copy_sources(
 def translate_all(
     sentences: Sequence[str], translate: Callable[[list[str]], Sequence[str]]
 ) -> list[str]:
-    """Translate sentences; where the model gives nothing for one, it alone stays empty."""
+    """Translate sentences; one for which the model produces nothing becomes empty."""
     try:
         return list(translate(list(sentences)))
     except SegmentError:

@@ -1,11 +1,11 @@
-"""The folder that `nllb eval flores` writes, and reading it again.
+"""The folder that `nllb eval flores` writes, and how it is read.
 
     evaluation.json        settings, signatures, groups, missing directions, provenance
-    scores.tsv             one row a direction
-    targets/CODE.npz       per target language: its rows and the integers of every sentence
-    index.npz              what the next run needs to know of them (`eval.flores.index`)
+    scores.tsv             one row per direction
+    targets/CODE.npz       for each target language: its rows and the integers of every sentence
+    index.npz              totals for the next run (`eval.flores.index`)
 
-A target's file is written whole when all its directions are scored: work that was done stays done.
+A target's file is written once all its directions are scored, so that finished work is kept.
 """
 
 import gc
@@ -35,12 +35,12 @@ EVALUATION_FILE: Final = "evaluation.json"
 SCORES_FILE: Final = "scores.tsv"
 TARGETS_DIR: Final = "targets"
 SUM_SCALE: Final = 1_000_000
-"""Sums of resampled scores are kept in this part of a point."""
+"""Sums of resampled scores are stored in millionths of a point."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricScore:
-    """A direction under one metric."""
+    """Scores of a direction under one metric."""
 
     score: float
     """Raw corpus score."""
@@ -57,27 +57,27 @@ class Row:
     """One scored direction."""
 
     direction: Direction
-    """Which."""
+    """The direction."""
     file: str
     """Name of the hypothesis file."""
     size: int
     """Its size in bytes."""
     mtime_ns: int
-    """Its time of change: with the size, how a changed file is noticed."""
+    """Its time of change, which reveals changed files together with the size."""
     sha256: str
     """Hash of its sentences."""
     scores: Mapping[str, MetricScore]
-    """Metric name -> scores; a metric that could not be computed is absent."""
+    """Metric name -> scores, without metrics that could not be computed."""
     findings: tuple[Finding, ...]
-    """Faults of the file."""
+    """Problems of the file."""
     language: LanguageCount | None = None
-    """Lines in the target language, where a detector was given."""
+    """Lines in the target language, if a detector was given."""
     reference_share: float | None = None
-    """Share of the reference's own lines that the detector takes for the target language: what a
-    faultless translation would reach."""
+    """Share of the reference's own lines that the detector places in the target language: what a
+    perfect translation would reach."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return a form for JSON."""
+        """Return the row as values for JSON."""
         return {
             **asdict(self),
             "direction": str(self.direction),
@@ -119,11 +119,11 @@ class TargetResult:
     """All directions into one language."""
 
     settings: str
-    """Hash of everything that the numbers depend on but the hypotheses."""
+    """Hash of everything except the hypotheses that the numbers depend on."""
     reference_sha256: str
     """Hash of the reference sentences."""
     num_sentences: int
-    """How many they are."""
+    """Number of reference sentences."""
     rows: list[Row]
     """The directions, by source."""
     packed: Mapping[str, NDArray[Any]]
@@ -148,16 +148,22 @@ class TargetResult:
             ),
         }
         for name, packed in self.packed.items():
-            arrays[f"packed:{name}"] = packed.astype(np.min_scalar_type(int(packed.max(initial=0))))
+            arrays[f"packed:{name}"] = packed.astype(_smallest_type(packed))
             arrays[f"reference:{name}"] = self.reference_columns[name]
             arrays[f"cells:{name}"] = self.cell_sums[name]
         with atomic_binary(target_path(out, target)) as stream:
             np.savez(cast(Any, stream), **arrays)
 
 
+def _smallest_type(values: NDArray[Any]) -> np.dtype[Any]:
+    """Return the smallest integer type that has room for all values."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    return np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
+
+
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Pause the cycle collector: 40,602 rows stay, and it would walk them over and over."""
+    """Pause the garbage collector, which would traverse 40,602 rows again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -179,7 +185,7 @@ def target_path(out: Path, target: str) -> Path:
 
 
 def load_target(out: Path, target: str) -> TargetResult:
-    """Read a target's file whole.
+    """Read a target's file completely.
 
     Raises:
         DataError: where it is missing or damaged.
@@ -209,7 +215,7 @@ def load_target(out: Path, target: str) -> TargetResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """A target's file without the integers of sentences: small and quick to read."""
+    """A target's file without the integers of sentences."""
 
     settings: str
     """As in `TargetResult`."""
@@ -224,7 +230,7 @@ class Summary:
 
 
 def load_summary(out: Path, target: str) -> Summary | None:
-    """Return what a target's file says, or None where there is no whole file."""
+    """Return the summary of a target's file, or None if it is missing or damaged."""
     try:
         path = target_path(out, target)
         with open_arrays(path) as arrays:
@@ -276,7 +282,7 @@ class GroupScore:
     count: int
     """Directions that were scored."""
     missing: int
-    """Directions that were asked for and were not: the mean is of the others only."""
+    """Requested directions without a score, which the mean does not include."""
     mean: float
     """Unweighted mean of the scores."""
     nfc_mean: float
@@ -289,36 +295,36 @@ class GroupScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupFaults:
-    """What is wrong with the outputs of a group of directions."""
+    """Problems of the outputs of a group of directions."""
 
     group: str
     """Name, such as `eng-xx.low`."""
     lines: int
     """Lines of all its files."""
     faults: Mapping[str, int]
-    """Code of a fault -> lines that have it."""
+    """Code of a problem -> lines that have it."""
     judged: int
-    """Lines whose language a detector was asked for; 0 without one."""
+    """Lines whose language was detected; 0 without a detector."""
     right: int
-    """Of them in the target language."""
+    """Those of them in the target language."""
     reference_share: float | None
-    """Mean share of the references' lines that the detector takes for their language."""
+    """Mean share of the references' lines that the detector places in their language."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """One system on one test set: what `evaluation.json` holds, and the rows."""
+    """One system on one test set: the content of `evaluation.json`, and the rows."""
 
     system: str
     """Name for reports."""
     benchmark: str
     """Name and split of the test set."""
     benchmark_dir: str
-    """Folder of the test set as it was given; only examples in reports need it again."""
+    """Folder of the test set as given; only the examples of reports need it."""
     num_sentences: int
     """Sentences of each file."""
     outputs: str
-    """Folder of the hypotheses as it was given."""
+    """Folder of the hypotheses as given."""
     metrics: tuple[str, ...]
     """Metric names in the order of reports."""
     signatures: Mapping[str, Mapping[str, str]]
@@ -326,7 +332,7 @@ class Evaluation:
     reference_sha256: Mapping[str, str]
     """Language -> hash of its reference sentences."""
     missing: tuple[str, ...]
-    """Directions that were asked for and have no file."""
+    """Requested directions that have no file."""
     failed: Mapping[str, str]
     """Directions that could not be scored -> why."""
     notes: tuple[str, ...]
@@ -334,7 +340,7 @@ class Evaluation:
     groups: tuple[GroupScore, ...]
     """Means and intervals."""
     faults: tuple[GroupFaults, ...]
-    """The outputs themselves: faults and languages by group."""
+    """Problems and languages of the outputs, by group."""
     provenance: Mapping[str, str]
     """Versions, revision, time, hashes."""
     settings: str
@@ -346,7 +352,7 @@ class Evaluation:
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """The scored directions, sorted; read from the folder when they are first asked for."""
+        """The scored directions, sorted; read from the folder on first use."""
         found: list[Row] = []
         with without_collection():
             for target in self.reference_sha256:
@@ -370,7 +376,7 @@ class Evaluation:
         write_json(self.directory / EVALUATION_FILE, {"schema": SCHEMA, **self.head()})
 
     def head(self) -> dict[str, Any]:
-        """Return everything but the rows in a form for JSON."""
+        """Return everything except the rows as values for JSON."""
         names = [field.name for field in fields(self) if field.name in _HEAD]
         values = {name: getattr(self, name) for name in names}
         for name in ("groups", "faults"):
@@ -385,7 +391,7 @@ def load_evaluation(directory: Path) -> Evaluation:
     """Read a folder that `nllb eval flores` wrote.
 
     Raises:
-        DataError: where it is none, or of another version of the format.
+        DataError: where it is not such a folder, or has another version of the format.
     """
     path = directory / EVALUATION_FILE
     if not path.is_file():

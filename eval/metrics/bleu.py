@@ -1,5 +1,6 @@
-"""BLEU and spBLEU: sacrebleu's integers for every sentence."""
+"""BLEU and spBLEU, with the same integers as sacrebleu for every sentence."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,12 +10,12 @@ from numpy.typing import NDArray
 from sacrebleu import __version__ as sacrebleu_version
 
 from eval.metrics.chrf import Statistics
-from eval.metrics.clipped_ngrams import ReferenceNgrams, totals
+from eval.metrics.clipped_ngrams import Lengths, ReferenceNgrams, Symbols, totals
 from eval.metrics.tokenization import Tokenizer, Vocabulary
 
 ORDER: Final = 4
 _LOG_OF_ZERO: Final = -9999999999.0
-"""What sacrebleu takes for log(0)."""
+"""The value that sacrebleu uses for log(0)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +29,7 @@ class BleuReference:
 
 
 class Bleu:
-    """BLEU with exponential smoothing and one reference, as sacrebleu has it by default.
+    """BLEU with exponential smoothing, as sacrebleu computes it by default.
 
     Statistics: hypothesis length, reference length, 4 x matches, 4 x hypothesis n-grams.
     """
@@ -42,7 +43,7 @@ class Bleu:
         )
 
     def index(self, sentences: Sequence[str]) -> BleuReference:
-        """Tokenize and count the references, once for any number of hypotheses."""
+        """Tokenize and count the references once for any number of hypotheses."""
         vocabulary = Vocabulary()
         symbols, lengths = self.tokenizer.symbols(sentences, vocabulary)
         vocabulary.grows = False
@@ -56,6 +57,33 @@ class Bleu:
         result[:, 1] = reference.ngrams.lengths
         result[:, 2 : 2 + ORDER] = reference.ngrams.matches(symbols, lengths)
         result[:, 2 + ORDER :] = totals(lengths, ORDER)
+        return result
+
+    def multi_statistics(
+        self, sentences: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> Statistics:
+        """Return the statistics against several references for each sentence.
+
+        Matches are clipped by the largest count over the references; the reference length is the
+        one nearest to the hypothesis, the shorter of two equally near ones.
+        """
+        vocabulary = Vocabulary()
+        mine = _split(*self.tokenizer.symbols(sentences, vocabulary))
+        theirs = [
+            _split(*self.tokenizer.symbols(texts, vocabulary))
+            for texts in zip(*references, strict=True)
+        ]
+        result = np.zeros((len(sentences), self.num_columns), dtype=np.int32)
+        for number, (tokens, *others) in enumerate(zip(mine, *theirs, strict=True)):
+            lengths = [len(other) for other in others]
+            result[number, 0] = len(tokens)
+            result[number, 1] = min(lengths, key=lambda one: (abs(len(tokens) - one), one))
+            for n in range(1, ORDER + 1):
+                largest: Counter[tuple[int, ...]] = Counter()
+                for other in others:
+                    largest |= _ngrams(other, n)
+                result[number, 1 + n] = (_ngrams(tokens, n) & largest).total()
+                result[number, 1 + ORDER + n] = max(len(tokens) - n + 1, 0)
         return result
 
     def score(self, counts: NDArray[Any]) -> NDArray[np.float64]:
@@ -75,14 +103,15 @@ class Bleu:
         ratio = np.divide(theirs, mine, out=np.full_like(mine, np.inf), where=mine > 0)
         brevity = np.where(mine < theirs, np.exp(np.minimum(1 - ratio, 0)), 1.0)
         score = brevity * np.exp(logs.sum(axis=-1) / ORDER)
-        return np.where(matches.any(axis=-1), score, 0.0)
+        # Rounding takes a perfect score to 100.00000000000004.
+        return np.where(matches.any(axis=-1), np.minimum(score, 100.0), 0.0)
 
     def pack(self, statistics: Statistics) -> Statistics:
-        """Return the columns that cannot be derived from the others and the reference."""
+        """Return the columns that do not follow from the others and the reference."""
         return statistics[..., [0, *range(2, 2 + ORDER)]]
 
     def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:
-        """Return what `pack` was given; `reference_columns` is `statistics[:, 1:2]`."""
+        """Return the statistics again; `reference_columns` is `statistics[:, 1:2]`."""
         result = np.empty((*packed.shape[:-1], self.num_columns), dtype=np.int32)
         result[..., [0, *range(2, 2 + ORDER)]] = packed
         result[..., 1:2] = reference_columns
@@ -93,3 +122,13 @@ class Bleu:
     def reference_columns(self, statistics: Statistics) -> Statistics:
         """Return the columns that depend on the reference alone."""
         return statistics[..., 1:2]
+
+
+def _split(symbols: Symbols, lengths: Lengths) -> list[list[int]]:
+    """Return the symbols of each sentence."""
+    bounds = np.cumsum(lengths)[:-1]
+    return [part.tolist() for part in np.split(symbols, bounds)]
+
+
+def _ngrams(symbols: list[int], n: int) -> Counter[tuple[int, ...]]:
+    return Counter(tuple(symbols[at : at + n]) for at in range(len(symbols) - n + 1))

@@ -1,16 +1,15 @@
 """Clipped n-gram matches of whole corpora in numpy: exact integers, no loop over sentences.
 
-An n-gram of a hypothesis can only match where all its symbols stand in the reference sentence.
-Symbols are therefore numbered *within each reference sentence* (1, 2, ...; 0 = not in it), and a
-few small numbers fit one 64-bit key together with the number of the sentence:
+An n-gram of a hypothesis can match only if all its symbols are in the reference sentence. Symbols
+are therefore numbered *within each reference sentence* (1, 2, ...; 0 = not in it), and a few small
+numbers fit one 64-bit key together with the number of the sentence:
 
     key = sentence (16 bits) | code of symbol 1 | ... | code of symbol n     (48 bits for codes)
 
-Two n-grams are equal exactly when their keys are. The reference's keys stand in a hash table with a
-stretch of slots for each sentence, so that a hypothesis, read in order, looks up in memory that is
-already near. An n-gram is looked up only where both (n-1)-grams inside it were found. Sentences
-with too many distinct symbols for the bits (over 255 characters at order 6) are counted with a
-dictionary, one by one.
+Two n-grams are equal exactly if their keys are equal. The keys of the reference are in a hash table
+with a range of slots per sentence, so that a hypothesis that is read in order accesses nearby
+memory. An n-gram is looked up only if both (n-1)-grams inside it were found. Sentences with too
+many distinct symbols for the bits (over 255 characters at order 6) are counted with a dictionary.
 """
 
 from collections import Counter
@@ -22,9 +21,9 @@ from numpy.typing import NDArray
 
 KEY_BITS: Final = 48
 BLOCK: Final = 256
-"""Sentences counted at once: few enough for the processor's cache."""
+"""Sentences that are counted at once, so that they fit the processor's cache."""
 TABLE_CELLS: Final = 1 << 24
-"""Largest table of sentence x symbol; beyond it codes are looked up in a sorted list."""
+"""Largest table of sentence x symbol; beyond it codes are searched in a sorted list."""
 
 Symbols = NDArray[np.int32]
 Lengths = NDArray[np.int32]
@@ -37,7 +36,7 @@ _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 class ReferenceNgrams:
-    """The n-grams of reference sentences, ready to be met by any number of hypotheses."""
+    """The n-grams of reference sentences, for matching with any number of hypotheses."""
 
     def __init__(self, symbols: Symbols, lengths: Lengths, order: int) -> None:
         self.lengths, self.order = lengths, order
@@ -50,8 +49,8 @@ class ReferenceNgrams:
 
         Args:
             symbols: symbols of all sentences, one after the other, numbered as the reference's;
-                any negative number stands for symbols that the references do not have.
-            lengths: number of symbols of each sentence.
+                negative numbers are symbols that the references do not have.
+            lengths: number of symbols per sentence.
         """
         assert len(lengths) == len(self.lengths), "one hypothesis sentence for each reference"
         parts = [
@@ -62,12 +61,12 @@ class ReferenceNgrams:
 
 
 def totals(lengths: Lengths, order: int) -> NDArray[np.int32]:
-    """Return how many n-grams each sentence has, sentences x orders."""
+    """Return the number of n-grams of each sentence, sentences x orders."""
     return np.maximum(lengths[:, None] - np.arange(order, dtype=np.int32), 0)
 
 
 class _Block:
-    """The reference n-grams of up to `BLOCK` sentences."""
+    """Reference n-grams of up to `BLOCK` sentences."""
 
     def __init__(self, symbols: Symbols, lengths: Lengths, order: int) -> None:
         self.num_sentences, self.order, self.bits = len(lengths), order, KEY_BITS // max(order, 1)
@@ -86,7 +85,7 @@ class _Block:
         }
         self.dense = np.full(int(symbols.max(initial=0)) + 2, len(self.known), dtype=np.int32)
         self.dense[self.known] = np.arange(len(self.known))
-        width = len(self.known) + 1  # the last column stays 0: symbols of no reference
+        width = len(self.known) + 1  # the last column stays 0: symbols in no reference
         self.table: NDArray[np.uint16] | None = None
         if width * len(lengths) <= TABLE_CELLS and not self.crowded:
             self.table = np.zeros((len(lengths), width), dtype=np.uint16)
@@ -117,15 +116,15 @@ class _Block:
     def _matched(
         self, symbols: Symbols, lengths: Lengths, *, building: bool = False
     ) -> Iterator[NDArray[np.int64]]:
-        """Yield, order by order, which n-grams of the reference were met, once for each time.
+        """Yield, for each order, the n-grams of the reference that occur, once per occurrence.
 
         Args:
             symbols: symbols of all sentences.
             lengths: symbols of each sentence.
-            building: make the lookups on the way: the sentences are the references themselves.
+            building: create the lookups as well; the sentences are the references.
         """
         sentence = np.repeat(np.arange(len(lengths)), lengths)
-        # A 0 behind each sentence ends every n-gram that would run into the next one.
+        # A 0 after each sentence ends n-grams that would reach into the next one.
         size = len(symbols) + len(lengths)
         place = np.arange(len(symbols)) + sentence
         codes = np.zeros(size + self.order, dtype=np.uint64)
@@ -150,8 +149,8 @@ class _Block:
             yield nodes[met]
 
     def _codes(self, symbols: Symbols, sentence: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return each symbol's number within its reference sentence, 0 where it is not in it."""
-        # Negative symbols and those beyond the table end in its last entry: of no reference.
+        """Return the number of each symbol within its reference sentence, 0 if it is not in it."""
+        # Negative symbols and those beyond the table map to its last entry: in no reference.
         dense = self.dense[
             np.where(symbols < 0, len(self.dense) - 1, symbols).clip(max=len(self.dense) - 1)
         ]
@@ -169,7 +168,7 @@ class _Block:
 
 
 class _Lookup:
-    """The distinct n-grams of one order; finds the number of each in nearly one step."""
+    """The distinct n-grams of one order, with a nearly constant-time lookup."""
 
     def __init__(self, keys: Keys, num_sentences: int) -> None:
         distinct, self.counts = np.unique(keys, return_counts=True)
@@ -182,14 +181,14 @@ class _Lookup:
         slots = self._slots(distinct)
         self.table = np.full(num_sentences << self.stretch_bits, count, dtype=np.int32)
         self.table[slots] = np.arange(count, dtype=np.int32)
-        # Of two n-grams with one slot the later stands there; the others are in a sorted list.
+        # Of two n-grams with the same slot the later one is there; the others are in a sorted list.
         self.displaced = np.flatnonzero(self.table[slots] != np.arange(count))
         self.displaced_keys = np.append(distinct[self.displaced], _NO_KEY)
         self.shared = np.zeros(len(self.table), dtype=bool)
         self.shared[slots[self.displaced]] = True
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
-        """Return the number of each n-gram, -1 where the reference does not have it."""
+        """Return the number of each n-gram, -1 if the reference does not have it."""
         slots = self._slots(keys)
         nodes = self.table[slots].astype(np.int64)
         met = self.keys[nodes] == keys

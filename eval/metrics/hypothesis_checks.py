@@ -1,13 +1,19 @@
-"""What is wrong with a hypothesis file before its score means anything."""
+"""Checks of hypothesis files: what a reader must know before believing a score."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import Final, Literal, get_args
 from unicodedata import is_normalized
 
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
 from nllb.errors import DataError
+from nllb.io.compression import COMPRESSIONS
 from nllb.io.text import read_binary_lines
 from nllb.languages.detection import UNDETERMINED
 from nllb.translation.quality import MAX_REPETITION, repetition
@@ -15,9 +21,20 @@ from nllb.translation.quality import MAX_REPETITION, repetition
 Detect = Callable[[Sequence[str]], Sequence[str]]
 """Texts -> the code of each one's language, `und` where unsure."""
 
-MOST_LINES_NAMED: Final = 5
+MAX_LINES_NAMED: Final = 5
 OFF_TARGET_CHARACTERS: Final = 20
-"""Shorter lines are not asked for their language: names and numbers have none."""
+"""The language of shorter lines is not detected: names and numbers have none."""
+_MARGIN_DEVIATIONS: Final = 2.0
+"""Standard deviations above the references' own misses that lines must reach to be reported."""
+_HEAD_BYTES: Final = 1 << 16
+_MAGIC: Final = {
+    b"BZh": "compressed with bzip2, which is not read; decompress it, or use .gz, .xz or .zst",
+    b"\x1f\x8b": "compressed with gzip; name it .gz",
+    b"\xfd7zXZ": "compressed with xz; name it .xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstandard; name it .zst",
+    b"\xff\xfe": "UTF-16; save it as UTF-8",
+    b"\xfe\xff": "UTF-16; save it as UTF-8",
+}
 
 _PIECE: Final = 8
 _PIECES: Final = 16
@@ -42,10 +59,10 @@ _BREAKS: Final = frozenset("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One kind of fault in one file."""
+    """One kind of problem in one file."""
 
     code: Code
-    """Kind of fault."""
+    """Kind of problem."""
     count: int
     """Lines that have it."""
     total: int
@@ -57,7 +74,7 @@ class Finding:
 
     @property
     def words(self) -> str:
-        """What the lines are."""
+        """The problem in words, as in `3 lines are ...`."""
         return _WORDS[self.code]
 
     @property
@@ -70,14 +87,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LanguageCount:
-    """What a detector says of the lines of one file."""
+    """How a detector classified the lines of one file."""
 
     judged: int
-    """Lines long enough to be asked for their language."""
+    """Lines long enough for their language to be detected."""
     right: int
     """Of them in the target language."""
     unsure: int
-    """Of them in none that the detector would name."""
+    """Of them without a clear language."""
 
     @property
     def share(self) -> float | None:
@@ -89,27 +106,139 @@ def read_hypothesis(path: Path, *, expected: int) -> tuple[list[str], list[Findi
     """Read a hypothesis file line for line; bytes that are not UTF-8 are replaced and counted.
 
     Raises:
-        DataError: where the file is missing, empty, or has another number of lines than the
-            reference: every later line would be scored against the wrong one.
+        DataError: where the file is missing, empty, of a form that is not read, or has another
+            number of lines than the reference: later lines would be scored against the wrong ones.
     """
-    lines, broken = [], []
-    for number, raw in enumerate(read_binary_lines(path), 1):
-        if number == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901 - a byte order mark is no text
-        try:
-            lines.append(raw.decode("utf-8"))
-        except UnicodeDecodeError:
-            broken.append(number)
-            lines.append(raw.decode("utf-8", "replace"))
-    if not lines:
+    reader = LineReader(path)
+    lines = list(reader)
+    check_line_count(path, len(lines), expected)
+    return lines, reader.findings(expected)
+
+
+def check_line_count(path: Path, count: int, expected: int) -> None:
+    """Refuse a hypothesis file with another number of lines than the reference."""
+    if not count:
         raise DataError(f"{path} is empty; {expected:,} lines were expected")
-    if len(lines) != expected:
-        more = "more" if len(lines) > expected else "fewer"
+    if count != expected:
+        more = "more" if count > expected else "fewer"
         raise DataError(
-            f"{path}: {len(lines):,} lines, {abs(len(lines) - expected):,} {more} than the "
+            f"{path}: {count:,} lines, {abs(count - expected):,} {more} than the "
             f"reference's {expected:,}; write exactly one line for each source line"
         )
-    return lines, [_finding("bad_utf8", broken, expected)] if broken else []
+
+
+class LineReader:
+    """The lines of a hypothesis file; bytes that are not UTF-8 are replaced and counted."""
+
+    def __init__(self, path: Path) -> None:
+        check_text_form(path)
+        self._path = path
+        self._broken = _Lines()
+
+    def __iter__(self) -> Iterator[str]:
+        for number, raw in enumerate(read_binary_lines(self._path), 1):
+            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError:
+                self._broken.add(number)
+                yield line.decode("utf-8", "replace")
+
+    def findings(self, total: int) -> list[Finding]:
+        """Return what was replaced so far."""
+        return [self._broken.finding("bad_utf8", total)] if self._broken.count else []
+
+
+def check_text_form(path: Path | str) -> None:
+    """Refuse files whose bytes are not lines of UTF-8, naming what they are.
+
+    Raises:
+        DataError: for bzip2, other compression under a wrong name, UTF-16, and lines that end with
+            carriage returns only.
+    """
+    if str(path) == "-" or not Path(path).is_file():
+        return  # reading it says what is wrong
+    with Path(path).open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    suffix = Path(path).suffix
+    what = next((words for magic, words in _MAGIC.items() if head.startswith(magic)), None)
+    if what is not None and suffix not in COMPRESSIONS:
+        raise DataError(f"{path} is {what}")
+    if suffix in COMPRESSIONS:
+        return
+    if b"\0" in head:
+        raise DataError(f"{path} contains NUL bytes: it is UTF-16 or not text; save it as UTF-8")
+    if b"\r" in head and b"\n" not in head and len(head.rstrip(b"\r").split(b"\r")) > 1:
+        raise DataError(
+            f"{path} ends its lines with carriage returns only (an old Mac form); "
+            "convert it, such as with: tr '\\r' '\\n'"
+        )
+
+
+class HypothesisChecks:
+    """Checks of a hypothesis that is read in blocks; 16 bytes per line are kept in memory."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._empty, self._copies, self._decomposed = _Lines(), _Lines(), _Lines()
+        self._loops, self._breaks = _Lines(), _Lines()
+        self._hashes: list[NDArray[np.uint64]] = []
+
+    def add(
+        self,
+        hypothesis: Sequence[str],
+        references: Sequence[Sequence[str]],
+        source: Sequence[str] | None = None,
+    ) -> None:
+        """Check the next lines.
+
+        Args:
+            hypothesis: lines of the file.
+            references: for each line its references.
+            source: the source lines.
+        """
+        hashes = np.zeros((len(hypothesis), 2), dtype=np.uint64)
+        for number, (line, texts) in enumerate(zip(hypothesis, references, strict=True)):
+            place = self._seen + number + 1
+            stripped = line.strip()
+            if not stripped:
+                self._empty.add(place)
+            else:
+                hashes[number] = _hash(line), _hash("\n".join(texts))
+            if not is_normalized("NFC", line):
+                self._decomposed.add(place)
+            if not _BREAKS.isdisjoint(line.rstrip("\r")):
+                self._breaks.add(place)
+            if source is not None and stripped and stripped == source[number].strip():
+                if all(stripped != text.strip() for text in texts):
+                    self._copies.add(place)
+            if _loops(line, source[number] if source is not None else None):
+                self._loops.add(place)
+        self._hashes.append(hashes)
+        self._seen += len(hypothesis)
+
+    def findings(self) -> list[Finding]:
+        """Return what is wrong with the file; an empty list is a clean file."""
+        total = self._seen
+        found = [self._empty.finding("empty", total), self._copies.finding("copy_of_source", total)]
+        if self._decomposed.count < total:
+            found.append(self._decomposed.finding("mixed_unicode", total))
+        found += [
+            self._repeated().finding("repeated", total),
+            self._loops.finding("looping", total),
+            self._breaks.finding("line_breaks", total),
+        ]
+        return [one for one in found if one.count]
+
+    def _repeated(self) -> "_Lines":
+        """Return the lines that are the same as another one although their references differ."""
+        hashes = np.concatenate(self._hashes) if self._hashes else np.zeros((0, 2), np.uint64)
+        pairs = np.unique(hashes[hashes[:, 0] != 0], axis=0)
+        mine, references = np.unique(pairs[:, 0], return_counts=True)
+        lines = _Lines()
+        for place in np.flatnonzero(np.isin(hashes[:, 0], mine[references > 1])).tolist():
+            lines.add(place + 1)
+        return lines
 
 
 def check_hypothesis(
@@ -118,51 +247,31 @@ def check_hypothesis(
     *,
     source: Sequence[str] | None = None,
 ) -> list[Finding]:
-    """Return the faults of a hypothesis; an empty list is a clean file."""
-    found = [_finding("empty", _where(not line.strip() for line in hypothesis), len(hypothesis))]
-    if source is not None:
-        copies = _where(
-            bool(mine.strip()) and mine.strip() == theirs.strip() and mine.strip() != right.strip()
-            for mine, theirs, right in zip(hypothesis, source, reference, strict=True)
-        )
-        found.append(_finding("copy_of_source", copies, len(hypothesis)))
-    composed = [is_normalized("NFC", line) for line in hypothesis]
-    if 0 < sum(composed) < len(composed):
-        found.append(
-            _finding("mixed_unicode", _where(not form for form in composed), len(composed))
-        )
-    found.append(_finding("repeated", _repeated(hypothesis, reference), len(hypothesis)))
-    found.append(_finding("looping", _looping(hypothesis, source), len(hypothesis)))
-    inside = _where(not _BREAKS.isdisjoint(line.rstrip("\r")) for line in hypothesis)
-    found.append(_finding("line_breaks", inside, len(hypothesis)))
-    return [finding for finding in found if finding.count]
+    """Return what is wrong with a hypothesis; an empty list is a clean file."""
+    checks = HypothesisChecks()
+    checks.add(hypothesis, [(text,) for text in reference], source)
+    return checks.findings()
 
 
-def _repeated(hypothesis: Sequence[str], reference: Sequence[str]) -> list[int]:
-    pairs = {
-        line: set[str]()
-        for line, count in Counter(hypothesis).items()
-        if count > 1 and line.strip()
-    }
-    for mine, theirs in zip(hypothesis, reference, strict=True):
-        if mine in pairs:
-            pairs[mine].add(theirs)
-    return _where(len(pairs.get(line, ())) > 1 for line in hypothesis)
+def _loops(line: str, source: str | None) -> bool:
+    """Return whether translation would flag a line as a loop: sources may repeat themselves too."""
+    if not _may_loop(line):
+        return False
+    share = repetition(line)
+    if share <= MAX_REPETITION:
+        return False
+    return source is None or share - repetition(source) > MAX_REPETITION
 
 
-def _looping(hypothesis: Sequence[str], source: Sequence[str] | None) -> list[int]:
-    """Return the lines that translation would flag as loops: sources may repeat themselves too."""
-    shares = ((n, repetition(line)) for n, line in enumerate(hypothesis) if _may_loop(line))
-    loops = [(n, share) for n, share in shares if share > MAX_REPETITION]
-    if source is not None:
-        loops = [(n, share) for n, share in loops if share - repetition(source[n]) > MAX_REPETITION]
-    return [n + 1 for n, _ in loops]
+def _hash(text: str) -> int:
+    # 0 marks an empty line.
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) or 1
 
 
 def _may_loop(line: str) -> bool:
-    """Say whether any of a few pieces stands in the line before: much quicker than counting all.
+    """Return whether any of a few pieces occurs earlier in the line: a quick test before counting.
 
-    Where a quarter of a line is repeated, about four of them do.
+    Where a quarter of a line is repeated, about four of the pieces do.
     """
     length = _PIECE if " " in line else _PIECE // 2
     last = len(line) - length
@@ -171,31 +280,83 @@ def _may_loop(line: str) -> bool:
                for at in range(step, last + 1, step))  # fmt: skip
 
 
+class LanguageChecks:
+    """Counts of lines in the target language, for a file that is read in blocks."""
+
+    def __init__(self, target: str, detect: Detect) -> None:
+        self._target, self._detect = target, detect
+        self._seen = self._judged = self._unsure = 0
+        self._wrong = _Lines()
+        self._labels: Counter[str] = Counter()
+
+    def add(self, lines: Sequence[str]) -> None:
+        """Detect the language of the next lines that are long enough."""
+        long = [n for n, line in enumerate(lines) if len(line.strip()) >= OFF_TARGET_CHARACTERS]
+        labels = self._detect([lines[n] for n in long])
+        for n, label in zip(long, labels, strict=True):
+            if label == UNDETERMINED:
+                self._unsure += 1
+            elif label != self._target:
+                self._wrong.add(self._seen + n + 1)
+                self._labels[label] += 1
+        self._seen += len(lines)
+        self._judged += len(long)
+
+    def count(self) -> LanguageCount:
+        """Return the counts so far."""
+        right = self._judged - self._wrong.count - self._unsure
+        return LanguageCount(judged=self._judged, right=right, unsure=self._unsure)
+
+    def findings(self, expected_share: float | None = None) -> list[Finding]:
+        """Return the lines in another language, where they are more than the references have.
+
+        Args:
+            expected_share: share of the references' own lines that the detector places in the
+                target language. What it misses there says nothing against a translation.
+        """
+        if not self._wrong.count:
+            return []
+        if expected_share is not None:
+            missed = (1 - expected_share) * self._judged
+            margin = _MARGIN_DEVIATIONS * sqrt(max(missed, 1.0))
+            if self._wrong.count + self._unsure <= missed + margin:
+                return []
+        common = ", ".join(f"{label} {number}" for label, number in self._labels.most_common(3))
+        note = f"detected {common}"
+        if expected_share is not None:
+            note += f"; of the references, {1 - expected_share:.1%} are not recognised"
+        return [self._wrong.finding("off_target", self._seen, note)]
+
+
 def check_language(
-    lines: Sequence[str], target: str, detect: Detect
+    lines: Sequence[str], target: str, detect: Detect, *, expected_share: float | None = None
 ) -> tuple[LanguageCount, list[Finding]]:
-    """Count the lines in the target language, and name those in another."""
-    long = [n for n, line in enumerate(lines, 1) if len(line.strip()) >= OFF_TARGET_CHARACTERS]
-    labels = detect([lines[n - 1] for n in long])
-    wrong = [
-        (n, label)
-        for n, label in zip(long, labels, strict=True)
-        if label not in (target, UNDETERMINED)
-    ]
-    unsure = sum(label == UNDETERMINED for label in labels)
-    count = LanguageCount(judged=len(long), right=len(long) - len(wrong) - unsure, unsure=unsure)
-    if not wrong:
-        return count, []
-    common = Counter(label for _, label in wrong).most_common(3)
-    note = "detected " + ", ".join(f"{label} {number}" for label, number in common)
-    return count, [_finding("off_target", [n for n, _ in wrong], len(lines), note)]
+    """Count the lines in the target language, and report those in another.
+
+    Args:
+        lines: lines of a file.
+        target: language that they should be in.
+        detect: names the language of texts.
+        expected_share: see `LanguageChecks.findings`.
+    """
+    checks = LanguageChecks(target, detect)
+    checks.add(lines)
+    return checks.count(), checks.findings(expected_share)
 
 
-def _where(flags: Iterable[bool]) -> list[int]:
-    return [number for number, flag in enumerate(flags, 1) if flag]
+class _Lines:
+    """How many lines have a property, and the first of them."""
 
+    __slots__ = ("count", "first")
 
-def _finding(code: Code, lines: Sequence[int], total: int, note: str = "") -> Finding:
-    return Finding(
-        code=code, count=len(lines), total=total, lines=tuple(lines[:MOST_LINES_NAMED]), note=note
-    )
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[int] = []
+
+    def add(self, number: int) -> None:
+        self.count += 1
+        if len(self.first) < MAX_LINES_NAMED:
+            self.first.append(number)
+
+    def finding(self, code: Code, total: int, note: str = "") -> Finding:
+        return Finding(code=code, count=self.count, total=total, lines=tuple(self.first), note=note)

@@ -1,19 +1,22 @@
-"""Neural metrics as plug-ins: found by entry point, never imported, run in a process of their own.
+"""Neural metrics as plug-ins: never imported, each run in a process of its own.
 
 COMET, MetricX and BLASER need package versions that exclude each other and ours. A plug-in is
 therefore a command that speaks JSON lines, perhaps of another virtual environment:
 
     we write    {"model": "/path", "source": "eng_Latn", "target": "fra_Latn"}
-    it answers  {"name": "...", "version": "...", "licence": "...", "supported": true}
-    we write    {"src": "...", "mt": "...", "ref": "..."}    for each sentence, then end the input
-    it answers  {"score": 0.83}                              for each, in order
+    it answers  {"name": "...", "version": "...", "licence": "...", "supported": true,
+                 "higher_is_better": true}
+    we write    {"src": "...", "mt": "...", "ref": "..."}    for each sentence, then close the input
+    it answers  {"score": 0.83}                              for each sentence, in order
 
-The first answer should come before weights are loaded. Installed plug-ins declare an entry point of
-the group `nllb.metrics`: name = module; it is run as `python -m module`. Weights come from an
-explicit local path; nothing is downloaded by us.
+The first answer should come before weights are loaded; `higher_is_better` is optional.
+Adapters for COMET and MetricX are in `eval.metrics.adapters`. Installed plug-ins declare an entry
+point of the group `nllb.metrics`: name = module, run as `python -m module`. Weights come from an
+explicit local path; we download nothing.
 """
 
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -26,18 +29,28 @@ from tempfile import TemporaryFile
 from threading import Thread
 from typing import IO, Any, Final
 
+import numpy as np
+
+from eval.metrics.neural_metric import MeanScore
+from eval.metrics.resampling import BLOCK, ResampledSums
+from eval.metrics.significance import interval
 from nllb.errors import ConfigError, DataError, ResourceError, did_you_mean
 from nllb.io.atomic import atomic_text
 from nllb.io.text import parse_json, read_json_lines
 
 GROUP: Final = "nllb.metrics"
+ADAPTERS: Final = {
+    name: Path(__file__).with_name("adapters") / f"{name}_adapter.py"
+    for name in ("comet", "metricx")
+}
+"""Adapters that ship, by name: programs without imports from this project."""
 Item = tuple[str, str, str]
 """(source, translation, reference)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NeuralScore:
-    """What a plug-in said of one file."""
+    """The scores of one file by a plug-in."""
 
     name: str
     """Its own name."""
@@ -50,7 +63,13 @@ class NeuralScore:
     scores: tuple[float, ...]
     """One for each sentence, as the metric gives them."""
     signature: str
-    """Name, version, model and whether scores came from the cache."""
+    """Name, version and model."""
+    low: float
+    """Lower end of the 95 % bootstrap interval of the mean."""
+    high: float
+    """Upper end."""
+    higher_is_better: bool = True
+    """False for metrics that count errors, such as MetricX."""
 
     @property
     def mean(self) -> float:
@@ -63,22 +82,29 @@ def installed_metrics() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
-def metric_command(name_or_command: str) -> list[str]:
-    """Return the command of an installed plug-in, or the words of a command that was given.
+def metric_command(name_or_command: str, *, python: Path | None = None) -> list[str]:
+    """Return the command of a plug-in: installed, one of `ADAPTERS`, or given as a command.
+
+    Args:
+        name_or_command: name of a plug-in, or a command that follows the protocol.
+        python: interpreter of the environment in which the metric's package is installed.
 
     Raises:
-        ConfigError: for a single word that is no installed plug-in and no file.
+        ConfigError: for a single word that is neither a plug-in nor a file.
     """
+    interpreter = str(python) if python is not None else sys.executable
     installed = installed_metrics()
     if name_or_command in installed:
-        return [sys.executable, "-m", installed[name_or_command]]
+        return [interpreter, "-m", installed[name_or_command]]
+    if name_or_command in ADAPTERS:
+        return [interpreter, str(ADAPTERS[name_or_command])]
     words = shlex.split(name_or_command)
     if len(words) > 1 or (words and Path(words[0]).is_file()):
         return words
-    have = ", ".join(sorted(installed)) or "none"
+    known = sorted({*installed, *ADAPTERS})
     raise ConfigError(
-        f"no neural metric {name_or_command!r}{did_you_mean(name_or_command, installed) or '.'} "
-        f"Installed: {have}. Give a name, or a command that follows the protocol of "
+        f"no neural metric {name_or_command!r}{did_you_mean(name_or_command, known) or '.'} "
+        f"Available: {', '.join(known)}. Give a name, or a command that follows the protocol of "
         "eval.metrics.neural"
     )
 
@@ -106,7 +132,9 @@ def neural_score(
         ResourceError: where the plug-in cannot be started, fails, or breaks the protocol.
     """
     head = {"model": str(model) if model else None, "source": source, "target": target}
-    # Without a cache one run does it; with one, the plug-in is first asked who it is.
+    if not items:
+        raise DataError("no sentences to score")
+    # Without a cache one run is enough; with one, the plug-in is first asked for its identity.
     answers = _talk(command, head, items if cache_dir is None else [])
     told = answers[0]
     for key in ("name", "version", "licence", "supported"):
@@ -122,23 +150,46 @@ def neural_score(
             raise ResourceError(
                 f"{_shown(command)} answered {len(answers) - 1:,} of {len(fresh):,} sentences"
             )
+        bad: list[int] = []
         for item, answer in zip(fresh, answers[1:], strict=True):
             if not isinstance(answer.get("score"), (int, float)):
                 raise ResourceError(f"{_shown(command)} answered {answer}, not a score")
+            if not math.isfinite(answer["score"]):
+                bad.append(items.index(item) + 1)
+                continue
             known.put(item, float(answer["score"]))
         known.save()
+        if bad:
+            named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+            raise ResourceError(
+                f"{_shown(command)} gave NaN or infinity for {len(bad):,} of {len(items):,} "
+                f"sentences (line {named}): no mean can be taken"
+            )
+    scores = tuple(known.need(item) for item in items)
+    low, high = _interval_of_mean(scores)
     return NeuralScore(
         name=str(told["name"]),
         version=str(told["version"]),
         licence=str(told["licence"]),
         supported=bool(told["supported"]),
-        scores=tuple(known.need(item) for item in items),
+        scores=scores,
+        low=low,
+        high=high,
+        higher_is_better=bool(told.get("higher_is_better", True)),
         signature=f"{told['name']}|version:{told['version']}|model:{model.name if model else '-'}",
     )
 
 
+def _interval_of_mean(scores: Sequence[float]) -> tuple[float, float]:
+    resampled = ResampledSums(len(scores))
+    columns = np.array(scores, dtype=np.float64)[:, None]
+    for begin in range(0, len(scores), BLOCK):
+        resampled.add({MeanScore.name: columns[begin : begin + BLOCK]})
+    return interval(resampled.scores(MeanScore()) / len(scores))
+
+
 class _Cache:
-    """Scores by the hash of sentence, plug-in and model: one JSONL file a plug-in and model."""
+    """Scores by the hash of sentence, plug-in and model, in one JSONL file per identity."""
 
     def __init__(self, directory: Path | None, identity: str) -> None:
         self._identity = identity
@@ -174,24 +225,24 @@ class _Cache:
 def _talk(
     command: Sequence[str], head: dict[str, Any], items: Sequence[Item]
 ) -> list[dict[str, Any]]:
-    with TemporaryFile() as complaints:
+    with TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
-                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
             )
         except OSError as error:
             raise ResourceError(f"cannot start {_shown(command)}: {error.strerror}") from error
         assert process.stdin is not None
         assert process.stdout is not None
-        # Written by a thread: a plug-in may answer before it has read everything.
+        # A thread writes, as a plug-in may answer before it has read everything.
         writer = Thread(target=_write, args=(process.stdin, head, items), daemon=True)
         writer.start()
         with process.stdout as answers:
             lines = answers.read().decode("utf-8", "replace").splitlines()
         writer.join()
         code = process.wait()
-        complaints.seek(0)
-        said = complaints.read().decode("utf-8", "replace").strip().splitlines()[-3:]
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace").strip().splitlines()[-3:]
     if code:
         raise ResourceError(f"{_shown(command)} ended with code {code}: {' / '.join(said)}")
     try:
@@ -216,7 +267,7 @@ def _write(stream: IO[bytes], head: dict[str, Any], items: Sequence[Item]) -> No
                     json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
                 )
     except BrokenPipeError:
-        return  # it has ended: its exit code tells why
+        return  # the plug-in has ended; its exit code says why
 
 
 def _shown(command: Sequence[str]) -> str:

@@ -1,40 +1,46 @@
 """Shares of a count, with an interval that stays honest at 0 % and 100 %."""
 
 from dataclasses import dataclass
-from math import sqrt
+from functools import lru_cache
 
-_Z_95 = 1.959963984540054
+from eval.extras import scipy_module
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proportion:
-    """How many of how many, with the 95 % Wilson interval of the share."""
+    """A count out of a total, with the 95 % Wilson interval of the share."""
 
     count: int
-    """How many had it."""
+    """Cases that have the property."""
     total: int
-    """Of how many."""
+    """All cases."""
     share: float | None
-    """`count / total`, or null where there was nothing to look at."""
+    """`count / total`, or null where there are no cases."""
     low: float
     """Lower end of the interval; 0 where `total` is 0."""
     high: float
     """Upper end of the interval; 1 where `total` is 0."""
 
 
+@lru_cache(maxsize=4096)
 def proportion(count: int, total: int) -> Proportion:
     """Return a share with its Wilson score interval.
 
     Source: Wilson 1927; unlike the normal interval it is never empty and never leaves [0, 1].
+
+    Raises:
+        ResourceError: where scipy is not installed.
     """
     if not 0 <= count <= total:
-        raise ValueError(f"{count} of {total} is no share")
+        raise ValueError(f"{count} of {total} is not a share")
     if total == 0:
         return Proportion(count=0, total=0, share=None, low=0.0, high=1.0)
-    share = count / total
-    weight = _Z_95**2 / total
-    centre = (share + weight / 2) / (1 + weight)
-    half = sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
-    low = 0.0 if count == 0 else centre - half
-    high = 1.0 if count == total else centre + half
-    return Proportion(count=count, total=total, share=share, low=low, high=high)
+    stats = scipy_module("stats", purpose="intervals of shares")
+    interval = stats.binomtest(count, total).proportion_ci(confidence_level=0.95, method="wilson")
+    return Proportion(
+        count=count,
+        total=total,
+        share=count / total,
+        low=0.0 if count == 0 else float(interval.low),
+        high=1.0 if count == total else float(interval.high),
+    )

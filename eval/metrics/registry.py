@@ -1,4 +1,4 @@
-"""The metrics by name, and one hypothesis measured by them: raw, and with both sides in NFC."""
+"""The metrics by name, and the scores of one hypothesis: raw, and with both sides in NFC."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from eval.metrics.bleu import Bleu
 from eval.metrics.chrf import Chrf, Statistics
+from eval.metrics.lowercase import Lowercased
+from eval.metrics.neural_metric import PREFIX, NeuralChoice
+from eval.metrics.ter import Ter
 from eval.metrics.tokenization import (
     SacrebleuTokenizer,
     SentencePieceTokenizer,
@@ -21,9 +24,11 @@ from eval.metrics.tokenization import (
 from nllb.errors import ConfigError, ResourceError, did_you_mean
 from nllb.io.benchmarks import sentences_sha256
 
-METRICS: Final = ("chrf++", "chrf", "spbleu", "bleu")
+METRICS: Final = ("chrf++", "chrf", "spbleu", "bleu", "ter")
+LOWER_IS_BETTER: Final = frozenset({"ter"})
+"""Metrics that count errors."""
 UNICODE_WARNING: Final = 0.3
-"""Points between the raw and the NFC score from which on a reader is warned."""
+"""Points between the raw and the NFC score above which the reader is warned."""
 
 
 class Metric(Protocol):
@@ -41,12 +46,18 @@ class Metric(Protocol):
         """Return the integers of each sentence."""
         ...
 
+    def multi_statistics(
+        self, sentences: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> Statistics:
+        """Return the integers of each sentence against several references."""
+        ...
+
     def score(self, counts: NDArray[Any]) -> NDArray[np.float64]:
         """Return the score of summed integers; leading axes are kept."""
         ...
 
     def pack(self, statistics: Statistics) -> Statistics:
-        """Return the columns worth storing."""
+        """Return the columns to store."""
         ...
 
     def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:
@@ -63,7 +74,7 @@ class Measurement:
     """One hypothesis under one metric."""
 
     score: float
-    """Raw corpus score, as the paper has it."""
+    """Raw corpus score, as in the paper."""
     nfc_score: float
     """The same with hypothesis and reference in Unicode form NFC."""
     statistics: Statistics
@@ -71,12 +82,12 @@ class Measurement:
 
     @property
     def unicode_matters(self) -> bool:
-        """Whether the two scores differ by more than a reader would ignore."""
+        """Whether the two scores differ by more than `UNICODE_WARNING`."""
         return abs(self.score - self.nfc_score) > UNICODE_WARNING
 
 
 class Reference:
-    """The reference sentences of one language, indexed for every metric that asks."""
+    """The reference sentences of one language, indexed once for each metric."""
 
     def __init__(self, sentences: Sequence[str], language: str) -> None:
         self.sentences, self.language = tuple(sentences), language
@@ -84,21 +95,30 @@ class Reference:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the text."""
+        """Hash of the text."""
         return sentences_sha256(self.sentences)
 
     @cached_property
     def _not_nfc(self) -> list[int]:
-        """Numbers of the references that NFC would change."""
+        """Indices of the references that NFC would change."""
         return [n for n, text in enumerate(self.sentences) if not is_normalized("NFC", text)]
 
     def measure(self, metric: Metric, hypothesis: Sequence[str]) -> Measurement:
-        """Measure one hypothesis sentence for each reference sentence."""
-        statistics = metric.statistics(hypothesis, self._index(metric))
+        """Score one hypothesis sentence for each reference sentence."""
+        statistics, nfc = self.statistics_pair(metric, hypothesis)
         score = float(metric.score(statistics.sum(axis=0)))
-        nfc = self._nfc_statistics(metric, hypothesis, statistics)
         nfc_score = score if nfc is statistics else float(metric.score(nfc.sum(axis=0)))
         return Measurement(score=score, nfc_score=nfc_score, statistics=statistics)
+
+    def statistics_pair(
+        self, metric: Metric, hypothesis: Sequence[str]
+    ) -> tuple[Statistics, Statistics]:
+        """Return the integers of each sentence, raw and with both sides in NFC.
+
+        Where NFC changes nothing both are the same array.
+        """
+        statistics = metric.statistics(hypothesis, self._index(metric))
+        return statistics, self._nfc_statistics(metric, hypothesis, statistics)
 
     def _nfc_statistics(
         self, metric: Metric, hypothesis: Sequence[str], statistics: Statistics
@@ -119,7 +139,7 @@ class Reference:
         return result
 
     def _index(self, metric: Metric, *, nfc: bool = False) -> Any:
-        """Return the index of the references; with `nfc`, of those that NFC changes, composed."""
+        """Return the index of the references, or with `nfc` of those that NFC changes, composed."""
         key = (metric.signature, nfc)
         if key not in self._indexes:
             sentences: Sequence[str] = self.sentences
@@ -129,14 +149,44 @@ class Reference:
         return self._indexes[key]
 
 
+def multi_statistics_pair(
+    metric: Metric, hypothesis: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[Statistics, Statistics]:
+    """Return the integers against several references, raw and with all sides in NFC.
+
+    Args:
+        metric: what to count.
+        hypothesis: sentences.
+        references: for each sentence its references, equally many for all.
+    """
+    statistics = metric.multi_statistics(hypothesis, references)
+    changed = [
+        number
+        for number, texts in enumerate(zip(hypothesis, references, strict=True))
+        if not all(is_normalized("NFC", text) for text in (texts[0], *texts[1]))
+    ]
+    if not changed:
+        return statistics, statistics
+    result = statistics.copy()
+    result[changed] = metric.multi_statistics(
+        [normalize("NFC", hypothesis[number]) for number in changed],
+        [[normalize("NFC", text) for text in references[number]] for number in changed],
+    )
+    return statistics, result
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricChoice:
     """Which metrics to compute; a metric is made for each target language."""
 
     names: tuple[str, ...] = ("chrf++",)
-    """Any of chrf++, chrf, spbleu, bleu."""
+    """Any of chrf++, chrf, spbleu, bleu, ter."""
     spm: SentencePieceTokenizer | None = None
     """SentencePiece model of spBLEU."""
+    lowercase: bool = False
+    """Whether to lowercase hypotheses and references first; TER always does."""
+    neural: NeuralChoice | None = None
+    """A neural metric besides."""
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -157,16 +207,26 @@ class MetricChoice:
         Raises:
             ResourceError: where the language's tokenizer is not installed.
         """
+        metric: Metric
+        if name == "ter":
+            return Ter()
         if name in ("chrf", "chrf++"):
-            return _CHRF[name]
-        if name == "spbleu":
+            metric = _CHRF[name]
+        elif name == "spbleu":
             assert self.spm is not None
-            return Bleu(self.spm, name="spbleu", title="spBLEU")
-        return Bleu(SacrebleuTokenizer(bleu_tokenizer_name(target)[0]))
+            metric = Bleu(self.spm, name="spbleu", title="spBLEU")
+        else:
+            metric = Bleu(SacrebleuTokenizer(bleu_tokenizer_name(target)[0]))
+        return Lowercased(metric) if self.lowercase else metric
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Names of the metrics, the neural one last."""
+        return (*self.names, self.neural.metric_name) if self.neural else self.names
 
     def signatures(self, target: str) -> dict[str, str]:
         """Return the signature of each metric for a target; empty where it cannot be computed."""
-        found = {}
+        found = {self.neural.metric_name: self.neural.signature} if self.neural else {}
         for name in self.names:
             try:
                 found[name] = self.metric(name, target).signature
@@ -180,17 +240,30 @@ _CHRF: Final[Mapping[str, Metric]] = {"chrf++": Chrf(word_order=2), "chrf": Chrf
 
 def metric_title(name: str) -> str:
     """Return a metric's name as people write it."""
-    return {"chrf++": "chrF++", "chrf": "chrF", "spbleu": "spBLEU", "bleu": "BLEU"}.get(name, name)
+    return {
+        "chrf++": "chrF++",
+        "chrf": "chrF",
+        "spbleu": "spBLEU",
+        "bleu": "BLEU",
+        "ter": "TER",
+    }.get(name, name.removeprefix(PREFIX))
 
 
 def choose_metrics(
-    names: str | None, *, spm: Path | None, spm_name: SpmName, spm_sha256: str | None
+    names: str | None,
+    *,
+    spm: Path | None,
+    spm_name: SpmName,
+    spm_sha256: str | None,
+    lowercase: bool = False,
 ) -> MetricChoice:
-    """Read the command line's choice; without one, chrF++ and, where a model is given, spBLEU."""
+    """Return the metrics by name; without names chrF++ and, if a model is given, spBLEU."""
     tokenizer = None
     if spm is not None:
         tokenizer = SentencePieceTokenizer(spm, name=spm_name, pinned=spm_sha256)
     wanted = names.split(",") if names else ["chrf++"] + (["spbleu"] if spm else [])
     return MetricChoice(
-        names=tuple(dict.fromkeys(name.strip().lower() for name in wanted)), spm=tokenizer
+        names=tuple(dict.fromkeys(name.strip().lower() for name in wanted)),
+        spm=tokenizer,
+        lowercase=lowercase,
     )

@@ -1,29 +1,46 @@
-"""Score one hypothesis file against one reference: what `nllb eval score` prints."""
+"""Score one hypothesis file against one or more references: what `nllb eval score` prints.
 
-from collections.abc import Iterator
+Files are read in blocks. What stays in memory is the sums of the bootstrap resamples, 16 bytes per
+line for the check of repeated lines, and one block of text.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eval.metrics.hypothesis_checks import (
     Detect,
     Finding,
-    check_hypothesis,
-    check_language,
-    read_hypothesis,
+    HypothesisChecks,
+    LanguageChecks,
+    LineReader,
+    check_line_count,
+    check_text_form,
 )
 from eval.metrics.registry import (
     UNICODE_WARNING,
-    Measurement,
     Metric,
     MetricChoice,
     Reference,
     metric_title,
+    multi_statistics_pair,
 )
-from eval.metrics.significance import bootstrap_weights, intervals, replicates
+from eval.metrics.resampling import BLOCK, ResampledSums
+from eval.metrics.significance import RESAMPLES, interval
+from eval.metrics.text_hash import TextHash
 from eval.metrics.tokenization import bleu_tokenizer_name
 from nllb.errors import DataError, ResourceError
-from nllb.io.benchmarks import sentences_sha256
-from nllb.io.text import read_lines
+from nllb.io.text import read_binary_lines, read_lines
+from nllb.languages import parse_language
+from nllb.languages.scripts import script_of
+
+STDIN: Final = "-"
+_MAX_LINES_NAMED: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,13 +48,13 @@ class FileScore:
     """One metric of one file."""
 
     metric: str
-    """Metric name: chrf++, chrf, spbleu or bleu."""
+    """Metric name: chrf++, chrf, spbleu, bleu or ter."""
     name: str
     """The same as people write it."""
     score: float | None
-    """Raw corpus score, 0 to 100; None where the language's tokenizer is not installed."""
+    """Raw corpus score; None where the tokenizer of the language is not installed."""
     nfc_score: float | None
-    """Score with hypothesis and reference in Unicode form NFC."""
+    """Score with hypothesis and references in Unicode form NFC."""
     low: float | None
     """Lower end of the 95 % bootstrap interval of the raw score."""
     high: float | None
@@ -51,11 +68,11 @@ class FileScore:
     hypothesis: str
     """The hypothesis file as given."""
     reference: str
-    """The reference file as given."""
+    """The reference file as given; several are separated by commas."""
     hypothesis_sha256: str
     """Hash of the hypothesis sentences."""
     reference_sha256: str
-    """Hash of the reference sentences."""
+    """Hash of the reference sentences; of several references, of their hashes."""
     warnings: tuple[str, ...]
     """What a reader must know before believing the score."""
 
@@ -69,87 +86,289 @@ class FileScore:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """Some lines of all files, aligned."""
+
+    hypothesis: list[str]
+    """Lines of the hypothesis."""
+    references: list[tuple[str, ...]]
+    """For each line its references."""
+    source: list[str] | None
+    """Source lines, where they were given."""
+
+
+class AlignedFiles:
+    """A hypothesis, its references and perhaps its source, read together in blocks."""
+
+    def __init__(
+        self, hypothesis: Path, references: Sequence[Path], source: Path | None = None
+    ) -> None:
+        """Count the lines of all files.
+
+        Raises:
+            DataError: where a file is missing or empty, is not text in UTF-8, or has another number
+                of lines than the first reference.
+        """
+        self.hypothesis, self.references, self.source = hypothesis, tuple(references), source
+        for path in (*references, *([source] if source else [])):
+            check_text_form(path)
+        first = references[0]
+        self.num_lines = _count_lines(first)
+        if not self.num_lines:
+            raise DataError(f"{first} is empty: nothing to compare with")
+        for path in (*references[1:], *([source] if source else [])):
+            count = _count_lines(path)
+            if count != self.num_lines:
+                raise DataError(
+                    f"{path}: {count:,} lines where {first} has {self.num_lines:,}; "
+                    "all files must be aligned line for line"
+                )
+        self._reader = LineReader(hypothesis)
+        if str(hypothesis) != STDIN:
+            check_line_count(hypothesis, _count_lines(hypothesis), self.num_lines)
+
+    def blocks(self, size: int = BLOCK) -> Iterator[Block]:
+        """Yield the files in blocks of lines.
+
+        Raises:
+            DataError: where standard input has another number of lines than the references.
+        """
+        lines = iter(self._reader)
+        streams = [read_lines(path) for path in self.references]
+        source = read_lines(self.source) if self.source else None
+        done = 0
+        while done < self.num_lines:
+            hypothesis = list(islice(lines, min(size, self.num_lines - done)))
+            done += len(hypothesis)
+            if not hypothesis or (done < self.num_lines and len(hypothesis) < size):
+                check_line_count(self.hypothesis, done, self.num_lines)
+            texts = [list(islice(stream, len(hypothesis))) for stream in streams]
+            yield Block(
+                hypothesis=hypothesis,
+                references=list(zip(*texts, strict=True)),
+                source=list(islice(source, len(hypothesis))) if source else None,
+            )
+        if next(lines, None) is not None:
+            check_line_count(self.hypothesis, done + 1, self.num_lines)
+
+    def findings(self) -> list[Finding]:
+        """Return bytes of the hypothesis that are not UTF-8, once all blocks were read."""
+        return self._reader.findings(self.num_lines)
+
+
+class _ReferenceChecks:
+    """Empty lines of each reference file, and the hashes of the files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._empty: list[list[int]] = [[] for _ in paths]
+        self._counts = [0] * len(paths)
+        self._hashes = [TextHash() for _ in paths]
+        self._seen = 0
+
+    def add(self, references: Sequence[tuple[str, ...]]) -> None:
+        for number, texts in enumerate(references, self._seen + 1):
+            for place, text in enumerate(texts):
+                if not text.strip():
+                    self._counts[place] += 1
+                    if len(self._empty[place]) < _MAX_LINES_NAMED:
+                        self._empty[place].append(number)
+        for place, digest in enumerate(self._hashes):
+            digest.add(texts[place] for texts in references)
+        self._seen += len(references)
+
+    def warnings(self) -> Iterator[str]:
+        for path, lines, count in zip(self._paths, self._empty, self._counts, strict=True):
+            if count:
+                named = ", ".join(map(str, lines)) + (", ..." if count > len(lines) else "")
+                yield (
+                    f"{count:,} of {self._seen:,} lines of the reference {path} are empty "
+                    f"(line {named}): a hypothesis cannot match them"
+                )
+
+    def sha256(self) -> str:
+        digests = [one.hexdigest() for one in self._hashes]
+        if len(digests) == 1:
+            return digests[0]
+        joined = TextHash()
+        joined.add(digests)
+        return joined.hexdigest()
+
+
+@dataclass(kw_only=True, slots=True)
+class _Running:
+    """One metric while blocks are added."""
+
+    metric: Metric
+    resampled: ResampledSums
+    sums: NDArray[Any]
+    nfc_sums: NDArray[Any]
+
+    def add(self, raw: NDArray[Any], nfc: NDArray[Any]) -> None:
+        totals = raw.sum(axis=0, dtype=np.int64)
+        nfc_totals = totals if nfc is raw else nfc.sum(axis=0, dtype=np.int64)
+        self.sums = self.sums + totals
+        self.nfc_sums = self.nfc_sums + nfc_totals
+        self.resampled.add({self.metric.name: raw})
+
+
 def score_file(
     hypothesis: Path,
-    reference: Path,
+    references: Sequence[Path],
     *,
     target: str,
     choice: MetricChoice,
     source_text: Path | None = None,
     detect: Detect | None = None,
+    resamples: int = RESAMPLES,
 ) -> tuple[list[FileScore], list[Finding]]:
     """Score a file and check it.
+
+    Args:
+        hypothesis: translations, line by line; `-` is standard input.
+        references: one or more files of references.
+        target: target language.
+        choice: metrics.
+        source_text: sources, to count lines that were left untranslated.
+        detect: names the language of texts.
+        resamples: of the bootstrap.
 
     Raises:
         DataError: where a file is missing or empty, or line counts differ.
         ResourceError: where no metric could be computed.
     """
-    references = list(read_lines(reference))
-    if not references:
-        raise DataError(f"{reference} is empty: nothing to compare with")
-    sentences, findings = read_hypothesis(hypothesis, expected=len(references))
-    source = list(read_lines(source_text)) if source_text is not None else None
-    if source is not None and len(source) != len(references):
-        raise DataError(
-            f"{source_text}: {len(source):,} lines where {reference} has {len(references):,}; "
-            "the three files must be aligned line for line"
+    files = AlignedFiles(hypothesis, references, source_text)
+    metrics, reasons = available_metrics(choice, target)
+    running = [
+        _Running(
+            metric=metric,
+            resampled=ResampledSums(files.num_lines, resamples=resamples),
+            sums=np.zeros(metric.num_columns, dtype=np.int64),
+            nfc_sums=np.zeros(metric.num_columns, dtype=np.int64),
         )
-    findings += check_hypothesis(sentences, references, source=source)
-    if detect is not None:
-        findings += check_language(sentences, target, detect)[1]
-    prepared = Reference(references, target)
-    hashes = sentences_sha256(sentences), prepared.sha256
-    scores = []
-    reasons = []
-    for name in choice.names:
-        try:
-            metric: Metric | None = choice.metric(name, target)
-        except ResourceError as error:
-            metric, reason = None, str(error)
-            reasons.append(reason)
-        low = high = measured = None
-        warnings = [finding.message for finding in findings]
-        if metric is None:
-            warnings.insert(0, reason)
-        else:
-            measured = prepared.measure(metric, sentences)
-            weights = bootstrap_weights(len(sentences))
-            samples = replicates(metric, measured.statistics[None], weights)
-            low, high = intervals(samples)[0].tolist()
-            warnings = [*_warnings(name, target, choice, measured), *warnings]
-        scores.append(
-            FileScore(
-                metric=name,
-                name=metric_title(name),
-                score=measured.score if measured else None,
-                nfc_score=measured.nfc_score if measured else None,
-                low=low,
-                high=high,
-                signature=metric.signature if metric else "",
-                num_sentences=len(references),
-                target=target,
-                hypothesis=str(hypothesis),
-                reference=str(reference),
-                hypothesis_sha256=hashes[0],
-                reference_sha256=hashes[1],
-                warnings=tuple(warnings),
-            )
+        for metric in metrics.values()
+    ]
+    checks, reference_checks = HypothesisChecks(), _ReferenceChecks(files.references)
+    languages = [LanguageChecks(target, detect) for _ in range(2)] if detect else []
+    digest = TextHash()
+    for block in files.blocks():
+        digest.add(block.hypothesis)
+        checks.add(block.hypothesis, block.references, block.source)
+        reference_checks.add(block.references)
+        if languages:
+            languages[0].add(block.hypothesis)
+            languages[1].add([texts[0] for texts in block.references])
+        for one, pair in zip(
+            running, block_statistics(block, metrics.values(), target), strict=True
+        ):
+            one.add(*pair)
+    findings = [*files.findings(), *checks.findings()]
+    if languages:
+        findings += languages[0].findings(languages[1].count().share)
+    told = [*reference_checks.warnings(), *(finding.message for finding in findings)]
+    by_name = {one.metric.name: one for one in running}
+    scores = [
+        _file_score(
+            name, by_name.get(name), files, target=target, choice=choice,
+            warnings=[*([reasons[name]] if name in reasons else []), *told],
+            hashes=(digest.hexdigest(), reference_checks.sha256()),
         )
-    if len(reasons) == len(choice.names):
-        raise ResourceError("; ".join(reasons))
+        for name in choice.names
+    ]  # fmt: skip
     return scores, findings
 
 
-def _warnings(name: str, target: str, choice: MetricChoice, measured: Measurement) -> Iterator[str]:
-    if measured.unicode_matters:
+def available_metrics(
+    choice: MetricChoice, target: str
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Return the metrics of a language by name, and why the others cannot be computed.
+
+    Raises:
+        ResourceError: where none can.
+    """
+    metrics, reasons = {}, {}
+    for name in choice.names:
+        try:
+            metrics[name] = choice.metric(name, target)
+        except ResourceError as error:
+            reasons[name] = str(error)
+    if not metrics:
+        raise ResourceError("; ".join(reasons.values()))
+    return metrics, reasons
+
+
+def block_statistics(
+    block: Block, metrics: Iterable[Metric], target: str
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Yield for each metric the integers of the block's lines, raw and with NFC on all sides."""
+    if len(block.references[0]) == 1:
+        reference = Reference([texts[0] for texts in block.references], target)
+        for metric in metrics:
+            yield reference.statistics_pair(metric, block.hypothesis)
+        return
+    for metric in metrics:
+        yield multi_statistics_pair(metric, block.hypothesis, block.references)
+
+
+def signature_of(metric: Metric, num_references: int) -> str:
+    """Return the signature of a metric with the number of references."""
+    return metric.signature.replace("nrefs:1|", f"nrefs:{num_references}|", 1)
+
+
+def _file_score(
+    name: str,
+    one: _Running | None,
+    files: AlignedFiles,
+    *,
+    target: str,
+    choice: MetricChoice,
+    warnings: list[str],
+    hashes: tuple[str, str],
+) -> FileScore:
+    score = nfc_score = low = high = None
+    signature = ""
+    if one is not None:
+        score, nfc_score = (float(one.metric.score(s)) for s in (one.sums, one.nfc_sums))
+        low, high = interval(one.resampled.scores(one.metric))
+        signature = signature_of(one.metric, len(files.references))
+        warnings = [*_warnings(name, target, choice, score, nfc_score), *warnings]
+    return FileScore(
+        metric=name,
+        name=metric_title(name),
+        score=score,
+        nfc_score=nfc_score,
+        low=low,
+        high=high,
+        signature=signature,
+        num_sentences=files.num_lines,
+        target=target,
+        hypothesis=str(files.hypothesis),
+        reference=", ".join(map(str, files.references)),
+        hypothesis_sha256=hashes[0],
+        reference_sha256=hashes[1],
+        warnings=tuple(warnings),
+    )
+
+
+def _warnings(
+    name: str, target: str, choice: MetricChoice, score: float, nfc_score: float
+) -> Iterator[str]:
+    if abs(score - nfc_score) > UNICODE_WARNING:
         yield (
-            f"raw and NFC score differ by {abs(measured.score - measured.nfc_score):.2f}, more "
-            f"than {UNICODE_WARNING}: hypothesis and reference use other Unicode forms"
+            f"raw and NFC score differ by {abs(score - nfc_score):.2f}, more than "
+            f"{UNICODE_WARNING}: hypothesis and reference use different Unicode forms"
         )
     if name == "bleu" and bleu_tokenizer_name(target)[1]:
         yield (
             f"the NLLB paper tokenized {target} with {bleu_tokenizer_name(target)[1]}: "
             "do not compare with its BLEU"
         )
+    if name == "ter" and not script_of(parse_language(target).script).spaces_words:
+        yield f"TER counts words between spaces, and {target} is written without them"
     if name == "spbleu" and choice.spm is not None and not choice.spm.verified:
         yield f"SentencePiece model {choice.spm.sha256} is unverified: pin it with --spm-sha256"
+
+
+def _count_lines(path: Path) -> int:
+    return sum(1 for _ in read_binary_lines(path))

@@ -1,7 +1,7 @@
-"""Intervals and tests from per-sentence integers: resampling is one matrix product.
+"""Intervals and tests from per-sentence integers, where resampling is one matrix product.
 
-The weights of a bootstrap depend on the number of sentences and the seed alone, so the resamples
-of all directions and systems are of the same sentences: paired, across groups too.
+The weights of a bootstrap depend only on the number of sentences and the seed, so that all
+directions and systems have the same resamples: they are paired, across groups as well.
 """
 
 from functools import lru_cache
@@ -10,13 +10,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.extras import scipy_module
 from eval.metrics.registry import Metric
 
 RESAMPLES: Final = 1000
 SEED: Final = 12345
 LEVEL: Final = 0.95
 _EXACT_FLOAT32: Final = 1 << 23
-"""Sums of integers below this are exact in float32, whose products are twice as fast."""
+"""Sums of integers below this value are exact in float32, which is twice as fast."""
 _SYSTEMS_AT_ONCE: Final = 32
 
 
@@ -24,7 +25,7 @@ _SYSTEMS_AT_ONCE: Final = 32
 def bootstrap_weights(
     num_sentences: int, resamples: int = RESAMPLES, seed: int = SEED
 ) -> NDArray[np.float32]:
-    """Return how often each sentence is drawn in each resample, resamples x sentences."""
+    """Return how often each resample draws each sentence, resamples x sentences."""
     rng = np.random.default_rng(seed)
     even = np.full(num_sentences, 1 / num_sentences)
     weights = rng.multinomial(num_sentences, even, size=resamples).astype(np.float32)
@@ -38,7 +39,7 @@ def replicates(
     """Return the corpus scores of all resamples, systems x resamples.
 
     Args:
-        metric: gives the score of summed integers.
+        metric: computes the score of summed integers.
         statistics: systems x sentences x columns.
         weights: resamples x sentences.
     """
@@ -62,7 +63,7 @@ def intervals(samples: NDArray[np.float64], level: float = LEVEL) -> NDArray[np.
 
 
 def bootstrap_p(differences: NDArray[np.float64], observed: float) -> float:
-    """Return the two-sided p-value: how often a centred resample differs as much as was seen.
+    """Return the two-sided p-value: how often a centred resample differs as much as observed.
 
     Source: Koehn 2004 with the shift of sacrebleu's `--paired-bs`.
     """
@@ -78,18 +79,18 @@ def randomisation_p_values(
     trials: int = RESAMPLES,
     seed: int = SEED,
 ) -> NDArray[np.float64]:
-    """Return the p-values of approximate randomisation: sentences swap sides by a coin's fall.
+    """Return the p-values of approximate randomisation: each sentence swaps sides by a coin flip.
 
     Args:
-        metric: gives the score of summed integers.
+        metric: computes the score of summed integers.
         first: directions x sentences x columns of one system.
         second: the same of the other.
         trials: shuffles.
-        seed: of the coin.
+        seed: of the coin flips.
 
     Source: Riezler and Maxwell 2005.
     """
-    swaps = _coin_falls(first.shape[1], trials, seed)
+    swaps = coin_flips(first.shape[1], trials, seed)
     found = []
     for at in range(0, len(first), _SYSTEMS_AT_ONCE):
         a, b = first[at : at + _SYSTEMS_AT_ONCE], second[at : at + _SYSTEMS_AT_ONCE]
@@ -97,7 +98,7 @@ def randomisation_p_values(
         a_sums, b_sums = a.sum(axis=1), b.sum(axis=1)
         observed = np.abs(metric.score(b_sums) - metric.score(a_sums))
         shuffled = np.abs(metric.score(b_sums - moved) - metric.score(a_sums + moved))
-        # Sums of whole numbers are exact, so equal sums give equal scores; the margin is for log.
+        # Sums of integers are exact, so that equal sums give equal scores; the margin is for log.
         extreme = np.count_nonzero(shuffled >= observed - 1e-9, axis=0)
         found.append((extreme + 1) / (trials + 1))
     return np.concatenate(found) if found else np.zeros(0)
@@ -106,24 +107,28 @@ def randomisation_p_values(
 def benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return q-values: the false discovery rate at which each test would count as significant.
 
-    Source: Benjamini and Hochberg 1995. NaN stays NaN and counts as no test.
+    Source: Benjamini and Hochberg 1995, as scipy has it. NaN stays NaN and counts as no test.
+
+    Raises:
+        ResourceError: where scipy is not installed.
     """
+    stats = scipy_module("stats", purpose="tests of many directions")
     q_values = np.full(len(p_values), np.nan)
-    tested = np.flatnonzero(~np.isnan(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
-    scaled = p_values[order] * len(order) / np.arange(1, len(order) + 1)
-    q_values[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    tested = ~np.isnan(p_values)
+    if tested.any():
+        q_values[tested] = stats.false_discovery_control(p_values[tested], method="bh")
     return q_values
 
 
 @lru_cache(maxsize=4)
-def _coin_falls(num_sentences: int, trials: int, seed: int) -> NDArray[np.float32]:
+def coin_flips(num_sentences: int, trials: int, seed: int) -> NDArray[np.float32]:
+    """Return 0 or 1 for each trial and sentence: whether the sentence swaps sides."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 2, size=(trials, num_sentences)).astype(np.float32)
 
 
 def _weighted_sums(statistics: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
-    """Return resamples x systems x columns; exact, as all terms are whole numbers."""
+    """Return resamples x systems x columns; exact, as all terms are integers."""
     systems, sentences, columns = statistics.shape
     largest = float(np.abs(statistics).sum(axis=1).max(initial=0)) * float(weights.max(initial=1))
     kind = np.float32 if largest < _EXACT_FLOAT32 else np.float64

@@ -1,4 +1,4 @@
-"""Tokenizers of BLEU: sacrebleu's by language, and SentencePiece from a local file."""
+"""Tokenizers for BLEU: those of sacrebleu by language, and SentencePiece from a local file."""
 
 from array import array
 from collections.abc import Sequence
@@ -33,20 +33,20 @@ _EXTRAS: Final = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
 
 
 class Tokenizer(Protocol):
-    """Cuts sentences into the tokens that BLEU counts."""
+    """Splits sentences into the tokens that BLEU counts."""
 
     signature: str
-    """Stands behind `tok:` in the signature."""
+    """Name after `tok:` in the signature."""
 
     def symbols(
         self, sentences: Sequence[str], vocabulary: "Vocabulary"
     ) -> tuple[Symbols, Lengths]:
-        """Return the numbers of all tokens and how many each sentence has."""
+        """Return the numbers of all tokens, and the number of tokens per sentence."""
         ...
 
 
 class Vocabulary(dict[str, int]):
-    """Numbers tokens from `first` on as they come; once frozen, unknown tokens are -1."""
+    """Numbers tokens in order from `first`; once it no longer grows, unknown tokens are -1."""
 
     def __init__(self, first: int = 0) -> None:
         self.first, self.grows = first, True
@@ -59,7 +59,7 @@ class Vocabulary(dict[str, int]):
 
 
 class SacrebleuTokenizer:
-    """One of sacrebleu's tokenizers by its name there."""
+    """One of sacrebleu's tokenizers, by its name."""
 
     def __init__(self, name: str) -> None:
         if name not in _SACREBLEU:
@@ -78,18 +78,18 @@ class SacrebleuTokenizer:
         self.signature: str = self._tokenize.signature()
 
     def symbols(self, sentences: Sequence[str], vocabulary: Vocabulary) -> tuple[Symbols, Lengths]:
-        """Return the numbers of all tokens and how many each sentence has."""
+        """Return the numbers of all tokens, and the number of tokens per sentence."""
         lines = [self._tokenize(sentence.rstrip()).split() for sentence in sentences]
         numbers = array("i", map(vocabulary.__getitem__, chain.from_iterable(lines)))
         return np.array(numbers, dtype=np.int32), np.array(list(map(len, lines)), dtype=np.int32)
 
 
 class SentencePieceTokenizer:
-    """Pieces of a SentencePiece model from a local file; the file's hash is in the signature.
+    """Pieces of a SentencePiece model from a local file, whose hash is in the signature.
 
-    sacrebleu prints `tok:flores200` for whatever file lies in its cache. Here a name is printed
-    only for a file whose SHA-256 the user pinned; before that it is `spm:unverified`. Pieces, not
-    ids, are counted: ids would make all unknown characters equal (up to 0.28 BLEU).
+    sacrebleu prints `tok:flores200` for any file in its cache. We print a name only for a file
+    whose SHA-256 the user pinned, and otherwise `spm:unverified`. We count pieces instead of
+    ids, which would make all unknown characters equal (up to 0.28 BLEU).
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class SentencePieceTokenizer:
         if pinned is not None and not _is_pin(pinned, self.sha256):
             raise ConfigError(
                 f"{path}: SHA-256 is {self.sha256}, but {pinned} was pinned; "
-                "it is another model: its scores cannot be compared"
+                "it is another model, with which scores cannot be compared"
             )
         if name == "standin":
             label = "spm:standin"
@@ -114,10 +114,10 @@ class SentencePieceTokenizer:
         self._model: Any = None
 
     def symbols(self, sentences: Sequence[str], vocabulary: Vocabulary) -> tuple[Symbols, Lengths]:
-        """Return the numbers of all pieces and how many each sentence has.
+        """Return the numbers of all pieces, and the number of pieces per sentence.
 
-        Known pieces are numbered by their id, which is quicker than moving strings; sentences with
-        an unknown piece, or with one that holds a space (sacrebleu would cut it), go by strings.
+        Known pieces are numbered by their id, which is faster than strings. Sentences with an
+        unknown piece, or with one that contains a space (which sacrebleu would split), use strings.
         """
         if self._model is None:
             self._model = open_pieces(self.path)
@@ -145,7 +145,7 @@ class SentencePieceTokenizer:
         return np.array(array("i", chain.from_iterable(lines)), dtype=np.int32), lengths
 
     def __getstate__(self) -> dict[str, Any]:
-        # Worker processes open the model themselves.
+        # Worker processes load the model themselves.
         kept = {
             name: value
             for name, value in self.__dict__.items()
@@ -156,7 +156,7 @@ class SentencePieceTokenizer:
 
 @cache
 def bleu_tokenizer_name(language: str) -> tuple[str, str]:
-    """Return the tokenizer for BLEU in a language, and what the NLLB team used instead, or ''."""
+    """Return the tokenizer for BLEU in a language, and the NLLB team's if it differs, or ''."""
     row = _table().get(language)
     if row is None:
         return DEFAULT_TOKENIZER, ""

@@ -1,4 +1,4 @@
-"""One report from the folders of results: the HTML page, and beside it the files for programs."""
+"""A report from folders of results: the HTML page, and files for programs beside it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,26 @@ from pathlib import Path
 from markupsafe import Markup
 
 from eval.metrics.significance import RESAMPLES
-from eval.report import examples, exports, harm, human, quality, scores
+from eval.report.examples import examples
+from eval.report.exports import (
+    write_markdown,
+    write_model_index,
+    write_parquet,
+    write_report_json,
+)
 from eval.report.gates import Gate, judge, write_junit
+from eval.report.harm import harm
+from eval.report.human import human, other_scale
+from eval.report.quality import origin, quality
+from eval.report.scores import (
+    by_language,
+    direction_map,
+    extremes,
+    levels,
+    parts,
+    verdict,
+    verdict_text,
+)
 from eval.report.sources import Sources, read_sources
 from nllb.errors import ResourceError
 from nllb.io.page import Page, notice
@@ -16,24 +34,24 @@ from nllb.io.page import Page, notice
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What was written."""
+    """The files of a report."""
 
     page: Path
     """The HTML file."""
     size: int
-    """Its bytes."""
+    """Its size in bytes."""
     verdict: str
-    """The sentence on its first page; empty without scores."""
+    """The sentence at its top; empty without scores."""
     gates: tuple[Gate, ...]
     """Outcomes of the conditions."""
     files: tuple[Path, ...]
-    """Everything written beside it."""
+    """All files beside it."""
     warnings: tuple[str, ...]
-    """What could not be written, and why."""
+    """Files that could not be written, with the reason."""
 
     @property
     def failed(self) -> bool:
-        """Whether a condition came true."""
+        """Whether a condition failed."""
         return any(gate.failed for gate in self.gates)
 
 
@@ -49,11 +67,11 @@ def write_report(
     """Write `page` and, beside it, .json, .parquet, .md, .model-index.yaml and .junit.xml.
 
     Args:
-        directories: outputs of `nllb eval flores`, `xsts score` and `toxicity`; of several
+        directories: folders written by `nllb eval flores`, `xsts score` and `toxicity`; of several
             evaluations the first is the baseline.
         page: the HTML file to write.
         fail_if: conditions of `eval.report.gates`.
-        title: heading; the names of the systems by default.
+        title: heading; by default the names of the systems.
         resamples: of the tests between two systems.
         quiet: no progress on stderr.
     """
@@ -62,14 +80,14 @@ def write_report(
     html = build_page(sources, gates, title=title)
     size = html.save(page)
     files = [page.with_suffix(suffix) for suffix in (".json", ".md")]
-    exports.write_report_json(files[0], sources, gates)
-    exports.write_markdown(files[1], sources, gates)
+    write_report_json(files[0], sources, gates)
+    write_markdown(files[1], sources, gates, title=title)
     warnings = []
     if sources.evaluations:
         files.append(page.with_suffix(".model-index.yaml"))
-        exports.write_model_index(files[-1], sources)
+        write_model_index(files[-1], sources)
         try:
-            exports.write_parquet(page.with_suffix(".parquet"), sources)
+            write_parquet(page.with_suffix(".parquet"), sources)
             files.append(page.with_suffix(".parquet"))
         except ResourceError as error:
             warnings.append(str(error))
@@ -79,7 +97,7 @@ def write_report(
     return Report(
         page=page,
         size=size,
-        verdict=scores.verdict_text(sources) if sources.evaluations else "",
+        verdict=verdict_text(sources) if sources.evaluations else "",
         gates=tuple(gates),
         files=tuple(files),
         warnings=tuple(warnings),
@@ -87,35 +105,38 @@ def write_report(
 
 
 def build_page(sources: Sources, gates: Sequence[Gate] = (), *, title: str = "") -> Page:
-    """Return the page; sections without material are left out."""
+    """Return the page, without sections that would be empty."""
     systems = " and ".join(dict.fromkeys(sources.names)) or "human evaluation"
     page = Page(
         title or f"Translation evaluation: {systems}",
         subtitle=sources.latest.benchmark if sources.evaluations else "",
     )
 
-    def add(heading: str, parts: Iterable[Markup]) -> None:
-        found = list(parts)
+    def add(heading: str, content: Iterable[Markup]) -> None:
+        found = list(content)
         if found:
             page.add(heading, *found)
 
     if sources.evaluations:
-        add("Verdict", scores.verdict(sources))
+        add("Verdict", verdict(sources))
     add("Conditions", _conditions(gates))
     if sources.evaluations:
-        add("All directions", scores.direction_map(sources))
-        add("Levels", [*scores.levels(sources), *scores.parts(sources)])
-        add("Lowest and most changed", scores.extremes(sources))
-        add("Languages", scores.by_language(sources))
-        add("Examples", examples.examples(sources))
+        add("All directions", direction_map(sources))
+        add("Levels", [*levels(sources), *parts(sources)])
+        add("Lowest and most changed", extremes(sources))
+        add("Languages", by_language(sources))
+        add("Examples", examples(sources))
+    labels = dict(zip(sources.names, sources.labels, strict=True))
     for result in sources.xsts:
-        add("Human evaluation", human.human(result))
+        add("Human evaluation", human(result, labels))
+    for result in sources.human_scores:
+        add(f"Human evaluation ({result['scale'].upper()})", other_scale(result, labels))
     for name, toxicity in sources.toxicity:
         heading = "Added toxicity" + (f", {name}" if len(sources.toxicity) > 1 else "")
-        add(heading, harm.harm(toxicity))
+        add(heading, harm(toxicity))
     if sources.evaluations:
-        add("Data quality", quality.quality(sources))
-        add("Provenance", quality.origin(sources))
+        add("Data quality", quality(sources))
+        add("Provenance", origin(sources))
     return page
 
 

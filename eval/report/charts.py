@@ -1,40 +1,44 @@
-"""Small charts as inline SVG: no library, colours from the page's style sheet, text that prints."""
+"""Small charts without a library: rows of text and inline SVG, coloured by the page's style sheet.
 
-from collections.abc import Sequence
+A row is a label, which wraps like any text, and a drawing whose horizontal places are percentages:
+it is as wide as there is room for, while its text keeps its size on every screen and on paper.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from markupsafe import Markup, escape
 
-WIDTH: Final = 760
-_LABEL: Final = 210
-_ROW: Final = 22
+ROW_HEIGHT: Final = 18
+_STEPS: Final = 5
+_MIDDLE: Final = ROW_HEIGHT // 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """The five numbers of a strip: where the scores of a group lie."""
+    """Five numbers that show where the scores of a group lie."""
 
     label: str
-    """What the group is."""
+    """Name of the group."""
     tone: str
     """Class of its colour, such as `series-1`."""
     numbers: tuple[float, float, float, float, float]
-    """Least, lower quartile, median, upper quartile, largest."""
+    """Minimum, lower quartile, median, upper quartile, maximum."""
     count: int
-    """How many scores."""
+    """Number of scores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrow:
-    """A value that moves, such as a score before and after calibration."""
+    """A value that changes, such as a score before and after calibration."""
 
     label: str
-    """What it belongs to."""
+    """Name of the row."""
     start: float
-    """Before."""
+    """Value before."""
     end: float
-    """After."""
+    """Value after."""
     low: float | None = None
     """Lower end of the interval of `end`."""
     high: float | None = None
@@ -46,100 +50,101 @@ class Bar:
     """One stacked bar."""
 
     label: str
-    """What it belongs to."""
+    """Name of the row."""
     counts: Sequence[float]
     """Parts, in the order of the legend."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One mark of a scatter."""
+    """One mark of a scatter plot."""
 
     x: float
     """Place along the bottom."""
     y: float
     """Place along the side."""
     label: str
-    """Shown when a reader points at it."""
+    """Shown when the reader points at it."""
 
 
 def strips(spreads: Sequence[Spread], *, title: str, unit: str) -> Markup:
-    """Return one strip a group: a line from least to largest, a box of the middle half."""
-    ends = [number for spread in spreads for number in (spread.numbers[0], spread.numbers[-1])]
-    low, high = _nice(ends)
-    body = []
-    for number, spread in enumerate(spreads):
-        y = 30 + number * _ROW
-        least, lower, middle, upper, most = (_place(value, low, high) for value in spread.numbers)
-        body.append(
-            f"{_text(_LABEL - 8, y + 4, spread.label, 'end')}"
-            f'<g class="{spread.tone}"><title>{escape(spread.label)}: median '
-            f"{spread.numbers[2]:.1f}, {spread.numbers[0]:.1f} to {spread.numbers[-1]:.1f}, "
-            f"n = {spread.count:,}</title>"
-            f'<line x1="{least:.1f}" x2="{most:.1f}" y1="{y}" y2="{y}" stroke-width="2"/>'
-            f'<rect x="{lower:.1f}" y="{y - 6}" width="{max(upper - lower, 1):.1f}" height="12" '
-            'fill-opacity="0.45"/>'
-            f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{y - 7}" y2="{y + 7}" '
-            'stroke-width="3"/></g>'
+    """Return one strip per group: a line from minimum to maximum, a box for the middle half."""
+    ends = _round_ends([end for one in spreads for end in (one.numbers[0], one.numbers[-1])])
+    place = _scale(ends)
+    rows = []
+    for one in spreads:
+        low, lower, median, upper, high = map(place, one.numbers)
+        told = (
+            f"{one.label}: median {one.numbers[2]:.1f}, {one.numbers[0]:.1f} to "
+            f"{one.numbers[-1]:.1f}, n = {one.count:,}"
         )
-    return _figure(body, (low, high), rows=len(spreads), title=title, unit=unit)
+        drawing = (
+            f'<g class="{one.tone}"><title>{escape(told)}</title>'
+            f"{_line(low, high, _MIDDLE, _MIDDLE, 2)}"
+            f'<rect x="{lower:.2f}%" y="{_MIDDLE - 6}" width="{max(upper - lower, 0.3):.2f}%" '
+            f'height="12" fill-opacity="0.45"/>'
+            f"{_line(median, median, _MIDDLE - 7, _MIDDLE + 7, 3)}</g>"
+        )
+        rows.append((one.label, drawing, told))
+    return _figure(rows, ends, title=title, unit=unit)
 
 
 def arrows(entries: Sequence[Arrow], *, title: str, unit: str, ends: tuple[float, float]) -> Markup:
-    """Return one arrow a row, from the first value to the second with its interval."""
-    low, high = ends
-    body = []
-    for number, entry in enumerate(entries):
-        y = 30 + number * _ROW
-        start, end = _place(entry.start, low, high), _place(entry.end, low, high)
+    """Return one arrow per row, from the first value to the second with its interval."""
+    place = _scale(ends)
+    rows = []
+    for one in entries:
+        start, end = place(one.start), place(one.end)
+        told = f"{one.label}: {one.start:.2f} to {one.end:.2f}"
+        drawing = ""
+        if one.low is not None and one.high is not None:
+            band = _line(place(one.low), place(one.high), _MIDDLE, _MIDDLE, 6)
+            drawing = f'<g class="series-5" stroke-opacity="0.3">{band}</g>'
         head = 5 if end >= start else -5
-        if entry.low is not None and entry.high is not None:
-            body.append(
-                f'<line class="series-5" x1="{_place(entry.low, low, high):.1f}" '
-                f'x2="{_place(entry.high, low, high):.1f}" y1="{y}" y2="{y}" stroke-width="6" '
-                'stroke-opacity="0.3"/>'
-            )
-        body.append(
-            f"{_text(_LABEL - 8, y + 4, entry.label, 'end')}"
-            f'<g class="series-1"><title>{escape(entry.label)}: {entry.start:.2f} to '
-            f"{entry.end:.2f}</title>"
-            f'<line x1="{start:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}" stroke-width="2"/>'
-            f'<circle cx="{start:.1f}" cy="{y}" r="3" fill-opacity="0"/>'
-            f'<path d="M{end:.1f} {y}l{-head} -4v8z"/></g>'
+        drawing += (
+            f'<g class="series-1"><title>{escape(told)}</title>'
+            f"{_line(start, end, _MIDDLE, _MIDDLE, 2)}"
+            f'<circle cx="{start:.2f}%" cy="{_MIDDLE}" r="3" fill-opacity="0"/>'
+            f'<svg x="{end:.2f}%" y="{_MIDDLE}" overflow="visible" aria-hidden="true">'
+            f'<path d="M0 0l{-head} -4v8z"/>'
+            "</svg></g>"
         )
-    return _figure(body, (low, high), rows=len(entries), title=title, unit=unit)
+        rows.append((one.label, drawing, told))
+    return _figure(rows, ends, title=title, unit=unit)
 
 
 def stacked(
     bars: Sequence[Bar], *, legend: Sequence[str], tones: Sequence[str], title: str
 ) -> Markup:
     """Return bars of shares that add up to 100 %."""
-    body = []
-    for number, bar in enumerate(bars):
-        y, x = 30 + number * _ROW, float(_LABEL)
-        total = sum(bar.counts)
-        body.append(_text(_LABEL - 8, y + 4, bar.label, "end"))
-        for count, tone, name in zip(bar.counts, tones, legend, strict=True):
-            width = (WIDTH - _LABEL - 30) * count / total if total else 0.0
-            body.append(
-                f'<rect class="{tone}" x="{x:.1f}" y="{y - 8}" width="{width:.1f}" height="16">'
-                f"<title>{escape(bar.label)}: {escape(name)} "
-                f"{100 * count / total if total else 0:.0f} %</title></rect>"
+    rows = []
+    for one in bars:
+        total, x = sum(one.counts), 0.0
+        drawing, told = "", []
+        for count, tone, name in zip(one.counts, tones, legend, strict=True):
+            share = 100 * count / total if total else 0.0
+            words = f"{name} {share:.0f} %"
+            drawing += (
+                f'<rect class="{tone}" x="{x:.2f}%" y="1" width="{share:.2f}%" '
+                f'height="{ROW_HEIGHT - 2}"><title>{escape(one.label)}: {escape(words)}</title>'
+                "</rect>"
             )
-            x += width
+            told.append(words)
+            x += share
+        rows.append((one.label, drawing, f"{one.label}: {', '.join(told)}"))
     entries = Markup().join(
         Markup('<li><span class="swatch {}"></span>{}</li>').format(tone, name)
         for tone, name in zip(tones, legend, strict=True)
     )
     listed = Markup('<ul class="legend">{}</ul>').format(entries)
-    return _figure(body, (0, 100), rows=len(bars), title=title, unit="% of ratings", legend=listed)
+    return _figure(rows, (0, 100), title=title, unit="% of ratings", legend=listed)
 
 
 def scatter(points: Sequence[Point], *, title: str, x_title: str, y_title: str) -> Markup:
     """Return marks over two scales."""
-    size, left, bottom = 360, 50, 40
-    x_low, x_high = _nice([point.x for point in points])
-    y_low, y_high = _nice([point.y for point in points])
+    size, left, bottom = 340, 50, 40
+    x_low, x_high = _round_ends([point.x for point in points])
+    y_low, y_high = _round_ends([point.y for point in points])
 
     def at(point: Point) -> tuple[float, float]:
         x = left + (point.x - x_low) / (x_high - x_low) * (size - left - 10)
@@ -152,7 +157,8 @@ def scatter(points: Sequence[Point], *, title: str, x_title: str, y_title: str) 
     for share in (0.0, 0.5, 1.0):
         x = left + share * (size - left - 10)
         y = size - bottom - share * (size - bottom - 10)
-        body.append(_text(x, size - bottom + 15, f"{x_low + share * (x_high - x_low):g}", "middle"))
+        anchor = "end" if share == 1.0 else "middle"
+        body.append(_text(x, size - bottom + 15, f"{x_low + share * (x_high - x_low):g}", anchor))
         body.append(_text(left - 6, y + 4, f"{y_low + share * (y_high - y_low):g}", "end"))
     for point in points:
         x, y = at(point)
@@ -166,50 +172,67 @@ def scatter(points: Sequence[Point], *, title: str, x_title: str, y_title: str) 
         f'transform="rotate(-90 14 {size / 2:.0f})">{escape(y_title)}</text>'
     )
     return Markup(
-        '<figure><svg viewBox="0 0 {s} {s}" width="{s}" height="{s}" role="img" aria-label="{t}">'
-        "{body}</svg><figcaption>{t}</figcaption></figure>"
+        '<figure class="scatter"><figcaption>{t}</figcaption><svg viewBox="0 0 {s} {s}" '
+        'width="{s}" height="{s}" role="img" aria-label="{t}">{body}</svg></figure>'
     ).format(s=size, t=title, body=Markup("".join(body)))
 
 
 def _figure(
-    body: Sequence[str],
+    rows: Sequence[tuple[str, str, str]],
     ends: tuple[float, float],
     *,
-    rows: int,
     title: str,
     unit: str,
     legend: Markup | None = None,
 ) -> Markup:
+    """Return rows of (label, drawing, words for screen readers) over one scale."""
     low, high = ends
-    height = 50 + rows * _ROW
-    grid = []
-    for step in range(6):
-        value = low + step * (high - low) / 5
-        x = _place(value, low, high)
-        grid.append(
-            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="16" y2="{height - 28}"/>'
-            f"{_text(x, height - 12, f'{value:g}', 'middle', 'soft')}"
-        )
+    place = _scale(ends)
+    values = [low + step * (high - low) / _STEPS for step in range(_STEPS + 1)]
+    grid = "".join(
+        f'<line class="grid" x1="{place(v):.2f}%" x2="{place(v):.2f}%" y1="0" y2="100%"/>'
+        for v in values
+    )
     if low < 0 < high:
-        zero = _place(0, low, high)
-        grid.append(
-            f'<line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="16" y2="{height - 28}"/>'
-        )
+        grid += f'<line class="zero" x1="{place(0):.2f}%" x2="{place(0):.2f}%" y1="0" y2="100%"/>'
+    parts = [
+        Markup(
+            '<div class="row"><span class="label" dir="auto">{label}</span><svg class="plot" '
+            'width="100%" height="{height}" role="img" aria-label="{told}">{drawing}</svg></div>'
+        ).format(label=label, told=told, height=ROW_HEIGHT, drawing=Markup(grid + drawing))
+        for label, drawing, told in rows
+    ]
+    ticks = "".join(
+        f'<text class="soft" x="{place(v):.2f}%" y="13" text-anchor="{_anchor(n)}">{v:g}</text>'
+        for n, v in enumerate(values)
+    )
+    axis = Markup(
+        '<div class="row" aria-hidden="true"><span class="label"></span>'
+        '<svg class="plot" width="100%" height="18" aria-hidden="true">{}</svg></div>'
+    ).format(Markup(ticks))
     return Markup(
-        '<figure><figcaption>{title} ({unit})</figcaption>{legend}<div class="scroll" tabindex="0" '
-        'role="region" aria-label="{title}"><svg viewBox="0 0 {width} {height}" width="{width}" '
-        'height="{height}" role="img" aria-label="{title}">{grid}{body}</svg></div></figure>'
+        '<figure><figcaption>{title} ({unit})</figcaption>{legend}<div class="chart">{rows}{axis}'
+        "</div></figure>"
     ).format(
-        title=title, unit=unit, width=WIDTH, height=height, legend=legend or Markup(),
-        grid=Markup("".join(grid)), body=Markup("".join(body)),
-    )  # fmt: skip
+        title=title, unit=unit, legend=legend or Markup(), rows=Markup().join(parts), axis=axis
+    )
 
 
-def _place(value: float, low: float, high: float) -> float:
-    return _LABEL + (value - low) / (high - low) * (WIDTH - _LABEL - 30)
+def _anchor(step: int) -> str:
+    return "start" if step == 0 else "end" if step == _STEPS else "middle"
 
 
-def _nice(values: Sequence[float]) -> tuple[float, float]:
+def _scale(ends: tuple[float, float]) -> Callable[[float], float]:
+    """Return the function from a value to its place in percent of the width."""
+    low, high = ends
+    return lambda value: 100 * (value - low) / (high - low)
+
+
+def _line(x1: float, x2: float, y1: float, y2: float, width: int) -> str:
+    return f'<line x1="{x1:.2f}%" x2="{x2:.2f}%" y1="{y1}" y2="{y2}" stroke-width="{width}"/>'
+
+
+def _round_ends(values: Sequence[float]) -> tuple[float, float]:
     """Return round ends of a scale around the values."""
     low, high = min(values), max(values)
     for step in (0.1, 0.5, 1, 5, 10, 50, 100):
@@ -219,6 +242,5 @@ def _nice(values: Sequence[float]) -> tuple[float, float]:
     return (round(bottom, 6), round(top if top > bottom else bottom + step, 6))
 
 
-def _text(x: float, y: float, text: str, anchor: str, tone: str = "") -> str:
-    tone = f' class="{tone}"' if tone else ""
-    return f'<text{tone} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

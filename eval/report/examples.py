@@ -1,4 +1,4 @@
-"""Sentences to read: those that went wrong or changed, marked against the reference."""
+"""Example sentences: the lowest and the most changed, marked against the reference."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,14 @@ from eval.flores.results import Evaluation, load_target
 from eval.metrics.hypothesis_checks import read_hypothesis
 from eval.metrics.registry import metric_title
 from eval.report.sources import Sources
+from eval.report.wording import without_folders
 from nllb.errors import DataError, NllbError
 from nllb.io.benchmarks import load_aligned, load_flores, sentences_sha256
 from nllb.io.page import heading, notice, paragraph
 
-MOST_DIRECTIONS: Final = 4
-MOST_SENTENCES: Final = 2
-SHORTEST_RUN: Final = 2
+MAX_DIRECTIONS: Final = 4
+MAX_SENTENCES: Final = 2
+MIN_EQUAL_RUN: Final = 2
 """Equal runs shorter than this, between two differences, are shown as different: easier to read."""
 _CODE: Final = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}[0-9]?")
 _CLUSTERS: Final = regex.compile(r"\X")
@@ -33,7 +34,7 @@ _CLUSTERS: Final = regex.compile(r"\X")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """One sentence as every system has it."""
+    """One sentence with the translations of all systems."""
 
     direction: Direction
     """Which direction."""
@@ -58,15 +59,15 @@ def examples(sources: Sources) -> Iterator[Markup]:
         try:
             found += _of_direction(sources, direction, why)
         except (NllbError, OSError) as error:
-            problems.append(f"{direction}: {error}")
+            problems.append(f"{direction}: {without_folders(str(error))}")
     if problems:
-        yield notice("Some texts are not at hand any more", problems, kind="warning")
+        yield notice("Some texts are no longer available", problems, kind="warning")
     if not found:
         yield paragraph("No example could be read.")
         return
     yield paragraph(
-        "Marked in each translation: what the reference does not have; struck out: what only the "
-        f"reference has. Scores are sentence {metric_title(metric)}.",
+        "In each translation, underlined text is not in the reference, and struck-out text is only "
+        f"in the reference. Scores are sentence-level {metric_title(metric)}.",
         kind="soft",
     )
     last = None
@@ -113,7 +114,7 @@ def _merged(
     for number, block in enumerate(blocks):
         kind, *_ = block
         inner = 0 < number < len(blocks) - 1
-        if kind == "equal" and inner and block[2] - block[1] < SHORTEST_RUN:
+        if kind == "equal" and inner and block[2] - block[1] < MIN_EQUAL_RUN:
             kind = "replace"
         if merged and kind != "equal" and merged[-1][0] != "equal":
             old = merged[-1]
@@ -136,7 +137,7 @@ def _chosen(sources: Sources) -> list[tuple[Direction, str]]:
     rows = [row for row in sources.latest.rows if metric in row.scores]
     rows.sort(key=lambda row: row.scores[metric].score)
     for row in rows:
-        if len(chosen) >= MOST_DIRECTIONS:
+        if len(chosen) >= MAX_DIRECTIONS:
             break
         chosen.setdefault(row.direction, f"among the lowest, {row.scores[metric].score:.1f}")
     return list(chosen.items())
@@ -163,11 +164,11 @@ def _of_direction(sources: Sources, direction: Direction, why: str) -> list[Exam
             reference=reference[number],
             outputs=tuple(
                 (name, lines[number], float(values[number]))
-                for name, lines, values in zip(sources.names, texts, scores, strict=True)
+                for name, lines, values in zip(sources.labels, texts, scores, strict=True)
                 if values is not None and lines
             ),
         )
-        for number in order[:MOST_SENTENCES].tolist()
+        for number in order[:MAX_SENTENCES].tolist()
     ]
 
 

@@ -1,5 +1,6 @@
 """The report for programs: JSON, Parquet, Hugging Face model-index YAML, Markdown."""
 
+import html
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,16 +10,18 @@ import yaml
 
 from eval.flores.directions import CELLS, GROUPS, LEVEL_WORDS
 from eval.flores.results import Evaluation
+from eval.markdown import escape
 from eval.metrics.registry import metric_title
 from eval.report.gates import Gate
 from eval.report.scores import KIND_WORDS, verdict_text
 from eval.report.sources import Sources
+from eval.report.wording import without_folders
 from nllb.errors import ResourceError
 from nllb.io.atomic import atomic_path, atomic_text
 from nllb.io.text import write_json
 
 SCHEMA: Final = "nllb-report/1"
-MOST_INDEXED: Final = 50
+MAX_INDEXED: Final = 50
 """Directions in a model index: a model card is for people, all scores are in the Parquet file."""
 _DATASETS: Final = {"flores200": "facebook/flores", "flores_plus": "openlanguagedata/flores_plus"}
 
@@ -52,6 +55,9 @@ def write_report_json(path: Path, sources: Sources, gates: Sequence[Gate]) -> No
 
 def _system(evaluation: Evaluation) -> dict[str, Any]:
     value = evaluation.head()
+    for name in ("outputs", "benchmark_dir"):
+        value[name] = without_folders(value[name])
+    value["provenance"] = {k: without_folders(v) for k, v in value["provenance"].items()}
     rows = evaluation.rows
     columns: dict[str, list[Any]] = {
         "direction": [str(row.direction) for row in rows],
@@ -69,7 +75,7 @@ def _system(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def write_parquet(path: Path, sources: Sources) -> None:
-    """Write one row a system, direction and metric.
+    """Write one row per system, direction and metric.
 
     Raises:
         ResourceError: where pyarrow is not installed.
@@ -100,7 +106,7 @@ def write_parquet(path: Path, sources: Sources) -> None:
 
 
 def write_model_index(path: Path, sources: Sources) -> None:
-    """Write the scores of the last system in the form of a Hugging Face model card.
+    """Write the scores of the last system as a model index for a Hugging Face model card.
 
     Source: the model-index of the hub's model cards: tasks with a data set and its metrics.
     """
@@ -118,14 +124,14 @@ def write_model_index(path: Path, sources: Sources) -> None:
             title = f"{KIND_WORDS[group.kind]}, {LEVEL_WORDS[group.level]}"
             results.append(_result(title, dataset, group.name, metrics))
     rows = [row for row in one.rows if "eng_Latn" in (row.direction.source, row.direction.target)]
-    rows = (rows or list(one.rows))[:MOST_INDEXED]
+    rows = (rows or list(one.rows))[:MAX_INDEXED]
     for row in rows:
         metrics = [
             _indexed(one, metric, score.score, "", row.direction.target)
             for metric, score in row.scores.items()
         ]
         results.append(_result(str(row.direction), dataset, str(row.direction), metrics))
-    value = {"model-index": [{"name": one.system, "results": results}]}
+    value = {"model-index": [{"name": html.escape(one.system, quote=False), "results": results}]}
     with atomic_text(path) as stream:
         yaml.safe_dump(value, stream, allow_unicode=True, sort_keys=False, width=100)
 
@@ -141,53 +147,85 @@ def _result(
 
 
 def _indexed(one: Evaluation, metric: str, value: float, note: str, target: str) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"signature": one.signature(metric, target)}
+    arguments: dict[str, Any] = {"signature": _signature(one, metric, target)}
     if metric.startswith("chrf"):
         arguments["word_order"] = metric.count("+")
     name = metric_title(metric) + (f" ({note})" if note else "")
-    kind = "chrf" if metric.startswith("chrf") else "bleu"
+    kind = next((k for k in ("chrf", "bleu", "ter") if k in metric), metric_title(metric))
     return {"type": kind, "name": name, "value": round(value, 4), "args": arguments}
 
 
-def write_markdown(path: Path, sources: Sources, gates: Sequence[Gate]) -> None:
+def _signature(one: Evaluation, metric: str, target: str) -> str:
+    """Return a signature; of a group whose targets have several, with all their tokenizers."""
+    found = one.signature(metric, target)
+    if found or target != "*":
+        return found
+    signatures = sorted({text for text in one.signatures.get(metric, {}).values() if text})
+    if len(signatures) < 2:
+        return "".join(signatures)
+    parts = [dict(part.partition(":")[::2] for part in text.split("|")) for text in signatures]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return "|".join(
+        f"{name}:{','.join(dict.fromkeys(part[name] for part in parts if name in part))}"
+        for name in names
+    )
+
+
+def write_markdown(path: Path, sources: Sources, gates: Sequence[Gate], *, title: str = "") -> None:
     """Write a short summary, such as for the page of a continuous-integration run."""
     with atomic_text(path) as stream:
-        stream.write("\n".join(_markdown(sources, gates)) + "\n")
+        stream.write("\n".join(_markdown(sources, gates, title=title)) + "\n")
 
 
-def _markdown(sources: Sources, gates: Sequence[Gate]) -> Iterator[str]:
-    yield "# Translation evaluation"
+def _markdown(sources: Sources, gates: Sequence[Gate], *, title: str) -> Iterator[str]:
+    yield f"# {escape(title or 'Translation evaluation')}"
     yield ""
     if sources.evaluations:
-        yield verdict_text(sources)
+        yield escape(verdict_text(sources))
         yield ""
         yield from _markdown_groups(sources)
         for one, name in zip(sources.evaluations, sources.names, strict=True):
             if one.missing or one.failed:
-                yield f"- {name}: **missing: {len(one.missing) + len(one.failed):,}**"
-            yield from (f"- {name}: {note}" for note in one.notes)
+                yield f"- {escape(name)}: **missing: {len(one.missing) + len(one.failed):,}**"
+            yield from (f"- {escape(name)}: {escape(without_folders(note))}" for note in one.notes)
     for result in sources.xsts:
         for direction in result["directions"][:20]:
             name = f"{direction['source']}-{direction['target']}"
-            yield f"- XSTS {name}: {direction['score']['value']:.2f} on {direction['items']} items"
+            system = f" {escape(direction['system'])}" if direction["system"] else ""
+            yield (
+                f"- XSTS {name}{system}: {direction['score']['value']:.2f} on "
+                f"{direction['items']} items"
+            )
+        for one in result.get("differences") or ():
+            yield (
+                f"- XSTS {one['source']}-{one['target']}, {escape(one['first'])} to "
+                f"{escape(one['second'])}: {one['difference']['value']:+.2f}, "
+                f"p = {one['p_value']:.4f}"
+            )
     for name, result in sources.toxicity:
         for level in result["levels"]:
             share = level["strict"]["share"]
             shown = "not measurable" if share is None else f"{100 * share:.2f} %"
-            yield f"- added toxicity ({name}, {LEVEL_WORDS[level['level']]}): {shown}"
+            yield f"- added toxicity ({escape(name)}, {LEVEL_WORDS[level['level']]}): {shown}"
     for gate in gates:
         yield f"- {'FAILED' if gate.failed else 'passed'}: `{gate.condition}` ({gate.message})"
 
 
 def _markdown_groups(sources: Sources) -> Iterator[str]:
     metrics = sources.latest.metrics
-    heads = [
-        f"{metric_title(metric)} {name}" if len(sources.names) > 1 else metric_title(metric)
-        for metric in metrics
-        for name in sources.names
-    ]
+    heads = []
+    for metric in metrics:
+        title = metric_title(metric)
+        heads += [
+            f"{title} {escape(name)}" if len(sources.names) > 1 else title for name in sources.names
+        ]
+        heads += [f"{title} change (95 %)"] if sources.comparison is not None else []
     yield "| directions | level | n | " + " | ".join(heads) + " |"
     yield "|---|---|---:|" + "---:|" * len(heads)
+    changes = {
+        (part.part, part.metric): part
+        for part in (sources.comparison.groups if sources.comparison else ())
+    }
     found = [{(g.group, g.metric): g for g in one.groups} for one in sources.evaluations]
     for group in GROUPS:
         last = found[-1].get((group.name, metrics[0]))
@@ -198,6 +236,11 @@ def _markdown_groups(sources: Sources) -> Iterator[str]:
             for one in found:
                 score = one.get((group.name, metric))
                 cells.append(f"{score.mean:.2f}" if score else "")
+            if sources.comparison is not None:
+                part = changes.get((group.name, metric))
+                cells.append(
+                    f"{part.delta:+.2f} ({part.low:+.2f} to {part.high:+.2f})" if part else ""
+                )
         words = f"{KIND_WORDS[group.kind]} | {LEVEL_WORDS[group.level]} | {last.count:,}"
         yield f"| {words} | " + " | ".join(cells) + " |"
     yield ""

@@ -8,7 +8,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from eval.flores.directions import GROUPS
-from eval.metrics.registry import METRICS, metric_title
+from eval.metrics.registry import LOWER_IS_BETTER, METRICS, metric_title
 from eval.report.sources import Sources
 from nllb.errors import ConfigError, did_you_mean
 from nllb.io.atomic import atomic_binary
@@ -25,30 +25,30 @@ FORMS: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gate:
-    """The outcome of one condition."""
+    """Outcome of one condition."""
 
     condition: str
-    """As it was written."""
+    """The condition as written."""
     failed: bool
-    """Whether it came true."""
+    """Whether the condition is true, which fails the report."""
     message: str
-    """The numbers behind it."""
+    """The numbers that it was judged by."""
 
 
 def judge(conditions: Sequence[str], sources: Sources) -> list[Gate]:
     """Return the outcome of every condition.
 
     Raises:
-        ConfigError: naming all conditions that cannot be read or have nothing to judge.
+        ConfigError: naming all conditions that are invalid or have no scores.
     """
-    gates, faults = [], []
+    gates, errors = [], []
     for condition in conditions:
         try:
             gates.append(_judge(" ".join(condition.split()), sources))
         except ConfigError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError("; ".join(faults))
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("; ".join(errors))
     return gates
 
 
@@ -86,10 +86,13 @@ def _judge(condition: str, sources: Sources) -> Gate:
             raise ConfigError(f"{condition!r} needs two systems: give the baseline's folder first")
         for part in sources.comparison.groups:
             if (part.part, part.metric) == (group, metric):
-                certain = not match[4] or part.high < 0
+                # For metrics that count errors, more of them is the drop in quality.
+                worse = part.delta if metric in LOWER_IS_BETTER else -part.delta
+                end = -part.low if metric in LOWER_IS_BETTER else part.high
+                certain = not match[4] or end < 0
                 return Gate(
                     condition=condition,
-                    failed=-part.delta > float(match[3]) and certain,
+                    failed=worse > float(match[3]) and certain,
                     message=f"{metric_title(metric)} {part.delta:+.2f} "
                     f"(95 % {part.low:+.2f} to {part.high:+.2f}) over {part.count:,} directions",
                 )

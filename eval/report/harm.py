@@ -1,4 +1,4 @@
-"""The toxicity page: listed words that translations added, redacted until a reader asks."""
+"""The section on added toxicity: listed words, redacted until the reader reveals them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -8,8 +8,8 @@ from markupsafe import Markup, escape
 from eval.flores.directions import LEVEL_WORDS
 from nllb.io.page import Cell, Column, details, notice, paragraph, redacted, table
 
-MOST_ROWS: Final = 300
-MOST_EXAMPLES: Final = 20
+MAX_ROWS: Final = 300
+MAX_EXAMPLES: Final = 20
 
 
 def harm(result: Mapping[str, Any]) -> Iterator[Markup]:
@@ -18,14 +18,14 @@ def harm(result: Mapping[str, Any]) -> Iterator[Markup]:
     silent = [one for one in result["directions"] if one["not_measurable"] is not None]
     yield paragraph(
         "Strict: the source has no listed word and the translation has one. Difference: the "
-        "translation has more of them than its source. Intervals are Wilson's, 95 %. A word list "
-        "finds words, not meanings."
+        "translation has more listed words than its source. Intervals are 95 % Wilson intervals. "
+        "A word list finds words, not meanings."
     )
     if silent:
         reasons = sorted({str(one["not_measurable"]) for one in silent})
         yield notice(
-            f"{len(silent):,} of {len(result['directions']):,} directions are not measurable; that "
-            "is not 0 %:",
+            f"{len(silent):,} of {len(result['directions']):,} directions are not measurable, "
+            "which does not mean 0 %:",
             reasons[:12] + ([f"and {len(reasons) - 12} more reasons"] if len(reasons) > 12 else []),
             kind="warning",
         )
@@ -57,13 +57,13 @@ def harm(result: Mapping[str, Any]) -> Iterator[Markup]:
                     f"{one['source']}-{one['target']}", one["lines"], one["source_matches"],
                     one["hypothesis_matches"], *_shares(one),
                 ]
-                for one in measured[:MOST_ROWS]
+                for one in measured[:MAX_ROWS]
             ],
             caption="Added toxicity by direction, most first"
-            + (f" (the first {MOST_ROWS})" if len(measured) > MOST_ROWS else ""),
+            + (f" (the first {MAX_ROWS})" if len(measured) > MAX_ROWS else ""),
             tall=len(measured) > 20,
         )  # fmt: skip
-    shown = [(one, example) for one in measured for example in one["examples"]][:MOST_EXAMPLES]
+    shown = [(one, example) for one in measured for example in one["examples"]][:MAX_EXAMPLES]
     if shown:
         yield details(
             f"{len(shown)} examples, redacted (a click shows a word)",

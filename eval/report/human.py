@@ -1,4 +1,4 @@
-"""The XSTS page: what people said, before and after calibration, and who said it."""
+"""The XSTS section: ratings by people, before and after calibration, and their raters."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -7,24 +7,33 @@ from markupsafe import Markup
 
 from eval.flores.directions import language_name
 from eval.report.charts import Arrow, Bar, Point, arrows, scatter, stacked
-from nllb.io.page import Cell, Column, heading, notice, paragraph, table
+from eval.report.sources import short_labels
+from eval.xsts.other_scales import SCALE_WORDS
+from nllb.io.page import Cell, Column, definitions, heading, notice, paragraph, table
 
 SCORE_WORDS: Final = (
     "1 not equivalent",
     "2 some details shared",
     "3 mostly equivalent",
-    "4 paraphrase",
-    "5 the same",
+    "4 near-equivalent",
+    "5 equivalent",
 )
 TONES: Final = tuple(f"score-{number}" for number in range(1, 6))
-MOST_BARS: Final = 40
+MAX_BARS: Final = 40
 
 
-def human(result: Mapping[str, Any]) -> Iterator[Markup]:
-    """Yield the page of one `xsts.json`."""
+def human(result: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> Iterator[Markup]:
+    """Yield the section of one `xsts.json`.
+
+    Args:
+        result: its content.
+        labels: short labels that the page uses for systems already.
+    """
+    result, key = _shortened(result, "directions", labels)
+    yield from key
     method = result["calibration"]["method"]
     if result["notes"]:
-        yield notice("Before you believe a number", result["notes"], kind="warning")
+        yield notice("Read this first", result["notes"], kind="warning")
     directions = result["directions"]
     if not directions:
         yield paragraph("No direction has ratings that could be used.")
@@ -32,11 +41,12 @@ def human(result: Mapping[str, Any]) -> Iterator[Markup]:
     yield paragraph(
         f"Each item's score is the median over its raters, a direction's score the mean over "
         f"items. Calibration shown: {method} (centre {result['calibration']['centre']:g}, "
-        f"{result['calibration']['centre_kind']}); all others are in the table of sensitivity."
+        f"{result['calibration']['centre_kind']}); the table of sensitivity has all others."
     )
     yield _score_table(directions, method)
+    yield from _differences(result)
     yield stacked(
-        [Bar(label=_label(one), counts=one["distribution"]) for one in directions[:MOST_BARS]],
+        [Bar(label=_label(one), counts=one["distribution"]) for one in directions[:MAX_BARS]],
         legend=SCORE_WORDS,
         tones=TONES,
         title="Distribution of the ratings",
@@ -52,7 +62,7 @@ def human(result: Mapping[str, Any]) -> Iterator[Markup]:
                     low=one["calibrated"][method]["low"],
                     high=one["calibrated"][method]["high"],
                 )
-                for one in moved[:MOST_BARS]
+                for one in moved[:MAX_BARS]
             ],
             title=f"From the raw score to the calibrated one ({method}), with its 95 % interval",
             unit="XSTS",
@@ -62,6 +72,60 @@ def human(result: Mapping[str, Any]) -> Iterator[Markup]:
     yield from _sensitivity(result)
     yield from _raters(result)
     yield from _validation(result)
+
+
+def other_scale(
+    result: Mapping[str, Any], labels: Mapping[str, str] | None = None
+) -> Iterator[Markup]:
+    """Yield the section of one `human_scores.json`: ESA or MQM on its own scale."""
+    result, key = _shortened(result, "systems", labels)
+    yield from key
+    lower = result["scale"] == "mqm"
+    words = SCALE_WORDS[result["scale"]]
+    yield paragraph(f"Scale: {words}. These scores are not comparable with XSTS.")
+    if result["validation"]["blank"]:
+        yield notice(
+            f"Interim results: {result['validation']['blank']:,} ratings are still blank",
+            kind="warning",
+        )
+    columns = [
+        Column(title="Direction", kind="code"), Column(title="From"), Column(title="Into"),
+        Column(title="System"), Column(title="Segments", kind="number", digits=0),
+        Column(title="Raters", kind="number", digits=0),
+        Column(title=result["scale"].upper(), kind="number", digits=2),
+        Column(title="95 %", kind="interval"), Column(title="z", kind="number", digits=2),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            f"{one['source']}-{one['target']}", language_name(one["source"]),
+            language_name(one["target"]), one["system"], one["segments"], one["raters"],
+            one["score"]["value"], _ends(one["score"]), one["z_score"],
+        ]
+        for one in result["systems"]
+    ]  # fmt: skip
+    yield table(columns, rows, caption="Mean over segments of the mean over raters")
+    yield from _differences(result, lower_is_better=lower)
+
+
+def _shortened(
+    result: Mapping[str, Any], rows: str, labels: Mapping[str, str] | None
+) -> tuple[Mapping[str, Any], list[Markup]]:
+    """Return a result with short labels for systems, and the key to them if it is needed."""
+    differences = result.get("differences") or ()
+    systems = [one["system"] for one in result[rows]]
+    systems += [one[side] for one in differences for side in ("first", "second")]
+    short = short_labels(tuple(dict.fromkeys(systems)), labels)
+    changed = {
+        **result,
+        rows: [{**one, "system": short[one["system"]]} for one in result[rows]],
+        "differences": [
+            {**one, "first": short[one["first"]], "second": short[one["second"]]}
+            for one in differences
+        ],
+    }
+    if all(name == label for name, label in short.items()):
+        return changed, []
+    return changed, [definitions((label, name) for name, label in short.items())]
 
 
 def _score_table(directions: list[Mapping[str, Any]], method: str) -> Markup:
@@ -94,11 +158,40 @@ def _score_table(directions: list[Mapping[str, Any]], method: str) -> Markup:
     return table(columns, rows, caption="XSTS by direction", tall=len(rows) > 25)
 
 
+def _differences(result: Mapping[str, Any], *, lower_is_better: bool = False) -> Iterator[Markup]:
+    """Yield the paired differences of systems; results of earlier versions have none."""
+    found = result.get("differences") or ()
+    if not found:
+        return
+    yield table(
+        [
+            Column(title="Direction", kind="code"), Column(title="From"), Column(title="To"),
+            Column(title="Items", kind="number", digits=0),
+            Column(
+                title="Difference", kind="number", digits=2, signed=True,
+                lower_is_better=lower_is_better,
+            ),
+            Column(title="95 %", kind="interval"), Column(title="p", kind="number", digits=4),
+            Column(title="q", kind="number", digits=4),
+        ],
+        [
+            [
+                f"{one['source']}-{one['target']}", one["first"], one["second"], one["items"],
+                one["difference"]["value"], _ends(one["difference"]), one["p_value"],
+                one["q_value"],
+            ]
+            for one in found
+        ],
+        caption="Systems rated on the same items: difference, p of a paired randomisation test "
+        "(two-sided), q after Benjamini-Hochberg",
+    )  # fmt: skip
+
+
 def _against_machines(result: Mapping[str, Any], method: str) -> Iterator[Markup]:
     metrics = list(dict.fromkeys(m for one in result["directions"] for m in one["automatic"]))
     if not metrics:
         return
-    yield heading("Against automatic scores of the same items")
+    yield heading("Agreement with automatic scores of the same items")
     metric = "chrF++" if "chrF++" in metrics else metrics[0]
     for title, calibration in (("raw XSTS", None), (f"calibrated XSTS ({method})", method)):
         points = []
@@ -130,7 +223,7 @@ def _against_machines(result: Mapping[str, Any], method: str) -> Iterator[Markup
 def _sensitivity(result: Mapping[str, Any]) -> Iterator[Markup]:
     if not result["sensitivity"]:
         return
-    yield heading("What the calibration does to the result")
+    yield heading("Sensitivity to the calibration")
     yield table(
         [
             Column(title="Method"), Column(title="Directions", kind="number", digits=0),
@@ -195,7 +288,7 @@ def _validation(result: Mapping[str, Any]) -> Iterator[Markup]:
         yield table(
             [
                 Column(title="Code", kind="code"), Column(title="Severity"), Column(title="Place"),
-                Column(title="What"), Column(title="Mend"),
+                Column(title="What"), Column(title="What to do"),
             ],
             [
                 [
@@ -205,7 +298,7 @@ def _validation(result: Mapping[str, Any]) -> Iterator[Markup]:
                 ]
                 for one in validation["findings"]
             ],
-            caption="Findings of the checks X01 to X16",
+            caption="Findings of the checks",
             tall=len(validation["findings"]) > 15,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The pages that say how far the numbers can be trusted: data quality and provenance."""
+"""The sections on how far the numbers can be trusted: data quality and provenance."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,14 +9,15 @@ from markupsafe import Markup
 from eval.flores.results import Evaluation
 from eval.metrics.registry import UNICODE_WARNING, metric_title
 from eval.report.sources import Sources
+from eval.report.wording import without_folders
 from nllb.io.page import Cell, Column, definitions, details, heading, notice, paragraph, table
 
-MOST_ROWS: Final = 50
+MAX_ROWS: Final = 50
 """Rows of a table; report.json has all."""
 CODE_WORDS: Final = {
     "empty": "empty lines",
     "bad_utf8": "lines that are not UTF-8",
-    "copy_of_source": "lines left as the source",
+    "copy_of_source": "lines equal to the source",
     "mixed_unicode": "lines in another Unicode form than the rest",
     "repeated": "lines repeated for other references",
     "looping": "lines that repeat themselves",
@@ -26,7 +27,7 @@ CODE_WORDS: Final = {
 
 
 def quality(sources: Sources) -> Iterator[Markup]:
-    """Yield the faults of the hypothesis files and where the Unicode form decides a score."""
+    """Yield the problems of the hypothesis files, and scores that depend on the Unicode form."""
     for one, name in zip(sources.evaluations, sources.names, strict=True):
         if len(sources.names) > 1:
             yield heading(name)
@@ -35,17 +36,22 @@ def quality(sources: Sources) -> Iterator[Markup]:
         if one.failed:
             yield notice(
                 "Files that could not be scored",
-                [f"{direction}: {reason}" for direction, reason in list(one.failed.items())[:20]],
+                [
+                    f"{direction}: {without_folders(reason)}"
+                    for direction, reason in list(one.failed.items())[:20]
+                ],
                 kind="error",
             )
         if not lines:
-            yield paragraph(f"No fault in {len(one.rows):,} files of {one.num_sentences:,} lines.")
+            yield paragraph(
+                f"No problem in {len(one.rows):,} files of {one.num_sentences:,} lines."
+            )
         else:
             yield table(
-                [Column(title="Fault"), Column(title="Lines", kind="number", digits=0),
+                [Column(title="Problem"), Column(title="Lines", kind="number", digits=0),
                  Column(title="Files", kind="number", digits=0)],
                 [[CODE_WORDS.get(code, code), count, files[code]] for code, count in lines.items()],
-                caption=f"Faults in {len(one.rows):,} files of {one.num_sentences:,} lines",
+                caption=f"Problems in {len(one.rows):,} files of {one.num_sentences:,} lines",
             )  # fmt: skip
             yield _files(one)
         if any(part.judged for part in one.faults):
@@ -72,8 +78,8 @@ def _languages(evaluation: Evaluation) -> Markup:
             Column(title="References, %", kind="number", digits=1),
         ],
         rows,
-        caption="Lines in the target language, as the detector sees them, and how many of the "
-        "references' own lines it takes for their language",
+        caption="Lines that the detector places in the target language, and the same share of the "
+        "references' own lines",
     )
 
 
@@ -91,10 +97,10 @@ def _files(evaluation: Evaluation) -> Markup:
     columns = [Column(title="Direction", kind="code")]
     columns += [Column(title="Lines", kind="number", digits=0), Column(title="What")]
     body = table(
-        columns, rows[:MOST_ROWS], caption=f"Files with faults, most first, at most {MOST_ROWS}",
+        columns, rows[:MAX_ROWS], caption=f"Files with problems, most first, at most {MAX_ROWS}",
         tall=True,
     )  # fmt: skip
-    return details(f"{len(rows):,} files with faults", body)
+    return details(f"{len(rows):,} files with problems", body)
 
 
 def _unicode(sources: Sources, name: str) -> Iterator[Markup]:
@@ -120,7 +126,7 @@ def _unicode(sources: Sources, name: str) -> Iterator[Markup]:
             Column(title="NFC both sides", kind="number", digits=2),
             Column(title="Difference", kind="number", digits=2),
         ],
-        rows[:MOST_ROWS],
+        rows[:MAX_ROWS],
         caption=f"{len(rows):,} scores that the Unicode form changes by more than "
         f"{UNICODE_WARNING}; the paper's are raw",
         tall=len(rows) > 20,
@@ -128,12 +134,12 @@ def _unicode(sources: Sources, name: str) -> Iterator[Markup]:
 
 
 def origin(sources: Sources) -> Iterator[Markup]:
-    """Yield signatures, hashes, versions: what a reader needs to repeat or compare."""
+    """Yield signatures, hashes and versions: everything needed to repeat or compare the numbers."""
     for one, name in zip(sources.evaluations, sources.names, strict=True):
         yield heading(name)
         facts = [
             ("Test set", f"{one.benchmark}, {one.num_sentences:,} sentences"),
-            ("Outputs", one.outputs),
+            ("Outputs", without_folders(one.outputs)),
             ("Directions", f"{len(one.rows):,} scored, {len(one.missing) + len(one.failed):,} not"),
         ]
         for metric in one.metrics:
@@ -143,7 +149,7 @@ def origin(sources: Sources) -> Iterator[Markup]:
                 facts.append((f"{metric_title(metric)}{place}", signature or "not computed"))
             if len(by_target) > 6:
                 facts.append((metric_title(metric), f"and {len(by_target) - 6} more targets"))
-        facts += [(key, value) for key, value in one.provenance.items()]
+        facts += [(key, without_folders(value)) for key, value in one.provenance.items()]
         facts.append(("settings", one.settings))
         yield definitions(facts)
     rows: list[list[Cell]] = [
@@ -154,7 +160,7 @@ def origin(sources: Sources) -> Iterator[Markup]:
         table(
             [Column(title="Language", kind="code"), Column(title="SHA-256", kind="code")],
             rows,
-            caption="Hash of each reference: its sentences, each with a line feed",
+            caption="SHA-256 of the sentences of each reference, each followed by a line feed",
             tall=len(rows) > 20,
         ),
     )

@@ -1,4 +1,4 @@
-"""The pages of automatic scores: verdict, groups, map, levels, best and worst, languages."""
+"""The sections of automatic scores: verdict, groups, map, levels, extremes, languages."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
@@ -20,7 +20,8 @@ from eval.flores.directions import (
     language_name,
 )
 from eval.flores.results import Evaluation, GroupScore
-from eval.metrics.registry import metric_title
+from eval.metrics.neural_metric import PREFIX
+from eval.metrics.registry import LOWER_IS_BETTER, metric_title
 from eval.report.charts import Spread, strips
 from eval.report.sources import Sources
 from nllb.io.page import (
@@ -28,6 +29,7 @@ from nllb.io.page import (
     Cell,
     Column,
     HeatMapLayer,
+    definitions,
     heading,
     heat_map,
     notice,
@@ -41,7 +43,8 @@ KIND_WORDS = {
     "non-eng": "between others",
     "all": "all",
 }
-MOST_NAMED: Final = 20
+MAX_NAMED: Final = 20
+MAX_MAP_SCORE: Final = 600.0
 _LEVEL_CLASSES: Final[dict[str, Literal["high", "low", "very-low"]]] = {
     "high": "high",
     "low": "low",
@@ -74,6 +77,8 @@ def verdict_text(sources: Sources) -> str:
 def verdict(sources: Sources) -> Iterator[Markup]:
     """Yield the first page: one sentence, what is missing, the group table."""
     yield paragraph(verdict_text(sources), kind="verdict")
+    if sources.labels != sources.names:
+        yield definitions(zip(sources.labels, sources.names, strict=True))
     for one, name in zip(sources.evaluations, sources.names, strict=True):
         absent = [*one.missing, *one.failed]
         if absent:
@@ -81,8 +86,8 @@ def verdict(sources: Sources) -> Iterator[Markup]:
                 [f"and {len(absent) - 30:,} more"] if len(absent) > 30 else []
             )
             yield notice(
-                f"{name}: asked for, without a score and in no mean ({len(absent):,} "
-                f"direction{'s' if len(absent) > 1 else ''}):",
+                f"{name}: there is no score for {len(absent):,} requested "
+                f"direction{'s' if len(absent) > 1 else ''}, which no mean includes:",
                 [", ".join(shown)],
                 kind="error",
             )
@@ -94,7 +99,7 @@ def verdict(sources: Sources) -> Iterator[Markup]:
         notes |= {note: ["the comparison"] for note in sources.comparison.notes}
     if notes:
         yield notice(
-            "Before you believe a number",
+            "Read this first",
             [f"{note} ({' and '.join(names)})" for note, names in notes.items()],
             kind="warning",
         )
@@ -110,8 +115,9 @@ def verdict(sources: Sources) -> Iterator[Markup]:
         yield group_table(sources, metric)
     yield paragraph(
         "Groups as in the NLLB paper: a direction has the level of its weaker language by public "
-        "bitext; very low-resource is a part of low-resource. Means are unweighted. Intervals "
-        "resample the sentences of the test set, the same ones for all directions.",
+        "bitext, and very low-resource is a part of low-resource. Means are unweighted. Intervals "
+        "resample the sentences of the test set, the same ones for all directions. All p-values "
+        "are two-sided.",
         kind="soft",
     )
 
@@ -124,12 +130,14 @@ def group_table(sources: Sources, metric: str) -> Markup:
     columns.append(Column(title="n", kind="number", digits=0))
     if gaps:
         columns.append(Column(title="Missing", kind="number", digits=0))
-    for name in sources.names:
-        title = name if len(sources.names) > 1 else metric_title(metric)
-        columns += [Column(title=title, kind="number", digits=2), _interval_column()]
+    for name in sources.labels:
+        title = name if len(sources.labels) > 1 else metric_title(metric)
+        columns += [
+            Column(title=title, kind="number", digits=_digits(metric)), _interval_column(),
+        ]  # fmt: skip
     if compared:
-        columns += [Column(title="Change", kind="number", digits=2, signed=True)]
-        columns += [_interval_column(), Column(title="Better / worse", kind="interval")]
+        columns += [_change_column(metric)]
+        columns += [_interval_column(), Column(title="Better / worse")]
     by_system = [
         {(group.group, group.metric): group for group in one.groups} for one in sources.evaluations
     ]
@@ -144,27 +152,40 @@ def group_table(sources: Sources, metric: str) -> Markup:
         cells: list[Cell] = [KIND_WORDS[group.kind], LEVEL_WORDS[group.level]]
         cells += [last.count, last.missing] if gaps else [last.count]
         for found in by_system:
-            cells += _mean_cells(found.get((group.name, metric)))
+            cells += _mean_cells(found.get((group.name, metric)), _digits(metric))
         if compared:
-            cells += _change_cells(changes.get((group.name, metric)))
+            cells += _change_cells(changes.get((group.name, metric)), _digits(metric))
         rows.append(cells)
     return table(columns, rows, caption=f"Mean {metric_title(metric)} by group")
+
+
+def _change_column(metric: str) -> Column:
+    return Column(
+        title="Change", kind="number", digits=_digits(metric), signed=True,
+        lower_is_better=metric in LOWER_IS_BETTER,
+    )  # fmt: skip
 
 
 def _interval_column() -> Column:
     return Column(title="95 %", kind="interval")
 
 
-def _mean_cells(group: GroupScore | None) -> list[Cell]:
+def _digits(metric: str) -> int:
+    """Return the decimals of a metric: scores of neural metrics are often between 0 and 1."""
+    return 4 if metric.startswith(PREFIX) else 2
+
+
+def _mean_cells(group: GroupScore | None, digits: int) -> list[Cell]:
     if group is None:
         return [None, ""]
-    return [group.mean, f"{group.low:.2f} to {group.high:.2f}"]
+    return [group.mean, f"{group.low:.{digits}f} to {group.high:.{digits}f}"]
 
 
-def _change_cells(part: PartChange | None) -> list[Cell]:
+def _change_cells(part: PartChange | None, digits: int) -> list[Cell]:
     if part is None:
         return [None, "", ""]
-    return [part.delta, f"{part.low:+.2f} to {part.high:+.2f}", f"{part.better:,} / {part.worse:,}"]
+    interval = f"{part.low:+.{digits}f} to {part.high:+.{digits}f}"
+    return [part.delta, interval, f"{part.better:,} / {part.worse:,}"]
 
 
 def direction_map(sources: Sources) -> Iterator[Markup]:
@@ -189,8 +210,8 @@ def direction_map(sources: Sources) -> Iterator[Markup]:
     )
     layers = []
     for metric in sources.latest.metrics:
-        for one, name in zip(sources.evaluations, sources.names, strict=True):
-            title = metric_title(metric) + (f", {name}" if len(sources.names) > 1 else "")
+        for one, name in zip(sources.evaluations, sources.labels, strict=True):
+            title = metric_title(metric) + (f", {name}" if len(sources.labels) > 1 else "")
             layers.append(HeatMapLayer(name=title, values=_matrix(one, metric, codes)))
     yield heat_map(axis, layers, caption="Score of every direction, source by target")
 
@@ -200,8 +221,8 @@ def _matrix(evaluation: Evaluation, metric: str, codes: Sequence[str]) -> NDArra
     values = np.full((len(codes), len(codes)), np.nan)
     for row in evaluation.rows:
         if metric in row.scores:
-            # BLEU of a perfect file is 100.00000000000004.
-            score = min(row.scores[metric].score, 100.0)
+            # The map has room for 0 to 655; neural scores may be negative.
+            score = min(max(row.scores[metric].score, 0.0), MAX_MAP_SCORE)
             values[place[row.direction.source], place[row.direction.target]] = score
     return values
 
@@ -222,7 +243,7 @@ def levels(sources: Sources) -> Iterator[Markup]:
     for (cell, number), values in sorted(scores.items()):
         kind, level = CELLS[cell]
         marks = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
-        system = f" ({sources.names[number]})" if len(sources.names) > 1 else ""
+        system = f" ({sources.labels[number]})" if len(sources.names) > 1 else ""
         spreads.append(
             Spread(
                 label=f"{kind}, {LEVEL_WORDS[level]}{system}",
@@ -233,7 +254,7 @@ def levels(sources: Sources) -> Iterator[Markup]:
         )
     yield strips(
         spreads,
-        title="Where the scores lie: least, quartiles, median, largest",
+        title="Spread of the scores: minimum, quartiles, median, maximum",
         unit=metric_title(metric),
     )
 
@@ -242,9 +263,9 @@ def extremes(sources: Sources) -> Iterator[Markup]:
     """Yield the worst directions and, against a baseline, the most changed ones."""
     metric = sources.primary
     rows = [row for row in sources.latest.rows if metric in row.scores]
-    worst = sorted(rows, key=lambda row: row.scores[metric].score)[:MOST_NAMED]
+    worst = sorted(rows, key=lambda row: row.scores[metric].score)[:MAX_NAMED]
     columns = [*_direction_columns(), Column(title=metric_title(metric), kind="number", digits=2)]
-    columns += [_interval_column(), Column(title="Faults of the file")]
+    columns += [_interval_column(), Column(title="Problems of the file")]
     yield table(
         columns,
         [
@@ -256,17 +277,17 @@ def extremes(sources: Sources) -> Iterator[Markup]:
             ]
             for row in worst
         ],
-        caption=f"The {len(worst)} lowest directions of {sources.names[-1]}",
+        caption=f"The {len(worst)} lowest directions of {sources.labels[-1]}",
     )
     if sources.comparison is None:
         return
     changes = [one for one in sources.comparison.directions if one.metric == metric]
     ordered = sorted(changes, key=lambda change: change.delta)
-    losses = [change for change in ordered[:MOST_NAMED] if change.delta < 0]
-    gains = [change for change in reversed(ordered[-MOST_NAMED:]) if change.delta > 0]
+    losses = [change for change in ordered[:MAX_NAMED] if change.delta < 0]
+    gains = [change for change in reversed(ordered[-MAX_NAMED:]) if change.delta > 0]
     for title, chosen in (("Largest losses", losses), ("Largest gains", gains)):
         if chosen:
-            yield change_table(chosen, caption=f"{title} against {sources.names[0]}")
+            yield change_table(chosen, caption=f"{title} against {sources.labels[0]}")
         else:
             yield paragraph(f"{title}: none.")
 
@@ -317,7 +338,7 @@ def by_language(sources: Sources) -> Iterator[Markup]:
         Column(title="Script", kind="code"), Column(title="Resources"),
     ]  # fmt: skip
     sums: list[dict[tuple[str, str], list[float]]] = []
-    for rows, name in zip(sources.rows, sources.names, strict=True):
+    for rows, name in zip(sources.rows, sources.labels, strict=True):
         suffix = f", {name}" if len(sources.names) > 1 else ""
         columns.append(Column(title=f"From it{suffix}", kind="number", digits=2))
         columns.append(Column(title=f"Into it{suffix}", kind="number", digits=2))
@@ -356,7 +377,7 @@ def parts(sources: Sources) -> Iterator[Markup]:
         Column(title="Directions"), Column(title="n", kind="number", digits=0),
         Column(title="Before", kind="number", digits=2),
         Column(title="After", kind="number", digits=2),
-        Column(title="Change", kind="number", digits=2, signed=True), _interval_column(),
+        _change_column(sources.primary), _interval_column(),
         Column(title="p", kind="number", digits=3), Column(title="Better / worse"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [

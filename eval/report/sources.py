@@ -1,10 +1,10 @@
-"""What a report is made of: evaluations, the comparison of two, ratings by people, toxicity."""
+"""The material of a report: evaluations, the comparison of two, ratings by people, toxicity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from eval.flores.comparison import Comparison, compare
 from eval.flores.directions import Direction
@@ -13,23 +13,45 @@ from eval.metrics.significance import RESAMPLES
 from eval.toxicity.added_toxicity import FILE_NAME as TOXICITY_FILE
 from eval.toxicity.added_toxicity import SCHEMA as TOXICITY_SCHEMA
 from eval.toxicity.added_toxicity import ToxicityResult
+from eval.xsts.other_scales import FILE_NAME as HUMAN_SCORES_FILE
+from eval.xsts.other_scales import read_other_scale
 from eval.xsts.result import FILE_NAME as XSTS_FILE
 from eval.xsts.result import read_result
 from nllb.errors import DataError
 from nllb.io.records import to_record
 from nllb.io.text import read_json
 
+MAX_LABEL: Final = 20
+"""Characters of a system's name that fit the head of a table."""
+
+
+def short_labels(names: Sequence[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a label for each name: the name itself, or letters where some are long.
+
+    Args:
+        names: different names.
+        known: labels that some names have already.
+    """
+    known = known or {}
+    if all(len(name) <= MAX_LABEL for name in names):
+        return {name: name for name in names}
+    free = (chr(ord("A") + number) for number in range(26 * 26))
+    unused = (letter for letter in free if letter not in known.values())
+    return {name: known[name] if name in known else next(unused) for name in names}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Everything that was found in the folders of one report."""
+    """Everything in the folders of one report."""
 
     evaluations: tuple[Evaluation, ...]
-    """Scored systems, in the order of the folders; the first is the baseline of the others."""
+    """Scored systems, in the order of the folders; the first is the baseline."""
     comparison: Comparison | None
     """From the first system to the last, where there are several."""
     xsts: tuple[Mapping[str, Any], ...]
     """Results of `nllb eval xsts score`."""
+    human_scores: tuple[Mapping[str, Any], ...]
+    """Its results on other scales: ESA and MQM."""
     toxicity: tuple[tuple[str, Mapping[str, Any]], ...]
     """(folder's name, result of `nllb eval toxicity`)."""
 
@@ -57,16 +79,21 @@ class Sources:
             return tuple(f"{name} ({number})" for number, name in enumerate(names, 1))
         return tuple(names)
 
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """A short label for each system: its name, or a letter where a name would not fit."""
+        return tuple(short_labels(self.names).values())
+
 
 def read_sources(
     directories: Sequence[Path], *, resamples: int = RESAMPLES, quiet: bool = True
 ) -> Sources:
-    """Read the folders of a report; two systems are compared with so many resamples.
+    """Read the folders of a report; two systems are compared.
 
     Raises:
-        DataError: where a folder holds no result, or two evaluations cannot be compared.
+        DataError: where a folder has no result, or two evaluations cannot be compared.
     """
-    evaluations, xsts, toxicity = [], [], []
+    evaluations, xsts, human_scores, toxicity = [], [], [], []
     for directory in directories:
         found = False
         if (directory / EVALUATION_FILE).is_file():
@@ -75,13 +102,17 @@ def read_sources(
         if (directory / XSTS_FILE).is_file():
             xsts.append(read_result(directory))
             found = True
+        if (directory / HUMAN_SCORES_FILE).is_file():
+            human_scores.append(read_other_scale(directory / HUMAN_SCORES_FILE))
+            found = True
         if (directory / TOXICITY_FILE).is_file():
             toxicity.append((directory.resolve().name, _read_toxicity(directory / TOXICITY_FILE)))
             found = True
         if not found:
             raise DataError(
-                f"{directory} holds no result: expected {EVALUATION_FILE} of 'nllb eval flores', "
-                f"{XSTS_FILE} of 'nllb eval xsts score' or {TOXICITY_FILE} of 'nllb eval toxicity'"
+                f"{directory} has no result: expected {EVALUATION_FILE} of 'nllb eval flores', "
+                f"{XSTS_FILE} or {HUMAN_SCORES_FILE} of 'nllb eval xsts score', or "
+                f"{TOXICITY_FILE} of 'nllb eval toxicity'"
             )
     comparison = None
     if len(evaluations) > 1:
@@ -90,6 +121,7 @@ def read_sources(
         evaluations=tuple(evaluations),
         comparison=comparison,
         xsts=tuple(xsts),
+        human_scores=tuple(human_scores),
         toxicity=tuple(toxicity),
     )
 

@@ -1,10 +1,10 @@
-"""Added toxicity: words of a toxicity list that stand in a translation but not in its source.
+"""Added toxicity: words of a toxicity list that are in a translation but not in its source.
 
-`measure` judges one direction, `summarise` joins directions into the result that `toxicity.json`
-holds (one `ToxicityResult`; a tuple is a list there, an absent value null). Two counts are kept
-apart: *strict* (the source has no listed word, the translation has) and *difference* (the
-translation has more of them than its source, what the data filter goes by). A language without a
-list, or whose list does not pass the self-test, is "not measurable": it never counts as 0.
+`measure` evaluates one direction; `summarise` joins directions into the result in `toxicity.json`
+(one `ToxicityResult`; a tuple is a list there, an absent value null). There are two counts:
+*strict* (the source has no listed word, the translation has one) and *difference* (the translation
+has more of them than its source, as in the data filter). A language without a list, or whose list
+fails the self-test, is "not measurable": it never counts as 0.
 
 Source: NLLB Team 2022, 7.3. Differs on purpose: see `nllb.io.wordlists`.
 """
@@ -26,27 +26,27 @@ from nllb.languages import parse_language
 SCHEMA = "nllb-toxicity/1"
 FILE_NAME = "toxicity.json"
 LEVELS = ("all", "high", "low", "very_low")
-"""As in the paper: a direction's level is its weaker language's, and very_low is part of low."""
+"""As in the paper, a direction has the level of its weaker language; very_low is part of low."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListRecord:
-    """A list as it was used, and what the self-test says of it."""
+    """A word list, and the result of its self-test."""
 
     language: str
     """FLORES-200 code."""
     file: str
-    """Name of its file."""
+    """Name of the file."""
     sha256: str
     """SHA-256 of the file."""
     entries: int
     """Different entries."""
     faults: dict[str, int]
-    """What was mended on reading, by kind."""
+    """Corrections on reading, by kind."""
     recall: Proportion | None
-    """Self-test: places of probe words that the matcher found; null where not tested."""
+    """Self-test: occurrences of probe words that the matcher found; null if not tested."""
     false_alarms: Proportion | None
-    """Self-test: lines in which it found a probe that does not stand there."""
+    """Self-test: lines with a match that is not a probe word."""
     noisy: tuple[str, ...]
     """Entries, redacted, that fire on more than 0.1 % of clean reference lines: likely benign."""
 
@@ -68,7 +68,7 @@ class Example:
     source_redacted: str
     """The source with each listed word as its first letter and dots."""
     hypothesis_redacted: str
-    """The translation so."""
+    """The translation, redacted in the same way."""
     strict: bool
     """Whether the source was clean."""
 
@@ -82,19 +82,19 @@ class DirectionToxicity:
     target: str
     """FLORES-200 code."""
     level: str
-    """`high`, `low` or `very_low`: the weaker language's."""
+    """`high`, `low` or `very_low`: the level of the weaker language."""
     lines: int
-    """Lines judged."""
+    """Lines evaluated."""
     not_measurable: str | None
-    """Why there are no numbers, or null; the fields below are null or empty then."""
+    """Why there are no numbers, or null; the fields below are then null or empty."""
     source_matches: int | None
     """Listed words in the source."""
     hypothesis_matches: int | None
     """Listed words in the translation."""
     source_lines: Proportion | None
-    """Lines whose source has one."""
+    """Lines whose source has a listed word."""
     hypothesis_lines: Proportion | None
-    """Lines whose translation has one."""
+    """Lines whose translation has a listed word."""
     strict: Proportion | None
     """Lines whose source is clean and whose translation is not."""
     difference: Proportion | None
@@ -112,7 +112,7 @@ class LevelToxicity:
     directions: int
     """Directions measured."""
     not_measurable: int
-    """Directions that were not."""
+    """Directions that are not measurable."""
     strict: Proportion
     """As in a direction; lines of directions that share a source are not independent."""
     difference: Proportion
@@ -121,16 +121,16 @@ class LevelToxicity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToxicityResult:
-    """Everything that was measured."""
+    """The content of `toxicity.json`."""
 
     schema: str = SCHEMA
     """Name and version of this form."""
     lists: tuple[ListRecord, ...]
     """The lists, by language."""
     levels: tuple[LevelToxicity, ...]
-    """Pooled by level; levels without a direction are left out."""
+    """Pooled by level, without levels that have no direction."""
     directions: tuple[DirectionToxicity, ...]
-    """Most added toxicity (strict) first, the not measurable last."""
+    """Directions by added toxicity (strict), the highest first, those not measurable last."""
 
 
 def measure(
@@ -142,7 +142,7 @@ def measure(
     lists: Mapping[str, WordList],
     unusable: Mapping[str, str] | None = None,
     source_counts: NDArray[np.int32] | None = None,
-    most_examples: int = 20,
+    max_examples: int = 20,
 ) -> DirectionToxicity:
     """Count listed words on both sides of one direction.
 
@@ -153,8 +153,8 @@ def measure(
         target: code of the target language.
         lists: word lists by language; one that is missing makes the direction not measurable.
         unusable: languages whose list failed the self-test, with the reason.
-        source_counts: listed words in each source line, where they are known already.
-        most_examples: how many lines to keep as examples.
+        source_counts: listed words in each source line, if they are known.
+        max_examples: how many lines to keep as examples.
 
     Raises:
         DataError: where the sides differ in length.
@@ -162,7 +162,7 @@ def measure(
     if len(source_lines) != len(hypothesis_lines):
         raise DataError(
             f"{source}-{target}: {len(source_lines)} source lines and {len(hypothesis_lines)} "
-            "translated ones; both must have the same number, line N translating line N"
+            "translated ones; both must have the same number, with line N translating line N"
         )
     level = level_of(source, target)
     reasons = [
@@ -182,7 +182,7 @@ def measure(
     hypothesis_counts = lists[target].counts(hypothesis_lines)
     strict = (source_counts == 0) & (hypothesis_counts > 0)
     more = hypothesis_counts > source_counts
-    shown = [*strict.nonzero()[0], *(more & ~strict).nonzero()[0]][:most_examples]
+    shown = [*strict.nonzero()[0], *(more & ~strict).nonzero()[0]][:max_examples]
     total = len(source_lines)
     return DirectionToxicity(
         source=source,
@@ -209,7 +209,7 @@ def measure(
 def summarise(
     directions: Iterable[DirectionToxicity], *, lists: Iterable[ListRecord]
 ) -> ToxicityResult:
-    """Pool directions by level and put them in the order in which a reader wants them."""
+    """Pool directions by level and sort them by added toxicity."""
     directions = sorted(
         directions,
         key=lambda one: (
@@ -255,13 +255,13 @@ def write_result(result: ToxicityResult, directory: Path) -> Path:
 
 
 def level_of(source: str, target: str) -> str:
-    """Return the resource level of a direction: its weaker language's."""
+    """Return the resource level of a direction: that of its weaker language."""
     weaker = min(map(parse_language, (source, target)), key=lambda one: one.public_bitext)
     return weaker.level
 
 
 def redact(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """Return a text with the words at `spans` as their first letter and dots, length hidden."""
+    """Return a text with each word at `spans` as its first letter and dots, hiding its length."""
     parts, reached = [], 0
     for start, end in spans:
         parts += [text[reached:start], text[start : start + 1], "\u2026"]
@@ -298,8 +298,8 @@ def _levels(level: str) -> tuple[str, ...]:
     }[level]
 
 
-def as_text(result: ToxicityResult, *, show: bool = False, most: int = 20) -> str:
-    """Return the result for a terminal: levels, directions, a few examples, redacted or not."""
+def as_text(result: ToxicityResult, *, show: bool = False, max_rows: int = 20) -> str:
+    """Return the result for a terminal: levels, directions and a few examples."""
     lines = [f"{'directions':<21}{'lines':>9}  {'added (strict)':<26}{'added (difference)':<26}"]
     for level in result.levels:
         name = f"{level.level}, {level.directions} of {level.directions + level.not_measurable}"
@@ -307,7 +307,7 @@ def as_text(result: ToxicityResult, *, show: bool = False, most: int = 20) -> st
             f"{name:<21}{level.strict.total:>9}  {_percent(level.strict):<26}"
             f"{_percent(level.difference):<26}".rstrip()
         )
-    for one in result.directions[:most]:
+    for one in result.directions[:max_rows]:
         name = f"{one.source}-{one.target}"
         if one.strict is None or one.difference is None:
             lines.append(f"{name:<21}{one.lines:>9}  not measurable: {one.not_measurable}")
@@ -319,8 +319,10 @@ def as_text(result: ToxicityResult, *, show: bool = False, most: int = 20) -> st
         for example in one.examples[:3]:
             text = example.hypothesis if show else example.hypothesis_redacted
             lines.append(f"  line {example.line}: {text}")
-    if len(result.directions) > most:
-        lines.append(f"... and {len(result.directions) - most} more directions (--json has all)")
+    if len(result.directions) > max_rows:
+        lines.append(
+            f"... and {len(result.directions) - max_rows} more directions (--json has all)"
+        )
     for record in result.lists:
         told = [f"{record.entries} entries"]
         told += [f"{count} {fault}" for fault, count in record.faults.items()]

@@ -1,10 +1,10 @@
-"""Does the matcher find, in a language, the words that stand there? Probe words instead of a list.
+"""Self-test of the matcher in a language, with ordinary words in place of a toxicity list.
 
-A low rate of added toxicity means something only where listed words would be found. So ordinary
-words of a text are taken for a list, and what the matcher finds is held against two plain rulers
-beside it: where a word stands by white space (recall), and whether what was found is bounded by
-anything but letters and the language's particles (false alarms). Each line is tried as it stands,
-decomposed (NFD) and in capitals, because lists and texts come in all of these.
+A low rate of added toxicity is meaningful only where listed words would be found. The test takes
+ordinary words of a text as the list and compares what the matcher finds with two simple rules:
+where white space shows a word (recall), and whether a match is bounded by anything but letters and
+particles of the language (false alarms). Each line is tested as it is, decomposed (NFD) and in
+capitals, because lists and texts come in all of these forms.
 """
 
 import random
@@ -19,12 +19,12 @@ from nllb.io.word_folding import fold, particles
 from nllb.io.wordlists import Match, WordList
 from nllb.languages.scripts import unsegmented_scripts
 
-LEAST_RECALL = 0.9
-"""Under this share a language is not measurable."""
+MIN_RECALL = 0.9
+"""Recall below which a language is not measurable."""
 NOISY_SHARE = 0.001
-"""A listed word on more than this share of clean lines is likely no insult in this language."""
-_LEAST_PLACES = 20
-_MOST_CLUSTERS = 8
+"""Share of clean lines above which a listed word is probably harmless in the language."""
+_MIN_PLACES = 20
+_MAX_CLUSTERS = 8
 _CHUNK = regex.compile(r"\S+")
 _DELIMITED = regex.compile(r"[^\s\p{P}\p{S}\u200b]+")
 _CORE = regex.compile(r"^[\p{P}\p{S}\p{C}\p{M}]*(.*?)[\p{P}\p{S}\p{C}]*$", regex.DOTALL)
@@ -37,26 +37,26 @@ _DROPPED = regex.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelfTest:
-    """How well words of a language are found."""
+    """Result of the self-test in one language."""
 
     language: str
     """FLORES-200 code."""
     probes: int
     """Different probe words."""
     recall: Proportion
-    """Places of probe words that were found, over the three forms of each line."""
+    """Occurrences of probe words that were found, over the three forms of each line."""
     false_alarms: Proportion
-    """Lines with a probe found where none stands."""
+    """Lines with a match that is not a probe word."""
     missed: tuple[str, ...]
-    """Up to five probes that were missed somewhere."""
+    """Up to five probe words that were missed."""
 
     @property
-    def fault(self) -> str | None:
+    def failure(self) -> str | None:
         """Why the language is not measurable, or None."""
-        if self.recall.total < _LEAST_PLACES:
+        if self.recall.total < _MIN_PLACES:
             return f"self-test of {self.language}: too little text ({self.recall.total} places)"
         share = self.recall.share or 0.0
-        if share < LEAST_RECALL:
+        if share < MIN_RECALL:
             return f"self-test of {self.language}: only {share:.0%} of probe words were found"
         return None
 
@@ -64,7 +64,7 @@ class SelfTest:
 def self_test(
     lines: Sequence[str], *, language: str, num_probes: int = 200, seed: int = 0
 ) -> SelfTest:
-    """Take probe words from lines of a language and see how many of their places are found."""
+    """Return how many occurrences of probe words in lines of a language are found."""
     unspaced = language.rpartition("_")[2] in unsegmented_scripts()
     places_of = _delimited_places if unspaced else _chunk_places
     words = sorted({line[start:end] for line in lines for start, end in places_of(line)})
@@ -108,7 +108,7 @@ def noisy_entries(words: WordList, clean_lines: Sequence[str]) -> tuple[str, ...
 
 
 def _chunk_places(line: str) -> list[tuple[int, int]]:
-    """Words by white space, signs at their edges left off; at least two letters."""
+    """Return words by white space, without signs at their edges, of two letters or more."""
     places = []
     for chunk in _CHUNK.finditer(line):
         core = _CORE.match(chunk.group())
@@ -120,17 +120,17 @@ def _chunk_places(line: str) -> list[tuple[int, int]]:
 
 
 def _delimited_places(line: str) -> list[tuple[int, int]]:
-    """Short runs between spaces and signs: what can be known to be a word without a dictionary."""
+    """Return short runs between spaces and signs, which are words in unspaced scripts, too."""
     return [
         chunk.span()
         for chunk in _DELIMITED.finditer(line)
-        if 2 <= len(regex.findall(r"\X", chunk.group())) <= _MOST_CLUSTERS
+        if 2 <= len(regex.findall(r"\X", chunk.group())) <= _MAX_CLUSTERS
         and any(character.isalpha() for character in chunk.group())
     ]
 
 
 def _bounded(text: str, match: Match, language: str, *, unspaced: bool) -> bool:
-    """Whether signs, spaces or the language's particles bound a match (unspaced: clusters)."""
+    """Return whether signs, spaces or particles (unspaced scripts: clusters) bound a match."""
     if unspaced:
         edges = {0, *(cluster.end() for cluster in regex.finditer(r"\X", text))}
         return match.start in edges and match.end in edges
@@ -144,7 +144,7 @@ def _bounded(text: str, match: Match, language: str, *, unspaced: bool) -> bool:
 
 
 def _key(text: str) -> str:
-    """The form in which two spellings are the same word to a reader."""
+    """Return the form in which two spellings are the same word to a reader."""
     text = _DROPPED.sub("", text)
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return text.replace("i\u0307", "i").replace("\u0131", "i")

@@ -1,4 +1,4 @@
-"""From files to the toxicity result: lists and their self-tests, one direction or a folder."""
+"""A toxicity evaluation of files: lists and their self-tests, one direction or a folder."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ _OUTPUT_NAME = re.compile(r"([a-z]{3}_[A-Z][a-z]{3})-([a-z]{3}_[A-Z][a-z]{3})(\.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """A translation to judge."""
+    """A translation to evaluate."""
 
     source: str
     """FLORES-200 code."""
@@ -40,9 +40,9 @@ class Lists:
     """The word lists that a run needs, opened and tested."""
 
     words: dict[str, WordList]
-    """By language; languages without a list are not there."""
+    """By language, without languages that have no list."""
     records: tuple[ListRecord, ...]
-    """What the result says of them."""
+    """Their records in the result."""
     unusable: dict[str, str]
     """Languages whose words would not be found, with the reason."""
 
@@ -50,11 +50,11 @@ class Lists:
 def find_outputs(
     source_text: Path, hypothesis: Path, *, source: str | None, target: str | None
 ) -> list[Output]:
-    """Return the one direction that two files are, or all `SOURCE-TARGET` files of a folder.
+    """Return the direction of two files, or of all `SOURCE-TARGET` files of a folder.
 
     Raises:
-        ConfigError: a language is missing, or given where file names carry it.
-        DataError: a folder without outputs.
+        ConfigError: where a language is missing, or the text is not a folder.
+        DataError: where a folder has no outputs.
     """
     if not hypothesis.is_dir():
         if source is None or target is None:
@@ -89,7 +89,7 @@ def find_outputs(
         )
     if not outputs:
         raise DataError(
-            f"{hypothesis} holds no outputs of these languages; "
+            f"{hypothesis} has no outputs in these languages; "
             "files are named SOURCE-TARGET.txt, such as eng_Latn-hin_Deva.txt"
         )
     return outputs
@@ -106,14 +106,14 @@ def open_lists(
 
     Args:
         directory: folder of `<code>_twl.zip` or `.txt` files.
-        languages: those that are needed; a missing list is no fault here.
-        password: of the archives.
-        probe_text: by language a file of clean text that probe words are taken from.
+        languages: languages that are needed; a missing list is not an error here.
+        password: password of the archives.
+        probe_text: for each language a file of clean text with the probe words.
     """
     if not directory.is_dir():
         raise DataError(
-            f"no folder of word lists at {directory}; Toxicity-200 has one archive a language, "
-            "<code>_twl.zip: put them there as they are, or unpacked"
+            f"no folder of word lists at {directory}; Toxicity-200 has one archive per language, "
+            "<code>_twl.zip: put them there, packed or unpacked"
         )
     words: dict[str, WordList] = {}
     records: list[ListRecord] = []
@@ -131,8 +131,8 @@ def open_lists(
             test = self_test(lines, language=language)
             recall, false_alarms = test.recall, test.false_alarms
             noisy = noisy_entries(words[language], lines)
-            if test.fault:
-                unusable[language] = test.fault
+            if test.failure:
+                unusable[language] = test.failure
         records.append(
             ListRecord(
                 language=language,
@@ -149,7 +149,7 @@ def open_lists(
 
 
 def evaluate(outputs: Iterable[Output], lists: Lists) -> ToxicityResult:
-    """Measure every output; a source text that many share is searched once."""
+    """Measure every output; a source text with several translations is searched once."""
     return summarise(
         [
             measure(
@@ -180,7 +180,7 @@ def _with_sources(
 
 
 def _texts(directory: Path) -> LineAlignedSet:
-    """FLORES in any of its layouts, or a plain folder with one file a language."""
+    """Return FLORES in any of its layouts, or a folder with one file per language."""
     try:
         return load_flores(directory)
     except DataError:

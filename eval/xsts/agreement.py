@@ -1,4 +1,4 @@
-"""How far raters agree: Krippendorff's alpha, weighted kappa, severity, self-agreement."""
+"""Agreement of raters: Krippendorff's alpha, weighted kappa, severity, self-agreement."""
 
 from collections.abc import Iterable
 from itertools import combinations
@@ -15,15 +15,15 @@ Level = Literal["nominal", "ordinal", "interval"]
 def krippendorff_alpha(
     values: Floats, *, level: Level = "ordinal", categories: int = CATEGORIES
 ) -> float | None:
-    """Return Krippendorff's alpha of raw ratings; on medians it would mean nothing.
+    """Return Krippendorff's alpha of raw ratings; on medians it would be meaningless.
 
     Args:
         values: raters x items, whole numbers from 1, NaN where not rated.
-        level: how far apart two values are: ordinal counts the ratings that lie between.
+        level: the distance of two values; ordinal counts the ratings between them.
         categories: the largest value.
 
     Returns:
-        1 for perfect agreement, 0 for chance, None where nothing was rated twice or all is equal.
+        1 for perfect agreement, 0 for chance; None where nothing was rated twice or all is equal.
 
     Source: Krippendorff 2011, "Computing Krippendorff's alpha-reliability".
     """
@@ -48,7 +48,7 @@ def weighted_kappa(left: Floats, right: Floats, *, categories: int = CATEGORIES)
     """Return Cohen's kappa with quadratic weights over the items that both rated.
 
     Returns:
-        None where fewer than two items are common or chance leaves nothing to agree on.
+        None where fewer than two items are common, or chance agreement is perfect.
     """
     both = ~np.isnan(left) & ~np.isnan(right)
     if both.sum() < 2:
@@ -64,7 +64,7 @@ def pairwise_kappas(
 ) -> dict[tuple[str, str], tuple[float, int]]:
     """Return (kappa, common items) of each pair of raters, over several matrices.
 
-    A pair that met in several directions has the mean of its kappas, weighted by common items.
+    A pair with several directions in common has the mean kappa, weighted by common items.
     """
     sums: dict[tuple[str, str], tuple[float, int]] = {}
     for raters, values in matrices:
@@ -80,7 +80,7 @@ def pairwise_kappas(
 
 
 def relative_severity(values: Floats) -> Floats:
-    """Return how far each rater lies below the others on the same items; NaN without others."""
+    """Return how far each rater is below the others on the same items; NaN without others."""
     rated = ~np.isnan(values)
     filled = np.where(rated, values, 0.0)
     others = rated.sum(axis=0) - rated
@@ -94,7 +94,7 @@ def relative_severity(values: Floats) -> Floats:
 
 
 def self_agreement(repeated: Iterable[tuple[Rating, Rating]]) -> dict[str, tuple[int, int]]:
-    """Return for each rater who rated items again: (equal, all) of the repeats."""
+    """Return (equal repeats, all repeats) for each rater who rated items again."""
     found: dict[str, tuple[int, int]] = {}
     for first, again in repeated:
         equal, number = found.get(first.rater, (0, 0))
@@ -108,6 +108,6 @@ def _distances(totals_K: Floats, level: Level) -> Floats:
         return np.asarray(steps[:, None] != steps[None, :], dtype=np.float64)
     if level == "interval":
         return np.asarray((steps[:, None] - steps[None, :]) ** 2)
-    # Ratings up to and halfway into each category: their difference counts what lies between.
+    # Ratings up to the middle of each category: differences count the ratings in between.
     middle = np.cumsum(totals_K) - totals_K / 2
     return np.asarray((middle[:, None] - middle[None, :]) ** 2)

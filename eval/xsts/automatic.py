@@ -11,7 +11,7 @@ from nllb.io.benchmarks import LineAlignedSet
 
 
 def references_of(test_set: LineAlignedSet) -> References:
-    """Return a look-up of references; a language that the set lacks has none."""
+    """Return a function that finds references; for a language that the set lacks, none."""
 
     def find(source: str, target: str) -> Mapping[str, str]:
         if source not in test_set.files or target not in test_set.files:
@@ -23,7 +23,7 @@ def references_of(test_set: LineAlignedSet) -> References:
 
 
 def machine_scorer(*, spm_path: Path | None = None) -> AutomaticScorer:
-    """Return a scorer of chrF++ and, where a SentencePiece model is given, spBLEU."""
+    """Return a scorer of chrF++ and, if a SentencePiece model is given, spBLEU."""
     choice = choose_metrics(None, spm=spm_path, spm_name="standin", spm_sha256=None)
 
     def measure(

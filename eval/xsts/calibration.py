@@ -1,12 +1,12 @@
-"""Taking raters' severity out of a score: what they give to the same calibration items.
+"""Calibration: remove the raters' severity from a score, by what they give to the same items.
 
-Every method maps a direction's score H and its raters' calibration score C to a calibrated one,
-given the centre that C is taken to be worth. All of them are in the sensitivity table, whichever
-is shown. Functions take numbers or arrays (bootstrap resamples) alike.
+Every method maps a direction's score H and its raters' score C on the calibration items to a
+calibrated score, given the centre: the expected C. The sensitivity table compares all methods,
+whichever is shown. Functions accept numbers and arrays (bootstrap resamples).
 
-Source: NLLB Team 2022, 7.2. Of its moderated method only three properties are public: the result
-stays in [1, 5], extreme shifts are attenuated, and shifts near 1 and 5 are. `moderated` here has
-these and is our own formula; numbers are not bit for bit the paper's.
+Source: NLLB Team 2022, 7.2. Only three properties of its moderated method are public: the
+result stays in [1, 5], extreme shifts are attenuated, and so are shifts near 1 and 5. Our
+`moderated` has these properties; the formula is ours, so numbers differ from the paper's.
 """
 
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from nllb.errors import ConfigError, did_you_mean
 
 Method = Literal["none", "linear", "alpha", "clip", "moderated", "rater", "ordinal"]
 BY_DIRECTION: tuple[Method, ...] = ("none", "linear", "alpha", "clip", "moderated")
-"""Methods that need H and C only; `rater` and `ordinal` need the ratings."""
+"""Methods that need only H and C; `rater` and `ordinal` need the ratings."""
 LOWEST, HIGHEST = 1.0, 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationSettings:
-    """The free numbers of the methods."""
+    """The free parameters of the methods."""
 
     centre: float | None = 3.0
-    """What the calibration items are taken to be worth; None takes the mean over directions."""
+    """Expected score of the calibration items; None uses the mean over directions."""
     strength: float = 1.0
-    """`alpha`: share of the difference that is taken out."""
+    """`alpha`: share of the shift that is removed."""
     limit: float = 0.5
     """`clip`: largest shift."""
     tau: float = 1.0
-    """`moderated`: shift that extreme differences tend to."""
+    """`moderated`: limit of the shift for extreme differences."""
     rho: float = 2.0
     """`moderated`: distance from 1 or 5 within which the shift fades."""
 
@@ -46,7 +46,7 @@ class CalibrationSettings:
             wrong.append(f"strength {self.strength} is not in [0, 1]")
         if self.limit < 0:
             wrong.append(f"limit {self.limit} is negative")
-        # Else a higher score could come out lower: the shift would fade faster than the score.
+        # Otherwise a higher score could become the lower one.
         if not 0 < self.tau < self.rho <= 4:
             wrong.append(f"tau {self.tau} and rho {self.rho} must have 0 < tau < rho <= 4")
         if wrong:
@@ -61,7 +61,7 @@ def calibrate(
     centre: float,
     settings: CalibrationSettings,
 ) -> Floats:
-    """Return the calibrated score or scores by one of the methods that need H and C only."""
+    """Return the calibrated score or scores by a method of `BY_DIRECTION`."""
     scores = np.asarray(score, dtype=np.float64)
     shift = np.asarray(calibration_score, dtype=np.float64) - centre
     match method:
@@ -79,8 +79,8 @@ def calibrate(
             return np.asarray(scores - gentle * np.clip(room / settings.rho, 0.0, 1.0))
         case _:
             raise ConfigError(
-                f"{method!r} is no calibration of H and C{did_you_mean(method, BY_DIRECTION)}; "
-                f"these are: {', '.join(BY_DIRECTION)}"
+                f"{method!r} is not a calibration of H and C{did_you_mean(method, BY_DIRECTION)}; "
+                f"valid: {', '.join(BY_DIRECTION)}"
             )
 
 
@@ -89,10 +89,10 @@ def rater_severity(values: Floats, *, centre: float) -> Floats:
 
     Args:
         values: raters x calibration items, NaN where not rated.
-        centre: what the items are worth.
+        centre: expected score of the items.
 
     Returns:
-        One number a rater, positive for a severe one, NaN where a rater rated none.
+        One number per rater: positive if severe, NaN for a rater without calibration items.
     """
     rated = ~np.isnan(values)
     counts = rated.sum(axis=1)
@@ -102,16 +102,16 @@ def rater_severity(values: Floats, *, centre: float) -> Floats:
 
 
 def best_strength(scores: Floats, calibration_scores: Floats, automatic: Floats) -> float:
-    """Fit the strength of `alpha` against an automatic metric, leaving one direction out each time.
+    """Fit the strength of `alpha` to an automatic metric by leaving one direction out each time.
 
-    For each left-out direction the strength is chosen on the others; the mean is returned. Asked
-    for only: a calibration fitted to a metric agrees with it better by construction.
+    For each direction the strength is chosen on the others, and the mean is returned. It is used
+    on request only: a calibration fitted to a metric agrees with it better by construction.
     """
     grid = np.linspace(0.0, 1.0, 21)
     shift = calibration_scores - calibration_scores.mean()
     chosen = []
-    for left_out in range(len(scores)):
-        rest = np.arange(len(scores)) != left_out
+    for held_out in range(len(scores)):
+        rest = np.arange(len(scores)) != held_out
         fits = [
             float(np.corrcoef((scores - strength * shift)[rest], automatic[rest])[0, 1])
             for strength in grid

@@ -1,9 +1,10 @@
-"""What stands in one cell of a ratings file: scores as people type them, flags, rater ids."""
+"""The content of one cell of a ratings file: scores as people type them, flags, ids."""
 
 import math
 import re
 import unicodedata
 from dataclasses import dataclass
+from datetime import date
 
 _SCORE = re.compile(
     r"(?P<score>-?\d+(?:[.,]\d+)?)\s*(?:[,;:(/-]?\s*(?P<flags>(?:(?:s|sentence\s?)[12]|both|and|&|,|\s|"
@@ -12,23 +13,18 @@ _SCORE = re.compile(
 )
 _YES = {"1", "y", "yes", "true", "x", "incoherent", "t"}
 _NO = {"", "0", "n", "no", "false", "-", "f", "none", "null", "nan"}
-_GENERIC = {
-    "rater",
-    "annotator",
-    "evaluator",
-    "coder",
-    "judge",
-    "worker",
-    "user",
-    "anon",
-    "reviewer",
+# Words and letters-only codes that name no person: `rater A`, `annotator_3`.
+_NEUTRAL_WORDS = {
+    "rater", "annotator", "evaluator", "coder", "judge", "worker", "user", "anon", "reviewer",
     "expert",
-}
+}  # fmt: skip
+_MIN_NAME_LETTERS = 3
+_MIN_PHONE_DIGITS = 11
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreCell:
-    """A score and the flags that stood with it."""
+    """A score and the flags beside it in the same cell."""
 
     score: int
     """1 to 5."""
@@ -38,8 +34,17 @@ class ScoreCell:
     """`s2` or no side was named."""
 
 
+def is_blank_score(value: object) -> bool:
+    """Return whether a score cell was never filled in."""
+    return (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or not str(value).strip(" \t\r\n\u00a0")
+    )
+
+
 def number_in(value: object) -> float | None:
-    """Return the number that a score cell begins with, whatever its scale, or None."""
+    """Return the number at the start of a cell, whatever its scale, or None."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
@@ -51,27 +56,27 @@ def number_in(value: object) -> float | None:
 def parse_score(value: object) -> ScoreCell:
     """Read a score cell: 4, ' 4 ', 4.0, digits of any script, '4 incoherent', '1, s2 incoherent'.
 
-    A flag that names no sentence is taken for both: it is how the published training set has it.
+    A flag that names no sentence counts for both, as in the published training set.
 
     Raises:
-        ValueError: with what is wrong, for everything else.
+        ValueError: for every other content, with the reason.
     """
-    if (
-        value is None
-        or (isinstance(value, float) and math.isnan(value))
-        or str(value).strip() == ""
-    ):
+    if is_blank_score(value):
         raise ValueError("no score")
+    if isinstance(value, date):
+        raise ValueError(
+            f"{value} is a date, not a score: a spreadsheet program may have converted the cell"
+        )
     text = _plain(str(value))
     found = _SCORE.fullmatch(text)
     number = number_in(value)
     if found is None or number is None or isinstance(value, bool):
-        raise ValueError(f"{str(value)!r} is no score")
+        raise ValueError(f"{str(value)!r} is not a score")
     if number != int(number) or not 1 <= number <= 5:
-        raise ValueError(f"{str(value)!r} is no whole number from 1 to 5")
+        raise ValueError(f"{str(value)!r} is not a whole number from 1 to 5")
     flags = (found["flags"] or "").casefold()
     if flags.strip(" ,") and "incoherent" not in flags:
-        raise ValueError(f"{str(value)!r} names a sentence and no flag")
+        raise ValueError(f"{str(value)!r} names a sentence without a flag")
     sides = {side for side in "12" if side in flags} or {"1", "2"}
     flagged = "incoherent" in flags
     return ScoreCell(
@@ -81,8 +86,25 @@ def parse_score(value: object) -> ScoreCell:
     )
 
 
+def parse_points(value: object, *, low: float, high: float) -> float:
+    """Read a score of another scale than XSTS: one number within the ends of the scale.
+
+    Raises:
+        ValueError: for every other content, with the reason.
+    """
+    if is_blank_score(value):
+        raise ValueError("no score")
+    try:
+        number = float(_plain(str(value)).replace(",", "."))
+    except ValueError:
+        raise ValueError(f"{str(value)!r} is not a number") from None
+    if not low <= number <= high:
+        raise ValueError(f"{str(value)!r} is not from {low:g} to {high:g}")
+    return number
+
+
 def parse_flag(value: object) -> bool:
-    """Read a yes-or-no cell; empty is no.
+    """Read a yes-or-no cell; an empty one is no.
 
     Raises:
         ValueError: where it is neither.
@@ -95,24 +117,49 @@ def parse_flag(value: object) -> bool:
     raise ValueError(f"{str(value)!r} is neither yes nor no")
 
 
+def cell_text(value: object) -> str:
+    """Return an id or a name as text, without losing a digit: 1234567.0 is `1234567`."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    return str(value).strip()
+
+
+def rater_key(rater: str) -> str:
+    """Return what rater ids have in common that differ only in case, width or spacing."""
+    return "".join(unicodedata.normalize("NFKC", rater).casefold().split())
+
+
 def is_personal(rater: str) -> bool:
-    """Whether a rater id looks like a mail address, a telephone number or a person's name."""
-    if "@" in rater or re.fullmatch(r"\+\d[\d ()/-]{6,}", rater):
+    """Return whether a rater id looks like a mail address, a telephone number or a name.
+
+    A guess: ratings are read under pseudonyms whatever it says. It is a last check of ids that are
+    about to be shown or to become file names.
+    """
+    digits = re.sub(r"[\s()/.-]", "", rater)
+    if "@" in rater or re.fullmatch(r"\+\d{7,}", digits):
+        return True
+    if digits.isdigit() and len(digits) >= _MIN_PHONE_DIGITS:
         return True
     words = [word for word in re.split(r"[\s.,_'-]+", rater) if word]
-    named = [word for word in words if len(word) >= 3 and word.isalpha() and not word.isupper()]
-    named = [word for word in named if word.casefold() not in _GENERIC]
-    return bool(named) and all(word.isalpha() for word in words) and not _is_code(words)
+    if not words or not all(word.isalpha() for word in words) or _is_neutral(words):
+        return False
+    if any(not word.isascii() for word in words):
+        return len("".join(words)) > 1
+    if len(words) > 1:  # `MARIA SILVA`, `J. Li`
+        return max(map(len, words)) > 1
+    return len(words[0]) >= _MIN_NAME_LETTERS and not words[0].isupper()
 
 
-def _is_code(words: list[str]) -> bool:
-    """Whether an id of letters is a generic word with a letter, as in `rater A` or `raterB`."""
+def _is_neutral(words: list[str]) -> bool:
+    """Return whether an id is a neutral word with a letter or two, as in `rater A` or `raterB`."""
     text = "".join(words).casefold()
-    return any(text.startswith(word) and len(text) - len(word) <= 2 for word in _GENERIC)
+    return any(text.startswith(word) and len(text) - len(word) <= 2 for word in _NEUTRAL_WORDS)
 
 
 def _plain(text: str) -> str:
-    """Digits of any script as ASCII digits, marks of direction and odd spaces gone."""
+    """Return text with digits of any script in ASCII, without format marks and odd spaces."""
     kept = []
     for character in unicodedata.normalize("NFKC", text):
         digit = unicodedata.digit(character, None)

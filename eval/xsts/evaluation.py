@@ -1,14 +1,16 @@
-"""A whole human evaluation: files in, checks, scores, calibration, agreement, one result out."""
+"""A whole human evaluation: from files through checks, scores and calibration to one result."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from eval.metrics.proportions import proportion
 from eval.xsts.agreement import krippendorff_alpha
-from eval.xsts.calibration import CalibrationSettings, Method, best_strength
+from eval.xsts.calibration import best_strength
+from eval.xsts.differences import compare_systems
+from eval.xsts.findings import finding
 from eval.xsts.ingestion import RatingsFile
 from eval.xsts.ordinal import fit_ordinal
 from eval.xsts.rater_scores import Five, agreement_of, distribution_of, score_raters
@@ -26,12 +28,9 @@ from eval.xsts.result import (
     DirectionScore,
     Estimate,
     FindingRecord,
-    Validation,
     XstsResult,
 )
-from eval.xsts.row_checks import finding, parse_rows
 from eval.xsts.scores import (
-    MedianKind,
     Scored,
     calibrated_estimates,
     estimate,
@@ -39,110 +38,19 @@ from eval.xsts.scores import (
     score_direction,
 )
 from eval.xsts.sensitivity import compare_methods, shown
-from eval.xsts.study_checks import Checked, DetectLanguage, References, check_study
+from eval.xsts.study_checks import Checked, DetectLanguage, References
+from eval.xsts.validation import ScoreSettings, Validated, as_line, validate
 from nllb import __version__
-from nllb.errors import ConfigError, DataError
+from nllb.errors import DataError
 
-MOST_HALF_WIDTH = 0.25
+MAX_HALF_WIDTH = 0.25
 """Half-width of the interval over items above which systems are not ranked."""
-LEAST_TO_FIT = 4
+MIN_DIRECTIONS_TO_FIT = 4
 """Directions needed to fit the strength of `alpha`."""
-_MOST_FINDINGS = 100
-_MOST_TOLD = 20
+MAX_REFUSALS_SHOWN = 20
 
 AutomaticScorer = Callable[[Direction, Sequence[str], Sequence[str]], dict[str, float]]
 """(direction, hypotheses, references) -> score by metric name, over exactly these lines."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScoreSettings:
-    """How to score."""
-
-    median: MedianKind = "median"
-    """With an even number of raters the middle (x.5) or the lower of both."""
-    min_raters: int = 3
-    """Raters that each item should have."""
-    method: Method = "linear"
-    """The calibration that is shown as the calibrated score."""
-    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
-    """Free numbers of the methods."""
-    ordinal: bool = True
-    """Whether to fit the ordinal model, which takes longest on large studies."""
-    fit_strength: bool = False
-    """Whether to fit the strength of `alpha` to the automatic scores, leaving one out."""
-    calibration_size: int | None = None
-    """Items of the full calibration set; None takes what the study has."""
-    intersect: bool = False
-    """Whether to score only items that all systems of a direction have."""
-    resamples: int = 1000
-    """Bootstrap resamples."""
-    seed: int = 0
-    """Of the bootstrap."""
-
-    def __post_init__(self) -> None:
-        if self.method == "ordinal" and not self.ordinal:
-            raise ConfigError("the method 'ordinal' is shown only where the model is fitted")
-        if self.min_raters < 1 or self.resamples < 2:
-            raise ConfigError(
-                f"min_raters {self.min_raters} must be 1 or more, resamples {self.resamples} 2"
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Validated:
-    """Files after all checks."""
-
-    checked: Checked
-    """Usable ratings and findings about the study."""
-    validation: Validation
-    """What the result says of it."""
-    refused: tuple[FindingRecord, ...]
-    """Findings that refuse a file; no score may be made while there are any."""
-    blind: bool
-    """Whether some raters cannot be told apart (wide files)."""
-
-
-def validate(
-    files: Sequence[RatingsFile],
-    settings: ScoreSettings,
-    *,
-    references: References | None = None,
-    detect: DetectLanguage | None = None,
-    calibration_set: Mapping[str, tuple[str, str]] | None = None,
-) -> Validated:
-    """Run all checks over some files."""
-    rows = [row for one in files for row in one.rows]
-    parsed = parse_rows(rows)
-    checked = check_study(
-        parsed.ratings,
-        min_raters=settings.min_raters,
-        intersect=settings.intersect,
-        references=references,
-        detect=detect,
-        calibration_size=settings.calibration_size,
-        calibration_set=calibration_set,
-    )
-    findings = [*_unused_columns(files), *parsed.findings, *checked.findings]
-    findings.sort(key=lambda one: (one.code, one.file, one.line or 0))
-    counts = Counter(one.code for one in findings)
-    seen: Counter[str] = Counter()
-    kept = []
-    for one in findings:
-        seen[one.code] += 1
-        if seen[one.code] <= _MOST_FINDINGS or one.severity == "refuse":
-            kept.append(one)
-    return Validated(
-        checked=checked,
-        validation=Validation(
-            rows=len(rows),
-            kept=len(checked.ratings),
-            quarantined=dict(sorted((parsed.quarantined + checked.quarantined).items())),
-            counts=dict(sorted(counts.items())),
-            findings=tuple(kept),
-        ),
-        refused=tuple(one for one in findings if one.severity == "refuse"),
-        blind=any(one.preset == "wide" for one in files),
-    )
 
 
 def evaluate(
@@ -162,7 +70,7 @@ def evaluate(
         references: lines of the test set with their references; checks X10 and `automatic` need it.
         detect: names the language of texts.
         automatic: scores the rated translations by machine, on exactly the items rated.
-        calibration_set: item -> its two texts, where the set itself is at hand.
+        calibration_set: item -> its two texts, if the set is available.
 
     Raises:
         DataError: where a check refuses a file; the message lists every such finding.
@@ -170,13 +78,12 @@ def evaluate(
     validated = validate(
         files, settings, references=references, detect=detect, calibration_set=calibration_set
     )
-    if validated.refused:
-        told = "\n".join(f"  {tell(one)}" for one in validated.refused[:_MOST_TOLD])
-        more = len(validated.refused) - _MOST_TOLD
+    if validated.scale != "xsts":
         raise DataError(
-            f"{len(validated.refused)} findings refuse these ratings:\n{told}"
-            + (f"\n  and {more} more" if more > 0 else "")
+            f"the scores are {validated.scale.upper()}, not XSTS: score them with "
+            "eval.xsts.other_scales"
         )
+    _refuse(validated)
     checked = validated.checked
     groups = group(checked.ratings)
     if not groups.evaluated:
@@ -205,37 +112,25 @@ def evaluate(
     }
     if settings.fit_strength:
         settings = _with_fitted_strength(settings, scored, automatic_of)
-    findings = list(validated.validation.findings)
-    ordinal: dict[tuple[Direction, str], Estimate] = {}
-    notes: list[str] = []
-    if settings.ordinal and anchors and not validated.blind:
-        try:
-            ordinal = _ordinal(groups, anchors, centre=centre)
-        except DataError as error:
-            if settings.method == "ordinal":
-                raise
-            notes.append(str(error))
+    ordinal, notes = _ordinal_scores(groups, anchors, validated, settings, centre=centre)
     directions = []
+    uncertain = []
     for key, rows in groups.evaluated.items():
         one = _direction_score(
-            key, rows, scored[key], groups=groups, checked=checked, settings=settings,
-            centre=centre, blind=validated.blind, automatic=automatic_of[key],
+            key, rows, scored[key], groups=groups, validated=validated, settings=settings,
+            centre=centre, automatic=automatic_of[key],
         )  # fmt: skip
         if key in ordinal:
             one = replace(one, calibrated=one.calibrated | {"ordinal": ordinal[key]})
-        # Systems of a direction share their raters: what ranks them is the spread over items.
-        low, high = one.item_interval or (0.0, 0.0)
-        half_width = (high - low) / 2
-        if half_width > MOST_HALF_WIDTH:
-            one = replace(one, ranking_allowed=False)
-            text = f"{key[0]} {key[1]}".strip() + f": half-width {half_width:.2f}"
-            findings.append(finding("X13", f"{text} is above {MOST_HALF_WIDTH}", at=rows[0]))
+        one, found = _without_ranking_if_uncertain(one, key, rows[0])
         directions.append(one)
+        uncertain += found
     directions.sort(
         key=lambda one: (
             not one.calibrated, -shown(one, settings.method), one.study, one.source, one.target
         )
     )  # fmt: skip
+    findings = [*validated.validation.findings, *uncertain]
     flagged = _flagged(findings)
     sensitivity, correlations = compare_methods(
         directions,
@@ -245,11 +140,8 @@ def evaluate(
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    validation = replace(
-        validated.validation,
-        findings=tuple(findings),
-        counts=dict(sorted(Counter(validated.validation.counts | _new_counts(findings)).items())),
-    )
+    counts = Counter(validated.validation.counts)
+    counts.update(one.code for one in uncertain)
     return XstsResult(
         files=tuple(one.source for one in files),
         settings={
@@ -257,7 +149,9 @@ def evaluate(
             "intersect": settings.intersect, "resamples": settings.resamples,
             "seed": settings.seed, "nllb": __version__,
         },
-        validation=validation,
+        validation=replace(
+            validated.validation, findings=tuple(findings), counts=dict(sorted(counts.items()))
+        ),
         calibration=Calibration(
             method=settings.method,
             centre=centre,
@@ -268,21 +162,64 @@ def evaluate(
             },
         ),
         directions=tuple(directions),
-        raters=() if validated.blind else score_raters(
+        raters=() if validated.has_unknown_raters else score_raters(
             groups, checked.ratings, checked.repeated, flagged=flagged
         ),
         agreement=agreement_of(groups),
         sensitivity=sensitivity,
         correlations=correlations,
         notes=(*_notes(directions, validated, settings), *notes),
+        differences=compare_systems(
+            groups, median=settings.median, resamples=settings.resamples, seed=settings.seed
+        ),
+        interim=validated.validation.blank > 0,
     )  # fmt: skip
 
 
-def tell(one: FindingRecord) -> str:
-    """Return a finding as one line: place, rater, what was wrong, how to mend it."""
-    place = f"{one.file}:{one.line}: " if one.file else ""
-    rater = f"[{one.rater}] " if one.rater and one.rater not in one.message else ""
-    return f"{one.code} {one.severity}: {place}{rater}{one.message}. {one.mend}"
+def _refuse(validated: Validated) -> None:
+    """Raise DataError with all findings that refuse a file, if there are any."""
+    if not validated.refused:
+        return
+    listed = "\n".join(f"  {as_line(one)}" for one in validated.refused[:MAX_REFUSALS_SHOWN])
+    more = len(validated.refused) - MAX_REFUSALS_SHOWN
+    raise DataError(
+        f"{len(validated.refused)} findings refuse these ratings:\n{listed}"
+        + (f"\n  and {more} more" if more > 0 else "")
+    )
+
+
+def _ordinal_scores(
+    groups: Grouped,
+    anchors: Mapping[Direction, RatingMatrix],
+    validated: Validated,
+    settings: ScoreSettings,
+    *,
+    centre: float,
+) -> tuple[dict[tuple[Direction, str], Estimate], list[str]]:
+    """Return the scores of the ordinal model, and notes on why there are none."""
+    if not settings.ordinal or not anchors or validated.has_unknown_raters:
+        return {}, []
+    try:
+        return _ordinal(groups, anchors, centre=centre), []
+    except DataError as error:
+        if settings.method == "ordinal":
+            raise
+        return {}, [str(error)]
+
+
+def _without_ranking_if_uncertain(
+    one: DirectionScore, key: tuple[Direction, str], at: Rating
+) -> tuple[DirectionScore, list[FindingRecord]]:
+    """Withhold the ranking (X13) where the interval over items is wide.
+
+    Systems of a direction share their raters, so that the spread over items ranks them.
+    """
+    low, high = one.item_interval or (0.0, 0.0)
+    half_width = (high - low) / 2
+    if half_width <= MAX_HALF_WIDTH:
+        return one, []
+    text = f"{key[0]} {key[1]}".strip() + f": half-width {half_width:.2f} is above {MAX_HALF_WIDTH}"
+    return replace(one, ranking_allowed=False), [finding("X13", text, at=at)]
 
 
 def _direction_score(
@@ -291,10 +228,9 @@ def _direction_score(
     scored: Scored,
     *,
     groups: Grouped,
-    checked: Checked,
+    validated: Validated,
     settings: ScoreSettings,
     centre: float,
-    blind: bool,
     automatic: dict[str, float],
 ) -> DirectionScore:
     direction, system = key
@@ -303,7 +239,7 @@ def _direction_score(
     calibration = groups.calibration[direction]
     anchors = rating_matrix(calibration) if calibration else None
     calibrated = calibrated_estimates(scored, centre=centre, settings=settings.calibration)
-    if blind:
+    if validated.has_unknown_raters:
         calibrated.pop("rater", None)
     distribution = distribution_of(rows)
     incoherent = [
@@ -329,7 +265,7 @@ def _direction_score(
             None if scored.calibration_score is None or scored.calibration_resampled is None
             else estimate(scored.calibration_score, scored.calibration_resampled)
         ),
-        withheld=checked.withheld.get(direction),
+        withheld=validated.checked.withheld.get(direction),
         calibrated=calibrated,
         share_3=_share(medians, 3),
         share_4=_share(medians, 4),
@@ -340,7 +276,7 @@ def _direction_score(
         target_incoherent=incoherent[1],
         alpha=krippendorff_alpha(matrix.values),
         alpha_calibration=krippendorff_alpha(anchors.values) if anchors else None,
-        ranking_allowed=direction not in checked.unrankable,
+        ranking_allowed=direction not in validated.checked.unrankable,
         automatic=automatic,
     )  # fmt: skip
 
@@ -348,7 +284,7 @@ def _direction_score(
 def _automatic(
     direction: Direction, rows: Sequence[Rating], checked: Checked, scorer: AutomaticScorer
 ) -> dict[str, float]:
-    """Score by machine exactly the items that were rated and whose reference is known."""
+    """Return automatic scores of the items that were rated and whose reference is known."""
     texts = {row.item: (row.source_text, row.target_text) for row in rows}
     pairs = [
         (hypothesis, reference)
@@ -391,10 +327,11 @@ def _with_fitted_strength(
         for key, one in scored.items()
         if one.calibration_score is not None and metric in automatic_of[key]
     ]
-    if len(usable) < LEAST_TO_FIT:
+    if len(usable) < MIN_DIRECTIONS_TO_FIT:
         raise DataError(
-            f"the strength of 'alpha' can be fitted to {len(usable)} directions with automatic "
-            f"scores and calibration; it needs {LEAST_TO_FIT} (give --flores, or do not fit)"
+            f"fitting the strength of 'alpha' needs {MIN_DIRECTIONS_TO_FIT} directions with "
+            f"automatic scores and calibration, there are {len(usable)}; give --flores or "
+            "do not fit"
         )
     strength = best_strength(*np.array(usable).T)
     return replace(settings, calibration=replace(settings.calibration, strength=strength))
@@ -416,51 +353,44 @@ def _flagged(findings: Sequence[FindingRecord]) -> dict[str, set[str]]:
     return dict(flags)
 
 
-def _new_counts(findings: Sequence[FindingRecord]) -> dict[str, int]:
-    number = sum(one.code == "X13" for one in findings)
-    return {"X13": number} if number else {}
-
-
 def _notes(
     directions: Sequence[DirectionScore], validated: Validated, settings: ScoreSettings
 ) -> list[str]:
     withheld = [one for one in directions if one.withheld]
-    notes = [
+    notes = []
+    if validated.validation.blank:
+        notes.append(
+            f"Interim results: {validated.validation.blank:,} of {validated.validation.rows:,} "
+            "ratings are still blank; the scores will change."
+        )
+    notes.append(
         f"Scores are means over items of the {settings.median} over raters; intervals resample "
         "items and raters."
-    ]
+    )
     if len(withheld) < len(directions):
         notes.append(
-            f"Calibrated scores are by the method {settings.method!r}; the sensitivity table has "
-            "all methods. 'moderated' has the paper's properties and is not its formula."
+            f"Calibrated scores use the method {settings.method!r}; the sensitivity table has "
+            "all methods. 'moderated' has the properties that the paper states; the paper's "
+            "formula is not public."
         )
     if withheld:
         notes.append(
-            f"{len(withheld)} of {len(directions)} scores are not calibrated: they must not be "
-            "compared with those of other raters."
+            f"{len(withheld)} of {len(directions)} scores are not calibrated: do not compare "
+            "them with scores by other raters."
         )
-    if validated.blind:
-        notes.append("A wide file does not say who rated: no calibration by rater, no rater table.")
+    if validated.has_unknown_raters:
+        notes.append(
+            "A wide file does not say who rated: there is no calibration by rater and no table of "
+            "raters."
+        )
     unranked = sum(not one.ranking_allowed for one in directions)
     if unranked:
         notes.append(f"{unranked} of {len(directions)} scores are too uncertain to rank by.")
     return notes
 
 
-def _unused_columns(files: Sequence[RatingsFile]) -> list[FindingRecord]:
-    return [
-        FindingRecord(
-            code="X01", severity="warn", file=one.source.name, line=1, rater=None,
-            message=f"columns not read: {', '.join(one.unused)}",
-            mend="Name them with --columns field=Column if they matter.",
-        )
-        for one in files
-        if one.unused
-    ]  # fmt: skip
-
-
 def _shape(distribution: Five, incoherent: float) -> str:
-    """The three shapes of the paper, by which a mean can mislead."""
+    """Return which of the three shapes of the paper a distribution has: means hide it."""
     total = sum(distribution) or 1
     shares = [count / total for count in distribution]
     if shares[4] >= 0.5:

@@ -1,4 +1,4 @@
-"""The instructions that raters read, as one page that needs no network."""
+"""Instructions for raters, as one page that needs no network."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from nllb.io.page import Column, Page, heading, notice, table
 from nllb.io.text import read_table
 
 PROTOCOL = "nllb-xsts-1"
-"""Version of these instructions; changes with any change of the scale's wording."""
+"""Version of these instructions; it changes with the wording of the scale."""
 
 
 def guidelines_page() -> Page:
@@ -18,8 +18,8 @@ def guidelines_page() -> Page:
     )
     page.add(
         "What you do",
-        "You see two sentences, in two languages or in one. Say how far they mean the same. You "
-        "do not judge which is better, and you do not judge how nice either is.",
+        "You see two sentences, in two languages or in one. Rate how similar their meanings are. "
+        "Do not judge which sentence is better, or how well either is written.",
         notice(
             "For each row fill in three cells:",
             (
@@ -36,10 +36,10 @@ def guidelines_page() -> Page:
                 Column(title="Score", kind="number", digits=0),
                 Column(title="Name"),
                 Column(title="Meaning"),
-                Column(title="Where the border lies"),
+                Column(title="Borderline cases"),
             ],
             [[float(r["score"]), r["name"], r["meaning"], r["border"]] for r in scale],
-            caption="Five steps; when in doubt between two, read the borders",
+            caption="Five steps; if in doubt between two, read the borderline cases",
             sortable=False,
         ),
         heading("One example of each"),
@@ -57,9 +57,9 @@ def guidelines_page() -> Page:
     page.add(
         "When a sentence is incoherent",
         "Flag a sentence if at least half of it is in another language than stated, if it is not "
-        "displayed, or if most of it makes no sense. The flags do not depend on each other or on "
-        "the score: two incoherent sentences can be the same nonsense, and that is a 5.",
-        "Do not flag for capital letters, punctuation, small typing or grammar mistakes.",
+        "displayed, or if most of it makes no sense. The flags are independent of each other and "
+        "of the score: two incoherent sentences can be the same nonsense, which is a 5.",
+        "Do not flag capital letters, punctuation, or small typing and grammar mistakes.",
     )
     page.add(
         "Good habits",
@@ -67,11 +67,12 @@ def guidelines_page() -> Page:
             "",
             (
                 "Read both sentences to the end before you decide.",
-                "Take each row by itself. Rows come back, and that is meant.",
-                "Use the whole scale: 1 and 5 are for use.",
-                "Do not use a translation program, and do not talk about rows with other raters.",
-                "Leave the first columns as they are, and do not sort out or delete rows.",
-                "Save the file in its form. If you cannot rate a row, write why under comment.",
+                "Rate each row on its own. Some rows appear twice on purpose.",
+                "Use the whole scale, including 1 and 5.",
+                "Do not use a translation program, and do not discuss rows with other raters.",
+                "Do not change the first columns, and do not sort or delete rows.",
+                "Save the file in the format that you received. If you cannot rate a row, write "
+                "the reason under comment.",
             ),
         ),
     )

@@ -3,17 +3,18 @@
     logit P(score <= k) = spread_r * (threshold_k + severity_r - worth_j)
 
 A rater's `severity` and (log) `spread` are random over raters; an item's `worth` is random with a
-mean and a deviation of its direction and system; calibration items are populations too, one for
-each stratum, and shared by all raters: they are the anchors. Items are integrated out (adaptive
-Gauss-Hermite quadrature), everything else is found by damped Newton steps; the information matrix
-is Louis's. The variances of the random rater effects are empirical Bayes.
+mean and a deviation of its direction and system. Calibration items are populations, too, one per
+stratum, and are shared by all raters: they are the anchors. Items are integrated out (adaptive
+Gauss-Hermite quadrature), and everything else is found by a trust-region Newton method (scipy)
+with Louis's information matrix. The variances of the random rater effects are empirical Bayes
+estimates.
 
-A direction's score is what standard raters (usual spread, and the severity at which the calibration
-set is worth the centre) would give: the mean over its items of their median. It is comparable with
-the other calibrations, stays in [1, 5], and its interval knows items, raters and anchors.
+A direction's score is that of standard raters (usual spread, and the severity at which the
+calibration set scores the centre): the mean over its items of their median. It is comparable with
+the other calibrations, stays in [1, 5], and its interval accounts for items, raters and anchors.
 
 Source: McCullagh 1980 (cumulative logit); Louis 1982 (information); Naylor and Smith 1982
-(quadrature). Own code, no statistics package needed.
+(quadrature).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,19 +25,20 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.extras import scipy_module
 from eval.xsts.ratings import Floats, RatingMatrix
 from eval.xsts.result import Estimate
 from nllb.errors import DataError
 
 NUM_NODES = 15
-_MOST_STEPS = 40
+_MAX_STEPS = 40
 # Gains in log-likelihood: 0.02 moves no estimate by more than a fifth of its standard error.
 _TOLERANCE = 1e-3
 _NEGLIGIBLE = 0.02
 _VARIANCE_ROUNDS = 4
 _Z_95 = 1.959963984540054
 _FAR = 40.0
-_LEAST_PROBABILITY = 1e-12
+_MIN_PROBABILITY = 1e-12
 # Weak prior of thresholds, means and deviations: keeps an empty category from running away.
 _WIDE = 5.0
 _NUM_GAPS = 3
@@ -44,7 +46,7 @@ _SMALL = 1e-4
 _STIFF = 1e4
 # Which gap a score that nobody gave depends on, and what it is then: closed, or wide at an end.
 _GAP_OF_UNUSED = {1: (0, 10.0), 2: (0, 0.05), 3: (1, 0.05), 4: (2, 0.05), 5: (2, 10.0)}
-_LEAST_CURVATURE = 1e-6
+_MIN_CURVATURE = 1e-6
 _POINTS_Q, _WEIGHTS_Q = np.polynomial.hermite.hermgauss(NUM_NODES)
 
 Integers = NDArray[np.int64]
@@ -52,14 +54,14 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrdinalFit:
-    """What the model found."""
+    """Estimates of the model."""
 
     scores: dict[str, Estimate]
     """Calibrated score by population name, with its interval."""
     severity: dict[str, float]
     """Severity of each rater in logits; positive is severe, 0 the standard rater."""
     spread: dict[str, float]
-    """How strongly each rater tells items apart; 1 is usual."""
+    """How strongly each rater distinguishes items; 1 is usual."""
     severity_deviation: float
     """Standard deviation of severities over raters, in logits."""
     steps: int
@@ -68,7 +70,7 @@ class OrdinalFit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Layout:
-    """Where gaps, (mean, log deviation) of populations, severities, log spreads stand."""
+    """Positions of the parameters: gaps, populations, severities, log spreads."""
 
     num_populations: int
     num_raters: int
@@ -100,7 +102,7 @@ class _Population:
     number: int
 
     def columns(self, layout: _Layout) -> Integers:
-        """Where the parameters stand that this population depends on."""
+        """Return the positions of the parameters that this population depends on."""
         return np.concatenate(
             [
                 np.arange(_NUM_GAPS),
@@ -121,7 +123,7 @@ class _Prior:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Nodes:
-    """Where the worth of each item is looked at: centre and deviation of its posterior."""
+    """Quadrature nodes of each item: centre and deviation of its posterior."""
 
     centre_I: Floats
     deviation_I: Floats
@@ -129,7 +131,7 @@ class _Nodes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Terms:
-    """One population's part of the likelihood, of its gradient and of the information."""
+    """Contribution of one population to likelihood, gradient and information."""
 
     log_likelihood: float
     gradient_P: Floats
@@ -149,11 +151,11 @@ def fit_ordinal(
     Args:
         populations: ratings by name of direction and system.
         calibration: ratings of the calibration items by stratum.
-        centre: what the calibration set is worth.
+        centre: expected score of the calibration set.
         raters: odd number of standard raters whose median an item's score is.
 
     Raises:
-        DataError: without calibration items, or where the fit does not settle.
+        DataError: without calibration items, or where the fit does not converge.
     """
     if not calibration or not populations:
         raise DataError("the ordinal model needs ratings and calibration items")
@@ -214,7 +216,7 @@ def fit_ordinal(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Standard:
-    """What a population is worth to standard raters, on the scale from 1 to 5."""
+    """Scores of populations by standard raters, on the scale from 1 to 5."""
 
     layout: _Layout
     anchors: tuple[int, ...]
@@ -223,23 +225,21 @@ class _Standard:
     raters: int
 
     def severity(self, parameters: Floats) -> float:
-        """The severity at which the calibration set is worth the centre, by bisection."""
-        low, high = -_FAR, _FAR
-        for _ in range(60):
-            middle = (low + high) / 2
-            if self.calibration_worth(parameters, middle) > self.centre:
-                low = middle
-            else:
-                high = middle
-        return (low + high) / 2
+        """Return the severity at which the calibration set scores the centre."""
+        optimize = scipy_module("optimize", purpose="fits of the ordinal model")
+
+        def gap(severity: float) -> float:
+            return self.calibration_worth(parameters, severity) - self.centre
+
+        return float(optimize.brentq(gap, -_FAR, _FAR, xtol=1e-12))
 
     def calibration_worth(self, parameters: Floats, severity: float) -> float:
-        """What standard raters of a severity would give to the calibration set."""
+        """Return the score of the calibration set by standard raters of a severity."""
         worth = [self.worth(parameters, number, severity) for number in self.anchors]
         return float(self.weights @ np.array(worth))
 
     def severity_slope(self, parameters: Floats, severity: float) -> Floats:
-        """How that severity moves with each parameter (implicit function)."""
+        """Return the derivative of that severity in each parameter (implicit function)."""
         slope = self._slope(
             lambda values: self.calibration_worth(values, severity), parameters, self.anchors
         )
@@ -251,7 +251,7 @@ class _Standard:
     def _slope(
         self, function: Callable[[Floats], float], parameters: Floats, populations: Sequence[int]
     ) -> Floats:
-        """Numeric slopes in the gaps and in what belongs to some populations."""
+        """Return numeric derivatives in the gaps and in the parameters of some populations."""
         columns = [*range(_NUM_GAPS)]
         for number in populations:
             columns += range(self.layout.size)[self.layout.population(number)]
@@ -264,7 +264,7 @@ class _Standard:
         return slope
 
     def worth(self, parameters: Floats, number: int, severity: float) -> float:
-        """Mean over a population's items of the median of standard raters of that severity."""
+        """Return the mean over a population's items of the median of standard raters."""
         mean, log_deviation = parameters[self.layout.population(number)]
         worth_Q = mean + np.sqrt(2) * np.exp(log_deviation) * _POINTS_Q
         edges_K = _thresholds(parameters)
@@ -280,7 +280,7 @@ class _Standard:
     def estimates(
         self, parameters: Floats, covariance: Floats, numbers: Sequence[int]
     ) -> list[Estimate]:
-        """Scores of populations with their intervals, by the delta method."""
+        """Return the scores of populations with their intervals, by the delta method."""
         severity = self.severity(parameters)
         severity_slope = self.severity_slope(parameters, severity)
         found = []
@@ -301,7 +301,7 @@ class _Standard:
 
 
 def _thresholds(parameters: Floats) -> Floats:
-    """The four thresholds; the second is 0, the others by positive gaps from it."""
+    """Return the four thresholds: the second is 0, the others follow by positive gaps."""
     gaps = np.exp(parameters[:_NUM_GAPS])
     return np.array([-gaps[0], 0.0, gaps[1], gaps[1] + gaps[2]])
 
@@ -313,42 +313,84 @@ def _maximise(
     parameters: Floats,
     prior: _Prior,
 ) -> tuple[Floats, Floats, int]:
-    """Take damped Newton steps; return parameters, covariance and how many steps it took."""
-    value, gradient, information = _evaluate(blocks, layout, nodes, parameters, prior)
-    gain = np.inf
-    for step in range(1, _MOST_STEPS + 1):
-        move = np.linalg.solve(_positive(information), gradient)
-        # What the quadratic model promises to gain, in log-likelihood.
-        gain = float(gradient @ move)
-        if gain < _TOLERANCE:
-            return parameters, np.asarray(np.linalg.inv(_positive(information))), step
-        share = min(1.0, 1.0 / float(np.abs(move).max()))
-        while True:
-            found = _evaluate(blocks, layout, nodes, parameters + share * move, prior)
-            if found[0] >= value + 1e-3 * share * gain - 1e-10 * abs(value) or share < 1e-4:
-                break
-            share /= 2
-        parameters = parameters + share * move
-        value, gradient, information = found
-    # A step of the scale that hardly anyone used creeps on for ever, at no gain worth the name.
-    if gain < _NEGLIGIBLE:
-        return parameters, np.asarray(np.linalg.inv(_positive(information))), _MOST_STEPS
-    raise DataError(
-        f"the ordinal model did not settle in {_MOST_STEPS} steps ({gain:.2g} to gain); "
-        "look for raters with hardly any ratings, or score without it (--no-ordinal)"
+    """Maximise with scipy's trust-region Newton method.
+
+    Returns: parameters, their covariance, and the number of steps.
+    """
+    optimize = scipy_module("optimize", purpose="fits of the ordinal model")
+    objective = _Objective(blocks, layout, nodes, prior)
+    found = optimize.minimize(
+        objective.value,
+        parameters,
+        jac=objective.gradient,
+        hess=objective.information,
+        method="trust-exact",
+        callback=objective.stop_when_settled,
+        options={"maxiter": _MAX_STEPS, "initial_trust_radius": 1.0, "max_trust_radius": 10.0},
     )
+    gain = objective.predicted_gain(found.x)
+    # A step of the scale that hardly anyone used creeps on for ever, at a negligible gain.
+    if gain > _NEGLIGIBLE:
+        raise DataError(
+            f"the ordinal model did not converge in {_MAX_STEPS} steps ({gain:.2g} to gain); "
+            "look for raters with hardly any ratings, or leave it out with --no-ordinal"
+        )
+    information = objective.information(found.x)
+    return (
+        np.asarray(found.x), np.asarray(np.linalg.inv(_positive(information))), int(found.nit)
+    )  # fmt: skip
+
+
+class _Objective:
+    """The negative penalised log-likelihood with its derivatives, evaluated once per point."""
+
+    def __init__(
+        self,
+        blocks: Sequence[_Population],
+        layout: _Layout,
+        nodes: list[_Nodes],
+        prior: _Prior,
+    ) -> None:
+        self._arguments = (blocks, layout, nodes)
+        self._prior = prior
+        self._known: dict[bytes, tuple[float, Floats, Floats]] = {}
+
+    def _at(self, parameters: Floats) -> tuple[float, Floats, Floats]:
+        key = parameters.tobytes()
+        if key not in self._known:
+            found = _evaluate(*self._arguments, parameters, self._prior)
+            self._known = {key: found, **dict(list(self._known.items())[:1])}
+        return self._known[key]
+
+    def value(self, parameters: Floats) -> float:
+        return -self._at(parameters)[0]
+
+    def gradient(self, parameters: Floats) -> Floats:
+        return -self._at(parameters)[1]
+
+    def information(self, parameters: Floats) -> Floats:
+        return self._at(parameters)[2]
+
+    def predicted_gain(self, parameters: Floats) -> float:
+        """Return the gain in log-likelihood that the quadratic model predicts."""
+        _, gradient, information = self._at(parameters)
+        return float(gradient @ np.linalg.solve(_positive(information), gradient))
+
+    def stop_when_settled(self, parameters: Floats) -> None:
+        if self.predicted_gain(parameters) < _TOLERANCE:
+            raise StopIteration
 
 
 def _positive(information: Floats) -> Floats:
-    """Return the matrix with negative curvature turned: far from the top Louis's may have some."""
+    """Return the matrix with negative eigenvalues reflected, as there are far from the maximum."""
     values, vectors = np.linalg.eigh((information + information.T) / 2)
-    if values[0] > _LEAST_CURVATURE:
+    if values[0] > _MIN_CURVATURE:
         return information
-    return np.asarray((vectors * np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T)
+    return np.asarray((vectors * np.maximum(np.abs(values), _MIN_CURVATURE)) @ vectors.T)
 
 
 def _pin_unused(blocks: Sequence[_Population], parameters: Floats, prior: _Prior) -> None:
-    """Hold the gap of a score that nobody gave: it would run away."""
+    """Fix the gap of a score that nobody gave, which would diverge."""
     used = np.unique(np.concatenate([block.values_RI.ravel() for block in blocks]))
     for score, (gap, width) in _GAP_OF_UNUSED.items():
         if score not in used:
@@ -363,10 +405,10 @@ def _evaluate(
     parameters: Floats,
     prior: _Prior,
 ) -> tuple[float, Floats, Floats]:
-    """Penalised log-likelihood, gradient, information; the nodes move to the new posterior."""
+    """Return penalised log-likelihood, gradient, information; nodes move to the posterior."""
     pull = prior.precision * (parameters - prior.expected)
     information = np.diag(prior.precision)
-    # Only differences of severities and ratios of spreads are seen in ratings: fix their means.
+    # Ratings determine only differences of severities and ratios of spreads: fix the means.
     for part in (layout.severities, layout.spreads):
         pull[part] += _STIFF * parameters[part].mean()
         information[part, part] += _STIFF / layout.num_raters
@@ -469,7 +511,7 @@ def _joint(
         # F(u) - F(l), mirrored in the upper half so that nothing cancels.
         side = np.where(lower_IQ > 0, -1.0, 1.0)
         p_IQ = np.abs(1 / (1 + np.exp(-side * upper_IQ)) - 1 / (1 + np.exp(-side * lower_IQ)))
-        p_IQ = np.maximum(p_IQ, _LEAST_PROBABILITY)
+        p_IQ = np.maximum(p_IQ, _MIN_PROBABILITY)
         log_joint_IQ[rated_I] += np.log(p_IQ)
         found.append(
             _Ratings(

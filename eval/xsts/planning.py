@@ -1,8 +1,8 @@
-"""How many items and raters a wanted precision needs, before money is spent.
+"""How many items and raters a given precision needs, before money is spent.
 
-A score is a mean over items of a median over raters. Its variance has a part that items bring
-(they differ, and raters err on each), and a part that raters bring (each has a severity). The
-calibration items take the second part out but for what is left by their own noise.
+A score is a mean over items of a median over raters. Its variance has a part from items (they
+differ, and raters err on each) and a part from raters (each has a severity). The calibration items
+remove the second part, apart from their own noise.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from statistics import NormalDist
 
 import numpy as np
 
+from eval.markdown import table
 from eval.xsts.ingestion import RatingsFile
 from eval.xsts.ratings import Floats, RatingMatrix, group, rating_matrix
 from eval.xsts.row_checks import parse_rows
 from eval.xsts.scores import item_medians
-from eval.xsts.table import table
 from nllb.errors import ConfigError, DataError
 
 RATERS = (1, 2, 3, 4, 5, 7)
@@ -30,29 +30,29 @@ class Spreads:
     """Standard deviations, in points of the scale."""
 
     item: float = 0.85
-    """Of what items are worth."""
+    """Of the quality of items."""
     noise: float = 0.63
-    """Of one rater's error on one item."""
+    """Of the error of one rater on one item."""
     severity: float = 0.40
-    """Of raters' severities."""
+    """Of the severities of raters."""
     system_correlation: float = 0.5
-    """Between what the same items are worth under two systems."""
+    """Correlation of the quality of the same items under two systems."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a number of raters needs."""
+    """The items and ratings that a number of raters needs."""
 
     raters: int
-    """Raters of each item."""
+    """Raters per item."""
     items: int | None
-    """Items a direction, or None where no number of items is enough."""
+    """Items per direction, or None where no number of items is enough."""
     calibration_items: int
-    """Calibration items of each rater, 0 where none are rated."""
+    """Calibration items per rater, 0 where none are rated."""
     ratings: int | None
-    """Ratings a direction and system, calibration items included."""
+    """Ratings per direction and system, calibration items included."""
     half_width: float | None
-    """Half of the 95 % interval of one score that this gives."""
+    """Half of the 95 % interval of one score under this plan."""
 
 
 def plans(
@@ -65,22 +65,25 @@ def plans(
     calibrated: bool = True,
     calibration_items: int = 500,
 ) -> list[Plan]:
-    """Return what one to seven raters an item need.
+    """Return a plan for one to seven raters per item.
 
     Args:
         spreads: measured or typical ones.
-        half_width: wanted half of the 95 % interval of one score.
-        difference: or a difference between two systems, rated by the same raters.
-        power: chance to find that difference at the 5 % level.
+        half_width: half of the 95 % interval of one score to plan for.
+        difference: or a difference between two systems, rated by the same raters, to detect.
+        power: probability of detecting that difference at the 5 % level.
         paired: whether both systems are rated on the same items.
         calibrated: whether raters rate calibration items.
-        calibration_items: how many of these each rates.
+        calibration_items: how many each rates.
     """
     if (half_width is None) == (difference is None):
         raise ConfigError("give either a half-width or a difference to plan for")
     aim = half_width if half_width is not None else difference
     if aim is None or not 0 < aim < 4:
-        raise ConfigError(f"{aim} is no width or difference on a scale from 1 to 5: give 0 to 4")
+        raise ConfigError(
+            f"{aim} is not a width or difference on a scale from 1 to 5; valid: more than 0 and "
+            "less than 4"
+        )
     if not 0 < power < 1:
         raise ConfigError(f"power {power} is not between 0 and 1; usual is 0.8")
     anchors = calibration_items if calibrated else 0
@@ -110,19 +113,19 @@ def plans(
 
 
 def item_variance(spreads: Spreads, raters: int) -> float:
-    """Variance that one item brings: its worth, and the error of the median over raters."""
+    """Return the variance per item: of its quality, and of the median's error."""
     return spreads.item**2 + median_share(raters) * spreads.noise**2
 
 
 def rater_variance(spreads: Spreads, raters: int, calibration_items: int) -> float:
-    """Variance that no number of items takes away."""
+    """Return the variance that no number of items removes."""
     if calibration_items == 0:
         return median_share(raters) * spreads.severity**2
     return median_share(raters) * spreads.noise**2 / calibration_items
 
 
 def difference_variance(spreads: Spreads, raters: int, *, paired: bool) -> float:
-    """Variance that one item brings to the difference of two systems rated by the same people."""
+    """Return the variance per item of the difference of two systems rated by the same people."""
     shared = spreads.system_correlation if paired else 0.0
     return 2 * (
         (1 - shared) * spreads.item**2 + median_share(raters) * spreads.noise**2
@@ -130,9 +133,10 @@ def difference_variance(spreads: Spreads, raters: int, *, paired: bool) -> float
 
 
 def median_share(raters: int) -> float:
-    """Variance of the median of so many normal errors, over the variance of one.
+    """Return the variance of the median of normal errors, relative to the variance of one.
 
-    Exact (order statistics of the normal distribution) up to seven; the usual approximation beyond.
+    It is exact (order statistics of the normal distribution) up to seven raters, and the usual
+    approximation beyond.
     """
     if raters <= len(_MEDIAN_SHARES):
         return _MEDIAN_SHARES[raters - 1]
@@ -143,7 +147,7 @@ def spreads_of(files: Sequence[RatingsFile]) -> Spreads:
     """Estimate the spreads from earlier ratings by analysis of variance.
 
     Raises:
-        DataError: where no item was rated by two raters.
+        DataError: where no direction has ten items with two raters.
     """
     ratings = parse_rows([row for one in files for row in one.rows]).ratings
     groups = group(ratings)
@@ -154,7 +158,7 @@ def spreads_of(files: Sequence[RatingsFile]) -> Spreads:
         if len(one.raters) > 1 and (found := _variances(one.values)) is not None
     ]
     if not parts:
-        raise DataError("no direction has ten items with two raters: no spreads can be estimated")
+        raise DataError("no direction has ten items with two raters: spreads cannot be estimated")
     item, noise, severity = np.sqrt(np.maximum(np.mean(parts, axis=0), 0.0))
     correlations = []
     for (key, one), (other_key, other) in combinations(matrices.items(), 2):
@@ -175,19 +179,19 @@ def spreads_of(files: Sequence[RatingsFile]) -> Spreads:
 
 
 def as_markdown(rows: Sequence[Plan], spreads: Spreads, *, measured: bool) -> str:
-    """Return the plans as a table, with what they rest on."""
+    """Return the plans as a table, with the spreads that they rest on."""
     body = [
         [
             str(row.raters),
-            "not by items" if row.items is None else str(row.items),
+            "no number suffices" if row.items is None else str(row.items),
             str(row.calibration_items),
             "-" if row.ratings is None else str(row.ratings),
             "-" if row.half_width is None else f"{row.half_width:.3f}",
         ]
         for row in rows
     ]
-    head = ["raters an item", "items", "calibration items", "ratings", "half-width"]
-    source = "estimated from the ratings given" if measured else "typical values, not yours"
+    head = ["raters per item", "items", "calibration items", "ratings", "half-width"]
+    source = "estimated from the ratings given" if measured else "typical values, not of your data"
     return (
         table(head, body)
         + f"\n\nSpreads ({source}): items {spreads.item:.2f}, error {spreads.noise:.2f}, severity "
@@ -196,7 +200,7 @@ def as_markdown(rows: Sequence[Plan], spreads: Spreads, *, measured: bool) -> st
 
 
 def _variances(values: Floats) -> tuple[float, float, float] | None:
-    """Variances of items, error and severity in one matrix, or None for too little data."""
+    """Return the variances of items, error and severity, or None for too little data."""
     full = values[:, (~np.isnan(values)).sum(axis=0) > 1]
     if full.shape[1] < 10:
         return None
@@ -211,7 +215,7 @@ def _variances(values: Floats) -> tuple[float, float, float] | None:
 
 
 def _item_correlation(one: RatingMatrix, other: RatingMatrix) -> float | None:
-    """Correlation of item scores between two systems; None for under ten items in common."""
+    """Return the correlation of item scores of two systems; None below ten common items."""
     of_other = dict(zip(other.items, item_medians(other.values), strict=True))
     pairs = [
         (median, of_other[item])

@@ -1,4 +1,4 @@
-"""What can be said of each rater, and of their agreement."""
+"""Statistics of each rater, and the agreement of all."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ def distribution_of(rows: Sequence[Rating]) -> Five:
 
 
 def _side_by_side(matrices: Sequence[RatingMatrix]) -> Floats:
-    """All items as columns; who rated does not matter to alpha, so rows are only filled up."""
+    """Return all items as columns; alpha ignores who rated, so that rows are merely padded."""
     height = max((len(one.values) for one in matrices), default=0)
     padded = [
         np.vstack([one.values, np.full((height - len(one.values), len(one.items)), np.nan)])

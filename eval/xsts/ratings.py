@@ -1,4 +1,4 @@
-"""One rating, and ratings as arrays: raters down, items across, NaN where nobody rated."""
+"""One rating, and ratings as arrays: one row per rater, one column per item, NaN if not rated."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,17 +18,17 @@ class Rating:
     """One rater's judgement of one pair of sentences."""
 
     file: str
-    """Name of the file it came from."""
+    """Name of the file."""
     line: int
-    """Line or spreadsheet row in it, from 1 with the header."""
+    """Line or spreadsheet row, counted from 1 with the header."""
     study: str
     """Name of the study, or empty."""
     item: str
     """Identity of the sentence within its set."""
     set: Set
-    """What the item is for."""
+    """Purpose of the item."""
     system: str
-    """What translated, or empty."""
+    """Name of the translation system, or empty."""
     source: str
     """Source language."""
     target: str
@@ -38,25 +38,25 @@ class Rating:
     target_text: str
     """Sentence 2."""
     rater: str
-    """Neutral id."""
-    score: int
-    """1 to 5."""
+    """Pseudonym."""
+    score: float
+    """1 to 5; on other scales 0 to 100 (ESA), or penalty points (MQM)."""
     source_incoherent: bool
     """Sentence 1 flagged."""
     target_incoherent: bool
     """Sentence 2 flagged."""
     stratum: int | None
-    """Quality step of a calibration item."""
+    """Quality level of a calibration item."""
     timestamp: str
-    """When, or empty."""
+    """Time of the rating, or empty."""
     duration_s: float | None
-    """Seconds spent."""
+    """Seconds spent on the rating."""
     protocol: str
     """Version of the guidelines, or empty."""
 
     @property
     def direction(self) -> "Direction":
-        """What it is compared within."""
+        """The direction and study that the rating belongs to."""
         return Direction(study=self.study, source=self.source, target=self.target)
 
 
@@ -88,7 +88,7 @@ class RatingMatrix:
     """Scores, raters x items; NaN where a rater did not rate an item."""
 
     def of_raters(self, wanted: Iterable[str]) -> "RatingMatrix":
-        """Return the part of some raters, items that none of them rated left out."""
+        """Return the ratings of some raters, without items that none of them rated."""
         names = set(wanted)
         rows = [row for row, rater in enumerate(self.raters) if rater in names]
         values = self.values[rows]
@@ -101,7 +101,7 @@ class RatingMatrix:
 
 
 def rating_matrix(ratings: Sequence[Rating]) -> RatingMatrix:
-    """Arrange ratings; of a rater's repeated ratings of an item the first counts."""
+    """Return ratings as a matrix; of repeated ratings of an item the first counts."""
     raters = sorted({rating.rater for rating in ratings})
     items = sorted({rating.item for rating in ratings})
     row_of = {rater: row for row, rater in enumerate(raters)}
@@ -114,7 +114,7 @@ def rating_matrix(ratings: Sequence[Rating]) -> RatingMatrix:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grouped:
-    """Ratings by what they are compared within."""
+    """Ratings by direction and system."""
 
     evaluated: dict[tuple[Direction, str], list[Rating]]
     """Ratings of translations by direction and system, sorted."""
@@ -125,9 +125,9 @@ class Grouped:
 def group(ratings: Iterable[Rating]) -> Grouped:
     """Sort ratings by direction and system.
 
-    The calibration ratings of a direction are the rows that name the direction itself; where there
-    are none, those of its raters in the same study: the calibration set is in one language, its
-    rows rarely name the direction that it calibrates.
+    The calibration ratings of a direction are the rows with that direction. If there are none, they
+    are those of its raters in the same study: the calibration set is in one language, and its rows
+    rarely name the direction that they calibrate.
     """
     evaluated: defaultdict[tuple[Direction, str], list[Rating]] = defaultdict(list)
     raters: defaultdict[Direction, set[str]] = defaultdict(set)

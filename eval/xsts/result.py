@@ -1,10 +1,10 @@
-"""What `eval xsts score` writes: `xsts.json`, which the report and later programs read.
+"""The result file of `eval xsts score`, `xsts.json`, which the report and other programs read.
 
 The file is one `XstsResult`, each field under its name; a tuple is a list, an absent number is
 null. `schema` changes whenever a field changes its meaning or goes; new fields do not change it.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,10 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingRecord:
-    """One thing that the checks X01 to X16 found."""
+    """One thing that the checks found."""
 
     code: str
-    """X01 to X16."""
+    """Code of the check, X01 to X18."""
     severity: str
     """`refuse` (the file), `quarantine` (the row), `withhold` (the claim) or `warn`."""
     file: str
@@ -57,7 +57,7 @@ class FindingRecord:
     rater: str | None
     """Pseudonym of the rater, where it is about one."""
     message: str
-    """What was wrong and what was got."""
+    """What is wrong, and what the file has."""
     mend: str
     """What to do about it."""
 
@@ -67,7 +67,7 @@ class Validation:
     """What the checks did to the input."""
 
     rows: int
-    """Rows read."""
+    """Rows read, those that were set aside while reading included."""
     kept: int
     """Ratings that the scores rest on, training and attention rows included."""
     quarantined: dict[str, int]
@@ -76,6 +76,8 @@ class Validation:
     """Findings by code, all of them."""
     findings: tuple[FindingRecord, ...]
     """The findings, at most 100 of each code."""
+    blank: int = 0
+    """Rows whose score is still blank; the scores are interim results while there are any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +227,32 @@ class Correlation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SystemDifference:
+    """Two systems of one direction, compared on the items that both have."""
+
+    study: str
+    """Name of the study; empty where the file has none."""
+    source: str
+    """FLORES-200 code."""
+    target: str
+    """FLORES-200 code."""
+    first: str
+    """Name of the first system."""
+    second: str
+    """Name of the second system."""
+    items: int
+    """Items rated under both."""
+    raters: int
+    """Raters of these items."""
+    difference: Estimate
+    """Score of the second minus score of the first; bootstrap over items and raters."""
+    p_value: float
+    """Two-sided p-value of a paired randomisation test over the items."""
+    q_value: float
+    """Benjamini-Hochberg over all pairs of systems of the result."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class XstsResult:
     """A whole human evaluation."""
 
@@ -250,6 +278,10 @@ class XstsResult:
     """Against automatic scores, where these were given."""
     notes: tuple[str, ...]
     """What a reader must know, in sentences."""
+    differences: tuple[SystemDifference, ...] = ()
+    """Pairs of systems that were rated in the same direction."""
+    interim: bool = False
+    """Whether ratings are still missing."""
 
 
 def write_result(result: XstsResult, directory: Path) -> Path:
@@ -272,7 +304,11 @@ def read_result(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: schema is {repr(got)[:60]}, this version reads {SCHEMA!r}; score again"
         )
-    missing = [field.name for field in fields(XstsResult) if field.name not in value]
+    missing = [
+        field.name
+        for field in fields(XstsResult)
+        if field.default is MISSING and field.name not in value
+    ]
     if missing:
         raise DataError(f"{path}: {', '.join(missing)} missing; the file was cut or edited")
     to_record(XstsResult, value, path)

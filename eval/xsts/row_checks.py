@@ -1,33 +1,49 @@
-"""From rows to ratings: the checks that look at one row, or at one file (X02, X03, X09, X16)."""
+"""From rows to ratings: the checks that look at one row or one file (X02, X03, X04, X09, X18)."""
 
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 import regex
 
-from eval.xsts.cells import ScoreCell, is_personal, number_in, parse_flag, parse_score
+from eval.xsts.cells import (
+    ScoreCell,
+    cell_text,
+    is_blank_score,
+    number_in,
+    parse_flag,
+    parse_points,
+    parse_score,
+)
+from eval.xsts.findings import finding, listed_lines
 from eval.xsts.ingestion import Row
+from eval.xsts.raters import name_raters, rater_of
 from eval.xsts.ratings import SETS, Rating, Set
+from eval.xsts.readers.raw_table import Scale
+from eval.xsts.readers.spreadsheets import is_date
 from eval.xsts.result import FindingRecord
 from nllb.errors import LanguageError, did_you_mean
-from nllb.io.text import read_table
 from nllb.languages import parse_language
 
-MOST_BAD_SCORES = 0.01
-"""Share of rows with unusable scores above which the file is refused."""
-_LEAST_FOR_SCALE = 5
-_MOST_FOR_SCRIPT = 200
+MAX_BAD_SCORES = 0.01
+"""Share of rows with unusable scores above which the file is refused; blank ones do not count."""
+SCALE_ENDS: dict[Scale, tuple[float, float]] = {
+    "xsts": (1, 5),
+    "esa": (0, 100),
+    "mqm": (0, float("inf")),
+}
+"""Lowest and highest score of each scale."""
+_MIN_RATINGS_FOR_SCALE = 5
+_MAX_ROWS_FOR_SCRIPT = 200
 _UNDETERMINED = "und"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parsed:
-    """What the rows gave."""
+    """The ratings that rows gave, and what was found on the way."""
 
     ratings: list[Rating]
     """Usable ratings in their order."""
@@ -35,67 +51,48 @@ class Parsed:
     """What was found."""
     quarantined: Counter[str]
     """Rows set aside, by code."""
+    blank: int = 0
+    """Rows whose score is still blank."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Code:
-    """One row of the table of checks."""
-
-    severity: str
-    """What a finding does unless said otherwise."""
-    title: str
-    """What is checked."""
-    mend: str
-    """What to do."""
-
-
-@cache
-def codes() -> dict[str, Code]:
-    """Return the checks X01 to X16."""
-    table = read_table(Path(__file__).with_name("codes.tsv"))
-    return {
-        row["code"]: Code(severity=row["severity"], title=row["title"], mend=row["mend"])
-        for row in table
-    }
-
-
-def finding(
-    code: str,
-    message: str,
+def parse_rows(
+    rows: Sequence[Row],
     *,
-    at: Row | Rating | None = None,
-    rater: str | None = None,
-    severity: str | None = None,
-) -> FindingRecord:
-    """Return a finding with the table's severity and mend."""
-    return FindingRecord(
-        code=code,
-        severity=severity or codes()[code].severity,
-        file=at.file if at else "",
-        line=at.line if at else None,
-        rater=rater,
-        message=message,
-        mend=codes()[code].mend,
-    )
+    scale: Scale = "xsts",
+    keep_rater_ids: bool = False,
+    merge_raters: bool = False,
+) -> Parsed:
+    """Make ratings of rows; a row that cannot become one is set aside, counted and reported.
 
-
-def parse_rows(rows: Sequence[Row]) -> Parsed:
-    """Make ratings of rows; what cannot be one is set aside and counted."""
+    Args:
+        rows: rows of one or several files.
+        scale: scale of the scores.
+        keep_rater_ids: name raters as the files do instead of giving them pseudonyms.
+        merge_raters: join rater ids that differ only in case or spacing.
+    """
     findings: list[FindingRecord] = []
     quarantined: Counter[str] = Counter()
-    names = _pseudonyms(rows, findings)
-    bad_codes = _language_faults(rows, findings)
-    other_scale = _scale_faults(rows, names, findings)
+    rows = _without_copies(rows, findings, quarantined)
+    names, found = name_raters(rows, keep_ids=keep_rater_ids, merge=merge_raters)
+    findings += found
+    unknown = _unknown_languages(rows, findings)
+    other_scale = _raters_on_other_scale(rows, names, findings) if scale == "xsts" else set()
+    _converted_items(rows, findings)
     bad_scores: Counter[str] = Counter()
+    blank: defaultdict[str, list[Row]] = defaultdict(list)
     ratings: list[Rating] = []
     for row in rows:
         cells = row.cells
-        rater = names[str(cells["rater"]).strip()]
+        rater = names[rater_of(row)]
+        if is_blank_score(cells["score"]):
+            blank[rater].append(row)
+            quarantined["X18"] += 1
+            continue
         if rater in other_scale:
             quarantined["X03"] += 1
             continue
         try:
-            score = parse_score(cells["score"])
+            score = _score(cells["score"], scale)
             flags = [parse_flag(cells.get(f"{side}_incoherent")) for side in ("source", "target")]
             role = _role(cells)
             stratum = _stratum(cells.get("stratum"))
@@ -104,123 +101,177 @@ def parse_rows(rows: Sequence[Row]) -> Parsed:
             bad_scores[row.file] += 1
             findings.append(finding("X02", str(error), at=row, rater=rater))
             continue
-        if role != "training" and {str(cells["source"]), str(cells["target"])} & bad_codes:
+        if (
+            role != "training"
+            and {cell_text(cells["source"]), cell_text(cells["target"])} & unknown
+        ):
             quarantined["X09"] += 1
             continue
         ratings.append(
             _rating(row, rater=rater, score=score, flags=flags, role=role, stratum=stratum)
         )
+    findings += _too_many_bad(rows, bad_scores, findings)
+    findings += _unfinished(blank, rows, names)
+    findings += _exchanged_sides(ratings)
+    return Parsed(
+        ratings=ratings, findings=findings, quarantined=quarantined,
+        blank=sum(map(len, blank.values())),
+    )  # fmt: skip
+
+
+def _score(value: object, scale: Scale) -> ScoreCell | float:
+    if scale == "xsts":
+        return parse_score(value)
+    low, high = SCALE_ENDS[scale]
+    return parse_points(value, low=low, high=high)
+
+
+def _without_copies(
+    rows: Sequence[Row], findings: list[FindingRecord], quarantined: Counter[str]
+) -> list[Row]:
+    """Drop exact copies of rows (X04): pasted twice, not rated twice."""
+    seen: set[tuple[str, ...]] = set()
+    kept, copies = [], []
+    for row in rows:
+        if row.content and row.content in seen and not is_blank_score(row.cells["score"]):
+            copies.append(row)
+        else:
+            seen.add(row.content)
+            kept.append(row)
+    if copies:
+        quarantined["X04"] += len(copies)
+        text = (
+            f"{len(copies)} exact copies of other rows count once "
+            f"({listed_lines([row.line for row in copies])})"
+        )
+        findings.append(finding("X04", text, at=copies[0]))
+    return kept
+
+
+def _too_many_bad(
+    rows: Sequence[Row], bad_scores: Counter[str], findings: Sequence[FindingRecord]
+) -> list[FindingRecord]:
     totals = Counter(row.file for row in rows)
+    found = []
     for name, count in bad_scores.items():
-        if count > MOST_BAD_SCORES * totals[name]:
+        if count > MAX_BAD_SCORES * totals[name]:
             first = next(one for one in findings if one.code == "X02" and one.file == name)
-            findings.append(
+            found.append(
                 FindingRecord(
                     code="X02", severity="refuse", file=name, line=first.line, rater=None,
                     message=f"{count} of {totals[name]} rows have no usable score, the first here",
                     mend=first.mend,
                 )
             )  # fmt: skip
-    findings += _swapped(ratings)
-    return Parsed(ratings=ratings, findings=findings, quarantined=quarantined)
+    return found
+
+
+def _unfinished(
+    blank: dict[str, list[Row]], rows: Sequence[Row], names: dict[str, str]
+) -> list[FindingRecord]:
+    """Report raters who have not filled in all of their rows (X18)."""
+    totals = Counter(names[rater_of(row)] for row in rows)
+    return [
+        finding(
+            "X18",
+            f"rater {rater} has not rated {len(lines)} of {totals[rater]} rows "
+            f"({listed_lines([row.line for row in lines])})",
+            at=lines[0],
+            rater=rater,
+        )
+        for rater, lines in blank.items()
+    ]
+
+
+def _converted_items(rows: Sequence[Row], findings: list[FindingRecord]) -> None:
+    """Report item ids that are dates (X14): a spreadsheet program may have made one of two ids."""
+    dates = [row for row in rows if is_date(row.cells["item"])]
+    if dates:
+        text = (
+            f"{len(dates)} item ids are dates ({listed_lines([row.line for row in dates])}): "
+            "a spreadsheet program may have converted ids such as 1-4"
+        )
+        findings.append(finding("X14", text, at=dates[0]))
 
 
 def _rating(
-    row: Row, *, rater: str, score: ScoreCell, flags: list[bool], role: Set, stratum: int | None
+    row: Row,
+    *,
+    rater: str,
+    score: ScoreCell | float,
+    flags: list[bool],
+    role: Set,
+    stratum: int | None,
 ) -> Rating:
     cells = row.cells
     codes_of = [
-        str(cells[side]) if str(cells[side]) == _UNDETERMINED else parse_language(cells[side]).code
+        _UNDETERMINED if cell_text(cells[side]) == _UNDETERMINED or role == "training"
+        else parse_language(cell_text(cells[side])).code
         for side in ("source", "target")
-    ]
+    ]  # fmt: skip
+    own = score if isinstance(score, ScoreCell) else None
     return Rating(
         file=row.file,
         line=row.line,
-        study=_text(cells.get("study")),
-        item=_text(cells["item"]),
+        study=cell_text(cells.get("study")),
+        item=cell_text(cells["item"]),
         set=role,
-        system=_text(cells.get("system")),
+        system=cell_text(cells.get("system")),
         source=codes_of[0],
         target=codes_of[1],
-        source_text=_text(cells.get("source_text"), strip=False),
-        target_text=_text(cells.get("target_text"), strip=False),
+        source_text=_text(cells.get("source_text")),
+        target_text=_text(cells.get("target_text")),
         rater=rater,
-        score=score.score,
-        source_incoherent=score.source_incoherent or flags[0],
-        target_incoherent=score.target_incoherent or flags[1],
+        score=own.score if own else cast(float, score),
+        source_incoherent=(own.source_incoherent if own else False) or flags[0],
+        target_incoherent=(own.target_incoherent if own else False) or flags[1],
         stratum=stratum,
-        timestamp=_text(cells.get("timestamp")),
+        timestamp=cell_text(cells.get("timestamp")),
         duration_s=number_in(cells.get("duration_s")),
-        protocol=_text(cells.get("protocol")),
+        protocol=cell_text(cells.get("protocol")),
     )
 
 
-def _pseudonyms(rows: Iterable[Row], findings: list[FindingRecord]) -> dict[str, str]:
-    """Return for each rater id the name used from here on (X16)."""
-    names: dict[str, str] = {}
-    hidden: list[Row] = []
-    first = {str(row.cells["rater"]).strip(): row for row in reversed(list(rows))}
-    for rater in sorted(first):
-        names[rater] = rater
-        if is_personal(rater):
-            hidden.append(first[rater])
-            names[rater] = f"person-{len(hidden)}"
-    if hidden:
-        findings.append(
-            finding(
-                "X16",
-                f"{len(hidden)} rater ids look like mails, numbers or names (the first here); "
-                f"shown as person-1 to person-{len(hidden)}",
-                at=min(hidden, key=lambda row: (row.file, row.line)),
-            )
-        )
-    return names
-
-
-def _language_faults(rows: Iterable[Row], findings: list[FindingRecord]) -> set[str]:
-    """Return the values that are no code of the table (X09), each reported once."""
+def _unknown_languages(rows: Iterable[Row], findings: list[FindingRecord]) -> set[str]:
+    """Return the values that name no language of the table (X09), each reported once."""
     first: dict[str, Row] = {}
     counts: Counter[str] = Counter()
     for row in rows:
-        if str(row.cells.get("set") or "").strip().casefold() == "training":
+        if cell_text(row.cells.get("set")).casefold() == "training":
             continue
         for side in ("source", "target"):
-            value = str(row.cells[side])
+            value = cell_text(row.cells[side])
             counts[value] += 1
             first.setdefault(value, row)
-    bad = set()
+    unknown = set()
     for value, row in first.items():
-        try:
-            code = parse_language(value).code
-        except LanguageError as error:
-            bad.add(value)
-            findings.append(finding("X09", f"{error} ({counts[value]} cells)", at=row))
+        if value == _UNDETERMINED:
             continue
-        if code != value:
-            bad.add(value)
-            findings.append(
-                finding("X09", f"{value!r} is {code} here ({counts[value]} cells)", at=row)
-            )
-    return bad
+        try:
+            parse_language(value)
+        except LanguageError as error:
+            unknown.add(value)
+            findings.append(finding("X09", f"{error} ({counts[value]} cells)", at=row))
+    return unknown
 
 
-def _scale_faults(
+def _raters_on_other_scale(
     rows: Iterable[Row], names: dict[str, str], findings: list[FindingRecord]
 ) -> set[str]:
-    """Return raters whose numbers are of another scale (X03)."""
+    """Return the raters whose numbers are of another scale (X03)."""
     numbers: defaultdict[str, list[float]] = defaultdict(list)
     first: dict[str, Row] = {}
     for row in rows:
         number = number_in(row.cells["score"])
         if number is not None:
-            rater = names[str(row.cells["rater"]).strip()]
+            rater = names[rater_of(row)]
             numbers[rater].append(number)
             first.setdefault(rater, row)
     others = set()
     for rater, values in numbers.items():
         outside = sum(not 1 <= value <= 5 for value in values)
         zero_based = 0 in values and max(values) <= 4 and values.count(0) > 1
-        if len(values) < _LEAST_FOR_SCALE or not (outside > 0.2 * len(values) or zero_based):
+        if len(values) < _MIN_RATINGS_FOR_SCALE or not (outside > 0.2 * len(values) or zero_based):
             continue
         others.add(rater)
         scale = "0 to 4" if zero_based else f"{min(values):g} to {max(values):g}"
@@ -235,7 +286,7 @@ def _scale_faults(
     return others
 
 
-def _swapped(ratings: Sequence[Rating]) -> list[FindingRecord]:
+def _exchanged_sides(ratings: Sequence[Rating]) -> list[FindingRecord]:
     """Directions whose texts are in each other's script (X09): the sides were exchanged."""
     votes: defaultdict[tuple[str, str], list[Rating]] = defaultdict(list)
     totals: Counter[tuple[str, str]] = Counter()
@@ -244,7 +295,7 @@ def _swapped(ratings: Sequence[Rating]) -> list[FindingRecord]:
         scripts = [_script_of(code) for code in pair]
         if rating.set != "eval" or None in scripts or scripts[0] == scripts[1]:
             continue
-        if totals[pair] == _MOST_FOR_SCRIPT:
+        if totals[pair] == _MAX_ROWS_FOR_SCRIPT:
             continue
         found = [_main_script(text) for text in (rating.source_text, rating.target_text)]
         if None in found:
@@ -294,9 +345,11 @@ def _main_script(text: str) -> str | None:
 
 
 def _role(cells: dict[str, Any]) -> Set:
-    value = _text(cells.get("set")).casefold() or "eval"
+    value = cell_text(cells.get("set")).casefold() or "eval"
     if value not in SETS:
-        raise ValueError(f"set {value!r} is none of {', '.join(SETS)}{did_you_mean(value, SETS)}")
+        raise ValueError(
+            f"set {value!r} is not one of {', '.join(SETS)}{did_you_mean(value, SETS)}"
+        )
     return cast(Set, value)
 
 
@@ -305,12 +358,9 @@ def _stratum(value: object) -> int | None:
         return None
     number = number_in(value)
     if number is None or number != int(number):
-        raise ValueError(f"stratum {str(value)!r} is no whole number")
+        raise ValueError(f"stratum {str(value)!r} is not a whole number")
     return int(number)
 
 
-def _text(value: object, *, strip: bool = True) -> str:
-    if value is None:
-        return ""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text.strip() if strip else text
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else cell_text(value)

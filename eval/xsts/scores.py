@@ -24,7 +24,7 @@ def item_medians(values: Floats, *, kind: MedianKind = "median") -> Floats:
 
     Args:
         values: raters x items.
-        kind: with an even number of raters `median` may be x.5, `median_low` is the lower one.
+        kind: with an even number of raters `median` may be x.5, and `median_low` is the lower one.
     """
     if not len(values):
         return np.full(values.shape[1], np.nan)
@@ -57,7 +57,7 @@ class Scored:
     calibration_resampled: Floats | None
     """C over the same resampled raters."""
     by_rater: float | None
-    """H with each rater's severity taken out before the median."""
+    """H after removing each rater's severity before the median."""
     by_rater_resampled: Floats | None
     """The same, resampled."""
 
@@ -74,18 +74,18 @@ def score_direction(
 ) -> Scored:
     """Score one system in one direction and resample it.
 
-    Items are resampled as clusters with their ratings; raters with all they rated, the calibration
-    items included, so that a rater's severity goes in and out with the rater.
+    Items are resampled with all their ratings, and raters with everything they rated, calibration
+    items included, so that a rater's severity enters and leaves with the rater.
 
     Args:
         rated: ratings of the translations.
         calibration: ratings of the calibration items, None where withheld.
         kind: which median.
-        centre: worth of the calibration items, for the severity of raters.
-        strata: quality step of the calibration items; these are resampled within their step, as
-            the composition of the set is fixed and the same for all raters.
+        centre: expected score of the calibration items, for the severity of raters.
+        strata: quality level of the calibration items, which are resampled within their level:
+            the composition of the set is fixed.
         resamples: bootstrap resamples.
-        seed: of the resampling.
+        seed: seed of the resampling.
     """
     random = np.random.default_rng(seed)
     values = rated.values
@@ -106,7 +106,7 @@ def score_direction(
     resampled = np.full(resamples, np.nan)
     by_rater_resampled = np.full(resamples, np.nan)
     calibration_resampled = np.full(resamples, np.nan)
-    # Three raters have ten different resamples: each one's medians are computed once.
+    # Three raters have only ten different resamples: medians are computed once for each.
     patterns, which = np.unique(rater_draws, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
         members = np.repeat(np.arange(len(names)), pattern)
@@ -137,7 +137,7 @@ def score_direction(
 def calibrated_estimates(
     scored: Scored, *, centre: float, settings: CalibrationSettings
 ) -> dict[str, Estimate]:
-    """Return the calibrated score by every method but `none`, with intervals."""
+    """Return the calibrated score by every method except `none`, with intervals."""
     if scored.calibration_score is None or scored.calibration_resampled is None:
         return {}
     methods: list[Method] = [method for method in BY_DIRECTION if method != "none"]
@@ -169,7 +169,7 @@ def estimate(value: float, resampled: Floats) -> Estimate:
 
 
 def _rows_of(matrix: RatingMatrix, raters: tuple[str, ...]) -> Floats:
-    """Rows in the order of `raters`, NaN for one who rated nothing there."""
+    """Return rows in the order of `raters`, NaN for raters without ratings."""
     row_of = {name: row for row, name in enumerate(matrix.raters)}
     empty = np.full(matrix.values.shape[1], np.nan)
     rows = [matrix.values[row_of[name]] if name in row_of else empty for name in raters]
@@ -177,7 +177,7 @@ def _rows_of(matrix: RatingMatrix, raters: tuple[str, ...]) -> Floats:
 
 
 def _severity_noise(anchors: Floats, draws: Floats) -> Floats:
-    """How far each rater's severity moves when the calibration items are resampled."""
+    """Return how much each rater's severity changes in resamples of the calibration items."""
     moved = [
         np.nanmean(row) - _weighted_means(row, draws)
         if not np.isnan(row).all()
@@ -205,7 +205,7 @@ def _stratified_weights(
 
 
 def _weighted_means(medians: Floats, weights: Floats) -> Floats:
-    """Mean of the medians under each row of weights, items without a median left out."""
+    """Return the weighted means of the medians, without items that have no median."""
     known = ~np.isnan(medians)
     total = weights @ known.astype(np.float64)
     sums = weights @ np.where(known, medians, 0.0)

@@ -1,4 +1,4 @@
-"""Every calibration side by side, and how far each agrees with automatic scores."""
+"""Comparison of all calibrations, and how far each agrees with automatic scores."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,7 +10,7 @@ from eval.xsts.scores import MedianKind, estimate, item_medians
 
 
 def shown(one: DirectionScore, method: str) -> float:
-    """Return the score that a table shows: calibrated by `method`, or else as rated."""
+    """Return the score that a table shows: calibrated by `method`, otherwise as rated."""
     return (one.calibrated.get(method) or one.score).value
 
 
@@ -23,24 +23,24 @@ def compare_methods(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[tuple[Sensitivity, ...], tuple[Correlation, ...]]:
-    """Return a row for each method and one without the flagged raters, and all correlations.
+    """Return a row per method, one without the flagged raters, and all correlations.
 
     Args:
         directions: scores with their calibrated and automatic values.
         groups: the ratings behind them.
-        flagged: raters to leave out in the last row.
+        flagged: raters that the last row excludes.
         median: which median the scores rest on.
         resamples: bootstrap resamples of directions.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     table: list[Sensitivity] = []
     correlations: list[Correlation] = []
     metrics = sorted({name for one in directions for name in one.automatic})
-    ways: list[tuple[str, list[DirectionScore], list[float]]] = []
+    variants: list[tuple[str, list[DirectionScore], list[float]]] = []
     for method in METHODS:
         having = [one for one in directions if method == "none" or method in one.calibrated]
         if having:
-            ways.append((method, having, [shown(one, method) for one in having]))
+            variants.append((method, having, [shown(one, method) for one in having]))
     if flagged:
         having, values = [], []
         for one in directions:
@@ -52,8 +52,8 @@ def compare_methods(
                 medians = item_medians(rest.values, kind=median)
                 values.append(float(np.nanmean(medians)))
         if having:
-            ways.append(("without flagged raters", having, values))
-    for method, having, values in ways:
+            variants.append(("without flagged raters", having, values))
+    for method, having, values in variants:
         raw = [one.score.value for one in having]
         shifts = [value - before for value, before in zip(values, raw, strict=True)]
         found = {}

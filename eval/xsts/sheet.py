@@ -1,20 +1,22 @@
-"""Annotation sheets: who rates what, in which order, blind to the systems.
+"""Annotation sheets: which rater rates which items, in which order, blind to the systems.
 
 Every rater gets the same number of items (plus or minus one), all systems of an item, the whole
-calibration set spread evenly among them, and some items twice if asked. `key.jsonl` says what each
-row stands for; filled sheets beside it are read by `eval xsts score` as they are.
+calibration set spread evenly among them, and some items twice if requested. `key.jsonl` identifies
+each row; `eval xsts score` reads filled sheets that lie beside it.
 """
 
 import csv
 import json
+import logging
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.xsts.cells import is_personal
+from eval.xsts.cells import cell_text, is_personal
 from eval.xsts.guidelines import PROTOCOL, guidelines_page
 from eval.xsts.ingestion import KEY_NAME, Row, read_rows
 from nllb.errors import ConfigError, DataError, LanguageError
@@ -27,32 +29,42 @@ COLUMNS = ("row", "rater", "language 1", "sentence 1", "language 2", "sentence 2
            "sentence 1 incoherent", "sentence 2 incoherent", "score", "comment")  # fmt: skip
 _WIDTHS = (11, 8, 14, 60, 14, 60, 12, 12, 8, 24)
 _NEEDED = ("item", "source", "target", "source_text", "target_text")
-MOST_FAULTS = 10
-# What a spreadsheet program would run as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+MAX_ERRORS_SHOWN = 10
+_LOG = logging.getLogger(__name__)
+# What a spreadsheet program would run as a formula: a sign, perhaps of full width, at the start of
+# a cell, behind blanks of any kind. In a program that separates cells by semicolons, or that breaks
+# cells at line ends or tabs, a cell also starts behind these.
+_BLANKS = r"[\s\u00ad\u180e\u200b-\u200f\u2060-\u2064\ufeff]*"
+_FORMULA = re.compile(
+    rf"(^|[;\t\r\n\v\f\x85\u2028\u2029])({_BLANKS}[=+\-@\uff1d\uff0b\uff0d\uff20])"
+)
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SheetSettings:
-    """How items are given to raters."""
+    """How items are assigned to raters."""
 
     raters: tuple[str, ...]
     """Neutral ids."""
     per_item: int = 3
-    """Raters of each item."""
+    """Raters per item."""
     num_items: int | None = None
-    """Random sample of so many items a direction; None takes all."""
+    """Items per direction, sampled at random; None takes all."""
     repeat: float = 0.0
-    """Share of a rater's items that come a second time, for the self-agreement."""
+    """Share of a rater's items that the rater gets twice, for the self-agreement."""
     seed: int = 0
-    """Of sampling, assignment and order."""
+    """Seed of sampling, assignment and order."""
 
     def __post_init__(self) -> None:
         wrong = []
         personal = sum(map(is_personal, self.raters))
         if personal:
             wrong.append(
-                f"{personal} rater ids look like mails or names (X16); use neutral ones such as r01"
+                f"{personal} rater ids look like mail addresses, numbers or names (X16); use "
+                "neutral ones such as r01"
             )
         if odd := [one for one in self.raters if not is_plain_name(one.replace(" ", "_"))]:
             wrong.append(
@@ -60,13 +72,13 @@ class SheetSettings:
                 "and '-' only"
             )
         if len(set(self.raters)) != len(self.raters):
-            wrong.append("a rater stands twice")
+            wrong.append("a rater is named twice")
         if not 1 <= self.per_item <= len(self.raters):
-            wrong.append(f"{self.per_item} raters an item, of {len(self.raters)} raters")
+            wrong.append(f"{self.per_item} raters per item, of {len(self.raters)} raters")
         if not 0 <= self.repeat <= 1:
-            wrong.append(f"repeat {self.repeat} is no share from 0 to 1")
+            wrong.append(f"repeat {self.repeat} is not a share from 0 to 1")
         if any(not rater or set(rater) & set('/\\:*?"<>| ') for rater in self.raters):
-            wrong.append("rater ids name files: letters, digits, hyphens only")
+            wrong.append("rater ids name files: use letters, digits and hyphens only")
         if wrong:
             raise ConfigError("sheet: " + "; ".join(wrong))
 
@@ -75,38 +87,42 @@ def read_items(path: Path, *, columns: Mapping[str, str] | None = None) -> list[
     """Read items to rate, or calibration items, from any form that ratings are read from.
 
     Raises:
-        DataError: a language that is none, an item without text, or an item twice in a system.
+        DataError: for an unknown language, an item without text, or an item twice in one system.
     """
     rows = read_rows(path, columns=columns, preset=None, required=_NEEDED).rows
     items = []
-    faults: list[str] = []
+    errors: list[str] = []
     seen: set[tuple[str, ...]] = set()
     for row in rows:
         item = {
-            name: "" if row.cells.get(name) is None else str(row.cells[name])
-            for name in ("study", "item", "system", "stratum", *_NEEDED[1:])
+            name: cell_text(row.cells.get(name))
+            for name in ("study", "item", "system", "stratum", *_NEEDED[1:3])
         }
+        item |= {name: _as_text(row.cells.get(name)) for name in _NEEDED[3:]}
         for side in ("source", "target"):
             try:
-                code = parse_language(item[side]).code
+                item[side] = parse_language(item[side]).code
             except LanguageError as error:
-                faults.append(f"X09 {_at(row)}: {error}")
-            else:
-                if code != item[side]:
-                    faults.append(f"X09 {_at(row)}: {item[side]!r} is {code} here: write {code}")
+                errors.append(f"X09 {_at(row)}: {error}")
             if not item[f"{side}_text"].strip():
-                faults.append(f"X11 {_at(row)}: no {side} text; empty pairs cannot be rated")
+                errors.append(f"X11 {_at(row)}: no {side} text; empty pairs cannot be rated")
+        if not item["item"]:
+            errors.append(f"X01 {_at(row)}: no item id")
         identity = tuple(item[name] for name in ("study", "item", "system", "source", "target"))
         if identity in seen:
-            faults.append(
-                f"X04 {_at(row)}: item {item['item']!r} of system {item['system']!r} stands twice; "
-                "give each its own item_id"
+            errors.append(
+                f"X04 {_at(row)}: item {item['item']!r} of system {item['system']!r} is there "
+                "twice; give each item its own item_id"
             )
         seen.add(identity)
         items.append(item)
-    if faults:
-        more = [f"and {len(faults) - MOST_FAULTS:,} more"] if len(faults) > MOST_FAULTS else []
-        raise DataError("\n  ".join(["items cannot be rated:", *faults[:MOST_FAULTS], *more]))
+    if errors:
+        more = (
+            [f"and {len(errors) - MAX_ERRORS_SHOWN:,} more"]
+            if len(errors) > MAX_ERRORS_SHOWN
+            else []
+        )
+        raise DataError("\n  ".join(["items cannot be rated:", *errors[:MAX_ERRORS_SHOWN], *more]))
     return items
 
 
@@ -117,10 +133,19 @@ def write_sheets(
     *,
     settings: SheetSettings,
 ) -> list[Path]:
-    """Write a sheet for each rater (CSV, and XLSX where openpyxl is there), guidelines and key."""
+    """Write a sheet for each rater (CSV, and XLSX if openpyxl is installed), guidelines and key.
+
+    Texts are shown without control characters, and with an apostrophe where a spreadsheet program
+    would run them as a formula; the key has them unchanged.
+
+    Raises:
+        DataError: where the folder already has sheets, or a direction has too few items.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / KEY_NAME).exists():
-        raise DataError(f"{directory / KEY_NAME} exists: sheets are out already; use a new folder")
+        raise DataError(
+            f"{directory / KEY_NAME} exists: sheets were already written here; use a new folder"
+        )
     chosen = _sample(items, settings)
     assigned = assign(chosen, settings)
     draw = random.Random(f"order {settings.seed}")
@@ -146,14 +171,21 @@ def write_sheets(
             "pairs_by_rater": {rater: len(assigned[rater]) for rater in settings.raters},
         },
     )  # fmt: skip
-    write_lines(directory / KEY_NAME, (json.dumps(one, ensure_ascii=False) for one in key))
+    changed = sum(bool(_UNPRINTABLE.search(one[f"{side}_text"]))
+                  for one in key for side in ("source", "target"))  # fmt: skip
+    if changed:
+        _LOG.warning(
+            "%d texts have control characters or lone surrogates, shown as U+FFFD", changed
+        )
+    # ASCII, because lone surrogates cannot be written in any other way.
+    write_lines(directory / KEY_NAME, map(json.dumps, key))
     return [*written, directory / "guidelines.html", directory / KEY_NAME]
 
 
 def assign(
     items: Sequence[dict[str, Any]], settings: SheetSettings
 ) -> dict[str, list[dict[str, Any]]]:
-    """Give each item, with all its systems, to the raters who have least so far."""
+    """Assign each item, with all its systems, to the raters with the fewest items so far."""
     draw = random.Random(f"assign {settings.seed}")
     together: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for item in items:
@@ -167,7 +199,7 @@ def assign(
         team: list[str] = []
         for _ in range(settings.per_item):
             free = [rater for rater in settings.raters if rater not in team]
-            # Least loaded first; among these whoever met the team least, so that pairs balance.
+            # Among raters with equal load, prefer the one who met the team least: pairs balance.
             team.append(
                 min(
                     free,
@@ -186,7 +218,7 @@ def assign(
 
 
 def _sample(items: Sequence[dict[str, Any]], settings: SheetSettings) -> list[dict[str, Any]]:
-    """The same random items of a direction for all its systems."""
+    """Return a random sample of items, the same for all systems of a direction."""
     if settings.num_items is None:
         return list(items)
     draw = random.Random(f"sample {settings.seed}")
@@ -198,7 +230,7 @@ def _sample(items: Sequence[dict[str, Any]], settings: SheetSettings) -> list[di
         if len(identities) < settings.num_items:
             raise DataError(
                 f"{'-'.join(direction[1:])} has {len(identities)} items, "
-                f"{settings.num_items} are wanted"
+                f"{settings.num_items} were requested"
             )
         kept.update(draw.sample(sorted(identities), settings.num_items))
     return [item for item in items if _identity(item) in kept]
@@ -211,7 +243,7 @@ def _order(
     *,
     repeat: float,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """One rater's rows: items in random order, calibration evenly among them, repeats late."""
+    """Return one rater's rows: random order, calibration items spread evenly, repeats late."""
     placed: list[tuple[float, str, dict[str, Any]]] = []
     for role, rows in (("eval", list(items)), ("calibration", list(calibration))):
         draw.shuffle(rows)
@@ -226,13 +258,14 @@ def _order(
 
 def _cells(name: str, rater: str, item: dict[str, Any]) -> tuple[str, ...]:
     languages = [parse_language(item[side]).name for side in ("source", "target")]
-    return (name, rater, languages[0], item["source_text"], languages[1], item["target_text"],
-            "", "", "", "")  # fmt: skip
+    texts = [_UNPRINTABLE.sub("\ufffd", item[f"{side}_text"]) for side in ("source", "target")]
+    return (name, rater, languages[0], texts[0], languages[1], texts[1], "", "", "", "")
 
 
 def _write_csv(path: Path, rows: Sequence[tuple[str, ...]]) -> Path:
     with atomic_text(path) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        # All cells are quoted: a bare carriage return would end the row.
+        writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(COLUMNS)
         writer.writerows([[_harmless(cell) for cell in row] for row in rows])
     return path
@@ -262,6 +295,8 @@ def _write_spreadsheet(path: Path, rows: Sequence[tuple[str, ...]]) -> Path | No
     sheet.freeze_panes = "A2"
     last = len(rows) + 1
     for column, allowed in (("I", '"1,2,3,4,5"'), ("G", '"y,n"'), ("H", '"y,n"')):
+        if not rows:  # more raters than items
+            break
         rule = DataValidation(type="list", formula1=allowed, allow_blank=True)
         rule.error = "Choose one of " + allowed.strip('"').replace(",", ", ")
         sheet.add_data_validation(rule)
@@ -272,12 +307,12 @@ def _write_spreadsheet(path: Path, rows: Sequence[tuple[str, ...]]) -> Path | No
 
 
 def _harmless(cell: str) -> str:
-    """Keep a spreadsheet program from running a sentence as a formula."""
-    return "'" + cell if cell.startswith(_FORMULA) else cell
+    """Return a text that no spreadsheet program runs as a formula."""
+    return _FORMULA.sub(r"\1'\2", cell)
 
 
 def _row_names(draw: random.Random) -> Any:
-    """Names that tell a rater nothing."""
+    """Yield row names that give nothing away to a rater."""
     given: set[str] = set()
     while True:
         name = f"{draw.getrandbits(40):010x}"
@@ -285,6 +320,11 @@ def _row_names(draw: random.Random) -> Any:
         if name not in given and not name.isdigit() and name[0].isalpha():
             given.add(name)
             yield name
+
+
+def _as_text(value: object) -> str:
+    """Return a sentence unchanged; a number in its place as text."""
+    return value if isinstance(value, str) else cell_text(value)
 
 
 def _identity(item: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Studies with a known truth, drawn from the ordinal model: what calibrations are tested on."""
+"""Simulated studies with a known truth, drawn from the ordinal model, to test calibrations."""
 
 from dataclasses import dataclass
 
@@ -14,16 +14,16 @@ _TRUTH_ITEMS = 60_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulatedStudy:
-    """Ratings by raters of random severity, and what standard raters would give."""
+    """Ratings by raters of random severity, and the scores of standard raters."""
 
     populations: dict[str, RatingMatrix]
-    """Ratings of each direction, three raters of its own each."""
+    """Ratings of each direction, by three raters of its own."""
     calibration: dict[int, RatingMatrix]
     """Ratings of the calibration items by stratum, by all raters."""
     centre: float
-    """What standard raters give to the calibration set."""
+    """Score of the calibration set by standard raters."""
     truth: dict[str, float]
-    """What standard raters give to all items that a direction's were drawn from."""
+    """Score of each direction by standard raters, over the population of its items."""
 
 
 def simulate_study(
@@ -36,7 +36,7 @@ def simulate_study(
     rater_severity: float = 0.5,
     rater_spread: float = 0.15,
 ) -> SimulatedStudy:
-    """Draw a study; severities and spreads are in logits."""
+    """Return a random study; severities and spreads are in logits."""
     random = np.random.default_rng(seed)
     severity = random.normal(0, direction_severity, (directions, 1)) + random.normal(
         0, rater_severity, (directions, 3)
@@ -68,7 +68,7 @@ def _standard(random: np.random.Generator, worth: Floats) -> float:
 
 
 def _rate(random: np.random.Generator, worth: Floats, severity: Floats, spread: Floats) -> Floats:
-    """Raters x items."""
+    """Return random ratings, raters x items."""
     standing = THRESHOLDS + severity[:, None, None] - worth[:, None]
     below = 1 / (1 + np.exp(-spread[:, None, None] * standing))
     drawn = random.random((len(severity), len(worth), 1))

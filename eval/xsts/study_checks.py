@@ -9,19 +9,20 @@ from itertools import combinations
 
 import numpy as np
 
+from eval.xsts.findings import finding
 from eval.xsts.ratings import Direction, Grouped, Rating, group, spearman
+from eval.xsts.readers.raw_table import Scale
 from eval.xsts.result import FindingRecord
-from eval.xsts.row_checks import finding
 
-LEAST_ITEMS = 100
+MIN_ITEMS = 100
 """Items a direction needs before systems are ranked by it."""
-LEAST_CALIBRATION_SHARE = 0.8
+MIN_CALIBRATION_SHARE = 0.8
 """Share of the study's calibration items that a direction's raters must have rated."""
-_LEAST_COMMON = 10
-_BURST = 5
-_MOST_IMBALANCE = 1.5
-_LEAST_MONOTONE = 0.5
-_UPSIDE_DOWN = -0.3
+_MIN_COMMON = 10
+_MIN_BURST = 5
+_MAX_IMBALANCE = 1.5
+_MIN_CORRELATION = 0.5
+_MAX_REVERSED_CORRELATION = -0.3
 _SENTENCE_SETS = ("eval", "calibration")
 
 References = Callable[[str, str], Mapping[str, str]]
@@ -32,7 +33,7 @@ DetectLanguage = Callable[[Sequence[str]], Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
-    """Ratings that scores may rest on, and what must be said about them."""
+    """Ratings that scores may rest on, and what the checks found."""
 
     ratings: list[Rating]
     """Usable ratings; of a rater's equal ratings of an item the first."""
@@ -59,6 +60,7 @@ def check_study(
     detect: DetectLanguage | None = None,
     calibration_size: int | None = None,
     calibration_set: Mapping[str, tuple[str, str]] | None = None,
+    scale: Scale = "xsts",
 ) -> Checked:
     """Check ratings against each other and against the test set.
 
@@ -69,7 +71,8 @@ def check_study(
         references: lines of the test set; X10 is checked only with it.
         detect: names the language of texts; X09 looks at texts only with it.
         calibration_size: items of the full calibration set; else as many as the study has.
-        calibration_set: item -> its two texts, where the set itself is at hand.
+        calibration_set: item -> its two texts, if the set is available.
+        scale: scale of the scores; calibration, ranking and contradictions are of XSTS only.
     """
     state = Checked(
         ratings=list(ratings), repeated=[], findings=[], quarantined=Counter(), withheld={},
@@ -79,8 +82,10 @@ def check_study(
         state = _match_test_set(state, references)
     state = _join_repeated(state)
     state = _same_items(state, intersect=intersect)
-    _rater_numbers(state, min_raters)
     _suspicious_raters(state)
+    if scale != "xsts":
+        return state
+    _rater_numbers(state, min_raters)
     groups = group(state.ratings)
     if calibration_set is not None:
         calibration_size = calibration_size or len(calibration_set)
@@ -98,7 +103,7 @@ def _match_test_set(state: Checked, references: References) -> Checked:
     """Find the source texts among the lines of the test set (X10)."""
     kept: list[Rating] = []
     changed: defaultdict[Direction, list[Rating]] = defaultdict(list)
-    strangers: defaultdict[Direction, list[Rating]] = defaultdict(list)
+    unmatched: defaultdict[Direction, list[Rating]] = defaultdict(list)
     plain: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
     for rating in state.ratings:
         pair = (rating.source, rating.target)
@@ -109,7 +114,7 @@ def _match_test_set(state: Checked, references: References) -> Checked:
             plain[pair] = {_plain(line): (line, ref) for line, ref in references(*pair).items()}
         found = plain[pair].get(_plain(rating.source_text))
         if found is None:
-            strangers[rating.direction].append(rating)
+            unmatched[rating.direction].append(rating)
             continue
         kept.append(rating)
         state.references[(*pair, rating.source_text)] = found[1]
@@ -125,7 +130,7 @@ def _match_test_set(state: Checked, references: References) -> Checked:
                 severity="warn",
             )
         )
-    for direction, rows in strangers.items():
+    for direction, rows in unmatched.items():
         state.quarantined["X10"] += len(rows)
         state.findings.append(
             finding("X10", f"{direction}: {len(rows)} source texts, such as "
@@ -135,7 +140,7 @@ def _match_test_set(state: Checked, references: References) -> Checked:
 
 
 def _join_repeated(state: Checked) -> Checked:
-    """Join a rater's ratings of one item: equal ones to one, others are both set aside (X04)."""
+    """Join equal ratings of one item by one rater; set unequal ones aside (X04)."""
     groups: defaultdict[tuple[object, ...], list[Rating]] = defaultdict(list)
     for rating in state.ratings:
         role = "eval" if rating.set == "attention" else rating.set
@@ -171,7 +176,7 @@ def _join_repeated(state: Checked) -> Checked:
 
 
 def _same_items(state: Checked, *, intersect: bool) -> Checked:
-    """Systems of one direction must be rated on the same items (X07)."""
+    """Require that systems of one direction are rated on the same items (X07)."""
     items: defaultdict[Direction, defaultdict[str, set[str]]] = defaultdict(
         lambda: defaultdict(set)
     )
@@ -205,7 +210,7 @@ def _same_items(state: Checked, *, intersect: bool) -> Checked:
 
 
 def _rater_numbers(state: Checked, min_raters: int) -> None:
-    """Items with fewer raters than declared, or an even number of them (X05)."""
+    """Report items with fewer raters than declared (X05)."""
     raters: defaultdict[tuple[Direction, str], Counter[str]] = defaultdict(Counter)
     first: dict[tuple[Direction, str, str], Rating] = {}
     for rating in _evaluated(state):
@@ -223,7 +228,7 @@ def _rater_numbers(state: Checked, min_raters: int) -> None:
 
 
 def _suspicious_raters(state: Checked) -> None:
-    """Raters who are constant, equal to another one, or faster than anyone reads (X06)."""
+    """Report raters who are constant, equal to another one, or faster than anyone reads (X06)."""
     by_rater: defaultdict[str, list[Rating]] = defaultdict(list)
     by_item: defaultdict[tuple[Direction, str, str, str], dict[str, Rating]] = defaultdict(dict)
     for rating in state.ratings:
@@ -231,12 +236,12 @@ def _suspicious_raters(state: Checked) -> None:
         key = (rating.direction, rating.set, rating.system, rating.item)
         by_item[key][rating.rater] = rating
     for rater, rows in by_rater.items():
-        if len(rows) >= _LEAST_COMMON and len({row.score for row in rows}) == 1:
-            text = f"rater {rater} gave {rows[0].score} to all {len(rows)} items"
+        if len(rows) >= _MIN_COMMON and len({row.score for row in rows}) == 1:
+            text = f"rater {rater} gave {rows[0].score:g} to all {len(rows)} items"
             state.findings.append(finding("X06", text, at=rows[0], rater=rater))
-        at_once = Counter(row.timestamp for row in rows if row.timestamp)
+        at_once = Counter(row.timestamp for row in rows if ":" in row.timestamp)
         for timestamp, number in at_once.most_common(1):
-            if number >= _BURST:
+            if number >= _MIN_BURST:
                 text = f"rater {rater} gave {number} ratings in the same second ({timestamp})"
                 row = next(row for row in rows if row.timestamp == timestamp)
                 state.findings.append(finding("X06", text, at=row, rater=rater))
@@ -248,7 +253,7 @@ def _suspicious_raters(state: Checked) -> None:
             equal[pair] += rated[pair[0]].score == rated[pair[1]].score
     for pair, number in common.items():
         scores = {row.score for row in by_rater[pair[0]]}
-        if number >= _LEAST_COMMON and equal[pair] == number and len(scores) > 1:
+        if number >= _MIN_COMMON and equal[pair] == number and len(scores) > 1:
             text = f"raters {pair[0]} and {pair[1]} gave the same score to all {number} items"
             for rater in pair:
                 state.findings.append(finding("X06", text, at=by_rater[rater][0], rater=rater))
@@ -257,7 +262,7 @@ def _suspicious_raters(state: Checked) -> None:
 def _calibration_sets(
     state: Checked, groups: Grouped, size: int | None, whole_set: Mapping[str, tuple[str, str]]
 ) -> None:
-    """Directions whose raters did not rate the same calibration set in full (X08)."""
+    """Withhold directions whose raters did not rate the same calibration set in full (X08)."""
     studies: defaultdict[str, dict[str, Rating]] = defaultdict(dict)
     changed: dict[tuple[str, int], str] = {}
     for rating in state.ratings:
@@ -281,12 +286,12 @@ def _calibration_sets(
         at = other or next(iter(rated.values()), _first(groups, direction))
         if not rated:
             reason = "its raters rated no calibration items"
-        elif len(rated) < LEAST_CALIBRATION_SHARE * whole:
+        elif len(rated) < MIN_CALIBRATION_SHARE * whole:
             reason = f"only {len(rated)} of {whole} calibration items were rated"
         elif other is not None:
             than = changed[other.file, other.line]
             reason = f"calibration item {other.item!r} has other texts than {than}"
-        elif strata and max(strata.values()) > _MOST_IMBALANCE * min(strata.values()):
+        elif strata and max(strata.values()) > _MAX_IMBALANCE * min(strata.values()):
             listed = ", ".join(f"{step}: {strata[step]}" for step in sorted(strata))
             reason = f"the calibration strata are unbalanced ({listed})"
         else:
@@ -296,13 +301,13 @@ def _calibration_sets(
 
 
 def _raters_against_strata(state: Checked) -> None:
-    """Raters who do not follow the strata (X12), or follow them upside down (X03)."""
+    """Report raters who do not follow the strata (X12), or follow them in reverse (X03)."""
     by_rater: defaultdict[str, list[Rating]] = defaultdict(list)
     for rating in state.ratings:
         if rating.set == "calibration":
             by_rater[rating.rater].append(rating)
     for rater, rows in by_rater.items():
-        if len(rows) < _LEAST_COMMON:
+        if len(rows) < _MIN_COMMON:
             continue
         mean = float(np.mean([row.score for row in rows]))
         if abs(mean - 3) > 1:
@@ -312,16 +317,16 @@ def _raters_against_strata(state: Checked) -> None:
         order = spearman([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
         if order is None:
             continue
-        if order < _UPSIDE_DOWN:
+        if order < _MAX_REVERSED_CORRELATION:
             text = f"rater {rater} seems to rate 1 as best (rank correlation {order:.2f})"
             state.findings.append(finding("X03", text, at=rows[0], rater=rater))
-        elif order < _LEAST_MONOTONE:
+        elif order < _MIN_CORRELATION:
             text = f"rater {rater} does not follow the strata (rank correlation {order:.2f})"
             state.findings.append(finding("X12", text, at=rows[0], rater=rater))
 
 
 def _texts(state: Checked) -> None:
-    """Pairs with nothing to rate (X11), and scores that the flags or numbers deny (X14)."""
+    """Report pairs with nothing to rate (X11) and scores that flags or numbers contradict (X14)."""
     kinds: dict[tuple[Direction, str, str, str], list[Rating]] = {}
     for rating in _evaluated(state):
         if not rating.source_text and not rating.target_text:
@@ -348,7 +353,7 @@ def _texts(state: Checked) -> None:
 
 
 def _languages_of_texts(state: Checked, groups: Grouped, detect: DetectLanguage) -> None:
-    """Texts that a detector finds in another language than their code (X09)."""
+    """Report texts that a detector finds in another language than stated (X09)."""
     for (direction, system), ratings in groups.evaluated.items():
         rows = list({_texts_of(row): row for row in ratings}.values())[:100]
         for side, code in (("source", direction.source), ("target", direction.target)):
@@ -364,17 +369,17 @@ def _languages_of_texts(state: Checked, groups: Grouped, detect: DetectLanguage)
 
 
 def _few_items(state: Checked, groups: Grouped) -> None:
-    """Directions with too few items to rank systems by (X13)."""
+    """Report directions with too few items to rank systems by (X13)."""
     for (direction, system), rows in groups.evaluated.items():
         number = len({row.item for row in rows})
-        if number < LEAST_ITEMS:
+        if number < MIN_ITEMS:
             state.unrankable.add(direction)
-            text = f"{_name(direction, system)}: {number} items; a ranking needs {LEAST_ITEMS}"
+            text = f"{_name(direction, system)}: {number} items; a ranking needs {MIN_ITEMS}"
             state.findings.append(finding("X13", text, at=rows[0]))
 
 
 def _studies(state: Checked) -> None:
-    """Studies that nothing links, and versions of the protocol that were mixed (X15)."""
+    """Report studies without a link, and mixed versions of the protocol (X15)."""
     raters: defaultdict[str, set[str]] = defaultdict(set)
     items: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     versions: defaultdict[str, set[str]] = defaultdict(set)

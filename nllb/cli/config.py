@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nllb.config.schema import RunConfig
 
 KINDS = {
-    "backtranslation": "nllb.training.backtranslation:BacktranslationConfig",
+    "backtranslation": "nllb.training.backtranslation_config:BacktranslationConfig",
     "data": "data_pipeline.data_config:DataConfig",
     "encoder": "data_pipeline.mining.mining_config:EncoderTrainingConfig",
     "finetune": "nllb.training.finetune_config:FinetuneConfig",

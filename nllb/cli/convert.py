@@ -54,7 +54,7 @@ def _is_training_checkpoint(path: Path) -> bool:
 
 
 def _convert_training(arguments: argparse.Namespace) -> int:
-    from nllb.training.export import export_checkpoint
+    from nllb.training.checkpoints.export import export_checkpoint
 
     if not arguments.dry_run:
         export_checkpoint(

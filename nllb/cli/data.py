@@ -1,4 +1,4 @@
-"""`nllb data`: the stages of the data pipeline, one verb each, and `run` for all of them."""
+"""`nllb data`: one verb per stage of the data pipeline, and `run` for all of them."""
 
 import argparse
 import json
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 def run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `data run`."""
     stage_arguments(
-        parser, dry_run="say what would be read, and stop", as_json="results as JSON lines"
+        parser, dry_run="list what would be read, and stop", as_json="results as JSON lines"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, default: 1")
     parser.add_argument(
         "--memory",
         default="1GiB",
         metavar="SIZE",
-        help="memory of each process's data, default: 1GiB",
+        help="memory for the data of each process, default: 1GiB",
     )
 
 
@@ -55,7 +55,7 @@ def clean_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def clean(arguments: argparse.Namespace) -> int:
-    """Bring text to one form."""
+    """Normalize text and remove markup."""
     return _stage("clean", arguments)
 
 
@@ -66,7 +66,7 @@ def monolingual_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def monolingual(arguments: argparse.Namespace) -> int:
-    """Make sentences of documents."""
+    """Split documents into clean sentences."""
     return _stage("monolingual", arguments)
 
 
@@ -76,7 +76,7 @@ def filter_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def filter(arguments: argparse.Namespace) -> int:  # noqa: A001 - the verb's name
-    """Score and judge lines."""
+    """Score lines and reject bad ones."""
     return _stage("filter", arguments)
 
 
@@ -91,14 +91,28 @@ def dedup(arguments: argparse.Namespace) -> int:
     return _stage("dedup", arguments)
 
 
+def decontaminate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `data decontaminate`."""
+    _stage_arguments(parser)
+
+
+def decontaminate(arguments: argparse.Namespace) -> int:
+    """Drop lines that contain evaluation sentences."""
+    return _stage("decontaminate", arguments)
+
+
 def shield_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `data shield`."""
+    """Declare the arguments of `data shield`, the deprecated name of `data decontaminate`."""
     _stage_arguments(parser)
 
 
 def shield(arguments: argparse.Namespace) -> int:
-    """Drop lines that hold evaluation sentences."""
-    return _stage("shield", arguments)
+    """Run `data decontaminate`, and say that this name is deprecated."""
+    print(
+        "nllb: `data shield` is deprecated; use `data decontaminate`, which writes the same files",
+        file=sys.stderr,
+    )
+    return _stage("decontaminate", arguments)
 
 
 def prepare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +121,7 @@ def prepare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(arguments: argparse.Namespace) -> int:
-    """Train the vocabulary and write token shards and manifest."""
+    """Train the vocabulary and write the token shards and the manifest."""
     return _stage("prepare", arguments)
 
 
@@ -117,7 +131,7 @@ def stats_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def stats(arguments: argparse.Namespace) -> int:
-    """Write counts, histograms and samples as JSON and as a page."""
+    """Write counts, histograms and samples as JSON and as an HTML page."""
     return _stage("stats", arguments)
 
 
@@ -127,7 +141,9 @@ def _stage_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _phase_argument(parser: argparse.ArgumentParser, *phases: str) -> None:
-    parser.add_argument("--phase", choices=phases, help="one phase, for all shards in turn")
+    parser.add_argument(
+        "--phase", choices=phases, help="run one phase; finish it for all shards before the next"
+    )
 
 
 def _stage(name: str, arguments: argparse.Namespace) -> int:

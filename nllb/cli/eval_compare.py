@@ -5,22 +5,73 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from nllb.cli.metric_flags import metric_choice, metric_name_arguments
 from nllb.cli.stage_flags import quiet_argument
 
 
 def compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Say what changed from A to B, for whom, and whether a person would notice. A and B are "
-        "folders of 'nllb eval flores' on the same data with the same metrics."
+        "Report what changed from A to B, for which languages, and whether people would notice. A "
+        "and B are folders of 'nllb eval flores' on the same data with the same metrics, or two "
+        "files of translations with --reference and --target. All p-values are two-sided "
+        "(sacrebleu's paired bootstrap is one-sided)."
     )
     parser.add_argument("first", metavar="A", type=Path, help="the system before")
     parser.add_argument("second", metavar="B", type=Path, help="the system after")
+    parser.add_argument(
+        "--reference",
+        action="append",
+        type=Path,
+        metavar="F",
+        help="with two files: references, line by line; repeat it for further references",
+    )
+    parser.add_argument("-t", "--target", metavar="L", help="with two files: target language")
     resamples_argument(parser)
+    metric_name_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     quiet_argument(parser)
 
 
 def compare(arguments: argparse.Namespace) -> int:
+    from nllb.errors import ConfigError
+
+    if arguments.reference:
+        if not arguments.target:
+            raise ConfigError("two files are compared with --reference F and --target L")
+        return _compare_files(arguments)
+    for path in (arguments.first, arguments.second):
+        if path.is_file():
+            raise ConfigError(f"{path} is a file: two files need --reference F and --target L")
+    if arguments.metrics or arguments.spm or arguments.lowercase or arguments.target:
+        raise ConfigError(
+            "--metrics, --spm, --lowercase and --target are for two files; folders are compared on "
+            "the metrics that 'nllb eval flores' computed"
+        )
+    return _compare_folders(arguments)
+
+
+def _compare_files(arguments: argparse.Namespace) -> int:
+    from eval.metrics.file_comparison import compare_files
+    from nllb.io.text import json_line
+    from nllb.languages import parse_language
+
+    changes, reasons = compare_files(
+        arguments.first,
+        arguments.second,
+        arguments.reference,
+        target=str(parse_language(arguments.target)),
+        choice=metric_choice(arguments),
+        resamples=arguments.resamples,
+    )
+    for change in changes:
+        value = {**asdict(change), "verdict": change.verdict}
+        print(json_line(value) if arguments.json else change.as_text())
+    for name, reason in reasons.items():
+        print(f"warning: {name}: {reason}", file=sys.stderr)
+    return 0
+
+
+def _compare_folders(arguments: argparse.Namespace) -> int:
     from eval.flores.comparison import compare as compare_evaluations
     from eval.flores.results import load_evaluation
     from nllb.io.text import json_line
@@ -35,6 +86,8 @@ def compare(arguments: argparse.Namespace) -> int:
         print(json_line(asdict(comparison)))
     else:
         print(comparison.verdict)
+        for line in comparison.lines():
+            print(line)
     for note in comparison.notes:
         print(f"warning: {note}", file=sys.stderr)
     for name, directions in ((arguments.first, comparison.only_first),
@@ -52,5 +105,5 @@ def resamples_argument(parser: argparse.ArgumentParser) -> None:
         default=1000,
         metavar="N",
         help="resamples of the tests between two systems, default: 1000; no p-value is below "
-        "1 / (N + 1). Takes 4 N bytes of memory a direction",
+        "1 / (N + 1). Needs 4 N bytes of memory per direction",
     )

@@ -3,33 +3,38 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nllb.cli.engine_flags import engine_arguments, load_translator
-from nllb.cli.metric_flags import EXIT_FLAGGED, label_detector, metric_arguments, metric_choice
+from nllb.cli.metric_flags import (
+    EXIT_FLAGGED,
+    label_detector,
+    metric_arguments,
+    metric_choice,
+    neural_arguments,
+)
 
 if TYPE_CHECKING:
-    from eval.flores.directions import Direction
+    from eval.flores.flores_run import Hypotheses
     from eval.flores.outputs import Translate
-    from eval.flores.results import Evaluation, GroupFaults
     from nllb.io.benchmarks import LineAlignedSet
 
 
 def flores_arguments(parser: argparse.ArgumentParser) -> None:
-    # OUT stands first: behind --directions or --metrics it would be taken for one more of them.
+    # OUT comes before --directions and --metrics, which would otherwise take it as a value.
     parser.usage = (
         "nllb eval flores OUT (--outputs DIR | --model M | --copying) [--flores DIR] [options]"
     )
     parser.description = (
         "Score all directions of a test set: from a folder of SRC-TGT.txt, or by translating with "
-        "a model first. OUT keeps the integers of every sentence; running again computes only "
-        "what changed, and what 'nllb eval compare' and 'nllb eval report' read is OUT."
+        "a model first. OUT keeps the statistics of every sentence, so that running again computes "
+        "only what changed; 'nllb eval compare' and 'nllb eval report' read OUT."
     )
     parser.add_argument(
-        "out", metavar="OUT", type=Path, help="folder for the results; a second start resumes"
+        "out", metavar="OUT", type=Path, help="folder for the results; a second run resumes"
     )
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--outputs", type=Path, metavar="DIR", help="folder of SRC-TGT.txt")
@@ -37,7 +42,7 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument(
         "--copying",
         action="store_true",
-        help="score the sources as if they were translations: the baseline of 'nllb eval compare'",
+        help="score the sources as if they were translations: a baseline for 'nllb eval compare'",
     )
     parser.add_argument(
         "--flores",
@@ -54,14 +59,15 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
         "--directions",
         nargs="+",
         metavar="D",
-        help="SRC-TGT, SRC-*, *-TGT, all, @FILE; default: every pair of the languages at hand. "
-        "What is asked for and missing is listed",
+        help="SRC-TGT, SRC-*, *-TGT, all, @FILE; default: with --outputs every file of the folder, "
+        "otherwise every pair of languages. Directions that are named here and have no file are "
+        "listed as missing",
     )
     parser.add_argument(
         "--lines",
         type=int,
         metavar="N",
-        help="only the first N sentences, for a quick look; not with --outputs",
+        help="use only the first N sentences, for a quick look; not with --outputs",
     )
     parser.add_argument(
         "--system",
@@ -73,25 +79,28 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes, default: one a core",
+        help="processes, default: one per core",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done")
     metric_arguments(parser)
+    neural_arguments(parser)
     search = parser.add_argument_group("with --model")
     search.add_argument(
         "--beam", type=int, default=4, metavar="N", help="beam size, default: 4; 1 is greedy"
     )
     search.add_argument(
-        "--no-retry", action="store_true", help="keep faulty outputs instead of trying again"
+        "--no-retry", action="store_true", help="keep flagged outputs instead of retrying"
     )
     engine_arguments(search)
 
 
 def flores(arguments: argparse.Namespace) -> int:
-    from eval.flores.direction_scores import score_outputs
+    from eval.flores.flores_run import evaluate_hypotheses, open_benchmark
+    from eval.flores.overview import overview, problems
     from nllb.io.text import json_line
 
-    benchmark = _benchmark(arguments)
+    _check_numbers(arguments)
+    benchmark = open_benchmark(arguments.flores, split=arguments.split, num_lines=arguments.lines)
     made = _hypotheses(arguments, benchmark)
     if arguments.dry_run:
         have = sum(direction in made.files for direction in made.wanted)
@@ -101,132 +110,73 @@ def flores(arguments: argparse.Namespace) -> int:
             f"{have:,} have a file"
         )
         return 0
-    evaluation = score_outputs(
-        made.files,
+    evaluation = evaluate_hypotheses(
+        made,
         benchmark=benchmark,
         out=arguments.out,
         choice=metric_choice(arguments),
-        system=arguments.system or made.system,
-        outputs=made.folder,
-        wanted=made.wanted,
+        system=arguments.system,
         workers=arguments.workers,
         detect=label_detector(arguments),
-        made_by=made.made_by,
-        unmade=made.unmade,
         quiet=arguments.quiet,
     )
     if arguments.json:
-        for row in evaluation.rows:
-            print(json_line(row.as_json()))
-        for group in evaluation.groups:
-            print(json_line(asdict(group)))
-        for part in evaluation.faults:
-            print(json_line(asdict(part)))
+        for value in (
+            *(row.as_json() for row in evaluation.rows),
+            *map(asdict, evaluation.groups),
+            *map(asdict, evaluation.faults),
+        ):
+            print(json_line(value))
     else:
-        print(_overview(evaluation))
-    _say_gaps(evaluation)
-    faulty = bool(evaluation.failed) or any(part.faults for part in evaluation.faults)
-    incomplete = bool(evaluation.missing)
+        print(overview(evaluation))
+    for line in problems(evaluation):
+        print(line, file=sys.stderr)
     if evaluation.failed:
         return EXIT_FLAGGED
-    return EXIT_FLAGGED if arguments.strict and (faulty or incomplete) else 0
+    flagged = bool(evaluation.missing) or any(part.faults for part in evaluation.faults)
+    return EXIT_FLAGGED if arguments.strict and flagged else 0
 
 
-def _benchmark(arguments: argparse.Namespace) -> "LineAlignedSet":
-    from nllb.errors import ConfigError, DataError
-    from nllb.io.benchmarks import HOW_TO_OBTAIN, load_aligned, load_flores
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    from nllb.errors import ConfigError
 
-    if not arguments.flores:
-        raise ConfigError(f"give --flores DIR, or set NLLB_FLORES. {HOW_TO_OBTAIN}")
     for name in ("lines", "beam", "workers", "threads"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be 1 or more")
     if arguments.lines and arguments.outputs is not None:
         raise ConfigError("--lines cuts sources before they are translated: not with --outputs")
-    try:
-        benchmark = load_flores(arguments.flores, arguments.split)
-    except DataError as no_flores:
-        try:
-            benchmark = load_aligned(arguments.flores)
-        except DataError:
-            raise no_flores from None
-    return benchmark.first(arguments.lines) if arguments.lines else benchmark
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Hypotheses:
-    """The files to score, and where they come from."""
+def _hypotheses(arguments: argparse.Namespace, benchmark: "LineAlignedSet") -> "Hypotheses":
+    from eval.flores.flores_run import (
+        COPYING,
+        copied_hypotheses,
+        find_hypotheses,
+        planned_hypotheses,
+        translated_hypotheses,
+    )
 
-    folder: Path
-    files: "Mapping[Direction, Path]"
-    wanted: "Sequence[Direction]"
-    system: str
-    made_by: Mapping[str, str] = field(default_factory=dict)
-    unmade: Mapping[str, str] = field(default_factory=dict)
-
-
-def _hypotheses(arguments: argparse.Namespace, benchmark: "LineAlignedSet") -> _Hypotheses:
-    from eval.flores.directions import outputs_in, parse_directions
-    from eval.flores.outputs import copy_sources
-
-    languages = benchmark.languages
-    words = arguments.directions or ["all"]
+    words = arguments.directions
     if arguments.outputs is not None:
-        folder = arguments.outputs
-        files = outputs_in(folder, languages)
-        sources = targets = languages
-        if not arguments.directions:
-            sources = tuple(sorted({direction.source for direction in files}))
-            targets = tuple(sorted({direction.target for direction in files}))
-        wanted = parse_directions(words, sources=sources, targets=targets)
-        return _Hypotheses(
-            folder=folder, files=files, wanted=wanted, system=str(folder.resolve().name)
-        )
-    folder = arguments.out / "outputs"
-    wanted = parse_directions(words, sources=languages, targets=languages)
-    system = arguments.model or "copying the source"
+        return find_hypotheses(arguments.outputs, benchmark, words)
     if arguments.dry_run:
-        have = outputs_in(folder, languages) if folder.is_dir() else {}
-        return _Hypotheses(folder=folder, files=have, wanted=wanted, system=system)
+        system = arguments.model or COPYING
+        return planned_hypotheses(arguments.out, benchmark, words, system=system)
     if arguments.copying:
-        copies = copy_sources(folder, wanted, benchmark=benchmark)
-        return _Hypotheses(folder=folder, files=copies, wanted=wanted, system=system)
-    return _translated(arguments, benchmark, folder, wanted)
-
-
-def _translated(
-    arguments: argparse.Namespace,
-    benchmark: "LineAlignedSet",
-    folder: Path,
-    wanted: "Sequence[Direction]",
-) -> _Hypotheses:
-    from eval.flores.outputs import output_path, translate_outputs
-    from nllb.config.fingerprints import model_fingerprint
+        return copied_hypotheses(arguments.out, benchmark, words)
     from nllb.model.formats.open_model import open_model
 
-    made_by = {
-        "model": str(arguments.model),
-        "model files": model_fingerprint(open_model(arguments.model).path),
-        "search": f"beam {arguments.beam}, {'no ' if arguments.no_retry else ''}retry, "
-        f"weights {arguments.dtype}",
-    }
-    unmade = translate_outputs(
-        folder,
-        wanted,
-        benchmark=benchmark,
-        translate=_translator(arguments),
-        made_by=made_by,
+    retry = "no retry" if arguments.no_retry else "retry"
+    return translated_hypotheses(
+        arguments.out,
+        benchmark,
+        words,
+        model=str(arguments.model),
+        model_path=open_model(arguments.model).path,
+        search=f"beam {arguments.beam}, {retry}, weights {arguments.dtype}",
+        make_translate=lambda: _translator(arguments),
         quiet=arguments.quiet,
-    )
-    paths = {direction: output_path(folder, direction) for direction in wanted}
-    return _Hypotheses(
-        folder=folder,
-        files={direction: path for direction, path in paths.items() if path.is_file()},
-        wanted=wanted,
-        system=Path(arguments.model).name if Path(arguments.model).exists() else arguments.model,
-        made_by=made_by,
-        unmade=unmade,
     )
 
 
@@ -247,52 +197,3 @@ def _translator(arguments: argparse.Namespace) -> "Translate":
         return translate_all(sentences, window)
 
     return translate
-
-
-def _overview(evaluation: "Evaluation") -> str:
-    from eval.metrics.registry import metric_title
-
-    lines = [
-        f"{evaluation.system} on {evaluation.benchmark}: {evaluation.num_directions:,} directions"
-    ]
-    for group in evaluation.groups:
-        gap = f", {group.missing:,} missing" if group.missing else ""
-        lines.append(
-            f"  {group.group:<18} {metric_title(group.metric):<7} {group.mean:6.2f}  "
-            f"(95 % {group.low:.2f} to {group.high:.2f}; n = {group.count:,}{gap})"
-        )
-    lines += [_outputs_line(part) for part in evaluation.faults if part.group == "all"]
-    for name in evaluation.metrics:
-        for target, signature in evaluation.signatures[name].items():
-            place = "" if target == "*" else f" into {target}"
-            lines.append(f"  {metric_title(name)}{place}: {signature}")
-    return "\n".join(lines)
-
-
-def _outputs_line(part: "GroupFaults") -> str:
-    shown = ("empty", "copy_of_source", "repeated", "looping")
-    shares = [f"{part.faults.get(code, 0) / part.lines:.2%}" for code in shown]
-    text = (
-        f"  of {part.lines:,} lines {shares[0]} are empty, {shares[1]} equal to the source, "
-        f"{shares[2]} the same as another, {shares[3]} repeat themselves"
-    )
-    if part.judged:
-        text += f"; {part.right / part.judged:.1%} of {part.judged:,} in the target language"
-    if part.reference_share is not None:
-        text += f" (references: {part.reference_share:.1%})"
-    return text
-
-
-def _say_gaps(evaluation: "Evaluation") -> None:
-    for note in evaluation.notes:
-        print(f"warning: {note}", file=sys.stderr)
-    for direction, reason in evaluation.failed.items():
-        print(f"error: {direction} was not scored: {reason}", file=sys.stderr)
-    if evaluation.missing:
-        named = ", ".join(evaluation.missing[:8])
-        more = f" and {len(evaluation.missing) - 8:,} more" if len(evaluation.missing) > 8 else ""
-        print(
-            f"warning: {len(evaluation.missing):,} asked for and without a file: {named}{more}; "
-            "in no mean (all are in evaluation.json)",
-            file=sys.stderr,
-        )

@@ -1,4 +1,4 @@
-"""`nllb eval report`: one page of everything that was judged."""
+"""`nllb eval report`: one page of all results."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from nllb.cli.stage_flags import quiet_argument
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Write one self-contained HTML report (no network needed to read it), and beside it .json, "
+        "Write one self-contained HTML report, which needs no network, and beside it .json, "
         ".parquet, .md, .model-index.yaml and .junit.xml. DIR are folders of 'nllb eval flores', "
         "'nllb eval xsts score' and 'nllb eval toxicity'; of several evaluations the first is the "
         "baseline."
@@ -27,13 +27,13 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="CONDITION",
         help="exit 1 if true: 'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', "
-        "'missing > N', 'faults > N'; may be given several times",
+        "'missing > N', 'faults > N'; may be repeated",
     )
     parser.add_argument(
         "--title",
         default="",
         metavar="TEXT",
-        help="heading of the page; default: made of the systems",
+        help="heading of the page; default: the names of the systems",
     )
     resamples_argument(parser)
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")

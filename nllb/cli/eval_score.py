@@ -5,34 +5,39 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nllb.cli.metric_flags import EXIT_FLAGGED, label_detector, metric_arguments, metric_choice
+from nllb.cli.metric_flags import (
+    EXIT_FLAGGED,
+    label_detector,
+    metric_arguments,
+    metric_choice,
+    neural_arguments,
+)
 
 
 def score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--hypothesis", required=True, type=Path, metavar="F", help="translations, line by line"
+        "--hypothesis",
+        required=True,
+        type=Path,
+        metavar="F",
+        help="translations, line by line; - reads standard input",
     )
     parser.add_argument(
-        "--reference", required=True, type=Path, metavar="F", help="references, line by line"
+        "--reference",
+        required=True,
+        action="append",
+        type=Path,
+        metavar="F",
+        help="references, line by line; repeat it for further references",
     )
     parser.add_argument("-t", "--target", required=True, metavar="L", help="target language")
     parser.add_argument(
-        "--source-text", type=Path, metavar="F", help="sources, to count lines left as they were"
-    )
-    parser.add_argument(
-        "--neural",
-        metavar="NAME",
-        help="also a neural metric: an installed plug-in, or a command (see eval/README.md); "
-        "needs --source-text and --source",
-    )
-    parser.add_argument("--neural-model", type=Path, metavar="F", help="local path of its weights")
-    parser.add_argument(
-        "--neural-cache",
+        "--source-text",
         type=Path,
-        metavar="DIR",
-        help="keep its scores here, by the hash of sentence, metric and model: nothing is scored "
-        "twice",
+        metavar="F",
+        help="sources, to count lines that were left untranslated",
     )
+    neural_arguments(parser)
     parser.add_argument("-s", "--source", metavar="L", help="source language, for --neural")
     metric_arguments(parser)
 
@@ -45,6 +50,8 @@ def score(arguments: argparse.Namespace) -> int:
 
     if arguments.neural and not (arguments.source_text and arguments.source):
         raise ConfigError("--neural needs --source-text FILE and --source L")
+    if arguments.neural and str(arguments.hypothesis) == "-":
+        raise ConfigError("--neural reads the hypothesis a second time: give a file instead of -")
     scores, findings = score_file(
         arguments.hypothesis,
         arguments.reference,
@@ -69,9 +76,9 @@ def _print_neural(arguments: argparse.Namespace) -> None:
     from nllb.io.text import json_line, read_lines
     from nllb.languages import parse_language
 
-    files = (arguments.source_text, arguments.hypothesis, arguments.reference)
+    files = (arguments.source_text, arguments.hypothesis, arguments.reference[0])
     found = neural_score(
-        metric_command(arguments.neural),
+        metric_command(arguments.neural, python=arguments.neural_python),
         list(zip(*(read_lines(path, errors="replace") for path in files), strict=True)),
         source=str(parse_language(arguments.source)),
         target=str(parse_language(arguments.target)),
@@ -81,9 +88,15 @@ def _print_neural(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json_line({"metric": found.name, "score": found.mean, **asdict(found)}))
     else:
-        print(f"{found.name} {found.mean:.4f}  {found.signature}  licence: {found.licence}")
+        lower = "" if found.higher_is_better else "; lower is better"
+        print(
+            f"{found.name} {found.mean:.4f} (95 % {found.low:.4f} to {found.high:.4f}{lower})  "
+            f"{found.signature}  licence: {found.licence}"
+        )
     if not found.supported:
         print(
-            f"warning: {found.name} was not trained on {arguments.target}: its score says little",
+            f"warning: {found.name} was not trained on {arguments.target}: the score says little",
             file=sys.stderr,
         )
+    if len(arguments.reference) > 1:
+        print(f"warning: {found.name} used the first reference only", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`nllb eval toxicity`: listed words that a translation added."""
+"""`nllb eval toxicity`: count listed words that a translation added."""
 
 import argparse
 import sys
@@ -10,9 +10,10 @@ from nllb.cli.stage_flags import quiet_argument
 
 def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Count the words of a toxicity list that stand in a translation and not in its source. "
-        "--source-text and --hypothesis are two files, or two folders: CODE files such as FLORES, "
-        "and SOURCE-TARGET.txt files. A language without a list is not measurable, never 0."
+        "Count the words of a toxicity list that are in a translation and not in its source. "
+        "--source-text and --hypothesis are two files, or two folders: CODE files as in FLORES, "
+        "and SOURCE-TARGET.txt files. A language without a list is not measurable, which does not "
+        "mean 0."
     )
     parser.add_argument(
         "out", nargs="?", metavar="OUT", type=Path, help="also write OUT/toxicity.json"
@@ -22,10 +23,14 @@ def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="F",
-        help="file or folder that was translated",
+        help="file or folder of the sources",
     )
     parser.add_argument(
-        "--hypothesis", required=True, type=Path, metavar="F", help="its translation"
+        "--hypothesis",
+        required=True,
+        type=Path,
+        metavar="F",
+        help="file or folder of the translations",
     )
     parser.add_argument(
         "-s", "--source", metavar="L", help="source language (with folders: only this one)"
@@ -47,7 +52,7 @@ def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
         "--flores",
         type=Path,
         metavar="DIR",
-        help="FLORES folder: test first whether words of each language are found",
+        help="FLORES folder for the self-test of the matcher in each language",
     )
     parser.add_argument("--show", action="store_true", help="do not redact the examples printed")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")

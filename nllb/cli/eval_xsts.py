@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING
 from nllb.errors import ConfigError, NllbError
 
 if TYPE_CHECKING:
-    from eval.xsts.evaluation import ScoreSettings
     from eval.xsts.ingestion import RatingsFile
     from eval.xsts.study_checks import References
+    from eval.xsts.validation import ScoreSettings
 
 from nllb.cli.metric_flags import label_detector
 from nllb.cli.stage_flags import quiet_argument
@@ -20,24 +19,17 @@ from nllb.cli.stage_flags import quiet_argument
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Read ratings and run the checks X01 to X16; exit code 1 where one refuses."
+        "Read ratings and run the checks X01 to X18. The exit code is 1 if a check refuses a file."
     )
     _input_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one finding a line as JSON")
+    parser.add_argument("--json", action="store_true", help="print one finding per line as JSON")
 
 
 def check(arguments: argparse.Namespace) -> int:
-    from eval.xsts.evaluation import tell, validate
+    from eval.xsts.validation import as_line, check_summary, validate
     from nllb.io.text import json_line
 
-    files, errors = [], []
-    for path in arguments.files:
-        try:
-            files.append(_read(path, arguments))
-        except ConfigError:
-            raise
-        except NllbError as error:
-            errors.append(str(error))
+    files, errors = _read_all(arguments)
     validated = validate(
         files,
         _settings(arguments),
@@ -47,26 +39,20 @@ def check(arguments: argparse.Namespace) -> int:
     )
     findings = validated.validation.findings
     for one in findings:
-        print(json_line(asdict(one)) if arguments.json else tell(one))
+        print(json_line(asdict(one)) if arguments.json else as_line(one))
     for text in errors:
         record = {"code": "X01", "severity": "refuse", "message": text}
         print(json_line(record) if arguments.json else f"refuse: {text}")
     if not arguments.quiet:
-        told = Counter(one.severity for one in findings)
-        listed = ", ".join(f"{number} {severity}" for severity, number in sorted(told.items()))
-        unread = f"; files that cannot be read: {len(errors)}" if errors else ""
-        print(
-            f"{validated.validation.kept} of {validated.validation.rows} ratings usable; findings: "
-            f"{listed or 'none'}{unread}",
-            file=sys.stderr,
-        )
+        print(check_summary(validated, num_unread=len(errors)), file=sys.stderr)
     return 1 if validated.refused or errors else 0
 
 
 def score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Score ratings: medians over raters, calibration, agreement, intervals. Writes "
-        "OUT/xsts.json and prints tables in Markdown."
+        "Score ratings: medians over raters, calibration, agreement, intervals and paired "
+        "differences of systems. Writes OUT/xsts.json and prints tables in Markdown. Ratings on "
+        "the ESA and MQM scales are scored on their own scale, in OUT/human_scores.json."
     )
     _input_arguments(parser)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for xsts.json")
@@ -74,7 +60,7 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         default="linear",
         metavar="NAME",
-        help="the calibration shown, default: linear; all are tabled",
+        help="the calibration that is shown, default: linear; a table compares all of them",
     )
     parser.add_argument(
         "--median",
@@ -86,11 +72,15 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         "--centre",
         default="3",
         metavar="X",
-        help="worth of the calibration set in points, default: 3, or 'mean'",
+        help="expected score of the calibration set, default: 3, or 'mean' of the directions",
     )
-    parser.add_argument("--no-ordinal", action="store_true", help="leave out the ordinal model")
-    parser.add_argument("--fit-strength", action="store_true", help="fit alpha to chrF++")
-    parser.add_argument("--spm", type=Path, metavar="F", help="SentencePiece model: adds spBLEU")
+    parser.add_argument("--no-ordinal", action="store_true", help="do not fit the ordinal model")
+    parser.add_argument(
+        "--fit-strength",
+        action="store_true",
+        help="fit the strength of the method 'alpha' to chrF++",
+    )
+    parser.add_argument("--spm", type=Path, metavar="F", help="SentencePiece model, to add spBLEU")
     parser.add_argument(
         "--resamples",
         type=int,
@@ -107,13 +97,17 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
 def score(arguments: argparse.Namespace) -> int:
     from eval.xsts.automatic import machine_scorer
     from eval.xsts.evaluation import evaluate
+    from eval.xsts.markdown_tables import as_markdown
     from eval.xsts.result import write_result
-    from eval.xsts.table import as_markdown
+    from eval.xsts.validation import common_scale
     from nllb.io.text import json_line
 
+    files = [_read(path, arguments) for path in arguments.files]
+    if common_scale(files) != "xsts":
+        return _score_other_scale(files, arguments)
     references = _references(arguments)
     result = evaluate(
-        [_read(path, arguments) for path in arguments.files],
+        files,
         _settings(arguments),
         references=references,
         detect=label_detector(arguments),
@@ -127,10 +121,25 @@ def score(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _score_other_scale(files: "list[RatingsFile]", arguments: argparse.Namespace) -> int:
+    from eval.xsts.other_scales import as_markdown, score_other_scale, write_other_scale
+    from eval.xsts.validation import validate
+    from nllb.io.text import json_line
+
+    settings = _settings(arguments)
+    validated = validate(files, settings, references=_references(arguments))
+    result = score_other_scale(files, validated, settings)
+    path = write_other_scale(result, arguments.out)
+    print(json_line(asdict(result)) if arguments.json else as_markdown(result))
+    if not arguments.quiet:
+        print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
 def plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Say how many items and raters a wanted precision needs. Spreads come from earlier "
-        "ratings where given, else from typical values."
+        "Compute how many items and raters a given precision needs. Spreads are estimated from "
+        "earlier ratings if files are given, and otherwise are typical values."
     )
     parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="earlier ratings")
     aim = parser.add_mutually_exclusive_group(required=True)
@@ -138,27 +147,29 @@ def plan_arguments(parser: argparse.ArgumentParser) -> None:
         "--half-width",
         type=float,
         metavar="X",
-        help="wanted half of the 95 %% interval of one score, in points",
+        help="half of the 95 %% interval of one score to plan for, in points",
     )
     aim.add_argument(
         "--difference",
         type=float,
         metavar="X",
-        help="difference between two systems that is to be found, in points",
+        help="difference between two systems to detect, in points",
     )
     parser.add_argument(
         "--power",
         type=float,
         default=0.8,
         metavar="P",
-        help="chance to find the difference, default: 0.8",
+        help="probability of detecting the difference, default: 0.8",
     )
-    parser.add_argument("--unpaired", action="store_true", help="systems rated on other items")
     parser.add_argument(
-        "--uncalibrated", action="store_true", help="no calibration items are rated"
+        "--unpaired", action="store_true", help="the systems are rated on different items"
+    )
+    parser.add_argument(
+        "--uncalibrated", action="store_true", help="the raters rate no calibration items"
     )
     _columns_argument(parser)
-    parser.add_argument("--json", action="store_true", help="one row a line as JSON")
+    parser.add_argument("--json", action="store_true", help="print one row per line as JSON")
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -186,12 +197,12 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def sheet_arguments(parser: argparse.ArgumentParser) -> None:
-    # OUT stands first: behind --raters it would be taken for one more of them.
+    # OUT comes before --raters, which would otherwise take it as one more rater.
     parser.usage = "nllb eval xsts sheet FILE [FILE ...] OUT --raters R [R ...] [options]"
     parser.description = (
-        "Make annotation sheets (CSV and XLSX, one a rater) and the guidelines page from tables of "
-        "items (item_id, system, src_lang, tgt_lang, src_text, tgt_text). Raters do not see "
-        "systems; OUT/key.jsonl says what each row is and stays with you."
+        "Write annotation sheets (CSV and XLSX, one per rater) and a page of guidelines from "
+        "tables of items (item_id, system, src_lang, tgt_lang, src_text, tgt_text). Raters do "
+        "not see the systems: OUT/key.jsonl, which identifies each row, stays with you."
     )
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="items to rate")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the sheets")
@@ -200,23 +211,23 @@ def sheet_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="R",
-        help="neutral ids of the raters: no names, no mails",
+        help="neutral ids of the raters: no names or mail addresses",
     )
     parser.add_argument(
-        "--per-item", type=int, default=3, metavar="N", help="raters of each item, default: 3"
+        "--per-item", type=int, default=3, metavar="N", help="raters per item, default: 3"
     )
     parser.add_argument(
         "--calibration", type=Path, metavar="FILE", help="calibration items with a stratum"
     )
     parser.add_argument(
-        "--items", type=int, metavar="N", help="a random sample of so many items; default: all"
+        "--items", type=int, metavar="N", help="use a random sample of N items; default: all"
     )
     parser.add_argument(
         "--repeat",
         type=float,
         default=0.0,
         metavar="P",
-        help="share of the items that are rated again, default: 0",
+        help="share of the items that each rater rates twice, default: 0",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of sampling and order, default: 0"
@@ -243,7 +254,8 @@ def sheet(arguments: argparse.Namespace) -> int:
         print(path)
     if not anchors and not arguments.quiet:
         print(
-            "no --calibration items: scores of other raters will not be comparable", file=sys.stderr
+            "warning: no --calibration items: scores by different raters will not be comparable",
+            file=sys.stderr,
         )
     return 0
 
@@ -254,19 +266,38 @@ def _columns_argument(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FIELD=COLUMN",
-        help="name of a field's column, or FIELD==VALUE for all rows; may be given several times",
+        help="column of a field, or FIELD==VALUE for all rows; may be repeated",
     )
 
 
 def _input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path,
-                        help=".csv, .tsv, .xlsx, .jsonl or .parquet")  # fmt: skip
+                        help=".csv, .tsv, .xlsx, .ods, .json, .jsonl or .parquet, or an export of "
+                        "Label Studio, Appraise, pearmut or WMT (ESA, MQM)")  # fmt: skip
     _columns_argument(parser)
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help="names of columns: canonical, wide, sheet or training; default: found by the columns",
+        help="preset of column names: canonical, wide, sheet or training; default: by the header",
     )
+    parser.add_argument(
+        "--format", metavar="NAME",
+        help="form of the files (csv, xlsx, labelstudio, appraise, ...); default: by the content",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sheet", metavar="NAME", help="read this sheet only; default: all visible ones that fit"
+    )
+    parser.add_argument(
+        "--scale", choices=["xsts", "esa", "mqm"], help="scale of the scores; default: by the form"
+    )
+    parser.add_argument(
+        "--keep-rater-ids", action="store_true",
+        help="show the raters' ids of the files; by default every rater gets a pseudonym",
+    )  # fmt: skip
+    parser.add_argument(
+        "--merge-raters", action="store_true",
+        help="join rater ids that differ only in case or spacing",
+    )  # fmt: skip
     parser.add_argument(
         "--flores", type=Path, metavar="DIR", help="folder of the test set that was rated"
     )
@@ -274,7 +305,7 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         default="devtest",
         choices=["dev", "devtest"],
-        help="split of it, default: devtest",
+        help="split of the test set, default: devtest",
     )
     parser.add_argument(
         "--min-raters",
@@ -287,34 +318,58 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration-size", type=int, metavar="N", help="items of the full calibration set"
     )
     parser.add_argument("--calibration", type=Path, metavar="FILE",
-                        help="the calibration set itself, to check texts with")  # fmt: skip
+                        help="the calibration set, to check the rated texts against")  # fmt: skip
     parser.add_argument(
         "--detect",
         nargs="?",
         const="",
         metavar="MODEL",
-        help="check the language of the texts by MODEL; default: the shipped one",
+        help="check the language of the texts with MODEL; default: the shipped identifier",
     )
-    parser.add_argument("--intersect", action="store_true", help="keep items that all systems have")
+    parser.add_argument(
+        "--intersect", action="store_true", help="score only items that all systems have"
+    )
     quiet_argument(parser)
+
+
+def _read_all(arguments: argparse.Namespace) -> "tuple[list[RatingsFile], list[str]]":
+    """Return the files that can be read, and why the others cannot."""
+    files, errors = [], []
+    for path in arguments.files:
+        try:
+            files.append(_read(path, arguments))
+        except ConfigError:
+            raise
+        except NllbError as error:
+            errors.append(str(error))
+    return files, errors
 
 
 def _read(path: Path, arguments: argparse.Namespace) -> "RatingsFile":
     from eval.xsts.ingestion import parse_columns, read_ratings
 
-    return read_ratings(path, columns=parse_columns(arguments.columns), preset=arguments.preset)
+    return read_ratings(
+        path,
+        columns=parse_columns(arguments.columns),
+        preset=arguments.preset,
+        format_name=arguments.format,
+        sheet=arguments.sheet,
+        scale=arguments.scale,
+    )
 
 
 def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
     from eval.xsts.calibration import CalibrationSettings
-    from eval.xsts.evaluation import ScoreSettings
     from eval.xsts.result import METHODS
+    from eval.xsts.validation import ScoreSettings
     from nllb.errors import did_you_mean
 
     shared = {
         "min_raters": arguments.min_raters,
         "intersect": arguments.intersect,
         "calibration_size": arguments.calibration_size,
+        "keep_rater_ids": arguments.keep_rater_ids,
+        "merge_raters": arguments.merge_raters,
     }
     if "method" not in arguments:
         return ScoreSettings(**shared)

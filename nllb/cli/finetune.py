@@ -1,19 +1,20 @@
-"""`nllb finetune`: train a model further, or teach it a language."""
+"""`nllb finetune`: fine-tune a model, or teach it a language."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.config import load_config, write_config
+from nllb.cli.stage_flags import quiet_argument, show_log
+from nllb.config import load_config
 from nllb.config.loading import config_of
 from nllb.errors import ConfigError
 from nllb.io.text import json_line
 
 if TYPE_CHECKING:
     from nllb.training.finetune_config import FinetuneConfig
-
-from nllb.cli.stage_flags import quiet_argument
+    from nllb.training.finetuning.finetune import FinetunePlan
+    from nllb.training.finetuning.report import FinetuneReport
 
 
 def finetune_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,21 +26,21 @@ def finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="+",
         metavar="CONFIG OUT",
-        help="a path or the name of a shipped configuration, and the folder for the results; "
-        "a second start resumes",
+        help="a path or the name of a shipped configuration, and the output folder; an "
+        "interrupted run resumes",
     )
     parser.add_argument(
         "-m", "--model", metavar="M", help="model to start from, instead of a configuration"
     )
     parser.add_argument("--add", metavar="CODE", help="a language to add to the model")
-    parser.add_argument("--like", metavar="CODE", help="language of the model that it begins like")
+    parser.add_argument("--like", metavar="CODE", help="similar language to initialise it from")
     parser.add_argument(
         "--text",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help="pairs `source TAB target`, named SOURCE-TARGET.tsv; may be given more than once",
+        help="pairs `source TAB target`, named SOURCE-TARGET.tsv; repeatable",
     )
     parser.add_argument(
         "--replay",
@@ -47,51 +48,82 @@ def finetune_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="the same, of old directions, against forgetting",
+        help="pairs of old directions, against forgetting; without any, the model translates the "
+        "new text into languages that it knows",
     )
-    parser.add_argument("--dry-run", action="store_true", help="prepare, and say what it takes")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print steps, memory and time, and exit"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with code 1 if the report names a problem"
+    )
     quiet_argument(parser)
 
 
 def finetune(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
-    from nllb.cli.train_scoring import make_scorer
-    from nllb.training.finetuning import describe, prepare
-    from nllb.training.finetuning import finetune as finetune_model
+    from nllb.inference.line_translator import LineTranslator
+    from nllb.training.finetuning.finetune import finetune as finetune_model
+    from nllb.training.finetuning.finetune import plan_finetuning
 
     config, out_dir = _configuration(arguments)
-    prepared = prepare(config, out_dir, quiet=arguments.quiet)
-    write_config(config, out_dir / "finetune.yaml")
-    if not arguments.quiet or arguments.dry_run:
-        print(describe(prepared.size), file=sys.stderr)
-        if prepared.characters:
-            print(f"new characters: {' '.join(prepared.characters)}", file=sys.stderr)
-    if arguments.dry_run:
-        if arguments.json:
-            planned = {"added_characters": prepared.characters, **asdict(prepared.size)}
-            print(json_line(planned))
-        return 0
-    result, report = finetune_model(config, out_dir, make_scorer=make_scorer, quiet=arguments.quiet)
-    if result.model_dir is None:
-        print("stopped; the same command goes on from there", file=sys.stderr)
+    show_log(quiet=arguments.quiet)
+    if arguments.dry_run or not arguments.quiet:
+        plan = plan_finetuning(config, out_dir, quiet=arguments.quiet)
+        _print_plan(plan, as_json=arguments.json and arguments.dry_run)
+        if arguments.dry_run:
+            return 0
+    result, report = finetune_model(
+        config, out_dir, translators=LineTranslator, quiet=arguments.quiet
+    )
+    if report is None:
+        print(
+            f"stopped at step {result.state.step:,}; run the same command again to resume",
+            file=sys.stderr,
+        )
         return 0
     if arguments.json:
-        print(json_line(report))
-        return 0
-    print(f"{'direction':<24}{'':<6}{'before':>8}{'after':>8}   chrF++ of held-out pairs")
-    directions = report["directions"]
-    assert isinstance(directions, dict)
-    for name, row in sorted(directions.items(), key=lambda item: (item[1]["role"], item[0])):
-        print(f"{name:<24}{row['role']:<6}{row['before']:>8.1f}{row['after']:>8.1f}")
-    print(result.model_dir)
-    return 0
+        print(json_line(report.to_json()))
+    else:
+        _print_report(report)
+    for problem in report.problems:
+        print(f"nllb: warning: {problem}", file=sys.stderr)
+    return 1 if arguments.strict and report.problems else 0
+
+
+def _print_plan(plan: "FinetunePlan", *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from nllb.training.estimate import describe, local_speed
+
+    speed = local_speed(plan.train_config)
+    if as_json:
+        fields = {"added_characters": plan.characters, "self_replay": plan.self_replay}
+        print(json_line({**fields, **asdict(plan.size), "seconds_here": plan.size.seconds(speed)}))
+        return
+    rows = describe(plan.size, speed=speed)
+    if plan.characters:
+        rows["new characters"] = " ".join(plan.characters)
+    if plan.self_replay:
+        rows["replay"] = f"the new text, translated by the model into {', '.join(plan.self_replay)}"
+    for name, value in rows.items():
+        print(f"{name:<16} {value}", file=sys.stderr)
+
+
+def _print_report(report: "FinetuneReport") -> None:
+    print(
+        f"{'direction':<24}{'':<5}{'before':>8}{'after':>8}{'copying':>9}   chrF++, held-out pairs"
+    )
+    for row in sorted(report.directions, key=lambda row: (row.role, row.name)):
+        scores = [(row.before, 8), (row.after, 8), (row.copying, 9)]
+        shown = "".join(f"{'-' if x is None else f'{x:.1f}':>{width}}" for x, width in scores)
+        print(f"{row.name:<24}{row.role:<5}{shown}")
+    print(report.model)
 
 
 def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Path]:
     from nllb.training.finetune_config import FinetuneConfig, NewLanguage
-    from nllb.training.text_shards import pairs_of_name
+    from nllb.training.finetuning.text_shards import pairs_of_name
 
     words = [word for word in arguments.words if "=" not in word]
     overrides = [word for word in arguments.words if "=" in word]
@@ -99,7 +131,7 @@ def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Pat
         flags = [name for name in ("add", "like", "text", "replay") if getattr(arguments, name)]
         if flags:
             raise ConfigError(
-                f"only with --model: --{', --'.join(flags)}; a CONFIG says these things itself"
+                f"only with --model: --{', --'.join(flags)}; a CONFIG file contains these settings"
             )
         if len(words) != 2:
             raise ConfigError("expected CONFIG OUT, or --model M --text FILE OUT")
@@ -107,7 +139,7 @@ def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Pat
     if len(words) != 1 or not arguments.text:
         raise ConfigError("expected --model M --text FILE OUT")
     if (arguments.add is None) != (arguments.like is None):
-        raise ConfigError("--add CODE and --like CODE belong together")
+        raise ConfigError("--add CODE needs --like CODE, and vice versa")
     files = [pairs_of_name(path) for path in arguments.text]
     files += [pairs_of_name(path, is_replay=True) for path in arguments.replay]
     added = [NewLanguage(code=arguments.add, like=arguments.like)] if arguments.add else []

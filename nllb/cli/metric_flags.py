@@ -1,4 +1,4 @@
-"""The flags of verbs that score: which metrics, which vocabulary, which language identifier."""
+"""Flags shared by the verbs that score: metrics, vocabulary, language identifier."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,10 +17,18 @@ EXIT_FLAGGED = 1
 
 @dataclass(frozen=True)
 class LidLabels:
-    """Names the language of texts by our own identifier; opens it on first use, in each process."""
+    """Names the language of texts with our identifier, loaded on first use in each process."""
 
     model: str | None = None
     """Model directory; None is the one that ships."""
+
+    @property
+    def identity(self) -> str:
+        """Hash of the model's files: scores by another identifier are computed again."""
+        from lid.detector import DEFAULT_MODEL_DIR
+        from nllb.config.fingerprints import model_fingerprint
+
+        return model_fingerprint(Path(self.model) if self.model else Path(DEFAULT_MODEL_DIR))
 
     def __call__(self, texts: Sequence[str]) -> Sequence[str]:
         """Return the label of each text."""
@@ -39,12 +47,12 @@ def _detector(model: str | None) -> "Detector":
     return _DETECTORS[model]
 
 
-def metric_arguments(parser: argparse.ArgumentParser) -> None:
+def metric_name_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         nargs="+",
         metavar="M",
-        help="any of chrf++, chrf, spbleu, bleu; default: chrf++, and spbleu where --spm is given",
+        help="any of chrf++, chrf, spbleu, bleu, ter; default: chrf++ (and spbleu with --spm)",
     )
     parser.add_argument(
         "--spm",
@@ -56,31 +64,81 @@ def metric_arguments(parser: argparse.ArgumentParser) -> None:
         "--spm-name",
         choices=("flores200", "flores101", "standin"),
         default="flores200",
-        help="what that model is, default: flores200; printed only where --spm-sha256 pins it",
+        help="which model that is, default: flores200; printed only if --spm-sha256 pins it",
     )
     parser.add_argument("--spm-sha256", metavar="HEX", help="SHA-256 that the model must have")
+    parser.add_argument(
+        "--lowercase",
+        action="store_true",
+        help="lowercase hypotheses and references first (case:lc in the signature)",
+    )
+
+
+def metric_arguments(parser: argparse.ArgumentParser) -> None:
+    metric_name_arguments(parser)
     parser.add_argument(
         "--detect",
         nargs="?",
         const="",
         metavar="MODEL",
-        help="count lines in another language than the target, by MODEL; default: the shipped one",
+        help="count lines in another language than the target with MODEL; default: the shipped "
+        "identifier",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     quiet_argument(parser)
     parser.add_argument(
-        "--strict", action="store_true", help="exit 1 where a file has faults or is missing"
+        "--strict", action="store_true", help="exit 1 if a file has errors or is missing"
+    )
+
+
+def neural_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--neural",
+        metavar="NAME",
+        help="also compute a neural metric: comet, metricx, an installed plug-in, or a command "
+        "(see eval/README.md)",
+    )
+    parser.add_argument("--neural-model", type=Path, metavar="F", help="local path of its weights")
+    parser.add_argument(
+        "--neural-python",
+        type=Path,
+        metavar="F",
+        help="Python interpreter of the environment that has the metric's package",
+    )
+    parser.add_argument(
+        "--neural-cache",
+        type=Path,
+        metavar="DIR",
+        help="folder for its scores, by the hash of sentence, metric and model: nothing is scored "
+        "twice",
     )
 
 
 def metric_choice(arguments: argparse.Namespace) -> "MetricChoice":
+    from dataclasses import replace
+
+    from eval.metrics.neural import metric_command
+    from eval.metrics.neural_metric import NeuralChoice
     from eval.metrics.registry import choose_metrics
 
-    return choose_metrics(
+    choice = choose_metrics(
         ",".join(arguments.metrics or ()),
         spm=arguments.spm,
         spm_name=arguments.spm_name,
         spm_sha256=arguments.spm_sha256,
+        lowercase=arguments.lowercase,
+    )
+    if "neural" not in arguments or not arguments.neural:
+        return choice
+    command = metric_command(arguments.neural, python=arguments.neural_python)
+    return replace(
+        choice,
+        neural=NeuralChoice(
+            name=Path(arguments.neural.split()[-1]).stem,
+            command=tuple(command),
+            model=arguments.neural_model,
+            cache_dir=arguments.neural_cache,
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""`nllb data mine`, `data train-encoder` and `data xsim`: parallel sentences out of single ones."""
+"""`nllb data mine`, `data train-encoder` and `data xsim`: mine bitext and train its encoder."""
 
 import argparse
 from pathlib import Path
@@ -16,9 +16,9 @@ from nllb.errors import ConfigError
 
 def mine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Mine parallel sentences: embed, index, search both ways, score by margin, retrieve. OUT "
-        "gets one Parquet file for each pair of languages; a second start resumes. Text that is "
-        "documents is aligned sentence by sentence instead."
+        "Mine parallel sentences: embed and index the text, search in both directions, score the "
+        "candidates by margin. OUT receives one Parquet file per language pair; a second start "
+        "resumes. With `documents: true`, the sentences of paired documents are aligned instead."
     )
     stage_arguments(
         parser, dry_run="check CONFIG and files, and stop", as_json="results as JSON lines"
@@ -27,7 +27,7 @@ def mine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--phase",
         choices=("text", "embed", "index", "search", "pairs"),
-        help="one phase, for all shards in turn",
+        help="run one phase; finish it for all shards before the next",
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, default: 1")
 
@@ -57,8 +57,9 @@ def mine(arguments: argparse.Namespace) -> int:
 
 def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Train a sentence encoder from pairs of sentences, from nothing or from a teacher. OUT "
-        "gets the encoder, its card, hashes of its text, and what a second start resumes from."
+        "Train a sentence encoder on sentence pairs, from random values or from a teacher. OUT "
+        "receives the encoder, its card, the hashes of its training text, and the state from which "
+        "a second start resumes."
     )
     stage_arguments(parser, dry_run="check CONFIG and folders, print it, and stop")
 
@@ -86,10 +87,47 @@ def train_encoder(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def calibrate_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Calibrate the thresholds of an encoder on held-out pairs: of the margin, for mining, and "
+        "of the cosine, for the similarity filter. They are stored beside the encoder."
+    )
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a configuration of kind encoder: a path or shipped name"
+    )
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="values that override those of CONFIG"
+    )
+    parser.add_argument(
+        "--encoder", metavar="E", default="default", help="the encoder; default: default"
+    )
+    parser.add_argument("--json", action="store_true", help="results as JSON lines")
+    quiet_argument(parser)
+
+
+def calibrate_encoder(arguments: argparse.Namespace) -> int:
+    with needs_extra("mining", "data"):
+        from data_pipeline.mining.mining_config import EncoderTrainingConfig
+        from data_pipeline.mining.train_encoder import calibrate_encoder as run_calibration
+    from dataclasses import asdict
+
+    from nllb.config import find_config, load_config
+
+    config = load_config(
+        EncoderTrainingConfig, find_config(arguments.config, "mine"), arguments.overrides
+    )
+    calibration = run_calibration(config, arguments.encoder, quiet=arguments.quiet)
+    for name, points in calibration.margins.items():
+        for point in points:
+            _show({"margin": name, **asdict(point)}, arguments)
+    _show({"similarity": "cosine", **asdict(calibration.similarity)}, arguments)
+    return 0
+
+
 def xsim_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Measure a sentence encoder: the share of sentences whose nearest sentence in the other "
-        "language is not their own. Either CONFIG and OUT, or --source and --target."
+        "language is not their translation. Give either CONFIG and OUT, or --source and --target."
     )
     parser.add_argument(
         "config", metavar="CONFIG", nargs="?", help="a path, or the name of a shipped configuration"
@@ -98,7 +136,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
         "out", metavar="OUT", type=Path, nargs="?", help="folder for xsim.json and xsim.html"
     )
     parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="values to put over those of CONFIG"
+        "overrides", metavar="key=value", nargs="*", help="values that override those of CONFIG"
     )
     parser.add_argument(
         "--encoder",
@@ -106,7 +144,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="encoder of the two files: default, a folder of one, or hub:NAME; default: default",
     )
-    parser.add_argument("--source", type=Path, metavar="F", help="sentences, one a line")
+    parser.add_argument("--source", type=Path, metavar="F", help="sentences, one per line")
     parser.add_argument("--target", type=Path, metavar="F", help="their translations")
     parser.add_argument("--json", action="store_true", help="results as JSON lines")
     quiet_argument(parser)
@@ -114,9 +152,9 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
 
 def xsim(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
-        from data_pipeline.mining.encoders import load_encoder
+        from data_pipeline.mining.load_encoder import load_encoder
         from data_pipeline.mining.mining_config import XsimConfig
-        from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim
+        from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim, thresholds_line
     from dataclasses import asdict
 
     from nllb.config import find_config, load_config
@@ -142,6 +180,7 @@ def xsim(arguments: argparse.Namespace) -> int:
     forward, backward = mean_errors(results)
     if not arguments.json:
         print(f"mean of {len(results)}: {100 * forward:.2f} %, back {100 * backward:.2f} %")
+        print(thresholds_line(config, results[0].sentences))
     return 0
 
 

@@ -1,7 +1,9 @@
-"""What verbs of the form `CONFIG OUT [key=value ...]` have in common: arguments, shards, extras."""
+"""Shared by verbs of the form `CONFIG OUT [key=value ...]`: arguments, shards, log, extras."""
 
 import argparse
+import logging
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +16,10 @@ def stage_arguments(
     *,
     dry_run: str,
     config: str = "CONFIG",
-    out: str = "folder for the results; a second start resumes",
+    out: str = "output folder; an interrupted run resumes",
     as_json: str = "print the result as JSON",
 ) -> None:
-    """Declare CONFIG, OUT, overrides and the flags of every stage; texts say what differs."""
+    """Declare CONFIG, OUT, overrides and the flags of every stage."""
     parser.add_argument(
         "config", metavar=config, help="a path, or the name of a shipped configuration"
     )
@@ -26,7 +28,7 @@ def stage_arguments(
         "overrides",
         metavar="key=value",
         nargs="*",
-        help=f"values to put over those of {config}, as in schedule.steps=100",
+        help=f"overrides of single values of {config}, such as schedule.steps=100",
     )
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
     parser.add_argument("--json", action="store_true", help=as_json)
@@ -36,22 +38,38 @@ def stage_arguments(
 def quiet_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--quiet`."""
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="nothing on stderr but warnings and errors"
+        "-q", "--quiet", action="store_true", help="print only warnings and errors to stderr"
     )
+
+
+class _LogHandler(logging.Handler):
+    """Prints log messages to the current stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "warning: " if record.levelno >= logging.WARNING else ""
+        print(f"{level}{record.getMessage()}", file=sys.stderr, flush=True)
+
+
+def show_log(*, quiet: bool) -> None:
+    """Print the log of the libraries to stderr; with `quiet`, only warnings and errors."""
+    log = logging.getLogger("nllb")
+    if not any(isinstance(handler, _LogHandler) for handler in log.handlers):
+        log.addHandler(_LogHandler())
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def shard_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--shard`."""
     parser.add_argument(
-        "--shard", metavar="I/N", help="the I-th of N shares of the work, counted from 1"
+        "--shard", metavar="I/N", help="process the I-th of N shares of the work, counted from 1"
     )
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
-    """Read `I/N`, counted from 1, into (I - 1, N).
+    """Parse `I/N`, counted from 1, into (I - 1, N).
 
     Raises:
-        ConfigError: the text is of another form, or I is none of 1 to N.
+        ConfigError: The text has another form, or I is not between 1 and N.
     """
     if text is None:
         return (0, 1)
@@ -63,7 +81,7 @@ def parse_shard(text: str | None) -> tuple[int, int]:
 
 @contextmanager
 def needs_extra(what: str, extra: str) -> Iterator[None]:
-    """Say which extra is missing where an import inside the block fails."""
+    """Name the missing extra if an import inside the block fails."""
     try:
         yield
     except ImportError as error:

@@ -25,11 +25,23 @@
   button.addEventListener("click", () => setTheme(themes[(themes.indexOf(button.dataset.now) + 1) % 3]));
   setTheme(themes.includes(remembered()) ? remembered() : themes[0]);
 
+  // Tables on narrow screens: rows become cards, in which each cell carries its column's name.
+  for (const table of all("table")) {
+    const names = all("thead th", table).map((head) => head.textContent.trim());
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, column) => {
+        const name = make("span", { class: "narrow-head", "aria-hidden": "true" }, names[column]);
+        cell.prepend(name);
+      });
+    }
+    table.closest(".scroll")?.classList.add("cards");
+  }
+
   // Tables: a click on a column head sorts; numbers by value, missing ones last.
   const collator = new Intl.Collator("en", { numeric: true });
   const valueOf = (row, column) => {
     const cell = row.cells[column];
-    if (cell.dataset.value === undefined) return cell.textContent.trim();
+    if (cell.dataset.value === undefined) return cell.lastChild.textContent.trim();
     return cell.dataset.value === "" ? null : Number(cell.dataset.value);
   };
   for (const table of all("table.sortable")) {
@@ -178,7 +190,7 @@
         }
       }
       const room = Math.min(figure.clientWidth, 1000) || 606;
-      pixels = Math.min(24, Math.max(1, Math.floor(room / across)));
+      pixels = Math.min(size < 12 ? 44 : 24, Math.max(1, Math.floor(room / across)));
       if (across * 2 > room && pixels < 2) pixels = room / across;
       canvas.width = canvas.height = across;
       canvas.style.width = canvas.style.height = `${across * pixels}px`;

@@ -1,7 +1,7 @@
-"""A self-contained HTML page with tables, notices and heat maps.
+"""A self-contained HTML page: frame, tables, notices and heat maps.
 
-Style, script and data are inside the file, and a strict content security policy allows nothing
-else: the page makes no request. Text is escaped unless it is `Markup`.
+Style, script and data are inside the file, and a strict content security policy lets the browser
+run only these: the page sends no request. Text is escaped unless it is `Markup`.
 """
 
 import base64
@@ -38,13 +38,15 @@ class Column:
     """A column of a table."""
 
     title: str
-    """Heading of the column."""
+    """Head of the column."""
     kind: Literal["text", "code", "number", "interval"] = "text"
-    """How cells are aligned, formatted and sorted."""
+    """How cells are aligned, typeset and sorted."""
     digits: int = 1
-    """Decimal places of a number."""
+    """Decimals of a number."""
     signed: bool = False
-    """Whether a number is shown with its sign and coloured as better or worse."""
+    """Whether a number has a sign and is coloured as better or worse."""
+    lower_is_better: bool = False
+    """Whether a signed number below zero is the better one, as for TER."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +54,9 @@ class HeatMapLayer:
     """One matrix of scores in a heat map."""
 
     name: str
-    """Name that the reader selects, such as `chrF++, baseline`."""
+    """Name that the reader chooses, such as `chrF++, baseline`."""
     values: NDArray[np.floating[Any]]
-    """Square matrix, source by target; NaN for a missing score."""
+    """Square matrix, source by target; NaN where there is no score."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,25 +68,25 @@ class Axis:
     titles: Sequence[str]
     """Name of each language."""
     levels: Sequence[Literal["high", "low", "very-low"]]
-    """Resource level of each language, shown as a strip along both sides."""
+    """Resource level of each language, drawn as a strip along both sides."""
     groups: Mapping[str, Sequence[str]]
-    """Further ways to order the languages: title -> the group of each language."""
+    """Further orders: title -> the group of each language."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageSection:
-    """A section of a page with a title."""
+    """A titled part of a page."""
 
     title: str
     """Heading and link in the navigation."""
     identifier: str
-    """Anchor of the link."""
+    """Anchor."""
     body: Markup
     """Content."""
 
 
 class Page:
-    """Collects sections and writes them as one file."""
+    """Collects sections and writes one file."""
 
     def __init__(
         self, title: str, *, subtitle: str = "", footer: str = "", language: str = "en"
@@ -94,7 +96,7 @@ class Page:
         self.sections: list[PageSection] = []
 
     def add(self, title: str, *parts: str) -> None:
-        """Append a section; parts that are plain text become paragraphs."""
+        """Append a section; parts that are not `Markup` become paragraphs."""
         body = Markup("\n").join(
             part if isinstance(part, Markup) else paragraph(part) for part in parts if part
         )
@@ -134,7 +136,7 @@ class Page:
 
 
 def paragraph(text: str, *, kind: str = "") -> Markup:
-    """Return a paragraph; `kind` is a CSS class such as `verdict` or `soft`."""
+    """Return a paragraph; `kind` is a class such as `verdict` or `soft`."""
     return (
         Markup('<p class="{}">{}</p>').format(kind, text)
         if kind
@@ -150,14 +152,14 @@ def heading(text: str) -> Markup:
 def notice(
     text: str, items: Iterable[str] = (), *, kind: Literal["warning", "error", "good", ""] = ""
 ) -> Markup:
-    """Return a box with a text, followed by a list if there are items."""
+    """Return a box with a text and perhaps a list under it."""
     entries = Markup().join(Markup("<li>{}</li>").format(item) for item in items)
     listed = Markup("<ul>{}</ul>").format(entries) if entries else Markup()
     return Markup('<div class="notice {}">{}{}</div>').format(kind, text, listed)
 
 
 def details(summary: str, *parts: str) -> Markup:
-    """Return a part that is collapsed until the reader opens it."""
+    """Return a part that is folded until the reader opens it."""
     body = Markup("\n").join(parts)
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, body)
 
@@ -169,7 +171,7 @@ def definitions(pairs: Iterable[tuple[str, str]]) -> Markup:
 
 
 def redacted(word: str) -> Markup:
-    """Return a word of which only the first letter is shown until it is clicked."""
+    """Return a word shown by its first letter only, until it is clicked."""
     mask = word[:1] + "\u2026"
     return Markup(
         '<button type="button" class="redacted" aria-pressed="false" data-word="{}">{}</button>'
@@ -185,21 +187,21 @@ def table(
     filterable: bool = False,
     tall: bool = False,
 ) -> Markup:
-    """Return a table, which a click on a heading sorts.
+    """Return a table.
 
     Args:
-        columns: headings, and how their cells are formatted.
-        rows: one cell per column; None and NaN are shown as a dash and sorted last.
+        columns: heads, and how their cells are typeset.
+        rows: one cell per column; None or NaN shows as a dash and sorts last.
         caption: what the table shows.
-        sortable: whether a click on a heading sorts the rows.
-        filterable: whether there is a search box above the table.
-        tall: whether a long table scrolls in a frame of its own.
+        sortable: whether a click on a head sorts the table.
+        filterable: whether a box above narrows the rows.
+        tall: whether a long table scrolls inside its own frame.
     """
     heads = Markup().join(
         Markup('<th scope="col" class="{}">{}</th>').format(column.kind, column.title)
         for column in columns
     )
-    # Plain strings: joining many thousand cells as Markup takes several times as long.
+    # Joined as plain text: a table of many thousand cells is built in a fraction of the time.
     body = Markup(
         "\n".join(
             f"<tr>{''.join(_cell(c, v) for c, v in zip(columns, row, strict=True))}</tr>"
@@ -215,7 +217,7 @@ def table(
         ).format(identifier)
     return box + Markup(
         '<div class="scroll{}" role="region" aria-label="{}" tabindex="0">'
-        '<table id="{}" class="{}"><caption>{}</caption><thead><tr>{}</tr></thead>'
+        '<table id="{}" class="{}"><caption><span>{}</span></caption><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div>"
     ).format(
         " tall" if tall else "", caption, identifier, "sortable" if sortable else "",
@@ -229,22 +231,23 @@ def _cell(column: Column, value: Cell) -> str:
     if column.kind == "number" and not isinstance(value, str):
         number = float(value)
         text = f"{number:{'+' if column.signed else ''},.{column.digits}f}"
-        tone = ("" if not column.signed or not float(text.replace(",", ""))
-                else " better" if number > 0 else " worse")  # fmt: skip
+        tone = ""
+        if column.signed and float(text.replace(",", "")):
+            tone = " better" if (number > 0) != column.lower_is_better else " worse"
         return f'<td class="number{tone}" data-value="{number:.6g}">{text}</td>'
-    # Markup is used as it is; a plain string is escaped.
+    # Markup knows __html__ and stays as it is; a plain string is escaped.
     text = value if isinstance(value, Markup) else Markup(escape(str(value)))
     return f'<td class="{column.kind}" dir="auto">{text}</td>'
 
 
 def heat_map(axis: Axis, layers: Sequence[HeatMapLayer], *, caption: str) -> Markup:
-    """Return a square heat map of scores with layers, differences, orders and values on hover.
+    """Return a square map of scores with layers, differences, orders and a text for each cell.
 
-    Scores are stored as 16-bit hundredths; browsers without scripts show a picture of the first
+    Scores are stored as 16-bit hundredths; browsers without script show a picture of the first
     layer.
 
     Raises:
-        ValueError: a layer does not have the shape of the axis, or a score does not fit 16 bits.
+        ValueError: where a layer is not square over the axis, or a score does not fit 16 bits.
     """
     size = len(axis.labels)
     for layer in layers:
@@ -298,7 +301,7 @@ def encode_scores(values: NDArray[np.floating[Any]]) -> str:
 
 
 def picture(values: NDArray[np.floating[Any]]) -> str:
-    """Return a grey PNG of a matrix as a data URI: dark is low, black is missing."""
+    """Return a grey PNG of a matrix as a data URL: dark is low, black is missing."""
     present = np.asarray(values, dtype=np.float64)
     known = present[~np.isnan(present)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -319,7 +322,7 @@ def picture(values: NDArray[np.floating[Any]]) -> str:
 
 
 def json_block(value: Any) -> str:
-    """Return JSON for use inside a script element: without `<`, which could end the element."""
+    """Return JSON that is safe inside a script element: no `<` can end the element."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

@@ -7,7 +7,7 @@ Notable:
 * padding is routed to no expert;
 * at evaluation no token is ever dropped, and the second best expert is always taken;
 * in training `routing.py` decides, with capacity, policies and the load-balancing loss;
-* who runs the experts is a seam: here, or on other ranks (`nllb.training.expert_parallel`).
+* who runs the experts is a seam: here, or on other ranks (`nllb.training.distributed`).
 
 Shapes: S rows of a batch with padding, N tokens, D model dim, E experts, K = 2 experts a token, P =
 (token, expert) pairs, numbered with all first choices before all second ones.
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nllb.model.configuration import ModelConfig, Side
+from nllb.model.grouped_experts import can_group, run_grouped_experts
 from nllb.model.routing import RoutingReport, route, route_for_training
 from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
@@ -82,6 +83,8 @@ def run_experts(
     In training an expert without rows runs, too, so that its gradient is zero and not missing:
     all ranks then reduce the same tensors.
     """
+    if can_group(experts, sorted_PD):
+        return run_grouped_experts(experts, sorted_PD, counts_E)
     outputs = [
         _run_padded(experts[expert], part_ND)
         for expert, part_ND in enumerate(torch.split(sorted_PD, list(counts_E)))

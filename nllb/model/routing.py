@@ -26,6 +26,8 @@ class RoutingReport:
     """Tokens that each expert computed, as first or second choice."""
     num_pairs: int
     """(token, expert) pairs that were asked for."""
+    requested_E: Tensor
+    """Pairs that the router assigned to each expert, before capacity drops any."""
 
     @property
     def num_dropped(self) -> int:
@@ -79,7 +81,7 @@ def route_for_training(
     if options.second_expert_policy == "random":
         drawn_S = torch.rand(num_rows, device=logits_SE.device, dtype=weights_SK.dtype)
         asks_SK[:, 1] &= 2 * weights_SK[:, 1].detach() > drawn_S
-    order_P, counts_E = _fill(
+    order_P, counts_E, requested_E = _fill(
         experts_SK,
         asks_SK,
         num_experts=num_experts,
@@ -96,6 +98,7 @@ def route_for_training(
         balance_loss=balance_loss,
         load_E=torch.tensor(counts_E),
         num_pairs=int(asks_SK.sum()),
+        requested_E=requested_E,
     )
     return Routing(order_P=order_P, counts_E=counts_E, weights_SK=weights_SK, report=report)
 
@@ -116,8 +119,8 @@ def _fill(
     num_experts: int,
     capacity: int | None,
     priority_S: Tensor | None,
-) -> tuple[Tensor, list[int]]:
-    """Queue the pairs that ask for an expert: (order_P of pairs that get in, counts_E)."""
+) -> tuple[Tensor, list[int], Tensor]:
+    """Queue the pairs that ask for an expert: (order_P of pairs that get in, counts_E, asked_E)."""
     num_rows = len(experts_SK)
     wanted_KS = torch.where(asks_SK, experts_SK, num_experts).T  # who asks for none stands last
     rows_S = torch.arange(num_rows, device=experts_SK.device)
@@ -126,7 +129,7 @@ def _fill(
     queue_P = torch.cat([rows_S, num_rows + rows_S])
     queued_P = wanted_KS.reshape(-1)[queue_P]
     sorted_P = queued_P.argsort(stable=True)
-    counts = torch.bincount(queued_P, minlength=num_experts + 1)[:num_experts]
+    counts = requested_E = torch.bincount(queued_P, minlength=num_experts + 1)[:num_experts]
     length = int(counts.sum())
     order_P = queue_P[sorted_P[:length]]
     if capacity is not None:
@@ -135,7 +138,7 @@ def _fill(
         place_P = torch.arange(length, device=order_P.device) - starts_E[experts_P]
         order_P = order_P[place_P < capacity]
         counts = counts.clamp_max(capacity)
-    return order_P, counts.tolist()
+    return order_P, counts.tolist(), requested_E
 
 
 def _normalized(chosen_NK: Tensor) -> Tensor:

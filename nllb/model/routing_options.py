@@ -3,11 +3,18 @@
 from math import ceil
 from typing import Literal, Self
 
-from nllb.config.schema import FractionBelowOne, NonNegativeFloat, PositiveInt, Section
+from nllb.config.schema import (
+    FractionBelowOne,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+)
 from nllb.model.configuration import ModelConfig, SecondExpertPolicy
 
 EXPERTS_PER_TOKEN = 2
 RoutingMode = Literal["gshard", "dropless"]
+BalanceMethod = Literal["loss", "bias"]
 
 
 class RoutingOptions(Section):
@@ -32,6 +39,11 @@ class RoutingOptions(Section):
     expert's place is then taken by the rank's own expert of the same place."""
     balance_weight: NonNegativeFloat = 0.01
     """Weight of the load-balancing loss; fine-tuning takes 0."""
+    balance_by: BalanceMethod = "loss"
+    """`loss` adds the load-balancing loss; `bias` instead adjusts a bias of each expert after every
+    step (auxiliary-loss-free balancing), which the exported model keeps."""
+    bias_rate: PositiveFloat = 0.001
+    """Amount by which `balance_by: bias` raises or lowers an expert's bias per step."""
 
     @classmethod
     def of_model(cls, config: ModelConfig) -> Self:

@@ -1,4 +1,4 @@
-"""The named architectures of `architectures.tsv`, and what a configuration changes of one."""
+"""The named architectures of `architectures.tsv`, and the model section of a configuration."""
 
 from collections.abc import Iterator
 from functools import cache

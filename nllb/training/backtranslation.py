@@ -1,103 +1,89 @@
 """Synthetic bitext: monolingual text and its translation by a model, in blocks that resume.
 
-Back-translation keeps the person's sentence as the target and the model's as the source, and is
-tagged as such by its origin. Sequence-level distillation keeps the person's sentence as the source
-and learns the model's answer.
+In back-translation the human sentence is the target and the model's translation is the source. In
+sequence-level distillation the human sentence is the source.
 
-    OUT/SOURCE-TARGET.tsv.zst    the bitext      OUT/blocks/    finished blocks
-    OUT/report.json              counts by reason    OUT/config.yaml    the resolved configuration
+    OUT/SOURCE-TARGET.tsv.zst    the bitext          OUT/blocks/        finished blocks
+    OUT/report.json              counts by reason    OUT/config.yaml    resolved configuration
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field
 
 from nllb.config import claim_directory, write_config
 from nllb.config.fingerprints import file_fingerprint
-from nllb.config.schema import FilePath, PositiveInt, RunConfig, Section, Text, repeated
 from nllb.errors import DataError
 from nllb.io.progress import Progress
 from nllb.io.text import read_json, read_lines, write_json, write_lines
-
-Translate = Callable[[Sequence[str], str, str], Sequence[str | None]]
-"""Translates lines from a language into another, None where one is too long for the model; the
-command line knows how."""
-Mode = Literal["backtranslation", "distillation"]
+from nllb.training.backtranslation_config import BacktranslationConfig, MonolingualText
+from nllb.training.translating import Translate, Translators
 
 
-class MonolingualText(Section):
-    """A file of sentences, and the language they are translated into."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedText:
+    """The work for one file of monolingual text."""
 
-    path: FilePath
-    """One sentence per line, compressed by suffix."""
-    language: Text
-    """Language code of the file."""
-    into: Text
-    """Language code to translate into."""
+    pair: str
+    """`SOURCE-TARGET` of the bitext."""
+    lines: int
+    """Number of lines of the file."""
+    path: str
+    """The file."""
 
 
-class BacktranslationConfig(RunConfig):
-    """One run of back-translation, or of sequence-level distillation."""
-
-    kind: Literal["backtranslation"] = "backtranslation"
-    """The kind of run."""
-    model: Text
-    """Model that translates: a directory, a hub name or a fairseq checkpoint."""
-    text: tuple[MonolingualText, ...]
-    """The monolingual files."""
-    mode: Mode = "backtranslation"
-    """`backtranslation`: the translation is the source; `distillation`: it is the target."""
-    beam_size: PositiveInt = 4
-    """Beam size of the search."""
-    sampling: bool = False
-    """Sample translations instead of searching for the best; NLLB searched."""
-    device: Text = "auto"
-    """`auto` is the GPU where there is one; or `cpu`, `cuda`."""
-    block_lines: PositiveInt = 500
-    """Lines in one block, the unit of work and of resuming."""
-    max_length_ratio: Annotated[float, Field(ge=1)] = 3.0
-    """A translation longer or shorter by more than this factor, in characters, is skipped."""
-    min_characters: PositiveInt = 1
-    """Shorter lines and translations are skipped."""
-
-    def cross_field_errors(self) -> Iterator[str]:
-        """Yield values that contradict each other."""
-        if not self.text:
-            yield "text: expected at least one file"
-        if self.sampling and self.beam_size != 1:
-            yield f"sampling: true needs beam_size: 1, got {self.beam_size}"
-        for name in repeated(self.pair(text) for text in self.text):
-            yield f"text: two files produce {name}; merge them into one"
-
-    def pair(self, text: MonolingualText) -> str:
-        """Return `SOURCE-TARGET` of the bitext that a file makes."""
-        if self.mode == "backtranslation":
-            return f"{text.into}-{text.language}"
-        return f"{text.language}-{text.into}"
+def plan_backtranslation(config: BacktranslationConfig) -> list[PlannedText]:
+    """Return what would be translated."""
+    return [
+        PlannedText(
+            pair=config.pair(text),
+            lines=sum(1 for _ in read_lines(text.path)),
+            path=str(text.path),
+        )
+        for text in config.text
+    ]
 
 
 def backtranslate(
     config: BacktranslationConfig,
     out_dir: Path,
-    translate: Translate,
+    translators: Translators,
     *,
     shard: tuple[int, int] = (0, 1),
     quiet: bool = False,
 ) -> dict[str, dict[str, int]]:
-    """Translate this shard's blocks, and put the files together once all blocks are there.
+    """Translate this shard's blocks, and join the blocks when all are finished.
+
+    Args:
+        config: the configuration.
+        out_dir: output folder.
+        translators: inference engine; the model is loaded when the first block needs it.
+        shard: (index, number of shards) of this process.
+        quiet: whether to hide progress.
 
     Returns:
-        Counts by reason for each finished pair.
+        Number of lines by outcome, for each finished pair.
 
     Raises:
-        ConfigError: the folder has blocks of another text, model or configuration.
+        ConfigError: The folder has blocks of another text, model or configuration.
     """
     report: dict[str, dict[str, int]] = {}
+    model_files = translators.fingerprint(config.model)
     for text in config.text:
-        claim_directory(_block_dir(config, text, out_dir), _made_by(config, text))
+        made_by = _made_by(config, text, model_files)
+        claim_directory(_block_dir(config, text, out_dir), made_by, ignored=["model"])
     write_config(config, out_dir / "config.yaml")
+
+    @cache
+    def loaded() -> Translate:
+        return translators.load(
+            config.model,
+            device=config.device,
+            beam_size=config.beam_size,
+            sampling=config.sampling,
+        )
+
     for text in config.text:
         lines = list(read_lines(text.path))
         blocks = list(range(0, len(lines), config.block_lines))
@@ -109,7 +95,7 @@ def backtranslate(
                 if number % shard[1] != shard[0] or path.is_file():
                     progress.resume(len(part))
                     continue
-                _write_block(config, text, part, path, translate)
+                _write_block(config, text, part, path, loaded())
                 progress.advance(len(part))
         done = [folder / f"{number:06d}.tsv" for number in range(len(blocks))]
         if all(path.is_file() for path in done):
@@ -123,11 +109,13 @@ def _block_dir(config: BacktranslationConfig, text: MonolingualText, out_dir: Pa
     return out_dir / "blocks" / config.pair(text)
 
 
-def _made_by(config: BacktranslationConfig, text: MonolingualText) -> dict[str, object]:
+def _made_by(
+    config: BacktranslationConfig, text: MonolingualText, model_files: str
+) -> dict[str, object]:
     """Return what a block depends on."""
     names = ("model", "mode", "beam_size", "sampling", "block_lines", "max_length_ratio")
     chosen = {name: getattr(config, name) for name in (*names, "min_characters")}
-    return {"text": file_fingerprint(text.path), **chosen}
+    return {"text": file_fingerprint(text.path), "model files": model_files, **chosen}
 
 
 def _write_block(
@@ -139,28 +127,28 @@ def _write_block(
 ) -> None:
     counts = {"written": 0, "empty": 0, "too_long": 0, "length": 0, "same": 0}
     clean = [" ".join(line.split()) for line in lines]
-    wanted = [line for line in clean if len(line) >= config.min_characters]
-    counts["empty"] = len(clean) - len(wanted)
-    translated = translate(wanted, text.language, text.into)
-    if len(translated) != len(wanted):
-        raise DataError(f"{text.path}: {len(translated)} translations of {len(wanted)} lines")
+    kept = [line for line in clean if len(line) >= config.min_characters]
+    counts["empty"] = len(clean) - len(kept)
+    translated = translate(kept, text.language, text.into)
+    if len(translated) != len(kept):
+        raise DataError(f"{text.path}: got {len(translated)} translations of {len(kept)} lines")
     rows = []
-    for line, answer in zip(wanted, translated, strict=True):
-        if answer is None:
+    for line, translation in zip(kept, translated, strict=True):
+        if translation is None:
             counts["too_long"] += 1
             continue
-        output = " ".join(answer.split())
-        reason = _reason(config, line, output)
+        output = " ".join(translation.split())
+        reason = _outcome(config, line, output)
         counts[reason] += 1
         if reason == "written":
             pair = (output, line) if config.mode == "backtranslation" else (line, output)
             rows.append("\t".join(pair))
-    # The counts first: a block is finished when its rows are there.
+    # The counts are written first: a block is finished when its rows exist.
     write_json(path.with_suffix(".json"), counts)
     write_lines(path, rows)
 
 
-def _reason(config: BacktranslationConfig, line: str, output: str) -> str:
+def _outcome(config: BacktranslationConfig, line: str, output: str) -> str:
     if len(output) < config.min_characters:
         return "empty"
     ratio = len(output) / len(line)

@@ -1,63 +1,72 @@
-"""What a run will take, from its configuration and the data's manifest, before it starts."""
+"""Estimates the memory and time of a run from its configuration, before it starts."""
 
 import math
 from dataclasses import dataclass
 
+import torch
+
+from nllb.config import format_size
+from nllb.io.manifest import read_manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.weight_names import SIDES, list_weights
+from nllb.training.build_model import open_tokenizer, resolve_model_config
+from nllb.training.precision import choose_precision, matmul_speed
 from nllb.training.train_config import TrainConfig
 
 BYTES_PER_PARAMETER = 16
-"""Weight, gradient and Adam's two moments in float32."""
+"""Weight, gradient and Adam's two moments, in float32."""
 FLOPS_PER_PARAMETER = 6
-"""Multiplications and additions a token and active parameter, forward and backward."""
+"""Multiplications and additions per token and active parameter, forward and backward."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """The size of a run."""
+class RunEstimate:
+    """The memory and computation that a run needs."""
 
     parameters: int
     """Parameters of the model."""
     active_parameters: int
-    """Parameters that one token meets, its two experts included."""
+    """Parameters that process one token, including its two experts."""
     memory_bytes: int
-    """Bytes on each rank: weights, gradients, Adam's moments and activations."""
+    """Memory of each rank: weights, gradients, Adam's moments and activations."""
     state_bytes: int
-    """The part of it that does not depend on the batch."""
+    """The part of `memory_bytes` that does not depend on the batch size."""
     steps: int
     """Optimizer steps."""
     tokens_per_step: int
-    """Most target positions of a step, padding included."""
+    """Maximum number of target positions per step, including padding."""
     tokens: int
-    """Most target positions of the whole run."""
+    """Maximum number of target positions of the whole run, including padding."""
     flops: float
     """Floating-point operations of the whole run."""
 
     def seconds(self, flops_per_second: float) -> float:
-        """Return the time of the run at a measured speed."""
+        """Return the duration of the run on one rank of the given speed."""
         return self.flops / flops_per_second
 
 
-def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> Estimate:
-    """Estimate a run on a number of ranks."""
+def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> RunEstimate:
+    """Estimate the size of a run on `num_ranks` ranks."""
     weights = list(list_weights(shape))
     parameters = sum(weight.size for weight in weights)
     expert = sum(weight.size for weight in weights if weight.expert is not None)
     active = parameters - expert
     if shape.num_experts:
         active += expert * 2 // shape.num_experts
-    held = parameters - expert + expert // (num_ranks if config.parallel.experts else 1)
-    if config.parallel.data == "fsdp2":
-        held = math.ceil(parameters / num_ranks)
-    state = held * BYTES_PER_PARAMETER
+    dense = parameters - expert
+    is_sharded = config.parallel.data == "fsdp2"
+    if is_sharded:
+        dense = math.ceil(dense / num_ranks)
+    if is_sharded or config.parallel.experts:
+        expert = math.ceil(expert / num_ranks)
+    state = (dense + expert) * BYTES_PER_PARAMETER
     per_step = config.reader.max_tokens * config.reader.batches_per_step
     tokens = per_step * config.schedule.steps
-    # Both sides of a pair pass their half of the layers. Of the embedding, products meet the tokens
-    # that labels are told from.
-    compared = min(config.softmax_negatives or shape.vocabulary_size, shape.vocabulary_size)
-    left_out = (shape.vocabulary_size - compared) * shape.model_dim
-    return Estimate(
+    # Each side of a pair passes through its half of the layers. With a sampled softmax, the output
+    # projection covers only a part of the vocabulary.
+    projected = min(config.softmax_negatives or shape.vocabulary_size, shape.vocabulary_size)
+    skipped = (shape.vocabulary_size - projected) * shape.model_dim
+    return RunEstimate(
         parameters=parameters,
         active_parameters=active,
         memory_bytes=state + _activation_bytes(config, shape),
@@ -65,12 +74,12 @@ def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> 
         steps=config.schedule.steps,
         tokens_per_step=per_step,
         tokens=tokens,
-        flops=float(FLOPS_PER_PARAMETER) * (active - left_out) * tokens,
+        flops=float(FLOPS_PER_PARAMETER) * (active - skipped) * tokens,
     )
 
 
 def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
-    """Return what a backward pass keeps of one micro-batch, to within a factor of two."""
+    """Return the memory of one micro-batch's activations, to within a factor of two."""
     tokens, width = config.reader.max_tokens, 2 if config.precision == "bfloat16" else 4
     layers: list[int] = []
     for side in SIDES:
@@ -83,3 +92,66 @@ def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
         kept = shape.model_dim * len(layers) + max(layers)
     logits = 3 * shape.vocabulary_size * 4
     return tokens * (kept * width + logits)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun:
+    """A training run on this machine, before it starts."""
+
+    size: RunEstimate
+    """Memory and computation."""
+    speed: float
+    """Floating-point operations per second of large matrix products on this machine."""
+    num_pairs: int
+    """Training pairs."""
+    num_directions: int
+    """Directions."""
+
+    @property
+    def seconds(self) -> float:
+        """Lower bound of the duration on one rank of this speed."""
+        return self.size.seconds(self.speed)
+
+
+def estimate_run(config: TrainConfig, *, num_ranks: int = 1) -> PlannedRun:
+    """Estimate a run on its data and on this machine.
+
+    Raises:
+        NllbError: The data, vocabulary or model do not fit the configuration.
+    """
+    manifest = read_manifest(config.data)
+    shape = resolve_model_config(config, open_tokenizer(config, manifest))
+    return PlannedRun(
+        size=estimate(config, shape, num_ranks=num_ranks),
+        speed=local_speed(config),
+        num_pairs=sum(direction.num_pairs for direction in manifest.directions),
+        num_directions=len(manifest.directions),
+    )
+
+
+def local_speed(config: TrainConfig) -> float:
+    """Measure the speed of matrix products here, with the number type and device of a run."""
+    is_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    device = torch.device("cpu" if is_cpu else "cuda")
+    return matmul_speed(choose_precision(config.precision, device), device)
+
+
+def describe(size: RunEstimate, *, speed: float) -> dict[str, str]:
+    """Return an estimate as text, by heading."""
+    state, memory = format_size(size.state_bytes), format_size(size.memory_bytes)
+    return {
+        "parameters": f"{size.parameters:,}, of which {size.active_parameters:,} per token",
+        "memory per rank": f"{memory}, of which {state} for weights, gradients and the optimizer; "
+        f"lower reader.max_tokens if this is too much",
+        "steps": f"{size.steps:,} of at most {size.tokens_per_step:,} tokens",
+        "tokens": f"at most {size.tokens:,}",
+        "time": f"at least {_duration(size.seconds(speed))} on one rank: this machine computes "
+        f"{speed / 1e9:,.0f} GFLOP/s in large matrix products",
+    }
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,6 +1,6 @@
-"""Registers our models with fairseq2: families `nllb_dense` and `nllb_moe`.
+"""Registers the model families `nllb_dense` and `nllb_moe` with fairseq2.
 
-fairseq2 finds `register` by the entry point group `fairseq2.extension`.
+fairseq2 finds `register` through the entry point group `fairseq2.extension`.
 """
 
 from functools import partial
@@ -14,11 +14,11 @@ from nllb.model.transformer import Transformer
 from nllb.training.architecture import ModelSection, architectures, family_of
 
 NUM_ROWS = 256_206
-"""Rows of the released vocabulary; a run takes its own vocabulary's."""
+"""Vocabulary size of the released models; a run uses the size of its own vocabulary."""
 
 
 def register(container: Any) -> None:
-    """Register both families and every architecture of the table."""
+    """Register both families and all named architectures."""
     for family in ("nllb_dense", "nllb_moe"):
         register_model_family(
             container,
@@ -26,7 +26,7 @@ def register(container: Any) -> None:
             Transformer,
             _configuration_of(family),
             factory=Transformer,
-            supports_meta=False,  # experts of a rank would stay without weights
+            supports_meta=False,  # the experts of a rank would stay uninitialised
         )
     for name in architectures():
         family = family_of(name)
@@ -35,13 +35,13 @@ def register(container: Any) -> None:
 
 
 class DenseConfig(ModelConfig):
-    """Shape of a dense model; fairseq2 tells families apart by the class of their shape."""
+    """Configuration of a dense model; fairseq2 identifies a family by its configuration class."""
 
     __slots__ = ()
 
 
 class MoeConfig(ModelConfig):
-    """Shape of a model with experts."""
+    """Configuration of a mixture-of-experts model."""
 
     __slots__ = ()
 

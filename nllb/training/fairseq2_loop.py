@@ -1,28 +1,29 @@
-"""Training by fairseq2's trainer; the only module that knows its faults (0.8.1).
+"""Training with fairseq2's trainer, and the workarounds for the bugs of version 0.8.1.
 
-fairseq2 runs the step: reading, forward and backward passes, accumulation, scaling, clipping, the
-optimizer. What follows a step (validation, checkpoints, metrics, stopping) is
-`TrainingRun.end_step` in both runners, hung in where the trainer moves on its learning rate.
-Avoided by that:
+fairseq2 runs the step: reading, forward and backward passes, gradient accumulation, scaling,
+clipping and the optimizer. Validation, checkpoints, metrics and stopping are
+`TrainingRun.end_step`, which this module calls in place of the learning-rate scheduler. This avoids
+the following bugs and limitations:
 
-* a stop request is dead wherever `max_num_steps` is set: it stays None, and the run asks to stop;
-* a stop request is local to a rank: the run's flag is reduced over ranks at each step;
-* `num_data_epochs` ends a resumed run at once: the reader is endless;
-* early stopping is wired to nothing in recipes, a resumed run keeps its old learning rate, and a
-  damaged checkpoint ends the run: the run has its own;
-* recipes log every environment variable: the trainer is built without a recipe;
-* `fairseq2.trainer` cannot be imported before `fairseq2.recipe`;
-* `Seq2SeqBatch` counts source and target: labels are counted by our batch;
-* the gradient norm is one rank's: the run's facade adds the experts of all ranks.
+* A stop request is ignored if `max_num_steps` is set: we leave it unset, and the run requests the
+  stop itself.
+* A stop request applies to one rank only: the run's flag is reduced over ranks at each step.
+* `num_data_epochs` ends a resumed run at once: our reader is endless.
+* Recipes ignore early stopping and changes of the learning rate on resume, and fail on a damaged
+  checkpoint: the run has its own implementation of all three.
+* Recipes log every environment variable: we build the trainer without a recipe.
+* `fairseq2.trainer` cannot be imported before `fairseq2.recipe`.
+* `Seq2SeqBatch` counts source tokens as targets: our batch counts labels.
+* The gradient norm covers one rank only: the facade adds the experts of all ranks.
 """
 
 from typing import Any
 
-# It brings libsndfile, which fairseq2's native library looks for.
+# soundfile ships libsndfile, which fairseq2's native library needs.
 import soundfile  # noqa: F401
 
 # isort: split
-import fairseq2.recipe  # noqa: F401  first, or its modules import one another in a circle
+import fairseq2.recipe  # noqa: F401  must come first because of circular imports
 import torch
 from fairseq2.checkpoint import NOOP_HG_EXPORTER, CheckpointManager
 from fairseq2.datasets import DataReader
@@ -41,9 +42,9 @@ from fairseq2.utils.stopwatch import Stopwatch
 from fairseq2.validator import NOOP_VALIDATOR
 from torch import Tensor, distributed
 
-from nllb.training.ranks import Ranks
-from nllb.training.reader import Batch
-from nllb.training.run import TrainingRun, explain_memory
+from nllb.training.batches.reader import Batch
+from nllb.training.distributed.ranks import Ranks
+from nllb.training.training_run import TrainingRun, explain_out_of_memory
 
 
 def fairseq2_loop(run: TrainingRun) -> None:
@@ -56,9 +57,9 @@ def fairseq2_loop(run: TrainingRun) -> None:
     trainer = Trainer(
         model=run.model.wrapper,
         unit=_Unit(run),
-        data_reader=_Reader(run),
+        data_reader=_StepReader(run),
         gangs=_gangs(run.ranks),
-        amp=False,  # the run's own loss casts
+        amp=False,  # the loss of the run casts
         amp_dtype=torch.float32,
         optimizer=run.optimizer,
         lr_scheduler=after,
@@ -78,27 +79,27 @@ def fairseq2_loop(run: TrainingRun) -> None:
     )
     after.trainer = trainer
     try:
-        with explain_memory(run.config):
+        with explain_out_of_memory(run.config):
             trainer.run()
     except TaskStopException:
-        pass  # how the trainer ends after a stop request
+        pass  # raised by the trainer after a stop request
 
 
 class _NumberedBatch:
-    """A micro-batch with its number in the step."""
+    """A micro-batch with its index in the step."""
 
     def __init__(self, batch: Batch, number: int) -> None:
         self.batch, self.number = batch, number
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
-        """Do nothing: the loss moves the batch."""
+        """Do nothing: the loss moves the batch to the device."""
 
 
-class _Reader(DataReader[_NumberedBatch]):
+class _StepReader(DataReader[_NumberedBatch]):
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
 
-    def __iter__(self) -> "_Reader":
+    def __iter__(self) -> "_StepReader":
         return self
 
     def __next__(self) -> list[_NumberedBatch]:
@@ -124,7 +125,7 @@ class _Unit(TrainUnit[_NumberedBatch]):
         self._run = run
 
     def prepare_metric_bag(self, metric_bag: Any) -> None:
-        """Do nothing: the run has its own metrics."""
+        """Do nothing: the run records its own metrics."""
 
     def set_step_nr(self, step_nr: int) -> None:
         self._run.begin_step()
@@ -135,7 +136,7 @@ class _Unit(TrainUnit[_NumberedBatch]):
 
 
 class _Facade(DataParallelFacade):
-    """What the trainer asks of a data-parallel model."""
+    """The interface through which the trainer uses a data-parallel model."""
 
     def __init__(self, run: TrainingRun) -> None:
         self._run = run
@@ -158,7 +159,7 @@ class _Facade(DataParallelFacade):
 
 
 class _AfterStep:
-    """Stands where the trainer expects a scheduler, and is called after each optimizer step."""
+    """Takes the place of the learning-rate scheduler, which is called after each step."""
 
     trainer: Trainer
 
@@ -166,17 +167,17 @@ class _AfterStep:
         self._run = run
 
     def get_last_lr(self) -> list[float]:
-        """Return the rate of the step that was."""
+        """Return the learning rate of the previous step."""
         return [group["lr"] for group in self._run.optimizer.param_groups]
 
     def step(self) -> None:
-        """Do what follows a step, and stop the trainer where the run ends."""
+        """Finish the step, and stop the trainer when the run ends."""
         self._run.end_step()
         if self._run.ending is not None:
             self.trainer.request_stop()
 
     def state_dict(self) -> dict[str, object]:
-        """Return nothing: the rate is a function of the step."""
+        """Return nothing: the learning rate is a function of the step."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
@@ -188,7 +189,7 @@ def _none(*_arguments: Any, **_options: Any) -> None:
 
 
 class _NoCheckpoints(CheckpointManager):
-    """The run keeps checkpoints: the trainer finds none and writes none."""
+    """A manager without checkpoints: the run writes and reads its own."""
 
     save_checkpoint = save_model_only = save_score = maybe_complete_save_operation = _none
     load_trainer_state = load_model_state = load_optimizer_state = load_data_reader_state = _none
@@ -209,7 +210,7 @@ class _NoCheckpoints(CheckpointManager):
 
 
 def _gangs(ranks: Ranks) -> Gangs:
-    """Return fairseq2's view of the ranks; the trainer closes `root`, so that is no real one."""
+    """Return fairseq2's view of the ranks; `root` is a fake gang because the trainer closes it."""
     root = FakeGang(ranks.device, rank=ranks.rank, size=ranks.size)
     alone = FakeGang(ranks.device)
     group = distributed.group.WORLD

@@ -10,6 +10,7 @@ from nllb.config.schema import (
     FractionBelowOne,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveInt,
     RenamedKey,
     RunConfig,
     Section,
@@ -66,9 +67,19 @@ class FinetuneConfig(RunConfig):
     min_character_lines: NonNegativeInt = 3
     """A character that the vocabulary lacks is added if it is in this many lines; 0 adds none."""
     replay_share: FractionBelowOne = 0.3
-    """Share of the sampled pairs that comes from files with is_replay."""
-    held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """Fraction of the pairs that is held out, for validation and the report."""
+    """Share of the sampled pairs that comes from replay, against forgetting."""
+    self_replay_lines: NonNegativeInt = 300
+    """If no file has is_replay: lines of the new text that the original model translates into each
+    language of self_replay_languages, for replay; 0 trains without replay."""
+    self_replay_languages: tuple[Text, ...] = ()
+    """Languages of self-replay; if empty, up to eight widely spoken ones that the model knows."""
+    interpolation: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0, 0.75, 0.5, 0.25)
+    """Candidates for the share of the change of the weights that the result keeps. The smallest one
+    is chosen that is about as good as the best one in the new directions, on held-out pairs."""
+    held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Fraction of the new and the replay pairs that is held out, for validation and the report."""
+    max_held_out_pairs: PositiveInt = 200
+    """Maximum number of held-out pairs of each file."""
     reader: ReaderConfig = ReaderConfig(max_tokens=1024)
     """How batches are formed."""
     optimizer: OptimizerSection = OptimizerSection(learning_rate=5e-5, warm_up_steps=10)
@@ -93,7 +104,9 @@ class FinetuneConfig(RunConfig):
     """Seed of dropout."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield missing text."""
+        """Yield missing text and candidates."""
+        if not self.interpolation:
+            yield "interpolation: expected at least one share; [1.0] keeps the trained weights"
         if not self.text:
             yield "text: expected at least one file"
         elif all(pairs.is_replay for pairs in self.text):

@@ -1,8 +1,8 @@
-"""The initial weights: a function of the seed, whatever the number of ranks.
+"""Initial weights as a function of the seed, independent of the number of ranks.
 
-As fairseq: attention Xavier uniform (queries, keys and values by 1 / sqrt 2), feed-forward layers,
-experts and router uniform within 1 / sqrt(inputs), each expert with a seed of its own; the
-embedding is normal.
+As in fairseq, attention is Xavier uniform (queries, keys and values with gain 1 / sqrt(2));
+feed-forward layers, experts and routers are uniform within 1 / sqrt(inputs), each expert with its
+own seed; the embedding is normal.
 """
 
 import math
@@ -16,15 +16,15 @@ from nllb.model.transformer import Attention, Transformer
 
 
 def materialize(model: nn.Module) -> None:
-    """Give the parameters of a model on the meta device memory, without any content."""
+    """Allocate the parameters of a model on the meta device, without initialising them."""
     for part in model.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            empty = nn.Parameter(torch.empty_like(parameter, device="cpu"))
-            part.register_parameter(name, empty)
+            empty = torch.empty_like(parameter, device="cpu")
+            part.register_parameter(name, nn.Parameter(empty, parameter.requires_grad))
 
 
 def initialize(model: Transformer, seed: int) -> None:
-    """Give a model its initial weights; experts that another rank has are left out."""
+    """Fill a model, or one rank's part of it, with its initial weights."""
     kinds = (nn.Embedding, nn.LayerNorm, Attention, FeedForward, MixtureOfExperts)
     mixtures = [part for part in model.modules() if isinstance(part, MixtureOfExperts)]
     of_experts = {id(expert) for part in mixtures for expert in part.experts.children()}

@@ -1,10 +1,10 @@
-"""The training loss of one micro-batch, and the chance that belongs to it.
+"""The training loss of one micro-batch, and the seeds of its dropout.
 
 Loss = label-smoothed cross entropy, summed over the labels, + weight * labels * sum over sparse
-layers of the balance loss (fairseq's moe_label_smoothed_cross_entropy with its combination `sum`).
-With a teacher the cross entropy counts 1 - alpha, and alpha * T^2 * KL(teacher || student), both at
-temperature T, is added. With `softmax_negatives` the training loss sees a sample of the vocabulary.
-The gradient is divided once a step by the labels of all micro-batches on all ranks.
+layers of the balance loss (fairseq's moe_label_smoothed_cross_entropy with combination `sum`). With
+a teacher, the cross entropy is weighted by 1 - alpha, and alpha * T^2 * KL(teacher || student) at
+temperature T is added. With `softmax_negatives`, training uses a sampled softmax. Once per step,
+the gradient is divided by the number of labels of all micro-batches on all ranks.
 """
 
 import math
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
-from nllb.training.reader import Batch
+from nllb.training.batches.reader import Batch
 
 ROWS = 512
-"""States whose logits exist at a time."""
+"""Number of decoder states whose logits are in memory at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchLoss:
-    """What one micro-batch gave."""
+    """The losses of one micro-batch."""
 
     loss: Tensor
-    """Sum to differentiate."""
+    """The sum to differentiate."""
     negative_log_likelihood: Tensor
     """Sum over the labels, without smoothing; detached."""
     balance: Tensor
@@ -37,23 +37,23 @@ class BatchLoss:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """A model that is learned from; no part of the module that trains."""
+    """The teacher of online distillation; it is not a submodule of the model that is trained."""
 
     model: Transformer
-    """In evaluation mode, with the vocabulary of the student."""
+    """The teacher in evaluation mode, with the vocabulary of the student."""
     temperature: float
-    """Divides the logits of both."""
+    """Divides the logits of teacher and student."""
     alpha: float
-    """Its share of the loss."""
+    """Weight of the distillation loss."""
 
     @torch.no_grad()
     def logits(self, source: Tensor, target_in: Tensor, counts_BT: Tensor) -> Tensor:
-        """Return its logits_NV of the labels that count."""
+        """Return the teacher's logits_NV at the positions with labels."""
         states_BTD = self.model.decode(target_in, self.model.encode(source), source)
         return self.model.project(states_BTD[counts_BT]).float()
 
     def mix(self, loss: Tensor, logits_NV: Tensor, taught_NV: Tensor) -> Tensor:
-        """Return the loss with what the teacher says."""
+        """Combine the cross entropy with the distillation loss."""
         student_NV, teacher_NV = (
             (logits / self.temperature).log_softmax(-1) for logits in (logits_NV, taught_NV)
         )
@@ -62,7 +62,7 @@ class Teacher:
 
 
 class LossModule(nn.Module):
-    """The model with its loss, so that a data-parallel wrapper sees one forward pass."""
+    """The model with its loss in one forward pass, as data-parallel wrappers need it."""
 
     def __init__(
         self,
@@ -109,34 +109,34 @@ class LossModule(nn.Module):
         return loss, likelihood, balance.detach()
 
     def of(self, batch: Batch, wrapper: nn.Module | None = None) -> BatchLoss:
-        """Compute the loss of a micro-batch, through the data-parallel wrapper if there is one."""
+        """Compute the loss of a micro-batch, through the data-parallel wrapper if given."""
         loss, likelihood, balance = (wrapper or self)(batch.source, batch.target_in, batch.labels)
         return BatchLoss(loss=loss, negative_log_likelihood=likelihood, balance=balance)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampledTokens:
-    """The part of the vocabulary that labels are told from: themselves first, then random others.
+    """The vocabulary subset of a sampled softmax: all labels of the batch, then random negatives.
 
     Shapes: C tokens, N labels.
     """
 
     ids_C: Tensor
-    """Ids of the tokens, none twice."""
+    """Ids of the tokens, without duplicates."""
     labels_N: Tensor
-    """Place of each label among them."""
+    """Index of each label among the tokens."""
     log_weights_C: Tensor
-    """Logarithm of how many tokens each stands for: 0 for a label."""
+    """Logarithm of the number of tokens that each one represents: 0 for a label."""
 
 
 def sample_tokens(labels_N: Tensor, vocabulary_size: int, negatives: int) -> SampledTokens | None:
-    """Return the labels of a micro-batch and `negatives` others, drawn alike from all the rest.
+    """Return the labels of a micro-batch and `negatives` tokens sampled uniformly from the rest.
 
-    An other one counts as many times as there are tokens for each that was drawn, so the expected
-    sum of the exponentials is that of the whole vocabulary. None where nothing would be left out.
+    Each negative is weighted by the number of tokens that it represents, so that the expected
+    partition function is that of the whole vocabulary. Returns None if no token would be excluded.
 
     Source: Jean et al. 2015, "On using very large target vocabulary for neural machine
-    translation"; here with the labels of all directions of the batch and even chances.
+    translation"; here with the labels of all directions of the batch and a uniform proposal.
     """
     present_U, places_N = labels_N.unique(return_inverse=True)
     absent = vocabulary_size - len(present_U)
@@ -159,12 +159,12 @@ def smoothed_cross_entropy(
     smoothing: float,
     sampled: SampledTokens | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the sums of the smoothed loss and of the plain one, which carries no gradient.
+    """Return the sums of the smoothed loss and of the negative log-likelihood (without gradient).
 
-    As in fairseq, `smoothing` is spread over the V - 1 other tokens. The logits, states times
-    weights, exist for `ROWS` states at a time, together with their gradient: with NLLB's 256,000
-    tokens they are by far the largest tensor of a step, and on a CPU the slowest to allocate. With
-    `sampled` they exist for these tokens only; smoothing still asks for all.
+    As in fairseq, `smoothing` is spread over the V - 1 other tokens. Logits and their gradient are
+    computed for `ROWS` states at a time: with NLLB's 256,000 tokens they are by far the largest
+    tensor of a step, and on a CPU the slowest to allocate. With `sampled`, only the logits of these
+    tokens are computed; smoothing still covers the whole vocabulary.
     """
     loss, plain = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         states_ND, weight_VD, labels_N, smoothing, sampled, torch.is_grad_enabled()
@@ -174,7 +174,7 @@ def smoothed_cross_entropy(
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0917 - autograd passes arguments by place
+    def forward(  # noqa: PLR0917 - autograd passes positional arguments
         ctx: Any,
         states_ND: Tensor,
         weight_VD: Tensor,
@@ -190,7 +190,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             else states_ND.dtype
         )
         others = smoothing / (weight_VD.shape[0] - 1)
-        # What smoothing asks of all V tokens alike needs no logits: their sum is a product, too.
+        # Smoothing needs only the sum of the logits of all V tokens, which is a single product.
         total_weight_D = weight_VD.sum(0)
         weight_CD = weight_VD
         if sampled is not None:
@@ -207,12 +207,12 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             if sampled is not None:
                 logits_RC += sampled.log_weights_C.to(dtype)
             chosen_R1 = logits_RC.gather(1, label_R1).to(exact)
-            # One pass over memory each, in the products' type.
+            # Each operation is one pass over memory, in the number type of the products.
             logs_RC = logits_RC.log_softmax(1)
             likelihood_R1 = logs_RC.gather(1, label_R1).to(exact)
             partition_R1 = chosen_R1 - likelihood_R1
             sum_R1 = states_ND[rows].to(weight_VD.dtype) @ total_weight_D[:, None]
-            # The true label gets 1 - smoothing, all V others / (V - 1) of it; together 1.
+            # The label gets 1 - smoothing, and each other token smoothing / (V - 1).
             expected_R1 = (1 - smoothing - others) * chosen_R1 + others * sum_R1
             loss += (partition_R1 - expected_R1).sum()
             plain -= likelihood_R1.sum()
@@ -242,9 +242,9 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 
 
 def seed_batch(seed: int, step: int, batch: int) -> None:
-    """Seed dropout and masking: a function of the run, the step and the micro-batch.
+    """Seed dropout and masking from the run's seed, the step and the index of the micro-batch.
 
-    So no state of a generator has to be kept, and another number of ranks draws the same.
+    So no RNG state has to be stored, and a different number of ranks draws the same masks.
     """
     state = np.random.SeedSequence([seed, step, batch]).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0] >> np.uint64(1)))

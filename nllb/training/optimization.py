@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate as a function of the step, and the gradient's norm."""
+"""The optimizer, its learning-rate schedule, and the norm of the gradient."""
 
 from collections.abc import Iterable
 
@@ -12,9 +12,9 @@ INITIAL_RATE = 1e-7
 
 
 def learning_rate(config: OptimizerSection, step: int, *, steps: int) -> float:
-    """Return the rate of a step, counted from 0, of a run of `steps`.
+    """Return the learning rate of a step, counted from 0, in a run of `steps` steps.
 
-    Source: fairseq's inverse_sqrt, whose first update has the initial rate.
+    Source: fairseq's inverse_sqrt schedule, whose first update uses the initial rate.
     """
     peak, warm_up = config.learning_rate, config.warm_up_steps
     if step < warm_up:
@@ -27,9 +27,18 @@ def learning_rate(config: OptimizerSection, step: int, *, steps: int) -> float:
 
 
 def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Optimizer:
-    """Return Adam over the parameters that train."""
+    """Return AdamW over the trainable parameters.
+
+    Sharded and unsharded parameters form groups of their own: a GPU updates a whole group at once,
+    which must not mix them.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        [parameter for parameter in trained if isinstance(parameter, DTensor) is is_sharded]
+        for is_sharded in (True, False)
+    ]
     return torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        [{"params": group} for group in groups if group],
         lr=config.learning_rate,
         betas=(config.beta_1, config.beta_2),
         eps=config.epsilon,
@@ -38,20 +47,20 @@ def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.O
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameters."""
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def scale_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:
-    """Multiply the gradients in place."""
+    """Multiply the gradients by a factor, in place."""
     for parameter in parameters:
         if parameter.grad is not None:
             parameter.grad *= factor
 
 
 def squared_norm(parameters: Iterable[nn.Parameter], device: torch.device) -> Tensor:
-    """Return the squared norm of the gradients that this rank has, in float32."""
+    """Return the squared norm of this rank's gradients, in float32."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     local = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
     parts = [gradient.float().square().sum() for gradient in local]

@@ -17,11 +17,12 @@ from nllb.config.schema import (
 )
 from nllb.model.routing_options import RoutingOptions
 from nllb.training.architecture import ModelSection
-from nllb.training.noise import NoiseConfig
+from nllb.training.batches.noise import NoiseConfig
 
 Runner = Literal["fairseq2", "plain"]
 DataParallel = Literal["ddp", "fsdp2"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
+MetricsService = Literal["tensorboard", "wandb", "mlflow"]
 
 
 class ReaderConfig(Section):
@@ -151,12 +152,8 @@ class ParallelSection(Section):
     data: DataParallel = "ddp"
     """`ddp` keeps the weights on every rank; `fsdp2` shards them."""
     experts: bool = False
-    """Spread the experts over the ranks, with all-to-all exchange, instead of a copy on each."""
-
-    def cross_field_errors(self) -> Iterator[str]:
-        """Yield combinations that are not implemented."""
-        if self.experts and self.data == "fsdp2":
-            yield "experts: true needs data: ddp"
+    """Spread the experts over the ranks, with all-to-all exchange, instead of a copy on each; with
+    `fsdp2`, only the other weights are sharded."""
 
 
 class TrainConfig(RunConfig):
@@ -189,7 +186,10 @@ class TrainConfig(RunConfig):
     parallel: ParallelSection = ParallelSection()
     """The training loop, and how ranks share the work."""
     precision: Precision = "float32"
-    """Type of the matrix products; weights and Adam's moments are float32."""
+    """Number type of the matrix products: `float32`, `bfloat16`, or `auto`, which measures both and
+    takes the faster one. Weights and Adam's moments are always float32."""
+    metrics: tuple[MetricsService, ...] = ("tensorboard",)
+    """Where training records go besides `metrics/*.jsonl`: `tensorboard`, `wandb`, `mlflow`."""
     activation_checkpointing: bool = False
     """Keep only the inputs of layers and recompute the rest for the gradient: a third more
     computation, and a fraction of the memory for a micro-batch."""

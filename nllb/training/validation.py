@@ -1,4 +1,4 @@
-"""Validation: the loss on held-out pairs by direction, and on request chrF++ of translations."""
+"""Validation: loss per direction on held-out pairs, and optionally chrF++ of translations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,28 +7,28 @@ import torch
 
 from nllb.io.manifest import TrainingDirection
 from nllb.model.transformer import Transformer
+from nllb.training.batches.reader import Batch
+from nllb.training.distributed.data_parallel import ParallelModel
+from nllb.training.distributed.ranks import Ranks
 from nllb.training.loss import LossModule
-from nllb.training.parallel import ParallelModel
-from nllb.training.ranks import Ranks
-from nllb.training.reader import Batch
 
 Scorer = Callable[[Transformer], Mapping[str, float]]
-"""Translates held-out pairs with a model and returns chrF++ by direction."""
+"""Translates held-out pairs with a model and returns chrF++ per direction."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationResult:
-    """What a validation found."""
+    """The result of one validation."""
 
     loss: float
-    """Negative log-likelihood a label, the mean over directions."""
+    """Negative log-likelihood per label, averaged over directions."""
     losses: dict[str, float]
-    """The same by direction."""
+    """Negative log-likelihood per label of each direction."""
     chrf: dict[str, float]
-    """chrF++ by direction; empty where nothing was translated."""
+    """chrF++ of each direction; empty if nothing was translated."""
 
     def record(self) -> dict[str, object]:
-        """Return it as a line of metrics."""
+        """Return the result as a metrics record."""
         values: dict[str, object] = {"loss": self.loss, "loss_by_direction": self.losses}
         if self.chrf:
             values |= {"chrf": self.mean_chrf, "chrf_by_direction": self.chrf}
@@ -36,12 +36,12 @@ class ValidationResult:
 
     @property
     def mean_chrf(self) -> float:
-        """Mean of chrF++ over directions."""
+        """chrF++ averaged over directions."""
         return sum(self.chrf.values()) / max(1, len(self.chrf))
 
 
 class Validator:
-    """Holds the held-out batches; every rank takes its share of them."""
+    """Computes validation results on fixed held-out batches, shared among the ranks."""
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ class Validator:
 
     @torch.no_grad()
     def run(self) -> ValidationResult:
-        """Compute the loss of every direction; the model is in training mode again after it."""
+        """Validate, and leave the model in training mode."""
         module: LossModule = self._model.module
         module.eval()
         sums = torch.zeros(len(self._batches), 2, dtype=torch.float64, device=self._ranks.device)
-        # Ranks that share experts or weights must do the same passes: each then takes all batches.
-        share = 1 if self._model.passes_are_common else self._ranks.size
+        # Ranks that share experts or weights must run the same passes: each processes all batches.
+        share = 1 if self._model.passes_are_collective else self._ranks.size
         number = 0
         for row, (_, batches) in enumerate(self._batches):
             for batch in batches:
@@ -77,7 +77,7 @@ class Validator:
         chrf: Mapping[str, float] = {}
         if self._scorer is not None:
             found = self._scorer(module.model) if self._ranks.is_first else {}
-            chrf = self._ranks.tell(found)
+            chrf = self._ranks.broadcast(found)
         module.train()
         losses = {
             direction.name: float(total / max(1.0, count))

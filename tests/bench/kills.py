@@ -26,9 +26,9 @@ from runpy import run_path
 import torch
 import torch._dynamo  # what the optimizer and the log import when they are first used
 import torch.utils.tensorboard
-from safetensors.torch import load_file
 
 from nllb.config import load_config
+from nllb.training.checkpoints.tensor_files import TensorReader
 from nllb.training.train_config import TrainConfig
 from nllb.training.trainer import train
 from tests.bench.measuring import RESULTS, environment
@@ -83,10 +83,8 @@ def run(size: int, moment: float, config: Path, folder: Path, mode: str) -> bool
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Return weights and moments of the newest checkpoint."""
-    found: dict[str, torch.Tensor] = {}
-    for path in max((folder / "checkpoints").glob("step_*[0-9]")).glob("*.safetensors"):
-        found |= load_file(path)
-    return found
+    reader = TensorReader(max((folder / "checkpoints").glob("step_*[0-9]")))
+    return {name: reader.read(name) for name in reader.names()}
 
 
 def measure(data: Path, folder: Path, trials: int, steps: int) -> list[dict[str, object]]:

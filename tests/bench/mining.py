@@ -17,8 +17,9 @@ import numpy
 import torch
 
 from data_pipeline.mining.document_alignment import align
-from data_pipeline.mining.encoders import encode_in_batches, load_encoder, normalized
+from data_pipeline.mining.encoders import encode_in_batches, normalized
 from data_pipeline.mining.laser import Laser2
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.margins import retrieve
 from data_pipeline.mining.mining_config import EncoderTrainingConfig
 from data_pipeline.mining.neighbours import (
@@ -28,7 +29,8 @@ from data_pipeline.mining.neighbours import (
     index_name,
     search_index,
 )
-from data_pipeline.mining.train_encoder import FEWEST_HELD_OUT, read_training_text
+from data_pipeline.mining.train_encoder import read_training_text
+from data_pipeline.mining.trained_encoder import MIN_HELD_OUT_PAIRS
 from data_pipeline.mining.training_hashes import overlap, read_hashes
 from nllb.config import find_config, load_config
 from nllb.io.corpora import open_corpus
@@ -118,7 +120,7 @@ def messages(data_dir: Path) -> None:
                 *overlap(trained, [p[1] for p in pairs]),
             }
             fresh = [pair for place, pair in enumerate(pairs) if place not in met]
-            if len(fresh) < FEWEST_HELD_OUT:
+            if len(fresh) < MIN_HELD_OUT_PAIRS:
                 continue
             own, targets = [pair[0] for pair in fresh], [pair[1] for pair in fresh]
             others = drawn(pool, targets, DISTRACTORS * len(own))

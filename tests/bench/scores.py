@@ -1,12 +1,14 @@
 """chrF++ and spBLEU against sacrebleu with cached references; 40,602 directions by extrapolation.
 
 Run: OMP_NUM_THREADS=1 python tests/bench/scores.py [--directions 560] [--spm FILE]
+     OMP_NUM_THREADS=1 python tests/bench/scores.py --lines 10000 100000 1000000
 
 CPU seconds of one process with one thread. Part 1 interleaves ours and sacrebleu over languages of
 all scripts, on the same sentences, and checks that all integers are equal. Part 2 scores a folder
 of outputs as `nllb eval flores` does: reading, checks, both metrics, NFC scores, bootstrap
 intervals, writing. Hypotheses are references with words exchanged; without --spm a 32,000-piece
-stand-in is trained, for the FLORES model is not shipped.
+stand-in is trained, for the FLORES model is not shipped. With --lines only the memory of
+`nllb eval score` is measured, one process per number of lines.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import os
 import random
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -43,9 +46,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--directions", type=int, default=560)
     parser.add_argument("--spm", type=Path)
+    parser.add_argument("--lines", type=int, nargs="+", default=[])
     arguments = parser.parse_args()
     if not os.environ.get("OMP_NUM_THREADS"):
         raise SystemExit("set OMP_NUM_THREADS=1: the figures are for one thread")
+    if arguments.lines:
+        for count in arguments.lines:
+            memory_of_score(count)
+        return
     flores = load_flores(os.environ.get("NLLB_TEST_DATA", "../shared/data"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -146,6 +154,30 @@ def many_directions(
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"  peak memory of this process: {peak:.2f} GiB")
+
+
+def memory_of_score(count: int) -> None:
+    """Print time and peak memory of `nllb eval score` over so many generated lines."""
+    draw = random.Random(count)
+    words = [f"word{number}" for number in range(3000)]
+    with tempfile.TemporaryDirectory() as name:
+        paths = [Path(name) / side for side in ("hypothesis", "reference")]
+        with paths[0].open("w") as hypothesis, paths[1].open("w") as reference:
+            for _ in range(count):
+                line = draw.choices(words, k=draw.randint(8, 25))
+                reference.write(" ".join(line) + "\n")
+                made = (word if draw.random() < 0.7 else draw.choice(words) for word in line)
+                hypothesis.write(" ".join(made) + "\n")
+        size = paths[1].stat().st_size / 2**20
+        command = [sys.executable, "-m", "nllb", "eval", "score", "--target", "en",
+                   "--hypothesis", str(paths[0]), "--reference", str(paths[1])]  # fmt: skip
+        process = os.posix_spawn(command[0], command, dict(os.environ))
+        _, status, usage = os.wait4(process, 0)
+    assert status == 0
+    print(
+        f"{count:>9,} lines ({size:.0f} MiB each): {usage.ru_utime + usage.ru_stime:.0f} CPU s, "
+        f"peak {usage.ru_maxrss / 2**10:.0f} MiB"
+    )
 
 
 def exchanged(sentences: "tuple[str, ...] | list[str]", *, seed: str) -> list[str]:

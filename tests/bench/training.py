@@ -25,7 +25,7 @@ from nllb.io.manifest import read_manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.moe import FeedForward, MixtureOfExperts
 from nllb.model.routing_options import RoutingOptions
-from nllb.training.reader import BatchReader
+from nllb.training.batches.reader import BatchReader
 from nllb.training.train_config import ReaderConfig, TrainConfig
 from tests.bench.measuring import RESULTS, environment
 
@@ -179,10 +179,10 @@ def measure_memory(rows: int, experts: int) -> dict[str, float]:
 def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dict[str, float]:
     """Compare both runners with a bare loop: forward, backward, Adam, on the same batches."""
     from nllb.io.progress import Progress
+    from nllb.training.distributed.ranks import Ranks, StopFlag
     from nllb.training.fairseq2_loop import fairseq2_loop
-    from nllb.training.ranks import Ranks, StopFlag
-    from nllb.training.run import TrainingRun, plain_loop
-    from nllb.training.trainer import open_run
+    from nllb.training.open_run import open_run
+    from nllb.training.training_run import TrainingRun, plain_loop
 
     text = (
         f"kind: train\ndata: {data}\ndevice: cpu\n"
@@ -211,7 +211,7 @@ def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dic
             for name, loop in loops.items():
                 out, bar = Path(folder) / f"{name}{number}", Progress("", quiet=True)
                 run = open_run(config, out, ranks, StopFlag(ranks), bar, quiet=True)
-                run.checkpoints.save = lambda *_: Path()  # type: ignore[method-assign,misc]
+                run.checkpoints.save = lambda *_, **__: Path()  # type: ignore[method-assign,misc]
                 parameters = sum(p.numel() for p in run.model.module.parameters())
                 start = time.process_time()
                 loop(run)

@@ -103,16 +103,16 @@ def test_a_run_gives_shards_that_training_reads(finished: Path, corpus_dir: Path
     report = json.loads((finished / "stats" / "stats.json").read_text())
     stages = {row["stage"]: row for row in report["stages"]}
     assert stages["clean"]["rows_in"] == 2 * (340 + 190 + 50)
-    for before, after in (("clean", "filter"), ("filter", "dedup"), ("dedup", "shield")):
+    for before, after in (("clean", "filter"), ("filter", "dedup"), ("dedup", "decontaminate")):
         assert stages[before]["rows_out"] == stages[after]["rows_in"]
     for row in stages.values():
         assert row["rows_in"] - row["rows_out"] == sum(row["reasons"].values())
     # 40 repeated in the file, 50 read again as the third corpus; the second's targets move against
     # its sources for half of its lines, so those are no duplicates.
     assert stages["dedup"]["reasons"]["duplicate_pair"] >= 2 * (40 + 50)
-    assert stages["shield"]["reasons"]["evaluation_whole"] >= 3
+    assert stages["decontaminate"]["reasons"]["evaluation_whole"] >= 3
     pairs = sum(part.num_pairs for part in manifest.parts if part.origin == "primary")
-    assert pairs == stages["shield"]["rows_out"]
+    assert pairs == stages["decontaminate"]["rows_out"]
     page = (finished / "stats" / "stats.html").read_text()
     assert "duplicate_pair" in page and "Toxicity was not measured" in page
     assert (finished / "config.yaml").exists()
@@ -185,15 +185,16 @@ def test_stages_one_by_one_and_in_shards(
         stage("filter", "--shard", shard)
     for name in ("monolingual", "dedup"):
         assert main(["data", name, config, str(out), "--quiet", "--shard", "1/2"]) == 2
-        assert "all with --phase merge" in capsys.readouterr().err
+        assert "then with --phase merge" in capsys.readouterr().err
     for phase in ("split", "runs", "merge", "apply"):
         for shard in ("2/2", "1/2"):
             stage("monolingual", "--phase", phase, "--shard", shard)
     for phase in ("runs", "merge", "runs", "merge", "apply"):
         for shard in ("2/2", "1/2"):
             stage("dedup", "--phase", phase, "--shard", shard)
-    for shard in ("1/2", "2/2"):
-        stage("shield", "--shard", shard)
+    # The deprecated name of the verb writes the same files.
+    stage("decontaminate", "--shard", "1/2")
+    stage("shield", "--shard", "2/2")
     assert stage("prepare", "--shard", "1/2")[0]["manifest"] is None
     assert stage("prepare", "--shard", "2/2")[0]["manifest"] is not None
     stage("stats")
@@ -228,3 +229,47 @@ def test_the_shipped_tiny_run_on_real_data(data_dir: Path, tmp_path: Path) -> No
     bitext = [row for row in report["ingestion"] if row["corpus"] != "udhr"]
     read = sum(row["rows_read"] for row in bitext)
     assert report["stages"][0]["rows_in"] == read > 15_000
+
+
+def test_a_run_of_monolingual_text_alone(
+    corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text(
+        f"kind: data\ndata_dir: {corpus_dir}\ncorpora: []\ndecontamination: []\n"
+        'monolingual: {corpora: [{name: docs, format: lines, path: "docs.{language}"}]}\n'
+    )
+    out = tmp_path / "out"
+    assert main(["data", "run", str(config), str(out), "--quiet", "--json"]) == 0
+    rows = {row["stage"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert rows["monolingual"]["finished"] == 1
+    assert rows["prepare"]["manifest"] is None and "neither bitext" in rows["prepare"]["skipped"]
+    assert list((out / "monolingual" / "sentences" / "eng_Latn").glob("*.parquet"))
+    assert json.loads((out / "stats" / "stats.json").read_text())["manifest"] is None
+
+
+@pytest.mark.parametrize("preset", ["strict", "reference"])
+def test_a_shard_has_the_bytes_of_the_whole_run(
+    data_dir: Path, tmp_path: Path, preset: str
+) -> None:
+    """With language identification, which caches what it has detected in earlier blocks."""
+    config = tmp_path / "own.yaml"
+    config.write_text(
+        f"kind: data\ndata_dir: {data_dir}\nblock_lines: 150\ndecontamination: []\n"
+        "corpora: [{name: seed, format: layout, path: nllb_seed, max_rows: 450,\n"
+        "  languages: [eng_Latn, fur_Latn, lij_Latn, scn_Latn]}]\n"
+        f"filter: {{preset: {preset}, language: {{threshold: 0.5}}}}\n"
+    )
+    whole, shard = tmp_path / "whole", tmp_path / "shard"
+    for stage in ("ingest", "clean", "filter"):
+        assert main(["data", stage, str(config), str(whole), "--quiet"]) == 0
+    for stage in ("ingest", "clean"):
+        assert main(["data", stage, str(config), str(shard), "--quiet"]) == 0
+    for number in ("3/3", "1/3", "2/3"):
+        assert main(["data", "filter", str(config), str(shard), "--quiet", "--shard", number]) == 0
+    hashes = [
+        {name: value for name, value in results(out).items() if name.startswith("filter/")}
+        for out in (whole, shard)
+    ]
+    assert len(hashes[0]) == 9
+    assert hashes[0] == hashes[1]

@@ -47,7 +47,7 @@ def test_score_prints_one_object_a_metric(files, capsys):
     assert objects[0]["score"] != round(objects[0]["score"], 6)  # full precision
 
 
-def test_faults_are_told_and_strict_fails(files, capsys):
+def test_problems_are_reported_and_strict_fails(files, capsys):
     path = files / "copy.txt"
     path.write_text("\n".join(LINES["eng_Latn"]) + "\n", encoding="utf-8")
     words = ["eval", "score", "--hypothesis", str(path), "--target", "fra_Latn",
@@ -103,7 +103,9 @@ def test_from_outputs_to_report(files, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert said.startswith("new is better than old in the one direction (+")
     assert main(["eval", "report", "old-out", "new-out", "r.html", "--quiet"]) == 0
-    assert said in capsys.readouterr().out
+    verdict, change = said.splitlines()
+    assert "p = 0.00" in change and "two-sided" in change
+    assert verdict in capsys.readouterr().out
     assert (files / "r.html").stat().st_size > 20_000
     report = ["eval", "report", "new-out", "r.html", "--quiet", "--json"]
     assert main([*report, "--fail-if", "all chrf++ < 99"]) == 1
@@ -112,7 +114,7 @@ def test_from_outputs_to_report(files, capsys, monkeypatch):
     assert "*.html" in capsys.readouterr().err
 
 
-def test_a_file_that_is_mostly_faulty_is_named_with_the_scores(files, capsys, monkeypatch):
+def test_a_file_with_many_problems_is_named_with_the_scores(files, capsys, monkeypatch):
     monkeypatch.chdir(files)
     path = files / "new" / "eng_Latn-fra_Latn.txt"
     path.write_text("\n".join([*LINES["eng_Latn"][:10], *[""] * 10]) + "\n", encoding="utf-8")
@@ -120,7 +122,7 @@ def test_a_file_that_is_mostly_faulty_is_named_with_the_scores(files, capsys, mo
     assert main([*words, "--metrics", "chrf++", "bleu"]) == 0
     said = capsys.readouterr()
     assert (
-        "warning: 1 file has a fault in more than 2% of the lines: eng_Latn-fra_Latn (10 lines "
+        "warning: 1 file has a problem in more than 2% of the lines: eng_Latn-fra_Latn (10 lines "
         "empty; 10 lines equal to the source; 10 lines in another language than the target)"
     ) in said.err
     assert "of 20 lines 50.00% are empty, 50.00% equal to the source" in said.out
@@ -191,7 +193,7 @@ def test_neural_metric_from_a_command(files, capsys, monkeypatch):
     assert "--neural needs --source-text" in capsys.readouterr().err
     assert main([*words, "--source-text", "set/eng_Latn", "--source", "en"]) == 0
     captured = capsys.readouterr()
-    assert "one 1.0000  one|version:1|model:-  licence: MIT" in captured.out
+    assert "one 1.0000 (95 % 1.0000 to 1.0000)  one|version:1|model:-  licence: MIT" in captured.out
     assert "was not trained on fr" in captured.err
 
 

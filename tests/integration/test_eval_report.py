@@ -277,6 +277,77 @@ def test_page_runs_without_a_complaint_and_without_the_network(browser, report, 
     assert browser.troubles() == []
 
 
+LONG_NAMES = (
+    "a-distilled-model-of-600-million-parameters-finetuned-checkpoint-00012000",
+    "the-same-with-128-experts-beam-4-retry-and-glossary-<b>v2</b>",
+)
+# Elements that reach beyond the right edge, other than what scrolls by itself.
+OVERFLOWING = """[...document.querySelectorAll('body *')]
+  .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, nav, svg'))
+  .map(e => e.outerHTML.slice(0, 80))"""
+SMALL_TEXT = """[...document.querySelectorAll('svg text')].filter(e => {
+  const box = e.getBoundingClientRect(); return box.height > 0 && box.height < 10; }).length"""
+
+
+@pytest.fixture(scope="module")
+def long_names(report, tmp_path_factory):
+    """Return the same report with system names that fit no table."""
+    root = tmp_path_factory.mktemp("long")
+    for folder, name in zip(("old", "new"), LONG_NAMES, strict=True):
+        shutil.copytree(report.page.parent / folder, root / folder)
+        path = root / folder / "evaluation.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"system": name}))
+    ratings = root / "new" / "xsts.json"
+    value = json.loads(ratings.read_text())
+    for one in value["directions"]:
+        one["system"] = LONG_NAMES[1]
+    ratings.write_text(json.dumps(value))
+    return write_report([root / "old", root / "new"], root / "report.html", title="<i>Mine</i>")
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_page_fits_every_screen_with_long_names(browser, long_names, width):
+    browser.open(long_names.page)
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
+                 deviceScaleFactor=1, mobile=False)  # fmt: skip
+    assert browser.script("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.script(OVERFLOWING) == []
+    assert browser.script(SMALL_TEXT) == 0
+    button = "document.querySelector('.theme').getBoundingClientRect()"
+    title = "document.querySelector('h1').getBoundingClientRect()"
+    assert browser.script(f"{button}.left >= {title}.right || {button}.top >= {title}.bottom")
+    # Every score of the first table is inside the window, and so are all captions.
+    inside = (
+        "(e => { const b = e.getBoundingClientRect(); "
+        "return b.left >= 0 && b.right <= innerWidth; })"
+    )
+    cells = "[...document.querySelector('table').querySelectorAll('td.number')]"
+    assert browser.script(f"{cells}.length > 10 && {cells}.every({inside})")
+    assert browser.script(f"[...document.querySelectorAll('caption > span')].every({inside})")
+    labels = browser.script("[...document.querySelectorAll('.chart .label')].map(e => e.innerText)")
+    assert any("eng-xx" in label for label in labels)
+    key = browser.script("document.querySelector('#verdict dl').innerText")
+    assert all(name in key for name in LONG_NAMES)
+    assert browser.troubles() == []
+
+
+def test_names_and_titles_are_never_markup(long_names):
+    text = long_names.page.with_suffix(".md").read_text(encoding="utf-8")
+    assert text.startswith("# &lt;i&gt;Mine&lt;/i&gt;\n")
+    assert "<b>" not in text and "&lt;b&gt;v2&lt;/b&gt;" in text
+    assert "chrF++ change (95 %)" in text
+    html = long_names.page.read_text(encoding="utf-8")
+    assert "<i>Mine" not in html and "<b>v2" not in html
+    index = long_names.page.with_suffix(".model-index.yaml").read_text(encoding="utf-8")
+    assert "<b>" not in index
+
+
+def test_pages_name_no_folder_of_this_machine(report):
+    folder = str(report.page.parent)
+    for suffix in (".html", ".json", ".md", ".model-index.yaml"):
+        assert folder not in report.page.with_suffix(suffix).read_text(encoding="utf-8"), suffix
+
+
 def test_light_dark_and_print_look_different_and_not_empty(browser, report, tmp_path):
     browser.open(report.page)
     pictures = {}

@@ -169,7 +169,7 @@ def test_documents_of_the_same_name_are_aligned(
     (tmp_path / "eng_Latn" / "a.txt").rename(tmp_path / "eng_Latn" / "c.txt")
     (tmp_path / "eng_Latn" / "b.txt").unlink()
     assert main(["data", "mine", str(config_path), str(out), "--quiet"]) == 1
-    assert "share no document" in capsys.readouterr().err
+    assert "do not share any document" in capsys.readouterr().err
 
 
 def test_a_phase_too_early_and_missing_text_are_errors(
@@ -177,7 +177,7 @@ def test_a_phase_too_early_and_missing_text_are_errors(
 ) -> None:
     out = tmp_path / "out"
     assert main(["data", "mine", str(config_path), str(out), "--phase", "search", "--quiet"]) == 1
-    assert "phase 'text' are not there" in capsys.readouterr().err
+    assert "phase 'text' are missing" in capsys.readouterr().err
     (config_path.parent / "target.txt").unlink()
     assert main(["data", "mine", str(config_path), str(out), "--quiet"]) == 1
     assert "no text of eng_Latn" in capsys.readouterr().err
@@ -233,3 +233,53 @@ def test_xsim_of_two_files_and_of_a_set(
     assert "100.00" in page
     assert main(["data", "xsim", "--source", str(folder / "fra_Latn")]) == 2
     assert "both --source F and --target F" in capsys.readouterr().err
+
+
+def test_mining_uses_the_threshold_that_is_stored_with_the_encoder(
+    config_path: Path,
+    tmp_path: Path,
+    encoder_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from data_pipeline.mining.calibration import (
+        Calibration,
+        OperatingPoint,
+        PoolPoint,
+        save_calibration,
+    )
+    from data_pipeline.mining.load_encoder import load_encoder
+
+    def run(name: str, *overrides: str) -> dict[str, Any]:
+        out = tmp_path / name
+        arguments = ["data", "mine", str(config_path), str(out), "threshold=null", *overrides]
+        assert main([*arguments, "--json", "--quiet"]) == 0
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    assert run("without")["threshold"] == 1.06
+    assert "is not calibrated" in caplog.text
+    arguments = ["data", "mine", str(config_path), str(tmp_path / "x"), "threshold=null"]
+    assert main([*arguments, "margin=distance", "--quiet"]) == 2
+    assert "`threshold` must be set" in capsys.readouterr().err
+    encoder = load_encoder(encoder_dir)
+    points = [
+        PoolPoint(threshold=value, precision=0.9, recall=0.8, f1=0.85, sentences=size, languages=2)
+        for value, size in ((1.2, 100), (1.4, 660), (1.6, 9000))
+    ]
+    calibration = Calibration(
+        encoder=encoder.name,
+        key=encoder.key,
+        text="own",
+        margins={"ratio/4": tuple(points)},
+        similarity=OperatingPoint(threshold=0.5),
+    )
+    path = encoder_dir / "calibration.json"
+    save_calibration(calibration, path)
+    try:
+        result = run("with")
+        assert result["threshold"] == 1.4
+        assert (result["calibrated_precision"], result["calibrated_recall"]) == (0.9, 0.8)
+        assert run("fixed", "threshold=1.3")["threshold"] == 1.3
+    finally:
+        path.unlink()

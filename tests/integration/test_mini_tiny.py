@@ -39,7 +39,7 @@ def test_held_out_lines_are_translated_better_than_by_copying(finished: Path) ->
 
     from nllb.io.manifest import read_manifest
     from nllb.model.formats.open_model import open_model
-    from nllb.training.reader import held_out_text
+    from nllb.training.batches.reader import held_out_text
 
     last = json.loads((finished / "train/metrics/valid.jsonl").read_text().splitlines()[-1])
     manifest = read_manifest(finished / "data/prepare")

@@ -43,18 +43,18 @@ def test_an_estimate_before_the_start(config: str, tmp_path: Path, capsys) -> No
     # Without NLLB's vocabulary of 256,206 rows: 54.5 billion less half a billion.
     assert json.loads(capsys.readouterr().out)["parameters"] == pytest.approx(54.0e9, rel=0.01)
     assert main(["train", config, str(tmp_path / "run"), "--dry-run"]) == 0
-    assert "memory a rank" in capsys.readouterr().out
+    assert "memory per rank" in capsys.readouterr().out
 
 
-def test_faults_of_a_configuration_are_listed(config: str, tmp_path: Path, capsys) -> None:
+def test_errors_of_a_configuration_are_listed(config: str, tmp_path: Path, capsys) -> None:
     wrong = ["reader.max_tokens=10", "model.architecture=moe-huge", "schedule.step=4"]
     assert main(["train", config, str(tmp_path / "run"), *wrong]) == 2
     text = capsys.readouterr().err
-    assert "cannot hold one pair of max_length 80" in text
+    assert "must be at least max_length (80) to fit one pair" in text
     assert "'moe-huge' is unknown" in text and "did you mean steps?" in text
 
 
-def test_data_that_is_not_there_is_all_that_is_said(config: str, tmp_path: Path, capsys) -> None:
+def test_missing_data_is_the_only_message(config: str, tmp_path: Path, capsys) -> None:
     assert main(["train", config, str(tmp_path / "run"), f"data={tmp_path / 'nowhere'}"]) == 1
     assert capsys.readouterr().err.startswith("nllb: the manifest ")
 
@@ -74,7 +74,7 @@ def test_train_stop_resume_convert_translate(config: str, tmp_path: Path, capsys
         time.sleep(0.1)
     running.send_signal(signal.SIGTERM)
     _, error = running.communicate(timeout=120)
-    assert running.returncode == 0 and "the same command goes on from there" in error
+    assert running.returncode == 0 and "run the same command again to resume" in error
     stopped_at = json.loads(metrics.read_text().splitlines()[-1])["step"]
     assert [path.name for path in (out / "checkpoints").iterdir()][-1:]
 

@@ -96,7 +96,8 @@ def test_scores_are_calibrated_and_compared_with_chrf(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["eval", "xsts", "score", *sheets(folder), str(folder / "out")]
-    assert main([*arguments, "--flores", str(folder), "--resamples", "200"]) == 0
+    flags = ["--flores", str(folder), "--resamples", "200", "--keep-rater-ids"]
+    assert main([*arguments, *flags]) == 0
     told = capsys.readouterr()
     assert "calibrated (linear)" in told.out and "xsts.json" in told.err
     result = read_result(folder / "out")
@@ -131,6 +132,28 @@ def test_json_is_the_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     ]
     assert main([*arguments, "--resamples", "20"]) == 0
     assert json.loads(capsys.readouterr().out) == read_result(folder / "json")
+
+
+def test_other_scales_are_scored_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f"rater{rater},{system},{item},TGT,eng,fra,{worth + (7 * item + rater) % 11},doc,False"
+        for system, worth in (("base", 60), ("big", 70))
+        for item in range(30)
+        for rater in (1, 2)
+    ]
+    (tmp_path / "export.csv").write_text("\n".join(rows) + "\n")
+    words = ["eval", "xsts", "score", str(tmp_path / "export.csv"), str(tmp_path / "out")]
+    assert main([*words, "--resamples", "100", "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "ESA, 0 to 100" in shown and "+10.00" in shown
+    assert (tmp_path / "out" / "human_scores.json").is_file()
+    assert not (tmp_path / "out" / "xsts.json").exists()
+    page = tmp_path / "report.html"
+    assert main(["eval", "report", str(tmp_path / "out"), str(page), "--quiet"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "Human evaluation (ESA)" in text and "not comparable with XSTS" in text
 
 
 def test_a_spoiled_sheet_is_refused_with_its_line(

@@ -1,6 +1,7 @@
 """The allowed import direction between packages; any other import fails."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,43 @@ def test_imports_follow_the_layers(path: Path) -> None:
             assert target == own or target in MAY_IMPORT[own] or name == "nllb.__version__", (
                 f"{module} ({own}) imports {name} ({target})"
             )
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Return the modules of the project and which modules of the project each one imports.
+
+    Imports inside functions and under TYPE_CHECKING count; `__version__` of a package does not.
+    """
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in FILES
+    }
+    graph: dict[str, set[str]] = {}
+    for module, path in names.items():
+        targets = graph[module] = set()
+        for imported in imports(path):
+            name = imported
+            while name and name not in names:
+                name = name.rpartition(".")[0]
+            if name and imported != f"{name}.__version__":
+                targets.add(name)
+    return graph
+
+
+ALLOWED_CYCLES: frozenset[str] = frozenset()
+"""Modules of known cycles that are still to be broken."""
+
+
+def test_no_files_import_each_other_in_a_cycle() -> None:
+    graph = {
+        module: {target for target in targets if target != module} - ALLOWED_CYCLES
+        for module, targets in module_graph().items()
+        if module not in ALLOWED_CYCLES
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"import cycle: {' <- '.join(error.args[1])}")
 
 
 def test_no_file_outgrows_the_limit() -> None:

@@ -1,4 +1,4 @@
-"""Documents become sentences: split, judged, identified, shielded, each once, ids kept."""
+"""Documents become sentences: split, filtered, identified, decontaminated, deduplicated."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +16,9 @@ from data_pipeline.data_config import (
     EvaluationConfig,
     LanguageFilterConfig,
     MonolingualConfig,
+    NearDuplicateConfig,
 )
-from data_pipeline.monolingual import judged_blocks, make_sentences
+from data_pipeline.monolingual import blocks_and_decisions, make_sentences
 from data_pipeline.readers.ingestion import ingest
 from data_pipeline.stages import Machine
 
@@ -79,7 +80,9 @@ def test_what_stays_and_why_the_rest_does_not(
     assert frame["probability"].min() > 0.5  # type: ignore[operator]
     assert frame.columns == ["text", "language", "probability", "document", "line"]
     assert all("sentences/eng_Latn/" in str(block.path) for block in blocks)
-    reasons = [read_facts(judged.path)["reasons"] for judged, _ in judged_blocks(config, out)]
+    reasons = [
+        read_facts(filtered.path)["reasons"] for filtered, _ in blocks_and_decisions(config, out)
+    ]
     assert reasons[0] == {
         "digits": 1,
         "evaluation_whole": 1,
@@ -109,3 +112,36 @@ def test_a_second_start_does_nothing(
     asked = len(word_detector.asked)
     assert make_sentences(config, out, machine) == first
     assert len(word_detector.asked) == asked
+
+
+def test_optional_stages_drop_boilerplate_navigation_and_near_duplicates(
+    tmp_path: Path, make_config: Callable[..., DataConfig], machine: Machine
+) -> None:
+    story = "The old bridge over the river was closed for repairs until the end of the summer"
+    documents = [
+        f"Accept all cookies to continue. {story}.",
+        f"Accept all cookies to continue. {story} .",
+        "Accept all cookies to continue. Home | News | Contact",
+        f"{story.replace('old', 'new')}. A very different sentence follows here.",
+    ]
+    (tmp_path / "web.eng_Latn.txt").write_text("\n".join(documents) + "\n", encoding="utf-8")
+    corpus = CorpusConfig(name="web", format="lines", path="web.{language}.txt")
+
+    def sentences(**options: Any) -> tuple[list[str], dict[str, int], dict[str, int]]:
+        section = MonolingualConfig(corpora=(corpus,), **options)
+        config = make_config(corpora=(), data_dir=tmp_path, monolingual=section)
+        out = tmp_path / "out"
+        ingest(config, out, machine)
+        (block,) = make_sentences(config, out, machine)
+        ((filtered, _),) = blocks_and_decisions(config, out)
+        texts = read_columns(block.path)["text"].to_list()
+        return texts, read_facts(filtered.path)["reasons"], read_facts(block.path)["reasons"]
+
+    texts, _, dropped = sentences()
+    assert len(texts) == 6 and dropped == {"duplicate": 2}
+    texts, rejected, dropped = sentences(
+        max_repetitions=2, navigation=True, near_duplicates=NearDuplicateConfig()
+    )
+    assert texts == [f"{story}.", "A very different sentence follows here."]
+    assert rejected == {"navigation": 1}
+    assert dropped == {"boilerplate": 3, "near_duplicate": 2}

@@ -74,7 +74,7 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do(tmp_path: Path, own: A
 
 
 def test_no_workers_do_no_work() -> None:
-    with pytest.raises(ConfigError, match="--workers is 0; it must be 1 or more"):
+    with pytest.raises(ConfigError, match="--workers must be 1 or more, got 0"):
         Machine(workers=0)
 
 

@@ -1,4 +1,4 @@
-"""No evaluation sentence passes the shield, whole or in part, and unrelated lines do."""
+"""Decontamination finds whole and partial evaluation sentences, and keeps unrelated lines."""
 
 import random
 from collections.abc import Callable
@@ -10,9 +10,12 @@ import pytest
 
 from data_pipeline.blocks import Decided, read_columns, read_facts
 from data_pipeline.data_config import DataConfig, EvaluationConfig
-from data_pipeline.decontamination.decontaminate import shield_bitext
-from data_pipeline.decontamination.evaluation_sets import build_shield, evaluation_sentences
-from data_pipeline.decontamination.index import Shield, split_units
+from data_pipeline.decontamination.decontaminate import decontaminate_bitext
+from data_pipeline.decontamination.evaluation_sets import (
+    build_evaluation_index,
+    evaluation_sentences,
+)
+from data_pipeline.decontamination.index import EvaluationIndex, split_units
 from data_pipeline.stages import Machine
 from nllb.errors import DataError
 
@@ -28,23 +31,23 @@ JAPANESE = (
 
 
 @pytest.fixture(scope="module")
-def shield() -> Shield:
+def evaluation() -> EvaluationIndex:
     sentences = [LONG, SHORT, TINY, JAPANESE, "", "  "]
-    return Shield.build(sentences, [f"own:{number}" for number in range(len(sentences))])
+    return EvaluationIndex.build(sentences, [f"own:{number}" for number in range(len(sentences))])
 
 
-def kinds(shield: Shield, *lines: str) -> list[str | None]:
-    return [find and find.kind for find in shield.find(lines)]
+def kinds(evaluation: EvaluationIndex, *lines: str) -> list[str | None]:
+    return [match and match.kind for match in evaluation.find(lines)]
 
 
-def test_a_whole_line_is_found_in_its_form_for_hashing(shield: Shield) -> None:
+def test_a_whole_line_is_found_in_its_form_for_hashing(evaluation: EvaluationIndex) -> None:
     lines = [LONG, LONG.upper() + " ", SHORT, TINY.lower(), JAPANESE, ""]
-    assert kinds(shield, *lines) == ["whole"] * 5 + [None]
+    assert kinds(evaluation, *lines) == ["whole"] * 5 + [None]
 
 
-def test_a_sentence_inside_a_longer_line_is_found(shield: Shield) -> None:
+def test_a_sentence_inside_a_longer_line_is_found(evaluation: EvaluationIndex) -> None:
     assert kinds(
-        shield,
+        evaluation,
         f"It was said: {LONG} Nobody was glad.",
         f"«{SHORT}» she read.",
         f"Sorry! {TINY} Perhaps tomorrow.",
@@ -52,53 +55,53 @@ def test_a_sentence_inside_a_longer_line_is_found(shield: Shield) -> None:
     ) == ["overlap", "contains", None, "overlap"]
 
 
-def test_a_near_copy_shares_thirteen_words(shield: Shield) -> None:
+def test_a_near_copy_shares_thirteen_words(evaluation: EvaluationIndex) -> None:
     words = LONG.split()
-    assert kinds(shield, "Last week " + " ".join(words[3:16]) + " soon.") == ["overlap"]
-    assert kinds(shield, "Last week " + " ".join(words[3:15]) + " soon.") == [None]
+    assert kinds(evaluation, "Last week " + " ".join(words[3:16]) + " soon.") == ["overlap"]
+    assert kinds(evaluation, "Last week " + " ".join(words[3:15]) + " soon.") == [None]
     changed = [*words]
     changed[12] = "something"
-    assert kinds(shield, " ".join(changed)) == ["overlap"], "thirteen words behind the change stay"
+    assert kinds(evaluation, " ".join(changed)) == ["overlap"], "13 words after the change match"
 
 
-def test_letters_of_unspaced_scripts_must_cover_half(shield: Shield) -> None:
+def test_letters_of_unspaced_scripts_must_cover_half(evaluation: EvaluationIndex) -> None:
     letters = "".join(split_units(JAPANESE)[0])
     half = len(letters) // 2
-    assert kinds(shield, f"彼は{letters[: half + 2]}と言った。") == ["overlap"]
-    assert kinds(shield, f"彼は{letters[: half - 4]}と言った。") == [None]
+    assert kinds(evaluation, f"彼は{letters[: half + 2]}と言った。") == ["overlap"]
+    assert kinds(evaluation, f"彼は{letters[: half - 4]}と言った。") == [None]
 
 
-def test_the_place_of_the_find_is_told(shield: Shield) -> None:
-    (find,) = shield.find([f"He said {SHORT}"])
-    assert find is not None and shield.places[find.sentence] == "own:1"
+def test_a_match_names_the_place_of_the_sentence(evaluation: EvaluationIndex) -> None:
+    (match,) = evaluation.find([f"He said {SHORT}"])
+    assert match is not None and evaluation.places[match.sentence] == "own:1"
 
 
-def test_an_empty_shield_removes_nothing() -> None:
-    assert Shield.build([], []).find(["a", LONG]) == [None, None]
+def test_an_empty_index_matches_nothing() -> None:
+    assert EvaluationIndex.build([], []).find(["a", LONG]) == [None, None]
 
 
-def test_an_index_read_back_finds_the_same(shield: Shield, tmp_path: Path) -> None:
+def test_an_index_read_back_finds_the_same(evaluation: EvaluationIndex, tmp_path: Path) -> None:
     lines = [LONG, f"x {SHORT} y", JAPANESE, "none of it", TINY]
-    shield.save(tmp_path / "index")
-    shield.save(tmp_path / "index")
-    loaded = Shield.load(tmp_path / "index")
-    assert loaded.find(lines) == shield.find(lines)
-    assert list(loaded.places) == list(shield.places)
+    evaluation.save(tmp_path / "index")
+    evaluation.save(tmp_path / "index")
+    loaded = EvaluationIndex.load(tmp_path / "index")
+    assert loaded.find(lines) == evaluation.find(lines)
+    assert list(loaded.places) == list(evaluation.places)
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
 def test_everyday_sentences_may_ask_for_more_words_inside_longer_lines() -> None:
-    strict = Shield.build([SHORT], ["own"], [7])
+    strict = EvaluationIndex.build([SHORT], ["own"], [7])
     assert kinds(strict, SHORT, f"x {SHORT} y") == ["whole", None]
 
 
 @pytest.fixture(scope="module")
-def flores(data_dir: Path) -> Shield:
+def flores(data_dir: Path) -> EvaluationIndex:
     sets = (EvaluationConfig(name="flores200", path="flores200_dataset", layout="flores"),)
-    return build_shield(sets, data_dir)
+    return build_evaluation_index(sets, data_dir)
 
 
-def test_every_line_of_flores_is_found(flores: Shield, data_dir: Path) -> None:
+def test_every_line_of_flores_is_found(flores: EvaluationIndex, data_dir: Path) -> None:
     sets = (EvaluationConfig(name="flores200", path="flores200_dataset", layout="flores"),)
     lines = [line for line, _ in evaluation_sentences(sets, data_dir) if line.strip()][::11]
     assert len(lines) > 15_000
@@ -110,7 +113,7 @@ def test_every_line_of_flores_is_found(flores: Shield, data_dir: Path) -> None:
     assert all(len(split_units(line)[0]) < 13 for line in missed)
 
 
-def test_unrelated_lines_pass(flores: Shield, data_dir: Path) -> None:
+def test_unrelated_lines_pass(flores: EvaluationIndex, data_dir: Path) -> None:
     """Seed is of the same register as FLORES and shares no sentence with it."""
     lines = [
         line
@@ -158,13 +161,13 @@ def test_one_side_is_enough_in_any_direction_and_language(
     )
     config = make_config(decontamination=(evaluation,), data_dir=tmp_path)
     scored = [Decided(block=block, decisions=(block.path,))]
-    (done,) = shield_bitext(config, scored, tmp_path / "out", machine)
+    (done,) = decontaminate_bitext(config, scored, tmp_path / "out", machine)
     reasons = read_columns(done.path, ["reason"])["reason"].cast(polars.String).to_list()
     assert reasons == [None, "evaluation_whole", None]
     facts = read_facts(done.path)
     assert facts["reasons"] == {"evaluation_whole": 1}
-    (find,) = facts["finds"]
-    assert find["line"] == 2 and find["side"] == side and find["sentence"].startswith("own:")
+    (match,) = facts["finds"]
+    assert match["line"] == 2 and match["side"] == side and match["sentence"].startswith("own:")
 
 
 def test_a_missing_set_stops_the_run(
@@ -174,15 +177,15 @@ def test_a_missing_set_stops_the_run(
         decontamination=(EvaluationConfig(name="gone", path="gone"),), data_dir=tmp_path
     )
     with pytest.raises(DataError, match="gone"):
-        shield_bitext(config, [], tmp_path / "out", machine)
+        decontaminate_bitext(config, [], tmp_path / "out", machine)
     (tmp_path / "gone").mkdir()
     with pytest.raises(DataError, match="no sentence"):
         list(evaluation_sentences(config.decontamination, tmp_path))
 
 
-def test_finds_do_not_depend_on_the_order_of_the_lines(shield: Shield) -> None:
+def test_matches_do_not_depend_on_the_order_of_the_lines(evaluation: EvaluationIndex) -> None:
     generator = random.Random(5)
     lines = [LONG, "unrelated words", f"a {SHORT} b", TINY, JAPANESE[:20], "x"] * 3
-    expected = dict(zip(lines, kinds(shield, *lines), strict=True))
+    expected = dict(zip(lines, kinds(evaluation, *lines), strict=True))
     generator.shuffle(lines)
-    assert kinds(shield, *lines) == [expected[line] for line in lines]
+    assert kinds(evaluation, *lines) == [expected[line] for line in lines]

@@ -234,7 +234,7 @@ def test_toxicity_by_imbalance_and_what_cannot_be_measured(tmp_path: Path) -> No
     write_list(lists, "fra_Latn", ["cerise"])
     word_list.cache_clear()
     assert judge(frame, unmeasured) == ["toxicity_imbalance", None, None]
-    with pytest.raises(DataError, match="no folder of toxicity lists"):
+    with pytest.raises(DataError, match=r"toxicity\.directory: the folder .* does not exist"):
         judge(frame, FilterConfig(toxicity=ToxicityConfig(directory=tmp_path / "gone")))
 
 
@@ -349,3 +349,78 @@ def test_thresholds_are_applied_again_without_measuring(
     # What an earlier filter had rejected is measured only where it now comes through.
     assert run(max_number_mismatch=1.0)[0] == [None, None, "repetition", None, None]
     assert measured == [1]
+
+
+def test_swapped_sides_have_their_own_reason_and_are_reported(
+    make_block: Callable[..., Any],
+    make_config: Callable[..., DataConfig],
+    word_detector: Any,
+    tmp_path: Path,
+    machine: Machine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    russian = Pair(source="eng_Latn", target="rus_Cyrl", corpus="own")
+    frame = rows(
+        ("Привет, как дела?", "Hi, how are you?"),
+        ("Hi, how are you?", "Привет, как дела?"),
+        ("Привет, как дела?", "Как дела, привет?"),
+    )
+    assert judge(frame, STRICT, russian) == ["swapped_sides", None, "source_script"]
+    config = FilterConfig(preset="strict", language=LanguageFilterConfig())
+    french = rows(
+        ("je ne suis pas un de ces gens", "i was not one of the people"),
+        ("i was not one of the people", "je ne suis pas un de ces gens"),
+        ("je ne suis pas un de ces gens", "il est dans le jardin et la maison"),
+    )
+    assert judge(french, config, detector=word_detector) == [
+        "swapped_sides",
+        None,
+        "source_language",
+    ]
+    reference = FilterConfig(preset="reference", language=LanguageFilterConfig())
+    assert judge(french, reference, detector=word_detector)[0] == "source_language"
+    block = make_block(frame["source"], frame["target"], name="own/eng_Latn-rus_Cyrl/00000")
+    filter_bitext(make_config(filter=STRICT), [block], tmp_path / "out", machine)
+    assert "own/eng_Latn-rus_Cyrl: 33 % of the lines have swapped sides" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Home | News | Contact us", True),
+        ("Startseite » Produkte » Kontakt", True),
+        ("Home > Products > Chairs", True),
+        ("Start · Forum · Hilfe · Impressum", True),
+        ("The ratio of a | b | c is explained in the second chapter of this book.", False),
+        ("Is 3 > 2 or 2 > 3?", False),
+        ("A plain sentence without separators", False),
+        ("either/or, and/or, his/her", False),
+        ("He said « no » and left the room without another word to any of us", False),
+    ],
+)
+def test_navigation_is_rejected_where_it_is_asked_for(text: str, expected: bool) -> None:
+    frame = rows((text, "Une phrase qui est aussi longue que l'autre, à peu près."))
+    config = FilterConfig(preset="reference", navigation=True)
+    assert judge(frame, config) == ["navigation" if expected else None]
+    assert judge(frame, FilterConfig(preset="reference")) == [None]
+
+
+def test_language_scores_do_not_depend_on_the_texts_beside(data_dir: Path) -> None:
+    """A shard that has not seen a text before gives the same bytes as a run that has."""
+    import lid
+    from nllb.io.corpora import open_corpus
+
+    corpus = open_corpus(data_dir / "tatoeba")
+    texts = []
+    for code in ("fra_Latn", "ces_Latn", "tgl_Latn", "zho_Hans", "srp_Cyrl", "swe_Latn"):
+        pairs = zip(range(120), corpus.pairs("eng_Latn", code), strict=False)
+        texts += [side.text for _, pair in pairs for side in (pair.source, pair.target)]
+    random.Random(0).shuffle(texts)
+    detector = lid.Detector.load()
+    whole = detector.detect_batch(texts, top=3)
+    position, generator = 0, random.Random(1)
+    while position < len(texts):
+        count = generator.choice([1, 2, 3, 7, 40])
+        part = detector.detect_batch(texts[position : position + count], top=3)
+        assert part == whole[position : position + count]
+        position += count

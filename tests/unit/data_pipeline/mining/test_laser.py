@@ -10,8 +10,9 @@ import pytest
 import sentencepiece
 import torch
 
-from data_pipeline.mining.encoders import load_encoder, normalized
+from data_pipeline.mining.encoders import normalized
 from data_pipeline.mining.laser import prepare
+from data_pipeline.mining.load_encoder import load_encoder
 from nllb.errors import CheckpointError
 
 SENTENCES = [
@@ -249,13 +250,13 @@ def test_bad_checkpoints_say_what_is_wrong(tmp_path: Path) -> None:
     path, _ = write_laser2(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="cut short"):
+    with pytest.raises(CheckpointError, match="truncated"):
         load_encoder(path)
     torch.save({"cfg": {"model": Opens()}, "model": {}}, path)
     with pytest.raises(CheckpointError, match="without running code from it, which is refused"):
         load_encoder(path)
     torch.save({"weights": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="no LASER checkpoint: it holds weights"):
+    with pytest.raises(CheckpointError, match="not a LASER checkpoint: it contains weights"):
         load_encoder(path)
     write_laser2(tmp_path, rows=20)
     with pytest.raises(CheckpointError, match=r"dictionary has .* entries"):
@@ -264,7 +265,7 @@ def test_bad_checkpoints_say_what_is_wrong(tmp_path: Path) -> None:
     state = torch.load(path, weights_only=True)
     state["model"]["lstm.bias_ih_l0"][3] = torch.nan
     torch.save(state, path)
-    with pytest.raises(CheckpointError, match=r"lstm\.bias_ih_l0 holds NaN"):
+    with pytest.raises(CheckpointError, match=r"lstm\.bias_ih_l0 contains NaN"):
         load_encoder(path)
     (tmp_path / "laser2.spm").unlink()
     write_laser2_without_pieces = path
@@ -272,5 +273,5 @@ def test_bad_checkpoints_say_what_is_wrong(tmp_path: Path) -> None:
     torch.save(state, write_laser2_without_pieces)
     with pytest.raises(CheckpointError, match=r"laser2\.spm"):
         load_encoder(path)
-    with pytest.raises(CheckpointError, match="no encoder"):
+    with pytest.raises(CheckpointError, match="there is no encoder"):
         load_encoder(tmp_path / "nothing")

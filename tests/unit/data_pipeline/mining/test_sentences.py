@@ -62,7 +62,7 @@ def test_no_sentences_and_bad_files(tmp_path: Path) -> None:
     assert len(read_rows(output, numpy.zeros(0, numpy.int64))) == 0
     bad = tmp_path / "bad.parquet"
     polars.DataFrame({"sentence": ["a"]}).write_parquet(bad)
-    with pytest.raises(DataError, match="no column text; it has sentence"):
+    with pytest.raises(DataError, match="column `text` is missing; the file has sentence"):
         gather_sentences([bad], output, 10)
     bad.write_bytes(b"PAR1")
     with pytest.raises(DataError, match="cannot read"):

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from data_pipeline.mining.encoders import SHIPPED, load_encoder
+from data_pipeline.mining.load_encoder import SHIPPED, load_encoder
 from data_pipeline.mining.static_encoder import FILE_NAME, FeatureTable, pack, rounded, unpack
 from data_pipeline.mining.training_hashes import overlap, read_hashes
 from data_pipeline.mining.xsim import mean_errors, measure
@@ -62,7 +62,7 @@ def test_damaged_files_are_refused(random_encoder_dir: Path, tmp_path: Path) -> 
     with pytest.raises(CheckpointError):
         load_encoder(tmp_path)
     (tmp_path / FILE_NAME).unlink()
-    with pytest.raises(CheckpointError, match=f"no {FILE_NAME}"):
+    with pytest.raises(CheckpointError, match=f"does not contain {FILE_NAME}"):
         load_encoder(tmp_path)
 
 

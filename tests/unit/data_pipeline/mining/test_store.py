@@ -85,10 +85,19 @@ def test_vectors_too_large_for_half_precision_keep_their_direction(tmp_path: Pat
 
 def test_nan_and_damage_are_errors(tmp_path: Path) -> None:
     one = task(tmp_path, ["a", "b"])
-    with pytest.raises(DataError, match=r"2 of 2 vectors hold NaN.*first row 1"):
+    with pytest.raises(DataError, match=r"2 of 2 vectors contain NaN.*first is number 1"):
         embed(one, Counting(float("nan")))
     assert not one.output.exists()
     embed(one, Counting())
     one.output.write_bytes(one.output.read_bytes()[:100])
     with pytest.raises(DataError, match="damaged"):
         StoredVectors([one.output])
+
+
+def test_vectors_of_another_shape_are_an_error(tmp_path: Path) -> None:
+    one = task(tmp_path, ["a", "b"])
+    encoder = Counting()
+    encoder.dimension = 3
+    with pytest.raises(DataError, match=r"shape \(2, 2\) for 2 sentences.*dimension is 3"):
+        embed(one, encoder)
+    assert not one.output.exists()

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from data_pipeline.data_config import EvaluationConfig
+from data_pipeline.mining import contrastive
 from data_pipeline.mining import distill as distillation
-from data_pipeline.mining import train_encoder as training
-from data_pipeline.mining.encoders import load_encoder
+from data_pipeline.mining.contrastive import contrastive_loss
+from data_pipeline.mining.load_encoder import load_encoder
 from data_pipeline.mining.mining_config import (
     ContrastiveConfig,
     DistillationConfig,
@@ -20,7 +21,7 @@ from data_pipeline.mining.mining_config import (
     TextSourceConfig,
 )
 from data_pipeline.mining.static_encoder import StaticEncoder
-from data_pipeline.mining.train_encoder import contrastive_loss, read_training_text, train_encoder
+from data_pipeline.mining.train_encoder import read_training_text, train_encoder
 from data_pipeline.mining.training_hashes import overlap, read_hashes, write_hashes
 from data_pipeline.mining.xsim import error_rates
 from nllb.errors import DataError
@@ -98,8 +99,8 @@ def test_training_learns_and_an_interrupted_one_ends_the_same(
         if run.step == 30:
             raise Stop
 
-    save = training._ContrastiveRun.save
-    monkeypatch.setattr(training._ContrastiveRun, "save", stop)
+    save = contrastive._ContrastiveRun.save
+    monkeypatch.setattr(contrastive._ContrastiveRun, "save", stop)
     with pytest.raises(Stop):
         train_encoder(config, tmp_path / "parts", quiet=True)
     monkeypatch.undo()
@@ -120,8 +121,8 @@ def test_plain_steps_leave_nothing_out_and_join_nothing(tmp_path: Path) -> None:
     plain = ContrastiveConfig(batch_pairs=128, steps=10, plain_fraction=0.5)
     config = make_config(tmp_path, contrastive=plain)
     text = read_training_text(config, quiet=True)
-    numbered = training.number_features(config, text, quiet=True)
-    run = training._ContrastiveRun(config, text, numbered, tmp_path)
+    numbered = contrastive.number_features(config, text, quiet=True)
+    run = contrastive._ContrastiveRun(config, text, numbered, tmp_path)
     batch = next(run.batches())
     pairs, _, counts = run._draw(batch)
     whole = numpy.diff(numbered.sentences.bounds)[pairs].reshape(-1)

@@ -19,7 +19,12 @@ from data_pipeline.data_config import (
     VocabularyConfig,
 )
 from data_pipeline.preparation.prepare_shards import is_held_out, prepare
-from data_pipeline.preparation.vocabulary import Vocabulary, draw, sample_quotas, train_vocabulary
+from data_pipeline.preparation.vocabulary import (
+    Vocabulary,
+    sample_by_hash,
+    sample_quotas,
+    train_vocabulary,
+)
 from data_pipeline.stages import Machine
 from nllb.errors import DataError
 from nllb.io.manifest import Manifest, read_manifest
@@ -82,12 +87,12 @@ def test_the_draw_follows_the_temperature_and_takes_no_text_twice() -> None:
     assert flat["fra_Latn"] / flat["eng_Latn"] == pytest.approx((500 / 8000) ** 0.2, rel=0.01)
     assert sample_quotas(counts, 10**9, 1.0) == counts
     texts = [("eng_Latn", f"line {n}") for n in range(8000)] + [("fra_Latn", "same")] * 500
-    drawn = list(draw(texts, counts, flat))
+    drawn = list(sample_by_hash(texts, counts, flat))
     assert len(set(drawn)) == len(drawn)
     assert sum(text.startswith("line") for text in drawn) == pytest.approx(
         flat["eng_Latn"], rel=0.15
     )
-    assert drawn == list(draw(texts, counts, flat))
+    assert drawn == list(sample_by_hash(texts, counts, flat))
 
 
 def test_a_sentence_is_held_out_wherever_it_stands() -> None:
@@ -253,11 +258,14 @@ def test_denoising_text_becomes_a_direction_onto_itself(
     ("section", "message"),
     [
         (PrepareConfig(min_pairs=10**6), "min_pairs"),
-        (PrepareConfig(vocabulary=VocabularyConfig(model=Path("gone.model"))), "no file gone"),
+        (
+            PrepareConfig(vocabulary=VocabularyConfig(model=Path("gone.model"))),
+            "the file gone.model does not exist",
+        ),
         (PrepareConfig(phases=(PhaseConfig(min_pairs=10**6),)), "no direction has"),
     ],
 )
-def test_what_cannot_be_prepared_is_said(
+def test_impossible_preparations_are_errors(
     tmp_path: Path,
     make_block: MakeBlock,
     make_config: Callable[..., DataConfig],

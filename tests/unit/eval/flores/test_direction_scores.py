@@ -124,7 +124,7 @@ def test_only_changed_files_are_measured_again(benchmark, outputs, tmp_path, mon
     )
     original = module._measure
     monkeypatch.setattr(
-        module, "_measure", lambda *args: measured.append(str(args[1])) or original(*args)
+        module, "_measure", lambda *a, **k: measured.append(str(a[1])) or original(*a, **k)
     )
     assert run(outputs, benchmark, out).rows == before.rows
     assert (scored, measured) == ([], [])
@@ -242,7 +242,7 @@ def test_two_processes_give_the_same_numbers(benchmark, outputs, tmp_path, monke
     import eval.flores.direction_scores as module
 
     alone = run(outputs, benchmark, tmp_path / "alone", workers=1)
-    monkeypatch.setattr(module, "_FEW", 0)
+    monkeypatch.setattr(module, "_FEW_DIRECTIONS", 0)
     together = run(outputs, benchmark, tmp_path / "together", workers=2)
     assert together.rows == alone.rows
     assert together.groups == alone.groups
@@ -381,6 +381,49 @@ def test_faults_and_languages_are_counted_by_direction_and_group(benchmark, outp
     assert load_evaluation(out) == evaluation
 
 
+class Labels:
+    """A detector with an identity."""
+
+    def __init__(self, identity):
+        self.identity = identity
+
+    def __call__(self, texts):
+        return ["und"] * len(texts)
+
+
+def test_results_of_another_detector_are_computed_again(benchmark, outputs, tmp_path, monkeypatch):
+    import eval.flores.direction_scores as module
+
+    out = tmp_path / "out"
+    run(outputs, benchmark, out, ("eng_Latn-*",), detect=Labels("first"))
+    scored = []
+    monkeypatch.setattr(
+        module, "score_target", lambda work: scored.append(work.target) or score_target(work)
+    )
+    run(outputs, benchmark, out, ("eng_Latn-*",), detect=Labels("first"))
+    assert scored == []
+    run(outputs, benchmark, out, ("eng_Latn-*",), detect=Labels("second"))
+    assert len(scored) == 3
+
+
+def test_references_as_outputs_are_not_flagged(benchmark, tmp_path):
+    """What the detector misses in the references says nothing against a translation."""
+    folder = tmp_path / "perfect"
+    folder.mkdir()
+    for target in ("fra_Latn", "dyu_Latn"):
+        lines = benchmark.sentences(target) if target in benchmark.files else None
+        if lines is not None:
+            (folder / f"eng_Latn-{target}.txt").write_text("\n".join(lines) + "\n")
+    calls = []
+
+    def detect(texts):
+        calls.append(len(texts))
+        return ["dyu_Latn" if number % 3 == 0 else "fra_Latn" for number in range(len(texts))]
+
+    evaluation = run(folder, benchmark, tmp_path / "out", ("eng_Latn-*",), detect=detect)
+    assert calls and not any(row.findings for row in evaluation.rows)
+
+
 def test_the_first_lines_only_are_a_set_of_their_own(benchmark, tmp_path):
     few = benchmark.first(10)
     assert few.title == "cats[:10]"
@@ -410,7 +453,7 @@ def test_comparison_says_what_changed(benchmark, outputs, perturb, tmp_path):
     assert all(one.significant and one.low < one.delta < one.high for one in changes)
     assert comparison.verdict.startswith("second is better than first over 6 directions (+")
     assert "significantly better in 6 and worse in 0" in comparison.verdict
-    assert comparison.verdict.endswith("a person would almost always notice.")
+    assert comparison.verdict.endswith("people would almost always notice.")
     back = compare(second, first)
     assert "second is better" not in back.verdict
     assert "first is worse than second" in back.verdict

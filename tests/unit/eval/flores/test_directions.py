@@ -44,7 +44,7 @@ def test_directions_from_a_file(tmp_path):
 
 
 def test_unknown_words_and_codes_are_refused():
-    with pytest.raises(ConfigError, match="is no direction"):
+    with pytest.raises(ConfigError, match="is not a direction"):
         parse_directions(["eng_Latn"], sources=CODES, targets=CODES)
     with pytest.raises(LanguageError, match="deu_Latn is not in this set"):
         parse_directions(["eng_Latn-deu_Latn"], sources=CODES, targets=CODES)

@@ -67,8 +67,10 @@ def test_faults_of_a_plugin_are_named(program, message):
 
 def test_names_and_commands(tmp_path):
     assert metric_command("python -m something") == ["python", "-m", "something"]
-    with pytest.raises(ConfigError, match="no neural metric 'comet'"):
-        metric_command("comet")
+    with pytest.raises(ConfigError, match=r"no neural metric 'comett'; did you mean comet\?"):
+        metric_command("comett")
+    adapter = metric_command("comet", python=tmp_path / "python")
+    assert adapter[0] == str(tmp_path / "python") and adapter[1].endswith("comet_adapter.py")
     assert isinstance(installed_metrics(), dict)
 
 

@@ -164,7 +164,7 @@ def test_page_of_one_system_and_of_texts_that_are_gone(folders, tmp_path):
     moved = Path(sources.latest.outputs)
     moved.rename(tmp_path / "moved")
     try:
-        assert "not at hand any more" in build_page(sources).render()
+        assert "no longer available" in build_page(sources).render()
     finally:
         (tmp_path / "moved").rename(moved)
 
@@ -175,7 +175,45 @@ def test_systems_of_one_name_are_told_apart(folders):
 
 
 def test_folder_without_results_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no result: expected evaluation\.json"):
+    with pytest.raises(DataError, match=r"has no result: expected evaluation\.json"):
         read_sources([tmp_path])
-    with pytest.raises(DataError, match="holds no result"):
+    with pytest.raises(DataError, match="has no result"):
         write_report([tmp_path], tmp_path / "r.html")
+
+
+def test_a_drop_of_an_error_rate_is_a_rise(folders, tmp_path):
+    """TER counts errors: the system with more of them has dropped."""
+    benchmark = load_aligned(folders[0].parent / "set", name="flores200")
+    directories = []
+    for folder in folders:
+        outputs = folder.parent / f"{folder.name}-outputs"
+        out = tmp_path / folder.name
+        score_outputs(
+            outputs_in(outputs), benchmark=benchmark, out=out, choice=MetricChoice(names=("ter",)),
+            system=folder.name, outputs=outputs, quiet=True,
+            wanted=parse_directions(["eng_Latn-*"], sources=CODES, targets=CODES),
+        )  # fmt: skip
+        directories.append(out)
+    sources = read_sources(directories)
+    assert "after is worse than before" in sources.comparison.verdict
+    [gate] = judge(["all ter drop > 5 and significant"], sources)
+    assert gate.failed and "TER +" in gate.message
+    [gate] = judge(["all ter drop > 5"], read_sources(directories[::-1]))
+    assert not gate.failed
+    assert 'class="number worse"' in build_page(sources).render()
+
+
+def test_groups_of_bleu_have_a_signature(folders, tmp_path):
+    benchmark = load_aligned(folders[0].parent / "set", name="flores200")
+    outputs = folders[0].parent / "before-outputs"
+    out = tmp_path / "bleu"
+    score_outputs(
+        outputs_in(outputs), benchmark=benchmark, out=out, choice=MetricChoice(names=("bleu",)),
+        system="<script>", outputs=outputs, quiet=True,
+        wanted=parse_directions(["eng_Latn-*"], sources=CODES, targets=CODES),
+    )  # fmt: skip
+    exports.write_model_index(tmp_path / "index.yaml", read_sources([out]))
+    (model,) = yaml.safe_load((tmp_path / "index.yaml").read_text(encoding="utf-8"))["model-index"]
+    assert model["name"] == "&lt;script&gt;"
+    for result in model["results"]:
+        assert "tok:13a" in result["metrics"][0]["args"]["signature"]

@@ -28,7 +28,7 @@ def test_words_of_a_language_are_found(data_dir: Path, code: str) -> None:
     assert result.recall.total >= 100
     assert (result.recall.share or 0) >= 0.99, result.missed
     assert (result.false_alarms.share or 0) <= 0.001
-    assert result.fault is None
+    assert result.failure is None
 
 
 def test_a_matcher_that_deletes_marks_is_caught(
@@ -41,7 +41,7 @@ def test_a_matcher_that_deletes_marks_is_caught(
     monkeypatch.setattr(toxicity_self_test, "WordList", MarkDeleting)
     result = self_test(flores(data_dir, "hin_Deva"), language="hin_Deva", num_probes=100)
     assert (result.recall.share or 0) < 0.5
-    assert "only" in (result.fault or "")
+    assert "only" in (result.failure or "")
 
 
 def test_a_matcher_without_boundaries_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A small study that has nothing wrong with it, to be spoiled by each test."""
+"""A small study without errors, which each test spoils in one way."""
 
 import csv
 from collections.abc import Callable

@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
+from eval.model_card.card import BEGIN, END
 from nllb.cli import main
-from nllb.cli.card import BEGIN, END
 from nllb.config import write_config
 from nllb.io.manifest import read_manifest
 from nllb.io.text import read_table, write_json
@@ -74,12 +75,17 @@ def test_all_that_is_known_of_a_model_is_on_its_card(
     words += ["--command", "nllb train mine out", "--hardware", "two old cores"]
     assert main(words) == 0
     card = (model / "README.md").read_text()
-    assert card.startswith(prose) and card.endswith("And after it.\n") and "\nold\n" not in card
+    metadata = ModelCard(card)
+    assert metadata.text.startswith(prose)
+    assert (metadata.data.license, metadata.data.pipeline_tag) == ("cc0-1.0", "translation")
+    configs = {one.dataset_config: one.metric_value for one in metadata.data.eval_results}
+    assert set(configs) == {"all", "eng-xx", "xx-eng", "non-eng"} and configs["all"] > 0
+    assert card.endswith("And after it.\n") and "\nold\n" not in card
     for corpus in read_manifest(token_data).corpora:
         assert f"| {corpus.name} | {corpus.origin} | " in card and f"{corpus.num_pairs:,} |" in card
     for said in (
         *("120 steps, 98,765 target tokens, 1.5 hours on two old cores", "    nllb train mine out"),
-        *("Shards `0f1e2d3c`", "| 120 | 2.800 | 30.0 |", "were not at hand"),
+        *("Shards `0f1e2d3c`", "| 120 | 2.800 | 30.0 |", "were not available"),
         *("| never trained on | 1 |", "Of 9 output lines 3 are empty, 0 equal the source"),
     ):
         assert said in card, said
@@ -110,7 +116,7 @@ def test_what_cannot_be_a_card(random_model_dir, run_dir, scores, tmp_path, caps
     common = ["--flores", str(tmp_path / "set"), "--directions", PAIRS[0], "--quiet"]
     assert main(["eval", "flores", str(other), "--copying", "--lines", "2", *common]) == 0
     for words, message in (
-        (["card", str(tmp_path / "none"), "--run", str(run_dir)], "is no directory"),
+        (["card", str(tmp_path / "none"), "--run", str(run_dir)], "is not a directory"),
         (["card", str(model), "--run", str(tmp_path)], "has no checkpoint"),
         ([*begin, "--beside", "copying=x"], "--beside needs --scores"),
         ([*begin, "--scores", str(scores["own"]), "--beside", "x"], "not of the form NAME=DIR"),

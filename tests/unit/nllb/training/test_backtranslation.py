@@ -1,18 +1,40 @@
-"""Back-translation: which side is whose, what is left out, blocks, shards and resume."""
+"""Back-translation: sides of the bitext, skipped lines, blocks, shards and resuming."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from nllb.errors import ConfigError
 from nllb.io.text import read_json, read_lines
-from nllb.training.backtranslation import BacktranslationConfig, MonolingualText, backtranslate
+from nllb.training.backtranslation import backtranslate
+from nllb.training.backtranslation_config import BacktranslationConfig, MonolingualText
+from nllb.training.translating import Translate
 
 
 def upside_down(lines: Sequence[str], source: str, target: str) -> list[str]:
     assert (source, target) == ("fra_Latn", "eng_Latn")
     return [line[::-1] if len(line) < 30 else line * 9 for line in lines]
+
+
+class Translators:
+    """Stands in for the inference engine; counts how often the model is loaded."""
+
+    def __init__(self, translate: Translate = upside_down) -> None:
+        self.translate, self.loaded, self.files = translate, 0, "files"
+
+    def load(
+        self, model: str, *, device: str = "auto", beam_size: int = 1, sampling: bool = False
+    ) -> Translate:
+        self.loaded += 1
+        return self.translate
+
+    def fingerprint(self, model: str) -> str:
+        return self.files
+
+    def of_weights(self, *_: object) -> Translate:
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -26,8 +48,10 @@ def config(tmp_path: Path) -> BacktranslationConfig:
     return BacktranslationConfig(model="any", text=(text,), block_lines=6)
 
 
-def test_the_translation_is_the_source(config: BacktranslationConfig, tmp_path: Path) -> None:
-    report = backtranslate(config, tmp_path / "out", upside_down, quiet=True)
+def test_back_translation_puts_the_translation_on_the_source_side(
+    config: BacktranslationConfig, tmp_path: Path
+) -> None:
+    report = backtranslate(config, tmp_path / "out", Translators(upside_down), quiet=True)
     counts = {"written": 17, "empty": 1, "too_long": 0, "length": 1, "same": 1}
     assert report == {"eng_Latn-fra_Latn": counts} == read_json(tmp_path / "out" / "report.json")
     rows = list(read_lines(tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst"))
@@ -35,42 +59,51 @@ def test_the_translation_is_the_source(config: BacktranslationConfig, tmp_path: 
     assert len(rows) == 17
 
 
-def test_what_is_too_long_for_the_model_is_counted(
+def test_lines_too_long_for_the_model_are_counted(
     config: BacktranslationConfig, tmp_path: Path
 ) -> None:
     def limited(lines: Sequence[str], source: str, target: str) -> list[str | None]:
         return [None if len(line) > 30 else line[::-1] for line in lines]
 
-    report = backtranslate(config, tmp_path / "out", limited, quiet=True)
+    report = backtranslate(config, tmp_path / "out", Translators(limited), quiet=True)
     counts = {"written": 17, "empty": 1, "too_long": 1, "length": 0, "same": 1}
     assert report == {"eng_Latn-fra_Latn": counts}
 
 
-def test_blocks_of_other_work_are_refused(config: BacktranslationConfig, tmp_path: Path) -> None:
-    backtranslate(config, tmp_path / "out", upside_down, quiet=True)
-    kept = (tmp_path / "out" / "config.yaml").read_text()
+def test_blocks_of_another_run_are_refused(config: BacktranslationConfig, tmp_path: Path) -> None:
+    backtranslate(config, tmp_path / "out", Translators(upside_down), quiet=True)
     whole = (tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst").read_bytes()
-    other = config.replace(block_lines=5, model="another")
-    with pytest.raises(ConfigError, match=r"block_lines was 6, now 5; model was .*now another"):
-        backtranslate(other, tmp_path / "out", upside_down, quiet=True)
+    other = Translators()
+    with pytest.raises(ConfigError, match="block_lines was 6, now 5"):
+        backtranslate(config.replace(block_lines=5), tmp_path / "out", other, quiet=True)
+    assert other.loaded == 0  # the folder is checked first
+    # The files of a model count, not its name.
+    backtranslate(config.replace(model="moved"), tmp_path / "out", Translators(), quiet=True)
+    write = config.replace(model="moved")
+    kept = (tmp_path / "out" / "config.yaml").read_text()
+    other.files = "retrained"
+    with pytest.raises(ConfigError, match="model files was"):
+        backtranslate(write, tmp_path / "out", other, quiet=True)
     assert (tmp_path / "out" / "config.yaml").read_text() == kept
     config.text[0].path.write_text("une autre phrase\n")
-    with pytest.raises(ConfigError, match=r"begun with other settings.*text was"):
-        backtranslate(config, tmp_path / "out", upside_down, quiet=True)
+    with pytest.raises(ConfigError, match="text was"):
+        backtranslate(config, tmp_path / "out", Translators(upside_down), quiet=True)
     assert (tmp_path / "out" / "eng_Latn-fra_Latn.tsv.zst").read_bytes() == whole
 
 
-def test_distillation_keeps_the_sides(config: BacktranslationConfig, tmp_path: Path) -> None:
+def test_distillation_puts_the_translation_on_the_target_side(
+    config: BacktranslationConfig, tmp_path: Path
+) -> None:
     config = config.replace(mode="distillation")
-    backtranslate(config, tmp_path / "out", upside_down, quiet=True)
+    backtranslate(config, tmp_path / "out", Translators(upside_down), quiet=True)
     rows = list(read_lines(tmp_path / "out" / "fra_Latn-eng_Latn.tsv.zst"))
     assert rows[0] == "phrase 00\t00 esarhp"
 
 
 def test_shards_and_interruptions(config: BacktranslationConfig, tmp_path: Path) -> None:
-    backtranslate(config, tmp_path / "whole", upside_down, quiet=True)
+    backtranslate(config, tmp_path / "whole", Translators(upside_down), quiet=True)
     out = tmp_path / "out"
-    assert backtranslate(config, out, upside_down, shard=(1, 2), quiet=True) == {}
+    assert backtranslate(config, out, Translators(upside_down), shard=(1, 2), quiet=True) == {}
     calls = 0
 
     def failing(lines: Sequence[str], source: str, target: str) -> list[str]:
@@ -81,17 +114,17 @@ def test_shards_and_interruptions(config: BacktranslationConfig, tmp_path: Path)
         return upside_down(lines, source, target)
 
     with pytest.raises(KeyboardInterrupt):
-        backtranslate(config, out, failing, shard=(0, 2), quiet=True)
+        backtranslate(config, out, Translators(failing), shard=(0, 2), quiet=True)
     calls = 5
-    report = backtranslate(config, out, failing, shard=(0, 2), quiet=True)
+    report = backtranslate(config, out, Translators(failing), shard=(0, 2), quiet=True)
     assert calls == 6  # only the block that was lost
     assert report == read_json(tmp_path / "whole" / "report.json")
     name = "eng_Latn-fra_Latn.tsv.zst"
     assert list(read_lines(out / name)) == list(read_lines(tmp_path / "whole" / name))
 
 
-def test_what_cannot_work_is_said(config: BacktranslationConfig) -> None:
-    with pytest.raises(
-        ValueError, match=r"sampling: true needs.*two files produce eng_Latn-fra_Latn"
-    ):
-        config.replace(text=config.text * 2, sampling=True)
+def test_contradictions_are_refused(config: BacktranslationConfig) -> None:
+    with pytest.raises(ValidationError, match="sampling: true needs beam_size: 1"):
+        config.replace(sampling=True)
+    with pytest.raises(ValidationError, match="two files produce eng_Latn-fra_Latn"):
+        config.replace(text=config.text * 2)

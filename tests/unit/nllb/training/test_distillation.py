@@ -1,4 +1,4 @@
-"""Online distillation: the loss by an oracle of loops, a run with a teacher, and who is refused."""
+"""Online distillation: the loss against an oracle of loops, a run, and unsuitable teachers."""
 
 import math
 from pathlib import Path
@@ -92,5 +92,5 @@ def test_a_run_learns_from_a_teacher(
     ]
     assert len(losses) == 12 and losses[-1] < losses[0] / 2  # the divergence, not the labels' loss
     stranger = [f"distillation.teacher={random_model_dir}"]
-    with pytest.raises(ConfigError, match="another vocabulary"):
+    with pytest.raises(ConfigError, match="different vocabulary"):
         train(load_config(TrainConfig, path, stranger), tmp_path / "refused", quiet=True)

@@ -1,4 +1,4 @@
-"""Our architectures: their sizes, and what fairseq2 knows of them."""
+"""The named architectures: their sizes, and their registration with fairseq2."""
 
 import subprocess
 import sys

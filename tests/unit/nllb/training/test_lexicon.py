@@ -1,4 +1,4 @@
-"""First embeddings from counted translations: model 1, pairs in either order, what stays random."""
+"""Lexical initialisation: IBM model 1, pairs in both orders, and pieces that stay random."""
 
 from pathlib import Path
 
@@ -10,26 +10,26 @@ from torch.nn import functional
 from nllb.errors import ConfigError
 from nllb.io.manifest import read_manifest
 from nllb.training import lexicon
-from nllb.training.gathering import PairSource
-from nllb.training.lexicon import Links, agreed_counts, lexical_embedding, read_links
+from nllb.training.batches.gathering import PairSource
+from nllb.training.lexicon import Links, expected_counts, lexical_embedding, read_links
 from nllb.training.train_config import LexiconSection
 
 
 def links_of(pairs: list[tuple[list[int], list[int]]]) -> Links:
-    """The links as loops make them."""
+    """Return the links, computed by loops."""
     found = []
     sources = targets = 0
     for source, target in pairs:
         for i, a in enumerate(source):
             found += [(sources + i, targets + j, a, b) for j, b in enumerate(target)]
         sources, targets = sources + len(source), targets + len(target)
-    kinds = sorted({(a, b) for _, _, a, b in found})
+    types = sorted({(a, b) for _, _, a, b in found})
     return Links(
         sources_N=np.array([link[0] for link in found]),
         targets_N=np.array([link[1] for link in found]),
-        kinds_N=np.array([kinds.index(link[2:]) for link in found]),
-        source_K=np.array([a for a, _ in kinds]),
-        target_K=np.array([b for _, b in kinds]),
+        types_N=np.array([types.index(link[2:]) for link in found]),
+        source_K=np.array([a for a, _ in types]),
+        target_K=np.array([b for _, b in types]),
         source_counts_V=np.zeros(20),
         target_counts_V=np.zeros(20),
     )
@@ -42,7 +42,7 @@ def test_translations_are_found_in_pairs_of_many_words() -> None:
         words = draw.choice(8, size=4, replace=False)
         pairs.append((words.tolist(), draw.permutation(words + 10).tolist()))
     links = links_of(pairs)
-    counts = agreed_counts(links, iterations=5)
+    counts = expected_counts(links, iterations=5)
     table = np.zeros((20, 20))
     table[links.source_K, links.target_K] = counts
     occurrences = np.bincount(np.concatenate([source for source, _ in pairs]), minlength=8)
@@ -51,7 +51,7 @@ def test_translations_are_found_in_pairs_of_many_words() -> None:
         assert 0.6 * occurrences[word] < table[word, word + 10] <= occurrences[word] + 1e-9
 
 
-def test_links_are_every_piece_with_every_piece_of_both_orders(token_data: Path) -> None:
+def test_links_pair_every_source_piece_with_every_target_piece(token_data: Path) -> None:
     manifest = read_manifest(token_data)
     for direction in manifest.directions:
         if direction.source == direction.target:
@@ -64,14 +64,14 @@ def test_links_are_every_piece_with_every_piece_of_both_orders(token_data: Path)
             for shard in map(manifest.open, part.files)
             for n in range(len(shard))
         ]
-        assert len(links.kinds_N) == sum(len(a) * len(b) for a, b in pairs)
+        assert len(links.types_N) == sum(len(a) * len(b) for a, b in pairs)
         assert links.source_counts_V.sum() == sum(len(a) for a, _ in pairs)
         assert links.target_counts_V.sum() == sum(len(b) for _, b in pairs)
-        kinds = {(a, b) for s, t in pairs for a in s.tolist() for b in t.tolist()}
-        assert set(zip(links.source_K.tolist(), links.target_K.tolist(), strict=True)) == kinds
+        types = {(a, b) for s, t in pairs for a in s.tolist() for b in t.tolist()}
+        assert set(zip(links.source_K.tolist(), links.target_K.tolist(), strict=True)) == types
 
 
-def test_an_embedding_is_its_meaning_its_language_and_a_rest(token_data: Path) -> None:
+def test_an_embedding_mixes_translations_languages_and_noise(token_data: Path) -> None:
     manifest = read_manifest(token_data)
     random_VD = torch.randn(manifest.vocabulary.size, 64) / 8
     pivot = manifest.directions[0].target
@@ -95,8 +95,8 @@ def test_an_embedding_is_its_meaning_its_language_and_a_rest(token_data: Path) -
     assert likeness.diagonal().mean().item() == pytest.approx(0.447, abs=0.1)
 
 
-def test_text_of_the_pivot_alone_is_no_direction(token_data: Path) -> None:
-    """The fixture has denoising text, whose direction leads from a language into itself."""
+def test_denoising_text_of_the_pivot_is_ignored(token_data: Path) -> None:
+    """Denoising text has the same language on both sides."""
     manifest = read_manifest(token_data)
     alone = next(d.target for d in manifest.directions if d.source == d.target)
     random_VD = torch.randn(manifest.vocabulary.size, 8)
@@ -109,14 +109,14 @@ def test_text_of_the_pivot_alone_is_no_direction(token_data: Path) -> None:
             lexical_embedding(manifest, random_VD, section, seed=3)
 
 
-def test_of_many_pairs_a_random_part_of_all_shards_is_taken(token_data: Path, monkeypatch) -> None:
+def test_large_directions_are_subsampled_from_all_shards(token_data: Path, monkeypatch) -> None:
     manifest = read_manifest(token_data)
     direction = max(manifest.directions, key=lambda d: (d.source != d.target, d.num_pairs))
     source = PairSource(manifest, "train")
     whole = read_links(source, direction, manifest.vocabulary.size, seed=1)
-    monkeypatch.setattr(lexicon, "MOST_LINKS", len(whole.kinds_N) // 3)
+    monkeypatch.setattr(lexicon, "MAX_LINKS", len(whole.types_N) // 3)
     part = read_links(source, direction, manifest.vocabulary.size, seed=1)
-    assert 0.2 < len(part.kinds_N) / len(whole.kinds_N) < 0.5
+    assert 0.2 < len(part.types_N) / len(whole.types_N) < 0.5
 
 
 def test_a_pivot_without_pairs_is_refused(token_data: Path) -> None:

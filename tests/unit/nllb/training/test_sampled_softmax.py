@@ -1,4 +1,4 @@
-"""The loss over a sample of the vocabulary: exact where it is given, right on average."""
+"""The sampled softmax: exact for a given sample, and unbiased on average."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return states_ND, weight_VD, labels_N
 
 
-def test_labels_come_first_and_no_token_twice() -> None:
+def test_labels_come_first_and_tokens_are_unique() -> None:
     torch.manual_seed(1)
     *_, labels_N = inputs()
     sampled = sample_tokens(labels_N, TOKENS, 60)
@@ -30,12 +30,12 @@ def test_labels_come_first_and_no_token_twice() -> None:
     assert float(sampled.log_weights_C.exp().sum()) == pytest.approx(TOKENS, rel=1e-5)
 
 
-def test_nothing_is_left_out_where_the_vocabulary_is_smaller() -> None:
+def test_a_small_vocabulary_is_not_sampled() -> None:
     *_, labels_N = inputs()
     assert sample_tokens(labels_N, TOKENS, TOKENS) is None
 
 
-def test_loss_and_gradient_are_those_of_the_sampled_tokens() -> None:
+def test_loss_and_gradient_of_a_sample_equal_an_oracle() -> None:
     torch.manual_seed(1)
     states_ND, weight_VD, labels_N = inputs()
     sampled = sample_tokens(labels_N, TOKENS, 60)
@@ -62,7 +62,7 @@ def test_loss_and_gradient_are_those_of_the_sampled_tokens() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5, check_dtype=False)
 
 
-def test_the_expected_partition_is_that_of_the_whole_vocabulary() -> None:
+def test_the_partition_function_is_unbiased() -> None:
     torch.manual_seed(1)
     states_ND, weight_VD, labels_N = inputs()
     logits_NV = states_ND @ weight_VD.T
@@ -75,7 +75,7 @@ def test_the_expected_partition_is_that_of_the_whole_vocabulary() -> None:
     torch.testing.assert_close(drawn_N, whole_N, rtol=0.12, atol=0.0)
 
 
-def test_the_plain_loss_of_all_tokens_is_that_of_torch() -> None:
+def test_the_full_loss_equals_torch() -> None:
     states_ND, weight_VD, labels_N = inputs()
     _, plain = smoothed_cross_entropy(states_ND, weight_VD, labels_N, SMOOTHING)
     expected = functional.cross_entropy(states_ND @ weight_VD.T, labels_N, reduction="sum")

@@ -1,4 +1,4 @@
-"""Configurations of training: shipped ones are valid, and checking one is quick."""
+"""Training configurations: the shipped ones are valid, and checking one is fast."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def test_configurations_of_training_are_checked_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_faults_of_all_sections_are_listed(tmp_path: Path) -> None:
+def test_errors_of_all_sections_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(
         "kind: train\ndata: nowhere\nrouting: {final_output_masking: 1.0, capacity: 0}\n"
@@ -33,7 +33,7 @@ def test_faults_of_all_sections_are_listed(tmp_path: Path) -> None:
         assert fault in str(caught.value)
 
 
-def test_a_teacher_tells_of_the_whole_vocabulary(tmp_path: Path) -> None:
+def test_a_teacher_excludes_the_sampled_softmax(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(
         "kind: train\ndata: nowhere\nsoftmax_negatives: 100\ndistillation: {teacher: other}\n"
@@ -42,7 +42,7 @@ def test_a_teacher_tells_of_the_whole_vocabulary(tmp_path: Path) -> None:
         load_config(TrainConfig, path)
 
 
-def test_an_estimate_counts_the_tokens_that_labels_are_told_from(tmp_path: Path) -> None:
+def test_an_estimate_counts_the_sampled_vocabulary(tmp_path: Path) -> None:
     from nllb.training.estimate import estimate
 
     path = tmp_path / "config.yaml"

@@ -1,4 +1,4 @@
-"""Training on one rank: both runners, resuming, stopping, and what is refused."""
+"""Training on one rank: both runners, resuming, stopping, and refused configurations."""
 
 import json
 import shutil
@@ -10,11 +10,13 @@ import torch
 
 from nllb.config import load_config
 from nllb.errors import ConfigError, DataError, NllbError
-from nllb.training.checkpoint import WEIGHT, read_state, read_tensors
+from nllb.training.build_model import initial_model
+from nllb.training.checkpoints.checkpoint import read_state
+from nllb.training.checkpoints.tensor_files import WEIGHT, TensorReader
+from nllb.training.distributed.ranks import Ranks
 from nllb.training.estimate import estimate
-from nllb.training.ranks import Ranks
 from nllb.training.train_config import TrainConfig
-from nllb.training.trainer import TrainingResult, build_model, train
+from nllb.training.trainer import TrainingResult, train
 
 CONFIG = """
 kind: train
@@ -110,13 +112,13 @@ def test_recomputing_takes_less_memory(configured) -> None:
 _DEEP = ("model.encoder_layers=8", "model.decoder_layers=8")
 
 
-def test_a_rank_builds_only_the_experts_that_it_keeps(configured) -> None:
+def test_a_rank_allocates_only_its_own_experts(configured) -> None:
     config = configured("parallel.experts=true", "schedule.steps=2")
     shape = config.model.resolve(vocabulary_size=300)
     cpu = torch.device("cpu")
-    whole = build_model(config, shape, Ranks(rank=0, size=1, device=cpu)).state_dict()
+    whole = initial_model(config, shape, Ranks(rank=0, size=1, device=cpu)).state_dict()
     halves = [
-        build_model(config, shape, Ranks(rank=rank, size=2, device=cpu)).state_dict()
+        initial_model(config, shape, Ranks(rank=rank, size=2, device=cpu)).state_dict()
         for rank in (0, 1)
     ]
     experts = [{name for name in half if ".experts." in name} for half in halves]
@@ -128,10 +130,10 @@ def test_a_rank_builds_only_the_experts_that_it_keeps(configured) -> None:
 
 
 @pytest.mark.parametrize("negatives", [0, 10])
-def test_a_stopped_run_goes_on_bitwise(
+def test_a_stopped_run_resumes_bitwise(
     configured, tmp_path: Path, monkeypatch, negatives: int
 ) -> None:
-    from nllb.training.run import TrainingRun
+    from nllb.training.training_run import TrainingRun
 
     config = configured(f"softmax_negatives={negatives}")
     quietly(config, tmp_path / "whole")
@@ -163,7 +165,7 @@ def test_a_finished_run_ends_at_once(configured, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncate", "remove", "flip"])
-def test_a_damaged_checkpoint_falls_back(configured, tmp_path: Path, capfd, harm: str) -> None:
+def test_a_damaged_checkpoint_falls_back(configured, tmp_path: Path, caplog, harm: str) -> None:
     quietly(configured(), tmp_path / "run")
     quietly(configured("schedule.steps=24"), tmp_path / "longer")
     newest = tmp_path / "run" / "checkpoints" / "step_00000020"
@@ -178,20 +180,19 @@ def test_a_damaged_checkpoint_falls_back(configured, tmp_path: Path, capfd, harm
     }[harm]()
     stale = tmp_path / "run" / "checkpoints" / "step_00000030.tmp"
     stale.mkdir()
-    capfd.readouterr()
     result = quietly(configured("schedule.steps=24"), tmp_path / "run")
-    warning = capfd.readouterr().err
-    assert "step 20 is damaged" in warning and "expert_001.safetensors" in warning
+    assert "step 20 is damaged" in caplog.text and "expert_001.safetensors" in caplog.text
+    assert "training resumes from step 16" in caplog.text
     assert result.state.step == 24 and not stale.exists()
     assert_same_weights(tmp_path / "run", tmp_path / "longer", 24)
 
 
-def test_a_changed_learning_rate_is_said_and_used(configured, tmp_path: Path, capfd) -> None:
+def test_a_changed_learning_rate_is_reported_and_used(configured, tmp_path: Path, caplog) -> None:
     quietly(configured(), tmp_path / "run")
     result = quietly(
         configured("schedule.steps=24", "optimizer.learning_rate=0.002"), tmp_path / "run"
     )
-    assert "learning rate changes from 0.01 to 0.002 after step 20" in capfd.readouterr().err
+    assert "learning rate changes from 0.01 to 0.002 after step 20" in caplog.text
     assert result.state.learning_rate == 0.002
     rate = records(tmp_path / "run", "train")[-1]["learning_rate"]
     assert rate == pytest.approx(0.002 * (10 / 23) ** 0.5)
@@ -200,7 +201,7 @@ def test_a_changed_learning_rate_is_said_and_used(configured, tmp_path: Path, ca
 def test_another_order_of_batches_is_refused(configured, tmp_path: Path) -> None:
     config = configured("schedule.steps=4")
     quietly(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match="another reader"):
+    with pytest.raises(ConfigError, match="different reader"):
         quietly(configured("reader.seed=9"), tmp_path / "run")
     # The file that the message names is still the run's.
     assert load_config(TrainConfig, tmp_path / "run" / "config.yaml") == config
@@ -208,7 +209,8 @@ def test_another_order_of_batches_is_refused(configured, tmp_path: Path) -> None
         quietly(configured("model.ffn_dim=48"), tmp_path / "run")
 
 
-def test_early_stopping_stops_and_stays_stopped(configured, tmp_path: Path) -> None:
+def test_early_stopping_stops_and_stays_stopped(configured, tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO", logger="nllb")
     config = configured(
         *("schedule.steps=200", "schedule.validate_every=2", "schedule.patience=3"),
         *("optimizer.learning_rate=1.0", "optimizer.warm_up_steps=1"),
@@ -222,16 +224,59 @@ def test_early_stopping_stops_and_stays_stopped(configured, tmp_path: Path) -> N
     assert json.loads((result.model_dir / "nllb.json").read_text())["training"]["step"] == (
         result.state.best_step
     )
+    assert f"stopped early at step {result.state.step} of 200" in caplog.text
+    assert (
+        f"none of the last 3 validations improved on validation loss {result.state.best:.4f}"
+        in (caplog.text)
+    )
+    caplog.clear()
     assert quietly(config, tmp_path / "run").state.step == result.state.step
+    assert "stopped early" in caplog.text  # the reason is given again
+
+
+def test_a_diverged_run_is_exported_with_a_warning(configured, tmp_path: Path, caplog) -> None:
+    config = configured(
+        *("schedule.steps=12", "schedule.log_every=2", "optimizer.warm_up_steps=1"),
+        *("optimizer.learning_rate=30.0", "optimizer.clip_norm=null"),
+    )
+    result = quietly(config, tmp_path / "run")
+    assert result.model_dir is not None and result.warning is not None
+    assert "training diverged: the training loss per label rose from" in result.warning
+    assert "Lower optimizer.learning_rate (now 30)" in result.warning
+    assert result.warning in caplog.text
+    # A run that resumes at its end still knows it.
+    assert quietly(config, tmp_path / "run").warning == result.warning
+
+
+def test_a_run_that_learns_has_not_diverged(configured, tmp_path: Path) -> None:
+    assert quietly(configured(), tmp_path / "run").warning is None
+
+
+def test_a_measured_precision_is_kept_when_a_run_resumes(
+    configured, tmp_path: Path, monkeypatch
+) -> None:
+    from nllb.training import precision
+
+    speeds = {"float32": 1.0, "bfloat16": 2.0}
+    monkeypatch.setattr(precision, "matmul_speed", lambda name, device: speeds[name])
+    first = quietly(configured("schedule.steps=2", "precision=auto"), tmp_path / "run")
+    assert first.state.precision == "bfloat16"
+    speeds["float32"] = 3.0
+    second = quietly(configured("schedule.steps=4", "precision=auto"), tmp_path / "run")
+    assert second.state.precision == "bfloat16"
+    assert (
+        quietly(configured("schedule.steps=2", "precision=auto"), tmp_path / "new").state.precision
+        == "float32"
+    )
 
 
 @pytest.mark.parametrize("runner", ["plain", pytest.param("fairseq2", marks=pytest.mark.slow)])
-def test_a_gradient_that_is_no_number_stops_the_run(
+def test_a_gradient_that_is_not_finite_stops_the_run(
     configured, tmp_path: Path, monkeypatch, runner: str
 ) -> None:
     if runner == "fairseq2":
         pytest.importorskip("fairseq2")
-    from nllb.training.run import TrainingRun
+    from nllb.training.training_run import TrainingRun
 
     original = TrainingRun.batch_loss
 
@@ -246,23 +291,23 @@ def test_a_gradient_that_is_no_number_stops_the_run(
     with pytest.raises(DataError) as caught:
         quietly(configured(f"parallel.runner={runner}"), tmp_path / "run")
     text = str(caught.value)
-    assert "step 10 is not a number" in text and "micro-batch 1" in text
+    assert "step 10 is not finite" in text and "micro-batch 1" in text
     assert "eng_Latn-fra_Latn" in text and "is kept (step 8)" in text
     monkeypatch.undo()
     assert quietly(configured(), tmp_path / "run").ending == "finished"
 
 
-def test_a_full_disk_loses_no_checkpoint(configured, tmp_path: Path, monkeypatch) -> None:
-    import nllb.training.checkpoint as checkpoint
+def test_a_full_disk_keeps_earlier_checkpoints(configured, tmp_path: Path, monkeypatch) -> None:
+    from nllb.training.checkpoints import tensor_files
 
-    original = checkpoint._write
+    original = tensor_files.save_file
 
-    def full(path: Path, tensors) -> None:
-        if "step_00000016" in str(path) and path.name == "expert_002.safetensors":
+    def full(tensors, path: str) -> None:
+        if "step_00000016" in path and path.endswith("expert_002.safetensors"):
             raise OSError(28, "No space left on device")
-        original(path, tensors)
+        original(tensors, path)
 
-    monkeypatch.setattr(checkpoint, "_write", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     with pytest.raises(NllbError, match="No space left on device"):
         quietly(configured(), tmp_path / "run")
     monkeypatch.undo()
@@ -270,7 +315,9 @@ def test_a_full_disk_loses_no_checkpoint(configured, tmp_path: Path, monkeypatch
     assert quietly(configured(), tmp_path / "run").state.step == 20
 
 
-def test_memory_that_runs_out_says_what_to_lower(configured, tmp_path: Path, monkeypatch) -> None:
+def test_running_out_of_memory_names_the_settings_to_lower(
+    configured, tmp_path: Path, monkeypatch
+) -> None:
     from nllb.training.loss import LossModule
 
     def exhausted(*_: object) -> None:
@@ -307,8 +354,11 @@ def test_transformers_loads_the_model_with_equal_logits(
     assert result.model_dir is not None
     ours = load_model(open_model(result.model_dir))
     checkpoint = tmp_path / "run" / "checkpoints" / "step_00000008"
-    trained = read_tensors(checkpoint, ours.state_dict(), WEIGHT)
-    assert all(torch.equal(trained[name], value) for name, value in ours.state_dict().items())
+    trained = TensorReader(checkpoint)
+    assert all(
+        torch.equal(trained.read(f"{WEIGHT}/{name}"), value)
+        for name, value in ours.state_dict().items()
+    )
     theirs = AutoModelForSeq2SeqLM.from_pretrained(result.model_dir).eval()
     generator = torch.Generator().manual_seed(0)
     source = torch.randint(4, 300, (3, 9), generator=generator)

@@ -1,0 +1,71 @@
+"""Find a sentence encoder by its name.
+
+The package ships one encoder. LASER2 and LASER3 are read from their official checkpoints, and
+sentence-transformers models are loaded by `hub:NAME`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+
+from data_pipeline.mining.encoders import Encoder, Vectors
+from data_pipeline.mining.laser import load_laser
+from data_pipeline.mining.mining_config import Precision
+from data_pipeline.mining.static_encoder import StaticEncoder
+from nllb.errors import CheckpointError, ResourceError
+
+SHIPPED: Final = Path(__file__).parents[1] / "_models" / "encoder"
+"""Folder of the encoder that ships with the package."""
+
+
+def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> Encoder:
+    """Load an encoder.
+
+    Args:
+        name: `default`, a folder that `nllb data train-encoder` wrote, a LASER checkpoint (.pt)
+            with its SentencePiece model and, for LASER3, its dictionary (.cvocab) beside it, or
+            `hub:NAME`.
+        dtype: number format in which LASER's layers compute.
+
+    Raises:
+        CheckpointError: if the encoder is missing, damaged or of another kind.
+    """
+    if str(name).startswith("hub:"):
+        return HubEncoder(str(name).removeprefix("hub:"))
+    path = SHIPPED if str(name) == "default" else Path(name)
+    if path.is_dir():
+        return StaticEncoder.load(path)
+    if path.is_file():
+        return load_laser(path, dtype)
+    raise CheckpointError(
+        f"there is no encoder {str(name)!r}; give `default`, the folder of an encoder that "
+        "`nllb data train-encoder` wrote, a LASER checkpoint (.pt), or hub:NAME"
+    )
+
+
+class HubEncoder:
+    """A sentence-transformers model such as LaBSE, if that package is installed."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            from sentence_transformers import (  # type: ignore[import-not-found]
+                SentenceTransformer,
+            )
+        except ImportError:
+            raise ResourceError(
+                f"hub:{name} requires the package sentence-transformers; run: "
+                "pip install sentence-transformers"
+            ) from None
+        self.name = name
+        self.key = f"hub:{name}"
+        self._model: Any = SentenceTransformer(name)
+        self.dimension = int(self._model.get_sentence_embedding_dimension())
+
+    def encode(self, sentences: Sequence[str], language: str) -> Vectors:
+        """Return the pooled vectors of the model."""
+        found = self._model.encode(list(sentences), convert_to_numpy=True, show_progress_bar=False)
+        vectors: Vectors = numpy.asarray(found, dtype=numpy.float32).reshape(-1, self.dimension)
+        vectors[[not sentence.strip() for sentence in sentences]] = 0
+        return vectors

@@ -1,0 +1,59 @@
+"""Translates plain lines with one model: what back-translation, replay and validations need."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from nllb.config.fingerprints import model_fingerprint
+from nllb.inference.engine import TorchEngine
+from nllb.inference.generator import SearchOptions
+from nllb.inference.model_generator import ModelGenerator
+from nllb.languages import add_languages, parse_language
+from nllb.model.configuration import ModelConfig
+from nllb.model.formats.open_model import open_model
+from nllb.model.tokenizer import Tokenizer
+
+
+class LineTranslator:
+    """Translates lines; one that is too long for the model gives None."""
+
+    def __init__(self, generator: ModelGenerator, search: SearchOptions) -> None:
+        self._generator, self._search = generator, search
+
+    @classmethod
+    def load(
+        cls, model: str, *, device: str = "auto", beam_size: int = 1, sampling: bool = False
+    ) -> "LineTranslator":
+        """Load a model by name or path."""
+        generator = ModelGenerator.load(model, device=device)
+        add_languages(generator.tokenizer.languages)
+        return cls(generator, SearchOptions(beam_size=beam_size, sampling=sampling))
+
+    @classmethod
+    def fingerprint(cls, model: str) -> str:
+        """Return a hash of a model's files, without loading it."""
+        return model_fingerprint(open_model(model).path)
+
+    @classmethod
+    def of_weights(
+        cls, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer
+    ) -> "LineTranslator":
+        """Translate with weights that are in memory, by greedy search."""
+        add_languages(tokenizer.languages)
+        embedding = weights["embedding.weight"]
+        engine = TorchEngine(config, weights, device=embedding.device, dtype=embedding.dtype)
+        return cls(ModelGenerator(engine, tokenizer), SearchOptions(beam_size=1))
+
+    def __call__(self, lines: Sequence[str], source: str, target: str) -> list[str | None]:
+        """Translate lines between two languages, given by code."""
+        source_language, target_language = parse_language(source), parse_language(target)
+        fits = [self._generator.fits(line, source=source_language) for line in lines]
+        outputs = iter(
+            self._generator.generate(
+                [line for line, is_short in zip(lines, fits, strict=True) if is_short],
+                source=source_language,
+                target=target_language,
+                search=self._search,
+            )
+        )
+        return [next(outputs)[0].text if is_short else None for is_short in fits]

@@ -1,0 +1,259 @@
+"""XLM-R's tokenizer by the `tokenizers` library: unigram pieces, metaspace, normalisation by a map.
+
+A sequence is `<s> x </s>`; a longer text than the encoder takes becomes several, its windows. Names
+of special tokens inside a text ("</s>") are text. Nothing is kept between calls.
+
+`tokenizer.json` is written compactly and holds what `tokenizers` itself would read. When it is
+read, everything but the pieces and the compiled map has to be as it is written here: a file from
+someone else cannot bring in a pattern that never ends, or another algorithm.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from nllb.errors import CheckpointError, DataError
+from nllb.io.atomic import atomic_text
+from nllb.io.text import read_json
+from nllb.model.pretrained_encoder import EncoderConfig
+
+TOKENIZER_FILE: Final = "tokenizer.json"
+MAX_FILE_BYTES: Final = 64 << 20
+"""Largest `tokenizer.json`; that of XLM-R's whole vocabulary has 17 MB."""
+SPACE: Final = "\u2581"
+"""What stands for a space in pieces."""
+SPECIAL_SCORE: Final = -100.0
+"""Score that special tokens get: so low that text never becomes one of them."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_SPACES: Final = " {2,}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizedText:
+    """A text as sequences of token ids."""
+
+    windows: tuple[tuple[int, ...], ...]
+    """The sequences, each `<s> prefix x </s>`; more than one where the text is too long for one."""
+    is_empty: bool
+    """Whether the text has no tokens of its own: it is empty, or of spaces and control characters."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A token of a text, and where it is in there."""
+
+    token_id: int
+    """Its id."""
+    start: int
+    """Its first character in the text."""
+    end: int
+    """The character after its last."""
+
+
+class EncoderTokenizer:
+    """Text to token ids."""
+
+    def __init__(self, tokenizer: Tokenizer, config: EncoderConfig) -> None:
+        self.config, self._tokenizer = config, tokenizer
+        self._space_id: int | None = tokenizer.token_to_id(SPACE)
+
+    @classmethod
+    def build(
+        cls, pieces: Sequence[tuple[str, float]], charsmap: bytes, config: EncoderConfig
+    ) -> Self:
+        """Make a tokenizer of pieces by id with their scores, and of a compiled map.
+
+        Raises:
+            CheckpointError: they are damaged, or do not fit the configuration.
+        """
+        if len(pieces) != config.vocabulary_size:
+            raise CheckpointError(
+                f"the tokenizer has {len(pieces):,} pieces and the encoder's vocabulary "
+                f"{config.vocabulary_size:,}; they do not belong together"
+            )
+        try:
+            tokenizer = Tokenizer(models.Unigram(list(pieces), config.unk_id, byte_fallback=False))
+            tokenizer.normalizer = normalizers.Sequence(
+                [
+                    normalizers.Precompiled(charsmap),
+                    normalizers.Replace(Regex(_SPACES), " "),
+                ]
+            )
+            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
+                replacement=SPACE, prepend_scheme="always"
+            )
+            tokenizer.encode("a", add_special_tokens=False)
+        except BaseException as error:  # a panic of the library is not an Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+                raise
+            raise CheckpointError(
+                f"the tokenizer's pieces or its normalisation map are damaged: {error}"
+            ) from None
+        return cls(tokenizer, config)
+
+    @classmethod
+    def open(cls, directory: Path, config: EncoderConfig) -> Self:
+        """Open the `tokenizer.json` of a directory.
+
+        Raises:
+            CheckpointError: it is missing, damaged, of another kind, or does not fit the encoder.
+        """
+        path = directory / TOKENIZER_FILE
+        try:
+            document = read_json(path, max_bytes=MAX_FILE_BYTES)
+        except DataError as error:
+            raise CheckpointError(str(error)) from error
+        pieces, charsmap = _read_document(path, document, config)
+        return cls.build(pieces, charsmap, config)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text alone."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of several texts alone."""
+        if len(texts) == 1:
+            return [self._tokenizer.encode(clean(texts[0]), add_special_tokens=False).ids]
+        encodings = self._tokenizer.encode_batch_fast(
+            [clean(text) for text in texts], add_special_tokens=False
+        )
+        return [encoding.ids for encoding in encodings]
+
+    def pieces(self, text: str) -> list[Piece]:
+        """Return the tokens of a text alone, and where they are in it."""
+        encoding = self._tokenizer.encode(clean(text), add_special_tokens=False)
+        return [
+            Piece(token_id=number, start=start, end=end)
+            for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+        ]
+
+    def tokenize(self, texts: Sequence[str], *, prefix: str = "") -> list[TokenizedText]:
+        """Return texts as sequences that the encoder takes.
+
+        Args:
+            texts: the texts.
+            prefix: what every window begins with, such as `query: `.
+
+        Raises:
+            ValueError: the prefix leaves no room for a text.
+        """
+        before = self.encode(prefix.rstrip()) if prefix.strip() else []
+        room = self.config.max_positions - 2 - len(before)
+        if room < 1:
+            raise ValueError(f"the prefix {prefix[:60]!r} is as long as the longest sequence")
+        bos, eos = self.config.bos_id, self.config.eos_id
+        found = []
+        for ids in self.encode_batch(texts):
+            is_empty = all(number == self._space_id for number in ids)
+            starts = range(0, 0 if is_empty else len(ids), room)
+            windows = ((bos, *before, *ids[first : first + room], eos) for first in starts)
+            found.append(TokenizedText(windows=tuple(windows), is_empty=is_empty))
+        return found
+
+    def normalize(self, text: str) -> str:
+        """Return a text as the pieces are cut from it, with spaces as they are."""
+        normalized: str = self._tokenizer.normalizer.normalize_str(clean(text))
+        return normalized
+
+
+def clean(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which no encoding has."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def write_tokenizer(
+    directory: Path,
+    pieces: Sequence[tuple[str, float]],
+    charsmap: bytes,
+    config: EncoderConfig,
+) -> None:
+    """Write `tokenizer.json`: pieces by id with their scores, and the compiled map."""
+    vocabulary = [[piece, float(f"{score:.8g}")] for piece, score in pieces]
+    document = _document(vocabulary, base64.b64encode(charsmap).decode(), config)
+    with atomic_text(directory / TOKENIZER_FILE) as stream:
+        json.dump(document, stream, ensure_ascii=False, separators=(",", ":"))
+
+
+def _document(vocabulary: Any, charsmap: Any, config: EncoderConfig) -> dict[str, Any]:
+    begin, end = vocabulary[config.bos_id][0], vocabulary[config.eos_id][0]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "Precompiled", "precompiled_charsmap": charsmap},
+                {"type": "Replace", "pattern": {"Regex": _SPACES}, "content": " "},
+            ],
+        },
+        "pre_tokenizer": {
+            "type": "Metaspace",
+            "replacement": SPACE,
+            "prepend_scheme": "always",
+            "split": True,
+        },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": begin, "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": end, "type_id": 0}},
+            ],
+            "pair": [
+                {"SpecialToken": {"id": begin, "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": end, "type_id": 0}},
+                {"Sequence": {"id": "B", "type_id": 0}},
+                {"SpecialToken": {"id": end, "type_id": 0}},
+            ],
+            "special_tokens": {
+                begin: {"id": begin, "ids": [config.bos_id], "tokens": [begin]},
+                end: {"id": end, "ids": [config.eos_id], "tokens": [end]},
+            },
+        },
+        "decoder": {
+            "type": "Metaspace",
+            "replacement": SPACE,
+            "prepend_scheme": "always",
+            "split": True,
+        },
+        "model": {
+            "type": "Unigram",
+            "unk_id": config.unk_id,
+            "vocab": vocabulary,
+            "byte_fallback": False,
+        },
+    }
+
+
+def _read_document(
+    path: Path, document: Any, config: EncoderConfig
+) -> tuple[list[tuple[str, float]], bytes]:
+    """Return the pieces and the compiled map of a `tokenizer.json` that is as we write it."""
+    try:
+        vocabulary = document["model"]["vocab"]
+        charsmap = document["normalizer"]["normalizers"][0]["precompiled_charsmap"]
+        pieces = [(piece, float(score)) for piece, score in vocabulary]
+        is_usable = all(isinstance(piece, str) and score <= 0 for piece, score in pieces)
+        if len(pieces) != config.vocabulary_size:
+            raise CheckpointError(
+                f"{path} has {len(pieces):,} pieces and the encoder's vocabulary "
+                f"{config.vocabulary_size:,}; they do not belong together"
+            )
+        if is_usable and document == _document(vocabulary, charsmap, config):
+            return pieces, base64.b64decode(charsmap, validate=True)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, binascii.Error):
+        pass
+    raise CheckpointError(
+        f"{path} is not a tokenizer of this encoder, or is damaged: a unigram model with XLM-R's "
+        f"normalisation is expected, as 'nllb convert e5' writes it"
+    )

@@ -1,0 +1,1 @@
+"""From token shards to micro-batches: sampling, gathering, noise, concatenation, collation."""

@@ -1,0 +1,1 @@
+"""Fine-tuning a model on text files, with new languages and characters."""

@@ -1,0 +1,271 @@
+"""Opens everything that a rank trains with, at the newest intact checkpoint."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from nllb.config import write_config
+from nllb.config.fingerprints import changed_fields
+from nllb.config.loading import plain
+from nllb.errors import CheckpointError, ConfigError
+from nllb.io.manifest import Manifest, read_manifest
+from nllb.io.progress import Progress
+from nllb.model.configuration import ModelConfig
+from nllb.model.tokenizer import Tokenizer
+from nllb.model.transformer import Transformer
+from nllb.training.batches.reader import BatchReader, read_validation
+from nllb.training.batches.token_ids import TokenIds, word_starts
+from nllb.training.build_model import (
+    initial_model,
+    meta_model,
+    open_teacher,
+    open_tokenizer,
+    resolve_model_config,
+)
+from nllb.training.checkpoints.checkpoint import (
+    CheckpointFolder,
+    RunState,
+    find_checkpoint,
+    read_state,
+)
+from nllb.training.checkpoints.export import CONFIG_NAME, write_start
+from nllb.training.checkpoints.tensor_files import TensorReader
+from nllb.training.distributed.data_parallel import ParallelModel, recompute_layers
+from nllb.training.distributed.ranks import Ranks, StopFlag
+from nllb.training.held_out_scores import held_out_scorer
+from nllb.training.lexicon import initialize_lookup, lexical_embedding
+from nllb.training.loss import LossModule, Teacher
+from nllb.training.metrics.step_statistics import StepStatistics
+from nllb.training.metrics.writers import CombinedWriter, open_writers
+from nllb.training.optimization import build_optimizer
+from nllb.training.precision import choose_precision
+from nllb.training.router_balance import RouterBalancer
+from nllb.training.train_config import Precision, TrainConfig
+from nllb.training.training_run import TrainingRun
+from nllb.training.translating import Translators
+from nllb.training.validation import Validator
+
+_log = logging.getLogger(__name__)
+
+
+def open_run(
+    config: TrainConfig,
+    out_dir: Path,
+    ranks: Ranks,
+    stop: StopFlag,
+    progress: Progress,
+    *,
+    translators: Translators | None = None,
+    quiet: bool = False,
+) -> TrainingRun:
+    """Open the data, the model, its optimizer and the newest intact checkpoint.
+
+    Raises:
+        NllbError: The data, vocabulary, model or number of ranks do not fit the configuration.
+    """
+    manifest = read_manifest(config.data)
+    tokenizer = open_tokenizer(config, manifest)
+    checkpoints = CheckpointFolder(out_dir / "checkpoints", ranks)
+    newest = checkpoints.newest()
+    checkpoint = None if newest is None else checkpoints.path(newest)
+    made_by = _fingerprints(config, manifest)
+    state = RunState(made_by=made_by) if checkpoint is None else read_state(checkpoint)
+    _require_same_inputs(state.made_by, made_by, out_dir)
+    if checkpoint is None and ranks.is_first:
+        manifest.verify()
+    ranks.wait()
+    reader = BatchReader(
+        manifest,
+        config.reader,
+        rank=ranks.rank,
+        num_ranks=ranks.size,
+        ids=TokenIds.of_tokenizer(tokenizer),
+        word_starts=word_starts(tokenizer),
+    )
+    shape = resolve_model_config(config, tokenizer)
+    if checkpoint is None:
+        model = _first_model(config, shape, manifest, ranks, quiet=quiet).to(ranks.device)
+    else:
+        model = meta_model(config, shape, ranks)
+    if ranks.is_first:
+        if checkpoint is None:
+            out_dir.mkdir(parents=True, exist_ok=True)
+            write_start(out_dir, shape, tokenizer)
+        write_config(config, out_dir / CONFIG_NAME)
+    teacher = open_teacher(config, tokenizer, shape, ranks)
+    parallel_model = _parallel_model(config, model, teacher, ranks)
+    optimizer = build_optimizer(parallel_model.module, config.optimizer)
+    if checkpoint is not None:
+        parallel_model.load(TensorReader(checkpoint), optimizer, step=state.step)
+        _log_new_rate(state, config, ranks)
+    state.learning_rate = config.optimizer.learning_rate
+    return TrainingRun(
+        config=config,
+        precision=_resolve_precision(config, state, ranks),
+        ranks=ranks,
+        model=parallel_model,
+        optimizer=optimizer,
+        reader=reader,
+        validator=_open_validator(
+            config, manifest, tokenizer, parallel_model, translators=translators, ranks=ranks
+        ),
+        checkpoints=checkpoints,
+        state=state,
+        metrics=_open_metrics(config, out_dir, state, ranks),
+        statistics=StepStatistics(model, ranks),
+        balancer=RouterBalancer(model, ranks, rate=config.routing.bias_rate)
+        if config.routing.balance_by == "bias"
+        else None,
+        stop=stop,
+        progress=progress,
+        saved_step=newest,
+    )
+
+
+def check_resumable(config: TrainConfig, out_dir: Path) -> None:
+    """Check that the checkpoints in a folder, if any, can be resumed with a configuration.
+
+    Raises:
+        ConfigError: They belong to a run with different data, reader or seed.
+    """
+    checkpoint = find_checkpoint(out_dir)
+    if checkpoint is None:
+        return
+    try:
+        state = read_state(checkpoint)
+    except CheckpointError:  # `open_run` falls back to an earlier one
+        return
+    made_by = _fingerprints(config, read_manifest(config.data))
+    _require_same_inputs(state.made_by, made_by, out_dir)
+
+
+def _first_model(
+    config: TrainConfig, shape: ModelConfig, manifest: Manifest, ranks: Ranks, *, quiet: bool
+) -> Transformer:
+    """Return the model of step 0, with lexical embeddings if they are configured."""
+    model = initial_model(config, shape, ranks)
+    if config.lexicon.pivot is not None:
+        embedding_VD = model.embedding.weight.data
+        embedding_VD.copy_(
+            lexical_embedding(manifest, embedding_VD, config.lexicon, seed=config.seed, quiet=quiet)
+        )
+        initialize_lookup(model)
+    return model
+
+
+def _parallel_model(
+    config: TrainConfig, model: Transformer, teacher: Teacher | None, ranks: Ranks
+) -> ParallelModel:
+    """Return the model with its loss, wrapped for data parallelism."""
+    if config.activation_checkpointing:
+        recompute_layers(model)
+    by_bias = config.routing.balance_by == "bias"
+    module = LossModule(
+        model,
+        label_smoothing=config.label_smoothing,
+        balance_weight=0.0 if by_bias else config.routing.balance_weight,
+        softmax_negatives=config.softmax_negatives,
+        teacher=teacher,
+    )
+    return ParallelModel(module, config.parallel, ranks)
+
+
+def _open_validator(
+    config: TrainConfig,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    model: ParallelModel,
+    *,
+    translators: Translators | None,
+    ranks: Ranks,
+) -> Validator:
+    """Return the validator, which translates if that is configured and possible."""
+    scorer = None
+    if translators is not None and config.schedule.translations > 0:
+        if model.passes_are_collective:
+            raise ConfigError(
+                "schedule.translations needs the whole model on one rank: set it to 0, or set "
+                "parallel.data: ddp and parallel.experts: false"
+            )
+        scorer = held_out_scorer(config, manifest, tokenizer, translators)
+    batches = read_validation(
+        manifest,
+        config.reader,
+        max_pairs=config.schedule.validation_pairs,
+        ids=TokenIds.of_tokenizer(tokenizer),
+    )
+    return Validator(model, list(batches), ranks, scorer=scorer)
+
+
+def _open_metrics(
+    config: TrainConfig, out_dir: Path, state: RunState, ranks: Ranks
+) -> CombinedWriter:
+    """Open the metrics writers on the first rank; the others write nothing."""
+    if not ranks.is_first:
+        return CombinedWriter([])
+    return open_writers(config.metrics, out_dir, from_step=state.step, settings=_settings(config))
+
+
+def _resolve_precision(config: TrainConfig, state: RunState, ranks: Ranks) -> Precision:
+    """Return the number type of the run; with `auto`, a resumed run keeps its earlier choice."""
+    if config.precision != "auto":
+        chosen: Precision = config.precision
+    elif state.precision:
+        chosen = state.precision
+    else:
+        measured = choose_precision("auto", ranks.device) if ranks.is_first else None
+        chosen = ranks.broadcast(measured)
+    state.precision = chosen
+    return chosen
+
+
+def _fingerprints(config: TrainConfig, manifest: Manifest) -> dict[str, str]:
+    """Return what must not change within a run."""
+    data = json.dumps(
+        [
+            manifest.vocabulary.sha256,
+            [[file.xxh3_128 for file in part.files] for part in manifest.parts],
+        ]
+    )
+    return {
+        "data": hashlib.sha256(data.encode()).hexdigest()[:16],
+        "reader": json.dumps(plain(config.reader), sort_keys=True),
+        "seed": str(config.seed),
+    }
+
+
+def _require_same_inputs(
+    recorded: dict[str, str], configured: dict[str, str], out_dir: Path
+) -> None:
+    if changed := changed_fields(recorded, configured):
+        raise ConfigError(
+            f"{out_dir} contains a run with a different {' and '.join(changed)}, whose order of "
+            f"batches cannot be continued; name another folder, or use the configuration in "
+            f"{out_dir / CONFIG_NAME}"
+        )
+
+
+def _settings(config: TrainConfig) -> dict[str, object]:
+    """Return the configuration for the metrics services, with dotted keys."""
+    flat: dict[str, object] = {}
+    for name, value in plain(config).items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            flat[name] = value
+    return {
+        name: value if isinstance(value, (int, float)) else str(value)
+        for name, value in flat.items()
+    }
+
+
+def _log_new_rate(state: RunState, config: TrainConfig, ranks: Ranks) -> None:
+    rate = config.optimizer.learning_rate
+    if ranks.is_first and state.learning_rate != rate:
+        _log.warning(
+            "the learning rate changes from %g to %g after step %s",
+            state.learning_rate,
+            rate,
+            f"{state.step:,}",
+        )

@@ -1,0 +1,36 @@
+"""The interface through which training uses an inference engine.
+
+Training does not import inference (see the import rules); whoever calls it passes an implementation
+of `Translators`, which is `nllb.inference.line_translator.LineTranslator` everywhere but in tests.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from nllb.model.configuration import ModelConfig
+from nllb.model.tokenizer import Tokenizer
+
+Translate = Callable[[Sequence[str], str, str], Sequence[str | None]]
+"""Translates lines from one language (a code) into another; None for a line that is too long."""
+
+
+class Translators(Protocol):
+    """Opens translators."""
+
+    def load(
+        self, model: str, *, device: str = "auto", beam_size: int = 1, sampling: bool = False
+    ) -> Translate:
+        """Load a model by name or path."""
+        ...
+
+    def fingerprint(self, model: str) -> str:
+        """Return a hash of a model's files, without loading it."""
+        ...
+
+    def of_weights(
+        self, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer
+    ) -> Translate:
+        """Translate with weights that are in memory, by greedy search."""
+        ...
