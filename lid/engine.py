@@ -29,7 +29,7 @@ LONGEST_TEXT: Final = 1 << 16
 # over threads that then wait busily for each other: twice the processor time where a core is taken.
 _ONE_THREAD: Final = 1 << 18
 # Rows of a product are a multiple of this, so that all rows are computed by the same code.
-_ROW_STEP: Final = 16
+_ROW_STEP: Final = 8
 
 
 class Engine(Protocol):

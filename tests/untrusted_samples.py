@@ -1,4 +1,4 @@
-"""Small whole samples of each kind of file that may come from others, and how each is opened.
+"""Small whole samples of each kind of file that may come from someone else, and their openers.
 
 Tests damage copies of them. Each sample is a folder; opening it reads all of its files and does
 with them what a user would.
@@ -241,7 +241,7 @@ def _make_laser3(folder: Path) -> None:
 
 def open_laser(folder: Path) -> None:
     """Open a LASER checkpoint and encode a sentence."""
-    from data_pipeline.mining.encoders import load_encoder
+    from data_pipeline.mining.load_encoder import load_encoder
 
     load_encoder(next(folder.glob("*.pt"))).encode([TEXT], "eng_Latn")
 
@@ -257,7 +257,7 @@ def _make_static_encoder(folder: Path) -> None:
 
 def open_static_encoder(folder: Path) -> None:
     """Open a static encoder."""
-    from data_pipeline.mining.encoders import load_encoder
+    from data_pipeline.mining.load_encoder import load_encoder
 
     load_encoder(folder)
 
@@ -362,28 +362,26 @@ def open_token_shards(folder: Path) -> None:
 
 
 def _make_training_checkpoint(folder: Path) -> None:
-    from nllb.training.checkpoint import CheckpointFolder, Moments, RunState
-    from nllb.training.ranks import Ranks
+    from nllb.training.checkpoints.checkpoint import CheckpointFolder, RunState
+    from nllb.training.distributed.ranks import Ranks
 
     ranks = Ranks(rank=0, size=1, device=torch.device("cpu"))
-    weights = {"a.weight": torch.ones(4, 3)}
-    moments = {"a.weight": Moments(first=torch.zeros(4, 3), second=torch.zeros(4, 3))}
+    tensors = {f"{kind}/a.weight": torch.ones(4, 3) for kind in ("weight", "exp_avg", "exp_avg_sq")}
     checkpoints = CheckpointFolder(folder.with_name("checkpoints"), ranks)
-    written = checkpoints.save(weights, moments, RunState(step=3, made_by={"data": "x"}))
+    written = checkpoints.save(tensors, RunState(step=3, made_by={"data": "x"}))
     folder.rmdir()
     written.rename(folder)
 
 
 def open_training_checkpoint(folder: Path) -> None:
     """Open a checkpoint of a training run."""
-    from nllb.training.checkpoint import WEIGHT, damage, read_moments, read_state, read_tensors
+    from nllb.training.checkpoints.checkpoint import damage, read_state
+    from nllb.training.checkpoints.tensor_files import TensorReader
 
     damage(folder)
     state = read_state(folder)
     f"{state.step:,} {state.seconds:.1f}"
-    wanted = {"a.weight": torch.ones(4, 3)}
-    read_tensors(folder, wanted, WEIGHT)
-    read_moments(folder, wanted)
+    TensorReader(folder).read_into({"weight/a.weight": torch.ones(4, 3)})
 
 
 def _make_evaluation(folder: Path) -> None:
@@ -418,4 +416,4 @@ def open_evaluation(folder: Path) -> None:
     from eval.report.sources import read_sources
 
     load_index(folder)
-    str(build_page(read_sources([folder])))
+    build_page(read_sources([folder])).render()

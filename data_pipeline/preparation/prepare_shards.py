@@ -38,7 +38,7 @@ from nllb.io.manifest import (
 )
 from nllb.io.progress import stage
 from nllb.io.shards import FORMAT_VERSION, ShardFile, write_token_shard
-from nllb.io.text import read_json, write_json
+from nllb.io.text import read_object, write_json
 
 VERSION = 1
 STAGE = "prepare"
@@ -204,7 +204,7 @@ def _manifest(
     by_corpus: Counter[str] = Counter()
     for task in tasks:
         block = task.ready.block
-        for split, record in read_json(task.output)["files"].items():
+        for split, record in read_object(task.output, "files")["files"].items():
             place = (block.source, block.target or block.source, block.origin, split)
             file = ShardFile(**record)
             files.setdefault(place, []).append(file)

@@ -13,10 +13,11 @@ from data_pipeline.stages import Block, Machine, run_tasks
 from nllb.config.fingerprints import file_fingerprint, fingerprint
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_text
-from nllb.io.text import json_line, read_json, write_json
+from nllb.io.text import json_line, read_object, write_json
 
 VERSION = 3
 STAGE = "ingest"
+_RECORD = ("blocks", "rows_read", "quarantined")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ def ingest(config: DataConfig, out: Path, machine: Machine) -> dict[str, Any]:
     """Read every corpus of the configuration into blocks and return the counts."""
     tasks, skipped = _all_tasks(config, out)
     run_tasks("ingest", tasks, read_source, machine)
-    records = [read_json(task.output) for task in tasks if task.output.exists()]
+    records = [read_object(task.output, *_RECORD) for task in tasks if task.output.exists()]
     return {
         "sources": len(tasks),
         "finished": len(records),
@@ -83,7 +84,7 @@ def ingested_blocks(config: DataConfig, out: Path, *, monolingual: bool = False)
                 f"{task.source.name} has not been ingested with this configuration; "
                 "run `nllb data ingest`"
             )
-        record = read_json(task.output)
+        record = read_object(task.output, *_RECORD)
         blocks += [task.block(number, rows) for number, rows in enumerate(record["blocks"])]
     return blocks
 
@@ -93,7 +94,7 @@ def ingestion_counts(config: DataConfig, out: Path) -> list[dict[str, Any]]:
     tasks, _ = _all_tasks(config, out)
     return [
         {"corpus": task.source.corpus.name, "pair": task.source.name.split("/", 1)[1]}
-        | read_json(task.output)
+        | read_object(task.output, *_RECORD)
         for task in tasks
     ]
 
@@ -108,7 +109,7 @@ def read_source(task: SourceTask) -> None:
         # A block is complete only together with the list of its quarantined rows.
         side_file = _side_file(task, number)
         if task.block(number).path.exists() and side_file.exists():
-            facts_by_block[number] = read_json(side_file)
+            facts_by_block[number] = read_object(side_file, "rows", "bad")
             return True
         return False
 
@@ -194,7 +195,7 @@ class _FileHashes:
         name = fingerprint(str(path.resolve()))
         kept = self._directory / "hashes" / f"{source.corpus.name}.{name}.json"
         if kept.exists():
-            recorded = read_json(kept)
+            recorded = read_object(kept, "stamp", "hash")
             if recorded["stamp"] == stamp:
                 self._known[path] = recorded["hash"]
                 return str(recorded["hash"])

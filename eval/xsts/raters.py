@@ -64,9 +64,9 @@ def _look_alikes(
         places = listed_lines([row.line for row in rows])
         shown = ", ".join(dict.fromkeys(names[one] for one in ids))
         message = (
-            f"{len(ids)} spellings of one rater id are joined under {shown} (rows {places})"
+            f"{len(ids)} spellings of one rater id are joined under {shown} ({places})"
             if merged
-            else f"the ids of raters {shown} differ only in case or spacing (rows {places})"
+            else f"the ids of raters {shown} differ only in case or spacing ({places})"
         )
         found.append(finding("X17", message, at=rows[0], rater=names[ids[0]]))
     return found

@@ -18,7 +18,7 @@ from eval.xsts.cells import (
     parse_points,
     parse_score,
 )
-from eval.xsts.findings import finding, listed_lines
+from eval.xsts.findings import finding, listed_lines, plural
 from eval.xsts.ingestion import Row
 from eval.xsts.raters import name_raters, rater_of
 from eval.xsts.ratings import SETS, Rating, Set
@@ -141,7 +141,7 @@ def _without_copies(
     if copies:
         quarantined["X04"] += len(copies)
         text = (
-            f"{len(copies)} exact copies of other rows count once "
+            f"{plural(len(copies), 'row')} set aside as exact copies of other rows "
             f"({listed_lines([row.line for row in copies])})"
         )
         findings.append(finding("X04", text, at=copies[0]))
@@ -188,8 +188,9 @@ def _converted_items(rows: Sequence[Row], findings: list[FindingRecord]) -> None
     dates = [row for row in rows if is_date(row.cells["item"])]
     if dates:
         text = (
-            f"{len(dates)} item ids are dates ({listed_lines([row.line for row in dates])}): "
-            "a spreadsheet program may have converted ids such as 1-4"
+            f"{plural(len(dates), 'row')} with a date as item id "
+            f"({listed_lines([row.line for row in dates])}): a spreadsheet program may have "
+            "converted ids such as 1-4"
         )
         findings.append(finding("X14", text, at=dates[0]))
 

@@ -13,7 +13,7 @@ from typing import Any
 import xxhash
 
 from nllb.errors import ConfigError, DataError
-from nllb.io.text import read_json, write_json
+from nllb.io.text import read_object, write_json
 
 MADE_BY_FILE = "made_by.json"
 """The file of a folder that says what its contents depend on."""
@@ -90,7 +90,7 @@ def claim_directory(
     """
     path = directory / MADE_BY_FILE
     wanted = json.loads(json.dumps(made_by, default=_plain))
-    recorded = read_json(path) if path.is_file() else None
+    recorded = read_object(path) if path.is_file() else None
     if recorded is not None and any(entry != path for entry in directory.iterdir()):
         if changed := changed_fields(recorded, wanted, ignored=ignored):
             differences = "; ".join(

@@ -65,7 +65,7 @@ def _is_relative(name: str) -> bool:
     for path in (PurePosixPath(name), PureWindowsPath(name)):
         if path.is_absolute() or path.drive or path.root or ".." in path.parts or not path.parts:
             return False
-    return "\0" not in name
+    return "\0" not in name and all(len(part.encode(errors="replace")) < 256 for part in path.parts)
 
 
 def _homes(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Values of JSON files as dataclasses, with every field checked: the files may come from anyone."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from nllb.errors import DataError, NllbError
 
@@ -32,7 +32,8 @@ def to_record(
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_python(value)
+        record: Record = _adapter(cast(Any, kind)).validate_python(value)
+        return record
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
@@ -52,7 +53,7 @@ def _shown(value: Any) -> str:
 
 
 @cache
-def _adapter(kind: type[Record]) -> "TypeAdapter[Record]":
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -166,7 +166,7 @@ def parse_json(text: str | bytes, where: Path | str, *, line: int = 1) -> Any:
         number = line + error.lineno - 1
         raise DataError(f"{where}:{number}: not JSON: {error.msg}") from error
     except RecursionError:
-        raise DataError(f"{where}:{line}: not usable JSON: it is nested too deeply") from None
+        raise DataError(f"{where}:{line}: not usable JSON: it nests too deeply") from None
     except ValueError as error:  # bytes that are not UTF-8, or an integer of thousands of digits
         raise DataError(f"{where}:{line}: not JSON: {error}") from error
 
@@ -178,6 +178,20 @@ def read_json(path: Path, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
         DataError: as `read_text` and `parse_json`.
     """
     return parse_json(read_text(path, max_bytes=max_bytes), path)
+
+
+def read_object(path: Path, *names: str) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises:
+        DataError: the document is something else, or lacks one of the names.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is damaged: it has a {type(value).__name__}, not an object")
+    if missing := [name for name in names if name not in value]:
+        raise DataError(f"{path} is damaged: it lacks {', '.join(missing)}")
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,7 +15,7 @@ from unicodedata import normalize
 from nllb.errors import LanguageError
 from nllb.io.text import read_table
 from nllb.languages.scripts import scripts
-from nllb.languages.table import Language, added_languages, languages
+from nllb.languages.table import Language, added_languages, languages, register_parser
 
 # Where a name stands for one language in several scripts: the script that other systems choose.
 _DEFAULT_SCRIPTS = {"zho": "zho_Hans"}
@@ -57,6 +57,9 @@ def parse_language(text: str, *, choose_script: bool = True) -> Language:
     if len(found) != 1:
         raise _unknown(repr(text), found or _near(text))
     return found[0]
+
+
+register_parser(parse_language)
 
 
 def find_languages(text: str) -> tuple[Language, ...]:

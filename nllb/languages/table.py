@@ -1,7 +1,7 @@
 """The languages of FLORES-200 and NLLB: one row each, and languages that a model was taught."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -65,8 +65,6 @@ class Language:
         """Let pydantic read a language from any of its codes and names, and write its code."""
         from pydantic_core import PydanticCustomError, core_schema
 
-        from nllb.languages import parse_language
-
         def parse(value: object) -> Language:
             if isinstance(value, Language):
                 return value
@@ -74,7 +72,7 @@ class Language:
             if not isinstance(text, str):
                 raise PydanticCustomError("language", "expected a language, as text")
             try:
-                return parse_language(text)
+                return _parsers[-1](text)
             except LanguageError as error:
                 raise PydanticCustomError("language", "{reason}", {"reason": str(error)}) from None
 
@@ -88,6 +86,14 @@ class Language:
         if self.public_bitext >= 1_000_000:
             return "high"
         return "low" if self.public_bitext >= 100_000 else "very_low"
+
+
+_parsers: list[Callable[[str], Language]] = []
+
+
+def register_parser(parser: Callable[[str], Language]) -> None:
+    """Set the function by which pydantic reads languages; `nllb.languages.names` registers it."""
+    _parsers.append(parser)
 
 
 @cache

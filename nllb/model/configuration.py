@@ -212,7 +212,10 @@ class ModelConfig:
         found["activation"] = {"swish": "silu"}.get(
             found.get("activation", "relu"), found.get("activation", "relu")
         )
-        return cls(**{ours: value for ours, value in found.items() if value is not None})
+        try:
+            return cls(**{ours: value for ours, value in found.items() if value is not None})
+        except CheckpointError as error:
+            raise CheckpointError(f"{where}: {error}") from None
 
     def to_hugging_face(self) -> dict[str, Any]:
         """Return the content of a `config.json` that transformers reads."""

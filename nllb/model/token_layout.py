@@ -220,7 +220,7 @@ def _special_tokens(path: Path, document: Mapping[str, Any]) -> set[str]:
     listed = document.get("additional_special_tokens") or []
     if not isinstance(listed, list):
         raise CheckpointError(f"{path}: additional_special_tokens is no list")
-    tokens = [item.get("content") if isinstance(item, dict) else item for item in listed]
+    tokens: list[Any] = [item.get("content") if isinstance(item, dict) else item for item in listed]
     if odd := [token for token in tokens if not isinstance(token, str)]:
         raise CheckpointError(
             f"{path}: additional_special_tokens has {repr(odd[0])[:40]}, which is no token"

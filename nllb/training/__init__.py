@@ -1,1 +1,1 @@
-"""Training: data order, the step, the runners, distribution. The only user of fairseq2."""
+"""Training of translation models from token shards; the only package that imports fairseq2."""

@@ -16,7 +16,7 @@ from nllb.config import claim_directory, write_config
 from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
 from nllb.io.progress import Progress
-from nllb.io.text import read_json, read_lines, write_json, write_lines
+from nllb.io.text import read_lines, read_object, write_json, write_lines
 from nllb.training.backtranslation_config import BacktranslationConfig, MonolingualText
 from nllb.training.translating import Translate, Translators
 
@@ -166,6 +166,6 @@ def _join(blocks: Sequence[Path], path: Path) -> dict[str, int]:
 
     write_lines(path, rows())
     for block in blocks:
-        for reason, count in read_json(block.with_suffix(".json")).items():
+        for reason, count in read_object(block.with_suffix(".json")).items():
             total[reason] = total.get(reason, 0) + count
     return total

@@ -10,6 +10,7 @@ from nllb.config.schema import (
     FractionBelowOne,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     RenamedKey,
     RunConfig,
@@ -48,6 +49,39 @@ class NewLanguage(Section):
     """A language of the model to start from: the nearest relative in the same script."""
 
 
+class FinetuneReader(ReaderConfig):
+    """Micro-batches of fine-tuning."""
+
+    max_tokens: PositiveInt = 1024
+    """Maximum number of tokens of a micro-batch on its longer side, padding included."""
+
+
+class FinetuneOptimizer(OptimizerSection):
+    """Adam with a small learning rate."""
+
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate, reached at the end of the warm-up."""
+    warm_up_steps: NonNegativeInt = 10
+    """Steps of the warm-up."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Maximum norm of the gradient; null does not clip."""
+
+
+class FinetuneSchedule(ScheduleSection):
+    """A short run that stops when validations no longer improve."""
+
+    steps: PositiveInt = 1000
+    """Optimizer steps of the whole run."""
+    checkpoint_every: PositiveInt = 100
+    """Steps between checkpoints."""
+    validate_every: NonNegativeInt = 100
+    """Steps between validations; 0 never validates."""
+    translations: NonNegativeInt = 50
+    """Held-out pairs of each direction that are translated and scored; 0 translates none."""
+    patience: NonNegativeInt = 4
+    """Validations without a better result after which training ends; 0 trains to the end."""
+
+
 class FinetuneConfig(RunConfig):
     """One fine-tuning run."""
 
@@ -80,20 +114,18 @@ class FinetuneConfig(RunConfig):
     """Fraction of the new and the replay pairs that is held out, for validation and the report."""
     max_held_out_pairs: PositiveInt = 200
     """Maximum number of held-out pairs of each file."""
-    reader: ReaderConfig = ReaderConfig(max_tokens=1024)
+    reader: FinetuneReader = FinetuneReader()
     """How batches are formed."""
-    optimizer: OptimizerSection = OptimizerSection(learning_rate=5e-5, warm_up_steps=10)
+    optimizer: FinetuneOptimizer = FinetuneOptimizer()
     """The optimizer; NLLB fine-tuned with a rate of 5e-5 after 10 steps of warm-up."""
-    schedule: ScheduleSection = ScheduleSection(
-        steps=1000, checkpoint_every=100, validate_every=100, translations=50
-    )
+    schedule: FinetuneSchedule = FinetuneSchedule()
     """Steps, checkpoints, validations; `translations` are scored before and after, too."""
     dropout: FractionBelowOne = 0.1
     """Dropout of embeddings and of each sub-layer's output."""
     balance_weight: NonNegativeFloat = 0.0
     """Weight of the load-balancing loss; NLLB fine-tuned without it."""
-    precision: Precision = "float32"
-    """Type of the matrix products."""
+    precision: Precision = "auto"
+    """Number type of the matrix products; `auto` measures which one is faster on this machine."""
     activation_checkpointing: bool = False
     """Recompute layers for the gradient instead of keeping their activations, to save memory."""
     parallel: ParallelSection = ParallelSection()

@@ -151,7 +151,7 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
     vocabulary_size, model_dim = shapes["decoder.embed_tokens.weight"]
     sparse = _sparse_layers(shapes)
     arguments = _Arguments(_arguments(shared.content), shared.path)
-    return ModelConfig(
+    values: dict[str, Any] = dict(
         vocabulary_size=vocabulary_size,
         model_dim=model_dim,
         encoder_layers=_count_layers(shapes, "encoder"),
@@ -175,6 +175,10 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
         attention_dropout=arguments.number("attention_dropout"),
         activation_dropout=arguments.number("activation_dropout"),
     )
+    try:
+        return ModelConfig(**values)
+    except CheckpointError as error:
+        raise CheckpointError(f"{shared.path}: {error}") from None
 
 
 class _Arguments:

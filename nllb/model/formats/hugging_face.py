@@ -144,8 +144,8 @@ def shard_paths(path: Path, index: str) -> list[Path]:
     weight_map = read_document(where).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{where} is damaged: it has no weight_map of tensors and files")
-    names = {name if isinstance(name, str) else repr(name) for name in weight_map.values()}
-    return [path_inside(path, name, where=where) for name in sorted(names)]
+    paths = {path_inside(path, name, where=where) for name in weight_map.values()}
+    return sorted(paths)
 
 
 def _open_file(path: Path) -> TensorFile:

@@ -108,7 +108,9 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
 def _check_entry(path: Path, name: str, entry: Any) -> int:
     """Return where a tensor ends, behind the header."""
     values = entry if isinstance(entry, dict) else {}
-    dtype, shape, span = (values.get(key) for key in ("dtype", "shape", "data_offsets"))
+    dtype: Any = values.get("dtype")
+    shape: Any = values.get("shape")
+    span: Any = values.get("data_offsets")
     is_entry = (
         isinstance(dtype, str)
         and _is_sizes(shape)

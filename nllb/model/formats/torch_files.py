@@ -183,7 +183,7 @@ def _globals_of_legacy(stream: BinaryIO) -> set[str]:
 
 
 def _stand_ins(names: set[str], path: Path) -> list[type | tuple[type, str]]:
-    stand_ins: list[type | tuple[type, str]] = []
+    stand_ins: list[Any] = []
     for name in sorted(names):
         if name in _CONTAINERS:
             stand_ins.append((_CONTAINERS[name], name))
@@ -204,9 +204,7 @@ def _is_storage_or_type(name: str) -> bool:
     return package == "torch" and isinstance(getattr(torch, last, None), torch.dtype)
 
 
-def _load(
-    source: Path | BinaryIO, stand_ins: list[type | tuple[type, str]], path: Path, *, mmap: bool
-) -> Any:
+def _load(source: Path | BinaryIO, stand_ins: list[Any], path: Path, *, mmap: bool) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
             warnings.simplefilter("ignore")

@@ -135,7 +135,7 @@ def check_architecture(values: Mapping[str, Any], where: str) -> str:
             f"{where}: the weights were quantised by {method}, which is not read: {_ORIGINAL}; "
             f"'nllb convert' stores it as int8"
         )
-    return architecture
+    return str(architecture)
 
 
 def refuse_quantized(names: list[str], where: Path) -> None:

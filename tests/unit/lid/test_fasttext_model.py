@@ -65,3 +65,53 @@ def test_word_vectors_and_unknown_versions_are_refused(tmp_path: Path) -> None:
     future.write_bytes(struct.pack("<ii", 793712314, 99) + bytes(200))
     with pytest.raises(CheckpointError, match="format 99"):
         read_fasttext(future)
+
+
+_BUCKET, _MINN, _WORD_NGRAMS = 8 + 4 * 8, 8 + 4 * 9, 8 + 4 * 5
+
+
+@pytest.mark.parametrize("kind", ["bin", "ftz"])
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (_BUCKET, (1 << 31) - 1),
+        (_BUCKET, -1),
+        (_MINN, -1),
+        (_MINN, 1 << 20),
+        (_MINN + 4, 1 << 30),
+        (_WORD_NGRAMS, 0),
+        (_WORD_NGRAMS, 1 << 30),
+        (8, 0),
+        (8, 1 << 30),
+        (72, (1 << 31) - 1),
+        (68, (1 << 31) - 1),
+    ],
+)
+def test_numbers_that_the_file_does_not_bear_out_are_refused(
+    model_paths: dict[str, Path], tmp_path: Path, kind: str, place: int, value: int
+) -> None:
+    data = bytearray(model_paths[kind].read_bytes())
+    struct.pack_into("<i", data, place, value)
+    path = tmp_path / f"bad.{kind}"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"bad\.(bin|ftz)"):
+        read_fasttext(path)
+
+
+def test_a_small_file_does_not_decode_to_gigabytes(tmp_path: Path) -> None:
+    dim, rows = 200, 400_000
+    head = struct.pack("<ii", 793712314, 12)
+    head += struct.pack("<12i", dim, 5, 5, 1, 5, 1, 3, 3, 0, 0, 0, 100) + struct.pack("<d", 1e-4)
+    head += struct.pack("<3iqq", 1, 0, 1, 1, -1) + b"__label__eng_Latn\0" + struct.pack("<qb", 1, 1)
+    matrix = struct.pack("<bqqi", 0, rows, dim, rows) + bytes(rows)
+    matrix += struct.pack("<4i", dim, 1, dim, dim) + bytes(4 * 256 * dim)
+    output = b"\0" + struct.pack("<qq", 1, dim) + bytes(4 * dim)
+    (tmp_path / "bomb.ftz").write_bytes(head + b"\1" + matrix + output)
+    with pytest.raises(CheckpointError, match=r"bomb\.ftz: 400,000 rows that decode to 320,"):
+        read_fasttext(tmp_path / "bomb.ftz")
+
+
+def test_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.ftz").write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
+    with pytest.raises(CheckpointError, match="git-lfs pointer"):
+        read_fasttext(tmp_path / "model.ftz")

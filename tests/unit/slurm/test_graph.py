@@ -12,7 +12,7 @@ import pytest
 
 from nllb.cli import main
 from nllb.config import load_config
-from nllb.errors import ConfigError, DataError
+from nllb.errors import ConfigError, DataError, NllbError
 from slurm.graph import PipelineConfig, Step
 from slurm.run_graph import run_pipeline
 from slurm.tasks import RunDirectory
@@ -194,3 +194,22 @@ def test_a_command_with_bad_usage_is_refused_before_it_is_submitted(capsys) -> N
     assert main([*command[:-1], "config", "check", "nowhere"]) == 2
     assert "neither a file nor a shipped name" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("place", ["{out:>999999999}", "{out.__class__}", "{missing}", "{"])
+def test_commands_have_places_and_no_formats(place: str) -> None:
+    with pytest.raises(ConfigError, match=r"step a: .* is no command line"):
+        run_pipeline(pipeline(Step(name="a", command=f"echo {place}")), Path("run"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[]", '{"key": "a"}', '{"key": "../x", "command": ["x"], "cwd": "/"}',
+     '{"key": "a", "command": ["x"], "cwd": "/", "num_ranks": 1000000000000}', "[" * 100_000],
+)  # fmt: skip
+def test_damaged_run_folders_are_refused(line: str) -> None:
+    run = RunDirectory(Path("run"))
+    run.add_tasks([])
+    (run.path / "tasks.jsonl").write_text(line + "\n")
+    with pytest.raises(NllbError):
+        run.tasks()

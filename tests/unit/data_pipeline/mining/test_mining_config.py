@@ -37,3 +37,11 @@ def test_a_distillation_of_bad_numbers_is_refused(
         load_config(EncoderTrainingConfig, path)
     for fault in faults:
         assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "../x"])
+def test_names_that_become_files_are_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"kind: encoder\nsources: []\ndecontamination: []\nname: '{name}'\n")
+    with pytest.raises(ConfigError, match="becomes the name of files"):
+        load_config(EncoderTrainingConfig, path)

@@ -1,13 +1,17 @@
 """The parts of a report that need no browser: marks, charts, conditions, files for programs."""
 
+import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import yaml
 
 from eval.flores.direction_scores import score_outputs
 from eval.flores.directions import outputs_in, parse_directions
+from eval.flores.results import target_path
 from eval.metrics.registry import MetricChoice
 from eval.report import charts, exports, write_report
 from eval.report.building import build_page
@@ -217,3 +221,64 @@ def test_groups_of_bleu_have_a_signature(folders, tmp_path):
     assert model["name"] == "&lt;script&gt;"
     for result in model["results"]:
         assert "tok:13a" in result["metrics"][0]["args"]["signature"]
+
+
+@pytest.fixture
+def forged(folders, tmp_path):
+    """Results of someone else, and a file of this machine that they would like to see."""
+    folder = Path(shutil.copytree(folders[0], tmp_path / "results"))
+    secrets = tmp_path / "home"
+    secrets.mkdir()
+    lines = [f"secret {number}" for number in range(25)]
+    for name in ("passwords.txt", "eng_Latn-fra_Latn.txt", "fra_Latn", "eng_Latn"):
+        (secrets / name).write_text("\n".join(lines) + "\n")
+    return folder, secrets
+
+
+def change_results(folder, *, rows=None, **values):
+    path = folder / "evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    for target in CODES if rows else ():
+        path = folder / "targets" / f"{target}.npz"
+        with np.load(path) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        changed = [row | rows for row in json.loads(found["rows"].tobytes())]
+        found["rows"] = np.frombuffer(json.dumps(changed).encode(), np.uint8)
+        np.savez(path, **found)
+
+
+@pytest.mark.parametrize("where", ["outputs", "benchmark_dir"])
+def test_a_report_shows_no_lines_of_files_that_were_not_scored(forged, where):
+    folder, secrets = forged
+    change_results(folder, **{where: str(secrets)})
+    page = build_page(read_sources([folder])).render()
+    assert "secret" not in page
+    assert "not at hand any more" in page
+
+
+@pytest.mark.parametrize("name", ["../home/passwords.txt", "/etc/passwd", ".."])
+def test_names_of_files_in_results_stay_names(forged, name):
+    folder, _ = forged
+    change_results(folder, rows={"file": name})
+    with pytest.raises(DataError, match="tells of 6 directions"):
+        build_page(read_sources([folder]))
+
+
+def test_targets_in_results_are_codes(forged):
+    folder, _ = forged
+    hashes = {"../../home/passwords": "0" * 64}
+    change_results(folder, reference_sha256=hashes)
+    with pytest.raises(DataError, match="tells of 6 directions"):
+        build_page(read_sources([folder]))
+    with pytest.raises(DataError, match="which is no code"):
+        target_path(folder, "../../home/passwords")
+
+
+@pytest.mark.parametrize(
+    "values", [{"metrics": []}, {"groups": [3]}, {"signatures": {}}, {"num_sentences": "many"}]
+)
+def test_results_of_another_form_are_refused(forged, values):
+    folder, _ = forged
+    change_results(folder, **values)
+    with pytest.raises(DataError, match=r"evaluation\.json is damaged"):
+        read_sources([folder])

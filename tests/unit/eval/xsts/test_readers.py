@@ -147,7 +147,7 @@ def test_scores_that_became_dates_are_named(workbook: Callable[..., Path]) -> No
     parsed = parse_rows(read_ratings(workbook(edit)).rows)
     messages = " ".join(one.message for one in parsed.findings)
     assert "is a date, not a score" in messages
-    assert "1 item ids are dates (row 3)" in messages
+    assert "1 row with a date as item id (row 3)" in messages
 
 
 @pytest.mark.parametrize(

@@ -192,3 +192,9 @@ def test_control_characters_and_lone_surrogates_are_replaced(tmp_path: Path) -> 
     assert sheet["F2"].value == "A\ufffdbell \ufffd and\ufffd more"
     key = next(iter(read_json_lines(tmp_path / "key.jsonl")))
     assert key["target_text"] == text, "the key has the text as it was"
+
+
+@pytest.mark.parametrize("rater", ["../r01", "..", "a/b", "r\n1", "C:\\r"])
+def test_ids_of_raters_become_names_of_files(rater: str) -> None:
+    with pytest.raises(ConfigError, match="becomes the name of a file"):
+        SheetSettings(raters=("r02", rater), per_item=1)

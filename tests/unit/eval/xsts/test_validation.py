@@ -120,7 +120,7 @@ def test_x04_exact_copies_count_once(study: Rows, save: Save) -> None:
     validated = checked(save([*study, dict(study[0])]))
     one = only(validated, "X04", "warn")
     assert (one.line, validated.validation.kept) == (872, 870)
-    assert "1 exact copies" in one.message
+    assert "1 row set aside as exact copies of other rows (row 872)" in one.message
     assert validated.validation.quarantined == {"X04": 1}
     assert not validated.checked.repeated, "a pasted row says nothing about self-agreement"
 

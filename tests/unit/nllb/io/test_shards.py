@@ -223,3 +223,47 @@ def test_temperature_flattens_the_sampling() -> None:
     flat = sampling_weights([10_000, 1, 0], 5)
     assert numpy.isclose(flat[0] / flat[1], 10_000**0.2)
     assert numpy.isclose(sum(flat), 1)
+
+
+@pytest.mark.parametrize("name", ["../outside.tokens", "/etc/passwd", "link.tokens"])
+def test_shards_outside_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    file = write_token_shard(tmp_path / "outside.tokens", [[[4, 5]], [[6]]], vocabulary_size=300)
+    (folder / "link.tokens").symlink_to("../outside.tokens")
+    record = dataclasses.replace(file, path=name)
+    manifest = make_manifest(folder)
+    for use in (lambda: manifest.open(record), lambda: manifest.path(record)):
+        with pytest.raises(DataError, match=r"manifest\.json.*(not the name|a link that leaves)"):
+            use()
+
+
+def test_offsets_that_fall_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tokens"
+    write_token_shard(path, [[[4, 5], [6]], [[7], [8, 9]]], vocabulary_size=300)
+    data = bytearray(path.read_bytes())
+    data[40:48] = (1 << 40).to_bytes(8, "little")
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="offsets fall"):
+        TokenShard.open(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parts": [{"source": 3}]},
+        {"temperature": -1},
+        {"corpora": [{"name": "a", "origin": "b", "licence": "c", "num_pairs": 1}]},
+        {"directions": [{"source": "a", "target": "b", "num_pairs": 10**30, "weight": 1}]},
+        {"vocabulary": []},
+        {"format_version": []},
+    ],
+)
+def test_manifests_of_another_form_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    path = write_manifest(make_manifest(tmp_path))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match=r"manifest\.json"):
+        read_manifest(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match="nests too deeply"):
+        read_manifest(path)

@@ -1,12 +1,18 @@
 """Lines in and out: nothing shifted, nothing half-written, every fault with file and line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nllb.errors import DataError
+from nllb.io import text
+from nllb.io.atomic import atomic_text
+from nllb.io.compression import open_binary
 from nllb.io.text import (
     MAX_LINE_BYTES,
     read_binary_lines,
@@ -122,3 +128,80 @@ def test_json_and_tables(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("a\tb\n1\n")
     with pytest.raises(DataError, match=r"t\.tsv:2: 1 columns"):
         list(read_table(tmp_path / "t.tsv"))
+
+
+BOMB = """
+import resource, sys
+from nllb.errors import DataError
+from nllb.io.text import read_binary_lines
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read = []
+try:
+    for line in read_binary_lines(sys.argv[1]):
+        read.append(line)
+except DataError as error:
+    print(len(read), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz"])
+def test_a_line_that_does_not_end_is_refused_before_it_takes_memory(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"bomb.txt{suffix}"
+    with open_binary(path, "wb") as stream:
+        stream.write(b"one\ntwo\n")
+        for _ in range(20):
+            stream.write(b"a" * (1 << 24))
+    assert path.stat().st_size < 1 << 20
+    done = subprocess.run(
+        [sys.executable, "-c", BOMB, str(path)], capture_output=True, text=True, check=True
+    )
+    num_read, kib, message = done.stdout.split(" ", 2)
+    assert int(num_read) == 2 and int(kib) < 100 << 10
+    assert message.startswith(f"{path}:3: the line is longer than 16 MiB")
+
+
+def test_lines_up_to_the_limit_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "MAX_LINE_BYTES", 1 << 20)
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"a\n" + b"b" * (1 << 20) + b"\nc\n")
+    assert [len(line) for line in read_lines(path)] == [1, 1 << 20, 1]
+    path.write_bytes(b"a\n" + b"b" * ((1 << 20) + 1) + b"\nc\n")
+    with pytest.raises(DataError, match=r"long\.txt:2: the line is longer than 1 MiB"):
+        list(read_lines(path))
+
+
+def test_whole_files_have_a_limit_after_decompression(tmp_path: Path) -> None:
+    path = tmp_path / "a.json.zst"
+    with atomic_text(path) as stream:
+        stream.write('"' + "a" * (3 << 20) + '"')
+    assert path.stat().st_size < 10_000 and len(read_text(path)) == (3 << 20) + 2
+    with pytest.raises(DataError, match=r"a\.json\.zst is longer than 2 MiB"):
+        read_json(path, max_bytes=2 << 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "nests too deeply"),
+        ('{"a":' * 100_000, "nests too deeply"),
+        ("9" * 5000, "not JSON"),
+        ("[1,\n2,", ":2: not JSON"),
+    ],
+)
+def test_json_that_python_cannot_hold(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=rf"a\.json.*{message}"):
+        read_json(path)
+    path.write_text("{}\n" + content.replace("\n", ""))
+    with pytest.raises(DataError, match=r"a\.json:2: not"):
+        list(read_json_lines(path))
+
+
+def test_many_small_frames_and_blocks_of_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "frames.zst"
+    lines = [b"line %d" % number + b" " * (number % 7 * 5000) for number in range(300)]
+    path.write_bytes(b"".join(zstandard.ZstdCompressor().compress(line + b"\n") for line in lines))
+    assert list(text.read_binary_lines(path)) == lines

@@ -295,3 +295,32 @@ def locked_zip(path: Path, name: str, data: bytes, *, password: str) -> None:
     central = struct.pack("<4s6H3I5H2I", b"PK\x01\x02", 20, *common, 0, 0, 0, 0, 0) + name.encode()
     end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, len(central), len(local), 0)
     path.write_bytes(local + central + end)
+
+
+def test_lists_are_not_unpacked_beyond_a_limit(tmp_path: Path) -> None:
+    import zipfile
+
+    archive = tmp_path / "eng_Latn_twl.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("eng_Latn_twl.txt", b"word\n" * (4 << 20))
+    assert archive.stat().st_size < 1 << 20
+    with pytest.raises(DataError, match=r"twl\.zip would take 20,971,520 bytes"):
+        WordList.load(tmp_path, language="eng_Latn")
+    archive.unlink()
+    (tmp_path / "eng_Latn_twl.txt").write_bytes(b"word\n" * (4 << 20))
+    with pytest.raises(DataError, match=r"twl\.txt is longer than 16 MiB"):
+        WordList.load(tmp_path, language="eng_Latn")
+
+
+def test_an_archive_that_lies_about_its_length(tmp_path: Path) -> None:
+    import zipfile
+
+    archive = tmp_path / "eng_Latn_twl.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("eng_Latn_twl.txt", b"word\n" * 20_000)
+    data = archive.read_bytes()
+    lies = data.replace((100_000).to_bytes(4, "little"), (50).to_bytes(4, "little"))
+    assert lies != data
+    archive.write_bytes(lies)
+    with pytest.raises(DataError, match="no usable zip archive"):
+        WordList.load(tmp_path, language="eng_Latn")

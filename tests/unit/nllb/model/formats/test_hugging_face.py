@@ -334,3 +334,145 @@ def test_opening_reads_no_weights(folder) -> None:
     assert Path("/proc/self/maps").read_text().count("model.safetensors") == 1
     second = directory.weights["embedding.weight"]
     assert first.data_ptr() == second.data_ptr()  # the file's memory, not a copy
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../outside.safetensors", "/etc/passwd", "a/../../outside.safetensors", "..", "", 3, None,
+     ["x"], "C:\\outside.safetensors", "..\\outside.safetensors", "\\\\server\\x", "a\0b"],
+)  # fmt: skip
+def test_an_index_names_no_file_elsewhere(broken, name) -> None:
+    (broken / "model.safetensors").rename(broken.parent / "outside.safetensors")
+    index = {"weight_map": {"model.shared.weight": name}}
+    (broken / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="is not the name of a file"):
+        open_model(broken)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "config.json", "nllb.json", "tokenizer_config.json",
+     "sentencepiece.bpe.model", "sub/part.safetensors"],
+)  # fmt: skip
+def test_links_out_of_the_directory_are_refused(broken, name) -> None:
+    path, outside = broken / name, broken.parent / "outside"
+    if name.startswith("sub"):
+        outside.mkdir()
+        (broken / "model.safetensors").rename(outside / "part.safetensors")
+        (broken / "sub").symlink_to(outside)
+        index = {"weight_map": {"model.shared.weight": name}}
+        (broken / "model.safetensors.index.json").write_text(json.dumps(index))
+    else:
+        path.rename(outside)
+        path.symlink_to(outside)
+    with pytest.raises(CheckpointError, match="is a link that leaves"):
+        open_model(broken).tokenizer()
+
+
+def test_links_within_a_directory_and_a_linked_directory_are_read(broken, tmp_path) -> None:
+    (broken / "model.safetensors").rename(broken / "weights")
+    (broken / "model.safetensors").symlink_to("weights")
+    (tmp_path / "link").symlink_to(broken)
+    open_model(tmp_path / "link").tokenizer()
+
+
+def test_snapshots_of_the_hub_cache_are_links_to_its_blobs(broken, tmp_path) -> None:
+    home = tmp_path / "hub" / "models--owner--name"
+    snapshot, blobs = home / "snapshots" / "0123abc", home / "blobs"
+    for folder in (snapshot, blobs):
+        folder.mkdir(parents=True)
+    for number, path in enumerate(sorted(broken.iterdir())):
+        path.rename(blobs / str(number))
+        (snapshot / path.name).symlink_to(Path("..") / ".." / "blobs" / str(number))
+    open_model(snapshot).tokenizer()
+    other = tmp_path / "hub" / "models--owner--other" / "blobs" / "0"
+    other.parent.mkdir(parents=True)
+    other.write_bytes((snapshot / "config.json").read_bytes())
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to(other)
+    with pytest.raises(CheckpointError, match="is a link that leaves"):
+        open_model(snapshot)
+
+
+def test_nothing_outside_is_copied_by_a_conversion(broken, tmp_path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (broken / "README.md").symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match="is a link that leaves"):
+        convert(open_model(broken), tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"encoder_layers": 10**9}, "encoder_layers is 1000000000; at most 1,000"),
+        ({"decoder_layers": 1000}, "lacks more than 1,000 of the model's tensors"),
+        ({"num_experts": 10**9, "model_type": "nllb-moe"}, "num_experts is .*at most"),
+        ({"vocab_size": 10**12}, "vocabulary_size is .*at most"),
+        ({"max_position_embeddings": 10**9}, "max_positions is .*at most"),
+        ({"max_position_embeddings": 2**20, "d_model": 2**12}, "table of positions"),
+        ({"d_model": 10**30}, "model_dim is .*at most"),
+        ({"dropout": 1e308}, "dropout is"),
+        ({"eos_token_id": [2, 3]}, "eos_token_id is .*no int"),
+        ({"encoder_layers": [[]]}, "encoder_layers is .*no int"),
+        ({"d_model": True}, "d_model is True"),
+    ],
+)
+def test_sizes_without_bounds_are_refused_at_once(broken, values, message) -> None:
+    change_config(broken, **values)
+    with pytest.raises(CheckpointError, match=message) as error:
+        open_model(broken)
+    assert str(broken) in str(error.value)
+
+
+def test_an_end_token_in_a_list_of_its_own(broken) -> None:
+    change_config(broken, eos_token_id=[2], decoder_start_token_id=[2])
+    assert open_model(broken).config.eos_id == 2
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_with_the_prefix_of_a_wrapper(model, broken, prefix) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = broken / "model.safetensors"
+    save_file({prefix + name: value for name, value in load_file(path).items()}, path)
+    opened = open_model(broken)
+    for name, value in model.state_dict().items():
+        assert torch.equal(opened.weights[name], value)
+
+
+def test_int8_without_scales_says_what_to_do(broken) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = broken / "model.safetensors"
+    tensors = load_file(path)
+    name = "model.encoder.layers.0.self_attn.k_proj.weight"
+    save_file(tensors | {name: tensors[name].to(torch.int8)}, path)
+    with pytest.raises(CheckpointError, match=r"int8 without the scales .*nllb convert"):
+        open_model(broken)
+    save_file(tensors | {name: tensors[name].to(torch.int32)}, path)
+    with pytest.raises(CheckpointError, match=r"stored as torch\.int32"):
+        open_model(broken)
+
+
+@pytest.mark.parametrize("shape", [(3,), (24, 1), ()])
+def test_scales_that_do_not_fit_their_matrix(broken, tmp_path, shape) -> None:
+    from safetensors.torch import load_file, save_file
+
+    convert(open_model(broken), tmp_path / "out", storage="int8", quiet=True)
+    path = tmp_path / "out" / "int8.safetensors"
+    name = "model.encoder.layers.0.self_attn.k_proj.weight.scale"
+    save_file(load_file(path) | {name: torch.ones(shape)}, path)
+    with pytest.raises(CheckpointError, match="do not belong together"):
+        open_model(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [[], {"added_languages": "abc"}, {"added_languages": [3]}, {"added_languages": ["../x"]},
+     {"licence": ["x"]}, {"shortlists": []}],
+)  # fmt: skip
+def test_settings_of_another_form_are_refused(broken, settings) -> None:
+    (broken / "nllb.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=r"nllb\.json"):
+        open_model(broken)

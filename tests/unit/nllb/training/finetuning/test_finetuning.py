@@ -325,3 +325,12 @@ def test_the_result_lies_between_the_original_and_the_trained_weights(
     assert any(not torch.equal(start[name], tuned[name]) for name in start)
     for name, value in mixed.items():
         torch.testing.assert_close(value, (start[name] + tuned[name]) / 2)
+
+
+def test_overriding_one_value_keeps_the_defaults_of_fine_tuning() -> None:
+    text = [{"path": "a.tsv", "source": "eng_Latn", "target": "fra_Latn"}]
+    overrides = ["schedule.steps=30", "optimizer.learning_rate=1e-4", "reader.seed=3"]
+    config = config_of(FinetuneConfig, {"model": "m", "text": text}, overrides)
+    assert (config.schedule.steps, config.schedule.translations) == (30, 50)
+    assert (config.optimizer.learning_rate, config.optimizer.warm_up_steps) == (1e-4, 10)
+    assert (config.reader.seed, config.reader.max_tokens) == (3, 1024)
