@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lid.characters import character_classes, fold, simple_folds
 from lid.kernel_module import load_kernel
 from nllb.errors import CheckpointError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 from nllb.languages.normalization import normalize_for_detection
 
 LONGEST_TEXT: Final = 2000

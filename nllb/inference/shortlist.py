@@ -20,6 +20,7 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.io.paths import path_inside
 from nllb.io.text import write_json
 from nllb.languages import Language
+from nllb.languages.scripts import unicode_class
 from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.settings import SETTINGS_FILE, read_settings
 from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
@@ -158,15 +159,7 @@ def _pieces_of(tokenizer: Tokenizer, language: Language) -> tuple[list[int], lis
 
 
 def _script_pattern(script: str) -> "regex.Pattern[str]":
-    # ISO 15924 codes that Unicode does not have as a script, by the scripts they are made of.
-    scripts = {
-        "Jpan": ("Hani", "Hira", "Kana"),
-        "Hans": ("Hani",),
-        "Hant": ("Hani",),
-        "Kore": ("Hang", "Hani"),
-    }.get(script, (script,))
-    marks = "".join(rf"\p{{Script={name}}}" for name in scripts)
-    return regex.compile(rf"[{marks}\p{{M}}]+")
+    return regex.compile(rf"[{unicode_class(script)}\p{{M}}]+")
 
 
 def check_shortlist(ids: np.ndarray, vocabulary_size: int, *, where: str) -> None:

@@ -35,7 +35,11 @@ _EXCERPT = 80
 
 
 class SegmentError(DataError):
-    """A segment without an output, or with the output of another segment."""
+    """A segment without an output, or with the output of another segment.
+
+    Attributes:
+        segment: the text of the segment.
+    """
 
     def __init__(self, message: str, *, segment: str):
         super().__init__(message)

@@ -14,7 +14,8 @@ from typing import BinaryIO, Literal
 import torch
 from torch import Tensor
 
-from nllb.io.text import atomic_binary, write_json
+from nllb.io.atomic import atomic_binary
+from nllb.io.text import write_json
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.quantized_storage import is_quantizable, quantize_rows, row_scales
 from nllb.model.formats.safetensors_files import SAFETENSORS_TYPES
