@@ -1,6 +1,8 @@
-"""`nllb convert`: any checkpoint in, a Hugging Face model directory out."""
+"""`nllb convert`: any checkpoint to a Hugging Face directory; `nllb convert e5`: an encoder."""
 
 import argparse
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from nllb.cli.stage_flags import quiet_argument
@@ -69,4 +71,66 @@ def _convert_training(arguments: argparse.Namespace) -> int:
         print(json_line({**fields, "storage": arguments.dtype or "float32", "state": state}))
     else:
         print(f"{arguments.output}: {arguments.model}: {state}")
+    return 0
+
+
+def convert_e5_arguments(parser: argparse.ArgumentParser) -> None:
+    from nllb.model.known_encoder import DEFAULT_LINES, DEFAULT_PIECES, FILE, PACKAGE, SHA256
+
+    parser.add_argument("file", metavar="FILE", type=Path, help=f"{FILE} of the package {PACKAGE}")
+    parser.add_argument("output", metavar="OUT", type=Path, help="the directory to write")
+    parser.add_argument(
+        "--text",
+        metavar="[LAYOUT:]CORPUS",
+        nargs="+",
+        required=True,
+        help="folders of text that decide which pieces are kept; LAYOUT (lines, pairs, keyed, "
+        "messages, tables) where it does not follow from the folder's name",
+    )
+    parser.add_argument(
+        "--pieces",
+        metavar="N",
+        type=int,
+        default=DEFAULT_PIECES,
+        help="most pieces that are kept, default: %(default)s",
+    )
+    parser.add_argument(
+        "--max-lines",
+        metavar="N",
+        type=int,
+        default=DEFAULT_LINES,
+        help="most lines that are read of a language in a corpus, default: %(default)s",
+    )
+    parser.add_argument(
+        "--sha256",
+        metavar="HEX",
+        default=SHA256,
+        help=f"SHA-256 that FILE must have, default: that of {PACKAGE}",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    quiet_argument(parser)
+
+
+def convert_e5(arguments: argparse.Namespace) -> int:
+    from nllb.io.corpora import parse_corpus
+    from nllb.model.formats.encoder_conversion import convert_e5 as convert_encoder
+
+    done = convert_encoder(
+        arguments.file,
+        arguments.output,
+        [parse_corpus(text) for text in arguments.text],
+        num_pieces=arguments.pieces,
+        max_lines=arguments.max_lines,
+        expected_sha256=arguments.sha256,
+        quiet=arguments.quiet,
+    )
+    if arguments.json:
+        print(json_line({**asdict(done), "output": str(done.output)}))
+    else:
+        print(
+            f"{done.output}: {done.kept_pieces:,} of {done.source_pieces:,} pieces, by "
+            f"{done.lines:,} lines of {done.languages} languages; {format_size(done.num_bytes)}"
+        )
+    if done.skipped_rows:
+        print(f"nllb: {done.skipped_rows:,} rows of the text could not be read", file=sys.stderr)
     return 0

@@ -6,13 +6,17 @@ from typing import Protocol
 
 from nllb.languages import Language
 
+MAX_BEAM_SIZE = 256
+"""Hypotheses of a segment at most: their keys and values grow with them."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchOptions:
     """How output tokens are searched for.
 
     Attributes:
-        beam_size: hypotheses that are kept in each step; 1 is greedy search.
+        beam_size: hypotheses that are kept in each step, at most `MAX_BEAM_SIZE`; 1 is greedy
+            search.
         num_hypotheses: hypotheses returned per segment, at most `beam_size` (any number when
             sampling).
         max_output_tokens: maximum length of an output in tokens; None allows 1.5 times the source

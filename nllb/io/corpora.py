@@ -171,7 +171,9 @@ class Corpus:
         paths = [
             path
             for path in sorted(self.directory.iterdir())
-            if path.is_file() and not path.name.startswith(".") and _stem(path) not in _NOT_TEXT
+            if path.is_file()
+            and not path.name.startswith(".")
+            and path.name.partition(".")[0] not in _NOT_TEXT
         ]
         if self.layout == "pairs":
             return [(path, _pair(_stem(path), path)) for path in paths]
@@ -238,6 +240,19 @@ def open_corpus(directory: Path | str, *, layout: Layout | None = None, name: st
             f"Set one of {', '.join(get_args(Layout))}"
         )
     return Corpus(name=name or directory.name, layout=layout, directory=directory)
+
+
+def parse_corpus(text: str) -> Corpus:
+    """Open a corpus that a command line names as `PATH` or `LAYOUT:PATH`.
+
+    Raises:
+        DataError: where the folder is missing, or its layout is not known.
+    """
+    name, separator, path = text.partition(":")
+    for layout in get_args(Layout):
+        if separator and name == layout:
+            return open_corpus(path, layout=layout)
+    return open_corpus(text)
 
 
 def unescape(text: str) -> str:

@@ -40,9 +40,9 @@ class TokenizedText:
     """A text as sequences of token ids."""
 
     windows: tuple[tuple[int, ...], ...]
-    """The sequences, each `<s> prefix x </s>`; more than one where the text is too long for one."""
+    """The sequences, each `<s> prefix x </s>`; several where the text is too long for one."""
     is_empty: bool
-    """Whether the text has no tokens of its own: it is empty, or of spaces and control characters."""
+    """Whether the text has no tokens of its own: it consists of spaces, or of nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

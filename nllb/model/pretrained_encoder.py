@@ -4,8 +4,8 @@ Notable:
 * post-norm layers: each sublayer's output is added to its input and normalised;
 * GELU by the error function, biases everywhere, learned positions counted from 0;
 * one token type, whose vector is added to every embedding;
-* a state is returned for the embeddings (layer 0) and for every layer, because uses differ: sentence
-  vectors read the last layer, word alignment a middle one, a translation decoder a mix of all;
+* the embeddings (layer 0) and every layer have a state, because uses differ: sentence vectors read
+  the last layer, word alignment a middle one, a translation decoder a mix of all;
 * `load_state_dict` reads the names of `list_encoder_weights`; `formats/encoder_weights.tsv` maps
   them to those of transformers' `BertModel`, which computes the same.
 

