@@ -11,6 +11,7 @@ from nllb.errors import CheckpointError, NllbError
 
 _NAME = re.compile(r"[\w.-]+")
 _SHOWN_CHARACTERS = 80
+_PACKAGES = Path(__file__).parents[2]
 
 
 def is_plain_name(name: object) -> bool:
@@ -70,6 +71,16 @@ def _is_relative(name: str) -> bool:
 
 def _homes(folder: Path) -> list[Path]:
     real = folder.resolve()
+    if _is_shipped(folder):
+        return [Path(real.anchor)]
     blobs = real.parent.parent / "blobs"
     is_snapshot = real.parent.name == "snapshots" and blobs.is_dir()
     return [real, blobs.resolve()] if is_snapshot else [real]
+
+
+def _is_shipped(folder: Path) -> bool:
+    """Say whether a folder is one of the package's own, which some installers fill with links."""
+    try:
+        return "_models" in folder.absolute().relative_to(_PACKAGES).parts[1:2]
+    except ValueError:
+        return False
