@@ -20,7 +20,8 @@ from pyarrow import parquet
 
 from data_pipeline.stages import Block
 from nllb.errors import DataError
-from nllb.io.text import atomic_path, parse_json
+from nllb.io.atomic import atomic_path
+from nllb.io.text import parse_json
 
 TEXT_SCHEMA: Final = pyarrow.schema(
     [

@@ -25,8 +25,8 @@ from nllb.config.schema import (
 )
 from nllb.config.templates import template_places
 from nllb.errors import ConfigError, LanguageError
+from nllb.io.manifest import DataOrigin
 from nllb.io.paths import is_plain_name
-from nllb.io.shards import Origin
 from nllb.languages import Language, parse_language
 
 Format = Literal["moses", "tsv", "tmx", "parquet", "layout", "lines", "jsonl"]
@@ -56,7 +56,7 @@ class CorpusConfig(CorpusSection):
     """Whether the first line of a TSV is a header."""
     margin_column: Text | None = None
     """Column of an embedding margin (tsv: number; parquet: name), for the filter of that name."""
-    origin: Origin = "primary"
+    origin: DataOrigin = "primary"
     """primary, mined, mmt_bt or smt_bt: decides the tag on the source side in training."""
     interface: bool = False
     """Interface messages: wiki markup is resolved, and rejected where it cannot be resolved."""

@@ -43,8 +43,8 @@ from data_pipeline.deduplication.external import PHASES as DEDUP_PHASES
 from data_pipeline.deduplication.external import deduplicate, deduplicated_blocks
 from data_pipeline.filtering.detectors import detector_key
 from data_pipeline.filtering.filters import (
-    SCRIPT_PROPERTIES,
     Pair,
+    letters_in,
     longest_runs,
     looks_like_navigation,
 )
@@ -230,7 +230,7 @@ def _rule(config: MonolingualConfig, script: str) -> Expr:
     length = text.str.len_chars()
     dense = polars.max_horizontal(1, text.str.count_matches(r"\S"))
     letters = polars.max_horizontal(1, text.str.count_matches(r"\p{L}"))
-    in_script = text.str.count_matches(f"[{SCRIPT_PROPERTIES[script]}&&\\p{{L}}]")
+    in_script = text.str.count_matches(letters_in(script))
     rules = [
         ("too_short", length < config.min_characters),
         ("too_long", length > config.max_characters),

@@ -15,9 +15,10 @@ from data_pipeline.monolingual import blocks_and_decisions
 from data_pipeline.readers.ingestion import ingestion_counts
 from data_pipeline.run import Run
 from data_pipeline.stages import Block
+from nllb.io.atomic import atomic_text
+from nllb.io.manifest import MANIFEST_NAME, read_manifest
 from nllb.io.page import Column, Page, table
-from nllb.io.shards import MANIFEST_NAME, read_manifest
-from nllb.io.text import atomic_text, json_line, write_json
+from nllb.io.text import json_line, write_json
 
 STAGE = "stats"
 NUM_BINS: Final = 40

@@ -1,7 +1,6 @@
 """What a code point is to the detector: a separator, a plain character, or a letter of a script."""
 
 from functools import cache
-from pathlib import Path
 from typing import Final
 from unicodedata import combining, decomposition, normalize
 
@@ -9,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
-from nllb.io.text import read_table
+from nllb.languages.scripts import script_ranges
+from nllb.languages.scripts import scripts as known_scripts
 
 CODE_POINTS: Final = 0x110000
 SEPARATOR: Final = 0
@@ -26,8 +26,6 @@ _SPACES: Final = " \t\n\v\f\r\0"
 # Planes 0 to 3 and the variation selectors; no letter or mark stands elsewhere.
 _ASSIGNED: Final = ((0, 0x40000), (0xE0000, 0xE0200))
 _SURROGATES: Final = slice(0xD800, 0xE000)
-# Scripts that a FLORES-200 script code stands for; the others stand for themselves.
-_PARTS: Final = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hira", "Kana", "Hani")}
 
 
 def fold(text: str) -> str:
@@ -77,7 +75,7 @@ def _fold_one(character: str, changed: set[int]) -> int:
 @cache
 def scripts() -> tuple[str, ...]:
     """Return the ISO 15924 codes of the scripts that are counted, sorted."""
-    return tuple(sorted({row["script"] for row in _ranges()}))
+    return tuple(sorted({row.script for row in script_ranges()}))
 
 
 @cache
@@ -91,9 +89,8 @@ def character_classes(*, normalised: bool) -> npt.NDArray[np.uint8]:
     classes = np.full(CODE_POINTS, PLAIN, np.uint8)
     index = {script: FIRST_SCRIPT + number for number, script in enumerate(scripts())}
     letters = _letters()
-    for row in _ranges():
-        first, last = int(row["first"], 16), int(row["last"], 16) + 1
-        classes[first:last][letters[first:last]] = index[row["script"]]
+    for script, first, last in script_ranges():
+        classes[first : last + 1][letters[first : last + 1]] = index[script]
     if normalised:
         classes[~_kept()] = SEPARATOR
     classes[[ord(space) for space in _SPACES]] = SEPARATOR
@@ -104,13 +101,9 @@ def character_classes(*, normalised: bool) -> npt.NDArray[np.uint8]:
 
 def writable_scripts(label_script: str) -> tuple[int, ...]:
     """Return the indexes in `scripts()` of what text in a FLORES-200 script is written with."""
-    parts = _PARTS.get(label_script, (label_script,))
+    known = known_scripts().get(label_script)
+    parts = known.unicode if known is not None else (label_script,)
     return tuple(scripts().index(part) for part in parts if part in scripts())
-
-
-@cache
-def _ranges() -> tuple[dict[str, str], ...]:
-    return tuple(read_table(Path(__file__).with_name("scripts.tsv")))
 
 
 @cache

@@ -29,7 +29,13 @@ _EMPTY: Final = Detection(language=UNDETERMINED, probability=0.0)
 
 
 class Detector:
-    """Names the language of texts, or says `und`."""
+    """Identifies the language of texts, or answers `und`.
+
+    Attributes:
+        card: what the model was trained on, its licence and its thresholds.
+        labels: the labels that it can answer with, besides `und`.
+        unknown_labels: labels of the model that the language table does not have.
+    """
 
     def __init__(
         self, decider: Decider, card: ModelCard, unknown_labels: tuple[str, ...] = ()

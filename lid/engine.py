@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lid.characters import FIRST_SCRIPT, character_classes, fold, scripts, simple_folds
 from lid.fasttext_model import LABEL_PREFIX, FastTextModel, Matrix, read_fasttext
+from lid.kernel_module import load_kernel
 from nllb.errors import CheckpointError, ResourceError
 from nllb.languages.normalization import normalize_for_detection
 
@@ -54,16 +55,25 @@ def open_engine(path: Path | str, *, normalised: bool, prefer_kernel: bool = Tru
         CheckpointError: naming the file where it is not a usable model.
     """
     model = foreign_last(read_fasttext(path))
-    kernel = _kernel_class() if prefer_kernel else None
+    kernel = load_kernel() if prefer_kernel else None
     if kernel is not None and model.loss == "softmax" and model.word_ngrams <= 1:
-        return KernelEngine(model, kernel, normalised=normalised)
+        return KernelEngine(model, kernel.Kernel, normalised=normalised)
     return PackageEngine(model, normalised=normalised)
 
 
 def foreign_last(model: FastTextModel) -> FastTextModel:
-    """Return the model with the labels of foreign languages, and their rows, behind the others."""
+    """Return the model with the labels of foreign languages, and their rows, behind the others.
+
+    Raises:
+        CheckpointError: it has not one output row for each label.
+    """
     if model.loss != "softmax":
         return model
+    if len(model.output) != len(model.labels):
+        raise CheckpointError(
+            f"{model.path} is damaged: {len(model.labels)} labels and {len(model.output)} output "
+            f"rows; fetch it again"
+        )
     order = sorted(
         range(len(model.labels)), key=lambda row: model.labels[row].startswith(NOISE_PREFIX)
     )
@@ -76,24 +86,31 @@ class KernelEngine:
 
     def __init__(self, model: FastTextModel, kernel: Any, *, normalised: bool) -> None:
         self.labels = model.labels
-        self._dim = model.dim
+        self._path, self._dim = model.path, model.dim
         self._output = np.ascontiguousarray(model.output.T)
-        self._kernel = kernel(
-            words=model.words,
-            rows=model.rows,
-            pruned=model.pruned,
-            dim=model.dim,
-            bucket=model.bucket,
-            shortest=model.shortest_ngram,
-            longest=model.longest_ngram,
-            classes=character_classes(normalised=normalised),
-            folds=simple_folds() if normalised else None,
-            fold=fold,
-            longest_text=LONGEST_TEXT,
-        )
+        try:
+            self._kernel = kernel(
+                words=model.words,
+                rows=model.rows,
+                pruned=model.pruned,
+                dim=model.dim,
+                bucket=model.bucket,
+                shortest=model.shortest_ngram,
+                longest=model.longest_ngram,
+                classes=character_classes(normalised=normalised),
+                folds=simple_folds() if normalised else None,
+                fold=fold,
+                longest_text=LONGEST_TEXT,
+            )
+        except ValueError as error:
+            raise CheckpointError(f"{model.path} is damaged: {error}; fetch it again") from error
 
     def score(self, texts: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int32]]:
-        """Return label scores and letters per script of each text."""
+        """Return label scores and letters per script of each text.
+
+        Raises:
+            CheckpointError: the model has values that are not finite.
+        """
         vectors = np.empty((len(texts), self._dim), np.float32)
         letters = np.empty((len(texts), len(scripts())), np.int32)
         self._kernel.embed(list(texts), vectors, letters)
@@ -104,11 +121,17 @@ class KernelEngine:
         padded = np.zeros((rows, self._dim), np.float32)
         for start in range(0, len(texts), rows):
             part = vectors[start : start + rows]
-            if len(part) < rows:
-                padded[: len(part)] = part
-                scores[start:] = (padded @ self._output)[: len(part)]
-            else:
-                np.matmul(part, self._output, out=scores[start : start + rows])
+            with np.errstate(invalid="ignore", over="ignore"):
+                if len(part) < rows:
+                    padded[: len(part)] = part
+                    scores[start:] = (padded @ self._output)[: len(part)]
+                else:
+                    np.matmul(part, self._output, out=scores[start : start + rows])
+        if not np.isfinite(scores).all():
+            raise CheckpointError(
+                f"{self._path}: its rows have values that are NaN, infinite or too large; the "
+                f"model is damaged: download it again"
+            )
         return scores, letters
 
 
@@ -158,10 +181,3 @@ def plain_text(text: str, *, normalised: bool) -> str:
     if normalised:
         return normalize_for_detection(text)
     return text.replace("\n", " ").replace("\0", " ")
-
-
-def _kernel_class() -> Any:
-    try:
-        return importlib.import_module("lid._kernel").Kernel
-    except ImportError:
-        return None

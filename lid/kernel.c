@@ -11,9 +11,12 @@
 #define PY_SSIZE_T_CLEAN
 #include "kernel_reader.h"
 
+#define VERSION 1 /* of the classes below; `lid/kernel_module.py` has the same number */
 #define CACHE_BITS 14
+#define CACHE_BYTES ((size_t)64 << 20) /* sums of recent words at most; fewer words are kept where rows are long */
 #define LONGEST_CACHED 48
 #define LABEL_PREFIX "__label__"
+#define MAX_NGRAM 100 /* characters: a word of many thousands would take for ever with n-grams of any length */
 #define GRAM_LENGTH 5
 #define GRAM_BLOCK 64
 #define GRAM_PROBES 3
@@ -46,8 +49,9 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     Reader reader;
+    int is_begun, is_ready;
     Py_buffer rows, pruned;
-    const float *row_data;
+    const unsigned char *row_data; /* floats at any address: a memory-mapped file does not align them */
     const int32_t *pruned_data; /* bucket -> place, or -1; absent where nothing was pruned */
     int has_pruned;
     Py_ssize_t num_rows, dim;
@@ -57,11 +61,20 @@ typedef struct {
     char *word_bytes;
     int32_t end_row;
     Cached *cache;
+    size_t cache_places; /* a power of two */
     float *cache_sums;
 } Kernel;
 
-VECTORISED static void add_row(float *restrict sum, const float *restrict row, Py_ssize_t dim) {
-    for (Py_ssize_t i = 0; i < dim; i++) sum[i] += row[i];
+VECTORISED static void add_floats(float *restrict sum, const unsigned char *restrict row, Py_ssize_t dim) {
+    for (Py_ssize_t i = 0; i < dim; i++) {
+        float value;
+        memcpy(&value, row + i * (Py_ssize_t)sizeof(float), sizeof(float));
+        sum[i] += value;
+    }
+}
+
+static const unsigned char *row_of(const Kernel *self, Py_ssize_t row) {
+    return self->row_data + row * self->dim * (Py_ssize_t)sizeof(float);
 }
 
 static uint32_t fnv(const unsigned char *bytes, Py_ssize_t length) {
@@ -90,17 +103,17 @@ static int32_t find_word(const Kernel *self, const unsigned char *bytes, Py_ssiz
 
 /* Adds the rows of n-grams in their order; asking memory for all of them first saves waiting. */
 static int add_ngrams(const Kernel *self, const int32_t *ids, int num_ids, float *sum) {
-    const float *rows[ROWS_AHEAD];
+    const unsigned char *rows[ROWS_AHEAD];
     int count = 0;
     for (int i = 0; i < num_ids; i++) {
         int32_t id = self->has_pruned ? self->pruned_data[ids[i]] : ids[i];
         Py_ssize_t row = (Py_ssize_t)self->num_words + id;
         if (id < 0 || row >= self->num_rows) continue;
-        rows[count] = self->row_data + row * self->dim;
-        for (Py_ssize_t d = 0; d < self->dim; d += 16) PREFETCH(rows[count] + d);
+        rows[count] = row_of(self, row);
+        for (Py_ssize_t d = 0; d < self->dim; d += 16) PREFETCH(rows[count] + d * (Py_ssize_t)sizeof(float));
         count++;
     }
-    for (int i = 0; i < count; i++) add_row(sum, rows[i], self->dim);
+    for (int i = 0; i < count; i++) add_floats(sum, rows[i], self->dim);
     return count;
 }
 
@@ -109,7 +122,7 @@ static int add_word(const Kernel *self, const unsigned char *word, Py_ssize_t le
     int count = 0, num_ids = 0;
     int32_t ids[ROWS_AHEAD], row = find_word(self, word, length);
     if (row >= 0) {
-        add_row(sum, self->row_data + (Py_ssize_t)row * self->dim, self->dim);
+        add_floats(sum, row_of(self, row), self->dim);
         count++;
     }
     if (self->longest <= 0 || self->bucket <= 0) return count;
@@ -137,7 +150,7 @@ static int add_word(const Kernel *self, const unsigned char *word, Py_ssize_t le
 static int add_word_cached(Kernel *self, unsigned char *word, Py_ssize_t length, float *sum) {
     if (length > LONGEST_CACHED) return add_word(self, word, length, sum);
     uint64_t key = cache_key(word, length);
-    size_t place = (size_t)(key >> 7) & ((1u << CACHE_BITS) - 1);
+    size_t place = (size_t)(key >> 7) & (self->cache_places - 1);
     Cached *cached = &self->cache[place];
     float *kept = self->cache_sums + place * (size_t)self->dim;
     if (cached->key != key) {
@@ -145,7 +158,7 @@ static int add_word_cached(Kernel *self, unsigned char *word, Py_ssize_t length,
         cached->count = add_word(self, word, length, kept);
         cached->key = key;
     }
-    add_row(sum, kept, self->dim);
+    add_floats(sum, (const unsigned char *)kept, self->dim);
     return cached->count;
 }
 
@@ -191,7 +204,7 @@ static int embed_text(Kernel *self, PyObject *text, float *sum, int32_t *scripts
     }
     if (i == length && size) end_word(self, size, sum, &count);
     if (self->end_row >= 0) {
-        add_row(sum, self->row_data + (Py_ssize_t)self->end_row * self->dim, self->dim);
+        add_floats(sum, row_of(self, self->end_row), self->dim);
         count++;
     }
     if (count)
@@ -199,23 +212,37 @@ static int embed_text(Kernel *self, PyObject *text, float *sum, int32_t *scripts
     return 0;
 }
 
+/* Number `at` of a list that other code may shorten meanwhile, as a new reference; NULL with an error set. */
+static PyObject *text_at(PyObject *texts, Py_ssize_t at) {
+    if (at < PyList_GET_SIZE(texts)) return Py_NewRef(PyList_GET_ITEM(texts, at));
+    PyErr_SetString(PyExc_RuntimeError, "the list of texts became shorter while they were read");
+    return NULL;
+}
+
 static PyObject *kernel_embed(Kernel *self, PyObject *arguments) {
     PyObject *texts, *result = NULL;
     Py_buffer vectors, scripts;
+    if (!self->is_ready) {
+        PyErr_SetString(PyExc_RuntimeError, "Kernel: not set up");
+        return NULL;
+    }
     if (!PyArg_ParseTuple(arguments, "O!w*w*", &PyList_Type, &texts, &vectors, &scripts)) return NULL;
     Py_ssize_t num_texts = PyList_GET_SIZE(texts);
     Py_ssize_t num_scripts = num_texts ? scripts.len / (Py_ssize_t)sizeof(int32_t) / num_texts : 0;
     if (vectors.len != num_texts * self->dim * (Py_ssize_t)sizeof(float) ||
-        scripts.len != num_texts * num_scripts * (Py_ssize_t)sizeof(int32_t)) {
-        PyErr_SetString(PyExc_ValueError, "embed: the buffers do not fit the number of texts");
+        scripts.len != num_texts * num_scripts * (Py_ssize_t)sizeof(int32_t) ||
+        !is_aligned(&vectors, sizeof(float)) || !is_aligned(&scripts, sizeof(int32_t))) {
+        PyErr_SetString(PyExc_ValueError, "embed: the buffers do not fit the number of texts, or are not aligned");
         goto done;
     }
     memset(vectors.buf, 0, (size_t)vectors.len);
     memset(scripts.buf, 0, (size_t)scripts.len);
     for (Py_ssize_t i = 0; i < num_texts; i++) {
-        if (embed_text(self, PyList_GET_ITEM(texts, i), (float *)vectors.buf + i * self->dim,
-                       (int32_t *)scripts.buf + i * num_scripts, num_scripts) < 0)
-            goto done;
+        PyObject *text = text_at(texts, i);
+        int failed = text == NULL || embed_text(self, text, (float *)vectors.buf + i * self->dim,
+                                                (int32_t *)scripts.buf + i * num_scripts, num_scripts) < 0;
+        Py_XDECREF(text);
+        if (failed) goto done;
     }
     result = Py_NewRef(Py_None);
 done:
@@ -233,6 +260,10 @@ static int index_words(Kernel *self, PyObject *words) {
             return -1;
         }
         num_bytes += PyBytes_GET_SIZE(PyList_GET_ITEM(words, i));
+    }
+    if (num_words > INT32_MAX / 4 || num_bytes > (Py_ssize_t)UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "Kernel: too many words");
+        return -1;
     }
     while (places < 2 * (uint64_t)num_words) places *= 2;
     self->words = PyMem_Malloc(places * sizeof(Word));
@@ -262,10 +293,11 @@ static int kernel_init(Kernel *self, PyObject *arguments, PyObject *keywords) {
     PyObject *words, *pruned, *classes, *folds, *fold;
     int dim, bucket, shortest, longest;
     Py_ssize_t longest_text;
-    if (self->words != NULL) {
+    if (self->is_begun) {
         PyErr_SetString(PyExc_RuntimeError, "Kernel: already set up");
         return -1;
     }
+    self->is_begun = 1;
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O!y*OiiiiOOOn", names, &PyList_Type, &words, &self->rows, &pruned,
                                      &dim, &bucket, &shortest, &longest, &classes, &folds, &fold, &longest_text) ||
         reader_init(&self->reader, classes, folds, fold, longest_text) < 0)
@@ -274,11 +306,15 @@ static int kernel_init(Kernel *self, PyObject *arguments, PyObject *keywords) {
         PyErr_SetString(PyExc_ValueError, "Kernel: rows have the wrong size");
         return -1;
     }
+    if (bucket < 0 || longest > MAX_NGRAM) {
+        PyErr_SetString(PyExc_ValueError, "Kernel: bucket is negative, or n-grams are too long");
+        return -1;
+    }
     if (pruned != Py_None) {
         if (PyObject_GetBuffer(pruned, &self->pruned, PyBUF_SIMPLE) < 0) return -1;
         self->has_pruned = 1;
         self->pruned_data = self->pruned.buf;
-        if (self->pruned.len != (Py_ssize_t)sizeof(int32_t) * bucket) {
+        if (self->pruned.len != (Py_ssize_t)sizeof(int32_t) * bucket || !is_aligned(&self->pruned, sizeof(int32_t))) {
             PyErr_SetString(PyExc_ValueError, "Kernel: pruned has the wrong size");
             return -1;
         }
@@ -293,10 +329,15 @@ static int kernel_init(Kernel *self, PyObject *arguments, PyObject *keywords) {
         PyErr_SetString(PyExc_ValueError, "Kernel: fewer rows than words");
         return -1;
     }
-    self->cache = PyMem_Calloc((size_t)1 << CACHE_BITS, sizeof(Cached));
-    self->cache_sums = PyMem_Malloc(((size_t)dim << CACHE_BITS) * sizeof(float));
+    self->cache_places = (size_t)1 << CACHE_BITS;
+    while (self->cache_places > 1 && self->cache_places * (size_t)dim * sizeof(float) > CACHE_BYTES)
+        self->cache_places /= 2;
+    self->cache = PyMem_Calloc(self->cache_places, sizeof(Cached));
+    self->cache_sums = PyMem_Malloc(self->cache_places * (size_t)dim * sizeof(float));
     if (self->cache == NULL || self->cache_sums == NULL) { PyErr_NoMemory(); return -1; }
-    return index_words(self, words);
+    if (index_words(self, words) < 0) return -1;
+    self->is_ready = 1;
+    return 0;
 }
 
 static void kernel_dealloc(Kernel *self) {
@@ -338,6 +379,7 @@ static PyType_Spec kernel_spec = {
 typedef struct {
     PyObject_HEAD
     Reader reader;
+    int is_begun, is_ready;
     Py_buffer bits;
     uint32_t blocks;
     Cached *cache;
@@ -430,20 +472,29 @@ static int count_text(Grams *self, PyObject *text, const int32_t *labels, Py_ssi
 static PyObject *grams_count(Grams *self, PyObject *arguments) {
     PyObject *texts, *result = NULL;
     Py_buffer labels, known, total;
+    if (!self->is_ready) {
+        PyErr_SetString(PyExc_RuntimeError, "Grams: not set up");
+        return NULL;
+    }
     if (!PyArg_ParseTuple(arguments, "O!y*w*w*", &PyList_Type, &texts, &labels, &known, &total)) return NULL;
     Py_ssize_t num_texts = PyList_GET_SIZE(texts);
     Py_ssize_t num_labels = num_texts ? labels.len / (Py_ssize_t)sizeof(int32_t) / num_texts : 0;
     if (known.len != labels.len || labels.len != num_texts * num_labels * (Py_ssize_t)sizeof(int32_t) ||
-        total.len != num_texts * (Py_ssize_t)sizeof(int32_t)) {
-        PyErr_SetString(PyExc_ValueError, "count: the buffers do not fit the number of texts");
+        total.len != num_texts * (Py_ssize_t)sizeof(int32_t) || !is_aligned(&labels, sizeof(int32_t)) ||
+        !is_aligned(&known, sizeof(int32_t)) || !is_aligned(&total, sizeof(int32_t))) {
+        PyErr_SetString(PyExc_ValueError, "count: the buffers do not fit the number of texts, or are not aligned");
         goto done;
     }
     memset(known.buf, 0, (size_t)known.len);
     memset(total.buf, 0, (size_t)total.len);
-    for (Py_ssize_t i = 0; i < num_texts; i++)
-        if (count_text(self, PyList_GET_ITEM(texts, i), (const int32_t *)labels.buf + i * num_labels, num_labels,
-                       (int32_t *)known.buf + i * num_labels, (int32_t *)total.buf + i) < 0)
-            goto done;
+    for (Py_ssize_t i = 0; i < num_texts; i++) {
+        PyObject *text = text_at(texts, i);
+        int failed = text == NULL ||
+                     count_text(self, text, (const int32_t *)labels.buf + i * num_labels, num_labels,
+                                (int32_t *)known.buf + i * num_labels, (int32_t *)total.buf + i) < 0;
+        Py_XDECREF(text);
+        if (failed) goto done;
+    }
     result = Py_NewRef(Py_None);
 done:
     PyBuffer_Release(&labels);
@@ -456,10 +507,11 @@ static int grams_init(Grams *self, PyObject *arguments, PyObject *keywords) {
     static char *names[] = {"bits", "classes", "folds", "fold", "longest_text", NULL};
     PyObject *classes, *folds, *fold;
     Py_ssize_t longest_text;
-    if (self->cache != NULL) {
+    if (self->is_begun) {
         PyErr_SetString(PyExc_RuntimeError, "Grams: already set up");
         return -1;
     }
+    self->is_begun = 1;
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y*OOOn", names, &self->bits, &classes, &folds, &fold, &longest_text) ||
         reader_init(&self->reader, classes, folds, fold, longest_text) < 0)
         return -1;
@@ -470,6 +522,7 @@ static int grams_init(Grams *self, PyObject *arguments, PyObject *keywords) {
     self->blocks = (uint32_t)(self->bits.len / GRAM_BLOCK);
     self->cache = PyMem_Calloc((size_t)1 << COUNTS_BITS, sizeof(Cached));
     if (self->cache == NULL) { PyErr_NoMemory(); return -1; }
+    self->is_ready = 1;
     return 0;
 }
 
@@ -519,5 +572,6 @@ PyMODINIT_FUNC PyInit__kernel(void) {
         if (type == NULL || PyModule_AddObjectRef(self, names[i], type) < 0) Py_CLEAR(self);
         Py_XDECREF(type);
     }
+    if (self != NULL && PyModule_AddIntMacro(self, VERSION) < 0) Py_CLEAR(self);
     return self;
 }

@@ -19,15 +19,27 @@ typedef struct {
     Py_ssize_t size;
 } Reader;
 
+/* Whether numbers of `size` bytes can be read at a buffer's place. */
+static int is_aligned(const Py_buffer *buffer, size_t size) { return (uintptr_t)buffer->buf % size == 0; }
+
+/* Whether every character that the table names is a code point. */
+static int folds_are_valid(const Py_buffer *folds) {
+    if (folds->len != FOLDS * (Py_ssize_t)sizeof(uint32_t) || !is_aligned(folds, sizeof(uint32_t))) return 0;
+    const uint32_t *table = folds->buf;
+    for (Py_ssize_t i = 0; i < FOLDS; i++)
+        if ((table[i] & (FOLD_DROP - 1)) >= CODE_POINTS) return 0;
+    return 1;
+}
+
 static int reader_init(Reader *self, PyObject *classes, PyObject *folds, PyObject *fold, Py_ssize_t longest) {
     if (PyObject_GetBuffer(classes, &self->classes, PyBUF_SIMPLE) < 0) return -1;
     if (folds != Py_None && PyObject_GetBuffer(folds, &self->folds, PyBUF_SIMPLE) < 0) return -1;
     self->fold = Py_NewRef(fold);
     self->longest = longest;
-    if (self->classes.len == CODE_POINTS && longest > 0 &&
-        (self->folds.obj == NULL || self->folds.len == FOLDS * (Py_ssize_t)sizeof(uint32_t)))
+    if (self->classes.len == CODE_POINTS && longest > 0 && longest <= PY_SSIZE_T_MAX / 8 &&
+        (self->folds.obj == NULL || folds_are_valid(&self->folds)))
         return 0;
-    PyErr_SetString(PyExc_ValueError, "classes or folds have the wrong size");
+    PyErr_SetString(PyExc_ValueError, "classes, folds or longest_text have the wrong size or wrong values");
     return -1;
 }
 
@@ -56,7 +68,7 @@ static Py_ssize_t ask_fold(Reader *self, PyObject *text, Py_ssize_t length) {
     PyObject *part = PyUnicode_Substring(text, 0, length);
     PyObject *folded = part == NULL ? NULL : PyObject_CallOneArg(self->fold, part);
     if (folded != NULL && !PyUnicode_Check(folded)) {
-        PyErr_SetString(PyExc_TypeError, "fold: the answer is no str");
+        PyErr_SetString(PyExc_TypeError, "fold: the answer is not a str");
     } else if (folded != NULL && reader_grow(self, PyUnicode_GET_LENGTH(folded) + 1) == 0 &&
                PyUnicode_AsUCS4(folded, self->points, self->size, 0) != NULL) {
         folded_length = PyUnicode_GET_LENGTH(folded);
@@ -66,10 +78,11 @@ static Py_ssize_t ask_fold(Reader *self, PyObject *text, Py_ssize_t length) {
     return folded_length;
 }
 
-/* Fills `points`; returns their number, or -1 with an error set. */
+/* Fills `points`; returns their number, or -1 with an error set. The fold may run any Python code, so that nothing
+ * of the reader may be in use when this is called, and the caller holds a reference to the text. */
 static Py_ssize_t read_text(Reader *self, PyObject *text) {
     if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "a text is no str but %s", Py_TYPE(text)->tp_name);
+        PyErr_Format(PyExc_TypeError, "a text must be a str, not %s", Py_TYPE(text)->tp_name);
         return -1;
     }
     Py_ssize_t length = PyUnicode_GET_LENGTH(text), size = 0;

@@ -5,7 +5,6 @@ and of a few words it is too sure. How many of a text's 5-grams are among a labe
 ones says both. A word's 5-grams are those of `<word>`; a shorter word is one gram.
 """
 
-import importlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -16,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lid.characters import character_classes, fold, simple_folds
+from lid.kernel_module import load_kernel
 from nllb.errors import CheckpointError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 from nllb.languages.normalization import normalize_for_detection
 
 LONGEST_TEXT: Final = 2000
@@ -152,11 +152,10 @@ def _probes(
 
 
 def _kernel_grams(bits: npt.NDArray[np.uint8]) -> Any:
-    try:
-        kernel = importlib.import_module("lid._kernel").Grams
-    except ImportError:
+    kernel = load_kernel()
+    if kernel is None:
         return None
-    return kernel(
+    return kernel.Grams(
         bits=bits,
         classes=character_classes(normalised=True),
         folds=simple_folds(),

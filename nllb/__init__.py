@@ -1,5 +1,10 @@
 """Translate between 200 languages on your own machine.
 
+    >>> from nllb import Translator
+    >>> translator = Translator.load()
+    >>> translation = translator.translate("Good morning.", source="en", target="fr")
+    >>> translation.text, translation.confidence
+
 The names below are loaded when they are first used, so that `import nllb` costs nothing.
 """
 
@@ -7,20 +12,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nllb.errors import NllbError
+    from lid.detector import Detector
+    from nllb.errors import (
+        CheckpointError,
+        ConfigError,
+        DataError,
+        LanguageError,
+        NllbError,
+        ResourceError,
+    )
     from nllb.inference.generator import SearchOptions
     from nllb.languages import Language, parse_language
-    from nllb.translation.quality import TrustRecord
-    from nllb.translation.results import Segment, Translation
+    from nllb.languages.detection import Detection
+    from nllb.translation.quality import Flag, TrustRecord
+    from nllb.translation.results import Passage, Segment, Translation
+    from nllb.translation.retry import SegmentError
     from nllb.translation.translator import Translator
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
+    "CheckpointError": "nllb.errors",
+    "ConfigError": "nllb.errors",
+    "DataError": "nllb.errors",
+    "Detection": "nllb.languages.detection",
+    "Detector": "lid.detector",
+    "Flag": "nllb.translation.quality",
     "Language": "nllb.languages",
+    "LanguageError": "nllb.errors",
     "NllbError": "nllb.errors",
+    "ResourceError": "nllb.errors",
     "SearchOptions": "nllb.inference.generator",
+    "Passage": "nllb.translation.results",
     "Segment": "nllb.translation.results",
+    "SegmentError": "nllb.translation.retry",
     "Translation": "nllb.translation.results",
     "Translator": "nllb.translation.translator",
     "TrustRecord": "nllb.translation.quality",
@@ -28,10 +53,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Detection",
+    "Detector",
+    "Flag",
     "Language",
+    "LanguageError",
     "NllbError",
+    "Passage",
+    "ResourceError",
     "SearchOptions",
     "Segment",
+    "SegmentError",
     "Translation",
     "Translator",
     "TrustRecord",
@@ -41,8 +76,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'nllb' has no attribute {name!r}")
 
 

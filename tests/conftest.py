@@ -9,7 +9,10 @@ from runpy import run_path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("nllb", deadline=None)  # a busy machine is not an error
+settings.load_profile("nllb")
 ROOT = Path(__file__).parents[1]
 
 
@@ -114,6 +117,12 @@ def tiny_model(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     # Under xdist the parent of a worker's folder is the run's, otherwise the user's.
     cache_dir = tmp_path_factory.getbasetemp().parent
     return run_path(str(ROOT / "tests" / "tiny_model.py"))["tiny_model"](data_dir, cache_dir)
+
+
+@pytest.fixture(scope="session")
+def sanitizers() -> Any:
+    """Return the C compiler with AddressSanitizer and UBSan; the test skips where it is missing."""
+    return run_path(str(ROOT / "tests" / "sanitizers.py"))["find_sanitizers"]()
 
 
 @pytest.fixture(scope="session")

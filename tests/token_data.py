@@ -7,19 +7,19 @@ from pathlib import Path
 
 import sentencepiece
 
-from nllb.io.shards import (
+from nllb.io.manifest import (
     CorpusRecord,
-    Direction,
+    DataOrigin,
     Manifest,
-    Origin,
-    Part,
     Phase,
+    ShardGroup,
     Split,
+    TrainingDirection,
     VocabularyRecord,
     sampling_weights,
     write_manifest,
-    write_token_shard,
 )
+from nllb.io.shards import write_token_shard
 from nllb.languages import languages
 from nllb.model.tokenizer import Tokenizer
 
@@ -56,7 +56,7 @@ def write_token_data(folder: Path) -> Path:
         return pairs
 
     parts = []
-    origins: list[Origin] = ["primary", "mined"]
+    origins: list[DataOrigin] = ["primary", "mined"]
     for origin, ((source, target), count) in zip(origins, TRAIN_PAIRS.items(), strict=True):
         splits: list[tuple[Split, int]] = [("train", count), ("valid", 12)]
         for split, size in splits:
@@ -70,7 +70,7 @@ def write_token_data(folder: Path) -> Path:
                 for number, half in enumerate(halves)
             )
             parts.append(
-                Part(source=source, target=target, origin=origin, split=split, files=files)
+                ShardGroup(source=source, target=target, origin=origin, split=split, files=files)
             )
     file = write_token_shard(
         folder / "eng_Latn.denoising.tokens",
@@ -78,7 +78,9 @@ def write_token_data(folder: Path) -> Path:
         vocabulary_size=tokenizer.vocabulary_size,
     )
     parts.append(
-        Part(source="eng_Latn", target="eng_Latn", origin="denoising", split="train", files=(file,))
+        ShardGroup(
+            source="eng_Latn", target="eng_Latn", origin="denoising", split="train", files=(file,)
+        )
     )
     sizes = {("eng_Latn", "eng_Latn"): 60}
     for (source, target), count in TRAIN_PAIRS.items():
@@ -86,7 +88,7 @@ def write_token_data(folder: Path) -> Path:
     ordered = sorted(sizes, key=lambda pair: -sizes[pair])
     weights = sampling_weights([sizes[pair] for pair in ordered], 1.5)
     directions = tuple(
-        Direction(source=pair[0], target=pair[1], num_pairs=sizes[pair], weight=weight)
+        TrainingDirection(source=pair[0], target=pair[1], num_pairs=sizes[pair], weight=weight)
         for pair, weight in zip(ordered, weights, strict=True)
     )
     all_names = tuple(direction.name for direction in directions)

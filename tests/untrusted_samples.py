@@ -304,16 +304,16 @@ def open_detector(folder: Path) -> None:
 
 
 def _make_token_shards(folder: Path) -> None:
-    from nllb.io.shards import (
+    from nllb.io.manifest import (
         CorpusRecord,
-        Direction,
         Manifest,
-        Part,
         Phase,
+        ShardGroup,
+        TrainingDirection,
         VocabularyRecord,
         write_manifest,
-        write_token_shard,
     )
+    from nllb.io.shards import write_token_shard
 
     (folder / "pieces.model").write_bytes(piece_model())
     sides = [[[4, 5, 6], [7, 8]], [[9, 10], [11, 12, 13]]]
@@ -323,10 +323,12 @@ def _make_token_shards(folder: Path) -> None:
         languages=tuple(LANGUAGES), tags=("<MINED_DATA>",), size=65,
     )  # fmt: skip
     parts = tuple(
-        Part(source="eng_Latn", target="fra_Latn", origin="primary", split=split, files=(file,))
+        ShardGroup(
+            source="eng_Latn", target="fra_Latn", origin="primary", split=split, files=(file,)
+        )
         for split in ("train", "valid")
     )
-    direction = Direction(source="eng_Latn", target="fra_Latn", num_pairs=2, weight=1.0)
+    direction = TrainingDirection(source="eng_Latn", target="fra_Latn", num_pairs=2, weight=1.0)
     write_manifest(
         Manifest(
             format_version=1,
@@ -344,8 +346,8 @@ def _make_token_shards(folder: Path) -> None:
 
 def open_token_shards(folder: Path) -> None:
     """Open a manifest and all of its shards."""
+    from nllb.io.manifest import read_manifest
     from nllb.io.piece_models import open_pieces
-    from nllb.io.shards import read_manifest
 
     manifest = read_manifest(folder)
     open_pieces(folder / "pieces.model")

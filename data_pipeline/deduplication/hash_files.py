@@ -8,7 +8,7 @@ import numpy
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 ROW: Final = numpy.dtype("<u4")
 WORD: Final = numpy.dtype("<u8")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from polars import Expr, col
 
 from nllb.languages import parse_language
+from nllb.languages.scripts import unicode_class
 
 Thresholds = Mapping[str, float]
 Judgement = tuple[str, Expr]
@@ -74,39 +75,6 @@ class ColumnFilter:
         named = zip(self.columns.items(), self.scores(pair), strict=True)
         return rows.select(score.cast(kind).alias(name) for (name, kind), score in named)
 
-
-SCRIPT_PROPERTIES: Final = {
-    "Arab": r"\p{Arabic}",
-    "Armn": r"\p{Armenian}",
-    "Beng": r"\p{Bengali}",
-    "Cyrl": r"\p{Cyrillic}",
-    "Deva": r"\p{Devanagari}",
-    "Ethi": r"\p{Ethiopic}",
-    "Geor": r"\p{Georgian}",
-    "Grek": r"\p{Greek}",
-    "Gujr": r"\p{Gujarati}",
-    "Guru": r"\p{Gurmukhi}",
-    "Hang": r"\p{Hangul}\p{Han}",
-    "Hans": r"\p{Han}",
-    "Hant": r"\p{Han}",
-    "Hebr": r"\p{Hebrew}",
-    "Jpan": r"\p{Han}\p{Hiragana}\p{Katakana}ー",
-    "Khmr": r"\p{Khmer}",
-    "Knda": r"\p{Kannada}",
-    "Laoo": r"\p{Lao}",
-    "Latn": r"\p{Latin}",
-    "Mlym": r"\p{Malayalam}",
-    "Mymr": r"\p{Myanmar}",
-    "Olck": r"\p{Ol_Chiki}",
-    "Orya": r"\p{Oriya}",
-    "Sinh": r"\p{Sinhala}",
-    "Taml": r"\p{Tamil}",
-    "Telu": r"\p{Telugu}",
-    "Tfng": r"\p{Tifinagh}",
-    "Thai": r"\p{Thai}",
-    "Tibt": r"\p{Tibetan}",
-}
-"""ISO 15924 code -> the Unicode classes of the script's characters."""
 
 SWAPPED_SIDES: Final = "swapped_sides"
 """Reason of lines whose source is in the target language and the other way round."""
@@ -178,6 +146,11 @@ def copy_filter() -> ColumnFilter:
     )
 
 
+def letters_in(script: str) -> str:
+    """Return the pattern of a letter of a script, or of one that its text may be mixed with."""
+    return rf"[{unicode_class(script, mixed=True)}&&\p{{L}}]"
+
+
 def script_filter() -> ColumnFilter:
     """Filter by the share of letters in the language's script; 0 if there are no letters.
 
@@ -186,13 +159,13 @@ def script_filter() -> ColumnFilter:
 
     def swapped(pair: Pair) -> Expr:
         scripts = {parse_language(code).script for code in (pair.source, pair.target)}
-        if len({SCRIPT_PROPERTIES[script] for script in scripts}) < 2:
+        if len({unicode_class(script) for script in scripts}) < 2:
             return polars.lit(False)
         return (share("source", pair.target) > 0.5) & (share("target", pair.source) > 0.5)
 
     def share(side: str, language: str) -> Expr:
         script = parse_language(language).script
-        inside = col(side).str.count_matches(f"[{SCRIPT_PROPERTIES[script]}&&\\p{{L}}]")
+        inside = col(side).str.count_matches(letters_in(script))
         return inside / polars.max_horizontal(1, col(side).str.count_matches(r"\p{L}"))
 
     def judge(thresholds: Thresholds, pair: Pair) -> list[Judgement]:

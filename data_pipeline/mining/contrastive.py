@@ -47,8 +47,8 @@ from data_pipeline.mining.trained_rows import (
 from data_pipeline.mining.training_text import TrainingText
 from data_pipeline.mining.xsim import error_rates
 from nllb.config.fingerprints import fingerprint
+from nllb.io.atomic import atomic_path
 from nllb.io.progress import Progress
-from nllb.io.text import atomic_path
 
 _SORTED_BATCHES: Final = 16
 _RAREST: Final = 1e-6

@@ -37,8 +37,9 @@ from data_pipeline.mining.xsim import error_rates
 from data_pipeline.preparation.vocabulary import write_pieces
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError
+from nllb.io.atomic import atomic_path
 from nllb.io.progress import Progress
-from nllb.io.text import atomic_path, write_json, write_lines
+from nllb.io.text import write_json, write_lines
 
 _STATIC_BATCH: Final = 256
 

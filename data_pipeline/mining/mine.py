@@ -46,7 +46,7 @@ from data_pipeline.stages import Machine, Task, run_tasks
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError
 from nllb.io.arrays import open_arrays
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 Phase = Literal["text", "embed", "index", "search", "pairs"]
 PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")

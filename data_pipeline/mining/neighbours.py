@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.mining.encoders import Vectors, normalized
 from nllb.errors import ConfigError, DataError, ResourceError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 EXACT_LIMIT: Final = 100_000
 """Maximum number of vectors that are searched without an index."""

@@ -20,7 +20,8 @@ from pyarrow import parquet
 from data_pipeline.blocks import check_parquet
 from data_pipeline.deduplication.hashing import hash_texts
 from nllb.errors import DataError
-from nllb.io.text import atomic_path, read_lines
+from nllb.io.atomic import atomic_path
+from nllb.io.text import read_lines
 
 _ROWS_AT_ONCE: Final = 50_000
 # The metadata key that `read_facts` reads.

@@ -22,8 +22,9 @@ from torch.nn import functional
 from data_pipeline.mining.encoders import Vectors, check_finite
 from data_pipeline.mining.features import extract, mix
 from nllb.errors import CheckpointError, DataError
+from nllb.io.atomic import atomic_path
 from nllb.io.paths import path_inside
-from nllb.io.text import atomic_path, parse_json
+from nllb.io.text import parse_json
 from nllb.model.formats.safetensors_files import SafetensorsFile
 
 FILE_NAME: Final = "encoder.safetensors"

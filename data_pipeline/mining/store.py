@@ -19,7 +19,7 @@ from data_pipeline.mining.sentences import read_block
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.arrays import load_array
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 MAX_HALF = 60_000.0
 

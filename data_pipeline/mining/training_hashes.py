@@ -12,8 +12,9 @@ import numpy
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
+from nllb.io.atomic import atomic_binary
 from nllb.io.benchmarks import sentence_hash
-from nllb.io.text import atomic_binary, open_binary
+from nllb.io.compression import open_binary
 
 HASHES: Final = "training_hashes.bin.zst"
 """Name of the file beside an encoder."""

@@ -24,22 +24,20 @@ from data_pipeline.stages import Machine, run_tasks
 from nllb import __version__
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
-from nllb.io.progress import stage
-from nllb.io.shards import (
-    FORMAT_VERSION,
+from nllb.io.manifest import (
     ONE_WAY,
     CorpusRecord,
-    Direction,
+    DataOrigin,
     Manifest,
-    Origin,
-    Part,
     Phase,
-    ShardFile,
+    ShardGroup,
     Split,
+    TrainingDirection,
     sampling_weights,
     write_manifest,
-    write_token_shard,
 )
+from nllb.io.progress import stage
+from nllb.io.shards import FORMAT_VERSION, ShardFile, write_token_shard
 from nllb.io.text import read_object, write_json
 
 VERSION = 1
@@ -214,10 +212,10 @@ def _manifest(
     sizes = _direction_sizes(files)
     kept = {pair for pair, size in sizes.items() if size >= config.prepare.min_pairs}
     parts = tuple(
-        Part(
+        ShardGroup(
             source=source,
             target=target,
-            origin=cast(Origin, origin),
+            origin=cast(DataOrigin, origin),
             split=cast(Split, split),
             files=tuple(found),
         )
@@ -232,7 +230,9 @@ def _manifest(
     ordered = sorted(kept, key=lambda pair: (-sizes[pair], pair))
     weights = sampling_weights([sizes[pair] for pair in ordered], config.prepare.temperature)
     directions = tuple(
-        Direction(source=source, target=target, num_pairs=sizes[source, target], weight=weight)
+        TrainingDirection(
+            source=source, target=target, num_pairs=sizes[source, target], weight=weight
+        )
         for (source, target), weight in zip(ordered, weights, strict=True)
     )
     return Manifest(
@@ -270,7 +270,7 @@ def _direction_sizes(
     return dict(sizes)
 
 
-def _phase(config: PhaseConfig, directions: Sequence[Direction]) -> Phase:
+def _phase(config: PhaseConfig, directions: Sequence[TrainingDirection]) -> Phase:
     names = tuple(
         direction.name for direction in directions if direction.num_pairs >= config.min_pairs
     )

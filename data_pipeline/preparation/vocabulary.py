@@ -11,9 +11,9 @@ import xxhash
 
 from data_pipeline.data_config import VocabularyConfig
 from nllb.errors import CheckpointError, DataError
+from nllb.io.atomic import atomic_path
+from nllb.io.manifest import SOURCE_TAGS, VocabularyRecord, sampling_weights
 from nllb.io.piece_models import open_pieces
-from nllb.io.shards import SOURCE_TAGS, VocabularyRecord, sampling_weights
-from nllb.io.text import atomic_path
 
 UNKNOWN_ID = 3
 """Id of `<unk>` in NLLB's token layout; SentencePiece's own id is 0."""

@@ -12,7 +12,8 @@ from data_pipeline.readers.sources import Source, find_sources
 from data_pipeline.stages import Block, Machine, run_tasks
 from nllb.config.fingerprints import file_fingerprint, fingerprint
 from nllb.errors import DataError
-from nllb.io.text import atomic_text, json_line, read_object, write_json
+from nllb.io.atomic import atomic_text
+from nllb.io.text import json_line, read_object, write_json
 
 VERSION = 3
 STAGE = "ingest"

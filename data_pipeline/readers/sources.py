@@ -233,7 +233,7 @@ def _codes(
 ) -> tuple[str, str] | None:
     """Return the codes of a pair, or None if the configuration excludes the pair."""
     try:
-        source, target = (parse_language(code) for code in spelled)
+        source, target = (parse_language(code, choose_script=False) for code in spelled)
     except LanguageError as error:
         if corpus.unknown_languages == "error" and not corpus.languages:
             raise LanguageError(

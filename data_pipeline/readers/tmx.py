@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from xml.parsers import expat
 
 from nllb.errors import DataError, LanguageError
-from nllb.io.text import DAMAGED, open_binary
+from nllb.io.compression import DAMAGED, open_binary
 from nllb.languages import parse_language
 
 MAX_DEPTH: Final = 100

@@ -22,8 +22,9 @@ from eval.flores.results import Row, Summary, row_line, target_path
 from eval.metrics.registry import UNICODE_WARNING
 from nllb.errors import DataError
 from nllb.io.arrays import open_arrays
+from nllb.io.atomic import atomic_binary
 from nllb.io.records import to_record
-from nllb.io.text import atomic_binary, parse_json
+from nllb.io.text import parse_json
 
 INDEX_FILE: Final = "index.npz"
 FLAGGED_SHARE: Final = 0.02

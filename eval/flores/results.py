@@ -25,9 +25,10 @@ from eval.metrics.hypothesis_checks import CODES, Finding, LanguageCount
 from eval.metrics.registry import Metric
 from nllb.errors import DataError
 from nllb.io.arrays import open_arrays
+from nllb.io.atomic import atomic_binary
 from nllb.io.paths import is_plain_name
 from nllb.io.records import to_record
-from nllb.io.text import atomic_binary, parse_json, read_json, write_json
+from nllb.io.text import parse_json, read_json, write_json
 
 SCHEMA: Final = "nllb-evaluation/2"
 EVALUATION_FILE: Final = "evaluation.json"

@@ -13,7 +13,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.io.text import COMPRESSIONS, read_binary_lines
+from nllb.io.compression import COMPRESSIONS
+from nllb.io.text import read_binary_lines
 from nllb.languages.detection import UNDETERMINED
 from nllb.translation.quality import MAX_REPETITION, repetition
 

@@ -35,7 +35,8 @@ from eval.metrics.neural_metric import MeanScore
 from eval.metrics.resampling import BLOCK, ResampledSums
 from eval.metrics.significance import interval
 from nllb.errors import ConfigError, DataError, ResourceError, did_you_mean
-from nllb.io.text import atomic_text, parse_json, read_json_lines
+from nllb.io.atomic import atomic_text
+from nllb.io.text import parse_json, read_json_lines
 
 GROUP: Final = "nllb.metrics"
 ADAPTERS: Final = {

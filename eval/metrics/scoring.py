@@ -37,10 +37,10 @@ from eval.metrics.tokenization import bleu_tokenizer_name
 from nllb.errors import DataError, ResourceError
 from nllb.io.text import read_binary_lines, read_lines
 from nllb.languages import parse_language
+from nllb.languages.scripts import script_of
 
 STDIN: Final = "-"
 _MAX_LINES_NAMED: Final = 5
-_UNSPACED_SCRIPTS: Final = {"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -364,7 +364,7 @@ def _warnings(
             f"the NLLB paper tokenized {target} with {bleu_tokenizer_name(target)[1]}: "
             "do not compare with its BLEU"
         )
-    if name == "ter" and parse_language(target).script in _UNSPACED_SCRIPTS:
+    if name == "ter" and not script_of(parse_language(target).script).spaces_words:
         yield f"TER counts words between spaces, and {target} is written without them"
     if name == "spbleu" and choice.spm is not None and not choice.spm.verified:
         yield f"SentencePiece model {choice.spm.sha256} is unverified: pin it with --spm-sha256"

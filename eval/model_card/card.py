@@ -17,7 +17,8 @@ from eval.metrics.registry import metric_title
 from eval.model_card.scores import SCORES_FILE, ScoreTable
 from eval.model_card.training import TrainingRecord, data_section, training_section
 from nllb.errors import ConfigError, DataError
-from nllb.io.text import atomic_text, read_text, write_json, write_lines
+from nllb.io.atomic import atomic_text
+from nllb.io.text import read_text, write_json, write_lines
 from nllb.model.formats.open_model import open_model
 
 BEGIN, END = "<!-- nllb card: begin -->", "<!-- nllb card: end -->"

@@ -9,7 +9,7 @@ from eval.flores.directions import GROUPS, language_name
 from eval.flores.results import Evaluation, Row, load_evaluation
 from eval.metrics.registry import metric_title
 from nllb.errors import ConfigError
-from nllb.io.shards import Manifest
+from nllb.io.manifest import Manifest
 
 SCORES_FILE = "scores.tsv"
 PROBLEMS = ("empty", "copy_of_source", "repeated", "looping")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nllb.errors import DataError
-from nllb.io.shards import Manifest, read_manifest
+from nllb.io.manifest import Manifest, read_manifest
 from nllb.io.text import read_json, read_json_lines, read_text
 from nllb.model.formats.model_directory import ModelDirectory
 from nllb.model.formats.weight_names import num_parameters

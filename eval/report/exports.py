@@ -17,7 +17,8 @@ from eval.report.scores import KIND_WORDS, verdict_text
 from eval.report.sources import Sources
 from eval.report.wording import without_folders
 from nllb.errors import ResourceError
-from nllb.io.text import atomic_path, atomic_text, write_json
+from nllb.io.atomic import atomic_path, atomic_text
+from nllb.io.text import write_json
 
 SCHEMA: Final = "nllb-report/1"
 MAX_INDEXED: Final = 50

@@ -28,7 +28,7 @@ from nllb.io.page import (
     Axis,
     Cell,
     Column,
-    Layer,
+    HeatMapLayer,
     definitions,
     heading,
     heat_map,
@@ -212,7 +212,7 @@ def direction_map(sources: Sources) -> Iterator[Markup]:
     for metric in sources.latest.metrics:
         for one, name in zip(sources.evaluations, sources.labels, strict=True):
             title = metric_title(metric) + (f", {name}" if len(sources.labels) > 1 else "")
-            layers.append(Layer(name=title, values=_matrix(one, metric, codes)))
+            layers.append(HeatMapLayer(name=title, values=_matrix(one, metric, codes)))
     yield heat_map(axis, layers, caption="Score of every direction, source by target")
 
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import regex
 
 from eval.metrics.proportions import Proportion, proportion
-from nllb.io.wordlists import Match, WordList, fold, particles
+from nllb.io.word_folding import fold, particles
+from nllb.io.wordlists import Match, WordList
+from nllb.languages.scripts import unsegmented_scripts
 
 MIN_RECALL = 0.9
 """Recall below which a language is not measurable."""
@@ -23,7 +25,6 @@ NOISY_SHARE = 0.001
 """Share of clean lines above which a listed word is probably harmless in the language."""
 _MIN_PLACES = 20
 _MAX_CLUSTERS = 8
-_UNSPACED_SCRIPTS = {"Thai", "Laoo", "Khmr", "Mymr", "Jpan", "Hans", "Hant"}
 _CHUNK = regex.compile(r"\S+")
 _DELIMITED = regex.compile(r"[^\s\p{P}\p{S}\u200b]+")
 _CORE = regex.compile(r"^[\p{P}\p{S}\p{C}\p{M}]*(.*?)[\p{P}\p{S}\p{C}]*$", regex.DOTALL)
@@ -64,7 +65,7 @@ def self_test(
     lines: Sequence[str], *, language: str, num_probes: int = 200, seed: int = 0
 ) -> SelfTest:
     """Return how many occurrences of probe words in lines of a language are found."""
-    unspaced = language.rpartition("_")[2] in _UNSPACED_SCRIPTS
+    unspaced = language.rpartition("_")[2] in unsegmented_scripts()
     places_of = _delimited_places if unspaced else _chunk_places
     words = sorted({line[start:end] for line in lines for start, end in places_of(line)})
     probes = random.Random(seed).sample(words, min(num_probes, len(words)))

@@ -20,8 +20,9 @@ from eval.xsts.cells import cell_text, is_personal
 from eval.xsts.guidelines import PROTOCOL, guidelines_page
 from eval.xsts.ingestion import KEY_NAME, Row, read_rows
 from nllb.errors import ConfigError, DataError, LanguageError
+from nllb.io.atomic import atomic_path, atomic_text
 from nllb.io.paths import is_plain_name
-from nllb.io.text import atomic_path, atomic_text, write_json, write_lines
+from nllb.io.text import write_json, write_lines
 from nllb.languages import parse_language
 
 COLUMNS = ("row", "rater", "language 1", "sentence 1", "language 2", "sentence 2",

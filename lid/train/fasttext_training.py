@@ -6,7 +6,7 @@ from typing import Any
 
 from lid.train.lid_config import FastTextConfig
 from nllb.errors import ResourceError
-from nllb.io.text import atomic_path
+from nllb.io.atomic import atomic_path
 
 
 def train_supervised(text_path: Path, settings: FastTextConfig) -> Any:

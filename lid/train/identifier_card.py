@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 from nllb.errors import CheckpointError, NllbError
+from nllb.io.atomic import atomic_text
 from nllb.io.paths import path_inside
-from nllb.io.text import atomic_text, read_json, write_json
+from nllb.io.text import read_json, write_json
 
 CARD_NAME: Final = "card.json"
 CARD_FORMAT: Final = 1

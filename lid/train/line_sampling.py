@@ -11,7 +11,7 @@ import xxhash
 from lid.fasttext_model import LABEL_PREFIX
 from lid.train.collection import Lines
 from lid.train.lid_config import SamplingConfig
-from nllb.io.text import atomic_text
+from nllb.io.atomic import atomic_text
 
 _WORDS_OF_LONG = 40
 _WORDS_OF_EXTRACT = (2, 30)

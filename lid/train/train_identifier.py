@@ -43,10 +43,11 @@ from lid.train.line_sampling import (
 )
 from nllb.config import dump_config, load_config, write_config
 from nllb.errors import ConfigError, DataError, did_you_mean
+from nllb.io.atomic import atomic_text
 from nllb.io.benchmarks import sentence_hash
 from nllb.io.corpora import open_corpus
 from nllb.io.progress import stage
-from nllb.io.text import atomic_text, read_json
+from nllb.io.text import read_json
 from nllb.languages import languages
 
 _MAX_TEXT_BYTES = 1 << 36

@@ -14,11 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nllb import __version__
-from nllb.cli import process_ends
-from nllb.errors import ConfigError, NllbError, did_you_mean
+from nllb.cli.process_ends import run_to_exit_code
+from nllb.errors import ConfigError, did_you_mean
 
 EXIT_USAGE = 2
-EXIT_READER_GONE = 141
 PACKAGES = ("lid", "eval", "data_pipeline", "slurm")
 
 
@@ -47,7 +46,7 @@ def read_verbs() -> list[Verb]:
 
 
 def overview(verbs: Sequence[Verb]) -> str:
-    """Return the text of `nllb --help`, or of `nllb lid --help` for the verbs that begin so."""
+    """Return the text of `nllb --help`, or of `nllb lid --help` for the verbs of a family."""
     width = max(len(" ".join(verb.words)) for verb in verbs) + 2
     lines = ["usage: nllb VERB [ARGUMENT...]    (nllb VERB --help explains one)"]
     for group in dict.fromkeys(verb.group for verb in verbs):
@@ -56,7 +55,7 @@ def overview(verbs: Sequence[Verb]) -> str:
         lines += [f"  {' '.join(verb.words):<{width}}{verb.summary}" for verb in members]
     lines += [
         "",
-        "Results go to stdout, messages to stderr. Exit: 0 done, 1 bad data, 2 bad usage.",
+        "Results go to stdout, messages to stderr. Exit codes: 0 done, 1 bad data, 2 bad usage.",
     ]
     return "\n".join(lines)
 
@@ -78,14 +77,14 @@ def build_parser(verb: Verb) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     getattr(module, f"{function}_arguments")(parser)
-    for action in parser._actions:  # argparse would name `key=value ...` as missing
+    for action in parser._actions:  # argparse would report `key=value ...` as missing
         action.required = action.required and action.nargs != "*"
     parser.set_defaults(run=getattr(module, function))
     return parser
 
 
 def refuse_intruders() -> None:
-    """Refuse to run where another `eval`, `lid`, ... hides ours: the names are generic."""
+    """Refuse to run where another package of a generic name (`eval`, `lid`) hides ours."""
     home = Path(__file__).parent.parent.parent.resolve()
     for package in PACKAGES:
         spec = find_spec(package)
@@ -122,30 +121,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise SystemExit(0 if asked else EXIT_USAGE)
     names = [" ".join(verb.words) for verb in verbs]
     name = " ".join(words) if family else argv[0]
-    raise ConfigError(f"no verb {name!r}{did_you_mean(name, names) or '.'} See 'nllb --help'")
+    raise ConfigError(f"unknown verb {name!r}{did_you_mean(name, names) or '.'} See 'nllb --help'")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code; errors that a user can cause are one message."""
-    process_ends.open_standard_streams()
-    try:
-        with process_ends.sigterm_raises():
-            arguments = parse(sys.argv[1:] if argv is None else argv)
-            code: int = arguments.run(arguments)
-            sys.stdout.flush()
-            return code
-    except NllbError as error:
-        print(f"nllb: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # The reader is gone (`nllb ... | head`): end quietly, as other tools do.
-        process_ends.silence_stdout()
-        return EXIT_READER_GONE
-    except OSError as error:
-        process_ends.silence_stdout()
-        print(f"nllb: {process_ends.describe_os_error(error)}", file=sys.stderr)
-        return NllbError.exit_code
-    except KeyboardInterrupt as interruption:
-        what = "terminated" if isinstance(interruption, process_ends.Terminated) else "interrupted"
-        print(f"nllb: {what}", file=sys.stderr)
-        return process_ends.exit_code(interruption)
+    """Run one verb and return its exit code."""
+
+    def run() -> int:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        code: int = arguments.run(arguments)
+        return code
+
+    return run_to_exit_code(run)

@@ -91,7 +91,7 @@ def detect(arguments: argparse.Namespace) -> int:
 
 def _output(path: str) -> AbstractContextManager[TextIO]:
     """Open the output; standard output itself, never the file behind it, is written directly."""
-    from nllb.io.text import atomic_text
+    from nllb.io.atomic import atomic_text
 
     return nullcontext(sys.stdout) if path in STANDARD_OUTPUT else atomic_text(Path(path))
 

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nllb.config import parse_size
+from nllb.errors import ConfigError
 
 if TYPE_CHECKING:
     from nllb.translation.translator import Translator
@@ -29,6 +30,23 @@ def engine_arguments(parser: argparse._ActionsContainer) -> None:
         metavar="SIZE",
         help="memory for the experts of a mixture-of-experts model, such as 8GiB; default: all",
     )
+
+
+def check_search_arguments(arguments: argparse.Namespace) -> None:
+    """Validate --beam and --threads before a model is loaded.
+
+    Raises:
+        ConfigError: one of them is out of range.
+    """
+    from nllb.inference.generator import MAX_BEAM_SIZE
+    from nllb.inference.kernels.library import MAX_THREADS
+
+    for name, value, most in (
+        ("--beam", arguments.beam, MAX_BEAM_SIZE),
+        ("--threads", arguments.threads, MAX_THREADS),
+    ):
+        if value is not None and not 1 <= value <= most:
+            raise ConfigError(f"{name} is {value}; it must be 1 to {most}")
 
 
 def load_translator(arguments: argparse.Namespace) -> "Translator":

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.cli.engine_flags import engine_arguments, load_translator
+from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
 from nllb.cli.metric_flags import (
     EXIT_FLAGGED,
     label_detector,
@@ -140,7 +140,8 @@ def flores(arguments: argparse.Namespace) -> int:
 def _check_numbers(arguments: argparse.Namespace) -> None:
     from nllb.errors import ConfigError
 
-    for name in ("lines", "beam", "workers", "threads"):
+    check_search_arguments(arguments)
+    for name in ("lines", "workers"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be 1 or more")

@@ -1,21 +1,26 @@
-"""How a command ends early: signals, closed standard streams, and failed reads and writes."""
+"""How a command ends: errors, signals, closed standard streams, full disks, closed pipes.
 
-import errno
+It is handled here once for every verb. Signals become exceptions, so that `finally` blocks run and
+temporary files are removed. Every error that a user can cause is one message on stderr; with
+NLLB_DEBUG=1 in the environment, errors of the operating system show their traceback.
+"""
+
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import RawIOBase, TextIOWrapper
 from types import FrameType
 from typing import Any, BinaryIO, NoReturn, cast
 
-from nllb.errors import DataError
+from nllb.errors import DataError, NllbError
+from nllb.io.atomic import DISK_ERRORS
 
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+EXIT_READER_GONE = 141
+_STOP_SIGNALS = ("SIGTERM", "SIGHUP")
 _HINTS = {
     "stdin": "name an input file, or pipe text into the command",
     "stdout": "name an output file with --output, or redirect the output",
@@ -23,33 +28,85 @@ _HINTS = {
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: temporary files are removed as after Ctrl-C."""
+    """A signal asked the process to end: temporary files are removed as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def exit_code(interruption: KeyboardInterrupt) -> int:
-    """Return the exit code of a command that a signal ended."""
-    return EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
+    """Return the exit code of a command that a signal ended: 128 plus its number."""
+    return 128 + interruption.number if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
+
+
+def run_to_exit_code(verb: Callable[[], int]) -> int:
+    """Run a verb and return the exit code of the process.
+
+    Without an error it is the verb's own; otherwise that of the error, or 128 plus the number of
+    the signal that ended the verb, a closed pipe included.
+    """
+    open_standard_streams()
+    try:
+        with stop_signals_raise():
+            code = verb()
+            sys.stdout.flush()
+            return code
+    except NllbError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader is gone (`nllb ... | head`): end quietly, as other tools do.
+        silence_stdout()
+        return EXIT_READER_GONE
+    except OSError as error:
+        if os.environ.get("NLLB_DEBUG"):
+            raise
+        silence_stdout()
+        return _fail(describe_os_error(error), NllbError.exit_code)
+    except MemoryError:
+        if os.environ.get("NLLB_DEBUG"):
+            raise
+        message = "not enough memory; close other programs, or process less at a time"
+        return _fail(message, NllbError.exit_code)
+    except KeyboardInterrupt as interruption:
+        how = "terminated" if isinstance(interruption, Terminated) else "interrupted"
+        return _fail(how, exit_code(interruption))
+
+
+def _fail(message: str, code: int) -> int:
+    with suppress(OSError):
+        print(f"nllb: {message}", file=sys.stderr, flush=True)
+    return code
 
 
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Raise `Terminated` when SIGTERM arrives, so that `finally` blocks run."""
+def stop_signals_raise() -> Iterator[None]:
+    """Raise `Terminated` when SIGTERM or SIGHUP arrives, so that `finally` blocks run.
+
+    A signal that is ignored (`nohup`) or handled already stays so.
+    """
     process = os.getpid()
 
     def terminate(number: int, _frame: FrameType | None) -> None:
         if os.getpid() == process:
-            raise Terminated
+            raise Terminated(number)
         signal.signal(number, signal.SIG_DFL)  # A forked worker just ends.
         os.kill(os.getpid(), number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    changed = []
+    for name in _STOP_SIGNALS:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, terminate)
+            changed.append(number)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def open_standard_streams() -> None:
@@ -108,4 +165,6 @@ def describe_os_error(error: OSError) -> str:
 def silence_stdout() -> None:
     """Drop what is left in the buffer of stdout, which would fail again when the process ends."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        number = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(number, sys.stdout.fileno())
+        os.close(number)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nllb.cli.engine_flags import engine_arguments, load_translator
+from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
 from nllb.cli.process_ends import exit_code
 from nllb.cli.stage_flags import quiet_argument
 from nllb.errors import ConfigError, DataError, NllbError
@@ -176,9 +176,7 @@ def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
 def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.wrapped and not arguments.document:
         raise ConfigError("--wrapped is for documents: add --document")
-    for name, value in (("--beam", arguments.beam), ("--threads", arguments.threads)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}; it must be 1 or more")
+    check_search_arguments(arguments)
     if arguments.retry_limit < 0:
         raise ConfigError(f"--retry-limit is {arguments.retry_limit}; it must be 0 or more")
     if arguments.n_best is not None:

@@ -9,7 +9,7 @@ import yaml
 from nllb.config.loading import one_line, plain
 from nllb.config.schema import Section
 from nllb.config.yaml_tree import set_scalar_rules
-from nllb.io.text import atomic_text
+from nllb.io.atomic import atomic_text
 
 
 class _Dumper(yaml.SafeDumper):

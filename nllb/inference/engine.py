@@ -107,6 +107,8 @@ class Engine(ABC):
     config: ModelConfig
     num_workers: int = 1
     """Decodings that are best run at once, each by its own `worker`, where there are many."""
+    torch_threads: int = 1
+    """Threads that torch's operations are to use while the engine computes."""
 
     def worker(self) -> "Engine":
         """Return an engine over the same weights for one of several decodings at once."""
@@ -151,10 +153,12 @@ class TorchEngine(Engine):
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        num_threads: int = 1,
         experts: ExpertStoreFactory = LoadedExperts,
     ):
         """Read all weights but the experts, which `experts` decides on."""
         self.config, self.device, self.dtype = config, torch.device(device), dtype
+        self.torch_threads = num_threads
         self._weights = weights
         reader = LayerReader(
             config, weights, linear=self.linear, experts=experts, device=self.device, dtype=dtype
@@ -177,15 +181,18 @@ class TorchEngine(Engine):
     def linear(self, names: Sequence[str]) -> Linear:
         """Make one linear of the matrices `names`, stacked."""
         weight, bias = (
-            torch.cat([read_float(self._weights, f"{name}.{part}") for name in names]).to(
-                self.device, self.dtype
+            torch.cat(
+                [
+                    read_float(self._weights, f"{name}.{part}", self.device, self.dtype)
+                    for name in names
+                ]
             )
             for part in ("weight", "bias")
         )
         return TorchLinear(weight=weight, bias=bias)
 
     def _read_embedding(self) -> None:
-        self._embedding = read_float(self._weights, "embedding.weight").to(self.device, self.dtype)
+        self._embedding = read_float(self._weights, "embedding.weight", self.device, self.dtype)
         self.projection: Linear = TorchLinear(weight=self._embedding, bias=None)
 
     def embedding_rows(self, ids: Tensor) -> Tensor:

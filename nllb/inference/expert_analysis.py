@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nllb.errors import ConfigError, DataError, LanguageError
 from nllb.io.benchmarks import LineAlignedSet
-from nllb.io.page import Axis, Column, Layer, Page, heat_map, table
+from nllb.io.page import Axis, Column, HeatMapLayer, Page, heat_map, table
 from nllb.io.progress import Progress
 from nllb.io.text import write_lines
 from nllb.languages import Language, parse_language
@@ -216,7 +216,7 @@ def _page(use: ExpertUse, model: str) -> Page:
         if not names:
             continue
         layers = [
-            Layer(name=name, values=np.clip(100 * use.similarity(name), 0, 100))
+            HeatMapLayer(name=name, values=np.clip(100 * use.similarity(name), 0, 100))
             for name in dict.fromkeys([names[0], names[-1], *names])
         ]
         page.add(

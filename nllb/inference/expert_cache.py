@@ -5,7 +5,6 @@ pages. The cache keeps the experts last used; with the language pair fixed these
 the router sends a language's tokens to few experts (Koishekenov et al. 2023 prune 80 % of them).
 """
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from nllb.config import format_size
 from nllb.errors import ResourceError
 from nllb.inference.layers import FeedForward
+from nllb.inference.threads import ForkSafeLock
 
 Load = Callable[[str, int], FeedForward]
 """`(layer, expert) -> the expert`, read from the checkpoint and made ready to compute."""
@@ -54,7 +54,7 @@ class ExpertCache:
         self.use = ExpertUse()
         self._load = load
         self._experts: OrderedDict[tuple[str, int], FeedForward] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def __len__(self) -> int:
         """Return how many experts are held now."""

@@ -6,37 +6,50 @@ from typing import Protocol
 
 from nllb.languages import Language
 
+MAX_BEAM_SIZE = 256
+"""Hypotheses of a segment at most: their keys and values grow with them."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchOptions:
-    """How output tokens are searched for."""
+    """How output tokens are searched for.
+
+    Attributes:
+        beam_size: hypotheses that are kept in each step, at most `MAX_BEAM_SIZE`; 1 is greedy
+            search.
+        num_hypotheses: hypotheses returned per segment, at most `beam_size` (any number when
+            sampling).
+        max_output_tokens: maximum length of an output in tokens; None allows 1.5 times the source
+            plus 32, at most the model's positions.
+        min_output_tokens: minimum length of an output in tokens; it cannot end before.
+        length_penalty: the score is the sum of log-probabilities divided by
+            length ** length_penalty, as in transformers.
+        no_repeat_ngram: no n-gram of this many tokens occurs twice in an output; 0 disables it.
+        repetition_penalty: divides the logits of tokens that are already in the output (multiplies
+            them where they are negative).
+        sampling: sample tokens instead of taking the best; needs `beam_size` 1.
+        temperature: divides the logits before sampling.
+        top_k: sample among this many most probable tokens; 0 is all.
+        top_p: sample among the most probable tokens that together have this probability.
+        seed: seed of sampling; each segment has a stream of its own, so that batches do not change
+            its output.
+        shortlist: restrict the output to the target language's vocabulary shortlist if the model
+            has one.
+    """
 
     beam_size: int = 4
-    """Hypotheses kept a step; 1 is greedy search."""
     num_hypotheses: int = 1
-    """Hypotheses returned a segment, at most `beam_size` (any number when sampling)."""
     max_output_tokens: int | None = None
-    """Longest output in tokens; None allows 1.5 x source + 32, at most the model's positions."""
     min_output_tokens: int = 0
-    """Shortest output in tokens: the end is not allowed before."""
     length_penalty: float = 1.0
-    """Score = sum of log-probabilities / length ** length_penalty, as transformers counts it."""
     no_repeat_ngram: int = 0
-    """No n-gram of this many tokens occurs twice in an output; 0 switches it off."""
     repetition_penalty: float = 1.0
-    """Logits of tokens already in the output are divided by it (multiplied where negative)."""
     sampling: bool = False
-    """Draw tokens instead of taking the best; needs `beam_size` 1."""
     temperature: float = 1.0
-    """Divides the logits before sampling."""
     top_k: int = 0
-    """Sample among this many best tokens; 0 is all."""
     top_p: float = 1.0
-    """Sample among the best tokens that hold this much probability together."""
     seed: int = 0
-    """Seed of sampling; each segment draws from its own stream, so a batch does not change it."""
     shortlist: bool = True
-    """Restrict the output to the target language's shortlist where the model has one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from nllb.model.configuration import ModelConfig, Side
 from nllb.model.formats.quantized_storage import dequantize_rows
+from nllb.model.formats.weight_checks import check_finite, check_storage
 from nllb.model.formats.weights import SCALE
 
 LAYER_NORM_EPSILON = 1e-5
@@ -118,10 +119,22 @@ class Layer:
     """D to experts, in float32; None where the layer is dense."""
 
 
-def read_float(weights: Mapping[str, Tensor], name: str) -> Tensor:
-    """Return a weight in a floating type, also where it is stored as int8."""
-    scale = weights.get(name + SCALE)
-    return weights[name] if scale is None else dequantize_rows(weights[name], scale)
+def read_float(
+    weights: Mapping[str, Tensor],
+    name: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return a weight in a floating type, also where it is stored as int8.
+
+    Raises:
+        CheckpointError: it is stored in a type that is not read, or has values that are not finite.
+    """
+    value, scale = weights[name], weights.get(name + SCALE)
+    check_storage(value, scale, name)
+    if scale is not None:
+        value = dequantize_rows(value, scale)
+    return check_finite(value.to(device, dtype), name)
 
 
 def cross_key_value_names(config: ModelConfig) -> list[str]:
@@ -157,7 +170,7 @@ class LayerReader:
     def norm(self, name: str) -> Norm:
         """Read a layer norm."""
         weight, bias = (
-            self._weights[f"{name}.{part}"].to(self._device, self._dtype)
+            read_float(self._weights, f"{name}.{part}", self._device, self._dtype)
             for part in ("weight", "bias")
         )
         return Norm(weight=weight, bias=bias)
@@ -193,12 +206,14 @@ class LayerReader:
         return self._feed_forward(f"{layer}.feed_forward.experts.{expert}")
 
     def _router(self, name: str) -> Linear:
-        weight, bias = (self._weights.get(f"{name}.{part}") for part in ("weight", "bias"))
-        assert weight is not None
-        place = self._device, self._router_dtype
-        router = TorchLinear(
-            weight=weight.to(*place), bias=None if bias is None else bias.to(*place)
+        weight, bias = (
+            read_float(self._weights, f"{name}.{part}", self._device, self._router_dtype)
+            if f"{name}.{part}" in self._weights
+            else None
+            for part in ("weight", "bias")
         )
+        assert weight is not None
+        router = TorchLinear(weight=weight, bias=bias)
         observe = getattr(self.store, "observe", None)
         if observe is None:
             return router

@@ -3,7 +3,6 @@
 Counts come from the configuration alone; the speeds come from a short measurement of this machine.
 """
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from nllb.config import format_size
 from nllb.errors import ResourceError
+from nllb.io.machine import available_memory
 from nllb.model.configuration import ModelConfig, Side
 from nllb.model.formats.weight_names import Weight, list_weights
 
@@ -20,10 +20,6 @@ Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 BYTES_PER_PARAMETER = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0}
 WORKING_BYTES = 300 << 20
 """Interpreter, torch, activations and caches beside the weights (measured, 600M shape)."""
-CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 PROBE_BYTES = 64 << 20
 
 
@@ -179,25 +175,6 @@ def _step_parameters(config: ModelConfig, weights: list[Weight]) -> int:
         if weight.expert is None or weight.expert < 2:
             count += weight.size
     return count
-
-
-def available_memory() -> int:
-    """Return the bytes of memory that are free, within the limit of a container."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) << 10
-    except OSError:
-        pass
-    for limit in CGROUP_LIMITS:
-        try:
-            text = limit.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            free = min(free, int(text))
-    return free
 
 
 def measure_memory() -> float:

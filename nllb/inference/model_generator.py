@@ -1,11 +1,9 @@
 """Segments to hypotheses with a model: tokens, batches, workers, search, and text again."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,7 +17,8 @@ from nllb.inference.generator import Hypothesis, SearchOptions
 from nllb.inference.kernels.compiled_engine import int8_engine
 from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
 from nllb.inference.search import Job, Output, check_options, search
-from nllb.inference.shortlist import Shortlists, further_tokens
+from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
+from nllb.inference.threads import ForkSafeLock, resolve_threads, with_torch_threads
 from nllb.languages import Language
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
@@ -43,7 +42,7 @@ class ModelGenerator:
         self.engine, self.tokenizer = engine, tokenizer
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, tuple[object, np.ndarray]] = {}
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         bytes_of_tokens = tokenizer.byte_values(engine.config.vocabulary_size)
         self._byte_ids = np.flatnonzero(bytes_of_tokens != NOT_A_BYTE)
         self._byte_rules = byte_rules(bytes_of_tokens)
@@ -64,11 +63,13 @@ class ModelGenerator:
             name_or_dir: the model.
             device: "auto" is a GPU where there is one.
             dtype: type of the weights in memory; "auto" is int8 on a CPU and bfloat16 on a GPU.
-            num_threads: threads on a CPU; None takes all processors.
+            num_threads: threads on a CPU, those of torch included; None takes all processors.
             experts: makes the store of experts, to leave them in the file.
 
         Raises:
-            ConfigError: the type does not go with the device.
+            CheckpointError: there is no such model, or its weights cannot be used.
+            ConfigError: the type does not go with the device, or the number of threads is out of
+                range.
             ResourceError: there is no such device.
         """
         opened = open_model(name_or_dir)
@@ -77,27 +78,33 @@ class ModelGenerator:
             raise ConfigError(f"dtype is {dtype!r}; valid are {', '.join(get_args(DataType))}")
         if dtype == "auto":
             dtype = "int8" if place.type == "cpu" else "bfloat16"
-        num_threads = num_threads or len(os.sched_getaffinity(0))
-        engine: Engine
-        if dtype == "int8":
-            if place.type != "cpu":
-                raise ConfigError("int8 runs on the CPU; on a GPU use bfloat16 or float16")
-            engine = int8_engine(
-                opened.config, opened.weights, num_threads=num_threads, experts=experts
-            )
-        else:
-            engine = TorchEngine(
-                opened.config,
-                opened.weights,
-                device=place,
-                dtype=getattr(torch, dtype),
-                experts=experts,
-            )
-        shortlists = Shortlists.read(opened.path) if opened.path.is_dir() else None
+        num_threads = resolve_threads(num_threads)
+        shortlists = None
+        if opened.path.is_dir():
+            size = opened.config.vocabulary_size
+            shortlists = Shortlists.read(opened.path, vocabulary_size=size)
+        make: Callable[..., Engine] = int8_engine
+        if dtype != "int8":
+            make = partial(TorchEngine, device=place, dtype=getattr(torch, dtype))
+        elif place.type != "cpu":
+            raise ConfigError("int8 runs on the CPU; on a GPU use bfloat16 or float16")
+        engine = with_torch_threads(
+            num_threads,
+            make,
+            opened.config,
+            opened.weights,
+            num_threads=num_threads,
+            experts=experts,
+        )
         return cls(engine, opened.tokenizer(), shortlists=shortlists)
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
-        """Return a generator over the same model with another list for a language."""
+        """Return a generator over the same model with another list for a language.
+
+        Raises:
+            CheckpointError: the ids are not ascending ids of the model's vocabulary.
+        """
+        check_shortlist(ids, self.engine.config.vocabulary_size, where=f"of {target.code}")
         lists = self._shortlists.with_list(target, ids)
         return ModelGenerator(self.engine, self.tokenizer, shortlists=lists)
 
@@ -186,6 +193,11 @@ class ModelGenerator:
 
     def _run(
         self, engine: Engine, jobs: list[Job], *, target: Language, options: SearchOptions
+    ) -> list[list[Output]]:
+        return with_torch_threads(engine.torch_threads, self._search, engine, jobs, target, options)
+
+    def _search(
+        self, engine: Engine, jobs: list[Job], target: Language, options: SearchOptions
     ) -> list[list[Output]]:
         choice = self._choice(jobs, target) if options.shortlist else None
         return search(engine, jobs, options, choice=choice, byte_rules=self._byte_rules)

@@ -12,23 +12,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nllb.errors import CheckpointError
 from nllb.inference.engine import TorchEngine
-from nllb.inference.layers import Linear
+from nllb.inference.layers import Linear, read_float
 from nllb.model.formats.quantized_storage import LARGEST, quantize_rows
+from nllb.model.formats.weight_checks import check_finite, check_storage
 from nllb.model.formats.weights import SCALE
+
+SMALLEST = 1e-36
+"""A row of activations whose largest value is below it counts as zero, as in the kernel."""
 
 
 def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """Return a matrix as int8 (outputs, inputs) and its scales, quantised here if it is not yet."""
-    if name + SCALE in weights:
-        return weights[name], weights[name + SCALE].float()
-    return quantize_rows(weights[name])
+    """Return a matrix as int8 (outputs, inputs) and its scales, quantised here if it is not yet.
+
+    Raises:
+        CheckpointError: it has values that are not finite, or its scales are not those of its rows.
+    """
+    weight, stored = weights[name], weights.get(name + SCALE)
+    check_storage(weight, stored, name)
+    if weight.ndim != 2:
+        raise CheckpointError(f"the weight {name} is not a matrix: {list(weight.shape)}")
+    if stored is not None:
+        return weight, check_finite(stored.float(), name + SCALE)
+    weight, scale = quantize_rows(weight)
+    return weight, check_finite(scale, name)
 
 
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows as int8 and the scale of each row."""
     largest = x.abs().amax(-1, keepdim=True)
-    factor = torch.where(largest > 0, LARGEST / largest, 0.0)
+    factor = torch.where(largest > SMALLEST, LARGEST / largest, 0.0)
     return (x * factor + 128.5).floor().sub(128).to(torch.int8), largest / LARGEST
 
 
@@ -59,7 +73,7 @@ class Int8TorchEngine(TorchEngine):
         return Int8Linear(
             weight=torch.cat([weight for weight, _ in matrices]),
             scale=torch.cat([scale for _, scale in matrices]),
-            bias=torch.cat([self._weights[f"{name}.bias"].float() for name in names]),
+            bias=torch.cat([read_float(self._weights, f"{name}.bias") for name in names]),
         )
 
     def _read_embedding(self) -> None:

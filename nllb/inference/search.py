@@ -8,6 +8,7 @@ but given together with the start token.
 Shapes: A active sentences, W rows (beams) a sentence, K candidates a sentence, T output positions.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,11 @@ import torch
 import xxhash
 from torch import Tensor
 
-from nllb.errors import ConfigError
+from nllb.errors import CheckpointError, ConfigError
 from nllb.inference.byte_fallback import ByteRules
 from nllb.inference.engine import Decoding, Engine, OutputChoice
-from nllb.inference.generator import SearchOptions
+from nllb.inference.generator import MAX_BEAM_SIZE, SearchOptions
+from nllb.model.configuration import ModelConfig
 
 IMPOSSIBLE = np.float32(-1e9)
 """Score of a beam that is not there; transformers' value, finite so that sums stay comparable."""
@@ -59,18 +61,18 @@ class Output:
 
 
 def check_options(options: SearchOptions, *, num_positions: int) -> None:
-    """Refuse options that cannot be meant.
+    """Validate the search options.
 
     Raises:
-        ConfigError: it names all faults at once.
+        ConfigError: it names all errors at once.
     """
     faults = []
-    if options.beam_size < 1:
-        faults.append(f"beam_size is {options.beam_size}, not 1 or more")
-    if options.sampling and options.beam_size != 1:
-        faults.append(f"sampling needs beam_size 1, not {options.beam_size}")
+    if not 1 <= options.beam_size <= MAX_BEAM_SIZE:
+        faults.append(f"beam_size is {options.beam_size}, not 1 to {MAX_BEAM_SIZE}")
     if options.num_hypotheses < 1:
         faults.append(f"num_hypotheses is {options.num_hypotheses}, not 1 or more")
+    if options.sampling and options.beam_size != 1:
+        faults.append(f"sampling needs beam_size 1, not {options.beam_size}")
     if not options.sampling and options.num_hypotheses > max(options.beam_size, 1):
         faults.append(
             f"num_hypotheses {options.num_hypotheses} is more than beam_size {options.beam_size}"
@@ -87,8 +89,10 @@ def check_options(options: SearchOptions, *, num_positions: int) -> None:
         faults.append(
             f"min_output_tokens {options.min_output_tokens} is above the model's {num_positions}"
         )
-    if options.temperature <= 0 or options.repetition_penalty <= 0:
-        faults.append("temperature and repetition_penalty must be above 0")
+    if not (0 < options.temperature < math.inf and 0 < options.repetition_penalty < math.inf):
+        faults.append("temperature and repetition_penalty must be finite and above 0")
+    if not math.isfinite(options.length_penalty):
+        faults.append(f"length_penalty is {options.length_penalty}, not a finite number")
     if not 0 < options.top_p <= 1:
         faults.append(f"top_p is {options.top_p}, not in (0, 1]")
     if min(options.top_k, options.no_repeat_ngram, options.min_output_tokens) < 0:
@@ -109,7 +113,20 @@ def search(
     """Return for each job its `options.num_hypotheses` outputs, best first.
 
     With `byte_rules`, the byte pieces of every output form valid UTF-8.
+
+    Raises:
+        CheckpointError: the model's scores are not finite, or a token is not in its vocabulary.
+        ConfigError: the beam is larger than the number of tokens that an output can use.
     """
+    _check_jobs(jobs, engine.config)
+    num_open = engine.config.vocabulary_size
+    if choice is not None:
+        num_open = len(choice.ids) + min(map(len, choice.extra))
+    if not options.sampling and options.beam_size > num_open:
+        raise ConfigError(
+            f"beam_size is {options.beam_size}, but outputs can use only {num_open} tokens; choose "
+            f"a beam of at most {num_open}"
+        )
     memory = engine.encode([job.source for job in jobs])
     width = options.num_hypotheses if options.sampling else options.beam_size
     positions = max(job.limit for job in jobs) + 2
@@ -118,6 +135,30 @@ def search(
     if options.sampling:
         return _Sampling(decoding, jobs, rules).run()
     return _BeamSearch(decoding, jobs, rules).run()
+
+
+def _check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
+    for job in jobs:
+        ids = (*job.source, *job.prompt, *job.prefix)
+        if min(ids) < 0 or max(ids) >= config.vocabulary_size:
+            raise CheckpointError(
+                f"a segment has token ids from {min(ids)} to {max(ids)}, and the model's are 0 to "
+                f"{config.vocabulary_size - 1}: its tokenizer is that of another model"
+            )
+        if not len(job.prefix) < job.limit <= config.max_positions - 2:
+            raise ConfigError(
+                f"an output of at most {job.limit} tokens after {len(job.prefix)} that are given "
+                f"cannot be searched for: the model has {config.max_positions} positions, 2 of "
+                f"them for the start"
+            )
+
+
+def _check_scores(scores: np.ndarray) -> None:
+    if np.isnan(scores).any():
+        raise CheckpointError(
+            "the model's scores are not finite numbers: its weights are so large that sums "
+            "overflow; the checkpoint is damaged, or its training diverged"
+        )
 
 
 class _Rules:
@@ -259,6 +300,7 @@ class _BeamSearch:
                 steps = np.where(tokens == self.end, -np.float32(np.inf), steps)
             if self.rules.byte_rules is not None:
                 steps, tokens = self._keep_valid(steps, tokens, histories, rows)
+        _check_scores(steps)
         return steps.reshape(len(self.sentences), -1), tokens.reshape(len(self.sentences), -1)
 
     def _keep_valid(
@@ -413,6 +455,7 @@ class _Sampling:
         open_draws = [draws[row] for row in rows]
         logits_RV = logits_RV[rows]
         log_probabilities = logits_RV.log_softmax(-1)
+        _check_scores(log_probabilities.amax(-1).numpy())
         histories = np.array([self.tokens[draw] for draw in open_draws], np.int64).reshape(
             len(rows), -1
         )

@@ -20,6 +20,7 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.io.paths import path_inside
 from nllb.io.text import write_json
 from nllb.languages import Language
+from nllb.languages.scripts import unicode_class
 from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.settings import SETTINGS_FILE, read_settings
 from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
@@ -158,15 +159,27 @@ def _pieces_of(tokenizer: Tokenizer, language: Language) -> tuple[list[int], lis
 
 
 def _script_pattern(script: str) -> "regex.Pattern[str]":
-    # ISO 15924 codes that Unicode does not have as a script, by the scripts they are made of.
-    scripts = {
-        "Jpan": ("Hani", "Hira", "Kana"),
-        "Hans": ("Hani",),
-        "Hant": ("Hani",),
-        "Kore": ("Hang", "Hani"),
-    }.get(script, (script,))
-    marks = "".join(rf"\p{{Script={name}}}" for name in scripts)
-    return regex.compile(rf"[{marks}\p{{M}}]+")
+    return regex.compile(rf"[{unicode_class(script)}\p{{M}}]+")
+
+
+def check_shortlist(ids: np.ndarray, vocabulary_size: int, *, where: str) -> None:
+    """Refuse a list that is not made of ids of the vocabulary, in ascending order.
+
+    Raises:
+        CheckpointError: it says what the list is.
+    """
+    if ids.ndim != 1 or not len(ids) or ids.dtype != np.int64:
+        wrong = f"is {ids.dtype} of shape {list(ids.shape)}, not a list of token ids"
+    elif ids[0] < 0 or ids.max() >= vocabulary_size:
+        wrong = f"has ids from {ids.min()} to {ids.max()}"
+    elif (np.diff(ids) <= 0).any():
+        wrong = "has ids that are not ascending"
+    else:
+        return
+    raise CheckpointError(
+        f"the shortlist {where} {wrong}; the model's token ids are 0 to {vocabulary_size - 1}: "
+        f"make the list again with `nllb shortlist`"
+    )
 
 
 class Shortlists:
@@ -176,13 +189,18 @@ class Shortlists:
         self._lists = lists
 
     @classmethod
-    def read(cls, directory: Path) -> "Shortlists":
+    def read(cls, directory: Path, *, vocabulary_size: int) -> "Shortlists":
         """Read a model directory's lists; none where it has no file of them.
 
         Raises:
-            CheckpointError: the file is damaged.
+            CheckpointError: the file is damaged, or a list is not one of the model's vocabulary.
         """
-        return cls({code: ids.long().numpy() for code, ids in _read_lists(directory).items()})
+        found = {}
+        for code, tensor in _read_lists(directory).items():
+            found[code] = ids = tensor.long().numpy()
+            where = f"of {code} in {directory / SHORTLIST_FILE}"
+            check_shortlist(ids, vocabulary_size, where=where)
+        return cls(found)
 
     def __contains__(self, language: Language) -> bool:
         """Say whether there is a list of the language."""

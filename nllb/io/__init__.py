@@ -1,1 +1,1 @@
-"""Text and compressed files, corpora, benchmarks, token shards and the self-contained HTML page."""
+"""Files: text, compression, atomic writes, corpora, test sets, token shards, word lists, HTML."""

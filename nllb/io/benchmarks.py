@@ -1,8 +1,8 @@
-"""Line-aligned test sets: FLORES-200, FLORES+ and any folder of equally long files.
+"""Line-aligned test sets: FLORES-200, FLORES+ and any folder of files of equal length.
 
-A set is read lazily, a language at a time, and never changes a character: scores depend on the
-Unicode form of the references. `evaluation_hashes` is what every consumer of training text is
-shielded with.
+A set is read lazily, one language at a time, and no character is changed: scores depend on the
+Unicode form of the references. `evaluation_hashes` is the basis of decontamination for everything
+that reads training text.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ from typing import Any, Final
 import xxhash
 
 from nllb.errors import DataError, LanguageError, did_you_mean
-from nllb.io.text import COMPRESSIONS, read_json_lines, read_lines, read_table
+from nllb.io.compression import COMPRESSIONS
+from nllb.io.text import read_json_lines, read_lines, read_table
 from nllb.languages.normalization import normalize_for_hashing
 
 FLORES_SPLITS: Final = ("dev", "devtest")
@@ -34,26 +35,26 @@ HOW_TO_OBTAIN: Final = (
 
 
 def sentence_hash(text: str) -> int:
-    """Return the 64-bit XXH3 of a sentence in its form for comparing (case, space, marks...)."""
+    """Return the 64-bit XXH3 of a sentence in the form of `normalize_for_hashing`."""
     return xxhash.xxh3_64_intdigest(normalize_for_hashing(text).encode("utf-8"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LineAlignedSet:
-    """One split of a test set: per language one file, line N of each says the same."""
+    """One split of a test set: one file per language, line-aligned."""
 
     name: str
     """Name for reports, such as `flores200`."""
     split: str
     """Name of the split, or an empty string."""
     directory: Path
-    """Folder that the files came from."""
+    """Folder of the files."""
     files: dict[str, Path]
     """Language code -> file, in the order of the codes."""
     num_lines: int | None = None
-    """Lines that every file must have; None takes the first file's count."""
+    """Number of lines that every file must have; None uses that of the first file."""
     limit: int | None = None
-    """Only so many sentences from the first on are given; None gives all."""
+    """Use only this many sentences, from the first; None uses all."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -62,12 +63,12 @@ class LineAlignedSet:
 
     @property
     def title(self) -> str:
-        """Name and split, as in `flores200/devtest`, and where it is cut, `[:200]`."""
+        """Name and split, as in `flores200/devtest`; with a limit also `[:200]`."""
         whole = f"{self.name}/{self.split}" if self.split else self.name
         return whole if self.limit is None else f"{whole}[:{self.limit}]"
 
     def first(self, limit: int) -> "LineAlignedSet":
-        """Return the same set with its first sentences only: for a quick look."""
+        """Return the set with its first sentences only, for a quick check."""
         return replace(self, limit=limit)
 
     def path(self, language: str) -> Path:
@@ -78,21 +79,21 @@ class LineAlignedSet:
             raise LanguageError(
                 f"{self.title} has no language {language!r}"
                 f"{did_you_mean(language, self.files) or '.'} "
-                f"It has {len(self.files)} languages in {self.directory}"
+                f"It has {len(self.files)} languages, in {self.directory}"
             ) from None
 
     def sentences(self, language: str) -> tuple[str, ...]:
-        """Return the sentences of a language exactly as they stand in the file.
+        """Return the sentences of a language exactly as in the file.
 
         Raises:
-            DataError: where a line is not UTF-8, or the number of lines is not the set's.
+            DataError: a line is not UTF-8, or the file has another number of lines than the set.
         """
         sentences = _read_sentences(self.path(language))
         expected = self.num_lines or len(_read_sentences(next(iter(self.files.values()))))
         if len(sentences) != expected:
             raise DataError(
-                f"{self.files[language]}: {len(sentences):,} lines where {self.title} has "
-                f"{expected:,}; lines would not be aligned: obtain the file again"
+                f"{self.files[language]}: {len(sentences):,} lines, but {self.title} has "
+                f"{expected:,}: the lines would not be aligned; download the file again"
             )
         return sentences[: self.limit]
 
@@ -101,7 +102,7 @@ class LineAlignedSet:
         return sentences_sha256(self.sentences(language))
 
     def metadata(self) -> list[dict[str, str]]:
-        """Return url, domain and topic of each sentence where the set has them, else []."""
+        """Return url, domain and topic of each sentence, or [] if the set has none."""
         table = self.directory / f"metadata_{self.split}.tsv"
         if table.is_file():
             return list(read_table(table))
@@ -115,14 +116,14 @@ class LineAlignedSet:
 
 
 def load_flores(directory: Path | str, split: str = "devtest") -> LineAlignedSet:
-    """Find FLORES-200 or FLORES+ under a folder, whichever of the official layouts it has.
+    """Find FLORES-200 or FLORES+ under a folder, in any of the official layouts.
 
     Layouts: `SPLIT/CODE.SPLIT` (FLORES-200 archive), `SPLIT/SPLIT.CODE` (FLORES+ archive),
     `SPLIT/CODE.jsonl` and `SPLIT/CODE.parquet` (FLORES+ on the hub). The folder may also be the
     parent of `flores200_dataset`, or the split's folder itself.
 
     Raises:
-        DataError: where no layout fits; the message says how to obtain the set.
+        DataError: no layout fits; the message says how to obtain the set.
     """
     directory = Path(directory)
     if split not in FLORES_SPLITS:
@@ -154,23 +155,25 @@ def load_flores(directory: Path | str, split: str = "devtest") -> LineAlignedSet
 
 
 def load_aligned(directory: Path | str, *, name: str = "") -> LineAlignedSet:
-    """Take any folder of line-aligned files `CODE`, `CODE.txt`, ... (compressed or not).
+    """Open a folder of line-aligned files `CODE`, `CODE.txt`, ... (compressed or not).
 
-    A file's code is its name up to the first full stop. Hidden files and README are left out.
+    The code of a file is its name up to the first full stop. Hidden files and README are ignored.
 
     Raises:
-        DataError: where the folder is missing or empty, or two files have one code.
+        DataError: the folder is missing or empty, or two files have the same code.
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise DataError(f"no folder {directory}; give a folder of files CODE or CODE.txt")
+        raise DataError(
+            f"the folder {directory} is missing; give a folder of files CODE or CODE.txt"
+        )
     files: dict[str, Path] = {}
     for path in sorted(directory.iterdir()):
         code = _code(path.name)
         if not path.is_file() or not code or code.upper() == "README":
             continue
         if code in files:
-            raise DataError(f"{files[code]} and {path} are both files of {code!r}; keep one")
+            raise DataError(f"{files[code]} and {path} both have the code {code!r}; keep one")
         files[code] = path
     if not files:
         raise DataError(f"{directory} is empty; give a folder of files CODE or CODE.txt")
@@ -180,11 +183,11 @@ def load_aligned(directory: Path | str, *, name: str = "") -> LineAlignedSet:
 def evaluation_hashes(
     sets: Iterable[LineAlignedSet], languages: Iterable[str] | None = None
 ) -> frozenset[int]:
-    """Return the hashes of all sentences of the sets: what must stay out of training text.
+    """Return the hashes of all sentences of the sets, which must not be in training text.
 
     Args:
-        sets: test sets to shield.
-        languages: only these codes (where a set has them); all by default.
+        sets: the test sets.
+        languages: use only these codes, as far as a set has them; None uses all.
     """
     wanted = None if languages is None else set(languages)
     return frozenset(
@@ -197,7 +200,7 @@ def evaluation_hashes(
 
 
 def sentences_sha256(sentences: Iterable[str]) -> str:
-    """Return the SHA-256 of sentences, each followed by a line feed: the identity of a text."""
+    """Return the SHA-256 of sentences, each followed by a line feed; it identifies a text."""
     digest = hashlib.sha256()
     for sentence in sentences:
         digest.update(sentence.encode("utf-8"))
@@ -221,7 +224,7 @@ def _read_sentences(path: Path) -> tuple[str, ...]:
     return _read_version(path, status.st_mtime_ns, status.st_size)
 
 
-# All of FLORES-200 is about 60 MB as strings; scoring asks for every source of every target.
+# All of FLORES-200 takes about 60 MB as strings; scoring reads every source for every target.
 @lru_cache(maxsize=256)
 def _read_version(path: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
     if _suffix(path) in (".jsonl", ".parquet"):
@@ -231,7 +234,7 @@ def _read_version(path: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
 
 def _text_of(row: Any, path: Path) -> str:
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise DataError(f"{path}: a row without the column 'text': {json.dumps(row)[:80]}")
+        raise DataError(f"{path}: a row lacks the column 'text': {json.dumps(row)[:80]}")
     return str(row["text"])
 
 

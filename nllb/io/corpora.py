@@ -1,12 +1,12 @@
-"""Readers of the public corpora's layouts: every text or pair with the file and line it came from.
+"""Readers for the layouts of public corpora: each text or pair comes with its file and line.
 
-Nothing is cleaned here and nothing is held in memory that one file does not need. Five layouts:
+Nothing is cleaned, and no more than one file is kept in memory. There are five layouts:
 
-- `lines`: one file per language, line n of each says the same (NLLB-Seed, TICO-19)
+- `lines`: one file per language, line-aligned (NLLB-Seed, TICO-19)
 - `pairs`: one TSV `CODE-CODE.tsv[.zst]` per language pair (Tatoeba)
 - `keyed`: one TSV of key and text per language, equal keys correspond (UDHR, Bible)
 - `messages`: the same with escapes and locale names; `codes.tsv` maps them (MediaWiki)
-- `tables`: one folder per pair with `SPLIT.tsv` files that begin with a header (LAFAND-MT)
+- `tables`: one folder per pair with `SPLIT.tsv` files that have a header (LAFAND-MT)
 """
 
 from collections.abc import Callable, Iterator
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from nllb.errors import DataError, did_you_mean
-from nllb.io.text import COMPRESSIONS, read_binary_lines, read_lines
+from nllb.io.compression import COMPRESSIONS
+from nllb.io.text import read_binary_lines, read_lines
 
 Layout = Literal["lines", "pairs", "keyed", "messages", "tables"]
 Refuse = Callable[[Path, int, str, str], None]
-"""Takes a row that cannot be read: the file, the line, what is wrong with it, and what it holds."""
+"""Receives a row that cannot be read: the file, the line, the error, and the text of the row."""
 
 KNOWN_LAYOUTS: Final[dict[str, Layout]] = {
     "nllb_seed": "lines",
@@ -31,7 +32,7 @@ KNOWN_LAYOUTS: Final[dict[str, Layout]] = {
     "mediawiki": "messages",
     "lafand": "tables",
 }
-"""Folder name -> layout of the corpora that the project's documentation names."""
+"""Folder name -> layout, for the corpora that the documentation names."""
 
 _COLUMNS: Final[dict[Layout, int]] = {"lines": 1, "pairs": 2, "keyed": 2, "messages": 2}
 _NOT_TEXT: Final = ("README", "LICENSE", "CHANGELOG", "metadata", "codes")
@@ -43,27 +44,27 @@ class CorpusText:
     """One text of one language."""
 
     language: str
-    """Code as the corpus spells it; FLORES-200 where the corpus maps it."""
+    """Code as in the corpus; a FLORES-200 code if the corpus maps its own."""
     text: str
-    """The text as it stands in the file, unescaped."""
+    """The text of the file, unescaped."""
     corpus: str
     """Name of the corpus."""
     path: Path
-    """File that it stands in."""
+    """Its file."""
     line: int
-    """Line of the file, from 1."""
+    """Its line, from 1."""
     key: str = ""
-    """Key that corresponding texts of other languages share, where the layout has one."""
+    """Key that corresponding texts of other languages share, if the layout has keys."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusPair:
-    """Two texts that translate each other."""
+    """Two texts that are translations of each other."""
 
     source: CorpusText
-    """The side asked for as source."""
+    """The text in the requested source language."""
     target: CorpusText
-    """The side asked for as target."""
+    """The text in the requested target language."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,26 +72,26 @@ class Corpus:
     """A folder in one of the known layouts."""
 
     name: str
-    """Name that records and reports carry."""
+    """Name in records and reports."""
     layout: Layout
-    """How its files are arranged."""
+    """How its files are organised."""
     directory: Path
-    """Where they are."""
+    """Its folder."""
 
     def languages(self) -> tuple[str, ...]:
-        """Return the codes that the corpus has text of, sorted."""
+        """Return the codes of the languages of the corpus, sorted."""
         return tuple(sorted({code for _, codes in self.files() for code in codes if code}))
 
     def texts(
         self, language: str | None = None, *, refuse: Refuse | None = None
     ) -> Iterator[CorpusText]:
-        """Yield the texts of a language, or of all, file by file; empty texts are left out.
+        """Yield the texts of one language, or of all, file by file; empty texts are skipped.
 
-        In the layouts of pairs a sentence comes once for every pair that it stands in.
+        In the layouts of pairs a sentence comes once for every pair that contains it.
 
         Args:
-            language: code as the corpus spells it.
-            refuse: takes rows that do not have the layout's form; without it they are an error.
+            language: code as in the corpus.
+            refuse: receives rows that do not fit the layout; without it they are an error.
 
         Raises:
             DataError: with file and line of a row that cannot be read.
@@ -112,12 +113,12 @@ class Corpus:
         """Yield the corresponding texts of two languages, in the order of the source's file.
 
         Args:
-            source: code as the corpus spells it.
-            target: the same.
-            refuse: takes rows that do not have the layout's form; without it they are an error.
+            source: code as in the corpus.
+            target: code as in the corpus.
+            refuse: receives rows that do not fit the layout; without it they are an error.
 
         Raises:
-            DataError: where line-aligned files differ in length, or a row cannot be read.
+            DataError: line-aligned files differ in length, or a row cannot be read.
         """
         if self.layout in ("pairs", "tables"):
             for path, codes in self.files():
@@ -131,7 +132,7 @@ class Corpus:
             raise DataError(
                 f"{self.directory}: {source} has {len(sources):,} lines, {target} has "
                 f"{len(targets):,}; "
-                "line-aligned files must be equally long: fetch them again"
+                "line-aligned files must have the same length: download them again"
             )
         for key, text in sources.items():
             other = targets.get(key)
@@ -139,13 +140,13 @@ class Corpus:
                 yield CorpusPair(source=text, target=other)
 
     def unmapped(self) -> tuple[tuple[str, Path], ...]:
-        """Return (locale, file) of the `messages` files whose locale has no FLORES-200 code."""
+        """Return (locale, file) of the `messages` files whose locale maps to no FLORES-200 code."""
         if self.layout != "messages":
             return ()
         return tuple((_stem(path), path) for path, codes in self.files() if not codes[0])
 
     def read(self, path: Path, language: str) -> Iterator[CorpusText]:
-        """Yield the texts of one file as if it were of `language`: for files that no code maps."""
+        """Yield the texts of a file whose name maps to no code, as texts of `language`."""
         for row in self._rows(path, (language,), None):
             yield from (text for text in row if text.text.strip())
 
@@ -159,9 +160,9 @@ class Corpus:
         }
 
     def files(self) -> list[tuple[Path, tuple[str, ...]]]:
-        """Return the files with the code of each text column; empty where a locale has none."""
+        """Return the files with the code of each text column; empty if a locale has none."""
         if not self.directory.is_dir():
-            raise DataError(f"no folder {self.directory} for corpus {self.name!r}")
+            raise DataError(f"the folder {self.directory} of corpus {self.name!r} is missing")
         if self.layout == "tables":
             return [
                 (path, tuple(_pair(path.parent.name, path)))
@@ -189,10 +190,10 @@ class Corpus:
         for number, raw in enumerate(read_binary_lines(path), 1):
             try:
                 line = (raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw).decode()
-                fault = ""
-            except UnicodeDecodeError as error:
+                error = ""
+            except UnicodeDecodeError as bad:
                 line = raw.decode(errors="backslashreplace")
-                fault = f"byte {error.start + 1} is not UTF-8 (0x{raw[error.start]:02x})"
+                error = f"byte {bad.start + 1} is not UTF-8 (0x{raw[bad.start]:02x})"
             if self.layout == "tables":
                 if not columns:
                     columns = line.count("\t") + 1
@@ -200,15 +201,15 @@ class Corpus:
                 if not line:
                     continue
             cells = line.split("\t") if columns > 1 else [line]
-            if not fault and len(cells) != columns:
-                fault = f"{len(cells)} columns, not the {columns} of {self.layout!r}"
-            if fault:
+            if not error and len(cells) != columns:
+                error = f"{len(cells)} columns, but {self.layout!r} has {columns}"
+            if error:
                 if refuse is None:
-                    raise DataError(f"{path}:{number}: {fault}")
-                refuse(path, number, fault, line)
+                    raise DataError(f"{path}:{number}: {error}")
+                refuse(path, number, error, line)
                 if self.layout != "lines":
                     continue
-                cells = [""]  # so that the lines behind it keep their places
+                cells = [""]  # the following lines keep their numbers
             key = str(number)
             if self.layout in ("keyed", "messages"):
                 key, *cells = cells
@@ -223,20 +224,20 @@ class Corpus:
 
 
 def open_corpus(directory: Path | str, *, layout: Layout | None = None, name: str = "") -> Corpus:
-    """Open a folder as a corpus; the layout of the documented ones follows from the folder's name.
+    """Open a folder as a corpus; the name of a documented corpus implies its layout.
 
     Raises:
-        DataError: where the folder is missing, or its layout cannot be told from its name.
+        DataError: the folder is missing, or its name implies no layout.
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise DataError(f"no corpus folder {directory}")
+        raise DataError(f"the corpus folder {directory} is missing")
     layout = layout or KNOWN_LAYOUTS.get(directory.name)
     if layout is None:
         raise DataError(
-            f"the layout of {directory} is not known"
+            f"the layout of {directory} is unknown"
             f"{did_you_mean(directory.name, KNOWN_LAYOUTS) or '.'} "
-            f"Name one of {', '.join(get_args(Layout))}"
+            f"Set one of {', '.join(get_args(Layout))}"
         )
     return Corpus(name=name or directory.name, layout=layout, directory=directory)
 

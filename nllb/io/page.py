@@ -23,7 +23,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from nllb import __version__
-from nllb.io.text import atomic_text
+from nllb.io.atomic import atomic_text
 
 Cell: TypeAlias = str | float | int | Markup | None
 MISSING_SCORE: Final = 65535
@@ -50,7 +50,7 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layer:
+class HeatMapLayer:
     """One matrix of scores in a heat map."""
 
     name: str
@@ -74,7 +74,7 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Section:
+class PageSection:
     """A titled part of a page."""
 
     title: str
@@ -93,7 +93,7 @@ class Page:
     ) -> None:
         self.title, self.subtitle, self.language = title, subtitle, language
         self.footer = footer or f"Written by nllb {__version__}. This file needs no network."
-        self.sections: list[Section] = []
+        self.sections: list[PageSection] = []
 
     def add(self, title: str, *parts: str) -> None:
         """Append a section; parts that are not `Markup` become paragraphs."""
@@ -105,7 +105,7 @@ class Page:
         number = 2
         while identifier in taken:
             identifier, number = f"{stem}-{number}", number + 1
-        self.sections.append(Section(title=title, identifier=identifier, body=body))
+        self.sections.append(PageSection(title=title, identifier=identifier, body=body))
 
     def render(self) -> str:
         """Return the HTML."""
@@ -240,7 +240,7 @@ def _cell(column: Column, value: Cell) -> str:
     return f'<td class="{column.kind}" dir="auto">{text}</td>'
 
 
-def heat_map(axis: Axis, layers: Sequence[Layer], *, caption: str) -> Markup:
+def heat_map(axis: Axis, layers: Sequence[HeatMapLayer], *, caption: str) -> Markup:
     """Return a square map of scores with layers, differences, orders and a text for each cell.
 
     Scores are stored as 16-bit hundredths; browsers without script show a picture of the first

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, now and then a plain line elsewhere."""
+"""Progress of long work: a bar on a terminal, an occasional line of text elsewhere."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ PLAIN_INTERVAL_S = 10.0
 
 
 class Progress:
-    """Counts the steps of one piece of work on stderr; used in a `with` block."""
+    """Shows on stderr how much of some work is done; use it in a `with` block."""
 
     def __init__(
         self, name: str, *, total: int | None = None, unit: str = "items", quiet: bool = False
@@ -32,12 +32,12 @@ class Progress:
         self.done = self._done_before = 0
         self.note = ""
         self._quiet = quiet
-        self._start = self._said = time.monotonic()
+        self._start = self._last_line = time.monotonic()
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        self._start = self._said = time.monotonic()
+        self._start = self._last_line = time.monotonic()
         if not self._quiet and sys.stderr.isatty():
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
@@ -61,28 +61,28 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         elif not self._quiet:
-            self._say("done" if kind is None else "stopped")
+            self._print_line("done" if kind is None else "stopped")
 
     def resume(self, count: int, note: str | None = None) -> None:
-        """Count what an earlier run has done, which the rate and the time left leave out."""
+        """Count steps of an earlier run; the rate and the remaining time ignore them."""
         self._done_before += count
         self.advance(count, note)
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
-        """Count `count` more steps; `note` is a short text shown behind the count."""
+        """Count `count` more steps; `note` is a short text that is shown after the count."""
         self.done += count
         if note is not None:
             self.note = note
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self.done, note=self.note)
-        elif not self._quiet and time.monotonic() - self._said >= PLAIN_INTERVAL_S:
-            self._say("")
+        elif not self._quiet and time.monotonic() - self._last_line >= PLAIN_INTERVAL_S:
+            self._print_line("")
 
-    def _say(self, end: str) -> None:
-        self._said = time.monotonic()
-        elapsed = self._said - self._start
-        of = f" of {self.total:,}" if self.total is not None else ""
-        parts = [f"{self.name}: {self.done:,}{of} {self.unit} in {elapsed:.0f} s"]
+    def _print_line(self, end: str) -> None:
+        self._last_line = time.monotonic()
+        elapsed = self._last_line - self._start
+        total = f" of {self.total:,}" if self.total is not None else ""
+        parts = [f"{self.name}: {self.done:,}{total} {self.unit} in {elapsed:.0f} s"]
         rate = (self.done - self._done_before) / elapsed if elapsed > 1 else 0.0
         if rate:
             number = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
@@ -101,7 +101,7 @@ def track(
     unit: str = "items",
     quiet: bool = False,
 ) -> Iterator[Item]:
-    """Yield the items and count them."""
+    """Yield the items and show how many were yielded."""
     with Progress(name, total=total, unit=unit, quiet=quiet) as progress:
         for item in items:
             yield item
@@ -110,7 +110,7 @@ def track(
 
 @contextmanager
 def stage(name: str, *, quiet: bool = False) -> Iterator[None]:
-    """Say on stderr that a piece of work began and, with its time, that it ended."""
+    """Print on stderr when a stage begins and, with its duration, when it ends."""
     start = time.monotonic()
     if not quiet:
         print(f"{name} ...", file=sys.stderr, flush=True)

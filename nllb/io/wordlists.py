@@ -1,29 +1,26 @@
-"""Find the words of a list in text of any script: for the toxicity filter and added toxicity.
+"""Find the words of a list in text of any script, for the toxicity filter and added toxicity.
 
-List and text are brought to one form (`fold`): NFC, case folded, zero-width characters and tatweel
-gone, apostrophes and hyphens unified, white space collapsed; combining marks stay. One Aho-Corasick
-pass finds candidates. A candidate counts where both its edges are boundaries: the edge of a word
-(letters, marks and digits) or, in scripts that write no spaces between words, the edge of a
-grapheme cluster or syllable. Of overlapping matches the leftmost longest counts, so nothing counts
-twice.
+List and text are compared in folded form (`nllb.io.word_folding`). One Aho-Corasick pass finds
+candidates. A candidate counts if both its edges are boundaries: the edge of a word (letters, marks
+and digits) or, in scripts without spaces between words, the edge of a grapheme cluster or syllable.
+Of overlapping matches only the leftmost longest one counts.
 
-Interface:
+Usage:
 
     words = WordList.load(directory, language="hin_Deva")  # <code>_twl.zip or .txt, or a file
-    words.matches(text)       -> [Match(start, end, entry)]  positions in the text as given
+    words.matches(text)       -> [Match(start, end, entry)]  positions in the original text
     words.count(text)         -> int
-    words.counts(texts)       -> int32 array, one pass over many texts
-    words.count_folded(...)   -> the same for a column of UTF-8 that is folded already
-    words.merged(other, ...)  -> one list that holds all entries, each once
-    find_list(directory, language) -> its path, or None: such a language cannot be measured
+    words.counts(texts)       -> int32 array, for many texts in one pass
+    words.count_folded(...)   -> the same for a column of folded UTF-8
+    words.merged(other, ...)  -> one list with all entries, each once
+    find_list(directory, language) -> its path, or None: the language cannot be measured
 
-Source: NLLB Team 2022, 7.3 (Toxicity-200). Differs on purpose from the published scripts, which
-delete combining marks, count a capitalised or nested entry twice, lose the first line and find
-little in unspaced scripts.
+Source: NLLB Team 2022, 7.3 (Toxicity-200). It differs on purpose from the published scripts, which
+delete combining marks, count a capitalised or nested entry twice, skip the first line and find
+little in scripts without spaces.
 """
 
 import lzma
-import re
 import unicodedata
 import zipfile
 import zlib
@@ -41,35 +38,30 @@ from numpy.typing import NDArray
 
 from nllb.errors import DataError, LanguageError
 from nllb.io.archives import check_archive, read_member
-from nllb.io.text import read_bytes, read_table
+from nllb.io.text import read_bytes
+from nllb.io.word_folding import Particles, alignment, fold, particles
+from nllb.languages.scripts import unicode_class, unsegmented_scripts
 
 PUBLISHED_PASSWORD = "tL4nLLb"
-"""The password of the published Toxicity-200 archives: against casual eyes, not a secret."""
+"""The password of the published Toxicity-200 archives. It is public."""
 MAX_LIST_BYTES = 16 << 20
-"""Longest list that is read, counted after it was unpacked; those of Toxicity-200 have a few kB."""
+"""Maximum size of a list after decompression; those of Toxicity-200 have a few kB."""
 
-# Scripts of which a word's edge cannot be seen: an edge of a cluster is the most that can be asked.
-_UNSPACED = regex.compile(
-    r"[\p{Script=Thai}\p{Script=Laoo}\p{Script=Khmr}\p{Script=Mymr}\p{Script=Han}\p{Script=Hira}\p{Script=Kana}ー々]"
-)
+# In these scripts words have no visible edge: an entry must begin and end at a cluster's edge.
+_UNSPACED = regex.compile(f"[{''.join(map(unicode_class, unsegmented_scripts()))}々]")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u00B7\u05F3\u05F4]")
-# Joins the next consonant below (Khmer coeng, Myanmar and Tai Tham stackers); Thai and Lao vowels
-# written before.
+# Characters that join the next consonant (Khmer coeng, Myanmar and Tai Tham stackers), and Thai and
+# Lao vowels that are written before it.
 _BINDS_NEXT = frozenset("\u17d2\u1039\u1a60" + "เแโใไ" + "ເແໂໃໄ")
-# Thai and Lao vowels written after their consonant are letters to Unicode, yet no syllable begins
-# with one.
+# Thai and Lao vowels after their consonant are letters in Unicode, but no syllable begins with one.
 _BINDS_PREVIOUS = frozenset("ะาำๅະາຳ")
 # A Myanmar consonant under asat or a stacker closes the syllable before it.
 _MYANMAR_FINAL = regex.compile(r"[\u1000-\u1021\u1075-\u1081]\u1037?[\u103A\u1039]")
-# What Unicode can compose lies inside one of these pieces: a base with its marks, Hangul jamo,
-# dropped characters.
-_PIECE = r"[^{marks}][{marks}]*|[{marks}]+"
-_LETTERS_OF = {"Hans": "Han", "Hant": "Han", "Jpan": "Han}\\p{Hira}\\p{Kana"}
 _LETTER_APOSTROPHE = "\u02bc"
 _MIN_INFLECTED_LETTERS = 3
 _CHUNK_CHARACTERS = 1 << 18
-# Bytes of patterns up to which the automaton is a table: thrice as fast, and some hundred bytes for
-# each of them.
+# Up to this many bytes of patterns the automaton is a table, which is three times as fast and takes
+# some hundred bytes per byte.
 _MAX_TABLE_BYTES = 1 << 15
 _ASCII_WORD = np.array([chr(byte).isalnum() and byte < 128 for byte in range(256)])
 _ASCII_SIGN = ~_ASCII_WORD & (np.arange(256) < 128)
@@ -77,58 +69,52 @@ _ASCII_SIGN = ~_ASCII_WORD & (np.arange(256) < 128)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Match:
-    """One entry of the list at one place of a text."""
+    """One occurrence of an entry in a text."""
 
     start: int
-    """First character in the text as given, marks and dropped characters counted."""
+    """Index of the first character in the original text."""
     end: int
-    """One past the last character, combining marks included."""
+    """Index after the last character, including combining marks."""
     entry: str
-    """The entry as it stands in the list."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Particles:
-    """Particles written onto the words of one language, in folded form."""
-
-    prefixes: frozenset[str] = frozenset()
-    """Written before a word."""
-    suffixes: frozenset[str] = frozenset()
-    """Written after a word."""
+    """The entry as in the list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """One entry in the form that text is compared in."""
+    """One entry in folded form."""
 
     text: str
     folded: str
     particles: Particles
-    # Whether each edge must be a word's (True), a cluster's (False), or anything (None: the edge is
-    # a sign).
+    # Whether each edge must be the edge of a word (True), of a cluster (False), or anything (None:
+    # the entry ends in a sign there).
     word_start: bool | None
     word_end: bool | None
 
 
 class WordList:
-    """The words of one list, or of several merged, ready to be found in text."""
+    """The words of one list, or of several merged lists, compiled for searching.
+
+    Attributes:
+        faults: counts of problems in the file, by kind: blank, duplicate, not NFC, other script, no
+            word.
+    """
 
     def __init__(
         self, entries: Iterable[_Entry], *, faults: Mapping[str, int] | None = None
     ) -> None:
-        """Take entries that are already folded; `from_entries` and `load` are the ways in."""
+        """Compile folded entries; `from_entries` and `load` are the usual ways."""
         unique: dict[str, _Entry] = {}
         for entry in entries:
             unique.setdefault(entry.folded, entry)
         self._entries = tuple(unique.values())
         self.faults: dict[str, int] = dict(faults or {})
-        """What the file had wrong, by kind: blank, duplicate, not NFC, other script, no word."""
         patterns: dict[str, _Entry] = {}
         for entry in self._entries:
             for spelling in _spellings(entry.folded):
                 patterns.setdefault(spelling, entry)
         self._of_pattern = tuple(patterns.values())
-        # Whether a letter beside the edge always makes another word of it.
+        # Whether a letter next to the edge always makes it another word.
         starts = [e.word_start is True and not e.particles.prefixes for e in self._of_pattern]
         ends = [e.word_end is True and not e.particles.suffixes for e in self._of_pattern]
         self._word_starts, self._word_ends = (
@@ -141,7 +127,7 @@ class WordList:
 
     @classmethod
     def from_entries(cls, entries: Iterable[str], *, language: str) -> "WordList":
-        """Make a list of words and phrases; the language decides on particles written onto them."""
+        """Make a list of words and phrases; the language decides on attached particles."""
         faults: Counter[str] = Counter()
         written_on = particles(language)
         script = _script_pattern(language)
@@ -167,10 +153,10 @@ class WordList:
 
     @classmethod
     def load(cls, path: Path, *, language: str, password: str = PUBLISHED_PASSWORD) -> "WordList":
-        """Read `<code>_twl.zip` or a text of one entry a line, or find it in a directory of lists.
+        """Read `<code>_twl.zip` or a text with one entry per line, or find it in a folder of lists.
 
         Raises:
-            DataError: no such list, a wrong password, a damaged archive, not UTF-8, or no entry.
+            DataError: the list is missing, damaged, not UTF-8 or empty, or the password is wrong.
         """
         if path.is_dir():
             found = find_list(path, language)
@@ -182,35 +168,35 @@ class WordList:
                 )
             path = found
         lines = _decoded(_read(path, password=password), path=path).split("\n")
-        # What follows the last line break is no line.
+        # The text after the last line break is not a line.
         words = cls.from_entries(
             lines[:-1] if lines and not lines[-1].strip() else lines, language=language
         )
         if not words:
-            raise DataError(f"{path} holds no word; a list has one word or phrase a line")
+            raise DataError(f"{path} contains no words; a list has one word or phrase per line")
         return words
 
     def merged(self, *others: "WordList") -> "WordList":
-        """Return one list of all entries, each once and with its own language's particles."""
+        """Return one list of all entries, each once and with the particles of its own language."""
         lists = (self, *others)
         faults = sum((Counter(words.faults) for words in lists), Counter[str]())
         return WordList((entry for words in lists for entry in words._entries), faults=faults)
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The entries as they stand in the list, each once."""
+        """The entries as in the list, each once."""
         return tuple(entry.text for entry in self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def matches(self, text: str) -> list[Match]:
-        """Find the entries in a text, in its order, none inside or across another."""
+        """Find the entries in a text, in order and without overlaps."""
         folded = fold(text)
         found = self._found(folded)
         if not found:
             return []
-        starts, ends = _alignment(text, folded)
+        starts, ends = alignment(text, folded)
         return [
             Match(start=starts[start], end=ends[end - 1], entry=self._of_pattern[index].text)
             for start, end, index in found
@@ -221,7 +207,7 @@ class WordList:
         return len(self._found(fold(text)))
 
     def counts(self, texts: Sequence[str], *, distinct: bool = False) -> NDArray[np.int32]:
-        """Count the matches, or with `distinct` the different entries found, in each text."""
+        """Count in each text the matches, or with `distinct` the different entries found."""
         counts = np.zeros(len(texts), dtype=np.int32)
         first = 0
         while first < len(texts):
@@ -229,7 +215,7 @@ class WordList:
             while last < len(texts) and characters < _CHUNK_CHARACTERS:
                 characters += len(texts[last]) + 1
                 last += 1
-            # Many texts are folded as one: work per text costs more than the characters do.
+            # Many texts are folded as one, because the cost per text is higher than per character.
             joined = "\n".join(texts[first:last])
             if joined.count("\n") != last - first - 1:
                 joined = "\n".join([text.replace("\n", " ") for text in texts[first:last]])
@@ -243,11 +229,11 @@ class WordList:
     def count_folded(
         self, raw: NDArray[np.uint8], offsets: NDArray[np.int64], *, distinct: bool = False
     ) -> NDArray[np.int32]:
-        """Count in texts that are folded already and lie end to end, as in a column of Arrow.
+        """Count in folded texts that are stored end to end, as in a column of Arrow.
 
         Args:
             raw: UTF-8.
-            offsets: where each text begins, and where the last one ends.
+            offsets: start of each text, and the end of the last one.
             distinct: count the different entries found.
         """
         counts = np.zeros(len(offsets) - 1, dtype=np.int32)
@@ -258,7 +244,7 @@ class WordList:
         text = np.searchsorted(offsets, start, side="right") - 1
         before = np.where(start > offsets[text], raw[start - 1], ord(" "))
         after = np.where(end < offsets[text + 1], raw[np.minimum(end, len(raw) - 1)], ord(" "))
-        # Most candidates lie inside a longer word, or alone between spaces: one look tells.
+        # Most candidates are inside a longer word, or alone between spaces: decide these at once.
         inside = _ASCII_WORD[before] & self._word_starts[index]
         inside |= _ASCII_WORD[after] & self._word_ends[index]
         likely = np.flatnonzero((end <= offsets[text + 1]) & ~inside)
@@ -281,7 +267,7 @@ class WordList:
         return self._standing(raw, self._candidates(raw))
 
     def _candidates(self, raw: "bytes | NDArray[np.uint8]") -> list[tuple[int, int, int]]:
-        """Return (entry, start, end) in bytes of all places of all entries, by their ends."""
+        """Return (entry, start, end) in bytes of all occurrences, sorted by their ends."""
         if self._automaton is None:
             return []
         found: list[tuple[int, int, int]] = self._automaton.find_matches_as_indexes(
@@ -292,7 +278,7 @@ class WordList:
     def _standing(
         self, raw: bytes, candidates: Sequence[tuple[int, int, int]]
     ) -> list[tuple[int, int, int]]:
-        """Return (start, end, entry) in characters of the leftmost longest that are words."""
+        """Return (start, end, entry) in characters of the leftmost longest words."""
         if not candidates:
             return []
         folded = raw.decode("utf-8", "surrogatepass")
@@ -315,7 +301,7 @@ class WordList:
 
 
 def find_list(directory: Path, language: str) -> Path | None:
-    """Return the path of a language's list in a directory, or None."""
+    """Return the path of a language's list in a folder, or None."""
     for name in (
         f"{language}_twl.zip",
         f"{language}_twl.txt",
@@ -327,23 +313,8 @@ def find_list(directory: Path, language: str) -> Path | None:
     return None
 
 
-def fold(text: str, *, keep_line_breaks: bool = False) -> str:
-    """Return the form in which list and text are compared."""
-    # Few characters of a text are in the table: a set and some replacements are faster than
-    # str.translate. Composing costs most, so it comes once, last.
-    for character in _table().keys() & set(text):
-        if not (keep_line_breaks and character == "\n"):
-            text = text.replace(character, _table()[character])
-    text = unicodedata.normalize("NFC", text.casefold())
-    # A dotted capital I that came in two characters.
-    text = text.replace("i\u0307", "i")
-    while "  " in text:
-        text = text.replace("  ", " ")
-    return text
-
-
 class _IsWord(dict[str, bool]):
-    """Whether a character is part of a word: letters, marks, digits and points inside words."""
+    """Whether a character is part of a word: a letter, mark, digit or a point inside words."""
 
     def __missing__(self, character: str) -> bool:
         self[character] = found = _WORD.match(character) is not None
@@ -351,7 +322,7 @@ class _IsWord(dict[str, bool]):
 
 
 class _IsUnspaced(dict[str, bool]):
-    """Whether a character is of a script that writes no spaces between words."""
+    """Whether a character belongs to a script without spaces between words."""
 
     def __missing__(self, character: str) -> bool:
         self[character] = found = _UNSPACED.match(character) is not None
@@ -363,7 +334,7 @@ _is_unspaced = _IsUnspaced()
 
 
 def _entry(text: str, folded: str, particles: Particles) -> _Entry:
-    # An apostrophe at an edge is a letter (Samoan, Maltese); any other sign bounds itself.
+    # An apostrophe at an edge is a letter (Samoan, Maltese); other signs are boundaries themselves.
     word = [
         not _is_unspaced[edge] if _is_word[edge] or edge == "'" else None
         for edge in (folded[0], _last_base(folded))
@@ -379,14 +350,14 @@ def _entry(text: str, folded: str, particles: Particles) -> _Entry:
 
 
 def _spellings(folded: str) -> Iterable[str]:
-    """An entry's apostrophes may be typed as letters or as signs, each of the first three."""
+    """Yield the spellings of an entry: its first three apostrophes may be letters or signs."""
     parts = folded.split("'", 3)
     for signs in product(("'", _LETTER_APOSTROPHE), repeat=len(parts) - 1):
         yield "".join(map("".join, zip(parts, (*signs, ""), strict=True)))
 
 
 def _last_base(folded: str) -> str:
-    """The last character that is no combining mark: it decides which kind of edge the entry has."""
+    """Return the last character that is not a combining mark; it decides the kind of the edge."""
     for character in reversed(folded):
         if not unicodedata.category(character).startswith("M"):
             return character
@@ -394,7 +365,7 @@ def _last_base(folded: str) -> str:
 
 
 def _stands(folded: str, start: int, end: int, entry: _Entry) -> bool:
-    """Whether a candidate's edges are boundaries of the text around it."""
+    """Return whether the edges of a candidate are boundaries in the text."""
     if entry.word_start is not None and start > 0:
         before = folded[start - 1]
         if entry.word_start:
@@ -405,8 +376,7 @@ def _stands(folded: str, start: int, end: int, entry: _Entry) -> bool:
             return False
     if end < len(folded):
         after = folded[end]
-        # Whatever the script: a mark that follows belongs to the entry's last letter and makes
-        # another one of it.
+        # In any script, a following mark changes the last letter of the entry into another one.
         if unicodedata.category(after)[0] == "M":
             return False
         if entry.word_end:
@@ -435,103 +405,24 @@ def _suffixed(folded: str, end: int, suffixes: frozenset[str]) -> bool:
     return folded[end:last] in suffixes
 
 
-def _alignment(text: str, folded: str) -> tuple[list[int], list[int]]:
-    """Return for each folded character where its piece of the original text starts and ends."""
-    starts: list[int] = []
-    ends: list[int] = []
-    for piece in _pieces().finditer(text):
-        form = fold(piece.group())
-        if form.startswith(" ") and starts and folded[len(starts) - 1] == " ":
-            ends[-1], form = piece.end(), form[1:]
-        starts.extend([piece.start()] * len(form))
-        ends.extend([piece.end()] * len(form))
-    assert len(starts) == len(folded), "a composition crosses two pieces"
-    return starts, ends
-
-
-@cache
-def _table() -> dict[str, str]:
-    """Characters that are dropped ('') or read as others before case folding."""
-    table = {
-        character: " "
-        for character in map(chr, range(0x3001))
-        if character.isspace() and character != " "
-    }
-    for row in _rows():
-        if row["kind"] in ("drop", "fold"):
-            reads_as = "".join(_characters(row["reads_as"]))
-            table.update(dict.fromkeys(_characters(row["value"]), reads_as))
-    return table
-
-
-@cache
-def _pieces() -> "re.Pattern[str]":
-    dropped = [character for character, reads_as in _table().items() if not reads_as]
-    # Marks of this Python's Unicode, which is the one that composes.
-    marks = [
-        character
-        for character in map(chr, range(0x110000))
-        if unicodedata.category(character)[0] == "M"
-    ]
-    return re.compile(
-        _PIECE.format(marks=_ranges([*marks, *dropped, *map(chr, range(0x1160, 0x1200))]))
-    )
-
-
-@cache
-def particles(language: str) -> Particles:
-    """Return what a language writes onto its words; entries of three letters and more take it."""
-    found: dict[str, frozenset[str]] = {
-        row["kind"]: frozenset(fold(affix) for affix in row["value"].split())
-        for row in _rows()
-        if row["kind"] in ("prefix", "suffix") and language in row["languages"].split()
-    }
-    return Particles(
-        prefixes=found.get("prefix", frozenset()), suffixes=found.get("suffix", frozenset())
-    )
-
-
 @cache
 def _script_pattern(language: str) -> "regex.Pattern[str]":
-    """A pattern that finds a letter of the language's script, from the last part of its code."""
+    """Return a pattern for a letter of the script in the last part of a language code."""
     script = language.rpartition("_")[2]
     try:
-        return regex.compile(f"[\\p{{{_LETTERS_OF.get(script, script)}}}]")
-    except regex.error:
+        return regex.compile(f"[{unicode_class(script)}]")
+    except (LanguageError, regex.error):
         raise LanguageError(
-            f"language {language!r} does not end in a script; a FLORES-200 code such as "
-            "hin_Deva is needed"
+            f"language {language!r} does not end in a script; give a FLORES-200 code such as "
+            "hin_Deva"
         ) from None
-
-
-@cache
-def _rows() -> tuple[dict[str, str], ...]:
-    return tuple(read_table(Path(__file__).with_suffix(".tsv")))
-
-
-def _characters(value: str) -> list[str]:
-    found: list[str] = []
-    for part in value.split():
-        first, _, last = part.partition("-")
-        found.extend(map(chr, range(int(first[2:], 16), int((last or first)[2:], 16) + 1)))
-    return found
-
-
-def _ranges(characters: Iterable[str]) -> str:
-    """Return the inside of a character class, runs written as ranges."""
-    runs: list[list[int]] = []
-    for number in sorted(map(ord, set(characters))):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in runs)
 
 
 def _read(path: Path, *, password: str) -> bytes:
     if not path.is_file():
         raise DataError(
-            f"no word list at {path}; give a {{code}}_twl.zip, a text file or a directory of them"
+            f"the word list {path} is missing; give a {{code}}_twl.zip, a text file or a folder of "
+            "these"
         )
     if path.suffix != ".zip":
         return read_bytes(path, max_bytes=MAX_LIST_BYTES)
@@ -541,17 +432,16 @@ def _read(path: Path, *, password: str) -> bytes:
             lists = [member for member in members if member.filename.endswith(".txt")]
             if len(lists) != 1:
                 raise DataError(
-                    f"{path} holds {len(lists)} text files; the archive of a list holds one"
+                    f"{path} contains {len(lists)} text files; the archive of a list contains one"
                 )
             return read_member(archive, lists[0], path, password=password.encode())
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        raise DataError(f"{path} is no usable zip archive: {error}; fetch it again") from None
+        raise DataError(f"{path} is not a usable zip archive: {error}; download it again") from None
     except (RuntimeError, ValueError) as error:
-        # What zipfile raises for a bad password and for an encryption or a compression that it does
-        # not know.
+        # zipfile raises these for a wrong password and for unknown encryptions and compressions.
         raise DataError(
             f"{path} cannot be opened: {error}; give its password (published lists have "
-            f"{PUBLISHED_PASSWORD!r}), or unpack it and give the text file"
+            f"{PUBLISHED_PASSWORD!r}), or extract it and give the text file"
         ) from None
 
 
@@ -562,6 +452,5 @@ def _decoded(data: bytes, *, path: Path) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}:{line} is not UTF-8 (byte {data[error.start]:#04x}); a wrong password can "
-            "also look like this; "
-            "convert the list to UTF-8"
+            "have this effect, too; convert the list to UTF-8"
         ) from None

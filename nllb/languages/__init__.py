@@ -1,14 +1,12 @@
-"""The language table: codes, names, scripts, normalization, segmentation and detection results."""
+"""Languages: the table, their names and scripts, normalization and sentence segmentation.
 
-from nllb.languages.table import (
-    Language,
-    Level,
-    add_languages,
-    find_languages,
-    languages,
-    parse_language,
-    resolution,
-)
+`table` has the rows, `names` finds a row by what a person wrote, `scripts` knows how each script
+is written, `normalization` and `segmentation` work on text, and `detection` is what a language
+detector answers.
+"""
+
+from nllb.languages.names import find_languages, parse_language, resolution
+from nllb.languages.table import Language, Level, add_languages, languages
 
 __all__ = [
     "Language",

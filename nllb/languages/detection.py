@@ -1,37 +1,44 @@
-"""What a language detector answers, and the protocol that `lid.Detector` implements."""
+"""The result of language identification, and the protocol that `lid.Detector` implements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 UNDETERMINED = "und"
-"""The label of text that is in no language of the table, or too uncertain to name."""
+"""The label of text that is in none of the languages, or too uncertain to name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detection:
-    """The language of one text."""
+    """The language of one text.
+
+    Attributes:
+        language: FLORES-200 code, the model's own label where the table has no such code, or `und`.
+        probability: probability of the best label, in [0, 1], also where `language` is `und`.
+        alternatives: further (label, probability) pairs, best first; where `language` is `und`
+            they begin with the best label.
+        macro_group: name of the group of easily confused languages that the label belongs to, if
+            any.
+    """
 
     language: str
-    """FLORES-200 code, the model's own label where the table has no such code, or `und`."""
     probability: float
-    """Probability of the best label, in [0, 1], also where `language` is `und`."""
     alternatives: tuple[tuple[str, float], ...] = ()
-    """Further (label, probability) pairs, best first; it begins with the best label for `und`."""
     macro_group: str | None = None
-    """Name of the group of easily confused languages that the label belongs to, if any."""
 
 
 class Detector(Protocol):
-    """Anything that names the language of texts."""
+    """Anything that identifies the language of texts."""
 
     def detect(self, text: str) -> Detection:
         """Detect the language of one text."""
         ...
 
     def detect_batch(self, texts: Sequence[str], *, top: int = 1) -> list[Detection]:
-        """Detect the language of each text; the answers are in the order of the texts.
+        """Detect the language of each text, in order.
 
-        `top` is how many labels are named: the answer and up to `top - 1` alternatives.
+        Args:
+            texts: the texts.
+            top: number of labels to return: the answer and up to `top - 1` alternatives.
         """
         ...

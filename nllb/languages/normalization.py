@@ -1,7 +1,7 @@
-"""The forms of a text that the rest of the project encodes, compares, hashes and classifies.
+"""Normal forms of text for encoding, comparing, hashing and classifying.
 
-Each is a function from text to text, written for millions of lines: searches and replacements of
-whole strings, no loop over characters.
+Each is a function from text to text, fast enough for millions of lines: it searches and replaces in
+whole strings instead of looping over characters.
 """
 
 import re
@@ -29,12 +29,12 @@ _UNPRINTABLE_BUT_JOINERS = regex.compile(r"(?![\u200c\u200d\u2060])\p{C}")
 
 
 def normalize_punctuation(text: str, language: Language | None = None) -> str:
-    """Return the text with punctuation as the vocabulary and the models of NLLB know it.
+    """Return the text with punctuation as in the training data of NLLB's models.
 
     NLLB normalised every language by the English rules of Moses' normalize-punctuation.perl, so
-    `language` changes nothing; it is part of the call for models that are trained otherwise.
-    Single quotation marks become `'` as in sacremoses; in Moses 4.0 they become `"`, which tears
-    words apart where the mark is an apostrophe. As there, a second run can change the text again.
+    `language` has no effect; it is a parameter for models that are trained differently. Single
+    quotation marks become `'` as in sacremoses; in Moses 4.0 they become `"`, which splits words
+    with an apostrophe. As in Moses, a second run can change the text again.
     """
     text = text.replace("\r", "")
     if "(" in text or ")" in text:
@@ -84,12 +84,12 @@ def _replacements() -> dict[int, str]:
 
 
 def normalize_for_hashing(text: str) -> str:
-    """Return the form in which two sentences are the same sentence.
+    """Return the form in which equal sentences are duplicates.
 
-    Stripped, in small letters, every digit 0, without control characters and typographic
-    punctuation; ASCII punctuation and inner spaces are kept.
+    The text is stripped and lower-cased, every digit becomes 0, and control characters and
+    typographic punctuation are removed; ASCII punctuation and inner spaces are kept.
 
-    Source: `normalize_for_dedup` of stopes, which it equals.
+    Source: equals `normalize_for_dedup` of stopes.
     """
     text = _DIGIT.sub("0", text.strip().lower())
     return text if text.isascii() and text.isprintable() else _removed().sub("", text)
@@ -102,11 +102,11 @@ def _removed() -> re.Pattern[str]:
 
 
 def normalize_for_detection(text: str) -> str:
-    """Return letters and marks only, in small letters, words parted by one space.
+    """Return only letters and marks, lower-cased, with one space between words.
 
-    This is the form that the language identifier is trained on and asked in. Joiners and other
-    format characters are taken out, so that they do not part a word; NFC before and after.
-    Running it again changes nothing.
+    The language identifier is trained on this form and receives it. Joiners and other format
+    characters are removed, so that they do not separate a word; NFC is applied before and after.
+    The function is idempotent.
     """
     text = normalize("NFC", text).lower()
     if not text.isascii():
@@ -123,9 +123,9 @@ def replace_unprintable(text: str, *, keep_joiners: bool = True) -> str:
     """Return the text with a space for each control, format, private or unassigned character.
 
     Args:
-        text: Any text; line breaks and tabs are replaced too.
-        keep_joiners: Keep the zero width joiners that Persian, Sinhala, Malayalam and emoji are
-            written with. Without it the result is that of Moses, LASER and the filters of NLLB.
+        text: any text; line breaks and tabs are replaced, too.
+        keep_joiners: keep the zero-width joiners that Persian, Sinhala, Malayalam and emoji need.
+            Without it the result equals that of Moses, LASER and the filters of NLLB.
     """
     if text.isprintable():
         return text

@@ -1,14 +1,15 @@
-"""Cut text of any language into sentences so that joining the pieces gives the text back.
+"""Split text of any language into sentences; the joined sentences are the original text.
 
-Three facts carry the module:
-- nothing is lost: the pieces, joined, are the text, for every text and language;
-- a line break always ends a piece; white space stands at the end of the piece before it;
-- the cost is linear in the length: patterns never backtrack, look-behind is bounded.
+Three properties hold for every text and language:
+- nothing is lost: the joined pieces are the text;
+- a line break always ends a piece; white space belongs to the end of the piece before it;
+- the running time is linear in the length: patterns never backtrack, look-behind is bounded.
 
-Terminators are of two kinds. Some characters do nothing else (danda, CJK full stop, Khmer khan):
-they end a sentence with or without a space after. The others (`.`, `!`, `?`, ellipsis) end one
-only before white space, and by what stands around: abbreviations, initials, ordinals, letter case.
-Thai and Lao write few terminators: there pieces also end at spaces, by length and nearby words.
+There are two kinds of terminators. Hard ones have no other use (danda, CJK full stop, Khmer khan):
+they end a sentence even without a following space. Soft ones (`.`, `!`, `?`, ellipsis) end a
+sentence only before white space, and depending on context: abbreviations, initials, ordinals,
+letter case. Thai and Lao have few terminators, so that pieces also end at spaces, depending on
+their length and on nearby words.
 """
 
 import re
@@ -31,26 +32,30 @@ _SOFT = ".!?…‥‼⁇⁈⁉"
 _HARD = "。！？｡؟۔।॥።፧፨။៕។᱾᱿։෴꯫"
 _SHADS = "།༎༏༐༑༔"
 _TSEKS = "་༌"
-# Typed in place of the right sign: Greek and Armenian look-alikes, a bar for a danda.
+# Often typed instead of the right sign: Greek and Armenian look-alikes, a bar for a danda.
 _TYPED = {"Grek": "\u037e", "Armn": ":", "Deva": "|", "Beng": "|", "Guru": "|", "Orya": "|"}
-# After these letters a Tibetan shad is left out: a space says the same.
+# After these letters a Tibetan shad is omitted: a space has the same meaning.
 _GAP_OF_SCRIPT = {"Tibt": "(?<=[གཀ])", "Thai": "", "Laoo": ""}
 _CLOSERS = "\"'”’»›)\\]}」』】》〉）］｝〞〟＂＇″״༽"
 _BRACKETS = "\"'“”„‟«»‘’‚‹›([{「『《〈【（［｛〝＂༼"
 _OPENERS = _BRACKETS.replace("[", "\\[") + "״¿¡*_#—–\\-•·"
-# After one of these the sentence that seemed to end goes on.
+# Before one of these characters the sentence continues.
 _CONTINUES = frozenset(",;:)]}،؛、，；：）］｝」』】》〉፣፤" + _SOFT + _HARD + _SHADS)
 _BREAK = re.compile(rf"[{_NEWLINES}]++[{_BLANKS}]*+")
-# Dutch and its kin begin sentences with a clitic that stays small: `'t Is`.
+# Dutch and related languages begin sentences with a lower-case clitic: `'t Is`.
 _LEAD = re.compile(rf"[{_BLANKS}{_OPENERS}]*+(?:(?<=['’‘])[^\W\d_]{{1,2}}[{_BLANKS}]++)?+")
 _CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _SAYING = re.compile("[^。！？，、；：“「『]{0,8}?(?:说|說|道|表示|称|稱|问|問|写|寫|补充|補充)")
 _QUOTING = frozenset("とっなだではがをにのもへよねか")
 _WITH_LONE_INITIALS = frozenset({"Arab", "Hebr"})
-_REACH = 40  # characters looked at before a place; longer words are no abbreviations
-_PHRASE = 24  # Thai and Lao: no piece ends at a space before this many characters
-_LONG_PHRASE = {"Thai": 60, "Laoo": 120, "Tibt": 120}  # ... and the next space or shad ends it
-_INFORMAL = 5  # letters of a word whose dot ends a sentence also before a small letter
+_REACH = 40  # characters of context before a position; longer words are not abbreviations
+_PHRASE = 24  # Thai and Lao: minimum length in characters of a piece that ends at a space
+_LONG_PHRASE = {
+    "Thai": 60,
+    "Laoo": 120,
+    "Tibt": 120,
+}  # beyond it the next space or shad ends a piece
+_INFORMAL = 5  # letters of a word whose full stop ends a sentence before a lower-case letter
 _WORD_BREAK = re.compile(rf"[{_BLANKS}{_BRACKETS.replace('[', chr(92) + '[')}]")
 _WORD = re.compile(r"\w*")
 _CLAUSE = re.compile(
@@ -69,7 +74,7 @@ _AROUND_ADDRESS = ".,;:!?…()[]<>\"'“”„«»‘’*_、。，"
 
 
 def translatable(text: str) -> bool:
-    """Whether a text has letters outside addresses, file names, placeholders and markup.
+    """Return whether a text has letters outside addresses, file names, placeholders and markup.
 
     Numbers, emoji, addresses and the like are the same in every language.
     """
@@ -84,12 +89,12 @@ def translatable(text: str) -> bool:
 def split_sentences(
     text: str, language: Language, *, fits: Callable[[str], bool] | None = None
 ) -> list[str]:
-    """Cut a text into sentences with the white space around them; joined they are the text.
+    """Split a text into sentences, each with its white space; joined, they are the text.
 
     Args:
-        text: Any text; the empty text has no sentence.
-        language: The language of the text.
-        fits: If given, sentences that do not fit are cut further by `split_long`.
+        text: any text; the empty text has no sentences.
+        language: the language of the text.
+        fits: if given, `split_long` splits the sentences that do not fit.
     """
     rules = _rules(language)
     lines = [0, *map(_line_start, _BREAK.finditer(text))]
@@ -103,16 +108,16 @@ def split_sentences(
 
 
 def split_long(text: str, language: Language, *, fits: Callable[[str], bool]) -> list[str]:
-    """Cut a text into pieces that fit; joined they are the text.
+    """Split a text into pieces that fit; joined, they are the text.
 
-    Cuts are made after clauses where that leaves no short rest, else at spaces, else between
-    characters as readers see them. A single character is never cut, whether it fits or not.
+    The text is split after clauses if no short rest remains, otherwise at spaces, otherwise between
+    grapheme clusters. A single cluster is never split, whether it fits or not.
 
     Args:
-        text: Any text, one sentence as a rule.
-        language: The language of the text.
-        fits: Says whether a text, without white space at its ends, is short enough. What fits
-            should fit when it is shortened; the predicate then runs on a few times the length.
+        text: any text, usually one sentence.
+        language: the language of the text.
+        fits: returns whether a text, stripped of white space, is short enough. A part of a text
+            that fits should fit, too; then the predicate reads a few times the text's length.
     """
     if fits(text.strip(_BLANKS)):
         return [text]
@@ -125,7 +130,7 @@ def split_long(text: str, language: Language, *, fits: Callable[[str], bool]) ->
         length = max(end - start, 1)
         if end < len(text):
             rest = len(text) - start
-            # The last two pieces share what is left, so that no crumb remains.
+            # The last two pieces share the rest, so that no tiny piece remains.
             goal = start + rest // 2 if rest < 2 * length else end
             end = _nearest(clauses, start + length // 3, end, goal) or (
                 _nearest(gaps, start + length // 3, end, goal) or _character_end(text, start, end)
@@ -136,7 +141,7 @@ def split_long(text: str, language: Language, *, fits: Callable[[str], bool]) ->
 
 
 def _longest(text: str, start: int, length: int, fits: Callable[[str], bool]) -> int:
-    """Where the longest piece from `start` on that fits would end; tried from `length` upwards."""
+    """Return where the longest fitting piece from `start` ends; search from `length` upwards."""
     low, high = start, start + length
     while high < len(text) and fits(text[start:high].strip(_BLANKS)):
         low, high = high, high + (high - start)
@@ -152,14 +157,14 @@ def _longest(text: str, start: int, length: int, fits: Callable[[str], bool]) ->
     return low
 
 
-def _nearest(places: list[int], above: int, most: int, goal: int) -> int:
-    """The place in (above, most] nearest to the goal, or 0."""
-    found = places[bisect_right(places, above) : bisect_right(places, most)]
+def _nearest(places: list[int], above: int, last: int, goal: int) -> int:
+    """Return the place in (above, last] that is nearest to the goal, or 0."""
+    found = places[bisect_right(places, above) : bisect_right(places, last)]
     return min(found, key=lambda place: abs(place - goal), default=0)
 
 
 def _character_end(text: str, start: int, end: int) -> int:
-    import regex  # only here: it takes longer to load than most texts to split
+    import regex  # imported here: loading it takes longer than splitting most texts
 
     window = text[start : end + 1]
     starts: list[int] = [start + found.start() for found in regex.finditer(r"\X", window)]
@@ -169,14 +174,14 @@ def _character_end(text: str, start: int, end: int) -> int:
 
 
 def _line_start(match: re.Match[str]) -> int:
-    """Just after the last line break of a run of white space: indentation goes with its line."""
+    """Return the place after the last line break: indentation belongs to its line."""
     run = match.group()
     return match.start() + 1 + max(map(run.rfind, _NEWLINES))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rules:
-    """What decides in one language whether a sentence ends at a place."""
+    """The rules of one language that decide whether a sentence ends at a place."""
 
     script: str
     pattern: re.Pattern[str]
@@ -184,7 +189,7 @@ class _Rules:
     affixes: dict[str, tuple[str, ...]]
 
     def cuts(self, text: str, start: int, end: int) -> Iterator[int]:
-        """Places within one line where a sentence begins, its first sentence left out."""
+        """Yield the places within a line where a sentence begins, except for the first."""
         for match in self.pattern.finditer(text, start, end):
             if match.end() < end and self._ends(text, match, start):
                 start = match.end()
@@ -211,20 +216,20 @@ class _Rules:
         if not first or (signs in {":", ";"} and not first.isupper()):
             return False
         if signs != ".":
-            # A small letter goes on after `"Stop!" he said`, but not after a question unquoted.
+            # A lower-case letter continues `"Stop!" he said`, but not an unquoted question.
             plain = match.end("signs") + len(match["space"]) == place == lead.end()
             return not _is_small(first) or (plain and "?" in signs)
         return self._ends_at_dot(text, match.start(), start, lead.end())
 
     def _ends_at_dot(self, text: str, dot: int, start: int, first: int) -> bool:
-        """Whether a dot ends a sentence, where the next one would begin at `first`."""
+        """Return whether a full stop ends a sentence, if the next one would begin at `first`."""
         written = text[max(start, dot - _REACH) : dot]
         word = _WORD_BREAK.split(written)[-1]
         key = word.casefold()
         if not word:
             return True
         shouted = word.isupper() and len(word) > 1 and "." not in word
-        # `VS. The` is no `vs.`, unless all is in capitals: `MR. SMITH`.
+        # `VS. The` is not `vs.`, unless everything is in capitals: `MR. SMITH`.
         shouted = shouted and text[first + 1 : first + 2].islower()
         if key in self.words["abbreviation"] and not shouted:
             return False
@@ -237,7 +242,7 @@ class _Rules:
             begins_line = dot - start < _REACH and written.strip(_BLANKS) == word
             return not begins_line and not (len(word) < 3 and self._is_ordinal(int(word)))
         if len(word) == 1 and text.startswith(".", first + 1):
-            return False  # initials and such as `z. B.`
+            return False  # initials, and abbreviations such as `z. B.`
         parts = key.split(".")
         acronym = len(parts) > 1 and all(1 <= sum(map(str.isalpha, part)) <= 2 for part in parts)
         if acronym or (len(word) == 1 and (word.isupper() or self.script in _WITH_LONE_INITIALS)):
@@ -250,7 +255,7 @@ class _Rules:
         return any(number <= int(limit) for limit in self.words["ordinal"])
 
     def _ends_at_shad(self, text: str, match: re.Match[str], start: int) -> bool:
-        """Whether a shad, which ends clauses and items of lists too, ends a sentence."""
+        """Return whether a shad, which also ends clauses and list items, ends a sentence."""
         before = text[max(start, match.start() - _REACH) : match.start()]
         syllables = before.rstrip(_SHADS + _BLANKS + _TSEKS)
         syllable = syllables[max(map(syllables.rfind, _TSEKS + _BLANKS)) + 1 :]
@@ -260,7 +265,7 @@ class _Rules:
         return long and syllable not in self.words["linking"]
 
     def _quotes_on(self, text: str, match: re.Match[str]) -> bool:
-        """Whether a sentence goes on after a hard terminator, inside which a quotation ended."""
+        """Return whether a sentence continues after the end of a quotation inside it."""
         place = match.end()
         if self.script == "Khmr":
             return text.startswith("ល។", place)  # the sign for "and so on"
@@ -271,7 +276,7 @@ class _Rules:
         return bool(_SAYING.match(text, place, place + 12))
 
     def _ends_at_space(self, text: str, match: re.Match[str], start: int) -> bool:
-        """Thai and Lao: whether a phrase that ends at a space is to be a piece of its own."""
+        """Return whether a Thai or Lao phrase that ends at a space becomes a piece of its own."""
         place, length = match.end(), match.start() - start
         if length < _PHRASE or not text[place].isalpha() or text[place].isascii():
             return False
@@ -288,7 +293,7 @@ class _Rules:
 
 
 def _is_small(letter: str) -> bool:
-    # Georgian letters have capitals in Unicode, but no text begins a sentence with one.
+    # Unicode has Georgian capitals, but no text begins a sentence with one.
     return letter.islower() and not "\u10d0" <= letter <= "\u10ff"
 
 
@@ -302,9 +307,9 @@ def _rules(language: Language) -> _Rules:
     signs = _SOFT + _HARD + language.terminators + _TYPED.get(language.script, "")
     pattern = (
         rf"(?P<signs>(?:[{signs}]|፡፡)++)"
-        # Quotation marks that open in one language close in another: „Ja.“ Er ...
+        # Opening quotation marks of one language are closing ones in another: „Ja.“ Er ...
         rf"(?P<close>(?:[{_CLOSERS}]|[“‘«‹](?=[{_BLANKS}]|\Z)|\[[0-9]{{1,3}}\])*+)"
-        # A closing quotation mark may stand off from the terminator: `« Bonjour. » Il ...`
+        # A space may separate a closing quotation mark from the terminator: `« Bonjour. » Il ...`
         rf"(?P<space>[{_BLANKS}]*+)(?P<late>[{_CLOSERS}]++(?=[{_BLANKS},.;:]|\Z)[{_BLANKS}]*+)?+"
     )
     if language.script in _GAP_OF_SCRIPT:

@@ -134,6 +134,12 @@ class ModelConfig:
             faults.append(
                 f"model_dim is {self.model_dim}; sinusoidal positions need an even number from 4 up"
             )
+        for name in ("bos_id", "pad_id", "eos_id", "unk_id", "decoder_start_id"):
+            if not 0 <= getattr(self, name) < self.vocabulary_size:
+                faults.append(
+                    f"{_NAMES.get(name, name)} is {getattr(self, name)}, which is not a row of the "
+                    f"vocabulary (0 to {self.vocabulary_size - 1})"
+                )
         for name, heads in (
             ("encoder_heads", self.encoder_heads),
             ("decoder_heads", self.decoder_heads),

@@ -19,7 +19,8 @@ from typing import Final, Self
 import regex
 
 from nllb.errors import CheckpointError, DataError
-from nllb.io.text import atomic_text, read_text
+from nllb.io.atomic import atomic_text
+from nllb.io.text import read_text
 
 MAX_FILE_BYTES: Final = 1 << 20
 """Largest file of a map; XLM-R's has 60 kB."""

@@ -18,7 +18,8 @@ from typing import Any, Final, Self
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from nllb.errors import CheckpointError, DataError
-from nllb.io.text import atomic_text, read_json
+from nllb.io.atomic import atomic_text
+from nllb.io.text import read_json
 from nllb.model.encoder_normalization import CharacterMap
 from nllb.model.pretrained_encoder import EncoderConfig
 

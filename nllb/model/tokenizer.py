@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
+from nllb.io.atomic import atomic_binary
 from nllb.io.paths import path_inside
 from nllb.io.piece_models import load_pieces, read_piece_model
 from nllb.io.pointers import refuse_pointer
-from nllb.io.text import atomic_binary
 from nllb.languages.normalization import normalize_punctuation
 from nllb.model.token_layout import (
     DataTag,

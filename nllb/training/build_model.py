@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from nllb.errors import ConfigError
-from nllb.io.shards import Manifest
+from nllb.io.manifest import Manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.model.formats.weights import read_weight

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from nllb.config import format_size
-from nllb.io.shards import read_manifest
+from nllb.io.manifest import read_manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.weight_names import SIDES, list_weights
 from nllb.training.build_model import open_tokenizer, resolve_model_config

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sacrebleu.metrics.chrf import CHRF
 
-from nllb.io.shards import Manifest
+from nllb.io.manifest import Manifest
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 from nllb.training.batches.reader import held_out_text

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import ConfigError
+from nllb.io.manifest import Manifest, TrainingDirection
 from nllb.io.progress import Progress
-from nllb.io.shards import Direction, Manifest
 from nllb.model.transformer import Attention, Transformer
 from nllb.training.batches.gathering import PairSource
 from nllb.training.batches.sampling import Indices, ranges
@@ -132,7 +132,7 @@ def initialize_lookup(model: Transformer) -> None:
 
 
 def read_links(
-    pairs: PairSource, direction: Direction, vocabulary_size: int, *, seed: int
+    pairs: PairSource, direction: TrainingDirection, vocabulary_size: int, *, seed: int
 ) -> Links:
     """Return the links of a direction, subsampled to about `MAX_LINKS`."""
     items = np.random.default_rng(seed).permutation(pairs.size(direction))

@@ -9,8 +9,8 @@ from nllb.config import write_config
 from nllb.config.fingerprints import changed_fields
 from nllb.config.loading import plain
 from nllb.errors import CheckpointError, ConfigError
+from nllb.io.manifest import Manifest, read_manifest
 from nllb.io.progress import Progress
-from nllb.io.shards import Manifest, read_manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer

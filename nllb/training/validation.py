@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nllb.io.shards import Direction
+from nllb.io.manifest import TrainingDirection
 from nllb.model.transformer import Transformer
 from nllb.training.batches.reader import Batch
 from nllb.training.distributed.data_parallel import ParallelModel
@@ -46,7 +46,7 @@ class Validator:
     def __init__(
         self,
         model: ParallelModel,
-        batches: Sequence[tuple[Direction, Sequence[Batch]]],
+        batches: Sequence[tuple[TrainingDirection, Sequence[Batch]]],
         ranks: Ranks,
         *,
         scorer: Scorer | None = None,

@@ -17,7 +17,9 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from nllb.errors import DataError
-from nllb.io.text import COMPRESSIONS, ErrorPolicy, atomic_binary, line_batches
+from nllb.io.atomic import atomic_binary
+from nllb.io.compression import COMPRESSIONS
+from nllb.io.text import ErrorPolicy, line_batches
 from nllb.translation.input_formats import require_text_bytes
 from nllb.translation.windows import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from nllb.errors import DataError
-from nllb.io.text import COMPRESSIONS
+from nllb.io.compression import COMPRESSIONS
 
 TEXT_FORMATS: Final = {
     **dict.fromkeys((".srt", ".vtt", ".ass", ".ssa", ".sbv", ".ttml"), "subtitles"),

@@ -16,6 +16,7 @@ import regex
 from nllb.inference.generator import Hypothesis
 from nllb.languages import Language
 from nllb.languages.detection import UNDETERMINED, Detection
+from nllb.languages.scripts import unicode_class
 from nllb.translation.literals import missing_literals, missing_numbers
 from nllb.translation.text_width import columns
 
@@ -62,7 +63,6 @@ _WORDS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _LETTER = regex.compile(r"\p{L}")
 _REPLACEMENT = "\ufffd"
 _UNKNOWN_PIECE = "⁇"
-_SCRIPTS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,42 +71,54 @@ class TrustRecord:
 
     It contains the measures behind the estimate, the flags that they raise, and one confidence
     value. The public name stays `TrustRecord`; it is what the field calls quality estimation.
+
+    Attributes:
+        confidence: in [0, 1]: the geometric mean of the token probabilities, halved for every
+            flag; 1 for text that is kept unchanged. It is not calibrated: compare it within one
+            model and direction.
+        log_probability: mean natural log-probability of the output tokens; None if nothing was
+            generated.
+        length_ratio: width of the output divided by that of the source, in columns of a
+            fixed-width font.
+        repetition: share of the output that repeats earlier parts of it, minus the same share
+            of the source.
+        copied: share of the output's five-letter sequences that also occur in the source.
+        script_share: share of the output's letters that are in the target's script; None
+            without letters.
+        output_language: label that the detector gives the output; None without a detector or
+            without letters.
+        output_language_probability: probability of that label.
+        source_probability: probability of the detected source language; None if the caller
+            named the language.
+        unknown_characters: characters of the source that the model's vocabulary lacks. U+FFFD
+            and U+2047 are listed if the output contains them and the source does not.
+        missing_literals: addresses, @names, placeholders and tags of the source that the output
+            lacks.
+        missing_numbers: numbers of two digits or more that occur in the source and not in the
+            output.
+        truncated: true if the search stopped at its maximum length before the end token.
+        origin: where the output comes from: the first search, a retry strategy, or the source
+            itself.
+        attempts: how often the segment was translated; 0 for text that is kept unchanged.
+        flags: problems of the chosen output, the most severe first.
     """
 
     confidence: float
-    """In [0, 1]: the geometric mean of the token probabilities, halved for every flag; 1 for text
-    that is kept unchanged. It is not calibrated: compare it within one model and direction."""
     log_probability: float | None
-    """Mean natural log-probability of the output tokens; None if nothing was generated."""
     length_ratio: float
-    """Width of the output divided by that of the source, in columns of a fixed-width font."""
     repetition: float
-    """Share of the output that repeats earlier parts of it, minus the same share of the source."""
     copied: float
-    """Share of the output's five-letter sequences that also occur in the source."""
     script_share: float | None
-    """Share of the output's letters that are in the target's script; None without letters."""
     output_language: str | None = None
-    """Label that the detector gives the output; None without a detector or without letters."""
     output_language_probability: float | None = None
-    """Probability of that label."""
     source_probability: float | None = None
-    """Probability of the detected source language; None if the caller named the language."""
     unknown_characters: tuple[str, ...] = ()
-    """Characters of the source that the model's vocabulary lacks. U+FFFD and U+2047 are listed if
-    the output contains them and the source does not."""
     missing_literals: tuple[str, ...] = ()
-    """Addresses, @names, placeholders and tags of the source that the output lacks."""
     missing_numbers: tuple[str, ...] = ()
-    """Numbers of two digits or more that occur in the source and not in the output."""
     truncated: bool = False
-    """True if the search stopped at its maximum length before the end token."""
     origin: AttemptOrigin = "first"
-    """Where the output comes from: the first search, a retry strategy, or the source itself."""
     attempts: int = 1
-    """How often the segment was translated; 0 for text that is kept unchanged."""
     flags: tuple[Flag, ...] = ()
-    """Problems of the chosen output, the most severe first."""
 
 
 KEPT: Final = TrustRecord(
@@ -251,8 +263,7 @@ def _sequences(text: str, length: int) -> list[str]:
 
 @cache
 def _letters_of(script: str) -> "regex.Pattern[str]":
-    names = _SCRIPTS.get(script, (script,))
-    classes = "".join(rf"\p{{Script={name}}}" for name in (*names, "Zyyy", "Zinh"))
+    classes = unicode_class(script) + r"\p{Script=Zyyy}\p{Script=Zinh}"
     return regex.compile(rf"(?V1)[[{classes}]&&\p{{L}}]")
 
 

@@ -9,34 +9,41 @@ from nllb.translation.quality import Flag, TrustRecord
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """One segment of a translation: a sentence, a part of a long one, or text that is kept."""
+    """One segment of a translation: a sentence, a part of a long one, or text that is kept.
+
+    Attributes:
+        source_text: the segment without the white space around it.
+        text: its translation.
+        trust: quality estimate of the translation.
+        alternatives: further outputs, if `SearchOptions.num_hypotheses` requests more than one.
+    """
 
     source_text: str
-    """The segment without the white space around it."""
     text: str
-    """Its translation."""
     trust: TrustRecord
-    """Quality estimate of the translation."""
     alternatives: tuple[str, ...] = ()
-    """Further outputs, if `SearchOptions.num_hypotheses` requests more than one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passage:
-    """Consecutive lines of a text whose source language was detected as the same."""
+    """Consecutive lines of a text whose source language was detected as the same.
+
+    Attributes:
+        first_line: number of its first line, counted from 1.
+        num_lines: how many lines it has.
+        language: the language that it was translated from; the target's if it was kept.
+        kept: whether it was kept: because it is in the target language, or assumed to be.
+        assumed: whether the detector could not identify the language, so that one was assumed.
+        detected: the detected language if the model lacks it; `language` is then the likeliest
+            it has.
+    """
 
     first_line: int
-    """Number of its first line, counted from 1."""
     num_lines: int
-    """How many lines it has."""
     language: Language
-    """The language that it was translated from; the target's if it was kept."""
     kept: bool = False
-    """Whether it was kept: because it is in the target language, or assumed to be."""
     assumed: bool = False
-    """Whether the detector could not identify the language, so that one was assumed."""
     detected: str | None = None
-    """The detected language if the model lacks it; `language` is then the likeliest it has."""
 
 
 class PassageMerger:
@@ -68,21 +75,25 @@ class PassageMerger:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Translation:
-    """The translation of one text."""
+    """The translation of one text.
+
+    Attributes:
+        text: the text in the target language, in the layout of the source.
+        source_text: the text as it was given.
+        source: language of the source; None if it had to be detected and the text has no
+            letters.
+        target: language of the translation.
+        segments: the segments in order, each with its trust record.
+        passages: the languages of the lines, if the source language was detected; lines without
+            letters belong to no passage.
+    """
 
     text: str
-    """The text in the target language, in the layout of the source."""
     source_text: str
-    """The text as it was given."""
     source: Language | None
-    """Language of the source; None if it had to be detected and the text has no letters."""
     target: Language
-    """Language of the translation."""
     segments: tuple[Segment, ...]
-    """The segments in order, each with its trust record."""
     passages: tuple[Passage, ...] = ()
-    """The languages of the lines, if the source language was detected; lines without letters
-    belong to no passage."""
 
     @property
     def flags(self) -> tuple[Flag, ...]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from nllb.errors import DataError
-from nllb.inference.generator import Generator, Hypothesis, SearchOptions
+from nllb.inference.generator import MAX_BEAM_SIZE, Generator, Hypothesis, SearchOptions
 from nllb.languages import Language
 from nllb.languages.detection import Detection, Detector
 from nllb.languages.segmentation import split_long
@@ -35,7 +35,11 @@ _EXCERPT = 80
 
 
 class SegmentError(DataError):
-    """A segment without an output, or with the output of another segment."""
+    """A segment without an output, or with the output of another segment.
+
+    Attributes:
+        segment: the text of the segment.
+    """
 
     def __init__(self, message: str, *, segment: str):
         super().__init__(message)
@@ -61,7 +65,7 @@ class RetryStrategy:
         """Return the search options of this strategy, derived from the requested ones."""
         beam_size = search.beam_size
         if self.beam_factor > 1:
-            beam_size = max(4, self.beam_factor * beam_size)
+            beam_size = min(max(4, self.beam_factor * beam_size), MAX_BEAM_SIZE)
         return replace(
             search,
             shortlist=False,

@@ -16,6 +16,7 @@ from typing import Final
 import regex
 
 from nllb.languages import Language
+from nllb.languages.scripts import script_of
 from nllb.languages.segmentation import split_sentences, translatable
 from nllb.translation.wrapping import SoftBreak, rewrap, unwrap
 
@@ -47,10 +48,6 @@ _MARKER: Final = regex.compile(
     )(?:\s+|$))+""",
     flags=regex.VERBOSE | regex.VERSION1,
 )
-_UNSPACED_SOURCES: Final = frozenset(
-    {"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}
-)
-_UNSPACED_TARGETS: Final = frozenset({"Hans", "Hant", "Jpan"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +94,8 @@ def separator(source: Language, target: Language) -> str:
     Chinese sentences touch each other and English ones do not, so it is a space if only the target
     writes spaces between sentences.
     """
-    spaced = source.script in _UNSPACED_SOURCES and target.script not in _UNSPACED_TARGETS
+    unspaced_source = not script_of(source.script).spaces_words
+    spaced = unspaced_source and script_of(target.script).spacing != "none"
     return " " if spaced else ""
 
 

@@ -13,19 +13,18 @@ from pathlib import Path
 
 import numpy
 
-from nllb.io.shards import (
-    FORMAT_VERSION,
+from nllb.io.manifest import (
     SOURCE_TAGS,
-    Direction,
     Manifest,
-    Part,
     Phase,
+    ShardGroup,
+    TrainingDirection,
     VocabularyRecord,
     read_manifest,
     sampling_weights,
     write_manifest,
-    write_token_shard,
 )
+from nllb.io.shards import FORMAT_VERSION, write_token_shard
 from nllb.languages import languages
 
 DIRECTIONS = 2440
@@ -54,12 +53,14 @@ def write(folder: Path) -> None:
             path = folder / f"{source}-{target}.{origin}.tokens"
             record = write_token_shard(path, [tokens, tokens], vocabulary_size=40_000)
             parts.append(
-                Part(source=source, target=target, origin=origin, split="train", files=(record,))
+                ShardGroup(
+                    source=source, target=target, origin=origin, split="train", files=(record,)
+                )
             )  # type: ignore[arg-type]
     both = [*pairs, *((target, source) for source, target in pairs)]
     weights = sampling_weights([400] * len(both), 5)
     directions = tuple(
-        Direction(source=source, target=target, num_pairs=400, weight=weight)
+        TrainingDirection(source=source, target=target, num_pairs=400, weight=weight)
         for (source, target), weight in zip(both, weights, strict=True)
     )
     tags = tuple(SOURCE_TAGS.values())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nllb.config import load_config
-from nllb.io.shards import read_manifest
+from nllb.io.manifest import read_manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.moe import FeedForward, MixtureOfExperts
 from nllb.model.routing_options import RoutingOptions
@@ -261,7 +261,7 @@ def measure_eom(data: Path, out_dir: Path, steps: int) -> list[dict[str, object]
 
 def many_directions(folder: Path, data: Path, count: int) -> Path:
     """Write a manifest of many directions; each has shards of its own, all of the same content."""
-    from nllb.io.shards import Direction, Phase, write_manifest
+    from nllb.io.manifest import Phase, TrainingDirection, write_manifest
 
     manifest = read_manifest(data)
     part = next(p for p in manifest.parts if p.split == "train" and p.origin == "primary")
@@ -270,7 +270,8 @@ def many_directions(folder: Path, data: Path, count: int) -> Path:
     vocabulary = manifest.vocabulary
     record = replace(vocabulary, languages=languages, size=vocabulary.num_pieces + 1 + 50 + 3 + 1)
     directions = tuple(
-        Direction(source=a, target=b, num_pairs=part.num_pairs, weight=1 / count) for a, b in pairs
+        TrainingDirection(source=a, target=b, num_pairs=part.num_pairs, weight=1 / count)
+        for a, b in pairs
     )
     parts = []
     for a, b in pairs:

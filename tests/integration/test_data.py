@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nllb.cli import main
-from nllb.io.shards import read_manifest
+from nllb.io.manifest import read_manifest
 
 CONFIG = """
 kind: data

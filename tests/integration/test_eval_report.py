@@ -21,7 +21,7 @@ from eval.report import write_report
 from eval.toxicity.added_toxicity import measure, summarise, write_result
 from eval.xsts import result as xsts
 from nllb.io.benchmarks import load_aligned
-from nllb.io.page import Axis, Layer, Page, heat_map
+from nllb.io.page import Axis, HeatMapLayer, Page, heat_map
 from nllb.io.wordlists import WordList
 from nllb.languages import languages
 
@@ -492,7 +492,7 @@ def test_full_size_page_is_small_and_opens_at_once(browser, tmp_path):
         for metric in ("chrF++", "spBLEU", "BLEU"):
             values = np.round(rng.uniform(5, 70, (202, 202)), 2)
             np.fill_diagonal(values, np.nan)
-            layers.append(Layer(name=f"{metric}, {system}", values=values))
+            layers.append(HeatMapLayer(name=f"{metric}, {system}", values=values))
     axis = Axis(
         labels=[language.code for language in known],
         titles=[language.name for language in known],

@@ -37,7 +37,7 @@ def run(data_dir: Path, out: Path) -> subprocess.CompletedProcess[str]:
 def test_held_out_lines_are_translated_better_than_by_copying(finished: Path) -> None:
     from sacrebleu.metrics.chrf import CHRF
 
-    from nllb.io.shards import read_manifest
+    from nllb.io.manifest import read_manifest
     from nllb.model.formats.open_model import open_model
     from nllb.training.batches.reader import held_out_text
 

@@ -56,7 +56,7 @@ def test_errors_of_a_configuration_are_listed(config: str, tmp_path: Path, capsy
 
 def test_missing_data_is_the_only_message(config: str, tmp_path: Path, capsys) -> None:
     assert main(["train", config, str(tmp_path / "run"), f"data={tmp_path / 'nowhere'}"]) == 1
-    assert capsys.readouterr().err.startswith("nllb: no manifest")
+    assert capsys.readouterr().err.startswith("nllb: the manifest ")
 
 
 @pytest.mark.slow

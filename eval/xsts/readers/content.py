@@ -32,7 +32,7 @@ from eval.xsts.readers.records import read_json_text, read_parquet, record_table
 from eval.xsts.readers.spreadsheets import Sheet, check_archive, read_ods, read_xlsx, refuse_ole
 from eval.xsts.result import FindingRecord
 from nllb.errors import ConfigError, DataError, did_you_mean
-from nllb.io.text import COMPRESSIONS
+from nllb.io.compression import COMPRESSIONS
 
 SUFFIXES = (".csv", ".tsv", ".xlsx", ".ods", ".json", ".jsonl", ".parquet")
 FORMATS = ("csv", "tsv", "xlsx", "ods", "json", "jsonl", "parquet", "labelstudio",

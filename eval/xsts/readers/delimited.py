@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eval.xsts.readers.raw_table import NumberedRow
 from nllb.errors import DataError
-from nllb.io.text import DAMAGED, open_binary
+from nllb.io.compression import DAMAGED, open_binary
 
 MAX_TEXT_BYTES = 1 << 29
 """Largest text that is read, after decompression: ratings of a large study take a few megabytes."""

@@ -1,6 +1,8 @@
-/* The encoder and decoder of a dense NLLB model in int8, for `kernels.py`, which describes the layout.
+/* The encoder and decoder of a dense NLLB model in int8, for `compiled_engine.py`, which describes the layout.
  *
- * The calling thread runs through the phases; the loops inside are shared out in small pieces.
+ * The calling thread runs through the phases; the loops inside are shared out in small pieces. The caller has
+ * validated ids, lengths and shapes. Each entry compares the rows and the depth of its call with those that the
+ * workspace was made for, and returns 0 or one of the negative numbers of `Outcome`.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -12,6 +14,11 @@
 #include "kernel_matrix.h"
 #include "kernel_threads.h"
 #include "kernel_vectors.h"
+
+#define VERSION 1 /* of the entries and structs below; `library.py` mirrors them and compares it */
+#define PANEL 512 /* rows that are quantised and multiplied while they fit the cache */
+
+enum Outcome { DONE = 0, NO_MEMORY = -1, TOO_LARGE = -2 };
 
 typedef struct { const float *gain, *bias; } Norm;
 
@@ -26,11 +33,12 @@ typedef struct {
 
 typedef struct {
     int64_t threads, level, dim, heads;
-    int64_t owner;  /* set here: whether the call has helpers */
-    float *wide;    /* rows, 3 * dim or feed-forward dim */
-    float *mixed;   /* rows, dim */
-    uint8_t *tiles; /* rows rounded up to 16, deepest depth */
-    float *scales;  /* rows */
+    int64_t rows, depth; /* the most rows of a call, and the most inputs of a matrix, that the buffers have room for */
+    int64_t owner;       /* set here: whether the call has helpers */
+    float *wide;         /* rows, 3 * dim; or panel, depth */
+    float *mixed;        /* rows, dim */
+    uint8_t *tiles;      /* panel, depth */
+    float *scales;       /* panel */
 } Work;
 
 typedef struct {
@@ -49,6 +57,11 @@ typedef struct {
 } Step;
 
 static int64_t begin(Work *work) { return work->owner = own_pool(work->threads); }
+
+/* Whether the buffers have room for a call. A panel is `rows` or PANEL of them, rounded up to a tile. */
+static int fits(const Work *work, int64_t rows, int64_t inputs) {
+    return rows <= work->rows && inputs <= MOST_DIM && round_up(inputs, DEPTH) <= work->depth;
+}
 
 static void end(const Work *work) {
     if (work->owner) disown_pool();
@@ -111,8 +124,6 @@ static void project(const Work *work, const Matrix *matrix, int64_t rows, float 
     Projection context = {work, matrix, rows, y, stride, mode};
     share(work->owner, (matrix->outputs + SPAN - 1) / SPAN, project_one, &context);
 }
-
-#define PANEL 512 /* rows that are quantised and multiplied while they fit the cache */
 
 static void project_panels(const Work *work, const Norm *norm, const float *x, int64_t rows, const Matrix *matrix,
                            float *y, int64_t stride, int mode) {
@@ -178,12 +189,12 @@ static void attend_memory(const Work *work, const Step *step, const Memory *memo
     }
 }
 
-/* One head of one source sentence attends to itself; q, k, v stand in rows of 3 * dim. */
-static void attend_self(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
+/* One head of one source sentence attends to itself; q, k, v are in rows of 3 * dim. Returns 0 without memory. */
+static int attend_self(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
     int64_t dim = work->dim, size = dim / work->heads, padded = round_up(length, 16);
     float scores[MOST_POSITIONS], factor = 1.0f / sqrtf((float)size);
     float *keys = aligned_alloc(64, (size_t)round_up(padded * size * 4, 64));
-    if (!keys) abort();
+    if (!keys) return 0;
     qkv += head * size;
     for (int64_t t = 0; t < length; t++)
         for (int64_t i = 0; i < size; i++) keys[i * padded + t] = qkv[t * 3 * dim + dim + i];
@@ -195,11 +206,19 @@ static void attend_self(const Work *work, const float *qkv, int64_t length, int6
         add_values(mixed + t * dim + head * size, scores, length, qkv + 2 * dim, 3 * dim, size);
     }
     free(keys);
+    return 1;
 }
 
 /* ---- entries ---- */
 
 #define EXPORT __attribute__((visibility("default")))
+
+/* The version, and the sizes of the structs that the caller fills, in their order. */
+EXPORT int64_t nllb_version(int64_t sizes[6]) {
+    const size_t known[6] = {sizeof(Matrix), sizeof(Norm), sizeof(Layer), sizeof(Work), sizeof(Memory), sizeof(Step)};
+    for (int i = 0; i < 6; i++) sizes[i] = (int64_t)known[i];
+    return VERSION;
+}
 
 /* The best level that processor and system support, at most `wanted`. */
 EXPORT int64_t nllb_level(int64_t wanted) {
@@ -211,7 +230,7 @@ EXPORT int64_t nllb_level(int64_t wanted) {
     int avx_vnni = a >> 4 & 1;
     if (level && avx_vnni) level = LEVEL_AVX_VNNI;
     if (level && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl"))
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
         level = LEVEL_AVX512_VNNI;
     __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
     int amx = (d >> 24 & 1) && (d >> 25 & 1);
@@ -279,39 +298,57 @@ EXPORT void nllb_embed(const Matrix *embedding, const int64_t *ids, const int64_
 }
 
 /* y = matrix * rows of x, where a sublayer is run by itself. */
-EXPORT void nllb_linear(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t rows, float *y,
-                        int64_t stride) {
+EXPORT int64_t nllb_linear(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t rows, float *y,
+                           int64_t stride) {
+    if (!fits(work, rows, matrix->inputs)) return TOO_LARGE;
     begin(work);
     project_panels(work, norm, x, rows, matrix, y, stride, STORE);
     end(work);
+    return DONE;
 }
 
-EXPORT void nllb_feed_forward(Work *work, const Matrix *inner, const Matrix *outer, const float *x, int64_t rows,
-                              float *y) {
+static int feed_forward_fits(const Work *work, const Matrix *inner, const Matrix *outer, int64_t rows) {
+    return fits(work, rows, inner->inputs) && fits(work, rows, inner->outputs) && fits(work, rows, outer->inputs);
+}
+
+EXPORT int64_t nllb_feed_forward(Work *work, const Matrix *inner, const Matrix *outer, const float *x, int64_t rows,
+                                 float *y) {
+    if (!feed_forward_fits(work, inner, outer, rows)) return TOO_LARGE;
     begin(work);
     feed_forward(work, NULL, inner, outer, x, rows, y, STORE);
     end(work);
+    return DONE;
+}
+
+static int layers_fit(const Work *work, const Layer *layers, int64_t first, int64_t last, int64_t rows) {
+    if (!fits(work, rows, work->dim)) return 0;
+    for (int64_t at = first; at < last; at++)
+        if (layers[at].inner.weight && !feed_forward_fits(work, &layers[at].inner, &layers[at].outer, rows)) return 0;
+    return 1;
 }
 
 typedef struct {
     const Work *work;
     const int32_t *token_start, *length;
+    _Atomic int failed; /* a thread found no memory */
 } Sources;
 
 static void attend_source(void *context, int64_t item) {
-    const Sources *s = context;
+    Sources *s = context;
     const Work *work = s->work;
     int64_t sentence = item / work->heads, start = s->token_start[sentence];
-    attend_self(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
-                work->mixed + start * work->dim);
+    if (!attend_self(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
+                     work->mixed + start * work->dim))
+        s->failed = 1;
 }
 
 /* Encoder layers `first` to `last` - 1 over the tokens of all sentences, one after another. */
-EXPORT void nllb_encode(Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
-                        const int32_t *token_start, const int32_t *length, int64_t tokens, float *x) {
-    Sources sources = {work, token_start, length};
+EXPORT int64_t nllb_encode(Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
+                           const int32_t *token_start, const int32_t *length, int64_t tokens, float *x) {
+    Sources sources = {work, token_start, length, 0};
+    if (!layers_fit(work, layers, first, last, tokens)) return TOO_LARGE;
     begin(work);
-    for (const Layer *layer = layers + first; layer < layers + last; layer++) {
+    for (const Layer *layer = layers + first; layer < layers + last && !sources.failed; layer++) {
         project_panels(work, &layer->self_norm, x, tokens, &layer->self_qkv, work->wide, 3 * work->dim, STORE);
         share(work->owner, sentences * work->heads, attend_source, &sources);
         project_panels(work, NULL, work->mixed, tokens, &layer->self_out, x, work->dim, ADD);
@@ -319,6 +356,7 @@ EXPORT void nllb_encode(Work *work, const Layer *layers, int64_t first, int64_t 
             feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, x, tokens, x, ADD);
     }
     end(work);
+    return sources.failed ? NO_MEMORY : DONE;
 }
 
 typedef struct {
@@ -354,8 +392,9 @@ static void remember_outputs(void *context, int64_t item) {
 }
 
 /* Keys and values of all decoder layers from the encoder's output, with sentence and position of each token. */
-EXPORT void nllb_remember(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t tokens,
-                          const int32_t *sentence, const int32_t *position, const Memory *memory) {
+EXPORT int64_t nllb_remember(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t tokens,
+                             const int32_t *sentence, const int32_t *position, const Memory *memory) {
+    if (!fits(work, tokens, work->dim)) return TOO_LARGE;
     begin(work);
     for (int64_t panel = 0; panel < tokens; panel += PANEL) {
         int64_t rows = tokens - panel < PANEL ? tokens - panel : PANEL;
@@ -364,6 +403,7 @@ EXPORT void nllb_remember(Work *work, const Norm *norm, const Matrix *matrix, co
         share(work->owner, matrix->outputs / SIDE, remember_outputs, &context); /* dim is a multiple of 16 */
     }
     end(work);
+    return DONE;
 }
 
 typedef struct {
@@ -386,10 +426,11 @@ static void attend_memory_piece(void *context, int64_t item) {
 }
 
 /* Decoder layers `first` to `last` - 1 over the new positions of all rows. */
-EXPORT void nllb_decode(Work *work, const Layer *layers, int64_t first, int64_t last, const Memory *memory,
-                        const Step *step) {
+EXPORT int64_t nllb_decode(Work *work, const Layer *layers, int64_t first, int64_t last, const Memory *memory,
+                           const Step *step) {
     int64_t dim = work->dim, rows = step->rows * step->new_positions;
     Attention context = {work, step, memory, 0, 1};
+    if (!layers_fit(work, layers, first, last, rows)) return TOO_LARGE;
     while (context.pieces * step->rows < 4 * work->threads && work->heads % (2 * context.pieces) == 0)
         context.pieces *= 2;
     begin(work);
@@ -406,6 +447,7 @@ EXPORT void nllb_decode(Work *work, const Layer *layers, int64_t first, int64_t 
             feed_forward(work, &layer->feed_norm, &layer->inner, &layer->outer, step->x, rows, step->x, ADD);
     }
     end(work);
+    return DONE;
 }
 
 /* ---- the output projection with the best tokens of each row ---- */
@@ -453,7 +495,7 @@ typedef struct {
     const Matrix *matrix, *embedding;
     int64_t outputs;
     const int64_t *ids, *further_start, *further;
-    int64_t rows, count, chunks;
+    int64_t rows, count, chunks, threads;
     Share *shares; /* chunk, row */
     Token *lists;  /* thread, row, count */
 } Choice;
@@ -487,12 +529,35 @@ static void choose_further(void *context, int64_t row) {
     Share share = {-3e38f, 0};
     for (int64_t i = t->further_start[row]; i < t->further_start[row + 1]; i++) {
         float value = embedding_product(t->embedding, t->further[i], a, from.scales[row]);
-        insert(best, t->count, value, t->further[i]);
+        if (value >= best[t->count - 1].value) insert(best, t->count, value, t->further[i]);
         float largest = value > share.largest ? value : share.largest;
-        share.sum = share.sum * exponential(share.largest - largest) + exponential(value - largest);
+        share.sum = share.sum * exponential(share.largest - largest) + exponential(value - largest) + value * 0.0f;
         share.largest = largest;
     }
     t->shares[t->chunks * t->rows + row] = share;
+}
+
+/* Merge what the threads found for a row, and normalise. Values are NaN where any product was NaN or infinite. */
+static void conclude(const Choice *t, int64_t row, float *values, int64_t *chosen) {
+    Share all = {-3e38f, 0};
+    for (int64_t chunk = 0; chunk <= t->chunks; chunk++) {
+        Share share = t->shares[chunk * t->rows + row];
+        float largest = share.largest > all.largest ? share.largest : all.largest;
+        all.sum = all.sum * exponential(all.largest - largest) + share.sum * exponential(share.largest - largest);
+        all.largest = largest;
+    }
+    Token *best = t->lists + row * t->count;
+    for (int64_t thread = 1; thread < t->threads; thread++)
+        for (int64_t i = 0; i < t->count; i++) {
+            Token token = t->lists[(thread * t->rows + row) * t->count + i];
+            if (token.id != INT64_MAX) insert(best, t->count, token.value, token.id);
+        }
+    float normalizer = all.largest + logf(all.sum);
+    for (int64_t i = 0; i < t->count; i++) {
+        int filled = best[i].id != INT64_MAX; /* places stay empty only where products were not finite */
+        values[i] = filled ? best[i].value - normalizer : NAN;
+        chosen[i] = filled ? best[i].id : 0;
+    }
 }
 
 /* The `count` best of the first `outputs` outputs, called `ids` where given, and of each row's further rows of the
@@ -500,46 +565,28 @@ static void choose_further(void *context, int64_t row) {
 EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
                          const Matrix *embedding, const int64_t *further_start, const int64_t *further, const float *x,
                          int64_t rows, int64_t count, float *values, int64_t *chosen) {
-    int64_t chunks = (outputs + CHUNK - 1) / CHUNK, owner = begin(work);
+    if (!fits(work, rows, matrix->inputs)) return TOO_LARGE;
+    int64_t chunks = (outputs + CHUNK - 1) / CHUNK, most = rows < PANEL ? rows : PANEL, owner = begin(work);
     int64_t threads = owner ? pool.helpers + 1 : 1; /* helpers of earlier calls take part */
-    Share *shares = malloc((size_t)((chunks + 1) * rows) * sizeof(Share));
-    Token *lists = malloc((size_t)(threads * rows * count) * sizeof(Token));
-    Choice context = {work, matrix, embedding, outputs, ids, further_start, further, rows, count, chunks, shares, lists};
-    if (shares && lists) {
-        for (int64_t i = 0; i < threads * rows * count; i++) lists[i].value = -3e38f, lists[i].id = INT64_MAX;
-        quantize(work, norm, x, work->dim, rows, matrix->inputs);
+    Share *shares = malloc((size_t)((chunks + 1) * most) * sizeof(Share));
+    Token *lists = malloc((size_t)(threads * most * count) * sizeof(Token));
+    Choice context = {work, matrix, embedding, outputs, ids, further_start, further,
+                      most, count, chunks, threads, shares, lists};
+    for (int64_t panel = 0; shares && lists && panel < rows; panel += PANEL) {
+        context.rows = rows - panel < PANEL ? rows - panel : PANEL;
+        context.further_start = further_start + panel;
+        for (int64_t i = 0; i < threads * context.rows * count; i++) lists[i] = (Token){-3e38f, INT64_MAX};
+        quantize(work, norm, x + panel * work->dim, work->dim, context.rows, matrix->inputs);
         share(owner, chunks, choose_in_chunk, &context);
-        share(owner && further_start[rows] > 8, rows, choose_further, &context);
+        share(owner && further_start[rows] > 8, context.rows, choose_further, &context);
+        for (int64_t row = 0; row < context.rows; row++)
+            conclude(&context, row, values + (panel + row) * count, chosen + (panel + row) * count);
     }
-    end(work);
-    if (!shares || !lists) {
-        free(shares);
-        free(lists);
-        return -1;
-    }
-    for (int64_t row = 0; row < rows; row++) {
-        Share all = {-3e38f, 0};
-        for (int64_t chunk = 0; chunk <= chunks; chunk++) {
-            Share share = shares[chunk * rows + row];
-            float largest = share.largest > all.largest ? share.largest : all.largest;
-            all.sum = all.sum * exponential(all.largest - largest) + share.sum * exponential(share.largest - largest);
-            all.largest = largest;
-        }
-        Token *best = lists + row * count;
-        for (int64_t thread = 1; thread < threads; thread++)
-            for (int64_t i = 0; i < count; i++) {
-                Token token = lists[(thread * rows + row) * count + i];
-                if (token.id != INT64_MAX) insert(best, count, token.value, token.id);
-            }
-        float normalizer = all.largest + logf(all.sum);
-        for (int64_t i = 0; i < count; i++) {
-            values[row * count + i] = best[i].value - normalizer;
-            chosen[row * count + i] = best[i].id;
-        }
-    }
+    int64_t outcome = shares && lists ? DONE : NO_MEMORY;
     free(shares);
     free(lists);
-    return 0;
+    end(work);
+    return outcome;
 }
 
 #include "kernel_encoder.h"

@@ -64,37 +64,63 @@ CLONES static void pack_rows(const int8_t *source, int64_t first, int64_t count,
     }
 }
 
-/* Quantise one row of floats to value + 128 in tiles; returns its scale. */
+#define FLOAT_BITS 0x7FFFFFFFu /* all but the sign */
+#define INFINITE 0x7F800000u   /* the bits of infinity; those of NaN are greater */
+#define QUIET_NAN 0x7FC00000u
+#define SMALLEST 1e-36f        /* a row whose largest value is below it counts as zero: 127 / value stays finite */
+
+/* The factor that maps a row to -127 ... 127, from the bits of its largest magnitude. */
+INLINE float factor_of(uint32_t bits) {
+    float largest;
+    memcpy(&largest, &bits, 4);
+    return bits < INFINITE && largest > SMALLEST ? 127.0f / largest : 0.0f;
+}
+
+/* The scale of a row. It is NaN where the row contains NaN or infinity, so that all products of the row are NaN. */
+INLINE float scale_of(uint32_t bits) {
+    float largest;
+    if (bits >= INFINITE) bits = QUIET_NAN;
+    memcpy(&largest, &bits, 4);
+    return largest / 127.0f;
+}
+
+/* Quantise one row of floats to value + 128 in tiles; returns its scale. The largest magnitude is found by comparing
+ * bits, which have the order of the values: a NaN cannot be missed, and is never converted to an integer. */
 CLONES static float quantize_row_anywhere(const float *x, int64_t inputs, uint8_t *tiles) {
-    float largest = 0;
+    uint32_t largest = 0;
     for (int64_t i = 0; i < inputs; i++) {
-        float size = fabsf(x[i]);
-        largest = size > largest ? size : largest;
+        uint32_t bits;
+        memcpy(&bits, x + i, 4);
+        bits &= FLOAT_BITS;
+        largest = bits > largest ? bits : largest;
     }
-    float factor = largest > 0 ? 127.0f / largest : 0.0f;
+    float factor = factor_of(largest);
     for (int64_t block = 0; block < depth_blocks(inputs); block++) {
         uint8_t *to = tiles + block * TILE_BYTES;
         int64_t count = inputs - block * DEPTH < DEPTH ? inputs - block * DEPTH : DEPTH;
+        if (factor == 0) count = 0;
         for (int64_t i = 0; i < count; i++) to[i] = (uint8_t)(int32_t)(x[block * DEPTH + i] * factor + 128.5f);
         for (int64_t i = count; i < DEPTH; i++) to[i] = 128;
     }
-    return largest / 127.0f;
+    return scale_of(largest);
 }
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 AVX512 static float quantize_row_avx512(const float *x, int64_t inputs, uint8_t *tiles) { /* inputs % 16 == 0 */
-    __m512 largest = _mm512_setzero_ps();
-    for (int64_t i = 0; i < inputs; i += 16) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
-    float most = _mm512_reduce_max_ps(largest);
-    __m512 factor = _mm512_set1_ps(most > 0 ? 127.0f / most : 0.0f), half = _mm512_set1_ps(128.5f);
+    __m512i largest = _mm512_setzero_si512(), magnitude = _mm512_set1_epi32(FLOAT_BITS);
+    for (int64_t i = 0; i < inputs; i += 16)
+        largest = _mm512_max_epu32(largest, _mm512_and_si512(magnitude, _mm512_castps_si512(_mm512_loadu_ps(x + i))));
+    uint32_t most = _mm512_reduce_max_epu32(largest);
+    float one = factor_of(most);
+    __m512 factor = _mm512_set1_ps(one), half = _mm512_set1_ps(128.5f);
     for (int64_t i = 0; i < round_up(inputs, DEPTH); i += 16) {
         __m128i bytes = _mm_set1_epi8((char)128);
-        if (i < inputs)
+        if (i < inputs && one != 0)
             bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(
                 _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(x + i), factor), half)));
         _mm_storeu_si128((__m128i *)(tiles + i / DEPTH * TILE_BYTES + i % DEPTH), bytes);
     }
-    return most / 127.0f;
+    return scale_of(most);
 }
 
 INLINE float quantize_row(int64_t level, const float *x, int64_t inputs, uint8_t *tiles) {
@@ -278,7 +304,7 @@ CLONES static void finish(const int32_t *c, int rows, int columns, const Matrix 
         } else if (mode == STORE_RELU) {
             for (int i = 0; i < columns; i++) {
                 float value = (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
-                y[i] = value > 0 ? value : 0;
+                y[i] = value < 0 ? 0 : value; /* NaN stays */
             }
         } else {
             for (int i = 0; i < columns; i++) y[i] += (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];

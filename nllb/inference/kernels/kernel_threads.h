@@ -24,7 +24,7 @@ typedef void Task(void *context, int64_t item);
 
 #define FIELD 20 /* bits of an item's number: a loop has at most a million items */
 #define MOST_ITEMS ((1 << FIELD) - 1)
-#define MOST_THREADS 256
+#define MOST_THREADS 1024 /* `library.py` has the same number */
 
 static struct {
     _Alignas(64) _Atomic uint64_t ticket; /* loop number, items, next item */
@@ -34,7 +34,6 @@ static struct {
     void *context;
     uint64_t loop;
     int helpers;
-    pid_t process; /* a forked child has none of its parent's threads */
 } pool;
 
 static pthread_mutex_t pool_owner = PTHREAD_MUTEX_INITIALIZER;
@@ -80,14 +79,19 @@ static void *help(void *number) {
     return NULL;
 }
 
+/* A forked child has none of its parent's threads, neither the helpers nor an owner in the middle of a loop. */
+static void forget_pool(void) {
+    pthread_mutex_init(&pool_owner, NULL);
+    pool.helpers = 0;
+    atomic_store(&pool.ticket, 0);
+    atomic_store(&pool.sleeping, 0);
+}
+
+static __attribute__((constructor)) void watch_forks(void) { pthread_atfork(NULL, NULL, forget_pool); }
+
 /* Become the one caller that has helpers; returns 0 where another thread is. */
 static int own_pool(int64_t threads) {
     if (threads <= 1 || pthread_mutex_trylock(&pool_owner)) return 0;
-    if (pool.process != getpid()) {
-        pool.process = getpid();
-        pool.helpers = 0;
-        atomic_store(&pool.sleeping, 0);
-    }
     while (pool.helpers < threads - 1 && pool.helpers < MOST_THREADS - 1) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, help, (void *)(intptr_t)(pool.helpers + 1))) break;

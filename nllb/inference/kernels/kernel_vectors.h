@@ -17,12 +17,15 @@ INLINE float from_bf16(uint16_t value) {
 INLINE uint16_t to_bf16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+    uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16; /* would turn some NaN into zero */
+    return (uint16_t)((bits & FLOAT_BITS) > INFINITE ? QUIET_NAN >> 16 : rounded);
 }
 
-INLINE float exponential(float x) { /* 2^n * polynomial, about 2e-7 relative, for x <= 0 */
+/* 2^n * polynomial, about 2e-7 relative, for x <= 0. NaN counts as the smallest power, so that the conversion to an
+ * integer is defined: callers report NaN by other means. */
+INLINE float exponential(float x) {
     float t = x * 1.44269504f;
-    t = t < -126.0f ? -126.0f : t;
+    t = t > -126.0f ? t : -126.0f;
     float n = floorf(t + 0.5f), f = t - n, p = 1.5403530e-4f;
     p = p * f + 1.3333558e-3f;
     p = p * f + 9.6181291e-3f;
@@ -30,23 +33,29 @@ INLINE float exponential(float x) { /* 2^n * polynomial, about 2e-7 relative, fo
     p = p * f + 2.4022651e-1f;
     p = p * f + 6.9314718e-1f;
     p = p * f + 1.0f;
-    int32_t bits = ((int32_t)n + 127) << 23;
+    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
     float power;
     memcpy(&power, &bits, 4);
     return p * power;
 }
 
+/* The largest value; where values are NaN, any of them or the largest of the others. */
 CLONES static float maximum(const float *x, int64_t count) {
-    float largest = x[0];
-    for (int64_t i = 1; i < count; i++) largest = x[i] > largest ? x[i] : largest;
+    float largest = -INFINITY;
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < count; i++) largest = x[i] > largest ? x[i] : largest;
     return largest;
 }
 
+/* Replace x by exp(x - largest) and return the sum, which is NaN where any x is NaN or infinite. */
 CLONES static float exponentials(float *x, int64_t count, float largest) {
-    float sum = 0;
-    for (int64_t i = 0; i < count; i++) x[i] = exponential(x[i] - largest);
+    float sum = 0, check = 0;
+    for (int64_t i = 0; i < count; i++) {
+        check += x[i] * 0.0f;
+        x[i] = exponential(x[i] - largest);
+    }
     for (int64_t i = 0; i < count; i++) sum += x[i];
-    return sum;
+    return sum + check;
 }
 
 CLONES static void softmax(float *scores, int64_t count) {

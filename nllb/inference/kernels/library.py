@@ -1,21 +1,31 @@
-"""The compiled `kernel.c`: how it is found, its level, and the structs that it reads.
+"""The compiled `kernel.c`: how it is found, its level, its functions and the structs they read.
 
 The library is optional: it is built where a compiler is found, and the best level that the
 processor supports is chosen at run time. `NLLB_KERNEL=off` switches it off, and a level's name
 (amx, avx512_vnni, avx_vnni, avx2) bounds it.
+
+The functions check neither ids nor shapes: whoever calls them does. `VERSION` and the sizes of the
+structs are compared with those of the library, so that an old library is never called with new
+structs.
 """
 
 import ctypes
 import os
-from ctypes import Structure, c_int64, c_void_p
+from ctypes import Structure, c_float, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from nllb.errors import ConfigError, did_you_mean
+from nllb.errors import ConfigError, ResourceError, did_you_mean
 
+VERSION = 1
+"""Version of the functions and structs below; it changes together with VERSION in `kernel.c`."""
+MAX_THREADS = 1024
+"""Threads of a call, the caller included (MOST_THREADS in `kernel_threads.h`)."""
 LEVELS = ("off", "avx2", "avx_vnni", "avx512_vnni", "amx")
 SETTING = "NLLB_KERNEL"
 
@@ -55,7 +65,7 @@ class WorkStruct(Structure):
     """Buffers, threads and level of a call."""
 
     _fields_ = [
-        *((name, c_int64) for name in ("threads", "level", "dim", "heads", "owner")),
+        *((n, c_int64) for n in ("threads", "level", "dim", "heads", "rows", "depth", "owner")),
         *((name, c_void_p) for name in ("wide", "mixed", "tiles", "scales")),
     ]
 
@@ -75,6 +85,35 @@ class StepStruct(Structure):
     ]
 
 
+STRUCTS = (MatrixStruct, NormStruct, LayerStruct, WorkStruct, MemoryStruct, StepStruct)
+"""In the order in which the library reports their sizes."""
+
+_POINTER, _NUMBER = c_void_p, c_int64
+_VOID_FUNCTIONS: dict[str, list[Any]] = {
+    "nllb_advise_huge": [_POINTER, _NUMBER],
+    "nllb_advise_done": [_POINTER, _NUMBER],
+    "nllb_pack": [_POINTER, _POINTER, *[_NUMBER] * 3, _POINTER, _POINTER],
+    "nllb_select": [_POINTER, _POINTER, _NUMBER, *[_POINTER] * 3],
+    "nllb_embed": [*[_POINTER] * 3, _NUMBER, c_float, _POINTER, _POINTER],
+}
+_FUNCTIONS: dict[str, list[Any]] = {
+    "nllb_linear": [*[_POINTER] * 4, _NUMBER, _POINTER, _NUMBER],
+    "nllb_feed_forward": [*[_POINTER] * 4, _NUMBER, _POINTER],
+    "nllb_encode": [_POINTER, _POINTER, *[_NUMBER] * 3, _POINTER, _POINTER, _NUMBER, _POINTER],
+    "nllb_remember": [*[_POINTER] * 4, _NUMBER, *[_POINTER] * 3],
+    "nllb_decode": [_POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER],
+    "nllb_best": [
+        *[_POINTER] * 3,
+        _NUMBER,
+        *[_POINTER] * 5,
+        *[_NUMBER] * 2,
+        _POINTER,
+        _POINTER,
+    ],
+}
+_NO_MEMORY = -1
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kernel:
     """The loaded library and the level it runs at."""
@@ -90,7 +129,8 @@ def load_kernel(setting: str | None = None) -> Kernel | None:
     """Load the library at the level that the setting and the processor allow; None without one.
 
     Raises:
-        ConfigError: the setting is no level.
+        ConfigError: the setting is not the name of a level.
+        ResourceError: the library is of another version than this module.
     """
     setting = setting or os.environ.get(SETTING, LEVELS[-1])
     if setting not in LEVELS:
@@ -101,18 +141,58 @@ def load_kernel(setting: str | None = None) -> Kernel | None:
     found = find_spec("nllb.inference.kernels._kernel")
     if setting == "off" or found is None or found.origin is None:
         return None
+    return open_kernel(Path(found.origin), setting)
+
+
+def open_kernel(path: Path, setting: str = LEVELS[-1]) -> Kernel | None:
+    """Open a library file; None where it was built for another kind of machine.
+
+    Raises:
+        ResourceError: it is of another version than this module.
+    """
     try:
-        library = ctypes.CDLL(found.origin)
+        library = ctypes.CDLL(str(path))
         level = library.nllb_level
-    except (OSError, AttributeError):  # built for another kind of machine
+    except (OSError, AttributeError):
         return None
-    level.restype = c_int64
-    level = level(c_int64(LEVELS.index(setting)))
-    library.nllb_best.restype = c_int64
-    return Kernel(library=library, level=level) if level else None
+    level.argtypes, level.restype = [c_int64], c_int64
+    _check_version(path, library)
+    for name, arguments in (_VOID_FUNCTIONS | _FUNCTIONS).items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
+        if name in _FUNCTIONS:
+            function.restype, function.errcheck = c_int64, _check_outcome
+    supported = level(LEVELS.index(setting))
+    return Kernel(library=library, level=supported) if supported else None
 
 
-def pointer(array: np.ndarray) -> c_void_p:
+def _check_version(path: Path, library: ctypes.CDLL) -> None:
+    sizes = (c_int64 * len(STRUCTS))()
+    try:
+        function = library.nllb_version
+    except AttributeError:  # older than versions
+        version = 0
+    else:
+        function.argtypes, function.restype = [c_void_p], c_int64
+        version = function(sizes)
+    if version != VERSION or list(sizes) != [ctypes.sizeof(struct) for struct in STRUCTS]:
+        raise ResourceError(
+            f"the compiled int8 kernel {path} is of version {version}, and this nllb needs version "
+            f"{VERSION}: install nllb again so that the kernel is built anew (pip install "
+            f"--force-reinstall --no-deps), or set {SETTING}=off to use plain torch"
+        )
+
+
+def _check_outcome(outcome: int, function: Any, arguments: tuple[Any, ...]) -> int:
+    """Turn the number that a function returns into an error."""
+    if outcome == _NO_MEMORY:
+        raise ResourceError("not enough memory to translate this batch; use smaller batches")
+    if outcome:
+        raise RuntimeError(f"{function.__name__}: the workspace is too small for the call")
+    return outcome
+
+
+def pointer(array: np.ndarray) -> int:
     """Return the address of a contiguous array."""
     assert array.flags.c_contiguous
-    return c_void_p(array.ctypes.data)
+    return int(array.ctypes.data)

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nllb.errors import CheckpointError
+from nllb.io.atomic import atomic_path
 from nllb.io.pointers import refuse_pointer
 from nllb.io.records import to_record
-from nllb.io.text import atomic_path, write_json
+from nllb.io.text import write_json
 from nllb.model.configuration import read_document
 from nllb.model.encoder_normalization import CharacterMap
 from nllb.model.encoder_tokenizer import (

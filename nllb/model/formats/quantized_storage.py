@@ -17,10 +17,10 @@ def is_quantizable(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def row_scales(weight_RC: Tensor) -> Tensor:
-    """Return the float32 scale_R of a matrix; a row of zeros has 1."""
+    """Return the float32 scale_R of a matrix; a row of zeros has 1, and one with NaN has NaN."""
     least_R, most_R = weight_RC.aminmax(dim=1)  # no copy of the matrix, as abs() would make
     scale_R = torch.maximum(most_R, -least_R).float() / LARGEST
-    return torch.where(scale_R > 0, scale_R, 1.0)
+    return torch.where(scale_R == 0, 1.0, scale_R)
 
 
 def quantize_rows(weight_RC: Tensor) -> tuple[Tensor, Tensor]:

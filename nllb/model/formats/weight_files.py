@@ -14,10 +14,12 @@ from typing import BinaryIO, Literal
 import torch
 from torch import Tensor
 
-from nllb.io.text import atomic_binary, write_json
+from nllb.io.atomic import atomic_binary
+from nllb.io.text import write_json
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.quantized_storage import is_quantizable, quantize_rows, row_scales
 from nllb.model.formats.safetensors_files import SAFETENSORS_TYPES
+from nllb.model.formats.weight_checks import check_finite
 from nllb.model.formats.weight_names import Weight, list_weights
 from nllb.model.formats.weights import SCALE, read_weight
 
@@ -145,7 +147,7 @@ def _write_tensor(stream: BinaryIO, tensor: StoredTensor, weights: Mapping[str, 
     if name + SCALE in weights and (is_scale or tensor.dtype == torch.int8):
         value = weights[name + SCALE] if is_scale else weights[name]
     elif is_scale:
-        value = row_scales(weights[name])
+        value = check_finite(row_scales(weights[name]), name)
     elif tensor.dtype == torch.int8:
         value = quantize_rows(weights[name])[0]
     else:

@@ -17,6 +17,7 @@ from torch import Tensor
 from nllb.errors import CheckpointError
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.quantized_storage import dequantize_rows, is_quantizable
+from nllb.model.formats.weight_checks import check_finite
 from nllb.model.formats.weight_names import Weight, list_weights
 
 SCALE = ".scale"
@@ -179,10 +180,14 @@ def without_prefix(names: Iterable[str]) -> dict[str, str]:
 
 
 def read_weight(weights: Mapping[str, Tensor], name: str) -> Tensor:
-    """Read one weight; one stored as int8 comes back as float32."""
+    """Read one weight; one stored as int8 comes back as float32.
+
+    Raises:
+        CheckpointError: it has values that are not finite.
+    """
     if name + SCALE in weights:
-        return dequantize_rows(weights[name], weights[name + SCALE])
-    return weights[name]
+        return dequantize_rows(weights[name], check_finite(weights[name + SCALE], name + SCALE))
+    return check_finite(weights[name], name)
 
 
 def _by(shape: tuple[int, ...]) -> str:

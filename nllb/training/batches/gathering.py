@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.io.shards import Direction, Manifest, Part, ShardFile, Split, TokenShard
+from nllb.io.manifest import Manifest, ShardGroup, Split, TrainingDirection
+from nllb.io.shards import ShardFile, TokenShard
 from nllb.training.batches.noise import NoiseConfig, add_noise
 from nllb.training.batches.sampling import Indices, Key, ranges
 from nllb.training.batches.token_ids import TokenIds
@@ -102,19 +103,21 @@ class PairSource:
         self._open = cache(manifest.open)  # the two directions of a pair share their shards
         self._files = cache(self._files_of)
 
-    def size(self, direction: Direction) -> int:
+    def size(self, direction: TrainingDirection) -> int:
         """Return the number of pairs of a direction."""
         ends = self._files(direction)[1]
         return int(ends[-1]) if len(ends) else 0
 
-    def _files_of(self, direction: Direction) -> tuple[list[tuple[ShardFile, Part, bool]], Indices]:
+    def _files_of(
+        self, direction: TrainingDirection
+    ) -> tuple[list[tuple[ShardFile, ShardGroup, bool]], Indices]:
         parts = self.manifest.parts_for(direction.source, direction.target, self._split)
         files = [(file, part, is_reversed) for part, is_reversed in parts for file in part.files]
         return files, np.cumsum([file.num_pairs for file, _, _ in files], dtype=np.int64)
 
     def locate(
-        self, direction: Direction, items: Indices
-    ) -> Iterator[tuple[TokenShard, Part, bool, Indices, Indices]]:
+        self, direction: TrainingDirection, items: Indices
+    ) -> Iterator[tuple[TokenShard, ShardGroup, bool, Indices, Indices]]:
         """Yield (shard, part, is_reversed, positions in `items`, indices in the shard)."""
         files, ends = self._files(direction)
         of_file = np.searchsorted(ends, items, side="right")

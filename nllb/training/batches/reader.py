@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import ConfigError, DataError
-from nllb.io.shards import Direction, Manifest
+from nllb.io.manifest import Manifest, TrainingDirection
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.batches.gathering import EOS_ID, PAD_ID, Gatherer, PairRequest, Pairs, PairSource
 from nllb.training.batches.joining import join_pairs
@@ -176,7 +176,7 @@ class BatchReader:
         needed = STEPS_PER_CHUNK * self.config.batches_per_step * per_batch * SPARE
         return max(int(needed), len(phase.directions))
 
-    def _mean_length(self, direction: Direction) -> float:
+    def _mean_length(self, direction: TrainingDirection) -> float:
         """Return the mean length of a pair's longer side, with language token and `</s>`."""
         parts = self.manifest.parts_for(direction.source, direction.target)
         files = [file for part, _ in parts for file in part.files]
@@ -222,7 +222,7 @@ def cut_batches(lengths: Indices, max_tokens: int, draw: np.random.Generator) ->
 
 def read_validation(
     manifest: Manifest, config: ReaderConfig, *, max_pairs: int, ids: TokenIds | None = None
-) -> Iterator[tuple[Direction, list[Batch]]]:
+) -> Iterator[tuple[TrainingDirection, list[Batch]]]:
     """Yield each direction with held-out pairs, and batches of at most `max_pairs` of them."""
     source = PairSource(manifest, "valid")
     gatherer = Gatherer(
@@ -243,7 +243,7 @@ def read_validation(
 
 def held_out_text(
     manifest: Manifest, tokenizer: Tokenizer, *, max_pairs: int
-) -> Iterator[tuple[Direction, list[str], list[str]]]:
+) -> Iterator[tuple[TrainingDirection, list[str], list[str]]]:
     """Yield each direction with held-out pairs, and at most `max_pairs` of them as text."""
     for direction in manifest.directions:
         sources: list[str] = []

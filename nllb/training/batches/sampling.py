@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.io.shards import Direction, Manifest, sampling_weights
+from nllb.io.manifest import Manifest, TrainingDirection, sampling_weights
 
 ROUNDS = 4
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -31,7 +31,7 @@ class ActivePhase:
     """First optimizer step, counted from 0."""
     end: int | None
     """First step after the phase; None means that it lasts to the end of the run."""
-    directions: tuple[Direction, ...]
+    directions: tuple[TrainingDirection, ...]
     """Active directions."""
     weights: NDArray[np.float64]
     """Sampling probability of each direction."""
@@ -80,7 +80,7 @@ def active_phases(
     return phases
 
 
-def _mean_labels(manifest: Manifest, direction: Direction) -> float:
+def _mean_labels(manifest: Manifest, direction: TrainingDirection) -> float:
     parts = manifest.parts_for(direction.source, direction.target)
     labels = sum(
         file.num_source_tokens

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
+from nllb.io.manifest import MANIFEST_NAME, SOURCE_TAGS, DataOrigin, Manifest, VocabularyRecord
 from nllb.io.paths import path_inside
-from nllb.io.shards import MANIFEST_NAME, SOURCE_TAGS, Manifest, Origin, VocabularyRecord
 from nllb.model.token_layout import DataTag
 from nllb.model.tokenizer import Tokenizer
 
@@ -20,7 +20,7 @@ class TokenIds:
 
     languages: dict[str, int]
     """Language tokens by language code."""
-    tags: dict[Origin, int] = field(default_factory=dict)
+    tags: dict[DataOrigin, int] = field(default_factory=dict)
     """Data-source tags by origin."""
     mask: int | None = None
     """`<mask>`, for denoising."""

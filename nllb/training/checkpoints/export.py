@@ -8,8 +8,8 @@ from torch import Tensor
 
 from nllb.config import load_config
 from nllb.errors import CheckpointError, DataError
+from nllb.io.manifest import read_manifest
 from nllb.io.progress import stage
-from nllb.io.shards import read_manifest
 from nllb.io.text import write_json
 from nllb.languages import languages
 from nllb.model.configuration import ModelConfig, read_document

@@ -14,8 +14,8 @@ from pathlib import Path
 from nllb.config import write_config
 from nllb.config.fingerprints import claim_directory, file_fingerprint, model_fingerprint
 from nllb.errors import ConfigError
+from nllb.io.manifest import Manifest, read_manifest
 from nllb.io.progress import stage
-from nllb.io.shards import Manifest, read_manifest
 from nllb.io.text import read_json, write_json
 from nllb.model.formats.hugging_face import is_hugging_face, write_hugging_face
 from nllb.model.formats.model_directory import ModelDirectory

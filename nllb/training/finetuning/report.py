@@ -88,6 +88,11 @@ def find_problems(
             f"the model became worse in every new direction: {lower}, and check that the two "
             f"columns of the text are translations of each other"
         )
+    elif new and (gain := sum(direction.gain for direction in new) / len(new)) <= 0:
+        yield (
+            f"the new directions did not improve on average ({gain:+.1f} chrF++): add more text, "
+            f"or try another learning rate (now {learning_rate:g}) and more steps"
+        )
     useless = [
         f"{direction.name} ({direction.after:.1f}; copying {direction.copying:.1f})"
         for direction in new

@@ -8,20 +8,21 @@ import xxhash
 
 from nllb import __version__
 from nllb.errors import DataError
-from nllb.io.shards import (
+from nllb.io.atomic import atomic_binary
+from nllb.io.manifest import (
     SOURCE_TAGS,
     CorpusRecord,
-    Direction,
     Manifest,
-    Part,
     Phase,
+    ShardGroup,
     Split,
+    TrainingDirection,
     VocabularyRecord,
     sampling_weights,
     write_manifest,
-    write_token_shard,
 )
-from nllb.io.text import atomic_binary, read_lines
+from nllb.io.shards import write_token_shard
+from nllb.io.text import read_lines
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import TextPairs
 
@@ -107,7 +108,7 @@ def write_text_shards(
         temperature: sampling temperature among the new directions and among those of replay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts: list[Part] = []
+    parts: list[ShardGroup] = []
     sizes: dict[tuple[str, str], int] = {}
     replayed: set[tuple[str, str]] = set()
     for number, pairs in enumerate([*files, *self_replay]):
@@ -134,7 +135,7 @@ def _write_splits(
     rows: Mapping[Split, Sequence[tuple[str, str]]],
     tokenizer: Tokenizer,
     stem: Path,
-) -> Iterator[Part]:
+) -> Iterator[ShardGroup]:
     """Write a shard for each split of a file that has pairs, and yield its manifest entry."""
     for split, texts in rows.items():
         if not texts:
@@ -145,7 +146,7 @@ def _write_splits(
             sides,
             vocabulary_size=tokenizer.vocabulary_size,
         )
-        yield Part(
+        yield ShardGroup(
             source=pairs.source,
             target=pairs.target,
             origin="primary",
@@ -171,7 +172,7 @@ def _weights(
 
 
 def _manifest(
-    parts: Sequence[Part],
+    parts: Sequence[ShardGroup],
     sizes: dict[tuple[str, str], int],
     weights: dict[tuple[str, str], float],
     tokenizer: Tokenizer,
@@ -179,7 +180,9 @@ def _manifest(
 ) -> Manifest:
     ordered = sorted(sizes, key=lambda pair: -sizes[pair])
     directions = tuple(
-        Direction(source=pair[0], target=pair[1], num_pairs=sizes[pair], weight=weights[pair])
+        TrainingDirection(
+            source=pair[0], target=pair[1], num_pairs=sizes[pair], weight=weights[pair]
+        )
         for pair in ordered
     )
     with atomic_binary(folder / "vocabulary.model") as stream:

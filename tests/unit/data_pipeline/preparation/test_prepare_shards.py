@@ -27,7 +27,7 @@ from data_pipeline.preparation.vocabulary import (
 )
 from data_pipeline.stages import Machine
 from nllb.errors import DataError
-from nllb.io.shards import Manifest, read_manifest
+from nllb.io.manifest import Manifest, read_manifest
 from nllb.model.tokenizer import Tokenizer
 
 MakeBlock = Callable[..., Any]

@@ -196,22 +196,22 @@ def test_layouts_pair_every_language_with_the_pivots(tmp_path: Path, read: Inges
             "keyed",
             {"eng_Latn.tsv": b"a\tone\nno key\nc\tthree\n", "fur_Latn.tsv": b"c\ttre\na\tun\n"},
             [("one", "un"), ("three", "tre")],
-            [("eng_Latn.tsv", 2, "1 columns, not the 2 of 'keyed'")],
+            [("eng_Latn.tsv", 2, "1 columns, but 'keyed' has 2")],
         ),
         (
             "pairs",
             {"eng_Latn-fur_Latn.tsv": b"one\tun\ntwo\nthree\ttre\nlast\tof\tall\n"},
             [("one", "un"), ("three", "tre")],
             [
-                ("eng_Latn-fur_Latn.tsv", 2, "1 columns, not the 2 of 'pairs'"),
-                ("eng_Latn-fur_Latn.tsv", 4, "3 columns, not the 2 of 'pairs'"),
+                ("eng_Latn-fur_Latn.tsv", 2, "1 columns, but 'pairs' has 2"),
+                ("eng_Latn-fur_Latn.tsv", 4, "3 columns, but 'pairs' has 2"),
             ],
         ),
         (
             "tables",
             {"eng_Latn-fur_Latn/dev.tsv": b"en\tfur\n#one\tun\n\ntwo\tdoi\tof\nthree\ttre\n"},
             [("#one", "un"), ("three", "tre")],
-            [("dev.tsv", 4, "3 columns, not the 2 of 'tables'")],
+            [("dev.tsv", 4, "3 columns, but 'tables' has 2")],
         ),
     ],
 )

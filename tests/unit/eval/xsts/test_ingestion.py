@@ -13,7 +13,7 @@ from eval.xsts.ingestion import parse_columns, read_ratings
 from eval.xsts.row_checks import parse_rows
 from eval.xsts.validation import ScoreSettings
 from nllb.errors import ConfigError, DataError
-from nllb.io.text import atomic_text
+from nllb.io.atomic import atomic_text
 
 Rows = list[dict[str, Any]]
 

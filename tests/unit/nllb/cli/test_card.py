@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from eval.model_card.card import BEGIN, END
 from nllb.cli import main
 from nllb.config import write_config
-from nllb.io.shards import read_manifest
+from nllb.io.manifest import read_manifest
 from nllb.io.text import read_table, write_json
 from nllb.training.train_config import TrainConfig
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 import nllb.cli.languages as verb
 from nllb.cli import main
-from nllb.io.text import atomic_text
+from nllb.io.atomic import atomic_text
 
 def wait(arguments):
     with atomic_text(Path(sys.argv[2])) as stream:
@@ -148,8 +148,8 @@ def test_an_output_that_is_standard_output_is_appended_to(tmp_path):
 def test_a_forked_worker_ends_without_a_traceback():
     code = (
         "import os, signal\n"
-        "from nllb.cli.process_ends import sigterm_raises\n"
-        "with sigterm_raises():\n"
+        "from nllb.cli.process_ends import stop_signals_raise\n"
+        "with stop_signals_raise():\n"
         "    reader, writer = os.pipe()\n"
         "    child = os.fork()\n"
         "    if not child:\n"

@@ -284,7 +284,9 @@ def test_bad_languages_exit_2(run, languages, message):
     ("words", "message"),
     [
         (["--beam", "0"], "--beam is 0"),
+        (["--beam", "545"], "--beam is 545; it must be 1 to 256"),
         (["--threads", "-1"], "--threads is -1"),
+        (["--threads", "5000"], "--threads is 5000; it must be 1 to 1024"),
         (["--wrapped"], "add --document"),
         (["nowhere.txt"], "no file 'nowhere.txt'"),
         (["."], "'.' is a directory; name the files in it"),

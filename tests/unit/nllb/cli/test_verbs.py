@@ -66,7 +66,7 @@ def test_overview_lists_every_verb_once_in_the_designs_groups() -> None:
     [
         (["transalte"], "did you mean translate"),
         (["config", "chekc"], "did you mean config check"),
-        ([""], "no verb ''"),
+        ([""], "unknown verb ''"),
     ],
 )
 def test_unknown_verbs_are_named_with_the_nearest(argv, words, capsys) -> None:
@@ -170,4 +170,7 @@ def test_a_full_disk_behind_stdout_is_one_message():
             stderr=subprocess.PIPE,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (1, b"nllb: cannot write: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"nllb: cannot write: No space left on device\n",
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nllb.errors import ResourceError
-from nllb.inference.memory_plan import available_memory, measure_disk, plan_memory
+from nllb.inference.memory_plan import measure_disk, plan_memory
 from nllb.model.configuration import ModelConfig
 
 GIB = 1 << 30
@@ -78,5 +78,4 @@ def test_a_dense_model_that_does_not_fit_says_what_helps() -> None:
 def test_the_machine_is_asked(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(bytes(1 << 20))
-    assert available_memory() > 100 << 20
     assert measure_disk(path) > 0

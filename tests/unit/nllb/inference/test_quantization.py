@@ -8,9 +8,10 @@ from nllb.errors import ConfigError
 from nllb.inference.engine import OutputChoice, TorchEngine
 from nllb.inference.generator import SearchOptions
 from nllb.inference.kernels import compiled_engine as kernels
-from nllb.inference.kernels.compiled_engine import KernelEngine, PackedMatrix, int8_engine
+from nllb.inference.kernels.compiled_engine import KernelEngine, int8_engine
 from nllb.inference.kernels.library import LEVELS as ALL_LEVELS
 from nllb.inference.kernels.library import load_kernel
+from nllb.inference.kernels.packed_matrices import PackedMatrix
 from nllb.inference.quantization import Int8Linear, Int8TorchEngine, read_int8
 from nllb.inference.search import Job, search
 from nllb.model.configuration import ModelConfig
@@ -93,7 +94,7 @@ def test_the_kernel_multiplies_as_plain_torch_does(level, num_threads) -> None:
     for outputs, inputs, rows in [(16, 64, 1), (100, 48, 3), (33, 130, 9), (500, 256, 70)]:
         int8 = torch.randint(-127, 128, (outputs, inputs), dtype=torch.int8)
         scale, bias = torch.rand(outputs), torch.randn(outputs)
-        packed = PackedMatrix(engine, outputs, inputs)
+        packed = PackedMatrix(engine.runtime, outputs, inputs)
         packed.fill(0, int8, scale, bias)
         x = torch.randn(rows, inputs)
         expected = Int8Linear(weight=int8, scale=scale, bias=bias)(x)

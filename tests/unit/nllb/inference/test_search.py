@@ -1,12 +1,16 @@
 """The search against transformers' `generate`, and what transformers has no counterpart of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from nllb.inference.engine import TorchEngine
+from nllb.errors import CheckpointError, ConfigError
+from nllb.inference.engine import Decoding, Engine, OutputChoice, TorchEngine
 from nllb.inference.generator import SearchOptions
-from nllb.inference.search import Job, Output, search
+from nllb.inference.search import Job, Output, check_options, search
+from nllb.model.configuration import ModelConfig
 from nllb.model.formats.open_model import open_model
 
 VOCABULARY = 160
@@ -135,3 +139,117 @@ def test_the_same_tokens_as_transformers(pair, case) -> None:
     assert found == expected
     assert len({tuple(tokens) for tokens in found}) >= 8  # the outputs depend on the sources
     assert np.mean([len(set(tokens)) / max(len(tokens), 1) for tokens in found]) > 0.2
+
+
+class _StandInDecoding(Decoding):
+    """Scores that the test chose, the same for every row."""
+
+    def __init__(self, scores: list[float]):
+        self.scores = np.array(scores, np.float32)
+        self.rows = 0
+
+    def advance(self, tokens_RP, parents_R, sentences) -> None:
+        self.rows = len(tokens_RP)
+
+    def best(self, count):
+        values, ids = self.logits().log_softmax(-1).topk(min(count, len(self.scores)))
+        return values.numpy(), ids.numpy()
+
+    def logits(self) -> torch.Tensor:
+        return torch.from_numpy(self.scores)[None].repeat(self.rows, 1)
+
+
+class _StandInEngine(Engine):
+    """An engine whose scores are the same at each step."""
+
+    def __init__(self, scores: list[float]):
+        self.scores = scores
+        self.config = ModelConfig(
+            vocabulary_size=len(scores),
+            model_dim=4,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_heads=1,
+            decoder_heads=1,
+            encoder_ffn_dim=4,
+            decoder_ffn_dim=4,
+            max_positions=20,
+        )
+
+    def encode(self, sources):
+        return None
+
+    def decode(self, memory, *, width, max_positions, choice=None):
+        return _StandInDecoding(self.scores)
+
+    def restrict(self, ids):
+        return None
+
+
+STAND_IN_JOB = Job(source=(5, 2), prompt=(2, 4), limit=3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SearchOptions(beam_size=1),
+        SearchOptions(beam_size=3),
+        SearchOptions(beam_size=2, no_repeat_ngram=2),
+        SearchOptions(beam_size=2, min_output_tokens=2),
+        SearchOptions(beam_size=1, sampling=True),
+    ],
+)
+def test_scores_that_are_not_numbers_end_the_search(options) -> None:
+    good = [-1.0, -2, -3, -4, -5, -6]
+    assert search(_StandInEngine(good), [STAND_IN_JOB], options)[0][0].token_ids
+    for bad in (float("nan"), float("inf")):
+        scores = [*good[:-1], bad]
+        with pytest.raises(CheckpointError, match="scores are not finite numbers"):
+            search(_StandInEngine(scores), [STAND_IN_JOB], options)
+    with pytest.raises(CheckpointError, match="scores are not finite numbers"):
+        search(_StandInEngine([float("nan")] * 6), [STAND_IN_JOB], options)
+
+
+@pytest.mark.parametrize("wrong", [-1, 6, 1 << 40])
+@pytest.mark.parametrize("part", ["source", "prompt", "prefix"])
+def test_ids_of_another_tokenizer_are_refused(part, wrong) -> None:
+    job = replace(STAND_IN_JOB, **{part: (2, wrong)})
+    with pytest.raises(CheckpointError, match=r"the model's are 0 to 5"):
+        search(_StandInEngine([0.0] * 6), [job], SearchOptions(beam_size=1))
+
+
+def test_a_beam_is_not_wider_than_the_choice_of_tokens() -> None:
+    engine = _StandInEngine([0.0, -1, -2, -3, -4, -5])
+    options = SearchOptions(beam_size=6)
+    assert len(search(engine, [STAND_IN_JOB], options)[0]) == 1
+    with pytest.raises(ConfigError, match="beam_size is 7, but outputs can use only 6 tokens"):
+        search(engine, [STAND_IN_JOB], replace(options, beam_size=7))
+    ids = np.array([2, 3])
+    choice = OutputChoice(projection=None, ids=ids, extra=(np.array([5]),))
+    with pytest.raises(ConfigError, match="beam_size is 4, but outputs can use only 3 tokens"):
+        search(engine, [STAND_IN_JOB], SearchOptions(beam_size=4), choice=choice)
+
+
+def test_outputs_fit_the_positions_of_the_model() -> None:
+    engine = _StandInEngine([0.0] * 6)
+    for wrong in ({"limit": 19}, {"limit": 0}, {"prefix": (2, 2, 2)}):
+        with pytest.raises(ConfigError, match="20 positions"):
+            search(engine, [replace(STAND_IN_JOB, **wrong)], SearchOptions(beam_size=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam_size": 545}, "beam_size is 545, not 1 to 256"),
+        ({"beam_size": 0}, "beam_size is 0, not 1 to 256"),
+        ({"beam_size": 10**20}, "not 1 to 256"),
+        ({"num_hypotheses": 0}, "num_hypotheses is 0"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"repetition_penalty": float("inf")}, "repetition_penalty"),
+        ({"top_p": float("nan")}, "top_p is nan"),
+    ],
+)
+def test_options_out_of_range(options, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_options(SearchOptions(**options), num_positions=100)

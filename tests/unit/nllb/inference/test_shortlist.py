@@ -63,18 +63,18 @@ def test_the_size_is_a_bound_and_frequent_tokens_come_first(tokenizer) -> None:
 
 
 def test_lists_are_stored_beside_the_model_and_read_back(tokenizer, tmp_path) -> None:
-    assert FRENCH not in Shortlists.read(tmp_path)
+    assert FRENCH not in Shortlists.read(tmp_path, vocabulary_size=tokenizer.vocabulary_size)
     for language, lines in ((FRENCH, LATIN), (RUSSIAN, CYRILLIC)):
         ids, report = build_shortlist(lines, tokenizer, language)
         write_shortlist(tmp_path, language, ids, report)
-    found = Shortlists.read(tmp_path)
+    found = Shortlists.read(tmp_path, vocabulary_size=tokenizer.vocabulary_size)
     assert FRENCH in found and RUSSIAN in found
     assert (found.ids(RUSSIAN) == build_shortlist(CYRILLIC, tokenizer, RUSSIAN)[0]).all()
     stored = read_json(tmp_path / "nllb.json")["shortlists"]
     assert stored["rus_Cyrl"]["size"] == len(found.ids(RUSSIAN))
     (tmp_path / SHORTLIST_FILE).write_bytes(b"no safetensors")
     with pytest.raises(CheckpointError, match="make it again"):
-        Shortlists.read(tmp_path)
+        Shortlists.read(tmp_path, vocabulary_size=tokenizer.vocabulary_size)
 
 
 def test_further_tokens_are_the_sources_own() -> None:

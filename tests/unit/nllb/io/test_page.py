@@ -11,7 +11,7 @@ from markupsafe import Markup
 from nllb.io.page import (
     Axis,
     Column,
-    Layer,
+    HeatMapLayer,
     Page,
     definitions,
     details,
@@ -35,7 +35,7 @@ SCORES = np.array([[np.nan, 50.5], [41.25, np.nan]])
 def whole_page() -> str:
     page = Page("Report <of> tests", subtitle="a & b")
     page.add("Verdict", "plain <b>text</b>", notice("Mind", ["<i>"], kind="warning"))
-    page.add("Verdict", heat_map(AXIS, [Layer(name="chrF++", values=SCORES)], caption="All"))
+    page.add("Verdict", heat_map(AXIS, [HeatMapLayer(name="chrF++", values=SCORES)], caption="All"))
     page.add("More", redacted("secret"), details("Open", paragraph("x")), definitions([("a", "<")]))
     return page.render()
 
@@ -105,7 +105,7 @@ def test_scores_survive_the_16_bit_form():
 
 
 def test_heat_map_carries_its_data_and_a_picture():
-    html = heat_map(AXIS, [Layer(name="chrF++ </script>", values=SCORES)], caption="All")
+    html = heat_map(AXIS, [HeatMapLayer(name="chrF++ </script>", values=SCORES)], caption="All")
     payload = re.search(r'<script type="application/json" id="([^"]+)">(.*?)</script>', html, re.S)
     specification = json.loads(payload.group(2))
     assert specification["layers"][0]["name"] == "chrF++ </script>"
@@ -115,7 +115,7 @@ def test_heat_map_carries_its_data_and_a_picture():
     data = png[png.index(b"IDAT") + 4 : png.index(b"IEND") - 8]
     assert zlib.decompress(data) == bytes([0, 0, 255, 0, 40, 0])
     with pytest.raises(ValueError, match="not"):
-        heat_map(AXIS, [Layer(name="x", values=np.zeros((3, 3)))], caption="All")
+        heat_map(AXIS, [HeatMapLayer(name="x", values=np.zeros((3, 3)))], caption="All")
 
 
 def test_saved_page_is_the_rendered_one(tmp_path):

@@ -10,22 +10,20 @@ import numpy
 import pytest
 from hypothesis import given, settings, strategies
 
+from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
-from nllb.io.shards import (
+from nllb.io.manifest import (
     CorpusRecord,
-    Direction,
     Manifest,
-    Part,
     Phase,
-    ShardFile,
-    TokenShard,
+    ShardGroup,
+    TrainingDirection,
     VocabularyRecord,
-    file_fingerprint,
     read_manifest,
     sampling_weights,
     write_manifest,
-    write_token_shard,
 )
+from nllb.io.shards import ShardFile, TokenShard, write_token_shard
 
 VOCABULARY = VocabularyRecord(
     file="spm.model",
@@ -44,15 +42,19 @@ def make_manifest(directory: Path, files: tuple[ShardFile, ...] = ()) -> Manifes
         vocabulary=VOCABULARY,
         temperature=5.0,
         parts=(
-            Part(
+            ShardGroup(
                 source="deu_Latn", target="eng_Latn", origin="primary", split="train", files=files
             ),
-            Part(source="deu_Latn", target="eng_Latn", origin="mmt_bt", split="train", files=()),
-            Part(source="eng_Latn", target="eng_Latn", origin="denoising", split="train", files=()),
+            ShardGroup(
+                source="deu_Latn", target="eng_Latn", origin="mmt_bt", split="train", files=()
+            ),
+            ShardGroup(
+                source="eng_Latn", target="eng_Latn", origin="denoising", split="train", files=()
+            ),
         ),
         directions=(
-            Direction(source="deu_Latn", target="eng_Latn", num_pairs=2, weight=0.5),
-            Direction(source="eng_Latn", target="deu_Latn", num_pairs=2, weight=0.5),
+            TrainingDirection(source="deu_Latn", target="eng_Latn", num_pairs=2, weight=0.5),
+            TrainingDirection(source="eng_Latn", target="deu_Latn", num_pairs=2, weight=0.5),
         ),
         phases=(
             Phase(until_step=10, directions=("deu_Latn-eng_Latn",)),
@@ -118,7 +120,7 @@ def test_a_shard_that_is_cut_short_is_refused(tmp_path: Path, keep: int) -> None
     path = tmp_path / "a.tokens"
     write_token_shard(path, [[[1, 2, 3, 4]], [[5, 6, 7, 8]]], vocabulary_size=300)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"cut short|not a token shard"):
+    with pytest.raises(DataError, match=r"truncated|not a token shard"):
         TokenShard.open(path)
 
 

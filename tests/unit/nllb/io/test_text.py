@@ -1,6 +1,5 @@
 """Lines in and out: nothing shifted, nothing half-written, every fault with file and line."""
 
-import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +11,11 @@ from hypothesis import strategies as st
 
 from nllb.errors import DataError
 from nllb.io import text
+from nllb.io.atomic import atomic_text
+from nllb.io.compression import open_binary
 from nllb.io.text import (
-    atomic_text,
-    open_binary,
+    MAX_LINE_BYTES,
+    read_binary_lines,
     read_json,
     read_json_lines,
     read_lines,
@@ -24,7 +25,8 @@ from nllb.io.text import (
     write_lines,
 )
 
-LINES = st.lists(st.text(st.characters(blacklist_characters="\n", blacklist_categories=("Cs",))))
+# Lines with a null in every second byte would be taken for UTF-16.
+LINES = st.lists(st.text(st.characters(blacklist_characters="\n\0", blacklist_categories=("Cs",))))
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst", ".xz"])
@@ -88,21 +90,31 @@ def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path) -> None:
         list(read_lines(tmp_path / "nowhere.txt"))
 
 
-def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "out.txt.gz"
-    write_lines(path, ["old"])
-    with pytest.raises(RuntimeError), atomic_text(path) as stream:
-        stream.write("new\n")
-        raise RuntimeError
-    with gzip.open(path, "rt") as stream:
-        assert stream.read() == "old\n"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_line_with_a_break_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 2"):
         write_lines(tmp_path / "out.txt", ["fine", "a\nb"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_line_of_more_than_the_limit_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    with path.open("wb") as stream:
+        stream.write(b"short\n" + b"x" * MAX_LINE_BYTES + b"\n")
+        stream.write(b"y" * (MAX_LINE_BYTES + (1 << 19)))
+    lines = read_binary_lines(path)
+    assert [len(next(lines)), len(next(lines))] == [5, MAX_LINE_BYTES]
+    with pytest.raises(DataError, match=r"long\.txt:3: the line is longer than 16 MiB"):
+        next(lines)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, "{", "nothing"])
+def test_json_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=r"a\.json:1: "):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.jsonl").write_text(f"1\n{text}\n")
+    with pytest.raises(DataError, match=r"a\.jsonl:2: "):
+        list(read_json_lines(tmp_path / "a.jsonl"))
 
 
 def test_json_and_tables(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from nllb.errors import ConfigError
-from nllb.io.shards import read_manifest
+from nllb.io.manifest import read_manifest
 from nllb.training import lexicon
 from nllb.training.batches.gathering import PairSource
 from nllb.training.lexicon import Links, expected_counts, lexical_embedding, read_links

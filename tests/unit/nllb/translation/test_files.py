@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nllb.errors import DataError
-from nllb.io.text import open_binary, read_text
+from nllb.io.compression import open_binary
+from nllb.io.text import read_text
 from nllb.translation.files import (
     PartialOutput,
     describe_inputs,
@@ -93,7 +94,7 @@ def test_a_damaged_or_missing_file_is_an_error(tmp_path):
     whole = gzip.compress(b"line\n" * 100_000)
     path = tmp_path / "cut.gz"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cut\.gz is damaged or cut short"):
+    with pytest.raises(DataError, match=r"cut\.gz is damaged or truncated"):
         list(read_batches(path))
     with pytest.raises(DataError, match="cannot open"):
         list(read_batches(tmp_path / "none"))

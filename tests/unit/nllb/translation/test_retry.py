@@ -2,6 +2,7 @@ import pytest
 
 from nllb.errors import DataError
 from nllb.inference.generator import SearchOptions
+from nllb.inference.search import check_options
 from nllb.languages import parse_language
 from nllb.translation.quality import FLAGS
 from nllb.translation.retry import (
@@ -219,3 +220,11 @@ def test_without_a_limit_every_segment_is_retried_and_empty_outputs_always_are(s
     assert attempts[-1].hypotheses[0].text == LOOP
     with pytest.raises(ValueError, match="retry limit is -1"):
         RetryBudget(limit=-1)
+
+
+@pytest.mark.parametrize(("requested", "retried"), [(1, 4), (4, 8), (200, 256), (256, 256)])
+def test_the_larger_beam_stays_within_the_bound(requested, retried):
+    [larger] = [one for one in RETRY_STRATEGIES if one.origin == "larger_beam"]
+    options = larger.search(SearchOptions(beam_size=requested))
+    assert options.beam_size == options.num_hypotheses == retried
+    check_options(options, num_positions=100)

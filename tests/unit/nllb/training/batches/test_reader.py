@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nllb.errors import ConfigError, DataError
-from nllb.io.shards import Manifest, Phase, read_manifest
+from nllb.io.manifest import Manifest, Phase, read_manifest
 from nllb.training.batches.reader import (
     EOS_ID,
     PAD_ID,
@@ -214,5 +214,5 @@ def test_a_damaged_shard_is_found(manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="damaged"):
         read_manifest(folder).verify()
     path.write_bytes(raw[:-40])
-    with pytest.raises(DataError, match="cut short"):
+    with pytest.raises(DataError, match="truncated"):
         BatchReader(read_manifest(folder), CONFIG).step(0)

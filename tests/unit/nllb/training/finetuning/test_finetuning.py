@@ -10,7 +10,7 @@ import torch
 from nllb.cli import main
 from nllb.config.loading import config_of
 from nllb.errors import ConfigError, DataError
-from nllb.io.shards import read_manifest
+from nllb.io.manifest import read_manifest
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.training.finetune_config import FinetuneConfig, NewLanguage
 from nllb.training.finetuning.finetune import finetune, plan_finetuning

@@ -49,3 +49,8 @@ def test_forgotten_directions_are_named() -> None:
 def test_a_direction_that_was_not_measured_before_is_no_problem() -> None:
     unknown = DirectionReport(name="a-b", role="new", before=None, after=3.0)
     assert problems(unknown) == []
+
+
+def test_new_directions_that_do_not_improve_on_average_are_a_problem() -> None:
+    (found,) = problems(direction("a-b", 9, 8), direction("b-a", 18, 18.4))
+    assert "did not improve on average (-0.3 chrF++)" in found
