@@ -25,7 +25,13 @@ from nllb.io.pointers import refuse_pointer
 from nllb.io.records import to_record
 from nllb.io.text import write_json
 from nllb.model.configuration import read_document
-from nllb.model.encoder_tokenizer import TOKENIZER_FILE, EncoderTokenizer, write_tokenizer
+from nllb.model.encoder_normalization import CharacterMap
+from nllb.model.encoder_tokenizer import (
+    NORMALIZATION_FILE,
+    TOKENIZER_FILE,
+    EncoderTokenizer,
+    write_tokenizer,
+)
 from nllb.model.formats.four_bit import dequantize_blocks, four_bit_shapes
 from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.settings import SETTINGS_FILE, read_settings
@@ -35,6 +41,7 @@ from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
+_HASHED_FILES: Final = (CONFIG_FILE, TOKENIZER_FILE, NORMALIZATION_FILE, WEIGHTS_FILE)
 RANGE: Final = ".input_range"
 """`layers.0.query.input_range` has the ranges of the inputs of `layers.0.query`."""
 _MODEL_TYPE: Final = "bert"
@@ -194,7 +201,7 @@ def write_encoder(
     config: EncoderConfig,
     tensors: Mapping[str, Tensor],
     pieces: list[tuple[str, float]],
-    charsmap: bytes,
+    characters: CharacterMap,
     *,
     settings: Mapping[str, Any],
 ) -> None:
@@ -203,12 +210,10 @@ def write_encoder(
     document = {theirs: getattr(config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     fixed = {"architectures": ["BertModel"], "model_type": _MODEL_TYPE, "hidden_act": "gelu"}
     write_json(path / CONFIG_FILE, fixed | document)
-    write_tokenizer(path, pieces, charsmap, config)
+    write_tokenizer(path, pieces, characters, config)
     with atomic_path(path / WEIGHTS_FILE) as beside:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
-    hashes = {
-        name: file_sha256(path / name) for name in (CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE)
-    }
+    hashes = {name: file_sha256(path / name) for name in _HASHED_FILES}
     write_json(path / SETTINGS_FILE, {**settings, "files": hashes})
 
 
@@ -226,9 +231,10 @@ def file_sha256(path: Path) -> str:
 
 
 def _check_hashes(path: Path, hashes: Any) -> None:
-    known = {CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE}
-    if not isinstance(hashes, dict) or not hashes.keys() <= known:
-        raise CheckpointError(f"{path / SETTINGS_FILE}: files must have the hashes of {known}")
+    if not isinstance(hashes, dict) or not hashes.keys() <= set(_HASHED_FILES):
+        raise CheckpointError(
+            f"{path / SETTINGS_FILE}: files may have hashes of {', '.join(_HASHED_FILES)} only"
+        )
     for name, expected in hashes.items():
         refuse_pointer(path / name)
         found = file_sha256(path / name)
