@@ -4,6 +4,7 @@ A model directory, a manifest or a folder of results may come from someone else.
 not lead to a file of this machine, whether by `..`, by an absolute path or through a link.
 """
 
+import os
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -66,7 +67,11 @@ def _is_relative(name: str) -> bool:
     for path in (PurePosixPath(name), PureWindowsPath(name)):
         if path.is_absolute() or path.drive or path.root or ".." in path.parts or not path.parts:
             return False
-    return "\0" not in name and all(len(part.encode(errors="replace")) < 256 for part in path.parts)
+    try:
+        longest = max(len(os.fsencode(part)) for part in PurePosixPath(name).parts)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return "\0" not in name and longest < 256
 
 
 def _homes(folder: Path) -> list[Path]:

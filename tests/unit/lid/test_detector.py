@@ -124,6 +124,7 @@ def test_files_of_a_model_folder_are_its_own(tmp_path: Path, name: str) -> None:
     [
         ({"thresholds": {"eng_Latn": "high"}}, "thresholds is"),
         ({"thresholds": {"eng_Latn": float("nan")}}, "not finite"),
+        ({"limits": [1e308] * 6}, "far too large"),
         ({"acceptance": [1.0]}, "1 weights and"),
         ({"grams": [1]}, "grams is"),
         ({"normalised": 1}, "normalised is"),

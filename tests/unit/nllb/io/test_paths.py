@@ -16,7 +16,22 @@ def test_names_within(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["..", "../a", "a/../../b", "/a", "", ".", "//x", "C:/x", "a\\..\\b", "a\0", 1, None, {}],
+    [
+        "..",
+        "../a",
+        "a/../../b",
+        "/a",
+        "",
+        ".",
+        "//x",
+        "C:/x",
+        "a\\..\\b",
+        "a\0",
+        "\ud800",
+        1,
+        None,
+        {},
+    ],
 )
 def test_names_that_lead_elsewhere(tmp_path: Path, name: object) -> None:
     with pytest.raises(CheckpointError, match="is not the name of a file"):
