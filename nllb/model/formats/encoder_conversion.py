@@ -14,7 +14,7 @@ from nllb.io.corpora import Corpus
 from nllb.io.progress import Progress
 from nllb.model.encoder_normalization import CharacterMap
 from nllb.model.encoder_tokenizer import SPECIAL_SCORE, EncoderTokenizer
-from nllb.model.formats.e5_file import E5File, open_e5_file
+from nllb.model.formats.e5_file import E5File, open_e5_file, scored_pieces, with_pieces_only
 from nllb.model.formats.encoder_card import CardFacts, encoder_card, mit_licence
 from nllb.model.formats.encoder_directory import RANGE, file_sha256, write_encoder
 from nllb.model.formats.four_bit import dequantize_blocks
@@ -85,8 +85,8 @@ def convert_e5(
         )
     file = open_e5_file(source)
     characters = CharacterMap(file.replacements)
-    pieces = _scored_pieces(file)
-    whole = replace(file.config, vocabulary_size=len(pieces))
+    pieces = scored_pieces(file)
+    whole = with_pieces_only(file)
     skipped: list[Path] = []
     with Progress("count pieces", unit="lines", quiet=quiet) as progress:
         texts = _texts(corpora, max_lines, skipped, progress)
@@ -122,12 +122,6 @@ def convert_e5(
         unknown_before=_unknown_share(counts, whole.unk_id),
         num_bytes=sum(path.stat().st_size for path in output.iterdir()),
     )
-
-
-def _scored_pieces(file: E5File) -> list[tuple[str, float]]:
-    """Return the pieces with their scores; those of special tokens are 0 in the file."""
-    scores = (float(score) if score < 0 else SPECIAL_SCORE for score in file.scores)
-    return list(zip(file.pieces, scores, strict=True))
 
 
 def _texts(

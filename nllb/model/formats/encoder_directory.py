@@ -62,6 +62,22 @@ _CONFIG_NAMES: Final = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddingTable:
+    """The embedding of the vocabulary; rows are dequantised when they are asked for."""
+
+    stored: Tensor
+    """The matrix in a floating type, or the bytes of its 4-bit blocks; in the mapped file."""
+    scale: Tensor | None
+    """The scales of 4-bit blocks."""
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return rows as float32; ids must be within the vocabulary."""
+        if self.scale is None:
+            return self.stored[ids].float()
+        return dequantize_blocks(self.stored[ids], self.scale[ids])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderDirectory:
     """An opened encoder; weights are read, and dequantised, when they are asked for."""
 
@@ -103,19 +119,19 @@ class EncoderDirectory:
         return EncoderTokenizer.open(self.path, self.config)
 
     def read(self, name: str) -> Tensor:
-        """Return a weight as float32."""
+        """Return a copy of a weight as float32."""
         stored = self.file.read(name)
         if name + SCALE in self.file.names():
             return dequantize_blocks(stored, self.file.read(name + SCALE))
-        return stored.float()
+        return stored.to(torch.float32, copy=True)
 
-    def embedding_rows(self, ids: Tensor) -> Tensor:
-        """Return rows of the embedding as float32; ids must be within the vocabulary."""
+    def embedding(self) -> "EmbeddingTable":
+        """Return the embedding as it is stored."""
         name = "embedding.weight"
-        stored = self.file.read(name)[ids]
-        if name + SCALE in self.file.names():
-            return dequantize_blocks(stored, self.file.read(name + SCALE)[ids])
-        return stored.float()
+        has_scale = name + SCALE in self.file.names()
+        return EmbeddingTable(
+            stored=self.file.read(name), scale=self.file.read(name + SCALE) if has_scale else None
+        )
 
     def input_range(self, name: str) -> Tensor | None:
         """Return the input ranges of a matrix, such as `layers.0.query`, if the file has them."""

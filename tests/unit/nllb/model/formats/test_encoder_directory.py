@@ -54,7 +54,7 @@ def test_a_module_has_the_stored_weights(encoder_dir) -> None:
 def test_embedding_rows_are_those_of_the_matrix(encoder_dir) -> None:
     directory = EncoderDirectory.open(encoder_dir)
     ids = torch.tensor([[5, 0], [7, 5]])
-    assert torch.equal(directory.embedding_rows(ids), directory.read("embedding.weight")[ids])
+    assert torch.equal(directory.embedding().rows(ids), directory.read("embedding.weight")[ids])
 
 
 def test_the_tokenizer_fits(encoder_dir) -> None:
@@ -74,7 +74,7 @@ def test_a_directory_of_floats_opens(copied) -> None:
     assert torch.equal(again.read("layers.0.query.weight"), state["layers.0.query.weight"].half())
     assert again.input_range("layers.0.query") is None
     ids = torch.tensor([4, 2])
-    assert torch.equal(again.embedding_rows(ids), again.read("embedding.weight")[ids])
+    assert torch.equal(again.embedding().rows(ids), again.read("embedding.weight")[ids])
 
 
 @pytest.mark.parametrize("name", [CONFIG_FILE, "tokenizer.json", "normalization.tsv", WEIGHTS_FILE])
@@ -156,3 +156,9 @@ def test_damage_never_ends_in_a_traceback(encoder_dir, tmp_path) -> None:
         except CheckpointError:
             refused += 1
     assert refused > 20
+
+
+def test_what_was_read_is_a_copy(encoder_dir) -> None:
+    directory = EncoderDirectory.open(encoder_dir)
+    directory.read("positions.weight").zero_()
+    assert directory.read("positions.weight").any()
