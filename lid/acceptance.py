@@ -15,13 +15,13 @@ from nllb.errors import CheckpointError
 Values = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
 
-LENGTHS: Final = (8, 15, 25, 40, 80)
+LENGTH_BOUNDS: Final = (8, 15, 25, 40, 80)
 """Numbers of letters between which a text's length has its own limit."""
 
 _NUM_FEATURES: Final = 7
-_LOGIT: Final = (-3.0, 6.0)
-_SURPRISE: Final = (-8.0, 3.0)
-_FOREIGN: Final = (1e-6, 1.0)
+_LOGIT_RANGE: Final = (-3.0, 6.0)
+_SURPRISE_RANGE: Final = (-8.0, 3.0)
+_OUT_OF_SET_RANGE: Final = (1e-6, 1.0)
 _STEPS: Final = 30
 _RIDGE: Final = 0.01
 
@@ -32,7 +32,7 @@ class Evidence:
 
     support: npt.NDArray[Any]
     """Probability of the label's macro group."""
-    foreign: npt.NDArray[Any]
+    out_of_set: npt.NDArray[Any]
     """Probability of all foreign languages."""
     letters: npt.NDArray[Any]
     """Letters of the text."""
@@ -46,13 +46,13 @@ class Evidence:
     def features(self) -> Values:
         """Return the regression's inputs, one row per text, a constant last."""
         support = np.clip(self.support.astype(np.float64), 1e-9, 1 - 1e-9)
-        logit = np.clip(np.log(support / (1 - support)), *_LOGIT)
+        logit = np.clip(np.log(support / (1 - support)), *_LOGIT_RANGE)
         share = self.known / np.maximum(self.grams, 1)
         asked = self.grams > 0
         spread = np.sqrt(self.expected * (1 - self.expected) + 0.01)
         surprise = np.where(
             asked,
-            np.clip((share - self.expected) * np.sqrt(self.grams) / spread, *_SURPRISE),
+            np.clip((share - self.expected) * np.sqrt(self.grams) / spread, *_SURPRISE_RANGE),
             0,
         )
         loss = np.where(asked, np.clip(share / np.maximum(self.expected, 0.01), 0, 1.2) - 1, 0)
@@ -62,14 +62,14 @@ class Evidence:
             surprise,
             loss,
             np.minimum(surprise, 0) * logit,
-            np.log(np.clip(self.foreign.astype(np.float64), *_FOREIGN)),
+            np.log(np.clip(self.out_of_set.astype(np.float64), *_OUT_OF_SET_RANGE)),
             np.ones(len(support)),
         )
         return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Acceptance:
+class AcceptanceRegression:
     """A fitted regression."""
 
     weights: list[float] = field(default_factory=list)
@@ -79,10 +79,10 @@ class Acceptance:
 
     def __post_init__(self) -> None:
         sizes = (len(self.weights), len(self.limits))
-        if sizes not in ((0, 0), (_NUM_FEATURES, len(LENGTHS) + 1)):
+        if sizes not in ((0, 0), (_NUM_FEATURES, len(LENGTH_BOUNDS) + 1)):
             raise CheckpointError(
                 f"the acceptance of a model has {sizes[0]} weights and {sizes[1]} limits; it needs "
-                f"{_NUM_FEATURES} and {len(LENGTHS) + 1}, or none"
+                f"{_NUM_FEATURES} and {len(LENGTH_BOUNDS) + 1}, or none"
             )
 
     @classmethod
@@ -104,9 +104,9 @@ class Acceptance:
         weight = np.where(right, 1 / max(1, right.sum()), 1 / max(1, (~own).sum())) * len(own) / 2
         weights = _regress(features[chosen], right[chosen], weight[chosen])
         scores = features @ weights
-        place = np.searchsorted(LENGTHS, evidence.letters, side="right")
+        place = np.searchsorted(LENGTH_BOUNDS, evidence.letters, side="right")
         limits: list[float] = []
-        for length in range(len(LENGTHS) + 1):
+        for length in range(len(LENGTH_BOUNDS) + 1):
             part = kept_short if length < 2 else kept
             of_length = scores[right & (place == length)]
             if len(of_length) == 0:
@@ -114,12 +114,12 @@ class Acceptance:
             limits.append(round(float(np.quantile(of_length, 1 - part)), 6))
         return cls(weights=[round(float(value), 6) for value in weights], limits=limits)
 
-    def certainty(self, evidence: Evidence) -> npt.NDArray[np.float32]:
+    def score(self, evidence: Evidence) -> npt.NDArray[np.float32]:
         """Return what thresholds are compared with, in [0, 1]; 0 for texts without letters."""
         if not self.weights:
             certain = evidence.support
         else:
-            place = np.searchsorted(LENGTHS, evidence.letters, side="right")
+            place = np.searchsorted(LENGTH_BOUNDS, evidence.letters, side="right")
             scores = evidence.features() @ np.array(self.weights) - np.array(self.limits)[place]
             certain = 1 / (1 + np.exp(-np.clip(scores, -50, 50)))
         return np.where(evidence.letters > 0, certain, 0).astype(np.float32)
@@ -131,9 +131,9 @@ def _regress(features: Values, truth: Truths, weight: Values) -> Values:
     scaled = features / scale
     weights = np.zeros(features.shape[1])
     for _ in range(_STEPS):
-        chance = 1 / (1 + np.exp(-np.clip(scaled @ weights, -50, 50)))
-        slope = scaled.T @ (weight * (chance - truth)) + _RIDGE * weights
-        curve = (scaled * (weight * chance * (1 - chance))[:, None]).T @ scaled
+        rng = 1 / (1 + np.exp(-np.clip(scaled @ weights, -50, 50)))
+        slope = scaled.T @ (weight * (rng - truth)) + _RIDGE * weights
+        curve = (scaled * (weight * rng * (1 - rng))[:, None]).T @ scaled
         weights -= np.linalg.solve(curve + _RIDGE * np.eye(len(weights)), slope)
     result: Values = weights / scale
     return result

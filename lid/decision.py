@@ -7,25 +7,25 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from lid.acceptance import Acceptance, Evidence
+from lid.acceptance import AcceptanceRegression, Evidence
 from lid.characters import scripts, writable_scripts
 from lid.engine import NOISE_PREFIX, Engine
 from lid.fasttext_model import Matrix
 from lid.groups import group_of_language
-from lid.ngrams import GramSets
+from lid.ngrams import NgramSets
 
 _NEVER: Final = -1e9
 _KANA_SHARE: Final = 0.1
 _IDEOGRAPH_WEIGHT: Final = 3.0
 # Weight of the share of known grams beside the logarithm of the probability: this over the number
 # of letters, at most so much. Chosen on corpora that were left out from training.
-_GRAM_LETTERS: Final = 400.0
-_MOST_GRAM_WEIGHT: Final = 25.0
+_NGRAM_WEIGHT_LETTERS: Final = 400.0
+_MAX_NGRAM_WEIGHT: Final = 25.0
 _CANDIDATES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Expert:
+class GroupClassifier:
     """The second stage of one macro group."""
 
     engine: Engine
@@ -35,14 +35,14 @@ class Expert:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judge:
+class AcceptanceModel:
     """What makes a decider surer of short texts, and unsure of foreign ones."""
 
-    grams: GramSets
+    grams: NgramSets
     """Frequent grams by label."""
     expected: Mapping[str, float]
     """Label -> share of grams that is known in its own text."""
-    acceptance: Acceptance
+    acceptance: AcceptanceRegression
     """From support and known grams to a certainty."""
 
 
@@ -58,7 +58,7 @@ class Decision:
     """Probability of the best label's macro group."""
     letters: npt.NDArray[np.int64]
     """Number of letters of each text."""
-    certainty: Matrix
+    acceptance_score: Matrix
     """What thresholds are compared with."""
 
 
@@ -68,9 +68,9 @@ class Decider:
     def __init__(
         self,
         engine: Engine,
-        experts: Mapping[str, Expert],
+        experts: Mapping[str, GroupClassifier],
         codes: Sequence[str],
-        judge: Judge | None = None,
+        judge: AcceptanceModel | None = None,
     ) -> None:
         """Prepare the tables.
 
@@ -85,9 +85,11 @@ class Decider:
         self._num_labels = len(self.labels)
         self._judge = judge
         if judge is not None:
-            self._place = np.array([judge.grams.index.get(label, -1) for label in self.labels])
+            self._ngram_index = np.array(
+                [judge.grams.index.get(label, -1) for label in self.labels]
+            )
             self._expected = np.array([judge.expected.get(label, 0.5) for label in self.labels])
-        self._gate = _gates(codes)
+        self._script_mask = _script_masks(codes)
         self._weights = np.array(
             [
                 _IDEOGRAPH_WEIGHT if s in ("Hani", "Hira", "Kana", "Hang") else 1.0
@@ -123,22 +125,22 @@ class Decider:
             texts: any texts.
             allowed: one truth value per label of the table; None allows all.
         """
-        evidence, probabilities, best = self.weigh(texts, allowed)
-        acceptance = Acceptance() if self._judge is None else self._judge.acceptance
+        evidence, probabilities, best = self.evidence_for(texts, allowed)
+        acceptance = AcceptanceRegression() if self._judge is None else self._judge.acceptance
         return Decision(
             best=best,
             probabilities=probabilities,
             support=evidence.support,
             letters=evidence.letters,
-            certainty=acceptance.certainty(evidence),
+            acceptance_score=acceptance.score(evidence),
         )
 
-    def weigh(
+    def evidence_for(
         self, texts: Sequence[str], allowed: npt.NDArray[np.bool_] | None = None
     ) -> tuple[Evidence, Matrix, npt.NDArray[np.intp]]:
         """Return the evidence for each text's best label, all probabilities, the best labels."""
         scores, letters = self._engine.score(texts)
-        scores += self._gate[self._script(letters)]
+        scores += self._script_mask[self._main_script_row(letters)]
         if allowed is not None:
             scores[:, : self._num_labels] += np.where(allowed, 0, _NEVER).astype(np.float32)
         scores -= scores.max(axis=1, keepdims=True)
@@ -146,7 +148,7 @@ class Decider:
         scores /= _row_sums(scores)
         probabilities = scores[:, : self._num_labels]
         num_letters = letters.sum(axis=1)
-        known, grams = self._count_grams(texts, probabilities, num_letters)
+        known, grams = self._rerank_by_ngrams(texts, probabilities, num_letters)
         best = probabilities.argmax(axis=1)
         expected = np.zeros(len(texts)) if self._judge is None else self._expected[best]
         rows = np.arange(len(texts))
@@ -163,7 +165,7 @@ class Decider:
                 best[of_group] = probabilities[of_group].argmax(axis=1)
         evidence = Evidence(
             support=support,
-            foreign=1 - probabilities.sum(axis=1),
+            out_of_set=1 - probabilities.sum(axis=1),
             letters=num_letters,
             known=known,
             grams=grams,
@@ -171,7 +173,7 @@ class Decider:
         )
         return evidence, probabilities, best
 
-    def _count_grams(
+    def _rerank_by_ngrams(
         self, texts: Sequence[str], probabilities: Matrix, letters: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Share the probability out anew by known grams; return those of the best, and all grams.
@@ -181,11 +183,11 @@ class Decider:
         if self._judge is None:
             return np.zeros(len(texts), np.int32), np.zeros(len(texts), np.int32)
         rows = np.arange(len(texts))
-        weight = np.minimum(_MOST_GRAM_WEIGHT, _GRAM_LETTERS / np.maximum(letters, 1))
+        weight = np.minimum(_MAX_NGRAM_WEIGHT, _NGRAM_WEIGHT_LETTERS / np.maximum(letters, 1))
         best = probabilities.argmax(axis=1)
         least = probabilities[rows, best] * np.exp(-weight)
         contested = np.flatnonzero((probabilities >= least[:, None]).sum(axis=1) > 1)
-        known, grams = self._judge.grams.count(texts, self._place[best][:, None])
+        known, grams = self._judge.grams.count(texts, self._ngram_index[best][:, None])
         known = known[:, 0]
         if len(contested):
             those = probabilities[contested]
@@ -193,7 +195,7 @@ class Decider:
             candidates = np.argpartition(-those, num - 1, axis=1)[:, :num]
             before = np.take_along_axis(those, candidates, axis=1)
             possible = before >= least[contested][:, None]
-            places = np.where(possible, self._place[candidates], -1)
+            places = np.where(possible, self._ngram_index[candidates], -1)
             counts, _ = self._judge.grams.count([texts[row] for row in contested.tolist()], places)
             share = counts / np.maximum(grams[contested], 1)[:, None]
             after = before * np.exp(weight[contested][:, None] * share)
@@ -206,7 +208,7 @@ class Decider:
         self,
         texts: Sequence[str],
         chosen: npt.NDArray[np.intp],
-        expert: Expert,
+        expert: GroupClassifier,
         members: npt.NDArray[np.intp],
         probabilities: Matrix,
     ) -> None:
@@ -222,7 +224,7 @@ class Decider:
         after = np.exp(mixed)
         probabilities[cells] = after / _row_sums(after) * _row_sums(before)
 
-    def _script(self, letters: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+    def _main_script_row(self, letters: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
         """Return each text's row of the gate: its main script, or the last row for Japanese."""
         weighted = letters * self._weights
         main = weighted.argmax(axis=1)
@@ -241,7 +243,7 @@ def _row_sums(values: Matrix) -> Matrix:
     return sums
 
 
-def _gates(codes: Sequence[str]) -> Matrix:
+def _script_masks(codes: Sequence[str]) -> Matrix:
     """Return per main script what is added to each label's score: 0, or so little that it loses."""
     gates = np.zeros((len(scripts()) + 1, len(codes)), np.float32)
     kana = {scripts().index("Hira"), scripts().index("Kana")}

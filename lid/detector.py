@@ -7,12 +7,12 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from lid.acceptance import Acceptance
-from lid.decision import Decider, Decision, Expert, Judge
+from lid.acceptance import AcceptanceRegression
+from lid.decision import AcceptanceModel, Decider, Decision, GroupClassifier
 from lid.engine import NOISE_PREFIX, open_engine
 from lid.groups import group_of_language, macro_groups
 from lid.labels import map_labels
-from lid.ngrams import GramSets
+from lid.ngrams import NgramSets
 from lid.train.identifier_card import CARD_NAME, ModelCard, read_card
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
 from nllb.io.paths import path_inside
@@ -21,8 +21,8 @@ from nllb.languages.detection import UNDETERMINED, Detection
 
 DEFAULT_MODEL_DIR: Final = Path(__file__).parent / "_models" / "default"
 MODEL_NAME: Final = "model.ftz"
-EXPERTS_NAME: Final = "experts"
-GRAMS_NAME: Final = "grams.bin"
+GROUP_CLASSIFIERS_NAME: Final = "experts"
+NGRAMS_NAME: Final = "grams.bin"
 BATCH: Final = 512
 
 _EMPTY: Final = Detection(language=UNDETERMINED, probability=0.0)
@@ -83,22 +83,22 @@ class Detector:
             prefer_kernel=prefer_kernel,
         )
         codes, unknown = map_labels(engine.labels)
-        experts: dict[str, Expert] = {}
+        experts: dict[str, GroupClassifier] = {}
         for group in macro_groups() if path.is_dir() else ():
-            expert_path = path / EXPERTS_NAME / f"{group.name}.ftz"
+            expert_path = path / GROUP_CLASSIFIERS_NAME / f"{group.name}.ftz"
             if expert_path.is_file():
-                path_inside(path, f"{EXPERTS_NAME}/{group.name}.ftz")
+                path_inside(path, f"{GROUP_CLASSIFIERS_NAME}/{group.name}.ftz")
                 expert = open_engine(expert_path, normalised=True, prefer_kernel=prefer_kernel)
-                experts[group.name] = Expert(engine=expert, weight=group.weight)
+                experts[group.name] = GroupClassifier(engine=expert, weight=group.weight)
         unknown = tuple(label for label in unknown if not label.startswith(NOISE_PREFIX))
         judge = None
         if path.is_dir() and card.grams:
-            judge = Judge(
-                grams=GramSets.load(
-                    path_inside(path, GRAMS_NAME), sorted(card.grams), prefer_kernel=prefer_kernel
+            judge = AcceptanceModel(
+                grams=NgramSets.load(
+                    path_inside(path, NGRAMS_NAME), sorted(card.grams), prefer_kernel=prefer_kernel
                 ),
                 expected=card.grams,
-                acceptance=Acceptance(weights=card.acceptance, limits=card.limits),
+                acceptance=AcceptanceRegression(weights=card.acceptance, limits=card.limits),
             )
         detector = cls(Decider(engine, experts, codes, judge), card, unknown)
         detector._loaded_with = loaded_with
@@ -111,7 +111,7 @@ class Detector:
                 "this Detector wraps a decider and cannot be pickled; one that Detector.load has "
                 "made can: it is loaded again, by path, where it is unpickled"
             )
-        return _load_again, (type(self), *self._loaded_with)
+        return _reload, (type(self), *self._loaded_with)
 
     def detect(
         self, text: str, *, top: int = 1, candidates: Sequence[str] | None = None
@@ -146,7 +146,7 @@ class Detector:
     def _answers(self, decision: Decision, top: int) -> list[Detection]:
         best = decision.best
         chosen = decision.probabilities[np.arange(len(best)), best].tolist()
-        certain = (decision.certainty >= self._thresholds[best]).tolist()
+        accepted = (decision.acceptance_score >= self._thresholds[best]).tolist()
         readable = (decision.letters > 0).tolist()
         labels, groups = self.labels, self._groups
         answers: list[Detection] = []
@@ -155,15 +155,15 @@ class Detector:
                 answers.append(_EMPTY)
                 continue
             others: tuple[tuple[str, float], ...] = ()
-            if top > 1 or not certain[row]:
+            if top > 1 or not accepted[row]:
                 ranked = self._ranked(decision, row, top)
-                others = ranked[1:] if certain[row] else ranked
+                others = ranked[1:] if accepted[row] else ranked
             answers.append(
                 Detection(
-                    language=labels[index] if certain[row] else UNDETERMINED,
+                    language=labels[index] if accepted[row] else UNDETERMINED,
                     probability=chosen[row],
                     alternatives=others,
-                    macro_group=groups[index] if certain[row] else None,
+                    macro_group=groups[index] if accepted[row] else None,
                 )
             )
         return answers
@@ -193,7 +193,7 @@ class Detector:
         return np.array([label in codes for label in self.labels])
 
 
-def _load_again(
+def _reload(
     kind: type[Detector], path: str, normalised: bool | None, prefer_kernel: bool
 ) -> Detector:
     return kind.load(path, normalised=normalised, prefer_kernel=prefer_kernel)

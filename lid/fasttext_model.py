@@ -31,8 +31,8 @@ _MAX_BUCKETS: Final = 1 << 25
 """Most hash buckets of a pruned model, which has a table of their places in memory; fastText's own
 default is 2,000,000."""
 _MAX_NGRAM: Final = 100
-_DECODED_BYTES: Final = 256 << 20
-_DECODED_TIMES: Final = 16
+_MAX_DECODED_BYTES: Final = 256 << 20
+_MAX_DECODED_RATIO: Final = 16
 """A quantised matrix may take this many bytes, or this many times the file, when it is decoded."""
 _ARGUMENTS: Final = (
     "dim",
@@ -68,9 +68,9 @@ class FastTextModel:
     """Bucket -> place among the n-gram rows that a quantised model kept, or -1."""
     bucket: int
     """Number of hash buckets of n-grams."""
-    shortest_ngram: int
+    min_ngram: int
     """Characters of the shortest n-gram."""
-    longest_ngram: int
+    max_ngram: int
     """Characters of the longest n-gram; 0 means words only."""
     word_ngrams: int
     """Longest word n-gram; 1 means single words."""
@@ -107,7 +107,7 @@ class _Reader:
     def __init__(self, path: Path, data: npt.NDArray[np.uint8]) -> None:
         self.path, self.data, self.position = path, data, 0
 
-    def fault(self, what: str) -> CheckpointError:
+    def error(self, what: str) -> CheckpointError:
         return CheckpointError(
             f"{self.path}: {what}; give a supervised fastText model (.bin or .ftz)"
         )
@@ -115,7 +115,7 @@ class _Reader:
     def take(self, count: int, kind: str) -> npt.NDArray[np.generic]:
         size = count * np.dtype(kind).itemsize
         if count < 0 or self.position + size > len(self.data):
-            raise self.fault(
+            raise self.error(
                 f"truncated or damaged at byte {self.position:,} of {len(self.data):,}: "
                 f"{size:,} more expected"
             )
@@ -128,14 +128,14 @@ class _Reader:
 
     def model(self) -> FastTextModel:
         if len(self.data) < 8 or self.number() != _MAGIC:
-            raise self.fault("not a fastText model (its first bytes are another file's)")
+            raise self.error("not a fastText model (its first bytes are another file's)")
         version = self.number()
         if version not in (11, 12):
-            raise self.fault(f"fastText format {version}, where 11 and 12 are known")
+            raise self.error(f"fastText format {version}, where 11 and 12 are known")
         arguments = {name: self.number() for name in _ARGUMENTS}
         self.number("<f8")
         if arguments["model"] != _SUPERVISED:
-            raise self.fault("word vectors, not a classifier")
+            raise self.error("word vectors, not a classifier")
         if version == 11:
             arguments["maxn"] = 0  # as fastText does: old supervised models have no n-grams
         words, labels, pruned_pairs = self.dictionary()
@@ -144,7 +144,7 @@ class _Reader:
         output_quantised = bool(self.number("u1"))
         output = self.quantised_matrix() if quantised and output_quantised else self.matrix()
         if rows.shape[1] != arguments["dim"] or output.shape[1] != arguments["dim"]:
-            raise self.fault(
+            raise self.error(
                 f"rows of {rows.shape[1]} numbers where the header says {arguments['dim']}"
             )
         model = FastTextModel(
@@ -155,8 +155,8 @@ class _Reader:
             output=output,
             pruned=self.places(pruned_pairs, arguments["bucket"]),
             bucket=arguments["bucket"],
-            shortest_ngram=arguments["minn"],
-            longest_ngram=arguments["maxn"],
+            min_ngram=arguments["minn"],
+            max_ngram=arguments["maxn"],
             word_ngrams=arguments["word_ngrams"],
             loss=_LOSSES.get(arguments["loss"], "unknown"),
             quantised=quantised,
@@ -165,20 +165,20 @@ class _Reader:
 
     def checked(self, model: FastTextModel) -> FastTextModel:
         """Return the model, whose numbers belong together."""
-        shortest, longest = model.shortest_ngram, model.longest_ngram
+        shortest, longest = model.min_ngram, model.max_ngram
         num_words, num_labels = len(model.words), len(set(model.labels))
         num_ngrams = len(model.rows) - num_words
         if not 0 <= shortest <= _MAX_NGRAM or not 0 <= longest <= _MAX_NGRAM:
-            raise self.fault(f"n-grams of {shortest} to {longest} characters")
+            raise self.error(f"n-grams of {shortest} to {longest} characters")
         if not 1 <= model.word_ngrams <= _MAX_NGRAM or model.bucket < 0:
-            raise self.fault(f"n-grams of {model.word_ngrams} words in {model.bucket} buckets")
+            raise self.error(f"n-grams of {model.word_ngrams} words in {model.bucket} buckets")
         if len(model.output) != num_labels or len(model.labels) != num_labels:
-            raise self.fault(f"{len(model.output)} output rows for {num_labels} different labels")
+            raise self.error(f"{len(model.output)} output rows for {num_labels} different labels")
         if model.pruned is not None:
             if num_ngrams < 0 or not _are_within(model.pruned + 1, num_ngrams + 1):
-                raise self.fault("an n-gram outside the rows")
+                raise self.error("an n-gram outside the rows")
         elif num_ngrams < (model.bucket if longest > 0 or model.word_ngrams > 1 else 0):
-            raise self.fault(
+            raise self.error(
                 f"{len(model.rows):,} rows for {num_words:,} words and {model.bucket:,} buckets"
             )
         return model
@@ -188,22 +188,22 @@ class _Reader:
         self.number("<i8")
         num_pruned = self.number("<i8")
         if min(size, num_words, num_labels) < 0 or size != num_words + num_labels:
-            raise self.fault(
+            raise self.error(
                 f"a dictionary of {size} entries, {num_words} words and {num_labels} labels"
             )
         if num_labels == 0:
-            raise self.fault("no labels")
+            raise self.error("no labels")
         words: list[bytes] = []
         labels: list[str] = []
         # One entry is a zero-ended word, a count of 8 bytes and a type byte.
         raw = self.data
         if size > len(raw) - self.position:
-            raise self.fault(f"a dictionary of {size:,} entries in {len(raw):,} bytes")
+            raise self.error(f"a dictionary of {size:,} entries in {len(raw):,} bytes")
         for _ in range(size):
             end = self.position
             block = raw[end : end + 4096].tobytes().find(0)
             if block < 0:
-                raise self.fault(
+                raise self.error(
                     f"truncated or damaged in the dictionary at byte {self.position:,}"
                 )
             word = raw[end : end + block].tobytes()
@@ -214,7 +214,7 @@ class _Reader:
             else:
                 labels.append(word.decode("utf-8", "replace").removeprefix(LABEL_PREFIX))
         if len(words) != num_words:
-            raise self.fault(
+            raise self.error(
                 f"{len(words)} words in the dictionary where its head says {num_words}"
             )
         pairs = self.take(2 * num_pruned, "<i4") if num_pruned > 0 else None
@@ -228,10 +228,10 @@ class _Reader:
         if pairs is None:
             return None
         if not 0 <= bucket <= _MAX_BUCKETS:
-            raise self.fault(f"{bucket:,} buckets, where at most {_MAX_BUCKETS:,} are read")
+            raise self.error(f"{bucket:,} buckets, where at most {_MAX_BUCKETS:,} are read")
         buckets = pairs[0::2]
         if not _are_within(buckets, bucket):
-            raise self.fault("an n-gram outside the buckets")
+            raise self.error("an n-gram outside the buckets")
         places = np.full(bucket, -1, np.int32)
         places[buckets] = pairs[1::2]
         return places
@@ -239,7 +239,7 @@ class _Reader:
     def shape(self) -> tuple[int, int]:
         num_rows, num_columns = self.number("<i8"), self.number("<i8")
         if num_rows < 0 or not 0 < num_columns <= 1 << 16:
-            raise self.fault(f"a matrix of {num_rows} x {num_columns}")
+            raise self.error(f"a matrix of {num_rows} x {num_columns}")
         return num_rows, num_columns
 
     def matrix(self) -> Matrix:
@@ -254,10 +254,10 @@ class _Reader:
         codes = self.take(self.number(), "u1")
         num_runs, centroids = self.quantiser(num_columns)
         if len(codes) != num_rows * num_runs:
-            raise self.fault(f"{len(codes):,} codes for {num_rows:,} rows of {num_runs}")
+            raise self.error(f"{len(codes):,} codes for {num_rows:,} rows of {num_runs}")
         num_bytes = 4 * num_rows * num_columns
-        if num_bytes > max(_DECODED_BYTES, _DECODED_TIMES * len(self.data)):
-            raise self.fault(f"{num_rows:,} rows that decode to {num_bytes:,} bytes")
+        if num_bytes > max(_MAX_DECODED_BYTES, _MAX_DECODED_RATIO * len(self.data)):
+            raise self.error(f"{num_rows:,} rows that decode to {num_bytes:,} bytes")
         by_row = codes.reshape(num_rows, num_runs)
         rows = np.concatenate(
             [table[by_row[:, run]] for run, table in enumerate(centroids)], axis=1
@@ -271,10 +271,10 @@ class _Reader:
     def quantiser(self, num_columns: int) -> tuple[int, list[Matrix]]:
         dim, num_runs, run_length, last_length = (self.number() for _ in range(4))
         if dim != num_columns or not 1 <= num_runs <= dim:
-            raise self.fault(f"a quantiser of {dim} columns for a matrix of {num_columns}")
+            raise self.error(f"a quantiser of {dim} columns for a matrix of {num_columns}")
         lengths = [run_length] * (num_runs - 1) + [last_length]
         if min(lengths) < 1 or sum(lengths) != dim:
-            raise self.fault(f"a quantiser of {dim} columns in {num_runs} runs of {run_length}")
+            raise self.error(f"a quantiser of {dim} columns in {num_runs} runs of {run_length}")
         values = np.asarray(self.take(dim * 256, "<f4"), np.float32)
         ends = np.cumsum([256 * length for length in lengths])
         pieces = np.split(values, ends[:-1])

@@ -15,8 +15,8 @@ from lid.train.fasttext_training import quantise, train_supervised
 from lid.train.lid_config import LidConfig
 from lid.train.line_sampling import sample_label, write_training_file
 
-FEWEST_SHARED = 50
-_MOST_LINES = 3000
+MIN_SHARED_LINES = 50
+_MAX_LINES = 3000
 _REPEATS = 3
 _SETTINGS: Final[dict[str, Any]] = {
     "dim": 16,
@@ -36,30 +36,32 @@ def shared_domains(lines: Lines, members: tuple[str, ...]) -> list[str]:
     return sorted(
         domain
         for domain in domains
-        if all(len(lines.get(member, {}).get(domain, ())) >= FEWEST_SHARED for member in members)
+        if all(len(lines.get(member, {}).get(domain, ())) >= MIN_SHARED_LINES for member in members)
     )
 
 
-def train_expert(group: MacroGroup, lines: Lines, config: LidConfig, path: Path) -> list[str]:
+def train_group_classifier(
+    group: MacroGroup, lines: Lines, config: LidConfig, path: Path
+) -> list[str]:
     """Train one group's second stage into `path` and return the domains it was trained on.
 
     Nothing is written where fewer than two members have text, or they share no domain.
     """
-    members = tuple(member for member in group.experts if member in lines)
+    members = tuple(member for member in group.classified_members if member in lines)
     domains = shared_domains(lines, members)
     if len(members) < 2 or not domains:
         return []
-    chance = random.Random(f"{config.seed} {group.name}")
+    rng = random.Random(f"{config.seed} {group.name}")
     sampled: dict[str, list[str]] = {member: [] for member in members}
     for domain in domains:
         sizes = [len(lines[member][domain]) for member in members]
-        size = min(_MOST_LINES, min(sizes) * _REPEATS, max(sizes))
+        size = min(_MAX_LINES, min(sizes) * _REPEATS, max(sizes))
         for member in members:
             sampled[member] += sample_label(
-                {domain: lines[member][domain]}, size, config.sampling, chance
+                {domain: lines[member][domain]}, size, config.sampling, rng
             )
     text_path = path.with_suffix(".txt")
-    write_training_file(sampled, text_path, chance)
+    write_training_file(sampled, text_path, rng)
     settings = config.fasttext.replace(**_SETTINGS)
     quantise(train_supervised(text_path, settings), text_path, path, settings)
     text_path.unlink()

@@ -20,7 +20,7 @@ from nllb.errors import CheckpointError
 from nllb.io.atomic import atomic_path
 from nllb.languages.normalization import normalize_for_detection
 
-LONGEST_TEXT: Final = 2000
+MAX_CHARACTERS: Final = 2000
 """Characters of a text whose grams are looked up."""
 
 _LENGTH: Final = 5
@@ -31,7 +31,7 @@ _WORD: Final = (1 << 64) - 1
 Counts = npt.NDArray[np.int32]
 
 
-class GramSets:
+class NgramSets:
     """The most frequent grams of each label."""
 
     def __init__(
@@ -46,7 +46,7 @@ class GramSets:
         """
         self.index = {label: number for number, label in enumerate(labels)}
         self._bits = bits
-        self._kernel = _kernel_grams(bits) if prefer_kernel else None
+        self._kernel = _kernel_ngrams(bits) if prefer_kernel else None
 
     @classmethod
     def build(
@@ -67,7 +67,7 @@ class GramSets:
             )
             counts: Counter[str] = Counter()
             for word, count in words.items():
-                for gram in set(word_grams(word)):
+                for gram in set(character_ngrams(word)):
                     counts[gram] += count
             ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
             hashes = np.array([_hash(gram) for gram, _ in ranked], np.uint64)
@@ -111,8 +111,10 @@ class GramSets:
             self._kernel.count(list(texts), labels, known, total)
             return known, total
         for row, text in enumerate(texts):
-            words = normalize_for_detection(text[:LONGEST_TEXT]).split()
-            hashes = np.array([_hash(g) for word in words for g in word_grams(word)], np.uint64)
+            words = normalize_for_detection(text[:MAX_CHARACTERS]).split()
+            hashes = np.array(
+                [_hash(g) for word in words for g in character_ngrams(word)], np.uint64
+            )
             total[row] = len(hashes)
             for column, label in enumerate(labels[row].tolist()):
                 if label >= 0 and len(hashes):
@@ -121,7 +123,7 @@ class GramSets:
         return known, total
 
 
-def word_grams(word: str) -> list[str]:
+def character_ngrams(word: str) -> list[str]:
     """Return the grams of one word."""
     word = f"<{word}>"
     return [word[at : at + _LENGTH] for at in range(max(1, len(word) - _LENGTH + 1))]
@@ -151,7 +153,7 @@ def _probes(
     return places, (np.uint8(1) << (bit & np.uint64(7)).astype(np.uint8))
 
 
-def _kernel_grams(bits: npt.NDArray[np.uint8]) -> Any:
+def _kernel_ngrams(bits: npt.NDArray[np.uint8]) -> Any:
     kernel = load_kernel()
     if kernel is None:
         return None
@@ -160,5 +162,8 @@ def _kernel_grams(bits: npt.NDArray[np.uint8]) -> Any:
         classes=character_classes(normalised=True),
         folds=simple_folds(),
         fold=fold,
-        longest_text=LONGEST_TEXT,
+        longest_text=MAX_CHARACTERS,
     )
+
+
+GramSets = NgramSets  # the old name, for this release

@@ -23,7 +23,7 @@ def write_report(evaluation: Evaluation, card: ModelCard, output: Path) -> Path:
     page.add("Confusions", _confusions(evaluation))
     page.add("Scripts and resource levels", *_means(evaluation))
     if evaluation.foreign is not None:
-        page.add("Languages outside the table", *_foreign(evaluation))
+        page.add("Languages outside the table", *_out_of_set_section(evaluation))
     path = output / "lid.html"
     page.save(path)
     return path
@@ -43,10 +43,10 @@ def as_text(evaluation: Evaluation) -> str:
     if evaluation.missing:
         lines.append(f"no label for: {', '.join(evaluation.missing)}")
     if evaluation.foreign is not None:
-        foreign = evaluation.foreign
+        out_of_set = evaluation.foreign
         lines.append(
-            f"languages outside the table: {foreign.accepted:.2%} of {foreign.lines:,} lines in "
-            f"{foreign.languages} languages were given a label"
+            f"languages outside the table: {out_of_set.accepted:.2%} of {out_of_set.lines:,} lines in "
+            f"{out_of_set.languages} languages were given a label"
         )
     return "\n".join(lines)
 
@@ -142,22 +142,22 @@ def _means(evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _foreign(evaluation: Evaluation) -> list[str]:
-    foreign = evaluation.foreign
-    assert foreign is not None
+def _out_of_set_section(evaluation: Evaluation) -> list[str]:
+    out_of_set = evaluation.foreign
+    assert out_of_set is not None
     columns = [
         Column(title="language", kind="code"),
         Column(title="accepted %", kind="number", digits=1),
         Column(title="most taken for", kind="code"),
     ]
     rows = [
-        (language, _PERCENT * part, foreign.taken_for.get(language, ""))
-        for language, part in foreign.by_language.items()
+        (language, _PERCENT * part, out_of_set.taken_for.get(language, ""))
+        for language, part in out_of_set.by_language.items()
         if part > 0
     ]
     return [
         paragraph(
-            f"{foreign.accepted:.2%} of {foreign.lines:,} lines in {foreign.languages} languages "
+            f"{out_of_set.accepted:.2%} of {out_of_set.lines:,} lines in {out_of_set.languages} languages "
             "that neither training nor tuning saw were given a label of the table."
         ),
         table(columns, rows, caption="Languages with accepted lines", tall=True),

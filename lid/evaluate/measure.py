@@ -12,7 +12,7 @@ from typing import Final
 
 from lid.detector import Detector
 from lid.groups import group_of_language
-from lid.train.collection import foreign_code, tuning_half
+from lid.train.collection import is_for_tuning, out_of_set_code
 from nllb.errors import DataError, NllbError
 from nllb.io.benchmarks import load_aligned, load_flores
 from nllb.io.corpora import open_corpus
@@ -71,7 +71,7 @@ class CutScore:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ForeignScore:
+class OutOfSetScore:
     """What was made of text in languages outside the table."""
 
     languages: int
@@ -104,7 +104,7 @@ class Evaluation:
     """Script -> macro F1 on full lines."""
     by_level: dict[str, float]
     """Resource level -> macro F1 on full lines."""
-    foreign: ForeignScore | None
+    foreign: OutOfSetScore | None
     """Text in other languages."""
 
 
@@ -134,23 +134,26 @@ def _lines(path: Path) -> list[str]:
     return list(read_lines(path, errors="replace"))
 
 
-def read_foreign(directory: Path) -> dict[str, list[str]]:
+def read_out_of_set(directory: Path) -> dict[str, list[str]]:
     """Read the texts of foreign languages that training and tuning leave alone."""
     corpus = open_corpus(directory, layout="keyed")
     texts: dict[str, list[str]] = defaultdict(list)
     for path, _ in corpus.files():
-        code = foreign_code(path)
-        if not tuning_half(code):
+        code = out_of_set_code(path)
+        if not is_for_tuning(code):
             texts[path.name.partition(".")[0]] += [text.text for text in corpus.read(path, code)]
     if not texts:
         raise DataError(f"no foreign text in {directory}")
     return dict(texts)
 
 
+read_foreign = read_out_of_set  # the old name, for this release
+
+
 def evaluate(
     detector: Detector,
     text: Mapping[str, Sequence[str]],
-    foreign: Mapping[str, Sequence[str]] | None = None,
+    out_of_set: Mapping[str, Sequence[str]] | None = None,
     *,
     name: str = "text",
     cuts: Sequence[int | None] = CUTS,
@@ -188,7 +191,7 @@ def evaluate(
         confusions=first.confusions(200),
         by_script=_means((by_code[s.label].script, s.f1) for s in labels if s.label in by_code),
         by_level=_means((by_code[s.label].level, s.f1) for s in labels if s.label in by_code),
-        foreign=None if not foreign else _foreign_score(detector, foreign),
+        foreign=None if not out_of_set else _out_of_set_score(detector, out_of_set),
     )
 
 
@@ -257,7 +260,7 @@ class _Count:
                 language: Counter(
                     {
                         answer: count
-                        for answer, count in _with_siblings(
+                        for answer, count in _merge_siblings(
                             language, self.answers[language]
                         ).items()
                     }
@@ -305,7 +308,7 @@ class _Count:
         return [(language, answer, count) for (language, answer), count in pairs.most_common(most)]
 
 
-def _with_siblings(language: str, answers: Counter[str]) -> Counter[str]:
+def _merge_siblings(language: str, answers: Counter[str]) -> Counter[str]:
     """Return the answers with those of the same macro group counted as the language."""
     group = group_of_language().get(language)
     if group is None:
@@ -316,11 +319,11 @@ def _with_siblings(language: str, answers: Counter[str]) -> Counter[str]:
     return merged
 
 
-def _foreign_score(detector: Detector, foreign: Mapping[str, Sequence[str]]) -> ForeignScore:
+def _out_of_set_score(detector: Detector, out_of_set: Mapping[str, Sequence[str]]) -> OutOfSetScore:
     accepted: dict[str, float] = {}
     taken: dict[str, str] = {}
     total = wrong = 0
-    for language, lines in foreign.items():
+    for language, lines in out_of_set.items():
         answers = Counter(one.language for one in detector.detect_batch(lines))
         undetermined = answers.pop(UNDETERMINED, 0)
         total += len(lines)
@@ -328,8 +331,8 @@ def _foreign_score(detector: Detector, foreign: Mapping[str, Sequence[str]]) -> 
         accepted[language] = 1 - undetermined / max(1, len(lines))
         if answers:
             taken[language] = answers.most_common(1)[0][0]
-    return ForeignScore(
-        languages=len(foreign),
+    return OutOfSetScore(
+        languages=len(out_of_set),
         lines=total,
         accepted=wrong / max(1, total),
         by_language=dict(sorted(accepted.items(), key=lambda item: -item[1])),

@@ -10,35 +10,35 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lid.acceptance import Acceptance, Evidence
+from lid.acceptance import AcceptanceRegression, Evidence
 from lid.decision import Decider
 from lid.groups import group_of_language
-from lid.ngrams import GramSets
+from lid.ngrams import NgramSets
 from lid.train.identifier_card import DEFAULT_THRESHOLD
 from lid.train.lid_config import CalibrationConfig
 
 _BATCH = 512
-_LEAST_OF_USUAL = 0.8
+_MIN_SHARE_FRACTION = 0.8
 _CUTS = (10_000, 10, 5, 3, 2, 1)
 
 Texts = Mapping[str, Sequence[str]]
 """Label -> texts in it."""
 
 
-def certainties(
+def acceptance_scores(
     decider: Decider, texts: Sequence[str]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
     """Return for each text the best label and what its threshold is compared with."""
     best: list[npt.NDArray[np.intp]] = [np.empty(0, np.intp)]
-    certain: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+    scores: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
     for start in range(0, len(texts), _BATCH):
         decision = decider.decide(texts[start : start + _BATCH])
         best.append(decision.best)
-        certain.append(decision.certainty)
-    return np.concatenate(best), np.concatenate(certain)
+        scores.append(decision.acceptance_score)
+    return np.concatenate(best), np.concatenate(scores)
 
 
-def expected_shares(grams: GramSets, held_out: Texts, left_out: Texts) -> dict[str, float]:
+def expected_shares(grams: NgramSets, held_out: Texts, left_out: Texts) -> dict[str, float]:
     """Return the share of grams that each label knows of its own text.
 
     Text of a source that was left out tells it. Where a label has none, its held-out lines do, less
@@ -54,31 +54,31 @@ def expected_shares(grams: GramSets, held_out: Texts, left_out: Texts) -> dict[s
     loss = sum(outside[label] for label in both) / max(1e-9, sum(inside[label] for label in both))
     shares: dict[str, float] = {}
     for label in grams.index:
-        least = _LEAST_OF_USUAL * inside.get(label, 0.5) * (loss if both else 1)
+        least = _MIN_SHARE_FRACTION * inside.get(label, 0.5) * (loss if both else 1)
         shares[label] = round(max(outside.get(label, 0.0), least), 4)
     return shares
 
 
-def _share(grams: GramSets, label: str, texts: Sequence[str]) -> float:
+def _share(grams: NgramSets, label: str, texts: Sequence[str]) -> float:
     known, total = grams.count(texts, np.full((len(texts), 1), grams.index[label], np.int32))
     return float(known.sum() / max(1, total.sum()))
 
 
 def fit_acceptance(
-    decider: Decider, own: Texts, foreign: Sequence[str], config: CalibrationConfig
-) -> Acceptance:
+    decider: Decider, own: Texts, out_of_set: Sequence[str], config: CalibrationConfig
+) -> AcceptanceRegression:
     """Fit the certainty on texts that the decider has not seen the like of, whole and cut short."""
     texts = [(label, text) for label, lines in own.items() for text in lines]
     cut = [
         (label, " ".join(text.split(" ")[:words]))
         for words in _CUTS
-        for label, text in [*texts, *(("", text) for text in foreign)]
+        for label, text in [*texts, *(("", text) for text in out_of_set)]
     ]
     parts: list[Evidence] = []
     right: list[bool] = []
     for start in range(0, len(cut), _BATCH):
         batch = cut[start : start + _BATCH]
-        evidence, _, best = decider.weigh([text for _, text in batch])
+        evidence, _, best = decider.evidence_for([text for _, text in batch])
         parts.append(evidence)
         right += [
             _group(decider.labels[index]) == _group(label)
@@ -90,7 +90,7 @@ def fit_acceptance(
             for item in dataclasses.fields(Evidence)
         }
     )
-    return Acceptance.fit(
+    return AcceptanceRegression.fit(
         evidence,
         np.array(right),
         np.array([bool(label) for label, _ in cut]),
@@ -102,7 +102,7 @@ def fit_acceptance(
 def calibrate(
     decider: Decider,
     left_out: Texts,
-    foreign: Sequence[str],
+    out_of_set: Sequence[str],
     config: CalibrationConfig,
 ) -> dict[str, float]:
     """Return each label's threshold.
@@ -123,15 +123,15 @@ def calibrate(
     own: dict[str, list[float]] = {label: [] for label in decider.labels}
     taken: dict[str, list[tuple[float, float]]] = {label: [] for label in decider.labels}
     for label, texts in left_out.items():
-        best, certain = certainties(decider, texts)
-        for index, value in zip(best.tolist(), certain.tolist(), strict=True):
+        best, scores = acceptance_scores(decider, texts)
+        for index, value in zip(best.tolist(), scores.tolist(), strict=True):
             if groups[index] == _group(label):
                 own[label].append(value)
             else:
                 taken[decider.labels[index]].append((value, 1 / len(texts)))
-    best, certain = certainties(decider, foreign)
-    for index, value in zip(best.tolist(), certain.tolist(), strict=True):
-        taken[decider.labels[index]].append((value, config.out_of_set_odds / len(foreign)))
+    best, scores = acceptance_scores(decider, out_of_set)
+    for index, value in zip(best.tolist(), scores.tolist(), strict=True):
+        taken[decider.labels[index]].append((value, config.out_of_set_odds / len(out_of_set)))
     return {label: _threshold(own[label], taken[label], config) for label in decider.labels}
 
 

@@ -29,10 +29,10 @@ from nllb.languages.normalization import normalize_for_detection
 Lines = dict[str, dict[str, list[str]]]
 """Label -> domain -> lines."""
 
-_DENSE: Final = ("Hans", "Hant", "Jpan", "Hang")
-_OWN_SCRIPT: Final = 0.5
-_MOST_COPIES: Final = 3
-_MOST_ENGLISH: Final = 0.5
+_DENSE_SCRIPTS: Final = ("Hans", "Hant", "Jpan", "Hang")
+_MIN_SCRIPT_FRACTION: Final = 0.5
+_MAX_COPIES: Final = 3
+_MAX_ENGLISH_FRACTION: Final = 0.5
 _LONGER_WORDS: Final = re.compile(r"[^\W\d_]{3,}")
 _MARKUP: Final = re.compile(
     r"<[^>]*>|\[?https?://\S+|&[#\w]+;|\$\d+|%\w|__\w+__|\[\[(?:[^|\]]*\|)?|\]\]|'''?|[{}]"
@@ -46,7 +46,7 @@ class Collected:
 
     lines: Lines = field(default_factory=dict)
     """Text of the labels."""
-    foreign: Lines = field(default_factory=dict)
+    out_of_set: Lines = field(default_factory=dict)
     """Text of foreign languages, by label with `NOISE_PREFIX`."""
     dropped: Counter[str] = field(default_factory=Counter)
     """`source: reason` -> lines left out."""
@@ -68,7 +68,7 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
         DataError: for a missing folder, a label without any text, or an overlap with an evaluation
             set where the configuration says `refuse`.
     """
-    shield = evaluation_hashes(
+    evaluation_set_hashes = evaluation_hashes(
         tuple(config.data_dir / path for path in config.evaluation), normalised=True
     )
     collected = Collected()
@@ -89,16 +89,16 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
                     continue
                 if len(before) < source.max_lines:
                     before.add(text.text)
-                    _keep(text, source, unique[text.language], shield, collected)
+                    _keep(text, source, unique[text.language], evaluation_set_hashes, collected)
                 else:
                     collected.dropped[f"{source.name}: above max_lines"] += 1
         reserved = reserved_languages(
             config.data_dir / directory for directory in config.out_of_set.sources
         )
         for directory in config.out_of_set.sources:
-            for label, line in _foreign(config.data_dir / directory, wanted, reserved):
+            for label, line in _out_of_set_lines(config.data_dir / directory, wanted, reserved):
                 progress.advance(note=directory.name)
-                if sentence_hash(line) in shield:
+                if sentence_hash(line) in evaluation_set_hashes:
                     collected.overlap[directory.name] += 1
                 else:
                     unique[label].setdefault(line, directory.name)
@@ -109,10 +109,10 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
             "sources, or set on_overlap: drop"
         )
     for label, domain_of_line in sorted(unique.items()):
-        foreign = label.startswith(NOISE_PREFIX)
-        if not domain_of_line or (foreign and len(domain_of_line) < config.out_of_set.min_lines):
+        out_of_set = label.startswith(NOISE_PREFIX)
+        if not domain_of_line or (out_of_set and len(domain_of_line) < config.out_of_set.min_lines):
             continue
-        domains = (collected.foreign if foreign else collected.lines).setdefault(label, {})
+        domains = (collected.out_of_set if out_of_set else collected.lines).setdefault(label, {})
         for line, domain in domain_of_line.items():
             domains.setdefault(domain, []).append(line)
     empty = sorted({language.code for language in config.languages} - set(collected.lines))
@@ -147,17 +147,17 @@ def evaluation_hashes(directories: tuple[Path, ...], *, normalised: bool = False
     return frozenset(hashes)
 
 
-def tuning_half(code: str) -> bool:
+def is_for_tuning(code: str) -> bool:
     """Whether a foreign language is for training and tuning; the others are for reports only."""
     return xxhash.xxh3_64_intdigest(f"foreign {code}".encode()) % 2 == 0
 
 
-def calibration_part(code: str, part: float) -> bool:
+def is_for_calibration(code: str, part: float) -> bool:
     """Whether a foreign language of the tuning half is for calibration, not for training."""
     return xxhash.xxh3_64_intdigest(f"threshold {code}".encode()) % 1000 < 1000 * part
 
 
-def withheld_languages(config: LidConfig, foreign: Lines) -> dict[str, list[str]]:
+def withheld_languages(config: LidConfig, out_of_set: Lines) -> dict[str, list[str]]:
     """Return the foreign labels that are kept from training to calibrate with, and their prose.
 
     A language that has interface messages only is trained on: they mix too many languages to judge
@@ -166,15 +166,15 @@ def withheld_languages(config: LidConfig, foreign: Lines) -> dict[str, list[str]
     corpora = [open_corpus(config.data_dir / path) for path in config.out_of_set.sources]
     prose = {corpus.name for corpus in corpora if corpus.layout != "messages"}
     withheld: dict[str, list[str]] = {}
-    for label, domains in sorted(foreign.items()):
+    for label, domains in sorted(out_of_set.items()):
         lines = [line for domain in domains if domain in prose for line in domains[domain]]
         code = label.removeprefix(NOISE_PREFIX)
-        if lines and calibration_part(code, config.out_of_set.calibration_fraction):
+        if lines and is_for_calibration(code, config.out_of_set.calibration_fraction):
             withheld[label] = lines
     return withheld
 
 
-def foreign_code(path: Path) -> str:
+def out_of_set_code(path: Path) -> str:
     """Return the language of a file `ISO__ID.tsv`; the id where the code says `und`."""
     code, _, identifier = path.name.partition(".")[0].partition("__")
     return code if code != "und" else f"und-{identifier}"
@@ -190,7 +190,7 @@ def script_share(line: str, label: str) -> float:
     )
     letters = counts[FIRST_SCRIPT:]
     own = sum(int(letters[number]) for number in writable_scripts(label[-4:]))
-    weight = 3 if label[-4:] in _DENSE else 1  # one ideograph says as much as a few letters
+    weight = 3 if label[-4:] in _DENSE_SCRIPTS else 1  # one ideograph says as much as a few letters
     others = int(letters.sum()) - own
     return weight * own / (weight * own + others) if own else 0.0
 
@@ -211,9 +211,9 @@ def _texts(corpus: Corpus, collected: Collected) -> Iterator[CorpusText]:
         original = english.get(text.key, "")
         if text.language == "eng_Latn":
             yield text
-        elif original == folded or copies[text.key, folded] > _MOST_COPIES:
+        elif original == folded or copies[text.key, folded] > _MAX_COPIES:
             collected.dropped[f"{corpus.name}: copy of another locale"] += 1
-        elif _shared_words(folded, original) > _MOST_ENGLISH:
+        elif _shared_words(folded, original) > _MAX_ENGLISH_FRACTION:
             collected.dropped[f"{corpus.name}: mostly English"] += 1
         else:
             yield text
@@ -230,7 +230,7 @@ def _keep(
     text: CorpusText,
     source: SourceConfig,
     lines: dict[str, str],
-    shield: frozenset[int],
+    evaluation_set_hashes: frozenset[int],
     collected: Collected,
 ) -> None:
     """Add a text to a label's lines, or count why not."""
@@ -238,12 +238,12 @@ def _keep(
         clean_message(text.text) if source.layout == "messages" or "{{" in text.text else text.text
     )
     line = normalize_for_detection(plain)
-    fewest = source.min_letters // 3 if text.language[-4:] in _DENSE else source.min_letters
+    fewest = source.min_letters // 3 if text.language[-4:] in _DENSE_SCRIPTS else source.min_letters
     if len(line) - line.count(" ") < fewest:
         collected.dropped[f"{source.name}: short"] += 1
-    elif script_share(line, text.language) < _OWN_SCRIPT:
+    elif script_share(line, text.language) < _MIN_SCRIPT_FRACTION:
         collected.dropped[f"{source.name}: another script"] += 1
-    elif shield and sentence_hash(line) in shield:
+    elif evaluation_set_hashes and sentence_hash(line) in evaluation_set_hashes:
         collected.overlap[source.name] += 1
     elif line in lines:
         collected.dropped[f"{source.name}: duplicate"] += 1
@@ -259,7 +259,7 @@ def clean_message(text: str) -> str:
 
 
 @cache
-def _locales() -> dict[str, str]:
+def _language_of_locale() -> dict[str, str]:
     """Locale or its first part -> ISO 639-3 code, or `skip` for forms of the table's languages."""
     table = Path(__file__).with_name("locales.tsv")
     return {row["locale"]: row["language"] for row in read_table(table)}
@@ -273,10 +273,12 @@ def reserved_languages(directories: Iterable[Path]) -> frozenset[str]:
         if (corpus := open_corpus(directory)).layout != "messages"
         for path, _ in corpus.files()
     ]
-    return frozenset(foreign_code(path) for path in paths if not tuning_half(foreign_code(path)))
+    return frozenset(
+        out_of_set_code(path) for path in paths if not is_for_tuning(out_of_set_code(path))
+    )
 
 
-def _foreign(
+def _out_of_set_lines(
     directory: Path, wanted: set[str], reserved: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield (label, line) of a folder's languages that are neither in the table nor reserved."""
@@ -285,9 +287,14 @@ def _foreign(
     if corpus.layout == "messages":
         named = [(_iso(locale), path) for locale, path in corpus.unmapped()]
     else:
-        named = [(foreign_code(path), path) for path, _ in corpus.files()]
+        named = [(out_of_set_code(path), path) for path, _ in corpus.files()]
     for code, path in named:
-        if _locales().get(code) == "skip" or code == "skip" or code in known or code in reserved:
+        if (
+            _language_of_locale().get(code) == "skip"
+            or code == "skip"
+            or code in known
+            or code in reserved
+        ):
             continue
         for text in corpus.read(path, code):
             line = normalize_for_detection(clean_message(text.text))
@@ -297,6 +304,6 @@ def _foreign(
 
 def _iso(locale: str) -> str:
     """Return the code by which a locale's language is split into tuning and report."""
-    table = _locales()
+    table = _language_of_locale()
     first = locale.partition("-")[0]
     return table.get(locale) or table.get(first) or first

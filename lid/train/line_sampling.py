@@ -13,15 +13,15 @@ from lid.train.collection import Lines
 from lid.train.lid_config import SamplingConfig
 from nllb.io.atomic import atomic_text
 
-_WORDS_OF_LONG = 40
-_WORDS_OF_EXTRACT = (2, 30)
-_WORDS_OF_PART = (15, 35)
-_SHORT = 45
-_JOINED = 100
-_SHORTEST_WORDS = 15
-_FEWEST_OTHERS = 500
-_LETTERS_OF_KEYWORD = 4
-_TIMES_AS_FREQUENT = 5
+_LONG_LINE_WORDS = 40
+_EXTRACT_WORDS = (2, 30)
+_PART_WORDS = (15, 35)
+_SHORT_CHARACTERS = 45
+_JOINED_CHARACTERS = 100
+_JOINED_WORDS = 15
+_MIN_OTHER_LINES = 500
+_MIN_KEYWORD_LETTERS = 4
+_MIN_FREQUENCY_RATIO = 5
 
 
 def split_held_out(lines: Lines, *, part: float, most: int) -> tuple[Lines, dict[str, list[str]]]:
@@ -41,7 +41,7 @@ def split_held_out(lines: Lines, *, part: float, most: int) -> tuple[Lines, dict
     return kept, held_out
 
 
-def leave_out(
+def hold_out_sources(
     lines: Lines, domains: Sequence[str], *, fewest: int, most: int
 ) -> tuple[Lines, dict[str, list[str]]]:
     """Split off whole domains, where the label keeps `fewest` lines of others.
@@ -68,7 +68,7 @@ def joined(lines: Sequence[str]) -> list[str]:
     current = ""
     for line in lines:
         current = f"{current} {line}".strip()
-        if len(current) >= _JOINED or current.count(" ") >= _SHORTEST_WORDS:
+        if len(current) >= _JOINED_CHARACTERS or current.count(" ") >= _JOINED_WORDS:
             texts.append(current)
             current = ""
     return texts if texts or not current else [current]
@@ -103,7 +103,7 @@ def keywords(
     """
     lines = domains[domain]
     others = [text for name, texts in domains.items() if name != domain for text in texts]
-    if not lines or len(others) < _FEWEST_OTHERS:
+    if not lines or len(others) < _MIN_OTHER_LINES:
         return None
     inside, outside = (
         Counter(word for text in texts for word in set(text.split(" ")))
@@ -114,8 +114,8 @@ def keywords(
         word: share
         for word, share in shares.items()
         if share > most
-        and len(word) >= _LETTERS_OF_KEYWORD
-        and share > _TIMES_AS_FREQUENT * outside[word] / len(others)
+        and len(word) >= _MIN_KEYWORD_LETTERS
+        and share > _MIN_FREQUENCY_RATIO * outside[word] / len(others)
     }
 
 
@@ -136,7 +136,7 @@ def sample_label(
     domains: Mapping[str, Sequence[str]],
     size: int,
     config: SamplingConfig,
-    chance: random.Random,
+    rng: random.Random,
     messages: Collection[str] = (),
 ) -> list[str]:
     """Return about `size` lines of one label: balanced over domains, whole, joined or cut.
@@ -147,7 +147,7 @@ def sample_label(
         domains: the label's lines.
         size: lines to draw.
         config: how.
-        chance: source of randomness.
+        rng: the random number generator.
         messages: domains of interface messages; lines with `keywords` are drawn so much less that
             each word comes to `most_of_keyword` of them.
     """
@@ -165,63 +165,63 @@ def sample_label(
         for number in range(round(size * weight / total)):
             if not order:
                 if words is not None:
-                    lines = _thinned(every, words, config.max_keyword_fraction, chance)
-                order = chance.sample(range(len(lines)), len(lines))
+                    lines = _thin_keywords(every, words, config.max_keyword_fraction, rng)
+                order = rng.sample(range(len(lines)), len(lines))
             line = lines[order.pop()]
-            sampled.append(_vary(line, lines, config, chance, repeat=number >= len(every)))
+            sampled.append(_vary(line, lines, config, rng, repeat=number >= len(every)))
     return sampled
 
 
-def _thinned(
-    lines: Sequence[str], words: Mapping[str, float], most: float, chance: random.Random
+def _thin_keywords(
+    lines: Sequence[str], words: Mapping[str, float], most: float, rng: random.Random
 ) -> Sequence[str]:
     """Return the lines of one turn: those without the words, and some of those with them."""
     drawn = [
         line
         for line in lines
-        if chance.random() < most / max([words.get(w, most) for w in line.split(" ")])
+        if rng.random() < most / max([words.get(w, most) for w in line.split(" ")])
     ]
     return drawn or lines
 
 
 def _vary(
-    line: str, lines: Sequence[str], config: SamplingConfig, chance: random.Random, *, repeat: bool
+    line: str, lines: Sequence[str], config: SamplingConfig, rng: random.Random, *, repeat: bool
 ) -> str:
     """Return a line as it is, joined with others, or cut."""
     words = line.split(" ")
-    draw = chance.random()
-    if len(line) < _SHORT and draw < config.join_rate:
-        wanted = config.joined_length * chance.uniform(0.5, 1.2)
+    draw = rng.random()
+    if len(line) < _SHORT_CHARACTERS and draw < config.join_rate:
+        wanted = config.joined_length * rng.uniform(0.5, 1.2)
         while len(line) < wanted:
-            line = f"{line} {chance.choice(lines)}"
+            line = f"{line} {rng.choice(lines)}"
         return line
     if repeat or draw < config.extract_rate:
         if len(words) > 6:
-            return _run(words, _WORDS_OF_EXTRACT, chance)
+            return _run(words, _EXTRACT_WORDS, rng)
         if len(words) <= 2 and len(line) > 30:  # a script without spaces
-            length = chance.randint(8, len(line))
-            start = chance.randrange(len(line) - length + 1)
+            length = rng.randint(8, len(line))
+            start = rng.randrange(len(line) - length + 1)
             return line[start : start + length].strip()
         return line
-    return _run(words, _WORDS_OF_PART, chance) if len(words) > _WORDS_OF_LONG else line
+    return _run(words, _PART_WORDS, rng) if len(words) > _LONG_LINE_WORDS else line
 
 
-def _run(words: list[str], lengths: tuple[int, int], chance: random.Random) -> str:
+def _run(words: list[str], lengths: tuple[int, int], rng: random.Random) -> str:
     """Return some words in a row; a run of 3 to 6 is as likely as one of 6 to 12."""
     shortest, longest = lengths[0], min(len(words), lengths[1])
-    length = round(math.exp(chance.uniform(math.log(shortest), math.log(longest))))
-    start = chance.randrange(len(words) - length + 1)
+    length = round(math.exp(rng.uniform(math.log(shortest), math.log(longest))))
+    start = rng.randrange(len(words) - length + 1)
     return " ".join(words[start : start + length])
 
 
 def write_training_file(
-    sampled: Mapping[str, Sequence[str]], path: Path, chance: random.Random
+    sampled: Mapping[str, Sequence[str]], path: Path, rng: random.Random
 ) -> int:
     """Write shuffled `__label__CODE text` lines atomically; return how many."""
     lines = [
         f"{LABEL_PREFIX}{label} {line}\n" for label, texts in sampled.items() for line in texts
     ]
-    chance.shuffle(lines)
+    rng.shuffle(lines)
     with atomic_text(path) as stream:
         stream.writelines(lines)
     return len(lines)

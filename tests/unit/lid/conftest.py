@@ -71,10 +71,10 @@ def sentences() -> dict[str, list[str]]:
 def corpora_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a data folder with a line-aligned corpus, a keyed one, foreign text and a test set."""
     root = tmp_path_factory.mktemp("corpora")
-    seed, udhr, foreign, test = (
+    seed, udhr, out_of_set, test = (
         root / name for name in ("nllb_seed", "udhr", "udhr_other", "test")
     )
-    for folder in (seed, udhr, foreign, test):
+    for folder in (seed, udhr, out_of_set, test):
         folder.mkdir()
     for code, lines in SENTENCES.items():
         (seed / code).write_text("\n".join(lines * 2) + "\n", encoding="utf-8")
@@ -83,7 +83,7 @@ def corpora_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (test / f"{code}.txt").write_text(lines[0].upper() + "\n", encoding="utf-8")
     for name, line in FOREIGN.items():
         rows = [f"{n}\t{line} {'x' * n} {name[:3]}{n % 7}" for n in range(60)]
-        (foreign / f"{name}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        (out_of_set / f"{name}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root
 
 

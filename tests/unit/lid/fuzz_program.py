@@ -30,9 +30,9 @@ def load_module(library: Path):
 KERNEL = load_module(Path(sys.argv[1]))
 
 from lid.characters import character_classes, fold, simple_folds  # noqa: E402
-from lid.engine import KernelEngine, foreign_last, open_engine  # noqa: E402
+from lid.engine import KernelEngine, open_engine, out_of_set_last  # noqa: E402
 from lid.fasttext_model import FastTextModel, read_fasttext  # noqa: E402
-from lid.ngrams import GramSets  # noqa: E402
+from lid.ngrams import NgramSets  # noqa: E402
 
 HUGE = 1 << 31
 ALPHABETS = (
@@ -50,7 +50,7 @@ class Fuzzer:
     def __init__(self, models: list[Path], seed: int):
         self.random = np.random.default_rng(seed)
         self.paths = models
-        self.models = [foreign_last(read_fasttext(path)) for path in models]
+        self.models = [out_of_set_last(read_fasttext(path)) for path in models]
         self.engines = [
             open_engine(path, normalised=normalised)
             for path in models
@@ -98,8 +98,8 @@ class Fuzzer:
         texts = [text[:400] for text in self.texts()]
         labels = self.random.integers(-1, 3, (len(texts), self.number(1, 4))).astype(np.int32)
         names = ["a", "b", "c"]
-        found = GramSets(names, bits).count(texts, labels)
-        expected = GramSets(names, bits, prefer_kernel=False).count(texts, labels)
+        found = NgramSets(names, bits).count(texts, labels)
+        expected = NgramSets(names, bits, prefer_kernel=False).count(texts, labels)
         assert all(map(np.array_equal, found, expected))
         return True
 
@@ -145,8 +145,8 @@ class Fuzzer:
             {"rows": model.rows[: self.number(0, len(model.rows))]},
             {"words": model.words * self.number(2, 40)},
             {"words": model.words[: self.number(0, 9)]},
-            {"shortest_ngram": self.one_of(-HUGE, -1, 0, 1, 9, HUGE - 1)},
-            {"longest_ngram": self.one_of(-HUGE, -1, 0, 1, 9, HUGE - 1)},
+            {"min_ngram": self.one_of(-HUGE, -1, 0, 1, 9, HUGE - 1)},
+            {"max_ngram": self.one_of(-HUGE, -1, 0, 1, 9, HUGE - 1)},
         )
         try:
             engine = self.make(dataclasses.replace(model, **changes))
@@ -164,7 +164,7 @@ class Fuzzer:
         changed = self.folder / "changed.bin"
         changed.write_bytes(data[: self.one_of(len(data), len(data), self.number(0, len(data)))])
         try:
-            model = foreign_last(read_fasttext(changed))
+            model = out_of_set_last(read_fasttext(changed))
         except Exception:
             return False  # which errors the reader raises is tested with the reader
         try:

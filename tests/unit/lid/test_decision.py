@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lid.acceptance import Acceptance
+from lid.acceptance import AcceptanceRegression
 from lid.characters import scripts
-from lid.decision import Decider, Expert, Judge
-from lid.ngrams import GramSets
+from lid.decision import AcceptanceModel, Decider, GroupClassifier
+from lid.ngrams import NgramSets
 
 
 class FixedEngine:
@@ -25,7 +25,7 @@ class FixedEngine:
         return np.tile(self._scores, (len(texts), 1)), letters
 
 
-def decider(labels: Sequence[str], scores: Sequence[float], **experts: Expert) -> Decider:
+def decider(labels: Sequence[str], scores: Sequence[float], **experts: GroupClassifier) -> Decider:
     return Decider(FixedEngine(labels, scores), experts, tuple(labels))
 
 
@@ -53,7 +53,9 @@ def test_support_is_that_of_the_macro_group() -> None:
 
 
 def test_the_second_stage_shares_out_the_groups_probability() -> None:
-    expert = Expert(engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0)
+    expert = GroupClassifier(
+        engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0
+    )
     labels = ["bos_Latn", "hrv_Latn", "deu_Latn"]
     made = decider(labels, np.log([0.5, 0.3, 0.2]), **{"bosnian-croatian": expert})
     decision = made.decide(["Latn", "Latn"])
@@ -63,7 +65,9 @@ def test_the_second_stage_shares_out_the_groups_probability() -> None:
 
 
 def test_candidates_bind_the_second_stage_too() -> None:
-    expert = Expert(engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0)
+    expert = GroupClassifier(
+        engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0
+    )
     labels = ["bos_Latn", "hrv_Latn", "deu_Latn"]
     made = decider(labels, np.log([0.5, 0.3, 0.2]), **{"bosnian-croatian": expert})
     decision = made.decide(["Latn"], np.array([True, False, True]))
@@ -73,13 +77,16 @@ def test_candidates_bind_the_second_stage_too() -> None:
 
 def test_known_grams_decide_between_near_labels_and_leave_foreign_probability_alone() -> None:
     lines = {"deu_Latn": {"own": ["bibliothek"]}, "fra_Latn": {"own": ["latn library"]}}
-    judge = Judge(
-        grams=GramSets.build(lines, most=50, size_bytes=4096),
+    judge = AcceptanceModel(
+        grams=NgramSets.build(lines, most=50, size_bytes=4096),
         expected={"deu_Latn": 0.7, "fra_Latn": 0.7},
-        acceptance=Acceptance(),
+        acceptance=AcceptanceRegression(),
     )
     engine = FixedEngine(["deu_Latn", "fra_Latn", "other_xyz"], np.log([0.5, 0.3, 0.2]))
     decision = Decider(engine, {}, engine.labels, judge).decide(["Latn"])
     assert decision.best[0] == 1
     assert decision.probabilities[0].sum() == pytest.approx(0.8)
-    assert decision.certainty[0] == pytest.approx(decision.support[0]) and decision.support[0] > 0.7
+    assert (
+        decision.acceptance_score[0] == pytest.approx(decision.support[0])
+        and decision.support[0] > 0.7
+    )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lid.characters import character_classes, fold, scripts
-from lid.engine import LONGEST_TEXT, KernelEngine, PackageEngine, open_engine, plain_text
+from lid.engine import MAX_CHARACTERS, KernelEngine, PackageEngine, open_engine, plain_text
 from nllb.languages.normalization import normalize_for_detection
 
 AWKWARD = [
@@ -114,4 +114,4 @@ def test_scripts_cover_the_alphabets() -> None:
 def test_plain_text_is_one_line_and_not_endless() -> None:
     assert plain_text("a\nb\x00c\ud800", normalised=False) == "a b c "
     assert plain_text("A, b!\n1", normalised=True) == "a b"
-    assert len(plain_text("x" * (LONGEST_TEXT + 5), normalised=True)) == LONGEST_TEXT
+    assert len(plain_text("x" * (MAX_CHARACTERS + 5), normalised=True)) == MAX_CHARACTERS

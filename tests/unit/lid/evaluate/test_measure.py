@@ -6,7 +6,7 @@ import pytest
 
 from lid.detector import Detector
 from lid.evaluate.lid_report import as_text, write_report
-from lid.evaluate.measure import evaluate, first_words, read_foreign, read_labelled
+from lid.evaluate.measure import evaluate, first_words, read_labelled, read_out_of_set
 from lid.train.identifier_card import ModelCard, read_card, write_card
 from nllb.errors import DataError
 from nllb.languages.detection import Detection
@@ -58,8 +58,8 @@ def test_figures_are_what_they_are_called() -> None:
 
 
 def test_foreign_text_is_accepted_or_not() -> None:
-    foreign = {"xxa": ["und eng_Latn"] * 9 + ["fra_Latn"], "xxb": ["und"] * 10}
-    score = evaluate(DETECTOR, TEXT, foreign, cuts=(None,), quiet=True).foreign
+    out_of_set = {"xxa": ["und eng_Latn"] * 9 + ["fra_Latn"], "xxb": ["und"] * 10}
+    score = evaluate(DETECTOR, TEXT, out_of_set, cuts=(None,), quiet=True).foreign
     assert score is not None and score.accepted == pytest.approx(0.05)
     assert score.by_language == {"xxa": pytest.approx(0.1), "xxb": 0.0}
     assert score.taken_for == {"xxa": "fra_Latn"}
@@ -85,7 +85,7 @@ def test_text_is_read_from_flores_or_any_folder_of_codes(tmp_path: Path) -> None
 def test_only_reserved_foreign_languages_are_reported_on(tmp_path: Path) -> None:
     for code in ("aaa", "aab", "aac", "aad", "aae", "aaf", "aag", "aah"):
         (tmp_path / f"{code}__{code}.tsv").write_text("1\ttext\n", encoding="utf-8")
-    assert 0 < len(read_foreign(tmp_path)) < 8
+    assert 0 < len(read_out_of_set(tmp_path)) < 8
 
 
 def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:

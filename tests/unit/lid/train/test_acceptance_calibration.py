@@ -6,8 +6,13 @@ import pytest
 
 from lid.characters import scripts
 from lid.decision import Decider
-from lid.ngrams import GramSets
-from lid.train.acceptance_calibration import calibrate, certainties, expected_shares, fit_acceptance
+from lid.ngrams import NgramSets
+from lid.train.acceptance_calibration import (
+    acceptance_scores,
+    calibrate,
+    expected_shares,
+    fit_acceptance,
+)
 from lid.train.lid_config import CalibrationConfig
 
 CONFIG = CalibrationConfig(
@@ -46,9 +51,9 @@ def said(probability: float) -> str:
 
 
 def test_certainties_reads_every_text_in_order() -> None:
-    best, support = certainties(DECIDER, [said(0.9), said(0.1)] * 600)
+    best, support = acceptance_scores(DECIDER, [said(0.9), said(0.1)] * 600)
     assert len(best) == 1200 and best[0] == 0 and support[0] == np.float32(0.9)
-    assert certainties(DECIDER, [])[0].shape == (0,)
+    assert acceptance_scores(DECIDER, [])[0].shape == (0,)
 
 
 def test_a_threshold_is_one_half_unless_precision_asks_for_more() -> None:
@@ -59,8 +64,8 @@ def test_a_threshold_is_one_half_unless_precision_asks_for_more() -> None:
 
 def test_a_label_that_attracts_foreign_text_gets_a_higher_threshold() -> None:
     own = [said(value) for value in np.linspace(0.5, 0.99, 100)]
-    foreign = [said(value) for value in np.linspace(0.4, 0.58, 50)]
-    raised = calibrate(DECIDER, {"deu_Latn": own}, foreign, CONFIG)["deu_Latn"]
+    out_of_set = [said(value) for value in np.linspace(0.4, 0.58, 50)]
+    raised = calibrate(DECIDER, {"deu_Latn": own}, out_of_set, CONFIG)["deu_Latn"]
     assert 0.53 < raised <= 0.6
     lost = calibrate(DECIDER, {"deu_Latn": own}, [said(0.98)] * 100, CONFIG)["deu_Latn"]
     assert np.mean(np.linspace(0.5, 0.99, 100) < lost) <= CONFIG.max_rejected_fraction + 0.01
@@ -68,10 +73,10 @@ def test_a_label_that_attracts_foreign_text_gets_a_higher_threshold() -> None:
 
 def test_the_certainty_is_fitted_on_whole_texts_and_on_their_first_words() -> None:
     own = {"deu_Latn": ["0.9 0.05 0.05"] * 40, "fra_Latn": ["0.1 0.8 0.1"] * 40}
-    foreign = ["0.5 0.3 0.2", "0.4 0.2 0.4"] * 20
-    acceptance = fit_acceptance(PADDED, own, foreign, CONFIG)
-    evidence, _, _ = PADDED.weigh(["0.9 0.05 0.05", "0.4 0.2 0.4"])
-    certain = acceptance.certainty(evidence)
+    out_of_set = ["0.5 0.3 0.2", "0.4 0.2 0.4"] * 20
+    acceptance = fit_acceptance(PADDED, own, out_of_set, CONFIG)
+    evidence, _, _ = PADDED.evidence_for(["0.9 0.05 0.05", "0.4 0.2 0.4"])
+    certain = acceptance.score(evidence)
     assert certain[0] >= 0.5 > certain[1]
 
 
@@ -79,7 +84,7 @@ def test_expected_shares_come_from_left_out_text_if_that_is_of_the_same_variety(
     sentences: dict[str, list[str]],
 ) -> None:
     lines = {code: {"own": [t.lower() for t in texts[:7]]} for code, texts in sentences.items()}
-    grams = GramSets.build(lines, most=2000, size_bytes=65_536)
+    grams = NgramSets.build(lines, most=2000, size_bytes=65_536)
     inside = {code: texts[:7] for code, texts in sentences.items()}
     outside = {code: texts[7:] for code, texts in sentences.items() if code != "fra_Latn"}
     shares = expected_shares(grams, inside, outside)

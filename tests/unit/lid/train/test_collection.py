@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from lid.train.collection import (
-    calibration_part,
     clean_message,
     collect,
     evaluation_hashes,
-    foreign_code,
+    is_for_calibration,
+    is_for_tuning,
+    out_of_set_code,
     reserved_languages,
     script_share,
-    tuning_half,
     withheld_languages,
 )
 from lid.train.lid_config import LidConfig, OutOfSetConfig, SamplingConfig, SourceConfig
@@ -61,8 +61,8 @@ def test_lines_of_an_evaluation_set_are_dropped_and_counted(
     assert collected.overlap == {"nllb_seed": 4}
     first = normalize_for_detection(sentences["fra_Latn"][0])
     assert first not in collected.lines["fra_Latn"]["nllb_seed"]
-    shield = evaluation_hashes((corpora_dir / "test",))
-    assert sentence_hash(sentences["deu_Latn"][0].upper()) in shield
+    evaluation_set_hashes = evaluation_hashes((corpora_dir / "test",))
+    assert sentence_hash(sentences["deu_Latn"][0].upper()) in evaluation_set_hashes
     with pytest.raises(DataError, match="4 of nllb_seed"):
         collect(config(corpora_dir, on_overlap="refuse"), quiet=True)
 
@@ -70,37 +70,37 @@ def test_lines_of_an_evaluation_set_are_dropped_and_counted(
 def test_foreign_languages_that_are_reserved_are_not_trained(corpora_dir: Path) -> None:
     reserved = reserved_languages([corpora_dir / "udhr_other"])
     collected = collect(config(corpora_dir), quiet=True)
-    trained = {label.removeprefix("other_") for label in collected.foreign}
+    trained = {label.removeprefix("other_") for label in collected.out_of_set}
     everything = {"ina", "vol", "epo", "tlh"}
-    assert trained == {code for code in everything - {"epo"} if tuning_half(code)}
-    assert reserved == {code for code in everything if not tuning_half(code)}
+    assert trained == {code for code in everything - {"epo"} if is_for_tuning(code)}
+    assert reserved == {code for code in everything if not is_for_tuning(code)}
     assert not trained & reserved
 
 
 def test_splits_of_foreign_languages_are_stable_and_even() -> None:
     codes = [a + b + c for a in "abcdefgh" for b in "aeiou" for c in "klmnop"]
-    tuning = [code for code in codes if tuning_half(code)]
+    tuning = [code for code in codes if is_for_tuning(code)]
     assert 90 <= len(tuning) <= 150
-    part = [code for code in codes if calibration_part(code, 0.25)]
-    assert 40 <= len(part) <= 80 and not any(calibration_part(code, 0.0) for code in codes)
-    assert foreign_code(Path("und__013.tsv")) == "und-013"
-    assert foreign_code(Path("rup__rmy.tsv")) == "rup"
+    part = [code for code in codes if is_for_calibration(code, 0.25)]
+    assert 40 <= len(part) <= 80 and not any(is_for_calibration(code, 0.0) for code in codes)
+    assert out_of_set_code(Path("und__013.tsv")) == "und-013"
+    assert out_of_set_code(Path("rup__rmy.tsv")) == "rup"
 
 
 def test_only_languages_with_prose_are_withheld_to_calibrate(corpora_dir: Path) -> None:
-    codes = [code for code in ("aaa", "bbb", "ccc", "ddd", "eee") if calibration_part(code, 0.5)]
+    codes = [code for code in ("aaa", "bbb", "ccc", "ddd", "eee") if is_for_calibration(code, 0.5)]
     settings = config(
         corpora_dir,
         out_of_set=OutOfSetConfig(sources=(Path("udhr_other"),), calibration_fraction=0.5),
     )
     assert 0 < len(codes) < 5
-    foreign = {f"other_{code}": {"mediawiki": ["save page"]} for code in codes}
-    assert withheld_languages(settings, foreign) == {}
-    for domains in foreign.values():
+    out_of_set = {f"other_{code}": {"mediawiki": ["save page"]} for code in codes}
+    assert withheld_languages(settings, out_of_set) == {}
+    for domains in out_of_set.values():
         domains["udhr_other"] = ["all are born free"]
-    withheld = withheld_languages(settings, foreign)
-    assert withheld == {label: ["all are born free"] for label in foreign}
-    trained = {"other_aaa", "other_bbb", "other_ccc", "other_ddd", "other_eee"} - set(foreign)
+    withheld = withheld_languages(settings, out_of_set)
+    assert withheld == {label: ["all are born free"] for label in out_of_set}
+    trained = {"other_aaa", "other_bbb", "other_ccc", "other_ddd", "other_eee"} - set(out_of_set)
     assert withheld_languages(settings, {label: {"udhr_other": ["x"]} for label in trained}) == {}
 
 
@@ -166,11 +166,11 @@ def test_label_sizes_are_balanced_capped_and_bounded_by_repeats() -> None:
 
 
 def test_sampling_balances_domains_and_repeats_only_extracts() -> None:
-    chance = random.Random(1)
+    rng = random.Random(1)
     news = [f"news {'word ' * 35}{n}" for n in range(900)]
     talk = [f"talk {'word ' * 35}{n}" for n in range(9)]
     settings = SamplingConfig(domain_exponent=0.0, extract_rate=0.0, join_rate=0.0)
-    sampled = sample_label({"news": news, "talk": talk}, 200, settings, chance)
+    sampled = sample_label({"news": news, "talk": talk}, 200, settings, rng)
     assert len(sampled) == 200
     assert sum(line in set(talk) for line in sampled) == 9
     assert sum(line in set(news) for line in sampled) == 100
