@@ -26,8 +26,8 @@ NOISE_PREFIX: Final = "other_"
 MAX_CHARACTERS: Final = 1 << 16
 """Maximum number of characters read from a text; more would not change the answer."""
 
-# Maximum number of multiplications in a matrix product that OpenBLAS computes on one thread. OpenBLAS
-# splits larger products over threads that busy-wait, which doubles the CPU time if a core is in use.
+# Maximum number of multiplications in a matrix product that OpenBLAS computes on one thread. It
+# splits larger products over threads that busy-wait, which doubles the CPU time on a busy machine.
 _SINGLE_THREAD_PRODUCTS: Final = 1 << 18
 # The number of rows in a product is a multiple of this, so that the same code computes every row.
 _ROW_STEP: Final = 8

@@ -1,8 +1,9 @@
-"""The second stage: a small classifier per macro group, on domains that all its members share.
+"""Train the group classifiers: one small second-stage model per macro group.
 
-Siblings whose text comes from different domains are told apart by topic, not by language: a model
-that saw news in one and interface messages in the other calls all news the first. An expert sees
-the same number of lines of the same domains from each member.
+If the text of closely related languages comes from different domains, a classifier learns topics
+instead of languages: trained on news in one language and interface messages in the other, it labels
+all news as the first. A group classifier is therefore trained on the domains that all members of the
+group share, with the same number of lines per member and domain.
 """
 
 import random
@@ -17,7 +18,7 @@ from lid.train.line_sampling import sample_label, write_training_file
 
 MIN_SHARED_LINES = 50
 _MAX_LINES = 3000
-_REPEATS = 3
+_MAX_REPEATS = 3
 _SETTINGS: Final[dict[str, Any]] = {
     "dim": 16,
     "epochs": 6,
@@ -43,9 +44,9 @@ def shared_domains(lines: Lines, members: tuple[str, ...]) -> list[str]:
 def train_group_classifier(
     group: MacroGroup, lines: Lines, config: LidConfig, path: Path
 ) -> list[str]:
-    """Train one group's second stage into `path` and return the domains it was trained on.
+    """Train the classifier of one group, write it to `path` and return its training domains.
 
-    Nothing is written where fewer than two members have text, or they share no domain.
+    Nothing is written if fewer than two members have text or if the members share no domain.
     """
     members = tuple(member for member in group.classified_members if member in lines)
     domains = shared_domains(lines, members)
@@ -55,7 +56,7 @@ def train_group_classifier(
     sampled: dict[str, list[str]] = {member: [] for member in members}
     for domain in domains:
         sizes = [len(lines[member][domain]) for member in members]
-        size = min(_MAX_LINES, min(sizes) * _REPEATS, max(sizes))
+        size = min(_MAX_LINES, min(sizes) * _MAX_REPEATS, max(sizes))
         for member in members:
             sampled[member] += sample_label(
                 {domain: lines[member][domain]}, size, config.sampling, rng

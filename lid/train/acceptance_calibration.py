@@ -94,8 +94,8 @@ def fit_acceptance(
         evidence,
         np.array(right),
         np.array([bool(label) for label, _ in cut]),
-        kept=config.target_recall,
-        kept_short=config.target_recall_short,
+        target_recall=config.target_recall,
+        target_recall_short=config.target_recall_short,
     )
 
 

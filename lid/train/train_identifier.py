@@ -115,24 +115,24 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         experts = _train_group_classifiers(config, everything, output)
     with stage("calibrate", quiet=quiet):
         telling = without_keywords(kept, _messages(config), config.sampling.max_keyword_fraction)
-        grams = NgramSets.build(
+        ngrams = NgramSets.build(
             telling, most=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
         )
-        grams.save(output / NGRAMS_NAME)
-        judge = AcceptanceModel(
-            grams=grams,
-            expected=expected_shares(grams, held_out, left_out),
-            acceptance=AcceptanceRegression(),
+        ngrams.save(output / NGRAMS_NAME)
+        acceptance_model = AcceptanceModel(
+            ngrams=ngrams,
+            expected_shares=expected_shares(ngrams, held_out, left_out),
+            regression=AcceptanceRegression(),
         )
         if unseen:
-            acceptance = fit_acceptance(
-                _decider(trial_path, output, judge),
+            regression = fit_acceptance(
+                _decider(trial_path, output, acceptance_model),
                 left_out or held_out,
                 unseen,
                 config.calibration,
             )
-            judge = replace(judge, acceptance=acceptance)
-        decider = _decider(trial_path, output, judge)
+            acceptance_model = replace(acceptance_model, regression=regression)
+        decider = _decider(trial_path, output, acceptance_model)
         thresholds = calibrate(decider, left_out, unseen, config.calibration)
         unfamiliar = _held_out_metrics(decider, left_out, thresholds)[0] if left_out else {}
         if unseen:
@@ -141,16 +141,16 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
             )
     with stage("train the model", quiet=quiet):
         sampled = _train_model(config, everything, collected.out_of_set, model_path, full_path)
-        decider = _decider(model_path, output, judge)
+        decider = _decider(model_path, output, acceptance_model)
         figures, confusions = _held_out_metrics(decider, held_out, thresholds)
     card = ModelCard(
         name=output.resolve().name,
         normalised=True,
         licence=config.licence,
         thresholds=thresholds,
-        grams=dict(judge.expected),
-        acceptance=judge.acceptance.weights,
-        limits=judge.acceptance.limits,
+        grams=dict(acceptance_model.expected_shares),
+        acceptance=acceptance_model.regression.weights,
+        limits=acceptance_model.regression.limits,
         labels=len(collected.lines),
         missing=[language.code for language in languages() if language.code not in collected.lines],
         foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in collected.out_of_set),
@@ -306,7 +306,7 @@ def _train_group_classifiers(config: LidConfig, lines: Lines, output: Path) -> d
     return {name: domains for name, domains in done.items() if domains}
 
 
-def _decider(model_path: Path, output: Path, judge: AcceptanceModel) -> Decider:
+def _decider(model_path: Path, output: Path, acceptance_model: AcceptanceModel) -> Decider:
     engine = open_engine(model_path, normalised=True)
     experts = {
         group.name: GroupClassifier(
@@ -315,7 +315,7 @@ def _decider(model_path: Path, output: Path, judge: AcceptanceModel) -> Decider:
         for group in macro_groups()
         if (expert_path := output / GROUP_CLASSIFIERS_NAME / f"{group.name}.ftz").is_file()
     }
-    return Decider(engine, experts, engine.labels, judge)
+    return Decider(engine, experts, engine.labels, acceptance_model)
 
 
 def _held_out_metrics(

@@ -17,7 +17,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     stage_arguments(
         parser,
         out="model folder; running the command again resumes an interrupted run",
-        dry_run="check CONFIG and the folders that it names, print the resolved configuration and stop",
+        dry_run="check CONFIG and its folders, print the resolved configuration and exit",
     )
 
 
@@ -55,9 +55,7 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="model folder, .bin or .ftz file, or `default` for the model that nllb ships",
     )
-    parser.add_argument(
-        "out", metavar="OUT", type=Path, help="folder that lid.json and lid.html are written to"
-    )
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for lid.json and lid.html")
     parser.add_argument(
         "--text",
         type=Path,

@@ -11,14 +11,14 @@ NUM = 400
 def evidence(support: float, share: float, *, letters: int = 100, seed: int = 0) -> Evidence:
     """Return texts around one support and one share of known grams."""
     rng = np.random.default_rng(seed)
-    grams = np.full(NUM, 60)
+    ngrams = np.full(NUM, 60)
     return Evidence(
         support=np.clip(rng.normal(support, 0.05, NUM), 0.01, 0.999),
         out_of_set=np.full(NUM, 0.01),
         letters=np.full(NUM, letters),
-        known=np.clip(rng.normal(share * 60, 4, NUM), 0, 60),
-        grams=grams,
-        expected=np.full(NUM, 0.7),
+        known_ngrams=np.clip(rng.normal(share * 60, 4, NUM), 0, 60),
+        num_ngrams=ngrams,
+        expected_share=np.full(NUM, 0.7),
     )
 
 
@@ -41,7 +41,9 @@ def fitted() -> AcceptanceRegression:
         evidence(0.7, 0.3, letters=30, seed=4),
     ]
     own = np.repeat([True, True, False, False], NUM)
-    return AcceptanceRegression.fit(together(*parts), own, own, kept=0.95, kept_short=0.5)
+    return AcceptanceRegression.fit(
+        together(*parts), own, own, target_recall=0.95, target_recall_short=0.5
+    )
 
 
 def test_as_many_own_texts_are_kept_as_asked_for(fitted: AcceptanceRegression) -> None:
@@ -66,6 +68,8 @@ def test_without_a_fit_the_support_is_the_certainty() -> None:
 
 
 def test_texts_of_which_no_grams_were_looked_up_have_finite_features() -> None:
-    part = dataclasses.replace(evidence(0.9, 0.5), grams=np.zeros(NUM), expected=np.zeros(NUM))
+    part = dataclasses.replace(
+        evidence(0.9, 0.5), num_ngrams=np.zeros(NUM), expected_share=np.zeros(NUM)
+    )
     features = part.features()
     assert np.isfinite(features).all() and not features[:, 2:5].any()

@@ -31,7 +31,7 @@ def test_top_and_candidates(detector: Detector) -> None:
     for candidates, told in (
         (["xyz"], "unknown language"),
         (["ita_Latn"], "no label"),
-        ([], "no cand"),
+        ([], "list of candidates"),
     ):
         with pytest.raises(LanguageError, match=told):
             detector.detect(text, candidates=candidates)

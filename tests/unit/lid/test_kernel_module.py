@@ -18,7 +18,7 @@ from nllb.errors import CheckpointError, ResourceError
 
 needs_kernel = pytest.mark.skipif(
     load_kernel() is None,
-    reason="lid._kernel is not built; install nllb where a C compiler is available",
+    reason="lid._kernel is not built; install nllb with a C compiler",
 )
 
 
@@ -61,9 +61,7 @@ def test_non_finite_weights_are_rejected(model_paths, matrix, value) -> None:
     engine = KernelEngine(
         dataclasses.replace(model, **{matrix: changed}), load_kernel().Kernel, normalised=True
     )
-    with pytest.raises(
-        CheckpointError, match=r"tiny\.bin is damaged: its rows have values that are NaN"
-    ):
+    with pytest.raises(CheckpointError, match=r"tiny\.bin is damaged: its rows have values"):
         engine.score(["the library opens"])
 
 
