@@ -86,8 +86,8 @@ class AcceptanceRegression:
         if sizes not in ((0, 0), (_NUM_FEATURES, len(LENGTH_BOUNDS) + 1)):
             raise CheckpointError(
                 f"the acceptance regression of the model has {sizes[0]} weights and {sizes[1]} "
-                f"limits; it must have {_NUM_FEATURES} weights and {len(LENGTH_BOUNDS) + 1} limits, "
-                "or none of either"
+                f"limits; it must have {_NUM_FEATURES} weights and {len(LENGTH_BOUNDS) + 1} "
+                "limits, or neither"
             )
 
     @classmethod

@@ -40,7 +40,7 @@ def fold(text: str) -> str:
 
 @cache
 def simple_folds() -> npt.NDArray[np.uint32]:
-    """Return the result of `fold` for each character of plane 0, where it is independent of context.
+    """Return the result of `fold` for every character of plane 0 that does not depend on context.
 
     Each entry is the lower-case code point combined with one of these flags. FOLD_DROP: the
     character is removed. FOLD_MARK: it is a mark, and NFC may reorder it after another mark.

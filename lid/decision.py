@@ -60,7 +60,7 @@ class Decision:
     best: npt.NDArray[np.intp]
     """Index of the best label of each text; out-of-set labels are excluded."""
     probabilities: Matrix
-    """Probability of each label (text x label); the rest, up to 1, is the out-of-set probability."""
+    """Probability of each label (text x label); the remainder is the out-of-set probability."""
     support: Matrix
     """Probability of the macro group of the best label."""
     letters: npt.NDArray[np.int64]
@@ -253,7 +253,7 @@ class Decider:
         probabilities[cells] = after / _row_sums(after) * _row_sums(before)
 
     def _main_script_row(self, letters: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
-        """Return the row of the script mask for each text: its main script; the last for Japanese."""
+        """Return each text's row of the script mask: its main script, or the last for Japanese."""
         weighted = letters * self._weights
         main = weighted.argmax(axis=1)
         kana = weighted[:, self._kana].sum(axis=1)

@@ -28,12 +28,12 @@ _LOSSES: Final[dict[int, Literal["hs", "ns", "softmax", "ova"]]] = {
 }
 _SUPERVISED: Final = 3
 _MAX_BUCKETS: Final = 1 << 25
-"""Maximum number of hash buckets in a pruned model, whose bucket table is kept in memory. The default
-of fastText is 2,000,000."""
+"""Maximum number of hash buckets in a pruned model, whose bucket table is kept in memory. The
+default of fastText is 2,000,000."""
 _MAX_NGRAM: Final = 100
 _MAX_DECODED_BYTES: Final = 256 << 20
 _MAX_DECODED_RATIO: Final = 16
-"""A decoded matrix may have at most `_MAX_DECODED_BYTES` bytes, or this many times the file size."""
+"""A decoded matrix may have `_MAX_DECODED_BYTES` bytes, or this many times the file size."""
 _ARGUMENTS: Final = (
     "dim",
     "ws",
@@ -69,9 +69,9 @@ class FastTextModel:
     bucket: int
     """Number of hash buckets for n-grams."""
     min_ngram: int
-    """Characters of the min_ngram n-gram."""
+    """Minimum length of character n-grams."""
     max_ngram: int
-    """Characters of the max_ngram n-gram; 0 means words only."""
+    """Maximum length of character n-grams; 0 means words only."""
     word_ngrams: int
     """Maximum length of word n-grams; 1 means single words."""
     loss: str
@@ -183,7 +183,8 @@ class _Reader:
                 raise self.error("the row of an n-gram is out of range")
         elif num_ngrams < (model.bucket if max_ngram > 0 or model.word_ngrams > 1 else 0):
             raise self.error(
-                f"it has {len(model.rows):,} rows for {num_words:,} words and {model.bucket:,} buckets"
+                f"it has {len(model.rows):,} rows for {num_words:,} words and {model.bucket:,} "
+                "buckets"
             )
         return model
 
@@ -252,7 +253,7 @@ class _Reader:
         return np.asarray(values, np.float32).reshape(num_rows, num_columns)
 
     def quantised_matrix(self) -> Matrix:
-        """Decode a product-quantised matrix: one centroid per run of columns, and optional norms."""
+        """Decode a product-quantised matrix: one centroid per run of columns, and maybe norms."""
         with_norms = bool(self.number("u1"))
         num_rows, num_columns = self.shape()
         codes = self.take(self.number(), "u1")

@@ -2,8 +2,8 @@
 
 If the text of closely related languages comes from different domains, a classifier learns topics
 instead of languages: trained on news in one language and interface messages in the other, it labels
-all news as the first. A group classifier is therefore trained on the domains that all members of the
-group share, with the same number of lines per member and domain.
+all news as the first. A group classifier is therefore trained on the domains that all members of
+the group share, with the same number of lines per member and domain.
 """
 
 import random
@@ -32,7 +32,7 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 
 def shared_domains(lines: Lines, members: tuple[str, ...]) -> list[str]:
-    """Return the domains that every member has at least `FEWEST_SHARED` lines of, sorted."""
+    """Return the sorted domains in which every member has at least `MIN_SHARED_LINES` lines."""
     domains = {domain for member in members for domain in lines.get(member, {})}
     return sorted(
         domain

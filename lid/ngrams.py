@@ -58,8 +58,8 @@ class NgramSets:
         Args:
             lines: Label -> domain -> lines, normalised by `normalize_for_detection`.
             most: Maximum number of n-grams per label.
-            size_bytes: Size of the filter; with one byte per n-gram about 1 of 30 unknown n-grams is
-                reported as known.
+            size_bytes: Size of the filter; with one byte per n-gram, about 1 of 30 unknown
+                n-grams is reported as known.
         """
         labels = sorted(lines)
         bits = np.zeros(size_bytes // _BLOCK_BYTES * _BLOCK_BYTES, np.uint8)
@@ -90,15 +90,15 @@ class NgramSets:
             raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
         if not len(bits) or len(bits) % _BLOCK_BYTES:
             raise CheckpointError(
-                f"{path}: {len(bits):,} bytes, not a multiple of {_BLOCK_BYTES}: truncated or damaged; "
-                "download it again, or retrain the model with 'nllb lid train'"
+                f"{path} is truncated or damaged: its size, {len(bits):,} bytes, is not a multiple "
+                f"of {_BLOCK_BYTES}; download it again, or retrain the model with 'nllb lid train'"
             )
         return cls(labels, bits, prefer_kernel=prefer_kernel)
 
     def save(self, path: Path) -> None:
         """Write the filter; its labels are stored in the model card."""
-        with atomic_path(path) as beside:
-            self._bits.tofile(beside)
+        with atomic_path(path) as temporary:
+            self._bits.tofile(temporary)
 
     def count(self, texts: Sequence[str], labels: Counts) -> tuple[Counts, Counts]:
         """Count the n-grams of each text, and those that are in the sets of the given labels.

@@ -103,4 +103,4 @@ def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_card(tmp_path) == card
     assert read_card(tmp_path).threshold("fra_Latn") == 0.5
     told = (tmp_path / "CARD.md").read_text(encoding="utf-8")
-    assert "| udhr | public | 7 |" in told and "(2 were taken out" in told
+    assert "| udhr | public | 7 |" in told and "(2 were removed" in told
