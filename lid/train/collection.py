@@ -264,13 +264,13 @@ def clean_message(text: str) -> str:
 
 @cache
 def _language_of_locale() -> dict[str, str]:
-    """Return locale or its first subtag -> ISO 639-3 code; `skip` marks varieties of our languages."""
+    """Return the map from locales to ISO 639-3 codes; `skip` marks varieties of our languages."""
     table = Path(__file__).with_name("locales.tsv")
     return {row["locale"]: row["language"] for row in read_table(table)}
 
 
 def reserved_languages(directories: Iterable[Path]) -> frozenset[str]:
-    """Return the out-of-set languages that are reserved for evaluation: half of those with prose."""
+    """Return the out-of-set languages reserved for evaluation: half of those with prose."""
     paths = [
         path
         for directory in directories

@@ -44,7 +44,7 @@ class ModelCard:
     missing: list[str] = field(default_factory=list)
     """Languages of the table without a label, because they have no training text."""
     foreign: list[str] = field(default_factory=list)
-    """Out-of-set languages that the model was trained to recognise; they are answered with `und`."""
+    """Out-of-set languages in the training text; the answer for them is `und`."""
     sources: dict[str, str] = field(default_factory=dict)
     """Corpus -> licence of the corpus."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -56,8 +56,8 @@ class ModelCard:
     overlap: dict[str, int] = field(default_factory=dict)
     """Corpus -> number of lines dropped because they are in an evaluation set."""
     overlap_left: int = 0
-    """Number of training lines still in an evaluation set, by normalised hash; a model with any such
-    line is never written."""
+    """Number of training lines that are in an evaluation set, by normalised hash. Training stops
+    without writing a model unless it is 0."""
     held_out: dict[str, float] = field(default_factory=dict)
     """Metrics on the held-out lines of the training corpora."""
     left_out: dict[str, float] = field(default_factory=dict)
@@ -146,7 +146,7 @@ def _markdown(card: ModelCard) -> list[str]:
         *(f"\n{note}" for note in card.notes),
         "",
         f"Languages without a label (no training text): {', '.join(card.missing) or 'none'}.",
-        f"Out-of-set languages that are recognised and answered with `und`: {len(card.foreign)}.",
+        f"Out-of-set languages in the training text (answered with `und`): {len(card.foreign)}.",
         f"Training lines that are in an evaluation set: {card.overlap_left} "
         f"({sum(card.overlap.values()):,} were removed before training).",
         "",
@@ -158,14 +158,13 @@ def _markdown(card: ModelCard) -> list[str]:
         lines.append(f"| {corpus} | {licence} | {count:,} |")
     lines += [
         "",
-        "Metrics on held-out lines of the training corpora (optimistic, because the domains are the "
-        "same):",
+        "Metrics on held-out lines of the training corpora (optimistic: the domains are the same):",
         "",
     ]
     lines += [f"- {name}: {value:.4f}" for name, value in card.held_out.items()]
     lines += [
         "",
-        "Metrics on held-out corpora and out-of-set languages (used for calibration, not training):",
+        "Metrics on held-out corpora and out-of-set languages (used to calibrate, not to train):",
         "",
     ]
     lines += [f"- {name}: {value:.4f}" for name, value in card.left_out.items()]

@@ -151,10 +151,10 @@ def test_script_share() -> None:
 
 def test_held_out_lines_are_kept_from_training() -> None:
     lines = {"a": {"x": [f"line {n}" for n in range(200)], "y": ["only", "two"]}}
-    kept, held_out = split_held_out(lines, part=0.05, most=60)
+    kept, held_out = split_held_out(lines, fraction=0.05, max_lines=60)
     assert len(held_out["a"]) == 10 and kept["a"]["y"] == ["only", "two"]
     assert not set(held_out["a"]) & set(kept["a"]["x"])
-    assert split_held_out(lines, part=0.05, most=60) == (kept, held_out)
+    assert split_held_out(lines, fraction=0.05, max_lines=60) == (kept, held_out)
 
 
 def test_label_sizes_are_balanced_capped_and_bounded_by_repeats() -> None:
