@@ -9,7 +9,7 @@ NUM = 400
 
 
 def evidence(support: float, share: float, *, letters: int = 100, seed: int = 0) -> Evidence:
-    """Return texts around one support and one share of known grams."""
+    """Return evidence with a given mean support and mean share of known n-grams."""
     rng = np.random.default_rng(seed)
     ngrams = np.full(NUM, 60)
     return Evidence(
@@ -33,7 +33,7 @@ def together(*parts: Evidence) -> Evidence:
 
 @pytest.fixture(scope="module")
 def fitted() -> AcceptanceRegression:
-    """Own text is sure and known, foreign text as sure but unknown; short texts are less so."""
+    """Return a regression fitted on in-set and out-of-set texts that differ in known n-grams only."""
     parts = [
         evidence(0.9, 0.7, seed=1),
         evidence(0.7, 0.6, letters=30, seed=2),
@@ -46,28 +46,28 @@ def fitted() -> AcceptanceRegression:
     )
 
 
-def test_as_many_own_texts_are_kept_as_asked_for(fitted: AcceptanceRegression) -> None:
+def test_target_recall_is_reached(fitted: AcceptanceRegression) -> None:
     for part in (evidence(0.9, 0.7, seed=1), evidence(0.7, 0.6, letters=30, seed=2)):
         assert np.mean(fitted.score(part) >= 0.5) == pytest.approx(0.95, abs=0.01)
 
 
-def test_unknown_grams_give_foreign_text_away_at_the_same_support(
+def test_out_of_set_text_with_the_same_support_is_rejected(
     fitted: AcceptanceRegression,
 ) -> None:
     for part in (evidence(0.9, 0.4, seed=5), evidence(0.7, 0.3, letters=30, seed=6)):
         assert np.mean(fitted.score(part) >= 0.5) < 0.1
 
 
-def test_without_letters_nothing_is_certain(fitted: AcceptanceRegression) -> None:
+def test_text_without_letters_has_a_score_of_zero(fitted: AcceptanceRegression) -> None:
     assert not fitted.score(evidence(0.9, 0.7, letters=0)).any()
 
 
-def test_without_a_fit_the_support_is_the_certainty() -> None:
+def test_score_without_a_fit_is_the_support() -> None:
     part = evidence(0.6, 0.1)
     assert AcceptanceRegression().score(part) == pytest.approx(part.support)
 
 
-def test_texts_of_which_no_grams_were_looked_up_have_finite_features() -> None:
+def test_features_without_ngrams_are_finite() -> None:
     part = dataclasses.replace(
         evidence(0.9, 0.5), num_ngrams=np.zeros(NUM), expected_share=np.zeros(NUM)
     )

@@ -11,7 +11,7 @@ from lid.ngrams import NgramSets
 
 
 class FixedEngine:
-    """Gives every text the same scores; letters are counted by a script that the text names."""
+    """Returns fixed scores; each word of a text is a script, which counts as one letter of it."""
 
     def __init__(self, labels: Sequence[str], scores: Sequence[float]) -> None:
         self.labels = tuple(labels)
@@ -31,7 +31,7 @@ def make_decider(
     return Decider(FixedEngine(labels, scores), group_classifiers, tuple(labels))
 
 
-def test_only_labels_of_the_main_script_can_win() -> None:
+def test_only_labels_in_the_main_script_are_chosen() -> None:
     labels = ["deu_Latn", "rus_Cyrl", "jpn_Jpan", "zho_Hans", "other_xyz"]
     decider = make_decider(labels, [5, 4, 3, 2, -9])
     texts = ["Latn", "Cyrl Cyrl Latn", "Hani", "Hani Hira", "Hani Hani Latn Latn Latn"]
@@ -40,7 +40,7 @@ def test_only_labels_of_the_main_script_can_win() -> None:
     assert decider.decide([""]).letters[0] == 0
 
 
-def test_foreign_probability_is_missing_from_the_labels() -> None:
+def test_out_of_set_probability_is_not_assigned_to_labels() -> None:
     decider = make_decider(["deu_Latn", "fra_Latn", "other_xyz"], [0, 0, np.log(2)])
     decision = decider.decide(["Latn"])
     assert decider.labels == ("deu_Latn", "fra_Latn")
@@ -48,13 +48,13 @@ def test_foreign_probability_is_missing_from_the_labels() -> None:
     assert decision.support[0] == pytest.approx(0.25)
 
 
-def test_support_is_that_of_the_macro_group() -> None:
+def test_support_is_the_probability_of_the_macro_group() -> None:
     decider = make_decider(["bos_Latn", "hrv_Latn", "deu_Latn"], np.log([0.5, 0.3, 0.2]))
     decision = decider.decide(["Latn"])
     assert decision.support[0] == pytest.approx(0.8)
 
 
-def test_the_second_stage_shares_out_the_groups_probability() -> None:
+def test_group_classifier_redistributes_the_probability_of_its_group() -> None:
     classifier = GroupClassifier(
         engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0
     )
@@ -66,7 +66,7 @@ def test_the_second_stage_shares_out_the_groups_probability() -> None:
     assert decision.support[0] == pytest.approx(0.8)
 
 
-def test_candidates_bind_the_second_stage_too() -> None:
+def test_group_classifier_respects_candidates() -> None:
     classifier = GroupClassifier(
         engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0
     )
@@ -77,7 +77,7 @@ def test_candidates_bind_the_second_stage_too() -> None:
     assert decision.probabilities[0, 1] == pytest.approx(0, abs=1e-6)
 
 
-def test_known_grams_decide_between_near_labels_and_leave_foreign_probability_alone() -> None:
+def test_known_ngrams_rerank_labels_and_keep_the_out_of_set_probability() -> None:
     lines = {"deu_Latn": {"own": ["bibliothek"]}, "fra_Latn": {"own": ["latn library"]}}
     acceptance_model = AcceptanceModel(
         ngrams=NgramSets.build(lines, most=50, size_bytes=4096),

@@ -27,22 +27,24 @@ def counts(grams: NgramSets, texts: list[str]) -> tuple[list[list[int]], list[in
     return known.tolist(), total.tolist()
 
 
-def test_grams_of_a_word_have_five_characters_and_a_short_word_is_one() -> None:
+def test_ngrams_of_a_word_have_five_characters_and_short_words_have_one() -> None:
     assert character_ngrams("house") == ["<hous", "house", "ouse>"]
     assert character_ngrams("of") == ["<of>"]
     assert character_ngrams("") == ["<>"]
 
 
-def test_a_language_knows_its_own_words_and_few_of_others(sentences: dict[str, list[str]]) -> None:
+def test_a_language_knows_all_of_its_own_ngrams_and_few_of_others(
+    sentences: dict[str, list[str]],
+) -> None:
     grams = build(sentences)
     known, total = counts(grams, sentences["deu_Latn"])
     shares = np.array(known).sum(axis=0) / sum(total)
     place = grams.index["deu_Latn"]
-    assert shares[place] == 1  # a Bloom filter forgets nothing
+    assert shares[place] == 1  # a Bloom filter has no false negatives
     assert max(share for number, share in enumerate(shares) if number != place) < 0.15
 
 
-def test_no_label_is_asked_for_minus_one(sentences: dict[str, list[str]]) -> None:
+def test_label_index_minus_one_is_not_looked_up(sentences: dict[str, list[str]]) -> None:
     known, total = build(sentences).count(["the library"], np.array([[-1, 0]], np.int32))
     assert known[0, 0] == 0 and total[0] == len(character_ngrams("the")) + len(
         character_ngrams("library")
@@ -51,14 +53,14 @@ def test_no_label_is_asked_for_minus_one(sentences: dict[str, list[str]]) -> Non
 
 @settings(deadline=None, max_examples=60)
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=4))
-def test_the_kernel_counts_what_python_counts(texts: list[str]) -> None:
+def test_kernel_and_python_counts_are_equal(texts: list[str]) -> None:
     bits = np.random.default_rng(0).integers(0, 256, 4096).astype(np.uint8)
     slow = NgramSets(["a", "b", "c"], bits, prefer_kernel=False)
     assert counts(NgramSets(["a", "b", "c"], bits), texts) == counts(slow, texts)
 
 
-def test_kernel_folds_as_python_does() -> None:
-    """Every sort of character that small letters or NFC treat otherwise beside another one."""
+def test_kernel_folds_like_python() -> None:
+    """Cover all kinds of characters whose lower case or NFC form depends on their context."""
     pytest.importorskip("lid._kernel")
     odd = "aE\u0301\u0323\u0345\u00c9\u00ad\u200d\u0130\u01c5\u03a3\u03c3\u212b\u1112\u1161\u11ab"
     odd += (
@@ -72,7 +74,7 @@ def test_kernel_folds_as_python_does() -> None:
     assert counts(fast, texts) == counts(slow, texts)
 
 
-def test_a_saved_filter_is_the_same_and_a_damaged_one_is_named(
+def test_saved_filter_is_equal_and_errors_name_a_damaged_one(
     sentences: dict[str, list[str]], tmp_path: Path
 ) -> None:
     grams = build(sentences)
