@@ -1,7 +1,6 @@
 """The model card: training data, metrics and thresholds of a language identifier."""
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -15,6 +14,8 @@ CARD_NAME: Final = "card.json"
 CARD_FORMAT: Final = 1
 MAX_CARD_BYTES: Final = 16 << 20
 """Maximum size of a card that is read."""
+_MAX_NUMBER: Final = 1e6
+"""Maximum absolute value of the numbers that are used for decisions."""
 DEFAULT_THRESHOLD: Final = 0.5
 """Threshold of labels and models that were not calibrated."""
 
@@ -108,8 +109,11 @@ def read_card(directory: Path) -> ModelCard:
             )
     for name in ("thresholds", "grams", "acceptance", "limits"):
         numbers = values.get(name, ())
-        if not all(map(math.isfinite, numbers.values() if isinstance(numbers, dict) else numbers)):
-            raise CheckpointError(f"{path} is damaged: {name} contains a number that is not finite")
+        listed = numbers.values() if isinstance(numbers, dict) else numbers
+        if not all(abs(number) <= _MAX_NUMBER for number in listed):
+            raise CheckpointError(
+                f"{path} is damaged: {name} contains a number that is not finite or is too large"
+            )
     return ModelCard(**values)
 
 

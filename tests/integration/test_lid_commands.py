@@ -1,4 +1,4 @@
-"""Test `nllb lid train`, `nllb lid eval` and `nllb detect` with a model trained on our sentences."""
+"""Test `nllb lid train`, `nllb lid eval` and `nllb detect` with a tiny model."""
 
 import gzip
 import io

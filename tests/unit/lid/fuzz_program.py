@@ -135,7 +135,7 @@ class Fuzzer:
         return KernelEngine(model, KERNEL.Kernel, normalised=normalised)
 
     def model_of_other_shape(self) -> bool:
-        """Use inconsistent sizes: they are rejected, or the kernel stays within the existing rows."""
+        """Use inconsistent sizes: they are rejected, or no access is out of bounds."""
         model = self.one_of(*self.models)
         places = np.full(model.bucket, -1, np.int32)
         places[:: self.number(1, 7)] = self.one_of(-2, 0, len(model.rows), HUGE - 1)
@@ -223,7 +223,7 @@ class Fuzzer:
         return self.is_rejected(lambda: grams.count(["text"], labels, known, total))
 
     def fold_that_misbehaves(self) -> bool:
-        """Call a fold function that raises, returns anything, shortens the list or is re-entrant."""
+        """Call a fold function that raises, returns garbage, shortens the list or re-enters."""
         texts = ["e\u0301\u0327 \ud800", *self.texts(), "\u1e9b\u0323"]
         behaviour = self.number(0, 4)
 

@@ -33,7 +33,7 @@ def together(*parts: Evidence) -> Evidence:
 
 @pytest.fixture(scope="module")
 def fitted() -> AcceptanceRegression:
-    """Return a regression fitted on in-set and out-of-set texts that differ in known n-grams only."""
+    """Fit on in-set and out-of-set texts that only differ in their known n-grams."""
     parts = [
         evidence(0.9, 0.7, seed=1),
         evidence(0.7, 0.6, letters=30, seed=2),
