@@ -22,7 +22,12 @@ DEFAULT_THRESHOLD: Final = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelCard:
-    """The contents of `card.json` in a model folder."""
+    """The contents of `card.json` in a model folder.
+
+    The field names are the keys of the file. `grams` (n-grams), `foreign` (out-of-set), `left_out`
+    (held-out sources) and `experts` (group classifiers) keep older terms, so that existing cards
+    remain readable.
+    """
 
     name: str
     """Name of the model."""

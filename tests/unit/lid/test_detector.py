@@ -108,7 +108,7 @@ def test_invalid_models_are_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.ftz", "grams.bin", "card.json", "experts/malay.ftz"])
-def test_files_of_a_model_folder_are_its_own(tmp_path: Path, name: str) -> None:
+def test_links_out_of_the_model_folder_are_rejected(tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(DEFAULT_MODEL_DIR, tmp_path / "model"))
     outside = tmp_path / "outside"
     (folder / name).rename(outside)
@@ -122,14 +122,14 @@ def test_files_of_a_model_folder_are_its_own(tmp_path: Path, name: str) -> None:
     [
         ({"thresholds": {"eng_Latn": "high"}}, "thresholds is"),
         ({"thresholds": {"eng_Latn": float("nan")}}, "not finite"),
-        ({"limits": [1e308] * 6}, "far too large"),
+        ({"limits": [1e308] * 6}, "too large"),
         ({"acceptance": [1.0]}, "1 weights and"),
         ({"grams": [1]}, "grams is"),
         ({"normalised": 1}, "normalised is"),
         ({"labels": "many"}, "labels is"),
     ],
 )
-def test_cards_of_another_form_are_refused(tmp_path: Path, values: Any, message: str) -> None:
+def test_invalid_cards_are_rejected(tmp_path: Path, values: Any, message: str) -> None:
     folder = Path(shutil.copytree(DEFAULT_MODEL_DIR, tmp_path / "model"))
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | values))

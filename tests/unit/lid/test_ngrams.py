@@ -21,9 +21,9 @@ def build(sentences: dict[str, list[str]]) -> NgramSets:
     return NgramSets.build(lines, most=2000, size_bytes=SIZE)
 
 
-def counts(grams: NgramSets, texts: list[str]) -> tuple[list[list[int]], list[int]]:
-    every = np.tile(np.arange(len(grams.index), dtype=np.int32), (len(texts), 1))
-    known, total = grams.count(texts, every)
+def counts(ngrams: NgramSets, texts: list[str]) -> tuple[list[list[int]], list[int]]:
+    every = np.tile(np.arange(len(ngrams.index), dtype=np.int32), (len(texts), 1))
+    known, total = ngrams.count(texts, every)
     return known.tolist(), total.tolist()
 
 
@@ -36,12 +36,12 @@ def test_ngrams_of_a_word_have_five_characters_and_short_words_have_one() -> Non
 def test_a_language_knows_all_of_its_own_ngrams_and_few_of_others(
     sentences: dict[str, list[str]],
 ) -> None:
-    grams = build(sentences)
-    known, total = counts(grams, sentences["deu_Latn"])
+    ngrams = build(sentences)
+    known, total = counts(ngrams, sentences["deu_Latn"])
     shares = np.array(known).sum(axis=0) / sum(total)
-    place = grams.index["deu_Latn"]
-    assert shares[place] == 1  # a Bloom filter has no false negatives
-    assert max(share for number, share in enumerate(shares) if number != place) < 0.15
+    label_index = ngrams.index["deu_Latn"]
+    assert shares[label_index] == 1  # a Bloom filter has no false negatives
+    assert max(share for number, share in enumerate(shares) if number != label_index) < 0.15
 
 
 def test_label_index_minus_one_is_not_looked_up(sentences: dict[str, list[str]]) -> None:
@@ -77,12 +77,12 @@ def test_kernel_folds_like_python() -> None:
 def test_saved_filter_is_equal_and_errors_name_a_damaged_one(
     sentences: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    grams = build(sentences)
+    ngrams = build(sentences)
     path = tmp_path / "grams.bin"
-    grams.save(path)
+    ngrams.save(path)
     texts = ["the library opens", "die Bibliothek"]
     assert path.stat().st_size == SIZE
-    assert counts(NgramSets.load(path, sorted(sentences)), texts) == counts(grams, texts)
+    assert counts(NgramSets.load(path, sorted(sentences)), texts) == counts(ngrams, texts)
     path.write_bytes(path.read_bytes()[:-3])
     for damaged in (path, tmp_path / "missing.bin"):
         with pytest.raises(CheckpointError, match=damaged.name):

@@ -76,20 +76,24 @@ def test_acceptance_is_fitted_on_complete_and_truncated_texts() -> None:
     out_of_set = ["0.5 0.3 0.2", "0.4 0.2 0.4"] * 20
     acceptance = fit_acceptance(PADDED, own, out_of_set, CONFIG)
     evidence, _, _ = PADDED.evidence_for(["0.9 0.05 0.05", "0.4 0.2 0.4"])
-    certain = acceptance.score(evidence)
-    assert certain[0] >= 0.5 > certain[1]
+    scores = acceptance.score(evidence)
+    assert scores[0] >= 0.5 > scores[1]
 
 
 def test_expected_shares_come_from_held_out_sources_of_the_same_variety(
     sentences: dict[str, list[str]],
 ) -> None:
     lines = {code: {"own": [t.lower() for t in texts[:7]]} for code, texts in sentences.items()}
-    grams = NgramSets.build(lines, most=2000, size_bytes=65_536)
-    inside = {code: texts[:7] for code, texts in sentences.items()}
-    outside = {code: texts[7:] for code, texts in sentences.items() if code != "fra_Latn"}
-    shares = expected_shares(grams, inside, outside)
+    ngrams = NgramSets.build(lines, most=2000, size_bytes=65_536)
+    line_texts = {code: texts[:7] for code, texts in sentences.items()}
+    source_texts = {code: texts[7:] for code, texts in sentences.items() if code != "fra_Latn"}
+    shares = expected_shares(ngrams, line_texts, source_texts)
     assert all(0 < shares[code] < 1 for code in sentences)
-    own = grams.count(outside["deu_Latn"], np.full((3, 1), grams.index["deu_Latn"], np.int32))
+    own = ngrams.count(
+        source_texts["deu_Latn"], np.full((3, 1), ngrams.index["deu_Latn"], np.int32)
+    )
     assert shares["deu_Latn"] == pytest.approx(own[0].sum() / own[1].sum(), abs=1e-4)
-    mislabelled = expected_shares(grams, inside, {**outside, "deu_Latn": sentences["rus_Cyrl"]})
+    mislabelled = expected_shares(
+        ngrams, line_texts, {**source_texts, "deu_Latn": sentences["rus_Cyrl"]}
+    )
     assert mislabelled["deu_Latn"] == pytest.approx(mislabelled["fra_Latn"], abs=1e-3)
