@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lid.acceptance import AcceptanceRegression, Evidence
 from lid.characters import scripts, writable_scripts
-from lid.engine import NOISE_PREFIX, Engine
+from lid.engine import OUT_OF_SET_PREFIX, Engine
 from lid.fasttext_model import Matrix
 from lid.groups import group_of_language
 from lid.ngrams import NgramSets
@@ -88,7 +88,7 @@ class Decider:
             acceptance_model: N-gram sets and acceptance regression, or None if the model has none.
         """
         self._engine = engine
-        self.labels = tuple(code for code in codes if not code.startswith(NOISE_PREFIX))
+        self.labels = tuple(code for code in codes if not code.startswith(OUT_OF_SET_PREFIX))
         self._num_labels = len(self.labels)
         self._acceptance_model = acceptance_model
         if acceptance_model is not None:
@@ -219,9 +219,9 @@ class Decider:
             candidates = np.argpartition(-contested_probabilities, num - 1, axis=1)[:, :num]
             before = np.take_along_axis(contested_probabilities, candidates, axis=1)
             possible = before >= min_probability[contested][:, None]
-            places = np.where(possible, self._ngram_index[candidates], -1)
+            indices = np.where(possible, self._ngram_index[candidates], -1)
             counts, _ = self._acceptance_model.ngrams.count(
-                [texts[row] for row in contested.tolist()], places
+                [texts[row] for row in contested.tolist()], indices
             )
             share = counts / np.maximum(num_ngrams[contested], 1)[:, None]
             after = before * np.exp(weight[contested][:, None] * share)
@@ -245,9 +245,7 @@ class Decider:
         scores -= scores.max(axis=1, keepdims=True)
         scores -= np.log(_row_sums(np.exp(scores)))
         mixed = classifier.weight * scores + (1 - classifier.weight) * np.log(before + 1e-9)
-        mixed[before == 0] = (
-            _EXCLUDED  # labels excluded by script or by the candidates stay excluded
-        )
+        mixed[before == 0] = _EXCLUDED  # a label excluded by script or candidates stays excluded
         mixed -= mixed.max(axis=1, keepdims=True)
         after = np.exp(mixed)
         probabilities[cells] = after / _row_sums(after) * _row_sums(before)
@@ -276,7 +274,7 @@ def _script_masks(codes: Sequence[str]) -> Matrix:
     gates = np.zeros((len(scripts()) + 1, len(codes)), np.float32)
     kana = {scripts().index("Hira"), scripts().index("Kana")}
     for column, code in enumerate(codes):
-        if code.startswith(NOISE_PREFIX) or len(code) != 8 or code[3] != "_":
+        if code.startswith(OUT_OF_SET_PREFIX) or len(code) != 8 or code[3] != "_":
             continue
         own = set(writable_scripts(code[4:]))
         if own:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lid.acceptance import AcceptanceRegression
 from lid.decision import AcceptanceModel, Decider, Decision, GroupClassifier
-from lid.engine import NOISE_PREFIX, open_engine
+from lid.engine import OUT_OF_SET_PREFIX, open_engine
 from lid.groups import group_of_language, macro_groups
 from lid.labels import map_labels
 from lid.ngrams import NgramSets
@@ -95,7 +95,7 @@ class Detector:
                 group_classifiers[group.name] = GroupClassifier(
                     engine=classifier_engine, weight=group.weight
                 )
-        unknown = tuple(label for label in unknown if not label.startswith(NOISE_PREFIX))
+        unknown = tuple(label for label in unknown if not label.startswith(OUT_OF_SET_PREFIX))
         acceptance_model = None
         if path.is_dir() and card.grams:
             acceptance_model = AcceptanceModel(

@@ -20,7 +20,7 @@ from lid.kernel_module import load_kernel
 from nllb.errors import CheckpointError, ResourceError
 from nllb.languages.normalization import normalize_for_detection
 
-NOISE_PREFIX: Final = "other_"
+OUT_OF_SET_PREFIX: Final = "other_"
 """Prefix of the labels of out-of-set languages (languages that are not in the table)."""
 
 MAX_CHARACTERS: Final = 1 << 16
@@ -75,7 +75,7 @@ def out_of_set_last(model: FastTextModel) -> FastTextModel:
             f"output rows; download it again"
         )
     order = sorted(
-        range(len(model.labels)), key=lambda row: model.labels[row].startswith(NOISE_PREFIX)
+        range(len(model.labels)), key=lambda row: model.labels[row].startswith(OUT_OF_SET_PREFIX)
     )
     labels = tuple(model.labels[row] for row in order)
     return dataclasses.replace(model, labels=labels, output=model.output[order])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from lid.engine import NOISE_PREFIX
+from lid.engine import OUT_OF_SET_PREFIX
 from nllb.errors import LanguageError
 from nllb.io.text import read_table
 from nllb.languages import languages, parse_language
@@ -22,7 +22,7 @@ def map_label(label: str) -> str:
     renamed = _renamed().get(label)
     if renamed is not None:
         return renamed
-    if label.startswith(NOISE_PREFIX) or (len(label) == 8 and label[3] == "_"):
+    if label.startswith(OUT_OF_SET_PREFIX) or (len(label) == 8 and label[3] == "_"):
         return label  # a well-formed label of a language outside the table: do not guess
     try:
         return parse_language(label).code

@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from lid.characters import FIRST_SCRIPT, character_classes, scripts, writable_scripts
-from lid.engine import NOISE_PREFIX
+from lid.engine import OUT_OF_SET_PREFIX
 from lid.train.lid_config import LidConfig, SourceConfig
 from nllb.errors import DataError
 from nllb.io.benchmarks import sentence_hash
@@ -47,7 +47,7 @@ class Collected:
     lines: Lines = field(default_factory=dict)
     """Text in the languages of the table."""
     out_of_set: Lines = field(default_factory=dict)
-    """Text in out-of-set languages, by label with `NOISE_PREFIX`."""
+    """Text in out-of-set languages, by label with `OUT_OF_SET_PREFIX`."""
     dropped: Counter[str] = field(default_factory=Counter)
     """`source: reason` -> number of dropped lines."""
     overlap: Counter[str] = field(default_factory=Counter)
@@ -109,7 +109,7 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
             "set on_overlap: drop"
         )
     for label, domain_of_line in sorted(unique.items()):
-        out_of_set = label.startswith(NOISE_PREFIX)
+        out_of_set = label.startswith(OUT_OF_SET_PREFIX)
         if not domain_of_line or (out_of_set and len(domain_of_line) < config.out_of_set.min_lines):
             continue
         domains = (collected.out_of_set if out_of_set else collected.lines).setdefault(label, {})
@@ -168,7 +168,7 @@ def withheld_languages(config: LidConfig, out_of_set: Lines) -> dict[str, list[s
     withheld: dict[str, list[str]] = {}
     for label, domains in sorted(out_of_set.items()):
         lines = [line for domain in domains if domain in prose for line in domains[domain]]
-        code = label.removeprefix(NOISE_PREFIX)
+        code = label.removeprefix(OUT_OF_SET_PREFIX)
         if lines and is_for_calibration(code, config.out_of_set.calibration_fraction):
             withheld[label] = lines
     return withheld
@@ -303,7 +303,7 @@ def _out_of_set_lines(
         for text in corpus.read(path, code):
             line = normalize_for_detection(clean_message(text.text))
             if len(line) - line.count(" ") >= 12:
-                yield NOISE_PREFIX + code, line
+                yield OUT_OF_SET_PREFIX + code, line
 
 
 def _language_code(locale: str) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from lid.acceptance import AcceptanceRegression
 from lid.decision import AcceptanceModel, Decider, GroupClassifier
 from lid.detector import GROUP_CLASSIFIERS_NAME, MODEL_NAME, NGRAMS_NAME
-from lid.engine import NOISE_PREFIX, open_engine
+from lid.engine import OUT_OF_SET_PREFIX, open_engine
 from lid.group_classifiers import train_group_classifier
 from lid.groups import group_of_language, macro_groups
 from lid.ngrams import NgramSets
@@ -161,7 +161,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         limits=acceptance_model.regression.limits,
         labels=len(collected.lines),
         missing=[language.code for language in languages() if language.code not in collected.lines],
-        foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in collected.out_of_set),
+        foreign=sorted(label.removeprefix(OUT_OF_SET_PREFIX) for label in collected.out_of_set),
         sources={source.name: source.licence for source in config.sources},
         counts=collected.counts(),
         sampled=sampled,
