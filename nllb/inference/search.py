@@ -153,8 +153,9 @@ def _check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
             )
 
 
-def _check_scores(scores: np.ndarray) -> None:
-    if np.isnan(scores).any():
+def _check_scores(best: np.ndarray) -> None:
+    """Refuse rows whose best token has no finite score, before rules forbid any token."""
+    if not np.isfinite(best).all():
         raise CheckpointError(
             "the model's scores are not finite numbers: its weights are so large that sums "
             "overflow; the checkpoint is damaged, or its training diverged"
@@ -296,11 +297,11 @@ class _BeamSearch:
             # The end token is forbidden below the minimum length: one candidate more is needed.
             too_short = step < self.options.min_output_tokens
             steps, tokens = self.decoding.best(needed + too_short)
+            _check_scores(steps[:, 0])
             if too_short:
                 steps = np.where(tokens == self.end, -np.float32(np.inf), steps)
             if self.rules.byte_rules is not None:
                 steps, tokens = self._keep_valid(steps, tokens, histories, rows)
-        _check_scores(steps)
         return steps.reshape(len(self.sentences), -1), tokens.reshape(len(self.sentences), -1)
 
     def _keep_valid(
@@ -327,6 +328,7 @@ class _BeamSearch:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the best candidates of some rows after the rules were applied to all tokens."""
         logits = self.decoding.logits()[torch.from_numpy(chosen)]
+        _check_scores(logits.amax(-1).numpy())
         jobs = [self.jobs[self.sentences[row // rows]] for row in chosen.tolist()]
         if self.options.beam_size == 1:  # the order of operations in transformers
             self.rules.apply(logits, histories[chosen], jobs)
@@ -336,7 +338,7 @@ class _BeamSearch:
             self.rules.apply(logits, histories[chosen], jobs)
         best, tokens = logits.topk(min(needed, logits.shape[1]), dim=-1)
         # A row without any candidate gets the score of a missing beam, which stays finite.
-        return np.maximum(best.numpy(), IMPOSSIBLE), tokens.numpy()
+        return np.fmax(best.numpy(), IMPOSSIBLE), tokens.numpy()
 
     def _force_prefixes(
         self,
