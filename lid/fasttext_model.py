@@ -133,7 +133,7 @@ class _Reader:
         if version not in (11, 12):
             raise self.error(f"fastText format {version} is not supported (supported: 11 and 12)")
         arguments = {name: self.number() for name in _ARGUMENTS}
-        self.number("<f8")
+        self.take(1, "<f8")  # the sampling threshold, which only training needs
         if arguments["model"] != _SUPERVISED:
             raise self.error("the file contains word vectors, not a classifier")
         if version == 11:
@@ -272,7 +272,10 @@ class _Reader:
         if with_norms:
             norm_codes = self.take(num_rows, "u1")
             _, norms = self.quantiser(1)
-            rows *= norms[0][norm_codes]
+            with np.errstate(all="ignore"):
+                rows *= norms[0][norm_codes]
+        if not np.isfinite(rows).all():
+            raise self.fault("values that are NaN or infinite in a quantised matrix")
         return np.ascontiguousarray(rows, np.float32)
 
     def quantiser(self, num_columns: int) -> tuple[int, list[Matrix]]:

@@ -1,6 +1,6 @@
 """The compiled int8 engine: `kernel.c` runs whole layers, this module owns memory and order.
 
-`kernel_library` finds the library; where there is none, `Int8TorchEngine` takes its place. The
+`library` finds the library; where there is none, `Int8TorchEngine` takes its place. The
 kernel trusts its caller: every id, length and shape is validated here before it is called.
 """
 

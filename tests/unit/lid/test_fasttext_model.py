@@ -98,6 +98,27 @@ def test_inconsistent_sizes_are_rejected(
         read_fasttext(path)
 
 
+@pytest.mark.parametrize("kind", ["bin", "ftz"])
+def test_the_sampling_threshold_is_not_read(
+    model_paths: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    data = bytearray(model_paths[kind].read_bytes())
+    struct.pack_into("<d", data, 8 + 4 * 12, float("nan"))
+    path = tmp_path / f"nan.{kind}"
+    path.write_bytes(data)
+    assert read_fasttext(path).labels == read_fasttext(model_paths[kind]).labels
+
+
+def test_quantised_values_that_are_no_numbers_are_refused(
+    model_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    data = model_paths["ftz"].read_bytes()
+    path = tmp_path / "nan.ftz"
+    path.write_bytes(data[:-3000] + b"\xff" * 1024 + data[-1976:])
+    with pytest.raises(CheckpointError, match=r"nan\.ftz"):
+        read_fasttext(path)
+
+
 def test_small_files_that_decode_to_a_huge_matrix_are_rejected(tmp_path: Path) -> None:
     dim, rows = 200, 400_000
     head = struct.pack("<ii", 793712314, 12)
