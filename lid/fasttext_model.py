@@ -133,7 +133,7 @@ class _Reader:
         if version not in (11, 12):
             raise self.error(f"fastText format {version} is not supported (supported: 11 and 12)")
         arguments = {name: self.number() for name in _ARGUMENTS}
-        self.take(1, "<f8")  # the sampling threshold, which is used in training only
+        self.take(1, "<f8")  # the sampling threshold, which only training needs
         if arguments["model"] != _SUPERVISED:
             raise self.error("the file contains word vectors, not a classifier")
         if version == 11:
@@ -275,7 +275,7 @@ class _Reader:
             with np.errstate(all="ignore"):
                 rows *= norms[0][norm_codes]
         if not np.isfinite(rows).all():
-            raise self.error("a quantised matrix contains values that are NaN or infinite")
+            raise self.error("a quantised matrix has values that are NaN or infinite")
         return np.ascontiguousarray(rows, np.float32)
 
     def quantiser(self, num_columns: int) -> tuple[int, list[Matrix]]:
