@@ -275,7 +275,7 @@ class _Reader:
             with np.errstate(all="ignore"):
                 rows *= norms[0][norm_codes]
         if not np.isfinite(rows).all():
-            raise self.error("values that are NaN or infinite in a quantised matrix")
+            raise self.error("a quantised matrix has values that are NaN or infinite")
         return np.ascontiguousarray(rows, np.float32)
 
     def quantiser(self, num_columns: int) -> tuple[int, list[Matrix]]:

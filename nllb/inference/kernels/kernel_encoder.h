@@ -1,4 +1,4 @@
-/* The layers of a BERT-style encoder in int8, for `post_norm_encoder.py`; `kernel.c` includes this file last.
+/* The layers of a BERT-style encoder in int8, for `post_norm_encoder.py`; `kernel.c` includes this file.
  *
  * A layer normalises after each sublayer and has GELU between its feed-forward matrices. Channels of a normalised
  * state differ in size up to a hundredfold, so they are multiplied by factors that even them out before a row is
