@@ -103,9 +103,11 @@ def test_no_model_names_the_ways_to_get_one(shipped, tmp_path):
     said = no_model()
     for name in ("facebook/nllb-200-distilled-600M", "facebook/nllb-moe-54b", "DIR", "--model"):
         assert name in said
-    with pytest.raises(CheckpointError, match="ships with nllb, and this installation was made"):
+    with pytest.raises(
+        CheckpointError, match="ships with nllb, but this installation does not include"
+    ):
         Translator.load("mini")
-    with pytest.raises(CheckpointError, match="is no model directory"):
+    with pytest.raises(CheckpointError, match="is not a model directory"):
         Translator.load(tmp_path)
 
 

@@ -138,11 +138,11 @@ NAME = "model.encoder.layers.0.ffn.fc1.weight"
         ),
         (
             lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"][:-1].clone()}),
-            r"fc1.weight.scale is 47 of torch.float32 and should be 48 of torch.float32",
+            r"fc1.weight.scale is 47 of torch.float32, but must be 48 of torch.float32",
         ),
         (
             lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"].int()}),
-            r"fc1.weight.scale is 48 of torch.int32 and should be 48 of torch.float32",
+            r"fc1.weight.scale is 48 of torch.int32, but must be 48 of torch.float32",
         ),
         (
             lambda t: t.update({NAME: t[NAME].float()}),
