@@ -42,7 +42,7 @@ def test_a_model_that_does_not_fit_is_refused_with_what_it_needs(random_model_di
     monkeypatch.setattr("nllb.inference.memory_plan.available_memory", lambda: 1 << 20)
     with pytest.raises(ResourceError, match=r"needed, 1\.0 MiB free"):
         Translator.load(random_model_dir, device="cpu")
-    with pytest.raises(ResourceError, match="holds no expert"):
+    with pytest.raises(ResourceError, match="is too small: one expert needs"):
         monkeypatch.undo()
         Translator.load(random_model_dir, device="cpu", expert_memory=10, num_threads=1).translate(
             "words", source="en", target="fr"
@@ -86,7 +86,7 @@ def test_the_default_is_the_variables_then_the_caches_then_the_bundled(
         shutil.copytree(random_model_dir, folder / "snapshots" / revision)
         (folder / "refs").mkdir()
         (folder / "refs" / "main").write_text(revision)
-    assert default_model() == ("facebook/nllb-200-1.3B", "in the cache, weights CC-BY-NC-4.0")
+    assert default_model() == ("facebook/nllb-200-1.3B", "in the cache, weights under CC-BY-NC-4.0")
     (tmp_path / "hub/models--facebook--nllb-200-1.3B/snapshots" / revision).joinpath(
         "model.safetensors"
     ).unlink()
