@@ -1,12 +1,13 @@
 # make demo: set everything up and show what it does.  make test: set everything up and test.
-# make check: lint, types and fast tests in the environment that `make test` made.
+# make check: lint, types and fast tests in the environment that `make test` created.
+# make coverage: coverage of the fast tests.  make docs: build the documentation site.
 PYTHON ?= $(shell for name in python3.12 python3.11 python3 python3.13; do \
   "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
   && echo "$$name" && break; done)
 TEST := .venv-test/bin
 TEXT ?=
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check coverage format bench docs clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -44,6 +45,12 @@ check: .venv-test/ready
 	$(TEST)/ruff format --check .
 	$(TEST)/mypy
 	$(TEST)/python -m pytest -n 2 -m 'not slow' tests
+
+coverage: .venv-test/ready
+	$(TEST)/python -m pytest -n 2 --dist worksteal -m 'not slow' --cov --cov-report=term tests
+
+docs: .venv-test/ready
+	$(TEST)/python -m mkdocs build --strict
 
 format: .venv-test/ready
 	$(TEST)/ruff check --fix .

@@ -183,16 +183,21 @@ def _make_legacy_fairseq(folder: Path) -> None:
 
 
 def open_model_directory(folder: Path) -> None:
-    """Open a model directory, its tokenizer, its shortlists and its weights."""
-    from nllb.inference.shortlist import Shortlists
+    """Open a model directory, its tokenizer, its shortlists and its weights, and translate."""
+    from nllb.inference.generator import SearchOptions
+    from nllb.inference.model_generator import ModelGenerator
+    from nllb.languages import parse_language
     from nllb.model.formats.open_model import load_model, open_model
 
     opened = open_model(folder, offline=True)
     tokenizer = opened.tokenizer()
-    language = tokenizer.languages[0] if tokenizer.languages else "eng_Latn"
-    tokenizer.decode(tokenizer.encode_source(TEXT, language))
-    Shortlists.read(folder)
+    codes = tokenizer.languages or ("eng_Latn",)
+    tokenizer.decode(tokenizer.encode_source(TEXT, codes[0]))
     load_model(opened)
+    source, target = parse_language(codes[0]), parse_language(codes[-1])
+    generator = ModelGenerator.load(folder, device="cpu", num_threads=1)
+    search = SearchOptions(beam_size=2, max_output_tokens=6)
+    generator.generate([TEXT], source=source, target=target, search=search)
 
 
 def open_fairseq_file(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """The model card: what a model was trained on, how well it does, when it says `und`."""
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -15,6 +14,7 @@ CARD_NAME: Final = "card.json"
 CARD_FORMAT: Final = 1
 MAX_CARD_BYTES: Final = 16 << 20
 """Longest card that is read."""
+_MAX_NUMBER: Final = 1e6
 DEFAULT_THRESHOLD: Final = 0.5
 """Below it the answer is `und`, for labels and models that were not calibrated."""
 
@@ -106,8 +106,11 @@ def read_card(directory: Path) -> ModelCard:
             )
     for name in ("thresholds", "grams", "acceptance", "limits"):
         numbers = values.get(name, ())
-        if not all(map(math.isfinite, numbers.values() if isinstance(numbers, dict) else numbers)):
-            raise CheckpointError(f"{path} is damaged: {name} has a number that is not finite")
+        listed = numbers.values() if isinstance(numbers, dict) else numbers
+        if not all(abs(number) <= _MAX_NUMBER for number in listed):
+            raise CheckpointError(
+                f"{path} is damaged: {name} has a number that is not finite, or far too large"
+            )
     return ModelCard(**values)
 
 

@@ -1,7 +1,7 @@
-"""Templates such as `mined/{source}-{target}.tsv`: places in braces, and nothing else.
+"""Templates such as `mined/{source}-{target}.tsv`: placeholders in braces, and nothing else.
 
-`str.format` would do more than is meant: `{x:>999999999}` fills a gigabyte with blanks, and
-`{x.__class__}` looks into objects.
+`str.format` can do more than is intended: `{x:>999999999}` fills a gigabyte with blanks, and
+`{x.__class__}` reads attributes of objects.
 """
 
 import re
@@ -13,18 +13,18 @@ _PART = re.compile(r"\{\{|\}\}|\{(\w*)\}|[{}]")
 
 
 def template_places(template: str) -> list[str]:
-    """Return the names of a template's places, each once, in their order.
+    """Return the names of a template's placeholders in order, each once.
 
     Raises:
-        ConfigError: a brace does not belong to a place.
+        ConfigError: a brace is not part of a placeholder.
     """
     names = []
     for part in _PART.finditer(template):
         if part[0] in ("{", "}") or part[1] == "":
             raise ConfigError(
-                f"{template[:200]!r}: the brace at character {part.start() + 1} begins no place; a "
-                "place is a name in braces, such as {out}, without a format or an attribute; "
-                "{{ and }} stand for braces"
+                f"{template[:200]!r}: the brace at character {part.start() + 1} is not part of a "
+                "placeholder; a placeholder is a name in braces, such as {out}, without a format "
+                "or an attribute; write {{ and }} for braces"
             )
         if part[1]:
             names.append(part[1])
@@ -32,14 +32,14 @@ def template_places(template: str) -> list[str]:
 
 
 def fill_template(template: str, values: Mapping[str, str]) -> str:
-    """Return the template with its places filled in.
+    """Return the template with values in place of its placeholders.
 
     Raises:
-        ConfigError: a place has no value, or a brace does not belong to a place.
+        ConfigError: a placeholder has no value, or a brace is not part of a placeholder.
     """
     if unknown := [name for name in template_places(template) if name not in values]:
         raise ConfigError(
-            f"{template[:200]!r} names {{{unknown[0]}}}, which has no value here; known: "
+            f"{template[:200]!r} contains {{{unknown[0]}}}, which has no value; known: "
             f"{', '.join(values) or 'none'}"
         )
     return _PART.sub(lambda part: values[part[1]] if part[1] else part[0][0], template)

@@ -157,8 +157,9 @@ def _check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
             )
 
 
-def _check_scores(scores: np.ndarray) -> None:
-    if np.isnan(scores).any():
+def _check_scores(best: np.ndarray) -> None:
+    """Check that the best score of each row is finite before rules forbid any token."""
+    if not np.isfinite(best).all():
         raise CheckpointError(
             "the model's scores are not finite numbers, because sums overflow with its large "
             "weights; the checkpoint is damaged, or the training run diverged"
@@ -299,11 +300,11 @@ class _BeamSearch:
             # One more candidate is needed while the minimum length forbids the end token.
             too_short = step < self.options.min_output_tokens
             steps, tokens = self.decoding.best(needed + too_short)
+            _check_scores(steps[:, 0])
             if too_short:
                 steps = np.where(tokens == self.end, -np.float32(np.inf), steps)
             if self.rules.byte_rules is not None:
                 steps, tokens = self._keep_valid(steps, tokens, histories, rows)
-        _check_scores(steps)
         return steps.reshape(len(self.sentences), -1), tokens.reshape(len(self.sentences), -1)
 
     def _keep_valid(
@@ -330,6 +331,7 @@ class _BeamSearch:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the best candidates of some rows with the rules applied to the vocabulary."""
         logits = self.decoding.logits()[torch.from_numpy(chosen)]
+        _check_scores(logits.amax(-1).numpy())
         jobs = [self.jobs[self.sentences[row // rows]] for row in chosen.tolist()]
         if self.options.beam_size == 1:  # the order of operations in transformers
             self.rules.apply(logits, histories[chosen], jobs)
@@ -339,7 +341,7 @@ class _BeamSearch:
             self.rules.apply(logits, histories[chosen], jobs)
         best, tokens = logits.topk(min(needed, logits.shape[1]), dim=-1)
         # A row without valid candidates gets the finite score of a missing beam.
-        return np.maximum(best.numpy(), IMPOSSIBLE), tokens.numpy()
+        return np.fmax(best.numpy(), IMPOSSIBLE), tokens.numpy()
 
     def _force_prefixes(
         self,

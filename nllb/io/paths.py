@@ -4,6 +4,7 @@ A model directory, a manifest or a folder of results may come from someone else.
 not lead to a file of this machine, whether by `..`, by an absolute path or through a link.
 """
 
+import os
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -11,6 +12,7 @@ from nllb.errors import CheckpointError, NllbError
 
 _NAME = re.compile(r"[\w.-]+")
 _SHOWN_CHARACTERS = 80
+_PACKAGES = Path(__file__).parents[2]
 
 
 def is_plain_name(name: object) -> bool:
@@ -65,11 +67,25 @@ def _is_relative(name: str) -> bool:
     for path in (PurePosixPath(name), PureWindowsPath(name)):
         if path.is_absolute() or path.drive or path.root or ".." in path.parts or not path.parts:
             return False
-    return "\0" not in name and all(len(part.encode(errors="replace")) < 256 for part in path.parts)
+    try:
+        longest = max(len(os.fsencode(part)) for part in PurePosixPath(name).parts)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return "\0" not in name and longest < 256
 
 
 def _homes(folder: Path) -> list[Path]:
     real = folder.resolve()
+    if _is_shipped(folder):
+        return [Path(real.anchor)]
     blobs = real.parent.parent / "blobs"
     is_snapshot = real.parent.name == "snapshots" and blobs.is_dir()
     return [real, blobs.resolve()] if is_snapshot else [real]
+
+
+def _is_shipped(folder: Path) -> bool:
+    """Say whether a folder is one of the package's own, which some installers fill with links."""
+    try:
+        return "_models" in folder.absolute().relative_to(_PACKAGES).parts[1:2]
+    except ValueError:
+        return False

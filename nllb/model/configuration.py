@@ -122,12 +122,6 @@ class ModelConfig:
             for name, limit in _LIMITS.items()
             if getattr(self, name) > limit
         ]
-        for name in ("bos_id", "pad_id", "eos_id", "unk_id", "decoder_start_id"):
-            if not 0 <= getattr(self, name) < max(1, self.vocabulary_size):
-                errors.append(
-                    f"{name} is {getattr(self, name)}, which is outside the vocabulary of "
-                    f"{self.vocabulary_size:,} tokens"
-                )
         if 4 * (self.max_positions + self.pad_id + 1) * self.model_dim > MAX_POSITION_BYTES:
             errors.append(
                 f"max_positions is {self.max_positions}, pad_id {self.pad_id} and model_dim "

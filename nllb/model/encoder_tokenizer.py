@@ -3,15 +3,13 @@
 A sequence is `<s> x </s>`; a longer text than the encoder takes becomes several, its windows. Names
 of special tokens inside a text ("</s>") are text. Nothing is kept between calls.
 
-`tokenizer.json` is written compactly and holds what `tokenizers` itself would read. When it is
-read, everything but the pieces and the compiled map has to be as it is written here: a file from
-someone else cannot bring in a pattern that never ends, or another algorithm.
+`tokenizer.json` is written compactly, in the form that `tokenizers` itself reads, for text that was
+normalised by `normalization.tsv`. When it is read, everything but the pieces has to be as it is
+written here: a file from someone else cannot bring in a pattern that never ends, or another
+algorithm.
 """
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +20,17 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from nllb.errors import CheckpointError, DataError
 from nllb.io.atomic import atomic_text
 from nllb.io.text import read_json
+from nllb.model.encoder_normalization import CharacterMap
 from nllb.model.pretrained_encoder import EncoderConfig
 
 TOKENIZER_FILE: Final = "tokenizer.json"
+NORMALIZATION_FILE: Final = "normalization.tsv"
 MAX_FILE_BYTES: Final = 64 << 20
 """Largest `tokenizer.json`; that of XLM-R's whole vocabulary has 17 MB."""
 SPACE: Final = "\u2581"
 """What stands for a space in pieces."""
 SPECIAL_SCORE: Final = -100.0
-"""Score that special tokens get: so low that text never becomes one of them."""
-_SURROGATES = re.compile("[\ud800-\udfff]")
+"""Score of special tokens in the file, which marks them: text never becomes one of them."""
 _SPACES: Final = " {2,}"
 
 
@@ -60,15 +59,17 @@ class Piece:
 class EncoderTokenizer:
     """Text to token ids."""
 
-    def __init__(self, tokenizer: Tokenizer, config: EncoderConfig) -> None:
-        self.config, self._tokenizer = config, tokenizer
+    def __init__(
+        self, tokenizer: Tokenizer, characters: CharacterMap, config: EncoderConfig
+    ) -> None:
+        self.config, self._characters, self._tokenizer = config, characters, tokenizer
         self._space_id: int | None = tokenizer.token_to_id(SPACE)
 
     @classmethod
     def build(
-        cls, pieces: Sequence[tuple[str, float]], charsmap: bytes, config: EncoderConfig
+        cls, pieces: Sequence[tuple[str, float]], characters: CharacterMap, config: EncoderConfig
     ) -> Self:
-        """Make a tokenizer of pieces by id with their scores, and of a compiled map.
+        """Make a tokenizer of pieces by id with their scores, and of a normalisation.
 
         Raises:
             CheckpointError: they are damaged, or do not fit the configuration.
@@ -78,25 +79,23 @@ class EncoderTokenizer:
                 f"the tokenizer has {len(pieces):,} pieces and the encoder's vocabulary "
                 f"{config.vocabulary_size:,}; they do not belong together"
             )
+        # Words contain no spaces, so that a special token with one never matches text.
+        matched = [
+            (f" {piece}", 0.0) if score == SPECIAL_SCORE else (piece, score)
+            for piece, score in pieces
+        ]
         try:
-            tokenizer = Tokenizer(models.Unigram(list(pieces), config.unk_id, byte_fallback=False))
-            tokenizer.normalizer = normalizers.Sequence(
-                [
-                    normalizers.Precompiled(charsmap),
-                    normalizers.Replace(Regex(_SPACES), " "),
-                ]
-            )
-            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
-                replacement=SPACE, prepend_scheme="always"
-            )
-            tokenizer.encode("a", add_special_tokens=False)
+            model = models.Unigram(matched, config.unk_id, byte_fallback=False)
         except BaseException as error:  # a panic of the library is not an Exception
             if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
                 raise
-            raise CheckpointError(
-                f"the tokenizer's pieces or its normalisation map are damaged: {error}"
-            ) from None
-        return cls(tokenizer, config)
+            raise CheckpointError(f"the tokenizer's pieces are damaged: {error}") from None
+        tokenizer = Tokenizer(model)
+        tokenizer.normalizer = normalizers.Replace(Regex(_SPACES), " ")
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
+            replacement=SPACE, prepend_scheme="always"
+        )
+        return cls(tokenizer, characters, config)
 
     @classmethod
     def open(cls, directory: Path, config: EncoderConfig) -> Self:
@@ -110,8 +109,8 @@ class EncoderTokenizer:
             document = read_json(path, max_bytes=MAX_FILE_BYTES)
         except DataError as error:
             raise CheckpointError(str(error)) from error
-        pieces, charsmap = _read_document(path, document, config)
-        return cls.build(pieces, charsmap, config)
+        pieces = _read_document(path, document, config)
+        return cls.build(pieces, CharacterMap.read(directory / NORMALIZATION_FILE), config)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text alone."""
@@ -119,19 +118,23 @@ class EncoderTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of several texts alone."""
+        normalized = [self.normalize(text) for text in texts]
         if len(texts) == 1:
-            return [self._tokenizer.encode(clean(texts[0]), add_special_tokens=False).ids]
-        encodings = self._tokenizer.encode_batch_fast(
-            [clean(text) for text in texts], add_special_tokens=False
-        )
+            return [self._tokenizer.encode(normalized[0], add_special_tokens=False).ids]
+        encodings = self._tokenizer.encode_batch_fast(normalized, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def pieces(self, text: str) -> list[Piece]:
         """Return the tokens of a text alone, and where they are in it."""
-        encoding = self._tokenizer.encode(clean(text), add_special_tokens=False)
+        aligned = self._characters.align(text)
+        encoding = self._tokenizer.encode(aligned.text, add_special_tokens=False)
         return [
-            Piece(token_id=number, start=start, end=end)
-            for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+            Piece(
+                token_id=number,
+                start=aligned.starts[first] if first < last else 0,
+                end=aligned.ends[last - 1] if first < last else 0,
+            )
+            for number, (first, last) in zip(encoding.ids, encoding.offsets, strict=True)
         ]
 
     def tokenize(self, texts: Sequence[str], *, prefix: str = "") -> list[TokenizedText]:
@@ -158,43 +161,32 @@ class EncoderTokenizer:
         return found
 
     def normalize(self, text: str) -> str:
-        """Return a text as the pieces are cut from it, with spaces as they are."""
-        normalized: str = self._tokenizer.normalizer.normalize_str(clean(text))
-        return normalized
-
-
-def clean(text: str) -> str:
-    """Return a text without halves of surrogate pairs, which no encoding has."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+        """Return a text as pieces are cut from it."""
+        return self._characters.normalize(text)
 
 
 def write_tokenizer(
     directory: Path,
     pieces: Sequence[tuple[str, float]],
-    charsmap: bytes,
+    characters: CharacterMap,
     config: EncoderConfig,
 ) -> None:
-    """Write `tokenizer.json`: pieces by id with their scores, and the compiled map."""
+    """Write the pieces, by id with their scores, and the normalisation."""
     vocabulary = [[piece, float(f"{score:.8g}")] for piece, score in pieces]
-    document = _document(vocabulary, base64.b64encode(charsmap).decode(), config)
+    document = _document(vocabulary, config)
+    characters.write(directory / NORMALIZATION_FILE)
     with atomic_text(directory / TOKENIZER_FILE) as stream:
         json.dump(document, stream, ensure_ascii=False, separators=(",", ":"))
 
 
-def _document(vocabulary: Any, charsmap: Any, config: EncoderConfig) -> dict[str, Any]:
+def _document(vocabulary: Any, config: EncoderConfig) -> dict[str, Any]:
     begin, end = vocabulary[config.bos_id][0], vocabulary[config.eos_id][0]
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [],
-        "normalizer": {
-            "type": "Sequence",
-            "normalizers": [
-                {"type": "Precompiled", "precompiled_charsmap": charsmap},
-                {"type": "Replace", "pattern": {"Regex": _SPACES}, "content": " "},
-            ],
-        },
+        "normalizer": {"type": "Replace", "pattern": {"Regex": _SPACES}, "content": " "},
         "pre_tokenizer": {
             "type": "Metaspace",
             "replacement": SPACE,
@@ -235,13 +227,10 @@ def _document(vocabulary: Any, charsmap: Any, config: EncoderConfig) -> dict[str
     }
 
 
-def _read_document(
-    path: Path, document: Any, config: EncoderConfig
-) -> tuple[list[tuple[str, float]], bytes]:
-    """Return the pieces and the compiled map of a `tokenizer.json` that is as we write it."""
+def _read_document(path: Path, document: Any, config: EncoderConfig) -> list[tuple[str, float]]:
+    """Return the pieces of a `tokenizer.json` that is as we write it."""
     try:
         vocabulary = document["model"]["vocab"]
-        charsmap = document["normalizer"]["normalizers"][0]["precompiled_charsmap"]
         pieces = [(piece, float(score)) for piece, score in vocabulary]
         is_usable = all(isinstance(piece, str) and score <= 0 for piece, score in pieces)
         if len(pieces) != config.vocabulary_size:
@@ -249,11 +238,11 @@ def _read_document(
                 f"{path} has {len(pieces):,} pieces and the encoder's vocabulary "
                 f"{config.vocabulary_size:,}; they do not belong together"
             )
-        if is_usable and document == _document(vocabulary, charsmap, config):
-            return pieces, base64.b64decode(charsmap, validate=True)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, binascii.Error):
+        if is_usable and document == _document(vocabulary, config):
+            return pieces
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         pass
     raise CheckpointError(
-        f"{path} is not a tokenizer of this encoder, or is damaged: a unigram model with XLM-R's "
-        f"normalisation is expected, as 'nllb convert e5' writes it"
+        f"{path} is not a tokenizer of this encoder, or is damaged: unigram pieces without further "
+        f"rules are expected, as 'nllb convert e5' writes them"
     )

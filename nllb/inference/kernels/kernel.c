@@ -15,10 +15,10 @@
 #include "kernel_threads.h"
 #include "kernel_vectors.h"
 
-#define VERSION 1 /* version of the entry points and structs below; `library.py` declares them as well and checks it */
+#define VERSION 2 /* version of the entry points and structs below; `library.py` declares them as well and checks it */
 #define PANEL 512 /* number of rows that are quantised and multiplied while they are in the cache */
 
-enum Outcome { DONE = 0, NO_MEMORY = -1, TOO_LARGE = -2 };
+enum Outcome { DONE = 0, NO_MEMORY = -1, WRONG_SIZE = -2 };
 
 typedef struct { const float *gain, *bias; } Norm;
 
@@ -213,13 +213,6 @@ static int attend_self(const Work *work, const float *qkv, int64_t length, int64
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* Return the version, and write the sizes of the structs that the caller fills, in order. */
-EXPORT int64_t nllb_version(int64_t sizes[6]) {
-    const size_t known[6] = {sizeof(Matrix), sizeof(Norm), sizeof(Layer), sizeof(Work), sizeof(Memory), sizeof(Step)};
-    for (int i = 0; i < 6; i++) sizes[i] = (int64_t)known[i];
-    return VERSION;
-}
-
 /* Return the highest level up to `wanted` that the processor and the operating system support. */
 EXPORT int64_t nllb_level(int64_t wanted) {
     __builtin_cpu_init();
@@ -300,7 +293,7 @@ EXPORT void nllb_embed(const Matrix *embedding, const int64_t *ids, const int64_
 /* y = matrix * rows of x, for a separate call of one sublayer. */
 EXPORT int64_t nllb_linear(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t rows, float *y,
                            int64_t stride) {
-    if (!fits(work, rows, matrix->inputs)) return TOO_LARGE;
+    if (!fits(work, rows, matrix->inputs)) return WRONG_SIZE;
     begin(work);
     project_panels(work, norm, x, rows, matrix, y, stride, STORE);
     end(work);
@@ -313,7 +306,7 @@ static int feed_forward_fits(const Work *work, const Matrix *inner, const Matrix
 
 EXPORT int64_t nllb_feed_forward(Work *work, const Matrix *inner, const Matrix *outer, const float *x, int64_t rows,
                                  float *y) {
-    if (!feed_forward_fits(work, inner, outer, rows)) return TOO_LARGE;
+    if (!feed_forward_fits(work, inner, outer, rows)) return WRONG_SIZE;
     begin(work);
     feed_forward(work, NULL, inner, outer, x, rows, y, STORE);
     end(work);
@@ -346,7 +339,7 @@ static void attend_source(void *context, int64_t item) {
 EXPORT int64_t nllb_encode(Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
                            const int32_t *token_start, const int32_t *length, int64_t tokens, float *x) {
     Sources sources = {work, token_start, length, 0};
-    if (!layers_fit(work, layers, first, last, tokens)) return TOO_LARGE;
+    if (!layers_fit(work, layers, first, last, tokens)) return WRONG_SIZE;
     begin(work);
     for (const Layer *layer = layers + first; layer < layers + last && !sources.failed; layer++) {
         project_panels(work, &layer->self_norm, x, tokens, &layer->self_qkv, work->wide, 3 * work->dim, STORE);
@@ -395,7 +388,7 @@ static void remember_outputs(void *context, int64_t item) {
  * position. */
 EXPORT int64_t nllb_remember(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t tokens,
                              const int32_t *sentence, const int32_t *position, const Memory *memory) {
-    if (!fits(work, tokens, work->dim)) return TOO_LARGE;
+    if (!fits(work, tokens, work->dim)) return WRONG_SIZE;
     begin(work);
     for (int64_t panel = 0; panel < tokens; panel += PANEL) {
         int64_t rows = tokens - panel < PANEL ? tokens - panel : PANEL;
@@ -431,7 +424,7 @@ EXPORT int64_t nllb_decode(Work *work, const Layer *layers, int64_t first, int64
                            const Step *step) {
     int64_t dim = work->dim, rows = step->rows * step->new_positions;
     Attention context = {work, step, memory, 0, 1};
-    if (!layers_fit(work, layers, first, last, rows)) return TOO_LARGE;
+    if (!layers_fit(work, layers, first, last, rows)) return WRONG_SIZE;
     while (context.pieces * step->rows < 4 * work->threads && work->heads % (2 * context.pieces) == 0)
         context.pieces *= 2;
     begin(work);
@@ -567,7 +560,7 @@ static void conclude(const Choice *t, int64_t row, float *values, int64_t *chose
 EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
                          const Matrix *embedding, const int64_t *further_start, const int64_t *further, const float *x,
                          int64_t rows, int64_t count, float *values, int64_t *chosen) {
-    if (!fits(work, rows, matrix->inputs)) return TOO_LARGE;
+    if (!fits(work, rows, matrix->inputs)) return WRONG_SIZE;
     int64_t chunks = (outputs + CHUNK - 1) / CHUNK, most = rows < PANEL ? rows : PANEL, owner = begin(work);
     int64_t threads = owner ? pool.helpers + 1 : 1; /* helpers of earlier calls participate */
     Share *shares = malloc((size_t)((chunks + 1) * most) * sizeof(Share));
@@ -592,6 +585,15 @@ EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int
 }
 
 #include "kernel_encoder.h"
+
+EXPORT int64_t nllb_version(void) { return VERSION; }
+
+/* The size of one of the structs that the caller fills, by its number; 0 beyond the last one. */
+EXPORT int64_t nllb_struct_size(int64_t number) {
+    static const size_t sizes[] = {sizeof(Matrix), sizeof(Norm), sizeof(Layer), sizeof(Work),
+                                   sizeof(Memory), sizeof(Step), sizeof(PostNormLayer)};
+    return number >= 0 && number < (int64_t)(sizeof(sizes) / sizeof(*sizes)) ? (int64_t)sizes[number] : 0;
+}
 
 #endif
 

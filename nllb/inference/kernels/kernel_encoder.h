@@ -200,12 +200,13 @@ CLONES static void multiply_four(const float *const *a, int64_t depth, const flo
     }
 }
 
-/* Compute self-attention of one head of a sentence; q, k, v are in rows of 3 * dim. */
-static void attend_head(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
+/* Compute self-attention of one head of a sentence; q, k, v are in rows of 3 * dim. Return 0 if memory is exhausted. */
+static int attend_head(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
     int64_t dim = work->dim, size = dim / work->heads, width = round_up(length, 16);
     float factor = 1.0f / sqrtf((float)size);
-    float *keys = aligned_alloc(64, (size_t)(width * (size + QUERIES)) * sizeof(float)), *scores = keys + width * size;
-    if (!keys) abort();
+    float *keys = aligned_alloc(64, (size_t)(width * (size + QUERIES)) * sizeof(float));
+    if (!keys) return 0;
+    float *scores = keys + width * size;
     qkv += head * size;
     for (int64_t t = 0; t < length; t++)
         for (int64_t i = 0; i < size; i++) keys[i * width + t] = qkv[t * 3 * dim + dim + i] * factor;
@@ -225,14 +226,16 @@ static void attend_head(const Work *work, const float *qkv, int64_t length, int6
         multiply_four((const float *const *)weights, length, qkv + 2 * dim, 3 * dim, size, to);
     }
     free(keys);
+    return 1;
 }
 
 static void attend_sentence_head(void *context, int64_t item) {
-    const Sources *s = context;
+    Sources *s = context;
     const Work *work = s->work;
     int64_t sentence = item / work->heads, start = s->token_start[sentence];
-    attend_head(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
-                work->mixed + start * work->dim);
+    if (!attend_head(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
+                     work->mixed + start * work->dim))
+        s->failed = 1;
 }
 
 /* ---- entry point ---- */
@@ -248,14 +251,24 @@ static void feed_forward_gelu(const Work *work, const PostNormLayer *layer, floa
 
 #define ENCODER_PANEL 128 /* number of rows whose feed-forward states fit into the L2 cache */
 
+/* Return whether the buffers are large enough for a call. The head size must be a multiple of 16. */
+static int post_norm_layers_fit(const Work *work, const PostNormLayer *layers, int64_t first, int64_t last,
+                                int64_t rows) {
+    if (work->dim % (SIDE * work->heads) || !fits(work, rows, work->dim)) return 0;
+    for (int64_t at = first; at < last; at++)
+        if (!fits(work, rows, layers[at].inner.outputs + 16) || !fits(work, rows, layers[at].outer.inputs)) return 0;
+    return 1;
+}
+
 /* Run the layers `first` to `last` - 1 over the concatenated tokens of all sentences; x is their input and output. */
-EXPORT void nllb_encode_post_norm(Work *work, const PostNormLayer *layers, int64_t first, int64_t last, float epsilon,
-                                  int64_t sentences, const int32_t *token_start, const int32_t *length, int64_t tokens,
-                                  float *x) {
-    Sources sources = {work, token_start, length};
+EXPORT int64_t nllb_encode_post_norm(Work *work, const PostNormLayer *layers, int64_t first, int64_t last,
+                                     float epsilon, int64_t sentences, const int32_t *token_start,
+                                     const int32_t *length, int64_t tokens, float *x) {
+    Sources sources = {work, token_start, length, 0};
     int64_t dim = work->dim;
+    if (!post_norm_layers_fit(work, layers, first, last, tokens)) return WRONG_SIZE;
     begin(work);
-    for (const PostNormLayer *layer = layers + first; layer < layers + last; layer++) {
+    for (const PostNormLayer *layer = layers + first; layer < layers + last && !sources.failed; layer++) {
         for (int64_t row = 0; row < tokens; row += ENCODER_PANEL) {
             int64_t rows = tokens - row < ENCODER_PANEL ? tokens - row : ENCODER_PANEL;
             prepare_rows(work, NULL, epsilon, layer->qkv_factors, x + row * dim, rows);
@@ -270,6 +283,7 @@ EXPORT void nllb_encode_post_norm(Work *work, const PostNormLayer *layers, int64
         }
     }
     end(work);
+    return sources.failed ? NO_MEMORY : DONE;
 }
 
 #endif

@@ -22,7 +22,7 @@ import numpy as np
 
 from nllb.errors import ConfigError, ResourceError, did_you_mean
 
-VERSION = 1
+VERSION = 2
 """Version of the functions and structs below; it changes together with VERSION in `kernel.c`."""
 MAX_THREADS = 1024
 """Maximum number of threads of a call, including the caller (as in `kernel_threads.h`)."""
@@ -85,8 +85,26 @@ class StepStruct(Structure):
     ]
 
 
-STRUCTS = (MatrixStruct, NormStruct, LayerStruct, WorkStruct, MemoryStruct, StepStruct)
-"""The structs in the order in which the library reports their sizes."""
+class PostNormLayerStruct(Structure):
+    """One layer of a BERT-style encoder."""
+
+    _fields_ = [
+        *((name, MatrixStruct) for name in ("qkv", "out", "inner", "outer")),
+        *((name, NormStruct) for name in ("attention_norm", "feed_norm")),
+        *((name, c_void_p) for name in ("qkv_factors", "inner_factors")),
+    ]
+
+
+STRUCTS = (
+    MatrixStruct,
+    NormStruct,
+    LayerStruct,
+    WorkStruct,
+    MemoryStruct,
+    StepStruct,
+    PostNormLayerStruct,
+)
+"""The structs in the order of their numbers in the library."""
 
 _POINTER, _NUMBER = c_void_p, c_int64
 _VOID_FUNCTIONS: dict[str, list[Any]] = {
@@ -100,6 +118,15 @@ _FUNCTIONS: dict[str, list[Any]] = {
     "nllb_linear": [*[_POINTER] * 4, _NUMBER, _POINTER, _NUMBER],
     "nllb_feed_forward": [*[_POINTER] * 4, _NUMBER, _POINTER],
     "nllb_encode": [_POINTER, _POINTER, *[_NUMBER] * 3, _POINTER, _POINTER, _NUMBER, _POINTER],
+    "nllb_encode_post_norm": [
+        *[_POINTER] * 2,
+        *[_NUMBER] * 2,
+        c_float,
+        _NUMBER,
+        *[_POINTER] * 2,
+        _NUMBER,
+        _POINTER,
+    ],
     "nllb_remember": [*[_POINTER] * 4, _NUMBER, *[_POINTER] * 3],
     "nllb_decode": [_POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER],
     "nllb_best": [
@@ -169,15 +196,16 @@ def open_kernel(path: Path, setting: str = LEVELS[-1]) -> Kernel | None:
 
 
 def _check_version(path: Path, library: ctypes.CDLL) -> None:
-    sizes = (c_int64 * len(STRUCTS))()
+    version, sizes = 0, [0]
     try:
-        function = library.nllb_version
-    except AttributeError:  # built before versions were introduced
-        version = 0
+        get_version, get_size = library.nllb_version, library.nllb_struct_size
+    except AttributeError:
+        pass  # The library was built before these functions existed.
     else:
-        function.argtypes, function.restype = [c_void_p], c_int64
-        version = function(sizes)
-    if version != VERSION or list(sizes) != [ctypes.sizeof(struct) for struct in STRUCTS]:
+        get_version.argtypes, get_version.restype = [], c_int64
+        get_size.argtypes, get_size.restype = [c_int64], c_int64
+        version, sizes = get_version(), [get_size(number) for number in range(len(STRUCTS) + 1)]
+    if version != VERSION or sizes != [*map(ctypes.sizeof, STRUCTS), 0]:
         raise ResourceError(
             f"the compiled int8 kernel {path} has version {version}, but this nllb requires "
             f"version {VERSION}: reinstall nllb to rebuild the kernel (pip install "
@@ -190,7 +218,7 @@ def _check_outcome(outcome: int, function: Any, arguments: tuple[Any, ...]) -> i
     if outcome == _NO_MEMORY:
         raise ResourceError("not enough memory to translate this batch; use smaller batches")
     if outcome:
-        raise RuntimeError(f"{function.__name__}: the workspace is too small for the call")
+        raise RuntimeError(f"{function.__name__}: the sizes of the call do not fit its buffers")
     return outcome
 
 

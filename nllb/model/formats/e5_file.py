@@ -15,7 +15,7 @@ everything that the encoder needs is checked when the file is opened.
 import mmap
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,6 +28,7 @@ from torch import Tensor
 from nllb.errors import CheckpointError
 from nllb.io.pointers import refuse_pointer
 from nllb.io.records import to_record
+from nllb.model.encoder_tokenizer import SPECIAL_SCORE
 from nllb.model.formats.encoder_weight_names import encoder_weight_name
 from nllb.model.formats.four_bit import BLOCK, four_bit_shapes
 from nllb.model.formats.weight_checks import check_finite
@@ -131,6 +132,17 @@ def open_e5_file(path: Path) -> E5File:
         _content=content,
         _places=places,
     )
+
+
+def scored_pieces(file: E5File) -> list[tuple[str, float]]:
+    """Return the pieces with their scores; special tokens, whose scores are 0, are marked."""
+    scores = (float(score) if score < 0 else SPECIAL_SCORE for score in file.scores)
+    return list(zip(file.pieces, scores, strict=True))
+
+
+def with_pieces_only(file: E5File) -> EncoderConfig:
+    """Return the configuration without the rows of the embedding that belong to no piece."""
+    return replace(file.config, vocabulary_size=len(file.pieces))
 
 
 class _Cursor:

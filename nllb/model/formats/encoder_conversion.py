@@ -12,9 +12,9 @@ from torch import Tensor
 from nllb.errors import CheckpointError
 from nllb.io.corpora import Corpus
 from nllb.io.progress import Progress
+from nllb.model.encoder_normalization import CharacterMap
 from nllb.model.encoder_tokenizer import SPECIAL_SCORE, EncoderTokenizer
-from nllb.model.formats.charsmap import compile_charsmap
-from nllb.model.formats.e5_file import E5File, open_e5_file
+from nllb.model.formats.e5_file import E5File, open_e5_file, scored_pieces, with_pieces_only
 from nllb.model.formats.encoder_card import CardFacts, encoder_card, mit_licence
 from nllb.model.formats.encoder_directory import RANGE, file_sha256, write_encoder
 from nllb.model.formats.four_bit import dequantize_blocks
@@ -84,19 +84,19 @@ def convert_e5(
             f"give {FILE} of {PACKAGE}, or --sha256 to take another file"
         )
     file = open_e5_file(source)
-    charsmap = compile_charsmap(file.replacements)
-    pieces = _scored_pieces(file)
-    whole = replace(file.config, vocabulary_size=len(pieces))
+    characters = CharacterMap(file.replacements)
+    pieces = scored_pieces(file)
+    whole = with_pieces_only(file)
     skipped: list[Path] = []
     with Progress("count pieces", unit="lines", quiet=quiet) as progress:
         texts = _texts(corpora, max_lines, skipped, progress)
-        counts = count_pieces(EncoderTokenizer.build(pieces, charsmap, whole), texts)
+        counts = count_pieces(EncoderTokenizer.build(pieces, characters, whole), texts)
     always = [number for number, (_, score) in enumerate(pieces) if score == SPECIAL_SCORE]
     kept = choose_pieces(file.pieces, counts, always, limit=num_pieces)
     config = _trimmed_config(file.config, kept)
     kept_pieces = [pieces[number] for number in kept]
     tensors = _trimmed_tensors(file, kept)
-    tokenizer = EncoderTokenizer.build(kept_pieces, charsmap, config)
+    tokenizer = EncoderTokenizer.build(kept_pieces, characters, config)
     ranges = measure_input_ranges(_module(config, tensors), _sequences(tokenizer, counts))
     tensors |= {name + RANGE: value for name, value in ranges.items()}
     facts = CardFacts(
@@ -109,7 +109,7 @@ def convert_e5(
         languages=len(counts.lines),
         lines=sum(counts.lines.values()),
     )
-    write_encoder(output, config, tensors, kept_pieces, charsmap, settings=facts.settings())
+    write_encoder(output, config, tensors, kept_pieces, characters, settings=facts.settings())
     (output / "README.md").write_text(encoder_card(facts), encoding="utf-8")
     (output / "LICENSE").write_text(mit_licence(), encoding="utf-8")
     return EncoderConversion(
@@ -122,12 +122,6 @@ def convert_e5(
         unknown_before=_unknown_share(counts, whole.unk_id),
         num_bytes=sum(path.stat().st_size for path in output.iterdir()),
     )
-
-
-def _scored_pieces(file: E5File) -> list[tuple[str, float]]:
-    """Return the pieces with their scores; those of special tokens are 0 in the file."""
-    scores = (float(score) if score < 0 else SPECIAL_SCORE for score in file.scores)
-    return list(zip(file.pieces, scores, strict=True))
 
 
 def _texts(

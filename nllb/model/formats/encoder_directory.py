@@ -20,11 +20,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nllb.errors import CheckpointError
+from nllb.io.atomic import atomic_path
 from nllb.io.pointers import refuse_pointer
 from nllb.io.records import to_record
-from nllb.io.text import atomic_path, write_json
+from nllb.io.text import write_json
 from nllb.model.configuration import read_document
-from nllb.model.encoder_tokenizer import TOKENIZER_FILE, EncoderTokenizer, write_tokenizer
+from nllb.model.encoder_normalization import CharacterMap
+from nllb.model.encoder_tokenizer import (
+    NORMALIZATION_FILE,
+    TOKENIZER_FILE,
+    EncoderTokenizer,
+    write_tokenizer,
+)
 from nllb.model.formats.four_bit import dequantize_blocks, four_bit_shapes
 from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.settings import SETTINGS_FILE, read_settings
@@ -34,6 +41,7 @@ from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
+_HASHED_FILES: Final = (CONFIG_FILE, TOKENIZER_FILE, NORMALIZATION_FILE, WEIGHTS_FILE)
 RANGE: Final = ".input_range"
 """`layers.0.query.input_range` has the ranges of the inputs of `layers.0.query`."""
 _MODEL_TYPE: Final = "bert"
@@ -51,6 +59,22 @@ _CONFIG_NAMES: Final = {
     "eos_id": "eos_token_id",
     "unk_id": "unk_token_id",
 }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddingTable:
+    """The embedding of the vocabulary; rows are dequantised when they are asked for."""
+
+    stored: Tensor
+    """The matrix in a floating type, or the bytes of its 4-bit blocks; in the mapped file."""
+    scale: Tensor | None
+    """The scales of 4-bit blocks."""
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Return rows as float32; ids must be within the vocabulary."""
+        if self.scale is None:
+            return self.stored[ids].float()
+        return dequantize_blocks(self.stored[ids], self.scale[ids])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,19 +119,19 @@ class EncoderDirectory:
         return EncoderTokenizer.open(self.path, self.config)
 
     def read(self, name: str) -> Tensor:
-        """Return a weight as float32."""
+        """Return a copy of a weight as float32."""
         stored = self.file.read(name)
         if name + SCALE in self.file.names():
             return dequantize_blocks(stored, self.file.read(name + SCALE))
-        return stored.float()
+        return stored.to(torch.float32, copy=True)
 
-    def embedding_rows(self, ids: Tensor) -> Tensor:
-        """Return rows of the embedding as float32; ids must be within the vocabulary."""
+    def embedding(self) -> "EmbeddingTable":
+        """Return the embedding as it is stored."""
         name = "embedding.weight"
-        stored = self.file.read(name)[ids]
-        if name + SCALE in self.file.names():
-            return dequantize_blocks(stored, self.file.read(name + SCALE)[ids])
-        return stored.float()
+        has_scale = name + SCALE in self.file.names()
+        return EmbeddingTable(
+            stored=self.file.read(name), scale=self.file.read(name + SCALE) if has_scale else None
+        )
 
     def input_range(self, name: str) -> Tensor | None:
         """Return the input ranges of a matrix, such as `layers.0.query`, if the file has them."""
@@ -193,7 +217,7 @@ def write_encoder(
     config: EncoderConfig,
     tensors: Mapping[str, Tensor],
     pieces: list[tuple[str, float]],
-    charsmap: bytes,
+    characters: CharacterMap,
     *,
     settings: Mapping[str, Any],
 ) -> None:
@@ -202,12 +226,10 @@ def write_encoder(
     document = {theirs: getattr(config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     fixed = {"architectures": ["BertModel"], "model_type": _MODEL_TYPE, "hidden_act": "gelu"}
     write_json(path / CONFIG_FILE, fixed | document)
-    write_tokenizer(path, pieces, charsmap, config)
+    write_tokenizer(path, pieces, characters, config)
     with atomic_path(path / WEIGHTS_FILE) as beside:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
-    hashes = {
-        name: file_sha256(path / name) for name in (CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE)
-    }
+    hashes = {name: file_sha256(path / name) for name in _HASHED_FILES}
     write_json(path / SETTINGS_FILE, {**settings, "files": hashes})
 
 
@@ -225,9 +247,10 @@ def file_sha256(path: Path) -> str:
 
 
 def _check_hashes(path: Path, hashes: Any) -> None:
-    known = {CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE}
-    if not isinstance(hashes, dict) or not hashes.keys() <= known:
-        raise CheckpointError(f"{path / SETTINGS_FILE}: files must have the hashes of {known}")
+    if not isinstance(hashes, dict) or not hashes.keys() <= set(_HASHED_FILES):
+        raise CheckpointError(
+            f"{path / SETTINGS_FILE}: files may have hashes of {', '.join(_HASHED_FILES)} only"
+        )
     for name, expected in hashes.items():
         refuse_pointer(path / name)
         found = file_sha256(path / name)

@@ -1,6 +1,6 @@
 """Temperature sampling: the pairs of a chunk of steps as a function of (seed, phase, chunk).
 
-Directions are sampled by weight: p ~ (n / N) ^ (1 / T) (NLLB Team 2022, section 6.1.2). TrainingDirection d
+Directions are sampled by weight: p ~ (n / N) ^ (1 / T) (NLLB Team 2022, section 6.1.2). Direction d
 contributes exactly floor(c * p_d * V) pairs to the first c chunks of a phase, so any chunk can be
 computed without its predecessors. Within a direction, pairs follow a keyed permutation, and every
 pass over the direction uses a new one: no pair repeats before all pairs have been seen.

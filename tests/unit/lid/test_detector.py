@@ -1,10 +1,13 @@
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lid.detector import Detector
+from lid.detector import DEFAULT_MODEL_DIR, Detector
 from nllb.errors import CheckpointError, LanguageError
 
 
@@ -104,3 +107,36 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"card\.json"):
         Detector.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.ftz", "grams.bin", "card.json", "experts/malay.ftz"])
+def test_files_of_a_model_folder_are_its_own(tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(DEFAULT_MODEL_DIR, tmp_path / "model"))
+    outside = tmp_path / "outside"
+    (folder / name).rename(outside)
+    (folder / name).symlink_to(outside)
+    with pytest.raises(CheckpointError, match="is a link that leaves"):
+        Detector.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"thresholds": {"eng_Latn": "high"}}, "thresholds is"),
+        ({"thresholds": {"eng_Latn": float("nan")}}, "not finite"),
+        ({"limits": [1e308] * 6}, "far too large"),
+        ({"acceptance": [1.0]}, "1 weights and"),
+        ({"grams": [1]}, "grams is"),
+        ({"normalised": 1}, "normalised is"),
+        ({"labels": "many"}, "labels is"),
+    ],
+)
+def test_cards_of_another_form_are_refused(tmp_path: Path, values: Any, message: str) -> None:
+    folder = Path(shutil.copytree(DEFAULT_MODEL_DIR, tmp_path / "model"))
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | values))
+    with pytest.raises(CheckpointError, match=message):
+        Detector.load(folder)
+    (folder / "card.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="nests too deeply"):
+        Detector.load(folder)

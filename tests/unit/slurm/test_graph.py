@@ -198,7 +198,7 @@ def test_a_command_with_bad_usage_is_refused_before_it_is_submitted(capsys) -> N
 
 @pytest.mark.parametrize("place", ["{out:>999999999}", "{out.__class__}", "{missing}", "{"])
 def test_commands_have_places_and_no_formats(place: str) -> None:
-    with pytest.raises(ConfigError, match=r"step a: .* is no command line"):
+    with pytest.raises(ConfigError, match=r"step a: .* is not a command line"):
         run_pipeline(pipeline(Step(name="a", command=f"echo {place}")), Path("run"))
 
 

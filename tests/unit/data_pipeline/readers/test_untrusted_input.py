@@ -12,7 +12,7 @@ import zstandard
 from data_pipeline.data_config import CorpusConfig, DataConfig
 from data_pipeline.readers.ingestion import ingest
 from data_pipeline.readers.source_reader import MAX_LINE_BYTES
-from data_pipeline.readers.tmx import read_tmx
+from data_pipeline.readers.tmx import BadUnit, read_tmx
 from data_pipeline.stages import Machine
 from nllb.config import load_config
 from nllb.errors import ConfigError, DataError
@@ -72,21 +72,38 @@ def test_units_after_units_are_read_however_many(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (tmx(UNIT.format("<hi>" * 20_000 + "x" + "</hi>" * 20_000)), "100 elements inside"),
-        ("<tmx>" * 20_000, "100 elements inside"),
-        (tmx(UNIT.format("&a;"), head='<!DOCTYPE t [<!ENTITY a "x">]>'), "entities are declared"),
-        (tmx(UNIT.format("a"), UNIT.format("x" * (17 << 20))), "after unit 1: no end of a unit"),
-        (tmx(notes="<note>x</note>" * (2 << 20)), "after unit 0: no end of a unit"),
+        ("<tmx>" * 20_000, "nested more than 100 deep"),
+        (tmx(UNIT.format("&a;"), head='<!DOCTYPE t [<!ENTITY a "x">]>'), "declares the entity 'a'"),
+        (tmx(head="<!--" + "x" * (17 << 20) + "-->"), "a tag or comment is longer than 16 MiB"),
+        (tmx(f"<tu x='{'x' * (17 << 20)}'></tu>"), "a tag or comment is longer than 16 MiB"),
     ],
 )
-def test_memories_that_take_memory_are_refused(tmp_path: Path, content: str, message: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_memories_that_take_memory_are_refused(
+    tmp_path: Path, content: str, message: str, encoding: str
+) -> None:
     path = tmp_path / "a.tmx.zst"
-    path.write_bytes(zstandard.compress(content.encode()))
+    path.write_bytes(zstandard.compress(content.encode(encoding)))
     with pytest.raises(DataError, match=rf"a\.tmx\.zst.*{message}"):
         pairs(path)
-    path.write_bytes(zstandard.compress(content.encode("utf-16")))
-    with pytest.raises(DataError, match=r"a\.tmx\.zst"):
-        pairs(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<hi>" * 20_000 + "x" + "</hi>" * 20_000, "nested more than 100 deep"),
+        ("x" * (17 << 20), "more than 1,048,576 characters"),
+    ],
+)
+def test_a_unit_that_takes_memory_is_reported_among_the_others(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "a.tmx.zst"
+    content = tmx(UNIT.format("a"), UNIT.format(text), UNIT.format("b"))
+    path.write_bytes(zstandard.compress(content.encode()))
+    first, bad, *others = pairs(path)
+    assert first == ("a", "a") and ("b", "b") in others
+    assert isinstance(bad, BadUnit) and message in bad.fault
 
 
 @pytest.mark.parametrize(

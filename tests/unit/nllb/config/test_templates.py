@@ -35,5 +35,5 @@ def test_formats_and_attributes_are_refused(template: str) -> None:
 
 
 def test_a_place_without_a_value_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"names \{input\}.*known: out"):
+    with pytest.raises(ConfigError, match=r"contains \{input\}.*known: out"):
         fill_template("{out} {input}", {"out": "x"})

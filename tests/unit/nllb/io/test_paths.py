@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nllb.errors import CheckpointError, DataError
+from nllb.io import paths
 from nllb.io.paths import is_plain_name, path_inside
 
 
@@ -15,7 +16,22 @@ def test_names_within(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["..", "../a", "a/../../b", "/a", "", ".", "//x", "C:/x", "a\\..\\b", "a\0", 1, None, {}],
+    [
+        "..",
+        "../a",
+        "a/../../b",
+        "/a",
+        "",
+        ".",
+        "//x",
+        "C:/x",
+        "a\\..\\b",
+        "a\0",
+        "\ud800",
+        1,
+        None,
+        {},
+    ],
 )
 def test_names_that_lead_elsewhere(tmp_path: Path, name: object) -> None:
     with pytest.raises(CheckpointError, match="is not the name of a file"):
@@ -35,6 +51,22 @@ def test_links(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message) as error:
             path_inside(folder, name, error=DataError, where=folder / "manifest.json")
         assert "manifest.json" in str(error.value)
+
+
+def test_installers_may_fill_the_package_with_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "_PACKAGES", tmp_path / "site-packages")
+    (tmp_path / "cache").write_text("x")
+    for name, fine in (("nllb/_models/mini", True), ("nllb/other", False), ("_models/a", False)):
+        folder = tmp_path / "site-packages" / name
+        folder.mkdir(parents=True)
+        (folder / "a").symlink_to(tmp_path / "cache")
+        if fine:
+            assert path_inside(folder, "a").read_text() == "x"
+        else:
+            with pytest.raises(CheckpointError, match="a link that leaves"):
+                path_inside(folder, "a")
 
 
 def test_a_name_of_any_length_is_not_shown_whole(tmp_path: Path) -> None:

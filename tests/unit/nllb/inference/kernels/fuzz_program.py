@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import byref
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,15 @@ from nllb.inference.engine import OutputChoice
 from nllb.inference.generator import SearchOptions
 from nllb.inference.kernels import packed_matrices
 from nllb.inference.kernels.compiled_engine import KernelEngine
-from nllb.inference.kernels.library import LEVELS, Kernel, open_kernel
-from nllb.inference.kernels.packed_matrices import PackedMatrix
+from nllb.inference.kernels.library import (
+    LEVELS,
+    Kernel,
+    NormStruct,
+    PostNormLayerStruct,
+    open_kernel,
+    pointer,
+)
+from nllb.inference.kernels.packed_matrices import PackedMatrix, Runtime, Workspace
 from nllb.inference.search import Job, search
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.quantized_storage import is_quantizable, quantize_rows
@@ -287,6 +295,65 @@ class Fuzzer:
         assert finite or bool(found[row].isnan().all())
         return True
 
+    def post_norm_layers(self) -> bool:
+        """A sentence's states do not depend on the others, whatever values these have."""
+        runtime = self.engine().runtime
+        heads, layers = self.number(1, 3), (PostNormLayerStruct * self.number(1, 2))()
+        dim, ffn_dim = 16 * heads * self.number(1, 2), self.number(1, 90)
+        lengths = self.random.integers(1, self.one_of(3, 40, 160), self.number(1, 4))
+        starts = np.concatenate([[0], lengths.cumsum()])
+        kept = [self.fill_post_norm(layer, runtime, dim, ffn_dim) for layer in layers]
+        state = torch.randn(int(starts[-1]), dim)
+        spoiled = self.number(-1, len(lengths) - 1)
+        if spoiled >= 0:
+            state[starts[spoiled], self.number(0, dim - 1)] = self.one_of(*NOT_FINITE, 3e38)
+
+        depth = max(dim, -(-ffn_dim // 16) * 16 + 16)
+
+        def run(x: torch.Tensor, counts: np.ndarray, heads: int, depth: int) -> torch.Tensor:
+            work = Workspace(runtime, rows=len(x), dim=dim, depth=depth, heads=heads)
+            begin = np.concatenate([[0], counts.cumsum()[:-1]]).astype(np.int32)
+            counts = counts.astype(np.int32)
+            runtime.kernel.library.nllb_encode_post_norm(
+                *(byref(work.struct), layers, 0, len(layers), 1e-5, len(counts)),
+                *(pointer(begin), pointer(counts), len(x), x.data_ptr()),
+            )
+            return x
+
+        found = run(state.clone(), lengths, heads, depth)
+        for number, (start, length) in enumerate(zip(starts, lengths, strict=False)):
+            part = slice(start, start + length)
+            alone = run(state[part].clone(), lengths[number : number + 1], heads, depth)
+            assert torch.equal(found[part].isnan(), alone.isnan())
+            assert torch.equal(found[part].nan_to_num(), alone.nan_to_num())
+            assert number == spoiled or bool(alone.isfinite().all())
+        wrong = self.one_of((5 * heads, depth), (heads, 0))
+        self.refused(lambda: run(state.clone(), lengths, *wrong), (RuntimeError,))
+        del kept
+        return True
+
+    def fill_post_norm(
+        self, layer: PostNormLayerStruct, runtime: Runtime, dim: int, ffn_dim: int
+    ) -> list[object]:
+        """Fill a layer with random numbers, and return what holds their memory."""
+        shapes = {
+            **{"qkv": (3 * dim, dim), "out": (dim, dim)},
+            **{"inner": (ffn_dim, dim), "outer": (dim, ffn_dim)},
+        }
+        kept: list[object] = []
+        for name, (outputs, inputs) in shapes.items():
+            matrix = PackedMatrix(runtime, outputs, inputs)
+            weight = torch.randint(-127, 128, (outputs, inputs)).to(torch.int8)
+            matrix.fill(0, weight, torch.rand(outputs) / 100, torch.randn(outputs))
+            setattr(layer, name, matrix.struct)
+            kept.append(matrix)
+        vectors = [torch.rand(dim) + 0.5 for _ in range(6)]
+        addresses = [vector.data_ptr() for vector in vectors]
+        layer.attention_norm = NormStruct(*addresses[:2])
+        layer.feed_norm = NormStruct(*addresses[2:4])
+        layer.qkv_factors, layer.inner_factors = addresses[4:]
+        return [*kept, *vectors]
+
     def calls_at_once(self) -> bool:
         engine = self.engine()
         batches = [self.jobs(engine.config) for _ in range(3)]
@@ -297,10 +364,14 @@ class Fuzzer:
         assert found == expected
         return True
 
-    def refused(self, call: Callable[[], object]) -> bool:
+    def refused(
+        self,
+        call: Callable[[], object],
+        errors: tuple[type[Exception], ...] = (CheckpointError, ConfigError, ValueError),
+    ) -> bool:
         try:
             call()
-        except (CheckpointError, ConfigError, ValueError):
+        except errors:
             return False
         raise AssertionError("a wrong call was answered")
 
@@ -311,6 +382,7 @@ def main(library: str, seed: str, count: str) -> None:
         *(fuzzer.odd_sizes, fuzzer.weights_not_finite, fuzzer.weights_of_other_shape),
         *(fuzzer.ids_outside, fuzzer.choice_outside, fuzzer.calls_of_other_shape),
         *(fuzzer.config_outside, fuzzer.activations, fuzzer.many_rows, fuzzer.calls_at_once),
+        fuzzer.post_norm_layers,
     ]
     outcomes: Counter[str] = Counter()
     torch.set_num_threads(1)

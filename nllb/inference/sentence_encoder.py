@@ -1,0 +1,136 @@
+"""Sentence vectors and token states of texts by the pretrained encoder.
+
+A sentence vector is the mean of the last layer's token states, of length 1, of the text behind the
+prefix that the encoder was trained with. Two texts are compared by the product of their vectors.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nllb.errors import CheckpointError
+from nllb.inference.encoder_engine import EncoderType, load_encoder_engine
+from nllb.inference.token_states import EncoderEngine
+from nllb.model.encoder_tokenizer import EncoderTokenizer, TokenizedText
+from nllb.model.formats.encoder_directory import EncoderDirectory
+from nllb.model.shipped import SHIPPED_ENCODER
+
+QUERY_PREFIX: Final = "query: "
+"""What multilingual-e5 has before a text that is compared with others of its kind."""
+_GROUP_TOKENS = 16384
+"""Tokens whose states are in memory at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SentenceVectors:
+    """The vectors of texts, and what was done to get them."""
+
+    vectors: NDArray[np.float32]
+    """A row for each text, of length 1; of zeros for an empty text."""
+    num_tokens: NDArray[np.int64]
+    """Tokens of each text as it was encoded, prefixes and special tokens included."""
+    num_windows: NDArray[np.int64]
+    """Sequences that each text was cut into: several where it is longer than the encoder takes."""
+    is_empty: NDArray[np.bool_]
+    """Whether a text has no tokens of its own; its vector is zero."""
+
+
+class SentenceEncoder:
+    """Encodes texts; safe to use by several threads."""
+
+    def __init__(self, engine: EncoderEngine, tokenizer: EncoderTokenizer) -> None:
+        self.engine, self.tokenizer = engine, tokenizer
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | None = None,
+        *,
+        device: str = "cpu",
+        dtype: EncoderType = "auto",
+        num_threads: int | None = None,
+    ) -> Self:
+        """Load an encoder, by default the one that ships.
+
+        Args:
+            path: a directory that `nllb convert e5` or training wrote.
+            device: `cpu`, `cuda` or `cuda:N`.
+            dtype: the type to compute in.
+            num_threads: threads on the CPU; None is one per processor.
+
+        Raises:
+            CheckpointError: the directory is missing or damaged.
+            ConfigError: the type cannot be computed in here.
+        """
+        directory = EncoderDirectory.open(path or find_shipped_encoder())
+        engine = load_encoder_engine(directory, device=device, dtype=dtype, num_threads=num_threads)
+        return cls(engine, directory.tokenizer())
+
+    @property
+    def dimension(self) -> int:
+        """Numbers of a vector."""
+        return self.engine.config.model_dim
+
+    def encode(self, texts: Sequence[str], *, prefix: str = QUERY_PREFIX) -> SentenceVectors:
+        """Return the vectors of texts.
+
+        Args:
+            texts: the texts, of any language and length.
+            prefix: what the encoder gets before each text.
+        """
+        tokenized = self.tokenizer.tokenize(texts, prefix=prefix)
+        sums = torch.zeros(len(texts), self.dimension)
+        num_tokens = torch.zeros(len(texts), dtype=torch.int64)
+        for owners, windows in _groups(tokenized):
+            encoded = self.engine.encode(windows)
+            lengths = torch.tensor(encoded.lengths)
+            owner_T = torch.tensor(owners).repeat_interleave(lengths)
+            sums.index_add_(0, owner_T, encoded.states_LTD[0])
+            num_tokens.index_add_(0, torch.tensor(owners), lengths)
+        # A zero vector stays zero: only the norms of the others are above the least one.
+        vectors = sums / sums.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return SentenceVectors(
+            vectors=vectors.numpy(),
+            num_tokens=num_tokens.numpy(),
+            num_windows=np.array([len(text.windows) for text in tokenized], np.int64),
+            is_empty=np.array([text.is_empty for text in tokenized], np.bool_),
+        )
+
+
+def find_shipped_encoder() -> Path:
+    """Return the directory of the encoder that ships.
+
+    Raises:
+        CheckpointError: this installation was made without it.
+    """
+    if not SHIPPED_ENCODER.is_dir():
+        raise CheckpointError(
+            f"the pretrained encoder ships with nllb, and this installation was made without it: "
+            f"{SHIPPED_ENCODER} is missing; install the package whole, or name a directory that "
+            f"'nllb convert e5' wrote"
+        )
+    return SHIPPED_ENCODER
+
+
+def _groups(
+    texts: Sequence[TokenizedText],
+) -> Iterator[tuple[list[int], list[tuple[int, ...]]]]:
+    """Yield sequences with the numbers of their texts, as many at a time as memory is meant for."""
+    owners: list[int] = []
+    windows: list[tuple[int, ...]] = []
+    size = 0
+    for owner, text in enumerate(texts):
+        for window in text.windows:
+            if windows and size + len(window) > _GROUP_TOKENS:
+                yield owners, windows
+                owners, windows, size = [], [], 0
+            owners.append(owner)
+            windows.append(window)
+            size += len(window)
+    if windows:
+        yield owners, windows
