@@ -46,7 +46,7 @@ def test_convert_and_use(random_model_dir, tmp_path, capsys) -> None:
     assert (code, said.endswith(": already there\n")) == (0, True)
     code, _, talk = run(capsys, "convert", random_model_dir, out)
     assert code == 2
-    assert "is a model already" in talk
+    assert "already contains a model" in talk
 
 
 def test_the_shortlists_travel_along(random_model_dir, tmp_path, capsys) -> None:

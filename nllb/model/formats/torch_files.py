@@ -193,7 +193,7 @@ def _stand_ins(names: set[str], path: Path) -> list[type | tuple[type, str]]:
             stand_ins.append((Record, name))
         elif name not in _TENSOR_PARTS and not _is_storage_or_type(name):
             raise CheckpointError(
-                f"{path} cannot be opened without running code from it, which is not allowed: it "
+                f"{path} cannot be opened without running code from it, which is refused: it "
                 f"needs {name[:80]}; convert it to safetensors with the program that wrote it"
             )
     return stand_ins

@@ -15,7 +15,7 @@ GREEDY = SearchOptions(beam_size=1, max_output_tokens=12)
 def test_the_memory_plan_is_reported_before_loading(random_model_dir):
     said = []
     translator = Translator.load(random_model_dir, device="cpu", report=said.append, num_threads=1)
-    assert len(said) == 1 and "memory:" in said[0] and "8 of 8 held" in said[0]
+    assert len(said) == 1 and "memory:" in said[0] and "8 of 8 in memory" in said[0]
     assert [translator.language(code).code for code in CODES] == CODES
 
 
@@ -35,7 +35,7 @@ def test_little_expert_memory_gives_the_same_translation(random_model_dir):
         for memory in (None, 2 * plan.expert_bytes)
     )
     assert [each.text for each in held] == [each.text for each in on_demand]
-    assert "2 of 8 held" in said[1]
+    assert "2 of 8 in memory" in said[1]
 
 
 def test_a_model_that_does_not_fit_is_refused_with_what_it_needs(random_model_dir, monkeypatch):
