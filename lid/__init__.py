@@ -1,6 +1,6 @@
-"""Language identification for 200 languages: train, predict, calibrate, evaluate.
+"""Language identification for 200 languages: prediction, training, calibration and evaluation.
 
-The names below are loaded when they are first used.
+The exported names are imported lazily, on first use.
 """
 
 from importlib import import_module
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from lid.detector import Detector
     from nllb.languages.detection import Detection
 
-_HOMES = {"Detection": "nllb.languages.detection", "Detector": "lid.detector"}
+_MODULE_OF_NAME = {"Detection": "nllb.languages.detection", "Detector": "lid.detector"}
 
 __all__ = ["Detection", "Detector"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULE_OF_NAME:
+        return getattr(import_module(_MODULE_OF_NAME[name]), name)
     raise AttributeError(f"module 'lid' has no attribute {name!r}")
 
 

@@ -1,7 +1,7 @@
-"""How sure an answer is: from what the classifier and the gram sets say to one number.
+"""The acceptance score: how likely the best label is right, given classifier and n-gram evidence.
 
-A small logistic regression. It is fitted on text that its model has never seen the like of: corpora
-that were left out from training, and languages outside the table.
+The score is computed by a small logistic regression. It is fitted on text that the model was not
+trained on: held-out corpora and out-of-set languages.
 """
 
 from dataclasses import dataclass, field
@@ -13,127 +13,143 @@ import numpy.typing as npt
 from nllb.errors import CheckpointError
 
 Values = npt.NDArray[np.float64]
-Truths = npt.NDArray[np.bool_]
+Mask = npt.NDArray[np.bool_]
 
-LENGTHS: Final = (8, 15, 25, 40, 80)
-"""Numbers of letters between which a text's length has its own limit."""
+LENGTH_BOUNDS: Final = (8, 15, 25, 40, 80)
+"""Bounds, in letters, of the length bins; each bin has its own score limit."""
 
 _NUM_FEATURES: Final = 7
-_LOGIT: Final = (-3.0, 6.0)
-_SURPRISE: Final = (-8.0, 3.0)
-_FOREIGN: Final = (1e-6, 1.0)
-_STEPS: Final = 30
+_LOGIT_RANGE: Final = (-3.0, 6.0)
+_SURPRISE_RANGE: Final = (-8.0, 3.0)
+_OUT_OF_SET_RANGE: Final = (1e-6, 1.0)
+_NEWTON_STEPS: Final = 30
 _RIDGE: Final = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """What is known about the best label of each text of a batch."""
+    """Evidence for the best label of each text in a batch."""
 
     support: npt.NDArray[Any]
-    """Probability of the label's macro group."""
-    foreign: npt.NDArray[Any]
-    """Probability of all foreign languages."""
+    """Probability of the macro group of the label."""
+    out_of_set: npt.NDArray[Any]
+    """Total probability of the out-of-set labels."""
     letters: npt.NDArray[Any]
-    """Letters of the text."""
-    known: npt.NDArray[Any]
-    """Grams of the text that are frequent in the label."""
-    grams: npt.NDArray[Any]
-    """Grams of the text; 0 where none were looked up."""
-    expected: npt.NDArray[Any]
-    """Share of grams that is known in text of the label."""
+    """Number of letters in the text."""
+    known_ngrams: npt.NDArray[Any]
+    """Number of n-grams of the text that are in the n-gram set of the label."""
+    num_ngrams: npt.NDArray[Any]
+    """Number of n-grams of the text; 0 if the model has no n-gram sets."""
+    expected_share: npt.NDArray[Any]
+    """Share of known n-grams that is expected in text of the label."""
 
     def features(self) -> Values:
-        """Return the regression's inputs, one row per text, a constant last."""
+        """Return the inputs of the regression, one row per text; the last column is constant."""
         support = np.clip(self.support.astype(np.float64), 1e-9, 1 - 1e-9)
-        logit = np.clip(np.log(support / (1 - support)), *_LOGIT)
-        share = self.known / np.maximum(self.grams, 1)
-        asked = self.grams > 0
-        spread = np.sqrt(self.expected * (1 - self.expected) + 0.01)
+        logit = np.clip(np.log(support / (1 - support)), *_LOGIT_RANGE)
+        share = self.known_ngrams / np.maximum(self.num_ngrams, 1)
+        has_ngrams = self.num_ngrams > 0
+        spread = np.sqrt(self.expected_share * (1 - self.expected_share) + 0.01)
         surprise = np.where(
-            asked,
-            np.clip((share - self.expected) * np.sqrt(self.grams) / spread, *_SURPRISE),
+            has_ngrams,
+            np.clip(
+                (share - self.expected_share) * np.sqrt(self.num_ngrams) / spread, *_SURPRISE_RANGE
+            ),
             0,
         )
-        loss = np.where(asked, np.clip(share / np.maximum(self.expected, 0.01), 0, 1.2) - 1, 0)
+        loss = np.where(
+            has_ngrams, np.clip(share / np.maximum(self.expected_share, 0.01), 0, 1.2) - 1, 0
+        )
         columns = (
             logit,
             np.log1p(self.letters),
             surprise,
             loss,
             np.minimum(surprise, 0) * logit,
-            np.log(np.clip(self.foreign.astype(np.float64), *_FOREIGN)),
+            np.log(np.clip(self.out_of_set.astype(np.float64), *_OUT_OF_SET_RANGE)),
             np.ones(len(support)),
         )
         return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Acceptance:
-    """A fitted regression."""
+class AcceptanceRegression:
+    """A fitted logistic regression with a score limit per length bin."""
 
     weights: list[float] = field(default_factory=list)
-    """Of `Evidence.features`; empty: the support itself is the certainty."""
+    """Weights of `Evidence.features`; if empty, the acceptance score is the support."""
     limits: list[float] = field(default_factory=list)
-    """Length, by `LENGTHS` -> score that counts as a certainty of one half."""
+    """Regression score per length bin (see `LENGTH_BOUNDS`) that maps to an acceptance of 0.5."""
 
     def __post_init__(self) -> None:
         sizes = (len(self.weights), len(self.limits))
-        if sizes not in ((0, 0), (_NUM_FEATURES, len(LENGTHS) + 1)):
+        if sizes not in ((0, 0), (_NUM_FEATURES, len(LENGTH_BOUNDS) + 1)):
             raise CheckpointError(
-                f"the acceptance of a model has {sizes[0]} weights and {sizes[1]} limits; it needs "
-                f"{_NUM_FEATURES} and {len(LENGTHS) + 1}, or none"
+                f"the acceptance regression of the model has {sizes[0]} weights and {sizes[1]} "
+                f"limits; it must have {_NUM_FEATURES} weights and {len(LENGTH_BOUNDS) + 1} "
+                "limits, or neither"
             )
 
     @classmethod
     def fit(
-        cls, evidence: Evidence, right: Truths, own: Truths, *, kept: float, kept_short: float
+        cls,
+        evidence: Evidence,
+        right: Mask,
+        in_set: Mask,
+        *,
+        target_recall: float,
+        target_recall_short: float,
     ) -> Self:
         """Fit the weights, then the limits.
 
         Args:
-            evidence: of text of the table's languages and of foreign ones.
-            right: texts whose best label is right or a sibling of the right one; their certainty is
-                to be high, that of foreign texts low.
-            own: texts of the table's languages, right or not; the others are foreign.
-            kept: part of the right texts of a length that gets a certainty above one half.
-            kept_short: the same for the texts of the two shortest lengths.
+            evidence: Evidence for in-set and out-of-set texts.
+            right: Mask of the texts whose best label is in the macro group of the right one. The
+                regression separates these from the out-of-set texts.
+            in_set: Mask of the texts in languages of the table; the others are out-of-set.
+            target_recall: Fraction of the right texts in each length bin whose score must be at
+                least 0.5.
+            target_recall_short: The same for the two shortest length bins.
         """
         features = evidence.features()
-        chosen = right | ~own
-        weight = np.where(right, 1 / max(1, right.sum()), 1 / max(1, (~own).sum())) * len(own) / 2
+        chosen = right | ~in_set
+        weight = (
+            np.where(right, 1 / max(1, right.sum()), 1 / max(1, (~in_set).sum())) * len(in_set) / 2
+        )
         weights = _regress(features[chosen], right[chosen], weight[chosen])
         scores = features @ weights
-        place = np.searchsorted(LENGTHS, evidence.letters, side="right")
+        bin_of_text = np.searchsorted(LENGTH_BOUNDS, evidence.letters, side="right")
         limits: list[float] = []
-        for length in range(len(LENGTHS) + 1):
-            part = kept_short if length < 2 else kept
-            of_length = scores[right & (place == length)]
+        for length in range(len(LENGTH_BOUNDS) + 1):
+            recall = target_recall_short if length < 2 else target_recall
+            of_length = scores[right & (bin_of_text == length)]
             if len(of_length) == 0:
                 of_length = scores[right] if right.any() else scores
-            limits.append(round(float(np.quantile(of_length, 1 - part)), 6))
+            limits.append(round(float(np.quantile(of_length, 1 - recall)), 6))
         return cls(weights=[round(float(value), 6) for value in weights], limits=limits)
 
-    def certainty(self, evidence: Evidence) -> npt.NDArray[np.float32]:
-        """Return what thresholds are compared with, in [0, 1]; 0 for texts without letters."""
+    def score(self, evidence: Evidence) -> npt.NDArray[np.float32]:
+        """Return the acceptance scores, in [0, 1]; texts without letters have a score of 0."""
         if not self.weights:
-            certain = evidence.support
+            score = evidence.support
         else:
-            place = np.searchsorted(LENGTHS, evidence.letters, side="right")
-            scores = evidence.features() @ np.array(self.weights) - np.array(self.limits)[place]
-            certain = 1 / (1 + np.exp(-np.clip(scores, -50, 50)))
-        return np.where(evidence.letters > 0, certain, 0).astype(np.float32)
+            bin_of_text = np.searchsorted(LENGTH_BOUNDS, evidence.letters, side="right")
+            scores = (
+                evidence.features() @ np.array(self.weights) - np.array(self.limits)[bin_of_text]
+            )
+            score = 1 / (1 + np.exp(-np.clip(scores, -50, 50)))
+        return np.where(evidence.letters > 0, score, 0).astype(np.float32)
 
 
-def _regress(features: Values, truth: Truths, weight: Values) -> Values:
-    """Return the weights of a ridge logistic regression, by Newton's method."""
+def _regress(features: Values, is_right: Mask, weight: Values) -> Values:
+    """Fit a logistic regression with an L2 penalty by Newton's method and return its weights."""
     scale = np.maximum(np.abs(features).max(axis=0), 1e-9)
     scaled = features / scale
     weights = np.zeros(features.shape[1])
-    for _ in range(_STEPS):
-        chance = 1 / (1 + np.exp(-np.clip(scaled @ weights, -50, 50)))
-        slope = scaled.T @ (weight * (chance - truth)) + _RIDGE * weights
-        curve = (scaled * (weight * chance * (1 - chance))[:, None]).T @ scaled
-        weights -= np.linalg.solve(curve + _RIDGE * np.eye(len(weights)), slope)
+    for _ in range(_NEWTON_STEPS):
+        probability = 1 / (1 + np.exp(-np.clip(scaled @ weights, -50, 50)))
+        gradient = scaled.T @ (weight * (probability - is_right)) + _RIDGE * weights
+        hessian = (scaled * (weight * probability * (1 - probability))[:, None]).T @ scaled
+        weights -= np.linalg.solve(hessian + _RIDGE * np.eye(len(weights)), gradient)
     result: Values = weights / scale
     return result

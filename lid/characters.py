@@ -1,4 +1,4 @@
-"""What a code point is to the detector: a separator, a plain character, or a letter of a script."""
+"""Classify code points: separators, plain characters, and letters by script."""
 
 from functools import cache
 from typing import Final
@@ -23,15 +23,16 @@ FOLD_ASK: Final = 1 << 26
 _PLANE: Final = "".join(map(chr, range(0x10000)))
 _FORMAT: Final = regex.compile(r"\p{Cf}+")
 _SPACES: Final = " \t\n\v\f\r\0"
-# Planes 0 to 3 and the variation selectors; no letter or mark stands elsewhere.
+# Planes 0 to 3 and the variation selectors; there are no letters or marks in other planes.
 _ASSIGNED: Final = ((0, 0x40000), (0xE0000, 0xE0200))
 _SURROGATES: Final = slice(0xD800, 0xE000)
 
 
 def fold(text: str) -> str:
-    """Return what `normalize_for_detection` makes of a text before it parts the words.
+    """Return the text as `normalize_for_detection` transforms it before it splits words.
 
-    With `character_classes(normalised=True)` to part the words, both give the same words.
+    Splitting the result by `character_classes(normalised=True)` gives the same words as
+    `normalize_for_detection`.
     """
     text = normalize("NFC", text).lower()
     return text if text.isascii() else normalize("NFC", _FORMAT.sub("", text))
@@ -39,11 +40,12 @@ def fold(text: str) -> str:
 
 @cache
 def simple_folds() -> npt.NDArray[np.uint32]:
-    """Return what `fold` makes of each character of plane 0, for texts where it can go one by one.
+    """Return the result of `fold` for every character of plane 0 that does not depend on context.
 
-    The character in small letters, with a flag where it is taken out, where it is a mark (behind
-    another one, NFC may change their order), or where `fold` itself must be asked: characters that
-    NFC changes or joins to the one before, and small letters that depend on what is around.
+    Each entry is the lower-case code point combined with one of these flags. FOLD_DROP: the
+    character is removed. FOLD_MARK: it is a mark, and NFC may reorder it after another mark.
+    FOLD_ASK: `fold` must be called on the text, because NFC changes the character or composes it
+    with the preceding one, or because its lower case depends on context.
     """
     points = range(len(_PLANE))
     joined = {0x3A3, *range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # final sigma; Hangul vowels
@@ -74,7 +76,7 @@ def _fold_one(character: str, changed: set[int]) -> int:
 
 @cache
 def scripts() -> tuple[str, ...]:
-    """Return the ISO 15924 codes of the scripts that are counted, sorted."""
+    """Return the sorted ISO 15924 codes of the scripts whose letters are counted."""
     return tuple(sorted({row.script for row in script_ranges()}))
 
 
@@ -83,8 +85,8 @@ def character_classes(*, normalised: bool) -> npt.NDArray[np.uint8]:
     """Return one byte per code point: separator, plain, or 2 + index of the letter's script.
 
     Args:
-        normalised: part words at whatever is no letter and no mark, as `normalize_for_detection`
-            does; otherwise only at the spaces that fastText knows.
+        normalised: If true, every character except letters and marks is a separator, as in
+            `normalize_for_detection`; otherwise only the whitespace of fastText is.
     """
     classes = np.full(CODE_POINTS, PLAIN, np.uint8)
     index = {script: FIRST_SCRIPT + number for number, script in enumerate(scripts())}
@@ -100,7 +102,7 @@ def character_classes(*, normalised: bool) -> npt.NDArray[np.uint8]:
 
 
 def writable_scripts(label_script: str) -> tuple[int, ...]:
-    """Return the indexes in `scripts()` of what text in a FLORES-200 script is written with."""
+    """Return the indices in `scripts()` of the Unicode scripts of a FLORES-200 script."""
     known = known_scripts().get(label_script)
     parts = known.unicode if known is not None else (label_script,)
     return tuple(scripts().index(part) for part in parts if part in scripts())
@@ -117,7 +119,7 @@ def _kept() -> npt.NDArray[np.bool_]:
 
 
 def _matching(pattern: str) -> npt.NDArray[np.bool_]:
-    """Return which code points match, by the same Unicode tables as `normalize_for_detection`."""
+    """Return which code points match, using the Unicode tables of `normalize_for_detection`."""
     matching = np.zeros(CODE_POINTS, np.bool_)
     for first, last in _ASSIGNED:
         points = np.arange(first, last, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")

@@ -1,4 +1,4 @@
-"""The language detector that everything else calls."""
+"""The language detector: the entry point of this package."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from lid.acceptance import Acceptance
-from lid.decision import Decider, Decision, Expert, Judge
-from lid.engine import NOISE_PREFIX, open_engine
+from lid.acceptance import AcceptanceRegression
+from lid.decision import AcceptanceModel, Decider, Decision, GroupClassifier
+from lid.engine import OUT_OF_SET_PREFIX, open_engine
 from lid.groups import group_of_language, macro_groups
 from lid.labels import map_labels
-from lid.ngrams import GramSets
+from lid.ngrams import NgramSets
 from lid.train.identifier_card import CARD_NAME, ModelCard, read_card
 from nllb.errors import CheckpointError, LanguageError, did_you_mean
 from nllb.io.paths import path_inside
@@ -21,31 +21,31 @@ from nllb.languages.detection import UNDETERMINED, Detection
 
 DEFAULT_MODEL_DIR: Final = Path(__file__).parent / "_models" / "default"
 MODEL_NAME: Final = "model.ftz"
-EXPERTS_NAME: Final = "experts"
-GRAMS_NAME: Final = "grams.bin"
-BATCH: Final = 512
+GROUP_CLASSIFIERS_NAME: Final = "experts"
+NGRAMS_NAME: Final = "grams.bin"
+BATCH_SIZE: Final = 512
 
-_EMPTY: Final = Detection(language=UNDETERMINED, probability=0.0)
+_NO_LETTERS: Final = Detection(language=UNDETERMINED, probability=0.0)
 
 
 class Detector:
-    """Identifies the language of texts, or answers `und`.
+    """Identifies the language of texts and answers `und` (undetermined) if it is unsure.
 
     Attributes:
-        card: what the model was trained on, its licence and its thresholds.
-        labels: the labels that it can answer with, besides `und`.
-        unknown_labels: labels of the model that the language table does not have.
+        card: The model card: training data, licence, thresholds and metrics.
+        labels: The labels that the detector can return, besides `und`.
+        unknown_labels: Labels of the model that are not in the language table.
     """
 
     def __init__(
         self, decider: Decider, card: ModelCard, unknown_labels: tuple[str, ...] = ()
     ) -> None:
-        """Wrap a decider; `Detector.load` is the usual way."""
+        """Wrap a decider; use `Detector.load` to load a model."""
         self.card = card
         self.labels = decider.labels
         self.unknown_labels = unknown_labels
         self._decider = decider
-        self._loaded_with: tuple[str, bool | None, bool] | None = None
+        self._load_arguments: tuple[str, bool | None, bool] | None = None
         self._thresholds = np.array([card.threshold(label) for label in self.labels], np.float32)
         self._groups = [group_of_language().get(label) for label in self.labels]
 
@@ -57,22 +57,23 @@ class Detector:
         normalised: bool | None = None,
         prefer_kernel: bool = True,
     ) -> Self:
-        """Load a model: the shipped one, a folder of `nllb lid train`, or any fastText file.
+        """Load the shipped model, a folder written by `nllb lid train`, or any fastText model.
 
         Args:
-            path: None for the shipped model; a folder with `card.json`; a `.bin` or `.ftz` file.
-            normalised: for a bare file, whether it was trained on text in the form of
-                `normalize_for_detection`; None asks the card beside it and otherwise means no.
-            prefer_kernel: use the compiled kernel where it is built.
+            path: A folder with `card.json`, a `.bin` or `.ftz` file, or None for the shipped model.
+            normalised: Whether the model was trained on the output of `normalize_for_detection`.
+                None uses the value on the card, or False if there is no card.
+            prefer_kernel: Use the compiled kernel if it is built.
 
         Raises:
-            CheckpointError: naming the file where it is missing, truncated or not fastText.
+            CheckpointError: A file is missing, truncated or not a fastText model.
         """
         path = DEFAULT_MODEL_DIR if path is None else Path(path)
-        loaded_with = (str(path.resolve()), normalised, prefer_kernel)
+        load_arguments = (str(path.resolve()), normalised, prefer_kernel)
         if path.is_dir() and not (path / CARD_NAME).is_file():
             raise CheckpointError(
-                f"{path} is no model folder: it has no {CARD_NAME}; name a .bin or .ftz file"
+                f"{path} is not a model folder: {CARD_NAME} is missing; give the path of a model "
+                "folder, or of a .bin or .ftz file"
             )
         card = read_card(path) if path.is_dir() else ModelCard(name=path.name)
         if normalised is not None:
@@ -83,35 +84,39 @@ class Detector:
             prefer_kernel=prefer_kernel,
         )
         codes, unknown = map_labels(engine.labels)
-        experts: dict[str, Expert] = {}
+        group_classifiers: dict[str, GroupClassifier] = {}
         for group in macro_groups() if path.is_dir() else ():
-            expert_path = path / EXPERTS_NAME / f"{group.name}.ftz"
-            if expert_path.is_file():
-                path_inside(path, f"{EXPERTS_NAME}/{group.name}.ftz")
-                expert = open_engine(expert_path, normalised=True, prefer_kernel=prefer_kernel)
-                experts[group.name] = Expert(engine=expert, weight=group.weight)
-        unknown = tuple(label for label in unknown if not label.startswith(NOISE_PREFIX))
-        judge = None
+            classifier_path = path / GROUP_CLASSIFIERS_NAME / f"{group.name}.ftz"
+            if classifier_path.is_file():
+                path_inside(path, f"{GROUP_CLASSIFIERS_NAME}/{group.name}.ftz")
+                classifier_engine = open_engine(
+                    classifier_path, normalised=True, prefer_kernel=prefer_kernel
+                )
+                group_classifiers[group.name] = GroupClassifier(
+                    engine=classifier_engine, weight=group.weight
+                )
+        unknown = tuple(label for label in unknown if not label.startswith(OUT_OF_SET_PREFIX))
+        acceptance_model = None
         if path.is_dir() and card.grams:
-            judge = Judge(
-                grams=GramSets.load(
-                    path_inside(path, GRAMS_NAME), sorted(card.grams), prefer_kernel=prefer_kernel
+            acceptance_model = AcceptanceModel(
+                ngrams=NgramSets.load(
+                    path_inside(path, NGRAMS_NAME), sorted(card.grams), prefer_kernel=prefer_kernel
                 ),
-                expected=card.grams,
-                acceptance=Acceptance(weights=card.acceptance, limits=card.limits),
+                expected_shares=card.grams,
+                regression=AcceptanceRegression(weights=card.acceptance, limits=card.limits),
             )
-        detector = cls(Decider(engine, experts, codes, judge), card, unknown)
-        detector._loaded_with = loaded_with
+        detector = cls(Decider(engine, group_classifiers, codes, acceptance_model), card, unknown)
+        detector._load_arguments = load_arguments
         return detector
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the path of the model, not its weights: the copy is loaded from there."""
-        if self._loaded_with is None:
+        """Pickle the path of the model instead of its weights; unpickling loads it from there."""
+        if self._load_arguments is None:
             raise TypeError(
-                "this Detector wraps a decider and cannot be pickled; one that Detector.load has "
-                "made can: it is loaded again, by path, where it is unpickled"
+                "this Detector cannot be pickled because it was created from a decider; create it "
+                "with Detector.load, so that it can be loaded again from its path"
             )
-        return _load_again, (type(self), *self._loaded_with)
+        return _reload, (type(self), *self._load_arguments)
 
     def detect(
         self, text: str, *, top: int = 1, candidates: Sequence[str] | None = None
@@ -122,48 +127,51 @@ class Detector:
     def detect_batch(
         self, texts: Sequence[str], *, top: int = 1, candidates: Sequence[str] | None = None
     ) -> list[Detection]:
-        """Detect the language of each text; the answers are in the order of the texts.
+        """Detect the language of each text.
 
         Args:
-            texts: any texts; line breaks within one count as spaces.
-            top: how many labels to name, best first: the answer and `top - 1` alternatives.
-            candidates: languages that the answer is restricted to (`und` stays possible).
+            texts: The texts; line breaks within a text count as spaces.
+            top: Number of labels to return, best first: the answer and `top - 1` alternatives.
+            candidates: Languages that the answers are restricted to (`und` remains possible).
+
+        Returns:
+            One detection per text, in the order of the texts.
 
         Raises:
-            LanguageError: for a candidate that is unknown or that the model does not have.
+            LanguageError: A candidate is unknown, or the model has no label for it.
         """
-        allowed = None if candidates is None else self._allowed(candidates)
+        allowed = None if candidates is None else self._mask_of(candidates)
         detections: list[Detection] = []
-        for start in range(0, len(texts), BATCH):
-            batch = texts[start : start + BATCH]
+        for start in range(0, len(texts), BATCH_SIZE):
+            batch = texts[start : start + BATCH_SIZE]
             detections += self._answers(self._decider.decide(batch, allowed), top)
         return detections
 
     def decide(self, texts: Sequence[str]) -> Decision:
-        """Return the probabilities behind the answers to one batch."""
+        """Return the decisions about a batch, with all probabilities."""
         return self._decider.decide(texts)
 
     def _answers(self, decision: Decision, top: int) -> list[Detection]:
         best = decision.best
         chosen = decision.probabilities[np.arange(len(best)), best].tolist()
-        certain = (decision.certainty >= self._thresholds[best]).tolist()
-        readable = (decision.letters > 0).tolist()
+        accepted = (decision.acceptance_score >= self._thresholds[best]).tolist()
+        has_letters = (decision.letters > 0).tolist()
         labels, groups = self.labels, self._groups
         answers: list[Detection] = []
         for row, index in enumerate(best.tolist()):
-            if not readable[row]:
-                answers.append(_EMPTY)
+            if not has_letters[row]:
+                answers.append(_NO_LETTERS)
                 continue
             others: tuple[tuple[str, float], ...] = ()
-            if top > 1 or not certain[row]:
+            if top > 1 or not accepted[row]:
                 ranked = self._ranked(decision, row, top)
-                others = ranked[1:] if certain[row] else ranked
+                others = ranked[1:] if accepted[row] else ranked
             answers.append(
                 Detection(
-                    language=labels[index] if certain[row] else UNDETERMINED,
+                    language=labels[index] if accepted[row] else UNDETERMINED,
                     probability=chosen[row],
                     alternatives=others,
-                    macro_group=groups[index] if certain[row] else None,
+                    macro_group=groups[index] if accepted[row] else None,
                 )
             )
         return answers
@@ -180,20 +188,22 @@ class Detector:
             (self.labels[i], float(probabilities[i])) for i in order[:top] if probabilities[i] > 0
         )
 
-    def _allowed(self, candidates: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    def _mask_of(self, candidates: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         if not candidates:
-            raise LanguageError("no candidates; name at least one language, or leave them out")
+            raise LanguageError(
+                "the list of candidates is empty; give at least one language, or no list at all"
+            )
         codes = [name if name in self.labels else parse_language(name).code for name in candidates]
         missing = sorted(set(codes) - set(self.labels))
         if missing:
             raise LanguageError(
                 f"this model has no label for {', '.join(missing)}"
-                f"{did_you_mean(missing[0], self.labels)} Its card lists its labels"
+                f"{did_you_mean(missing[0], self.labels)} The model card lists its labels"
             )
         return np.array([label in codes for label in self.labels])
 
 
-def _load_again(
-    kind: type[Detector], path: str, normalised: bool | None, prefer_kernel: bool
+def _reload(
+    cls: type[Detector], path: str, normalised: bool | None, prefer_kernel: bool
 ) -> Detector:
-    return kind.load(path, normalised=normalised, prefer_kernel=prefer_kernel)
+    return cls.load(path, normalised=normalised, prefer_kernel=prefer_kernel)

@@ -1,8 +1,8 @@
-"""From texts to label scores with one fastText model: our own kernel, or the fastText package.
+"""Engines that compute the label scores of a fastText model.
 
-Both give the same labels. The kernel (`kernel.c`, built where a C compiler is at hand) reads Python
-strings directly; the package is the fallback, and what models with word n-grams or a label tree
-need.
+`KernelEngine` uses our C kernel (`kernel.c`), which reads Python strings directly and is built if a
+C compiler is available. `PackageEngine` uses the fastText package; it is the fallback, and models
+with word n-grams or a hierarchical softmax require it. Both engines predict the same labels.
 """
 
 import dataclasses
@@ -20,69 +20,69 @@ from lid.kernel_module import load_kernel
 from nllb.errors import CheckpointError, ResourceError
 from nllb.languages.normalization import normalize_for_detection
 
-NOISE_PREFIX: Final = "other_"
-"""Begins the labels of languages that are not in the table."""
+OUT_OF_SET_PREFIX: Final = "other_"
+"""Prefix of the labels of out-of-set languages (languages that are not in the table)."""
 
-LONGEST_TEXT: Final = 1 << 16
-"""Characters of a text that are looked at; the rest would not change the answer."""
+MAX_CHARACTERS: Final = 1 << 16
+"""Maximum number of characters read from a text; more would not change the answer."""
 
-# Multiplications of a matrix product that OpenBLAS does on one thread. A larger one it shares out
-# over threads that then wait busily for each other: twice the processor time where a core is taken.
-_ONE_THREAD: Final = 1 << 18
-# Rows of a product are a multiple of this, so that all rows are computed by the same code.
+# Maximum number of multiplications in a matrix product that OpenBLAS computes on one thread. It
+# splits larger products over threads that busy-wait, which doubles the CPU time on a busy machine.
+_SINGLE_THREAD_PRODUCTS: Final = 1 << 18
+# The number of rows in a product is a multiple of this, so that the same code computes every row.
 _ROW_STEP: Final = 8
 
 
 class Engine(Protocol):
-    """Scores texts against the labels of one model."""
+    """Computes the label scores of texts."""
 
     labels: tuple[str, ...]
 
     def score(self, texts: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int32]]:
-        """Return each text's label scores (logarithms plus a constant) and letters per script."""
+        """Return label scores (log-probabilities up to a constant) and letter counts per script."""
         ...
 
 
 def open_engine(path: Path | str, *, normalised: bool, prefer_kernel: bool = True) -> Engine:
-    """Read a model and choose the engine for it.
+    """Read a model and return the engine for it.
 
     Args:
-        path: fastText model.
-        normalised: whether the model was trained on text in the form of `normalize_for_detection`.
-        prefer_kernel: take the kernel where it is built and knows the kind of model.
+        path: The fastText model file.
+        normalised: Whether the model was trained on the output of `normalize_for_detection`.
+        prefer_kernel: Use the C kernel if it is built and supports the model.
 
     Raises:
-        CheckpointError: naming the file where it is not a usable model.
+        CheckpointError: The file is not a usable model.
     """
-    model = foreign_last(read_fasttext(path))
+    model = out_of_set_last(read_fasttext(path))
     kernel = load_kernel() if prefer_kernel else None
     if kernel is not None and model.loss == "softmax" and model.word_ngrams <= 1:
         return KernelEngine(model, kernel.Kernel, normalised=normalised)
     return PackageEngine(model, normalised=normalised)
 
 
-def foreign_last(model: FastTextModel) -> FastTextModel:
-    """Return the model with the labels of foreign languages, and their rows, behind the others.
+def out_of_set_last(model: FastTextModel) -> FastTextModel:
+    """Return the model with its labels reordered so that out-of-set labels come last.
 
     Raises:
-        CheckpointError: it has not one output row for each label.
+        CheckpointError: The number of output rows differs from the number of labels.
     """
     if model.loss != "softmax":
         return model
     if len(model.output) != len(model.labels):
         raise CheckpointError(
-            f"{model.path} is damaged: {len(model.labels)} labels and {len(model.output)} output "
-            f"rows; fetch it again"
+            f"{model.path} is damaged: it has {len(model.labels)} labels and {len(model.output)} "
+            f"output rows; download it again"
         )
     order = sorted(
-        range(len(model.labels)), key=lambda row: model.labels[row].startswith(NOISE_PREFIX)
+        range(len(model.labels)), key=lambda row: model.labels[row].startswith(OUT_OF_SET_PREFIX)
     )
     labels = tuple(model.labels[row] for row in order)
     return dataclasses.replace(model, labels=labels, output=model.output[order])
 
 
 class KernelEngine:
-    """Input rows summed by the C kernel, label scores by small matrix products."""
+    """Sums input rows with the C kernel and computes label scores as small matrix products."""
 
     def __init__(self, model: FastTextModel, kernel: Any, *, normalised: bool) -> None:
         self.labels = model.labels
@@ -95,29 +95,29 @@ class KernelEngine:
                 pruned=model.pruned,
                 dim=model.dim,
                 bucket=model.bucket,
-                shortest=model.shortest_ngram,
-                longest=model.longest_ngram,
+                shortest=model.min_ngram,
+                longest=model.max_ngram,
                 classes=character_classes(normalised=normalised),
                 folds=simple_folds() if normalised else None,
                 fold=fold,
-                longest_text=LONGEST_TEXT,
+                longest_text=MAX_CHARACTERS,
             )
         except ValueError as error:
-            raise CheckpointError(f"{model.path} is damaged: {error}; fetch it again") from error
+            raise CheckpointError(f"{model.path} is damaged: {error}; download it again") from error
 
     def score(self, texts: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int32]]:
-        """Return label scores and letters per script of each text.
+        """Return label scores and letter counts per script.
 
         Raises:
-            CheckpointError: the model has values that are not finite.
+            CheckpointError: The model contains values that are not finite.
         """
         vectors = np.empty((len(texts), self._dim), np.float32)
         letters = np.empty((len(texts), len(scripts())), np.int32)
         self._kernel.embed(list(texts), vectors, letters)
         scores = np.empty((len(texts), len(self.labels)), np.float32)
-        # A product of another shape may add in another order, so every product has the same shape:
-        # the scores of a text do not depend on the texts beside it.
-        rows = max(1, _ONE_THREAD // self._output.size // _ROW_STEP) * _ROW_STEP
+        # Products of different shapes may add in different orders. All products have the same shape
+        # so that the scores of a text do not depend on the other texts in the batch.
+        rows = max(1, _SINGLE_THREAD_PRODUCTS // self._output.size // _ROW_STEP) * _ROW_STEP
         padded = np.zeros((rows, self._dim), np.float32)
         for start in range(0, len(texts), rows):
             part = vectors[start : start + rows]
@@ -129,17 +129,18 @@ class KernelEngine:
                     np.matmul(part, self._output, out=scores[start : start + rows])
         if not np.isfinite(scores).all():
             raise CheckpointError(
-                f"{self._path}: its rows have values that are NaN, infinite or too large; the "
-                f"model is damaged: download it again"
+                f"{self._path} is damaged: its rows have values that are NaN, infinite or too "
+                f"large; download it again"
             )
         return scores, letters
 
 
 class PackageEngine:
-    """The fastText package, called below its Python `predict`, which numpy 2 breaks.
+    """Computes label scores with the fastText package.
 
-    `predict(str)` of the stock binding asks numpy for `array(copy=False)`, an error since numpy 2;
-    hence the maintained binding `fasttext-community`, and of it only the C++ object's own methods.
+    `predict(str)` of the original binding calls `array(copy=False)`, which is an error since NumPy
+    2. This class therefore uses the maintained binding `fasttext-community` and calls the methods
+    of its C++ object directly.
     """
 
     def __init__(self, model: FastTextModel, *, normalised: bool) -> None:
@@ -147,7 +148,7 @@ class PackageEngine:
             fasttext = importlib.import_module("fasttext")
         except ImportError:
             raise ResourceError(
-                f"{model.path} needs the fastText package; run: pip install fasttext-community"
+                f"{model.path} requires the fastText package; run: pip install fasttext-community"
             ) from None
         fasttext.FastText.eprint = lambda *_: None
         try:
@@ -159,7 +160,7 @@ class PackageEngine:
         self._index = {LABEL_PREFIX + label: number for number, label in enumerate(model.labels)}
 
     def score(self, texts: Sequence[str]) -> tuple[Matrix, npt.NDArray[np.int32]]:
-        """Return label scores and letters per script of each text."""
+        """Return label scores and letter counts per script."""
         scores = np.full((len(texts), len(self.labels)), -30.0, np.float32)
         letters = np.zeros((len(texts), len(scripts())), np.int32)
         classes = character_classes(normalised=self._normalised)
@@ -174,8 +175,8 @@ class PackageEngine:
 
 
 def plain_text(text: str, *, normalised: bool) -> str:
-    """Return a text as a model's fastText file expects it: one line, no lone surrogates."""
-    text = text[:LONGEST_TEXT]
+    """Return a text in the form that fastText expects: a single line without lone surrogates."""
+    text = text[:MAX_CHARACTERS]
     if any("\ud800" <= character <= "\udfff" for character in text):
         text = "".join(" " if "\ud800" <= c <= "\udfff" else c for c in text)
     if normalised:

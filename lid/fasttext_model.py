@@ -1,7 +1,7 @@
-"""A reader of fastText's own files, `.bin` and quantised `.ftz`, that needs numpy only.
+"""Read fastText models (`.bin` and quantised `.ftz` files) with NumPy only.
 
-Source of the layout: fastText's `FastText::saveModel`, format version 12 (and 11 for older files).
-Matrices of `.bin` files stay on disk (memory-mapped); those of `.ftz` files are decoded on reading.
+Source: the layout is that of `FastText::saveModel` in fastText, format versions 11 and 12. The
+matrices of `.bin` files are memory-mapped; those of `.ftz` files are decoded when they are read.
 """
 
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ _LOSSES: Final[dict[int, Literal["hs", "ns", "softmax", "ova"]]] = {
 }
 _SUPERVISED: Final = 3
 _MAX_BUCKETS: Final = 1 << 25
-"""Most hash buckets of a pruned model, which has a table of their places in memory; fastText's own
-default is 2,000,000."""
+"""Maximum number of hash buckets in a pruned model, whose bucket table is kept in memory. The
+default of fastText is 2,000,000."""
 _MAX_NGRAM: Final = 100
-_DECODED_BYTES: Final = 256 << 20
-_DECODED_TIMES: Final = 16
-"""A quantised matrix may take this many bytes, or this many times the file, when it is decoded."""
+_MAX_DECODED_BYTES: Final = 256 << 20
+_MAX_DECODED_RATIO: Final = 16
+"""A decoded matrix may have `_MAX_DECODED_BYTES` bytes, or this many times the file size."""
 _ARGUMENTS: Final = (
     "dim",
     "ws",
@@ -55,33 +55,33 @@ class FastTextModel:
     """A supervised fastText model."""
 
     path: Path
-    """File that it was read from."""
+    """File that the model was read from."""
     labels: tuple[str, ...]
-    """Labels without the prefix, in the order of the output rows."""
+    """Labels without `__label__`, in the order of the output rows."""
     words: list[bytes]
-    """Words of the dictionary in the order of their input rows."""
+    """Words of the dictionary, in the order of their input rows."""
     rows: Matrix
-    """Input rows: words first, then character n-grams."""
+    """Input vectors: the words first, then the hashed n-grams."""
     output: Matrix
-    """Output rows, one per label (for `hs`, inner nodes of the label tree)."""
+    """Output vectors, one per label (for `hs`, one per inner node of the label tree)."""
     pruned: npt.NDArray[np.int32] | None
-    """Bucket -> place among the n-gram rows that a quantised model kept, or -1."""
+    """Bucket -> index among the n-gram rows, or -1 if pruned; None if the model is not pruned."""
     bucket: int
-    """Number of hash buckets of n-grams."""
-    shortest_ngram: int
-    """Characters of the shortest n-gram."""
-    longest_ngram: int
-    """Characters of the longest n-gram; 0 means words only."""
+    """Number of hash buckets for n-grams."""
+    min_ngram: int
+    """Minimum length of character n-grams."""
+    max_ngram: int
+    """Maximum length of character n-grams; 0 means words only."""
     word_ngrams: int
-    """Longest word n-gram; 1 means single words."""
+    """Maximum length of word n-grams; 1 means single words."""
     loss: str
-    """`softmax`, `hs`, `ns` or `ova`."""
+    """Loss function: `softmax`, `hs`, `ns` or `ova`."""
     quantised: bool
-    """Whether the file held quantised input rows."""
+    """Whether the input vectors were quantised in the file."""
 
     @property
     def dim(self) -> int:
-        """Length of a row."""
+        """Dimension of the vectors."""
         return int(self.rows.shape[1])
 
 
@@ -89,7 +89,7 @@ def read_fasttext(path: Path | str) -> FastTextModel:
     """Read a supervised model.
 
     Raises:
-        CheckpointError: naming the file: missing, truncated, not fastText or unsupervised.
+        CheckpointError: The file is missing, truncated, or not a supervised fastText model.
     """
     path = Path(path)
     refuse_pointer(path)
@@ -102,22 +102,22 @@ def read_fasttext(path: Path | str) -> FastTextModel:
 
 
 class _Reader:
-    """Walks through the file's bytes; every step past the end is a truncated file."""
+    """Reads the file sequentially; reading past its end raises an error."""
 
     def __init__(self, path: Path, data: npt.NDArray[np.uint8]) -> None:
         self.path, self.data, self.position = path, data, 0
 
-    def fault(self, what: str) -> CheckpointError:
+    def error(self, what: str) -> CheckpointError:
         return CheckpointError(
-            f"{self.path}: {what}; give a supervised fastText model (.bin or .ftz)"
+            f"{self.path}: {what}; a supervised fastText model (.bin or .ftz) is required"
         )
 
     def take(self, count: int, kind: str) -> npt.NDArray[np.generic]:
         size = count * np.dtype(kind).itemsize
         if count < 0 or self.position + size > len(self.data):
-            raise self.fault(
-                f"truncated or damaged at byte {self.position:,} of {len(self.data):,}: "
-                f"{size:,} more expected"
+            raise self.error(
+                f"the file is truncated or damaged at byte {self.position:,} of "
+                f"{len(self.data):,}: {size:,} more bytes expected"
             )
         piece = self.data[self.position : self.position + size]
         self.position += size
@@ -128,24 +128,24 @@ class _Reader:
 
     def model(self) -> FastTextModel:
         if len(self.data) < 8 or self.number() != _MAGIC:
-            raise self.fault("not a fastText model (its first bytes are another file's)")
+            raise self.error("not a fastText model (the file signature is wrong)")
         version = self.number()
         if version not in (11, 12):
-            raise self.fault(f"fastText format {version}, where 11 and 12 are known")
+            raise self.error(f"fastText format {version} is not supported (supported: 11 and 12)")
         arguments = {name: self.number() for name in _ARGUMENTS}
-        self.number("<f8")
+        self.take(1, "<f8")  # the sampling threshold, which only training needs
         if arguments["model"] != _SUPERVISED:
-            raise self.fault("word vectors, not a classifier")
+            raise self.error("the file contains word vectors, not a classifier")
         if version == 11:
-            arguments["maxn"] = 0  # as fastText does: old supervised models have no n-grams
+            arguments["maxn"] = 0  # as in fastText: supervised models of version 11 have no n-grams
         words, labels, pruned_pairs = self.dictionary()
         quantised = bool(self.number("u1"))
         rows = self.quantised_matrix() if quantised else self.matrix()
         output_quantised = bool(self.number("u1"))
         output = self.quantised_matrix() if quantised and output_quantised else self.matrix()
         if rows.shape[1] != arguments["dim"] or output.shape[1] != arguments["dim"]:
-            raise self.fault(
-                f"rows of {rows.shape[1]} numbers where the header says {arguments['dim']}"
+            raise self.error(
+                f"rows have {rows.shape[1]} columns, but the header gives {arguments['dim']}"
             )
         model = FastTextModel(
             path=self.path,
@@ -155,31 +155,36 @@ class _Reader:
             output=output,
             pruned=self.places(pruned_pairs, arguments["bucket"]),
             bucket=arguments["bucket"],
-            shortest_ngram=arguments["minn"],
-            longest_ngram=arguments["maxn"],
+            min_ngram=arguments["minn"],
+            max_ngram=arguments["maxn"],
             word_ngrams=arguments["word_ngrams"],
             loss=_LOSSES.get(arguments["loss"], "unknown"),
             quantised=quantised,
         )
-        return self.checked(model)
+        return self.validated(model)
 
-    def checked(self, model: FastTextModel) -> FastTextModel:
-        """Return the model, whose numbers belong together."""
-        shortest, longest = model.shortest_ngram, model.longest_ngram
+    def validated(self, model: FastTextModel) -> FastTextModel:
+        """Return the model after checking that its sizes are consistent."""
+        min_ngram, max_ngram = model.min_ngram, model.max_ngram
         num_words, num_labels = len(model.words), len(set(model.labels))
         num_ngrams = len(model.rows) - num_words
-        if not 0 <= shortest <= _MAX_NGRAM or not 0 <= longest <= _MAX_NGRAM:
-            raise self.fault(f"n-grams of {shortest} to {longest} characters")
+        if not 0 <= min_ngram <= _MAX_NGRAM or not 0 <= max_ngram <= _MAX_NGRAM:
+            raise self.error(f"invalid n-gram lengths: {min_ngram} to {max_ngram} characters")
         if not 1 <= model.word_ngrams <= _MAX_NGRAM or model.bucket < 0:
-            raise self.fault(f"n-grams of {model.word_ngrams} words in {model.bucket} buckets")
+            raise self.error(
+                f"invalid word n-grams: {model.word_ngrams} words, {model.bucket} buckets"
+            )
         if len(model.output) != num_labels or len(model.labels) != num_labels:
-            raise self.fault(f"{len(model.output)} output rows for {num_labels} different labels")
+            raise self.error(
+                f"it has {len(model.output)} output rows for {num_labels} distinct labels"
+            )
         if model.pruned is not None:
-            if num_ngrams < 0 or not _are_within(model.pruned + 1, num_ngrams + 1):
-                raise self.fault("an n-gram outside the rows")
-        elif num_ngrams < (model.bucket if longest > 0 or model.word_ngrams > 1 else 0):
-            raise self.fault(
-                f"{len(model.rows):,} rows for {num_words:,} words and {model.bucket:,} buckets"
+            if num_ngrams < 0 or not _all_in_range(model.pruned + 1, num_ngrams + 1):
+                raise self.error("the row of an n-gram is out of range")
+        elif num_ngrams < (model.bucket if max_ngram > 0 or model.word_ngrams > 1 else 0):
+            raise self.error(
+                f"it has {len(model.rows):,} rows for {num_words:,} words and {model.bucket:,} "
+                "buckets"
             )
         return model
 
@@ -188,23 +193,23 @@ class _Reader:
         self.number("<i8")
         num_pruned = self.number("<i8")
         if min(size, num_words, num_labels) < 0 or size != num_words + num_labels:
-            raise self.fault(
-                f"a dictionary of {size} entries, {num_words} words and {num_labels} labels"
+            raise self.error(
+                f"invalid dictionary: {size} entries, {num_words} words, {num_labels} labels"
             )
         if num_labels == 0:
-            raise self.fault("no labels")
+            raise self.error("the dictionary has no labels")
         words: list[bytes] = []
         labels: list[str] = []
-        # One entry is a zero-ended word, a count of 8 bytes and a type byte.
+        # An entry is a null-terminated word, a count of 8 bytes and a type byte.
         raw = self.data
         if size > len(raw) - self.position:
-            raise self.fault(f"a dictionary of {size:,} entries in {len(raw):,} bytes")
+            raise self.error(f"invalid dictionary: {size:,} entries in {len(raw):,} bytes")
         for _ in range(size):
             end = self.position
             block = raw[end : end + 4096].tobytes().find(0)
             if block < 0:
-                raise self.fault(
-                    f"truncated or damaged in the dictionary at byte {self.position:,}"
+                raise self.error(
+                    f"the file is truncated or damaged in the dictionary at byte {self.position:,}"
                 )
             word = raw[end : end + block].tobytes()
             self.position = end + block + 1
@@ -214,8 +219,8 @@ class _Reader:
             else:
                 labels.append(word.decode("utf-8", "replace").removeprefix(LABEL_PREFIX))
         if len(words) != num_words:
-            raise self.fault(
-                f"{len(words)} words in the dictionary where its head says {num_words}"
+            raise self.error(
+                f"the dictionary has {len(words)} words, but its header gives {num_words}"
             )
         pairs = self.take(2 * num_pruned, "<i4") if num_pruned > 0 else None
         if num_pruned == 0:  # every n-gram was pruned
@@ -228,10 +233,10 @@ class _Reader:
         if pairs is None:
             return None
         if not 0 <= bucket <= _MAX_BUCKETS:
-            raise self.fault(f"{bucket:,} buckets, where at most {_MAX_BUCKETS:,} are read")
+            raise self.error(f"it has {bucket:,} buckets; at most {_MAX_BUCKETS:,} are supported")
         buckets = pairs[0::2]
-        if not _are_within(buckets, bucket):
-            raise self.fault("an n-gram outside the buckets")
+        if not _all_in_range(buckets, bucket):
+            raise self.error("the bucket of an n-gram is out of range")
         places = np.full(bucket, -1, np.int32)
         places[buckets] = pairs[1::2]
         return places
@@ -239,7 +244,7 @@ class _Reader:
     def shape(self) -> tuple[int, int]:
         num_rows, num_columns = self.number("<i8"), self.number("<i8")
         if num_rows < 0 or not 0 < num_columns <= 1 << 16:
-            raise self.fault(f"a matrix of {num_rows} x {num_columns}")
+            raise self.error(f"invalid matrix size: {num_rows} x {num_columns}")
         return num_rows, num_columns
 
     def matrix(self) -> Matrix:
@@ -248,16 +253,18 @@ class _Reader:
         return np.asarray(values, np.float32).reshape(num_rows, num_columns)
 
     def quantised_matrix(self) -> Matrix:
-        """Decode a product-quantised matrix: a centroid for each run of columns, and a norm."""
+        """Decode a product-quantised matrix: one centroid per run of columns, and maybe norms."""
         with_norms = bool(self.number("u1"))
         num_rows, num_columns = self.shape()
         codes = self.take(self.number(), "u1")
         num_runs, centroids = self.quantiser(num_columns)
         if len(codes) != num_rows * num_runs:
-            raise self.fault(f"{len(codes):,} codes for {num_rows:,} rows of {num_runs}")
+            raise self.error(f"it has {len(codes):,} codes for {num_rows:,} rows of {num_runs}")
         num_bytes = 4 * num_rows * num_columns
-        if num_bytes > max(_DECODED_BYTES, _DECODED_TIMES * len(self.data)):
-            raise self.fault(f"{num_rows:,} rows that decode to {num_bytes:,} bytes")
+        if num_bytes > max(_MAX_DECODED_BYTES, _MAX_DECODED_RATIO * len(self.data)):
+            raise self.error(
+                f"{num_rows:,} rows that decode to {num_bytes:,} bytes exceed the size limit"
+            )
         by_row = codes.reshape(num_rows, num_runs)
         rows = np.concatenate(
             [table[by_row[:, run]] for run, table in enumerate(centroids)], axis=1
@@ -265,21 +272,24 @@ class _Reader:
         if with_norms:
             norm_codes = self.take(num_rows, "u1")
             _, norms = self.quantiser(1)
-            rows *= norms[0][norm_codes]
+            with np.errstate(all="ignore"):
+                rows *= norms[0][norm_codes]
+        if not np.isfinite(rows).all():
+            raise self.error("a quantised matrix has values that are NaN or infinite")
         return np.ascontiguousarray(rows, np.float32)
 
     def quantiser(self, num_columns: int) -> tuple[int, list[Matrix]]:
         dim, num_runs, run_length, last_length = (self.number() for _ in range(4))
         if dim != num_columns or not 1 <= num_runs <= dim:
-            raise self.fault(f"a quantiser of {dim} columns for a matrix of {num_columns}")
+            raise self.error(f"the quantiser has {dim} columns, but the matrix has {num_columns}")
         lengths = [run_length] * (num_runs - 1) + [last_length]
         if min(lengths) < 1 or sum(lengths) != dim:
-            raise self.fault(f"a quantiser of {dim} columns in {num_runs} runs of {run_length}")
+            raise self.error(f"invalid quantiser: {dim} columns in {num_runs} runs of {run_length}")
         values = np.asarray(self.take(dim * 256, "<f4"), np.float32)
         ends = np.cumsum([256 * length for length in lengths])
         pieces = np.split(values, ends[:-1])
         return num_runs, [p.reshape(256, n) for p, n in zip(pieces, lengths, strict=True)]
 
 
-def _are_within(numbers: npt.NDArray[np.int32], end: int) -> bool:
+def _all_in_range(numbers: npt.NDArray[np.int32], end: int) -> bool:
     return len(numbers) == 0 or bool(0 <= numbers.min() and numbers.max() < end)

@@ -1,4 +1,4 @@
-"""The macro groups: varieties that are easily confused, and a second stage to tell them apart."""
+"""Macro groups: sets of closely related languages that a classifier easily confuses."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,40 +13,40 @@ class MacroGroup:
     """One row of `groups.tsv`."""
 
     name: str
-    """Name that detections carry."""
+    """Name of the group, as reported in `Detection.macro_group`."""
     members: tuple[str, ...]
-    """Codes of all its languages."""
-    experts: tuple[str, ...]
-    """Codes that a second stage decides between; empty for none."""
+    """Codes of all languages of the group."""
+    classified_members: tuple[str, ...]
+    """Codes that the group classifier distinguishes; empty if the group has no classifier."""
     weight: float
-    """Part of the second stage in the decision, in [0, 1]."""
+    """Weight of the group classifier in the decision, in [0, 1]."""
 
 
 @cache
 def macro_groups() -> tuple[MacroGroup, ...]:
-    """Return the groups; no language is in two of them."""
+    """Return the macro groups; a language belongs to at most one of them."""
     rows = read_table(Path(__file__).with_name("groups.tsv"))
     groups = tuple(
         MacroGroup(
             name=row["group"],
             members=tuple(row["members"].split()),
-            experts=tuple(row["experts"].replace("-", "").split()),
+            classified_members=tuple(row["classified_members"].replace("-", "").split()),
             weight=float(row["weight"]),
         )
         for row in rows
     )
     members = [member for group in groups for member in group.members]
-    assert len(members) == len(set(members)), "groups.tsv: a language is in two groups"
+    assert len(members) == len(set(members)), "groups.tsv: a language is in more than one group"
     assert all(parse_language(member).code == member for member in members), (
-        "groups.tsv: unknown code"
+        "groups.tsv: unknown language code"
     )
-    assert all(set(group.experts) <= set(group.members) for group in groups), (
-        "groups.tsv: expert of no member"
+    assert all(set(group.classified_members) <= set(group.members) for group in groups), (
+        "groups.tsv: a classified language is not a member of its group"
     )
     return groups
 
 
 @cache
 def group_of_language() -> dict[str, str]:
-    """Return code -> name of its group."""
+    """Return the mapping from language code to the name of its macro group."""
     return {member: group.name for group in macro_groups() for member in group.members}

@@ -1,22 +1,23 @@
-/* Sum of a text's fastText input rows, read straight from Python strings.
+/* Computes the mean of the fastText input rows of a text, directly from Python strings.
  *
- * Does what fastText's Dictionary::getLine and Model::computeHidden do for a supervised model without
- * word n-grams: per word its own row and the rows of its character n-grams (hashed by FNV-1a over
- * signed bytes, as fastText does), the row of </s> at the end, then the mean. Differs in speed only:
- * n-grams that start at one character share their hash, and the sums of recent words are kept.
+ * The result is the same as that of Dictionary::getLine and Model::computeHidden in fastText, for a
+ * supervised model without word n-grams: the mean of the row of each word, the rows of its character
+ * n-grams (hashed with FNV-1a over signed bytes, as in fastText) and the row of </s>. This code is
+ * faster because n-grams with the same first character share the computation of their hash, and
+ * because the sums of recent words are cached.
  *
- * A table of one byte per code point says what a character is: 0 separates words, 1 is kept and has
- * no script, n >= 2 is kept and counts as a letter of script n - 2.
+ * A table with one byte per code point classifies characters: 0 separates words, 1 is kept but is in
+ * no script, and n >= 2 is kept and counts as a letter of script n - 2.
  */
 #define PY_SSIZE_T_CLEAN
 #include "kernel_reader.h"
 
-#define VERSION 1 /* of the classes below; `lid/kernel_module.py` has the same number */
+#define VERSION 1 /* of the classes below; must equal VERSION in `lid/kernel_module.py` */
 #define CACHE_BITS 14
-#define CACHE_BYTES ((size_t)64 << 20) /* sums of recent words at most; fewer words are kept where rows are long */
+#define CACHE_BYTES ((size_t)64 << 20) /* maximum size of the cached sums; with long rows fewer words are cached */
 #define LONGEST_CACHED 48
 #define LABEL_PREFIX "__label__"
-#define MAX_NGRAM 100 /* characters: a word of many thousands would take for ever with n-grams of any length */
+#define MAX_NGRAM 100 /* in characters: with unlimited n-grams the time for a word is quadratic in its length */
 #define GRAM_LENGTH 5
 #define GRAM_BLOCK 64
 #define GRAM_PROBES 3
@@ -37,12 +38,12 @@
 
 typedef struct {
     uint32_t hash;
-    int32_t row; /* -1 marks an empty place */
+    int32_t row; /* -1 marks an empty slot */
     uint32_t start, length;
 } Word;
 
 typedef struct {
-    uint64_t key; /* 0 marks an empty place */
+    uint64_t key; /* 0 marks an empty slot */
     int32_t count;
 } Cached;
 
@@ -51,8 +52,8 @@ typedef struct {
     Reader reader;
     int is_begun, is_ready;
     Py_buffer rows, pruned;
-    const unsigned char *row_data; /* floats at any address: a memory-mapped file does not align them */
-    const int32_t *pruned_data; /* bucket -> place, or -1; absent where nothing was pruned */
+    const unsigned char *row_data; /* floats, possibly unaligned because the file may be memory-mapped */
+    const int32_t *pruned_data; /* bucket -> index among the n-gram rows, or -1; NULL if the model is not pruned */
     int has_pruned;
     Py_ssize_t num_rows, dim;
     int32_t num_words, bucket, shortest, longest;
@@ -101,7 +102,7 @@ static int32_t find_word(const Kernel *self, const unsigned char *bytes, Py_ssiz
     }
 }
 
-/* Adds the rows of n-grams in their order; asking memory for all of them first saves waiting. */
+/* Adds the rows of n-grams in order. All rows are prefetched first to hide the memory latency. */
 static int add_ngrams(const Kernel *self, const int32_t *ids, int num_ids, float *sum) {
     const unsigned char *rows[ROWS_AHEAD];
     int count = 0;
@@ -117,7 +118,7 @@ static int add_ngrams(const Kernel *self, const int32_t *ids, int num_ids, float
     return count;
 }
 
-/* `word` lies between a '<' and a '>' that belong to the n-grams but not to the word. */
+/* Adds the rows of a word. In memory, `word` is enclosed by '<' and '>', which belong to its n-grams. */
 static int add_word(const Kernel *self, const unsigned char *word, Py_ssize_t length, float *sum) {
     int count = 0, num_ids = 0;
     int32_t ids[ROWS_AHEAD], row = find_word(self, word, length);
@@ -174,7 +175,7 @@ static int put_utf8(unsigned char *out, Py_UCS4 c) {
     return 4;
 }
 
-/* Adds one finished word; returns 1 where the word ends the text, as a literal </s> does in fastText. */
+/* Adds a complete word. Returns 1 if the word is a literal </s>, which ends the text as in fastText. */
 static int end_word(Kernel *self, Py_ssize_t length, float *sum, int *count) {
     unsigned char *word = self->reader.word + 1;
     const size_t prefix = sizeof(LABEL_PREFIX) - 1;
@@ -212,7 +213,7 @@ static int embed_text(Kernel *self, PyObject *text, float *sum, int32_t *scripts
     return 0;
 }
 
-/* Number `at` of a list that other code may shorten meanwhile, as a new reference; NULL with an error set. */
+/* Returns a new reference to element `at` of a list, or NULL with an error set: other code may have shortened the list. */
 static PyObject *text_at(PyObject *texts, Py_ssize_t at) {
     if (at < PyList_GET_SIZE(texts)) return Py_NewRef(PyList_GET_ITEM(texts, at));
     PyErr_SetString(PyExc_RuntimeError, "the list of texts became shorter while they were read");
@@ -232,7 +233,7 @@ static PyObject *kernel_embed(Kernel *self, PyObject *arguments) {
     if (vectors.len != num_texts * self->dim * (Py_ssize_t)sizeof(float) ||
         scripts.len != num_texts * num_scripts * (Py_ssize_t)sizeof(int32_t) ||
         !is_aligned(&vectors, sizeof(float)) || !is_aligned(&scripts, sizeof(int32_t))) {
-        PyErr_SetString(PyExc_ValueError, "embed: the buffers do not fit the number of texts, or are not aligned");
+        PyErr_SetString(PyExc_ValueError, "embed: the buffers do not match the number of texts, or are not aligned");
         goto done;
     }
     memset(vectors.buf, 0, (size_t)vectors.len);
@@ -355,12 +356,12 @@ static void kernel_dealloc(Kernel *self) {
 
 static PyMethodDef kernel_methods[] = {
     {"embed", (PyCFunction)kernel_embed, METH_VARARGS,
-     "embed(texts, vectors, scripts): write each text's mean row and its letters per script."},
+     "embed(texts, vectors, scripts): write the mean input row and the letters per script of each text."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot kernel_slots[] = {
-    {Py_tp_doc, "The input side of one fastText model."},
+    {Py_tp_doc, "Computes the input vectors of a fastText model."},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_init, kernel_init},
     {Py_tp_dealloc, kernel_dealloc},
@@ -375,7 +376,7 @@ static PyType_Spec kernel_spec = {
     .slots = kernel_slots,
 };
 
-/* Grams: what `lid/ngrams.py` says, the same numbers as its own lookup; counts of recent words are kept. */
+/* Grams: the n-gram look-up of `lid/ngrams.py`, with the same results; counts of recent words are cached. */
 typedef struct {
     PyObject_HEAD
     Reader reader;
@@ -400,7 +401,7 @@ static int is_known(const Grams *self, uint64_t hash, int32_t label) {
     return 1;
 }
 
-/* Writes the hashes of a word's grams; `length` counts the marks around it. */
+/* Writes the hashes of the n-grams of a word; `length` includes the enclosing '<' and '>'. */
 static void hash_grams(uint64_t *hashes, const unsigned char *word, Py_ssize_t length) {
     const unsigned char *end = word + length;
     for (const unsigned char *first = word;;) {
@@ -419,7 +420,7 @@ static void hash_grams(uint64_t *hashes, const unsigned char *word, Py_ssize_t l
     }
 }
 
-/* Counts one word, which begins behind its first mark. */
+/* Counts the known n-grams of one word, which starts after the '<' in the buffer. */
 static void count_word(Grams *self, Py_ssize_t length, Py_ssize_t num_grams, const int32_t *labels, Py_ssize_t num_labels, int32_t *known) {
     unsigned char *word = self->reader.word + 1;
     uint64_t word_key = cache_key(word, length);
@@ -482,7 +483,7 @@ static PyObject *grams_count(Grams *self, PyObject *arguments) {
     if (known.len != labels.len || labels.len != num_texts * num_labels * (Py_ssize_t)sizeof(int32_t) ||
         total.len != num_texts * (Py_ssize_t)sizeof(int32_t) || !is_aligned(&labels, sizeof(int32_t)) ||
         !is_aligned(&known, sizeof(int32_t)) || !is_aligned(&total, sizeof(int32_t))) {
-        PyErr_SetString(PyExc_ValueError, "count: the buffers do not fit the number of texts, or are not aligned");
+        PyErr_SetString(PyExc_ValueError, "count: the buffers do not match the number of texts, or are not aligned");
         goto done;
     }
     memset(known.buf, 0, (size_t)known.len);
@@ -538,12 +539,12 @@ static void grams_dealloc(Grams *self) {
 
 static PyMethodDef grams_methods[] = {
     {"count", (PyCFunction)grams_count, METH_VARARGS,
-     "count(texts, labels, known, total): count the grams of texts, and those that labels know."},
+     "count(texts, labels, known, total): count the n-grams of texts and those that are frequent in labels."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot grams_slots[] = {
-    {Py_tp_doc, "The frequent grams of all labels."},
+    {Py_tp_doc, "The frequent n-grams of all labels."},
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_init, grams_init},
     {Py_tp_dealloc, grams_dealloc},
@@ -559,7 +560,7 @@ static PyType_Spec grams_spec = {
 };
 
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, .m_name = "lid._kernel", .m_doc = "Input rows of a fastText model, summed in C; frequent grams.",
+    PyModuleDef_HEAD_INIT, .m_name = "lid._kernel", .m_doc = "Input vectors of a fastText model, and look-up of frequent n-grams.",
     .m_size = -1,
 };
 

@@ -1,4 +1,4 @@
-"""The compiled `lid._kernel`: whether it is there, and whether it is the version known here."""
+"""Load the compiled module `lid._kernel` and check its version."""
 
 import importlib
 from typing import Any, Final
@@ -6,14 +6,14 @@ from typing import Any, Final
 from nllb.errors import ResourceError
 
 VERSION: Final = 1
-"""Version of the compiled classes; it changes together with VERSION in `kernel.c`."""
+"""Version of the compiled classes; it must equal VERSION in `kernel.c`."""
 
 
 def load_kernel() -> Any:
-    """Return the compiled module; None where it was not built.
+    """Return the compiled module, or None if it was not built.
 
     Raises:
-        ResourceError: it is of another version than this code.
+        ResourceError: The module has another version than this code requires.
     """
     try:
         module = importlib.import_module("lid._kernel")
@@ -22,8 +22,8 @@ def load_kernel() -> Any:
     version = getattr(module, "VERSION", 0)
     if version != VERSION:
         raise ResourceError(
-            f"the compiled detector kernel {module.__file__} is of version {version}, and this "
-            f"nllb needs version {VERSION}: install nllb again so that the kernel is built anew "
+            f"the compiled detector kernel {module.__file__} has version {version}, but this nllb "
+            f"requires version {VERSION}: reinstall nllb to rebuild the kernel "
             f"(pip install --force-reinstall --no-deps)"
         )
     return module

@@ -1,4 +1,4 @@
-/* Reads a Python string as folded code points; used by both classes of kernel.c. */
+/* Converts a Python string to folded code points; used by both classes of kernel.c. */
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
@@ -9,20 +9,20 @@
 #define FOLD_MARK (1u << 25)
 #define FOLD_ASK (1u << 26)
 
-/* Turns a text into folded code points; `lid/characters.py` says what the tables hold. */
+/* Converts texts to folded code points; `lid/characters.py` documents the tables. */
 typedef struct {
-    Py_buffer classes, folds; /* without folds the text is taken as it is */
+    Py_buffer classes, folds; /* without folds the text is not changed */
     PyObject *fold;
     Py_ssize_t longest;
     Py_UCS4 *points;
-    unsigned char *word; /* room for a word of all points between two marks */
+    unsigned char *word; /* large enough for all points as one word, enclosed by '<' and '>' */
     Py_ssize_t size;
 } Reader;
 
-/* Whether numbers of `size` bytes can be read at a buffer's place. */
+/* Returns whether a buffer is aligned for numbers of `size` bytes. */
 static int is_aligned(const Py_buffer *buffer, size_t size) { return (uintptr_t)buffer->buf % size == 0; }
 
-/* Whether every character that the table names is a code point. */
+/* Returns whether the table has the right size and contains only valid code points. */
 static int folds_are_valid(const Py_buffer *folds) {
     if (folds->len != FOLDS * (Py_ssize_t)sizeof(uint32_t) || !is_aligned(folds, sizeof(uint32_t))) return 0;
     const uint32_t *table = folds->buf;
@@ -62,13 +62,13 @@ static int reader_grow(Reader *self, Py_ssize_t length) {
     return 0;
 }
 
-/* What Python's fold makes of the text's beginning. */
+/* Calls the Python function `fold` on the first `length` characters of a text. */
 static Py_ssize_t ask_fold(Reader *self, PyObject *text, Py_ssize_t length) {
     Py_ssize_t folded_length = -1;
     PyObject *part = PyUnicode_Substring(text, 0, length);
     PyObject *folded = part == NULL ? NULL : PyObject_CallOneArg(self->fold, part);
     if (folded != NULL && !PyUnicode_Check(folded)) {
-        PyErr_SetString(PyExc_TypeError, "fold: the answer is not a str");
+        PyErr_SetString(PyExc_TypeError, "fold must return a str");
     } else if (folded != NULL && reader_grow(self, PyUnicode_GET_LENGTH(folded) + 1) == 0 &&
                PyUnicode_AsUCS4(folded, self->points, self->size, 0) != NULL) {
         folded_length = PyUnicode_GET_LENGTH(folded);
@@ -78,8 +78,8 @@ static Py_ssize_t ask_fold(Reader *self, PyObject *text, Py_ssize_t length) {
     return folded_length;
 }
 
-/* Fills `points`; returns their number, or -1 with an error set. The fold may run any Python code, so that nothing
- * of the reader may be in use when this is called, and the caller holds a reference to the text. */
+/* Fills `points` and returns their number, or -1 with an error set. `fold` may run any Python code. Therefore no data
+ * of the reader may be in use during this call, and the caller must hold a reference to the text. */
 static Py_ssize_t read_text(Reader *self, PyObject *text) {
     if (!PyUnicode_Check(text)) {
         PyErr_Format(PyExc_TypeError, "a text must be a str, not %s", Py_TYPE(text)->tp_name);

@@ -1,4 +1,4 @@
-"""Detection of whole files: line for line, in order, on several processes if asked."""
+"""Language detection for streams of lines, optionally in several processes."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,15 +24,15 @@ def detect_lines(
     candidates: Sequence[str] | None = None,
     workers: int = 1,
 ) -> Iterator[Detection]:
-    """Yield one detection per line, in the order of the lines.
+    """Yield one detection per line, in input order.
 
     Args:
-        lines: any texts.
-        model: path for `Detector.load` in each process.
-        detector: the loaded detector, for one process.
-        top: labels to name.
-        candidates: languages that the answers are restricted to.
-        workers: processes; one works in this process.
+        lines: The texts.
+        model: The model path that every process passes to `Detector.load`.
+        detector: A loaded detector, used only with a single worker.
+        top: Number of labels to return per line, the answer included.
+        candidates: Languages that the answers are restricted to.
+        workers: Number of processes; with 1, detection runs in the calling process.
     """
     iterator = iter(lines)
     if workers <= 1:
@@ -54,7 +54,7 @@ def detect_lines(
 
 
 class _Shutdown:
-    """Ends the processes also where the reader of the answers stops early."""
+    """Shuts the pool down even if the caller stops iterating early."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
@@ -64,7 +64,7 @@ class _Shutdown:
 
 
 def _load(model: Path | None) -> None:
-    global _detector  # noqa: PLW0603 - one per process, loaded by the pool's initializer
+    global _detector  # noqa: PLW0603 - one per worker process, set by the pool initializer
     _detector = Detector.load(model)
 
 

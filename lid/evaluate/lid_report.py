@@ -1,4 +1,4 @@
-"""An evaluation as JSON and as one HTML page."""
+"""Write an evaluation as JSON and as an HTML page."""
 
 import dataclasses
 from pathlib import Path
@@ -12,7 +12,7 @@ _PERCENT = 100
 
 
 def write_report(evaluation: Evaluation, card: ModelCard, output: Path) -> Path:
-    """Write `lid.json` and `lid.html` into a folder and return the page's path."""
+    """Write `lid.json` and `lid.html` to a folder and return the path of the page."""
     write_json(output / "lid.json", {"model": _provenance(card), **dataclasses.asdict(evaluation)})
     page = Page(
         f"Language identification: {card.name}", subtitle=f"{evaluation.text}, {card.labels} labels"
@@ -23,14 +23,14 @@ def write_report(evaluation: Evaluation, card: ModelCard, output: Path) -> Path:
     page.add("Confusions", _confusions(evaluation))
     page.add("Scripts and resource levels", *_means(evaluation))
     if evaluation.foreign is not None:
-        page.add("Languages outside the table", *_foreign(evaluation))
+        page.add("Out-of-set languages", *_out_of_set_section(evaluation))
     path = output / "lid.html"
     page.save(path)
     return path
 
 
 def as_text(evaluation: Evaluation) -> str:
-    """Return the main figures for a terminal."""
+    """Return the main metrics as plain text."""
     lines = [f"{evaluation.text}: {len(evaluation.labels)} labels"]
     for cut in evaluation.cuts:
         length = "full lines" if cut.words is None else f"first {cut.words} words"
@@ -41,12 +41,12 @@ def as_text(evaluation: Evaluation) -> str:
             f"not und {cut.determined:.2%}, right {cut.recall:.2%}"
         )
     if evaluation.missing:
-        lines.append(f"no label for: {', '.join(evaluation.missing)}")
+        lines.append(f"languages without a label: {', '.join(evaluation.missing)}")
     if evaluation.foreign is not None:
-        foreign = evaluation.foreign
+        out_of_set = evaluation.foreign
         lines.append(
-            f"languages outside the table: {foreign.accepted:.2%} of {foreign.lines:,} lines in "
-            f"{foreign.languages} languages were given a label"
+            f"out-of-set languages: {out_of_set.accepted:.2%} of {out_of_set.lines:,} lines in "
+            f"{out_of_set.languages} languages got a label"
         )
     return "\n".join(lines)
 
@@ -86,17 +86,19 @@ def _result(evaluation: Evaluation) -> list[str]:
         )
         for cut in evaluation.cuts
     ]
-    parts: list[str] = [table(columns, rows, caption="Figures by length of text")]
+    parts: list[str] = [table(columns, rows, caption="Metrics by text length")]
     parts.append(
         paragraph(
-            "Macro F1 counts every label of the model alike, on lines of these labels; und is a "
-            "miss. Argmax leaves the thresholds out. All languages: those without a label count "
-            "as 0, and their lines as false positives of others. Scripts without spaces keep "
-            "the full line."
+            "Macro F1 gives every label of the model the same weight, on lines in these languages; "
+            "und counts as an error. Argmax F1 ignores the thresholds. In F1 over all languages, a "
+            "language without a label counts as 0, and its lines are false positives of other "
+            "labels. Lines in scripts without spaces are never truncated."
         )
     )
     if evaluation.missing:
-        parts.append(notice("No label, for lack of training text:", evaluation.missing))
+        parts.append(
+            notice("Languages without a label, for lack of training text:", evaluation.missing)
+        )
     return parts
 
 
@@ -122,43 +124,46 @@ def _labels(evaluation: Evaluation) -> str:
         )
         for score in sorted(evaluation.labels, key=lambda score: score.f1)
     ]
-    return table(columns, rows, caption="Full lines, worst first", filterable=True, tall=True)
+    return table(columns, rows, caption="Full lines, lowest F1 first", filterable=True, tall=True)
 
 
 def _confusions(evaluation: Evaluation) -> str:
     columns = [
         Column(title="language", kind="code"),
-        Column(title="taken for", kind="code"),
+        Column(title="answer", kind="code"),
         Column(title="lines", kind="number", digits=0),
     ]
     return table(columns, evaluation.confusions, caption="Full lines", filterable=True, tall=True)
 
 
 def _means(evaluation: Evaluation) -> list[str]:
-    columns = [Column(title="part", kind="code"), Column(title="macro F1", kind="number", digits=4)]
+    columns = [
+        Column(title="group", kind="code"),
+        Column(title="macro F1", kind="number", digits=4),
+    ]
     return [
         table(columns, list(evaluation.by_script.items()), caption="By script"),
         table(columns, list(evaluation.by_level.items()), caption="By resource level"),
     ]
 
 
-def _foreign(evaluation: Evaluation) -> list[str]:
-    foreign = evaluation.foreign
-    assert foreign is not None
+def _out_of_set_section(evaluation: Evaluation) -> list[str]:
+    out_of_set = evaluation.foreign
+    assert out_of_set is not None
     columns = [
         Column(title="language", kind="code"),
         Column(title="accepted %", kind="number", digits=1),
-        Column(title="most taken for", kind="code"),
+        Column(title="most frequent label", kind="code"),
     ]
     rows = [
-        (language, _PERCENT * part, foreign.taken_for.get(language, ""))
-        for language, part in foreign.by_language.items()
+        (language, _PERCENT * part, out_of_set.taken_for.get(language, ""))
+        for language, part in out_of_set.by_language.items()
         if part > 0
     ]
     return [
         paragraph(
-            f"{foreign.accepted:.2%} of {foreign.lines:,} lines in {foreign.languages} languages "
-            "that neither training nor tuning saw were given a label of the table."
+            f"{out_of_set.accepted:.2%} of {out_of_set.lines:,} lines in {out_of_set.languages} "
+            "languages that were not used for training or tuning got a label instead of und."
         ),
         table(columns, rows, caption="Languages with accepted lines", tall=True),
     ]

@@ -1,7 +1,8 @@
-"""How well a detector does on labelled lines: F1, false positives, confusions, and what it refuses.
+"""Evaluate a detector on labelled lines: F1, false positives, confusions and rejected text.
 
-Three figures stand beside each other, since each alone misleads: with thresholds (`und` is a miss),
-without them (argmax), and over all languages of the text, those without training text included.
+Three F1 scores are reported because each is misleading on its own: with thresholds (`und` counts as
+an error), without thresholds (argmax), and over all languages of the text, including those that the
+model has no label for.
 """
 
 from collections import Counter, defaultdict
@@ -12,7 +13,7 @@ from typing import Final
 
 from lid.detector import Detector
 from lid.groups import group_of_language
-from lid.train.collection import foreign_code, tuning_half
+from lid.train.collection import is_for_tuning, out_of_set_code
 from nllb.errors import DataError, NllbError
 from nllb.io.benchmarks import load_aligned, load_flores
 from nllb.io.corpora import open_corpus
@@ -21,98 +22,100 @@ from nllb.languages import languages
 from nllb.languages.detection import UNDETERMINED
 
 CUTS: Final[tuple[int | None, ...]] = (None, 10, 5, 3)
-"""First words of each line that are asked for; None is the full line."""
+"""Numbers of words that lines are truncated to; None is the full line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelScore:
-    """One label's figures."""
+    """Metrics of one label."""
 
     label: str
-    """Language."""
+    """Language code."""
     lines: int
-    """Lines that are in it."""
+    """Number of lines in this language."""
     precision: float
-    """Part of its answers that are right."""
+    """Fraction of the answers with this label that are right."""
     recall: float
-    """Part of its lines that are found."""
+    """Fraction of the lines in this language that get this label."""
     f1: float
-    """Harmonic mean of both, with thresholds."""
+    """Harmonic mean of precision and recall, with thresholds."""
     argmax_f1: float
-    """The same without thresholds."""
+    """F1 without thresholds."""
     false_positive_rate: float
-    """Part of the other labels' lines that are taken for it."""
+    """Fraction of the lines in other languages that get this label."""
     undetermined: float
-    """Part of its lines that are answered with `und`."""
+    """Fraction of the lines in this language that are answered with `und`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CutScore:
-    """The figures of one length of text."""
+    """Metrics for one text length."""
 
     words: int | None
-    """First words of each line; None is the full line, which scripts without spaces keep."""
+    """Number of words that lines are truncated to; None is the full line. Lines in scripts without
+    spaces are never truncated."""
     f1: float
-    """Macro F1 over the labels of the model, with thresholds, on lines of these labels."""
+    """Macro F1 over the labels of the model, with thresholds, on lines in these languages."""
     argmax_f1: float
-    """The same without thresholds."""
+    """Macro F1 without thresholds."""
     all_f1: float
-    """Macro F1 over all languages of the text, on all lines; 0 for those that the model lacks."""
+    """Macro F1 over all languages of the text, on all lines. Languages without a label count as
+    0."""
     group_f1: float
-    """Macro F1 where a confusable sibling counts as right."""
+    """Macro F1 where any label of the right macro group counts as right."""
     false_positive_rate: float
-    """Mean over the model's labels of their false positive rate, on lines of these labels."""
+    """Mean false positive rate of the labels of the model, on lines in these languages."""
     all_false_positive_rate: float
-    """The same on all lines."""
+    """Mean false positive rate of the labels of the model, on all lines."""
     determined: float
-    """Part of the lines of the model's labels that are not answered with `und`."""
+    """Fraction of the lines in languages with a label that are not answered with `und`."""
     recall: float
-    """Part of them that are right."""
+    """Fraction of the lines in languages with a label that are answered correctly."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ForeignScore:
-    """What was made of text in languages outside the table."""
+class OutOfSetScore:
+    """Metrics on text in out-of-set languages."""
 
     languages: int
-    """Languages asked about: those that no training or tuning saw."""
+    """Number of languages; none of them was used for training or tuning."""
     lines: int
-    """Their lines."""
+    """Number of lines."""
     accepted: float
-    """Part that was given a label of the table."""
+    """Fraction of the lines that got a label instead of `und`."""
     by_language: dict[str, float]
-    """Language -> part that was accepted."""
+    """Language -> fraction of its lines that got a label."""
     taken_for: dict[str, str]
-    """Language -> label that most of its accepted lines got."""
+    """Language -> the most frequent label of its accepted lines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """The whole result."""
+    """The result of an evaluation."""
 
     text: str
-    """Where the lines came from."""
+    """Name of the evaluation text."""
     missing: list[str]
-    """Languages of the text that the model has no label for."""
+    """Languages of the text without a label in the model."""
     cuts: list[CutScore]
-    """Figures by length."""
+    """Metrics per text length."""
     labels: list[LabelScore]
-    """Figures by label on full lines."""
+    """Metrics per label on full lines."""
     confusions: list[tuple[str, str, int]]
     """(language, answer, lines) on full lines, most frequent first."""
     by_script: dict[str, float]
     """Script -> macro F1 on full lines."""
     by_level: dict[str, float]
     """Resource level -> macro F1 on full lines."""
-    foreign: ForeignScore | None
-    """Text in other languages."""
+    foreign: OutOfSetScore | None
+    """Metrics on out-of-set languages, or None if they were not evaluated."""
 
 
 def read_labelled(directory: Path) -> dict[str, Sequence[str]]:
-    """Read one file per language: FLORES in any of its layouts, or files `CODE` or `CODE.txt`.
+    """Read FLORES in any of its layouts, or a folder of files `CODE` or `CODE.txt`.
 
     Raises:
-        DataError: where neither is found; the message says how to obtain FLORES.
+        DataError: Neither was found; the message explains how to obtain FLORES.
     """
     try:
         text = load_flores(directory)
@@ -134,47 +137,55 @@ def _lines(path: Path) -> list[str]:
     return list(read_lines(path, errors="replace"))
 
 
-def read_foreign(directory: Path) -> dict[str, list[str]]:
-    """Read the texts of foreign languages that training and tuning leave alone."""
+def read_out_of_set(directory: Path) -> dict[str, list[str]]:
+    """Read text in the out-of-set languages that are reserved for evaluation."""
     corpus = open_corpus(directory, layout="keyed")
     texts: dict[str, list[str]] = defaultdict(list)
     for path, _ in corpus.files():
-        code = foreign_code(path)
-        if not tuning_half(code):
+        code = out_of_set_code(path)
+        if not is_for_tuning(code):
             texts[path.name.partition(".")[0]] += [text.text for text in corpus.read(path, code)]
     if not texts:
-        raise DataError(f"no foreign text in {directory}")
+        raise DataError(
+            f"{directory} has no files ISO__ID.tsv with text in out-of-set languages that are "
+            "reserved for evaluation"
+        )
     return dict(texts)
+
+
+read_foreign = read_out_of_set  # deprecated name; will be removed in the next release
 
 
 def evaluate(
     detector: Detector,
     text: Mapping[str, Sequence[str]],
-    foreign: Mapping[str, Sequence[str]] | None = None,
+    out_of_set: Mapping[str, Sequence[str]] | None = None,
     *,
     name: str = "text",
     cuts: Sequence[int | None] = CUTS,
     quiet: bool = False,
 ) -> Evaluation:
-    """Ask the detector about every line and count.
+    """Run the detector on all lines and compute the metrics.
 
     Args:
-        detector: the detector.
-        text: language -> lines.
-        foreign: language outside the table -> lines.
-        name: where the lines came from, for the report.
-        cuts: lengths to ask about; the first is the one that labels are reported for.
-        quiet: say nothing on stderr.
+        detector: The detector.
+        text: Language -> lines.
+        out_of_set: Out-of-set language -> lines.
+        name: Name of the text in the report.
+        cuts: Numbers of words that lines are truncated to; metrics per label are for the first.
+        quiet: Show no progress on stderr.
     """
     known = set(detector.labels)
     scores: list[CutScore] = []
-    first: _Count | None = None
-    with Progress("evaluating", unit="languages", total=len(text) * len(cuts), quiet=quiet) as bar:
+    first: _AnswerCounts | None = None
+    with Progress(
+        "evaluating", unit="languages", total=len(text) * len(cuts), quiet=quiet
+    ) as progress:
         for words in cuts:
-            count = _Count(known)
+            count = _AnswerCounts(known)
             for language, lines in text.items():
                 count.add(language, *_answers(detector, first_words(lines, words)))
-                bar.advance()
+                progress.advance()
             scores.append(count.cut(words))
             first = first or count
     assert first is not None
@@ -188,29 +199,29 @@ def evaluate(
         confusions=first.confusions(200),
         by_script=_means((by_code[s.label].script, s.f1) for s in labels if s.label in by_code),
         by_level=_means((by_code[s.label].level, s.f1) for s in labels if s.label in by_code),
-        foreign=None if not foreign else _foreign_score(detector, foreign),
+        foreign=None if not out_of_set else _out_of_set_score(detector, out_of_set),
     )
 
 
 def first_words(lines: Sequence[str], words: int | None) -> list[str]:
-    """Return the lines cut to their first words."""
+    """Return the lines truncated to their first words."""
     return list(lines) if words is None else [" ".join(line.split()[:words]) for line in lines]
 
 
 def _answers(detector: Detector, lines: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the answers, and those that would stand without thresholds."""
-    found = detector.detect_batch(lines)
+    """Return the answers with and without thresholds."""
+    detections = detector.detect_batch(lines)
     best = [
         one.language
         if one.language != UNDETERMINED
         else (one.alternatives[0][0] if one.alternatives else UNDETERMINED)
-        for one in found
+        for one in detections
     ]
-    return [one.language for one in found], best
+    return [one.language for one in detections], best
 
 
-class _Count:
-    """Counts answers by language."""
+class _AnswerCounts:
+    """Counts the answers per language and computes metrics from the counts."""
 
     def __init__(self, known: set[str]) -> None:
         self.known = known
@@ -228,20 +239,20 @@ class _Count:
     def scores(
         self, answers: Mapping[str, Counter[str]], languages_: Sequence[str]
     ) -> dict[str, tuple[float, float, float, float]]:
-        """Return precision, recall, F1 and false positive rate by language."""
-        got: Counter[str] = Counter()
+        """Return precision, recall, F1 and false positive rate per language."""
+        predicted: Counter[str] = Counter()
         for language in languages_:
-            got.update(answers[language])
+            predicted.update(answers[language])
         total = sum(sum(answers[language].values()) for language in languages_)
         result = {}
         for language in languages_:
             lines = sum(answers[language].values())
             right = answers[language][language]
             result[language] = (
-                right / max(1, got[language]),
+                right / max(1, predicted[language]),
                 right / max(1, lines),
-                2 * right / max(1, got[language] + lines),
-                (got[language] - right) / max(1, total - lines),
+                2 * right / max(1, predicted[language] + lines),
+                (predicted[language] - right) / max(1, total - lines),
             )
         return result
 
@@ -251,13 +262,13 @@ class _Count:
         argmax = self.scores(self.argmax, covered)
         all_lines = self.scores(self.answers, every)
         lines = sum(sum(self.answers[language].values()) for language in covered)
-        refused = sum(self.answers[language][UNDETERMINED] for language in covered)
+        undetermined = sum(self.answers[language][UNDETERMINED] for language in covered)
         groups = self.scores(
             {
                 language: Counter(
                     {
                         answer: count
-                        for answer, count in _with_siblings(
+                        for answer, count in _merge_siblings(
                             language, self.answers[language]
                         ).items()
                     }
@@ -274,7 +285,7 @@ class _Count:
             group_f1=_mean(score[2] for score in groups.values()),
             false_positive_rate=_mean(score[3] for score in own.values()),
             all_false_positive_rate=_mean(all_lines[language][3] for language in covered),
-            determined=1 - refused / max(1, lines),
+            determined=1 - undetermined / max(1, lines),
             recall=sum(self.answers[language][language] for language in covered) / max(1, lines),
         )
 
@@ -296,17 +307,19 @@ class _Count:
             for language in covered
         ]
 
-    def confusions(self, most: int) -> list[tuple[str, str, int]]:
+    def confusions(self, max_pairs: int) -> list[tuple[str, str, int]]:
         pairs: Counter[tuple[str, str]] = Counter()
         for language, answers in self.answers.items():
             for answer, count in answers.items():
                 if answer != language:
                     pairs[language, answer] = count
-        return [(language, answer, count) for (language, answer), count in pairs.most_common(most)]
+        return [
+            (language, answer, count) for (language, answer), count in pairs.most_common(max_pairs)
+        ]
 
 
-def _with_siblings(language: str, answers: Counter[str]) -> Counter[str]:
-    """Return the answers with those of the same macro group counted as the language."""
+def _merge_siblings(language: str, answers: Counter[str]) -> Counter[str]:
+    """Count the answers in the macro group of a language as answers with the language."""
     group = group_of_language().get(language)
     if group is None:
         return answers
@@ -316,24 +329,24 @@ def _with_siblings(language: str, answers: Counter[str]) -> Counter[str]:
     return merged
 
 
-def _foreign_score(detector: Detector, foreign: Mapping[str, Sequence[str]]) -> ForeignScore:
+def _out_of_set_score(detector: Detector, out_of_set: Mapping[str, Sequence[str]]) -> OutOfSetScore:
     accepted: dict[str, float] = {}
-    taken: dict[str, str] = {}
-    total = wrong = 0
-    for language, lines in foreign.items():
+    most_frequent: dict[str, str] = {}
+    total = num_accepted = 0
+    for language, lines in out_of_set.items():
         answers = Counter(one.language for one in detector.detect_batch(lines))
         undetermined = answers.pop(UNDETERMINED, 0)
         total += len(lines)
-        wrong += len(lines) - undetermined
+        num_accepted += len(lines) - undetermined
         accepted[language] = 1 - undetermined / max(1, len(lines))
         if answers:
-            taken[language] = answers.most_common(1)[0][0]
-    return ForeignScore(
-        languages=len(foreign),
+            most_frequent[language] = answers.most_common(1)[0][0]
+    return OutOfSetScore(
+        languages=len(out_of_set),
         lines=total,
-        accepted=wrong / max(1, total),
+        accepted=num_accepted / max(1, total),
         by_language=dict(sorted(accepted.items(), key=lambda item: -item[1])),
-        taken_for=taken,
+        taken_for=most_frequent,
     )
 
 

@@ -1,7 +1,7 @@
-"""When the answer is `und`: the certainty is fitted, then a threshold set per label.
+"""Fit the acceptance score and set the threshold of each label.
 
-Whether an answer is right means the best label's macro group, so that a text in one of two near
-siblings is not called undetermined because it could be either.
+An answer counts as right if the best label is in the macro group of the right one, so that a text
+that could be in either of two closely related languages is not answered with `und`.
 """
 
 import dataclasses
@@ -10,129 +10,139 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lid.acceptance import Acceptance, Evidence
+from lid.acceptance import AcceptanceRegression, Evidence
 from lid.decision import Decider
 from lid.groups import group_of_language
-from lid.ngrams import GramSets
+from lid.ngrams import NgramSets
 from lid.train.identifier_card import DEFAULT_THRESHOLD
 from lid.train.lid_config import CalibrationConfig
 
 _BATCH = 512
-_LEAST_OF_USUAL = 0.8
-_CUTS = (10_000, 10, 5, 3, 2, 1)
+_MIN_SHARE_FRACTION = 0.8
+_CUT_LENGTHS = (10_000, 10, 5, 3, 2, 1)
 
 Texts = Mapping[str, Sequence[str]]
-"""Label -> texts in it."""
+"""Label -> texts in that language."""
 
 
-def certainties(
+def acceptance_scores(
     decider: Decider, texts: Sequence[str]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return for each text the best label and what its threshold is compared with."""
+    """Return the index of the best label and the acceptance score of each text."""
     best: list[npt.NDArray[np.intp]] = [np.empty(0, np.intp)]
-    certain: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+    scores: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
     for start in range(0, len(texts), _BATCH):
         decision = decider.decide(texts[start : start + _BATCH])
         best.append(decision.best)
-        certain.append(decision.certainty)
-    return np.concatenate(best), np.concatenate(certain)
+        scores.append(decision.acceptance_score)
+    return np.concatenate(best), np.concatenate(scores)
 
 
-def expected_shares(grams: GramSets, held_out: Texts, left_out: Texts) -> dict[str, float]:
-    """Return the share of grams that each label knows of its own text.
+def expected_shares(
+    ngrams: NgramSets, held_out_lines: Texts, held_out_sources: Texts
+) -> dict[str, float]:
+    """Estimate the share of known n-grams to expect in text of each label.
 
-    Text of a source that was left out tells it. Where a label has none, its held-out lines do, less
-    what other labels know less of left-out than of held-out text, and less a fifth: such a label
-    has little text, and knows other domains still less. No label has less than that: a source that
-    says so is in another variety or spelling.
+    The share is measured on text of held-out sources. For a label without such text it is estimated
+    from the held-out lines of its training sources: their share is scaled by the ratio of both
+    shares over the other labels, and by `_MIN_SHARE_FRACTION`, because such labels have little text
+    and generalise worse to other domains. This estimate is also the minimum for all labels: a
+    held-out source with a lower share is in another variety or spelling.
     """
-    inside, outside = (
-        {label: _share(grams, label, texts) for label, texts in by_label.items() if texts}
-        for by_label in (held_out, left_out)
+    line_shares, source_shares = (
+        {label: _share(ngrams, label, texts) for label, texts in by_label.items() if texts}
+        for by_label in (held_out_lines, held_out_sources)
     )
-    both = sorted(inside.keys() & outside.keys())
-    loss = sum(outside[label] for label in both) / max(1e-9, sum(inside[label] for label in both))
+    both = sorted(line_shares.keys() & source_shares.keys())
+    ratio = sum(source_shares[label] for label in both) / max(
+        1e-9, sum(line_shares[label] for label in both)
+    )
     shares: dict[str, float] = {}
-    for label in grams.index:
-        least = _LEAST_OF_USUAL * inside.get(label, 0.5) * (loss if both else 1)
-        shares[label] = round(max(outside.get(label, 0.0), least), 4)
+    for label in ngrams.index:
+        min_share = _MIN_SHARE_FRACTION * line_shares.get(label, 0.5) * (ratio if both else 1)
+        shares[label] = round(max(source_shares.get(label, 0.0), min_share), 4)
     return shares
 
 
-def _share(grams: GramSets, label: str, texts: Sequence[str]) -> float:
-    known, total = grams.count(texts, np.full((len(texts), 1), grams.index[label], np.int32))
+def _share(ngrams: NgramSets, label: str, texts: Sequence[str]) -> float:
+    known, total = ngrams.count(texts, np.full((len(texts), 1), ngrams.index[label], np.int32))
     return float(known.sum() / max(1, total.sum()))
 
 
 def fit_acceptance(
-    decider: Decider, own: Texts, foreign: Sequence[str], config: CalibrationConfig
-) -> Acceptance:
-    """Fit the certainty on texts that the decider has not seen the like of, whole and cut short."""
-    texts = [(label, text) for label, lines in own.items() for text in lines]
-    cut = [
+    decider: Decider, in_set: Texts, out_of_set: Sequence[str], config: CalibrationConfig
+) -> AcceptanceRegression:
+    """Fit the acceptance score on held-out and out-of-set texts, complete and truncated."""
+    texts = [(label, text) for label, lines in in_set.items() for text in lines]
+    samples = [
         (label, " ".join(text.split(" ")[:words]))
-        for words in _CUTS
-        for label, text in [*texts, *(("", text) for text in foreign)]
+        for words in _CUT_LENGTHS
+        for label, text in [*texts, *(("", text) for text in out_of_set)]
     ]
-    parts: list[Evidence] = []
+    batches: list[Evidence] = []
     right: list[bool] = []
-    for start in range(0, len(cut), _BATCH):
-        batch = cut[start : start + _BATCH]
-        evidence, _, best = decider.weigh([text for _, text in batch])
-        parts.append(evidence)
+    for start in range(0, len(samples), _BATCH):
+        batch = samples[start : start + _BATCH]
+        evidence, _, best = decider.evidence_for([text for _, text in batch])
+        batches.append(evidence)
         right += [
             _group(decider.labels[index]) == _group(label)
             for index, (label, _) in zip(best.tolist(), batch, strict=True)
         ]
     evidence = Evidence(
         **{
-            item.name: np.concatenate([getattr(part, item.name) for part in parts])
+            item.name: np.concatenate([getattr(one, item.name) for one in batches])
             for item in dataclasses.fields(Evidence)
         }
     )
-    return Acceptance.fit(
+    return AcceptanceRegression.fit(
         evidence,
         np.array(right),
-        np.array([bool(label) for label, _ in cut]),
-        kept=config.target_recall,
-        kept_short=config.target_recall_short,
+        np.array([bool(label) for label, _ in samples]),
+        target_recall=config.target_recall,
+        target_recall_short=config.target_recall_short,
     )
 
 
 def calibrate(
     decider: Decider,
-    left_out: Texts,
-    foreign: Sequence[str],
+    held_out_sources: Texts,
+    out_of_set: Sequence[str],
     config: CalibrationConfig,
 ) -> dict[str, float]:
-    """Return each label's threshold.
+    """Return the threshold of each label.
 
-    It is one half, which is what the certainty was fitted to mean. Where a label's answers miss the
-    target precision there, it rises until they reach it, or until `most_rejected` of the label's
-    own text is lost. Precision counts each label as often as any other, and foreign text
-    `foreign_odds` times as often as one label. A label without left-out text keeps one half: of
-    lines like those that it was trained on, it would be sure at any threshold.
+    The default is 0.5, which is what the acceptance score was fitted for. If the answers with a
+    label miss the target precision at 0.5, its threshold is raised until they reach it, or until
+    `max_rejected_fraction` of the label's own text is rejected. For the precision all labels have
+    the same weight, and out-of-set text has `out_of_set_odds` times the weight of one label. A
+    label without held-out sources keeps 0.5: the model would accept lines like its training text at
+    any threshold.
 
     Args:
-        decider: the model.
-        left_out: label -> text of it from sources that the model was not trained on.
-        foreign: lines of languages that the model has not seen and that are not in the table.
-        config: the targets.
+        decider: The model.
+        held_out_sources: Label -> texts from sources that the model was not trained on.
+        out_of_set: Lines in out-of-set languages that the model was not trained on.
+        config: The targets.
     """
     groups = [_group(label) for label in decider.labels]
-    own: dict[str, list[float]] = {label: [] for label in decider.labels}
-    taken: dict[str, list[tuple[float, float]]] = {label: [] for label in decider.labels}
-    for label, texts in left_out.items():
-        best, certain = certainties(decider, texts)
-        for index, value in zip(best.tolist(), certain.tolist(), strict=True):
+    in_set: dict[str, list[float]] = {label: [] for label in decider.labels}
+    false_positives: dict[str, list[tuple[float, float]]] = {label: [] for label in decider.labels}
+    for label, texts in held_out_sources.items():
+        best, scores = acceptance_scores(decider, texts)
+        for index, value in zip(best.tolist(), scores.tolist(), strict=True):
             if groups[index] == _group(label):
-                own[label].append(value)
+                in_set[label].append(value)
             else:
-                taken[decider.labels[index]].append((value, 1 / len(texts)))
-    best, certain = certainties(decider, foreign)
-    for index, value in zip(best.tolist(), certain.tolist(), strict=True):
-        taken[decider.labels[index]].append((value, config.out_of_set_odds / len(foreign)))
-    return {label: _threshold(own[label], taken[label], config) for label in decider.labels}
+                false_positives[decider.labels[index]].append((value, 1 / len(texts)))
+    best, scores = acceptance_scores(decider, out_of_set)
+    for index, value in zip(best.tolist(), scores.tolist(), strict=True):
+        false_positives[decider.labels[index]].append(
+            (value, config.out_of_set_odds / len(out_of_set))
+        )
+    return {
+        label: _threshold(in_set[label], false_positives[label], config) for label in decider.labels
+    }
 
 
 def _group(label: str) -> str:
@@ -140,18 +150,20 @@ def _group(label: str) -> str:
 
 
 def _threshold(
-    own: Sequence[float], taken: Sequence[tuple[float, float]], config: CalibrationConfig
+    in_set: Sequence[float],
+    false_positives: Sequence[tuple[float, float]],
+    config: CalibrationConfig,
 ) -> float:
-    if not own:
+    if not in_set:
         return DEFAULT_THRESHOLD
-    values = np.array(own)
-    others = np.array(taken or [(0.0, 0.0)])
-    usual = DEFAULT_THRESHOLD
-    last = max(usual, float(np.quantile(values, config.max_rejected_fraction)))
-    higher = others[(others[:, 0] >= usual) & (others[:, 0] < last), 0]
-    for threshold in (usual, *(np.unique(higher) + 1e-6)):
+    values = np.array(in_set)
+    errors = np.array(false_positives or [(0.0, 0.0)])
+    default = DEFAULT_THRESHOLD
+    max_threshold = max(default, float(np.quantile(values, config.max_rejected_fraction)))
+    candidates = errors[(errors[:, 0] >= default) & (errors[:, 0] < max_threshold), 0]
+    for threshold in (default, *(np.unique(candidates) + 1e-6)):
         right = float((values >= threshold).mean())
-        wrong = float(others[others[:, 0] >= threshold, 1].sum())
+        wrong = float(errors[errors[:, 0] >= threshold, 1].sum())
         if right / (right + wrong + 1e-12) >= config.target_precision:
             return round(float(threshold), 6)
-    return round(last, 6)
+    return round(max_threshold, 6)

@@ -1,7 +1,7 @@
-"""Training text: read, cleaned, one copy of each line, none that an evaluation set holds.
+"""Collect training text: read and clean it, remove duplicates and lines of evaluation sets.
 
-Text is collected into `label -> domain -> lines`, each line already in the form that the detector
-sees (`normalize_for_detection`).
+The text is returned as `label -> domain -> lines`; every line is already normalised by
+`normalize_for_detection`.
 """
 
 import re
@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from lid.characters import FIRST_SCRIPT, character_classes, scripts, writable_scripts
-from lid.engine import NOISE_PREFIX
+from lid.engine import OUT_OF_SET_PREFIX
 from lid.train.lid_config import LidConfig, SourceConfig
 from nllb.errors import DataError
 from nllb.io.benchmarks import sentence_hash
@@ -29,10 +29,10 @@ from nllb.languages.normalization import normalize_for_detection
 Lines = dict[str, dict[str, list[str]]]
 """Label -> domain -> lines."""
 
-_DENSE: Final = ("Hans", "Hant", "Jpan", "Hang")
-_OWN_SCRIPT: Final = 0.5
-_MOST_COPIES: Final = 3
-_MOST_ENGLISH: Final = 0.5
+_DENSE_SCRIPTS: Final = ("Hans", "Hant", "Jpan", "Hang")
+_MIN_SCRIPT_FRACTION: Final = 0.5
+_MAX_COPIES: Final = 3
+_MAX_ENGLISH_FRACTION: Final = 0.5
 _LONGER_WORDS: Final = re.compile(r"[^\W\d_]{3,}")
 _MARKUP: Final = re.compile(
     r"<[^>]*>|\[?https?://\S+|&[#\w]+;|\$\d+|%\w|__\w+__|\[\[(?:[^|\]]*\|)?|\]\]|'''?|[{}]"
@@ -42,19 +42,19 @@ _TEMPLATE: Final = re.compile(r"\{\{[^{}]*\}\}|\{[^{}]*\}")
 
 @dataclass(kw_only=True, slots=True)
 class Collected:
-    """Text to train from."""
+    """The collected training text."""
 
     lines: Lines = field(default_factory=dict)
-    """Text of the labels."""
-    foreign: Lines = field(default_factory=dict)
-    """Text of foreign languages, by label with `NOISE_PREFIX`."""
+    """Text in the languages of the table."""
+    out_of_set: Lines = field(default_factory=dict)
+    """Text in out-of-set languages, by label with `OUT_OF_SET_PREFIX`."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """`source: reason` -> lines left out."""
+    """`source: reason` -> number of dropped lines."""
     overlap: Counter[str] = field(default_factory=Counter)
-    """Source -> lines left out because an evaluation set holds them."""
+    """Source -> number of lines dropped because they are in an evaluation set."""
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of lines by label and domain."""
+        """Return the number of lines per label and domain."""
         return {
             label: {domain: len(lines) for domain, lines in sorted(domains.items())}
             for label, domains in sorted(self.lines.items())
@@ -65,10 +65,10 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
     """Read all sources of a run.
 
     Raises:
-        DataError: for a missing folder, a label without any text, or an overlap with an evaluation
-            set where the configuration says `refuse`.
+        DataError: A folder is missing, a requested label has no text, or training lines are in an
+            evaluation set and `on_overlap` is `refuse`.
     """
-    shield = evaluation_hashes(
+    evaluation_set_hashes = evaluation_hashes(
         tuple(config.data_dir / path for path in config.evaluation), normalised=True
     )
     collected = Collected()
@@ -89,30 +89,30 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
                     continue
                 if len(before) < source.max_lines:
                     before.add(text.text)
-                    _keep(text, source, unique[text.language], shield, collected)
+                    _add_line(text, source, unique[text.language], evaluation_set_hashes, collected)
                 else:
                     collected.dropped[f"{source.name}: above max_lines"] += 1
         reserved = reserved_languages(
             config.data_dir / directory for directory in config.out_of_set.sources
         )
         for directory in config.out_of_set.sources:
-            for label, line in _foreign(config.data_dir / directory, wanted, reserved):
+            for label, line in _out_of_set_lines(config.data_dir / directory, wanted, reserved):
                 progress.advance(note=directory.name)
-                if sentence_hash(line) in shield:
+                if sentence_hash(line) in evaluation_set_hashes:
                     collected.overlap[directory.name] += 1
                 else:
                     unique[label].setdefault(line, directory.name)
     if config.on_overlap == "refuse" and collected.overlap:
-        told = ", ".join(f"{count:,} of {name}" for name, count in collected.overlap.items())
+        listed = ", ".join(f"{count:,} of {name}" for name, count in collected.overlap.items())
         raise DataError(
-            f"training lines that stand in an evaluation set: {told}. Take them out of the "
-            "sources, or set on_overlap: drop"
+            f"training lines are in an evaluation set: {listed}. Remove them from the sources, or "
+            "set on_overlap: drop"
         )
     for label, domain_of_line in sorted(unique.items()):
-        foreign = label.startswith(NOISE_PREFIX)
-        if not domain_of_line or (foreign and len(domain_of_line) < config.out_of_set.min_lines):
+        out_of_set = label.startswith(OUT_OF_SET_PREFIX)
+        if not domain_of_line or (out_of_set and len(domain_of_line) < config.out_of_set.min_lines):
             continue
-        domains = (collected.foreign if foreign else collected.lines).setdefault(label, {})
+        domains = (collected.out_of_set if out_of_set else collected.lines).setdefault(label, {})
         for line, domain in domain_of_line.items():
             domains.setdefault(domain, []).append(line)
     empty = sorted({language.code for language in config.languages} - set(collected.lines))
@@ -120,23 +120,23 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
         raise DataError(
             f"no training text for {', '.join(empty)} in "
             f"{', '.join(source.name for source in config.sources)}; "
-            "add a source that has it, or take the label out of `languages`"
+            "add a source with text in these languages, or remove them from `languages`"
         )
     return collected
 
 
 def evaluation_hashes(directories: tuple[Path, ...], *, normalised: bool = False) -> frozenset[int]:
-    """Return the hashes of every line, and every cell of a TSV line, below the folders.
+    """Return the hashes of all lines, and of all cells of TSV lines, in the folders.
 
     Args:
-        directories: folders of evaluation sets.
-        normalised: hash the form that the detector sees instead of the sentence as it stands.
+        directories: The folders of the evaluation sets.
+        normalised: Hash the output of `normalize_for_detection` instead of the original sentence.
     """
     hashes: set[int] = set()
     for directory in directories:
         files = sorted(path for path in directory.rglob("*") if path.is_file())
         if not files:
-            raise DataError(f"no evaluation text in {directory}; correct the path, or leave it out")
+            raise DataError(f"no evaluation text in {directory}; correct the path or remove it")
         for path in files:
             for line in read_lines(path, errors="replace"):
                 for cell in {line, *line.split("\t")}:
@@ -147,41 +147,41 @@ def evaluation_hashes(directories: tuple[Path, ...], *, normalised: bool = False
     return frozenset(hashes)
 
 
-def tuning_half(code: str) -> bool:
-    """Whether a foreign language is for training and tuning; the others are for reports only."""
+def is_for_tuning(code: str) -> bool:
+    """Whether an out-of-set language is for training and tuning; the others are for evaluation."""
     return xxhash.xxh3_64_intdigest(f"foreign {code}".encode()) % 2 == 0
 
 
-def calibration_part(code: str, part: float) -> bool:
-    """Whether a foreign language of the tuning half is for calibration, not for training."""
+def is_for_calibration(code: str, part: float) -> bool:
+    """Whether an out-of-set tuning language is for calibration instead of training."""
     return xxhash.xxh3_64_intdigest(f"threshold {code}".encode()) % 1000 < 1000 * part
 
 
-def withheld_languages(config: LidConfig, foreign: Lines) -> dict[str, list[str]]:
-    """Return the foreign labels that are kept from training to calibrate with, and their prose.
+def withheld_languages(config: LidConfig, out_of_set: Lines) -> dict[str, list[str]]:
+    """Return the out-of-set labels that are withheld for calibration, with their prose.
 
-    A language that has interface messages only is trained on: they mix too many languages to judge
-    by, so that nothing would come of withholding it.
+    A language that only has interface messages is not withheld: messages mix too many languages to
+    be useful for calibration.
     """
     corpora = [open_corpus(config.data_dir / path) for path in config.out_of_set.sources]
     prose = {corpus.name for corpus in corpora if corpus.layout != "messages"}
     withheld: dict[str, list[str]] = {}
-    for label, domains in sorted(foreign.items()):
+    for label, domains in sorted(out_of_set.items()):
         lines = [line for domain in domains if domain in prose for line in domains[domain]]
-        code = label.removeprefix(NOISE_PREFIX)
-        if lines and calibration_part(code, config.out_of_set.calibration_fraction):
+        code = label.removeprefix(OUT_OF_SET_PREFIX)
+        if lines and is_for_calibration(code, config.out_of_set.calibration_fraction):
             withheld[label] = lines
     return withheld
 
 
-def foreign_code(path: Path) -> str:
-    """Return the language of a file `ISO__ID.tsv`; the id where the code says `und`."""
+def out_of_set_code(path: Path) -> str:
+    """Return the language code of a file `ISO__ID.tsv`, or `und-ID` if the code is `und`."""
     code, _, identifier = path.name.partition(".")[0].partition("__")
     return code if code != "und" else f"und-{identifier}"
 
 
 def script_share(line: str, label: str) -> float:
-    """Return the part of a normalised line's letters that are in the script of a label."""
+    """Return the fraction of the letters of a normalised line that is in the script of a label."""
     if line.isascii():
         return float(label.endswith("Latn"))
     points = np.frombuffer(line.encode("utf-32-le", "replace"), np.uint32)
@@ -190,7 +190,9 @@ def script_share(line: str, label: str) -> float:
     )
     letters = counts[FIRST_SCRIPT:]
     own = sum(int(letters[number]) for number in writable_scripts(label[-4:]))
-    weight = 3 if label[-4:] in _DENSE else 1  # one ideograph says as much as a few letters
+    weight = (
+        3 if label[-4:] in _DENSE_SCRIPTS else 1
+    )  # an ideograph carries as much information as a few letters
     others = int(letters.sum()) - own
     return weight * own / (weight * own + others) if own else 0.0
 
@@ -200,7 +202,7 @@ def _open(source: SourceConfig, data: Path) -> Corpus:
 
 
 def _texts(corpus: Corpus, collected: Collected) -> Iterator[CorpusText]:
-    """Yield a corpus's texts; of interface messages, no copies of other locales' text."""
+    """Yield the texts of a corpus, without interface messages copied from other locales."""
     if corpus.layout != "messages":
         yield from corpus.texts()
         return
@@ -211,39 +213,41 @@ def _texts(corpus: Corpus, collected: Collected) -> Iterator[CorpusText]:
         original = english.get(text.key, "")
         if text.language == "eng_Latn":
             yield text
-        elif original == folded or copies[text.key, folded] > _MOST_COPIES:
+        elif original == folded or copies[text.key, folded] > _MAX_COPIES:
             collected.dropped[f"{corpus.name}: copy of another locale"] += 1
-        elif _shared_words(folded, original) > _MOST_ENGLISH:
+        elif _shared_words(folded, original) > _MAX_ENGLISH_FRACTION:
             collected.dropped[f"{corpus.name}: mostly English"] += 1
         else:
             yield text
 
 
 def _shared_words(message: str, original: str) -> float:
-    """Return the part of a message's longer words that stand in the original too."""
+    """Return the fraction of the longer words of a message that are also in the original."""
     words = _LONGER_WORDS.findall(clean_message(message))
     originals = set(_LONGER_WORDS.findall(original))
     return sum(word in originals for word in words) / len(words) if words else 0.0
 
 
-def _keep(
+def _add_line(
     text: CorpusText,
     source: SourceConfig,
     lines: dict[str, str],
-    shield: frozenset[int],
+    evaluation_set_hashes: frozenset[int],
     collected: Collected,
 ) -> None:
-    """Add a text to a label's lines, or count why not."""
+    """Add a text to the lines of its label, or count the reason for dropping it."""
     plain = (
         clean_message(text.text) if source.layout == "messages" or "{{" in text.text else text.text
     )
     line = normalize_for_detection(plain)
-    fewest = source.min_letters // 3 if text.language[-4:] in _DENSE else source.min_letters
-    if len(line) - line.count(" ") < fewest:
+    min_letters = (
+        source.min_letters // 3 if text.language[-4:] in _DENSE_SCRIPTS else source.min_letters
+    )
+    if len(line) - line.count(" ") < min_letters:
         collected.dropped[f"{source.name}: short"] += 1
-    elif script_share(line, text.language) < _OWN_SCRIPT:
+    elif script_share(line, text.language) < _MIN_SCRIPT_FRACTION:
         collected.dropped[f"{source.name}: another script"] += 1
-    elif shield and sentence_hash(line) in shield:
+    elif evaluation_set_hashes and sentence_hash(line) in evaluation_set_hashes:
         collected.overlap[source.name] += 1
     elif line in lines:
         collected.dropped[f"{source.name}: duplicate"] += 1
@@ -252,51 +256,58 @@ def _keep(
 
 
 def clean_message(text: str) -> str:
-    """Return an interface message without templates, tags, placeholders and links' targets."""
+    """Return an interface message without templates, tags, placeholders and link targets."""
     for _ in range(3):  # templates nest
         text = _TEMPLATE.sub(" ", text)
     return _MARKUP.sub(" ", text)
 
 
 @cache
-def _locales() -> dict[str, str]:
-    """Locale or its first part -> ISO 639-3 code, or `skip` for forms of the table's languages."""
+def _language_of_locale() -> dict[str, str]:
+    """Return the map from locales to ISO 639-3 codes; `skip` marks varieties of our languages."""
     table = Path(__file__).with_name("locales.tsv")
     return {row["locale"]: row["language"] for row in read_table(table)}
 
 
 def reserved_languages(directories: Iterable[Path]) -> frozenset[str]:
-    """Return the foreign languages that are kept for reports: half of those with a file."""
+    """Return the out-of-set languages reserved for evaluation: half of those with prose."""
     paths = [
         path
         for directory in directories
         if (corpus := open_corpus(directory)).layout != "messages"
         for path, _ in corpus.files()
     ]
-    return frozenset(foreign_code(path) for path in paths if not tuning_half(foreign_code(path)))
+    return frozenset(
+        out_of_set_code(path) for path in paths if not is_for_tuning(out_of_set_code(path))
+    )
 
 
-def _foreign(
+def _out_of_set_lines(
     directory: Path, wanted: set[str], reserved: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (label, line) of a folder's languages that are neither in the table nor reserved."""
+    """Yield (label, line) for the out-of-set languages of a folder that are not reserved."""
     corpus = open_corpus(directory)
     known = {code[:3] for code in wanted}
     if corpus.layout == "messages":
-        named = [(_iso(locale), path) for locale, path in corpus.unmapped()]
+        named = [(_language_code(locale), path) for locale, path in corpus.unmapped()]
     else:
-        named = [(foreign_code(path), path) for path, _ in corpus.files()]
+        named = [(out_of_set_code(path), path) for path, _ in corpus.files()]
     for code, path in named:
-        if _locales().get(code) == "skip" or code == "skip" or code in known or code in reserved:
+        if (
+            _language_of_locale().get(code) == "skip"
+            or code == "skip"
+            or code in known
+            or code in reserved
+        ):
             continue
         for text in corpus.read(path, code):
             line = normalize_for_detection(clean_message(text.text))
             if len(line) - line.count(" ") >= 12:
-                yield NOISE_PREFIX + code, line
+                yield OUT_OF_SET_PREFIX + code, line
 
 
-def _iso(locale: str) -> str:
-    """Return the code by which a locale's language is split into tuning and report."""
-    table = _locales()
+def _language_code(locale: str) -> str:
+    """Return the language code of a locale; it decides between tuning and evaluation."""
+    table = _language_of_locale()
     first = locale.partition("-")[0]
     return table.get(locale) or table.get(first) or first

@@ -1,4 +1,4 @@
-"""fastText's own training, called in one place."""
+"""Train and quantise fastText classifiers with the fastText package."""
 
 import importlib
 from pathlib import Path
@@ -10,12 +10,12 @@ from nllb.io.atomic import atomic_path
 
 
 def train_supervised(text_path: Path, settings: FastTextConfig) -> Any:
-    """Train a softmax classifier on `__label__CODE text` lines; one thread gives one result."""
+    """Train a softmax classifier on `__label__CODE text` lines; one thread is reproducible."""
     try:
         fasttext = importlib.import_module("fasttext")
     except ImportError:
         raise ResourceError(
-            "training needs the fastText package; run: pip install fasttext-community"
+            "training requires the fastText package; run: pip install fasttext-community"
         ) from None
     return fasttext.train_supervised(
         str(text_path),
@@ -34,12 +34,12 @@ def train_supervised(text_path: Path, settings: FastTextConfig) -> Any:
 
 def save(model: Any, path: Path) -> None:
     """Write a model atomically."""
-    with atomic_path(path) as beside:
-        model.save_model(str(beside))
+    with atomic_path(path) as temporary:
+        model.save_model(str(temporary))
 
 
 def quantise(model: Any, text_path: Path, path: Path, settings: FastTextConfig) -> None:
-    """Prune to the strongest rows, train these on, write one byte per few columns."""
+    """Prune the model to its strongest rows, fine-tune them, quantise and save the model."""
     model.quantize(
         input=str(text_path),
         cutoff=settings.kept_ngrams,

@@ -1,4 +1,4 @@
-"""The model card: what a model was trained on, how well it does, when it says `und`."""
+"""The model card: training data, metrics and thresholds of a language identifier."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -13,68 +13,74 @@ from nllb.io.text import read_json, write_json
 CARD_NAME: Final = "card.json"
 CARD_FORMAT: Final = 1
 MAX_CARD_BYTES: Final = 16 << 20
-"""Longest card that is read."""
+"""Maximum size of a card that is read."""
 _MAX_NUMBER: Final = 1e6
+"""Maximum absolute value of the numbers that are used for decisions."""
 DEFAULT_THRESHOLD: Final = 0.5
-"""Below it the answer is `und`, for labels and models that were not calibrated."""
+"""Threshold of labels and models that were not calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelCard:
-    """What stands in `card.json` beside a model."""
+    """The contents of `card.json` in a model folder.
+
+    The field names are the keys of the file. `grams` (n-grams), `foreign` (out-of-set), `left_out`
+    (held-out sources) and `experts` (group classifiers) keep older terms, so that existing cards
+    remain readable.
+    """
 
     name: str
     """Name of the model."""
     format: int = CARD_FORMAT
-    """Version of the card's form."""
+    """Version of the card format."""
     normalised: bool = False
-    """Whether text is put in the form of `normalize_for_detection` first."""
+    """Whether the model expects text normalised by `normalize_for_detection`."""
     licence: str = "not stated"
     """Licence of the model file."""
     thresholds: dict[str, float] = field(default_factory=dict)
-    """Label -> certainty below which the answer is `und`."""
+    """Label -> acceptance score below which the answer is `und`."""
     grams: dict[str, float] = field(default_factory=dict)
-    """Label -> share of the grams of its own text that is among its most frequent ones."""
+    """Label -> share of known n-grams that is expected in text of the label."""
     acceptance: list[float] = field(default_factory=list)
-    """Weights of the regression that makes a certainty of the evidence."""
+    """Weights of the regression that computes the acceptance score."""
     limits: list[float] = field(default_factory=list)
-    """Score of that regression that means a certainty of one half, by length of the text."""
+    """Regression score per length bin that maps to an acceptance score of 0.5."""
     labels: int = 0
-    """Number of labels of the table."""
+    """Number of labels in the language table; out-of-set labels are not counted."""
     missing: list[str] = field(default_factory=list)
-    """Languages of the table that the model has no label for: they had no training text."""
+    """Languages of the table without a label, because they have no training text."""
     foreign: list[str] = field(default_factory=list)
-    """Languages outside the table that were trained to be told apart, reported as `und`."""
+    """Out-of-set languages in the training text; the answer for them is `und`."""
     sources: dict[str, str] = field(default_factory=dict)
-    """Corpus -> its licence."""
+    """Corpus -> licence of the corpus."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Label -> corpus -> lines after cleaning."""
+    """Label -> corpus -> number of lines after cleaning."""
     sampled: dict[str, int] = field(default_factory=dict)
-    """Label -> lines that fastText saw per epoch, extracts and joined lines among them."""
+    """Label -> number of sampled lines per epoch, including extracts and joined lines."""
     dropped: dict[str, int] = field(default_factory=dict)
-    """`corpus: reason` -> lines left out."""
+    """`corpus: reason` -> number of dropped lines."""
     overlap: dict[str, int] = field(default_factory=dict)
-    """Corpus -> lines left out because an evaluation set holds them."""
+    """Corpus -> number of lines dropped because they are in an evaluation set."""
     overlap_left: int = 0
-    """Training lines that stand in an evaluation set by normalised hash; a model is never written
-    with more than 0."""
+    """Number of training lines that are in an evaluation set, by normalised hash. Training stops
+    without writing a model unless it is 0."""
     held_out: dict[str, float] = field(default_factory=dict)
-    """Figures on the held-out lines of the training corpora."""
+    """Metrics on the held-out lines of the training corpora."""
     left_out: dict[str, float] = field(default_factory=dict)
-    """Figures on corpora and foreign languages that the model was not trained on."""
+    """Metrics on held-out corpora and out-of-set languages."""
     confusions: list[tuple[str, str, int]] = field(default_factory=list)
     """(label, answer, count) on the held-out lines, most frequent first."""
     experts: dict[str, list[str]] = field(default_factory=dict)
-    """Macro group with a second stage -> corpora that its members share and it was trained on."""
+    """Macro group with a group classifier -> the shared corpora that it was trained on."""
     files: dict[str, str] = field(default_factory=dict)
-    """File -> SHA-256."""
+    """File -> SHA-256 digest."""
     config: str = ""
     """The resolved configuration, as YAML."""
     notes: list[str] = field(default_factory=list)
-    """Anything else a user should know."""
+    """Further notes for users."""
 
     def threshold(self, label: str) -> float:
-        """Return the label's threshold."""
+        """Return the threshold of a label."""
         return self.thresholds.get(label, DEFAULT_THRESHOLD)
 
 
@@ -82,7 +88,7 @@ def read_card(directory: Path) -> ModelCard:
     """Read the card of a model folder.
 
     Raises:
-        CheckpointError: naming the file where it is missing, damaged or of a newer form.
+        CheckpointError: The card is missing, damaged or in a newer format.
     """
     path = directory / CARD_NAME
     try:
@@ -90,32 +96,34 @@ def read_card(directory: Path) -> ModelCard:
     except NllbError as error:
         raise CheckpointError(f"cannot read the model card: {error}") from error
     if not isinstance(document, dict) or "name" not in document:
-        raise CheckpointError(f"{path}: no model card; train the model anew with 'nllb lid train'")
+        raise CheckpointError(
+            f"{path} is not a model card; retrain the model with 'nllb lid train'"
+        )
     if document.get("format") != CARD_FORMAT:
         raise CheckpointError(
-            f"{path}: card of form {repr(document.get('format'))[:40]}, where this version reads "
-            f"{CARD_FORMAT}; update nllb"
+            f"{path} has the card format {repr(document.get('format'))[:40]}, but this version "
+            f"supports only {CARD_FORMAT}; update nllb"
         )
     known = {item.name: item for item in dataclasses.fields(ModelCard)}
     values = {name: value for name, value in document.items() if name in known}
     for name, value in values.items():
         if not _fits(value, known[name].type):
             raise CheckpointError(
-                f"{path} is damaged: {name} is {repr(value)[:40]}, not a {known[name].type}; train "
-                "the model anew with 'nllb lid train'"
+                f"{path} is damaged: {name} is {repr(value)[:40]}, not a {known[name].type}; "
+                "retrain the model with 'nllb lid train'"
             )
     for name in ("thresholds", "grams", "acceptance", "limits"):
         numbers = values.get(name, ())
         listed = numbers.values() if isinstance(numbers, dict) else numbers
         if not all(abs(number) <= _MAX_NUMBER for number in listed):
             raise CheckpointError(
-                f"{path} is damaged: {name} has a number that is not finite, or far too large"
+                f"{path} is damaged: {name} contains a number that is not finite or is too large"
             )
     return ModelCard(**values)
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Say whether a value of JSON is what a field of the card holds."""
+    """Return whether a JSON value has the type of a field."""
     if kind is float:
         return type(value) in (int, float)
     if get_origin(kind) is dict:
@@ -133,7 +141,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def write_card(card: ModelCard, directory: Path) -> None:
-    """Write `card.json` and, for people, `CARD.md`."""
+    """Write `card.json` and the human-readable `CARD.md`."""
     write_json(directory / CARD_NAME, dataclasses.asdict(card))
     with atomic_text(directory / "CARD.md") as stream:
         stream.write("\n".join(_markdown(card)) + "\n")
@@ -143,13 +151,13 @@ def _markdown(card: ModelCard) -> list[str]:
     lines = [
         f"# {card.name}",
         "",
-        f"Language identifier, {card.labels} languages. Licence of the model file: {card.licence}.",
+        f"A language identifier for {card.labels} languages. Model licence: {card.licence}.",
         *(f"\n{note}" for note in card.notes),
         "",
-        f"Without a label, for lack of text: {', '.join(card.missing) or 'none'}.",
-        f"Foreign languages told apart as `und`: {len(card.foreign)}.",
-        f"Training lines that stand in an evaluation set: {card.overlap_left} "
-        f"({sum(card.overlap.values()):,} were taken out before training).",
+        f"Languages without a label (no training text): {', '.join(card.missing) or 'none'}.",
+        f"Out-of-set languages in the training text (answered with `und`): {len(card.foreign)}.",
+        f"Training lines that are in an evaluation set: {card.overlap_left} "
+        f"({sum(card.overlap.values()):,} were removed before training).",
         "",
         "| corpus | licence | lines |",
         "|---|---|---|",
@@ -157,24 +165,28 @@ def _markdown(card: ModelCard) -> list[str]:
     for corpus, licence in card.sources.items():
         count = sum(domains.get(corpus, 0) for domains in card.counts.values())
         lines.append(f"| {corpus} | {licence} | {count:,} |")
-    lines += ["", "On held-out lines of the training corpora (optimistic: the same domains):", ""]
+    lines += [
+        "",
+        "Metrics on held-out lines of the training corpora (optimistic: the domains are the same):",
+        "",
+    ]
     lines += [f"- {name}: {value:.4f}" for name, value in card.held_out.items()]
     lines += [
         "",
-        "On corpora and foreign languages that it was not trained on, but calibrated with:",
+        "Metrics on held-out corpora and out-of-set languages (used to calibrate, not to train):",
         "",
     ]
     lines += [f"- {name}: {value:.4f}" for name, value in card.left_out.items()]
     lines += [
         "",
-        "Second stage: "
+        "Group classifiers (training corpora): "
         + ("; ".join(f"{g} ({', '.join(d)})" for g, d in card.experts.items()) or "none"),
     ]
-    lines += ["", "Most frequent confusions there:", ""]
+    lines += ["", "Most frequent confusions on the held-out lines of the training corpora:", ""]
     lines += [
-        f"- {label} taken for {answer}: {count}" for label, answer, count in card.confusions[:20]
+        f"- {label} labelled as {answer}: {count}" for label, answer, count in card.confusions[:20]
     ]
-    lines += ["", "| label | threshold | lines by corpus |", "|---|---|---|"]
+    lines += ["", "| label | threshold | lines per corpus |", "|---|---|---|"]
     for label, domains in card.counts.items():
         shown = ", ".join(f"{domain} {count:,}" for domain, count in domains.items())
         lines.append(f"| {label} | {card.threshold(label):.2f} | {shown} |")

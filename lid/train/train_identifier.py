@@ -1,13 +1,16 @@
-"""`nllb lid train`: from corpora to a model folder.
+"""Train a language identifier: the implementation of `nllb lid train`.
 
-The steps and what they leave in the output folder, so that a stopped run goes on where it was:
+The steps and the files that they write to the output folder; a run resumes after its last finished
+step:
 
-1. collect        `work/text.json.zst`     clean text per label and domain, counts
-2. trial          `work/trial.ftz`         a model that some corpora and languages are kept from
-3. experts        `experts/GROUP.ftz`      second stages
-4. calibrate      `grams.bin`              when the trial should say `und`, by what was kept from it
-5. model          `model.ftz`              the same on all text, and unquantised `work/model.bin`
-                  `card.json`, `CARD.md`
+1. collect        `work/text.json.zst`    clean text per label and domain, with counts
+2. trial          `work/trial.ftz`        a model trained without the held-out text
+3. second stage   `experts/GROUP.ftz`     the group classifiers
+4. calibrate      `grams.bin`             the n-gram sets; the acceptance regression and the
+                                          thresholds are fitted on the held-out text
+5. model          `model.ftz`             the model, trained on all text
+                  `work/model.bin`        the same model before quantisation
+                  `card.json`, `CARD.md`  the model card
 """
 
 import hashlib
@@ -20,22 +23,27 @@ from typing import Any
 
 import numpy as np
 
-from lid.acceptance import Acceptance
-from lid.decision import Decider, Expert, Judge
-from lid.detector import EXPERTS_NAME, GRAMS_NAME, MODEL_NAME
-from lid.engine import NOISE_PREFIX, open_engine
-from lid.group_classifiers import train_expert
+from lid.acceptance import AcceptanceRegression
+from lid.decision import AcceptanceModel, Decider, GroupClassifier
+from lid.detector import GROUP_CLASSIFIERS_NAME, MODEL_NAME, NGRAMS_NAME
+from lid.engine import OUT_OF_SET_PREFIX, open_engine
+from lid.group_classifiers import train_group_classifier
 from lid.groups import group_of_language, macro_groups
-from lid.ngrams import GramSets
-from lid.train.acceptance_calibration import calibrate, certainties, expected_shares, fit_acceptance
+from lid.ngrams import NgramSets
+from lid.train.acceptance_calibration import (
+    acceptance_scores,
+    calibrate,
+    expected_shares,
+    fit_acceptance,
+)
 from lid.train.collection import Collected, Lines, collect, evaluation_hashes, withheld_languages
 from lid.train.fasttext_training import quantise, save, train_supervised
 from lid.train.identifier_card import CARD_NAME, ModelCard, write_card
 from lid.train.lid_config import LidConfig
 from lid.train.line_sampling import (
+    hold_out_sources,
     joined,
     label_sizes,
-    leave_out,
     sample_label,
     split_held_out,
     without_keywords,
@@ -55,108 +63,115 @@ _MAX_TEXT_BYTES = 1 << 36
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingReport:
-    """What a run made."""
+    """The result of a training run."""
 
     directory: Path
     """Model folder."""
     labels: int
-    """Labels of the table."""
+    """Number of labels; out-of-set labels are not counted."""
     size_bytes: int
-    """Bytes of the model, its experts and its card."""
+    """Total size of the model, its group classifiers and its card."""
     held_out: dict[str, float]
-    """Figures on held-out lines."""
+    """Metrics on held-out lines."""
 
 
 def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingReport:
-    """Train a language identifier into a folder; finished steps of an earlier run are kept.
+    """Train a language identifier into a folder; finished steps of an earlier run are reused.
 
     Raises:
-        ConfigError, DataError: before training, where the text is not as the configuration says.
-        DataError: where the folder holds a run of another configuration.
+        ConfigError: Folders or languages of the configuration are missing; nothing is trained.
+        DataError: The text does not match the configuration, or the folder contains a run with a
+            different configuration.
     """
     check_sources(config)
     work = output / "work"
-    _claim(config, output)
+    _write_or_compare_config(config, output)
     with stage("collect", quiet=quiet):
         collected = _collected(config, work / "text.json.zst", quiet=quiet)
-    left = _overlap_left(collected, config)
-    if left:
+    remaining = _remaining_overlap(collected, config)
+    if remaining:
         raise DataError(
-            f"{left:,} training lines still stand in an evaluation set; nothing was trained"
+            f"{remaining:,} training lines are still in an evaluation set; no model was trained"
         )
-    everything, held_out = split_held_out(
+    all_lines, held_out = split_held_out(
         collected.lines,
-        part=config.calibration.held_out_fraction,
-        most=config.calibration.max_held_out,
+        fraction=config.calibration.held_out_fraction,
+        max_lines=config.calibration.max_held_out,
     )
     held_out = {label: joined(lines) for label, lines in held_out.items()}
-    kept, left_out = leave_out(
-        everything,
+    trial_lines, held_out_sources = hold_out_sources(
+        all_lines,
         config.calibration.held_out_sources,
-        fewest=config.calibration.min_training_lines,
-        most=config.calibration.max_source_lines,
+        min_training_lines=config.calibration.min_training_lines,
+        max_texts=config.calibration.max_source_lines,
     )
-    withheld = withheld_languages(config, collected.foreign)
-    foreign = {
-        label: domains for label, domains in collected.foreign.items() if label not in withheld
+    withheld = withheld_languages(config, collected.out_of_set)
+    out_of_set = {
+        label: domains for label, domains in collected.out_of_set.items() if label not in withheld
     }
-    unseen = [line for lines in withheld.values() for line in lines]
+    withheld_lines = [line for lines in withheld.values() for line in lines]
     model_path, full_path = output / MODEL_NAME, work / "model.bin"
-    trial_path = work / "trial.ftz" if left_out or withheld else model_path
+    trial_path = work / "trial.ftz" if held_out_sources or withheld else model_path
     with stage("train the trial", quiet=quiet):
         is_model = trial_path == model_path
-        _train_model(config, kept, foreign, trial_path, full_path if is_model else None)
+        _train_model(config, trial_lines, out_of_set, trial_path, full_path if is_model else None)
     with stage("train the second stage", quiet=quiet):
-        experts = _train_experts(config, everything, output)
+        group_classifiers = _train_group_classifiers(config, all_lines, output)
     with stage("calibrate", quiet=quiet):
-        telling = without_keywords(kept, _messages(config), config.sampling.max_keyword_fraction)
-        grams = GramSets.build(
-            telling, most=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
+        ngram_lines = without_keywords(
+            trial_lines, _messages(config), config.sampling.max_keyword_fraction
         )
-        grams.save(output / GRAMS_NAME)
-        judge = Judge(
-            grams=grams,
-            expected=expected_shares(grams, held_out, left_out),
-            acceptance=Acceptance(),
+        ngrams = NgramSets.build(
+            ngram_lines, most=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
         )
-        if unseen:
-            acceptance = fit_acceptance(
-                _decider(trial_path, output, judge),
-                left_out or held_out,
-                unseen,
+        ngrams.save(output / NGRAMS_NAME)
+        acceptance_model = AcceptanceModel(
+            ngrams=ngrams,
+            expected_shares=expected_shares(ngrams, held_out, held_out_sources),
+            regression=AcceptanceRegression(),
+        )
+        if withheld_lines:
+            regression = fit_acceptance(
+                _decider(trial_path, output, acceptance_model),
+                held_out_sources or held_out,
+                withheld_lines,
                 config.calibration,
             )
-            judge = replace(judge, acceptance=acceptance)
-        decider = _decider(trial_path, output, judge)
-        thresholds = calibrate(decider, left_out, unseen, config.calibration)
-        unfamiliar = _figures(decider, left_out, thresholds)[0] if left_out else {}
-        if unseen:
-            unfamiliar["foreign lines that get a label"] = _accepted(decider, unseen, thresholds)
+            acceptance_model = replace(acceptance_model, regression=regression)
+        decider = _decider(trial_path, output, acceptance_model)
+        thresholds = calibrate(decider, held_out_sources, withheld_lines, config.calibration)
+        source_metrics = (
+            _held_out_metrics(decider, held_out_sources, thresholds)[0] if held_out_sources else {}
+        )
+        if withheld_lines:
+            source_metrics["foreign lines that get a label"] = _accepted_fraction(
+                decider, withheld_lines, thresholds
+            )
     with stage("train the model", quiet=quiet):
-        sampled = _train_model(config, everything, collected.foreign, model_path, full_path)
-        decider = _decider(model_path, output, judge)
-        figures, confusions = _figures(decider, held_out, thresholds)
+        sampled = _train_model(config, all_lines, collected.out_of_set, model_path, full_path)
+        decider = _decider(model_path, output, acceptance_model)
+        figures, confusions = _held_out_metrics(decider, held_out, thresholds)
     card = ModelCard(
         name=output.resolve().name,
         normalised=True,
         licence=config.licence,
         thresholds=thresholds,
-        grams=dict(judge.expected),
-        acceptance=judge.acceptance.weights,
-        limits=judge.acceptance.limits,
+        grams=dict(acceptance_model.expected_shares),
+        acceptance=acceptance_model.regression.weights,
+        limits=acceptance_model.regression.limits,
         labels=len(collected.lines),
         missing=[language.code for language in languages() if language.code not in collected.lines],
-        foreign=sorted(label.removeprefix(NOISE_PREFIX) for label in collected.foreign),
+        foreign=sorted(label.removeprefix(OUT_OF_SET_PREFIX) for label in collected.out_of_set),
         sources={source.name: source.licence for source in config.sources},
         counts=collected.counts(),
         sampled=sampled,
         dropped=dict(sorted(collected.dropped.items())),
         overlap=dict(collected.overlap),
-        overlap_left=left,
+        overlap_left=remaining,
         held_out=figures,
-        left_out=unfamiliar,
+        left_out=source_metrics,
         confusions=confusions,
-        experts=experts,
+        experts=group_classifiers,
         files=_hashes(output),
         config=dump_config(config),
     )
@@ -166,12 +181,12 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
 
 
 def check_sources(config: LidConfig) -> None:
-    """Look at the folders of a configuration before anything is read.
+    """Check that the folders and languages of a configuration exist, without reading text.
 
     Raises:
-        ConfigError: with all missing folders and all labels that no source has a file of.
+        ConfigError: A folder is missing, or no source has text in a language; lists all errors.
     """
-    faults: list[str] = []
+    errors: list[str] = []
     found: set[str] = set()
     for source in config.sources:
         try:
@@ -179,34 +194,34 @@ def check_sources(config: LidConfig) -> None:
                 open_corpus(config.data_dir / source.path, layout=source.layout).languages()
             )
         except DataError as error:
-            faults.append(f"sources: {error}")
+            errors.append(f"sources: {error}")
     for name, paths in (
         ("evaluation", config.evaluation),
         ("out_of_set.sources", config.out_of_set.sources),
     ):
-        faults += [
-            f"{name}: no folder {config.data_dir / path}"
+        errors += [
+            f"{name}: the folder {config.data_dir / path} does not exist"
             for path in paths
             if not (config.data_dir / path).is_dir()
         ]
-    if not faults:
-        faults += [
+    if not errors:
+        errors += [
             f"languages: no source has text in {language.code}{did_you_mean(language.code, found)}"
             for language in config.languages
             if language.code not in found
         ]
-    if faults:
-        listed = "\n".join(f"  {fault}" for fault in faults)
-        raise ConfigError(f"{len(faults)} fault{'s' if len(faults) > 1 else ''}:\n{listed}")
+    if errors:
+        listed = "\n".join(f"  {error}" for error in errors)
+        raise ConfigError(f"{len(errors)} error{'s' if len(errors) > 1 else ''}:\n{listed}")
 
 
-def _claim(config: LidConfig, output: Path) -> None:
-    """Write the resolved configuration, or make sure that the folder's is the same."""
+def _write_or_compare_config(config: LidConfig, output: Path) -> None:
+    """Write the resolved configuration, or check that the existing one is the same."""
     path = output / "config.yaml"
     if path.is_file() and load_config(LidConfig, path) != config:
         raise DataError(
-            f"{output} holds a run of another configuration ({path}); give an empty folder, or "
-            "remove this one"
+            f"{output} contains a run with another configuration ({path}); give an empty folder, "
+            "or delete this one"
         )
     (output / "work").mkdir(parents=True, exist_ok=True)
     write_config(config, path)
@@ -217,7 +232,7 @@ def _collected(config: LidConfig, path: Path, *, quiet: bool) -> Collected:
         document: Any = read_json(path, max_bytes=_MAX_TEXT_BYTES)
         return Collected(
             lines=document["lines"],
-            foreign=document["foreign"],
+            out_of_set=document["foreign"],
             dropped=Counter(document["dropped"]),
             overlap=Counter(document["overlap"]),
         )
@@ -225,7 +240,7 @@ def _collected(config: LidConfig, path: Path, *, quiet: bool) -> Collected:
     with atomic_text(path) as stream:
         document = {
             "lines": collected.lines,
-            "foreign": collected.foreign,
+            "foreign": collected.out_of_set,
             "dropped": collected.dropped,
             "overlap": collected.overlap,
         }
@@ -233,12 +248,12 @@ def _collected(config: LidConfig, path: Path, *, quiet: bool) -> Collected:
     return collected
 
 
-def _overlap_left(collected: Collected, config: LidConfig) -> int:
-    """Count the cleaned training lines whose hash an evaluation sentence has in the same form."""
-    shield = evaluation_hashes(tuple(config.data_dir / path for path in config.evaluation))
+def _remaining_overlap(collected: Collected, config: LidConfig) -> int:
+    """Count the training lines that have the same hash as an evaluation sentence."""
+    hashes = evaluation_hashes(tuple(config.data_dir / path for path in config.evaluation))
     return sum(
-        sentence_hash(line) in shield
-        for lines in (collected.lines, collected.foreign)
+        sentence_hash(line) in hashes
+        for lines in (collected.lines, collected.out_of_set)
         for domains in lines.values()
         for texts in domains.values()
         for line in texts
@@ -246,79 +261,81 @@ def _overlap_left(collected: Collected, config: LidConfig) -> int:
 
 
 def _train_model(
-    config: LidConfig, lines: Lines, foreign: Lines, path: Path, full_path: Path | None = None
+    config: LidConfig, lines: Lines, out_of_set: Lines, path: Path, full_path: Path | None = None
 ) -> dict[str, int]:
-    """Train and quantise a model unless it is there; return the sampled lines per label."""
-    chance = random.Random(config.seed)
+    """Train and quantise a model unless it exists; return the number of lines per label."""
+    rng = random.Random(config.seed)
     counts = {label: sum(map(len, domains.values())) for label, domains in lines.items()}
     sizes = label_sizes(counts, config.sampling)
     sampled = {
-        label: sample_label(domains, sizes[label], config.sampling, chance, _messages(config))
+        label: sample_label(domains, sizes[label], config.sampling, rng, _messages(config))
         for label, domains in lines.items()
     }
-    told = {label: len(texts) for label, texts in sampled.items()}
-    for label, domains in foreign.items():
+    line_counts = {label: len(texts) for label, texts in sampled.items()}
+    for label, domains in out_of_set.items():
         size = int(
             min(
                 config.out_of_set.max_lines,
                 sum(map(len, domains.values())) * config.sampling.max_repeats,
             )
         )
-        sampled[label] = sample_label(domains, size, config.sampling, chance)
+        sampled[label] = sample_label(domains, size, config.sampling, rng)
     if path.is_file():
-        return told
+        return line_counts
     text_path = path.with_suffix(".txt")
-    write_training_file(sampled, text_path, chance)
+    write_training_file(sampled, text_path, rng)
     model = train_supervised(text_path, config.fasttext)
     if full_path is not None:
         save(model, full_path)
     quantise(model, text_path, path, config.fasttext)
     text_path.unlink()
-    return told
+    return line_counts
 
 
 def _messages(config: LidConfig) -> set[str]:
     return {source.name for source in config.sources if source.is_messages}
 
 
-def _train_experts(config: LidConfig, lines: Lines, output: Path) -> dict[str, list[str]]:
+def _train_group_classifiers(config: LidConfig, lines: Lines, output: Path) -> dict[str, list[str]]:
     if not config.group_classifiers:
         return {}
     record = output / "work" / "experts.json"
     done: dict[str, list[str]] = read_json(record) if record.is_file() else {}
-    (output / EXPERTS_NAME).mkdir(exist_ok=True)
+    (output / GROUP_CLASSIFIERS_NAME).mkdir(exist_ok=True)
     for group in macro_groups():
         if group.name not in done:
-            done[group.name] = train_expert(
-                group, lines, config, output / EXPERTS_NAME / f"{group.name}.ftz"
+            done[group.name] = train_group_classifier(
+                group, lines, config, output / GROUP_CLASSIFIERS_NAME / f"{group.name}.ftz"
             )
             with atomic_text(record) as stream:
                 json.dump(done, stream)
     return {name: domains for name, domains in done.items() if domains}
 
 
-def _decider(model_path: Path, output: Path, judge: Judge) -> Decider:
+def _decider(model_path: Path, output: Path, acceptance_model: AcceptanceModel) -> Decider:
     engine = open_engine(model_path, normalised=True)
-    experts = {
-        group.name: Expert(engine=open_engine(expert_path, normalised=True), weight=group.weight)
+    group_classifiers = {
+        group.name: GroupClassifier(
+            engine=open_engine(classifier_path, normalised=True), weight=group.weight
+        )
         for group in macro_groups()
-        if (expert_path := output / EXPERTS_NAME / f"{group.name}.ftz").is_file()
+        if (classifier_path := output / GROUP_CLASSIFIERS_NAME / f"{group.name}.ftz").is_file()
     }
-    return Decider(engine, experts, engine.labels, judge)
+    return Decider(engine, group_classifiers, engine.labels, acceptance_model)
 
 
-def _figures(
+def _held_out_metrics(
     decider: Decider, held_out: dict[str, list[str]], thresholds: dict[str, float]
 ) -> tuple[dict[str, float], list[tuple[str, str, int]]]:
-    """Return figures on held-out lines, and the most frequent confusions."""
+    """Return metrics on held-out lines and the most frequent confusions."""
     wrong: Counter[tuple[str, str]] = Counter()
     answers: Counter[str] = Counter()
     right: Counter[str] = Counter()
     in_group = kept = total = 0
     for label, texts in held_out.items():
-        best, support = certainties(decider, texts)
+        best, scores = acceptance_scores(decider, texts)
         group = group_of_language().get(label, label)
-        for index, value in zip(best.tolist(), support.tolist(), strict=True):
+        for index, value in zip(best.tolist(), scores.tolist(), strict=True):
             answer = decider.labels[index]
             total += 1
             kept += value >= thresholds[answer]
@@ -339,17 +356,17 @@ def _figures(
     return figures, [(label, answer, count) for (label, answer), count in wrong.most_common(60)]
 
 
-def _accepted(decider: Decider, texts: list[str], thresholds: dict[str, float]) -> float:
-    best, support = certainties(decider, texts)
+def _accepted_fraction(decider: Decider, texts: list[str], thresholds: dict[str, float]) -> float:
+    best, scores = acceptance_scores(decider, texts)
     limits = [thresholds[decider.labels[index]] for index in best.tolist()]
-    return float((support >= np.array(limits)).mean())
+    return float((scores >= np.array(limits)).mean())
 
 
 def _hashes(output: Path) -> dict[str, str]:
     paths = [
         output / MODEL_NAME,
-        output / GRAMS_NAME,
-        *sorted((output / EXPERTS_NAME).glob("*.ftz")),
+        output / NGRAMS_NAME,
+        *sorted((output / GROUP_CLASSIFIERS_NAME).glob("*.ftz")),
     ]
     return {
         str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""`nllb lid train` and `nllb lid eval`: make a language identifier, and measure one."""
+"""`nllb lid train` and `nllb lid eval`: train and evaluate a language identifier."""
 
 import argparse
 import os
@@ -10,13 +10,14 @@ from nllb.cli.stage_flags import quiet_argument, stage_arguments
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Train a language identifier: collect and clean text, sample, train, quantise, calibrate. "
-        "OUT gets the model, its card and, under OUT/work, what an interrupted run goes on from."
+        "Train a language identifier: collect and clean text, sample it, train, quantise and "
+        "calibrate the model. The model and its card are written to OUT; OUT/work contains the "
+        "files that an interrupted run resumes from."
     )
     stage_arguments(
         parser,
-        out="folder of the model; a second start resumes",
-        dry_run="check CONFIG and folders, and stop",
+        out="model folder; running the command again resumes an interrupted run",
+        dry_run="check CONFIG and its folders, print the resolved configuration and exit",
     )
 
 
@@ -46,29 +47,31 @@ def train(arguments: argparse.Namespace) -> int:
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Measure a language identifier on labelled lines, full and cut to their first words. "
-        "OUT gets lid.json and lid.html."
+        "Evaluate a language identifier on labelled lines: on whole lines and on their first "
+        "words only. The report is written to OUT as lid.json and lid.html."
     )
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="model folder, .bin or .ftz file, or `default` for the shipped one",
+        help="model folder, .bin or .ftz file, or `default` for the model that nllb ships",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for lid.json and lid.html")
     parser.add_argument(
         "--text",
         type=Path,
         metavar="DIR",
-        help="FLORES in any of its layouts, or a folder of files CODE; default: flores200_dataset "
-        "here or in $NLLB_TEST_DATA",
+        help="FLORES in any of its layouts, or a folder with one file CODE or CODE.txt per "
+        "language (default: flores200_dataset in the current folder or in $NLLB_TEST_DATA)",
     )
     parser.add_argument(
+        "--out-of-set",
         "--foreign",
         type=Path,
         metavar="DIR",
-        help="folder of texts ISO__ID.tsv in languages outside the table",
+        help="folder of files ISO__ID.tsv with text in out-of-set languages, which the model "
+        "should answer with `und` (--foreign is the deprecated name of this option)",
     )
-    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    parser.add_argument("--json", action="store_true", help="print the complete result as JSON")
     quiet_argument(parser)
 
 
@@ -78,7 +81,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from lid.detector import Detector
     from lid.evaluate.lid_report import as_text, write_report
     from lid.evaluate.measure import evaluate as evaluate_lid
-    from lid.evaluate.measure import read_foreign, read_labelled
+    from lid.evaluate.measure import read_labelled, read_out_of_set
     from nllb.io.text import json_line
 
     folders = [
@@ -90,7 +93,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     evaluation = evaluate_lid(
         detector,
         read_labelled(text),
-        read_foreign(arguments.foreign) if arguments.foreign else None,
+        read_out_of_set(arguments.out_of_set) if arguments.out_of_set else None,
         name=text.name,
         quiet=arguments.quiet,
     )

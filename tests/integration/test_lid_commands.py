@@ -1,4 +1,4 @@
-"""`nllb lid train`, `nllb lid eval`, `nllb detect`: a model trained here from our own sentences."""
+"""Test `nllb lid train`, `nllb lid eval` and `nllb detect` with a tiny model."""
 
 import gzip
 import io
@@ -69,7 +69,7 @@ def model(project: Path) -> Path:
     return project / "model"
 
 
-def test_train_writes_a_model_with_its_card(model: Path) -> None:
+def test_train_writes_a_model_and_its_card(model: Path) -> None:
     card = json.loads((model / "card.json").read_text(encoding="utf-8"))
     assert card["labels"] == 6 and card["licence"] == "MIT" and card["overlap_left"] == 0
     assert set(card["thresholds"]) == set(SENTENCES) == set(card["counts"])
@@ -81,15 +81,15 @@ def test_train_writes_a_model_with_its_card(model: Path) -> None:
     assert 0 < card["held_out"]["macro F1 of the best label"] <= 1
 
 
-def test_the_trial_is_not_trained_on_what_it_is_judged_by(model: Path) -> None:
-    """Language eee is left to calibrate with; the model itself learns it, too."""
+def test_trial_model_is_not_trained_on_held_out_languages(model: Path) -> None:
+    """The language eee is withheld for calibration, but the final model is trained on it."""
     paths = (model / "work/trial.ftz", model / "model.ftz")
     labels = [read_fasttext(path).labels for path in paths]
     assert ["other_eee" in names for names in labels] == [False, True]
     assert set(labels[1]) == {*labels[0], "other_eee"}
 
 
-def test_where_nothing_is_left_out_the_trial_is_the_model(project: Path) -> None:
+def test_trial_model_is_the_model_if_nothing_is_held_out(project: Path) -> None:
     text = (project / "lid.yaml").read_text(encoding="utf-8")
     alone = project / "alone.yaml"
     alone.write_text(
@@ -104,7 +104,7 @@ def test_where_nothing_is_left_out_the_trial_is_the_model(project: Path) -> None
     assert set(labels) == set(SENTENCES)
 
 
-def test_train_resumes_and_gives_the_same_model(
+def test_train_resumes_and_is_reproducible(
     project: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (model / "model.ftz").stat().st_mtime_ns
@@ -119,28 +119,28 @@ def test_train_resumes_and_gives_the_same_model(
     assert "another configuration" in capsys.readouterr().err
 
 
-def test_train_reports_all_faults_at_once(
+def test_train_reports_all_errors_at_once(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (project / "lid.yaml").read_text(encoding="utf-8")
     bad = tmp_path / "bad.yaml"
     bad.write_text(text + "languages: [englsh, deu]\nepoch: 3\n", encoding="utf-8")
     assert main(["lid", "train", str(bad), str(tmp_path / "out")]) == 2
-    told = capsys.readouterr().err
-    assert "did you mean eng_Latn (English)" in told and "unknown key epoch" in told
+    output = capsys.readouterr().err
+    assert "did you mean eng_Latn (English)" in output and "unknown key epoch" in output
     empty = tmp_path / "empty.yaml"
     empty.write_text(text + "languages: [eng, ita, spa]\n", encoding="utf-8")
     assert main(["lid", "train", str(empty), str(tmp_path / "out")]) == 2
-    told = capsys.readouterr().err
-    assert "ita_Latn" in told and "spa_Latn" in told
+    output = capsys.readouterr().err
+    assert "ita_Latn" in output and "spa_Latn" in output
     gone = ["noise.sources=[nowhere]", "evaluation=[nothing]"]
     assert main(["lid", "train", str(project / "lid.yaml"), str(tmp_path / "o"), *gone]) == 2
-    told = capsys.readouterr().err
-    assert "nowhere" in told and "nothing" in told
+    output = capsys.readouterr().err
+    assert "nowhere" in output and "nothing" in output
     assert not (tmp_path / "out").exists()
 
 
-def test_train_refuses_evaluation_text(
+def test_train_rejects_evaluation_text(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "test").mkdir()
@@ -166,7 +166,7 @@ def test_eval_writes_json_and_html(
     project: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["lid", "eval", str(model), str(tmp_path), "--text", str(project / "test")]
-    command += ["--foreign", str(project / "udhr_other"), "--quiet"]
+    command += ["--out-of-set", str(project / "udhr_other"), "--quiet"]
     assert main(command) == 0
     assert "macro F1" in capsys.readouterr().out
     report = json.loads((tmp_path / "lid.json").read_text(encoding="utf-8"))
@@ -189,7 +189,7 @@ def run_detect(
     return capsys.readouterr().out.split("\n")[:-1]
 
 
-def test_detect_answers_line_for_line(
+def test_detect_answers_each_line(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [line.encode() for line in SENTENCES.values()]
@@ -214,7 +214,7 @@ def test_detect_answers_line_for_line(
     assert named <= {"eng_Latn", "fra_Latn", "und"}
 
 
-def test_detect_says_which_lines_are_not_utf_8(
+def test_detect_reports_lines_that_are_not_utf_8(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     french = SENTENCES["fra_Latn"]
@@ -223,10 +223,10 @@ def test_detect_says_which_lines_are_not_utf_8(
         b"\xef\xbb\xbf" + f"{SENTENCES['eng_Latn']}\n\ufffd\n".encode() + french.encode("latin-1")
     )
     assert main(["detect", str(path), "--model", str(model), "--quiet"]) == 0
-    told = capsys.readouterr()
-    rows = told.out.splitlines()
+    output = capsys.readouterr()
+    rows = output.out.splitlines()
     assert len(rows) == 3 and rows[0].startswith("eng_Latn\t") and rows[1].startswith("und\t")
-    assert f"{path}: not UTF-8: 1 line, the first is line 3" in told.err
+    assert f"{path}: not UTF-8: 1 line, the first is line 3" in output.err
     path.write_bytes(french.encode())
     assert main(["detect", str(path), "--model", str(model), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
@@ -245,7 +245,7 @@ def test_detect_reads_and_writes_compressed_files(model: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_detect_with_processes_gives_the_same_lines(model: Path, tmp_path: Path) -> None:
+def test_detect_with_several_processes_gives_the_same_lines(model: Path, tmp_path: Path) -> None:
     text = "".join(f"{rotated(line, n)}\n" for n in range(1500) for line in SENTENCES.values())
     (tmp_path / "in.txt").write_text(text, encoding="utf-8")
     for name, workers in (("one", "1"), ("two", "2")):
@@ -254,7 +254,9 @@ def test_detect_with_processes_gives_the_same_lines(model: Path, tmp_path: Path)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_detect_names_a_broken_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_detect_error_names_a_damaged_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "cut.ftz").write_bytes(b"\xba\x16\x4f\x2f\x0c\x00\x00\x00")
     (tmp_path / "text").write_text("hello\n", encoding="utf-8")
     assert main(["detect", str(tmp_path / "text"), "--model", str(tmp_path / "cut.ftz")]) == 2

@@ -1,4 +1,4 @@
-"""A tiny corpus of our own sentences in four languages, and models trained on it."""
+"""Fixtures: a tiny corpus of our own sentences in four languages, and models trained on it."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ SENTENCES = {
         "Они вернутся, когда работа будет закончена.",
     ],
 }
-FOREIGN = {
+OUT_OF_SET = {
     "ina__ina": "Le bibliotheca aperi al novem horas e omnes es benvenite in le citate number",
     "vol__vol": "Bukemaziläk maifon düp zülid, e valans binons vekömik in zif at nüm",
     "epo__xxx": "Nekonataj vortoj sen signifo staras en tiu linio de la provo",
@@ -69,21 +69,21 @@ def sentences() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="session")
 def corpora_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data folder with a line-aligned corpus, a keyed one, foreign text and a test set."""
+    """Return a folder with an aligned corpus, a keyed corpus, out-of-set text and a test set."""
     root = tmp_path_factory.mktemp("corpora")
-    seed, udhr, foreign, test = (
+    seed, udhr, out_of_set, test = (
         root / name for name in ("nllb_seed", "udhr", "udhr_other", "test")
     )
-    for folder in (seed, udhr, foreign, test):
+    for folder in (seed, udhr, out_of_set, test):
         folder.mkdir()
     for code, lines in SENTENCES.items():
         (seed / code).write_text("\n".join(lines * 2) + "\n", encoding="utf-8")
         rows = [f"{n}\t{line} {lines[n - 1]}" for n, line in enumerate(lines)]
         (udhr / f"{code}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         (test / f"{code}.txt").write_text(lines[0].upper() + "\n", encoding="utf-8")
-    for name, line in FOREIGN.items():
+    for name, line in OUT_OF_SET.items():
         rows = [f"{n}\t{line} {'x' * n} {name[:3]}{n % 7}" for n in range(60)]
-        (foreign / f"{name}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        (out_of_set / f"{name}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root
 
 

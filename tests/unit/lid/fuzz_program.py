@@ -1,8 +1,8 @@
-"""Mutated texts, models and calls of the detector's kernel: answered, or refused by an error.
+"""Fuzz the detector's kernel: mutated texts, models and calls must succeed or raise an error.
 
-Run by the tests with a build that has sanitizers: `fuzz_program.py LIBRARY SEED COUNT MODEL...`.
-The number and the kind of each mutation are printed before it runs, so that the last line names a
-fatal one.
+The tests run this program with a kernel that is built with sanitizers:
+`fuzz_program.py LIBRARY SEED COUNT MODEL...`. The number and the kind of each mutation are printed
+before it runs, so that after a crash the last line of the output identifies the mutation.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ def load_module(library: Path):
 KERNEL = load_module(Path(sys.argv[1]))
 
 from lid.characters import character_classes, fold, simple_folds  # noqa: E402
-from lid.engine import KernelEngine, foreign_last, open_engine  # noqa: E402
+from lid.engine import KernelEngine, open_engine, out_of_set_last  # noqa: E402
 from lid.fasttext_model import FastTextModel, read_fasttext  # noqa: E402
-from lid.ngrams import GramSets  # noqa: E402
+from lid.ngrams import NgramSets  # noqa: E402
 
 HUGE = 1 << 31
 ALPHABETS = (
@@ -45,12 +45,12 @@ ALPHABETS = (
 
 
 class Fuzzer:
-    """One stream of mutations."""
+    """A random sequence of mutations."""
 
     def __init__(self, models: list[Path], seed: int):
         self.random = np.random.default_rng(seed)
         self.paths = models
-        self.models = [foreign_last(read_fasttext(path)) for path in models]
+        self.models = [out_of_set_last(read_fasttext(path)) for path in models]
         self.engines = [
             open_engine(path, normalised=normalised)
             for path in models
@@ -59,14 +59,14 @@ class Fuzzer:
         assert all(isinstance(engine, KernelEngine) for engine in self.engines)
         self.folder = Path(tempfile.mkdtemp())
 
-    def number(self, least: int, most: int) -> int:
-        return int(self.random.integers(least, most + 1))
+    def number(self, low: int, high: int) -> int:
+        return int(self.random.integers(low, high + 1))
 
     def one_of(self, *choices):
         return choices[self.number(0, len(choices) - 1)]
 
     def text(self) -> str:
-        """Return a text: empty, short, of long words, or longer than what is looked at."""
+        """Return an empty, short or random text, or one that is longer than the maximum length."""
         match self.number(0, 9):
             case 0:
                 return ""
@@ -82,24 +82,24 @@ class Fuzzer:
     def texts(self) -> list[str]:
         return [self.text() for _ in range(self.number(0, 6))]
 
-    # Each kind returns whether the call was answered; a refusal is an error that says why.
+    # Each method returns True if the call succeeded and False if it raised an expected error.
 
     def any_texts(self) -> bool:
         engine, texts = self.one_of(*self.engines), self.texts()
         scores, letters = engine.score(texts)
         assert np.isfinite(scores).all() and (letters >= 0).all()
-        again, _ = engine.score(texts[::-1])  # words come from the cache now
+        again, _ = engine.score(texts[::-1])  # words are now cached
         assert np.array_equal(scores, again[::-1])
         return True
 
-    def any_grams(self) -> bool:
-        """The kernel counts what Python counts."""
+    def any_ngrams(self) -> bool:
+        """Compare the counts of the kernel with those of Python."""
         bits = self.random.integers(0, 256, 64 * self.number(1, 4)).astype(np.uint8)
         texts = [text[:400] for text in self.texts()]
         labels = self.random.integers(-1, 3, (len(texts), self.number(1, 4))).astype(np.int32)
         names = ["a", "b", "c"]
-        found = GramSets(names, bits).count(texts, labels)
-        expected = GramSets(names, bits, prefer_kernel=False).count(texts, labels)
+        found = NgramSets(names, bits).count(texts, labels)
+        expected = NgramSets(names, bits, prefer_kernel=False).count(texts, labels)
         assert all(map(np.array_equal, found, expected))
         return True
 
@@ -135,7 +135,7 @@ class Fuzzer:
         return KernelEngine(model, KERNEL.Kernel, normalised=normalised)
 
     def model_of_other_shape(self) -> bool:
-        """Wrong sizes and numbers: refused, or the kernel keeps within the rows that there are."""
+        """Use inconsistent sizes: they are rejected, or no access is out of bounds."""
         model = self.one_of(*self.models)
         places = np.full(model.bucket, -1, np.int32)
         places[:: self.number(1, 7)] = self.one_of(-2, 0, len(model.rows), HUGE - 1)
@@ -145,8 +145,8 @@ class Fuzzer:
             {"rows": model.rows[: self.number(0, len(model.rows))]},
             {"words": model.words * self.number(2, 40)},
             {"words": model.words[: self.number(0, 9)]},
-            {"shortest_ngram": self.one_of(-HUGE, -1, 0, 1, 9, HUGE - 1)},
-            {"longest_ngram": self.one_of(-HUGE, -1, 0, 1, 9, HUGE - 1)},
+            {"min_ngram": self.one_of(-HUGE, -1, 0, 1, 9, HUGE - 1)},
+            {"max_ngram": self.one_of(-HUGE, -1, 0, 1, 9, HUGE - 1)},
         )
         try:
             engine = self.make(dataclasses.replace(model, **changes))
@@ -159,14 +159,16 @@ class Fuzzer:
         path = self.one_of(*self.paths)
         data = bytearray(path.read_bytes())
         for _ in range(self.number(1, 3)):
-            at = self.number(60, len(data) - 1)  # the header's sizes are the reader's to check
+            at = self.number(
+                60, len(data) - 1
+            )  # the sizes in the header are validated by the reader
             data[at] = self.number(0, 255)
         changed = self.folder / "changed.bin"
         changed.write_bytes(data[: self.one_of(len(data), len(data), self.number(0, len(data)))])
         try:
-            model = foreign_last(read_fasttext(changed))
+            model = out_of_set_last(read_fasttext(changed))
         except Exception:
-            return False  # which errors the reader raises is tested with the reader
+            return False  # the errors of the reader have tests of their own
         try:
             self.make(model).score(self.texts())
         except CheckpointError:
@@ -191,7 +193,7 @@ class Fuzzer:
             ([*texts[:-1], None], exact, places),
             (texts, bytes(exact.nbytes), places),
         )
-        return self.refused(lambda: kernel.embed(*self.one_of(*wrong)))
+        return self.is_rejected(lambda: kernel.embed(*self.one_of(*wrong)))
 
     def wrong_tables(self) -> bool:
         classes, folds = character_classes(normalised=True), simple_folds()
@@ -215,13 +217,13 @@ class Fuzzer:
         grams = KERNEL.Grams.__new__(KERNEL.Grams)
         if again:
             grams.__init__(**given)
-            return self.refused(lambda: grams.__init__(**given))
-        self.refused(lambda: grams.__init__(**(given | wrong)))
+            return self.is_rejected(lambda: grams.__init__(**given))
+        self.is_rejected(lambda: grams.__init__(**(given | wrong)))
         labels, known, total = (np.zeros(1, np.int32) for _ in range(3))
-        return self.refused(lambda: grams.count(["text"], labels, known, total))
+        return self.is_rejected(lambda: grams.count(["text"], labels, known, total))
 
     def fold_that_misbehaves(self) -> bool:
-        """The fold is Python code: it may raise, answer anything, shorten the list, call again."""
+        """Call a fold function that raises, returns garbage, shortens the list or re-enters."""
         texts = ["e\u0301\u0327 \ud800", *self.texts(), "\u1e9b\u0323"]
         behaviour = self.number(0, 4)
 
@@ -267,18 +269,18 @@ class Fuzzer:
             assert all(map(np.array_equal, one, other))
         return True
 
-    def refused(self, call: Callable[[], object]) -> bool:
+    def is_rejected(self, call: Callable[[], object]) -> bool:
         try:
             call()
         except (CheckpointError, ValueError, TypeError, RuntimeError, BufferError):
             return False
-        raise AssertionError("a wrong call was answered")
+        raise AssertionError("an invalid call succeeded")
 
 
 def main(seed: str, count: str, *models: str) -> None:
     fuzzer = Fuzzer(list(map(Path, models)), int(seed))
     kinds = [
-        *(fuzzer.any_texts, fuzzer.any_grams, fuzzer.values_not_finite, fuzzer.unaligned_rows),
+        *(fuzzer.any_texts, fuzzer.any_ngrams, fuzzer.values_not_finite, fuzzer.unaligned_rows),
         *(fuzzer.model_of_other_shape, fuzzer.damaged_file, fuzzer.wrong_buffers),
         *(fuzzer.wrong_tables, fuzzer.fold_that_misbehaves, fuzzer.calls_at_once),
     ]
@@ -287,7 +289,7 @@ def main(seed: str, count: str, *models: str) -> None:
     for number in range(int(count)):
         kind = kinds[number % len(kinds)]
         print(number, kind.__name__, flush=True)
-        outcomes["answered" if kind() else "refused"] += 1
+        outcomes["succeeded" if kind() else "rejected"] += 1
     print(dict(outcomes))
 
 

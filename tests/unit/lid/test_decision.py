@@ -4,14 +4,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lid.acceptance import Acceptance
+from lid.acceptance import AcceptanceRegression
 from lid.characters import scripts
-from lid.decision import Decider, Expert, Judge
-from lid.ngrams import GramSets
+from lid.decision import AcceptanceModel, Decider, GroupClassifier
+from lid.ngrams import NgramSets
 
 
 class FixedEngine:
-    """Gives every text the same scores; letters are counted by a script that the text names."""
+    """Returns fixed scores; each word of a text is a script, which counts as one letter of it."""
 
     def __init__(self, labels: Sequence[str], scores: Sequence[float]) -> None:
         self.labels = tuple(labels)
@@ -25,61 +25,70 @@ class FixedEngine:
         return np.tile(self._scores, (len(texts), 1)), letters
 
 
-def decider(labels: Sequence[str], scores: Sequence[float], **experts: Expert) -> Decider:
-    return Decider(FixedEngine(labels, scores), experts, tuple(labels))
+def make_decider(
+    labels: Sequence[str], scores: Sequence[float], **group_classifiers: GroupClassifier
+) -> Decider:
+    return Decider(FixedEngine(labels, scores), group_classifiers, tuple(labels))
 
 
-def test_only_labels_of_the_main_script_can_win() -> None:
+def test_only_labels_in_the_main_script_are_chosen() -> None:
     labels = ["deu_Latn", "rus_Cyrl", "jpn_Jpan", "zho_Hans", "other_xyz"]
-    made = decider(labels, [5, 4, 3, 2, -9])
+    decider = make_decider(labels, [5, 4, 3, 2, -9])
     texts = ["Latn", "Cyrl Cyrl Latn", "Hani", "Hani Hira", "Hani Hani Latn Latn Latn"]
-    best = [made.labels[i] for i in made.decide(texts).best]
+    best = [decider.labels[i] for i in decider.decide(texts).best]
     assert best == ["deu_Latn", "rus_Cyrl", "jpn_Jpan", "jpn_Jpan", "jpn_Jpan"]
-    assert made.decide([""]).letters[0] == 0
+    assert decider.decide([""]).letters[0] == 0
 
 
-def test_foreign_probability_is_missing_from_the_labels() -> None:
-    made = decider(["deu_Latn", "fra_Latn", "other_xyz"], [0, 0, np.log(2)])
-    decision = made.decide(["Latn"])
-    assert made.labels == ("deu_Latn", "fra_Latn")
+def test_out_of_set_probability_is_not_assigned_to_labels() -> None:
+    decider = make_decider(["deu_Latn", "fra_Latn", "other_xyz"], [0, 0, np.log(2)])
+    decision = decider.decide(["Latn"])
+    assert decider.labels == ("deu_Latn", "fra_Latn")
     assert decision.probabilities[0] == pytest.approx([0.25, 0.25])
     assert decision.support[0] == pytest.approx(0.25)
 
 
-def test_support_is_that_of_the_macro_group() -> None:
-    made = decider(["bos_Latn", "hrv_Latn", "deu_Latn"], np.log([0.5, 0.3, 0.2]))
-    decision = made.decide(["Latn"])
+def test_support_is_the_probability_of_the_macro_group() -> None:
+    decider = make_decider(["bos_Latn", "hrv_Latn", "deu_Latn"], np.log([0.5, 0.3, 0.2]))
+    decision = decider.decide(["Latn"])
     assert decision.support[0] == pytest.approx(0.8)
 
 
-def test_the_second_stage_shares_out_the_groups_probability() -> None:
-    expert = Expert(engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0)
+def test_group_classifier_redistributes_the_probability_of_its_group() -> None:
+    classifier = GroupClassifier(
+        engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0
+    )
     labels = ["bos_Latn", "hrv_Latn", "deu_Latn"]
-    made = decider(labels, np.log([0.5, 0.3, 0.2]), **{"bosnian-croatian": expert})
-    decision = made.decide(["Latn", "Latn"])
-    assert [made.labels[i] for i in decision.best] == ["hrv_Latn"] * 2
+    decider = make_decider(labels, np.log([0.5, 0.3, 0.2]), **{"bosnian-croatian": classifier})
+    decision = decider.decide(["Latn", "Latn"])
+    assert [decider.labels[i] for i in decision.best] == ["hrv_Latn"] * 2
     assert decision.probabilities[0] == pytest.approx([0.08, 0.72, 0.2], abs=1e-5)
     assert decision.support[0] == pytest.approx(0.8)
 
 
-def test_candidates_bind_the_second_stage_too() -> None:
-    expert = Expert(engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0)
+def test_group_classifier_respects_candidates() -> None:
+    classifier = GroupClassifier(
+        engine=FixedEngine(["hrv_Latn", "bos_Latn"], np.log([0.9, 0.1])), weight=1.0
+    )
     labels = ["bos_Latn", "hrv_Latn", "deu_Latn"]
-    made = decider(labels, np.log([0.5, 0.3, 0.2]), **{"bosnian-croatian": expert})
-    decision = made.decide(["Latn"], np.array([True, False, True]))
-    assert made.labels[decision.best[0]] == "bos_Latn"
+    decider = make_decider(labels, np.log([0.5, 0.3, 0.2]), **{"bosnian-croatian": classifier})
+    decision = decider.decide(["Latn"], np.array([True, False, True]))
+    assert decider.labels[decision.best[0]] == "bos_Latn"
     assert decision.probabilities[0, 1] == pytest.approx(0, abs=1e-6)
 
 
-def test_known_grams_decide_between_near_labels_and_leave_foreign_probability_alone() -> None:
+def test_known_ngrams_rerank_labels_and_keep_the_out_of_set_probability() -> None:
     lines = {"deu_Latn": {"own": ["bibliothek"]}, "fra_Latn": {"own": ["latn library"]}}
-    judge = Judge(
-        grams=GramSets.build(lines, most=50, size_bytes=4096),
-        expected={"deu_Latn": 0.7, "fra_Latn": 0.7},
-        acceptance=Acceptance(),
+    acceptance_model = AcceptanceModel(
+        ngrams=NgramSets.build(lines, most=50, size_bytes=4096),
+        expected_shares={"deu_Latn": 0.7, "fra_Latn": 0.7},
+        regression=AcceptanceRegression(),
     )
     engine = FixedEngine(["deu_Latn", "fra_Latn", "other_xyz"], np.log([0.5, 0.3, 0.2]))
-    decision = Decider(engine, {}, engine.labels, judge).decide(["Latn"])
+    decision = Decider(engine, {}, engine.labels, acceptance_model).decide(["Latn"])
     assert decision.best[0] == 1
     assert decision.probabilities[0].sum() == pytest.approx(0.8)
-    assert decision.certainty[0] == pytest.approx(decision.support[0]) and decision.support[0] > 0.7
+    assert (
+        decision.acceptance_score[0] == pytest.approx(decision.support[0])
+        and decision.support[0] > 0.7
+    )

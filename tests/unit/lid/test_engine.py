@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lid.characters import character_classes, fold, scripts
-from lid.engine import LONGEST_TEXT, KernelEngine, PackageEngine, open_engine, plain_text
+from lid.engine import MAX_CHARACTERS, KernelEngine, PackageEngine, open_engine, plain_text
 from nllb.languages.normalization import normalize_for_detection
 
 AWKWARD = [
@@ -32,7 +32,7 @@ def engines(path: Path, *, normalised: bool) -> tuple[KernelEngine, PackageEngin
     ours = open_engine(path, normalised=normalised)
     theirs = open_engine(path, normalised=normalised, prefer_kernel=False)
     if not isinstance(ours, KernelEngine):
-        pytest.skip("lid._kernel is not built: pip install -e . with a C compiler at hand")
+        pytest.skip("lid._kernel is not built: run pip install -e . with a C compiler")
     assert isinstance(theirs, PackageEngine)
     return ours, theirs
 
@@ -55,12 +55,12 @@ def assert_equal_answers(path: Path, texts: list[str], *, normalised: bool) -> N
 
 @pytest.mark.parametrize("kind", ["bin", "ftz"])
 @pytest.mark.parametrize("normalised", [True, False])
-def test_kernel_and_package_agree(
+def test_kernel_and_package_agree_on_sentences(
     model_paths: dict[str, Path], sentences: dict[str, list[str]], kind: str, normalised: bool
 ) -> None:
     texts = [line for lines in sentences.values() for line in lines]
     texts += [" ".join(line.split()[:2]) for line in texts] + AWKWARD
-    if not normalised:  # a literal label or end of text inside a raw text is fastText's own markup
+    if not normalised:  # fastText interprets a literal label in a raw text as markup
         texts = [text for text in texts if "__label__" not in text]
     assert_equal_answers(model_paths[kind], texts, normalised=normalised)
 
@@ -72,7 +72,7 @@ def test_kernel_and_package_agree_on_any_text(
     assert_equal_answers(model_paths["ftz"], texts, normalised=True)
 
 
-def test_repeated_words_come_from_the_cache_unchanged(model_paths: dict[str, Path]) -> None:
+def test_cached_words_give_the_same_scores(model_paths: dict[str, Path]) -> None:
     ours, _ = engines(model_paths["bin"], normalised=True)
     fresh, _ = engines(model_paths["bin"], normalised=True)
     texts = ["the house near the sea", "the sea"]
@@ -81,13 +81,13 @@ def test_repeated_words_come_from_the_cache_unchanged(model_paths: dict[str, Pat
 
 
 @given(st.text())
-def test_character_classes_part_words_as_the_normaliser_does(text: str) -> None:
+def test_character_classes_split_words_like_the_normaliser(text: str) -> None:
     classes = character_classes(normalised=True)
     words = "".join(c if classes[ord(c)] else " " for c in fold(text)).split()
     assert words == normalize_for_detection(text).split()
 
 
-def test_every_code_point_is_kept_or_dropped_as_the_normaliser_does() -> None:
+def test_code_points_are_kept_or_dropped_like_in_the_normaliser() -> None:
     classes = character_classes(normalised=True)
     for point in range(0, 0x110000, 7):
         if 0xD800 <= point < 0xE000:
@@ -97,7 +97,7 @@ def test_every_code_point_is_kept_or_dropped_as_the_normaliser_does() -> None:
         assert kept == normalize_for_detection(chr(point)).replace(" ", ""), hex(point)
 
 
-def test_scripts_cover_the_alphabets() -> None:
+def test_letters_are_classified_by_script() -> None:
     classes = character_classes(normalised=True)
     for letter, script in {
         "a": "Latn",
@@ -111,7 +111,7 @@ def test_scripts_cover_the_alphabets() -> None:
     assert classes[0x301] == 1
 
 
-def test_plain_text_is_one_line_and_not_endless() -> None:
+def test_plain_text_is_a_single_truncated_line() -> None:
     assert plain_text("a\nb\x00c\ud800", normalised=False) == "a b c "
     assert plain_text("A, b!\n1", normalised=True) == "a b"
-    assert len(plain_text("x" * (LONGEST_TEXT + 5), normalised=True)) == LONGEST_TEXT
+    assert len(plain_text("x" * (MAX_CHARACTERS + 5), normalised=True)) == MAX_CHARACTERS

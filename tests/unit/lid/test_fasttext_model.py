@@ -10,7 +10,7 @@ from nllb.errors import CheckpointError
 
 
 @pytest.mark.parametrize("kind", ["bin", "ftz"])
-def test_reads_what_the_package_reads(model_paths: dict[str, Path], kind: str) -> None:
+def test_matches_the_fasttext_package(model_paths: dict[str, Path], kind: str) -> None:
     model = read_fasttext(model_paths[kind])
     theirs = fasttext.load_model(str(model_paths[kind]))
     assert [f"__label__{label}" for label in model.labels] == theirs.get_labels()
@@ -31,7 +31,7 @@ def test_reads_what_the_package_reads(model_paths: dict[str, Path], kind: str) -
 
 @pytest.mark.parametrize("kind", ["bin", "ftz"])
 @pytest.mark.parametrize("part", [0.0, 0.0001, 0.001, 0.02, 0.3, 0.9, 0.9999])
-def test_truncated_model_names_the_file(
+def test_error_names_the_truncated_file(
     model_paths: dict[str, Path], tmp_path: Path, kind: str, part: float
 ) -> None:
     whole = model_paths[kind].read_bytes()
@@ -41,7 +41,7 @@ def test_truncated_model_names_the_file(
         read_fasttext(cut)
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_other_files_are_rejected(tmp_path: Path) -> None:
     other = tmp_path / "other.bin"
     other.write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(CheckpointError, match="not a fastText model"):
@@ -52,7 +52,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read_fasttext(tmp_path)
 
 
-def test_word_vectors_and_unknown_versions_are_refused(tmp_path: Path) -> None:
+def test_word_vectors_and_unknown_versions_are_rejected(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("one two three four five six seven eight\n" * 20, encoding="utf-8")
     vectors = tmp_path / "vectors.bin"
@@ -87,7 +87,7 @@ _BUCKET, _MINN, _WORD_NGRAMS = 8 + 4 * 8, 8 + 4 * 9, 8 + 4 * 5
         (68, (1 << 31) - 1),
     ],
 )
-def test_numbers_that_the_file_does_not_bear_out_are_refused(
+def test_inconsistent_sizes_are_rejected(
     model_paths: dict[str, Path], tmp_path: Path, kind: str, place: int, value: int
 ) -> None:
     data = bytearray(model_paths[kind].read_bytes())
@@ -98,7 +98,28 @@ def test_numbers_that_the_file_does_not_bear_out_are_refused(
         read_fasttext(path)
 
 
-def test_a_small_file_does_not_decode_to_gigabytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bin", "ftz"])
+def test_the_sampling_threshold_is_not_read(
+    model_paths: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    data = bytearray(model_paths[kind].read_bytes())
+    struct.pack_into("<d", data, 8 + 4 * 12, float("nan"))
+    path = tmp_path / f"nan.{kind}"
+    path.write_bytes(data)
+    assert read_fasttext(path).labels == read_fasttext(model_paths[kind]).labels
+
+
+def test_quantised_values_that_are_no_numbers_are_refused(
+    model_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    data = model_paths["ftz"].read_bytes()
+    path = tmp_path / "nan.ftz"
+    path.write_bytes(data[:-3000] + b"\xff" * 1024 + data[-1976:])
+    with pytest.raises(CheckpointError, match=r"nan\.ftz"):
+        read_fasttext(path)
+
+
+def test_small_files_that_decode_to_a_huge_matrix_are_rejected(tmp_path: Path) -> None:
     dim, rows = 200, 400_000
     head = struct.pack("<ii", 793712314, 12)
     head += struct.pack("<12i", dim, 5, 5, 1, 5, 1, 3, 3, 0, 0, 0, 100) + struct.pack("<d", 1e-4)
@@ -111,7 +132,7 @@ def test_a_small_file_does_not_decode_to_gigabytes(tmp_path: Path) -> None:
         read_fasttext(tmp_path / "bomb.ftz")
 
 
-def test_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+def test_error_names_a_git_lfs_pointer(tmp_path: Path) -> None:
     (tmp_path / "model.ftz").write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
     with pytest.raises(CheckpointError, match="git-lfs pointer"):
         read_fasttext(tmp_path / "model.ftz")

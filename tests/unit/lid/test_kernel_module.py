@@ -1,4 +1,4 @@
-"""The detector's compiled kernel: its version, and what it refuses of models and calls."""
+"""The compiled kernel of the detector: its version and its validation of models and calls."""
 
 import dataclasses
 import re
@@ -17,20 +17,21 @@ from lid.kernel_module import VERSION, load_kernel
 from nllb.errors import CheckpointError, ResourceError
 
 needs_kernel = pytest.mark.skipif(
-    load_kernel() is None, reason="lid._kernel is not built: install with a C compiler at hand"
+    load_kernel() is None,
+    reason="lid._kernel is not built; install nllb with a C compiler",
 )
 
 
-def test_the_version_is_that_of_the_source() -> None:
+def test_version_equals_that_of_the_c_source() -> None:
     source = Path(lid.kernel_module.__file__).with_name("kernel.c").read_text(encoding="utf-8")
     assert re.findall(r"^#define VERSION (\d+)", source, flags=re.MULTILINE) == [str(VERSION)]
 
 
 @pytest.mark.parametrize("built", [{"VERSION": VERSION + 1}, {}])
-def test_a_kernel_of_another_version_is_refused(monkeypatch, built) -> None:
+def test_kernel_with_another_version_is_rejected(monkeypatch, built) -> None:
     module = SimpleNamespace(__file__="old/_kernel.so", **built)
     monkeypatch.setitem(sys.modules, "lid._kernel", module)
-    with pytest.raises(ResourceError, match=r"old/_kernel\.so is of version \d, and this nllb"):
+    with pytest.raises(ResourceError, match=r"old/_kernel\.so has version \d, but this nllb"):
         load_kernel()
 
 
@@ -39,12 +40,12 @@ def test_a_kernel_of_another_version_is_refused(monkeypatch, built) -> None:
     ("changes", "message"),
     [
         ({"bucket": -1}, "bucket is negative"),
-        ({"longest_ngram": 10**6}, "n-grams are too long"),
+        ({"max_ngram": 10**6}, "n-grams are too long"),
         ({"pruned": np.zeros(3, np.int32)}, "pruned has the wrong size"),
         ({"rows": np.zeros((3, 8), np.float32)}, "fewer rows than words"),
     ],
 )
-def test_a_damaged_model_is_named(model_paths, changes, message) -> None:
+def test_error_names_the_damaged_model(model_paths, changes, message) -> None:
     model = dataclasses.replace(read_fasttext(model_paths["ftz"]), **changes)
     with pytest.raises(CheckpointError, match=rf"tiny\.ftz is damaged: .*{message}"):
         KernelEngine(model, load_kernel().Kernel, normalised=True)
@@ -53,29 +54,29 @@ def test_a_damaged_model_is_named(model_paths, changes, message) -> None:
 @needs_kernel
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("matrix", ["rows", "output"])
-def test_values_that_are_not_finite(model_paths, matrix, value) -> None:
+def test_non_finite_weights_are_rejected(model_paths, matrix, value) -> None:
     model = read_fasttext(model_paths["bin"])
     changed = np.array(getattr(model, matrix))
     changed[:, 2] = value
     engine = KernelEngine(
         dataclasses.replace(model, **{matrix: changed}), load_kernel().Kernel, normalised=True
     )
-    with pytest.raises(CheckpointError, match=r"tiny\.bin: its rows have values that are NaN"):
+    with pytest.raises(CheckpointError, match=r"tiny\.bin is damaged: its rows have values"):
         engine.score(["the library opens"])
 
 
 @needs_kernel
-def test_an_output_row_for_each_label(model_paths, monkeypatch) -> None:
+def test_number_of_output_rows_must_equal_number_of_labels(model_paths, monkeypatch) -> None:
     model = read_fasttext(model_paths["bin"])
     fewer = dataclasses.replace(model, output=model.output[:-1])
     monkeypatch.setattr("lid.engine.read_fasttext", lambda path: fewer)
-    with pytest.raises(CheckpointError, match="4 labels and 3 output rows"):
+    with pytest.raises(CheckpointError, match="has 4 labels and 3 output rows"):
         open_engine(model_paths["bin"], normalised=True)
 
 
 @needs_kernel
-def test_rows_at_any_address(model_paths) -> None:
-    """A memory-mapped `.bin` has its rows wherever the dictionary before them ends."""
+def test_rows_may_be_unaligned(model_paths) -> None:
+    """In a memory-mapped `.bin` file the rows begin directly after the dictionary."""
     model = read_fasttext(model_paths["bin"])
     answers = []
     for shift in range(4):
@@ -89,7 +90,7 @@ def test_rows_at_any_address(model_paths) -> None:
 
 
 @needs_kernel
-def test_tables_and_buffers_are_checked(model_paths) -> None:
+def test_tables_and_buffers_are_validated(model_paths) -> None:
     grams = load_kernel().Grams
     right = {
         "bits": np.zeros(64, np.uint8),
@@ -99,7 +100,7 @@ def test_tables_and_buffers_are_checked(model_paths) -> None:
         "longest_text": 100,
     }
     outside = simple_folds().copy()
-    outside[65] = 0x110000  # no code point
+    outside[65] = 0x110000  # not a code point
     unaligned = np.zeros(4 * 0x10000 + 1, np.uint8)[1:]
     for wrong in ({"folds": outside}, {"folds": unaligned}, {"longest_text": 0}):
         with pytest.raises(ValueError, match="wrong values"):
@@ -118,8 +119,8 @@ def test_tables_and_buffers_are_checked(model_paths) -> None:
 
 
 @needs_kernel
-def test_a_list_that_shrinks_while_it_is_read() -> None:
-    texts = ["\u1e9b\u0323", "second"]  # the first asks the fold
+def test_list_that_shrinks_during_the_call_is_rejected() -> None:
+    texts = ["\u1e9b\u0323", "second"]  # the first text calls the fold function
 
     def shorten(text: str) -> str:
         texts.clear()

@@ -21,17 +21,17 @@ from nllb.languages import languages
         ("no such label", "no such label"),
     ],
 )
-def test_spellings_are_mapped_and_unknown_ones_kept(label: str, code: str) -> None:
+def test_labels_are_mapped_and_unknown_labels_kept(label: str, code: str) -> None:
     assert map_label(label) == code
 
 
-def test_every_code_of_the_table_is_its_own_label() -> None:
+def test_codes_of_the_table_map_to_themselves() -> None:
     codes = [language.code for language in languages()]
     mapped, unknown = map_labels(codes)
     assert list(mapped) == codes and unknown == ()
 
 
-def test_groups_name_languages_of_the_table_once() -> None:
+def test_groups_are_disjoint() -> None:
     groups = macro_groups()
     assert {"arabic", "persian", "chinese"} <= {group.name for group in groups}
     assert group_of_language()["acm_Arab"] == group_of_language()["ars_Arab"] == "arabic"

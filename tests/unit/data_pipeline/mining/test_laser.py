@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,19 @@ class Opens:
 
     def __reduce__(self) -> Any:
         return (open, ("/nonexistent/laser",))
+
+
+def test_a_pickle_with_a_zip_behind_it_is_not_run(tmp_path: Path) -> None:
+    write_pieces(tmp_path / "laser2.spm")
+    target, path = tmp_path / "written", tmp_path / "laser2.pt"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as stream:
+        stream.writestr("x", "y")
+    program = b"\x80\x02cos\nmkdir\nX" + len(str(target)).to_bytes(4, "little")
+    path.write_bytes(program + str(target).encode() + b"\x85R." + archive.getvalue())
+    with pytest.raises(CheckpointError, match="no torch file"):
+        load_encoder(path)
+    assert not target.exists()
 
 
 def test_bad_checkpoints_say_what_is_wrong(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import pytest
 
 from lid.detector import Detector
 from lid.evaluate.lid_report import as_text, write_report
-from lid.evaluate.measure import evaluate, first_words, read_foreign, read_labelled
+from lid.evaluate.measure import evaluate, first_words, read_labelled, read_out_of_set
 from lid.train.identifier_card import ModelCard, read_card, write_card
 from nllb.errors import DataError
 from nllb.languages.detection import Detection
 
 
-class SpokenDetector:
-    """Answers what the text says: `fra_Latn`, or `und fra_Latn` for an uncertain answer."""
+class EchoDetector:
+    """Returns the labels in the text as its answer: `fra_Latn`, or `und fra_Latn` if rejected."""
 
     labels = ("eng_Latn", "fra_Latn", "bos_Latn", "hrv_Latn")
 
@@ -26,7 +26,7 @@ class SpokenDetector:
         return answers
 
 
-DETECTOR = cast(Detector, SpokenDetector())
+DETECTOR = cast(Detector, EchoDetector())
 TEXT = {
     "eng_Latn": ["eng_Latn"] * 8 + ["fra_Latn", "und eng_Latn"],
     "fra_Latn": ["fra_Latn"] * 10,
@@ -36,7 +36,7 @@ TEXT = {
 }
 
 
-def test_figures_are_what_they_are_called() -> None:
+def test_metrics_follow_their_definitions() -> None:
     result = evaluate(DETECTOR, TEXT, cuts=(None,), quiet=True)
     (full,) = result.cuts
     by_label = {score.label: score for score in result.labels}
@@ -57,23 +57,23 @@ def test_figures_are_what_they_are_called() -> None:
     assert result.by_script == {"Latn": pytest.approx(sum(f1) / 4)}
 
 
-def test_foreign_text_is_accepted_or_not() -> None:
-    foreign = {"xxa": ["und eng_Latn"] * 9 + ["fra_Latn"], "xxb": ["und"] * 10}
-    score = evaluate(DETECTOR, TEXT, foreign, cuts=(None,), quiet=True).foreign
+def test_accepted_out_of_set_text_is_counted() -> None:
+    out_of_set = {"xxa": ["und eng_Latn"] * 9 + ["fra_Latn"], "xxb": ["und"] * 10}
+    score = evaluate(DETECTOR, TEXT, out_of_set, cuts=(None,), quiet=True).foreign
     assert score is not None and score.accepted == pytest.approx(0.05)
     assert score.by_language == {"xxa": pytest.approx(0.1), "xxb": 0.0}
     assert score.taken_for == {"xxa": "fra_Latn"}
 
 
-def test_report_says_it_in_json_html_and_text(tmp_path: Path) -> None:
+def test_report_is_written_as_json_html_and_text(tmp_path: Path) -> None:
     result = evaluate(DETECTOR, TEXT, {"xxa": ["fra_Latn"]}, cuts=(None, 1), quiet=True)
-    page = write_report(result, ModelCard(name="spoken", labels=4), tmp_path).read_text("utf-8")
+    page = write_report(result, ModelCard(name="echo", labels=4), tmp_path).read_text("utf-8")
     assert "luo_Latn" in page and "first 1 words" in page and "xxa" in page
     assert (tmp_path / "lid.json").is_file()
     assert "100.00% of 1 lines" in as_text(result)
 
 
-def test_text_is_read_from_flores_or_any_folder_of_codes(tmp_path: Path) -> None:
+def test_text_is_read_from_flores_or_a_folder_of_codes(tmp_path: Path) -> None:
     (tmp_path / "eng_Latn.txt").write_text("one\ntwo\n", encoding="utf-8")
     (tmp_path / "notes.txt").write_text("no language\n", encoding="utf-8")
     assert read_labelled(tmp_path) == {"eng_Latn": ["one", "two"]}
@@ -82,13 +82,13 @@ def test_text_is_read_from_flores_or_any_folder_of_codes(tmp_path: Path) -> None
     assert first_words(["a b c", ""], 2) == ["a b", ""]
 
 
-def test_only_reserved_foreign_languages_are_reported_on(tmp_path: Path) -> None:
+def test_only_reserved_out_of_set_languages_are_evaluated(tmp_path: Path) -> None:
     for code in ("aaa", "aab", "aac", "aad", "aae", "aaf", "aag", "aah"):
         (tmp_path / f"{code}__{code}.tsv").write_text("1\ttext\n", encoding="utf-8")
-    assert 0 < len(read_foreign(tmp_path)) < 8
+    assert 0 < len(read_out_of_set(tmp_path)) < 8
 
 
-def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_card_round_trip(tmp_path: Path) -> None:
     card = ModelCard(
         name="x",
         labels=2,
@@ -102,5 +102,5 @@ def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_card(card, tmp_path)
     assert read_card(tmp_path) == card
     assert read_card(tmp_path).threshold("fra_Latn") == 0.5
-    told = (tmp_path / "CARD.md").read_text(encoding="utf-8")
-    assert "| udhr | public | 7 |" in told and "(2 were taken out" in told
+    markdown = (tmp_path / "CARD.md").read_text(encoding="utf-8")
+    assert "| udhr | public | 7 |" in markdown and "(2 were removed" in markdown

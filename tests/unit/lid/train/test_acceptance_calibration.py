@@ -6,8 +6,13 @@ import pytest
 
 from lid.characters import scripts
 from lid.decision import Decider
-from lid.ngrams import GramSets
-from lid.train.acceptance_calibration import calibrate, certainties, expected_shares, fit_acceptance
+from lid.ngrams import NgramSets
+from lid.train.acceptance_calibration import (
+    acceptance_scores,
+    calibrate,
+    expected_shares,
+    fit_acceptance,
+)
 from lid.train.lid_config import CalibrationConfig
 
 CONFIG = CalibrationConfig(
@@ -17,8 +22,8 @@ CONFIG = CalibrationConfig(
 )
 
 
-class SpokenEngine:
-    """Takes the probabilities of three labels from the text itself: `0.7 0.2 0.1`."""
+class EchoEngine:
+    """Reads the probabilities of three labels from the text: `0.7 0.2 0.1`."""
 
     labels = ("deu_Latn", "fra_Latn", "spa_Latn")
 
@@ -29,62 +34,66 @@ class SpokenEngine:
         return values.astype(np.float32), letters
 
 
-class PaddedEngine(SpokenEngine):
-    """The same, where words that were cut off count as one half."""
+class PaddedEngine(EchoEngine):
+    """Reads probabilities likewise, and uses 0.5 for truncated words."""
 
     def score(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         return super().score([" ".join([*text.split(), "0.5", "0.5"][:3]) for text in texts])
 
 
-DECIDER = Decider(SpokenEngine(), {}, SpokenEngine.labels)
+DECIDER = Decider(EchoEngine(), {}, EchoEngine.labels)
 PADDED = Decider(PaddedEngine(), {}, PaddedEngine.labels)
 
 
-def said(probability: float) -> str:
+def text_with(probability: float) -> str:
     rest = (1 - probability) / 2
     return f"{probability} {rest} {rest}"
 
 
-def test_certainties_reads_every_text_in_order() -> None:
-    best, support = certainties(DECIDER, [said(0.9), said(0.1)] * 600)
+def test_acceptance_scores_are_in_the_order_of_the_texts() -> None:
+    best, support = acceptance_scores(DECIDER, [text_with(0.9), text_with(0.1)] * 600)
     assert len(best) == 1200 and best[0] == 0 and support[0] == np.float32(0.9)
-    assert certainties(DECIDER, [])[0].shape == (0,)
+    assert acceptance_scores(DECIDER, [])[0].shape == (0,)
 
 
-def test_a_threshold_is_one_half_unless_precision_asks_for_more() -> None:
-    held_out = {"deu_Latn": [said(0.97)] * 50, "fra_Latn": ["0.3 0.4 0.3"] * 50}
+def test_threshold_is_the_default_if_it_reaches_the_target_precision() -> None:
+    held_out = {"deu_Latn": [text_with(0.97)] * 50, "fra_Latn": ["0.3 0.4 0.3"] * 50}
     thresholds = calibrate(DECIDER, held_out, [], CONFIG)
     assert thresholds == {"deu_Latn": 0.5, "fra_Latn": 0.5, "spa_Latn": 0.5}
 
 
-def test_a_label_that_attracts_foreign_text_gets_a_higher_threshold() -> None:
-    own = [said(value) for value in np.linspace(0.5, 0.99, 100)]
-    foreign = [said(value) for value in np.linspace(0.4, 0.58, 50)]
-    raised = calibrate(DECIDER, {"deu_Latn": own}, foreign, CONFIG)["deu_Latn"]
+def test_label_that_attracts_out_of_set_text_gets_a_higher_threshold() -> None:
+    own = [text_with(value) for value in np.linspace(0.5, 0.99, 100)]
+    out_of_set = [text_with(value) for value in np.linspace(0.4, 0.58, 50)]
+    raised = calibrate(DECIDER, {"deu_Latn": own}, out_of_set, CONFIG)["deu_Latn"]
     assert 0.53 < raised <= 0.6
-    lost = calibrate(DECIDER, {"deu_Latn": own}, [said(0.98)] * 100, CONFIG)["deu_Latn"]
+    lost = calibrate(DECIDER, {"deu_Latn": own}, [text_with(0.98)] * 100, CONFIG)["deu_Latn"]
     assert np.mean(np.linspace(0.5, 0.99, 100) < lost) <= CONFIG.max_rejected_fraction + 0.01
 
 
-def test_the_certainty_is_fitted_on_whole_texts_and_on_their_first_words() -> None:
+def test_acceptance_is_fitted_on_complete_and_truncated_texts() -> None:
     own = {"deu_Latn": ["0.9 0.05 0.05"] * 40, "fra_Latn": ["0.1 0.8 0.1"] * 40}
-    foreign = ["0.5 0.3 0.2", "0.4 0.2 0.4"] * 20
-    acceptance = fit_acceptance(PADDED, own, foreign, CONFIG)
-    evidence, _, _ = PADDED.weigh(["0.9 0.05 0.05", "0.4 0.2 0.4"])
-    certain = acceptance.certainty(evidence)
-    assert certain[0] >= 0.5 > certain[1]
+    out_of_set = ["0.5 0.3 0.2", "0.4 0.2 0.4"] * 20
+    acceptance = fit_acceptance(PADDED, own, out_of_set, CONFIG)
+    evidence, _, _ = PADDED.evidence_for(["0.9 0.05 0.05", "0.4 0.2 0.4"])
+    scores = acceptance.score(evidence)
+    assert scores[0] >= 0.5 > scores[1]
 
 
-def test_expected_shares_come_from_left_out_text_if_that_is_of_the_same_variety(
+def test_expected_shares_come_from_held_out_sources_of_the_same_variety(
     sentences: dict[str, list[str]],
 ) -> None:
     lines = {code: {"own": [t.lower() for t in texts[:7]]} for code, texts in sentences.items()}
-    grams = GramSets.build(lines, most=2000, size_bytes=65_536)
-    inside = {code: texts[:7] for code, texts in sentences.items()}
-    outside = {code: texts[7:] for code, texts in sentences.items() if code != "fra_Latn"}
-    shares = expected_shares(grams, inside, outside)
+    ngrams = NgramSets.build(lines, most=2000, size_bytes=65_536)
+    line_texts = {code: texts[:7] for code, texts in sentences.items()}
+    source_texts = {code: texts[7:] for code, texts in sentences.items() if code != "fra_Latn"}
+    shares = expected_shares(ngrams, line_texts, source_texts)
     assert all(0 < shares[code] < 1 for code in sentences)
-    own = grams.count(outside["deu_Latn"], np.full((3, 1), grams.index["deu_Latn"], np.int32))
+    own = ngrams.count(
+        source_texts["deu_Latn"], np.full((3, 1), ngrams.index["deu_Latn"], np.int32)
+    )
     assert shares["deu_Latn"] == pytest.approx(own[0].sum() / own[1].sum(), abs=1e-4)
-    mislabelled = expected_shares(grams, inside, {**outside, "deu_Latn": sentences["rus_Cyrl"]})
+    mislabelled = expected_shares(
+        ngrams, line_texts, {**source_texts, "deu_Latn": sentences["rus_Cyrl"]}
+    )
     assert mislabelled["deu_Latn"] == pytest.approx(mislabelled["fra_Latn"], abs=1e-3)

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from lid.train.collection import (
-    calibration_part,
     clean_message,
     collect,
     evaluation_hashes,
-    foreign_code,
+    is_for_calibration,
+    is_for_tuning,
+    out_of_set_code,
     reserved_languages,
     script_share,
-    tuning_half,
     withheld_languages,
 )
 from lid.train.lid_config import LidConfig, OutOfSetConfig, SamplingConfig, SourceConfig
@@ -48,63 +48,63 @@ def test_collects_unique_lines_by_label_and_domain(
     collected = collect(config(corpora_dir), quiet=True)
     assert set(collected.lines) == set(sentences)
     lines = collected.lines["fra_Latn"]
-    assert len(lines["nllb_seed"]) == 9  # of 10, each twice; one stands in the test set
+    assert len(lines["nllb_seed"]) == 9  # 10 distinct lines, one of which is in the test set
     assert len(lines["udhr"]) == 10
     assert all(line == normalize_for_detection(line) for line in lines["nllb_seed"])
     assert collected.counts()["fra_Latn"] == {"nllb_seed": 9, "udhr": 10}
 
 
-def test_lines_of_an_evaluation_set_are_dropped_and_counted(
+def test_lines_in_an_evaluation_set_are_dropped_and_counted(
     corpora_dir: Path, sentences: dict[str, list[str]]
 ) -> None:
     collected = collect(config(corpora_dir), quiet=True)
     assert collected.overlap == {"nllb_seed": 4}
     first = normalize_for_detection(sentences["fra_Latn"][0])
     assert first not in collected.lines["fra_Latn"]["nllb_seed"]
-    shield = evaluation_hashes((corpora_dir / "test",))
-    assert sentence_hash(sentences["deu_Latn"][0].upper()) in shield
+    evaluation_set_hashes = evaluation_hashes((corpora_dir / "test",))
+    assert sentence_hash(sentences["deu_Latn"][0].upper()) in evaluation_set_hashes
     with pytest.raises(DataError, match="4 of nllb_seed"):
         collect(config(corpora_dir, on_overlap="refuse"), quiet=True)
 
 
-def test_foreign_languages_that_are_reserved_are_not_trained(corpora_dir: Path) -> None:
+def test_reserved_out_of_set_languages_are_not_collected(corpora_dir: Path) -> None:
     reserved = reserved_languages([corpora_dir / "udhr_other"])
     collected = collect(config(corpora_dir), quiet=True)
-    trained = {label.removeprefix("other_") for label in collected.foreign}
+    trained = {label.removeprefix("other_") for label in collected.out_of_set}
     everything = {"ina", "vol", "epo", "tlh"}
-    assert trained == {code for code in everything - {"epo"} if tuning_half(code)}
-    assert reserved == {code for code in everything if not tuning_half(code)}
+    assert trained == {code for code in everything - {"epo"} if is_for_tuning(code)}
+    assert reserved == {code for code in everything if not is_for_tuning(code)}
     assert not trained & reserved
 
 
-def test_splits_of_foreign_languages_are_stable_and_even() -> None:
+def test_splits_of_out_of_set_languages_are_stable_and_even() -> None:
     codes = [a + b + c for a in "abcdefgh" for b in "aeiou" for c in "klmnop"]
-    tuning = [code for code in codes if tuning_half(code)]
+    tuning = [code for code in codes if is_for_tuning(code)]
     assert 90 <= len(tuning) <= 150
-    part = [code for code in codes if calibration_part(code, 0.25)]
-    assert 40 <= len(part) <= 80 and not any(calibration_part(code, 0.0) for code in codes)
-    assert foreign_code(Path("und__013.tsv")) == "und-013"
-    assert foreign_code(Path("rup__rmy.tsv")) == "rup"
+    part = [code for code in codes if is_for_calibration(code, 0.25)]
+    assert 40 <= len(part) <= 80 and not any(is_for_calibration(code, 0.0) for code in codes)
+    assert out_of_set_code(Path("und__013.tsv")) == "und-013"
+    assert out_of_set_code(Path("rup__rmy.tsv")) == "rup"
 
 
-def test_only_languages_with_prose_are_withheld_to_calibrate(corpora_dir: Path) -> None:
-    codes = [code for code in ("aaa", "bbb", "ccc", "ddd", "eee") if calibration_part(code, 0.5)]
+def test_only_languages_with_prose_are_withheld_for_calibration(corpora_dir: Path) -> None:
+    codes = [code for code in ("aaa", "bbb", "ccc", "ddd", "eee") if is_for_calibration(code, 0.5)]
     settings = config(
         corpora_dir,
         out_of_set=OutOfSetConfig(sources=(Path("udhr_other"),), calibration_fraction=0.5),
     )
     assert 0 < len(codes) < 5
-    foreign = {f"other_{code}": {"mediawiki": ["save page"]} for code in codes}
-    assert withheld_languages(settings, foreign) == {}
-    for domains in foreign.values():
+    out_of_set = {f"other_{code}": {"mediawiki": ["save page"]} for code in codes}
+    assert withheld_languages(settings, out_of_set) == {}
+    for domains in out_of_set.values():
         domains["udhr_other"] = ["all are born free"]
-    withheld = withheld_languages(settings, foreign)
-    assert withheld == {label: ["all are born free"] for label in foreign}
-    trained = {"other_aaa", "other_bbb", "other_ccc", "other_ddd", "other_eee"} - set(foreign)
+    withheld = withheld_languages(settings, out_of_set)
+    assert withheld == {label: ["all are born free"] for label in out_of_set}
+    trained = {"other_aaa", "other_bbb", "other_ccc", "other_ddd", "other_eee"} - set(out_of_set)
     assert withheld_languages(settings, {label: {"udhr_other": ["x"]} for label in trained}) == {}
 
 
-def test_a_source_without_a_label(corpora_dir: Path) -> None:
+def test_excluded_languages_are_not_read(corpora_dir: Path) -> None:
     sources = (
         SourceConfig(path="nllb_seed"),
         SourceConfig(path="udhr", excluded_languages=(parse_language("fra"),)),
@@ -115,7 +115,7 @@ def test_a_source_without_a_label(corpora_dir: Path) -> None:
     assert collected.dropped["udhr: not in fra_Latn"] == 10
 
 
-def test_a_corpus_is_read_for_its_languages_only(corpora_dir: Path) -> None:
+def test_only_the_languages_of_a_source_are_read(corpora_dir: Path) -> None:
     sources = (
         SourceConfig(path="nllb_seed"),
         SourceConfig(path="udhr", languages=(parse_language("deu"),)),
@@ -125,7 +125,7 @@ def test_a_corpus_is_read_for_its_languages_only(corpora_dir: Path) -> None:
     assert "udhr" in collected.lines["deu_Latn"]
 
 
-def test_languages_without_text_and_bad_folders_are_named(corpora_dir: Path) -> None:
+def test_errors_name_languages_without_text_and_missing_folders(corpora_dir: Path) -> None:
     with pytest.raises(DataError, match="no training text for ita_Latn"):
         collect(
             config(corpora_dir, languages=(parse_language("fra"), parse_language("ita"))),
@@ -135,7 +135,7 @@ def test_languages_without_text_and_bad_folders_are_named(corpora_dir: Path) -> 
         evaluation_hashes((corpora_dir / "nothing",))
 
 
-def test_messages_lose_their_markup() -> None:
+def test_markup_is_removed_from_messages() -> None:
     message = (
         "{{PLURAL:$1|page|{{x}}}} of <b>[[Main page|home]]</b> &nbsp; https://a.b/c '''now''' %s"
     )
@@ -149,15 +149,15 @@ def test_script_share() -> None:
     assert script_share("قال", "knc_Arab") == 1
 
 
-def test_held_out_lines_are_kept_from_training() -> None:
+def test_held_out_lines_are_not_training_lines() -> None:
     lines = {"a": {"x": [f"line {n}" for n in range(200)], "y": ["only", "two"]}}
-    kept, held_out = split_held_out(lines, part=0.05, most=60)
+    kept, held_out = split_held_out(lines, fraction=0.05, max_lines=60)
     assert len(held_out["a"]) == 10 and kept["a"]["y"] == ["only", "two"]
     assert not set(held_out["a"]) & set(kept["a"]["x"])
-    assert split_held_out(lines, part=0.05, most=60) == (kept, held_out)
+    assert split_held_out(lines, fraction=0.05, max_lines=60) == (kept, held_out)
 
 
-def test_label_sizes_are_balanced_capped_and_bounded_by_repeats() -> None:
+def test_label_sizes_are_balanced_and_limited() -> None:
     sizes = label_sizes(
         {"few": 10, "some": 400, "many": 100_000},
         SamplingConfig(lines=1000, max_lines=2000, exponent=0.5, max_repeats=4),
@@ -166,11 +166,11 @@ def test_label_sizes_are_balanced_capped_and_bounded_by_repeats() -> None:
 
 
 def test_sampling_balances_domains_and_repeats_only_extracts() -> None:
-    chance = random.Random(1)
+    rng = random.Random(1)
     news = [f"news {'word ' * 35}{n}" for n in range(900)]
     talk = [f"talk {'word ' * 35}{n}" for n in range(9)]
     settings = SamplingConfig(domain_exponent=0.0, extract_rate=0.0, join_rate=0.0)
-    sampled = sample_label({"news": news, "talk": talk}, 200, settings, chance)
+    sampled = sample_label({"news": news, "talk": talk}, 200, settings, rng)
     assert len(sampled) == 200
     assert sum(line in set(talk) for line in sampled) == 9
     assert sum(line in set(news) for line in sampled) == 100
@@ -179,8 +179,8 @@ def test_sampling_balances_domains_and_repeats_only_extracts() -> None:
     )
 
 
-def test_words_that_only_an_interface_is_full_of_are_drawn_less() -> None:
-    """`hello` means page in Fulfulde, and filled a fifth of its messages."""
+def test_lines_with_keywords_of_interface_messages_are_sampled_less() -> None:
+    """The Fulfulde word `hello` (page) is in a fifth of the interface messages."""
     messages = [f"hello {chr(97 + n % 26) * 5}{n} ngoo yi" for n in range(40)]
     messages += [f"momtu {chr(97 + n % 26) * 5}{n} ngoo yi" for n in range(160)]
     prose = [f"ngoo jemma {n} yi" for n in range(1000)]

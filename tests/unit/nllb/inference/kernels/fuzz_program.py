@@ -158,7 +158,7 @@ class Fuzzer:
             [found] = search(engine, [replace(jobs[0], limit=2)], options)
             assert len(found) == draws
             return True
-        rows = self.number(1, 700)
+        rows = self.one_of(self.number(1, 40), self.number(500, 600))
         memory = engine.encode([jobs[0].source])
         decoding = engine.decode(memory, width=rows, max_positions=5)
         ones = np.zeros(1, np.int64)
@@ -356,8 +356,8 @@ class Fuzzer:
 
     def calls_at_once(self) -> bool:
         engine = self.engine()
-        batches = [self.jobs(engine.config) for _ in range(3)]
-        options = self.options(engine.config.vocabulary_size)
+        batches = [self.jobs(engine.config, 2) for _ in range(3)]
+        options = SearchOptions(beam_size=self.number(1, 3))
         expected = [search(engine, jobs, options) for jobs in batches]
         with ThreadPoolExecutor(3) as pool:
             found = list(pool.map(lambda jobs: search(engine, jobs, options), batches))
