@@ -112,45 +112,25 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     withheld_lines = [line for lines in withheld.values() for line in lines]
     model_path, full_path = output / MODEL_NAME, work / "model.bin"
     trial_path = work / "trial.ftz" if held_out_sources or withheld else model_path
-    with stage("train the trial", quiet=quiet):
+    with stage("train the trial model", quiet=quiet):
         is_model = trial_path == model_path
         _train_model(config, trial_lines, out_of_set, trial_path, full_path if is_model else None)
-    with stage("train the second stage", quiet=quiet):
+    with stage("train the group classifiers", quiet=quiet):
         group_classifiers = _train_group_classifiers(config, all_lines, output)
     with stage("calibrate", quiet=quiet):
-        ngram_lines = without_keywords(
-            trial_lines, _messages(config), config.sampling.max_keyword_fraction
+        acceptance_model, thresholds, source_metrics = _calibrate_trial(
+            config,
+            trial_path,
+            output,
+            trial_lines=trial_lines,
+            held_out=held_out,
+            held_out_sources=held_out_sources,
+            withheld_lines=withheld_lines,
         )
-        ngrams = NgramSets.build(
-            ngram_lines, most=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
-        )
-        ngrams.save(output / NGRAMS_NAME)
-        acceptance_model = AcceptanceModel(
-            ngrams=ngrams,
-            expected_shares=expected_shares(ngrams, held_out, held_out_sources),
-            regression=AcceptanceRegression(),
-        )
-        if withheld_lines:
-            regression = fit_acceptance(
-                _decider(trial_path, output, acceptance_model),
-                held_out_sources or held_out,
-                withheld_lines,
-                config.calibration,
-            )
-            acceptance_model = replace(acceptance_model, regression=regression)
-        decider = _decider(trial_path, output, acceptance_model)
-        thresholds = calibrate(decider, held_out_sources, withheld_lines, config.calibration)
-        source_metrics = (
-            _held_out_metrics(decider, held_out_sources, thresholds)[0] if held_out_sources else {}
-        )
-        if withheld_lines:
-            source_metrics["foreign lines that get a label"] = _accepted_fraction(
-                decider, withheld_lines, thresholds
-            )
     with stage("train the model", quiet=quiet):
         sampled = _train_model(config, all_lines, collected.out_of_set, model_path, full_path)
         decider = _decider(model_path, output, acceptance_model)
-        figures, confusions = _held_out_metrics(decider, held_out, thresholds)
+        metrics, confusions = _held_out_metrics(decider, held_out, thresholds)
     card = ModelCard(
         name=output.resolve().name,
         normalised=True,
@@ -168,7 +148,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         dropped=dict(sorted(collected.dropped.items())),
         overlap=dict(collected.overlap),
         overlap_left=remaining,
-        held_out=figures,
+        held_out=metrics,
         left_out=source_metrics,
         confusions=confusions,
         experts=group_classifiers,
@@ -177,7 +157,55 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     )
     write_card(card, output)
     size = sum(path.stat().st_size for path in (output / name for name in (*card.files, CARD_NAME)))
-    return TrainingReport(directory=output, labels=card.labels, size_bytes=size, held_out=figures)
+    return TrainingReport(directory=output, labels=card.labels, size_bytes=size, held_out=metrics)
+
+
+def _calibrate_trial(
+    config: LidConfig,
+    trial_path: Path,
+    output: Path,
+    *,
+    trial_lines: Lines,
+    held_out: dict[str, list[str]],
+    held_out_sources: dict[str, list[str]],
+    withheld_lines: list[str],
+) -> tuple[AcceptanceModel, dict[str, float], dict[str, float]]:
+    """Write the n-gram sets, then fit the acceptance regression and thresholds on the trial model.
+
+    Returns:
+        The acceptance model, the threshold of each label, and metrics on text that the trial model
+        was not trained on.
+    """
+    ngram_lines = without_keywords(
+        trial_lines, _messages(config), config.sampling.max_keyword_fraction
+    )
+    ngrams = NgramSets.build(
+        ngram_lines, most=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
+    )
+    ngrams.save(output / NGRAMS_NAME)
+    acceptance_model = AcceptanceModel(
+        ngrams=ngrams,
+        expected_shares=expected_shares(ngrams, held_out, held_out_sources),
+        regression=AcceptanceRegression(),
+    )
+    if withheld_lines:
+        regression = fit_acceptance(
+            _decider(trial_path, output, acceptance_model),
+            held_out_sources or held_out,
+            withheld_lines,
+            config.calibration,
+        )
+        acceptance_model = replace(acceptance_model, regression=regression)
+    decider = _decider(trial_path, output, acceptance_model)
+    thresholds = calibrate(decider, held_out_sources, withheld_lines, config.calibration)
+    source_metrics = (
+        _held_out_metrics(decider, held_out_sources, thresholds)[0] if held_out_sources else {}
+    )
+    if withheld_lines:
+        source_metrics["foreign lines that get a label"] = _accepted_fraction(
+            decider, withheld_lines, thresholds
+        )
+    return acceptance_model, thresholds, source_metrics
 
 
 def check_sources(config: LidConfig) -> None:
@@ -348,12 +376,12 @@ def _held_out_metrics(
     f1 = [
         2 * right[label] / max(1, answers[label] + len(texts)) for label, texts in held_out.items()
     ]
-    figures = {
+    metrics = {
         "macro F1 of the best label": sum(f1) / max(1, len(f1)),
         "right macro group": in_group / max(1, total),
         "not und": kept / max(1, total),
     }
-    return figures, [(label, answer, count) for (label, answer), count in wrong.most_common(60)]
+    return metrics, [(label, answer, count) for (label, answer), count in wrong.most_common(60)]
 
 
 def _accepted_fraction(decider: Decider, texts: list[str], thresholds: dict[str, float]) -> float:

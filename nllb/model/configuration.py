@@ -204,7 +204,9 @@ class ModelConfig:
             )
         names = _NAMES | (_MOE_NAMES if architecture == "nllb-moe" else {})
         if missing := [
-            theirs for ours, theirs in names.items() if ours in _REQUIRED and theirs not in values
+            theirs
+            for ours, theirs in names.items()
+            if ours in _REQUIRED and values.get(theirs) is None
         ]:
             raise CheckpointError(f"{where} lacks {', '.join(missing)}")
         found: dict[str, Any] = {

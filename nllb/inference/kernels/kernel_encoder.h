@@ -1,4 +1,4 @@
-/* The layers of a BERT-style encoder in int8, for `post_norm_encoder.py`; `kernel.c` includes this file last.
+/* The layers of a BERT-style encoder in int8, for `post_norm_encoder.py`; `kernel.c` includes this file.
  *
  * A layer normalises after each sublayer and has GELU between its feed-forward matrices. The ranges of the channels
  * of a normalised state differ by up to a factor of a hundred, so the channels are multiplied by smoothing factors

@@ -99,7 +99,7 @@ def test_inconsistent_sizes_are_rejected(
 
 
 @pytest.mark.parametrize("kind", ["bin", "ftz"])
-def test_the_sampling_threshold_is_not_read(
+def test_sampling_threshold_is_ignored(
     model_paths: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
     data = bytearray(model_paths[kind].read_bytes())
@@ -109,7 +109,7 @@ def test_the_sampling_threshold_is_not_read(
     assert read_fasttext(path).labels == read_fasttext(model_paths[kind]).labels
 
 
-def test_quantised_values_that_are_no_numbers_are_refused(
+def test_non_finite_quantised_values_are_rejected(
     model_paths: dict[str, Path], tmp_path: Path
 ) -> None:
     data = model_paths["ftz"].read_bytes()

@@ -422,6 +422,7 @@ def test_nothing_outside_is_copied_by_a_conversion(broken, tmp_path) -> None:
         ({"eos_token_id": [2, 3]}, "eos_token_id is .*not an int"),
         ({"encoder_layers": [[]]}, "encoder_layers is .*not an int"),
         ({"d_model": True}, "d_model is True"),
+        ({"decoder_layers": None}, "lacks decoder_layers"),
     ],
 )
 def test_sizes_without_bounds_are_refused_at_once(broken, values, message) -> None:
