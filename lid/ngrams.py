@@ -51,13 +51,13 @@ class NgramSets:
 
     @classmethod
     def build(
-        cls, lines: Mapping[str, Mapping[str, Sequence[str]]], *, most: int, size_bytes: int
+        cls, lines: Mapping[str, Mapping[str, Sequence[str]]], *, max_ngrams: int, size_bytes: int
     ) -> Self:
         """Build the filter from the most frequent n-grams of each label.
 
         Args:
             lines: Label -> domain -> lines, normalised by `normalize_for_detection`.
-            most: Maximum number of n-grams per label.
+            max_ngrams: Maximum number of n-grams per label.
             size_bytes: Size of the filter; with one byte per n-gram, about 1 of 30 unknown
                 n-grams is reported as known.
         """
@@ -71,7 +71,7 @@ class NgramSets:
             for word, count in words.items():
                 for ngram in set(character_ngrams(word)):
                     counts[ngram] += count
-            ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
+            ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:max_ngrams]
             hashes = np.array([_hash(ngram) for ngram, _ in ranked], np.uint64)
             places, masks = _probes(hashes, np.full(len(hashes), number), len(bits))
             np.bitwise_or.at(bits, places.ravel(), masks.ravel())
@@ -169,6 +169,3 @@ def _kernel_ngrams(bits: npt.NDArray[np.uint8]) -> Any:
         fold=fold,
         longest_text=MAX_CHARACTERS,
     )
-
-
-GramSets = NgramSets  # deprecated name; will be removed in the next release

@@ -270,7 +270,7 @@ def open_static_encoder(folder: Path) -> None:
 def _make_detector(folder: Path) -> None:
     import fasttext
 
-    from lid.ngrams import GramSets
+    from lid.ngrams import NgramSets
     from lid.train.identifier_card import ModelCard, write_card
 
     draw = random.Random(1)
@@ -288,7 +288,7 @@ def _make_detector(folder: Path) -> None:
     )
     model.quantize(input=str(text), cutoff=300, retrain=True, qnorm=True, thread=1)
     model.save_model(str(folder / "model.ftz"))
-    grams = GramSets.build(
+    grams = NgramSets.build(
         {code: {"x": rows} for code, rows in lines.items()}, most=50, size_bytes=512
     )
     grams.save(folder / "grams.bin")

@@ -153,9 +153,6 @@ def read_out_of_set(directory: Path) -> dict[str, list[str]]:
     return dict(texts)
 
 
-read_foreign = read_out_of_set  # deprecated name; will be removed in the next release
-
-
 def evaluate(
     detector: Detector,
     text: Mapping[str, Sequence[str]],

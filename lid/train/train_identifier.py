@@ -180,7 +180,7 @@ def _calibrate_trial(
         trial_lines, _messages(config), config.sampling.max_keyword_fraction
     )
     ngrams = NgramSets.build(
-        ngram_lines, most=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
+        ngram_lines, max_ngrams=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
     )
     ngrams.save(output / NGRAMS_NAME)
     acceptance_model = AcceptanceModel(

@@ -1,4 +1,4 @@
-"""`nllb convert`: any checkpoint to a Hugging Face directory; `nllb convert e5`: an encoder."""
+"""`nllb convert` converts checkpoints to Hugging Face directories, `nllb convert e5` an encoder."""
 
 import argparse
 import sys
@@ -14,18 +14,21 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a hub name, a Hugging Face directory, a fairseq checkpoint (.pt, or its folder), "
-        "or a checkpoint of 'nllb train' (or the folder of the run: its newest)",
+        help="a hub name, a Hugging Face directory, a fairseq checkpoint (.pt file or its "
+        "directory), a checkpoint of 'nllb train', or the directory of a training run, whose "
+        "latest checkpoint is used",
     )
     parser.add_argument("output", metavar="OUT", type=Path, help="the directory to write")
     parser.add_argument(
         "--dtype",
         choices=["float32", "float16", "bfloat16", "int8"],
-        help="type to store the weights as; default: the one they have. int8 is for this package "
-        "only, the others load in transformers, too",
+        help="storage type of the weights; default: that of the source. Only this package loads "
+        "int8; transformers loads the other types as well",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be written")
-    parser.add_argument("--json", action="store_true", help="write the result as JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the planned conversion, but write nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     quiet_argument(parser)
 
 
@@ -84,28 +87,28 @@ def convert_e5_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[LAYOUT:]CORPUS",
         nargs="+",
         required=True,
-        help="folders of text that decide which pieces are kept; LAYOUT (lines, pairs, keyed, "
-        "messages, tables) where it does not follow from the folder's name",
+        help="directories with text whose pieces are kept; LAYOUT is one of lines, pairs, keyed, "
+        "messages or tables and is required if the directory name does not determine it",
     )
     parser.add_argument(
         "--pieces",
         metavar="N",
         type=int,
         default=DEFAULT_PIECES,
-        help="most pieces that are kept, default: %(default)s",
+        help="maximum number of pieces to keep, default: %(default)s",
     )
     parser.add_argument(
         "--max-lines",
         metavar="N",
         type=int,
         default=DEFAULT_LINES,
-        help="most lines that are read of a language in a corpus, default: %(default)s",
+        help="maximum number of lines to read per language and corpus, default: %(default)s",
     )
     parser.add_argument(
         "--sha256",
         metavar="HEX",
         default=SHA256,
-        help=f"SHA-256 that FILE must have, default: that of {PACKAGE}",
+        help=f"expected SHA-256 of FILE, default: that of {PACKAGE}",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     quiet_argument(parser)
@@ -128,8 +131,8 @@ def convert_e5(arguments: argparse.Namespace) -> int:
         print(json_line({**asdict(done), "output": str(done.output)}))
     else:
         print(
-            f"{done.output}: {done.kept_pieces:,} of {done.source_pieces:,} pieces, by "
-            f"{done.lines:,} lines of {done.languages} languages; {format_size(done.num_bytes)}"
+            f"{done.output}: kept {done.kept_pieces:,} of {done.source_pieces:,} pieces, based on "
+            f"{done.lines:,} lines in {done.languages} languages; {format_size(done.num_bytes)}"
         )
     if done.skipped_rows:
         print(f"nllb: {done.skipped_rows:,} rows of the text could not be read", file=sys.stderr)

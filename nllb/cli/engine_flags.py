@@ -1,4 +1,4 @@
-"""Flags of the verbs that translate: where and how the model runs."""
+"""Command line flags for the device, dtype and memory of a translation model."""
 
 import argparse
 import sys
@@ -16,19 +16,23 @@ def engine_arguments(parser: argparse._ActionsContainer) -> None:
         "--device",
         default="auto",
         metavar="D",
-        help="cpu, cuda or auto, the default: a GPU if there is one",
+        help="cpu, cuda or auto (default), which uses a GPU if there is one",
     )
     parser.add_argument(
         "--dtype",
         choices=["auto", "int8", "float32", "bfloat16", "float16"],
         default="auto",
-        help="type of the weights in memory; auto, the default: int8 on a CPU, bfloat16 on a GPU",
+        help="dtype of the weights in memory; auto (default) is int8 on a CPU and bfloat16 on a "
+        "GPU",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads, default: all")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="number of CPU threads, default: all"
+    )
     parser.add_argument(
         "--expert-memory",
         metavar="SIZE",
-        help="memory for the experts of a mixture-of-experts model, such as 8GiB; default: all",
+        help="maximum memory for the experts of a mixture-of-experts model, such as 8GiB; default: "
+        "all experts are kept in memory",
     )
 
 
@@ -36,21 +40,21 @@ def check_search_arguments(arguments: argparse.Namespace) -> None:
     """Validate --beam and --threads before a model is loaded.
 
     Raises:
-        ConfigError: one of them is out of range.
+        ConfigError: a value is out of range.
     """
     from nllb.inference.generator import MAX_BEAM_SIZE
     from nllb.inference.kernels.library import MAX_THREADS
 
-    for name, value, most in (
+    for name, value, maximum in (
         ("--beam", arguments.beam, MAX_BEAM_SIZE),
         ("--threads", arguments.threads, MAX_THREADS),
     ):
-        if value is not None and not 1 <= value <= most:
-            raise ConfigError(f"{name} is {value}; it must be 1 to {most}")
+        if value is not None and not 1 <= value <= maximum:
+            raise ConfigError(f"{name} is {value}; it must be 1 to {maximum}")
 
 
 def load_translator(arguments: argparse.Namespace) -> "Translator":
-    """Load the model that `--model` and the engine flags name; print the memory that it needs."""
+    """Load the model of `--model` with the engine flags, and print its memory plan."""
     from nllb.translation.translator import Translator
 
     def report(plan: str) -> None:

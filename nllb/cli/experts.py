@@ -1,4 +1,4 @@
-"""`nllb experts`: which experts each language uses, as a page and as tables."""
+"""`nllb experts` analyses which experts each language uses and writes a report."""
 
 import argparse
 from pathlib import Path
@@ -15,13 +15,17 @@ def experts_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="DIR",
-        help="line-aligned files CODE.txt (or CODE.dev, ...), one a language",
+        help="directory with one line-aligned file per language, CODE.txt (or CODE.dev, ...)",
     )
     parser.add_argument(
-        "--lines", type=int, default=200, metavar="N", help="lines a language, default: 200"
+        "--lines",
+        type=int,
+        default=200,
+        metavar="N",
+        help="maximum number of lines per language, default: 200",
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, the default, or cuda")
-    parser.add_argument("--json", action="store_true", help="print mean likenesses as JSON")
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu (default) or cuda")
+    parser.add_argument("--json", action="store_true", help="print the mean similarities as JSON")
     quiet_argument(parser)
 
 

@@ -1,4 +1,4 @@
-"""`nllb models`: models that ship, are published or lie here: size, memory, licence, place."""
+"""`nllb models` lists shipped, published and local models with size, memory and licence."""
 
 import argparse
 from pathlib import Path
@@ -17,9 +17,9 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         nargs="?",
         help="a published model, a directory, a hub name in the cache, or 'mini', which ships with "
-        "the package; default: all models that ship or are published",
+        "the package; default: all shipped and published models",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per model")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per model")
 
 
 def models(arguments: argparse.Namespace) -> int:

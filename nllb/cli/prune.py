@@ -1,4 +1,4 @@
-"""`nllb prune`: leave out the experts that a language pair does not need."""
+"""`nllb prune` removes the experts that a language pair does not need."""
 
 import argparse
 from dataclasses import asdict
@@ -16,28 +16,33 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a mixture-of-experts model")
     parser.add_argument("output", metavar="OUT", type=Path, help="directory to write")
     parser.add_argument(
-        "--text", required=True, metavar="FILE", help="source lines, some hundred, one a line"
+        "--text",
+        required=True,
+        metavar="FILE",
+        help="several hundred sentences in the source language, one per line",
     )
-    parser.add_argument("--source", required=True, metavar="L", help="language of the text")
-    parser.add_argument("--target", required=True, metavar="L", help="language to translate to")
+    parser.add_argument("--source", required=True, metavar="L", help="source language")
+    parser.add_argument("--target", required=True, metavar="L", help="target language")
     parser.add_argument(
         "--keep",
         required=True,
         type=float,
         metavar="F",
-        help="part of the experts that stays, between 0 and 1",
+        help="fraction of the experts to keep, between 0 and 1",
     )
     parser.add_argument(
         "--ratio",
         type=float,
         default=3.0,
         metavar="R",
-        help="experts of an encoder layer for one of a decoder layer, default: 3",
+        help="number of experts in an encoder layer per expert in a decoder layer, default: 3",
     )
     parser.add_argument(
-        "--expert-memory", metavar="SIZE", help="most memory for experts, such as 4GiB"
+        "--expert-memory", metavar="SIZE", help="maximum memory for experts, such as 4GiB"
     )
-    parser.add_argument("--dry-run", action="store_true", help="count and choose, write nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the chosen experts, but write nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     quiet_argument(parser)
 
@@ -54,7 +59,7 @@ def prune(arguments: argparse.Namespace) -> int:
     source, target = parse_language(arguments.source), parse_language(arguments.target)
     check_shares(keep=arguments.keep, encoder_to_decoder=arguments.ratio)
     if not arguments.dry_run and not is_free(arguments.output):
-        raise CheckpointError(f"{arguments.output} is there already: name another place")
+        raise CheckpointError(f"{arguments.output} already exists: choose another output directory")
     opened = open_model(arguments.model)
     memory = parse_size(arguments.expert_memory) if arguments.expert_memory else None
     plan = plan_memory(opened.config, dtype="int8", expert_memory=memory)

@@ -1,4 +1,4 @@
-"""`nllb shortlist`: make a target language's shortlist and store it beside the model."""
+"""`nllb shortlist` builds a vocabulary shortlist and stores it in the model directory."""
 
 import argparse
 import json
@@ -11,29 +11,34 @@ from nllb.cli.stage_flags import quiet_argument
 
 def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of `nllb shortlist`."""
-    parser.add_argument("model", metavar="MODEL", help="model directory, which gets the list")
+    parser.add_argument(
+        "model", metavar="MODEL", help="model directory, in which the list is stored"
+    )
     parser.add_argument("--target", metavar="L", required=True, help="target language")
     parser.add_argument(
         "--text",
         metavar="FILE",
         type=Path,
         required=True,
-        help="training text of the language, a sentence a line; never evaluation lines",
+        help="training text in the target language, one sentence per line; do not use evaluation "
+        "data",
     )
     parser.add_argument(
-        "--size", type=int, default=16_000, metavar="N", help="tokens in the list, default: 16000"
+        "--size", type=int, default=16_000, metavar="N", help="number of tokens, default: 16000"
     )
     parser.add_argument(
-        "--source", metavar="L", help="with --source-text: language to measure the loss from"
+        "--source", metavar="L", help="language of --source-text, for measuring the loss"
     )
     parser.add_argument(
         "--source-text",
         metavar="FILE",
         type=Path,
-        help="the lines of --text in the source language: held-out lines are translated with and "
+        help="the lines of --text in the source language; held-out lines are translated with and "
         "without the list, and the loss in chrF++ is reported",
     )
-    parser.add_argument("--dry-run", action="store_true", help="report, but store nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the report, but do not store the list"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     quiet_argument(parser)
 
@@ -47,7 +52,7 @@ def shortlist(arguments: argparse.Namespace) -> int:
     from nllb.model.formats.open_model import open_model
 
     if (arguments.source is None) != (arguments.source_text is None):
-        raise ConfigError("--source and --source-text belong together: give both or none")
+        raise ConfigError("--source and --source-text must be given together: use both or neither")
     opened = open_model(arguments.model)
     target = parse_language(arguments.target)
     lines = list(read_lines(arguments.text))
@@ -69,12 +74,12 @@ def shortlist(arguments: argparse.Namespace) -> int:
         print(json.dumps(asdict(report)))
     elif not arguments.quiet:
         print(
-            f"{target.code}: {report.size:,} tokens, {report.seen:,} of them in the text; "
-            f"{report.token_coverage:.2%} of the tokens and {report.line_coverage:.2%} of the "
-            f"lines of {report.held_out_lines:,} held-out lines are covered"
+            f"{target.code}: {report.size:,} tokens, of which {report.seen:,} occur in the text; "
+            f"in {report.held_out_lines:,} held-out lines, the list covers "
+            f"{report.token_coverage:.2%} of the tokens and {report.line_coverage:.2%} of the lines"
         )
         if report.chrf_loss is not None:
-            print(f"chrF++ with the list is lower by {report.chrf_loss:.2f}")
+            print(f"the list lowers chrF++ by {report.chrf_loss:.2f}")
         if not arguments.dry_run:
             print(f"stored in {opened.path}", file=sys.stderr)
     return 0

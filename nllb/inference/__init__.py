@@ -1,1 +1,1 @@
-"""Token-level inference: engines, kernels, search, batching, shortlists, memory plans."""
+"""Inference on tokens: engines, kernels, search, batching, shortlists and memory planning."""

@@ -1,13 +1,14 @@
-"""Which segments are translated together."""
+"""Groups segments into batches."""
 
 from collections.abc import Sequence
 
 
 def plan_batches(lengths: Sequence[int], *, max_tokens: int, max_sentences: int) -> list[list[int]]:
-    """Group item numbers by length, longest first: little is padded and no worker ends late.
+    """Group item indices by length, longest first.
 
-    A batch holds at most `max_sentences` items, and items times the longest at most `max_tokens`
-    (a single item may be longer).
+    This order minimises padding and lets parallel workers finish at about the same time. A batch
+    has at most `max_sentences` items, and its number of items times its longest length is at most
+    `max_tokens`. Only a batch of a single item may exceed `max_tokens`.
     """
     order = sorted(range(len(lengths)), key=lambda item: -lengths[item])
     batches: list[list[int]] = []

@@ -1,8 +1,8 @@
-"""Byte pieces: only outputs whose bytes form valid UTF-8 are searched for.
+"""Rules that restrict the search to outputs whose byte pieces form valid UTF-8.
 
-A vocabulary with byte fallback writes a character that it lacks as the pieces of its UTF-8 bytes.
-A model may generate bytes that form no character; they would become U+FFFD. At each step, these
-rules forbid every token with which an output could not become valid UTF-8.
+A vocabulary with byte fallback encodes a character that it lacks as pieces for its UTF-8 bytes. A
+model may generate byte sequences that are not characters, which would become U+FFFD. At each step,
+these rules forbid all tokens with which an output could not become valid UTF-8.
 
 Shapes: R rows, T output positions, V vocabulary, K candidates per row.
 """
@@ -28,7 +28,7 @@ _MAX_BYTES: Final = 4
 
 
 class ByteRules:
-    """Which tokens keep an output valid UTF-8."""
+    """Determines the tokens that keep an output valid UTF-8."""
 
     def __init__(self, bytes_V: np.ndarray):
         """Prepare the rules.
@@ -37,7 +37,7 @@ class ByteRules:
             bytes_V: The byte of each token of the vocabulary, or `NOT_A_BYTE`.
         """
         self._bytes_V = bytes_V
-        # Tokens that are forbidden at the start of a character, by the positions left for it.
+        # The tokens that are forbidden at the start of a character, by the positions left.
         self._start_forbids = np.zeros((_MAX_BYTES + 1, len(bytes_V)), bool)
         for token in np.flatnonzero(bytes_V != NOT_A_BYTE).tolist():
             following = _num_following(int(bytes_V[token]))
@@ -45,11 +45,11 @@ class ByteRules:
                 self._start_forbids[left, token] = following is None or following >= left
 
     def forbidden(self, tokens_RT: np.ndarray, left_R: np.ndarray) -> np.ndarray:
-        """Return for each row which tokens of the vocabulary (R, V) would make it invalid.
+        """Return a mask (R, V) of the tokens that would make each row invalid.
 
         Args:
             tokens_RT: The tokens of each row so far.
-            left_R: Positions left for each row, the next one included.
+            left_R: The number of positions left for each row, including the next one.
         """
         forbidden: np.ndarray = self._start_forbids[np.minimum(left_R, _MAX_BYTES)]
         for row, (low, high) in self.open_characters(tokens_RT).items():
@@ -59,7 +59,7 @@ class ByteRules:
     def forbidden_among(
         self, tokens_RT: np.ndarray, left_R: np.ndarray, next_RK: np.ndarray
     ) -> np.ndarray:
-        """Return for each row which of its candidates (R, K) would make it invalid."""
+        """Return a mask (R, K) of the candidates that would make each row invalid."""
         left = np.minimum(left_R, _MAX_BYTES)[:, None]
         forbidden: np.ndarray = self._start_forbids[left, next_RK]
         for row, (low, high) in self.open_characters(tokens_RT).items():

@@ -1,14 +1,15 @@
-"""Inference engines: the encoder once a sentence, then decoder steps over rows that share it.
+"""The interface of inference engines, and the torch engine.
 
-This module holds what the search sees and the torch engine, which runs every checkpoint on every
-device and is the reference for the compiled one in `kernels`; both read their weights by `layers`.
-It differs from the module graph of
-`nllb.model` on purpose: fused projections, keys and values of all decoder layers once a sentence,
-a cache of fixed size, and the beams of a sentence as query positions of one cross-attention.
+An engine runs the encoder once per sentence and then decoder steps for rows that share the encoded
+sentence. The torch engine runs all checkpoints on all devices and is the reference for the compiled
+engine in `kernels`. Both read their weights with `layers`. The torch engine differs from the
+modules of `nllb.model` on purpose: it fuses projections, computes the cross-attention keys and
+values of all decoder layers once per sentence, has a cache of fixed size, and treats the beams of a
+sentence as query positions of one cross-attention.
 
-Shapes: B sentences, S source positions, W rows (beams) a sentence, R = active sentences * W rows,
+Shapes: B sentences, S source positions, W rows (beams) per sentence, R = active sentences * W rows,
 P new positions, C cache positions, T tokens, D model dim, H heads, V output tokens, E experts,
-K = 2 experts a token, L layers.
+K = 2 experts per token, L layers.
 """
 
 import math
@@ -40,10 +41,11 @@ from nllb.model.transformer import sinusoidal_positions
 def mixture_of_experts(
     x_TD: Tensor, router: Linear, expert: Callable[[int], Linear], *, output_masking: float
 ) -> Tensor:
-    """Return each token's two best experts, weighted by the gate and by 1 - `output_masking`.
+    """Return the weighted sum of the outputs of each token's two best experts.
 
-    Tokens are sorted by expert and only experts with tokens are asked for. Nothing is dropped and
-    each token adds its two experts to zero, so that it does not depend on the others.
+    The weights are the router weights times 1 - `output_masking`. Tokens are sorted by expert, and
+    only experts with tokens are requested. No token is dropped, and the sum of a token does not
+    depend on other tokens.
     """
     weights_TK, experts_TK = route(router(x_TD).float())
     weights_TK = (weights_TK * (1 - output_masking)).to(x_TD.dtype)
@@ -66,52 +68,53 @@ def mixture_of_experts(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputChoice:
-    """The output tokens that a decoding may produce, where these are not all."""
+    """The output tokens to which decoding is restricted."""
 
     projection: object
-    """What the engine's `restrict` returned for the ids."""
+    """The result of the engine's `restrict` for the ids."""
     ids: np.ndarray
-    """Ids of the list, ascending."""
+    """Ids of the shortlist in ascending order."""
     extra: tuple[np.ndarray, ...]
-    """Per sentence, further ids that are open to it alone, ascending, none of them in `ids`."""
+    """Additional ids for each sentence in ascending order, none of which are in `ids`."""
 
 
 class Memory(ABC):
-    """What an engine keeps of encoded sentences."""
+    """Encoded sentences in the format of an engine."""
 
     num_sentences: int
 
 
 class Decoding(ABC):
-    """Rows of output that grow together, the same number for each sentence still active."""
+    """Output rows that grow in parallel, with the same number of rows per active sentence."""
 
     @abstractmethod
     def advance(self, tokens_RP: np.ndarray, parents_R: np.ndarray, sentences: np.ndarray) -> None:
-        """Append `tokens_RP[r]` to the previous call's row `parents_R[r]`, for every row r.
+        """Let row r be the previous row `parents_R[r]` followed by `tokens_RP[r]`, for all r.
 
-        `sentences` lists the active sentences in the order of their rows; it can only lose members.
+        `sentences` lists the active sentences in the order of their rows. Sentences can be removed
+        from it between calls, but not added.
         """
 
     @abstractmethod
     def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return log-probabilities and ids (R, count), best first, of every row's next token."""
+        """Return log-probabilities and ids (R, count) of each row's best next tokens."""
 
     @abstractmethod
     def logits(self) -> Tensor:
-        """Return logits (R, V), float32, on the CPU; -inf where a token is not open."""
+        """Return float32 logits (R, V) on the CPU, which are -inf for excluded tokens."""
 
 
 class Engine(ABC):
-    """A model ready to run."""
+    """A loaded model that encodes sources and decodes outputs."""
 
     config: ModelConfig
     num_workers: int = 1
-    """Decodings that are best run at once, each by its own `worker`, where there are many."""
+    """Best number of parallel decodings for many batches, each with its own `worker`."""
     torch_threads: int = 1
-    """Threads that torch's operations are to use while the engine computes."""
+    """Number of threads of torch operations while the engine computes."""
 
     def worker(self) -> "Engine":
-        """Return an engine over the same weights for one of several decodings at once."""
+        """Return an engine with the same weights for one of several parallel decodings."""
         return self
 
     @abstractmethod
@@ -122,11 +125,11 @@ class Engine(ABC):
     def decode(
         self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
     ) -> Decoding:
-        """Begin outputs: at most `max_positions` decoder positions, `width` rows a sentence."""
+        """Start decoding with at most `max_positions` positions and `width` rows per sentence."""
 
     @abstractmethod
     def restrict(self, ids: np.ndarray) -> object:
-        """Return the output projection for these ids, made once and used for many decodings."""
+        """Return the output projection for these ids, which many decodings can use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +139,7 @@ class _TorchMemory(Memory):
     mask: Tensor | None
 
     def keep(self, sentences: Tensor) -> "_TorchMemory":
-        """Return the memory of some of the sentences."""
+        """Return the memory of a subset of the sentences."""
         mask = None if self.mask is None else self.mask[sentences]
         return _TorchMemory(
             num_sentences=len(sentences), keys_values=self.keys_values[:, :, sentences], mask=mask
@@ -144,7 +147,7 @@ class _TorchMemory(Memory):
 
 
 class TorchEngine(Engine):
-    """The model in plain torch on any device, in float32, bfloat16 or float16."""
+    """An engine in plain torch for any device in float32, bfloat16 or float16."""
 
     def __init__(
         self,
@@ -156,7 +159,7 @@ class TorchEngine(Engine):
         num_threads: int = 1,
         experts: ExpertStoreFactory = LoadedExperts,
     ):
-        """Read all weights but the experts, which `experts` decides on."""
+        """Read all weights except experts, which the store created by `experts` loads."""
         self.config, self.device, self.dtype = config, torch.device(device), dtype
         self.torch_threads = num_threads
         self._weights = weights
@@ -171,7 +174,7 @@ class TorchEngine(Engine):
         )
         self._cross_keys_values = self.linear(cross_key_value_names(config))
         self._scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
-        first = config.pad_id + 1  # fairseq numbers positions from here
+        first = config.pad_id + 1  # the first position in fairseq's numbering
         positions = sinusoidal_positions(
             config.max_positions + first, config.model_dim, pad_id=config.pad_id
         )
@@ -179,7 +182,7 @@ class TorchEngine(Engine):
         self._read_embedding()
 
     def linear(self, names: Sequence[str]) -> Linear:
-        """Make one linear of the matrices `names`, stacked."""
+        """Return one linear layer with the concatenated matrices `names`."""
         weight, bias = (
             torch.cat(
                 [
@@ -206,7 +209,7 @@ class TorchEngine(Engine):
         )
 
     def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
-        """Embed tokens that stand at positions from `before` on."""
+        """Embed tokens at positions from `before` on."""
         positions_LD = self._positions[before : before + ids_BL.shape[1]]
         return self.embedding_rows(ids_BL) * self._scale + positions_LD
 
@@ -243,7 +246,10 @@ class TorchEngine(Engine):
         )
 
     def feed(self, layer: Layer, x: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Run the feed-forward sublayer with norm and residual; experts see `tokens` only."""
+        """Run the feed-forward sublayer with norm and residual connection.
+
+        If `tokens` is given, the experts only process these rows.
+        """
         normed = layer.feed_forward_norm(x)
         if layer.feed_forward is not None:
             return x + layer.feed_forward(normed)
@@ -262,14 +268,17 @@ class TorchEngine(Engine):
     def decode(
         self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
     ) -> "Decoding":
-        """Begin outputs."""
+        """Start decoding."""
         assert isinstance(memory, _TorchMemory)
         return _TorchDecoding(self, memory, width=width, max_positions=max_positions, choice=choice)
 
     def decoder_step(
         self, x_RPD: Tensor, cache: Tensor, memory: _TorchMemory, *, before: int
     ) -> Tensor:
-        """Run the decoder over P new positions; `cache` (L, 2, R, H, C, D / H) takes their keys."""
+        """Run the decoder over P new positions.
+
+        The keys and values of the new positions are written to `cache` (L, 2, R, H, C, D / H).
+        """
         rows, new, _ = x_RPD.shape
         after = before + new
         heads = self.config.decoder_heads
@@ -289,7 +298,8 @@ class TorchEngine(Engine):
             k, v = cache[number, 0, :rows, :, :after], cache[number, 1, :rows, :, :after]
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             x_RPD = x_RPD + layer.self_output(mixed.transpose(1, 2).flatten(2))
-            # the rows of a sentence are query positions of one attention: nothing is replicated
+            # The rows of a sentence are query positions of one attention, so that the keys and
+            # values are not replicated.
             query = layer.cross_query(layer.cross_norm(x_RPD)).view(
                 memory.num_sentences, -1, x_RPD.shape[-1]
             )
@@ -353,7 +363,7 @@ class _TorchDecoding(Decoding):
         self._length, self._rows = self._length + tokens.shape[1], rows
 
     def _open_logits(self) -> tuple[Tensor, Tensor | None]:
-        """Return logits of the open tokens, and their ids, (V) or (R, V), where not all are."""
+        """Return the logits of the allowed tokens, and their ids (V) or (R, V) if restricted."""
         engine = self._engine
         if self._choice is None:
             return engine.projection(self._state_RD).float(), None
@@ -377,7 +387,7 @@ class _TorchDecoding(Decoding):
     @torch.inference_mode()
     def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         logits, ids = self._open_logits()
-        values, chosen = logits.topk(min(count, logits.shape[1]), dim=-1)  # before normalising
+        values, chosen = logits.topk(min(count, logits.shape[1]), dim=-1)
         values = values - logits.logsumexp(-1, keepdim=True)
         if ids is not None:
             chosen = ids[chosen] if ids.ndim == 1 else ids.gather(1, chosen)
@@ -392,9 +402,8 @@ class _TorchDecoding(Decoding):
             (len(logits), self._engine.config.vocabulary_size + 1), -math.inf, device=logits.device
         )
         ids = ids.expand(len(logits), -1)
-        ids = ids.where(
-            ids >= 0, self._engine.config.vocabulary_size
-        )  # padding of `extra` falls into a last column
+        # The padding of `extra` is scattered to an additional last column.
+        ids = ids.where(ids >= 0, self._engine.config.vocabulary_size)
         return whole.scatter_(1, ids, logits)[:, :-1].cpu()
 
 

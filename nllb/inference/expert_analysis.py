@@ -1,9 +1,10 @@
-"""Which experts a language uses, and how like one another languages are in that.
+"""Measures which experts each language uses, and how similar the languages are in this respect.
 
-The encoder is given each language as a source, the decoder each language as a target, teacher
-forced, with one common source. Counted are the routers' decisions: the two experts of every token.
-Two languages are compared by the cosine of their shares in one layer (NLLB Team 2022, 6.2.4:
-language-specific in the layers near the text, language-agnostic between).
+The encoder processes text in each language as a source. The decoder processes text in each language
+as a target with forced decoding and a common source language. The two experts that the router
+chooses for each token are counted. Two languages are compared by the cosine similarity of their
+expert shares in a layer. NLLB Team 2022, 6.2.4, find expert use to be language-specific in the
+layers near the input and output text and language-agnostic in the layers between.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,19 +39,20 @@ Shares = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpertUse:
-    """How often each language chose each expert."""
+    """The relative frequency of each expert for each language."""
 
     languages: tuple[Language, ...]
-    """The languages, ordered by family, branch and script."""
+    """The languages, sorted by family, branch and script."""
     shares: dict[str, Shares]
-    """For each sparse layer ("encoder.layers.3") a row a language and a column an expert."""
+    """A matrix for each sparse layer ("encoder.layers.3") with one row per language and one column
+    per expert."""
 
     def layers(self, side: Side) -> list[str]:
-        """Return the sparse layers of one side, from the first on."""
+        """Return the sparse layers of the encoder or the decoder in order."""
         return [name for name in self.shares if name.startswith(side)]
 
     def similarity(self, layer: str) -> Shares:
-        """Return the cosine of each two languages' shares in a layer."""
+        """Return the cosine similarities of the languages' expert shares in a layer."""
         shares = self.shares[layer]
         unit = shares / np.maximum(np.linalg.norm(shares, axis=1, keepdims=True), 1e-12)
         cosine: Shares = unit @ unit.T
@@ -65,11 +67,11 @@ def measure_expert_use(
     device: torch.device | str = "cpu",
     quiet: bool = False,
 ) -> ExpertUse:
-    """Run a model over text in several languages and count its routers' decisions.
+    """Run a model over text in several languages and count the chosen experts.
 
     Raises:
         ConfigError: the model has no experts.
-        DataError: fewer than two of its languages have text.
+        DataError: there is text in fewer than two of the model's languages.
     """
     if not opened.config.num_experts:
         raise ConfigError(f"{opened.name} is a dense model: it has no experts")
@@ -77,8 +79,8 @@ def measure_expert_use(
     found = [_language(code) for code in text.files if code in tokenizer.languages]
     if len(found) < 2:
         raise DataError(
-            f"{text.directory} has text in {len(found)} of the model's languages; give a folder of "
-            f"line-aligned files CODE.txt with two or more"
+            f"{text.directory} has text in {len(found)} of the model's languages; provide a "
+            f"directory with line-aligned files CODE.txt in at least two of them"
         )
     languages = sorted(found, key=lambda one: (one.family, one.branch, one.script, one.code))
     common = COMMON_SOURCE if COMMON_SOURCE in text.files else languages[0].code
@@ -86,7 +88,7 @@ def measure_expert_use(
     if not sources:
         raise DataError(f"{text.path(common)} is empty")
     model = load_model(opened, device)
-    counters = _count(model)
+    counters = _install_counters(model)
     with Progress("routing", total=len(languages), unit="languages", quiet=quiet) as progress:
         for language in languages:
             lines = text.sentences(language.code)[:max_lines]
@@ -102,7 +104,7 @@ def measure_expert_use(
 
 
 class _Counter:
-    """Stands between a sparse layer and its experts and counts the rows of each."""
+    """An expert runner that counts the rows of each expert and calls another runner."""
 
     def __init__(self, runner: ExpertRunner, num_experts: int) -> None:
         self._runner, self._num_experts = runner, num_experts
@@ -110,11 +112,11 @@ class _Counter:
         self.is_counting = False
 
     def begin(self) -> None:
-        """Begin a language."""
+        """Start counting for the next language."""
         self._counts.append(np.zeros(self._num_experts, dtype=np.int64))
 
     def shares(self) -> list[Shares]:
-        """Return the part of its rows that each expert got, by language."""
+        """Return the fraction of rows of each expert for each language."""
         return [counts / max(1, counts.sum()) for counts in self._counts]
 
     def __call__(
@@ -125,7 +127,7 @@ class _Counter:
         return self._runner(experts, sorted_PD, counts_E)
 
 
-def _count(model: Transformer) -> dict[str, _Counter]:
+def _install_counters(model: Transformer) -> dict[str, _Counter]:
     counters = {}
     for name, layer in model.named_modules():
         if isinstance(layer, MixtureOfExperts):
@@ -135,7 +137,7 @@ def _count(model: Transformer) -> dict[str, _Counter]:
     return counters
 
 
-def _switch(model: Transformer, side: Side, *, on: bool) -> None:
+def _set_counting(model: Transformer, side: Side, *, on: bool) -> None:
     part: nn.Module = getattr(model, side)
     for layer in part.modules():
         if isinstance(layer, MixtureOfExperts) and isinstance(layer.run_experts, _Counter):
@@ -144,11 +146,11 @@ def _switch(model: Transformer, side: Side, *, on: bool) -> None:
 
 @torch.inference_mode()
 def _encode(model: Transformer, tokenizer: Tokenizer, lines: Sequence[str], code: str) -> None:
-    _switch(model, "encoder", on=True)
+    _set_counting(model, "encoder", on=True)
     for start in range(0, len(lines), BATCH_LINES):
         rows = [tokenizer.encode_source(line, code) for line in lines[start : start + BATCH_LINES]]
         model.encode(_pad(rows, model))
-    _switch(model, "encoder", on=False)
+    _set_counting(model, "encoder", on=False)
 
 
 @torch.inference_mode()
@@ -158,7 +160,7 @@ def _decode(
     source: tuple[Sequence[str], str],
     target: tuple[Sequence[str], str],
 ) -> None:
-    _switch(model, "decoder", on=True)
+    _set_counting(model, "decoder", on=True)
     for start in range(0, len(target[0]), BATCH_LINES):
         part = slice(start, start + BATCH_LINES)
         source_BS = _pad(
@@ -169,7 +171,7 @@ def _decode(
             for line in target[0][part]
         ]
         model.decode(_pad(rows, model), model.encode(source_BS), source_BS)
-    _switch(model, "decoder", on=False)
+    _set_counting(model, "decoder", on=False)
 
 
 def _pad(rows: Sequence[Sequence[int]], model: Transformer) -> Tensor:
@@ -180,7 +182,7 @@ def _pad(rows: Sequence[Sequence[int]], model: Transformer) -> Tensor:
 
 
 def write_analysis(use: ExpertUse, out_dir: Path, *, model: str) -> None:
-    """Write `experts.html`, and the tables behind it."""
+    """Write `experts.html` and the tables with its data."""
     out_dir.mkdir(parents=True, exist_ok=True)
     codes = [language.code for language in use.languages]
     lines = ["\t".join(("layer", "language", "expert", "share"))]
@@ -221,11 +223,11 @@ def _page(use: ExpertUse, model: str) -> Page:
         ]
         page.add(
             f"{side.title()}",
-            f"Cosine, times 100, of two languages' use of the {side}'s experts; 100 is the same "
-            f"use. The first and the last sparse layer come first.",
-            heat_map(axis, layers, caption=f"Likeness of expert use in the {side}"),
+            f"Cosine similarity, times 100, between the languages' use of {side} experts; 100 "
+            f"means identical use. The first and the last sparse layer are listed first.",
+            heat_map(axis, layers, caption=f"Similarity of expert use in the {side}"),
         )
-    page.add("By layer", _summary(use))
+    page.add("Summary by layer", _summary(use))
     return page
 
 
@@ -254,7 +256,7 @@ def _summary(use: ExpertUse) -> str:
                 int((mean == 0).sum()),
             ]
         )
-    return table(columns, rows, caption="How alike languages are, layer by layer")
+    return table(columns, rows, caption="Similarity between languages by layer")
 
 
 def _mean(values: Shares) -> float | None:
@@ -272,4 +274,4 @@ def _language(code: str) -> Language:
     try:
         return parse_language(code)
     except LanguageError as error:
-        raise DataError(f"{code} is in the model but not in the table of languages") from error
+        raise DataError(f"{code} is in the model, but not in the language table") from error

@@ -1,8 +1,9 @@
-"""Experts on a small machine: a bounded cache over experts that stay in the checkpoint file.
+"""A cache of limited size for experts, for models that do not fit into memory.
 
-The safetensors file is memory-mapped, so an expert that is not in the cache costs one read of its
-pages. The cache keeps the experts last used; with the language pair fixed these are few, because
-the router sends a language's tokens to few experts (Koishekenov et al. 2023 prune 80 % of them).
+The experts stay in the memory-mapped safetensors file, so that the pages of an expert are read when
+it is not in the cache. The cache keeps the most recently used experts. A single language pair uses
+few of them, because the router sends the tokens of a language to few experts (Koishekenov et al.
+2023 prune 80 % of them).
 """
 
 from collections import OrderedDict
@@ -15,41 +16,41 @@ from nllb.inference.layers import FeedForward
 from nllb.inference.threads import ForkSafeLock
 
 Load = Callable[[str, int], FeedForward]
-"""`(layer, expert) -> the expert`, read from the checkpoint and made ready to compute."""
+"""`(layer, expert) -> the expert`, read from the checkpoint and prepared for computation."""
 
 
 @dataclass(kw_only=True, slots=True)
 class ExpertUse:
-    """What a cache did so far."""
+    """Statistics of a cache."""
 
     hits: int = 0
-    """Requests answered from memory."""
+    """Number of requests for experts in memory."""
     misses: int = 0
-    """Requests that read the checkpoint."""
+    """Number of requests for which the checkpoint was read."""
     evictions: int = 0
-    """Experts dropped to make room."""
+    """Number of experts removed from the cache to make room for others."""
 
 
 class ExpertCache:
-    """An expert store of at most `memory_bytes`, dropping the expert least recently used."""
+    """An expert store with a memory limit, which evicts the least recently used expert."""
 
     def __init__(self, load: Load, *, expert_bytes: int, memory_bytes: int) -> None:
-        """Bound a cache.
+        """Create an empty cache.
 
         Args:
-            load: reads one expert.
-            expert_bytes: what one expert takes in memory, ready to compute.
-            memory_bytes: the bound.
+            load: loads one expert.
+            expert_bytes: size of one expert in memory.
+            memory_bytes: maximum size of the cache.
 
         Raises:
-            ResourceError: not even one expert fits.
+            ResourceError: the memory is too small for one expert.
         """
         self.capacity = memory_bytes // expert_bytes
         if self.capacity < 1:
             raise ResourceError(
-                f"expert memory of {format_size(memory_bytes)} holds no expert: one takes "
-                f"{format_size(expert_bytes)}; give --expert-memory at least that, better "
-                f"{format_size(8 * expert_bytes)} or more"
+                f"an expert memory of {format_size(memory_bytes)} is too small: one expert needs "
+                f"{format_size(expert_bytes)}; set --expert-memory to at least this size, "
+                f"preferably {format_size(8 * expert_bytes)} or more"
             )
         self.use = ExpertUse()
         self._load = load
@@ -57,11 +58,11 @@ class ExpertCache:
         self._lock = ForkSafeLock()
 
     def __len__(self) -> int:
-        """Return how many experts are held now."""
+        """Return the number of experts in the cache."""
         return len(self._experts)
 
     def expert_weights(self, layer: str, expert: int) -> FeedForward:
-        """Return one expert, from memory or from the checkpoint."""
+        """Return one expert from memory or from the checkpoint."""
         key = layer, expert
         with self._lock:
             if key in self._experts:

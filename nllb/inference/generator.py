@@ -1,4 +1,4 @@
-"""The seam between text and model: search options, hypotheses, the generator protocol."""
+"""The interface between text and models: search options, hypotheses and the generator protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Protocol
 from nllb.languages import Language
 
 MAX_BEAM_SIZE = 256
-"""Hypotheses of a segment at most: their keys and values grow with them."""
+"""Maximum beam size; the memory for keys and values is proportional to the beam size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchOptions:
-    """How output tokens are searched for.
+    """Options of the search for output tokens.
 
     Attributes:
         beam_size: hypotheses that are kept in each step, at most `MAX_BEAM_SIZE`; 1 is greedy
@@ -27,12 +27,12 @@ class SearchOptions:
         no_repeat_ngram: no n-gram of this many tokens occurs twice in an output; 0 disables it.
         repetition_penalty: divides the logits of tokens that are already in the output (multiplies
             them where they are negative).
-        sampling: sample tokens instead of taking the best; needs `beam_size` 1.
+        sampling: sample tokens instead of choosing the best; requires `beam_size` 1.
         temperature: divides the logits before sampling.
-        top_k: sample among this many most probable tokens; 0 is all.
+        top_k: sample among this many most probable tokens; 0 means all tokens.
         top_p: sample among the most probable tokens that together have this probability.
-        seed: seed of sampling; each segment has a stream of its own, so that batches do not change
-            its output.
+        seed: seed of sampling; each segment has a separate random stream, so that its output does
+            not depend on its batch.
         shortlist: restrict the output to the target language's vocabulary shortlist if the model
             has one.
     """
@@ -57,25 +57,25 @@ class Hypothesis:
     """One output of the search for one segment."""
 
     source: str
-    """The segment as it was passed in; the caller checks it, so that no two change places."""
+    """The input segment, with which the caller can check the order of the results."""
     text: str
     """The detokenized output."""
     token_ids: tuple[int, ...]
     """Output ids without the language token and the end token."""
     log_probability: float
-    """Sum of the token log-probabilities, the end token included, the forced prefix excluded."""
+    """Sum of the token log-probabilities, including the end token but not the forced prefix."""
     score: float
-    """What the hypotheses are ordered by: `log_probability` under the length penalty."""
+    """`log_probability` with the length penalty; hypotheses are sorted by this score."""
     num_tokens: int
-    """Tokens that `log_probability` sums over."""
+    """Number of tokens in the sum `log_probability`."""
     finished: bool = True
-    """False where the search was stopped by `max_output_tokens` before the end token."""
+    """False if `max_output_tokens` stopped the search before the end token."""
     unknown_source: tuple[str, ...] = ()
-    """Characters of the source that the vocabulary does not have."""
+    """Characters of the source that are not in the vocabulary."""
 
 
 class Generator(Protocol):
-    """Anything that turns segments of one language into hypotheses in another."""
+    """Translates segments of one language to hypotheses in another language."""
 
     def generate(
         self,
@@ -86,21 +86,21 @@ class Generator(Protocol):
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
     ) -> list[list[Hypothesis]]:
-        """Return for each segment, in order, its hypotheses, best first.
+        """Return the hypotheses of each segment, best first.
 
-        `prefixes` holds a text for each segment that its output must begin with ("" for none).
-        Every segment has at least one hypothesis, and each carries its segment in `source`.
+        `prefixes` contains a forced prefix of the output for each segment, which may be empty.
+        Every segment has at least one hypothesis, and the `source` of a hypothesis is its segment.
         """
         ...
 
     def fits(self, segment: str, *, source: Language) -> bool:
-        """Say whether the segment is short enough for the model to take whole."""
+        """Return whether the segment does not exceed the model's maximum length."""
         ...
 
     def supports(self, language: Language) -> bool:
-        """Say whether the model has the language's token."""
+        """Return whether the model has a token for the language."""
         ...
 
     def has_shortlist(self, target: Language) -> bool:
-        """Say whether `SearchOptions.shortlist` makes a difference for this target."""
+        """Return whether the model has a shortlist for this target language."""
         ...

@@ -1,6 +1,6 @@
-"""The layers of a model as an engine computes them, read from the weight mapping of `nllb.model`.
+"""The layers of an inference engine, which are read from a weight mapping of `nllb.model`.
 
-An engine brings its own kind of linear, and an expert store decides which experts are in memory.
+Each engine provides its own linear layers, and an expert store decides which experts are in memory.
 
 Shapes: T tokens, D model dim, E experts, L layers.
 """
@@ -20,7 +20,7 @@ from nllb.model.formats.weights import SCALE
 
 LAYER_NORM_EPSILON = 1e-5
 Linear = Callable[[Tensor], Tensor]
-"""Rows (..., inputs) to rows (..., outputs), the bias included."""
+"""A function from rows (..., inputs) to rows (..., outputs), which also adds the bias."""
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -32,47 +32,48 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedForward:
-    """Two linears with an activation between: the dense sublayer, or one expert."""
+    """A dense feed-forward sublayer or an expert: two linear layers with an activation between."""
 
     inner: Linear
-    """Model dim to feed-forward dim."""
+    """Projection from the model dim to the feed-forward dim."""
     outer: Linear
-    """Back to the model dim."""
+    """Projection from the feed-forward dim to the model dim."""
     activation: Callable[[Tensor], Tensor] = functional.relu
-    """Applied between them."""
+    """Activation function between the projections."""
 
     def __call__(self, x_TD: Tensor) -> Tensor:
-        """Return the sublayer's output, without norm and residual."""
+        """Return the sublayer's output, without layer norm and residual connection."""
         return self.outer(self.activation(self.inner(x_TD)))
 
 
 class ExpertStore(Protocol):
-    """Where an engine gets experts: all in memory, or a cache over the memory-mapped file.
+    """Provides experts to an engine, from memory or through a cache of the memory-mapped file.
 
-    One that has a method `observe(layer, logits_TE)` is told what every router said.
+    If a store has a method `observe(layer, logits_TE)`, it is called with the logits of all
+    routers.
     """
 
     def expert_weights(self, layer: str, expert: int) -> FeedForward:
-        """Return expert number `expert` of `layer` ("encoder.layers.3"), ready to compute.
+        """Return the prepared expert number `expert` of `layer` ("encoder.layers.3").
 
-        An engine asks for one expert at a time and drops it before it asks for the next.
+        An engine requests one expert at a time and releases it before it requests the next.
         """
         ...
 
 
 ExpertStoreFactory = Callable[[Callable[[str, int], FeedForward]], ExpertStore]
-"""Makes a store from the engine's function that loads one expert, ready to compute."""
+"""Creates a store from the engine's function that loads and prepares one expert."""
 
 
 class LoadedExperts:
-    """The expert store that holds every expert it was asked for."""
+    """An expert store that keeps all requested experts in memory."""
 
     def __init__(self, load: Callable[[str, int], FeedForward]):
         self._load = load
         self._experts: dict[tuple[str, int], FeedForward] = {}
 
     def expert_weights(self, layer: str, expert: int) -> FeedForward:
-        """Return the expert, read from the checkpoint the first time."""
+        """Return the expert, which is read from the checkpoint on the first request."""
         key = layer, expert
         if key not in self._experts:
             self._experts[key] = self._load(layer, expert)
@@ -86,7 +87,7 @@ class Norm:
     weight: Tensor
     """Gain (D)."""
     bias: Tensor
-    """Offset (D)."""
+    """Bias (D)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise rows."""
@@ -95,28 +96,29 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """One layer of either side; the cross-attention parts are None in the encoder."""
+    """A layer of the encoder or the decoder; encoder layers have no cross-attention (None)."""
 
     name: str
-    """Name in the weight mapping, which is also the expert store's name."""
+    """Name of the layer in the weight mapping and in the expert store."""
     self_norm: Norm
-    """Before self-attention."""
+    """Layer norm before self-attention."""
     self_query_key_value: Linear
-    """D to 3 D."""
+    """Fused query, key and value projection from D to 3 D."""
     self_output: Linear
-    """D to D."""
+    """Output projection of self-attention from D to D."""
     cross_norm: Norm | None
-    """Before cross-attention."""
+    """Layer norm before cross-attention."""
     cross_query: Linear | None
-    """D to D; keys and values of all layers are one linear of the engine."""
+    """Query projection from D to D; the engine fuses the key and value projections of all
+    layers."""
     cross_output: Linear | None
-    """D to D."""
+    """Output projection of cross-attention from D to D."""
     feed_forward_norm: Norm
-    """Before the feed-forward sublayer."""
+    """Layer norm before the feed-forward sublayer."""
     feed_forward: FeedForward | None
-    """The dense sublayer; None where the layer has experts."""
+    """The dense sublayer; None if the layer has experts."""
     router: Linear | None
-    """D to experts, in float32; None where the layer is dense."""
+    """Router from D to E; None if the layer is dense."""
 
 
 def read_float(
@@ -125,10 +127,10 @@ def read_float(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Return a weight in a floating type, also where it is stored as int8.
+    """Return a weight with a floating-point dtype, dequantizing it if it is stored as int8.
 
     Raises:
-        CheckpointError: it is stored in a type that is not read, or has values that are not finite.
+        CheckpointError: its storage type is not supported, or a value is not finite.
     """
     value, scale = weights[name], weights.get(name + SCALE)
     check_storage(value, scale, name)
@@ -138,7 +140,10 @@ def read_float(
 
 
 def cross_key_value_names(config: ModelConfig) -> list[str]:
-    """Name the keys' and values' projections of all decoder layers: stacked, D to L * 2 * D."""
+    """Return the names of the key and value projections of all decoder layers.
+
+    Together they form a projection from D to L * 2 * D.
+    """
     layers = range(config.decoder_layers)
     return [
         f"decoder.layers.{layer}.cross_attention.{part}"
@@ -148,7 +153,7 @@ def cross_key_value_names(config: ModelConfig) -> list[str]:
 
 
 class LayerReader:
-    """Builds layers from the weight mapping of `nllb.model` with an engine's own kind of linear."""
+    """Builds layers from a weight mapping of `nllb.model` with the linear layers of an engine."""
 
     def __init__(
         self,
@@ -161,7 +166,17 @@ class LayerReader:
         dtype: torch.dtype,
         router_dtype: torch.dtype = torch.float32,
     ):
-        """Take what makes one linear of matrices stacked by name, and what makes the store."""
+        """Prepare to read layers.
+
+        Args:
+            config: the model configuration.
+            weights: the weight mapping.
+            linear: creates a linear layer from the names of matrices, which are concatenated.
+            experts: creates the expert store.
+            device: the device of the layers.
+            dtype: the dtype of layer norms.
+            router_dtype: the dtype of routers.
+        """
         self._config, self._weights, self._linear = config, weights, linear
         self._device, self._dtype, self._router_dtype = device, dtype, router_dtype
         self._activation = ACTIVATIONS[config.activation]
@@ -181,7 +196,7 @@ class LayerReader:
 
     def _layer(self, side: Side, number: int) -> Layer:
         name = f"{side}.layers.{number}"
-        crossed = side == "decoder"
+        has_cross_attention = side == "decoder"
         sparse = self._config.is_sparse(side, number)
         return Layer(
             name=name,
@@ -190,9 +205,13 @@ class LayerReader:
                 [f"{name}.self_attention.{part}" for part in ("query", "key", "value")]
             ),
             self_output=self._linear([f"{name}.self_attention.output"]),
-            cross_norm=self.norm(f"{name}.cross_attention_norm") if crossed else None,
-            cross_query=self._linear([f"{name}.cross_attention.query"]) if crossed else None,
-            cross_output=self._linear([f"{name}.cross_attention.output"]) if crossed else None,
+            cross_norm=self.norm(f"{name}.cross_attention_norm") if has_cross_attention else None,
+            cross_query=self._linear([f"{name}.cross_attention.query"])
+            if has_cross_attention
+            else None,
+            cross_output=self._linear([f"{name}.cross_attention.output"])
+            if has_cross_attention
+            else None,
             feed_forward_norm=self.norm(f"{name}.feed_forward_norm"),
             feed_forward=None if sparse else self._feed_forward(f"{name}.feed_forward"),
             router=self._router(f"{name}.feed_forward.router") if sparse else None,
@@ -227,12 +246,12 @@ class LayerReader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchLinear:
-    """A linear in a floating type."""
+    """A linear layer with a floating-point dtype."""
 
     weight: Tensor
-    """(outputs, inputs)."""
+    """Weight (outputs, inputs)."""
     bias: Tensor | None
-    """(outputs)."""
+    """Bias (outputs)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Project rows."""

@@ -1,4 +1,4 @@
-"""Translates plain lines with one model: what back-translation, replay and validations need."""
+"""Translates lines with one model, for back-translation, replay data and validation."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from nllb.model.tokenizer import Tokenizer
 
 
 class LineTranslator:
-    """Translates lines; one that is too long for the model gives None."""
+    """Translates lines; the result for a line that is too long for the model is None."""
 
     def __init__(self, generator: ModelGenerator, search: SearchOptions) -> None:
         self._generator, self._search = generator, search
@@ -31,21 +31,21 @@ class LineTranslator:
 
     @classmethod
     def fingerprint(cls, model: str) -> str:
-        """Return a hash of a model's files, without loading it."""
+        """Return a hash of a model's files without loading the model."""
         return model_fingerprint(open_model(model).path)
 
     @classmethod
     def of_weights(
         cls, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer
     ) -> "LineTranslator":
-        """Translate with weights that are in memory, by greedy search."""
+        """Return a translator that uses weights in memory and greedy search."""
         add_languages(tokenizer.languages)
         embedding = weights["embedding.weight"]
         engine = TorchEngine(config, weights, device=embedding.device, dtype=embedding.dtype)
         return cls(ModelGenerator(engine, tokenizer), SearchOptions(beam_size=1))
 
     def __call__(self, lines: Sequence[str], source: str, target: str) -> list[str | None]:
-        """Translate lines between two languages, given by code."""
+        """Translate lines between two languages, which are given by their codes."""
         source_language, target_language = parse_language(source), parse_language(target)
         fits = [self._generator.fits(line, source=source_language) for line in lines]
         outputs = iter(

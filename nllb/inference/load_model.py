@@ -1,4 +1,4 @@
-"""From a model's name to a generator: find it, say what it needs, load it."""
+"""Loads a generator by a model's name after a check of the memory that the model needs."""
 
 import os
 from collections.abc import Callable
@@ -26,13 +26,13 @@ def load_generator(
     num_threads: int | None = None,
     report: Callable[[str], None] | None = None,
 ) -> "Generator":
-    """Load a model, after its memory plan was reported and held against what is free.
+    """Load a model after reporting its memory plan and checking that enough memory is free.
 
-    Without a name it is the one of `default_model`.
+    If `name_or_dir` is None, the model is that of `default_model`.
 
     Raises:
-        CheckpointError: There is no model, or it cannot be read.
-        ResourceError: It does not fit.
+        CheckpointError: The model does not exist, or cannot be read.
+        ResourceError: The model needs more memory than is free.
     """
     if name_or_dir is None:
         name_or_dir, why = default_model()
@@ -61,50 +61,52 @@ def load_generator(
 
 
 def default_model() -> tuple[str, str]:
-    """Return the model to take where none is named, and why it is that one.
+    """Return the default model and the reason for this choice.
 
-    $NLLB_MODEL, else the smallest published checkpoint in the cache, else the one that ships.
+    The default model is $NLLB_MODEL if it is set, or else the smallest published checkpoint in the
+    cache, or else the model that ships with the package.
 
     Raises:
-        CheckpointError: There is none of these.
+        CheckpointError: None of these models is available.
     """
     from nllb.model.listing import list_known
     from nllb.model.shipped import DEFAULT_MODEL, shipped_models
 
     if name := os.environ.get(MODEL_VARIABLE):
-        return name, f"named by ${MODEL_VARIABLE}"
+        return name, f"set by ${MODEL_VARIABLE}"
     for listing in list_known():
         if listing.state == "cached":
-            return listing.name, f"in the cache, weights {listing.licence}"
+            return listing.name, f"in the cache, weights under {listing.licence}"
     if DEFAULT_MODEL in shipped_models():
-        return DEFAULT_MODEL, "ships with nllb; --model names another, see 'nllb models'"
+        return DEFAULT_MODEL, "ships with nllb; use --model for another, see 'nllb models'"
     raise CheckpointError(no_model())
 
 
 def no_model() -> str:
-    """Return what to say where no model was named and none is here: the ways to get one."""
+    """Return the error message for a missing model, which lists the ways to get one."""
     from nllb.model.formats.weight_names import list_weights
     from nllb.model.known_models import known_models
 
     lines = [
-        "no model was named, and none is here. Name one with --model (in Python: Translator.load):"
+        "no model was named, and none is available locally. Choose one with --model (in Python: "
+        "Translator.load):"
     ]
     for model in known_models():
         size = format_size(4 * sum(weight.size for weight in list_weights(model.config)))
         lines.append(f"  {model.name}  {size}, weights {model.licence}; {model.summary}")
     lines += [
-        "    (names on the Hugging Face hub: downloaded on first use, only when named)",
+        "    (Hugging Face hub models, which are downloaded on first use when you name them)",
         "  DIR  a directory in the Hugging Face layout of m2m_100 or nllb-moe",
-        "Other checkpoints become such a directory with 'nllb convert'; 'nllb models' says more.",
+        "'nllb convert' converts other checkpoints to this layout; 'nllb models' shows details.",
     ]
     return "\n".join(lines)
 
 
 def describe_model(name_or_dir: str | Path | None) -> dict[str, Any]:
-    """Return what tells a model from another: the files that it is made of, wherever they lie.
+    """Return data that identifies a model: its files, independent of their location.
 
     Raises:
-        CheckpointError: There is no such model.
+        CheckpointError: The model does not exist.
     """
     from nllb.model.formats.open_model import open_model
 
@@ -128,6 +130,6 @@ def _plan(
         available=available,
         expert_memory=expert_memory,
         disk_bytes=opened.num_bytes,
-        # Experts that do not stay in memory are read from the file: its speed is measured.
+        # The reading speed matters only if experts are read from the file during translation.
         checkpoint=None if expert_memory is None else opened.weights.file("embedding.weight"),
     )

@@ -1,6 +1,6 @@
-"""What a model will need on this machine, worked out and shown before anything large is read.
+"""Estimates the memory, disk space and speed of a model on this machine before it is loaded.
 
-Counts come from the configuration alone; the speeds come from a short measurement of this machine.
+The sizes are computed from the configuration, and the speeds from short measurements.
 """
 
 import time
@@ -19,50 +19,53 @@ from nllb.model.formats.weight_names import Weight, list_weights
 Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 BYTES_PER_PARAMETER = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0}
 WORKING_BYTES = 300 << 20
-"""Interpreter, torch, activations and caches beside the weights (measured, 600M shape)."""
+"""Memory of the interpreter, torch, activations and caches (measured with the 600M model)."""
 PROBE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryPlan:
-    """Memory, disk and expected speed of one model on this machine."""
+    """Memory, disk space and expected speed of a model on this machine."""
 
     dtype: Dtype
-    """Type of the weights in memory."""
+    """Dtype of the weights in memory."""
     dense_bytes: int
-    """Weights that are always in memory: everything but experts."""
+    """Size of the weights that are always in memory: all weights except experts."""
     num_experts: int
-    """Experts of all layers together; 0 for a dense model."""
+    """Total number of experts in all layers; 0 for a dense model."""
     expert_bytes: int
-    """What one expert takes in memory."""
+    """Size of one expert in memory."""
     num_held: int
-    """Experts held in memory at a time."""
+    """Maximum number of experts in memory at a time."""
     disk_bytes: int
-    """What the checkpoint takes on disk."""
+    """Size of the checkpoint on disk."""
     available_bytes: int
-    """Memory that is free here now."""
+    """Memory that is currently free."""
     step_bytes: int
-    """Weights that one step of decoding one sentence reads, with experts in memory."""
+    """Size of the weights that a decoding step for one sentence reads from memory."""
     memory_bandwidth: float
-    """Bytes a second that this machine reads from memory, measured."""
+    """Measured memory bandwidth in bytes per second."""
     disk_bandwidth: float
-    """Bytes a second that the checkpoint is read with, measured (cached or not, as it is now)."""
+    """Measured reading speed of the checkpoint in bytes per second, which may be cached."""
     experts_per_step: int
-    """Experts that one decoding step asks for."""
+    """Number of experts that a decoding step requests."""
 
     @property
     def needed_bytes(self) -> int:
-        """Memory for weights, held experts and work."""
+        """Memory for dense weights, experts in memory, and working memory."""
         return self.dense_bytes + self.num_held * self.expert_bytes + WORKING_BYTES
 
     @property
     def fits(self) -> bool:
-        """Whether the need is below what is free."""
+        """Whether enough memory is free."""
         return self.needed_bytes <= self.available_bytes
 
     @property
     def tokens_per_second(self) -> tuple[float, float]:
-        """Expected speed of one sentence, greedy: (experts in memory, experts all read anew)."""
+        """Expected speed of greedy search for one sentence in tokens per second.
+
+        The first value applies if all requested experts are in memory, the second if none is.
+        """
         warm_s = self.step_bytes / self.memory_bandwidth
         missed = (
             self.experts_per_step * self.expert_bytes if self.num_held < self.num_experts else 0
@@ -70,18 +73,18 @@ class MemoryPlan:
         return 1 / warm_s, 1 / (warm_s + missed / self.disk_bandwidth)
 
     def describe(self) -> str:
-        """Return the plan in a few lines for people."""
+        """Return a readable description of the plan."""
         warm, cold = self.tokens_per_second
         lines = [
             f"memory: {format_size(self.needed_bytes)} needed, "
             f"{format_size(self.available_bytes)} free "
             f"({format_size(self.dense_bytes)} weights as {self.dtype}, "
-            f"{format_size(WORKING_BYTES)} to work with)",
+            f"{format_size(WORKING_BYTES)} working memory)",
         ]
         if self.num_experts:
             lines.append(
-                f"experts: {self.num_held} of {self.num_experts} held in "
-                f"{format_size(self.num_held * self.expert_bytes)}, "
+                f"experts: {self.num_held} of {self.num_experts} in memory, "
+                f"{format_size(self.num_held * self.expert_bytes)} in total, "
                 f"{format_size(self.expert_bytes)} each"
             )
         lines.append(f"disk: {format_size(self.disk_bytes)}")
@@ -91,20 +94,18 @@ class MemoryPlan:
         return "\n".join(lines)
 
     def require(self) -> None:
-        """Refuse a plan that does not fit.
+        """Check that enough memory is free.
 
         Raises:
-            ResourceError: with what is needed, what is free and what would help.
+            ResourceError: the model needs more memory; the message suggests what to do.
         """
         if self.fits:
             return
-        advice = (
-            "convert it to int8 (`nllb convert MODEL OUT --dtype int8`) or take a smaller model"
-        )
+        advice = "convert it to int8 (`nllb convert MODEL OUT --dtype int8`) or use a smaller model"
         if self.num_experts:
             advice = (
-                "give --expert-memory to leave experts in the file, prune it for a language pair "
-                f"(`nllb prune`), or {advice}"
+                "limit the memory of experts with --expert-memory, prune the model for a language "
+                f"pair (`nllb prune`), or {advice}"
             )
         raise ResourceError(f"not enough memory for this model: {advice}\n{self.describe()}")
 
@@ -118,15 +119,16 @@ def plan_memory(
     checkpoint: Path | None = None,
     available: int | None = None,
 ) -> MemoryPlan:
-    """Work out a plan.
+    """Return the plan for a model.
 
     Args:
-        config: the model's shape.
-        dtype: type of the weights in memory.
-        expert_memory: bytes for experts; None holds all of them.
-        disk_bytes: size of the checkpoint, for the record.
-        checkpoint: a file of it, to measure the reading speed; None assumes a common disk.
-        available: free memory; None asks the machine.
+        config: the model configuration.
+        dtype: dtype of the weights in memory.
+        expert_memory: memory for experts in bytes; None keeps all experts in memory.
+        disk_bytes: size of the checkpoint.
+        checkpoint: a file of the checkpoint whose reading speed is measured; None assumes a
+            typical disk.
+        available: free memory in bytes; None queries the operating system.
     """
     width = BYTES_PER_PARAMETER[dtype]
     weights = list(list_weights(config))
@@ -164,7 +166,10 @@ def _expert_sizes(experts: list[Weight]) -> list[int]:
 
 
 def _step_parameters(config: ModelConfig, weights: list[Weight]) -> int:
-    """Count what a decoding step reads: decoder, two experts a sparse layer, the projection."""
+    """Count the parameters that a decoding step reads.
+
+    They are the decoder with two experts per sparse layer, and the output projection.
+    """
     count = config.vocabulary_size * config.model_dim
     for weight in weights:
         cross_cached = (
@@ -178,7 +183,10 @@ def _step_parameters(config: ModelConfig, weights: list[Weight]) -> int:
 
 
 def measure_memory() -> float:
-    """Return bytes a second of reading a block larger than the caches, best of three."""
+    """Return the best of three measurements of the memory bandwidth in bytes per second.
+
+    Each measurement reads a block that is larger than the processor caches.
+    """
     block = np.ones(PROBE_BYTES // 8, dtype=np.float64)
     best = float("inf")
     for _ in range(3):
@@ -189,7 +197,7 @@ def measure_memory() -> float:
 
 
 def measure_disk(path: Path) -> float:
-    """Return bytes a second of reading up to 64 MiB from the middle of a file."""
+    """Return the speed of reading at most 64 MiB from the middle of a file in bytes per second."""
     size = path.stat().st_size
     start = time.perf_counter()
     with path.open("rb", buffering=0) as stream:

@@ -1,4 +1,4 @@
-"""Segments to hypotheses with a model: tokens, batches, workers, search, and text again."""
+"""Translates segments with a model: tokenization, batching, search and detokenization."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,19 +26,20 @@ from nllb.model.tokenizer import Tokenizer
 DataType = Literal["auto", "int8", "float32", "bfloat16", "float16"]
 
 TRAINED_POSITIONS = 512
-"""NLLB was trained on at most this many tokens, whatever its positions table would allow."""
+"""Maximum length of NLLB's training sequences, which is lower than its number of positions."""
 BATCH_SENTENCES = 64
 BATCH_TOKENS = 4096
-"""Beyond these a batch is hardly faster and takes more memory; beams count."""
+"""Maximum batch size in rows (including beams) and in tokens; larger batches need more memory, but
+are hardly faster."""
 
 
 class ModelGenerator:
-    """A model, its tokenizer and its shortlists: an implementation of `Generator`."""
+    """An implementation of `Generator` with a model, its tokenizer and its shortlists."""
 
     def __init__(
         self, engine: Engine, tokenizer: Tokenizer, *, shortlists: Shortlists | None = None
     ):
-        """Put the parts together; `load` makes them from a model directory."""
+        """Create a generator from its parts; `load` reads them from a model directory."""
         self.engine, self.tokenizer = engine, tokenizer
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, tuple[object, np.ndarray]] = {}
@@ -57,25 +58,26 @@ class ModelGenerator:
         num_threads: int | None = None,
         experts: ExpertStoreFactory = LoadedExperts,
     ) -> "ModelGenerator":
-        """Load a model: a directory, or a name on the Hugging Face hub.
+        """Load a model from a directory or by its name on the Hugging Face hub.
 
         Args:
             name_or_dir: the model.
-            device: "auto" is a GPU where there is one.
-            dtype: type of the weights in memory; "auto" is int8 on a CPU and bfloat16 on a GPU.
-            num_threads: threads on a CPU, those of torch included; None takes all processors.
-            experts: makes the store of experts, to leave them in the file.
+            device: the device; "auto" uses a GPU if there is one.
+            dtype: dtype of the weights in memory; "auto" is int8 on a CPU and bfloat16 on a GPU.
+            num_threads: number of CPU threads, including those of torch; None uses all processors.
+            experts: creates the expert store; by default, all requested experts stay in memory.
 
         Raises:
-            CheckpointError: there is no such model, or its weights cannot be used.
-            ConfigError: the type does not go with the device, or the number of threads is out of
+            CheckpointError: the model does not exist, or its weights are invalid.
+            ConfigError: the device does not support the dtype, or the number of threads is out of
                 range.
-            ResourceError: there is no such device.
+            ResourceError: the device is not available.
         """
         opened = open_model(name_or_dir)
         place = _device(device)
         if dtype not in get_args(DataType):
-            raise ConfigError(f"dtype is {dtype!r}; valid are {', '.join(get_args(DataType))}")
+            valid = ", ".join(get_args(DataType))
+            raise ConfigError(f"dtype is {dtype!r}; valid values are {valid}")
         if dtype == "auto":
             dtype = "int8" if place.type == "cpu" else "bfloat16"
         num_threads = resolve_threads(num_threads)
@@ -87,7 +89,7 @@ class ModelGenerator:
         if dtype != "int8":
             make = partial(TorchEngine, device=place, dtype=getattr(torch, dtype))
         elif place.type != "cpu":
-            raise ConfigError("int8 runs on the CPU; on a GPU use bfloat16 or float16")
+            raise ConfigError("int8 is only supported on the CPU; use bfloat16 or float16 on a GPU")
         engine = with_torch_threads(
             num_threads,
             make,
@@ -99,7 +101,7 @@ class ModelGenerator:
         return cls(engine, opened.tokenizer(), shortlists=shortlists)
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
-        """Return a generator over the same model with another list for a language.
+        """Return a generator with the same model and a different shortlist for a language.
 
         Raises:
             CheckpointError: the ids are not ascending ids of the model's vocabulary.
@@ -117,12 +119,12 @@ class ModelGenerator:
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
     ) -> list[list[Hypothesis]]:
-        """Return for each segment, in order, its hypotheses, best first."""
+        """Return the hypotheses of each segment, best first."""
         check_options(search, num_positions=self._positions)
-        beginnings = list(prefixes) if prefixes is not None else [""] * len(segments)
+        forced = list(prefixes) if prefixes is not None else [""] * len(segments)
         # Identical segments are translated once.
         places: dict[tuple[str, str], int] = {}
-        for key in zip(segments, beginnings, strict=True):
+        for key in zip(segments, forced, strict=True):
             places.setdefault(key, len(places))
         jobs = [self._job(*key, source, target, search) for key in places]
         rows = search.num_hypotheses if search.sampling else search.beam_size
@@ -140,20 +142,20 @@ class ModelGenerator:
         unknown = {segment: self.tokenizer.unknown_characters(segment) for segment, _ in places}
         return [
             [self._hypothesis(key[0], output, unknown[key[0]]) for output in outputs[places[key]]]
-            for key in zip(segments, beginnings, strict=True)
+            for key in zip(segments, forced, strict=True)
         ]
 
     def fits(self, segment: str, *, source: Language) -> bool:
-        """Say whether the segment is short enough for the model to take whole."""
+        """Return whether the segment does not exceed the model's maximum length."""
         longest = min(self.engine.config.max_positions, TRAINED_POSITIONS)
         return len(self.tokenizer.encode_source(segment, source.code)) <= longest
 
     def supports(self, language: Language) -> bool:
-        """Say whether the model has the language's token."""
+        """Return whether the model has a token for the language."""
         return language.code in self.tokenizer.languages
 
     def has_shortlist(self, target: Language) -> bool:
-        """Say whether `SearchOptions.shortlist` makes a difference for this target."""
+        """Return whether the model has a shortlist for this target language."""
         return target in self._shortlists
 
     @property
@@ -166,19 +168,19 @@ class ModelGenerator:
         ids = self.tokenizer.encode_source(segment, source.code)
         if len(ids) > self.engine.config.max_positions:
             raise ConfigError(
-                f"a segment has {len(ids)} tokens and the model takes "
-                f"{self.engine.config.max_positions}; split it (`fits` says whether it has to be)"
+                f"a segment has {len(ids)} tokens, but the model's maximum is "
+                f"{self.engine.config.max_positions}; split it (`fits` checks the length)"
             )
         start, language = self.tokenizer.decoder_start(target.code)
-        beginning = tuple(self.tokenizer.encode(prefix)) if prefix else ()
+        prefix_ids = tuple(self.tokenizer.encode(prefix)) if prefix else ()
         limit = options.max_output_tokens
         if limit is None:
             limit = max(len(ids) * 3 // 2 + 32, options.min_output_tokens)
         return Job(
             source=tuple(ids),
             prompt=(start, language),
-            prefix=beginning[: self._positions - 1],
-            limit=min(limit + len(beginning), self._positions),
+            prefix=prefix_ids[: self._positions - 1],
+            limit=min(limit + len(prefix_ids), self._positions),
         )
 
     def _map(
@@ -187,7 +189,7 @@ class ModelGenerator:
         workers = self.engine.num_workers
         if len(batches) < 2 * workers or workers == 1:
             return [run(self.engine, batch) for batch in batches]
-        # Many batches: one thread for each is faster than all threads for one.
+        # For many batches, one thread per batch is faster than all threads for one batch.
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(partial(run, self.engine.worker()), batches))
 
@@ -208,7 +210,7 @@ class ModelGenerator:
         with self._lock:
             if target.code not in self._projections:
                 ids = self._shortlists.ids(target)
-                if np.isin(ids, self._byte_ids).any():  # a character needs all of its bytes
+                if np.isin(ids, self._byte_ids).any():  # a character may need any of the bytes
                     ids = np.union1d(ids, self._byte_ids)
                 self._projections[target.code] = self.engine.restrict(ids), ids
             projection, ids = self._projections[target.code]
@@ -239,6 +241,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ResourceError(
-            f"no device {name!r} here: {str(error).splitlines()[0]}; use 'cpu' or 'auto'"
+            f"the device {name!r} is not available: {str(error).splitlines()[0]}; use 'cpu' or "
+            f"'auto'"
         ) from error
     return device

@@ -1,13 +1,15 @@
-"""Experts that a language pair does not need, found by its own routing and left out.
+"""Prunes the experts that a language pair does not need according to its routing.
 
-A mixture of 128 experts sends a language's tokens to few of them. Routing is counted on sample
-text: encoder layers see the source, decoder layers the model's own translation. The experts with
-the largest share of the gate are kept, three in the encoder for one in the decoder by default
-(Koishekenov et al., ACL 2023: up to 80 % go without fine-tuning, per language, 3:1 the best split).
+A layer with 128 experts sends the tokens of a language to few of them. The routing is measured on
+sample text: the encoder processes the source, and the decoder generates the model's own
+translation. The experts with the largest sums of gate weights are kept, by default three in an
+encoder layer for each one in a decoder layer. Koishekenov et al. (ACL 2023) prune up to 80 % of the
+experts per language without fine-tuning, and their best ratio is 3:1.
 
-Hugging Face's configuration has one number of experts for all layers. Where the sides keep
-different numbers, the smaller is filled up with empty experts that a router bias never chooses; the
-directory then loads in transformers as it does here, where empty experts are never read.
+A Hugging Face configuration has one number of experts for all layers. If the encoder and the
+decoder keep different numbers, layers with fewer experts are padded with empty experts, which are
+never chosen because of their router bias. transformers can load the directory, and this package
+never reads the empty experts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,17 +38,17 @@ from nllb.model.formats.weights import SCALE
 from nllb.model.moe import EXPERTS_PER_TOKEN, route
 
 NEVER = -1e4
-"""Router bias of an empty expert: its probability is 0 in float32, and float16 can hold it."""
+"""Router bias of an empty expert: its probability is 0 in float32, and float16 can represent it."""
 BATCH_LINES = 64
 
 Gates = dict[str, np.ndarray]
-"""For each sparse layer ("encoder.layers.3") what its experts got of the gate, over all tokens."""
+"""The sum of the gate weights of each expert for each sparse layer ("encoder.layers.3")."""
 Kept = dict[str, list[int]]
-"""For each sparse layer the experts that stay, ascending."""
+"""The kept experts of each sparse layer in ascending order."""
 
 
 class CountingStore:
-    """An expert store that sums what the routers give to each expert."""
+    """An expert store that sums the gate weights of each expert."""
 
     def __init__(self, store: ExpertStore, config: ModelConfig) -> None:
         self._store = store
@@ -58,11 +60,11 @@ class CountingStore:
         }
 
     def expert_weights(self, layer: str, expert: int) -> FeedForward:
-        """Return the expert from the store behind."""
+        """Return the expert from the underlying store."""
         return self._store.expert_weights(layer, expert)
 
     def observe(self, layer: str, logits_TE: Tensor) -> None:
-        """Add the two best experts' weights of every token."""
+        """Add the gate weights of each token's two best experts."""
         weights_TK, experts_TK = route(logits_TE.float())
         flat = experts_TK.flatten().cpu().numpy()
         share = weights_TK.flatten().double().cpu().numpy()
@@ -78,17 +80,19 @@ def count_gates(
     experts: ExpertStoreFactory = LoadedExperts,
     quiet: bool = False,
 ) -> Gates:
-    """Translate sample lines and return what the routers gave to each expert.
+    """Translate sample lines and return the sums of the gate weights.
 
     Raises:
         ConfigError: the model has no experts.
-        DataError: there is no text.
+        DataError: the text is empty.
     """
     if not opened.config.num_experts:
         raise ConfigError(f"{opened.name} is a dense model: it has no experts to prune")
     text = [line for line in lines if line.strip()]
     if not text:
-        raise DataError("the sample text is empty: give some hundred lines of the source language")
+        raise DataError(
+            "the sample text is empty: provide several hundred lines in the source language"
+        )
     stores: list[CountingStore] = []
 
     def counting(load: Load) -> CountingStore:
@@ -112,10 +116,10 @@ def choose_experts(
     """Return the experts to keep in each layer.
 
     Args:
-        gates: what `count_gates` returned.
-        config: the model's shape.
-        keep: part of all experts that stays, above 0 and at most 1.
-        encoder_to_decoder: experts of an encoder layer for one of a decoder layer.
+        gates: the result of `count_gates`.
+        config: the model configuration.
+        keep: fraction of all experts to keep, greater than 0 and at most 1.
+        encoder_to_decoder: number of experts in an encoder layer per expert in a decoder layer.
 
     Raises:
         ConfigError: `keep` or the ratio is out of range.
@@ -125,10 +129,10 @@ def choose_experts(
         side: [name for name in gates if name.startswith(side)] for side in SIDES
     }
     total, wanted = config.num_experts, keep * config.num_experts * len(gates)
-    parts = {"encoder": encoder_to_decoder, "decoder": 1.0}
-    weight = sum(parts[side] * len(names) for side, names in layers.items())
-    numbers = {side: _bound(parts[side] * wanted / weight, total) for side in SIDES}
-    for side in SIDES:  # what one side cannot take goes to the other
+    ratios = {"encoder": encoder_to_decoder, "decoder": 1.0}
+    weight = sum(ratios[side] * len(names) for side, names in layers.items())
+    numbers = {side: _bound(ratios[side] * wanted / weight, total) for side in SIDES}
+    for side in SIDES:  # if one side reaches a bound, the other side compensates for it
         other: Side = "decoder" if side == "encoder" else "encoder"
         if layers[side] and layers[other] and numbers[other] in {EXPERTS_PER_TOKEN, total}:
             left = wanted - numbers[other] * len(layers[other])
@@ -141,17 +145,19 @@ def choose_experts(
 
 
 def check_shares(*, keep: float, encoder_to_decoder: float) -> None:
-    """Refuse shares that `choose_experts` cannot use, before anything long is done for them.
+    """Validate the options of `choose_experts` before the routing is measured.
 
     Raises:
-        ConfigError: one is out of range.
+        ConfigError: an option is out of range.
     """
     if not 0 < keep <= 1:
-        raise ConfigError(f"keep is {keep}; give the part of the experts that stays, as 0.2")
+        raise ConfigError(
+            f"keep is {keep}; it must be the fraction of experts to keep, such as 0.2"
+        )
     if not 0 < encoder_to_decoder < float("inf"):
         raise ConfigError(
-            f"the ratio is {encoder_to_decoder}; give the experts of an encoder layer for one of a "
-            "decoder layer, as 3"
+            f"the ratio is {encoder_to_decoder}; it must be the number of experts in an encoder "
+            "layer per expert in a decoder layer, such as 3"
         )
 
 
@@ -161,30 +167,30 @@ def _bound(number: float, total: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pruning:
-    """What was left out."""
+    """The result of pruning a model."""
 
     experts_before: int
-    """Experts of all layers."""
+    """Number of experts in all layers."""
     experts_after: int
-    """Experts that stay."""
+    """Number of kept experts in all layers."""
     bytes_before: int
-    """Weights of the model before."""
+    """Size of the weights before pruning."""
     bytes_after: int
-    """Weights that can be read afterwards; empty experts not counted."""
+    """Size of the weights after pruning, without empty experts."""
     gate_kept: float
-    """Part of the gate on the sample text that fell to experts that stay, mean over layers."""
+    """Fraction of the gate weights on the sample text of kept experts, averaged over layers."""
 
     def describe(self) -> str:
         """Return the result in one line."""
         return (
-            f"{self.experts_after} of {self.experts_before} experts stay, with "
-            f"{self.gate_kept:.1%} of the gate on the sample; {format_size(self.bytes_before)} "
-            f"become {format_size(self.bytes_after)}"
+            f"kept {self.experts_after} of {self.experts_before} experts, with "
+            f"{self.gate_kept:.1%} of the gate weights on the sample text; reduced "
+            f"{format_size(self.bytes_before)} to {format_size(self.bytes_after)}"
         )
 
 
 class PrunedWeights(Mapping[str, Tensor]):
-    """The weights of the pruned model, taken from the whole one when they are asked for."""
+    """The weights of the pruned model, which are read from the complete model on access."""
 
     def __init__(self, whole: Mapping[str, Tensor], config: ModelConfig, kept: Kept) -> None:
         self._whole, self._kept, self._config = whole, kept, config
@@ -220,7 +226,7 @@ class PrunedWeights(Mapping[str, Tensor]):
         return int(rest.split(".")[1]) >= len(self._kept[layer])
 
     def _original(self, name: str) -> str:
-        """Return the name that an expert's weight has in the whole model."""
+        """Return the name of an expert's weight in the complete model."""
         layer, _, rest = name.partition(".feed_forward.experts.")
         if not rest:
             return name
@@ -245,11 +251,12 @@ class PrunedWeights(Mapping[str, Tensor]):
 def prune(
     opened: ModelDirectory, output: Path, gates: Gates, kept: Kept, *, quiet: bool = False
 ) -> Pruning:
-    """Write the model without the experts that are not kept.
+    """Write the model with the kept experts only.
 
     Raises:
-        CheckpointError: the output is something else already.
-        ResourceError: the disk has no room.
+        CheckpointError: the output already exists.
+        ConfigError: the model is not a directory.
+        ResourceError: the disk has too little free space.
     """
     whole = opened.config
     largest = max(len(experts) for experts in kept.values())
@@ -271,7 +278,7 @@ def prune(
         ),
     )
     if not opened.path.is_dir():
-        raise ConfigError(f"{opened.name} is no directory: make one with `nllb convert` first")
+        raise ConfigError(f"{opened.name} is not a directory: convert it with `nllb convert` first")
     total = storage_bytes(config, storage)
     with Progress("prune", total=total, unit="bytes", quiet=quiet) as progress:
         write_hugging_face(

@@ -1,8 +1,8 @@
-"""int8 linears: weights with a scale for each output, activations with a scale for each row.
+"""int8 linear layers with one scale per output for weights and one scale per row for activations.
 
-A row of activations is quantised by itself, so that a sentence never depends on its batch mates.
-This is the form in plain torch, for processors that the compiled kernel does not know; both make
-the same integers, and their products are exact.
+Each row of activations is quantised separately, so that the output for a sentence does not depend
+on its batch. This implementation in plain torch is used on processors that the compiled kernel does
+not support. Both compute the same integers, and their integer products are exact.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,21 @@ from nllb.model.formats.weight_checks import check_finite, check_storage
 from nllb.model.formats.weights import SCALE
 
 SMALLEST = 1e-36
-"""A row of activations whose largest value is below it counts as zero, as in the kernel."""
+"""A row of activations is treated as zero if its largest magnitude is below this value."""
 
 
 def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """Return a matrix as int8 (outputs, inputs) and its scales, quantised here if it is not yet.
+    """Return an int8 matrix (outputs, inputs) and its scales; quantise it if it is not stored so.
 
     Raises:
-        CheckpointError: it has values that are not finite, or its scales are not those of its rows.
+        CheckpointError: a value is not finite, or the scales do not match the rows.
     """
     weight, stored = weights[name], weights.get(name + SCALE)
     check_storage(weight, stored, name)
     if weight.ndim != 2:
-        raise CheckpointError(f"the weight {name} is not a matrix: {list(weight.shape)}")
+        raise CheckpointError(
+            f"the weight {name} is not a matrix: its shape is {list(weight.shape)}"
+        )
     if stored is not None:
         return weight, check_finite(stored.float(), name + SCALE)
     weight, scale = quantize_rows(weight)
@@ -40,7 +42,7 @@ def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]
 
 
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows as int8 and the scale of each row."""
+    """Return int8 rows and the scale of each row."""
     largest = x.abs().amax(-1, keepdim=True)
     factor = torch.where(largest > SMALLEST, LARGEST / largest, 0.0)
     return (x * factor + 128.5).floor().sub(128).to(torch.int8), largest / LARGEST
@@ -48,14 +50,14 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Int8Linear:
-    """A linear in int8, in plain torch."""
+    """An int8 linear layer in plain torch."""
 
     weight: Tensor
-    """int8 (outputs, inputs)."""
+    """int8 weight (outputs, inputs)."""
     scale: Tensor
-    """Of each output."""
+    """Scale of each output."""
     bias: Tensor | None
-    """Of each output."""
+    """Bias of each output."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Project rows of any leading shape."""
@@ -65,10 +67,10 @@ class Int8Linear:
 
 
 class Int8TorchEngine(TorchEngine):
-    """The torch engine with int8 linears and embedding."""
+    """The torch engine with int8 linear layers and an int8 embedding."""
 
     def linear(self, names: Sequence[str]) -> Linear:
-        """Make one linear of the matrices `names`, stacked."""
+        """Return one linear layer with the concatenated matrices `names`."""
         matrices = [read_int8(self._weights, f"{name}.weight") for name in names]
         return Int8Linear(
             weight=torch.cat([weight for weight, _ in matrices]),

@@ -1,11 +1,12 @@
-"""Search for output tokens: greedy, beam and sampling over an engine's decoding.
+"""Greedy search, beam search and sampling of output tokens with an engine.
 
-Greedy search is a beam of one. Scores, length penalty and the moment at which a beam search stops
-are those of transformers' `generate` (early_stopping False), so that outputs are token-identical;
-unlike there, a sentence that is done leaves the batch, and the language token is not searched for
-but given together with the start token.
+Greedy search is beam search with a beam of one. Scores, length penalty and stopping criterion are
+those of `generate` in transformers (early_stopping False), so that the output tokens are identical.
+In contrast to transformers, finished sentences are removed from the batch, and the language token
+is part of the prompt together with the start token.
 
-Shapes: A active sentences, W rows (beams) a sentence, K candidates a sentence, T output positions.
+Shapes: A active sentences, W rows (beams) per sentence, K candidates per sentence, T output
+positions, R rows, V vocabulary.
 """
 
 import math
@@ -24,21 +25,21 @@ from nllb.inference.generator import MAX_BEAM_SIZE, SearchOptions
 from nllb.model.configuration import ModelConfig
 
 IMPOSSIBLE = np.float32(-1e9)
-"""Score of a beam that is not there; transformers' value, finite so that sums stay comparable."""
+"""Score of a missing beam, as in transformers; it is finite so that sums stay comparable."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One sentence to search an output for."""
+    """The search for the output of one sentence."""
 
     source: tuple[int, ...]
-    """Encoder input, language and end tokens included."""
+    """Encoder input, including the language and end tokens."""
     prompt: tuple[int, int]
-    """Decoder start and target language."""
+    """Decoder start token and target language token."""
     prefix: tuple[int, ...] = ()
-    """Tokens that the output must begin with."""
+    """Forced prefix of the output."""
     limit: int
-    """Most tokens after the prompt, the end token included."""
+    """Maximum number of tokens after the prompt, including the end token."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,13 +47,13 @@ class Output:
     """One output of the search."""
 
     token_ids: tuple[int, ...]
-    """Tokens after the prompt, the forced prefix included, the end token excluded."""
+    """Tokens after the prompt, including the forced prefix but not the end token."""
     token_log_probabilities: tuple[float, ...]
-    """Of each token that was searched for, the end token included."""
+    """Log-probabilities of all tokens after the forced prefix, including the end token."""
     score: float
-    """Sum of these under the length penalty."""
+    """Sum of the log-probabilities with the length penalty."""
     finished: bool
-    """The end token was reached."""
+    """Whether the output ended with the end token."""
 
     @property
     def log_probability(self) -> float:
@@ -64,41 +65,44 @@ def check_options(options: SearchOptions, *, num_positions: int) -> None:
     """Validate the search options.
 
     Raises:
-        ConfigError: it names all errors at once.
+        ConfigError: an option is invalid; the message lists all errors.
     """
-    faults = []
+    errors = []
     if not 1 <= options.beam_size <= MAX_BEAM_SIZE:
-        faults.append(f"beam_size is {options.beam_size}, not 1 to {MAX_BEAM_SIZE}")
+        errors.append(f"beam_size is {options.beam_size}; it must be 1 to {MAX_BEAM_SIZE}")
     if options.num_hypotheses < 1:
-        faults.append(f"num_hypotheses is {options.num_hypotheses}, not 1 or more")
+        errors.append(f"num_hypotheses is {options.num_hypotheses}; it must be at least 1")
     if options.sampling and options.beam_size != 1:
-        faults.append(f"sampling needs beam_size 1, not {options.beam_size}")
+        errors.append(f"sampling requires beam_size 1, not {options.beam_size}")
     if not options.sampling and options.num_hypotheses > max(options.beam_size, 1):
-        faults.append(
+        errors.append(
             f"num_hypotheses {options.num_hypotheses} is more than beam_size {options.beam_size}"
         )
     if options.max_output_tokens is not None:
         if options.max_output_tokens < 1:
-            faults.append(f"max_output_tokens is {options.max_output_tokens}, not 1 or more")
+            errors.append(
+                f"max_output_tokens is {options.max_output_tokens}; it must be at least 1"
+            )
         if options.min_output_tokens > options.max_output_tokens:
-            faults.append(
+            errors.append(
                 f"min_output_tokens {options.min_output_tokens} is more than"
                 f" max_output_tokens {options.max_output_tokens}"
             )
     if options.min_output_tokens > num_positions:
-        faults.append(
-            f"min_output_tokens {options.min_output_tokens} is above the model's {num_positions}"
+        errors.append(
+            f"min_output_tokens {options.min_output_tokens} exceeds the model's maximum of "
+            f"{num_positions}"
         )
     if not (0 < options.temperature < math.inf and 0 < options.repetition_penalty < math.inf):
-        faults.append("temperature and repetition_penalty must be finite and above 0")
+        errors.append("temperature and repetition_penalty must be finite and greater than 0")
     if not math.isfinite(options.length_penalty):
-        faults.append(f"length_penalty is {options.length_penalty}, not a finite number")
+        errors.append(f"length_penalty is {options.length_penalty}; it must be finite")
     if not 0 < options.top_p <= 1:
-        faults.append(f"top_p is {options.top_p}, not in (0, 1]")
+        errors.append(f"top_p is {options.top_p}; it must be in (0, 1]")
     if min(options.top_k, options.no_repeat_ngram, options.min_output_tokens) < 0:
-        faults.append("top_k, no_repeat_ngram and min_output_tokens must not be negative")
-    if faults:
-        raise ConfigError("these search options cannot be used: " + "; ".join(faults))
+        errors.append("top_k, no_repeat_ngram and min_output_tokens must not be negative")
+    if errors:
+        raise ConfigError("the search options are invalid: " + "; ".join(errors))
 
 
 @torch.inference_mode()
@@ -110,13 +114,13 @@ def search(
     choice: OutputChoice | None = None,
     byte_rules: ByteRules | None = None,
 ) -> list[list[Output]]:
-    """Return for each job its `options.num_hypotheses` outputs, best first.
+    """Return `options.num_hypotheses` outputs for each job, best first.
 
     With `byte_rules`, the byte pieces of every output form valid UTF-8.
 
     Raises:
         CheckpointError: the model's scores are not finite, or a token is not in its vocabulary.
-        ConfigError: the beam is larger than the number of tokens that an output can use.
+        ConfigError: the beam is larger than the number of available output tokens.
     """
     _check_jobs(jobs, engine.config)
     num_open = engine.config.vocabulary_size
@@ -124,8 +128,8 @@ def search(
         num_open = len(choice.ids) + min(map(len, choice.extra))
     if not options.sampling and options.beam_size > num_open:
         raise ConfigError(
-            f"beam_size is {options.beam_size}, but outputs can use only {num_open} tokens; choose "
-            f"a beam of at most {num_open}"
+            f"beam_size is {options.beam_size}, but outputs can use only {num_open} tokens; the "
+            f"maximum beam_size is {num_open}"
         )
     memory = engine.encode([job.source for job in jobs])
     width = options.num_hypotheses if options.sampling else options.beam_size
@@ -142,28 +146,28 @@ def _check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
         ids = (*job.source, *job.prompt, *job.prefix)
         if min(ids) < 0 or max(ids) >= config.vocabulary_size:
             raise CheckpointError(
-                f"a segment has token ids from {min(ids)} to {max(ids)}, and the model's are 0 to "
-                f"{config.vocabulary_size - 1}: its tokenizer is that of another model"
+                f"a segment has token ids from {min(ids)} to {max(ids)}, but the model's are 0 to "
+                f"{config.vocabulary_size - 1}: its tokenizer belongs to another model"
             )
         if not len(job.prefix) < job.limit <= config.max_positions - 2:
             raise ConfigError(
-                f"an output of at most {job.limit} tokens after {len(job.prefix)} that are given "
-                f"cannot be searched for: the model has {config.max_positions} positions, 2 of "
-                f"them for the start"
+                f"the limit of {job.limit} output tokens with a prefix of {len(job.prefix)} is "
+                f"invalid: it must exceed the prefix, and the model has {config.max_positions} "
+                f"positions, of which the prompt uses 2"
             )
 
 
 def _check_scores(best: np.ndarray) -> None:
-    """Refuse rows whose best token has no finite score, before rules forbid any token."""
+    """Check that the best score of each row is finite before rules forbid any token."""
     if not np.isfinite(best).all():
         raise CheckpointError(
-            "the model's scores are not finite numbers: its weights are so large that sums "
-            "overflow; the checkpoint is damaged, or its training diverged"
+            "the model's scores are not finite numbers, because sums overflow with its large "
+            "weights; the checkpoint is damaged, or the training run diverged"
         )
 
 
 class _Rules:
-    """Changes of logits: minimum length, repetition penalty, n-gram block, valid UTF-8."""
+    """Modifies logits: minimum length, repetition penalty, n-gram blocking, valid UTF-8."""
 
     def __init__(self, options: SearchOptions, *, end: int, byte_rules: ByteRules | None = None):
         self.options, self.end, self.byte_rules = options, end, byte_rules
@@ -173,13 +177,13 @@ class _Rules:
         return self.options.repetition_penalty != 1 or self.options.no_repeat_ngram > 0
 
     def apply(self, logits_RV: Tensor, tokens_RT: np.ndarray, jobs: Sequence[Job]) -> None:
-        """Change logits (or log-probabilities) of rows with these tokens so far, in place.
+        """Modify the logits (or log-probabilities) of rows in place, given their tokens so far.
 
-        N-grams count the prompt, as in transformers; the repetition penalty does not, so that it
-        does not make the end token, with which every prompt begins, less likely.
+        N-gram blocking includes the prompt, as in transformers. The repetition penalty does not,
+        because every prompt starts with the end token, which would become less likely.
         """
         options = self.options
-        inside = self.byte_rules.open_characters(tokens_RT) if self.byte_rules else {}
+        unfinished = self.byte_rules.open_characters(tokens_RT) if self.byte_rules else {}
         if options.repetition_penalty != 1 and tokens_RT.shape[1]:
             tokens = torch.from_numpy(tokens_RT)
             seen = logits_RV.gather(1, tokens)
@@ -187,8 +191,8 @@ class _Rules:
             logits_RV.scatter_(1, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
         if options.no_repeat_ngram:
             for row, (job, tokens) in enumerate(zip(jobs, tokens_RT.tolist(), strict=True)):
-                if row in inside:
-                    continue  # The character has to be finished, repeated or not.
+                if row in unfinished:
+                    continue  # The bytes of the character must be completed in any case.
                 if banned := _repeating([*job.prompt, *tokens], options.no_repeat_ngram):
                     logits_RV[row, banned] = -torch.inf
         if tokens_RT.shape[1] < options.min_output_tokens:
@@ -200,7 +204,7 @@ class _Rules:
 
 
 def _repeating(tokens: list[int], size: int) -> list[int]:
-    """Return the tokens that would complete an n-gram which `tokens` already has."""
+    """Return the tokens that would complete an n-gram that occurs in `tokens` already."""
     if len(tokens) < size:
         return []
     start = tuple(tokens[len(tokens) - size + 1 :])
@@ -212,7 +216,7 @@ def _repeating(tokens: list[int], size: int) -> list[int]:
 
 
 class _BeamSearch:
-    """Arrays have one row for each active sentence; a sentence that is done is taken out."""
+    """Beam search whose arrays have one row per active sentence; finished ones are removed."""
 
     def __init__(self, decoding: Decoding, jobs: Sequence[Job], rules: _Rules):
         self.decoding, self.jobs, self.rules = decoding, jobs, rules
@@ -246,7 +250,7 @@ class _BeamSearch:
     def _extend(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Choose the tokens at position `step`; return the parents and tokens of the next rows."""
         width = self.options.beam_size
-        rows = 1 if step == 0 else width  # the first step has one row a sentence
+        rows = 1 if step == 0 else width  # the first step has one row per sentence
         steps, tokens = self._candidates(step, rows)
         each = steps.shape[1] // rows
         totals = steps + self.scores[:, :rows].repeat(each, axis=1)
@@ -255,9 +259,8 @@ class _BeamSearch:
         beams = order // each
         self._force_prefixes(step, totals, steps, tokens, beams)
         ending = (tokens == self.end) | (step + 1 >= self.limits)[:, None]
-        lengths = np.maximum(step + 2 - self.prefix_lengths, 1)[
-            :, None
-        ]  # the language token counts
+        # The length includes the language token.
+        lengths = np.maximum(step + 2 - self.prefix_lengths, 1)[:, None]
         penalties = (lengths**self.options.length_penalty).astype(np.float32)
         if ending[:, :width].any():
             self._finish_beams(
@@ -278,23 +281,23 @@ class _BeamSearch:
             self.tokens, self.steps = _pick(self.tokens, beams), _pick(self.steps, beams)
         self.tokens[:, :, step], self.steps[:, :, step] = tokens, steps
 
-        hopeful = self.scores[:, 0] / penalties[:, 0] > self.done_scores.min(axis=1)
-        active = ~ending.all(axis=1) & (~self.done.all(axis=1) | hopeful)
+        can_improve = self.scores[:, 0] / penalties[:, 0] > self.done_scores.min(axis=1)
+        active = ~ending.all(axis=1) & (~self.done.all(axis=1) | can_improve)
         parents = beams + np.arange(len(beams))[:, None] * rows
         if not active.all():
-            self._leave(active)
+            self._remove_finished(active)
             parents, tokens = parents[active], tokens[active]
         return parents, tokens
 
     def _candidates(self, step: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return log-probabilities and ids of the next tokens, enough of them, by sentence."""
+        """Return the log-probabilities and ids of enough next tokens for each sentence."""
         needed = 2 * self.options.beam_size
         count = len(self.sentences) * rows
         histories = self.tokens[:, :rows, :step].reshape(count, step)
         if self.rules.need_logits:
             steps, tokens = self._best_by_rules(np.arange(count), histories, rows, needed)
         else:
-            # The end token is forbidden below the minimum length: one candidate more is needed.
+            # One more candidate is needed while the minimum length forbids the end token.
             too_short = step < self.options.min_output_tokens
             steps, tokens = self.decoding.best(needed + too_short)
             _check_scores(steps[:, 0])
@@ -307,10 +310,10 @@ class _BeamSearch:
     def _keep_valid(
         self, steps: np.ndarray, tokens: np.ndarray, histories: np.ndarray, rows: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return candidates of which none makes an output invalid UTF-8.
+        """Replace candidates that would make an output invalid UTF-8.
 
-        The search uses at most `beam_size` candidates of a row and the end token. A row that has
-        fewer valid ones among its best tokens is searched again in the whole vocabulary.
+        The search uses at most `beam_size` candidates of a row and the end token. If the best
+        tokens of a row contain fewer valid candidates, the complete vocabulary is searched.
         """
         assert self.rules.byte_rules is not None
         left = self.limits.repeat(rows) - histories.shape[1]
@@ -326,7 +329,7 @@ class _BeamSearch:
     def _best_by_rules(
         self, chosen: np.ndarray, histories: np.ndarray, rows: int, needed: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best candidates of some rows after the rules were applied to all tokens."""
+        """Return the best candidates of some rows with the rules applied to the vocabulary."""
         logits = self.decoding.logits()[torch.from_numpy(chosen)]
         _check_scores(logits.amax(-1).numpy())
         jobs = [self.jobs[self.sentences[row // rows]] for row in chosen.tolist()]
@@ -337,7 +340,7 @@ class _BeamSearch:
             logits = logits.log_softmax(-1)
             self.rules.apply(logits, histories[chosen], jobs)
         best, tokens = logits.topk(min(needed, logits.shape[1]), dim=-1)
-        # A row without any candidate gets the score of a missing beam, which stays finite.
+        # A row without valid candidates gets the finite score of a missing beam.
         return np.fmax(best.numpy(), IMPOSSIBLE), tokens.numpy()
 
     def _force_prefixes(
@@ -363,7 +366,7 @@ class _BeamSearch:
         beams: np.ndarray,
         ending: np.ndarray,
     ) -> None:
-        """Keep the best of the finished outputs and of those that end now, `width` of them."""
+        """Keep the best `width` of the finished outputs and of those that end in this step."""
         width = self.options.beam_size
         scores, steps, tokens, beams, ending = (
             x[:, :width] for x in (scores, steps, tokens, beams, ending)
@@ -380,8 +383,8 @@ class _BeamSearch:
         self.done_tokens = _pick(np.concatenate([self.done_tokens, new_tokens], axis=1), order)
         self.done_steps = _pick(np.concatenate([self.done_steps, new_steps], axis=1), order)
 
-    def _leave(self, active: np.ndarray) -> None:
-        """Write the outputs of sentences that are done, and keep the others."""
+    def _remove_finished(self, active: np.ndarray) -> None:
+        """Store the outputs of finished sentences and remove these sentences from the arrays."""
         for row in np.flatnonzero(~active):
             job, found = self.jobs[self.sentences[row]], []
             for rank in range(min(self.options.num_hypotheses, int(self.done[row].sum()))):
@@ -416,7 +419,7 @@ def _pick(x_AKT: np.ndarray, order_AW: np.ndarray) -> np.ndarray:
 
 
 class _Sampling:
-    """Independent draws, each from a stream of its own, so that a batch changes nothing."""
+    """Independent samples with separate random streams, so that they do not depend on batches."""
 
     def __init__(self, decoding: Decoding, jobs: Sequence[Job], rules: _Rules):
         options = rules.options

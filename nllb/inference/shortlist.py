@@ -1,8 +1,9 @@
-"""The tokens that a target language uses: the output projection is restricted to them at run time.
+"""Vocabulary shortlists, to which the output projection can be restricted for a target language.
 
-A list is made from text of the language (training text, never evaluation lines) and filled up with
-pieces of its script. A token outside of it stays reachable in two ways: the tokens of the source
-segment are always open, so that names can be copied, and a search can ask for the whole vocabulary.
+A shortlist is built from training text of the language (evaluation data must not be used) and
+completed with pieces of its script. Other tokens can still be generated in two cases: the tokens of
+the source segment are always allowed, so that names can be copied, and a search can use the
+complete vocabulary.
 """
 
 from collections import Counter
@@ -28,43 +29,44 @@ from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
 SHORTLIST_FILE = "shortlists.safetensors"
 DEFAULT_SIZE = 16_000
 HELD_OUT_EVERY = 10
-"""One line in so many is not used to make the list, but to measure it."""
-MOST_TRANSLATED = 500
-"""Held-out lines that are translated to measure a loss."""
+"""Every n-th line is held out to measure the coverage and the loss."""
+MAX_TRANSLATED_LINES = 500
+"""Maximum number of held-out lines that are translated to measure the loss."""
 _NEUTRAL = regex.compile(r"[\p{N}\p{P}\p{S}\p{Zs}\u2581]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShortlistReport:
-    """How a list was made and how well it covers text that it was not made from."""
+    """Statistics of a shortlist and its coverage of held-out text."""
 
     size: int
-    """Tokens in the list."""
+    """Number of tokens in the shortlist."""
     seen: int
-    """Of these, tokens that the text has; the others are digits, punctuation and the script's."""
+    """Number of its tokens that occur in the text; the others are digits, punctuation marks and
+    pieces of the script."""
     lines: int
-    """Lines of text that the list was made from."""
+    """Number of lines from which the shortlist was built."""
     held_out_lines: int
-    """Lines that coverage was measured on."""
+    """Number of held-out lines on which the coverage was measured."""
     token_coverage: float
-    """Fraction of the held-out tokens that the list has."""
+    """Fraction of the held-out tokens that the shortlist contains."""
     line_coverage: float
-    """Fraction of the held-out lines that the list can produce whole."""
+    """Fraction of the held-out lines all of whose tokens the shortlist contains."""
     chrf_loss: float | None = None
-    """chrF++ that the list costs on held-out lines; None where it was not measured."""
+    """Loss in chrF++ on held-out lines due to the shortlist; None if it was not measured."""
 
 
 def build_shortlist(
     lines: Iterable[str], tokenizer: Tokenizer, language: Language, *, size: int = DEFAULT_SIZE
 ) -> tuple[np.ndarray, ShortlistReport]:
-    """Return the ids, ascending, and the report.
+    """Return the ids in ascending order and the report.
 
-    The end token, digits, punctuation and single characters of the script are always in; then come
-    the text's tokens by falling frequency, then further pieces of the script in the order of the
-    vocabulary, which is about that of frequency.
+    The shortlist always contains the end token, digits, punctuation and the single characters of
+    the script. Tokens of the text follow by descending frequency, and then other pieces of the
+    script in vocabulary order, which approximates their frequency.
 
     Raises:
-        DataError: there is too little text to hold anything out.
+        DataError: there is too little text for a held-out set.
     """
     counts: Counter[int] = Counter()
     held_out = []
@@ -80,8 +82,8 @@ def build_shortlist(
             counts.update(ids)
     if not counts or not held_out:
         raise DataError(
-            f"{num_lines + len(held_out)} lines of text are too few for a shortlist: some hundred "
-            f"are needed, better 100,000 and more"
+            f"{num_lines + len(held_out)} lines of text are too few for a shortlist: provide at "
+            f"least several hundred lines, and preferably 100,000 or more"
         )
     always, script = _pieces_of(tokenizer, language)
     chosen = dict.fromkeys(always)
@@ -115,29 +117,30 @@ def measure_loss(
     source: Language,
     target: Language,
 ) -> ShortlistReport:
-    """Translate held-out lines with the list and without; return the report with the loss.
+    """Translate held-out lines with and without the shortlist; return the report with the loss.
 
     Raises:
-        DataError: sources and references do not belong together.
+        DataError: the numbers of sources and references differ.
     """
     from sacrebleu.metrics.chrf import CHRF
 
     if len(sources) != len(references):
         raise DataError(
-            f"{len(sources)} source lines and {len(references)} target lines do not belong together"
+            f"there are {len(sources)} source lines, but {len(references)} target lines; the files "
+            f"must be line-aligned"
         )
     pairs = [
         pair
         for number, pair in enumerate(zip(sources, references, strict=True))
         if _is_held_out(number) and all(map(str.strip, pair))
-    ][:MOST_TRANSLATED]
+    ][:MAX_TRANSLATED_LINES]
     scores = []
-    for listed in (False, True):
+    for use_shortlist in (False, True):
         found = generator.generate(
             [text for text, _ in pairs],
             source=source,
             target=target,
-            search=SearchOptions(shortlist=listed),
+            search=SearchOptions(shortlist=use_shortlist),
         )
         texts = [hypotheses[0].text for hypotheses in found]
         scores.append(CHRF(word_order=2).corpus_score(texts, [[text for _, text in pairs]]).score)
@@ -145,7 +148,7 @@ def measure_loss(
 
 
 def _pieces_of(tokenizer: Tokenizer, language: Language) -> tuple[list[int], list[int]]:
-    """Return ids that every list has, and the other pieces of the language's script."""
+    """Return the ids that all shortlists contain, and the other pieces of the script."""
     letters = _script_pattern(language.script)
     always, script = [EOS_ID, UNK_ID], []
     for token in range(UNK_ID + 1, tokenizer.layout.num_pieces + 1):
@@ -163,10 +166,10 @@ def _script_pattern(script: str) -> "regex.Pattern[str]":
 
 
 def check_shortlist(ids: np.ndarray, vocabulary_size: int, *, where: str) -> None:
-    """Refuse a list that is not made of ids of the vocabulary, in ascending order.
+    """Check that a shortlist consists of ids of the vocabulary in ascending order.
 
     Raises:
-        CheckpointError: it says what the list is.
+        CheckpointError: the shortlist is invalid.
     """
     if ids.ndim != 1 or not len(ids) or ids.dtype != np.int64:
         wrong = f"is {ids.dtype} of shape {list(ids.shape)}, not a list of token ids"
@@ -178,22 +181,22 @@ def check_shortlist(ids: np.ndarray, vocabulary_size: int, *, where: str) -> Non
         return
     raise CheckpointError(
         f"the shortlist {where} {wrong}; the model's token ids are 0 to {vocabulary_size - 1}: "
-        f"make the list again with `nllb shortlist`"
+        f"build the shortlist again with `nllb shortlist`"
     )
 
 
 class Shortlists:
-    """The lists stored beside a model, by language code."""
+    """The shortlists of a model by language code."""
 
     def __init__(self, lists: dict[str, np.ndarray]):
         self._lists = lists
 
     @classmethod
     def read(cls, directory: Path, *, vocabulary_size: int) -> "Shortlists":
-        """Read a model directory's lists; none where it has no file of them.
+        """Read the shortlists in a model directory, which may have none.
 
         Raises:
-            CheckpointError: the file is damaged, or a list is not one of the model's vocabulary.
+            CheckpointError: the file is damaged, or a shortlist does not match the vocabulary.
         """
         found = {}
         for code, tensor in _read_lists(directory).items():
@@ -203,15 +206,15 @@ class Shortlists:
         return cls(found)
 
     def __contains__(self, language: Language) -> bool:
-        """Say whether there is a list of the language."""
+        """Return whether the language has a shortlist."""
         return language.code in self._lists
 
     def ids(self, language: Language) -> np.ndarray:
-        """Return the list of a language, ascending."""
+        """Return the ids in a language's shortlist in ascending order."""
         return self._lists[language.code]
 
     def with_list(self, language: Language, ids: np.ndarray) -> "Shortlists":
-        """Return these lists and another."""
+        """Return a copy with the shortlist of a language added or replaced."""
         return Shortlists(self._lists | {language.code: ids})
 
 
@@ -223,12 +226,13 @@ def _read_lists(directory: Path) -> dict[str, torch.Tensor]:
         file = SafetensorsFile(path)
         lists = {code: file.read(code) for code in file.names()}
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; or make it again with `nllb shortlist`") from error
+        raise CheckpointError(f"{error}; or build it again with `nllb shortlist`") from error
     for code, ids in lists.items():
         if ids.dim() != 1 or ids.dtype not in (torch.int32, torch.int64):
             raise CheckpointError(
-                f"{path}: the list of {code[:40]!r} is no list of ids, but has the shape "
-                f"{tuple(ids.shape)} and the type {ids.dtype}; make it again with `nllb shortlist`"
+                f"{path}: the shortlist of {code[:40]!r} has the shape {tuple(ids.shape)} and the "
+                f"type {ids.dtype}, so it is not a list of ids; build it again with "
+                f"`nllb shortlist`"
             )
     return lists
 
@@ -236,7 +240,7 @@ def _read_lists(directory: Path) -> dict[str, torch.Tensor]:
 def write_shortlist(
     directory: Path, language: Language, ids: np.ndarray, report: ShortlistReport
 ) -> None:
-    """Store a list beside the model, and its report in the model's settings."""
+    """Store a shortlist in the model directory, and its report in the model's settings."""
     path = directory / SHORTLIST_FILE
     lists = _read_lists(directory)
     lists[language.code] = torch.from_numpy(ids).int()
@@ -249,5 +253,5 @@ def write_shortlist(
 
 
 def further_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return for each source its tokens that the list lacks, ascending: what it may copy."""
+    """Return the tokens of each source that are not in the shortlist, in ascending order."""
     return tuple(np.setdiff1d(np.array(source, np.int64), ids) for source in sources)

@@ -1,7 +1,7 @@
-"""Threads of a model: how many torch uses, and what a forked process finds of them.
+"""Controls the number of threads of a model, and keeps threads and locks usable after a fork.
 
-One number governs all: the compiled kernel has its own threads, and torch, which computes what the
-kernel does not, is limited to the number that a model was loaded with for as long as it computes.
+One setting controls all threads. The compiled kernel has its own threads. Torch, which computes
+everything else, is limited to the model's number of threads while the model computes.
 """
 
 import os
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 def resolve_threads(num_threads: int | None) -> int:
-    """Return the number of threads: what was asked for, or one per processor.
+    """Return the requested number of threads, or the number of available processors for None.
 
     Raises:
         ConfigError: the number is out of range.
@@ -35,18 +35,18 @@ def resolve_threads(num_threads: int | None) -> int:
 
 
 class ForkSafeLock:
-    """A lock that a forked process finds open, whichever thread of its parent held it."""
+    """A lock that is released in a forked process, even if a thread of the parent held it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         _locks.add(self)
 
     def open(self) -> None:
-        """Forget who holds the lock."""
+        """Replace the lock with a released one."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        """Wait for the lock."""
+        """Acquire the lock."""
         self._lock.acquire()
 
     def __exit__(
@@ -63,11 +63,11 @@ _locks: WeakSet[ForkSafeLock] = WeakSet()
 
 
 class _TorchThreads:
-    """Torch's number of threads, which belongs to the whole process: calls set it and restore it.
+    """Sets torch's number of threads, which is global to the process, for the duration of calls.
 
-    OpenMP keeps helpers for each thread that calls torch. The thread that `fork` copies believes
-    that it has helpers, which were not copied, and would wait for them for ever. A new thread of
-    the forked process gets helpers of its own.
+    OpenMP keeps worker threads for each thread that calls torch. `fork` copies the calling thread
+    but not its OpenMP workers, so that the copied thread would wait for them forever. A new thread
+    in the forked process gets its own workers.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class _TorchThreads:
         self._copied_thread: int | None = None
 
     def after_fork(self) -> None:
-        """Note which thread was copied; the calls of all others have ended."""
+        """Record which thread was copied; the calls of all other threads do not exist here."""
         self._copied_thread = threading.get_ident()
         if self._num_active:
             torch.set_num_threads(self._before)
@@ -108,7 +108,7 @@ _torch_threads = _TorchThreads()
 def with_torch_threads(
     count: int, function: Callable[..., Result], *arguments: object, **options: object
 ) -> Result:
-    """Call a function while torch uses `count` threads; then torch uses as many as before."""
+    """Call a function while torch uses `count` threads, and restore the previous number."""
     return _torch_threads.call(count, partial(function, *arguments, **options))
 
 

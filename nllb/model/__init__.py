@@ -1,1 +1,1 @@
-"""Models and checkpoints: shape, module graph, file formats, tokens (see README.md beside this)."""
+"""Model configuration, modules, checkpoint formats and tokenization (see README.md)."""

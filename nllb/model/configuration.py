@@ -1,4 +1,7 @@
-"""The shape of a model, and its forms in Hugging Face's `config.json`: `m2m_100` and `nllb-moe`."""
+"""The model configuration, read from and written to Hugging Face's `config.json`.
+
+The architectures are `m2m_100` and `nllb-moe`.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -15,9 +18,9 @@ Activation = Literal["relu", "gelu", "silu"]
 SecondExpertPolicy = Literal["all", "sampling", "random"]
 
 MAX_DOCUMENT_BYTES = 64 << 20
-"""Longest JSON file of a model; tokenizer.json of NLLB-200 has 17 to 32 MB."""
+"""Maximum size of a model's JSON file; the tokenizer.json of NLLB-200 has 17 to 32 MB."""
 MAX_POSITION_BYTES = 1 << 30
-"""Most bytes of the table of positions, which no weight file backs."""
+"""Maximum size of the table of position embeddings, which is computed and not read from a file."""
 _LIMITS = {
     "vocabulary_size": 1 << 24,
     "model_dim": 1 << 17,
@@ -28,7 +31,7 @@ _LIMITS = {
     "num_experts": 1 << 14,
     "max_positions": 1 << 20,
 }
-"""Largest values that a model can have, far above those of any that was trained."""
+"""Maximum values, far above those of any trained model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,13 +39,13 @@ class ModelConfig:
     """One encoder-decoder, dense or with mixture-of-experts layers."""
 
     vocabulary_size: int
-    """Rows of the shared embedding, rows that no token uses included."""
+    """Rows of the shared embedding, including unused rows."""
     model_dim: int
     """Width of the residual stream."""
     encoder_layers: int
-    """Layers of the encoder."""
+    """Number of encoder layers."""
     decoder_layers: int
-    """Layers of the decoder."""
+    """Number of decoder layers."""
     encoder_heads: int
     """Attention heads of an encoder layer."""
     decoder_heads: int
@@ -54,7 +57,7 @@ class ModelConfig:
     activation: Activation = "relu"
     """Activation of the feed-forward layers."""
     max_positions: int = 1024
-    """Longest sequence in tokens that the model is meant for."""
+    """Maximum sequence length of the model in tokens."""
     scale_embedding: bool = True
     """Multiply embeddings by sqrt(model_dim)."""
     bos_id: int = 0
@@ -69,23 +72,24 @@ class ModelConfig:
     """Id that the decoder input begins with, before the target language's token."""
 
     num_experts: int = 0
-    """Experts of a mixture-of-experts layer; 0 is a dense model."""
+    """Number of experts in a mixture-of-experts layer; 0 means a dense model."""
     encoder_sparse_step: int = 0
-    """Encoder layer i (from 0) has experts iff (i + 1) is a multiple of this; 0 is never."""
+    """Encoder layer i (from 0) has experts iff (i + 1) is a multiple of this; 0 means never."""
     decoder_sparse_step: int = 0
     """The same for the decoder."""
     router_bias: bool = False
-    """The router has a bias (no NLLB model has)."""
+    """Whether the router has a bias; the published NLLB models have none."""
     expert_output_masking: float = 0.0
     """Probability p that training zeroes an expert's output; evaluation multiplies by 1 - p."""
     second_expert_policy: SecondExpertPolicy = "all"
-    """How training picks the second expert; evaluation always takes the second best."""
+    """How training chooses the second expert; evaluation always uses the second best."""
     normalize_before_dropping: bool = False
-    """Training normalises router weights before, not after, tokens over capacity are dropped."""
+    """Training normalises router weights before, not after, tokens beyond capacity are dropped."""
     batch_prioritized_routing: bool = False
-    """Training fills an expert's capacity by falling router probability instead of by position."""
+    """Training fills an expert's capacity by descending router probability, not by position."""
     eval_capacity_fraction: float = 1.0
-    """Expert capacity at evaluation, of the tokens; kept for the record: nothing is dropped."""
+    """Expert capacity at evaluation as a fraction of the tokens. It is only stored: evaluation
+    never drops a token."""
 
     dropout: float = 0.1
     """Dropout of embeddings and of each sub-layer's output, in training."""
@@ -95,11 +99,11 @@ class ModelConfig:
     """Dropout after the activation of a feed-forward layer, in training."""
 
     def __post_init__(self) -> None:
-        if faults := list(self._faults()):
-            raise CheckpointError("the model's configuration cannot be used: " + "; ".join(faults))
+        if errors := self._find_errors():
+            raise CheckpointError("the model configuration is invalid: " + "; ".join(errors))
 
-    def _faults(self) -> list[str]:
-        faults = []
+    def _find_errors(self) -> list[str]:
+        errors = []
         positive = [
             "vocabulary_size",
             "model_dim",
@@ -108,29 +112,30 @@ class ModelConfig:
             "max_positions",
         ]
         positive += ["encoder_layers", "decoder_layers", "encoder_ffn_dim", "decoder_ffn_dim"]
-        faults += [
-            f"{name} is {getattr(self, name)}, not positive"
+        errors += [
+            f"{name} is {getattr(self, name)}; it must be positive"
             for name in positive
             if getattr(self, name) < 1
         ]
-        faults += [
-            f"{name} is {getattr(self, name)}; at most {limit:,} is read"
+        errors += [
+            f"{name} is {getattr(self, name)}; the maximum is {limit:,}"
             for name, limit in _LIMITS.items()
             if getattr(self, name) > limit
         ]
         if 4 * (self.max_positions + self.pad_id + 1) * self.model_dim > MAX_POSITION_BYTES:
-            faults.append(
+            errors.append(
                 f"max_positions is {self.max_positions}, pad_id {self.pad_id} and model_dim "
-                f"{self.model_dim}: a table of positions of more than "
+                f"{self.model_dim}: their table of position embeddings would exceed "
                 f"{MAX_POSITION_BYTES >> 30} GiB"
             )
         if self.model_dim < 4 or self.model_dim % 2:
-            faults.append(
-                f"model_dim is {self.model_dim}; sinusoidal positions need an even number from 4 up"
+            errors.append(
+                f"model_dim is {self.model_dim}; sinusoidal positions require an even number of at "
+                f"least 4"
             )
         for name in ("bos_id", "pad_id", "eos_id", "unk_id", "decoder_start_id"):
             if not 0 <= getattr(self, name) < self.vocabulary_size:
-                faults.append(
+                errors.append(
                     f"{_NAMES.get(name, name)} is {getattr(self, name)}, which is not a row of the "
                     f"vocabulary (0 to {self.vocabulary_size - 1})"
                 )
@@ -139,39 +144,41 @@ class ModelConfig:
             ("decoder_heads", self.decoder_heads),
         ):
             if heads > 0 and self.model_dim % heads:
-                faults.append(f"model_dim {self.model_dim} is no multiple of {name} {heads}")
+                errors.append(f"model_dim {self.model_dim} is not a multiple of {name} {heads}")
         if self.activation not in get_args(Activation):
-            faults.append(
-                f"activation is {self.activation!r}; known are {', '.join(get_args(Activation))}"
+            errors.append(
+                f"activation is {self.activation!r}; valid values are "
+                f"{', '.join(get_args(Activation))}"
             )
         if self.num_experts == 1 or self.num_experts < 0:
-            faults.append(
-                f"num_experts is {self.num_experts}; top-2 routing needs 2 or more, and 0 is dense"
+            errors.append(
+                f"num_experts is {self.num_experts}; it must be 0 (dense) or at least 2 (top-2 "
+                f"routing)"
             )
         for name in ("expert_output_masking", "dropout", "attention_dropout", "activation_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                faults.append(f"{name} is {getattr(self, name)}, not in [0, 1)")
+                errors.append(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
         if self.second_expert_policy not in get_args(SecondExpertPolicy):
-            known = ", ".join(get_args(SecondExpertPolicy))
-            faults.append(
-                f"second_expert_policy is {self.second_expert_policy!r}; known are {known}"
+            valid = ", ".join(get_args(SecondExpertPolicy))
+            errors.append(
+                f"second_expert_policy is {self.second_expert_policy!r}; valid values are {valid}"
             )
-        return faults
+        return errors
 
     def num_layers(self, side: Side) -> int:
-        """Layers of one side."""
+        """Return the number of layers of the encoder or the decoder."""
         return self.encoder_layers if side == "encoder" else self.decoder_layers
 
     def num_heads(self, side: Side) -> int:
-        """Attention heads of one side."""
+        """Return the number of attention heads of the encoder or the decoder."""
         return self.encoder_heads if side == "encoder" else self.decoder_heads
 
     def ffn_dim(self, side: Side) -> int:
-        """Inner feed-forward width of one side."""
+        """Return the inner feed-forward width of the encoder or the decoder."""
         return self.encoder_ffn_dim if side == "encoder" else self.decoder_ffn_dim
 
     def is_sparse(self, side: Side, layer: int) -> bool:
-        """Say whether a layer (counted from 0) has experts."""
+        """Return whether a layer (counted from 0) has experts."""
         step = self.encoder_sparse_step if side == "encoder" else self.decoder_sparse_step
         return self.num_experts > 0 and step > 0 and (layer + 1) % step == 0
 
@@ -187,12 +194,13 @@ class ModelConfig:
         """Read the content of a `config.json`.
 
         Raises:
-            CheckpointError: it describes another architecture, or lacks a value.
+            CheckpointError: it describes an unsupported architecture, or lacks a value.
         """
         architecture = check_architecture(values, where)
         if values.get("tie_word_embeddings") is False:
             raise CheckpointError(
-                f"{where} unties the output projection from the embedding, which NLLB never does"
+                f"{where} sets tie_word_embeddings to false; only models with tied embeddings are "
+                f"supported, as all NLLB models are"
             )
         names = _NAMES | (_MOE_NAMES if architecture == "nllb-moe" else {})
         if missing := [
@@ -206,7 +214,7 @@ class ModelConfig:
             for ours, theirs in names.items()
             if theirs in values
         }
-        if architecture == "nllb-moe":  # what transformers takes where the file is silent
+        if architecture == "nllb-moe":  # the defaults of transformers
             for ours, default in _MOE_DEFAULTS.items():
                 found.setdefault(ours, default)
         if wrong := list(_wrong_types(names, found)):
@@ -303,11 +311,12 @@ def _wrong_types(names: Mapping[str, str], found: Mapping[str, Any]) -> Iterator
         kinds = _KINDS.get(kind, (str,))
         right = isinstance(value, kinds) and (kind == "bool" or not isinstance(value, bool))
         if value is not None and not right:
-            yield f"{names[field.name]} is {repr(value)[:80]}, which is no {kind}"
+            article = "an" if kind == "int" else "a"
+            yield f"{names[field.name]} is {repr(value)[:80]}, which is not {article} {kind}"
 
 
 def _single(name: str, value: Any) -> Any:
-    """Return an id that stands in a list of its own, as generation allows it, without the list."""
+    """Return the only id of a list, since generation configurations may list a single id."""
     return (
         value[0] if name.endswith("_id") and isinstance(value, list) and len(value) == 1 else value
     )
@@ -317,7 +326,7 @@ def read_document(path: Path) -> dict[str, Any]:
     """Read a JSON object of a model directory.
 
     Raises:
-        CheckpointError: it is damaged, or something else.
+        CheckpointError: the file is damaged, or does not contain an object.
     """
     refuse_pointer(path)
     try:
@@ -325,5 +334,7 @@ def read_document(path: Path) -> dict[str, Any]:
     except DataError as error:
         raise CheckpointError(str(error)) from error
     if not isinstance(document, dict):
-        raise CheckpointError(f"{path} holds a {type(document).__name__}, not an object")
+        raise CheckpointError(
+            f"{path} contains a {type(document).__name__}; it must be a JSON object"
+        )
     return document

@@ -1,8 +1,8 @@
-"""Experts as two grouped matrix products, instead of two products per expert.
+"""Computes all experts with two grouped matrix products instead of two products per expert.
 
-A GPU with many experts spends most of its time launching small products one after the other. Where
-torch has a grouped product (`torch.nn.functional.grouped_mm`, or `torch._grouped_mm` before), all
-experts are computed by one kernel each for their inner and outer layers.
+With many experts, a GPU spends most of its time launching small products one after the other. If
+torch provides a grouped product (`torch.nn.functional.grouped_mm`, or `torch._grouped_mm` in older
+versions), one kernel computes the inner layers of all experts and another the outer layers.
 
 Shapes: P rows sorted by expert, D model dim, F inner dim, E experts.
 """
@@ -16,13 +16,13 @@ from torch.nn import functional
 
 GROUPED_MM = getattr(functional, "grouped_mm", None) or getattr(torch, "_grouped_mm", None)
 MIN_CAPABILITY = (9, 0)
-"""Compute capability from which the product is one kernel; below, torch runs a loop as we do."""
+"""Lowest compute capability with a single kernel; below it, torch loops over the experts."""
 ALIGNMENT = 8
 """Both dimensions of a bfloat16 matrix must be multiples of this."""
 
 
 class GroupableExpert(Protocol):
-    """The parts of a feed-forward layer (`nllb.model.moe.FeedForward`)."""
+    """The attributes of a feed-forward layer that are used (`nllb.model.moe.FeedForward`)."""
 
     inner: nn.Linear
     outer: nn.Linear
@@ -33,7 +33,7 @@ class GroupableExpert(Protocol):
 
 
 def can_group(experts: Mapping[int, nn.Module], sorted_PD: Tensor) -> bool:
-    """Return whether grouped products are available and fast for these rows and experts."""
+    """Return whether grouped products are available and efficient for these rows and experts."""
     if GROUPED_MM is None or sorted_PD.device.type != "cuda" or len(experts) < 2:
         return False
     if torch.cuda.get_device_capability(sorted_PD.device) < MIN_CAPABILITY:
@@ -43,7 +43,7 @@ def can_group(experts: Mapping[int, nn.Module], sorted_PD: Tensor) -> bool:
 
 
 def compute_type(rows: Tensor) -> torch.dtype:
-    """Return the number type of products with these rows: that of autocast, or their own."""
+    """Return the dtype of products with these rows: the autocast dtype, or the rows' own dtype."""
     device = rows.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else rows.dtype
 
@@ -53,7 +53,8 @@ def run_grouped_experts(
 ) -> Tensor:
     """Run all experts of this process on rows that are sorted by expert.
 
-    Dropout is applied as in `FeedForward`, but draws other masks than a loop over experts.
+    Dropout is applied as in `FeedForward`, but its random masks differ from those of a loop over
+    the experts.
     """
     assert GROUPED_MM is not None
     modules = [cast(GroupableExpert, experts[number]) for number in sorted(experts)]

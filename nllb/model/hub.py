@@ -1,7 +1,7 @@
-"""Finds models of the Hugging Face hub in the local cache, and downloads them when they are named.
+"""Finds Hugging Face hub models in the local cache and downloads those that the user names.
 
-Size and licence are shown before anything is fetched. `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT`
-and `HF_TOKEN` are honoured by `huggingface_hub`, as everywhere.
+The size and licence are printed before a download. `huggingface_hub` honours `HF_HUB_OFFLINE`,
+`HF_HOME`, `HF_ENDPOINT` and `HF_TOKEN` as usual.
 """
 
 import os
@@ -31,35 +31,35 @@ _WEIGHTS = (
     ("model*.safetensors", "model.safetensors.index.json"),
     ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
 )
-"""Patterns of weight files; the first form that a model has is taken."""
+"""Patterns of weight files; the first format that a model provides is used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Download:
-    """What fetching a model means."""
+    """The files to download for a model."""
 
     name: str
     """The hub name."""
     files: tuple[str, ...]
-    """The files that are needed."""
+    """The names of the files."""
     num_bytes: int
-    """Their size."""
+    """Total size of the files."""
     licence: str | None
-    """Licence of the weights as the model's page states it."""
+    """Licence of the weights according to the model's page."""
 
 
 def is_hub_name(name: str) -> bool:
-    """Say whether a string has the form `owner/model`."""
+    """Return whether a string has the form `owner/model`."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_offline() -> bool:
-    """Say whether the environment forbids to use the network for models."""
+    """Return whether the environment disables model downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def find_cached(name: str) -> Path | None:
-    """Return the folder of a model in the local cache, whole or not."""
+    """Return the directory of a model in the local cache, which may be incomplete."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(name, "config.json")
@@ -67,7 +67,7 @@ def find_cached(name: str) -> Path | None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Say whether a folder of the cache has weights, all of them, and a vocabulary."""
+    """Return whether a cache directory has all weight files and the vocabulary."""
     return _has_weights(folder) and (folder / "sentencepiece.bpe.model").is_file()
 
 
@@ -77,21 +77,22 @@ def fetch(
     offline: bool | None = None,
     announce: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> Path:
-    """Return the folder of a hub model; what the cache lacks is downloaded.
+    """Return the directory of a hub model, and download the model if the cache lacks it.
 
     Raises:
-        CheckpointError: there is no such model, it cannot be had, or the network may not be used.
-        ResourceError: the disk has no room for it.
+        CheckpointError: the model does not exist, cannot be downloaded, or offline mode is on.
+        ResourceError: the disk has too little free space.
     """
     offline = is_offline() if offline is None else offline
     cached = find_cached(name)
     if cached is not None and (is_complete(cached) or (offline and _has_weights(cached))):
         return cached
     if offline:
-        state = "is in the cache only in part" if cached else "is not in the cache"
+        state = "is only partly in the cache" if cached else "is not in the cache"
         raise CheckpointError(
-            f"{name} {state}, and nothing is downloaded in offline mode or to look at a model: "
-            f"translate or convert with it while HF_HUB_OFFLINE is unset, or name a directory"
+            f"{name} {state}, and models are not downloaded in offline mode or to describe them: "
+            f"translate with or convert the model while HF_HUB_OFFLINE is unset, or give a "
+            f"directory"
         )
     download = plan_download(name)
     licence = download.licence or "unknown"
@@ -102,10 +103,10 @@ def fetch(
 
 
 def plan_download(name: str) -> Download:
-    """Ask the hub what fetching a model would take."""
+    """Query the hub for the files and the size of a model."""
     from huggingface_hub import HfApi
 
-    info = _ask(name, lambda: HfApi().model_info(name, files_metadata=True))
+    info = _query_hub(name, lambda: HfApi().model_info(name, files_metadata=True))
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     weights: list[str] = []
     for patterns in _WEIGHTS:
@@ -114,10 +115,10 @@ def plan_download(name: str) -> Download:
             break
     if not weights or "config.json" not in sizes:
         raise CheckpointError(
-            f"{name} on the hub is no model in safetensors or torch form: "
+            f"{name} on the hub is not a model in safetensors or torch format: "
             + (
                 describe_names(sizes)
-                or f"it has {len(sizes)} files, among them {', '.join(sorted(sizes)[:4])}"
+                or f"it has {len(sizes)} files, including {', '.join(sorted(sizes)[:4])}"
             )
         )
     files = tuple(sorted([*weights, *(file for file in _SMALL_FILES if file in sizes)]))
@@ -139,10 +140,11 @@ def _download(download: Download) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     if download.num_bytes > (free := shutil.disk_usage(cache).free):
         raise ResourceError(
-            f"{download.name} takes {format_size(download.num_bytes)} and {format_size(free)} are "
-            f"free in {cache}: free some, or set HF_HOME to another disk"
+            f"{download.name} needs {format_size(download.num_bytes)}, but only "
+            f"{format_size(free)} are free in {cache}: free some space, or set HF_HOME to another "
+            f"disk"
         )
-    folder = _ask(
+    folder = _query_hub(
         download.name,
         lambda: snapshot_download(
             download.name, revision="main", allow_patterns=list(download.files)
@@ -160,20 +162,20 @@ def _has_weights(folder: Path) -> bool:
     return False
 
 
-def _ask(name: str, call: Callable[[], Any]) -> Any:
+def _query_hub(name: str, call: Callable[[], Any]) -> Any:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return call()
     except GatedRepoError as error:
         raise CheckpointError(
-            f"{name} is given out on conditions: accept them on its page and set HF_TOKEN"
+            f"access to {name} is restricted: accept the conditions on its page and set HF_TOKEN"
         ) from error
     except RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"the hub has no model {name}, or it is private and HF_TOKEN is not set; see "
-            f"'nllb models'"
+            f"the hub has no model {name}, or the model is private and HF_TOKEN is not set; run "
+            f"'nllb models' for a list of published models"
         ) from error
-    except Exception as error:  # whatever the library's HTTP client raises
+    except Exception as error:  # The exceptions depend on the library's HTTP client.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{name} cannot be fetched from the hub: {reason}") from error
+        raise CheckpointError(f"{name} cannot be downloaded from the hub: {reason}") from error

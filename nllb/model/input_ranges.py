@@ -1,8 +1,9 @@
-"""Measures how large the inputs of a pretrained encoder's matrices become, channel by channel.
+"""Measures the range of each input channel of a pretrained encoder's matrices.
 
-A few channels of a normalised state are up to a hundred times as large as the rest, in some layers
-for some tokens only. An int8 engine that gives a row one scale would lose the other channels, so it
-divides each channel by a factor that depends on these ranges (SmoothQuant, arXiv 2211.10438).
+A few channels of a normalised state are up to a hundred times larger than the rest, in some layers
+only for some tokens. With one scale per row, an int8 engine would lose the precision of the other
+channels, so it divides each channel by a factor derived from these ranges (SmoothQuant, arXiv
+2211.10438).
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,8 @@ def measure_input_ranges(
 ) -> dict[str, Tensor]:
     """Return the largest magnitude of each input channel on these sequences.
 
-    The names are `layers.N.query`, whose inputs the keys and values share, and `layers.N.inner`.
+    The names are `layers.N.query`, which shares its inputs with the key and value projections, and
+    `layers.N.inner`.
     """
     ranges: dict[str, Tensor] = {}
     modules = {
@@ -29,7 +31,7 @@ def measure_input_ranges(
         for name in ("query", "inner")
     }
     hooks = [
-        module.register_forward_pre_hook(partial(_note, ranges, name))
+        module.register_forward_pre_hook(partial(_update_range, ranges, name))
         for name, module in modules.items()
     ]
     try:
@@ -42,6 +44,8 @@ def measure_input_ranges(
     return ranges
 
 
-def _note(ranges: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _update_range(
+    ranges: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Any, ...]
+) -> None:
     largest = inputs[0].abs().flatten(0, -2).amax(0)
     ranges[name] = torch.maximum(ranges[name], largest) if name in ranges else largest

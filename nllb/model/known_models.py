@@ -1,4 +1,4 @@
-"""The published NLLB checkpoints: shape, size, licence of the weights."""
+"""The published NLLB checkpoints, with their configuration and the licence of their weights."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,11 +15,11 @@ class KnownModel:
     name: str
     """Its name on the Hugging Face hub."""
     config: ModelConfig
-    """Its shape."""
+    """Its configuration."""
     licence: str
-    """Licence of the weights (the code of this package has its own)."""
+    """Licence of the weights (the code of this package has a separate licence)."""
     summary: str
-    """What it is, in a few words."""
+    """Short description."""
 
 
 @cache
@@ -30,7 +30,7 @@ def known_models() -> tuple[KnownModel, ...]:
 
 
 def find_known_model(name: str) -> KnownModel | None:
-    """Return the published checkpoint of a hub name, with or without its owner."""
+    """Return the published checkpoint with a hub name, which may omit the owner."""
     names = {model.name: model for model in known_models()}
     return names.get(name) or {key.partition("/")[2]: names[key] for key in names}.get(name)
 

@@ -1,4 +1,4 @@
-"""What is known of a model before it is used: size, memory, licence of the weights, where it is."""
+"""Describes models without loading them: size, memory, licence of the weights and location."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,32 +19,32 @@ State = Literal["ships", "here", "cached", "cached in part", "not downloaded"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """One model as `nllb models` shows it."""
+    """One model as listed by `nllb models`."""
 
     name: str
     """Hub name or path."""
     summary: str
-    """What it is, in a few words."""
+    """Short description."""
     config: ModelConfig
-    """Its shape."""
+    """Configuration of the model."""
     languages: int | None
-    """Language tokens, where a tokenizer is at hand."""
+    """Number of language tokens; None if the tokenizer is not available."""
     disk_bytes: int
-    """Size of the weights: in their files, or of the float32 files that would be downloaded."""
+    """Size of the weight files, or of the float32 files that would be downloaded."""
     licence: str
     """Licence of the weights."""
     state: State
-    """Where it is."""
+    """Whether the model ships with the package, is a local path, or is in the cache."""
     path: Path | None
-    """Where its files are, if they are."""
+    """Location of its files; None if it is not downloaded."""
 
     @property
     def parameters(self) -> int:
-        """Parameters, the shared embedding counted once."""
+        """Number of parameters; the shared embedding is counted once."""
         return num_parameters(self.config)
 
     def weight_bytes(self) -> dict[StorageType, int]:
-        """Return the memory that the weights take, by type."""
+        """Return the memory of the weights for each storage type."""
         return {storage: storage_bytes(self.config, storage) for storage in STORAGE_TYPES}
 
 
@@ -59,12 +59,12 @@ def list_shipped() -> list[Listing]:
 
 
 def list_model(name: str) -> Listing:
-    """Return one model: published, shipped, a local directory, or a name in the cache.
+    """Return one model: a published or shipped one, a local directory, or a name in the cache.
 
     Nothing is downloaded.
 
     Raises:
-        CheckpointError: there is no such model here, and it is not one of the published ones.
+        CheckpointError: the model is neither available locally nor one of the published models.
     """
     known = None if Path(name).exists() else find_known_model(name)
     if known is not None:

@@ -1,16 +1,17 @@
-"""The mixture-of-experts layer of NLLB (NLLB Team 2022, 6.2): two experts of many see a token.
+"""The mixture-of-experts layer of NLLB (NLLB Team 2022, 6.2), with two experts per token.
 
-Notable:
-* tokens are sorted by expert, and only experts that got a token are computed: no one-hot dispatch
-  tensors;
-* the router works in float32 whatever the model's type;
-* padding is routed to no expert;
-* at evaluation no token is ever dropped, and the second best expert is always taken;
-* in training `routing.py` decides, with capacity, policies and the load-balancing loss;
-* who runs the experts is a seam: here, or on other ranks (`nllb.training.distributed`).
+Design:
+* Tokens are sorted by expert, and only experts with tokens are computed. There are no one-hot
+  dispatch tensors.
+* The router computes in float32, whatever the model's dtype.
+* Padding is not routed to any expert.
+* Evaluation never drops a token and always uses the second-best expert.
+* In training, `routing.py` implements capacity, policies and the load-balancing loss.
+* The function that runs the experts can be replaced: they run in this process by default, or on
+  other ranks (`nllb.training.distributed`).
 
-Shapes: S rows of a batch with padding, N tokens, D model dim, E experts, K = 2 experts a token, P =
-(token, expert) pairs, numbered with all first choices before all second ones.
+Shapes: S rows of a batch with padding, N tokens, D model dim, E experts, K = 2 experts per token,
+P = (token, expert) pairs, numbered with all first choices before all second choices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 __all__ = ["EXPERTS_PER_TOKEN", "FeedForward", "MixtureOfExperts", "route", "sort_by_expert"]
 
 ROWS_MULTIPLE = 128
-"""Experts' rows in training on a CPU in low precision are filled up to a multiple of this."""
+"""In low-precision training on a CPU, each expert's rows are padded to a multiple of this."""
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -38,10 +39,10 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class FeedForward(nn.Module):
-    """The dense feed-forward layer; one expert has the same form.
+    """The dense feed-forward layer, which is also the form of one expert.
 
-    Dropout of the output is applied in here, as fairseq does it: in a sparse layer each expert
-    drops its own.
+    Output dropout is applied inside this layer, as in fairseq, so that each expert of a sparse
+    layer has its own dropout mask.
     """
 
     def __init__(self, config: ModelConfig, side: Side) -> None:
@@ -60,18 +61,25 @@ class FeedForward(nn.Module):
 
 
 def sort_by_expert(experts_NK: Tensor, num_experts: int) -> tuple[Tensor, list[int]]:
-    """Order the pairs by expert, then by token: (order_P of pair numbers, pairs by expert)."""
+    """Order the pairs by expert, then by token.
+
+    Returns:
+        order_P, the indices of the pairs, and the number of pairs of each expert.
+    """
     flat_P = experts_NK.flatten()
     return flat_P.argsort(stable=True), torch.bincount(flat_P, minlength=num_experts).tolist()
 
 
 class ExpertRunner(Protocol):
-    """Runs rows that are sorted by expert through their experts, wherever those live."""
+    """Runs the experts, which may be on other ranks, on rows that are sorted by expert."""
 
     def __call__(
         self, experts: Mapping[int, nn.Module], sorted_PD: Tensor, counts_E: Sequence[int]
     ) -> Tensor:
-        """Return the rows' outputs in the same order; `experts` holds those of this process."""
+        """Return the rows' outputs in the same order.
+
+        `experts` contains the experts of this process.
+        """
         ...
 
 
@@ -80,8 +88,8 @@ def run_experts(
 ) -> Tensor:
     """Run all experts in this process.
 
-    In training an expert without rows runs, too, so that its gradient is zero and not missing:
-    all ranks then reduce the same tensors.
+    In training, an expert without rows runs as well, so that its gradient is zero instead of
+    missing and all ranks reduce the same tensors.
     """
     if can_group(experts, sorted_PD):
         return run_grouped_experts(experts, sorted_PD, counts_E)
@@ -94,21 +102,21 @@ def run_experts(
 
 
 def _run_padded(expert: nn.Module, part_ND: Tensor) -> Tensor:
-    """Run one expert; for low-precision products on a CPU with its rows filled up with zeros.
+    """Run one expert, padding its rows with zeros for low-precision products on a CPU.
 
-    oneDNN compiles a kernel for each number of rows that it has not seen lately, which took a
-    seventh of a training step. The zeros are cut off again and so have no gradient.
+    oneDNN compiles a kernel for each number of rows that is not in its cache, which took a seventh
+    of a training step. The padding is removed from the output and has no gradient.
     """
     if expert.training and part_ND.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        filled_ND = functional.pad(part_ND, (0, 0, 0, -len(part_ND) % ROWS_MULTIPLE))
-        output: Tensor = expert(filled_ND)[: len(part_ND)]
+        padded_ND = functional.pad(part_ND, (0, 0, 0, -len(part_ND) % ROWS_MULTIPLE))
+        output: Tensor = expert(padded_ND)[: len(part_ND)]
     else:
         output = expert(part_ND)
     return output
 
 
 class MixtureOfExperts(nn.Module):
-    """Top-2 routed experts in place of a feed-forward layer."""
+    """A feed-forward layer with experts and top-2 routing."""
 
     def __init__(self, config: ModelConfig, side: Side) -> None:
         super().__init__()
@@ -121,15 +129,15 @@ class MixtureOfExperts(nn.Module):
         self.options = RoutingOptions.of_model(config)
         self.run_experts: ExpertRunner = run_experts
         self.report: RoutingReport | None = None
-        """What the last training pass decided; the step takes the balance loss from here."""
+        """Statistics of the last training pass; the training step reads the balance loss here."""
 
     def keep_experts(self, kept: Sequence[int]) -> None:
-        """Leave only these experts in this process; their weights keep their names."""
+        """Remove all other experts from this process; the kept weights keep their names."""
         experts = self.by_number()
         self.experts = nn.ModuleDict({str(number): experts[number] for number in kept})
 
     def forward(self, x_ND: Tensor, is_token_N: Tensor | None = None) -> Tensor:
-        """Map rows of any leading shape; rows where `is_token_N` is false come back as zeros."""
+        """Map rows of any leading shape; the output is zero where `is_token_N` is false."""
         shape = x_ND.shape
         x_SD = x_ND.reshape(-1, shape[-1])
         if self.training:
@@ -148,7 +156,7 @@ class MixtureOfExperts(nn.Module):
         routing = route_for_training(self._logits(x_SD), is_token_S, self.options)
         self.report = routing.report
         weights_P = routing.weights_SK.T.flatten()[routing.order_P]
-        if self.output_masking:  # whole rows, not rescaled (NLLB Team 2022, 6.2.3)
+        if self.output_masking:  # masks whole rows without rescaling (NLLB Team 2022, 6.2.3)
             drawn_P1 = torch.rand(len(weights_P), 1, device=x_SD.device)
             weights_P = weights_P * (drawn_P1[:, 0] >= self.output_masking)
         tokens_P = routing.order_P % len(x_SD)
@@ -160,13 +168,14 @@ class MixtureOfExperts(nn.Module):
     def _mix(
         self, x_SD: Tensor, tokens_P: Tensor, weights_P: Tensor, counts_E: Sequence[int]
     ) -> Tensor:
-        """Add up the weighted outputs of the experts of each token.
+        """Sum the weighted outputs of each token's experts.
 
-        A row gets two summands at most, so that their order, which a GPU leaves open, is nothing.
+        A row has at most two summands, so the nondeterministic order of additions on a GPU does
+        not change the result.
         """
         sorted_PD = self.run_experts(self.by_number(), x_SD.index_select(0, tokens_P), counts_E)
         weighted_PD = sorted_PD * weights_P.to(sorted_PD.dtype)[:, None]
-        # Of another type than the input under autocast.
+        # Under autocast, the dtype differs from that of the input.
         return weighted_PD.new_zeros(x_SD.shape).index_add(0, tokens_P, weighted_PD)
 
     def _logits(self, x_ND: Tensor) -> Tensor:
@@ -175,7 +184,7 @@ class MixtureOfExperts(nn.Module):
             return functional.linear(x_ND.float(), self.router.weight.float(), bias)
 
     def by_number(self) -> dict[int, nn.Module]:
-        """Return the experts that this process has."""
+        """Return the experts of this process by their number."""
         if isinstance(self.experts, nn.ModuleDict):
             return {int(number): expert for number, expert in self.experts.items()}
         return dict(enumerate(self.experts))

@@ -1,8 +1,9 @@
-"""Which experts see which token: softmax top-2 gating (NLLB Team 2022, 6.2; fairseq's top2gate).
+"""Routes tokens to experts by softmax top-2 gating (NLLB Team 2022, 6.2; fairseq's top2gate).
 
-`route` is evaluation: the two best experts, nothing dropped. `route_for_training` adds what
-training has: policies for the second expert, capacity, and the load-balancing loss. With a capacity
-every number equals fairseq's (mode `gshard`); without one no token is dropped (`dropless`).
+`route` is used for evaluation: it chooses the two best experts and drops no token.
+`route_for_training` adds the policies for the second expert, the expert capacity and the
+load-balancing loss. With a capacity (mode `gshard`), all results equal those of fairseq; without
+one (mode `dropless`), no token is dropped.
 
 Shapes: S rows with padding, N tokens, E experts, K = 2, P = kept pairs, numbered slot * S + row.
 """
@@ -18,42 +19,45 @@ from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoutingReport:
-    """What one pass through one sparse layer decided."""
+    """Routing statistics of one forward pass through one sparse layer."""
 
     balance_loss: Tensor
-    """E * sum_e m_e * c_e: 1 where all experts are used alike; its gradient flows through m."""
+    """E * sum_e m_e * c_e, which is 1 for uniform expert use; its gradient flows through m."""
     load_E: Tensor
-    """Tokens that each expert computed, as first or second choice."""
+    """Number of tokens that each expert computed, as first or second choice."""
     num_pairs: int
-    """(token, expert) pairs that were asked for."""
+    """Number of (token, expert) pairs that the router requested."""
     requested_E: Tensor
-    """Pairs that the router assigned to each expert, before capacity drops any."""
+    """Number of pairs that the router requested for each expert, before capacity drops any."""
 
     @property
     def num_dropped(self) -> int:
-        """Pairs that capacity dropped."""
+        """Number of pairs that were dropped because an expert was at capacity."""
         return self.num_pairs - int(self.load_E.sum())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Routing:
-    """The pairs of a batch that are computed, and how their outputs are weighted."""
+    """The (token, expert) pairs of a batch that are computed, and the weights of their outputs."""
 
     order_P: Tensor
-    """Numbers of the kept pairs, sorted by expert."""
+    """Indices of the kept pairs, sorted by expert."""
     counts_E: list[int]
-    """Kept pairs of each expert."""
+    """Number of kept pairs of each expert."""
     weights_SK: Tensor
-    """Weights of both slots; 0 where nothing was kept."""
+    """Weights of both slots; 0 where the pair was dropped."""
     report: RoutingReport
-    """Figures for the loss and the log."""
+    """Statistics for the loss and the log."""
 
 
 def route(logits_NE: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose the two best experts of each token: (weights_NK of sum 1, experts_NK, best first).
+    """Choose the two best experts of each token.
 
-    Chosen by logit, not by probability, so that a saturated softmax does not make the second choice
-    arbitrary.
+    The experts are chosen by logit instead of probability, so that a saturated softmax does not
+    make the second choice arbitrary.
+
+    Returns:
+        weights_NK, which sum to 1 for each token, and experts_NK, best first.
     """
     experts_NK = logits_NE.topk(EXPERTS_PER_TOKEN, dim=-1).indices
     chosen_NK = logits_NE.softmax(dim=-1).gather(-1, experts_NK)
@@ -63,27 +67,27 @@ def route(logits_NE: Tensor) -> tuple[Tensor, Tensor]:
 def route_for_training(
     logits_SE: Tensor, is_token_S: Tensor | None, options: RoutingOptions
 ) -> Routing:
-    """Route a batch; rows that are no tokens count in S, and go to no expert.
+    """Route a batch. Padding rows count towards S, but are not sent to any expert.
 
-    Every first choice stands before every second choice in an expert's queue; who stands at its
-    capacity or beyond is dropped. Gradients flow through the weights and the balance loss, not
-    through choices or dropping.
+    In the queue of an expert, all first choices precede all second choices, and pairs beyond its
+    capacity are dropped. Gradients flow through the weights and the balance loss, but not through
+    the choice of experts or the dropping.
     """
     num_rows, num_experts = logits_SE.shape
     gates_SE = logits_SE.softmax(dim=-1)
     experts_SK = _choose(logits_SE.detach(), options.second_expert_policy)
     gates_SK = gates_SE.gather(-1, experts_SK)
     weights_SK = _normalized(gates_SK) if options.normalize_before_dropping else gates_SK
-    asks_SK = torch.ones_like(experts_SK, dtype=torch.bool)
+    requested_SK = torch.ones_like(experts_SK, dtype=torch.bool)
     if is_token_S is not None:
-        asks_SK = asks_SK & is_token_S[:, None]
-    first_E = torch.bincount(experts_SK[asks_SK[:, 0], 0], minlength=num_experts)
+        requested_SK = requested_SK & is_token_S[:, None]
+    first_E = torch.bincount(experts_SK[requested_SK[:, 0], 0], minlength=num_experts)
     if options.second_expert_policy == "random":
         drawn_S = torch.rand(num_rows, device=logits_SE.device, dtype=weights_SK.dtype)
-        asks_SK[:, 1] &= 2 * weights_SK[:, 1].detach() > drawn_S
+        requested_SK[:, 1] &= 2 * weights_SK[:, 1].detach() > drawn_S
     order_P, counts_E, requested_E = _fill(
         experts_SK,
-        asks_SK,
+        requested_SK,
         num_experts=num_experts,
         capacity=options.capacity_of(num_rows, num_experts),
         priority_S=gates_SE.detach().amax(-1) if options.batch_prioritized else None,
@@ -97,7 +101,7 @@ def route_for_training(
     report = RoutingReport(
         balance_loss=balance_loss,
         load_E=torch.tensor(counts_E),
-        num_pairs=int(asks_SK.sum()),
+        num_pairs=int(requested_SK.sum()),
         requested_E=requested_E,
     )
     return Routing(order_P=order_P, counts_E=counts_E, weights_SK=weights_SK, report=report)
@@ -114,15 +118,20 @@ def _choose(logits_SE: Tensor, policy: SecondExpertPolicy) -> Tensor:
 
 def _fill(
     experts_SK: Tensor,
-    asks_SK: Tensor,
+    requested_SK: Tensor,
     *,
     num_experts: int,
     capacity: int | None,
     priority_S: Tensor | None,
 ) -> tuple[Tensor, list[int], Tensor]:
-    """Queue the pairs that ask for an expert: (order_P of pairs that get in, counts_E, asked_E)."""
+    """Assign the requested pairs to the experts' queues, up to the capacity.
+
+    Returns:
+        order_P of the kept pairs, their counts_E, and requested_E before capacity.
+    """
     num_rows = len(experts_SK)
-    wanted_KS = torch.where(asks_SK, experts_SK, num_experts).T  # who asks for none stands last
+    # Pairs that are not requested get the expert number E, which sorts last.
+    wanted_KS = torch.where(requested_SK, experts_SK, num_experts).T
     rows_S = torch.arange(num_rows, device=experts_SK.device)
     if priority_S is not None:
         rows_S = priority_S.argsort(descending=True, stable=True)
@@ -135,8 +144,8 @@ def _fill(
     if capacity is not None:
         starts_E = counts.cumsum(0) - counts
         experts_P = queued_P[sorted_P[:length]]
-        place_P = torch.arange(length, device=order_P.device) - starts_E[experts_P]
-        order_P = order_P[place_P < capacity]
+        position_P = torch.arange(length, device=order_P.device) - starts_E[experts_P]
+        order_P = order_P[position_P < capacity]
         counts = counts.clamp_max(capacity)
     return order_P, counts.tolist(), requested_E
 

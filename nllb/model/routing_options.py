@@ -1,4 +1,4 @@
-"""How training routes tokens to experts; read from configurations, so without torch."""
+"""Options for routing tokens to experts in training; this module does not import torch."""
 
 from math import ceil
 from typing import Literal, Self
@@ -18,27 +18,27 @@ BalanceMethod = Literal["loss", "bias"]
 
 
 class RoutingOptions(Section):
-    """How training routes; without effect on a dense model."""
+    """Options for routing in training; they have no effect on a dense model."""
 
     mode: RoutingMode = "gshard"
     """`gshard` drops tokens over an expert's capacity, 2 * ceil(S / E); `dropless` drops none."""
     capacity: PositiveInt | None = None
-    """Another capacity for `gshard`, in tokens per expert."""
+    """Capacity for `gshard` in tokens per expert, in place of 2 * ceil(S / E)."""
     second_expert_policy: SecondExpertPolicy = "all"
-    """`all` takes the second best; `sampling` adds Gumbel noise to choose it; `random` keeps it
-    with probability min(1, 2 * its probability)."""
+    """`all` uses the second-best expert; `sampling` chooses it with Gumbel noise; `random` keeps
+    the second-best expert with probability min(1, 2 * its router probability)."""
     normalize_before_dropping: bool = False
-    """Normalise weights before, not after, tokens over capacity are dropped."""
+    """Normalise the weights before, not after, tokens beyond the capacity are dropped."""
     batch_prioritized: bool = False
-    """Fill capacity by falling probability instead of by position."""
+    """Fill the capacity by descending router probability instead of by position."""
     final_output_masking: FractionBelowOne = 0.0
-    """Probability that training zeroes a token's mixed output (FOM); evaluation multiplies by
-    1 - p."""
+    """Probability p that training zeroes a token's combined expert output (final output masking,
+    FOM); evaluation multiplies the output by 1 - p."""
     gating_dropout: FractionBelowOne = 0.0
-    """Probability that a training step exchanges no tokens between ranks with spread experts: an
-    expert's place is then taken by the rank's own expert of the same place."""
+    """With expert parallelism, the probability that a training step does not exchange tokens
+    between ranks; each rank then uses its own expert with the same local index."""
     balance_weight: NonNegativeFloat = 0.01
-    """Weight of the load-balancing loss; fine-tuning takes 0."""
+    """Weight of the load-balancing loss; fine-tuning uses 0."""
     balance_by: BalanceMethod = "loss"
     """`loss` adds the load-balancing loss; `bias` instead adjusts a bias of each expert after every
     step (auxiliary-loss-free balancing), which the exported model keeps."""
@@ -47,7 +47,7 @@ class RoutingOptions(Section):
 
     @classmethod
     def of_model(cls, config: ModelConfig) -> Self:
-        """Take what the model's own configuration says."""
+        """Return the routing options of a model's configuration."""
         return cls(
             second_expert_policy=config.second_expert_policy,
             normalize_before_dropping=config.normalize_before_dropping,
@@ -55,7 +55,7 @@ class RoutingOptions(Section):
         )
 
     def capacity_of(self, num_rows: int, num_experts: int) -> int | None:
-        """Return the most tokens that an expert takes of `num_rows`; None is no limit."""
+        """Return the maximum number of tokens per expert for `num_rows`; None means no limit."""
         if self.mode == "dropless":
             return None
         return self.capacity or EXPERTS_PER_TOKEN * ceil(num_rows / num_experts)

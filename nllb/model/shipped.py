@@ -1,4 +1,4 @@
-"""The models that lie in the package itself: found by a short name, with nothing to download."""
+"""Finds the models that are included in the package by their short names."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from nllb.model.formats.hugging_face import is_hugging_face
 
 SHIPPED_DIR = Path(__file__).parent.parent / "_models"
 DEFAULT_MODEL = "mini"
-"""What translates where no other model is named or cached."""
+"""The model that is used if no other model is named or cached."""
 
 
 SHIPPED_ENCODER = SHIPPED_DIR / "encoder"
@@ -21,18 +21,18 @@ def shipped_models() -> list[str]:
 
 
 def find_shipped(name: str) -> Path | None:
-    """Return the folder of a shipped model by its name, with or without `nllb-` before it.
+    """Return the directory of a shipped model by its name, with or without the prefix `nllb-`.
 
     Raises:
-        CheckpointError: The name is that of the default model, and it was left out here.
+        CheckpointError: The name is that of the default model, which this installation lacks.
     """
     short = name.removeprefix("nllb-")
     if short in shipped_models():
         return SHIPPED_DIR / short
     if short == DEFAULT_MODEL:
         raise CheckpointError(
-            f"the model {name!r} ships with nllb, and this installation was made without it: "
-            f"{SHIPPED_DIR / short} is missing; install the package whole, or name another model "
-            f"('nllb models')"
+            f"the model {name!r} ships with nllb, but this installation does not include it: "
+            f"{SHIPPED_DIR / short} is missing; reinstall the complete package, or choose another "
+            f"model (run 'nllb models')"
         )
     return None

@@ -1,15 +1,15 @@
-"""Which id stands for which token: pieces, languages, data tags and `<mask>`.
+"""Maps ids to tokens: pieces, languages, data tags and `<mask>`.
 
-NLLB's rows, for a vocabulary of n SentencePiece pieces (256,000 in the release):
+The rows of NLLB for a vocabulary of n SentencePiece pieces (256,000 in the release) are:
 
     0 <s>   1 <pad>   2 </s>   3 <unk>
-    4 ... n                the pieces from 3 on: the id of a piece is its number + 1
+    4 ... n                the pieces from 3 on: the id of a piece is its index + 1
     n+1 ... n+202          the language tokens, in the order of `language_tokens.tsv`
-    n+203, n+204, n+205    <MINED_DATA>, <MMT_BT_DATA>, <SMT_BT_DATA>: tags of a training source
+    n+203, n+204, n+205    <MINED_DATA>, <MMT_BT_DATA>, <SMT_BT_DATA>: data tags of training sources
 
-Hugging Face calls the first tag `<mask>`, though no NLLB model was ever trained with a mask there.
-In files the row keeps that name, which every reader expects, until the model gets a `<mask>` row of
-its own (for denoising); here it always has its training meaning.
+Hugging Face calls the first data tag `<mask>`, although no NLLB model was trained with a mask in
+that row. Files keep that name, which all readers expect, until the model gets a separate `<mask>`
+row for denoising. In this package, the row always has its meaning from training.
 """
 
 import re
@@ -34,27 +34,27 @@ DATA_TAGS: tuple[DataTag, ...] = ("<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenLayout:
-    """The ids above the pieces."""
+    """The ids that follow the SentencePiece pieces."""
 
     num_pieces: int
-    """SentencePiece pieces, its own <unk>, <s> and </s> included."""
+    """Number of SentencePiece pieces, including <unk>, <s> and </s>."""
     languages: Mapping[str, int]
-    """Language tokens as the model's files write them, by rising id."""
+    """Language tokens with their names in the model's files, by ascending id."""
     data_tags: Mapping[DataTag, int]
-    """Tags that training puts after a source's language token; empty where there are none."""
+    """Tags that follow the source language token in training; empty if the model has none."""
     mask_id: int | None = None
-    """Row of `<mask>` where the model has one of its own."""
+    """Row of `<mask>` if the model has a separate row for it."""
     added: Mapping[str, int]
-    """Further tokens, which are cut out of a text before the pieces."""
+    """Other added tokens, which are split off before SentencePiece runs."""
 
     @property
     def size(self) -> int:
-        """Rows that the layout needs."""
+        """Number of embedding rows that the layout needs."""
         named = [*self.languages.values(), *self.data_tags.values(), *self.added.values()]
         return 1 + max([self.num_pieces, *named, *([] if self.mask_id is None else [self.mask_id])])
 
     def with_languages(self, tokens: Iterable[str], *, vocabulary_size: int) -> "TokenLayout":
-        """Add language tokens in new rows, after the model's `vocabulary_size`."""
+        """Add language tokens in new rows after the model's `vocabulary_size` rows."""
         languages = dict(self.languages)
         for token in tokens:
             if token not in languages:
@@ -62,13 +62,13 @@ class TokenLayout:
         return replace(self, languages=languages)
 
     def with_mask(self, *, vocabulary_size: int) -> "TokenLayout":
-        """Add a row for `<mask>`, after the rows that the model has."""
+        """Add a row for `<mask>` after the model's `vocabulary_size` rows."""
         if self.mask_id is not None:
             return self
         return replace(self, mask_id=max(vocabulary_size, self.size))
 
     def names(self) -> dict[int, str]:
-        """Return the tokens above the pieces by id, each with the name it has in files."""
+        """Return the names in files of the tokens that follow the pieces, by id."""
         tags = dict(self.data_tags)
         if self.mask_id is None and DATA_TAGS[0] in tags:
             first = tags.pop(DATA_TAGS[0])
@@ -96,7 +96,7 @@ def flores_codes() -> Mapping[str, str]:
 def new_layout(
     num_pieces: int, languages: Sequence[str] | None = None, *, with_tags: bool = True
 ) -> TokenLayout:
-    """Lay out a vocabulary as NLLB does, by default with the languages of the release."""
+    """Return NLLB's layout of a vocabulary, by default with the languages of the release."""
     tokens = release_languages() if languages is None else languages
     after = num_pieces + 1
     first_tag = after + len(tokens)
@@ -112,31 +112,32 @@ def read_layout(directory: Path, *, num_pieces: int, vocabulary_size: int) -> To
     """Read the layout of a Hugging Face directory.
 
     Raises:
-        CheckpointError: the directory does not say which ids the languages have, or they lie
-            outside of the model's vocabulary.
+        CheckpointError: the directory does not define the ids of the languages, or they are
+            outside the model's vocabulary.
     """
     entries = _read_added_tokens(directory)
     if not any(entry["special"] and number > 3 for number, entry in entries.items()):
         layout = new_layout(num_pieces, with_tags=False)
         if layout.size > vocabulary_size:
             raise CheckpointError(
-                f"{directory} does not say which language tokens it has, and {vocabulary_size:,} "
-                f"rows are too few for {num_pieces:,} pieces and NLLB's {len(layout.languages)} "
-                f"languages; its {TOKENIZER_CONFIG_FILE} or tokenizer.json is needed"
+                f"{directory} does not define its language tokens, and {vocabulary_size:,} rows "
+                f"are too few for {num_pieces:,} pieces and NLLB's {len(layout.languages)} "
+                f"languages; add the model's {TOKENIZER_CONFIG_FILE} or tokenizer.json"
             )
         taken = {token_id: token for token, token_id in layout.languages.items()}
         entries |= {number: _entry(token) for number, token in taken.items()}
     layout = _sort_tokens(entries, num_pieces=num_pieces, vocabulary_size=vocabulary_size)
     if layout.size > vocabulary_size:
         raise CheckpointError(
-            f"the tokenizer of {directory} needs {layout.size:,} rows and the model has "
-            f"{vocabulary_size:,}; they do not belong together"
+            f"the tokenizer of {directory} needs {layout.size:,} rows, but the model has "
+            f"{vocabulary_size:,}; the tokenizer and the weights are from different models"
         )
     first = min([*layout.languages.values(), *layout.data_tags.values()], default=num_pieces + 1)
-    if first != num_pieces + 1:  # another vocabulary, or one that was cut short between two pieces
+    if first != num_pieces + 1:  # a different vocabulary, or one truncated between two pieces
         raise CheckpointError(
-            f"the vocabulary of {directory} has {num_pieces:,} pieces, and its language tokens "
-            f"begin at {first:,} instead of {num_pieces + 1:,}; they do not belong together"
+            f"the vocabulary of {directory} has {num_pieces:,} pieces, but its language tokens "
+            f"start at {first:,} instead of {num_pieces + 1:,}; the vocabulary file is truncated "
+            f"or from a different model"
         )
     return layout
 
@@ -158,7 +159,7 @@ def _sort_tokens(
     if mask_id is not None and mask_id in tags.values():
         mask_id = None
     elif mask_id is not None and mask_id >= vocabulary_size:
-        mask_id = None  # a name that transformers gives without a row behind it
+        mask_id = None  # transformers assigned an id that has no embedding row
     return TokenLayout(
         num_pieces=num_pieces,
         languages=special,
@@ -171,7 +172,7 @@ def _sort_tokens(
 def _first_tag(
     languages: Mapping[str, int], *, mask_id: int | None, has_second: bool
 ) -> int | None:
-    # The row that training means by <MINED_DATA>, where the files do not name it.
+    # The row of <MINED_DATA>, for files that do not name it.
     release = release_languages()
     if tuple(languages)[: len(release)] == release:
         return languages[release[-1]] + 1
@@ -189,11 +190,13 @@ def _read_added_tokens(directory: Path) -> dict[int, dict[str, Any]]:
     document = _read_object(config)
     if decoder := document.get("added_tokens_decoder"):
         if not isinstance(decoder, dict):
-            raise CheckpointError(f"{config}: added_tokens_decoder is no object of tokens by id")
+            raise CheckpointError(
+                f"{config}: added_tokens_decoder must be an object that maps ids to tokens"
+            )
         return dict(_added_token(config, number, entry) for number, entry in decoder.items())
     if tokens := _read_object(fast).get("added_tokens"):
         if not isinstance(tokens, list) or not all(isinstance(entry, dict) for entry in tokens):
-            raise CheckpointError(f"{fast}: added_tokens is no list of tokens")
+            raise CheckpointError(f"{fast}: added_tokens must be a list of tokens")
         return dict(_added_token(fast, entry.get("id"), entry) for entry in tokens)
     special = _special_tokens(config, document) | _special_tokens(roles, _read_object(roles))
     return dict(
@@ -203,27 +206,27 @@ def _read_added_tokens(directory: Path) -> dict[int, dict[str, Any]]:
 
 
 def _added_token(path: Path, number: Any, entry: Any) -> tuple[int, dict[str, Any]]:
-    """Return id and properties of a token as a file has them."""
+    """Return the id and the properties of a token in a file."""
     values = {"special": False, **entry} if isinstance(entry, dict) else {}
     is_id = isinstance(number, (int, str)) and _ID.fullmatch(str(number)) is not None
     content, special = values.get("content"), values.get("special")
     if not is_id or not isinstance(content, str) or not content or not isinstance(special, bool):
         raise CheckpointError(
-            f"{path} is damaged: {repr(number)[:40]} is no id of a token, or {repr(content)[:40]} "
-            "no token"
+            f"{path} is damaged: {repr(number)[:40]} is not a token id, or {repr(content)[:40]} "
+            "is not a token"
         )
     return int(number), values
 
 
 def _special_tokens(path: Path, document: Mapping[str, Any]) -> set[str]:
-    """Return the further special tokens that a file lists, each as text or with properties."""
+    """Return the additional special tokens of a file, which lists them as text or objects."""
     listed = document.get("additional_special_tokens") or []
     if not isinstance(listed, list):
-        raise CheckpointError(f"{path}: additional_special_tokens is no list")
+        raise CheckpointError(f"{path}: additional_special_tokens must be a list")
     tokens: list[Any] = [item.get("content") if isinstance(item, dict) else item for item in listed]
-    if odd := [token for token in tokens if not isinstance(token, str)]:
+    if invalid := [token for token in tokens if not isinstance(token, str)]:
         raise CheckpointError(
-            f"{path}: additional_special_tokens has {repr(odd[0])[:40]}, which is no token"
+            f"{path}: additional_special_tokens has {repr(invalid[0])[:40]}, which is not a token"
         )
     return set(tokens)
 
@@ -233,7 +236,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def write_layout(layout: TokenLayout, directory: Path, *, max_positions: int) -> None:
-    """Write the files by which both of transformers' NLLB tokenizers find the tokens."""
+    """Write the token files that both NLLB tokenizers of transformers read."""
     names = layout.names()
     special = {MASK, *layout.languages, *layout.data_tags}
     tokens = dict(enumerate(SPECIAL_TOKENS)) | names

@@ -1,10 +1,11 @@
-"""NLLB's tokenizer: text to ids and back, with the language tokens where the model expects them.
+"""NLLB's tokenizer: converts text to ids and back, and adds the language tokens.
 
-* A source is `__src__ x </s>`; a decoder begins with `</s> __tgt__`; a target is `__tgt__ x </s>`.
-* Punctuation is normalised first, as it was in training; Hugging Face's tokenizer leaves that out,
-  and quotation marks that the vocabulary does not have vanish.
-* Names of special tokens inside a text ("</s>", "eng_Latn") are text, never tokens.
-* Nothing is kept between calls: languages are arguments.
+* A source is `__src__ x </s>`, the decoder input starts with `</s> __tgt__`, and a target is
+  `__tgt__ x </s>`.
+* Punctuation is normalised first, as in training. Hugging Face's tokenizer does not normalise, and
+  it drops quotation marks that are missing from the vocabulary.
+* The names of special tokens inside a text ("</s>", "eng_Latn") are encoded as ordinary text.
+* The tokenizer is stateless: the languages are arguments of each call.
 """
 
 import re
@@ -37,11 +38,11 @@ BOS_ID, PAD_ID, EOS_ID, UNK_ID = range(4)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _SPACES = " \u2581"
 _OFFSET = 1
-"""The id of a piece is its number in the SentencePiece model and this."""
+"""The id of a piece is its index in the SentencePiece model plus this offset."""
 
 
 class Tokenizer:
-    """A SentencePiece vocabulary and the tokens around it."""
+    """A SentencePiece vocabulary with the language tokens and the other added tokens."""
 
     def __init__(
         self,
@@ -66,7 +67,8 @@ class Tokenizer:
         """Open the tokenizer of a Hugging Face directory.
 
         Raises:
-            CheckpointError: there is none, or it does not fit a model of `vocabulary_size` rows.
+            CheckpointError: the tokenizer is missing, or does not match a model with
+                `vocabulary_size` embedding rows.
         """
         path = path_inside(directory, VOCABULARY_FILE)
         vocabulary = read_vocabulary(path)
@@ -87,7 +89,10 @@ class Tokenizer:
         *,
         normalize: bool = True,
     ) -> "Tokenizer":
-        """Lay out a SentencePiece model as NLLB does, by default with its 202 languages."""
+        """Build a tokenizer in NLLB's layout from a SentencePiece model.
+
+        By default it has the 202 languages of the NLLB-200 release.
+        """
         vocabulary = read_vocabulary(vocabulary_path)
         num_pieces = _load_processor(vocabulary, vocabulary_path).get_piece_size()
         layout = new_layout(num_pieces, languages)
@@ -100,25 +105,27 @@ class Tokenizer:
         return tuple(known.get(token, token) for token in self.layout.languages)
 
     def language_id(self, language: str) -> int:
-        """Return the token of a language, by its FLORES-200 code or the model's own name of it.
+        """Return the id of a language's token.
+
+        The language is given by its FLORES-200 code or by the model's own name for it.
 
         Raises:
-            LanguageError: the model does not have it.
+            LanguageError: the model does not have the language.
         """
         try:
             return self._language_ids[language]
         except KeyError:
             near = did_you_mean(language, self.languages)
             raise LanguageError(
-                f"the model has no token for {language!r}{near or ';'} it has "
-                f"{len(self.languages)} languages: see 'nllb languages'"
+                f"the model has no token for {language!r}{near or ';'} the model has "
+                f"{len(self.languages)} languages; run 'nllb languages' to list the codes"
             ) from None
 
     def data_tag_id(self, tag: DataTag) -> int:
-        """Return the id of a data tag, which training puts after a source's language token.
+        """Return the id of a data tag, which follows the source language token in training.
 
         Raises:
-            CheckpointError: the model has no row for it.
+            CheckpointError: the model's vocabulary has no row for the tag.
         """
         if tag not in self.layout.data_tags:
             raise CheckpointError(f"the model's vocabulary has no row for {tag}")
@@ -126,34 +133,34 @@ class Tokenizer:
 
     @property
     def mask_id(self) -> int | None:
-        """Id of `<mask>` where the model has a row of its own for it; never a data tag's."""
+        """Id of `<mask>` if the model has a separate row for it; this is never a data tag's id."""
         return self.layout.mask_id
 
     def normalize(self, text: str) -> str:
-        """Return the text as SentencePiece gets it; half a surrogate pair becomes U+FFFD."""
+        """Return the text that SentencePiece encodes; unpaired surrogates become U+FFFD."""
         if not text.isascii():
             text = _SURROGATES.sub("\ufffd", text)
         return normalize_punctuation(text) if self.normalizes else text
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of the text alone."""
+        """Return the ids of the text without language or end tokens."""
         return [number for part in self._split(self.normalize(text)) for number in self._ids(part)]
 
     def encode_source(self, text: str, language: str, *, tag: DataTag | None = None) -> list[int]:
-        """Return the encoder's input: language, data tag if any, text, end."""
+        """Return the encoder input: language token, optional data tag, text, end token."""
         tags = [] if tag is None else [self.data_tag_id(tag)]
         return [self.language_id(language), *tags, *self.encode(text), EOS_ID]
 
     def encode_target(self, text: str, language: str) -> list[int]:
-        """Return what the decoder has to produce after its start: language, text, end."""
+        """Return the decoder target after the start token: language token, text, end token."""
         return [self.language_id(language), *self.encode(text), EOS_ID]
 
     def decoder_start(self, language: str) -> list[int]:
-        """Return what the decoder is given before it searches: end, language."""
+        """Return the decoder prompt: end token, language token."""
         return [EOS_ID, self.language_id(language)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ids: `<unk>` is U+2047, other special tokens have none."""
+        """Return the text of ids; `<unk>` becomes U+2047, other special tokens are omitted."""
         parts: list[str] = []
         run: list[int] = []
         for number in ids:
@@ -165,7 +172,7 @@ class Tokenizer:
         return "".join([*parts, self._processor.decode(run)]).strip()
 
     def token(self, number: int) -> str:
-        """Return the name of an id, for people."""
+        """Return a readable name for an id."""
         if number == UNK_ID:
             return "<unk>"
         if number <= UNK_ID:
@@ -175,7 +182,7 @@ class Tokenizer:
         return self.layout.names().get(number, f"<row {number}>")
 
     def byte_values(self, size: int) -> np.ndarray:
-        """Return for each of `size` ids the byte of its piece (`<0xE2>`), or -1 for other ids."""
+        """Return the byte of each of `size` ids that is a byte piece (`<0xE2>`), -1 for others."""
         values = np.full(size, -1, np.int16)
         for piece in range(self.layout.num_pieces):
             if self._processor.is_byte(piece):
@@ -183,7 +190,7 @@ class Tokenizer:
         return values
 
     def unknown_characters(self, text: str) -> tuple[str, ...]:
-        """Return the characters of the text, normalised, that the vocabulary lacks, each once."""
+        """Return the distinct characters of the normalised text that the vocabulary lacks."""
         found: dict[str, None] = {}
         for part in self._split(self.normalize(text)):
             if isinstance(part, str) and 0 in self._processor.encode(part):
@@ -193,16 +200,16 @@ class Tokenizer:
         return tuple(character for character in found if character not in _SPACES)
 
     def with_languages(self, languages: Sequence[str]) -> "Tokenizer":
-        """Return a tokenizer with further languages in new rows; the model needs as many more."""
+        """Return a tokenizer with additional languages, each of which needs a new model row."""
         layout = self.layout.with_languages(languages, vocabulary_size=self.vocabulary_size)
         return self._with_layout(layout)
 
     def with_mask(self) -> "Tokenizer":
-        """Return a tokenizer with a row for `<mask>`, for denoising; the model needs one more."""
+        """Return a tokenizer with a `<mask>` token for denoising, which needs a new model row."""
         return self._with_layout(self.layout.with_mask(vocabulary_size=self.vocabulary_size))
 
     def save(self, directory: Path, *, max_positions: int = 1024) -> None:
-        """Write the files that this class and both of transformers' NLLB tokenizers open."""
+        """Write the files that this class and both NLLB tokenizers of transformers can open."""
         directory.mkdir(parents=True, exist_ok=True)
         with atomic_binary(directory / VOCABULARY_FILE) as stream:
             stream.write(self.vocabulary)
@@ -217,7 +224,7 @@ class Tokenizer:
         )
 
     def _split(self, text: str) -> Iterator[str | int]:
-        # Added tokens are cut out before the pieces, as transformers does it.
+        # Added tokens are split off before SentencePiece runs, as in transformers.
         start = 0
         for match in self._added.finditer(text) if self._added else ():
             if match.start() > start:
@@ -234,15 +241,15 @@ class Tokenizer:
 
 
 def read_vocabulary(path: Path) -> bytes:
-    """Read a SentencePiece model's file.
+    """Read a SentencePiece model file.
 
     Raises:
-        CheckpointError: there is none, or it is not what it should be.
+        CheckpointError: the file is missing, or is not a valid SentencePiece model.
     """
     if not path.is_file():
         raise CheckpointError(
-            f"{path.parent} has no tokenizer: {path.name} is missing; copy it from the model that "
-            f"the weights come from"
+            f"{path.parent} has no tokenizer: {path.name} is missing; copy it from the original "
+            f"model of these weights"
         )
     refuse_pointer(path)
     return read_piece_model(path)
@@ -253,7 +260,7 @@ def _load_processor(vocabulary: bytes, where: Path | str) -> "SentencePieceProce
     ids = [processor.piece_to_id(piece) for piece in ("<unk>", "<s>", "</s>")]
     if ids != [0, 1, 2]:
         raise CheckpointError(
-            f"{where} has <unk>, <s>, </s> at {ids}; NLLB's layout needs [0, 1, 2]"
+            f"{where} has <unk>, <s>, </s> at {ids}; NLLB's layout requires [0, 1, 2]"
         )
     return processor
 

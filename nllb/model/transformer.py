@@ -1,12 +1,14 @@
-"""NLLB's encoder-decoder in plain torch: for training, and as the reference of the fast search.
+"""NLLB's encoder-decoder in plain torch, used for training and as the reference for `inference`.
 
-Notable:
-* pre-norm layers, biases everywhere, a final norm on both sides;
-* one embedding for source, target and output, scaled by sqrt(model_dim) on the way in;
-* sinusoidal positions counted over tokens only: the first token stands at pad_id + 1, and padding
-  has none;
-* every n-th feed-forward layer may be a mixture of experts (`moe.py`);
-* `state_dict()` holds exactly the names of `weight_names.py`, which every checkpoint is read into.
+Architecture:
+* Layers are pre-norm, all projections have biases, and encoder and decoder have a final norm.
+* Source, target and output share one embedding, and input embeddings are scaled by
+  sqrt(model_dim).
+* Sinusoidal positions count tokens only: the first token has position pad_id + 1, and padding has
+  no position.
+* Every n-th feed-forward layer may be a mixture of experts (`moe.py`).
+* `state_dict()` has exactly the names of `weight_names.py`, to which the names in every checkpoint
+  format are mapped.
 
 Shapes: B batch, S source length, T target length, L length of either, D model dim, H heads, C head
 dim, V vocabulary.
@@ -25,28 +27,28 @@ from nllb.model.moe import FeedForward, MixtureOfExperts
 
 @dataclass(kw_only=True, slots=True)
 class DecoderCache:
-    """Keys and values of the tokens decoded so far.
+    """Keys and values of the tokens decoded so far, for one batch of sources.
 
-    `decode` fills it; one cache serves one batch of sources.
+    `Transformer.decode` fills the cache.
     """
 
     length: int = 0
-    """Target tokens decoded so far."""
+    """Number of target tokens decoded so far."""
     self_keys: dict[int, Tensor] = field(default_factory=dict)
-    """By layer: keys_BHTC of the target."""
+    """keys_BHTC of the target for each layer."""
     self_values: dict[int, Tensor] = field(default_factory=dict)
-    """By layer: values_BHTC of the target."""
+    """values_BHTC of the target for each layer."""
     cross_keys: dict[int, Tensor] = field(default_factory=dict)
-    """By layer: keys_BHSC of the source."""
+    """keys_BHSC of the source for each layer."""
     cross_values: dict[int, Tensor] = field(default_factory=dict)
-    """By layer: values_BHSC of the source."""
+    """values_BHSC of the source for each layer."""
 
 
 def sinusoidal_positions(num_positions: int, model_dim: int, *, pad_id: int) -> Tensor:
-    """Sinusoidal embeddings, sines before cosines, zeros at `pad_id`; rows are fairseq's positions.
+    """Return sinusoidal position embeddings whose rows are fairseq's positions.
 
-    Matches tensor2tensor and fairseq, which differ from "Attention is all you need" in the order of
-    the columns.
+    Sines precede cosines, and the row `pad_id` is zero. This matches tensor2tensor and fairseq,
+    which differ from "Attention is all you need" in the order of the columns.
     """
     half = model_dim // 2
     frequencies = torch.exp(
@@ -61,13 +63,13 @@ def sinusoidal_positions(num_positions: int, model_dim: int, *, pad_id: int) -> 
 class SinusoidalPositions(nn.Module):
     """Position embeddings of token ids.
 
-    The table is made anew where a sequence is longer than ever before.
+    The table is recomputed when a sequence exceeds its length.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.model_dim, self.pad_id = config.model_dim, config.pad_id
-        with torch.device("cpu"):  # real numbers also where the model is built on the meta device
+        with torch.device("cpu"):  # the table needs values even if the model is on the meta device
             table_LD = sinusoidal_positions(
                 config.max_positions + config.pad_id + 1, config.model_dim, pad_id=config.pad_id
             )
@@ -75,7 +77,7 @@ class SinusoidalPositions(nn.Module):
         self.register_buffer("table_LD", table_LD, persistent=False)
 
     def forward(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
-        """Return the embeddings_BLD; `before` tokens came before these."""
+        """Return embeddings_BLD; `before` is the number of preceding tokens."""
         needed = ids_BL.shape[1] + before + self.pad_id + 1
         if needed > self.table_LD.shape[0]:
             table_LD = sinusoidal_positions(needed, self.model_dim, pad_id=self.pad_id)
@@ -86,7 +88,7 @@ class SinusoidalPositions(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention; the caller decides what is attended to."""
+    """Multi-head attention to keys and values that the caller provides."""
 
     def __init__(self, config: ModelConfig, side: Side) -> None:
         super().__init__()
@@ -97,13 +99,13 @@ class Attention(nn.Module):
         self.output = nn.Linear(config.model_dim, config.model_dim)
 
     def keys_and_values(self, memory_BLD: Tensor) -> tuple[Tensor, Tensor]:
-        """Project what is attended to: keys_BHLC, values_BHLC."""
+        """Return the projections keys_BHLC and values_BHLC of the attended states."""
         return self._split(self.key(memory_BLD)), self._split(self.value(memory_BLD))
 
     def forward(
         self, x_BTD: Tensor, keys_BHLC: Tensor, values_BHLC: Tensor, *, mask: Tensor | None
     ) -> Tensor:
-        """Attend; `mask` broadcasts to B, H, T, L and is true where a key may be seen."""
+        """Compute attention; `mask` broadcasts to B, H, T, L and is true for visible keys."""
         mixed_BHTC = functional.scaled_dot_product_attention(
             self._split(self.query(x_BTD)),
             keys_BHLC,
@@ -120,7 +122,7 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward layer, dense or sparse."""
+    """Self-attention and a dense or sparse feed-forward layer."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -131,7 +133,7 @@ class EncoderLayer(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, x_BSD: Tensor, is_token_BS: Tensor, mask: Tensor) -> Tensor:
-        """Map the residual stream."""
+        """Return the residual stream after this layer."""
         normed_BSD = self.self_attention_norm(x_BSD)
         keys, values = self.self_attention.keys_and_values(normed_BSD)
         attended_BSD = self.self_attention(normed_BSD, keys, values, mask=mask)
@@ -140,7 +142,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the source, and a feed-forward layer, dense or sparse."""
+    """Self-attention, cross-attention to the source, and a dense or sparse feed-forward layer."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -163,7 +165,7 @@ class DecoderLayer(nn.Module):
         memory_mask: Tensor,
         cache: DecoderCache | None,
     ) -> Tensor:
-        """Map the residual stream."""
+        """Return the residual stream after this layer."""
         normed_BTD = self.self_attention_norm(x_BTD)
         keys, values = self.self_attention.keys_and_values(normed_BTD)
         if cache is not None:
@@ -208,7 +210,7 @@ def _feed(
 
 
 class Encoder(nn.Module):
-    """The layers of the source side."""
+    """The encoder layers and the final norm."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -218,7 +220,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.model_dim)
 
     def forward(self, x_BSD: Tensor, is_token_BS: Tensor) -> Tensor:
-        """Map embedded sources to what the decoder attends to."""
+        """Return the encoder states of embedded sources."""
         for layer in self.layers:
             x_BSD = layer(x_BSD, is_token_BS, is_token_BS[:, None, None, :])
         output_BSD: Tensor = self.norm(x_BSD)
@@ -226,7 +228,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The layers of the target side."""
+    """The decoder layers and the final norm."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -243,7 +245,7 @@ class Decoder(nn.Module):
         is_source_BS: Tensor,
         cache: DecoderCache | None,
     ) -> Tensor:
-        """Map embedded targets to the states that the output projection reads."""
+        """Return the decoder states of embedded targets, the inputs of the output projection."""
         before = cache.length if cache is not None else 0
         length = x_BTD.shape[1]
         seen_TL = torch.ones(length, before + length, dtype=torch.bool, device=x_BTD.device)
@@ -259,7 +261,7 @@ class Decoder(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The whole model, from token ids to logits."""
+    """The complete encoder-decoder model, from token ids to logits."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -273,13 +275,13 @@ class Transformer(nn.Module):
             self.embedding.weight.normal_(std=config.model_dim**-0.5)[config.pad_id] = 0
 
     def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
-        """Embed tokens and their positions; `before` tokens came before these."""
+        """Embed tokens and their positions; `before` is the number of preceding tokens."""
         x_BLD = self.embedding(ids_BL) * self.embedding_scale
         x_BLD = x_BLD + self.positions(ids_BL, before=before).to(x_BLD.dtype)
         return functional.dropout(x_BLD, self.config.dropout, self.training)
 
     def encode(self, source_BS: Tensor) -> Tensor:
-        """Encode sources, padded with `pad_id`: memory_BSD. States at padding mean nothing."""
+        """Encode sources padded with `pad_id`: memory_BSD. States at padding are undefined."""
         memory_BSD: Tensor = self.encoder(self.embed(source_BS), source_BS != self.config.pad_id)
         return memory_BSD
 
@@ -291,10 +293,10 @@ class Transformer(nn.Module):
         *,
         cache: DecoderCache | None = None,
     ) -> Tensor:
-        """Run the decoder over target inputs, padded on the right: states_BTD for `project`.
+        """Run the decoder over right-padded target inputs: states_BTD for `project`.
 
-        With a cache, `target_BT` holds only the tokens after those decoded before, none of them
-        padding.
+        With a cache, `target_BT` contains only the tokens that follow the tokens in the cache, and
+        no padding.
         """
         embedded_BTD = self.embed(target_BT, before=cache.length if cache is not None else 0)
         states_BTD: Tensor = self.decoder(
@@ -307,9 +309,9 @@ class Transformer(nn.Module):
         return states_BTD
 
     def project(self, states_BTD: Tensor) -> Tensor:
-        """Return the logits_BTV of decoder states."""
+        """Return logits_BTV of decoder states."""
         return functional.linear(states_BTD, self.embedding.weight)
 
     def forward(self, source_BS: Tensor, target_in_BT: Tensor) -> Tensor:
-        """Return the logits_BTV of the token after each target input."""
+        """Return logits_BTV of the token that follows each target input."""
         return self.project(self.decode(target_in_BT, self.encode(source_BS), source_BS))

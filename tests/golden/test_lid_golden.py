@@ -13,7 +13,7 @@ import pytest
 
 from lid import Detector
 from lid.detector import DEFAULT_MODEL_DIR
-from lid.evaluate.measure import evaluate, read_foreign, read_labelled
+from lid.evaluate.measure import evaluate, read_labelled, read_out_of_set
 from nllb.io.text import read_lines, read_table
 
 OWN_LINES = {
@@ -102,7 +102,7 @@ def test_a_slice_of_flores_devtest(detector: Detector, data_dir: Path) -> None:
 
 
 def test_languages_outside_the_table_are_und(detector: Detector, data_dir: Path) -> None:
-    foreign = {code: lines[::8] for code, lines in read_foreign(data_dir / "udhr_other").items()}
+    foreign = {code: lines[::8] for code, lines in read_out_of_set(data_dir / "udhr_other").items()}
     text = {"eng_Latn": ["The committee will meet again."]}
     score = evaluate(detector, text, foreign, cuts=(None,), quiet=True).foreign
     assert score is not None and score.languages > 120

@@ -46,7 +46,7 @@ def test_convert_and_use(random_model_dir, tmp_path, capsys) -> None:
     assert (code, said.endswith(": already there\n")) == (0, True)
     code, _, talk = run(capsys, "convert", random_model_dir, out)
     assert code == 2
-    assert "is a model already" in talk
+    assert "already contains a model" in talk
 
 
 def test_the_shortlists_travel_along(random_model_dir, tmp_path, capsys) -> None:
@@ -105,7 +105,7 @@ def test_what_cannot_be_converted(tmp_path, capsys) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "marian"}')
     code, out, talk = run(capsys, "convert", tmp_path, tmp_path / "out")
     assert (code, out) == (2, "")
-    assert "'marian'; readable are" in talk
+    assert "'marian'; supported are" in talk
     code, _, talk = run(capsys, "convert", "someone/else", tmp_path / "out")
     assert code == 2
     assert "is not in the cache" in talk

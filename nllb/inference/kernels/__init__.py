@@ -1,1 +1,1 @@
-"""The compiled int8 kernels and the engine that calls them."""
+"""The compiled int8 kernels and the engine that uses them."""

@@ -1,7 +1,8 @@
-"""The compiled int8 engine: `kernel.c` runs whole layers, this module owns memory and order.
+"""The compiled int8 engine: `kernel.c` computes complete layers, and this module calls it.
 
-`library` finds the library; where there is none, `Int8TorchEngine` takes its place. The
-kernel trusts its caller: every id, length and shape is validated here before it is called.
+This module also allocates all memory. `library` loads the compiled kernel; if it is not available,
+`Int8TorchEngine` is used instead. The kernel does not check its arguments, so this module validates
+all ids, lengths and shapes before it calls the kernel.
 """
 
 import math
@@ -61,7 +62,7 @@ def int8_engine(
     num_threads: int,
     experts: ExpertStoreFactory = LoadedExperts,
 ) -> Engine:
-    """Make an int8 engine: the compiled one where it can run this model, else plain torch."""
+    """Return the compiled int8 engine if it supports this model, or else the torch engine."""
     kernel = load_kernel()
     if kernel is not None and _is_supported(config):
         return KernelEngine(
@@ -80,7 +81,7 @@ def _is_supported(config: ModelConfig) -> bool:
 
 
 class KernelEngine(Engine):
-    """The dense or sparse model in int8 on the CPU, its dense layers run whole by the kernel."""
+    """A dense or sparse model in int8 on the CPU, whose dense layers run in the kernel."""
 
     def __init__(
         self,
@@ -91,10 +92,10 @@ class KernelEngine(Engine):
         num_threads: int,
         experts: ExpertStoreFactory = LoadedExperts,
     ):
-        """Pack all weights but the experts, which `experts` decides on.
+        """Pack all weights except experts, which the store created by `experts` loads.
 
         Raises:
-            CheckpointError: a weight is not finite, or its shape is not the configuration's.
+            CheckpointError: a weight is not finite, or its shape does not match the configuration.
         """
         self.config = config
         self.num_workers = num_threads
@@ -107,7 +108,7 @@ class KernelEngine(Engine):
             experts=experts,
             device=torch.device("cpu"),
             dtype=torch.float32,
-            router_dtype=torch.float64,  # so that a token's experts do not depend on its batch
+            router_dtype=torch.float64,  # makes the experts of a token independent of its batch
         )
         self.store = reader.store
         self.embedding = self._pack_embedding()
@@ -125,13 +126,13 @@ class KernelEngine(Engine):
             self.cross_keys_values,
             (2 * config.decoder_layers * dim, dim),
         )
-        first = config.pad_id + 1  # fairseq numbers positions from here
+        first = config.pad_id + 1  # the first position in fairseq's numbering
         table = sinusoidal_positions(config.max_positions + first, dim, pad_id=config.pad_id)
         self._table = table[first:].contiguous()
         self._scale = math.sqrt(dim) if config.scale_embedding else 1.0
 
     def worker(self) -> "KernelEngine":
-        """Return this engine with one thread; the weights are the same."""
+        """Return a single-threaded copy of this engine with shared weights."""
         worker = copy(self)
         worker.runtime = replace(self.runtime, num_threads=1)
         return worker
@@ -156,14 +157,14 @@ class KernelEngine(Engine):
         return matrix
 
     def _release(self, name: str, weight: Tensor) -> None:
-        """Let the system drop what was read of a mapped file: the packed form takes its place."""
+        """Let the system drop the pages of a mapped weight that has been packed."""
         if isinstance(self._weights, Weights):
             mapped = self._weights[name]
             self.library.nllb_advise_done(mapped.data_ptr(), mapped.numel() * mapped.element_size())
 
     @property
     def library(self) -> Any:
-        """The compiled functions."""
+        """The loaded kernel library."""
         return self.runtime.kernel.library
 
     def restrict(self, ids: np.ndarray) -> PackedMatrix:
@@ -171,7 +172,7 @@ class KernelEngine(Engine):
         return self.embedding.select(ids)
 
     def workspace(self, rows: int, side: Side = "decoder") -> Workspace:
-        """Return buffers for calls with up to `rows` rows."""
+        """Return buffers for calls with at most `rows` rows."""
         config = self.config
         depth = max(config.model_dim, -(-config.ffn_dim(side) // 16) * 16)
         return Workspace(
@@ -183,10 +184,10 @@ class KernelEngine(Engine):
         )
 
     def embed(self, ids: np.ndarray, positions: np.ndarray, x: Tensor) -> None:
-        """Write the embeddings of tokens at their positions, which are the caller's to check.
+        """Write the embeddings of tokens at their positions, which the caller must validate.
 
         Raises:
-            CheckpointError: an id is outside of the vocabulary.
+            CheckpointError: an id is outside the vocabulary.
         """
         check_ids(ids, self.config.vocabulary_size, what="token")
         self.library.nllb_embed(
@@ -200,9 +201,9 @@ class KernelEngine(Engine):
         )
 
     def run_layers(self, side: Side, x: Tensor, run: Callable[[Any, int, int], None]) -> None:
-        """Call `run(structs, first, last)` for each span of layers up to the next sparse one.
+        """Call `run(structs, first, last)` for each range of layers that ends with a sparse layer.
 
-        The kernel leaves out the feed-forward sublayer of a sparse layer, which follows here.
+        The kernel skips the feed-forward sublayer of a sparse layer, which is computed here.
         """
         first, layers = 0, self._layers[side]
         for number, layer in enumerate(layers, 1):
@@ -219,7 +220,10 @@ class KernelEngine(Engine):
                 )
 
     def experts_of(self, layer: str, rows: int) -> Callable[[int], Linear]:
-        """Return a layer's experts by number, for calls of at most `rows` rows, in one thread."""
+        """Return a function from numbers to experts of a layer.
+
+        The experts accept at most `rows` rows and must be called from one thread.
+        """
         side: Side = "encoder" if layer.startswith("encoder") else "decoder"
         work = self.workspace(rows, side)
         dim, ffn_dim = self.config.model_dim, self.config.ffn_dim(side)
@@ -242,18 +246,18 @@ class KernelEngine(Engine):
         return lambda number: partial(run, self.store.expert_weights(layer, number))
 
     def encode(self, sources: Sequence[Sequence[int]]) -> "_KernelMemory":
-        """Run the encoder over sources of any lengths, one after another without padding.
+        """Run the encoder over sources of any lengths, which are concatenated without padding.
 
         Raises:
-            CheckpointError: an id is outside of the vocabulary.
-            ValueError: there are no sources, or one is empty or longer than the model allows.
+            CheckpointError: an id is outside the vocabulary.
+            ValueError: there are no sources, or a source is empty or exceeds the model's maximum.
         """
         config, library = self.config, self.library
         lengths = np.array([len(source) for source in sources], np.int32)
         if not lengths.size or not 1 <= lengths.min() <= lengths.max() <= config.max_positions:
             raise ValueError(
-                f"sources have lengths of {lengths.tolist()[:9]}; each must have 1 to "
-                f"{config.max_positions} tokens, and there must be one or more"
+                f"the sources have the lengths {lengths.tolist()[:9]}; each must have 1 to "
+                f"{config.max_positions} tokens, and there must be at least one source"
             )
         token_start = np.concatenate([[0], lengths.cumsum()[:-1]]).astype(np.int32)
         ids = np.concatenate([np.asarray(source, np.int64) for source in sources])
@@ -293,18 +297,18 @@ class KernelEngine(Engine):
     def decode(
         self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
     ) -> "_KernelDecoding":
-        """Begin outputs.
+        """Start decoding.
 
         Raises:
-            CheckpointError: the choice has ids outside of the vocabulary, or other ids than its
+            CheckpointError: the choice has ids outside the vocabulary, or does not match its
                 projection.
-            ValueError: the width or the number of positions is not one that the model allows.
+            ValueError: the width or the number of positions is out of range.
         """
         assert isinstance(memory, _KernelMemory)
         if width < 1 or not 1 <= max_positions <= self.config.max_positions:
             raise ValueError(
-                f"{width} rows a sentence and {max_positions} positions; the model allows 1 row or "
-                f"more and 1 to {self.config.max_positions} positions"
+                f"{width} rows per sentence and {max_positions} positions were requested; the "
+                f"model allows at least 1 row and 1 to {self.config.max_positions} positions"
             )
         if choice is not None:
             _check_choice(choice, memory.num_sentences, self.config.vocabulary_size)
@@ -343,7 +347,7 @@ class _KernelDecoding(Decoding):
         self._slots, self._capacity = memory.num_sentences * width, max_positions
         size = config.decoder_layers * 2 * max_positions * self._slots * config.model_dim
         self._cache = allocate(size, torch.int16)
-        # A row's past lies in the slots of the rows that it descends from: beams are never copied.
+        # The keys and values of a row stay in the slots of its ancestors: beams are not copied.
         self._ancestors = np.zeros((self._slots, max_positions), np.int32)
         self._work = engine.workspace(max(self._slots, 2 * memory.num_sentences))
         self._length = self._rows = 0
@@ -403,7 +407,7 @@ class _KernelDecoding(Decoding):
         start = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
         count = min(count, matrix.outputs + int(lengths.min()))
         if count < 1:
-            raise ValueError("at least one token must be asked for")
+            raise ValueError("at least one token must be requested")
         values = np.empty((self._rows, count), np.float32)
         ids = np.empty((self._rows, count), np.int64)
         engine.library.nllb_best(
@@ -459,7 +463,8 @@ def _norm_struct(norm: Norm, dim: int) -> NormStruct:
     for part in (norm.weight, norm.bias):
         if part.shape != (dim,) or part.dtype != torch.float32 or not part.is_contiguous():
             raise CheckpointError(
-                f"a layer norm is {part.dtype} of {list(part.shape)}, not float32 of [{dim}]"
+                f"a layer norm is {part.dtype} of shape {list(part.shape)}; it must be float32 of "
+                f"shape [{dim}]"
             )
     return NormStruct(norm.weight.data_ptr(), norm.bias.data_ptr())
 
@@ -468,7 +473,7 @@ def _check_shape(what: str, linear: Linear | None, shape: tuple[int, int]) -> Pa
     assert isinstance(linear, PackedMatrix)
     if linear.shape != shape:
         raise CheckpointError(
-            f"{what} is a matrix of {linear.shape}, and the configuration says {shape}"
+            f"{what} is a matrix of shape {linear.shape}, but the configuration requires {shape}"
         )
     return linear
 
@@ -477,8 +482,8 @@ def _check_choice(choice: OutputChoice, num_sentences: int, vocabulary_size: int
     assert isinstance(choice.projection, PackedMatrix)
     if len(choice.ids) != choice.projection.outputs or len(choice.extra) != num_sentences:
         raise CheckpointError(
-            f"a choice of {len(choice.ids)} output tokens and {len(choice.extra)} lists of further "
-            f"ones does not belong to a projection of {choice.projection.outputs} tokens and "
+            f"a choice of {len(choice.ids)} output tokens and {len(choice.extra)} lists of extra "
+            f"tokens does not match a projection of {choice.projection.outputs} tokens and "
             f"{num_sentences} sentences"
         )
     for ids in (choice.ids, *choice.extra):
@@ -486,7 +491,7 @@ def _check_choice(choice: OutputChoice, num_sentences: int, vocabulary_size: int
 
 
 def _layer_structs(config: ModelConfig, side: Side, layers: Sequence[Layer]) -> Any:
-    """Return the array of layers that the kernel reads; it points into the layers' tensors."""
+    """Return the kernel's array of layers, which points to the memory of the layers' tensors."""
     structs = (LayerStruct * len(layers))()
     dim, ffn_dim = config.model_dim, config.ffn_dim(side)
     for struct, layer in zip(structs, layers, strict=True):

@@ -1,8 +1,8 @@
-/* The encoder and decoder of a dense NLLB model in int8, for `compiled_engine.py`, which describes the layout.
+/* The encoder and decoder of a dense NLLB model in int8, called by `compiled_engine.py`, which describes the layout.
  *
- * The calling thread runs through the phases; the loops inside are shared out in small pieces. The caller has
- * validated ids, lengths and shapes. Each entry compares the rows and the depth of its call with those that the
- * workspace was made for, and returns 0 or one of the negative numbers of `Outcome`.
+ * The calling thread runs the phases in order, and the loops within a phase are distributed to threads in small
+ * items. The caller must validate ids, lengths and shapes. Each entry point checks that the rows and the depth of the
+ * call do not exceed those of the workspace, and returns 0 or one of the negative values of `Outcome`.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -15,8 +15,8 @@
 #include "kernel_threads.h"
 #include "kernel_vectors.h"
 
-#define VERSION 2 /* of the entries and structs below; `library.py` mirrors them and compares it */
-#define PANEL 512 /* rows that are quantised and multiplied while they fit the cache */
+#define VERSION 2 /* version of the entry points and structs below; `library.py` declares them as well and checks it */
+#define PANEL 512 /* number of rows that are quantised and multiplied while they are in the cache */
 
 enum Outcome { DONE = 0, NO_MEMORY = -1, WRONG_SIZE = -2 };
 
@@ -28,13 +28,13 @@ typedef struct {
     Norm cross_norm;
     Matrix cross_query, cross_out;
     Norm feed_norm;
-    Matrix inner, outer; /* weight is NULL where the layer has experts */
+    Matrix inner, outer; /* weight is NULL if the layer has experts */
 } Layer;
 
 typedef struct {
     int64_t threads, level, dim, heads;
-    int64_t rows, depth; /* the most rows of a call, and the most inputs of a matrix, that the buffers have room for */
-    int64_t owner;       /* set here: whether the call has helpers */
+    int64_t rows, depth; /* maximum rows of a call and maximum inputs of a matrix for these buffers */
+    int64_t owner;       /* whether the call has helper threads; set by the kernel */
     float *wide;         /* rows, 3 * dim; or panel, depth */
     float *mixed;        /* rows, dim */
     uint8_t *tiles;      /* panel, depth */
@@ -42,23 +42,23 @@ typedef struct {
 } Work;
 
 typedef struct {
-    int64_t total;             /* positions of all sentences, each padded to 16 */
-    const int32_t *start;      /* of each sentence: its first position */
-    const int32_t *length;     /* of each sentence */
+    int64_t total;             /* positions of all sentences, each padded to a multiple of 16 */
+    const int32_t *start;      /* first position of each sentence */
+    const int32_t *length;     /* length of each sentence */
     uint16_t *keys_values;     /* layer, 2, total * dim; keys of a sentence: head, dim of head, position */
 } Memory;
 
 typedef struct {
     int64_t rows, new_positions, before, slots, capacity;
-    const int32_t *sentence;   /* of each row */
-    const int32_t *ancestors;  /* rows, capacity: the slot that holds each position of the row's past */
+    const int32_t *sentence;   /* sentence of each row */
+    const int32_t *ancestors;  /* rows, capacity: the slot of each previous position of the row */
     uint16_t *cache;           /* layer, 2, capacity, slots, dim */
     float *x;                  /* rows, new_positions, dim */
 } Step;
 
 static int64_t begin(Work *work) { return work->owner = own_pool(work->threads); }
 
-/* Whether the buffers have room for a call. A panel is `rows` or PANEL of them, rounded up to a tile. */
+/* Return whether the buffers are large enough for a call. A panel has min(rows, PANEL) rows, rounded up to a tile. */
 static int fits(const Work *work, int64_t rows, int64_t inputs) {
     return rows <= work->rows && inputs <= MOST_DIM && round_up(inputs, DEPTH) <= work->depth;
 }
@@ -89,7 +89,7 @@ static void quantize_one(void *context, int64_t row) {
     to.scales[row] = quantize_row(q->work->level, from, q->inputs, row_in_tiles(&to, row, depth_blocks(q->inputs)));
 }
 
-/* Quantise rows of x, normalised first where a norm is given. */
+/* Quantise rows of x, which are normalised first if a norm is given. */
 static void quantize(const Work *work, const Norm *norm, const float *x, int64_t stride, int64_t rows, int64_t inputs) {
     Quantization context = {work, norm, x, stride, inputs};
     share(work->owner && rows * inputs > 8192, rows, quantize_one, &context);
@@ -147,12 +147,12 @@ static void feed_forward(const Work *work, const Norm *norm, const Matrix *inner
 
 /* ---- attention ---- */
 
-/* A new position of one row and some of its heads attends to the row's past and to itself. */
+/* Compute attention of a new position of a row to itself and to the previous positions, for some heads. */
 static void attend_past(const Work *work, const Step *step, int64_t layer, int64_t row, int64_t head, int64_t heads) {
     int64_t dim = work->dim, size = dim / work->heads, part = step->capacity * step->slots * dim;
     uint16_t *keys = step->cache + layer * 2 * part, *values = keys + part;
     float factor = 1.0f / sqrtf((float)size), scores[MOST_POSITIONS];
-    const uint16_t *past[MOST_POSITIONS]; /* values; keys lie `part` before */
+    const uint16_t *past[MOST_POSITIONS]; /* values; the keys precede them by `part` */
     for (int64_t new = 0; new < step->new_positions; new++) {
         int64_t place = row * step->new_positions + new, position = step->before + new;
         const float *q = work->wide + place * 3 * dim;
@@ -189,7 +189,7 @@ static void attend_memory(const Work *work, const Step *step, const Memory *memo
     }
 }
 
-/* One head of one source sentence attends to itself; q, k, v are in rows of 3 * dim. Returns 0 without memory. */
+/* Compute self-attention of one head of a source; q, k, v are in rows of 3 * dim. Return 0 if memory is exhausted. */
 static int attend_self(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
     int64_t dim = work->dim, size = dim / work->heads, padded = round_up(length, 16);
     float scores[MOST_POSITIONS], factor = 1.0f / sqrtf((float)size);
@@ -209,11 +209,11 @@ static int attend_self(const Work *work, const float *qkv, int64_t length, int64
     return 1;
 }
 
-/* ---- entries ---- */
+/* ---- entry points ---- */
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* The best level that processor and system support, at most `wanted`. */
+/* Return the highest level up to `wanted` that the processor and the operating system support. */
 EXPORT int64_t nllb_level(int64_t wanted) {
     __builtin_cpu_init();
     int level = LEVEL_NONE;
@@ -227,7 +227,7 @@ EXPORT int64_t nllb_level(int64_t wanted) {
         level = LEVEL_AVX512_VNNI;
     __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
     int amx = (d >> 24 & 1) && (d >> 25 & 1);
-    /* ARCH_REQ_XCOMP_PERM for XTILEDATA: the system must allow the tiles' state to be saved. */
+    /* ARCH_REQ_XCOMP_PERM for XTILEDATA: the operating system must permit the use of tile registers. */
     if (level == LEVEL_AVX512_VNNI && amx && wanted >= LEVEL_AMX && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
         level = LEVEL_AMX;
     if (wanted == LEVEL_AVX_VNNI && !avx_vnni) wanted = LEVEL_AVX2;
@@ -236,7 +236,7 @@ EXPORT int64_t nllb_level(int64_t wanted) {
 
 EXPORT void nllb_advise_huge(void *from, int64_t bytes) { madvise(from, (size_t)bytes, MADV_HUGEPAGE); }
 
-/* Drop pages of a mapped file from this process's memory; they are read again if asked for. */
+/* Drop pages of a mapped file from this process's memory; they are read again on access. */
 EXPORT void nllb_advise_done(const void *from, int64_t bytes) {
     uintptr_t page = 4096, start = ((uintptr_t)from + page - 1) / page * page, stop = ((uintptr_t)from + (uintptr_t)bytes) / page * page;
     if (stop > start) madvise((void *)start, stop - start, MADV_DONTNEED);
@@ -249,7 +249,7 @@ typedef struct {
     int32_t *offset;
 } Packing;
 
-#define GROUP 64 /* rows that are packed or copied as one item */
+#define GROUP 64 /* number of rows that are packed or copied as one item */
 
 static void pack_group(void *context, int64_t item) {
     const Packing *p = context;
@@ -265,7 +265,7 @@ EXPORT void nllb_pack(Work *work, const int8_t *source, int64_t first, int64_t c
     end(work);
 }
 
-/* Copy outputs of a packed matrix, in any order, to another. */
+/* Copy outputs of a packed matrix in any order to another matrix. */
 EXPORT void nllb_select(const Matrix *from, const int64_t *ids, int64_t count, int8_t *packed, float *scale,
                         int32_t *offset) {
     int64_t depth = depth_blocks(from->inputs) * DEPTH;
@@ -290,7 +290,7 @@ EXPORT void nllb_embed(const Matrix *embedding, const int64_t *ids, const int64_
     }
 }
 
-/* y = matrix * rows of x, where a sublayer is run by itself. */
+/* y = matrix * rows of x, for a separate call of one sublayer. */
 EXPORT int64_t nllb_linear(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t rows, float *y,
                            int64_t stride) {
     if (!fits(work, rows, matrix->inputs)) return WRONG_SIZE;
@@ -323,7 +323,7 @@ static int layers_fit(const Work *work, const Layer *layers, int64_t first, int6
 typedef struct {
     const Work *work;
     const int32_t *token_start, *length;
-    _Atomic int failed; /* a thread found no memory */
+    _Atomic int failed; /* whether a thread ran out of memory */
 } Sources;
 
 static void attend_source(void *context, int64_t item) {
@@ -335,7 +335,7 @@ static void attend_source(void *context, int64_t item) {
         s->failed = 1;
 }
 
-/* Encoder layers `first` to `last` - 1 over the tokens of all sentences, one after another. */
+/* Run the encoder layers `first` to `last` - 1 over the concatenated tokens of all sentences. */
 EXPORT int64_t nllb_encode(Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
                            const int32_t *token_start, const int32_t *length, int64_t tokens, float *x) {
     Sources sources = {work, token_start, length, 0};
@@ -355,7 +355,7 @@ EXPORT int64_t nllb_encode(Work *work, const Layer *layers, int64_t first, int64
 typedef struct {
     const Work *work;
     const Matrix *matrix;
-    int64_t first, rows; /* of the tokens */
+    int64_t first, rows; /* range of tokens */
     const int32_t *sentence, *position;
     const Memory *memory;
 } Remembering;
@@ -384,7 +384,8 @@ static void remember_outputs(void *context, int64_t item) {
     }
 }
 
-/* Keys and values of all decoder layers from the encoder's output, with sentence and position of each token. */
+/* Compute the keys and values of all decoder layers from the encoder's output. Each token has a sentence and a
+ * position. */
 EXPORT int64_t nllb_remember(Work *work, const Norm *norm, const Matrix *matrix, const float *x, int64_t tokens,
                              const int32_t *sentence, const int32_t *position, const Memory *memory) {
     if (!fits(work, tokens, work->dim)) return WRONG_SIZE;
@@ -418,7 +419,7 @@ static void attend_memory_piece(void *context, int64_t item) {
     attend_memory(a->work, a->step, a->memory, a->layer, item / a->pieces, item % a->pieces * heads, heads);
 }
 
-/* Decoder layers `first` to `last` - 1 over the new positions of all rows. */
+/* Run the decoder layers `first` to `last` - 1 over the new positions of all rows. */
 EXPORT int64_t nllb_decode(Work *work, const Layer *layers, int64_t first, int64_t last, const Memory *memory,
                            const Step *step) {
     int64_t dim = work->dim, rows = step->rows * step->new_positions;

@@ -1,8 +1,8 @@
 /* The layers of a BERT-style encoder in int8, for `post_norm_encoder.py`; `kernel.c` includes this file.
  *
- * A layer normalises after each sublayer and has GELU between its feed-forward matrices. Channels of a normalised
- * state differ in size up to a hundredfold, so they are multiplied by factors that even them out before a row is
- * quantised; the matrices behind are divided by the same factors when they are packed.
+ * A layer normalises after each sublayer and has GELU between its feed-forward matrices. The ranges of the channels
+ * of a normalised state differ by up to a factor of a hundred, so the channels are multiplied by smoothing factors
+ * before a row is quantised, and the following matrices are divided by the same factors when they are packed.
  */
 #ifndef NLLB_KERNEL_ENCODER_H
 #define NLLB_KERNEL_ENCODER_H
@@ -10,7 +10,7 @@
 typedef struct {
     Matrix qkv, out, inner, outer;
     Norm attention_norm, feed_norm;
-    const float *qkv_factors, *inner_factors; /* of each channel of the matrices' inputs */
+    const float *qkv_factors, *inner_factors; /* smoothing factors of the input channels */
 } PostNormLayer;
 
 CLONES static void multiply_row(const float *x, const float *factors, int64_t dim, float *y) {
@@ -27,8 +27,8 @@ CLONES static void normalize_in_place(float *x, int64_t dim, const Norm *norm, f
     for (int64_t i = 0; i < dim; i++) x[i] = (x[i] - mean) * factor * gain[i] + bias[i];
 }
 
-/* x * Phi(x). Phi is 0.5 + x * a polynomial of x^2 up to |x| = 4.1, 0 or 1 beyond; off by at most 1e-4, which is far
- * below the steps that a row is quantised to. */
+/* x * Phi(x). Phi is 0.5 + x * a polynomial of x^2 up to |x| = 4.1, and 0 or 1 beyond. The maximum error is 1e-4, which
+ * is far below the quantisation step of a row. */
 static const float GELU_TERMS[] = {-8.288599251393691e-10f, 7.471618346244213e-08f, -2.915792265412165e-06f,
                                    6.525277422042564e-05f, -0.0009386640158481896f, 0.009251662530004978f,
                                    -0.06544346362352371f, 0.3984145522117615f};
@@ -47,7 +47,7 @@ CLONES static void gelu(float *x, int64_t count) {
 
 typedef struct {
     const Work *work;
-    const Norm *norm; /* where given, rows of x are normalised in place first */
+    const Norm *norm; /* if given, rows of x are normalised in place first */
     const float *factors;
     float *x;
     float epsilon;
@@ -90,9 +90,9 @@ INLINE AVX512_VNNI void finish16(__m512i sums, __m512i offset, __m512 scale, __m
     _mm512_storeu_ps(y, value);
 }
 
-#define AHEAD 2048 /* bytes of weights that are fetched before they are due */
+#define AHEAD 2048 /* prefetch distance in bytes of weights */
 
-/* Sums stay in registers only as single variables: in arrays GCC 12 copies and spills them. */
+/* The sums are separate variables so that they stay in registers; GCC 12 copies and spills arrays. */
 #define ONE(X) X(0)
 #define TWO(X) ONE(X) X(1)
 #define FOUR(X) TWO(X) X(2) X(3)
@@ -108,7 +108,7 @@ INLINE AVX512_VNNI void finish16(__m512i sums, __m512i offset, __m512 scale, __m
     finish16(p##n, offset0, _mm512_mul_ps(scale0, scale), bias0, y + n * stride, mode);                        \
     finish16(q##n, offset1, _mm512_mul_ps(scale1, scale), bias1, y + n * stride + SIDE, mode);
 
-/* Multiply some rows with the two blocks of outputs from `output` on. */
+/* Multiply some rows with the two blocks of outputs that start at `output`. */
 #define DEFINE_PROJECT(name, EACH)                                                                             \
     AVX512_VNNI static void name(const uint8_t *a, const float *scales, const Matrix *matrix, int64_t output,  \
                                  float *y, int64_t stride, int mode) {                                         \
@@ -143,7 +143,7 @@ static void project_span_avx512(void *context, int64_t item) {
     int64_t blocks = depth_blocks(p->matrix->inputs), output = item * SPAN;
     for (int64_t row = 0, count; row < p->rows; row += count) {
         int64_t left = p->rows - row;
-        count = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; /* a tile's 16 rows are a multiple of each */
+        count = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; /* each divides the 16 rows of a tile */
         (count == 8 ? project_8 : count == 4 ? project_4 : count == 2 ? project_2 : project_1)(
             row_in_tiles(&from, row, blocks), from.scales + row, p->matrix, output, p->y + row * p->stride + output,
             p->stride, p->mode);
@@ -167,7 +167,7 @@ static void multiply_rows(const Work *work, const Matrix *matrix, int64_t rows, 
 
 /* ---- attention ---- */
 
-#define QUERIES 4 /* of one head that are scored together */
+#define QUERIES 4 /* number of queries of a head that are processed together */
 
 typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
 
@@ -200,7 +200,7 @@ CLONES static void multiply_four(const float *const *a, int64_t depth, const flo
     }
 }
 
-/* One head of one sentence attends to itself; q, k, v lie in rows of 3 * dim. Returns 0 without memory. */
+/* Compute self-attention of one head of a sentence; q, k, v are in rows of 3 * dim. Return 0 if memory is exhausted. */
 static int attend_head(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
     int64_t dim = work->dim, size = dim / work->heads, width = round_up(length, 16);
     float factor = 1.0f / sqrtf((float)size);
@@ -215,7 +215,7 @@ static int attend_head(const Work *work, const float *qkv, int64_t length, int64
     for (int64_t first = 0; first < length; first += QUERIES) {
         const float *queries[QUERIES];
         float *to[QUERIES], *weights[QUERIES];
-        for (int64_t q = 0; q < QUERIES; q++) { /* beyond the last query the last one again */
+        for (int64_t q = 0; q < QUERIES; q++) { /* the last query is repeated */
             int64_t t = first + q < length ? first + q : length - 1;
             queries[q] = qkv + t * 3 * dim;
             to[q] = mixed + t * dim + head * size;
@@ -238,10 +238,10 @@ static void attend_sentence_head(void *context, int64_t item) {
         s->failed = 1;
 }
 
-/* ---- entry ---- */
+/* ---- entry point ---- */
 
 static void feed_forward_gelu(const Work *work, const PostNormLayer *layer, float epsilon, float *x, int64_t rows) {
-    int64_t dim = work->dim, width = layer->inner.outputs, stride = width + 16; /* rows of a power of two would share cache lines */
+    int64_t dim = work->dim, width = layer->inner.outputs, stride = width + 16; /* not a power of two, because of the cache */
     prepare_rows(work, &layer->attention_norm, epsilon, layer->inner_factors, x, rows);
     multiply_rows(work, &layer->inner, rows, work->wide, stride, STORE_GELU);
     quantize(work, NULL, work->wide, stride, rows, layer->outer.inputs);
@@ -249,9 +249,9 @@ static void feed_forward_gelu(const Work *work, const PostNormLayer *layer, floa
     prepare_rows(work, &layer->feed_norm, epsilon, NULL, x, rows);
 }
 
-#define ENCODER_PANEL 128 /* rows whose feed-forward states fit the second-level cache */
+#define ENCODER_PANEL 128 /* number of rows whose feed-forward states fit into the L2 cache */
 
-/* Whether the buffers have room for a call; heads are attended to 16 dimensions at a time. */
+/* Return whether the buffers are large enough for a call. The head size must be a multiple of 16. */
 static int post_norm_layers_fit(const Work *work, const PostNormLayer *layers, int64_t first, int64_t last,
                                 int64_t rows) {
     if (work->dim % (SIDE * work->heads) || !fits(work, rows, work->dim)) return 0;
@@ -260,8 +260,7 @@ static int post_norm_layers_fit(const Work *work, const PostNormLayer *layers, i
     return 1;
 }
 
-/* Layers `first` to `last` - 1 over the tokens of all sentences, one after another; x is the state before them and
- * becomes the state after them. */
+/* Run the layers `first` to `last` - 1 over the concatenated tokens of all sentences; x is their input and output. */
 EXPORT int64_t nllb_encode_post_norm(Work *work, const PostNormLayer *layers, int64_t first, int64_t last,
                                      float epsilon, int64_t sentences, const int32_t *token_start,
                                      const int32_t *length, int64_t tokens, float *x) {

@@ -1,10 +1,10 @@
 /* int8 matrices: packing, quantisation of rows, and the product at four levels of x86-64.
  *
- * A matrix of N outputs and K inputs lies as [N / 16][K / 4][16][4]: 16 outputs by 4 inputs are 64
- * bytes, which is one register of AVX-512 VNNI, and 64 inputs are one tile of AMX. Rows that are
- * multiplied with it lie as tiles too, [M / 16][K / 64][16][64], in unsigned bytes (value + 128),
- * with a scale for each row: a row's result depends on that row alone. The product is exact in
- * int32, so all levels give the same bits.
+ * A matrix with N outputs and K inputs has the layout [N / 16][K / 4][16][4]: 16 outputs by 4
+ * inputs are 64 bytes, which is one register of AVX-512 VNNI, and 64 inputs are one tile of AMX.
+ * The rows that it is multiplied with are also stored in tiles, [M / 16][K / 64][16][64], as
+ * unsigned bytes (value + 128) with one scale per row, so that the result of a row depends on that
+ * row only. The product is exact in int32, so that all levels compute identical results.
  */
 #ifndef NLLB_KERNEL_MATRIX_H
 #define NLLB_KERNEL_MATRIX_H
@@ -17,17 +17,17 @@
 #define SIDE 16        /* rows of a tile, outputs of a block */
 #define DEPTH 64       /* inputs of a tile */
 #define TILE_BYTES 1024
-#define SPAN 32        /* rows and outputs that are multiplied at once: two tiles by two blocks */
+#define SPAN 32        /* number of rows and outputs that are multiplied together: two tiles by two blocks */
 #define INLINE static inline __attribute__((always_inline))
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 
 typedef struct {
     const int8_t *weight;  /* packed */
     const float *scale;    /* of each output */
-    const int32_t *offset; /* 128 * sum of each output's weights: what value + 128 adds too much */
+    const int32_t *offset; /* 128 * sum of each output's weights, which compensates for value + 128 */
     const float *bias;     /* of each output */
-    int64_t outputs;       /* a multiple of 16; the arrays above have as many */
-    int64_t inputs;        /* true number; the packed depth is the next multiple of 64 */
+    int64_t outputs;       /* a multiple of 16; the length of the arrays above */
+    int64_t inputs;        /* number of inputs without padding; the packed depth is the next multiple of 64 */
 } Matrix;
 
 typedef struct {
@@ -48,7 +48,7 @@ INLINE uint8_t *row_in_tiles(const Rows *rows, int64_t row, int64_t blocks) {
     return rows->tiles + (row / SIDE * blocks * SIDE + row % SIDE) * DEPTH;
 }
 
-/* Pack int8 rows (outputs, inputs), `count` of them, as the outputs from `first` on. */
+/* Pack `count` int8 rows (outputs, inputs) as the outputs from `first` on. */
 CLONES static void pack_rows(const int8_t *source, int64_t first, int64_t count, int64_t inputs,
                              int8_t *packed, int32_t *offset) {
     int64_t depth = depth_blocks(inputs) * DEPTH;
@@ -67,16 +67,16 @@ CLONES static void pack_rows(const int8_t *source, int64_t first, int64_t count,
 #define FLOAT_BITS 0x7FFFFFFFu /* all but the sign */
 #define INFINITE 0x7F800000u   /* the bits of infinity; those of NaN are greater */
 #define QUIET_NAN 0x7FC00000u
-#define SMALLEST 1e-36f        /* a row whose largest value is below it counts as zero: 127 / value stays finite */
+#define SMALLEST 1e-36f        /* a row with a smaller maximum is treated as zero, so that 127 / maximum is finite */
 
-/* The factor that maps a row to -127 ... 127, from the bits of its largest magnitude. */
+/* Return the factor that maps a row to -127 ... 127, given the bits of its largest magnitude. */
 INLINE float factor_of(uint32_t bits) {
     float largest;
     memcpy(&largest, &bits, 4);
     return bits < INFINITE && largest > SMALLEST ? 127.0f / largest : 0.0f;
 }
 
-/* The scale of a row. It is NaN where the row contains NaN or infinity, so that all products of the row are NaN. */
+/* Return the scale of a row. It is NaN if the row contains NaN or infinity, so that its products are NaN. */
 INLINE float scale_of(uint32_t bits) {
     float largest;
     if (bits >= INFINITE) bits = QUIET_NAN;
@@ -84,8 +84,8 @@ INLINE float scale_of(uint32_t bits) {
     return largest / 127.0f;
 }
 
-/* Quantise one row of floats to value + 128 in tiles; returns its scale. The largest magnitude is found by comparing
- * bits, which have the order of the values: a NaN cannot be missed, and is never converted to an integer. */
+/* Quantise one row of floats to value + 128 in tiles; return its scale. The largest magnitude is found by comparing
+ * bit patterns, which have the order of the values: NaN is always detected and never converted to an integer. */
 CLONES static float quantize_row_anywhere(const float *x, int64_t inputs, uint8_t *tiles) {
     uint32_t largest = 0;
     for (int64_t i = 0; i < inputs; i++) {
@@ -137,7 +137,7 @@ CLONES static void normalize_row(const float *x, int64_t dim, const float *gain,
     for (int64_t i = 0; i < dim; i++) y[i] = (x[i] - mean) * factor * gain[i] + bias[i];
 }
 
-/* Products. `a` is a row's place in its tiles, `b` a block of outputs; c has SPAN columns. */
+/* Products. `a` points to a row in its tiles and `b` to a block of outputs; c has SPAN columns. */
 
 #define AVX2 __attribute__((target("avx2,fma")))
 AVX2 static void multiply_avx2(const uint8_t *a, int rows, const int8_t *b, int64_t blocks, int32_t *c) {
@@ -153,7 +153,7 @@ AVX2 static void multiply_avx2(const uint8_t *a, int rows, const int8_t *b, int6
                 sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(x, _mm256_cvtepi8_epi16(w)));
             }
         }
-        for (int i = 0; i < 4; i++) { /* four outputs, two sums each */
+        for (int i = 0; i < 4; i++) { /* four outputs with two sums each */
             __m256i pair = _mm256_hadd_epi32(sums[i], sums[i]);
             __m128i four = _mm_unpacklo_epi64(_mm256_castsi256_si128(pair), _mm256_extracti128_si256(pair, 1));
             _mm_storeu_si128((__m128i *)(c + row * SPAN + i * 4), four);
@@ -218,7 +218,7 @@ AVX512_VNNI static void multiply_avx512_vnni(const uint8_t *a, int rows, const i
 static __thread int tiles_ready; /* in this thread */
 
 AMX static void begin_amx(void) {
-    /* Eight tiles of 16 rows by 64 bytes. Static, because GCC takes only the first bytes to be read. */
+    /* Eight tiles of 16 rows by 64 bytes. It is static because GCC assumes that only the first bytes are read. */
     static const struct {
         uint8_t palette, start_row, reserved[14];
         uint16_t bytes[16];
@@ -270,7 +270,7 @@ INLINE void multiply(int level, const Rows *rows, int64_t first, int count, cons
                      int32_t *c) {
     int64_t blocks = depth_blocks(matrix->inputs);
     const int8_t *b0 = matrix->weight + output * blocks * DEPTH;
-    /* An odd last block is multiplied twice rather than beyond its end. */
+    /* If the number of blocks is odd, the last block is multiplied twice instead of reading beyond it. */
     const int8_t *b1 = output + SIDE < matrix->outputs ? b0 + blocks * TILE_BYTES : b0;
     const uint8_t *a0 = row_in_tiles(rows, first, blocks), *a1 = a0 + blocks * TILE_BYTES;
     if (level == LEVEL_AMX && count > 4) {
@@ -292,7 +292,7 @@ INLINE void multiply(int level, const Rows *rows, int64_t first, int count, cons
     }
 }
 
-/* Turn products into floats: y = (c - offset) * scale * row scale + bias, then as `mode` says. */
+/* Convert products to floats: y = (c - offset) * scale * row scale + bias, followed by the operation of `mode`. */
 CLONES static void finish(const int32_t *c, int rows, int columns, const Matrix *matrix, int64_t output,
                           const float *scales, float *y, int64_t stride, int mode) {
     const float *scale = matrix->scale + output, *bias = matrix->bias + output;

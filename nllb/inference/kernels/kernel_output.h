@@ -87,7 +87,7 @@ static void choose_further(void *context, int64_t row) {
     t->shares[t->chunks * t->rows + row] = share;
 }
 
-/* Merge what the threads found for a row, and normalise. Values are NaN where any product was NaN or infinite. */
+/* Merge the threads' candidates of a row, and normalise. Values are NaN if any product was NaN or infinite. */
 static void conclude(const Choice *t, int64_t row, float *values, int64_t *chosen) {
     Share all = {-3e38f, 0};
     for (int64_t chunk = 0; chunk <= t->chunks; chunk++) {
@@ -104,20 +104,21 @@ static void conclude(const Choice *t, int64_t row, float *values, int64_t *chose
         }
     float normalizer = all.largest + logf(all.sum);
     for (int64_t i = 0; i < t->count; i++) {
-        int filled = best[i].id != INT64_MAX; /* places stay empty only where products were not finite */
+        int filled = best[i].id != INT64_MAX; /* places stay empty only if products were not finite */
         values[i] = filled ? best[i].value - normalizer : NAN;
         chosen[i] = filled ? best[i].id : 0;
     }
 }
 
-/* The `count` best of the first `outputs` outputs, called `ids` where given, and of each row's further rows of the
- * embedding; their log-probabilities among all of these. Sums are taken in one order whatever the threads do. */
+/* Return the `count` best tokens and their log-probabilities for each row. The candidates are the first `outputs`
+ * outputs, whose ids are `ids` if given, and each row's additional rows of the embedding. The order of summation does
+ * not depend on the threads. */
 EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
                          const Matrix *embedding, const int64_t *further_start, const int64_t *further, const float *x,
                          int64_t rows, int64_t count, float *values, int64_t *chosen) {
     if (!fits(work, rows, matrix->inputs)) return WRONG_SIZE;
     int64_t chunks = (outputs + CHUNK - 1) / CHUNK, most = rows < PANEL ? rows : PANEL, owner = begin(work);
-    int64_t threads = owner ? pool.helpers + 1 : 1; /* helpers of earlier calls take part */
+    int64_t threads = owner ? pool.helpers + 1 : 1; /* helpers of earlier calls participate */
     Share *shares = malloc((size_t)((chunks + 1) * most) * sizeof(Share));
     Token *lists = malloc((size_t)(threads * most * count) * sizeof(Token));
     Choice context = {work, matrix, embedding, outputs, ids, further_start, further,

@@ -1,11 +1,11 @@
-/* Sharing out a loop to a few threads, without barriers.
+/* Distributes the items of a loop to threads without barriers.
  *
- * The caller publishes a loop as one word: its number, its items, the next item. Threads that are
- * free take items by raising that word, the caller among them, and it goes on when all items are
- * done: it waits for threads that took one, never for a thread that the system holds up or that
- * sleeps. On a machine shared with other work this is what an OpenMP barrier cannot do: there each
- * of some hundred barriers a step waits for every thread to be scheduled. Idle threads spin for a
- * moment, then give way, then sleep.
+ * The caller publishes a loop as one word that contains its number, the number of items and the
+ * next item. Idle threads and the caller claim items by incrementing this word, and the caller
+ * continues when all items are done. It waits only for threads that claimed an item, but not for
+ * threads that sleep or are not scheduled. OpenMP barriers, of which a decoding step would have
+ * several hundred, wait for all threads and are therefore slow on a machine that also runs other
+ * work. Idle threads spin for a short time, then yield, and finally sleep.
  */
 #ifndef NLLB_KERNEL_THREADS_H
 #define NLLB_KERNEL_THREADS_H
@@ -22,9 +22,9 @@
 
 typedef void Task(void *context, int64_t item);
 
-#define FIELD 20 /* bits of an item's number: a loop has at most a million items */
+#define FIELD 20 /* bits of an item index: a loop has at most about a million items */
 #define MOST_ITEMS ((1 << FIELD) - 1)
-#define MOST_THREADS 1024 /* `library.py` has the same number */
+#define MOST_THREADS 1024 /* must equal MAX_THREADS in `library.py` */
 
 static struct {
     _Alignas(64) _Atomic uint64_t ticket; /* loop number, items, next item */
@@ -39,14 +39,14 @@ static struct {
 static pthread_mutex_t pool_owner = PTHREAD_MUTEX_INITIALIZER;
 static __thread int thread_number; /* 0 is the caller */
 
-/* Take and run one item; returns 0 where none is left. */
+/* Claim and run one item; return 0 if none is left. */
 static int take_item(void) {
     uint64_t ticket = atomic_load_explicit(&pool.ticket, memory_order_acquire);
     uint64_t next = ticket & MOST_ITEMS, items = ticket >> FIELD & MOST_ITEMS;
     if (next >= items) return 0;
     if (atomic_compare_exchange_weak_explicit(&pool.ticket, &ticket, ticket + 1, memory_order_acq_rel,
                                               memory_order_relaxed)) {
-        pool.task(pool.context, (int64_t)next); /* both stay until this item is done */
+        pool.task(pool.context, (int64_t)next); /* both are unchanged until this item is done */
         atomic_fetch_add_explicit(&pool.done, 1, memory_order_release);
     }
     return 1;
@@ -54,7 +54,7 @@ static int take_item(void) {
 
 static void *help(void *number) {
     thread_number = (int)(intptr_t)number;
-    sigset_t all; /* signals are the callers' */
+    sigset_t all; /* only the caller's thread handles signals */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     for (int idle = 0;;) {
@@ -79,7 +79,7 @@ static void *help(void *number) {
     return NULL;
 }
 
-/* A forked child has none of its parent's threads, neither the helpers nor an owner in the middle of a loop. */
+/* Reset the pool in a forked child, which has neither the helpers nor a running owner of its parent. */
 static void forget_pool(void) {
     pthread_mutex_init(&pool_owner, NULL);
     pool.helpers = 0;
@@ -89,7 +89,7 @@ static void forget_pool(void) {
 
 static __attribute__((constructor)) void watch_forks(void) { pthread_atfork(NULL, NULL, forget_pool); }
 
-/* Become the one caller that has helpers; returns 0 where another thread is. */
+/* Become the owner of the helpers; return 0 if another thread is the owner. */
 static int own_pool(int64_t threads) {
     if (threads <= 1 || pthread_mutex_trylock(&pool_owner)) return 0;
     while (pool.helpers < threads - 1 && pool.helpers < MOST_THREADS - 1) {
@@ -103,7 +103,7 @@ static int own_pool(int64_t threads) {
 
 static void disown_pool(void) { pthread_mutex_unlock(&pool_owner); }
 
-/* Run all items of a loop; only the pool's owner shares them out. */
+/* Run all items of a loop; only the owner of the pool distributes them to helpers. */
 static void share(int owner, int64_t items, Task *task, void *context) {
     if (!owner || items <= 1 || items > MOST_ITEMS) {
         for (int64_t item = 0; item < items; item++) task(context, item);

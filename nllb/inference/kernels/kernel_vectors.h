@@ -1,10 +1,10 @@
-/* Softmax, products of queries with keys, sums of values: plain loops that the compiler turns into vectors. */
+/* Softmax, products of queries and keys, and weighted sums of values, as plain loops that compilers vectorise. */
 #ifndef NLLB_KERNEL_VECTORS_H
 #define NLLB_KERNEL_VECTORS_H
 
 #include "kernel_matrix.h"
 
-#define MOST_POSITIONS 4096 /* longest sequence; the caller checks it */
+#define MOST_POSITIONS 4096 /* maximum sequence length; the caller checks it */
 #define MOST_DIM 8192
 
 INLINE float from_bf16(uint16_t value) {
@@ -17,12 +17,12 @@ INLINE float from_bf16(uint16_t value) {
 INLINE uint16_t to_bf16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
-    uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16; /* would turn some NaN into zero */
+    uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16; /* some NaN values would become zero */
     return (uint16_t)((bits & FLOAT_BITS) > INFINITE ? QUIET_NAN >> 16 : rounded);
 }
 
-/* 2^n * polynomial, about 2e-7 relative, for x <= 0. NaN counts as the smallest power, so that the conversion to an
- * integer is defined: callers report NaN by other means. */
+/* 2^n * polynomial for x <= 0, with a relative error of about 2e-7. NaN is treated as the smallest exponent, so that
+ * the conversion to an integer is defined; callers detect NaN separately. */
 INLINE float exponential(float x) {
     float t = x * 1.44269504f;
     t = t > -126.0f ? t : -126.0f;
@@ -39,7 +39,7 @@ INLINE float exponential(float x) {
     return p * power;
 }
 
-/* The largest value; where values are NaN, any of them or the largest of the others. */
+/* Return the largest value; if values are NaN, the result is NaN or the largest of the other values. */
 CLONES static float maximum(const float *x, int64_t count) {
     float largest = -INFINITY;
 #pragma omp simd reduction(max : largest)
@@ -47,7 +47,7 @@ CLONES static float maximum(const float *x, int64_t count) {
     return largest;
 }
 
-/* Replace x by exp(x - largest) and return the sum, which is NaN where any x is NaN or infinite. */
+/* Replace x by exp(x - largest) and return the sum, which is NaN if any x is NaN or infinite. */
 CLONES static float exponentials(float *x, int64_t count, float largest) {
     float sum = 0, check = 0;
     for (int64_t i = 0; i < count; i++) {

@@ -1,12 +1,12 @@
-"""The compiled `kernel.c`: how it is found, its level, its functions and the structs they read.
+"""Loads the compiled `kernel.c` and declares its functions and structs.
 
-The library is optional: it is built where a compiler is found, and the best level that the
-processor supports is chosen at run time. `NLLB_KERNEL=off` switches it off, and a level's name
-(amx, avx512_vnni, avx_vnni, avx2) bounds it.
+The library is optional: it is built if a compiler is available. The highest instruction set level
+that the processor supports is chosen at run time. `NLLB_KERNEL=off` disables the library, and the
+name of a level (amx, avx512_vnni, avx_vnni, avx2) is an upper limit.
 
-The functions check neither ids nor shapes: whoever calls them does. `VERSION` and the sizes of the
-structs are compared with those of the library, so that an old library is never called with new
-structs.
+The functions check neither ids nor shapes, which the caller must validate. `VERSION` and the sizes
+of the structs are compared with those of the library, so that an old library is never called with
+new structs.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from nllb.errors import ConfigError, ResourceError, did_you_mean
 VERSION = 2
 """Version of the functions and structs below; it changes together with VERSION in `kernel.c`."""
 MAX_THREADS = 1024
-"""Threads of a call, the caller included (MOST_THREADS in `kernel_threads.h`)."""
+"""Maximum number of threads of a call, including the caller (as in `kernel_threads.h`)."""
 LEVELS = ("off", "avx2", "avx_vnni", "avx512_vnni", "amx")
 SETTING = "NLLB_KERNEL"
 
@@ -46,7 +46,7 @@ class NormStruct(Structure):
 
 
 class LayerStruct(Structure):
-    """One layer of either side."""
+    """A layer of the encoder or the decoder."""
 
     _fields_ = [
         ("self_norm", NormStruct),
@@ -71,13 +71,13 @@ class WorkStruct(Structure):
 
 
 class MemoryStruct(Structure):
-    """What decoding reads of the encoded sentences."""
+    """The cross-attention keys and values of encoded sentences."""
 
     _fields_ = [("total", c_int64), *((n, c_void_p) for n in ("start", "length", "keys_values"))]
 
 
 class StepStruct(Structure):
-    """One step of all rows of a decoding."""
+    """One decoding step of all rows."""
 
     _fields_ = [
         *((n, c_int64) for n in ("rows", "new_positions", "before", "slots", "capacity")),
@@ -104,7 +104,7 @@ STRUCTS = (
     StepStruct,
     PostNormLayerStruct,
 )
-"""In the order of their numbers in the library."""
+"""The structs in the order of their numbers in the library."""
 
 _POINTER, _NUMBER = c_void_p, c_int64
 _VOID_FUNCTIONS: dict[str, list[Any]] = {
@@ -143,7 +143,7 @@ _NO_MEMORY = -1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kernel:
-    """The loaded library and the level it runs at."""
+    """The loaded library and its instruction set level."""
 
     library: ctypes.CDLL
     """The compiled `kernel.c`."""
@@ -153,16 +153,18 @@ class Kernel:
 
 @cache
 def load_kernel(setting: str | None = None) -> Kernel | None:
-    """Load the library at the level that the setting and the processor allow; None without one.
+    """Load the library at the level that the setting and the processor allow.
+
+    The result is None if the library is not available or disabled.
 
     Raises:
         ConfigError: the setting is not the name of a level.
-        ResourceError: the library is of another version than this module.
+        ResourceError: the version of the library differs from that of this module.
     """
     setting = setting or os.environ.get(SETTING, LEVELS[-1])
     if setting not in LEVELS:
         raise ConfigError(
-            f"{SETTING} is {setting!r}{did_you_mean(setting, LEVELS) or ';'} valid are "
+            f"{SETTING} is {setting!r}{did_you_mean(setting, LEVELS) or ';'} valid values are "
             f"{', '.join(LEVELS)}"
         )
     found = find_spec("nllb.inference.kernels._kernel")
@@ -172,10 +174,10 @@ def load_kernel(setting: str | None = None) -> Kernel | None:
 
 
 def open_kernel(path: Path, setting: str = LEVELS[-1]) -> Kernel | None:
-    """Open a library file; None where it was built for another kind of machine.
+    """Open a library file; the result is None if it was built for another kind of machine.
 
     Raises:
-        ResourceError: it is of another version than this module.
+        ResourceError: its version differs from that of this module.
     """
     try:
         library = ctypes.CDLL(str(path))
@@ -198,21 +200,21 @@ def _check_version(path: Path, library: ctypes.CDLL) -> None:
     try:
         get_version, get_size = library.nllb_version, library.nllb_struct_size
     except AttributeError:
-        pass  # The library is older than these functions.
+        pass  # The library was built before these functions existed.
     else:
         get_version.argtypes, get_version.restype = [], c_int64
         get_size.argtypes, get_size.restype = [c_int64], c_int64
         version, sizes = get_version(), [get_size(number) for number in range(len(STRUCTS) + 1)]
     if version != VERSION or sizes != [*map(ctypes.sizeof, STRUCTS), 0]:
         raise ResourceError(
-            f"the compiled int8 kernel {path} is of version {version}, and this nllb needs version "
-            f"{VERSION}: install nllb again so that the kernel is built anew (pip install "
+            f"the compiled int8 kernel {path} has version {version}, but this nllb requires "
+            f"version {VERSION}: reinstall nllb to rebuild the kernel (pip install "
             f"--force-reinstall --no-deps), or set {SETTING}=off to use plain torch"
         )
 
 
 def _check_outcome(outcome: int, function: Any, arguments: tuple[Any, ...]) -> int:
-    """Turn the number that a function returns into an error."""
+    """Convert a function's status code to an exception."""
     if outcome == _NO_MEMORY:
         raise ResourceError("not enough memory to translate this batch; use smaller batches")
     if outcome:

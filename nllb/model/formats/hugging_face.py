@@ -1,6 +1,6 @@
 """Reads and writes model directories in the Hugging Face layout of `m2m_100` and `nllb-moe`.
 
-A directory is written under a hidden name beside its place and moves there when it is whole.
+A directory is written under a hidden name beside the output and renamed when it is complete.
 """
 
 import shutil
@@ -39,10 +39,10 @@ CONFIG_FILE = "config.json"
 SETTINGS_VERSION = 1
 WORK_FILE = "unfinished.json"
 WEIGHT_FILES = ("int8.safetensors", "model.safetensors", "pytorch_model.bin")
-"""Weight files, in the order in which they are looked for; each may be shards and their index.
+"""Weight files in the order of preference; each may consist of shards and an index.
 
-int8 weights have a name of their own, so that transformers, which would take the integers for the
-weights, finds none and says so.
+int8 weights have a separate file name, so that transformers reports missing weights instead of
+using the integers as weights.
 """
 _COPIES = (
     *("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"),
@@ -52,19 +52,19 @@ _COPIES = (
         "final_logits_bias",
     ),
 )
-"""Tensors of other makers' files that the model has already: tied weights and fixed positions."""
+"""Redundant tensors in files of other programs: tied weights and fixed position embeddings."""
 
 
 def is_hugging_face(path: Path) -> bool:
-    """Say whether a path is a directory of this layout."""
+    """Return whether a path is a directory in this layout."""
     return (path / CONFIG_FILE).is_file()
 
 
 def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
-    """Open a directory: its configuration and the names of its tensors are read, no tensor is.
+    """Open a directory: read its configuration and the names of its tensors, but no tensor.
 
     Raises:
-        CheckpointError: it is of another architecture, incomplete or damaged.
+        CheckpointError: its architecture is not supported, or it is incomplete or damaged.
     """
     refuse_directory(path)
     config = ModelConfig.from_hugging_face(
@@ -92,25 +92,25 @@ def _open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":
 def _open_weights(path: Path, config: ModelConfig) -> Weights:
     files = _open_files(path)
     stored = {name: file for file in files for name in file.names()}
-    homes = {
+    places = {
         name: Place(file=stored[stored_name], name=stored_name)
         for name, stored_name in without_prefix(stored).items()
     }
-    refuse_quantized(list(homes), path)
+    refuse_quantized(list(places), path)
 
     def find(weight: Weight) -> Place | None:
         name = weight.name_in(config.architecture)
         names = [name, *_COPIES[:3]] if weight.template == "embedding" else [name]
-        return next((homes[name] for name in names if name in homes), None)
+        return next((places[name] for name in names if name in places), None)
 
     weights = gather_weights(config, find, where=path)
     used = {weights.stored_name(name) for name in weights}
     if surplus := sorted(
-        name for name, place in homes.items() if place.name not in used and name not in _COPIES
+        name for name, place in places.items() if place.name not in used and name not in _COPIES
     ):
         raise CheckpointError(
-            f"{path} holds {len(surplus)} tensors that a {config.architecture} model of its "
-            f"configuration does not have, among them {', '.join(surplus[:3])}"
+            f"{path} contains {len(surplus)} tensors that a {config.architecture} model with its "
+            f"configuration does not have, including {', '.join(surplus[:3])}"
         )
     return weights
 
@@ -121,29 +121,31 @@ def _open_files(path: Path) -> list[TensorFile]:
             paths = shard_paths(path, f"{stem}.index.json")
             if missing := [file.name for file in paths if not file.is_file()]:
                 raise CheckpointError(
-                    f"{path} lacks {len(missing)} of its {len(paths)} weight files, among them "
-                    f"{', '.join(missing[:3])}; fetch or write it again"
+                    f"{path} lacks {len(missing)} of its {len(paths)} weight files, including "
+                    f"{', '.join(missing[:3])}; download or write the model again"
                 )
             return [_open_file(file) for file in paths]
         if (path / stem).is_file():
             return [_open_file(path_inside(path, stem))]
     described = describe_names(entry.name for entry in path.iterdir())
     raise CheckpointError(
-        f"{path} has no weights: looked for {', '.join(WEIGHT_FILES)} and indexes of them"
+        f"{path} has no weights: none of {', '.join(WEIGHT_FILES)} and their index files exists"
         + (f"; {described}" if described else "")
     )
 
 
 def shard_paths(path: Path, index: str) -> list[Path]:
-    """Return the weight files that an index names; not all need to be there.
+    """Return the weight files that an index names, including files that do not exist.
 
     Raises:
-        CheckpointError: the index is damaged, or names a file outside of the directory.
+        CheckpointError: the index is damaged, or names a file outside the directory.
     """
     where = path_inside(path, index)
     weight_map = read_document(where).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{where} is damaged: it has no weight_map of tensors and files")
+        raise CheckpointError(
+            f"{where} is damaged: it has no weight_map from tensor names to files"
+        )
     paths = {path_inside(path, name, where=where) for name in weight_map.values()}
     return sorted(paths)
 
@@ -153,7 +155,7 @@ def _open_file(path: Path) -> TensorFile:
 
 
 def is_free(output: Path) -> bool:
-    """Say whether a directory can be written at a path: nothing is there, or an empty directory."""
+    """Return whether a path does not exist or is an empty directory, so it can be written."""
     return not output.exists() or (output.is_dir() and not any(output.iterdir()))
 
 
@@ -173,33 +175,34 @@ def write_hugging_face(
     """Write a directory that this package opens and, unless it is int8, transformers loads.
 
     Args:
-        output: the directory, which must not be there yet, or be empty.
-        config: the model's shape.
-        weights: its tensors by our own names: an opened model's, or a `state_dict()`.
-        tokenizer: its tokenizer.
-        settings: what `nllb.json` shall say beside the version and the storage type.
-        storage: the type of the matrices.
-        companions: further files to copy into it.
-        work: names this very piece of work; shards that an interrupted call with the same name
-            left are used again.
-        max_shard_bytes: where a weight file is cut.
-        advance: is told of the weights' bytes as they are written.
+        output: the directory, which must not exist or must be empty.
+        config: the model configuration.
+        weights: the tensors by this package's names: those of an opened model, or a
+            `state_dict()`.
+        tokenizer: the tokenizer of the model.
+        settings: the content of `nllb.json` besides the version and the storage type.
+        storage: the dtype of the matrices.
+        companions: other files to copy into the directory.
+        work: an identifier of this conversion; shards left by an interrupted call with the same
+            identifier are reused.
+        max_shard_bytes: maximum size of a weight file.
+        advance: is called with the number of bytes written.
 
     Raises:
-        CheckpointError: the output is something else already, or model and tokenizer do not fit.
-        ResourceError: the disk has no room.
+        CheckpointError: the output already exists, or the model and the tokenizer do not match.
+        ResourceError: the disk has too little free space.
     """
     if not is_free(output):
         raise CheckpointError(
-            f"{output} is there already and is something else: name another place"
+            f"{output} already exists and is not empty: choose another output directory"
         )
     if tokenizer.layout.size > config.vocabulary_size:
         raise CheckpointError(
-            f"the tokenizer needs {tokenizer.layout.size:,} rows and the model has "
+            f"the tokenizer needs {tokenizer.layout.size:,} embedding rows, but the model has "
             f"{config.vocabulary_size:,}"
         )
-    part = _begin(output, work)
-    _require_room(part, storage_bytes(config, storage))
+    part = _prepare_partial(output, work)
+    _require_space(part, storage_bytes(config, storage))
     write_weights(
         part, config, weights, storage=storage, max_shard_bytes=max_shard_bytes, advance=advance
     )
@@ -218,25 +221,25 @@ def write_hugging_face(
     part.rename(output)
 
 
-def _begin(output: Path, work: str | None) -> Path:
+def _prepare_partial(output: Path, work: str | None) -> Path:
     part = output.parent / f".{output.name}.part"
     mark = part / WORK_FILE
     if part.exists() and not (work and mark.is_file() and read_document(mark).get("work") == work):
         shutil.rmtree(part)
     part.mkdir(parents=True, exist_ok=True)
-    for path in part.glob(".*"):  # a file that was half written when the process was killed
+    for path in part.glob(".*"):  # a partly written file of a killed process
         path.unlink()
     write_json(mark, {"work": work})
     return part
 
 
-def _require_room(part: Path, num_bytes: int) -> None:
+def _require_space(part: Path, num_bytes: int) -> None:
     written = sum(path.stat().st_size for path in part.iterdir())
     free = shutil.disk_usage(part).free
     if num_bytes - written > free:
         raise ResourceError(
             f"the weights need {format_size(num_bytes - written)} on the disk of {part.parent}, "
-            f"and {format_size(free)} are free"
+            f"but only {format_size(free)} are free"
         )
 
 

@@ -1,4 +1,4 @@
-"""A model on disk: configuration, weights, tokenizer, and `nllb.json` beside them."""
+"""A model on disk: its configuration, weights, tokenizer and settings (`nllb.json`)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelDirectory:
-    """One opened checkpoint of any format; nothing large has been read yet."""
+    """An opened checkpoint of any format, whose weights are not read until they are used."""
 
     name: str
-    """What it was asked for by: a hub name or a path."""
+    """The hub name or path with which it was opened."""
     path: Path
     """The directory, or the file of a fairseq checkpoint."""
     config: ModelConfig
-    """The model's shape."""
+    """The model configuration."""
     weights: Weights
-    """Its tensors by our own names, read one by one when asked for."""
+    """The tensors by this package's names; each is read on access."""
     settings: Mapping[str, Any]
-    """The content of `nllb.json`; empty where there is none."""
+    """The content of `nllb.json`; empty if the file does not exist."""
     format: str
     """`Hugging Face` or `fairseq`."""
     open_tokenizer: Callable[[], "Tokenizer"]
@@ -35,11 +35,11 @@ class ModelDirectory:
         """Open the tokenizer.
 
         Raises:
-            CheckpointError: there is none, or it does not fit the model's vocabulary.
+            CheckpointError: the tokenizer is missing, or does not match the model's vocabulary.
         """
         return self.open_tokenizer()
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that the weights take in their files."""
+        """Size of the weights in their files in bytes."""
         return sum(map(self.weights.num_bytes, self.weights))

@@ -1,4 +1,4 @@
-"""Opens a model by name or path, whatever its format, and loads it into a `Transformer`."""
+"""Opens a model of any format by name or path, and loads it into a `Transformer`."""
 
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from nllb.model.transformer import SinusoidalPositions, Transformer
 
 
 def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> ModelDirectory:
-    """Open a directory, a fairseq checkpoint, a shipped model, or one of the Hugging Face hub.
+    """Open a directory, a fairseq checkpoint, a shipped model, or a Hugging Face hub model.
 
-    Nothing large is read yet. A hub model that the cache lacks is downloaded, unless `offline` (by
-    default: what `HF_HUB_OFFLINE` says); its size and licence are shown first on stderr.
+    The weights are not read yet. A hub model that is not in the cache is downloaded unless
+    `offline` is true (None: unless `HF_HUB_OFFLINE` is set); its size and licence are printed to
+    stderr first.
 
     Raises:
-        CheckpointError: there is no such model, it is of another kind, incomplete or damaged.
+        CheckpointError: the model does not exist, is not supported, or is incomplete or damaged.
     """
     name, path = str(name_or_dir), Path(name_or_dir).expanduser()
     if is_hugging_face(path):
@@ -41,8 +42,8 @@ def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> Model
     near = f"; did you mean {short[name]}?" if name in short else ""
     near = near or did_you_mean(name, [*shipped_models(), *names])
     raise CheckpointError(
-        f"no model {name!r}: no such directory or file, and no name of the form owner/model"
-        f"{near or ';'} see 'nllb models'"
+        f"cannot find the model {name!r}: there is no such directory or file, and it is not a hub "
+        f"name of the form owner/model{near or ';'} run 'nllb models' for a list of models"
     )
 
 
@@ -53,7 +54,7 @@ def load_model(
 ) -> Transformer:
     """Load the whole model for evaluation.
 
-    Weights that need no conversion stay in the memory-mapped files.
+    Weights that do not need a conversion stay in the memory-mapped files.
     """
     with torch.device("meta"):
         model = Transformer(directory.config)
@@ -72,9 +73,9 @@ def _not_a_model(path: Path) -> str:
     refuse_directory(path)
     names = sorted(entry.name for entry in path.iterdir())
     if described := describe_names(names):
-        return f"{path} is no model directory of {READABLE}: {described}"
+        return f"{path} is not a model directory of {READABLE}: {described}"
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return (
-        f"{path} is no model directory: it has no config.json of {READABLE}, and no fairseq "
-        f"checkpoint, or several; it has {listed or 'nothing'}"
+        f"{path} is not a model directory: it has neither a config.json of {READABLE} nor exactly "
+        f"one fairseq checkpoint; it contains {listed or 'no files'}"
     )

@@ -1,26 +1,26 @@
-"""What a pickle would do, read without doing it.
+"""Analyses a pickle without executing it.
 
-A pickle is a program for a stack machine. torch's `weights_only` refuses classes and functions that
-it does not know; this looks through the program before that, for what it names and how far its
-tuples unfold.
+A pickle is a program for a stack machine. torch's `weights_only` rejects unknown classes and
+functions. Before torch reads a pickle, this module scans its operations for the globals that they
+name and for the expanded size of its tuples.
 """
 
 import pickletools
 from typing import Any, BinaryIO
 
 MAX_TUPLE_ITEMS = 1_000_000
-"""Most values that one tuple may stand for. A tuple of the same tuple twice, 60 levels deep, is a
-few bytes long, and whoever computes its hash never ends."""
+"""Maximum number of values in an expanded tuple. A tuple that contains the same tuple twice, 60
+levels deep, is a few bytes long, but computing its hash would never end."""
 _MARK = -1
 
 
 def named_globals(stream: BinaryIO) -> set[str]:
-    """Return the classes and functions that the pickle at the stream's position names.
+    """Return the names of the classes and functions in the pickle at the stream's position.
 
-    The stream stands behind the pickle afterwards.
+    Afterwards, the stream is positioned at the end of the pickle.
 
     Raises:
-        ValueError: it is damaged, or a tuple of it stands for too many values.
+        ValueError: the pickle is damaged, or one of its tuples expands to too many values.
     """
     names: set[str] = set()
     stack: list[int] = []
@@ -33,7 +33,10 @@ def named_globals(stream: BinaryIO) -> set[str]:
                     names.add(f"{'builtins' if module == '__builtin__' else module}.{name}")
                     stack.append(1)
                 case "STACK_GLOBAL" | "INST" | "OBJ" | "EXT1" | "EXT2" | "EXT4":
-                    raise ValueError(f"operation {operation.name}, which torch.save never writes")
+                    raise ValueError(
+                        f"its pickle contains the operation {operation.name}, which torch.save "
+                        f"never writes"
+                    )
                 case "BINPUT" | "LONG_BINPUT" | "PUT":
                     memo[argument] = stack[-1]
                 case "MEMOIZE":
@@ -50,7 +53,7 @@ def named_globals(stream: BinaryIO) -> set[str]:
 
 
 def _run(operation: "pickletools.OpcodeInfo", stack: list[int]) -> None:
-    """Do to the stack what an operation does, with how many values each entry stands for."""
+    """Apply an operation to a stack that stores the expanded number of values of each entry."""
     taken: list[int] = []
     kinds = [kind.name for kind in operation.stack_before]
     if "stackslice" in kinds:
@@ -65,5 +68,5 @@ def _run(operation: "pickletools.OpcodeInfo", stack: list[int]) -> None:
     for kind in operation.stack_after:
         items = 1 + sum(taken) if kind.name == "tuple" else 1
         if items > MAX_TUPLE_ITEMS:
-            raise ValueError(f"a tuple of its pickle stands for {items:,} values")
+            raise ValueError(f"a tuple in its pickle expands to {items:,} values")
         stack.append(_MARK if kind.name == "mark" else items)

@@ -1,7 +1,7 @@
-"""Tensors in memory-mapped safetensors files, read when they are asked for.
+"""Tensors in memory-mapped safetensors files, which are read on access.
 
-The header is checked against the file before the library maps it: types, shapes, and that every
-tensor has just the bytes that its shape needs.
+The header is validated before the library maps the file: the dtypes, the shapes, and that the size
+of each tensor matches its shape.
 """
 
 from collections.abc import KeysView, Mapping
@@ -30,15 +30,16 @@ SAFETENSORS_TYPES = {
     "BOOL": torch.bool,
 }
 MAX_HEADER_BYTES: Final = 64 << 20
-"""Longest header; that of the largest NLLB model, in one file, would take 15 MB."""
+"""Maximum size of a header; the largest NLLB model in one file would need 15 MB."""
 _MAX_DIMENSIONS: Final = 8
 
 
 class SafetensorsFile:
-    """One safetensors file. Its length is checked against its header at once.
+    """A safetensors file, whose length is validated against its header when it is opened.
 
     Raises:
-        CheckpointError: it is missing, cut short, not a safetensors file, or its header lies.
+        CheckpointError: it is missing, cut short or not a safetensors file, or its header is
+            wrong.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,14 +60,14 @@ class SafetensorsFile:
         return SAFETENSORS_TYPES[self._header[name]["dtype"]]
 
     def read(self, name: str) -> Tensor:
-        """Return a tensor; its memory is the mapped file's."""
+        """Return a tensor, which shares the memory of the mapped file."""
         try:
             if self._opened is None:
                 self._opened = safe_open(str(self.path), framework="pt")
             tensor: Tensor = self._opened.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"{self.path} is damaged: {error}; fetch or write it again"
+                f"{self.path} is damaged: {error}; download or write it again"
             ) from error
         return tensor
 
@@ -86,8 +87,8 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
         header = None
     if not isinstance(header, dict):
         raise CheckpointError(
-            f"{path} is no safetensors file, or is cut short in its header ({size:,} bytes); "
-            f"fetch or write it again"
+            f"{path} is not a safetensors file, or is cut short in its header ({size:,} bytes); "
+            f"download or write it again"
         )
     metadata = header.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
@@ -95,18 +96,19 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
     ends = [_check_entry(path, name, entry) for name, entry in header.items()]
     if size != (expected := 8 + length + max(ends, default=0)):
         raise CheckpointError(
-            f"{path} is damaged or cut short: it has {size:,} bytes and its header tells of "
-            f"{expected:,}; fetch or write it again"
+            f"{path} is damaged or cut short: it has {size:,} bytes, but its header describes "
+            f"{expected:,}; download or write it again"
         )
     if unknown := {entry["dtype"] for entry in header.values()} - set(SAFETENSORS_TYPES):
         raise CheckpointError(
-            f"{path} holds tensors of type {', '.join(sorted(unknown))[:80]}, which are not read"
+            f"{path} contains tensors of type {', '.join(sorted(unknown))[:80]}, which are not "
+            f"supported"
         )
     return metadata, header
 
 
 def _check_entry(path: Path, name: str, entry: Any) -> int:
-    """Return where a tensor ends, behind the header."""
+    """Validate a header entry; return the end offset of its tensor after the header."""
     values = entry if isinstance(entry, dict) else {}
     dtype: Any = values.get("dtype")
     shape: Any = values.get("shape")
@@ -120,14 +122,14 @@ def _check_entry(path: Path, name: str, entry: Any) -> int:
     )
     if not is_entry:
         raise CheckpointError(
-            f"{path} is no safetensors file, or is damaged: its header says nothing usable of the "
-            f"tensor {name[:80]!r}; fetch or write it again"
+            f"{path} is not a safetensors file, or is damaged: its header has an invalid entry for "
+            f"the tensor {name[:80]!r}; download or write it again"
         )
     num_bytes = span[1] - span[0]
     if dtype in SAFETENSORS_TYPES and prod(shape) * SAFETENSORS_TYPES[dtype].itemsize != num_bytes:
         raise CheckpointError(
             f"{path} is damaged: the tensor {name[:80]!r} of shape {shape} and type {dtype} has "
-            f"{num_bytes:,} bytes; fetch or write it again"
+            f"{num_bytes:,} bytes; download or write it again"
         )
     return int(span[1])
 

@@ -1,4 +1,7 @@
-"""`nllb.json`, beside a model: read without torch, since languages come before models."""
+"""Reads `nllb.json` of a model directory.
+
+This module does not import torch, because languages are parsed before a model is loaded.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from nllb.io.paths import is_plain_name, path_inside
 from nllb.model.configuration import read_document
 
 SETTINGS_FILE = "nllb.json"
-"""What transformers has no place for: storage type, shortlists, provenance, licence."""
+"""Settings that `config.json` does not cover: storage type, shortlists, provenance, licence."""
 _SETTINGS_KINDS: dict[str, type] = {
     "added_characters": list,
     "added_languages": list,
@@ -19,19 +22,19 @@ _SETTINGS_KINDS: dict[str, type] = {
     "summary": str,
     "training": dict,
 }
-"""What a setting must be where the file has it."""
+"""The type of each setting."""
 
 
 def added_languages(path: Path) -> list[str]:
-    """Return the codes that a model directory's settings add to the table of languages."""
+    """Return the language codes that a model's settings add to the language table."""
     return list(read_settings(path).get("added_languages", ()))
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read what `nllb.json` says of a model; without that file nothing.
+    """Read the settings of a model from `nllb.json`; they are empty if the file does not exist.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: the file is damaged.
     """
     if not (path / SETTINGS_FILE).is_file():
         return {}
@@ -40,8 +43,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     for name, kind in _SETTINGS_KINDS.items():
         if not isinstance(settings.get(name, kind()), kind):
             raise CheckpointError(
-                f"{where}: {name} is {repr(settings[name])[:60]}, not a {kind.__name__}"
+                f"{where}: {name} is {repr(settings[name])[:60]}; it must be a {kind.__name__}"
             )
-    if odd := [code for code in settings.get("added_languages", ()) if not is_plain_name(code)]:
-        raise CheckpointError(f"{where}: added_languages has {repr(odd[0])[:60]}, which is no code")
+    codes = settings.get("added_languages", ())
+    if invalid := [code for code in codes if not is_plain_name(code)]:
+        raise CheckpointError(
+            f"{where}: added_languages has {repr(invalid[0])[:60]}, which is not a language code"
+        )
     return settings

@@ -1,13 +1,14 @@
-"""Files of `torch.save`, from anywhere: the only place where a pickle is read.
+"""Reads untrusted files of `torch.save`. No other module reads pickles.
 
-* `weights_only=True` always: tensors, plain containers, numbers and text. Classes of the packages
-  that fairseq's configurations come from are read as a `Record`, which runs nothing. The globals of
-  a pickle are listed before torch reads it, and a smaller set is allowed than torch allows.
-* A zip file must begin at byte 0, so that the file is not a pickle that a zip was appended to. Its
-  members must be stored as they are, as torch writes them: they cannot be longer than the file.
-* The format before torch 1.6 (a series of pickles, no zip) is read with the same rules. The tar
-  format before that is refused.
-* No tensor may claim more elements than its storage has.
+* Files are always loaded with `weights_only=True`, which permits tensors, plain containers, numbers
+  and text. Classes of the packages in fairseq's configurations are loaded as a `Record`, whose
+  creation runs none of their code. The globals of a pickle are checked against a smaller set than
+  torch permits before torch loads it.
+* A zip file must start at byte 0, so that the file cannot be a pickle with an appended zip file.
+  Its members must be uncompressed, as torch writes them, and cannot be larger than the file.
+* The format before torch 1.6 (a sequence of pickles without a zip file) is read with the same
+  rules. The older tar format is rejected.
+* A tensor must not claim more elements than its storage has.
 """
 
 import io
@@ -28,9 +29,9 @@ from nllb.io.pointers import refuse_pointer
 from nllb.model.formats.pickle_check import named_globals
 
 MAX_PICKLE_BYTES: Final = 256 << 20
-"""Longest pickle that is read: it describes the tensors, whose numbers lie outside of it."""
+"""Maximum size of a pickle, which describes the tensors but does not contain their data."""
 RECORD_PACKAGES: Final = ("argparse", "enum", "fairseq", "omegaconf", "types", "typing")
-"""Packages whose classes are read as a `Record`."""
+"""Packages whose classes are loaded as a `Record`."""
 
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _LEGACY_MAGIC: Final = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
@@ -56,14 +57,14 @@ _TENSOR_PARTS: Final = {
 
 
 class Record:
-    """Stands in for a class of a configuration: its code is neither needed nor run."""
+    """Replaces a class in a saved configuration, whose code is neither needed nor run."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
 
 
 def record_fields(section: Any) -> dict[str, Any]:
-    """Return a part of a configuration as fairseq saved it: a mapping, a namespace, omegaconf's."""
+    """Return the fields of a configuration section: a mapping, a namespace or an omegaconf node."""
     if isinstance(section, Record):
         fields = {key: value for key, value in vars(section).items() if key != "arguments"}
         nodes = fields.get("_content")
@@ -74,7 +75,7 @@ def record_fields(section: Any) -> dict[str, Any]:
 
 
 def record_items(section: Record) -> list[Any]:
-    """Return the items of omegaconf's list."""
+    """Return the items of an omegaconf list."""
     nodes = vars(section).get("_content")
     return [_node_value(node) for node in nodes] if isinstance(nodes, list) else []
 
@@ -84,15 +85,15 @@ def _node_value(node: Any) -> Any:
 
 
 def load_torch_file(path: Path, *, check_sums: bool = False) -> Any:
-    """Return what was saved; tensors of a zip file stay in the file, which is memory-mapped.
+    """Return the saved object; the tensors of a zip file stay in the memory-mapped file.
 
     Args:
         path: the file.
-        check_sums: read every byte at once and compare the checksums of a zip file.
+        check_sums: read the complete file and verify the checksums of a zip file.
 
     Raises:
-        CheckpointError: the file is missing, damaged, of another kind, holds more than tensors and
-            plain values, or tells of more than it has.
+        CheckpointError: the file is missing, damaged or not a torch file, contains other objects
+            than tensors and plain values, or describes more data than it has.
     """
     refuse_pointer(path)
     try:
@@ -111,35 +112,36 @@ def load_torch_file(path: Path, *, check_sums: bool = False) -> Any:
 
 
 _NOT_TORCH = (
-    "{path} is damaged or no torch file: it begins neither as the zip file that torch.save writes "
-    "nor as what it wrote before torch 1.6; fetch it again, or save it anew where it was made"
+    "{path} is damaged or not a torch file: it starts neither like a zip file of torch.save nor "
+    "like a file of torch.save before torch 1.6; download it again, or save it again with torch"
 )
 
 
 def _load_zip(path: Path, *, check_sums: bool) -> Any:
-    with _telling(path):
+    with _checkpoint_errors(path):
         names = _globals_of_zip(path, check_sums=check_sums)
     return _load(path, _stand_ins(names, path), path, mmap=True)
 
 
 def _load_legacy(path: Path) -> Any:
-    # From memory, since torch would take a file that also looks like a tar archive for one.
+    # Loaded from memory, since torch would treat a path that looks like a tar archive as one.
     stream = io.BytesIO(path.read_bytes())
-    with _telling(path):
+    with _checkpoint_errors(path):
         names = _globals_of_legacy(stream)
     return _load(stream, _stand_ins(names, path), path, mmap=False)
 
 
 @contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """Turn what the archive's and the pickle's readers raise into an error that names the file."""
+def _checkpoint_errors(path: Path) -> Iterator[None]:
+    """Convert the exceptions of the zip and pickle readers to an error that names the file."""
     try:
-        with warnings.catch_warnings():  # of texts in a damaged pickle
+        with warnings.catch_warnings():  # about strings in a damaged pickle
             warnings.simplefilter("ignore")
             yield
     except (BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} is cut short, damaged or no torch file: {_first_line(error)}; fetch it again"
+            f"{path} is cut short, damaged or not a torch file: {_first_line(error)}; download it "
+            f"again"
         ) from error
 
 
@@ -148,35 +150,35 @@ def _globals_of_zip(path: Path, *, check_sums: bool) -> set[str]:
         members = check_archive(archive, path, error=CheckpointError)
         if not members or min(member.header_offset for member in members) != 0 or archive.comment:
             raise CheckpointError(
-                f"{path} is forged or damaged: bytes before or behind its zip file; torch.save "
-                "writes none"
+                f"{path} is forged or damaged: it has bytes before or after its zip file, which "
+                "torch.save never writes"
             )
         if packed := [
             m.filename for m in members if m.compress_type != ZIP_STORED or m.flag_bits & 1
         ]:
             raise CheckpointError(
                 f"{path}: {packed[0][:80]!r} is compressed or encrypted, which torch.save never "
-                "does; unpack the archive and save the checkpoint anew"
+                "does; unpack the archive and save the checkpoint again"
             )
         if any(m.filename.endswith("/constants.pkl") for m in members):
             raise CheckpointError(
-                f"{path} is a program of TorchScript, which is refused; save the weights alone, as "
-                "torch.save(model.state_dict(), path)"
+                f"{path} is a TorchScript program, which is not supported; save only the weights "
+                "with torch.save(model.state_dict(), path)"
             )
         pickles = [m for m in members if m.filename.endswith("/data.pkl")]
         if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE_BYTES:
             raise CheckpointError(
-                f"{path} is damaged or no torch file: it needs one data.pkl of at most "
+                f"{path} is damaged or not a torch file: it must have one data.pkl of at most "
                 f"{MAX_PICKLE_BYTES >> 20} MiB"
             )
         if check_sums and (damaged := archive.testzip()):
-            raise CheckpointError(f"{path}: {damaged} is damaged; fetch the file again")
+            raise CheckpointError(f"{path}: {damaged} is damaged; download the file again")
         return named_globals(io.BytesIO(archive.read(pickles[0])))
 
 
 def _globals_of_legacy(stream: BinaryIO) -> set[str]:
     names: set[str] = set()
-    for _ in range(_LEGACY_PICKLES):  # magic number, version, machine, content, keys of storages
+    for _ in range(_LEGACY_PICKLES):  # magic number, version, machine, content, storage keys
         names |= named_globals(stream)
     stream.seek(0)
     return names
@@ -191,8 +193,8 @@ def _stand_ins(names: set[str], path: Path) -> list[type | tuple[type, str]]:
             stand_ins.append((Record, name))
         elif name not in _TENSOR_PARTS and not _is_storage_or_type(name):
             raise CheckpointError(
-                f"{path} cannot be opened without running code from it, which is refused: it needs "
-                f"{name[:80]}; convert it to safetensors where it was made"
+                f"{path} cannot be opened without running code from it, which is refused: it "
+                f"needs {name[:80]}; convert it to safetensors with the program that wrote it"
             )
     return stand_ins
 
@@ -210,9 +212,9 @@ def _load(source: Path | BinaryIO, stand_ins: list[Any], path: Path, *, mmap: bo
             warnings.simplefilter("ignore")
             return torch.load(source, map_location="cpu", mmap=mmap, weights_only=True)
     except Exception as error:
-        # The pickle is a program: a damaged one can fail in any of torch's and Python's ways.
+        # A pickle is a program, so a damaged one can raise any exception of torch or Python.
         raise CheckpointError(
-            f"{path} is damaged or no torch file: {_first_line(error)}; fetch it again"
+            f"{path} is damaged or not a torch file: {_first_line(error)}; download it again"
         ) from error
 
 
@@ -224,18 +226,18 @@ def _check_tensors(content: Any, path: Path) -> None:
         storages[storage.data_ptr()] = storage.nbytes()
         if tensor.numel() * tensor.element_size() > storage.nbytes():
             raise CheckpointError(
-                f"{path} is forged or damaged: a tensor of shape {tuple(tensor.shape)} has "
-                f"{storage.nbytes():,} bytes behind it"
+                f"{path} is forged or damaged: a tensor of shape {tuple(tensor.shape)} has a "
+                f"storage of only {storage.nbytes():,} bytes"
             )
     if sum(storages.values()) > size:
         raise CheckpointError(
-            f"{path} is forged or damaged: its tensors take {sum(storages.values()):,} bytes and "
+            f"{path} is forged or damaged: its tensors need {sum(storages.values()):,} bytes, but "
             f"the file has {size:,}"
         )
 
 
 def _tensors(content: Any) -> Iterator[Tensor]:
-    """Yield the tensors of plain containers, each container once."""
+    """Yield the tensors in nested containers, visiting each container once."""
     waiting, seen = [content], set[int]()
     while waiting:
         value = waiting.pop()
@@ -255,12 +257,13 @@ def _first_line(error: BaseException) -> str:
 
 
 class TorchFile:
-    """One file of `torch.save`, opened without running code from it, memory-mapped.
+    """A memory-mapped file of `torch.save`, which is opened without running code from it.
 
-    `select` takes the dictionary of tensors out of what was saved.
+    `select` returns the dictionary of tensors of the saved object.
 
     Raises:
-        CheckpointError: it is damaged, of another kind, or needs code to be run.
+        CheckpointError: the file is damaged, not supported, or cannot be opened without running
+            code.
     """
 
     def __init__(self, path: Path, select: Callable[[Any], Any] = lambda saved: saved) -> None:
@@ -268,7 +271,9 @@ class TorchFile:
         self.content = load_torch_file(path)
         tensors = select(self.content)
         if not isinstance(tensors, Mapping):
-            raise CheckpointError(f"{path} holds a {type(tensors).__name__}, not tensors by name")
+            raise CheckpointError(
+                f"{path} contains a {type(tensors).__name__}; it must be a dictionary of tensors"
+            )
         self._tensors = {
             name: value
             for name, value in tensors.items()
@@ -288,5 +293,5 @@ class TorchFile:
         return self._tensors[name].dtype
 
     def read(self, name: str) -> Tensor:
-        """Return a tensor; its memory is the mapped file's."""
+        """Return a tensor, which shares the memory of the mapped file."""
         return self._tensors[name]

@@ -1,4 +1,4 @@
-"""Files and directories of other kinds: what they are, and what to do with them instead."""
+"""Recognises files and directories in unsupported formats and suggests what to do instead."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -13,7 +13,7 @@ _ADAPTER: Final = "adapter_config.json"
 _SMALL: Final = 64 << 10
 
 READABLE: Final = "m2m_100 (dense NLLB and M2M-100) and nllb-moe"
-"""The architectures that this package reads, as an error names them."""
+"""The supported architectures, for error messages."""
 
 _ARCHITECTURES: Final = {
     "bart": "BART",
@@ -29,27 +29,27 @@ _ARCHITECTURES: Final = {
     "umt5": "umT5",
 }
 _FORMATS: Final = (
-    ("*.gguf", "a model of llama.cpp (GGUF)"),
-    ("*.onnx", "a model exported to ONNX"),
-    ("openvino_*.xml", "a model exported to OpenVINO"),
-    ("tf_model*.h5", "weights of TensorFlow"),
-    ("flax_model*.msgpack", "weights of Flax"),
-    ("rust_model.ot", "weights of rust-bert"),
-    ("model.npz", "a model of Marian's own format"),
-    ("*.nemo", "a model of NVIDIA NeMo"),
+    ("*.gguf", "a llama.cpp (GGUF) model"),
+    ("*.onnx", "an ONNX model"),
+    ("openvino_*.xml", "an OpenVINO model"),
+    ("tf_model*.h5", "a TensorFlow weight file"),
+    ("flax_model*.msgpack", "a Flax weight file"),
+    ("rust_model.ot", "a rust-bert weight file"),
+    ("model.npz", "a model in Marian's format"),
+    ("*.nemo", "an NVIDIA NeMo model"),
 )
-"""Files by which a format is known, most of them beside a config.json."""
+"""File name patterns that identify a format; most such directories also have a config.json."""
 _WEIGHTS: Final = ("int8*.safetensors", "model*.safetensors", "pytorch_model*.bin")
 _ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".xz", ".zst", ".bz2", ".7z")
 _QUANTIZED: Final = (".SCB", ".absmax", ".quant_map", ".qweight", ".qzeros", ".weight_scale_inv")
-_ORIGINAL: Final = "fetch the original checkpoint of the model, in safetensors or torch form"
+_ORIGINAL: Final = "use the model's original checkpoint in safetensors or torch format"
 
 
 def refuse_directory(path: Path) -> None:
-    """Refuse a directory that holds a model of a kind that is known and not read.
+    """Reject a directory with a PEFT adapter or a CTranslate2 model.
 
     Raises:
-        CheckpointError: with what it is and what to do.
+        CheckpointError: the message names the format and suggests what to do.
     """
     for small in (_ADAPTER, "config.json"):
         refuse_pointer(path / small)
@@ -60,33 +60,33 @@ def refuse_directory(path: Path) -> None:
 
 
 def describe_names(names: Iterable[str], *, base_model: str = "") -> str | None:
-    """Return a sentence on what the files of a directory are and what to do, or None.
+    """Return a description of a directory in a known but unsupported format, or None.
 
     Args:
-        names: names of the files.
-        base_model: the model that an adapter belongs to, if that is known.
+        names: names of the files in the directory.
+        base_model: the base model of an adapter, if known.
     """
     names = sorted(names)
     if _is_adapter(names):
         base = f" ({base_model})" if base_model else ""
         return (
-            f"it is a PEFT adapter (LoRA or a relative), not a whole model: merge it into its base "
+            f"it is a PEFT adapter (such as LoRA) without its base model: merge it into its base "
             f"model{base} with peft's merge_and_unload(), save the result with save_pretrained(), "
-            f"and give that directory"
+            f"and use that directory"
         )
     if _is_ctranslate2(names):
         return (
-            "it is a CTranslate2 directory, which is not read: give the checkpoint that it was "
-            "converted from; 'nllb convert' stores it as int8 just as well"
+            "it is a CTranslate2 directory, which is not supported: use the checkpoint from which "
+            "it was converted; 'nllb convert' can store it as int8"
         )
     for pattern, what in _FORMATS:
         if found := [name for name in names if fnmatch(name, pattern)]:
-            return f"{found[0]} is {what}, which is not read: {_ORIGINAL}"
+            return f"{found[0]} is {what}, which is not supported: {_ORIGINAL}"
     return None
 
 
 def _is_adapter(names: Iterable[str]) -> bool:
-    # Beside whole weights, its files are a leftover.
+    # If complete weights are present as well, the adapter files are leftovers.
     return _ADAPTER in names and not any(fnmatch(n, w) for n in names for w in _WEIGHTS)
 
 
@@ -95,36 +95,39 @@ def _is_ctranslate2(names: Iterable[str]) -> bool:
 
 
 def describe_file(path: Path) -> str:
-    """Return a sentence on a file that was given as a model and is none."""
+    """Return a description of a file that was given as a model but is not one."""
     refuse_pointer(path)
     with path.open("rb") as stream:
         head = stream.read(8)
     if head.startswith(b"GGUF"):
-        return f"{path} is a model of llama.cpp (GGUF), which is not read: {_ORIGINAL}"
+        return f"{path} is a llama.cpp (GGUF) model, which is not supported: {_ORIGINAL}"
     if path.suffix in _ARCHIVES:
         return f"{path} is an archive: unpack it and give the directory"
     if path.suffix in (".safetensors", ".bin"):
         return (
-            f"{path} holds weights only: give the directory that it lies in, with its config.json"
+            f"{path} contains only weights: give the directory with this file and its config.json"
         )
     if described := describe_names([path.name]):
         return f"{path}: {described}"
-    return f"{path} is no checkpoint: a file must be fairseq's .pt; a model is a directory"
+    return (
+        f"{path} is not a checkpoint: give a model directory, or a .pt file of a fairseq checkpoint"
+    )
 
 
 def check_architecture(values: Mapping[str, Any], where: str) -> str:
-    """Return the architecture that a `config.json` names.
+    """Return the architecture in a `config.json`.
 
     Raises:
-        CheckpointError: it is another one, or its weights were quantised by another program.
+        CheckpointError: it is not supported, or another program quantised the weights.
     """
     architecture = values.get("model_type")
     if architecture not in ("m2m_100", "nllb-moe"):
         name = _ARCHITECTURES.get(architecture) if isinstance(architecture, str) else None
         named = f"{name}, of type" if name else "type"
         raise CheckpointError(
-            f"{where} describes a model of {named} {repr(architecture)[:80]}; readable are "
-            f"{READABLE}. Translate with it in transformers, or name one of 'nllb models'"
+            f"{where} describes a model of {named} {repr(architecture)[:80]}; supported are "
+            f"{READABLE}. Use transformers to translate with it, or choose a model that "
+            f"'nllb models' lists"
         )
     quantized = values.get("quantization_config")
     if quantized:
@@ -132,23 +135,23 @@ def check_architecture(values: Mapping[str, Any], where: str) -> str:
         if isinstance(quantized, Mapping):
             method = str(quantized.get("quant_method") or method)[:80]
         raise CheckpointError(
-            f"{where}: the weights were quantised by {method}, which is not read: {_ORIGINAL}; "
-            f"'nllb convert' stores it as int8"
+            f"{where}: the weights were quantised with {method}, which is not supported: "
+            f"{_ORIGINAL}; 'nllb convert' can store it as int8"
         )
     return str(architecture)
 
 
 def refuse_quantized(names: list[str], where: Path) -> None:
-    """Refuse tensors that a quantising program left in place of weights.
+    """Reject weights that another program quantised.
 
     Raises:
-        CheckpointError: with what to do.
+        CheckpointError: a tensor name is that of another quantisation program.
     """
     found = [name for name in names if name.endswith(_QUANTIZED) or ".quant_state." in name]
     if found:
         raise CheckpointError(
-            f"{where} holds weights that were quantised by another program (bitsandbytes, GPTQ or "
-            f"a relative; {found[0][:80]}), which are not read: {_ORIGINAL}"
+            f"{where} contains weights that were quantised with another program (such as "
+            f"bitsandbytes or GPTQ; {found[0][:80]}), which are not supported: {_ORIGINAL}"
         )
 
 

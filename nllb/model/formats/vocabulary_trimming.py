@@ -1,8 +1,8 @@
-"""Chooses the pieces of a vocabulary that text of many languages uses.
+"""Chooses the pieces of a vocabulary that text in many languages uses.
 
-Every language counts alike, however much text it has: a piece is worth its highest share of any
-language's tokens. Special tokens and every single character that occurs are always kept, so that
-trimming makes no character unknown that occurs in the text.
+All languages have the same weight, however much text they have: the value of a piece is its highest
+relative frequency in any language. Special tokens and all single characters that occur in the text
+are always kept, so that trimming does not make any of these characters unknown.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,19 +16,19 @@ from nllb.model.encoder_tokenizer import SPACE, EncoderTokenizer
 
 _BATCH_LINES = 500
 _SMOOTHING_TOKENS = 10_000
-"""Added to the tokens of a language, so that languages with little text do not fill the list."""
+"""Added to each language's token count, so that languages with little text do not dominate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceCounts:
-    """How often text uses the pieces of a vocabulary."""
+    """Frequencies of the pieces of a vocabulary in text."""
 
     by_language: Mapping[str, NDArray[np.int64]]
-    """Uses of each piece, by language."""
+    """Count of each piece, by language."""
     characters: frozenset[str]
     """The characters of the normalised text."""
     lines: Mapping[str, int]
-    """Lines that were counted, by language."""
+    """Number of lines that were counted, by language."""
     samples: Mapping[str, Sequence[str]]
     """The first lines of each language."""
 
@@ -59,7 +59,7 @@ class _Counter:
 def count_pieces(
     tokenizer: EncoderTokenizer, texts: Iterable[tuple[str, str]], *, max_samples: int = 2
 ) -> PieceCounts:
-    """Count the pieces of texts, each given with its language."""
+    """Count the pieces in pairs of language and text."""
     counter = _Counter(tokenizer, max_samples)
     waiting: dict[str, list[str]] = {}
     for language, text in texts:
@@ -82,29 +82,29 @@ def count_pieces(
 def choose_pieces(
     pieces: Sequence[str], counts: PieceCounts, always: Iterable[int], *, limit: int
 ) -> list[int]:
-    """Return the ids of at most `limit` pieces to keep, rising.
+    """Return the ids of the pieces to keep, in ascending order.
 
     Args:
         pieces: all pieces by id.
-        counts: how often text uses them.
-        always: ids that are kept in any case.
-        limit: the most that are kept.
+        counts: frequencies of the pieces in text.
+        always: ids that are always kept.
+        limit: the maximum number of pieces to keep.
 
     Raises:
-        DataError: the limit is too low for what must be kept.
+        DataError: more than `limit` pieces must be kept.
     """
     characters = counts.characters | {SPACE}
     kept = {number for number, piece in enumerate(pieces) if piece in characters} | set(always)
     if len(kept) > limit:
         raise DataError(
-            f"{len(kept):,} special tokens and single characters must be kept, and only {limit:,} "
-            f"pieces are allowed; allow more, or give less text"
+            f"{len(kept):,} special tokens and single characters must be kept, but the limit is "
+            f"{limit:,} pieces; raise the limit, or provide less text"
         )
-    worth = np.zeros(len(pieces))
+    values = np.zeros(len(pieces))
     for uses in counts.by_language.values():
-        np.maximum(worth, uses / (uses.sum() + _SMOOTHING_TOKENS), out=worth)
-    for number in np.argsort(-worth, kind="stable"):
-        if len(kept) == limit or worth[number] == 0:
+        np.maximum(values, uses / (uses.sum() + _SMOOTHING_TOKENS), out=values)
+    for number in np.argsort(-values, kind="stable"):
+        if len(kept) == limit or values[number] == 0:
             break
         kept.add(int(number))
     return sorted(kept)

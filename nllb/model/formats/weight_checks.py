@@ -1,4 +1,4 @@
-"""What a stored tensor must be before a model computes with it: of a known type, and finite."""
+"""Checks that stored tensors are finite and have a supported dtype."""
 
 import math
 
@@ -9,41 +9,41 @@ from nllb.errors import CheckpointError
 
 
 def check_finite(tensor: Tensor, name: str) -> Tensor:
-    """Return the tensor, none of whose values is NaN or infinite.
+    """Return the tensor if all of its values are finite.
 
     Raises:
-        CheckpointError: it names the tensor.
+        CheckpointError: a value is NaN or infinite; the message names the tensor.
     """
     if tensor.numel():
-        least, most = tensor.aminmax()  # both are NaN where any value is
-        if not (math.isfinite(least.item()) and math.isfinite(most.item())):
+        low, high = tensor.aminmax()  # both are NaN if any value is NaN
+        if not (math.isfinite(low.item()) and math.isfinite(high.item())):
             raise CheckpointError(
                 f"the weight {name} has values that are NaN or infinite as {_type(tensor.dtype)}: "
-                f"the file is damaged, or the training that wrote it diverged; fetch it again, or "
-                f"take an earlier checkpoint"
+                f"the file is damaged, or the training run diverged; download it again, or use an "
+                f"earlier checkpoint"
             )
     return tensor
 
 
 def check_storage(tensor: Tensor, scale: Tensor | None, name: str) -> None:
-    """Refuse a tensor that is neither of a floating type nor an int8 matrix with its scales.
+    """Check that a tensor has a floating-point dtype or is an int8 matrix with scales.
 
     Raises:
-        CheckpointError: it names the weight.
+        CheckpointError: it is neither; the message names the weight.
     """
     if scale is None:
         if tensor.dtype.is_floating_point:
             return
-        wrong = f"is {_type(tensor.dtype)} without scales, and not of a floating type"
+        wrong = f"is {_type(tensor.dtype)} without scales; it must have a floating-point dtype"
     elif tensor.dtype != torch.int8 or tensor.ndim != 2:
         wrong = (
-            f"is {_type(tensor.dtype)} of {list(tensor.shape)} and has scales, which belong to "
-            f"int8 matrices"
+            f"is {_type(tensor.dtype)} of shape {list(tensor.shape)} and has scales, which only "
+            f"int8 matrices may have"
         )
     elif scale.shape != tensor.shape[:1] or not scale.dtype.is_floating_point:
         wrong = (
-            f"has scales that are {_type(scale.dtype)} of {list(scale.shape)}, and its "
-            f"{len(tensor)} rows need as many in a floating type"
+            f"has scales that are {_type(scale.dtype)} of shape {list(scale.shape)}, but its "
+            f"{len(tensor)} rows need one floating-point scale each"
         )
     else:
         return

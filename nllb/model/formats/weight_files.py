@@ -1,7 +1,8 @@
-"""Writes a model's weights as safetensors: in shards, one tensor in memory at a time, resumable.
+"""Writes a model's weights as safetensors shards, with one tensor in memory at a time.
 
-The files are written byte by byte here, since the library would hold a whole shard in memory. Each
-shard appears whole or not at all; one that is there with its right size is not written again.
+This module writes the files itself because the safetensors library would need a whole shard in
+memory. Shards are written atomically, and an existing shard of the expected size is not written
+again, so that writing can be resumed.
 """
 
 import json
@@ -35,25 +36,25 @@ _TYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_TYPES.items()}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredTensor:
-    """One tensor as a file will hold it."""
+    """One tensor to be stored in a file."""
 
     name: str
-    """Its name in the file."""
+    """Name of the tensor in the file."""
     weight: Weight
-    """The weight that it is, or whose scales it holds."""
+    """The weight that is stored, or to which the stored scales belong."""
     shape: tuple[int, ...]
-    """Its shape."""
+    """Shape of the tensor."""
     dtype: torch.dtype
-    """Its type."""
+    """Dtype of the tensor."""
 
     @property
     def num_bytes(self) -> int:
-        """Bytes in the file."""
+        """Size in the file in bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
 
 def plan_tensors(config: ModelConfig, storage: StorageType) -> list[StoredTensor]:
-    """List the tensors that a model is stored as, by Hugging Face's names."""
+    """Return the tensors of a stored model with their Hugging Face names."""
     tensors = []
     for weight in list_weights(config):
         name = weight.name_in(config.architecture)
@@ -69,7 +70,7 @@ def plan_tensors(config: ModelConfig, storage: StorageType) -> list[StoredTensor
 
 
 def storage_bytes(config: ModelConfig, storage: StorageType) -> int:
-    """Return the bytes that the weights take, in a file or in memory."""
+    """Return the size of the weights in bytes, in a file or in memory."""
     return sum(tensor.num_bytes for tensor in plan_tensors(config, storage))
 
 
@@ -82,24 +83,24 @@ def write_weights(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     advance: Callable[[int], None] = lambda num_bytes: None,
 ) -> None:
-    """Write the weights, with an index where they take more than one file.
+    """Write the weights, with an index if there is more than one file.
 
-    `weights` goes by our own names, as `ModelDirectory.weights` and `Transformer.state_dict()` do;
-    `advance` is told of the bytes as they are written.
+    The keys of `weights` are this package's names, as in `ModelDirectory.weights` and
+    `Transformer.state_dict()`. `advance` is called with the number of bytes written.
     """
     stem = "int8" if storage == "int8" else "model"
     shards = list(_cut(plan_tensors(config, storage), max_shard_bytes))
-    homes: dict[str, str] = {}
+    files: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         part = f"-{number:05}-of-{len(shards):05}" if len(shards) > 1 else ""
         path = folder / f"{stem}{part}.safetensors"
         _write_shard(path, shard, weights, advance)
-        homes |= dict.fromkeys((tensor.name for tensor in shard), path.name)
+        files |= dict.fromkeys((tensor.name for tensor in shard), path.name)
     if len(shards) > 1:
         total = sum(tensor.num_bytes for shard in shards for tensor in shard)
         write_json(
             folder / f"{stem}.safetensors.index.json",
-            {"metadata": {"total_size": total}, "weight_map": dict(sorted(homes.items()))},
+            {"metadata": {"total_size": total}, "weight_map": dict(sorted(files.items()))},
         )
 
 
@@ -119,7 +120,7 @@ def _write_shard(
     weights: Mapping[str, Tensor],
     advance: Callable[[int], None],
 ) -> None:
-    ordered = sorted(shard, key=lambda tensor: -tensor.dtype.itemsize)  # keeps each one aligned
+    ordered = sorted(shard, key=lambda tensor: -tensor.dtype.itemsize)  # keeps tensors aligned
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
     for tensor in ordered:

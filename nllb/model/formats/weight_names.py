@@ -1,6 +1,7 @@
-"""The weights of a model by name and shape, from its configuration alone, and their other names.
+"""Derives the names and shapes of a model's weights from its configuration.
 
-The names are those of `Transformer.state_dict()`; `weight_names.tsv` maps them to each format.
+The names are those of `Transformer.state_dict()`; `weight_names.tsv` maps them to the names in each
+checkpoint format.
 """
 
 from collections.abc import Iterator
@@ -23,27 +24,27 @@ class Weight:
     """One tensor of the model."""
 
     name: str
-    """Our own name."""
+    """Name in this package."""
     shape: tuple[int, ...]
-    """Its shape."""
+    """Shape of the tensor."""
     template: str
-    """Its module's row in `weight_names.tsv`."""
+    """Row of the module in `weight_names.tsv`."""
     leaf: str
     """`weight` or `bias`."""
     side: Side = "encoder"
-    """The side it belongs to; the embedding belongs to both."""
+    """Encoder or decoder; the embedding, which belongs to both, has the default."""
     layer: int = 0
-    """Its layer, from 0."""
+    """Index of the layer, from 0."""
     expert: int | None = None
-    """Its expert, from 0; None outside of experts."""
+    """Index of the expert, from 0; None if the weight does not belong to an expert."""
 
     @property
     def size(self) -> int:
-        """Parameters it holds."""
+        """Number of parameters."""
         return prod(self.shape)
 
     def name_in(self, name_format: NameFormat, *, expert: int | None = None) -> str:
-        """Return its name in another format; `expert` stands in for its own expert number."""
+        """Return the name in another format; `expert` replaces the index of its expert."""
         number = self.expert if expert is None else expert
         module = _templates(name_format)[self.template]
         return f"{module.format(side=self.side, layer=self.layer, expert=number)}.{self.leaf}"
@@ -65,7 +66,7 @@ def list_weights(config: ModelConfig) -> Iterator[Weight]:
 
 
 def num_parameters(config: ModelConfig) -> int:
-    """Count the parameters; the shared embedding counts once."""
+    """Return the number of parameters; the shared embedding is counted once."""
     return sum(weight.size for weight in list_weights(config))
 
 

@@ -1,7 +1,7 @@
-"""The tensors of a model in memory-mapped files, of whatever format, read when they are asked for.
+"""The tensors of a model in memory-mapped files of any format, which are read on access.
 
-A tensor from a memory-mapped file takes no memory of its own until it is read, and what was read of
-it can be dropped again by the system: so the experts of a large model can stay on disk.
+A tensor in a memory-mapped file uses no memory until it is read, and the operating system can drop
+its pages again. The experts of a large model can therefore stay on disk.
 """
 
 import os
@@ -21,9 +21,9 @@ from nllb.model.formats.weight_checks import check_finite
 from nllb.model.formats.weight_names import Weight, list_weights
 
 SCALE = ".scale"
-"""A weight stored as int8 has its scales under its own name and this ending."""
+"""Suffix of the scales' name for a weight that is stored as int8."""
 _MAX_MISSING = 1000
-"""Missing tensors after which no more are looked for: a configuration may tell of a billion."""
+"""Maximum number of missing tensors to collect: a configuration may describe a billion tensors."""
 
 
 class TensorFile(Protocol):
@@ -44,22 +44,22 @@ class TensorFile(Protocol):
         ...
 
     def read(self, name: str) -> Tensor:
-        """Return a tensor; its memory is the mapped file's."""
+        """Return a tensor, which shares the memory of the mapped file."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where a tensor lies."""
+    """The location of a tensor."""
 
     file: TensorFile
-    """The file that holds it."""
+    """The file that contains the tensor."""
     name: str
-    """Its name in there."""
+    """The name of the tensor in the file."""
 
 
 class Weights(Mapping[str, Tensor]):
-    """The tensors of one model by our own names, each read when it is asked for and not kept."""
+    """The tensors of a model by this package's names; each is read on access and not cached."""
 
     def __init__(self, places: Mapping[str, Place]) -> None:
         self._places = dict(places)
@@ -85,11 +85,11 @@ class Weights(Mapping[str, Tensor]):
         return place.file.dtype(place.name)
 
     def num_bytes(self, name: str) -> int:
-        """Return the bytes that a tensor takes."""
+        """Return the size of a tensor in bytes."""
         return prod(self.shape(name)) * self.dtype(name).itemsize
 
     def file(self, name: str) -> Path:
-        """Return the file that a tensor lies in."""
+        """Return the file that contains a tensor."""
         return self._places[name].file.path
 
     def stored_name(self, name: str) -> str:
@@ -97,24 +97,24 @@ class Weights(Mapping[str, Tensor]):
         return self._places[name].name
 
     def files(self) -> list[tuple[Path, os.stat_result]]:
-        """Return the files that hold the tensors, each with its size and times."""
+        """Return the files that contain the tensors, each with its size and times."""
         paths = sorted({place.file.path for place in self._places.values()})
         return [(path, path.stat()) for path in paths]
 
     @property
     def is_quantized(self) -> bool:
-        """Whether matrices are stored as int8 with a scale a row."""
+        """Whether matrices are stored as int8 with one scale per row."""
         return any(name.endswith(SCALE) for name in self._places)
 
 
 def gather_weights(
     config: ModelConfig, find: Callable[[Weight], Place | None], *, where: Path
 ) -> Weights:
-    """Collect every weight of a model and its scales, if any; `find` says where a weight lies.
+    """Collect all weights of a model and their scales, if any; `find` locates a weight.
 
     Raises:
-        CheckpointError: weights are missing, or have another shape than the configuration says or
-            another type than a model can be stored in.
+        CheckpointError: weights are missing, do not have the shape of the configuration, or have
+            an unsupported storage type.
     """
     places: dict[str, Place] = {}
     missing: list[str] = []
@@ -135,22 +135,22 @@ def gather_weights(
     if missing:
         count = f"more than {_MAX_MISSING:,}" if len(missing) > _MAX_MISSING else f"{len(missing)}"
         raise CheckpointError(
-            f"{where} lacks {count} of the model's tensors, among them "
-            f"{', '.join(missing[:3])}; it is incomplete, or its configuration is of another model"
+            f"{where} lacks {count} of the model's tensors, including {', '.join(missing[:3])}; "
+            f"the checkpoint is incomplete, or its configuration belongs to another model"
         )
     if unusable:
         raise CheckpointError(
-            f"{where} and its configuration do not belong together: {'; '.join(unusable[:3])}"
+            f"{where} does not match its configuration: {'; '.join(unusable[:3])}"
             + (f" and {len(unusable) - 3} more" if len(unusable) > 3 else "")
         )
     return Weights(places)
 
 
 def _unusable(weight: Weight, place: Place, scale: Place | None) -> Iterator[str]:
-    """Yield what keeps a stored tensor from being the weight."""
+    """Yield the reasons why a stored tensor cannot be used as the weight."""
     shape, dtype = place.file.shape(place.name), place.file.dtype(place.name)
     if shape != weight.shape:
-        yield f"{weight.name} is {_by(shape)} and should be {_by(weight.shape)}"
+        yield f"{weight.name} is {_by(shape)}, but must be {_by(weight.shape)}"
     elif dtype.is_floating_point and scale is None:
         return
     elif dtype != torch.int8:
@@ -158,20 +158,20 @@ def _unusable(weight: Weight, place: Place, scale: Place | None) -> Iterator[str
     elif scale is None or not is_quantizable(weight.name, weight.shape):
         yield (
             f"{weight.name} is stored as int8 without the scales that it needs ({place.name}"
-            f"{SCALE}, one float32 for each row); use the original checkpoint, and "
+            f"{SCALE}, one float32 per row); convert the original checkpoint with "
             "'nllb convert --dtype int8'"
         )
     else:
         scale_shape, scale_dtype = scale.file.shape(scale.name), scale.file.dtype(scale.name)
         if scale_shape != shape[:1] or scale_dtype != torch.float32:
             yield (
-                f"{scale.name} is {_by(scale_shape)} of {scale_dtype} and should be {shape[0]} "
+                f"{scale.name} is {_by(scale_shape)} of {scale_dtype}, but must be {shape[0]} "
                 "of torch.float32"
             )
 
 
 def without_prefix(names: Iterable[str]) -> dict[str, str]:
-    """Return name -> stored name, without what DistributedDataParallel and torch.compile prefix."""
+    """Return name -> stored name without DistributedDataParallel and torch.compile prefixes."""
     found = {name: name for name in names}
     for prefix in ("module.", "_orig_mod.") * 2:
         if found and all(name.startswith(prefix) for name in found):
@@ -180,10 +180,10 @@ def without_prefix(names: Iterable[str]) -> dict[str, str]:
 
 
 def read_weight(weights: Mapping[str, Tensor], name: str) -> Tensor:
-    """Read one weight; one stored as int8 comes back as float32.
+    """Read one weight; a weight that is stored as int8 is returned as float32.
 
     Raises:
-        CheckpointError: it has values that are not finite.
+        CheckpointError: a value is not finite.
     """
     if name + SCALE in weights:
         return dequantize_rows(weights[name], check_finite(weights[name + SCALE], name + SCALE))
@@ -191,4 +191,4 @@ def read_weight(weights: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a single number"
+    return " x ".join(map(str, shape)) or "a scalar"

@@ -80,7 +80,7 @@ def test_group_classifier_respects_candidates() -> None:
 def test_known_ngrams_rerank_labels_and_keep_the_out_of_set_probability() -> None:
     lines = {"deu_Latn": {"own": ["bibliothek"]}, "fra_Latn": {"own": ["latn library"]}}
     acceptance_model = AcceptanceModel(
-        ngrams=NgramSets.build(lines, most=50, size_bytes=4096),
+        ngrams=NgramSets.build(lines, max_ngrams=50, size_bytes=4096),
         expected_shares={"deu_Latn": 0.7, "fra_Latn": 0.7},
         regression=AcceptanceRegression(),
     )

@@ -18,7 +18,7 @@ def build(sentences: dict[str, list[str]]) -> NgramSets:
         code: {"own": [normalize_for_detection(line) for line in texts]}
         for code, texts in sentences.items()
     }
-    return NgramSets.build(lines, most=2000, size_bytes=SIZE)
+    return NgramSets.build(lines, max_ngrams=2000, size_bytes=SIZE)
 
 
 def counts(ngrams: NgramSets, texts: list[str]) -> tuple[list[list[int]], list[int]]:

@@ -84,7 +84,7 @@ def test_expected_shares_come_from_held_out_sources_of_the_same_variety(
     sentences: dict[str, list[str]],
 ) -> None:
     lines = {code: {"own": [t.lower() for t in texts[:7]]} for code, texts in sentences.items()}
-    ngrams = NgramSets.build(lines, most=2000, size_bytes=65_536)
+    ngrams = NgramSets.build(lines, max_ngrams=2000, size_bytes=65_536)
     line_texts = {code: texts[:7] for code, texts in sentences.items()}
     source_texts = {code: texts[7:] for code, texts in sentences.items() if code != "fra_Latn"}
     shares = expected_shares(ngrams, line_texts, source_texts)

@@ -36,7 +36,7 @@ def test_layers_are_kept_apart() -> None:
 
 
 def test_a_bound_below_one_expert_is_refused_with_what_is_needed() -> None:
-    with pytest.raises(ResourceError, match=r"one takes 2\.0 GiB"):
+    with pytest.raises(ResourceError, match=r"one expert needs 2\.0 GiB"):
         ExpertCache(lambda layer, expert: None, expert_bytes=2 << 30, memory_bytes=1 << 30)
 
 

@@ -57,7 +57,7 @@ def test_54b_needs_its_experts_on_disk() -> None:
     warm, cold = cached.tokens_per_second
     assert warm > cold
     assert cached.experts_per_step == 12
-    assert f"{cached.num_held} of 1536 held" in cached.describe()
+    assert f"{cached.num_held} of 1536 in memory" in cached.describe()
 
 
 def test_wider_types_need_more() -> None:

@@ -205,18 +205,18 @@ def test_the_shortlist_is_used_and_what_the_source_has_stays_open(generator, tok
 def test_what_fits_and_what_is_supported(generator) -> None:
     assert generator.fits("a dog", source=ENGLISH)
     assert not generator.fits("rain " * 110, source=ENGLISH)
-    with pytest.raises(ConfigError, match="the model takes 100; split it"):
+    with pytest.raises(ConfigError, match="the model's maximum is 100; split it"):
         generate(generator, ["rain " * 110])
     assert generator.supports(FRENCH)
     assert not generator.supports(parse_language("deu_Latn"))
 
 
-def test_options_that_cannot_be_meant_are_all_named(generator) -> None:
+def test_all_invalid_options_are_reported(generator) -> None:
     with pytest.raises(ConfigError) as caught:
         generate(generator, ["a"], beam_size=0, top_p=0.0, temperature=-1.0, num_hypotheses=3)
     for part in ("beam_size is 0", "top_p is 0.0", "temperature", "num_hypotheses 3"):
         assert part in str(caught.value)
-    with pytest.raises(ConfigError, match="sampling needs beam_size 1, not 4"):
+    with pytest.raises(ConfigError, match="sampling requires beam_size 1, not 4"):
         generate(generator, ["a"], sampling=True)
 
 

@@ -240,9 +240,9 @@ def test_outputs_fit_the_positions_of_the_model() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beam_size": 545}, "beam_size is 545, not 1 to 256"),
-        ({"beam_size": 0}, "beam_size is 0, not 1 to 256"),
-        ({"beam_size": 10**20}, "not 1 to 256"),
+        ({"beam_size": 545}, "beam_size is 545; it must be 1 to 256"),
+        ({"beam_size": 0}, "beam_size is 0; it must be 1 to 256"),
+        ({"beam_size": 10**20}, "it must be 1 to 256"),
         ({"num_hypotheses": 0}, "num_hypotheses is 0"),
         ({"length_penalty": float("nan")}, "length_penalty is nan"),
         ({"temperature": float("nan")}, "temperature"),

@@ -73,7 +73,7 @@ def test_lists_are_stored_beside_the_model_and_read_back(tokenizer, tmp_path) ->
     stored = read_json(tmp_path / "nllb.json")["shortlists"]
     assert stored["rus_Cyrl"]["size"] == len(found.ids(RUSSIAN))
     (tmp_path / SHORTLIST_FILE).write_bytes(b"no safetensors")
-    with pytest.raises(CheckpointError, match="make it again"):
+    with pytest.raises(CheckpointError, match="build it again"):
         Shortlists.read(tmp_path, vocabulary_size=tokenizer.vocabulary_size)
 
 
@@ -93,7 +93,7 @@ def test_the_loss_is_the_difference_in_chrf(tokenizer, make_stand_in_for_loss) -
         target=FRENCH,
     )
     assert found.chrf_loss is not None and 40 < found.chrf_loss < 90  # listed outputs lose words
-    with pytest.raises(DataError, match="do not belong together"):
+    with pytest.raises(DataError, match="must be line-aligned"):
         measure_loss(
             report,
             make_stand_in_for_loss,

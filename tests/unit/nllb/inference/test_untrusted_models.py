@@ -138,11 +138,11 @@ NAME = "model.encoder.layers.0.ffn.fc1.weight"
         ),
         (
             lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"][:-1].clone()}),
-            r"fc1.weight.scale is 47 of torch.float32 and should be 48 of torch.float32",
+            r"fc1.weight.scale is 47 of torch.float32, but must be 48 of torch.float32",
         ),
         (
             lambda t: t.update({f"{NAME}.scale": t[f"{NAME}.scale"].int()}),
-            r"fc1.weight.scale is 48 of torch.int32 and should be 48 of torch.float32",
+            r"fc1.weight.scale is 48 of torch.int32, but must be 48 of torch.float32",
         ),
         (
             lambda t: t.update({NAME: t[NAME].float()}),
@@ -187,10 +187,14 @@ def test_shortlists_of_another_model(random_model_dir, changed, ids, message) ->
     [
         (torch.ones(3, 4).int(), None, "is int32 without scales"),
         (torch.ones(3, 4).char(), None, "is int8 without scales"),
-        (torch.ones(3, 4), torch.ones(3), r"is float32 of \[3, 4\] and has scales"),
-        (torch.ones(3).char(), torch.ones(3), r"is int8 of \[3\] and has scales"),
-        (torch.ones(3, 4).char(), torch.ones(2), r"float32 of \[2\], and its 3 rows need as many"),
-        (torch.ones(3, 4).char(), torch.ones(3).int(), r"scales that are int32 of \[3\]"),
+        (torch.ones(3, 4), torch.ones(3), r"is float32 of shape \[3, 4\] and has scales"),
+        (torch.ones(3).char(), torch.ones(3), r"is int8 of shape \[3\] and has scales"),
+        (
+            torch.ones(3, 4).char(),
+            torch.ones(2),
+            r"float32 of shape \[2\], but its 3 rows need one",
+        ),
+        (torch.ones(3, 4).char(), torch.ones(3).int(), r"scales that are int32 of shape \[3\]"),
         (torch.ones(3), None, "is not a matrix"),
     ],
 )

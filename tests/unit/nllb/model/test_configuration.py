@@ -65,16 +65,18 @@ def test_sparse_layers_are_every_nth() -> None:
     assert not any(DENSE.is_sparse("encoder", layer) for layer in range(3))
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(CheckpointError) as caught:
         replace(SPARSE, encoder_heads=3, num_experts=1, expert_output_masking=1.0, decoder_layers=0)
     for part in ("encoder_heads 3", "num_experts is 1", "masking is 1.0", "decoder_layers is 0"):
         assert part in str(caught.value)
 
 
-def test_values_of_a_wrong_type_are_told_with_their_names() -> None:
+def test_values_of_a_wrong_type_are_reported_with_their_names() -> None:
     values = DENSE.to_hugging_face() | {"d_model": "1024", "encoder_layers": 2.5, "dropout": True}
-    with pytest.raises(CheckpointError) as told:
+    with pytest.raises(CheckpointError) as caught:
         ModelConfig.from_hugging_face(values, where="x/config.json")
-    assert "x/config.json cannot be used: d_model is '1024', which is no int" in str(told.value)
-    assert "encoder_layers is 2.5" in str(told.value) and "dropout is True" in str(told.value)
+    assert "x/config.json cannot be used: d_model is '1024', which is not an int" in str(
+        caught.value
+    )
+    assert "encoder_layers is 2.5" in str(caught.value) and "dropout is True" in str(caught.value)

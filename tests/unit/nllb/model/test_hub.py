@@ -92,7 +92,7 @@ def test_a_cache_in_part_is_completed(hub, cache) -> None:
     path = open_model(NAME).path
     (path / "model-00002-of-00002.safetensors").unlink()
     hub.log.clear()
-    with pytest.raises(CheckpointError, match="is in the cache only in part"):
+    with pytest.raises(CheckpointError, match="is only partly in the cache"):
         open_model(NAME, offline=True)
     assert hub.log == []
     assert open_model(NAME).path == path
@@ -102,7 +102,7 @@ def test_what_the_hub_does_not_have(hub, cache, model_dir, monkeypatch) -> None:
     with pytest.raises(CheckpointError, match="the hub has no model someone/else"):
         open_model("someone/else")
     monkeypatch.setattr(hub, "folder", model_dir.parent)
-    with pytest.raises(CheckpointError, match="no model in safetensors or torch form"):
+    with pytest.raises(CheckpointError, match="not a model in safetensors or torch format"):
         open_model(NAME)
 
 
@@ -135,7 +135,7 @@ def test_the_environment_is_honoured(offline, tmp_path) -> None:
         text=True,
         check=True,
     )
-    expected = "is not in the cache" if offline == "1" else "cannot be fetched from the hub: "
+    expected = "is not in the cache" if offline == "1" else "cannot be downloaded from the hub: "
     assert done.stdout.startswith(f"{NAME} {expected}")
     assert done.stdout.count("\n") == 1
     assert "Traceback" not in done.stderr

@@ -268,7 +268,7 @@ def test_own_languages_and_rows(vocabulary, tmp_path) -> None:
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path) -> None:
-    with pytest.raises(CheckpointError, match="2,206 rows and the model has 2,100"):
+    with pytest.raises(CheckpointError, match="2,206 rows, but the model has 2,100"):
         Tokenizer.open(folder, vocabulary_size=2100)
     with pytest.raises(CheckpointError, match=r"sentencepiece\.bpe\.model is missing"):
         Tokenizer.open(tmp_path, vocabulary_size=SIZE)
@@ -277,7 +277,7 @@ def test_what_does_not_fit_is_refused(folder, tmp_path) -> None:
     with pytest.raises(CheckpointError, match="cut short"):
         Tokenizer.open(tmp_path, vocabulary_size=SIZE)
     (tmp_path / "sentencepiece.bpe.model").write_bytes(vocabulary)
-    with pytest.raises(CheckpointError, match="does not say which language"):
+    with pytest.raises(CheckpointError, match="does not define its language tokens"):
         Tokenizer.open(tmp_path, vocabulary_size=2050)
 
 
@@ -289,5 +289,5 @@ def test_a_vocabulary_that_ends_between_two_pieces_is_refused(folder, tmp_path) 
         end += 2 + vocabulary[end + 1]
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "sentencepiece.bpe.model").write_bytes(vocabulary[:end])
-    with pytest.raises(CheckpointError, match="has 1,900 pieces, and its language tokens begin at"):
+    with pytest.raises(CheckpointError, match="has 1,900 pieces, but its language tokens start at"):
         Tokenizer.open(tmp_path, vocabulary_size=SIZE)

@@ -38,7 +38,9 @@ def test_a_library_of_another_version_is_refused(monkeypatch) -> None:
     assert open_kernel(path) is not None
     version = library.VERSION
     monkeypatch.setattr(library, "VERSION", version + 1)
-    message = rf"is of version {version}, and this nllb needs version {version + 1}: install nllb"
+    message = (
+        rf"has version {version}, but this nllb requires version {version + 1}: reinstall nllb"
+    )
     with pytest.raises(ResourceError, match=message):
         open_kernel(path)
 
@@ -49,7 +51,7 @@ def test_structs_of_other_sizes_are_refused(monkeypatch) -> None:
         _fields_ = (("further", ctypes.c_int64),)
 
     monkeypatch.setattr(library, "STRUCTS", (Longer, *library.STRUCTS[1:]))
-    with pytest.raises(ResourceError, match="install nllb again"):
+    with pytest.raises(ResourceError, match="reinstall nllb"):
         open_kernel(Path(find_spec("nllb.inference.kernels._kernel").origin))
 
 
@@ -59,7 +61,7 @@ def test_a_library_without_a_version_is_refused(monkeypatch) -> None:
 
     Old.nllb_level = type("Function", (), {})()
     monkeypatch.setattr(library.ctypes, "CDLL", lambda path: Old())
-    with pytest.raises(ResourceError, match="is of version 0"):
+    with pytest.raises(ResourceError, match="has version 0"):
         open_kernel(Path("old.so"))
 
 

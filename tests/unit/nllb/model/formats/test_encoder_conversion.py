@@ -126,5 +126,5 @@ def test_nothing_is_overwritten(source, corpus, tmp_path) -> None:
 
 
 def test_too_few_pieces_are_refused(source, corpus, tmp_path) -> None:
-    with pytest.raises(DataError, match="must be kept, and only 9 pieces are allowed"):
+    with pytest.raises(DataError, match="must be kept, but the limit is 9 pieces"):
         convert(source, tmp_path / "out", [corpus], num_pieces=9)

@@ -70,7 +70,7 @@ def test_other_formats_are_named(tmp_path: Path, name: str, message: str) -> Non
         ("nllb.zip", b"PK", "is an archive: unpack it"),
         ("model.safetensors", b"x", "give the directory"),
         ("weights", b"GGUF\x03", "GGUF"),
-        ("weights", b"something", "is no checkpoint"),
+        ("weights", b"something", "is not a checkpoint"),
         ("a.pt", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ],
 )
@@ -92,15 +92,15 @@ def test_files_that_are_no_model(tmp_path: Path, name: str, content: bytes, mess
 )
 def test_other_architectures_are_named(tmp_path: Path, model_type: object, name: str) -> None:
     write_config(tmp_path, model_type=model_type)
-    with pytest.raises(CheckpointError, match=rf"{name}.*readable are m2m_100"):
+    with pytest.raises(CheckpointError, match=rf"{name}.*supported are m2m_100"):
         open_model(tmp_path, offline=True)
 
 
 def test_weights_that_another_program_quantised(tmp_path: Path) -> None:
     write_config(tmp_path, model_type="m2m_100", quantization_config={"quant_method": "gptq"})
-    assert "quantised by gptq" in refused(tmp_path)
+    assert "quantised with gptq" in refused(tmp_path)
     write_config(tmp_path, model_type="m2m_100", quantization_config={"load_in_8bit": True})
-    assert "quantised by bitsandbytes" in refused(tmp_path)
+    assert "quantised with bitsandbytes" in refused(tmp_path)
     shape = {
         **{"vocab_size": 10, "d_model": 8, "encoder_layers": 1, "decoder_layers": 1},
         **{"encoder_attention_heads": 2, "decoder_attention_heads": 2},
