@@ -25,7 +25,8 @@ class TokenStates:
 
     def split(self) -> tuple[Tensor, ...]:
         """Return states_LSD of each sequence."""
-        return self.states_LTD.split(self.lengths, dim=1)
+        states: tuple[Tensor, ...] = self.states_LTD.split(self.lengths, dim=1)
+        return states
 
     def padded(self) -> Tensor:
         """Return states_LBSD; states at padding are 0."""
