@@ -289,7 +289,7 @@ def _make_detector(folder: Path) -> None:
     model.quantize(input=str(text), cutoff=300, retrain=True, qnorm=True, thread=1)
     model.save_model(str(folder / "model.ftz"))
     grams = NgramSets.build(
-        {code: {"x": rows} for code, rows in lines.items()}, most=50, size_bytes=512
+        {code: {"x": rows} for code, rows in lines.items()}, max_ngrams=50, size_bytes=512
     )
     grams.save(folder / "grams.bin")
     shares = dict.fromkeys(lines, 0.5)

@@ -230,7 +230,7 @@ def test_x08_unbalanced_strata(study: Rows, save: Save) -> None:
 
 @pytest.mark.parametrize(
     ("code", "told"),
-    [("fra_Latm", "fra_Latn"), ("Frensh", "unknown language"), ("zho_CN", "zho_Han")],
+    [("fra_Latm", "fra_Latn"), ("Frensh", "unknown language"), ("zho_Hanz", "zho_Han")],
 )
 def test_x09_language_codes(study: Rows, save: Save, code: str, told: str) -> None:
     for row in rated(study, set="eval"):
