@@ -1,8 +1,9 @@
 """Chooses the pieces of a vocabulary that text of many languages uses.
 
-Every language counts alike, however much text it has: a piece is worth its highest share of any
-language's tokens. Special tokens and every single character that occurs are always kept, so that
-trimming makes no character unknown that occurs in the text.
+A piece is worth its share of a language's tokens, summed over the languages; a language weighs as
+much as the square root of its tokens, so that small ones are heard and large ones keep their words.
+Special tokens and every single character that occurs are always kept, so that trimming makes no
+character unknown that occurs in the text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +16,8 @@ from nllb.errors import DataError
 from nllb.model.encoder_tokenizer import SPACE, EncoderTokenizer
 
 _BATCH_LINES = 500
-_SMOOTHING_TOKENS = 10_000
-"""Added to the tokens of a language, so that languages with little text do not fill the list."""
+_WEIGHT_EXPONENT = 0.5
+"""A language weighs as much as its tokens to this power."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +103,7 @@ def choose_pieces(
         )
     worth = np.zeros(len(pieces))
     for uses in counts.by_language.values():
-        np.maximum(worth, uses / (uses.sum() + _SMOOTHING_TOKENS), out=worth)
+        worth += uses * max(int(uses.sum()), 1) ** (_WEIGHT_EXPONENT - 1)
     for number in np.argsort(-worth, kind="stable"):
         if len(kept) == limit or worth[number] == 0:
             break
