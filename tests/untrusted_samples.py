@@ -46,6 +46,8 @@ def make_samples(folder: Path) -> list[Sample]:
         "laser2": (_make_laser2, open_laser),
         "laser3": (_make_laser3, open_laser),
         "static encoder": (_make_static_encoder, open_static_encoder),
+        "e5 file": (_make_e5_file, open_e5),
+        "pretrained encoder": (_make_pretrained_encoder, open_pretrained_encoder),
         "detector": (_make_detector, open_detector),
         "token shards": (_make_token_shards, open_token_shards),
         "training checkpoint": (_make_training_checkpoint, open_training_checkpoint),
@@ -265,6 +267,46 @@ def open_static_encoder(folder: Path) -> None:
     from data_pipeline.mining.load_encoder import load_encoder
 
     load_encoder(folder)
+
+
+def _make_e5_file(folder: Path) -> None:
+    from tests.tiny_encoder import write_e5_file
+
+    write_e5_file(folder / "tiny.bin")
+
+
+def open_e5(folder: Path) -> None:
+    """Open an E5S1 file and read its weights."""
+    from nllb.model.formats.e5_file import open_e5_file
+    from nllb.model.pretrained_encoder import list_encoder_weights
+
+    file = open_e5_file(folder / "tiny.bin")
+    for weight in list_encoder_weights(file.config):
+        (file.read_blocks if weight.is_matrix else file.read_vector)(weight.name)
+
+
+def _make_pretrained_encoder(folder: Path) -> None:
+    from nllb.io.corpora import open_corpus
+    from nllb.model.formats.encoder_conversion import convert_e5
+    from nllb.model.formats.encoder_directory import file_sha256
+
+    source = folder.with_name("e5-file") / "tiny.bin"
+    text = folder.with_name("encoder-text")
+    text.mkdir()
+    (text / "eng_Latn").write_text(TEXT)
+    corpus = open_corpus(text, layout="lines")
+    convert_e5(source, folder, [corpus], expected_sha256=file_sha256(source), quiet=True)
+    for name in ("README.md", "LICENSE"):
+        (folder / name).unlink()
+    settings = json.loads((folder / "nllb.json").read_text())
+    (folder / "nllb.json").write_text(json.dumps({**settings, "files": {}}))  # else hashes tell
+
+
+def open_pretrained_encoder(folder: Path) -> None:
+    """Open a pretrained encoder and encode a sentence."""
+    from nllb.inference.sentence_encoder import SentenceEncoder
+
+    SentenceEncoder.load(folder, num_threads=1).encode([TEXT])
 
 
 def _make_detector(folder: Path) -> None:

@@ -25,8 +25,7 @@ class TokenStates:
 
     def split(self) -> tuple[Tensor, ...]:
         """Return states_LSD of each sequence."""
-        states: tuple[Tensor, ...] = self.states_LTD.split(self.lengths, dim=1)
-        return states
+        return tuple(torch.split(self.states_LTD, list(self.lengths), dim=1))
 
     def padded(self) -> Tensor:
         """Return states_LBSD; states at padding are 0."""

@@ -67,9 +67,9 @@ verified here.
 
 **What was trimmed.** Of {facts.source_pieces:,} unigram pieces {facts.kept_pieces:,} were kept:
 the special tokens, all {facts.characters:,} single characters that the text below uses, and the
-pieces with the highest share of the tokens of any language. Ids are numbered anew. The text:
-{facts.lines:,} lines of {facts.languages} languages from {", ".join(facts.corpora)}. No
-evaluation set decided anything.
+pieces with the largest share of the tokens of its languages, each weighing as much as the square
+root of its tokens. Ids are numbered anew. The text: {facts.lines:,} lines of {facts.languages}
+languages from {", ".join(facts.corpora)}. No evaluation set decided anything.
 
 **Input ranges.** `layers.N.query.input_range` and `layers.N.inner.input_range` are the largest
 magnitudes of the matrices' input channels on sample lines of that text; the int8 engine needs

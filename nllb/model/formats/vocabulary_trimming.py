@@ -1,8 +1,9 @@
-"""Chooses the pieces of a vocabulary that text in many languages uses.
+"""Chooses the pieces of a vocabulary that text of many languages uses.
 
-All languages have the same weight, however much text they have: the value of a piece is its highest
-relative frequency in any language. Special tokens and all single characters that occur in the text
-are always kept, so that trimming does not make any of these characters unknown.
+A piece is worth its share of a language's tokens, summed over the languages; a language weighs as
+much as the square root of its tokens, so that small ones are heard and large ones keep their words.
+Special tokens and every single character that occurs are always kept, so that trimming makes no
+character unknown that occurs in the text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,20 +16,20 @@ from nllb.errors import DataError
 from nllb.model.encoder_tokenizer import SPACE, EncoderTokenizer
 
 _BATCH_LINES = 500
-_SMOOTHING_TOKENS = 10_000
-"""Added to each language's token count, so that languages with little text do not dominate."""
+_WEIGHT_EXPONENT = 0.5
+"""A language weighs as much as its tokens to this power."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceCounts:
-    """Frequencies of the pieces of a vocabulary in text."""
+    """How often text uses the pieces of a vocabulary."""
 
     by_language: Mapping[str, NDArray[np.int64]]
-    """Count of each piece, by language."""
+    """Uses of each piece, by language."""
     characters: frozenset[str]
     """The characters of the normalised text."""
     lines: Mapping[str, int]
-    """Number of lines that were counted, by language."""
+    """Lines that were counted, by language."""
     samples: Mapping[str, Sequence[str]]
     """The first lines of each language."""
 
@@ -59,7 +60,7 @@ class _Counter:
 def count_pieces(
     tokenizer: EncoderTokenizer, texts: Iterable[tuple[str, str]], *, max_samples: int = 2
 ) -> PieceCounts:
-    """Count the pieces in pairs of language and text."""
+    """Count the pieces of texts, each given with its language."""
     counter = _Counter(tokenizer, max_samples)
     waiting: dict[str, list[str]] = {}
     for language, text in texts:
@@ -82,29 +83,29 @@ def count_pieces(
 def choose_pieces(
     pieces: Sequence[str], counts: PieceCounts, always: Iterable[int], *, limit: int
 ) -> list[int]:
-    """Return the ids of the pieces to keep, in ascending order.
+    """Return the ids of at most `limit` pieces to keep, rising.
 
     Args:
         pieces: all pieces by id.
-        counts: frequencies of the pieces in text.
-        always: ids that are always kept.
-        limit: the maximum number of pieces to keep.
+        counts: how often text uses them.
+        always: ids that are kept in any case.
+        limit: the most that are kept.
 
     Raises:
-        DataError: more than `limit` pieces must be kept.
+        DataError: the limit is too low for what must be kept.
     """
     characters = counts.characters | {SPACE}
     kept = {number for number, piece in enumerate(pieces) if piece in characters} | set(always)
     if len(kept) > limit:
         raise DataError(
-            f"{len(kept):,} special tokens and single characters must be kept, but the limit is "
-            f"{limit:,} pieces; raise the limit, or provide less text"
+            f"{len(kept):,} special tokens and single characters must be kept, and only {limit:,} "
+            f"pieces are allowed; allow more, or give less text"
         )
-    values = np.zeros(len(pieces))
+    worth = np.zeros(len(pieces))
     for uses in counts.by_language.values():
-        np.maximum(values, uses / (uses.sum() + _SMOOTHING_TOKENS), out=values)
-    for number in np.argsort(-values, kind="stable"):
-        if len(kept) == limit or values[number] == 0:
+        worth += uses * max(int(uses.sum()), 1) ** (_WEIGHT_EXPONENT - 1)
+    for number in np.argsort(-worth, kind="stable"):
+        if len(kept) == limit or worth[number] == 0:
             break
         kept.add(int(number))
     return sorted(kept)
