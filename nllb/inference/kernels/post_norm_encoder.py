@@ -166,26 +166,27 @@ class KernelEncoder:
     def _fill(self, struct: Any, layer: str) -> None:
         attention = [f"{layer}.{name}" for name in ("query", "key", "value")]
         struct.qkv, struct.qkv_factors = self._pack_evened(attention)
-        struct.out = self._pack([f"{layer}.output"], None)
+        struct.out = self._pack([f"{layer}.output"], self._weight([f"{layer}.output"]))
         struct.inner, struct.inner_factors = self._pack_evened([f"{layer}.inner"])
-        struct.outer = self._pack([f"{layer}.outer"], None)
+        struct.outer = self._pack([f"{layer}.outer"], self._weight([f"{layer}.outer"]))
         struct.attention_norm = self._norm_struct(f"{layer}.attention_norm")
         struct.feed_norm = self._norm_struct(f"{layer}.feed_forward_norm")
 
+    def _weight(self, names: list[str]) -> Tensor:
+        return torch.cat([self._directory.read(f"{name}.weight") for name in names])
+
     def _pack_evened(self, names: list[str]) -> tuple[Any, int]:
         """Pack matrices that share their input, and return what the input is multiplied with."""
-        weight_RD = torch.cat([self._directory.read(f"{name}.weight") for name in names])
+        weight_RD = self._weight(names)
         factor_D = evening_factors(weight_RD, self._directory.input_range(names[0]))
         inverse_D = (1 / factor_D).contiguous()
         self._kept.append(inverse_D)
-        return self._pack(names, factor_D), inverse_D.data_ptr()
+        return self._pack(names, weight_RD.mul_(factor_D)), inverse_D.data_ptr()
 
-    def _pack(self, names: list[str], factor_D: Tensor | None) -> Any:
-        weight_RD = torch.cat([self._directory.read(f"{name}.weight") for name in names])
+    def _pack(self, names: list[str], weight_RD: Tensor) -> Any:
         bias_R = torch.cat([self._directory.read(f"{name}.bias") for name in names])
-        stored_RD, scale_R = quantize_rows(weight_RD if factor_D is None else weight_RD * factor_D)
         matrix = PackedMatrix(self._runtime, *weight_RD.shape)
-        matrix.fill(0, stored_RD, scale_R, bias_R)
+        matrix.fill(0, *quantize_rows(weight_RD), bias_R)
         self._kept.append(matrix)
         return matrix.struct
 

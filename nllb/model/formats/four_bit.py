@@ -36,5 +36,7 @@ def four_bit_shapes(shape: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int,
 def dequantize_blocks(bytes_RP: Tensor, scale_RK: Tensor) -> Tensor:
     """Return the float32 weight_RC that the packed bytes and the scales represent."""
     halves = bytes_RP.view(*scale_RK.shape, _HALF)
-    weights = torch.cat([halves & 15, halves >> 4], dim=-1).float() - _ZERO
-    return (weights * scale_RK.float()[..., None]).flatten(-2)
+    weights = torch.empty(*scale_RK.shape, 2, _HALF)
+    weights[..., 0, :] = halves & 15
+    weights[..., 1, :] = halves >> 4
+    return weights.sub_(_ZERO).mul_(scale_RK.float()[..., None, None]).flatten(-3)
