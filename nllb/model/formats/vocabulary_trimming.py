@@ -98,8 +98,8 @@ def choose_pieces(
     kept = {number for number, piece in enumerate(pieces) if piece in characters} | set(always)
     if len(kept) > limit:
         raise DataError(
-            f"{len(kept):,} special tokens and single characters must be kept, and only {limit:,} "
-            f"pieces are allowed; allow more, or give less text"
+            f"{len(kept):,} special tokens and single characters must be kept, but the limit is "
+            f"{limit:,} pieces; raise the limit, or give less text"
         )
     worth = np.zeros(len(pieces))
     for uses in counts.by_language.values():
