@@ -25,4 +25,4 @@ def test_where_nothing_translates_it_says_so(monkeypatch, capfd, tmp_path) -> No
     monkeypatch.setenv("TEXT", "The library opens at nine, and everyone is welcome.")
     assert demo.main() == 2
     said = capfd.readouterr()
-    assert "no model" in said.err and "Nothing was translated" in said.out
+    assert "no such directory or file" in said.err and "Nothing was translated" in said.out
