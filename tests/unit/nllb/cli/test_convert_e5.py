@@ -31,7 +31,7 @@ def test_an_encoder_is_made(arguments, tmp_path, capsys) -> None:
 def test_the_result_is_one_line(arguments, tmp_path, capsys) -> None:
     assert main([*arguments, "--text", f"lines:{tmp_path / 'text'}"]) == 0
     captured = capsys.readouterr()
-    assert f"of {len(PIECES)} pieces, by 1 lines of 1 languages" in captured.out
+    assert f"of {len(PIECES)} pieces, based on 1 lines in 1 languages" in captured.out
     assert captured.err == ""
 
 
