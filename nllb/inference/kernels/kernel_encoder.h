@@ -196,7 +196,8 @@ CLONES static void multiply_four(const float *const *a, int64_t depth, const flo
 
 /* As `softmax`, 16 scores at a time. The operands' order keeps NaN. */
 AVX512_VNNI static void softmax_avx512(float *scores, int64_t count) {
-    static const float terms[] = {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f, 2.4022651e-1f, 6.9314718e-1f, 1.0f};
+    static const float terms[] = {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f,
+                                  2.4022651e-1f, 6.9314718e-1f, 1.0f}; /* of `exponential` */
     const __m512 lowest = _mm512_set1_ps(-3e38f);
     __m512 largest = lowest, sums = _mm512_setzero_ps();
     for (int64_t t = 0; t < count; t += 16) {
@@ -264,7 +265,8 @@ static void attend_sentence_head(void *context, int64_t item) {
 /* ---- entry ---- */
 
 static void feed_forward_gelu(const Work *work, const PostNormLayer *layer, float epsilon, float *x, int64_t rows) {
-    int64_t dim = work->dim, width = layer->inner.outputs, stride = width + 16; /* rows of a power of two would share cache lines */
+    int64_t dim = work->dim, width = layer->inner.outputs;
+    int64_t stride = width + 16; /* rows at multiples of a power of two would share a few sets of the cache */
     prepare_rows(work, &layer->attention_norm, epsilon, layer->inner_factors, x, rows);
     multiply_rows(work, &layer->inner, rows, work->wide, stride, STORE_GELU);
     quantize(work, NULL, work->wide, stride, rows, layer->outer.inputs);
