@@ -85,18 +85,16 @@ class SentenceEncoder:
         """
         tokenized = self.tokenizer.tokenize(texts, prefix=prefix)
         sums = torch.zeros(len(texts), self.dimension)
-        num_tokens = torch.zeros(len(texts), dtype=torch.int64)
         for owners, windows in _groups(tokenized):
-            encoded = self.engine.encode(windows)
-            lengths = torch.tensor(encoded.lengths)
-            owner_T = torch.tensor(owners).repeat_interleave(lengths)
-            sums.index_add_(0, owner_T, encoded.states_LTD[0])
-            num_tokens.index_add_(0, torch.tensor(owners), lengths)
+            parts = self.engine.encode(windows).split()
+            for owner, states_LSD in zip(owners, parts, strict=True):
+                sums[owner] += states_LSD[0].sum(0)
         # A zero vector stays zero: only the norms of the others are above the least one.
         vectors = sums / sums.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        lengths = [sum(map(len, text.windows)) for text in tokenized]
         return SentenceVectors(
             vectors=vectors.numpy(),
-            num_tokens=num_tokens.numpy(),
+            num_tokens=np.array(lengths, np.int64),
             num_windows=np.array([len(text.windows) for text in tokenized], np.int64),
             is_empty=np.array([text.is_empty for text in tokenized], np.bool_),
         )

@@ -64,6 +64,7 @@ class EncoderTokenizer:
     ) -> None:
         self.config, self._characters, self._tokenizer = config, characters, tokenizer
         self._space_id: int | None = tokenizer.token_to_id(SPACE)
+        self._prefixes: dict[str, list[int]] = {}
 
     @classmethod
     def build(
@@ -147,7 +148,7 @@ class EncoderTokenizer:
         Raises:
             ValueError: the prefix leaves no room for a text.
         """
-        before = self.encode(prefix.rstrip()) if prefix.strip() else []
+        before = self._encode_prefix(prefix.strip())
         room = self.config.max_positions - 2 - len(before)
         if room < 1:
             raise ValueError(f"the prefix {prefix[:60]!r} is as long as the longest sequence")
@@ -158,6 +159,13 @@ class EncoderTokenizer:
             starts = range(0, 0 if is_empty else len(ids), room)
             windows = ((bos, *before, *ids[first : first + room], eos) for first in starts)
             found.append(TokenizedText(windows=tuple(windows), is_empty=is_empty))
+        return found
+
+    def _encode_prefix(self, prefix: str) -> list[int]:
+        found = self._prefixes.get(prefix)
+        if found is None:
+            found = self.encode(prefix)
+            self._prefixes = {prefix: found}  # callers have one, or few in turn
         return found
 
     def normalize(self, text: str) -> str:

@@ -83,14 +83,15 @@ INLINE AVX512_VNNI __m512 gelu16(__m512 x) {
     return _mm512_mul_ps(x, _mm512_fmadd_ps(t, p, _mm512_set1_ps(0.5f)));
 }
 
-INLINE AVX512_VNNI void finish16(__m512i sums, __m512i offset, __m512 scale, __m512 bias, float *y, int mode) {
-    __m512 value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, offset)), scale, bias);
+INLINE AVX512_VNNI void finish16(__m512i sums, const Matrix *matrix, int64_t output, float row_scale, float *y,
+                                 int mode) {
+    __m512 scale = _mm512_mul_ps(_mm512_loadu_ps(matrix->scale + output), _mm512_set1_ps(row_scale));
+    sums = _mm512_sub_epi32(sums, _mm512_loadu_si512(matrix->offset + output));
+    __m512 value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, _mm512_loadu_ps(matrix->bias + output));
     if (mode == STORE_GELU) value = gelu16(value);
     if (mode == ADD) value = _mm512_add_ps(value, _mm512_loadu_ps(y));
     _mm512_storeu_ps(y, value);
 }
-
-#define AHEAD 2048 /* prefetch distance in bytes of weights */
 
 /* The sums are separate variables so that they stay in registers; GCC 12 copies and spills arrays. */
 #define ONE(X) X(0)
@@ -98,38 +99,31 @@ INLINE AVX512_VNNI void finish16(__m512i sums, __m512i offset, __m512 scale, __m
 #define FOUR(X) TWO(X) X(2) X(3)
 #define EIGHT(X) FOUR(X) X(4) X(5) X(6) X(7)
 #define BEGIN_ROW(n) __m512i p##n = _mm512_setzero_si512(), q##n = p##n;
-#define MULTIPLY_ROW(n)                                     \
-    memcpy(&four, a + n * DEPTH + group * 4, 4);            \
-    x = _mm512_set1_epi32(four);                            \
-    p##n = _mm512_dpbusd_epi32(p##n, x, w0);                \
+#define MULTIPLY_ROW(n)                           \
+    memcpy(&four, a + n * DEPTH + group * 4, 4);  \
+    x = _mm512_set1_epi32(four);                  \
+    p##n = _mm512_dpbusd_epi32(p##n, x, w0);      \
     q##n = _mm512_dpbusd_epi32(q##n, x, w1);
-#define FINISH_ROW(n)                                                                                          \
-    scale = _mm512_set1_ps(scales[n]);                                                                         \
-    finish16(p##n, offset0, _mm512_mul_ps(scale0, scale), bias0, y + n * stride, mode);                        \
-    finish16(q##n, offset1, _mm512_mul_ps(scale1, scale), bias1, y + n * stride + SIDE, mode);
+#define FINISH_ROW(n)                                                     \
+    finish16(p##n, matrix, output, scales[n], y + n * stride, mode);      \
+    finish16(q##n, matrix, output + SIDE, scales[n], y + n * stride + SIDE, mode);
 
-/* Multiply some rows with the two blocks of outputs that start at `output`. */
+/* Multiply some rows with the two blocks of outputs that start at `output`. Prefetch the weights of the next two blocks
+ * to the second-level cache, because the hardware prefetcher would start too late. */
 #define DEFINE_PROJECT(name, EACH)                                                                             \
     AVX512_VNNI static void name(const uint8_t *a, const float *scales, const Matrix *matrix, int64_t output,  \
                                  float *y, int64_t stride, int mode) {                                         \
-        int64_t blocks = depth_blocks(matrix->inputs);                                                         \
-        const int8_t *b0 = matrix->weight + output * blocks * DEPTH, *b1 = b0 + blocks * TILE_BYTES;           \
+        int64_t blocks = depth_blocks(matrix->inputs), bytes = blocks * TILE_BYTES;                            \
+        const int8_t *b0 = matrix->weight + output * blocks * DEPTH, *b1 = b0 + bytes, *last = b1;             \
         EACH(BEGIN_ROW)                                                                                        \
-        for (int64_t block = 0; block < blocks; block++) {                                                     \
+        for (; b0 < last; a += TILE_BYTES, b0 += TILE_BYTES, b1 += TILE_BYTES)                                 \
             for (int group = 0; group < 16; group++) {                                                         \
                 __m512i w0 = _mm512_load_si512(b0 + group * 64), w1 = _mm512_load_si512(b1 + group * 64), x;   \
                 int32_t four;                                                                                  \
-                _mm_prefetch(b0 + group * 64 + AHEAD, _MM_HINT_T0);                                            \
-                _mm_prefetch(b1 + group * 64 + AHEAD, _MM_HINT_T0);                                            \
+                _mm_prefetch(b0 + group * 64 + 2 * bytes, _MM_HINT_T1);                                        \
+                _mm_prefetch(b1 + group * 64 + 2 * bytes, _MM_HINT_T1);                                        \
                 EACH(MULTIPLY_ROW)                                                                             \
             }                                                                                                  \
-            a += TILE_BYTES, b0 += TILE_BYTES, b1 += TILE_BYTES;                                               \
-        }                                                                                                      \
-        __m512i offset0 = _mm512_loadu_si512(matrix->offset + output);                                         \
-        __m512i offset1 = _mm512_loadu_si512(matrix->offset + output + SIDE);                                  \
-        __m512 scale0 = _mm512_loadu_ps(matrix->scale + output), bias0 = _mm512_loadu_ps(matrix->bias + output); \
-        __m512 scale1 = _mm512_loadu_ps(matrix->scale + output + SIDE);                                        \
-        __m512 bias1 = _mm512_loadu_ps(matrix->bias + output + SIDE), scale;                                   \
         EACH(FINISH_ROW)                                                                                       \
     }
 DEFINE_PROJECT(project_1, ONE)
@@ -200,6 +194,35 @@ CLONES static void multiply_four(const float *const *a, int64_t depth, const flo
     }
 }
 
+/* Compute `softmax` for 16 scores at a time. The order of the operands of max keeps NaN. */
+AVX512_VNNI static void softmax_avx512(float *scores, int64_t count) {
+    static const float terms[] = {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f,
+                                  2.4022651e-1f, 6.9314718e-1f, 1.0f}; /* as in `exponential` */
+    const __m512 lowest = _mm512_set1_ps(-3e38f);
+    __m512 largest = lowest, sums = _mm512_setzero_ps();
+    for (int64_t t = 0; t < count; t += 16) {
+        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
+        largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, mask, scores + t));
+    }
+    largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+    for (int64_t t = 0; t < count; t += 16) {
+        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
+        __m512 x = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + t), largest);
+        x = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
+        __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(x, n);
+        __m512 p = _mm512_set1_ps(terms[0]);
+        for (int i = 1; i < 7; i++) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(terms[i]));
+        p = _mm512_scalef_ps(p, n);
+        _mm512_mask_storeu_ps(scores + t, mask, p);
+        sums = _mm512_mask_add_ps(sums, mask, sums, p);
+    }
+    __m512 factor = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sums));
+    for (int64_t t = 0; t < count; t += 16) {
+        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
+        _mm512_mask_storeu_ps(scores + t, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scores + t), factor));
+    }
+}
+
 /* Compute self-attention of one head of a sentence; q, k, v are in rows of 3 * dim. Return 0 if memory is exhausted. */
 static int attend_head(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
     int64_t dim = work->dim, size = dim / work->heads, width = round_up(length, 16);
@@ -222,7 +245,8 @@ static int attend_head(const Work *work, const float *qkv, int64_t length, int64
             weights[q] = scores + q * width;
         }
         multiply_four(queries, size, keys, width, width, weights);
-        for (int64_t q = 0; q < QUERIES; q++) softmax(weights[q], length);
+        for (int64_t q = 0; q < QUERIES; q++)
+            work->level >= LEVEL_AVX512_VNNI ? softmax_avx512(weights[q], length) : softmax(weights[q], length);
         multiply_four((const float *const *)weights, length, qkv + 2 * dim, 3 * dim, size, to);
     }
     free(keys);
@@ -241,7 +265,8 @@ static void attend_sentence_head(void *context, int64_t item) {
 /* ---- entry point ---- */
 
 static void feed_forward_gelu(const Work *work, const PostNormLayer *layer, float epsilon, float *x, int64_t rows) {
-    int64_t dim = work->dim, width = layer->inner.outputs, stride = width + 16; /* not a power of two, because of the cache */
+    int64_t dim = work->dim, width = layer->inner.outputs;
+    int64_t stride = width + 16; /* not a power of two, because rows would share few cache sets */
     prepare_rows(work, &layer->attention_norm, epsilon, layer->inner_factors, x, rows);
     multiply_rows(work, &layer->inner, rows, work->wide, stride, STORE_GELU);
     quantize(work, NULL, work->wide, stride, rows, layer->outer.inputs);
