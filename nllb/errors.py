@@ -3,18 +3,29 @@
 Their texts say what was wrong, what was given, what is valid and what to do.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+_LONG_WORD: Final = re.compile(r"(\S{200})\S{900,}(\S{100})")
 
 
 class NllbError(Exception):
     """Base class of all errors that come from the input or the machine, not from the program.
+
+    The text leaves out the middle of words of 1,200 characters or more: a damaged file can have
+    names of any length, and errors print what was given.
 
     Attributes:
         exit_code: the exit code of the command line after this error.
     """
 
     exit_code: int = 1
+
+    def __str__(self) -> str:
+        """Return the text of the error."""
+        return _LONG_WORD.sub(r"\1...\2", super().__str__())
 
 
 class LanguageError(NllbError):
@@ -37,6 +48,10 @@ class CheckpointError(NllbError):
 
 class DataError(NllbError):
     """Text, bitext, scores or shards that cannot be read or do not belong together."""
+
+
+class DocumentError(DataError):
+    """A document that is damaged, encrypted, too large or in a format that cannot be read."""
 
 
 class ResourceError(NllbError):

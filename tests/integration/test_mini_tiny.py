@@ -79,4 +79,4 @@ def test_the_card_tells_what_was_done(finished: Path) -> None:
 def test_a_second_start_does_nothing(finished: Path, data_dir: Path) -> None:
     again = run(data_dir, finished)
     said = again.stdout + again.stderr
-    assert again.returncode == 0 and said.count("done before") == 11, said
+    assert again.returncode == 0 and said.count("already completed") == 11, said

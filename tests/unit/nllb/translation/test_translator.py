@@ -37,7 +37,8 @@ def markers(stand_in, **fields):
     return stand_in(lambda segment, search: f"<{next(number)}~{segment}~>", **fields)
 
 
-@given(DOCUMENTS, st.sampled_from(languages()), st.integers(1, 30))
+# Text in capitals changes on its way to the model, so it has tests of its own.
+@given(DOCUMENTS.map(str.lower), st.sampled_from(languages()), st.integers(1, 30))
 def test_every_marker_comes_back_once_in_order_and_all_white_space_equal(
     stand_in, text, source, longest
 ):

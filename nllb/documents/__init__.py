@@ -1,0 +1,1 @@
+"""Documents: files in many formats, translated with their markup and layout kept."""
