@@ -3,8 +3,9 @@
 A sequence is `<s> x </s>`; a longer text than the encoder takes becomes several, its windows. Names
 of special tokens inside a text ("</s>") are text. Nothing is kept between calls.
 
-`tokenizer.json` is written compactly, in the form that `tokenizers` itself reads, for text that was
-normalised by `normalization.tsv`. When it is read, everything but the pieces has to be as it is
+`tokenizer.json.xz` contains the form that `tokenizers` itself reads, for text that was normalised by
+`normalization.tsv`. It is compressed because a vocabulary of 200,000 pieces takes 5 MB. When it is
+read, everything but the pieces has to be as it is
 written here: a file from someone else cannot bring in a pattern that never ends, or another
 algorithm.
 """
@@ -23,10 +24,10 @@ from nllb.io.text import read_json
 from nllb.model.encoder_normalization import CharacterMap
 from nllb.model.pretrained_encoder import EncoderConfig
 
-TOKENIZER_FILE: Final = "tokenizer.json"
+TOKENIZER_FILE: Final = "tokenizer.json.xz"
 NORMALIZATION_FILE: Final = "normalization.tsv"
 MAX_FILE_BYTES: Final = 64 << 20
-"""Largest `tokenizer.json`; that of XLM-R's whole vocabulary has 17 MB."""
+"""Largest uncompressed `tokenizer.json`; that of XLM-R's whole vocabulary has 17 MB."""
 SPACE: Final = "\u2581"
 """What stands for a space in pieces."""
 SPECIAL_SCORE: Final = -100.0
@@ -100,7 +101,7 @@ class EncoderTokenizer:
 
     @classmethod
     def open(cls, directory: Path, config: EncoderConfig) -> Self:
-        """Open the `tokenizer.json` of a directory.
+        """Open the `tokenizer.json.xz` of a directory.
 
         Raises:
             CheckpointError: it is missing, damaged, of another kind, or does not fit the encoder.

@@ -1,4 +1,9 @@
-"""Makes an encoder directory of an E5S1 file: the vocabulary is trimmed, 4-bit blocks stay."""
+"""Converts an E5S1 file to an encoder directory with a trimmed vocabulary.
+
+The layers keep their 4-bit blocks. The embedding keeps them too if the vocabulary is small; in a
+large one, rarely used rows get fewer bits (`row_codes.py`), because more pieces are worth more than
+exact rows: text that is cut into other pieces than in training changes its vector much more.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nllb.errors import CheckpointError
@@ -18,14 +25,29 @@ from nllb.model.formats.e5_file import E5File, open_e5_file, scored_pieces, with
 from nllb.model.formats.encoder_card import CardFacts, encoder_card, mit_licence
 from nllb.model.formats.encoder_directory import RANGE, file_sha256, write_encoder
 from nllb.model.formats.four_bit import dequantize_blocks
-from nllb.model.formats.vocabulary_trimming import PieceCounts, choose_pieces, count_pieces
+from nllb.model.formats.row_codes import CodedTable, encode_rows, tensor_names
+from nllb.model.formats.vocabulary_trimming import (
+    PieceCounts,
+    choose_pieces,
+    count_pieces,
+    measure_worth,
+)
 from nllb.model.formats.weights import SCALE
 from nllb.model.input_ranges import measure_input_ranges
-from nllb.model.known_encoder import DEFAULT_LINES, DEFAULT_PIECES, FILE, PACKAGE, SHA256
+from nllb.model.known_encoder import (
+    DEFAULT_LINES,
+    DEFAULT_PIECES,
+    DEFAULT_TIERS,
+    FILE,
+    PACKAGE,
+    REST_LEVELS,
+    SHA256,
+)
 from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
 
 _MAX_SAMPLES: Final = 600
 _PREFIX: Final = "query: "
+_EMBEDDING: Final = "embedding.weight"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,10 +114,11 @@ def convert_e5(
         texts = _texts(corpora, max_lines, skipped, progress)
         counts = count_pieces(EncoderTokenizer.build(pieces, characters, whole), texts)
     always = [number for number, (_, score) in enumerate(pieces) if score == SPECIAL_SCORE]
-    kept = choose_pieces(file.pieces, counts, always, limit=num_pieces)
+    worth = measure_worth(counts, file.scores)
+    kept = choose_pieces(file.pieces, counts.characters, worth, always, limit=num_pieces)
     config = _trimmed_config(file.config, kept)
     kept_pieces = [pieces[number] for number in kept]
-    tensors = _trimmed_tensors(file, kept)
+    tensors = _trimmed_tensors(file, kept, worth)
     tokenizer = EncoderTokenizer.build(kept_pieces, characters, config)
     ranges = measure_input_ranges(_module(config, tensors), _sequences(tokenizer, counts))
     tensors |= {name + RANGE: value for name, value in ranges.items()}
@@ -147,22 +170,43 @@ def _trimmed_config(config: EncoderConfig, kept: list[int]) -> EncoderConfig:
     return replace(config, vocabulary_size=len(kept), **special)
 
 
-def _trimmed_tensors(file: E5File, kept: list[int]) -> dict[str, Tensor]:
+def _trimmed_tensors(
+    file: E5File, kept: list[int], worth: NDArray[np.float64]
+) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for weight in list_encoder_weights(file.config):
         if not weight.is_matrix:
             tensors[weight.name] = file.read_vector(weight.name)
             continue
         halves, scale = file.read_blocks(weight.name)
-        if weight.name == "embedding.weight":
+        if weight.name == _EMBEDDING:
             halves, scale = halves[kept], scale[kept]
+            if len(kept) > DEFAULT_TIERS[0][1]:
+                tiers = _tiers(worth[kept])
+                tensors |= encode_rows(weight.name, dequantize_blocks(halves, scale), tiers)
+                continue
         tensors[weight.name], tensors[weight.name + SCALE] = halves, scale
     return tensors
+
+
+def _tiers(worth: NDArray[np.float64]) -> Tensor:
+    """Return the number of levels of each row: the most used rows have the most."""
+    tiers = torch.full((len(worth),), REST_LEVELS, dtype=torch.uint8)
+    ranked = np.argsort(-worth, kind="stable")
+    first = 0
+    for levels, count in DEFAULT_TIERS:
+        tiers[torch.from_numpy(ranked[first : first + count])] = levels
+        first += count
+    return tiers
 
 
 def _module(config: EncoderConfig, tensors: dict[str, Tensor]) -> PretrainedEncoder:
     with torch.device("meta"):
         encoder = PretrainedEncoder(config)
+    coded = tensor_names(_EMBEDDING, tensors)
+    if coded:
+        table = CodedTable.read(_EMBEDDING, tensors.__getitem__)
+        tensors = tensors | {_EMBEDDING: table.rows(torch.arange(config.vocabulary_size))}
     state = {
         name: dequantize_blocks(tensors[name], tensors[name + SCALE])
         if name + SCALE in tensors

@@ -1,7 +1,8 @@
 """A pretrained encoder on disk: opened with every check that comes before memory is taken; written.
 
 `config.json` has the names of transformers' `BertConfig`, `model.safetensors` our own names. A
-matrix is stored as a floating type, or as 4-bit blocks (`four_bit.py`). `nllb.json` has origin,
+matrix is stored as a floating type, or as 4-bit blocks (`four_bit.py`); the embedding also in tiers
+of few bits (`row_codes.py`). `nllb.json` has origin,
 licence and the SHA-256 of the other files, which are compared when the directory is opened.
 
 Beside the weights there may be input ranges: the largest magnitude that each channel of the inputs
@@ -33,6 +34,7 @@ from nllb.model.encoder_tokenizer import (
     write_tokenizer,
 )
 from nllb.model.formats.four_bit import dequantize_blocks, four_bit_shapes
+from nllb.model.formats.row_codes import CodedTable, find_fault, tensor_names
 from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.settings import SETTINGS_FILE, read_settings
 from nllb.model.formats.weight_checks import check_finite
@@ -42,6 +44,7 @@ from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 _HASHED_FILES: Final = (CONFIG_FILE, TOKENIZER_FILE, NORMALIZATION_FILE, WEIGHTS_FILE)
+_EMBEDDING: Final = "embedding.weight"
 RANGE: Final = ".input_range"
 """`layers.0.query.input_range` has the ranges of the inputs of `layers.0.query`."""
 _MODEL_TYPE: Final = "bert"
@@ -120,17 +123,21 @@ class EncoderDirectory:
 
     def read(self, name: str) -> Tensor:
         """Return a copy of a weight as float32."""
+        if name == _EMBEDDING and tensor_names(name, self.file.names()):
+            return self.embedding().rows(torch.arange(self.config.vocabulary_size))
         stored = self.file.read(name)
         if name + SCALE in self.file.names():
             return dequantize_blocks(stored, self.file.read(name + SCALE))
         return stored.to(torch.float32, copy=True)
 
-    def embedding(self) -> "EmbeddingTable":
+    def embedding(self) -> EmbeddingTable | CodedTable:
         """Return the embedding as it is stored."""
-        name = "embedding.weight"
-        has_scale = name + SCALE in self.file.names()
+        if tensor_names(_EMBEDDING, self.file.names()):
+            return CodedTable.read(_EMBEDDING, self.file.read)
+        has_scale = _EMBEDDING + SCALE in self.file.names()
         return EmbeddingTable(
-            stored=self.file.read(name), scale=self.file.read(name + SCALE) if has_scale else None
+            stored=self.file.read(_EMBEDDING),
+            scale=self.file.read(_EMBEDDING + SCALE) if has_scale else None,
         )
 
     def input_range(self, name: str) -> Tensor | None:
@@ -150,6 +157,13 @@ class EncoderDirectory:
     def _check_weights(self) -> None:
         names, wrong = set(self.file.names()), []
         for weight in list_encoder_weights(self.config):
+            coded = tensor_names(weight.name, names) if weight.name == _EMBEDDING else set()
+            if coded:
+                tensors = {name: self.file.read(name) for name in coded}
+                fault = find_fault(weight.name, weight.shape, tensors)
+                wrong += [fault] if fault else []
+                names -= coded
+                continue
             if weight.name not in names:
                 raise CheckpointError(
                     f"{self.path} lacks the weight {weight.name}; it is incomplete, or its "

@@ -1,6 +1,5 @@
 """Text becomes the ids that XLM-R gives it; long text becomes windows; empty text says so."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from nllb.errors import CheckpointError
+from nllb.io.atomic import atomic_text
+from nllb.io.text import read_json, read_text, write_json
 from nllb.model.encoder_tokenizer import (
     NORMALIZATION_FILE,
     TOKENIZER_FILE,
@@ -33,7 +34,7 @@ def open_copy(folder: Path) -> EncoderTokenizer:
 
 
 def texts_of(tokenizer: EncoderTokenizer, ids: list[int], folder: Path) -> list[str]:
-    vocabulary = json.loads((folder / TOKENIZER_FILE).read_text("utf-8"))["model"]["vocab"]
+    vocabulary = read_json(folder / TOKENIZER_FILE)["model"]["vocab"]
     return [vocabulary[number][0] for number in ids]
 
 
@@ -48,7 +49,7 @@ def test_batches_equal_single_texts(tokenizer) -> None:
 
 
 def test_ids_equal_those_of_the_library_on_the_same_file(tokenizer, encoder_dir) -> None:
-    theirs = Tokenizer.from_file(str(encoder_dir / TOKENIZER_FILE))
+    theirs = Tokenizer.from_str(read_text(encoder_dir / TOKENIZER_FILE))
     for text in ["the house is small", "  the  dog ", "unknown çharacters", "a.b,c:d"]:
         assert tokenizer.tokenize([text])[0].windows == (tuple(theirs.encode(text).ids),)
 
@@ -116,24 +117,25 @@ def test_halves_of_surrogate_pairs_are_no_error(tokenizer) -> None:
 )
 def test_changed_files_are_refused(copied, change) -> None:
     path = copied / TOKENIZER_FILE
-    document = json.loads(path.read_text("utf-8"))
+    document = read_json(path)
     change(document)
-    path.write_text(json.dumps(document), "utf-8")
+    write_json(path, document)
     with pytest.raises(CheckpointError):
         open_copy(copied)
 
 
 def test_a_vocabulary_of_another_size_is_refused(copied) -> None:
     path = copied / TOKENIZER_FILE
-    document = json.loads(path.read_text("utf-8"))
+    document = read_json(path)
     document["model"]["vocab"].pop()
-    path.write_text(json.dumps(document), "utf-8")
+    write_json(path, document)
     with pytest.raises(CheckpointError, match="do not belong together"):
         open_copy(copied)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000])
 def test_what_is_not_a_tokenizer_is_refused(copied, content) -> None:
-    (copied / TOKENIZER_FILE).write_text(content)
+    with atomic_text(copied / TOKENIZER_FILE) as stream:
+        stream.write(content)
     with pytest.raises(CheckpointError):
         open_copy(copied)

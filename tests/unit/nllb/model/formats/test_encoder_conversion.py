@@ -1,12 +1,12 @@
 """A converted encoder gives the states of its source for the pieces that were kept."""
 
-import json
-
 import pytest
 import torch
 
 from nllb.errors import CheckpointError, DataError
 from nllb.io.corpora import open_corpus
+from nllb.io.text import read_json
+from nllb.model.encoder_tokenizer import TOKENIZER_FILE
 from nllb.model.formats.e5_file import open_e5_file
 from nllb.model.formats.encoder_conversion import convert_e5
 from nllb.model.formats.encoder_directory import EncoderDirectory, file_sha256
@@ -55,7 +55,7 @@ def test_states_are_those_of_the_source(source, corpus, tmp_path) -> None:
     convert(source, tmp_path / "out", [corpus])
     directory = EncoderDirectory.open(tmp_path / "out")
     [text] = directory.tokenizer().tokenize(["the old house"])
-    document = json.loads((tmp_path / "out" / "tokenizer.json").read_text("utf-8"))
+    document = read_json(tmp_path / "out" / TOKENIZER_FILE)
     names = [document["model"]["vocab"][number][0] for number in text.windows[0]]
     original = torch.tensor([[PIECES.index(name) for name in names]])
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_states_are_those_of_the_source(source, corpus, tmp_path) -> None:
 
 def test_special_tokens_and_characters_of_the_text_are_kept(source, corpus, tmp_path) -> None:
     done = convert(source, tmp_path / "out", [corpus], num_pieces=25)
-    document = json.loads((tmp_path / "out" / "tokenizer.json").read_text("utf-8"))
+    document = read_json(tmp_path / "out" / TOKENIZER_FILE)
     kept = {piece for piece, _ in document["model"]["vocab"]}
     characters = {c for text in TEXT.values() for c in text} & set(PIECES)
     assert {"<s>", "<pad>", "</s>", "<unk>", "<mask>", "▁", *characters} <= kept
@@ -77,7 +77,7 @@ def test_special_tokens_and_characters_of_the_text_are_kept(source, corpus, tmp_
 
 def test_frequent_pieces_are_kept_first(source, corpus, tmp_path) -> None:
     convert(source, tmp_path / "out", [corpus], num_pieces=25)
-    document = json.loads((tmp_path / "out" / "tokenizer.json").read_text("utf-8"))
+    document = read_json(tmp_path / "out" / TOKENIZER_FILE)
     kept = {piece for piece, _ in document["model"]["vocab"]}
     assert "▁the" in kept
     assert sum(f"▁{word}" in kept for word in WORDS) < len(WORDS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nllb.errors import DataError
-from nllb.model.formats.vocabulary_trimming import PieceCounts, choose_pieces
+from nllb.model.formats.vocabulary_trimming import PieceCounts, choose_pieces, measure_worth
 
 PIECES = ["<s>", "<unk>", "▁", "a", "b", "▁common", "▁big", "▁small", "▁never"]
 
@@ -19,8 +19,13 @@ def counts(**by_language: dict[str, int]) -> PieceCounts:
     )
 
 
+def choose(found: PieceCounts, always: list[int], limit: int) -> list[int]:
+    worth = measure_worth(found, np.zeros(len(PIECES), np.float32))
+    return choose_pieces(PIECES, found.characters, worth, always, limit=limit)
+
+
 def kept(found: PieceCounts, limit: int) -> set[str]:
-    return {PIECES[number] for number in choose_pieces(PIECES, found, [0, 1], limit=limit)}
+    return {PIECES[number] for number in choose(found, [0, 1], limit)}
 
 
 def test_special_tokens_spaces_and_characters_are_kept() -> None:
@@ -48,8 +53,13 @@ def test_languages_that_share_a_piece_add_up() -> None:
 
 def test_ids_rise_and_do_not_depend_on_the_order_of_languages() -> None:
     languages = {name: {"▁common": 6, f"▁{name}": 8, "b": 86} for name in ("big", "small")}
-    ids = choose_pieces(PIECES, counts(**languages), [1, 0], limit=7)
+    ids = choose(counts(**languages), [1, 0], 7)
     assert ids == sorted(ids)
-    assert ids == choose_pieces(
-        PIECES, counts(**dict(reversed(languages.items()))), [0, 1], limit=7
-    )
+    assert ids == choose(counts(**dict(reversed(languages.items()))), [0, 1], 7)
+
+
+def test_scores_keep_likely_pieces_that_the_text_at_hand_lacks() -> None:
+    found = counts(x={"▁big": 1, "b": 99})
+    scores = np.array([0, 0, -3, -4, -4, -5, -6, -7, -2], np.float32)
+    ids = choose_pieces(PIECES, "a", measure_worth(found, scores), [0, 1], limit=5)
+    assert {PIECES[number] for number in ids} == {"<s>", "<unk>", "▁", "a", "▁never"}
