@@ -295,7 +295,14 @@ def _make_pretrained_encoder(folder: Path) -> None:
     text.mkdir()
     (text / "eng_Latn").write_text(TEXT)
     corpus = open_corpus(text, layout="lines")
-    convert_e5(source, folder, [corpus], expected_sha256=file_sha256(source), quiet=True)
+    convert_e5(
+        source,
+        folder,
+        [corpus],
+        tiers=((16, 20), (6, 10)),
+        expected_sha256=file_sha256(source),
+        quiet=True,
+    )
     for name in ("README.md", "LICENSE"):
         (folder / name).unlink()
     settings = json.loads((folder / "nllb.json").read_text())

@@ -19,7 +19,7 @@ import numpy
 from numpy.typing import NDArray
 
 from data_pipeline.mining.encoders import Encoder, Vectors, normalized
-from data_pipeline.mining.load_encoder import SHIPPED
+from data_pipeline.mining.load_encoder import encoder_path
 from data_pipeline.mining.margins import MARGINS, retrieve
 from data_pipeline.mining.mining_config import Margin
 from data_pipeline.mining.neighbours import Neighbours, find_neighbours
@@ -116,7 +116,7 @@ def calibration_path(name: str | Path) -> Path | None:
     """Return where the calibration of an encoder is stored; None for an encoder without a file."""
     if str(name).startswith("hub:"):
         return None
-    path = SHIPPED if str(name) == "default" else Path(name)
+    path = encoder_path(name)
     return path / FILE_NAME if path.is_dir() else path.with_suffix(f".{FILE_NAME}")
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.mining.encoders import Encoder
 from data_pipeline.mining.laser import SPECIALS
-from data_pipeline.mining.load_encoder import SHIPPED, load_encoder
+from data_pipeline.mining.load_encoder import encoder_path, load_encoder
 from data_pipeline.mining.mining_config import DistillationConfig, EncoderTrainingConfig
 from data_pipeline.mining.static_encoder import StaticEncoder
 from data_pipeline.mining.students import StaticStudent, Student, TransformerStudent
@@ -114,8 +114,7 @@ def distil(
             teacher=_card(teacher),
         )
         # The student starts from the teacher's rows, so it has also seen the teacher's text.
-        folder = SHIPPED if settings.teacher == "default" else Path(settings.teacher)
-        known = folder / HASHES
+        known = encoder_path(settings.teacher) / HASHES
         write_hashes(out / HASHES, seen, known if known.is_file() else None)
         return result
     assert isinstance(student, TransformerStudent)

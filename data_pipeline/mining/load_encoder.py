@@ -1,6 +1,7 @@
 """Find a sentence encoder by its name.
 
-The package ships one encoder. LASER2 and LASER3 are read from their official checkpoints, and
+The package ships the pretrained multilingual encoder and a static encoder, which is many times
+faster and much less accurate. LASER2 and LASER3 are read from their official checkpoints, and
 sentence-transformers models are loaded by `hub:NAME`.
 """
 
@@ -13,20 +14,23 @@ import numpy
 from data_pipeline.mining.encoders import Encoder, Vectors
 from data_pipeline.mining.laser import load_laser
 from data_pipeline.mining.mining_config import Precision
+from data_pipeline.mining.pretrained import PretrainedSentences, is_pretrained_encoder
 from data_pipeline.mining.static_encoder import StaticEncoder
 from nllb.errors import CheckpointError, ResourceError
+from nllb.model.shipped import SHIPPED_ENCODER
 
-SHIPPED: Final = Path(__file__).parents[1] / "_models" / "encoder"
-"""Folder of the encoder that ships with the package."""
+STATIC: Final = Path(__file__).parents[1] / "_models" / "encoder"
+"""Folder of the static encoder that ships with the package."""
+_SHIPPED: Final = {"default": SHIPPED_ENCODER, "static": STATIC}
 
 
 def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> Encoder:
     """Load an encoder.
 
     Args:
-        name: `default`, a folder that `nllb data train-encoder` wrote, a LASER checkpoint (.pt)
-            with its SentencePiece model and, for LASER3, its dictionary (.cvocab) beside it, or
-            `hub:NAME`.
+        name: `default`, `static`, a folder that `nllb data train-encoder` or `nllb convert e5`
+            wrote, a LASER checkpoint (.pt) with its SentencePiece model and, for LASER3, its
+            dictionary (.cvocab) beside it, or `hub:NAME`.
         dtype: number format in which LASER's layers compute.
 
     Raises:
@@ -34,15 +38,23 @@ def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> 
     """
     if str(name).startswith("hub:"):
         return HubEncoder(str(name).removeprefix("hub:"))
-    path = SHIPPED if str(name) == "default" else Path(name)
+    path = encoder_path(name)
+    if path.is_dir() and is_pretrained_encoder(path):
+        return PretrainedSentences(path)
     if path.is_dir():
         return StaticEncoder.load(path)
     if path.is_file():
         return load_laser(path, dtype)
     raise CheckpointError(
-        f"there is no encoder {str(name)!r}; give `default`, the folder of an encoder that "
-        "`nllb data train-encoder` wrote, a LASER checkpoint (.pt), or hub:NAME"
+        f"there is no encoder {str(name)!r}; give `default`, `static`, the folder of an encoder "
+        "that `nllb data train-encoder` or `nllb convert e5` wrote, a LASER checkpoint (.pt), or "
+        "hub:NAME"
     )
+
+
+def encoder_path(name: str | Path) -> Path:
+    """Return the folder or file of an encoder that is not on the hub."""
+    return _SHIPPED.get(str(name), Path(name))
 
 
 class HubEncoder:

@@ -53,8 +53,11 @@ def check_search_arguments(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"{name} is {value}; it must be 1 to {maximum}")
 
 
-def load_translator(arguments: argparse.Namespace) -> "Translator":
-    """Load the model of `--model` with the engine flags, and print its memory plan."""
+def load_translator(arguments: argparse.Namespace, *, similarity: bool = False) -> "Translator":
+    """Load the model of `--model` with the engine flags, and print its memory plan.
+
+    `similarity` compares outputs with their sources, for the flag `meaning`.
+    """
     from nllb.translation.translator import Translator
 
     def report(plan: str) -> None:
@@ -68,5 +71,6 @@ def load_translator(arguments: argparse.Namespace) -> "Translator":
         dtype=arguments.dtype,
         expert_memory=None if memory is None else parse_size(memory),
         num_threads=arguments.threads,
+        similarity=similarity,
         report=report,
     )

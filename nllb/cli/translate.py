@@ -118,6 +118,12 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
         "one in ten, default: 64; 0 is no limit",
     )
     parser.add_argument(
+        "--no-similarity",
+        action="store_true",
+        help="do not compare outputs with their sources by sentence vectors, which gives the flag "
+        "`meaning`",
+    )
+    parser.add_argument(
         "--full-vocabulary", action="store_true", help="search without the target's shortlist"
     )
 
@@ -130,7 +136,7 @@ def translate(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
     _check_languages(arguments)
     with _output(arguments, paths) as part, _progress(arguments) as progress:
-        translator = load_translator(arguments)
+        translator = load_translator(arguments, similarity=not arguments.no_similarity)
         translator.detector = _load_detector(arguments)
         run = FileTranslation(
             translator,
@@ -269,7 +275,11 @@ def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] 
     inputs = describe_inputs(paths)
     if inputs is None or arguments.document or arguments.strict:
         return None
-    engine = {"device": arguments.device, "dtype": arguments.dtype}
+    engine = {
+        "device": arguments.device,
+        "dtype": arguments.dtype,
+        "similarity": not arguments.no_similarity,
+    }
     options = asdict(_options(arguments))
     return {"inputs": inputs, "model": describe_model(arguments.model), **engine, **options}
 

@@ -3,9 +3,9 @@
 A sequence is `<s> x </s>`; a longer text than the encoder takes becomes several, its windows. Names
 of special tokens inside a text ("</s>") are text. Nothing is kept between calls.
 
-`tokenizer.json.xz` contains the form that `tokenizers` itself reads, for text that was normalised by
-`normalization.tsv`. It is compressed because a vocabulary of 200,000 pieces takes 5 MB. When it is
-read, everything but the pieces has to be as it is
+`tokenizer.json.xz` contains the form that `tokenizers` itself reads, for text that was normalised
+by `normalization.tsv`. It is compressed because a vocabulary of 200,000 pieces takes 5 MB. When it
+is read, everything but the pieces has to be as it is
 written here: a file from someone else cannot bring in a pattern that never ends, or another
 algorithm.
 """

@@ -12,6 +12,7 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.languages import Language
 from nllb.languages.detection import Detector
 from nllb.translation.code_blocks import Verbatim, has_fence, mark_code_blocks, split_lines
+from nllb.translation.meaning import MeaningCheck, check_attempts
 from nllb.translation.model_input import ModelInput, model_input
 from nllb.translation.quality import KEPT, with_source
 from nllb.translation.results import Passage, PassageMerger, Segment, Translation
@@ -65,6 +66,8 @@ class TranslationJob:
     search: SearchOptions
     retry: bool | RetryBudget
     wrapped: bool
+    meaning: MeaningCheck | None = None
+    """Compares outputs with their sources."""
     document: SourceLanguage | None = None
     """Main language of the document whose lines (or paragraphs) the texts are, if detected."""
 
@@ -169,6 +172,10 @@ class TranslationJob:
                 detector=self.detector,
                 retry=self.retry,
             )
+            if self.meaning is not None:
+                attempts = check_attempts(
+                    self.meaning, attempts, source=language, target=self.target
+                )
             for segment, attempt in zip(segments, attempts, strict=True):
                 found[code, segment] = remembered[code, segment] = attempt
         return found

@@ -25,6 +25,7 @@ Flag = Literal[
     "loop",
     "off_target",
     "copy",
+    "meaning",
     "length",
     "unknown_characters",
     "low_probability",
@@ -34,6 +35,9 @@ Flag = Literal[
 ]
 FLAGS: Final[tuple[Flag, ...]] = get_args(Flag)
 """All flags, the most severe first."""
+
+MeaningVerdict = Literal["kept", "changed", "unknown"]
+"""Whether an output means what its source means, as `meaning.py` judges it."""
 
 AttemptOrigin = Literal[
     "first", "full_vocabulary", "repetition_block", "larger_beam", "smaller_pieces", "kept"
@@ -96,6 +100,10 @@ class TrustRecord:
             lacks.
         missing_numbers: numbers of two digits or more that occur in the source and not in the
             output.
+        meaning: whether the output means what its source means: `kept`, `changed`, or `unknown`
+            for languages that the sentence encoder does not know and for very short outputs; None
+            if it was not checked.
+        similarity: cosine of the sentence vectors of source and output, if they were compared.
         truncated: true if the search stopped at its maximum length before the end token.
         origin: where the output comes from: the first search, a retry strategy, or the source
             itself.
@@ -115,6 +123,8 @@ class TrustRecord:
     unknown_characters: tuple[str, ...] = ()
     missing_literals: tuple[str, ...] = ()
     missing_numbers: tuple[str, ...] = ()
+    meaning: MeaningVerdict | None = None
+    similarity: float | None = None
     truncated: bool = False
     origin: AttemptOrigin = "first"
     attempts: int = 1
@@ -185,6 +195,7 @@ def judge(
             output, text, source=source, target=target, in_script=in_script, detection=detection
         ),
         "copy": copied > MAX_COPY,
+        "meaning": False,
         "length": not _length_is_likely(text, output),
         "unknown_characters": bool(unknown),
         "low_probability": log_probability < MIN_LOG_PROBABILITY,

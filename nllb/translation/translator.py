@@ -18,6 +18,7 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.languages import Language, languages, parse_language
 from nllb.languages.detection import Detector
 from nllb.translation.job import Memory, TranslationJob
+from nllb.translation.meaning import MeaningCheck
 from nllb.translation.results import Translation
 from nllb.translation.retry import RetryBudget
 from nllb.translation.source_detection import SourceDetection, SourceLanguage
@@ -40,17 +41,26 @@ class Translator:
         generator: Translates single segments.
         detector: Identifies languages: needed for `source="auto"`; with it the language of each
             output is checked, too. None if there is none.
+        meaning: Compares outputs with their sources, for the flag `meaning`; None does not.
     """
 
-    def __init__(self, generator: Generator, *, detector: Detector | None = None):
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        detector: Detector | None = None,
+        meaning: MeaningCheck | None = None,
+    ):
         """Wrap a generator; `Translator.load` makes one from a model.
 
         Args:
             generator: Translates single segments.
             detector: Identifies languages.
+            meaning: Compares outputs with their sources.
         """
         self.generator = generator
         self.detector = detector
+        self.meaning = meaning
         self._loaded_with: dict[str, Any] | None = None
 
     @classmethod
@@ -63,6 +73,7 @@ class Translator:
         detector: Detector | Literal["auto"] | None = None,
         expert_memory: int | None = None,
         num_threads: int | None = None,
+        similarity: bool = True,
         report: Callable[[str], None] | None = None,
     ) -> "Translator":
         """Load a model.
@@ -76,6 +87,8 @@ class Translator:
             expert_memory: Bytes for the experts of a mixture-of-experts model, which are then read
                 from the file when they are needed; None keeps all of them in memory.
             num_threads: Threads on a CPU; None uses all processors.
+            similarity: Compare outputs with their sources by the shipped sentence encoder, for the
+                flag `meaning`. The encoder is loaded at the first translation.
             report: Called with what the model needs, before anything large is read.
 
         Raises:
@@ -93,7 +106,8 @@ class Translator:
             num_threads=num_threads,
             report=report,
         )
-        translator = cls(generator, detector=found)
+        meaning = MeaningCheck(num_threads=num_threads) if similarity else None
+        translator = cls(generator, detector=found, meaning=meaning)
         name = default_model()[0] if name_or_dir is None else name_or_dir
         translator._loaded_with = {
             "name_or_dir": str(Path(name).resolve()) if Path(name).exists() else str(name),
@@ -101,6 +115,7 @@ class Translator:
             "dtype": dtype,
             "expert_memory": expert_memory,
             "num_threads": num_threads,
+            "similarity": similarity,
         }
         return translator
 
@@ -334,6 +349,7 @@ class Translator:
             search=search or SearchOptions(),
             retry=retry,
             wrapped=wrapped,
+            meaning=self.meaning,
             document=document,
         )
 

@@ -47,6 +47,7 @@ from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list
 
 _MAX_SAMPLES: Final = 600
 _PREFIX: Final = "query: "
+Tiers = Sequence[tuple[int, int]]
 _EMBEDDING: Final = "embedding.weight"
 
 
@@ -79,6 +80,7 @@ def convert_e5(
     *,
     num_pieces: int = DEFAULT_PIECES,
     max_lines: int = DEFAULT_LINES,
+    tiers: Tiers = DEFAULT_TIERS,
     expected_sha256: str = SHA256,
     quiet: bool = False,
 ) -> EncoderConversion:
@@ -90,6 +92,8 @@ def convert_e5(
         corpora: the text.
         num_pieces: the most pieces that are kept.
         max_lines: the most lines that are read of a language in a corpus.
+        tiers: levels of the most used rows of the embedding, and the number of these rows. If
+            no more rows than the first of these numbers are kept, they keep their 4-bit blocks.
         expected_sha256: what the source must have.
         quiet: show no progress.
 
@@ -118,7 +122,7 @@ def convert_e5(
     kept = choose_pieces(file.pieces, counts.characters, worth, always, limit=num_pieces)
     config = _trimmed_config(file.config, kept)
     kept_pieces = [pieces[number] for number in kept]
-    tensors = _trimmed_tensors(file, kept, worth)
+    tensors = _trimmed_tensors(file, kept, worth, tiers)
     tokenizer = EncoderTokenizer.build(kept_pieces, characters, config)
     ranges = measure_input_ranges(_module(config, tensors), _sequences(tokenizer, counts))
     tensors |= {name + RANGE: value for name, value in ranges.items()}
@@ -171,7 +175,7 @@ def _trimmed_config(config: EncoderConfig, kept: list[int]) -> EncoderConfig:
 
 
 def _trimmed_tensors(
-    file: E5File, kept: list[int], worth: NDArray[np.float64]
+    file: E5File, kept: list[int], worth: NDArray[np.float64], tiers: Tiers
 ) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for weight in list_encoder_weights(file.config):
@@ -181,23 +185,23 @@ def _trimmed_tensors(
         halves, scale = file.read_blocks(weight.name)
         if weight.name == _EMBEDDING:
             halves, scale = halves[kept], scale[kept]
-            if len(kept) > DEFAULT_TIERS[0][1]:
-                tiers = _tiers(worth[kept])
-                tensors |= encode_rows(weight.name, dequantize_blocks(halves, scale), tiers)
+            if len(kept) > tiers[0][1]:
+                levels = _levels(worth[kept], tiers)
+                tensors |= encode_rows(weight.name, dequantize_blocks(halves, scale), levels)
                 continue
         tensors[weight.name], tensors[weight.name + SCALE] = halves, scale
     return tensors
 
 
-def _tiers(worth: NDArray[np.float64]) -> Tensor:
+def _levels(worth: NDArray[np.float64], tiers: Tiers) -> Tensor:
     """Return the number of levels of each row: the most used rows have the most."""
-    tiers = torch.full((len(worth),), REST_LEVELS, dtype=torch.uint8)
+    found = torch.full((len(worth),), REST_LEVELS, dtype=torch.uint8)
     ranked = np.argsort(-worth, kind="stable")
     first = 0
-    for levels, count in DEFAULT_TIERS:
-        tiers[torch.from_numpy(ranked[first : first + count])] = levels
+    for levels, count in tiers:
+        found[torch.from_numpy(ranked[first : first + count])] = levels
         first += count
-    return tiers
+    return found
 
 
 def _module(config: EncoderConfig, tensors: dict[str, Tensor]) -> PretrainedEncoder:

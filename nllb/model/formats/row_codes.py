@@ -102,9 +102,7 @@ def encode_rows(name: str, weight_VC: Tensor, tier_V: Tensor) -> dict[str, Tenso
     for number in tier_V.unique().tolist():
         ids = (tier_V == number).nonzero()[:, 0]
         levels = _fit_levels(weight_VC[ids], centre_C, number)
-        parts = [
-            _encode(weight_VC[some] - centre_C, levels) for some in ids.split(_ROWS_AT_A_TIME)
-        ]
+        parts = [_encode(weight_VC[some] - centre_C, levels) for some in ids.split(_ROWS_AT_A_TIME)]
         tensors[f"{name}.codes.{number}"] = torch.cat([codes for codes, _ in parts])
         tensors[f"{name}.scale.{number}"] = torch.cat([scale for _, scale in parts])
         tensors[f"{name}.levels.{number}"] = levels
@@ -126,7 +124,8 @@ def find_fault(name: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor])
     tier = tensors[name + TIER]
     if tuple(tier.shape) != (num_rows,) or tier.dtype != torch.uint8:
         return f"{name + TIER} is {tuple(tier.shape)} of {tier.dtype}, not {num_rows:,} of uint8"
-    for number, count in zip(*(found.tolist() for found in tier.unique(return_counts=True))):
+    counts = torch.bincount(tier, minlength=1).tolist()
+    for number, count in ((number, count) for number, count in enumerate(counts) if count):
         if not MIN_LEVELS <= number <= MAX_LEVELS:
             return f"{name + TIER} has {number} levels; valid are {MIN_LEVELS} to {MAX_LEVELS}"
         num_bytes = -(-columns // _digits_per_byte(number))

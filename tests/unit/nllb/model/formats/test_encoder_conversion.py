@@ -11,6 +11,7 @@ from nllb.model.formats.e5_file import open_e5_file
 from nllb.model.formats.encoder_conversion import convert_e5
 from nllb.model.formats.encoder_directory import EncoderDirectory, file_sha256
 from nllb.model.formats.four_bit import dequantize_blocks
+from nllb.model.formats.row_codes import CodedTable
 from nllb.model.pretrained_encoder import PretrainedEncoder, list_encoder_weights
 from tests.tiny_encoder import PIECES, WORDS, write_e5_file
 
@@ -128,3 +129,22 @@ def test_nothing_is_overwritten(source, corpus, tmp_path) -> None:
 def test_too_few_pieces_are_refused(source, corpus, tmp_path) -> None:
     with pytest.raises(DataError, match="must be kept, but the limit is 9 pieces"):
         convert(source, tmp_path / "out", [corpus], num_pieces=9)
+
+
+def test_rarely_used_rows_get_fewer_bits(source, corpus, tmp_path) -> None:
+    """The states of frequent pieces change little, and the file shrinks."""
+    convert(source, tmp_path / "blocks", [corpus])
+    convert(source, tmp_path / "tiers", [corpus], tiers=((16, 30), (6, 10)))
+    blocks, tiers = (EncoderDirectory.open(tmp_path / name) for name in ("blocks", "tiers"))
+    table = tiers.embedding()
+    assert isinstance(table, CodedTable)
+    assert {number: len(tier.scale_R) for number, tier in table.tiers.items()} == {
+        16: 30,
+        6: 10,
+        3: tiers.config.vocabulary_size - 40,
+    }
+    whole, coded = (each.read("embedding.weight") for each in (blocks, tiers))
+    similarity = torch.nn.functional.cosine_similarity(whole, coded)
+    assert similarity[table.tier_V == 16].min() > 0.98
+    assert similarity.min() > 0.7
+    assert torch.equal(tiers.load().embedding.weight, coded)

@@ -1,0 +1,20 @@
+"""The shipped sentence encoder, loaded once per process when it is first needed."""
+
+from threading import Lock
+
+from nllb.inference.sentence_encoder import SentenceEncoder
+
+_LOCK = Lock()
+_LOADED: dict[int | None, SentenceEncoder] = {}
+
+
+def shared_encoder(num_threads: int | None = None) -> SentenceEncoder:
+    """Return the shipped encoder; calls with the same number of threads share one object.
+
+    Raises:
+        CheckpointError: this installation lacks the encoder, or it is damaged.
+    """
+    with _LOCK:
+        if num_threads not in _LOADED:
+            _LOADED[num_threads] = SentenceEncoder.load(num_threads=num_threads)
+        return _LOADED[num_threads]
