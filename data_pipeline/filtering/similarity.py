@@ -22,7 +22,8 @@ class SimilarityFilter:
     """Filter by the cosine between the vectors of both sides.
 
     The threshold is the configured one or the one that was calibrated for the encoder, because the
-    cosines of different encoders are not comparable.
+    cosines of different encoders are not comparable. Lines in a language that the shipped encoder
+    does not know are measured but never rejected.
     """
 
     columns: Mapping[str, Any] = {"similarity": polars.Float32}
@@ -46,6 +47,9 @@ class SimilarityFilter:
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> list[Judgement]:
         """Reject lines below the threshold."""
+        known = getattr(self._encoder, "languages", None)
+        if known is not None and not {pair.source, pair.target} <= known:
+            return []
         return [("similarity", col("similarity") < self._threshold)]
 
     def _vectors(self, texts: list[str], language: str) -> Any:

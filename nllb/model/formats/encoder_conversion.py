@@ -25,7 +25,7 @@ from nllb.model.formats.e5_file import E5File, open_e5_file, scored_pieces, with
 from nllb.model.formats.encoder_card import CardFacts, encoder_card, mit_licence
 from nllb.model.formats.encoder_directory import RANGE, file_sha256, write_encoder
 from nllb.model.formats.four_bit import dequantize_blocks
-from nllb.model.formats.row_codes import CodedTable, encode_rows, tensor_names
+from nllb.model.formats.row_codes import TIER, CodedTable, encode_rows, tensor_names
 from nllb.model.formats.vocabulary_trimming import (
     PieceCounts,
     choose_pieces,
@@ -135,6 +135,7 @@ def convert_e5(
         corpora=tuple(corpus.name for corpus in corpora),
         languages=len(counts.lines),
         lines=sum(counts.lines.values()),
+        tiers=_tier_sizes(tensors),
     )
     write_encoder(output, config, tensors, kept_pieces, characters, settings=facts.settings())
     (output / "README.md").write_text(encoder_card(facts), encoding="utf-8")
@@ -202,6 +203,14 @@ def _levels(worth: NDArray[np.float64], tiers: Tiers) -> Tensor:
         found[torch.from_numpy(ranked[first : first + count])] = levels
         first += count
     return found
+
+
+def _tier_sizes(tensors: dict[str, Tensor]) -> tuple[tuple[int, int], ...]:
+    """Return the levels of the embedding's tiers and their rows, the most used first."""
+    if not tensor_names(_EMBEDDING, tensors):
+        return ()
+    counts = torch.bincount(tensors[_EMBEDDING + TIER]).tolist()
+    return tuple((levels, rows) for levels, rows in reversed([*enumerate(counts)]) if rows)
 
 
 def _module(config: EncoderConfig, tensors: dict[str, Tensor]) -> PretrainedEncoder:

@@ -84,3 +84,11 @@ def test_the_shipped_encoder_separates_translations_from_shuffled_lines(data_dir
     reasons = chain.run(frame, PAIR, before)[1].to_list()
     assert reasons[:300].count("similarity") < 0.06 * 300
     assert reasons[300:].count("similarity") > 0.8 * 300
+
+
+def test_languages_that_the_encoder_does_not_know_are_never_rejected() -> None:
+    encoder = LengthEncoder()
+    encoder.languages = frozenset({"eng_Latn", "fra_Latn"})
+    one = SimilarityFilter(SimilarityFilterConfig(threshold=0.9), encoder)
+    assert [reason for reason, _ in one.judge({}, PAIR)] == ["similarity"]
+    assert one.judge({}, Pair(source="eng_Latn", target="kab_Latn", corpus="own")) == []
