@@ -37,7 +37,7 @@ MAX_PAIRS: Final = 300
 """Hidden pairs of one language in one pool."""
 MIN_PAIRS: Final = 60
 """Languages with fewer held-out pairs are not used."""
-MAX_LARGE_POOLS: Final = 8
+MAX_LARGE_POOLS: Final = 4
 """Languages in pools above the smallest size: those with the most held-out pairs."""
 _PAIRS_SHARE: Final = 300 / 650
 _GRID: Final = 400
@@ -187,6 +187,7 @@ def calibrate(
     Raises:
         DataError: if no language has enough held-out pairs.
     """
+    encoder = _RememberingEncoder(encoder)
     rankings: dict[tuple[str, int], list[_Ranking]] = {}
     cosines: list[_Ranking] = []
     distinct = {code: _distinct(pairs) for code, pairs in held_out.items()}
@@ -244,6 +245,24 @@ def _capacity(num_pairs: int, num_distractors: int) -> int:
     """Return the number of sentences per side that pairs and further distractors can fill."""
     hidden = min(MAX_PAIRS, int(_PAIRS_SHARE * num_pairs))
     return hidden + (num_pairs - hidden) // 2 + num_distractors
+
+
+class _RememberingEncoder:
+    """Encodes each distinct sentence once, because pools of several sizes share sentences."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.name, self.key, self.dimension = encoder.name, encoder.key, encoder.dimension
+        self._encoder = encoder
+        self._vectors: dict[tuple[str, str], Vectors] = {}
+
+    def encode(self, sentences: Sequence[str], language: str) -> Vectors:
+        """Return the vectors of sentences."""
+        wanted = list(dict.fromkeys(sentences))
+        fresh = [text for text in wanted if (language, text) not in self._vectors]
+        for text, vector in zip(fresh, self._encoder.encode(fresh, language), strict=True):
+            self._vectors[language, text] = vector
+        rows = [self._vectors[language, text] for text in sentences]
+        return numpy.stack(rows) if rows else numpy.zeros((0, self.dimension), numpy.float32)
 
 
 class _Hidden(NamedTuple):

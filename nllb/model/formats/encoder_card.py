@@ -51,12 +51,14 @@ def encoder_card(facts: CardFacts) -> str:
     """Return the text of `README.md`."""
     if facts.tiers:
         tiers = ", ".join(f"{rows:,} rows {levels} levels" for levels, rows in facts.tiers)
-        storage = f"""The layers are those of the file, bit by bit: a block of 32 weights has a float16 scale and 32
+        storage = f"""\
+The layers are those of the file, bit by bit: a block of 32 weights has a float16 scale and 32
 numbers from -8 to 7. The embedding was quantized again, because more pieces in the same space are
 worth more than exact rows: a row has a float16 scale and, per weight, one of a few levels; the more
 often a piece is used, the more levels its row has ({tiers})."""
     else:
-        storage = """The layers and the rows of the embedding that were kept are those of the file, bit by bit: a block
+        storage = """\
+The layers and the rows of the embedding that were kept are those of the file, bit by bit: a block
 of 32 weights has a float16 scale and 32 numbers from -8 to 7."""
     return f"""---
 license: mit
@@ -86,8 +88,8 @@ the special tokens, all single characters that the text below uses ({facts.chara
 single characters), and the most used pieces. How much a piece is used is a mean of two estimates:
 its share of the tokens of each language in the text, a language weighing as much as the square root
 of its tokens, and the probability that the tokenizer itself gives it, which was estimated on web
-text of a hundred languages. Ids are numbered anew. The text: {facts.lines:,} lines of {facts.languages}
-languages from {", ".join(facts.corpora)}. No evaluation set decided anything.
+text of a hundred languages. Ids are numbered anew. The text: {facts.lines:,} lines of
+{facts.languages} languages from {", ".join(facts.corpora)}. No evaluation set decided anything.
 
 **Input ranges.** `layers.N.query.input_range` and `layers.N.inner.input_range` are the largest
 magnitudes of the matrices' input channels on sample lines of that text; the int8 engine needs

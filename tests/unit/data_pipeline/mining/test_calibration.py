@@ -21,7 +21,7 @@ from data_pipeline.mining.calibration import (
     save_calibration,
 )
 from data_pipeline.mining.encoders import Vectors
-from data_pipeline.mining.load_encoder import SHIPPED, load_encoder
+from data_pipeline.mining.load_encoder import encoder_path, load_encoder
 from nllb.errors import DataError
 
 
@@ -112,11 +112,24 @@ def test_a_small_held_out_set_is_one_pool() -> None:
     assert isinstance(point, PoolPoint) and point.sentences == 73
 
 
-def test_the_shipped_encoder_is_calibrated() -> None:
-    calibration = find_calibration("default", load_encoder())
-    assert calibration is not None and (SHIPPED / "calibration.json").is_file()
-    point = calibration.margin_point("ratio", 16, 650)
-    assert point.threshold > 1.2
+@pytest.mark.parametrize("name", ["default", "static"])
+def test_the_shipped_encoders_are_calibrated(name: str) -> None:
+    calibration = find_calibration(name, load_encoder(name))
+    assert calibration is not None and (encoder_path(name) / "calibration.json").is_file()
+    margins = [calibration.margin_point("ratio", 4, size).threshold for size in (650, 3000)]
+    assert all(1 < threshold < 1.6 for threshold in margins)
     assert dataclasses.asdict(calibration.similarity).keys() == {
         field.name for field in dataclasses.fields(OperatingPoint)
     }
+
+
+def test_a_sentence_is_encoded_once() -> None:
+    encoded: list[str] = []
+
+    class Counting(NoisyEncoder):
+        def encode(self, sentences, language):
+            encoded.extend(sentences)
+            return super().encode(sentences, language)
+
+    calibrate(Counting(), {"fra_Latn": held_out(700)}, pool_sizes=(100, 200))
+    assert len(encoded) == len(set(encoded))

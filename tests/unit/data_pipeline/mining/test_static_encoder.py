@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from data_pipeline.mining.load_encoder import SHIPPED, load_encoder
+from data_pipeline.mining.load_encoder import STATIC, load_encoder
 from data_pipeline.mining.static_encoder import FILE_NAME, FeatureTable, pack, rounded, unpack
 from data_pipeline.mining.training_hashes import overlap, read_hashes
 from data_pipeline.mining.xsim import mean_errors, measure
@@ -67,14 +67,14 @@ def test_damaged_files_are_refused(random_encoder_dir: Path, tmp_path: Path) -> 
 
 
 def test_the_shipped_file_is_small_and_has_a_card() -> None:
-    assert (SHIPPED / FILE_NAME).stat().st_size <= 8_000_000
-    assert (SHIPPED / "LICENSE").is_file()
-    assert (SHIPPED / "README.md").is_file()
-    assert load_encoder().dimension == 320
+    assert (STATIC / FILE_NAME).stat().st_size <= 8_000_000
+    assert (STATIC / "LICENSE").is_file()
+    assert (STATIC / "README.md").is_file()
+    assert load_encoder("static").dimension == 320
 
 
-def test_the_shipped_encoder_has_not_seen_what_is_scored(data_dir: Path) -> None:
-    hashes = read_hashes(SHIPPED / "training_hashes.bin.zst")
+def test_the_shipped_static_encoder_has_not_seen_what_is_scored(data_dir: Path) -> None:
+    hashes = read_hashes(STATIC / "training_hashes.bin.zst")
     assert len(hashes) > 900_000
     # The file is what it says: training text is found in it.
     seed = list(read_lines(data_dir / "nllb_seed" / "lij_Latn"))
@@ -87,9 +87,9 @@ def test_the_shipped_encoder_has_not_seen_what_is_scored(data_dir: Path) -> None
         assert overlap(hashes, read_lines(path)) == [], path
 
 
-def test_the_shipped_encoder_finds_translations(data_dir: Path) -> None:
+def test_the_shipped_static_encoder_finds_translations(data_dir: Path) -> None:
     flores = load_flores(data_dir)
-    results = measure(load_encoder(), flores, DEVELOPMENT, "eng_Latn")
+    results = measure(load_encoder("static"), flores, DEVELOPMENT, "eng_Latn")
     errors = {result.language: result.forward for result in results}
     assert errors["fra_Latn"] < 0.025
     assert errors["deu_Latn"] < 0.045
