@@ -1,4 +1,4 @@
-"""The check of meaning: thresholds, AUC and cost. `python -m tests.bench meaning [--write]`.
+"""The check of meaning: thresholds, AUC and cost. `python -m tests.bench meaning [-- --write]`.
 
 Thresholds come from held-out translations of the training corpora; `--write` stores them. The areas
 under the curve (AUC) compare FLORES devtest lines, which decided nothing, with four kinds of wrong
@@ -202,7 +202,7 @@ def write_table(rows: Sequence[dict[str, Any]]) -> None:
     from nllb.translation.meaning import THRESHOLDS_FILE
 
     source = (
-        "# SOURCE: `python -m tests.bench meaning --write`: the similarity that one held-out pair "
+        "# SOURCE: `python -m tests.bench meaning -- --write`: the similarity that one held-out pair "
         f"in a hundred with English falls below ({', '.join(CORPORA)}); the AUC against other "
         "sentences."
     )
