@@ -6,9 +6,8 @@ outside of it, so that the translator sees as few of them as possible.
 """
 
 import re
-from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from nllb.documents.text_file import TextFile
@@ -82,6 +81,10 @@ class Span:
     start: int
     end: int
     write: Write
+    codes: Mapping[tuple[int, CodeKind], int] = field(default_factory=dict)
+    """Where each of its codes begins."""
+    inner: tuple[str, ...] = ()
+    """Keys of units that stand inside its codes, such as titles of links."""
 
 
 def plain_writer(escape: Escape) -> Write:
@@ -95,17 +98,19 @@ def plain_writer(escape: Escape) -> Write:
 
 def build_unit(
     pieces: Sequence[Piece],
+    write: Write,
     *,
     key: str,
     trim_codes: bool = True,
     preserve_layout: bool = False,
     note: str = "",
     max_columns: int | None = None,
-) -> tuple[Unit, int, int] | None:
-    """Return the unit of a passage with its start and end; None if it has no letters.
+) -> tuple[Unit, Span] | None:
+    """Return the unit of a passage and where it stands; None if it has no letters.
 
     Args:
         pieces: the passage, without gaps.
+        write: writes the unit.
         key: the unit's key.
         trim_codes: whether single codes at the edges stay outside of the unit.
         preserve_layout: whether white space has a meaning; otherwise each run becomes a blank.
@@ -115,7 +120,9 @@ def build_unit(
     partners = _match(pieces)
     first, last = _trim(pieces, partners, trim_codes=trim_codes)
     fragments: list[Fragment] = []
+    count = 0
     numbers: dict[int, int] = {}
+    starts: dict[tuple[int, CodeKind], int] = {}
     for index in range(first, last):
         piece = pieces[index]
         if piece.kind is None:
@@ -131,12 +138,14 @@ def build_unit(
             continue
         partner = partners.get(index)
         kind = CodeKind.STANDALONE if partner is None else piece.kind
-        number = numbers[index] = (
-            numbers[partner]
-            if partner is not None and partner in numbers
-            else len(set(numbers.values())) + 1
-        )
+        if partner is not None and partner in numbers:
+            number = numbers[partner]
+        else:
+            count += 1
+            number = count
+        numbers[index] = number
         fragments.append(InlineCode(kind, number, piece.source, piece.text))
+        starts[number, kind] = piece.start
     if not has_letters(fragments):
         return None
     unit = Unit(
@@ -146,7 +155,7 @@ def build_unit(
         note=note,
         max_columns=max_columns,
     )
-    return unit, pieces[first].start, pieces[last - 1].end
+    return unit, Span(pieces[first].start, pieces[last - 1].end, write, starts)
 
 
 def has_letters(fragments: Sequence[Fragment]) -> bool:
@@ -159,15 +168,19 @@ def has_letters(fragments: Sequence[Fragment]) -> bool:
 def _match(pieces: Sequence[Piece]) -> dict[int, int]:
     """Return the indices of opening tags and of the closing tags that belong to them."""
     waiting: list[int] = []
+    by_name: dict[str, int] = {}
     partners: dict[int, int] = {}
     for index, piece in enumerate(pieces):
         if piece.kind is CodeKind.OPEN:
             waiting.append(index)
-        elif piece.kind is CodeKind.CLOSE:
-            found = next((i for i in reversed(waiting) if pieces[i].name == piece.name), None)
-            if found is not None:
-                partners[found], partners[index] = index, found
-                del waiting[waiting.index(found) :]
+            by_name[piece.name] = by_name.get(piece.name, 0) + 1
+        elif piece.kind is CodeKind.CLOSE and by_name.get(piece.name):
+            while waiting:
+                found = waiting.pop()
+                by_name[pieces[found].name] -= 1
+                if pieces[found].name == piece.name:
+                    partners[found], partners[index] = index, found
+                    break
     return partners
 
 
@@ -221,13 +234,13 @@ class TextEdits:
 
     def replace(self, start: int, end: int, source: str) -> None:
         """Replace the text from `start` to `end`; equal positions insert before them."""
-        insort(self._changes, (start, end, len(self._changes), source))
+        self._changes.append((start, end, len(self._changes), source))
 
     def apply(self) -> str:
         """Return the changed text."""
         parts: list[str] = []
         done = 0
-        for start, end, _, source in self._changes:
+        for start, end, _, source in sorted(self._changes):
             assert start >= done, "two edits overlap"
             parts += self.text[done:start], source
             done = end
@@ -261,10 +274,15 @@ class UnitSpans:
         trim_codes: bool = True,
         preserve_layout: bool = False,
         note: str = "",
+        inside: Sequence[str] = (),
     ) -> Unit | None:
-        """Add the unit of a passage; without letters there is none."""
+        """Add the unit of a passage; without letters there is none.
+
+        `inside` are keys of earlier units that stand in tags of the passage.
+        """
         built = build_unit(
             pieces,
+            write,
             key=str(len(self.units) + 1) if key is None else key,
             trim_codes=trim_codes,
             preserve_layout=preserve_layout,
@@ -272,8 +290,9 @@ class UnitSpans:
         )
         if built is None:
             return None
-        unit, start, end = built
-        self.add_span(unit, Span(start, end, write))
+        unit, span = built
+        inner = tuple(key for key in inside if span.start <= self.spans[key].start < span.end)
+        self.add_span(unit, replace(span, inner=inner))
         return unit
 
     def add_span(self, unit: Unit, span: Span) -> None:
@@ -284,12 +303,35 @@ class UnitSpans:
 
     def splice(self, edits: Edits, translations: Mapping[str, Sequence[Fragment]]) -> None:
         """Write the translated units; those that did not change keep their source."""
-        for unit in self.units:
-            new = translations.get(unit.key)
-            if new is None or joined(new) == joined(unit.fragments):
+        changed = {
+            unit.key: new
+            for unit in self.units
+            if unit.key in translations
+            and (new := joined(translations[unit.key])) != joined(unit.fragments)
+        }
+        inside = {name for key in changed for name in self.spans[key].inner}
+        for key, fragments in changed.items():
+            if key in inside:
                 continue
-            span = self.spans[unit.key]
-            edits.replace(span.start, span.end, span.write(joined(new)))
+            span = self.spans[key]
+            inner = [
+                (self.spans[name], self.spans[name].write(changed[name]))
+                for name in span.inner
+                if name in changed
+            ]
+            parts = [_update_code(part, span, inner) for part in fragments] if inner else fragments
+            edits.replace(span.start, span.end, span.write(parts))
+
+
+def _update_code(part: Fragment, span: Span, inner: Sequence[tuple[Span, str]]) -> Fragment:
+    """Return a code with the translated units inside of it."""
+    if isinstance(part, str) or (start := span.codes.get((part.number, part.kind))) is None:
+        return part
+    edits = TextEdits(part.data)
+    for place, source in inner:
+        if start <= place.start < start + len(part.data):
+            edits.replace(place.start - start, place.end - start, source)
+    return replace(part, data=edits.apply())
 
 
 class SplicedDocument(Document):
