@@ -11,9 +11,10 @@ from typing import Final
 import regex
 
 from nllb.documents.units import CodeKind, Fragment, InlineCode, Unit
+from nllb.inference.word_alignment import Link
 from nllb.languages import Language
 from nllb.translation.glossary import Glossary
-from nllb.translation.projection import Link, Mark, find_words, project
+from nllb.translation.projection import Mark, find_words, project
 from nllb.translation.quality import Flag
 from nllb.translation.results import Segment, Translation
 from nllb.translation.translator import Translator
