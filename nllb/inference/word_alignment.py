@@ -9,13 +9,15 @@ Shapes: S tokens of the source, T tokens of the target, D model dim.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nllb.inference.sentence_encoder import SentenceEncoder
+from nllb.inference.threads import ForkSafeLock
 from nllb.model.encoder_tokenizer import Piece
+from nllb.model.shipped import SHIPPED_ENCODER
 
 ALIGNMENT_LAYER: Final = 8
 TEMPERATURE: Final = 0.05
@@ -36,6 +38,40 @@ class Link:
     target_end: int
     weight: float = 1.0
     """How sure the link is, up to 1."""
+
+
+class Aligner(Protocol):
+    """Aligns texts with their translations."""
+
+    def align(self, pairs: Sequence[tuple[str, str]]) -> list[list[Link]]:
+        """Return the links of each pair of a text and its translation."""
+        ...
+
+
+class ShippedAligner:
+    """An aligner with the encoder that ships, which is loaded when it is used first.
+
+    Without the encoder it links nothing.
+    """
+
+    def __init__(self, *, num_threads: int | None = None) -> None:
+        self._num_threads = num_threads
+        self._lock = ForkSafeLock()
+        self._aligner: WordAligner | None = None
+
+    def __reduce__(self) -> tuple[type["ShippedAligner"], tuple[()]]:
+        """Pickle no weights: the copy loads them again."""
+        return ShippedAligner, ()
+
+    def align(self, pairs: Sequence[tuple[str, str]]) -> list[list[Link]]:
+        """Return the links of each pair of a text and its translation."""
+        if not SHIPPED_ENCODER.is_dir():
+            return [[] for _ in pairs]
+        with self._lock:
+            if self._aligner is None:
+                encoder = SentenceEncoder.load(num_threads=self._num_threads)
+                self._aligner = WordAligner(encoder)
+        return self._aligner.align(pairs)
 
 
 class WordAligner:

@@ -61,7 +61,9 @@ def read_pairs(folder: Path, language: str) -> list[tuple[str, str]]:
     return [(row[english], row[1 - english]) for row in rows if len(row) >= 2]
 
 
-def make_lexicon(pairs: Sequence[tuple[str, str]], language: str, data: Path) -> dict[str, set[str]]:
+def make_lexicon(
+    pairs: Sequence[tuple[str, str]], language: str, data: Path
+) -> dict[str, set[str]]:
     """Return words of English with words of the language, lower-case."""
     lexicon: dict[str, set[str]] = defaultdict(set)
     if language not in UNSPACED:
@@ -122,7 +124,7 @@ def _counterparts(
             start = lowered.index(forms[0])
             end = start + len(forms[0])
             spans = {m.span() for m in WORD.finditer(foreign)}
-            if (start, end) in spans or not foreign[start:end].isascii() and _unspaced(foreign):
+            if (start, end) in spans or _unspaced(foreign[start:end]):
                 yield "lexicon", (start, end)
 
 
@@ -224,9 +226,7 @@ class AttentionWeights:
         self.seen.clear()
         prompt = self.tokenizer.decoder_start(language)
         with self.torch.inference_mode():
-            self.model(
-                self.torch.tensor([source_ids]), self.torch.tensor([[*prompt, *target_ids]])
-            )
+            self.model(self.torch.tensor([source_ids]), self.torch.tensor([[*prompt, *target_ids]]))
         found = {}
         rows, columns = membership(spans[0], source), membership(spans[1], target)
         for number, attention in enumerate(self.seen):
@@ -302,9 +302,7 @@ def main(argv: list[str] | None = None) -> int:
         pairs = read_pairs(data / "tatoeba", language)
         lexicon = make_lexicon(pairs, language, data)
         held_out = pairs[LEXICON_LINES:] or pairs[-2000:]
-        devtest = list(
-            zip(flores.sentences(ENGLISH), flores.sentences(language), strict=True)
-        )
+        devtest = list(zip(flores.sentences(ENGLISH), flores.sentences(language), strict=True))
         for part, lines in (("chosen on tatoeba", held_out), ("reported on flores", devtest)):
             silver = find_silver(lines, lexicon, limit=arguments.limit)
             results[part][language] = measure(silver, language, encoder, attention)
