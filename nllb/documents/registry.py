@@ -15,6 +15,15 @@ MAX_FILE_BYTES: Final = 1 << 30
 HEAD_BYTES: Final = 4096
 _FORMATS: Final = (
     "html:HtmlFormat",
+    "xcstrings:XcstringsFormat",
+    "json_messages:JsonFormat",
+    "po:PoFormat",
+    "properties:PropertiesFormat",
+    "apple_strings:AppleStringsFormat",
+    "fluent:FluentFormat",
+    "yaml_messages:YamlFormat",
+    "tables:CsvFormat",
+    "tables:TsvFormat",
     "plain_text:PlainTextFormat",
 )
 """Modules of `nllb.documents.formats` with their classes, the most specific formats first."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from nllb.documents.plurals import CATEGORIES, PluralSlot
 from nllb.documents.text_file import TextFile
 from nllb.documents.units import CodeKind, Document, Fragment, InlineCode, Unit
 from nllb.languages import Language
@@ -104,7 +105,7 @@ def build_unit(
     trim_codes: bool = True,
     preserve_layout: bool = False,
     note: str = "",
-    max_columns: int | None = None,
+    plural_category: str | None = None,
 ) -> tuple[Unit, Span] | None:
     """Return the unit of a passage and where it stands; None if it has no letters.
 
@@ -115,7 +116,7 @@ def build_unit(
         trim_codes: whether single codes at the edges stay outside of the unit.
         preserve_layout: whether white space has a meaning; otherwise each run becomes a blank.
         note: for the translator.
-        max_columns: columns per line of subtitles.
+        plural_category: CLDR's category of a plural variant.
     """
     partners = _match(pieces)
     first, last = _trim(pieces, partners, trim_codes=trim_codes)
@@ -153,7 +154,7 @@ def build_unit(
         fragments=tuple(fragments),
         preserve_layout=preserve_layout,
         note=note,
-        max_columns=max_columns,
+        plural_category=plural_category,
     )
     return unit, Span(pieces[first].start, pieces[last - 1].end, write, starts)
 
@@ -264,6 +265,13 @@ class UnitSpans:
     def __init__(self) -> None:
         self.units: list[Unit] = []
         self.spans: dict[str, Span] = {}
+        self.slots: list[PluralSlot] = []
+
+    def plan(self, target: Language) -> list[Unit]:
+        """Return the units, and those of plural categories that the file lacks."""
+        if not self.slots:
+            return self.units
+        return [*self.units, *(unit for slot in self.slots for unit in slot.missing(target))]
 
     def add(
         self,
@@ -274,6 +282,7 @@ class UnitSpans:
         trim_codes: bool = True,
         preserve_layout: bool = False,
         note: str = "",
+        plural_category: str | None = None,
         inside: Sequence[str] = (),
     ) -> Unit | None:
         """Add the unit of a passage; without letters there is none.
@@ -287,6 +296,7 @@ class UnitSpans:
             trim_codes=trim_codes,
             preserve_layout=preserve_layout,
             note=note,
+            plural_category=plural_category,
         )
         if built is None:
             return None
@@ -321,6 +331,12 @@ class UnitSpans:
             ]
             parts = [_update_code(part, span, inner) for part in fragments] if inner else fragments
             edits.replace(span.start, span.end, span.write(parts))
+        for slot in self.slots:
+            for category in CATEGORIES:
+                variant = translations.get(slot.key(category))
+                if variant is not None and category not in slot.present:
+                    source = slot.write(category, joined(variant))
+                    edits.replace(slot.position, slot.position, source)
 
 
 def _update_code(part: Fragment, span: Span, inner: Sequence[tuple[Span, str]]) -> Fragment:
@@ -357,6 +373,10 @@ class SplicedDocument(Document):
     def units(self) -> Sequence[Unit]:
         """The units to translate, in reading order."""
         return self.spans.units
+
+    def plan_units(self, target: Language) -> Sequence[Unit]:
+        """Return the units to translate, with the plural categories that the target adds."""
+        return self.spans.plan(target)
 
     def render(
         self,
