@@ -319,34 +319,46 @@ class UnitSpans:
             if unit.key in translations
             and (new := joined(translations[unit.key])) != joined(unit.fragments)
         }
+        variants = self._variants(translations)
         inside = {name for key in changed for name in self.spans[key].inner}
         for key, fragments in changed.items():
             if key in inside:
                 continue
             span = self.spans[key]
             inner = [
-                (self.spans[name], self.spans[name].write(changed[name]))
+                (each.start, each.end, each.write(changed[name]))
                 for name in span.inner
-                if name in changed
+                if name in changed and (each := self.spans[name])
             ]
+            inner += [edit for name in span.inner for edit in variants.pop(name, ())]
             parts = [_update_code(part, span, inner) for part in fragments] if inner else fragments
             edits.replace(span.start, span.end, span.write(parts))
-        for slot in self.slots:
-            for category in CATEGORIES:
-                variant = translations.get(slot.key(category))
-                if variant is not None and category not in slot.present:
-                    source = slot.write(category, joined(variant))
-                    edits.replace(slot.position, slot.position, source)
+        for added in variants.values():
+            for start, end, source in added:
+                edits.replace(start, end, source)
+
+    def _variants(
+        self, translations: Mapping[str, Sequence[Fragment]]
+    ) -> dict[str, list[tuple[int, int, str]]]:
+        """Return what is inserted for new plural categories, by the unit of `other`."""
+        return {
+            slot.unit.key: [
+                (slot.position, slot.position, slot.write(category, joined(translations[key])))
+                for category in CATEGORIES
+                if category not in slot.present and (key := slot.key(category)) in translations
+            ]
+            for slot in self.slots
+        }
 
 
-def _update_code(part: Fragment, span: Span, inner: Sequence[tuple[Span, str]]) -> Fragment:
+def _update_code(part: Fragment, span: Span, inner: Sequence[tuple[int, int, str]]) -> Fragment:
     """Return a code with the translated units inside of it."""
-    if isinstance(part, str) or (start := span.codes.get((part.number, part.kind))) is None:
+    if isinstance(part, str) or (first := span.codes.get((part.number, part.kind))) is None:
         return part
     edits = TextEdits(part.data)
-    for place, source in inner:
-        if start <= place.start < start + len(part.data):
-            edits.replace(place.start - start, place.end - start, source)
+    for start, end, source in inner:
+        if first <= start < first + len(part.data):
+            edits.replace(start - first, end - first, source)
     return replace(part, data=edits.apply())
 
 

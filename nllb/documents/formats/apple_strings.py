@@ -9,10 +9,10 @@ from nllb.documents.text_file import TextFile, head_text, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions
 from nllb.errors import DocumentError
 
-_STRING: Final = r'"((?:\\.|[^"\\])*)"'
+_TEXT: Final = r"(?:\\.|[^\"\\])*"
 _TOKEN: Final = re.compile(
     rf"""\s+ | /\*(?P<comment>.*?)\*/ | //(?P<line>[^\r\n]*)
-    | (?P<key>{_STRING.replace("(", "(?:", 1)}|[\w.$-]+)\s*(?:=\s*{_STRING.replace("(", "(?P<value>", 1)}\s*)?;
+    | (?P<key>"{_TEXT}"|[\w.$-]+)\s*(?:=\s*"(?P<value>{_TEXT})"\s*)?;
     """,
     re.DOTALL | re.VERBOSE,
 )

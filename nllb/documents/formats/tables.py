@@ -24,7 +24,7 @@ class CsvFormat(DocumentFormat):
     """Tables with commas, semicolons or bars."""
 
     name = "csv"
-    suffixes = (".csv",)
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
     delimiter: ClassVar[str | None] = None
     keeps = (
         "Cells of chosen columns are translated, or of those with sentences; the header, quotes "

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -63,7 +63,6 @@ def yaml_scalars(text: str) -> Iterator[YamlScalar]:
     Raises:
         DocumentError: The text is not YAML.
     """
-    resolve = yaml.SafeLoader("").resolve
     # Open collections: the path, the key that is waiting for a value or the next number, flow.
     stack: list[tuple[tuple[str, ...], list[str | int | None], bool, bool]] = []
     try:
@@ -77,15 +76,16 @@ def yaml_scalars(text: str) -> Iterator[YamlScalar]:
                 mapping = isinstance(event, yaml.MappingStartEvent)
                 stack.append((path, [None if mapping else 0], mapping, bool(event.flow_style)))
             elif isinstance(event, yaml.AliasEvent):
-                _next_path(stack, event.anchor)
+                _next_path(stack, str(event.anchor))
             elif isinstance(event, yaml.ScalarEvent):
                 path, is_key = _next_path(stack, event.value)
-                tag = event.tag or resolve(yaml.ScalarNode, event.value, event.implicit)
-                if tag == _STRING_TAG:
+                tag = event.tag or _tag(event.value, event.implicit)
+                start, end = event.start_mark, event.end_mark
+                if tag == _STRING_TAG and start is not None and end is not None:
                     yield YamlScalar(
                         path,
-                        event.start_mark.index,
-                        event.end_mark.index,
+                        start.index,
+                        end.index,
                         event.value,
                         event.style or "",
                         is_key,
@@ -93,6 +93,14 @@ def yaml_scalars(text: str) -> Iterator[YamlScalar]:
                     )
     except yaml.YAMLError as error:
         raise DocumentError(f"not valid YAML: {str(error)[:300]}") from error
+
+
+_resolver: Final[Any] = yaml.SafeLoader("")
+
+
+def _tag(value: str, implicit: tuple[bool, bool]) -> str:
+    """Return the tag that a scalar without one has, such as that of a number."""
+    return str(_resolver.resolve(yaml.ScalarNode, value, implicit))
 
 
 def _next_path(
@@ -222,7 +230,7 @@ def scalar_writer(source: str, scalar: YamlScalar) -> Callable[[Sequence[Fragmen
 def _is_plain(text: str, scalar: YamlScalar) -> bool:
     if _UNSAFE.search(text) or (scalar.in_flow and re.search(r"[,\[\]{}]", text)):
         return False
-    return str(yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))) == _STRING_TAG
+    return _tag(text, (True, False)) == _STRING_TAG
 
 
 def _block(source: str, text: str, *, folded: bool) -> str:
