@@ -213,6 +213,12 @@ def _trim(
     return first, last
 
 
+def trim_pieces(pieces: Sequence[Piece]) -> list[Piece]:
+    """Return a passage without the white space and the codes around its text."""
+    first, last = _trim(pieces, _match(pieces), trim_codes=True)
+    return list(pieces[first:last])
+
+
 def _is_empty_pair(pieces: Sequence[Piece], start: int | None, end: int | None) -> bool:
     if start is None or end is None or start > end:
         return False
@@ -321,21 +327,33 @@ class UnitSpans:
         }
         variants = self._variants(translations)
         inside = {name for key in changed for name in self.spans[key].inner}
-        for key, fragments in changed.items():
-            if key in inside:
-                continue
-            span = self.spans[key]
-            inner = [
-                (each.start, each.end, each.write(changed[name]))
-                for name in span.inner
-                if name in changed and (each := self.spans[name])
-            ]
-            inner += [edit for name in span.inner for edit in variants.pop(name, ())]
-            parts = [_update_code(part, span, inner) for part in fragments] if inner else fragments
-            edits.replace(span.start, span.end, span.write(parts))
+        for key in changed:
+            if key not in inside:
+                span = self.spans[key]
+                edits.replace(span.start, span.end, self._source(key, changed, variants))
         for added in variants.values():
             for start, end, source in added:
                 edits.replace(start, end, source)
+
+    def _source(
+        self,
+        key: str,
+        changed: Mapping[str, Sequence[Fragment]],
+        variants: dict[str, list[tuple[int, int, str]]],
+    ) -> str:
+        """Return how a changed unit is written, with the changed units inside of its codes."""
+        span = self.spans[key]
+        deeper = {each for name in span.inner if name in changed for each in self.spans[name].inner}
+        inner: list[tuple[int, int, str]] = []
+        for name in span.inner:
+            if name in deeper:
+                continue
+            inner += variants.pop(name, ())
+            if name in changed:
+                place = self.spans[name]
+                inner.append((place.start, place.end, self._source(name, changed, variants)))
+        fragments = changed[key]
+        return span.write([_update_code(part, span, inner) for part in fragments])
 
     def _variants(
         self, translations: Mapping[str, Sequence[Fragment]]
