@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
-Algorithm = Literal["unigram", "bpe"]
-_ALGORITHMS: Final[dict[int, Algorithm]] = {1: "unigram", 2: "bpe"}
+Algorithm = Literal["unigram", "bpe", "word", "char"]
+_ALGORITHMS: Final[dict[int, Algorithm]] = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 _PIECES, _TRAINING, _NORMALIZATION = 1, 2, 3
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_TYPE, _VOCABULARY_SIZE, _BYTE_FALLBACK = 3, 4, 35
@@ -70,7 +70,7 @@ class PieceModel:
         """Read a model that the sentencepiece library accepts.
 
         Raises:
-            ValueError: the bytes are not a protocol buffer.
+            ValueError: the bytes are not such a protocol buffer.
         """
         pieces, options = [], b""
         training: dict[int, int | bytes] = {}
@@ -86,7 +86,7 @@ class PieceModel:
                 normalization |= {key: content for key, content, _ in _read_fields(value)}
         algorithm = _ALGORITHMS.get(_integer(training.get(_MODEL_TYPE, 1)))
         if algorithm is None:
-            raise ValueError("its pieces are words or characters, not unigram or BPE pieces")
+            raise ValueError("the type of its pieces is unknown")
         character_map = normalization.get(_CHARACTER_MAP, b"")
         return cls(
             pieces=tuple(pieces),

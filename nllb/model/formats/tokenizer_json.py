@@ -86,7 +86,7 @@ def piece_model_of_json(directory: Path) -> bytes:
 def write_tokenizer_json(
     directory: Path, vocabulary: bytes, names: Mapping[int, str], *, special: Container[str]
 ) -> None:
-    """Write the file for a SentencePiece model.
+    """Write the file for a SentencePiece model of unigram or BPE pieces, and nothing for others.
 
     Args:
         directory: the model directory.
@@ -96,7 +96,10 @@ def write_tokenizer_json(
     """
     from tokenizers import AddedToken, processors
 
-    tokenizer = _library_tokenizer(PieceModel.parse(vocabulary), names)
+    model = PieceModel.parse(vocabulary)
+    if model.algorithm not in ("unigram", "bpe"):
+        return
+    tokenizer = _library_tokenizer(model, names)
     tokenizer.add_special_tokens([AddedToken(text, special=True) for text in SPECIAL_PIECES])
     for token in names.values():
         is_mask, is_special = token == MASK, token in special or token == MASK
