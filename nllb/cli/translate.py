@@ -138,7 +138,7 @@ def translate(arguments: argparse.Namespace) -> int:
         translator.detector = _load_detector(arguments)
         run = FileTranslation(
             translator,
-            _options(arguments),
+            _options(arguments, translator.default_search),
             write=_write_to_stdout if part is None else part.write_through,
             report=lambda message: _say(message, arguments),
             advance=progress.advance,
@@ -178,15 +178,19 @@ def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
+    from nllb.inference.generator import SearchOptions
+
     if arguments.wrapped and not arguments.document:
         raise ConfigError("--wrapped is for documents: add --document")
     check_search_arguments(arguments)
     if arguments.retry_limit < 0:
         raise ConfigError(f"--retry-limit is {arguments.retry_limit}; it must be 0 or more")
     if arguments.n_best is not None:
-        beam = _search(arguments).beam_size
+        beam = arguments.beam or SearchOptions().beam_size
         if not 1 <= arguments.n_best <= beam:
-            raise ConfigError(f"--n-best is {arguments.n_best}; it must be 1 to {beam}, the beam size")
+            raise ConfigError(
+                f"--n-best is {arguments.n_best}; it must be 1 to {beam}, the beam size"
+            )
         if not arguments.json:
             raise ConfigError("--n-best needs --json: a line of text has one translation")
     if not arguments.files and not arguments.quiet and sys.stdin.isatty():
@@ -224,28 +228,26 @@ def _parse_language(text: str, arguments: argparse.Namespace) -> Language:
         return parse_language(text)
 
 
-def _search(arguments: argparse.Namespace) -> "SearchOptions":
-    """Return the search options of the model, with the beam size of --beam."""
-    from nllb.inference.load_model import default_search
-
-    search = default_search(arguments.model)
+def _search(arguments: argparse.Namespace, default: "SearchOptions") -> "SearchOptions":
+    """Return the search options of the model as the flags change them."""
+    search = replace(
+        default,
+        num_hypotheses=arguments.n_best or 1,
+        shortlist=not arguments.full_vocabulary,
+    )
     if arguments.beam is None:
         return search
     return replace(search, beam_size=arguments.beam, sampling=False)
 
 
-def _options(arguments: argparse.Namespace) -> "FileOptions":
+def _options(arguments: argparse.Namespace, default: "SearchOptions") -> "FileOptions":
     from nllb.translation.file_translation import FileOptions
 
     return FileOptions(
         source=arguments.source,
         target=arguments.target,
         assumed_source=None if arguments.assume == "none" else arguments.assume,
-        search=replace(
-            _search(arguments),
-            num_hypotheses=arguments.n_best or 1,
-            shortlist=not arguments.full_vocabulary,
-        ),
+        search=_search(arguments, default),
         retry=not arguments.no_retry,
         retry_limit=arguments.retry_limit,
         as_documents=arguments.document,
@@ -287,6 +289,7 @@ def _output(
 
 def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] | None:
     """Describe the contents of an output file; None if it could not be continued."""
+    from nllb.inference.generator import SearchOptions
     from nllb.inference.load_model import describe_model
     from nllb.translation.files import describe_inputs
 
@@ -294,7 +297,7 @@ def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] 
     if inputs is None or arguments.document or arguments.strict:
         return None
     engine = {"device": arguments.device, "dtype": arguments.dtype}
-    options = asdict(_options(arguments))
+    options = asdict(_options(arguments, SearchOptions()))  # those of the model are in its files
     return {"inputs": inputs, "model": describe_model(arguments.model), **engine, **options}
 
 

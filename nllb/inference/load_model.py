@@ -10,7 +10,6 @@ from nllb.config import format_size
 from nllb.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from nllb.inference.generator import SearchOptions
     from nllb.inference.memory_plan import Dtype, MemoryPlan
     from nllb.inference.model_generator import DataType, ModelGenerator
     from nllb.model.formats.model_directory import ModelDirectory
@@ -106,19 +105,6 @@ def no_model() -> str:
         "'nllb convert' converts other checkpoints to this layout; 'nllb models' shows details.",
     ]
     return "\n".join(lines)
-
-
-def default_search(name_or_dir: str | Path | None) -> "SearchOptions":
-    """Return the search options that a model recommends, or the defaults of this package.
-
-    Raises:
-        CheckpointError: The model does not exist, or its options are not possible.
-    """
-    from nllb.inference.recommended_search import recommended_search
-    from nllb.model.formats.open_model import open_model
-
-    opened = open_model(default_model()[0] if name_or_dir is None else name_or_dir)
-    return recommended_search(opened.generation, where=opened.name).options
 
 
 def describe_model(name_or_dir: str | Path | None) -> dict[str, Any]:

@@ -115,9 +115,7 @@ class ModelGenerator:
             experts=experts,
         )
         found = recommended_search(opened.generation, where=opened.name)
-        return cls(
-            engine, opened.tokenizer(), shortlists=shortlists, default_search=found.options
-        )
+        return cls(engine, opened.tokenizer(), shortlists=shortlists, default_search=found.options)
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
         """Return a generator with the same model and a different shortlist for a language.

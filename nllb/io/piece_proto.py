@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
+from nllb.errors import CheckpointError
+
 Algorithm = Literal["unigram", "bpe", "word", "char"]
 _ALGORITHMS: Final[dict[int, Algorithm]] = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 _PIECES, _TRAINING, _NORMALIZATION = 1, 2, 3
@@ -70,8 +72,15 @@ class PieceModel:
         """Read a model that the sentencepiece library accepts.
 
         Raises:
-            ValueError: the bytes are not such a protocol buffer.
+            CheckpointError: the bytes are not such a protocol buffer.
         """
+        try:
+            return cls._parse(model)
+        except ValueError as error:
+            raise CheckpointError(f"the SentencePiece model is damaged: {error}") from None
+
+    @classmethod
+    def _parse(cls, model: bytes) -> "PieceModel":
         pieces, options = [], b""
         training: dict[int, int | bytes] = {}
         normalization: dict[int, int | bytes] = {}
@@ -128,7 +137,8 @@ def merges(pieces: Iterable[tuple[str, float]]) -> list[tuple[str, str]]:
 def _parse_piece(record: bytes) -> Piece:
     fields = {number: value for number, value, _ in _read_fields(record)}
     text, score = fields.get(1, b""), fields.get(2, b"\0\0\0\0")
-    assert isinstance(text, bytes) and isinstance(score, bytes)
+    if not isinstance(text, bytes) or not isinstance(score, bytes) or len(score) != 4:
+        raise ValueError("a piece has no text or no score")
     kind = PieceKind(_integer(fields.get(3, PieceKind.NORMAL)))
     return Piece(text.decode(), struct.unpack("<f", score)[0], kind)
 

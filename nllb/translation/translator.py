@@ -102,9 +102,7 @@ class Translator:
             num_threads=num_threads,
             report=report,
         )
-        translator = cls(
-            generator, detector=found, default_search=generator.default_search
-        )
+        translator = cls(generator, detector=found, default_search=generator.default_search)
         name = default_model()[0] if name_or_dir is None else name_or_dir
         translator._loaded_with = {
             "name_or_dir": str(Path(name).resolve()) if Path(name).exists() else str(name),

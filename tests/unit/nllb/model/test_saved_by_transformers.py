@@ -163,7 +163,12 @@ def saved(request, vocabulary, make_reference, tmp_path_factory) -> Saved:
     folder = tmp_path_factory.mktemp("saved")
     tokenizer = kind.tokenizer(vocabulary, folder)
     rows = len(tokenizer) if "__" not in kind.tokens[0] else tokenizer.encoder_size + 108
-    shape = {"vocab_size": rows, "max_position_embeddings": 96, "scale_embedding": False, **kind.shape}
+    shape = {
+        "vocab_size": rows,
+        "max_position_embeddings": 96,
+        "scale_embedding": False,
+        **kind.shape,
+    }
     model = make_reference(seed=5, **shape)
     with torch.no_grad():  # some outputs end before the limit
         model.get_input_embeddings().weight[2] *= 3

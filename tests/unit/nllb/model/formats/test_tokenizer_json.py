@@ -40,9 +40,7 @@ def test_ids_equal_the_sentencepiece_model_and_the_library(vocabulary_of_kind, t
     tokenizer.save(tmp_path)
     library = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     (tmp_path / "sentencepiece.bpe.model").unlink()
-    again = Tokenizer.open(
-        tmp_path, vocabulary_size=tokenizer.vocabulary_size, normalize=False
-    )
+    again = Tokenizer.open(tmp_path, vocabulary_size=tokenizer.vocabulary_size, normalize=False)
     assert again.layout == tokenizer.layout
     for text in TEXTS:
         ids = tokenizer.encode(text)
@@ -89,7 +87,7 @@ def test_what_the_file_of_a_model_contains(vocabulary_of_kind) -> None:
     ]
     assert parsed.byte_fallback == any(piece.kind == PieceKind.BYTE for piece in parsed.pieces)
     for cut in (model[: len(model) // 2 + 1], model[:3], b"\x07"):
-        with pytest.raises(ValueError):
+        with pytest.raises(CheckpointError, match="damaged"):
             PieceModel.parse(cut)
 
 
