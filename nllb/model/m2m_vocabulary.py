@@ -1,4 +1,4 @@
-"""The vocabulary of M2M-100 and SMaLL-100: `vocab.json` numbers the pieces of a SentencePiece model.
+"""The vocabulary of M2M-100 and SMaLL-100: `vocab.json` numbers the SentencePiece pieces.
 
 The rows for a `vocab.json` of n entries are:
 
