@@ -17,6 +17,7 @@ from nllb.inference.engine import Engine, OutputChoice, TorchEngine
 from nllb.inference.generator import Hypothesis, SearchOptions
 from nllb.inference.kernels.compiled_engine import int8_engine
 from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
+from nllb.inference.recommended_search import recommended_search
 from nllb.inference.search import Job, Output, check_options, search
 from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
 from nllb.inference.threads import ForkSafeLock, resolve_threads, with_torch_threads
@@ -41,10 +42,16 @@ class ModelGenerator:
     """An implementation of `Generator` with a model, its tokenizer and its shortlists."""
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, *, shortlists: Shortlists | None = None
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        *,
+        shortlists: Shortlists | None = None,
+        default_search: SearchOptions | None = None,
     ):
         """Create a generator from its parts; `load` reads them from a model directory."""
         self.engine, self.tokenizer = engine, tokenizer
+        self.default_search = default_search or SearchOptions()
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, tuple[object, np.ndarray]] = {}
         self._lock = ForkSafeLock()
@@ -107,7 +114,8 @@ class ModelGenerator:
             num_threads=num_threads,
             experts=experts,
         )
-        return cls(engine, opened.tokenizer(), shortlists=shortlists)
+        found = recommended_search(opened.generation, where=opened.name)
+        return cls(engine, opened.tokenizer(), shortlists=shortlists, default_search=found.options)
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
         """Return a generator with the same model and a different shortlist for a language.
@@ -117,7 +125,9 @@ class ModelGenerator:
         """
         check_shortlist(ids, self.engine.config.vocabulary_size, where=f"of {target.code}")
         lists = self._shortlists.with_list(target, ids)
-        return ModelGenerator(self.engine, self.tokenizer, shortlists=lists)
+        return ModelGenerator(
+            self.engine, self.tokenizer, shortlists=lists, default_search=self.default_search
+        )
 
     def generate(
         self,
@@ -157,7 +167,8 @@ class ModelGenerator:
     def fits(self, segment: str, *, source: Language) -> bool:
         """Return whether the segment does not exceed the model's maximum length."""
         longest = min(self.engine.config.max_positions, TRAINED_POSITIONS)
-        return len(self.tokenizer.encode_source(segment, source.code)) <= longest
+        ids = self.tokenizer.encode_source(segment, source.code, target=source.code)
+        return len(ids) <= longest
 
     def supports(self, language: Language) -> bool:
         """Return whether the model has a token for the language."""
@@ -174,20 +185,19 @@ class ModelGenerator:
     def _job(
         self, segment: str, prefix: str, source: Language, target: Language, options: SearchOptions
     ) -> Job:
-        ids = self.tokenizer.encode_source(segment, source.code)
+        ids = self.tokenizer.encode_source(segment, source.code, target=target.code)
         if len(ids) > self.engine.config.max_positions:
             raise ConfigError(
                 f"a segment has {len(ids)} tokens, but the model's maximum is "
                 f"{self.engine.config.max_positions}; split it (`fits` checks the length)"
             )
-        start, language = self.tokenizer.decoder_start(target.code)
         prefix_ids = tuple(self.tokenizer.encode(prefix)) if prefix else ()
         limit = options.max_output_tokens
         if limit is None:
             limit = max(len(ids) * 3 // 2 + 32, options.min_output_tokens)
         return Job(
             source=tuple(ids),
-            prompt=(start, language),
+            prompt=tuple(self.tokenizer.decoder_start(target.code)),
             prefix=prefix_ids[: self._positions - 1],
             limit=min(limit + len(prefix_ids), self._positions),
         )
@@ -215,6 +225,7 @@ class ModelGenerator:
         if (
             self._device_searches is not None
             and self._byte_rules is None
+            and self.tokenizer.layout.prompt != "target first"
             and can_search_on_device(options, vocabulary_size=size)
         ):
             with self._lock:
@@ -234,8 +245,12 @@ class ModelGenerator:
         return OutputChoice(
             projection=projection,
             ids=ids,
-            extra=further_tokens([job.source[1:] for job in jobs], ids),
+            extra=further_tokens([self._pieces(job.source) for job in jobs], ids),
         )
+
+    def _pieces(self, source: Sequence[int]) -> list[int]:
+        """Return the tokens of an encoder input without its language token."""
+        return [token for token in source if token <= self.tokenizer.layout.num_pieces]
 
     def _hypothesis(self, segment: str, output: Output, unknown: tuple[str, ...]) -> Hypothesis:
         return Hypothesis(
