@@ -5,6 +5,8 @@ a line, so the source is read along with them; where the two differ, a passage i
 """
 
 import re
+import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -170,8 +172,7 @@ class _Reader:
         )
 
     def _source_offset(self, offset: int) -> int:
-        line = max(index for index, (start, _) in enumerate(self.lines) if start <= offset)
-        start, source = self.lines[line]
+        start, source = self.lines[bisect_right(self.lines, (offset, sys.maxsize)) - 1]
         return source + offset - start
 
     def _add(

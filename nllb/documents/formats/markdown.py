@@ -24,7 +24,7 @@ _SPECIAL: Final = re.compile(
     r"""\\(?=[!-/:-@\[-`{-~])      # a backslash that would escape something
     | `                            # code
     | (?<=\S)\* | \*(?=\S)         # emphasis
-    | (?<!\w)_ | _(?!\w)
+    | (?<![^\W_])_ | _(?![^\W_])
     | ~(?=~)
     | <(?=[A-Za-z/!?])             # a tag
     | \](?=[(\[:])                 # a link
