@@ -191,7 +191,8 @@ class _Reader:
                 gap = self.text[self.pieces[-1].end : start]
                 self.pieces.append(Piece(self.pieces[-1].end, start, gap, " "))
             source = self.text[start:last] if written is None else written
-            self.pieces.append(Piece(start, last, source, shown, kind, name))
+            rewritten = written is not None
+            self.pieces.append(Piece(start, last, source, shown, kind, name, rewritten))
             self.position = end
 
     def _expect(self, source: str) -> int:
