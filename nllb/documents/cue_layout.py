@@ -8,7 +8,7 @@ from typing import Final
 import regex
 
 from nllb.documents.units import CodeKind, Fragment, InlineCode
-from nllb.languages.scripts import unsegmented_scripts
+from nllb.languages.scripts import unicode_class, unsegmented_scripts
 from nllb.translation.text_width import columns
 
 MAX_COLUMNS: Final = 42
@@ -100,7 +100,7 @@ def _places(text: str) -> list[int]:
 @cache
 def _unsegmented() -> "regex.Pattern[str]":
     """Return what finds a letter of a script without spaces between words."""
-    scripts = "".join(f"\\p{{Script={name}}}" for name in unsegmented_scripts())
+    scripts = "".join(map(unicode_class, unsegmented_scripts()))
     return regex.compile(f"[{scripts}]")
 
 

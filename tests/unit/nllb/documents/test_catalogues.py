@@ -46,7 +46,8 @@ def test_only_translations_and_the_header_of_a_catalogue_change(rendered):
 
 
 def test_the_charset_follows_the_encoding(rendered):
-    source = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=ISO-8859-1\\n"\n\nmsgid "é"\nmsgstr ""\n'
+    header = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=ISO-8859-1\\n"\n\n'
+    source = header + 'msgid "é"\nmsgstr ""\n'
     done = rendered(source.encode("latin-1"), "a.po", lambda _: "你")
     assert "charset=UTF-8" in done.text and 'msgstr "你"' in done.text
 
@@ -110,8 +111,8 @@ def test_xcode_catalogues_get_the_target_language(rendered):
         '    "Keep" : {\n      "shouldTranslate" : false\n    },\n    "n files" : {\n'
         '      "localizations" : {\n        "en" : {\n          "variations" : { "plural" : {\n'
         '            "one" : { "stringUnit" : { "state" : "translated", "value" : "a file" } },\n'
-        '            "other" : { "stringUnit" : { "state" : "translated", "value" : "%lld files" } }'
-        '\n          } }\n        }\n      }\n    }\n  },\n  "version" : "1.0"\n}'
+        '            "other" : { "stringUnit" : { "state" : "translated", "value" : "%lld files" } '
+        '}\n          } }\n        }\n      }\n    }\n  },\n  "version" : "1.0"\n}'
     )
     done = rendered(source, "a.xcstrings", target="rus_Cyrl")
     strings = json.loads(done.text)["strings"]

@@ -13,8 +13,8 @@ layout: x
 ---
 # Head *line* ##
 
-Para with `code here`, **bold
-and** [a link](http://x.y "t") and ![alt pic](a.png), <http://auto.l>
+Para with `code`, **bold
+and** [a link](http://x.y "t") and ![alt pic](a.png), <http://a.b>
 go on\\
 hard [ref] and [full][ref] \\* star &amp; <b>html</b>.
 
@@ -48,7 +48,7 @@ layout: x
 ---
 # HEAD *LINE* ##
 
-PARA WITH `code here`, **BOLD AND** [A LINK](http://x.y "t") AND ![ALT PIC](a.png), <http://auto.l> GO ON\\
+PARA WITH `code`, **BOLD AND** [A LINK](http://x.y "t") AND ![ALT PIC](a.png), <http://a.b> GO ON\\
 HARD [REF][ref] AND [FULL][ref] * STAR & <b>HTML</b>.
 
 > QUOTE ONE

@@ -6,7 +6,8 @@ from nllb.documents.units import CodeKind, InlineCode
 SRT = (
     "1\r\n00:00:01,000 --> 00:00:03,000\r\n<i>I have never seen</i>\r\n<i>such a thing so</i>\r\n"
     "\r\n2\r\n00:00:03,100 --> 00:00:04,000\r\n<i>big in my life.</i>\r\n\r\n"
-    "3\r\n00:00:05,000 --> 00:00:07,000 X1:1\r\n{\\an8}- Who are <b>you</b>?\r\n- Nobody & none.\r\n"
+    "3\r\n00:00:05,000 --> 00:00:07,000 X1:1\r\n"
+    "{\\an8}- Who are <b>you</b>?\r\n- Nobody & none.\r\n"
     "\r\n4\r\n00:00:20,000 --> 00:00:21,000\r\nand then\r\n\r\n"
     "5\r\n00:00:40,000 --> 00:00:41,000\r\nmuch later.\r\n"
 )
