@@ -149,6 +149,6 @@ class _EventParser(HTMLParser):
     def parse_marked_section(self, i: int, report: int = 1) -> int:
         """Parse `<![...`; an unknown kind is a comment, as in browsers."""
         try:
-            return int(super().parse_marked_section(i, report))
+            return int(super().parse_marked_section(i, bool(report)))
         except AssertionError:
             return int(self.parse_bogus_comment(i))

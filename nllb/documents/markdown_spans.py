@@ -135,6 +135,8 @@ class _Reader:
         self.pieces: list[Piece] = []
         self.images: list[tuple[int, int, str]] = []
         self.links: list[int] = []
+        self.skip = 0
+        """Characters of the next texts that were read before."""
         self.places = places
         self.lines: list[tuple[int, int]] = []
         """Where each line begins in the content and in the source."""
@@ -146,6 +148,9 @@ class _Reader:
     def read(self, tokens: Sequence[Token], *, in_table: bool, starts_block: bool) -> Passage:
         """Return the passage of all tokens."""
         autolink = False
+        if task := _TASK.match(self.content):
+            self._add(task.end(), CodeKind.STANDALONE)
+            self.skip = task.end()
         for token in tokens:
             if token.type == "link_open" and token.markup == "autolink":
                 autolink = True
@@ -203,12 +208,10 @@ class _Reader:
     def _token(self, token: Token) -> None:
         kind = token.type
         if kind == "text":
-            task = _TASK.match(token.content) if self.position == 0 else None
-            if task is not None:
-                self._add(self._expect(task[0]), CodeKind.STANDALONE)
-            rest = token.content[self.position if task else 0 :]
-            if rest:
-                self._add(self._expect(rest), None, rest)
+            skipped = min(self.skip, len(token.content))
+            self.skip -= skipped
+            if len(token.content) > skipped:
+                self._add(self._expect(token.content[skipped:]), None, token.content[skipped:])
         elif kind == "text_special":
             self._add(self._expect(token.markup), None, token.content)
         elif kind == "softbreak":
