@@ -14,6 +14,7 @@ from nllb.errors import DocumentError
 MAX_FILE_BYTES: Final = 1 << 30
 HEAD_BYTES: Final = 4096
 _FORMATS: Final = (
+    "docx:DocxFormat",
     "html:HtmlFormat",
     "plain_text:PlainTextFormat",
 )
