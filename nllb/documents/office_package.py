@@ -10,7 +10,7 @@ from nllb.documents.drawing_text import DrawingText
 from nllb.documents.units import Document, Fragment, Unit
 from nllb.documents.word_text import NAMESPACES as WORD
 from nllb.documents.word_text import WordText
-from nllb.documents.xml_parts import NestedEdits, Writing, XmlPart, changed_units
+from nllb.documents.xml_parts import NestedEdits, Part, Writing, XmlPart, changed_units
 from nllb.documents.xml_spans import XmlElement, parse_xml
 from nllb.languages import Language
 
@@ -24,7 +24,7 @@ class ZipDocument(Document):
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
-        self.parts: list[XmlPart] = []
+        self.parts: list[Part] = []
         self.warnings: list[str] = []
 
     @cached_property

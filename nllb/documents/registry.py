@@ -15,6 +15,8 @@ MAX_FILE_BYTES: Final = 1 << 30
 HEAD_BYTES: Final = 4096
 _FORMATS: Final = (
     "docx:DocxFormat",
+    "pptx:PptxFormat",
+    "xlsx:XlsxFormat",
     "html:HtmlFormat",
     "plain_text:PlainTextFormat",
 )

@@ -137,6 +137,19 @@ class Place:
     apply: Apply
 
 
+class Part(Protocol):
+    """A member of an archive with units."""
+
+    name: str
+    units: list[Unit]
+    prepare: Prepare | None
+
+    def edit(
+        self, changed: Mapping[str, Sequence[Fragment]], writing: Writing
+    ) -> NestedEdits | None:
+        """Write the units that changed; None if there are none."""
+
+
 @dataclass(slots=True)
 class XmlPart:
     """A member of an archive with its units.
@@ -147,6 +160,7 @@ class XmlPart:
         units: its units in reading order.
         places: where they are written, inner places before outer ones.
         prepare: changes the part before its units are written.
+        first: number of the member's units that come before.
     """
 
     name: str
@@ -154,6 +168,7 @@ class XmlPart:
     units: list[Unit] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     prepare: Prepare | None = None
+    first: int = 0
 
     @classmethod
     def parse(cls, name: str, data: bytes) -> "XmlPart":
@@ -166,7 +181,7 @@ class XmlPart:
 
     def next_key(self) -> str:
         """Return the key of the next unit."""
-        return f"{self.name}#{len(self.units) + 1}"
+        return f"{self.name}#{self.first + len(self.units) + 1}"
 
     def add_paragraph(
         self,
@@ -174,6 +189,7 @@ class XmlPart:
         dialect: Dialect,
         *,
         repeats: Sequence[Unit] = (),
+        preserve_layout: bool = False,
         note: str = "",
     ) -> Unit | None:
         """Add a paragraph; without letters there is no unit.
@@ -182,10 +198,13 @@ class XmlPart:
             paragraph: the element.
             dialect: how it is read and written.
             repeats: units that it may repeat; if it does, it is written like that unit.
+            preserve_layout: whether line breaks have a meaning.
             note: for the translator.
         """
         tokens = dialect.tokens(paragraph, self.tree)
-        passage = Passage(tokens, key=self.next_key(), note=note)
+        passage = Passage(
+            tokens, key=self.next_key(), preserve_layout=preserve_layout, note=note
+        )
         unit = passage.unit
         if unit is None:
             return None
