@@ -24,7 +24,7 @@ class Style:
     key: str
     """The formatting as it is written, without what a reader cannot see; equal keys look equal."""
     run: XmlElement
-    """The first run that has it."""
+    """The first element that has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ _FORMATS: Final = (
     "docx:DocxFormat",
     "pptx:PptxFormat",
     "xlsx:XlsxFormat",
+    "odf:OdfFormat",
     "html:HtmlFormat",
     "plain_text:PlainTextFormat",
 )

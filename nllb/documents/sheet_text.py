@@ -1,7 +1,7 @@
 """Rich text of workbooks: `si`, `is` and `text` with plain text or runs in them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from nllb.documents.passages import Code, Style, Tag, Text, Token
@@ -9,6 +9,8 @@ from nllb.documents.xml_parts import NestedEdits, Writing
 from nllb.documents.xml_spans import XmlElement, XmlTree, escape_text
 
 _ESCAPE: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_LITERAL: Final = re.compile(r'"((?:[^"]|"")*)"')
+_COLUMN: Final = re.compile(r"\[([^\[\]]+)\]")
 _WRITTEN_ESCAPE: Final = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)|\r")
 
 
@@ -60,6 +62,16 @@ class SheetText:
 def shown_text(element: XmlElement) -> str:
     """Return text whose characters may be written as `_x000D_`."""
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), element.text_content())
+
+
+def compared_texts(formula: str) -> Iterator[str]:
+    """Yield the texts that a formula compares with cells, and the table columns that it names."""
+    for match in _LITERAL.finditer(formula):
+        text = match[1].replace('""', '"').strip()
+        yield text
+        yield from (part.strip() for part in text.split(","))  # a list of valid values
+    for match in _COLUMN.finditer(formula):
+        yield match[1].lstrip("@#").strip()
 
 
 def _text_source(text: str, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from nllb.documents.archive import Archive
 from nllb.documents.office_package import OfficePackage, is_office_package
-from nllb.documents.sheet_text import SheetText, shown_text
+from nllb.documents.sheet_text import SheetText, compared_texts, shown_text
 from nllb.documents.streamed_parts import StreamedPart
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment
 from nllb.documents.xml_parts import NestedEdits, Writing, XmlPart, changed_units
@@ -20,8 +20,6 @@ _FORMULA: Final = re.compile(
     r"<(?:\w+:)?(?:f|formula|formula1|formula2|definedName|calculatedColumnFormula)"
     r"(?:\s[^>]*)?>([^<]*)<"
 )
-_LITERAL: Final = re.compile(r'"((?:[^"]|"")*)"')
-_COLUMN: Final = re.compile(r"\[([^\[\]]+)\]")
 _FILTER: Final = re.compile(r'<(?:\w+:)?(?:filter|customFilter)\s[^>]*?val="([^"]*)"')
 _FIELD: Final = re.compile(r'<(?:\w+:)?cacheField\s[^>]*?name="([^"]*)"')
 _SHEET_VIEW: Final = re.compile(rb"<(?:\w+:)?sheetView\b[^>]*?(?=\s*/?>)")
@@ -109,7 +107,7 @@ class XlsxDocument(OfficePackage):
             self._has_text_results |= 't="str"' in source
             for match in _FORMULA.finditer(source):
                 if '"' in match[1] or "[" in match[1] or "&quot;" in match[1]:
-                    self._kept_texts.update(_compared(unescape(match[1])))
+                    self._kept_texts.update(compared_texts(unescape(match[1])))
             for pattern in (_FILTER, _FIELD):
                 self._kept_texts.update(unescape(match[1]) for match in pattern.finditer(source))
         self._kept_texts.discard("")
@@ -194,15 +192,6 @@ def _texts(element: XmlElement) -> Iterator[XmlElement]:
             yield child
         elif child.local == "r":
             yield from (each for each in child.elements if each.local == "t")
-
-
-def _compared(formula: str) -> Iterator[str]:
-    for match in _LITERAL.finditer(formula):
-        text = match[1].replace('""', '"').strip()
-        yield text
-        yield from (part.strip() for part in text.split(","))  # a list of valid values
-    for match in _COLUMN.finditer(formula):
-        yield match[1].lstrip("@#").strip()
 
 
 def _plain(fragments: Sequence[Fragment]) -> str:
