@@ -50,9 +50,9 @@ class ZipDocument(Document):
         writing = Writing(target)
         contents: dict[str, bytes] = {}
         for part in self.parts:
-            edits = part.edit(changed, writing)
-            if edits is not None:
-                contents[part.name] = edits.apply()
+            edited = part.edit(changed, writing)
+            if edited is not None:
+                contents[part.name] = edited
         self.finish(contents, writing)
         return self.archive.replace(contents)
 

@@ -18,6 +18,8 @@ _FORMATS: Final = (
     "pptx:PptxFormat",
     "xlsx:XlsxFormat",
     "odf:OdfFormat",
+    "epub:EpubFormat",
+    "idml:IdmlFormat",
     "html:HtmlFormat",
     "plain_text:PlainTextFormat",
 )

@@ -43,8 +43,8 @@ class StreamedPart:
 
     def edit(
         self, changed: Mapping[str, Sequence[Fragment]], writing: Writing
-    ) -> NestedEdits | None:
-        """Write the units that changed; None if there are none."""
+    ) -> bytes | None:
+        """Return the member with the units that changed; None if there are none."""
         if not any(unit.key in changed for unit in self.units):
             return None
         edits = NestedEdits(self.data, xml_encoding(self.data))
@@ -57,7 +57,7 @@ class StreamedPart:
                     place.apply(changed[place.key], edits, writing)
 
         self._scan(write)
-        return edits
+        return edits.apply()
 
     def _scan(self, handle: Callable[[XmlPart], None]) -> None:
         count = 0

@@ -142,12 +142,11 @@ class Part(Protocol):
 
     name: str
     units: list[Unit]
-    prepare: Prepare | None
 
     def edit(
         self, changed: Mapping[str, Sequence[Fragment]], writing: Writing
-    ) -> NestedEdits | None:
-        """Write the units that changed; None if there are none."""
+    ) -> bytes | None:
+        """Return the member with the units that changed; None if there are none."""
 
 
 @dataclass(slots=True)
@@ -201,21 +200,39 @@ class XmlPart:
             preserve_layout: whether line breaks have a meaning.
             note: for the translator.
         """
-        tokens = dialect.tokens(paragraph, self.tree)
+
+        def write(tokens: Sequence[Token], edits: NestedEdits, writing: Writing) -> None:
+            written = dialect.write(tokens, edits, self.tree, writing)
+            edits.replace(*dialect.content(paragraph), written)
+            dialect.adapt(paragraph, edits, self.tree, writing)
+
         passage = Passage(
-            tokens, key=self.next_key(), preserve_layout=preserve_layout, note=note
+            dialect.tokens(paragraph, self.tree),
+            key=self.next_key(),
+            preserve_layout=preserve_layout,
+            note=note,
         )
+        return self.add_passage(passage, paragraph.start, paragraph.end, write, repeats=repeats)
+
+    def add_passage(
+        self,
+        passage: Passage,
+        start: int,
+        end: int,
+        write: Callable[[Sequence[Token], NestedEdits, Writing], None],
+        *,
+        repeats: Sequence[Unit] = (),
+    ) -> Unit | None:
+        """Add a passage with the next key; without letters there is no unit."""
         unit = passage.unit
         if unit is None:
             return None
 
         def apply(fragments: Sequence[Fragment], edits: NestedEdits, writing: Writing) -> None:
-            written = dialect.write(passage.tokens(fragments), edits, self.tree, writing)
-            edits.replace(*dialect.content(paragraph), written)
-            dialect.adapt(paragraph, edits, self.tree, writing)
+            write(passage.tokens(fragments), edits, writing)
 
         equal = next((each for each in repeats if _shape(each) == _shape(unit)), None)
-        self._add(equal or unit, paragraph.start, paragraph.end, apply, is_new=equal is None)
+        self._add(equal or unit, start, end, apply, is_new=equal is None)
         return unit
 
     def add_text(self, element: XmlElement, *, note: str = "") -> None:
@@ -264,8 +281,8 @@ class XmlPart:
 
     def edit(
         self, changed: Mapping[str, Sequence[Fragment]], writing: Writing
-    ) -> NestedEdits | None:
-        """Write the units that changed; None if there are none."""
+    ) -> bytes | None:
+        """Return the member with the units that changed; None if there are none."""
         places = [place for place in self.places if place.key in changed]
         if not places:
             return None
@@ -274,7 +291,7 @@ class XmlPart:
             self.prepare(edits, writing)
         for place in places:
             place.apply(changed[place.key], edits, writing)
-        return edits
+        return edits.apply()
 
 
 def changed_units(
