@@ -20,6 +20,7 @@ _FORMATS: Final = (
     "odf:OdfFormat",
     "epub:EpubFormat",
     "idml:IdmlFormat",
+    "pdf:PdfFormat",
     "html:HtmlFormat",
     "plain_text:PlainTextFormat",
 )

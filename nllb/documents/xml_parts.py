@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from nllb.documents.passages import Passage, Token
-from nllb.documents.splicing import has_letters, joined
+from nllb.documents.splicing import Escape, has_letters, joined
 from nllb.documents.units import Fragment, Unit
 from nllb.documents.xml_spans import (
     XmlEdits,
@@ -59,10 +59,17 @@ class Writing:
         return self.language.script in _EAST_ASIAN_SCRIPTS
 
 
+@dataclass(slots=True)
 class NestedEdits(XmlEdits):
     """Changes of a file that may cover earlier ones; `read` returns a part with its changes."""
 
-    __slots__ = ()
+    _attributes: set[tuple[int, str]] = field(default_factory=set)
+
+    def set_attribute(self, element: XmlElement, name: str, value: str) -> None:
+        """Set an attribute as `XmlEdits` does; what is set a second time keeps its value."""
+        if (element.start, name) not in self._attributes:
+            self._attributes.add((element.start, name))
+            XmlEdits.set_attribute(self, element, name, value)
 
     def replace(self, start: int, end: int, source: str) -> None:
         """Replace the bytes from `start` to `end`; earlier changes inside of them are dropped."""
@@ -237,35 +244,30 @@ class XmlPart:
 
     def add_text(self, element: XmlElement, *, note: str = "") -> None:
         """Add an element with nothing but text in it."""
-        text = element.text_content()
-        start, end = element.open_end, element.close_start
-
-        def apply(fragments: Sequence[Fragment], edits: NestedEdits, writing: Writing) -> None:
-            edits.replace(start, end, escape_text(_plain(fragments)))
-
-        self._add_plain(text, start, end, apply, note)
+        self._add_plain(
+            element.text_content(), element.open_end, element.close_start, escape_text, note
+        )
 
     def add_attribute(self, element: XmlElement, name: str, *, note: str = "") -> None:
         """Add an attribute, by its name as the file has it."""
         span = attribute_span(self.tree.data, self.tree.encoding, element, name)
         if span is None:
             return
-        start, end = span
+        self._add_plain(element.attributes.get(name, ""), *span, escape_attribute, note)
+
+    def _add_plain(self, text: str, start: int, end: int, escape: Escape, note: str) -> None:
+        core = text.strip()
+        if not has_letters([core]):
+            return
+        lead, _, trail = text.partition(core)
 
         def apply(fragments: Sequence[Fragment], edits: NestedEdits, writing: Writing) -> None:
-            edits.replace(start, end, escape_attribute(_plain(fragments)))
+            edits.replace(start, end, escape(f"{lead}{_plain(fragments)}{trail}"))
 
-        self._add_plain(element.attributes.get(name, ""), start, end, apply, note)
-
-    def _add_plain(self, text: str, start: int, end: int, apply: Apply, note: str) -> None:
-        if has_letters([text]):
-            unit = Unit(
-                key=self.next_key(),
-                fragments=(text,),
-                preserve_layout="\n" in text.strip(),
-                note=note,
-            )
-            self._add(unit, start, end, apply)
+        unit = Unit(
+            key=self.next_key(), fragments=(core,), preserve_layout="\n" in core, note=note
+        )
+        self._add(unit, start, end, apply)
 
     def _add(self, unit: Unit, start: int, end: int, apply: Apply, *, is_new: bool = True) -> None:
         if is_new:
@@ -314,14 +316,6 @@ def _shape(unit: Unit) -> tuple[object, ...]:
 
 def _plain(fragments: Sequence[Fragment]) -> str:
     return "".join(part for part in fragments if isinstance(part, str))
-
-
-def local_names(element: XmlElement, *names: str) -> XmlElement | None:
-    """Return the element at the end of a path of child elements, by their local names."""
-    found: XmlElement | None = element
-    for name in names:
-        found = None if found is None else found.find(name)
-    return found
 
 
 def insert_child(

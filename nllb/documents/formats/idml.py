@@ -15,7 +15,7 @@ from nllb.errors import DocumentError
 _RANGE: Final = "CharacterStyleRange"
 _PARAGRAPHS: Final = "ParagraphStyleRange"
 _LAYOUT: Final = "\t\u2028"
-_IN_TEXT: Final = frozenset({"HyperlinkTextSource", "XMLElement", "CrossReferenceSource"})
+_IN_TEXT: Final = frozenset("HyperlinkTextSource XMLElement CrossReferenceSource Change".split())
 
 
 class IdmlFormat(DocumentFormat):
@@ -100,11 +100,10 @@ class _Reader:
                 if last is not None and last.parent is not child.parent:
                     self._finish()
                 self._range(child)
-            elif child.local != "Properties":
+            elif child.local != "Properties" and not _is_deleted(child):
                 self._finish()
-                if child.local == "XMLElement":
-                    self._read(child)
-                    self._finish()
+                self._read(child)
+                self._finish()
 
     def _range(self, element: XmlElement) -> None:
         tree = self.part.tree
@@ -177,7 +176,13 @@ def _text_tokens(text: str, style: Style) -> Iterator[Token]:
         yield Text(text[begin:], style)
 
 
+def _is_deleted(element: XmlElement) -> bool:
+    return element.attributes.get("ChangeType") == "DeletedText"
+
+
 def _has_only_text(element: XmlElement) -> bool:
+    if _is_deleted(element):
+        return False
     children = [child for child in element.elements if child.local != "Properties"]
     return bool(children) and all(child.local in {"Content", "Br"} for child in children)
 
