@@ -116,9 +116,7 @@ class Archive:
             result.comment = self._zip.comment
             for member in self.members:
                 content = changed.get(member.filename)
-                result.writestr(
-                    _copied(member), self._read(member) if content is None else content
-                )
+                result.writestr(_copied(member), self._read(member) if content is None else content)
         return buffer.getvalue()
 
 

@@ -49,9 +49,7 @@ class DrawingText:
                 continue
             shown = text.text_content() if child.local == "fld" and text is not None else None
             label = tree.source(child.start, child.open_end)
-            tokens.append(
-                Code(child.start, child.end, label, shown, is_space=child.local == "br")
-            )
+            tokens.append(Code(child.start, child.end, label, shown, is_space=child.local == "br"))
         return tokens
 
     def _style(self, run: XmlElement, tree: XmlTree) -> Style:

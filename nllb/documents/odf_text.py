@@ -143,9 +143,7 @@ class _Reader:
             self.tokens.append(Tag(element.start, element.open_end, label, CodeKind.OPEN, name))
             self.read(element, style)
             closing = f"</{element.name}>"
-            self.tokens.append(
-                Tag(element.close_start, element.end, closing, CodeKind.CLOSE, name)
-            )
+            self.tokens.append(Tag(element.close_start, element.end, closing, CodeKind.CLOSE, name))
         elif local in _MARKS and (found := self._name(element)):
             kind, what = _MARKS[local]
             name = f"{what} {found}"

@@ -83,7 +83,9 @@ class OfficePackage(ZipDocument):
         super().__init__(archive)
         self.types = _content_types(archive)
         if any("vbaProject" in name or "macroEnabled" in kind for name, kind in self.types.items()):
-            self.warnings.append("the file has macros; they are kept as they are, do not trust them")
+            self.warnings.append(
+                "the file has macros; they are kept as they are, do not trust them"
+            )
         if any(name.startswith("_xmlsignatures/") for name in archive.names):
             self.warnings.append("the file's digital signature does not fit the translation")
 
@@ -102,7 +104,10 @@ class OfficePackage(ZipDocument):
     def add_drawings(self) -> None:
         """Add charts and SmartArt."""
         for name in self.named(
-            "drawingml.chart+xml", "diagramData+xml", "diagramDrawing+xml", "drawingml.chartshapes+xml"
+            "drawingml.chart+xml",
+            "diagramData+xml",
+            "diagramDrawing+xml",
+            "drawingml.chartshapes+xml",
         ):
             part = self.add_paragraphs(name)
             for cache in part.tree.root.iter("strCache"):
@@ -178,8 +183,10 @@ def _content_types(archive: Archive) -> dict[str, str]:
     }
 
 
-def is_office_package(head: bytes, suffix: str, members: Sequence[str], *, folder: str, suffixes: tuple[str, ...]) -> bool:
-    """Return whether a file is an Office package with a folder, or an encrypted file of its name."""
+def is_office_package(
+    head: bytes, suffix: str, members: Sequence[str], *, folder: str, suffixes: tuple[str, ...]
+) -> bool:
+    """Return whether a file is an Office package with a folder, or encrypted and named so."""
     if head.startswith(OLE_MAGIC):
         return suffix in suffixes
     return CONTENT_TYPES in members and any(name.startswith(folder) for name in members)

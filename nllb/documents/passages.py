@@ -123,9 +123,7 @@ class Passage:
             item = self._items[index]
             if isinstance(item, Tag | _StyleTag):
                 if item.kind is CodeKind.OPEN:
-                    styles.append(
-                        item.style if isinstance(item, _StyleTag) else self._bases[index]
-                    )
+                    styles.append(item.style if isinstance(item, _StyleTag) else self._bases[index])
                 else:
                     styles.pop()
             result += _tokens([item])
@@ -153,9 +151,7 @@ class Passage:
         for index, item in enumerate(self._items[:end]):
             if isinstance(item, Tag | _StyleTag):
                 if item.kind is CodeKind.OPEN:
-                    styles.append(
-                        item.style if isinstance(item, _StyleTag) else self._bases[index]
-                    )
+                    styles.append(item.style if isinstance(item, _StyleTag) else self._bases[index])
                 else:
                     styles.pop()
         return styles

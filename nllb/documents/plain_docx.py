@@ -60,7 +60,8 @@ def _content_types() -> str:
         '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
         '<Default Extension="rels" '
         'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        f'<Override PartName="/word/document.xml" ContentType="{_DOCUMENT_TYPE}.document.main+xml"/>'
+        '<Override PartName="/word/document.xml" '
+        f'ContentType="{_DOCUMENT_TYPE}.document.main+xml"/>'
         f'<Override PartName="/word/styles.xml" ContentType="{_DOCUMENT_TYPE}.styles+xml"/>'
         "</Types>"
     )

@@ -41,9 +41,7 @@ class StreamedPart:
         self.prepare: Prepare | None = None
         self._scan(lambda part: self.units.extend(part.units))
 
-    def edit(
-        self, changed: Mapping[str, Sequence[Fragment]], writing: Writing
-    ) -> bytes | None:
+    def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
         """Return the member with the units that changed; None if there are none."""
         if not any(unit.key in changed for unit in self.units):
             return None

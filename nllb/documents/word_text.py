@@ -336,9 +336,7 @@ def _children(properties: XmlElement, tree: XmlTree) -> dict[str, str]:
     return {each.local: tree.source(each.start, each.end) for each in properties.elements}
 
 
-def adapted_properties(
-    children: dict[str, str], prefix: str, writing: Writing
-) -> dict[str, str]:
+def adapted_properties(children: dict[str, str], prefix: str, writing: Writing) -> dict[str, str]:
     """Return run properties with the language and direction of a translation.
 
     Args:
@@ -352,7 +350,9 @@ def adapted_properties(
     if writing.is_complex:
         for name, twin in _COMPLEX_TWINS.items():
             if name in result:
-                result.setdefault(twin, re.sub(rf"^<{prefix}{name}\b", f"<{prefix}{twin}", result[name]))
+                result.setdefault(
+                    twin, re.sub(rf"^<{prefix}{name}\b", f"<{prefix}{twin}", result[name])
+                )
     if writing.is_rtl:
         result["rtl"] = f"<{prefix}rtl/>"
     else:

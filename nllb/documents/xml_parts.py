@@ -150,9 +150,7 @@ class Part(Protocol):
     name: str
     units: list[Unit]
 
-    def edit(
-        self, changed: Mapping[str, Sequence[Fragment]], writing: Writing
-    ) -> bytes | None:
+    def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
         """Return the member with the units that changed; None if there are none."""
 
 
@@ -264,9 +262,7 @@ class XmlPart:
         def apply(fragments: Sequence[Fragment], edits: NestedEdits, writing: Writing) -> None:
             edits.replace(start, end, escape(f"{lead}{_plain(fragments)}{trail}"))
 
-        unit = Unit(
-            key=self.next_key(), fragments=(core,), preserve_layout="\n" in core, note=note
-        )
+        unit = Unit(key=self.next_key(), fragments=(core,), preserve_layout="\n" in core, note=note)
         self._add(unit, start, end, apply)
 
     def _add(self, unit: Unit, start: int, end: int, apply: Apply, *, is_new: bool = True) -> None:
@@ -281,9 +277,7 @@ class XmlPart:
             starts.setdefault(place.key, place.start)
         self.units.sort(key=lambda unit: starts[unit.key])
 
-    def edit(
-        self, changed: Mapping[str, Sequence[Fragment]], writing: Writing
-    ) -> bytes | None:
+    def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
         """Return the member with the units that changed; None if there are none."""
         places = [place for place in self.places if place.key in changed]
         if not places:
@@ -318,9 +312,7 @@ def _plain(fragments: Sequence[Fragment]) -> str:
     return "".join(part for part in fragments if isinstance(part, str))
 
 
-def insert_child(
-    edits: XmlEdits, parent: XmlElement, source: str, before: frozenset[str]
-) -> None:
+def insert_child(edits: XmlEdits, parent: XmlElement, source: str, before: frozenset[str]) -> None:
     """Insert an element before the first child that must come later.
 
     Args:

@@ -112,9 +112,7 @@ class HtmlPart:
             replace(unit, key=f"{name}#{unit.key}") for unit in self._page.units
         ]
 
-    def edit(
-        self, changed: Mapping[str, Sequence[Fragment]], writing: Writing
-    ) -> bytes | None:
+    def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
         """Return the page with the units that changed; None if there are none."""
         own = {
             page_unit.key: changed[unit.key]

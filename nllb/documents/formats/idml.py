@@ -191,9 +191,7 @@ def _add_paragraph(part: XmlPart, element: XmlElement, paragraph: _Paragraph) ->
     passage = Passage(paragraph.tokens, key=part.next_key())
 
     def write(tokens: Sequence[Token], edits: NestedEdits, writing: Writing) -> None:
-        edits.replace(
-            paragraph.start, paragraph.end, _source(part, paragraph, tokens, edits)
-        )
+        edits.replace(paragraph.start, paragraph.end, _source(part, paragraph, tokens, edits))
         if writing.is_rtl:
             edits.set_attribute(element, "ParagraphDirection", "RightToLeftDirection")
         elif element.attributes.get("ParagraphDirection") == "RightToLeftDirection":

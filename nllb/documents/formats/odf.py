@@ -68,7 +68,9 @@ class OdfDocument(ZipDocument):
     def _warn(self) -> None:
         names = self.archive.names
         if any(name.startswith(("Basic/", "Scripts/")) for name in names):
-            self.warnings.append("the file has macros; they are kept as they are, do not trust them")
+            self.warnings.append(
+                "the file has macros; they are kept as they are, do not trust them"
+            )
         if "META-INF/documentsignatures.xml" in names:
             self.warnings.append("the file's digital signature does not fit the translation")
 

@@ -36,9 +36,14 @@ class PptxDocument(OfficePackage):
 
     def __init__(self, archive: Archive) -> None:
         super().__init__(archive)
-        if not self.named("presentation.main+xml", "slideshow.main+xml", "template.main+xml",
-                          "presentation.macroEnabled.main+xml", "slideshow.macroEnabled.main+xml",
-                          "template.macroEnabled.main+xml"):
+        if not self.named(
+            "presentation.main+xml",
+            "slideshow.main+xml",
+            "template.main+xml",
+            "presentation.macroEnabled.main+xml",
+            "slideshow.macroEnabled.main+xml",
+            "template.macroEnabled.main+xml",
+        ):
             raise DocumentError("the file is damaged: it has no main presentation part")
         for name in self.named("presentationml.slide+xml", "presentationml.notesSlide+xml"):
             self._add(name)
