@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nllb.documents.splicing import WHITE, Piece, build_unit, plain_writer
+from nllb.documents.splicing import WHITE, WHITE_RUN, Piece, build_unit, has_letters, plain_writer
 from nllb.documents.units import CodeKind, Fragment, InlineCode, Unit
 from nllb.documents.xml_spans import XmlElement, escape_text
 from nllb.errors import DocumentError
@@ -95,15 +95,29 @@ class Passage:
     def __init__(
         self, tokens: Sequence[Token], *, key: str, preserve_layout: bool = False, note: str = ""
     ) -> None:
+        self.unit: Unit | None = None
+        self._plain: tuple[str, Text, str] | None = None
+        plain = _one_text(tokens)
+        if plain is not None:
+            self._set_plain(plain, Unit(key=key, fragments=(), note=note), preserve_layout)
+            return
         self._items, self._bases = _plan(_nested(tokens))
         pieces = [_piece(index, item) for index, item in enumerate(self._items)]
         built = build_unit(
             pieces, plain_writer(escape_text), key=key, preserve_layout=preserve_layout, note=note
         )
-        self.unit: Unit | None = None
         if built is not None:
             self.unit, span = built
             self._first, self._last, self._codes = span.start, span.end, span.codes
+
+    def _set_plain(self, text: Text, unit: Unit, preserve_layout: bool) -> None:
+        """Set the unit of a paragraph that is one text, as most are."""
+        core = text.text.strip(WHITE)
+        if has_letters([core]):
+            lead, _, trail = text.text.partition(core)
+            self._plain, self._codes = (lead, text, trail), {}
+            shown = core if preserve_layout else WHITE_RUN.sub(" ", core)
+            self.unit = replace(unit, fragments=(shown,), preserve_layout=preserve_layout)
 
     def tokens(self, fragments: Sequence[Fragment]) -> list[Token]:
         """Return the tokens of the paragraph with translated fragments.
@@ -113,6 +127,10 @@ class Passage:
         """
         assert self.unit is not None
         self._check(fragments)
+        if self._plain is not None:
+            lead, text, trail = self._plain
+            new = "".join(part for part in fragments if isinstance(part, str))
+            return [replace(text, text=f"{lead}{new}{trail}")]
         result = list(_tokens(self._items[: self._first]))
         styles = self._styles_before(self._first)
         for fragment in fragments:
@@ -155,6 +173,21 @@ class Passage:
                 else:
                     styles.pop()
         return styles
+
+
+def _one_text(tokens: Sequence[Token]) -> Text | None:
+    """Return all tokens as one text, if they are text in one style."""
+    first = tokens[0] if tokens else None
+    if not isinstance(first, Text):
+        return None
+    if len(tokens) == 1:
+        return first
+    parts: list[str] = []
+    for token in tokens:
+        if not isinstance(token, Text) or not _looks_equal(token.style, first.style):
+            return None
+        parts.append(token.text)
+    return replace(first, text="".join(parts))
 
 
 def _nested(tokens: Sequence[Token]) -> list[Token]:

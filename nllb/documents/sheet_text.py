@@ -61,7 +61,10 @@ class SheetText:
 
 def shown_text(element: XmlElement) -> str:
     """Return text whose characters may be written as `_x000D_`."""
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), element.text_content())
+    text = element.text_content()
+    if "_x" not in text:
+        return text
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def compared_texts(formula: str) -> Iterator[str]:

@@ -65,7 +65,8 @@ class StreamedPart:
             nonlocal count
             part = XmlPart(self.name, XmlTree(self.data, encoding, element), first=count)
             self._collect(part, element)
-            part.sort()
+            if len(part.units) > 1:
+                part.sort()
             count += len(part.units)
             handle(part)
 

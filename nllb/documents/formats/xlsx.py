@@ -63,11 +63,11 @@ class XlsxDocument(OfficePackage):
         text = SheetText()
 
         def collect(part: XmlPart, element: XmlElement) -> None:
-            plain = "".join(shown_text(each) for each in _texts(element))
-            if plain.strip() in self._kept_texts:
+            plain = "".join(map(shown_text, _texts(element))).strip()
+            if plain in self._kept_texts:
                 self._num_kept += 1
             else:
-                part.add_paragraph(element, text, preserve_layout="\n" in plain.strip())
+                part.add_paragraph(element, text, preserve_layout="\n" in plain)
 
         for name in self.named("spreadsheetml.sharedStrings+xml"):
             data = archive.read(name)
