@@ -57,7 +57,9 @@ def test_formatting_of_the_whole_paragraph_needs_no_code() -> None:
 
 
 def test_line_breaks_and_tabs_separate_words() -> None:
-    data = docx_bytes(paragraph("<w:r><w:t>one</w:t><w:br/><w:t>two</w:t><w:tab/><w:t>x</w:t></w:r>"))
+    data = docx_bytes(
+        paragraph("<w:r><w:t>one</w:t><w:br/><w:t>two</w:t><w:tab/><w:t>x</w:t></w:r>")
+    )
     assert texts(opened(data)) == ["one<1/> two<2/> x"]
     result = document_xml(translated(data, {"one<1/> two<2/> x": "eins <1/> zwei<2/> x"}))
     assert "<w:t>eins</w:t><w:br/><w:t>zwei</w:t><w:tab/><w:t>x</w:t>" in result
@@ -104,7 +106,11 @@ def test_links_notes_and_bookmarks_are_kept() -> None:
     [text] = texts(opened(data))
     assert text == "Read <1>this</1><2/><3> now</3>"
     result = document_xml(translated(data, {text: "Jetzt<3> </3><1>das</1><2/> lesen"}))
-    for kept in ('<w:hyperlink w:anchor="x">', '<w:footnoteReference w:id="2"/>', "commentRangeEnd"):
+    for kept in (
+        '<w:hyperlink w:anchor="x">',
+        '<w:footnoteReference w:id="2"/>',
+        "commentRangeEnd",
+    ):
         assert result.count(kept) == 1
     assert "<w:color/></w:rPr><w:t>das</w:t></w:r></w:hyperlink>" in result
 
@@ -172,8 +178,12 @@ def test_the_language_is_set() -> None:
 
 
 def test_right_to_left_text() -> None:
-    table = f"<w:tbl><w:tblPr><w:tblW/></w:tblPr><w:tr><w:tc>{paragraph('Cell')}</w:tc></w:tr></w:tbl>"
-    plain = '<w:p><w:pPr><w:keepNext/><w:jc w:val="center"/></w:pPr>' + run("Title", BOLD) + "</w:p>"
+    table = (
+        f"<w:tbl><w:tblPr><w:tblW/></w:tblPr><w:tr><w:tc>{paragraph('Cell')}</w:tc></w:tr></w:tbl>"
+    )
+    plain = (
+        '<w:p><w:pPr><w:keepNext/><w:jc w:val="center"/></w:pPr>' + run("Title", BOLD) + "</w:p>"
+    )
     result = document_xml(swapped(docx_bytes(plain + table), target="arb_Arab"))
     assert '<w:pPr><w:keepNext/><w:bidi/><w:jc w:val="center"/></w:pPr>' in result
     assert "<w:rPr><w:b/><w:bCs/><w:rtl/></w:rPr>" in result
@@ -215,7 +225,10 @@ def test_real_templates_open_in_python_docx() -> None:
     data = buffer.getvalue()
     assert unchanged(data) == data
     result = docx.Document(io.BytesIO(swapped(data)))
-    assert [each.text for each in result.paragraphs] == ["tHE FIRST HEADING", "pLAIN AND BOLD TEXT."]
+    assert [each.text for each in result.paragraphs] == [
+        "tHE FIRST HEADING",
+        "pLAIN AND BOLD TEXT.",
+    ]
     assert [each.text for each in result.paragraphs[1].runs if each.bold] == ["BOLD"]
     assert result.paragraphs[0].style.name == "Heading 1"
     assert result.tables[0].cell(0, 1).text == "iN A CELL"
@@ -223,5 +236,10 @@ def test_real_templates_open_in_python_docx() -> None:
     before, after = members_of(data), members_of(swapped(data))
     assert list(before) == list(after)
     changed = {name for name in before if before[name] != after[name]}
-    assert changed <= {"word/document.xml", "word/header1.xml", "word/styles.xml",
-                       "word/settings.xml", "docProps/core.xml"}
+    assert changed <= {
+        "word/document.xml",
+        "word/header1.xml",
+        "word/styles.xml",
+        "word/settings.xml",
+        "docProps/core.xml",
+    }

@@ -72,7 +72,9 @@ def test_all_parts_are_translated() -> None:
         shape(line("Slide")),
         notes=slide("notesSlide", "notes", shape(line("Notes"))),
         layout=slide(
-            "slideLayout", "sldLayout", shape(line("Prompt"), placeholder=True) + shape(line("Logo"))
+            "slideLayout",
+            "sldLayout",
+            shape(line("Prompt"), placeholder=True) + shape(line("Logo")),
         ),
         comments=("presentationml.comments+xml", comments),
         data1=("application/x.diagramData+xml", f'<d xmlns:a="{DRAWING}">{line("Smart")}</d>'),

@@ -23,7 +23,9 @@ def xlsx_bytes(strings: str, sheet: str = "", **parts: tuple[str, str]) -> bytes
     return office_bytes(
         {
             "xl/workbook.xml": part(
-                "sheet.main", "workbook", '<sheets><sheet name="Sales"/></sheets><calcPr calcId="1"/>'
+                "sheet.main",
+                "workbook",
+                '<sheets><sheet name="Sales"/></sheets><calcPr calcId="1"/>',
             ),
             "xl/sharedStrings.xml": part("sharedStrings", "sst", strings),
             "xl/worksheets/sheet1.xml": part(
@@ -49,7 +51,9 @@ def test_plain_and_rich_texts() -> None:
     assert texts(opened(data)) == ["Plain", "two\nlines", "Very big <1>house</1>"]
     result = members_of(translated(data, {"Very big <1>house</1>": "<1>Haus</1> gross"}))
     strings = result["xl/sharedStrings.xml"].decode()
-    assert '<si><r><rPr><b/></rPr><t>Haus</t></r><r><t xml:space="preserve"> gross</t></r>' in strings
+    assert (
+        '<si><r><rPr><b/></rPr><t>Haus</t></r><r><t xml:space="preserve"> gross</t></r>' in strings
+    )
     assert "rPh" not in strings and '<phoneticPr fontId="1"/></si>' in strings
 
 
