@@ -33,9 +33,11 @@ def members_of(data: bytes) -> dict[str, bytes]:
 
 def office_bytes(parts: Mapping[str, tuple[str, str | bytes]]) -> bytes:
     """Return an Office package of parts: content type (without its start) and content by name."""
+    kinds = {
+        name: kind if "/" in kind else OFFICE_TYPES + kind for name, (kind, _) in parts.items()
+    }
     overrides = "".join(
-        f'<Override PartName="/{name}" ContentType="{kind if "/" in kind else OFFICE_TYPES + kind}"/>'
-        for name, (kind, _) in parts.items()
+        f'<Override PartName="/{name}" ContentType="{kind}"/>' for name, kind in kinds.items()
     )
     types = (
         f'{HEADER}<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from io import BytesIO
-from pathlib import PurePath
-from typing import Final
+from pathlib import Path, PurePath
+from typing import BinaryIO, Final
 from zipfile import BadZipFile, ZipFile
 
 from nllb.documents.units import Document, DocumentFormat, FormatOptions
-from nllb.errors import DocumentError
+from nllb.errors import DataError, DocumentError
 
 MAX_FILE_BYTES: Final = 1 << 30
 HEAD_BYTES: Final = 4096
@@ -21,7 +21,22 @@ _FORMATS: Final = (
     "epub:EpubFormat",
     "idml:IdmlFormat",
     "pdf:PdfFormat",
+    "xliff:XliffFormat",
+    "tmx:TmxFormat",
+    "android:AndroidFormat",
+    "subtitles:VttFormat",
+    "subtitles:SrtFormat",
     "html:HtmlFormat",
+    "xcstrings:XcstringsFormat",
+    "json_messages:JsonFormat",
+    "po:PoFormat",
+    "properties:PropertiesFormat",
+    "apple_strings:AppleStringsFormat",
+    "fluent:FluentFormat",
+    "yaml_messages:YamlFormat",
+    "markdown:MarkdownFormat",
+    "tables:CsvFormat",
+    "tables:TsvFormat",
     "plain_text:PlainTextFormat",
 )
 """Modules of `nllb.documents.formats` with their classes, the most specific formats first."""
@@ -61,7 +76,26 @@ def detect_format(data: bytes, name: str) -> type[DocumentFormat]:
 
 def find_format(data: bytes, name: str) -> type[DocumentFormat] | None:
     """Return the format of a file, or None; a zip archive must be given as a whole."""
-    head, suffix, members = data[:HEAD_BYTES], PurePath(name).suffix.lower(), _members(data)
+    members = _members(BytesIO(data)) if data.startswith(b"PK") else ()
+    return _find(data[:HEAD_BYTES], name, members)
+
+
+def find_file_format(path: Path) -> type[DocumentFormat] | None:
+    """Return the format of a file of any size, or None.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+            return _find(head, path.name, _members(stream) if head.startswith(b"PK") else ())
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _find(head: bytes, name: str, members: Sequence[str]) -> type[DocumentFormat] | None:
+    suffix = PurePath(name).suffix.lower()
     return next(
         (each for each in document_formats() if each.recognizes(head, suffix, members)), None
     )
@@ -86,11 +120,9 @@ def open_document(
         raise DocumentError(f"{name} ({found.name}) is nested too deeply to be read") from error
 
 
-def _members(data: bytes) -> Sequence[str]:
-    if not data.startswith(b"PK"):
-        return ()
+def _members(stream: BinaryIO) -> Sequence[str]:
     try:
-        with ZipFile(BytesIO(data)) as archive:
+        with ZipFile(stream) as archive:
             return archive.namelist()
     except (BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise DocumentError(f"the zip archive is damaged: {error}") from error

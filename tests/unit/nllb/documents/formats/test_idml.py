@@ -47,7 +47,8 @@ def test_paragraphs_run_over_ranges_of_characters() -> None:
 
 
 def test_special_characters_and_tables_are_kept() -> None:
-    cell = f"<Cell><ParagraphStyleRange>{styled('<Content>Cell</Content>')}</ParagraphStyleRange></Cell>"
+    inner = styled("<Content>Cell</Content>")
+    cell = f"<Cell><ParagraphStyleRange>{inner}</ParagraphStyleRange></Cell>"
     data = idml_bytes(styled(f"<Content>Page <?ACE 18?> of\tall</Content><Table>{cell}</Table>"))
     [text, inner] = texts(opened(data))
     assert (text, inner) == ("Page <1/> of<2/> all", "Cell")

@@ -58,7 +58,8 @@ def content_of(data: bytes) -> str:
 def test_spans_that_look_equal_are_one_text() -> None:
     body = (
         '<text:p><text:span text:style-name="T1">Re</text:span>port <text:span '
-        'text:style-name="T2">of</text:span><text:span text:style-name="T3"> May</text:span></text:p>'
+        'text:style-name="T2">of</text:span><text:span text:style-name="T3"> May</text:span>'
+        "</text:p>"
     )
     data = odf_bytes(body)
     assert texts(opened(data)) == ["Report <1>of May</1>", "Header"]
@@ -103,8 +104,8 @@ def test_notes_comments_and_boxes_are_units_of_their_own() -> None:
 def test_sheets_keep_formulas_and_compared_texts() -> None:
     cells = (
         "<table:table-cell office:string-value='Total'><text:p>Total</text:p></table:table-cell>"
-        '<table:table-cell table:formula="of:=IF([.A1]=&quot;Yes&quot;;1;2)"><text:p>Result</text:p>'
-        "</table:table-cell><table:table-cell><text:p>Yes</text:p></table:table-cell>"
+        '<table:table-cell table:formula="of:=IF([.A1]=&quot;Yes&quot;;1;2)">'
+        "<text:p>Result</text:p></table:table-cell><table:table-cell><text:p>Yes</text:p></table:table-cell>"
     )
     data = odf_bytes(f"<table:table-row>{cells}</table:table-row>", kind="spreadsheet")
     assert texts(opened(data)) == ["Total", "Header"]

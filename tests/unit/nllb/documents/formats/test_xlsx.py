@@ -31,7 +31,8 @@ def xlsx_bytes(strings: str, sheet: str = "", **parts: tuple[str, str]) -> bytes
             "xl/worksheets/sheet1.xml": part(
                 "worksheet",
                 "worksheet",
-                f'<sheetViews><sheetView workbookViewId="0"/></sheetViews><sheetData>{sheet}</sheetData>',
+                '<sheetViews><sheetView workbookViewId="0"/></sheetViews>'
+                f"<sheetData>{sheet}</sheetData>",
             ),
             **{f"xl/{name}.xml": part(*value) for name, value in parts.items()},
         }
@@ -59,7 +60,8 @@ def test_plain_and_rich_texts() -> None:
 
 def test_formulas_and_compared_texts_are_kept() -> None:
     sheet = (
-        '<row><c t="s"><v>0</v></c><c t="str"><f>IF(A1="Yes",Costs[Price],"a")</f><v>a</v></c></row>'
+        '<row><c t="s"><v>0</v></c><c t="str"><f>IF(A1="Yes",Costs[Price],"a")</f><v>a</v></c>'
+        "</row>"
         '<dataValidation type="list"><formula1>"Open,Closed"</formula1></dataValidation>'
     )
     data = xlsx_bytes(strings_of("Yes", "Closed", "Price", "Free"), sheet)
@@ -73,7 +75,7 @@ def test_formulas_and_compared_texts_are_kept() -> None:
 
 
 def test_names_of_table_columns_follow_their_header() -> None:
-    table = '<tableColumns><tableColumn id="1" name="City"/><tableColumn id="2" name="Town"/></tableColumns>'
+    table = '<tableColumn id="1" name="City"/><tableColumn id="2" name="Town"/>'
     data = xlsx_bytes(strings_of("City", "Town", "Other"), table1=("table", "table", table))
     result = members_of(translated(data, {"City": "Ort", "Other": "Anderes"}))
     assert b'name="Ort"' in result["xl/table1.xml"] and b'name="Town"' in result["xl/table1.xml"]
