@@ -16,7 +16,7 @@ from nllb.documents.units import CodeKind, Document, Fragment, InlineCode, Unit
 from nllb.languages import Language
 
 WHITE: Final = " \t\r\n\f"
-_WHITE_RUN: Final = re.compile(f"[{WHITE}]+")
+WHITE_RUN: Final = re.compile(f"[{WHITE}]+")
 
 Escape = Callable[[str], str]
 """Writes plain text in the syntax of a format."""
@@ -131,7 +131,7 @@ def build_unit(
         if piece.kind is None:
             text = piece.text or ""
             if not preserve_layout:
-                text = _WHITE_RUN.sub(" ", text)
+                text = WHITE_RUN.sub(" ", text)
             if fragments and isinstance(fragments[-1], str):
                 before = fragments.pop()
                 assert isinstance(before, str)
