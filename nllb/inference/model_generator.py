@@ -13,6 +13,7 @@ from nllb.errors import ConfigError, ResourceError
 from nllb.inference.batching import plan_batches
 from nllb.inference.byte_fallback import NOT_A_BYTE, byte_rules
 from nllb.inference.constrained_search import ConstrainedBeamSearch
+from nllb.inference.device_search import DeviceSearches, can_search_on_device
 from nllb.inference.engine import Engine, OutputChoice, TorchEngine
 from nllb.inference.generator import Hypothesis, SearchOptions, Terms
 from nllb.inference.kernels.compiled_engine import int8_engine
@@ -34,6 +35,9 @@ BATCH_SENTENCES = 64
 BATCH_TOKENS = 4096
 """Maximum batch size in rows (including beams) and in tokens; larger batches need more memory, but
 are hardly faster."""
+GPU_BATCH_SENTENCES = 1024
+GPU_BATCH_TOKENS = 65_536
+"""The same on a GPU, which is idle with small batches."""
 
 
 class ModelGenerator:
@@ -50,6 +54,11 @@ class ModelGenerator:
         bytes_of_tokens = tokenizer.byte_values(engine.config.vocabulary_size)
         self._byte_ids = np.flatnonzero(bytes_of_tokens != NOT_A_BYTE)
         self._byte_rules = byte_rules(bytes_of_tokens)
+        self._device_searches: DeviceSearches | None = None
+        self._batch_sentences, self._batch_tokens = BATCH_SENTENCES, BATCH_TOKENS
+        if isinstance(engine, TorchEngine) and engine.device.type == "cuda":
+            self._device_searches = DeviceSearches(engine)
+            self._batch_sentences, self._batch_tokens = GPU_BATCH_SENTENCES, GPU_BATCH_TOKENS
 
     @cached_property
     def _word_pieces(self) -> torch.Tensor:
@@ -155,8 +164,8 @@ class ModelGenerator:
         rows = options.num_hypotheses if options.sampling else options.beam_size
         batches = plan_batches(
             [len(job.source) for job in jobs],
-            max_tokens=max(BATCH_TOKENS // rows, 1),
-            max_sentences=max(BATCH_SENTENCES // rows, 1),
+            max_tokens=max(self._batch_tokens // rows, 1),
+            max_sentences=max(self._batch_sentences // rows, 1),
         )
         outputs: list[list[Output]] = [[] for _ in jobs]
         run = partial(self._run, target=target, options=options)
@@ -233,17 +242,26 @@ class ModelGenerator:
         self, engine: Engine, jobs: list[Job], target: Language, options: SearchOptions
     ) -> list[list[Output]]:
         choice = self._choice(jobs, target) if options.shortlist else None
-        if not jobs[0].terms:
-            return search(engine, jobs, options, choice=choice, byte_rules=self._byte_rules)
-        return search(
-            engine,
-            jobs,
-            options,
-            choice=choice,
-            byte_rules=self._byte_rules,
-            word_pieces=self._word_pieces if script_of(target.script).spaces_words else None,
-            beam_search=ConstrainedBeamSearch,
-        )
+        if jobs[0].terms:
+            spaced = script_of(target.script).spaces_words
+            return search(
+                engine,
+                jobs,
+                options,
+                choice=choice,
+                byte_rules=self._byte_rules,
+                word_pieces=self._word_pieces if spaced else None,
+                beam_search=ConstrainedBeamSearch,
+            )
+        size = engine.config.vocabulary_size if choice is None else len(choice.ids)
+        if (
+            self._device_searches is not None
+            and self._byte_rules is None
+            and can_search_on_device(options, vocabulary_size=size)
+        ):
+            with self._lock:
+                return self._device_searches.search(jobs, options, choice)
+        return search(engine, jobs, options, choice=choice, byte_rules=self._byte_rules)
 
     def _choice(self, jobs: list[Job], target: Language) -> OutputChoice | None:
         if target not in self._shortlists:
