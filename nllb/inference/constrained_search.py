@@ -22,6 +22,8 @@ from nllb.inference.search import IMPOSSIBLE, BeamSearch, Output, check_scores
 
 MAX_START_COST: Final = 6.0
 """A term may begin where its first token's log-probability is this far below the best token's."""
+SPARE_TOKENS: Final = 4
+"""Room beyond what the terms need; with less, a term begins whatever it costs."""
 MIN_FINISHED: Final = 2
 """Outputs with all terms after which the search for a sentence ends."""
 
@@ -47,9 +49,12 @@ class TermState:
     @property
     def num_met(self) -> int:
         """Term tokens that it has; the bank of the hypothesis."""
-        total = sum(max(map(len, term)) for term in self.terms)
-        left = sum(max(map(len, self.terms[number])) for number in self.missing)
-        return total - left + self.progress
+        return sum(max(map(len, term)) for term in self.terms) - self.num_left
+
+    @property
+    def num_left(self) -> int:
+        """Term tokens that it lacks."""
+        return sum(max(map(len, self.terms[number])) for number in self.missing) - self.progress
 
     @cached_property
     def following(self) -> dict[int, "TermState"]:
@@ -105,7 +110,8 @@ class ConstrainedBeamSearch(BeamSearch):
         chosen = []
         for sentence in range(count):
             own = slice(sentence * rows, (sentence + 1) * rows)
-            scored = _Scored(scores_RV[own], best[own], tokens[own], ends_first[own])
+            room = int(self.limits[sentence]) - step - 1
+            scored = _Scored(scores_RV[own], best[own], tokens[own], ends_first[own], room)
             chosen.append(self._choose(sentence, scored))
         lengths = np.maximum(step + 2 - self.prefix_lengths, 1)[:, None]
         penalties = (lengths**self.options.length_penalty).astype(np.float32)
@@ -154,10 +160,11 @@ class ConstrainedBeamSearch(BeamSearch):
             if not following:
                 continue
             steps = scored.scores_WV[beam, list(following)].tolist()
+            is_due = scored.ends_first[beam] or scored.room <= state.num_left + SPARE_TOKENS
             highest = float(scored.best[beam, 0])
             for (token, after), logged in zip(following.items(), steps, strict=True):
                 goes_on = bool(state.begun) and any(rest[0] == token for rest in state.begun)
-                may_begin = scored.ends_first[beam] or logged >= highest - MAX_START_COST
+                may_begin = logged >= highest - MAX_START_COST or is_due
                 if np.isfinite(logged) and (goes_on or may_begin):
                     running.append(_Candidate(score + logged, logged, beam, token, after))
         running.sort(key=lambda each: -each.total)
@@ -239,6 +246,8 @@ class _Scored:
     tokens: NDArray[np.int64]
     ends_first: Sequence[bool]
     """Which would rather end."""
+    room: int
+    """Tokens that fit in after the next one."""
 
 
 @dataclass(frozen=True, slots=True)
