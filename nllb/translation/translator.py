@@ -412,6 +412,7 @@ class Translator:
             document=document,
             placeholders=pattern,
             glossary=glossary,
+            aligner=self.aligner,
         )
 
 
