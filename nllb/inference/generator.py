@@ -10,6 +10,10 @@ MAX_BEAM_SIZE = 256
 """Maximum beam size; the memory for keys and values is proportional to the beam size."""
 
 
+Terms = tuple[tuple[str, ...], ...]
+"""Terms that an output should contain, each as its surface forms, of which one is enough."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchOptions:
     """Options of the search for output tokens.
@@ -88,10 +92,13 @@ class Generator(Protocol):
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
+        terms: Sequence[Terms] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each segment, best first.
 
         `prefixes` contains a forced prefix of the output for each segment, which may be empty.
+        `terms` contains for each segment the terms that its output should contain; a hypothesis may
+        lack some if they do not fit in. They are ignored when sampling.
         Every segment has at least one hypothesis, and the `source` of a hypothesis is its segment.
         """
         ...

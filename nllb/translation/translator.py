@@ -421,6 +421,7 @@ class Translator:
             document=document,
             placeholders=pattern,
             glossary=glossary,
+            aligner=self.aligner,
         )
 
 
