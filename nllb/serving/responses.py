@@ -26,8 +26,15 @@ class Json(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """Return the content as JSON."""
+        return self.encode(content)
+
+    @staticmethod
+    def encode(content: Any) -> bytes:
+        """Return any content as one line of JSON."""
         try:
-            return super().render(content)
+            return json.dumps(
+                content, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            ).encode()
         except UnicodeEncodeError:
             return json.dumps(content, separators=(",", ":")).encode("ascii")
 
