@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 
@@ -157,9 +157,10 @@ class RequestRunner:
             loop = asyncio.get_running_loop()
             running = loop.run_in_executor(executor, work.run, function)
             gone = asyncio.create_task(until_disconnected(request))
+            both: set[asyncio.Future[Any]] = {running, gone}
             try:
                 done, _ = await asyncio.wait(
-                    {running, gone}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED
+                    both, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if running in done:
                     return _result(running)
@@ -200,7 +201,7 @@ def _result(running: "asyncio.Future[Result]") -> Result:
         raise ClientGone(str(error)) from None
 
 
-def _forget(running: "asyncio.Future[object]") -> None:
+def _forget(running: "asyncio.Future[Any]") -> None:
     """Take the result of work that nobody waits for, so that its error is not reported."""
     if not running.cancelled():
         running.exception()
@@ -210,5 +211,3 @@ async def until_disconnected(request: Request) -> None:
     """Wait until the client of a request whose body has been read closes the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-

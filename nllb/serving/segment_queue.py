@@ -80,6 +80,7 @@ class Ticket:
 
     @property
     def is_long(self) -> bool:
+        """Whether many of its segments wait."""
         return self.num_pending > SHORT_SEGMENTS
 
     def cancel(self) -> None:
@@ -103,7 +104,9 @@ class Ticket:
             RequestCancelled: `cancel` was called.
             QueueClosed: The queue was closed.
         """
-        return self._queue.compute(self, segments, source, target, search, prefixes)
+        return self._queue.compute(
+            self, segments, source=source, target=target, search=search, prefixes=prefixes
+        )
 
 
 class SegmentQueue:
@@ -173,6 +176,7 @@ class SegmentQueue:
         self,
         ticket: Ticket,
         segments: Sequence[str],
+        *,
         source: Language,
         target: Language,
         search: SearchOptions,

@@ -34,9 +34,7 @@ class ServerSettings(BaseModel):
     )
     device: str = Field(default="auto", description="cpu, cuda or auto")
     dtype: Literal["auto", "int8", "float32", "bfloat16", "float16"] = "auto"
-    workers: Count = Field(
-        default=1, description="batches that a model computes at the same time"
-    )
+    workers: Count = Field(default=1, description="batches that a model computes at the same time")
     threads: Count = Field(default=1, description="CPU threads of each batch")
     preload: bool = Field(default=True, description="load the default model at start")
     idle_unload_s: Annotated[float, Field(ge=0)] = Field(

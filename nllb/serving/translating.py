@@ -219,8 +219,7 @@ class RememberingTranslator:
         """Return the hypotheses of each segment, best first."""
         forced = [""] * len(segments) if prefixes is None else list(prefixes)
         keys = [
-            (source.code, target.code, search, *pair)
-            for pair in zip(segments, forced, strict=True)
+            (source.code, target.code, search, *pair) for pair in zip(segments, forced, strict=True)
         ]
         new = list(dict.fromkeys(key for key in keys if key not in self._known))
         if new:
@@ -264,10 +263,10 @@ def stream_text(
         while parts:
             window, parts = parts[:size], parts[size:]
             size = min(2 * size, 8)
-            results = _translate_parts(translator, [p.text for p in window], source, options)
-            for part, result in zip(window, results, strict=True):
+            outputs = _translate_parts(translator, [p.text for p in window], source, options)
+            for part, output in zip(window, outputs, strict=True):
                 at = _after(text, part.text, at)
-                for segment, place in zip(result.segments, places(result), strict=True):
+                for segment, place in zip(output.segments, places(output), strict=True):
                     on_segment(num_segments, segment, _moved(place, at - len(part.text)))
                     num_segments += 1
     [result] = translate_texts(translator, [text], options)

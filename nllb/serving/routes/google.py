@@ -18,7 +18,6 @@ from nllb.serving.service import service_of
 from nllb.serving.translating import TextOptions, TextResult, detect_languages
 
 router = APIRouter(prefix="/language/translate/v2", tags=["Google v2"])
-METHODS = ["GET", "POST"]
 
 
 async def _read(request: Request) -> tuple[Parameters, Caller]:
@@ -37,9 +36,9 @@ def _texts(parameters: Parameters) -> list[str]:
     return texts
 
 
-@router.api_route(
+@router.get("", include_in_schema=False)
+@router.post(
     "",
-    methods=METHODS,
     summary="Translate texts",
     openapi_extra=describe(q="texts", target="language", source="language", format="text or html"),
 )
@@ -75,9 +74,8 @@ def _answer(result: TextResult) -> dict[str, Any]:
     return answer
 
 
-@router.api_route(
-    "/detect", methods=METHODS, summary="Identify languages", openapi_extra=describe(q="texts")
-)
+@router.get("/detect", include_in_schema=False)
+@router.post("/detect", summary="Identify languages", openapi_extra=describe(q="texts"))
 async def detect(request: Request) -> Response:
     """Name the likeliest language of each text."""
     service = service_of(request)
@@ -92,12 +90,15 @@ async def detect(request: Request) -> Response:
 
     rows = []
     for found in await run_in_threadpool(work):
-        code, probability = (short_code(parse_language(found[0][0])), found[0][1]) if found else ("und", 0.0)
+        code, probability = "und", 0.0
+        if found:
+            code, probability = short_code(parse_language(found[0][0])), found[0][1]
         rows.append([{"confidence": probability, "isReliable": False, "language": code}])
     return Json({"data": {"detections": rows}})
 
 
-@router.api_route("/languages", methods=METHODS, summary="List the languages")
+@router.get("/languages", include_in_schema=False)
+@router.post("/languages", summary="List the languages")
 async def languages(request: Request) -> Response:
     """List the languages; names are given if `target` is."""
     parameters, _ = await _read(request)

@@ -66,9 +66,9 @@ async def translate(request: Request) -> Response:
     parameters = await read_parameters(request)
     caller = await caller_of(request, parameters)
     if parameters.get("q") is None and "src_lang" in parameters.values:
-        return await nllb_serve.translate(request, service, caller, parameters)
+        return await nllb_serve.translate(request, caller, parameters)
     if parameters.get("q") is None and parameters.get("text") is not None:
-        return await nllb_serve.translate_to_text(request, service, caller, parameters)
+        return await nllb_serve.translate_to_text(request, caller, parameters)
     texts, is_batch = read_texts(parameters)
     for name in ("source", "target"):
         if not parameters.text(name):
@@ -111,9 +111,7 @@ def _read_alternatives(service: Service, parameters: Parameters) -> int:
     try:
         number = max(0, int(given)) if given not in (None, "") else 0
     except (TypeError, ValueError, OverflowError):
-        raise RequestError(
-            400, "Invalid request: alternatives parameter is not a number"
-        ) from None
+        raise RequestError(400, "Invalid request: alternatives parameter is not a number") from None
     limit = service.settings.alternatives_limit
     if number > limit:
         raise RequestError(400, f"Invalid request: alternatives parameter must be <= {limit}")
@@ -263,5 +261,3 @@ async def metrics(request: Request) -> Response:
         raise RequestError(401, "Unauthorized", code="missing_key")
     text = await run_in_threadpool(service.metrics.text)
     return Response(text, media_type=service.metrics.content_type)
-
-

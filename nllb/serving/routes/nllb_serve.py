@@ -14,15 +14,13 @@ from nllb.serving.client_languages import AUTO
 from nllb.serving.errors import RequestError
 from nllb.serving.parameters import Parameters
 from nllb.serving.responses import Json
-from nllb.serving.service import Service, service_of
+from nllb.serving.service import service_of
 from nllb.serving.translating import TextOptions, detect_languages
 
 router = APIRouter(prefix="/api/v4", tags=["nllb-api"])
 
 
-async def translate(
-    request: Request, service: Service, caller: Caller, parameters: Parameters
-) -> Response:
+async def translate(request: Request, caller: Caller, parameters: Parameters) -> Response:
     """Answer nllb-serve's `/translate`: `source` (text or list), `src_lang` and `tgt_lang`."""
     started = perf_counter()
     texts = parameters.all("source")
@@ -30,11 +28,10 @@ async def translate(
         return PlainTextResponse("Please provide 'source' as a parameter", status_code=400)
     results = await _texts(
         request,
-        service,
         caller,
         texts,
-        parameters.text("src_lang"),
-        parameters.text("tgt_lang") or "eng_Latn",
+        source=parameters.text("src_lang"),
+        target=parameters.text("tgt_lang") or "eng_Latn",
     )
     answer: dict[str, Any] = {
         "source": texts,
@@ -47,27 +44,26 @@ async def translate(
     return Json(answer)
 
 
-async def translate_to_text(
-    request: Request, service: Service, caller: Caller, parameters: Parameters
-) -> Response:
+async def translate_to_text(request: Request, caller: Caller, parameters: Parameters) -> Response:
     """Answer the first nllb-api: `text`, `source` and `target`; the answer is plain text."""
     text, source = parameters.text("text"), parameters.text("source")
     if not text or not source or not parameters.text("target"):
         raise RequestError(400, "Invalid request: missing text, source or target parameter")
     [output] = await _texts(
-        request, service, caller, [text], source, parameters.text("target")
+        request, caller, [text], source=source, target=parameters.text("target")
     )
     return PlainTextResponse(output.encode("utf-8", "replace"))
 
 
 async def _texts(
     request: Request,
-    service: Service,
     caller: Caller,
     texts: list[str],
+    *,
     source: str,
     target: str,
 ) -> list[str]:
+    service = service_of(request)
     service.access.check_rate(caller, cost=len(texts))
     service.access.check_size(caller, texts, is_batch=len(texts) > 1)
     named: Language | None = None
@@ -88,7 +84,7 @@ async def _caller(request: Request) -> Caller:
 async def translator(request: Request, text: str, source: str, target: str) -> Response:
     """Translate a text."""
     caller = await _caller(request)
-    [output] = await _texts(request, service_of(request), caller, [text], source, target)
+    [output] = await _texts(request, caller, [text], source=source, target=target)
     return Json({"result": output})
 
 
@@ -96,7 +92,7 @@ async def translator(request: Request, text: str, source: str, target: str) -> R
 async def translator_stream(request: Request, text: str, source: str, target: str) -> Response:
     """Translate a text; each line is one server-sent event."""
     caller = await _caller(request)
-    [output] = await _texts(request, service_of(request), caller, [text], source, target)
+    [output] = await _texts(request, caller, [text], source=source, target=target)
 
     async def events() -> Any:
         for line in output.splitlines():

@@ -249,8 +249,15 @@ async def scores(
         if text is not None:
             wanted[column] = (await service.language(text, name)).code
     rows = await asyncio.to_thread(_score_rows, model)
-    chosen = [row for row in rows if all(row[each] == code for each, code in wanted.items())]
-    return Json({"scores": [{"source": r["source"], "target": r["target"], **_figures(r)} for r in chosen]})
+    return Json(
+        {
+            "scores": [
+                {"source": row["source"], "target": row["target"], **_figures(row)}
+                for row in rows
+                if all(row[column] == code for column, code in wanted.items())
+            ]
+        }
+    )
 
 
 def _figures(row: dict[str, str]) -> dict[str, float]:
@@ -282,5 +289,3 @@ async def ready(request: Request) -> Response:
     if service.runner.closing or not service.pool.default.is_loaded:
         raise RequestError(503, "not ready", code="not_ready", retry_after_s=5)
     return Json({"status": "ready"})
-
-
