@@ -51,13 +51,17 @@ def ask(
     return [answer[0].text for answer in answers]
 
 
-def wait_for(queue: SegmentQueue, count: int) -> None:
-    """Wait until so many segments are in the queue or in a batch."""
+def wait_until(condition: Callable[[], bool]) -> None:
     for _ in range(20_000):
-        if queue.num_waiting == count:
+        if condition():
             return
         threading.Event().wait(0.001)
-    pytest.fail(f"{queue.num_waiting} segments wait, not {count}")
+    pytest.fail("the condition did not come true")
+
+
+def wait_for(queue: SegmentQueue, count: int) -> None:
+    """Wait until so many segments are in the queue or in a batch."""
+    wait_until(lambda: queue.num_waiting == count)
 
 
 def test_what_arrives_during_a_batch_is_the_next_batch(start) -> None:
@@ -77,7 +81,7 @@ def test_what_arrives_during_a_batch_is_the_next_batch(start) -> None:
 
 
 def test_options_and_directions_are_never_mixed(start) -> None:
-    generator, queue, gate = start()
+    _, queue, gate = start()
     gate.open.set()
     greedy = SearchOptions(beam_size=1)
     with ThreadPoolExecutor(8) as pool:
@@ -161,8 +165,7 @@ def test_a_cancelled_request_ends_and_its_segments_are_dropped(start) -> None:
         gone = pool.submit(ask, queue, "shared", "only mine", ticket=ticket)
         wait_for(queue, 3)
         stays = pool.submit(ask, queue, "shared")
-        while queue.num_waiting and len(queue._in_flight) < 3:
-            pass
+        wait_until(lambda: any(w.num_waiting == 2 for w in list(queue._in_flight.values())))
         ticket.cancel()
         with pytest.raises(RequestCancelled):
             gone.result()
@@ -201,7 +204,7 @@ def test_one_bad_segment_fails_alone(start) -> None:
 
 
 def test_closing_fails_what_waits(start) -> None:
-    generator, queue, gate = start()
+    _, queue, gate = start()
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(ask, queue, "first")
         assert gate.entered.wait(20)
@@ -233,7 +236,7 @@ def test_many_threads_get_their_own_answers() -> None:
 
 
 def test_answers_are_the_generators(start) -> None:
-    generator, queue, gate = start()
+    _, queue, gate = start()
     gate.open.set()
     [[*answers]] = queue.ticket().generate(
         ["x"], source=ENGLISH, target=GERMAN, search=SearchOptions(num_hypotheses=3)
