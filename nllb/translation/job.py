@@ -181,13 +181,23 @@ class TranslationJob:
         found: dict[_Key, Attempt],
     ) -> Translation:
         segments: list[Segment] = []
-        rendered = ""
+        rendered, start = "", 0
         for unit in units:
             of_unit = [self._segment(part, unit.source, found) for part in unit.document.parts]
             language = unit.source.language
             between = "" if language is None else separator(language, self.target)
-            rendered += unit.document.render([each.text for each in of_unit], between=between)
-            segments += of_unit
+            pieces = unit.document.render_parts([each.text for each in of_unit], between=between)
+            place = start
+            for segment, part, (before, output) in zip(
+                of_unit, unit.document.parts, pieces, strict=True
+            ):
+                place += len(part.before)
+                rendered += before
+                segments.append(replace(segment, source_start=place, start=len(rendered)))
+                rendered += output
+                place += len(part.text)
+            rendered += unit.document.tail
+            start += len(unit.text)
         return Translation(
             text=rendered,
             source_text=text,
