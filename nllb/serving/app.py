@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from nllb import __version__
 from nllb.serving.access import Access
 from nllb.serving.api_page import api_page
+from nllb.serving.document_jobs import DocumentJobs
 from nllb.serving.errors import RequestError
 from nllb.serving.metrics import Metrics
 from nllb.serving.middleware import LOGGER, RequestFrame
@@ -23,7 +24,15 @@ from nllb.serving.model_pool import LoadTranslator, ModelPool
 from nllb.serving.page_files import page_router
 from nllb.serving.request_runner import RequestRunner
 from nllb.serving.responses import STATUS_CODES, Json, error_response
-from nllb.serving.routes import deepl, deepl_glossaries, google, libretranslate, nllb_serve, own
+from nllb.serving.routes import (
+    deepl,
+    deepl_glossaries,
+    files,
+    google,
+    libretranslate,
+    nllb_serve,
+    own,
+)
 from nllb.serving.segment_queue import SegmentQueue
 from nllb.serving.service import Service
 from nllb.serving.settings import ServerSettings
@@ -35,6 +44,7 @@ ROUTERS: Final = (
     libretranslate.router,
     deepl.router,
     deepl_glossaries.router,
+    files.router,
     google.router,
     nllb_serve.router,
 )
@@ -71,6 +81,7 @@ def make_service_app(
         num_threads=settings.request_threads,
         timeout_s=settings.request_timeout_s,
     )
+    documents = DocumentJobs(settings, runner=runner, store=store, metrics=metrics)
     service = Service(
         settings=settings,
         pool=pool,
@@ -78,6 +89,7 @@ def make_service_app(
         store=store,
         access=Access(settings, store),
         metrics=metrics,
+        documents=documents,
     )
     metrics.watch("nllb_requests_in_flight", "Requests in flight", lambda: runner.num_requests)
     metrics.watch(
@@ -97,6 +109,7 @@ def make_service_app(
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
+            documents.close()
             await asyncio.to_thread(pool.close)
             runner.close()
             store.close()

@@ -4,15 +4,19 @@ This is the only module of the server that knows their functions.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from inspect import signature
 from typing import Any, Final, Literal
 
+from nllb.documents import document_formats, translate_html, translate_xml
+from nllb.errors import ConfigError, DocumentError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import Language
 from nllb.serving.errors import RequestError
-from nllb.translation.results import Translation
+from nllb.translation.glossary import Glossary, GlossaryEntry
+from nllb.translation.quality import KEPT
+from nllb.translation.results import Segment, Translation
 from nllb.translation.translator import Translator
 
 MAX_TERMS: Final = 10_000
@@ -58,12 +62,12 @@ def has_terms() -> bool:
 
 def has_markup() -> bool:
     """Return whether texts with markup can be translated."""
-    return False
+    return find_spec("nllb.documents.markup_fragments") is not None
 
 
 def has_documents() -> bool:
     """Return whether files can be translated."""
-    return False
+    return bool(file_formats())
 
 
 def translate_with_terms(
@@ -90,13 +94,12 @@ def translate_with_terms(
     return translate(list(texts), source, target, search=search, wrapped=wrapped, **further)
 
 
-def make_glossary(terms: Terms) -> Any:
+def make_glossary(terms: Terms) -> Glossary | None:
     """Return the translator's glossary; None without terms."""
     if not terms.glossary:
         return None
-    module = import_module("nllb.translation.glossary")
-    lines = "".join(f"{source}\t{target}\n" for source, target in terms.glossary)
-    return module.Glossary.parse(lines, "tsv")
+    entries = (GlossaryEntry(source=source, targets=(to,)) for source, to in terms.glossary)
+    return Glossary(entries=tuple(entries))
 
 
 def translate_markup(
@@ -105,18 +108,54 @@ def translate_markup(
     source: Language,
     target: Language,
     *,
-    search: SearchOptions,
     markup: Markup,
     terms: Terms,
-) -> str:
-    """Translate a fragment of HTML or XML.
+) -> Translation:
+    """Translate a fragment of HTML or XML; each of its units is a segment of the result.
 
     Raises:
-        RequestError: This installation cannot translate markup.
+        RequestError: The markup is not well-formed.
     """
-    raise RequestError(501, f"this server does not support {markup.kind}", code="unsupported")
+    if terms and not has_terms():
+        raise RequestError(501, "this server does not support glossaries", code="unsupported")
+    further: dict[str, Any] = {
+        "glossary": make_glossary(terms),
+        "do_not_translate": terms.do_not_translate,
+    }
+    try:
+        if markup.kind == "html":
+            found = translate_html(text, translator, source=source, target=target, **further)
+        else:
+            found = translate_xml(
+                text,
+                translator,
+                source=source,
+                target=target,
+                ignore_tags=markup.ignore_tags,
+                splitting_tags=markup.splitting_tags,
+                non_splitting_tags=markup.non_splitting_tags or None,
+                **further,
+            )
+    except (DocumentError, ConfigError) as error:
+        raise RequestError(
+            400, f"Tag handling parsing failed, please check input: {error}", code="bad_markup"
+        ) from None
+    segments = tuple(
+        Segment(
+            source_text=unit.source_text,
+            text=unit.text,
+            trust=replace(KEPT, confidence=unit.confidence, flags=unit.flags),
+        )
+        for unit in found.report.units
+    )
+    return Translation(
+        text=found.text, source_text=text, source=source, target=target, segments=segments
+    )
 
 
 def file_formats() -> list[dict[str, Any]]:
     """Return the formats of files that can be translated: name and suffixes of each."""
-    return []
+    return [
+        {"name": each.name, "suffixes": list(each.suffixes), "keeps": each.keeps}
+        for each in document_formats()
+    ]

@@ -11,6 +11,7 @@ from nllb.errors import LanguageError
 from nllb.languages import Language
 from nllb.serving.access import Access, Caller
 from nllb.serving.client_languages import read_language
+from nllb.serving.document_jobs import DocumentJobs
 from nllb.serving.errors import RequestError
 from nllb.serving.metrics import Metrics
 from nllb.serving.model_pool import ModelPool
@@ -34,6 +35,7 @@ class Service:
     store: Store
     access: Access
     metrics: Metrics
+    documents: DocumentJobs
 
     async def languages(self, model: str | None = None) -> tuple[Language, ...]:
         """Return the languages of a model."""

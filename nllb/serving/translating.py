@@ -1,7 +1,7 @@
 """What the routes do with texts: translate, detect, and stream segments as they are finished."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from nllb.errors import LanguageError
@@ -11,7 +11,6 @@ from nllb.languages.detection import UNDETERMINED, Detector
 from nllb.serving.errors import RequestError
 from nllb.serving.features import Markup, Terms, translate_markup, translate_with_terms
 from nllb.serving.translation_json import Place, places
-from nllb.translation.quality import KEPT
 from nllb.translation.results import Segment, Translation
 from nllb.translation.source_detection import DOCUMENT_CHARACTERS, SourceLanguage, has_letters
 from nllb.translation.structure import parse
@@ -58,7 +57,7 @@ class TextResult:
     """A translated text.
 
     Attributes:
-        translation: The translation; texts with markup are one segment of it.
+        translation: The translation.
         detected: The detected source language; None if the caller named it.
     """
 
@@ -136,17 +135,14 @@ def _one(
     if source is None or source == options.target or not has_letters(text):
         return unchanged(text, source, options.target)
     if options.markup is not None:
-        output = translate_markup(
+        return translate_markup(
             translator,
             text,
             source,
             options.target,
-            search=options.search,
             markup=options.markup,
             terms=options.terms,
         )
-        segment = Segment(source_text=text, text=output, trust=KEPT)
-        return replace(unchanged(text, source, options.target), text=output, segments=(segment,))
     [translation] = translate_with_terms(
         translator,
         [text],

@@ -76,7 +76,7 @@ async def translate(request: Request) -> Response:
     alternatives = _read_alternatives(service, parameters)
     service.access.check_rate(caller, cost=len(texts))
     service.access.check_size(caller, texts, is_batch=is_batch)
-    source, target = await _read_languages(service, parameters)
+    source, target = await read_languages(service, parameters)
     markup = _read_format(parameters)
     options = TextOptions(
         source=source,
@@ -118,9 +118,14 @@ def _read_alternatives(service: Service, parameters: Parameters) -> int:
     return number
 
 
-async def _read_languages(
+async def read_languages(
     service: Service, parameters: Parameters
 ) -> tuple[Language | None, Language]:
+    """Return the source language, if it is not to be detected, and the target language.
+
+    Raises:
+        RequestError: A language is unknown, or the model does not have it.
+    """
     known = await service.languages()
     source = None
     if parameters.text("source").casefold() != AUTO:
@@ -170,6 +175,16 @@ def _detected(source: SourceLanguage | None) -> dict[str, Any]:
 
 def _confidence(language: Language, probability: float) -> dict[str, Any]:
     return {"confidence": round(100 * probability, 1), "language": short_code(language)}
+
+
+@router.get("/translate", summary="Translate by the protocol of nllb-serve")
+async def translate_get(request: Request) -> Response:
+    """Translate the values of `source` from `src_lang` to `tgt_lang`."""
+    parameters = await read_parameters(request)
+    if "src_lang" not in parameters.values:
+        raise RequestError(405, "Method Not Allowed", code="method_not_allowed")
+    caller = await caller_of(request, parameters)
+    return await nllb_serve.translate(request, caller, parameters)
 
 
 @router.post(
