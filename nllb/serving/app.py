@@ -121,7 +121,6 @@ def make_service_app(
         version=__version__,
         description="Machine translation for 200 languages, with the protocols of LibreTranslate, "
         "DeepL, Google, nllb-serve and nllb-api.",
-        root_path=settings.root_path,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -138,6 +137,7 @@ def make_service_app(
     frame = RequestFrame(
         app,
         metrics=metrics,
+        root_path=settings.root_path,
         max_body_bytes=settings.max_body_bytes,
         log_text=settings.log_text,
     )

@@ -53,9 +53,16 @@ class RequestFrame:
     """ASGI middleware around the whole application."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int, log_text: bool = False
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        max_body_bytes: int,
+        root_path: str = "",
+        log_text: bool = False,
     ) -> None:
-        """Wrap an application."""
+        """Wrap an application; `root_path` may or may not be in the paths of requests."""
+        self._root_path = root_path
         self._app, self._metrics = app, metrics
         self._max_body_bytes, self._log_text = max_body_bytes, log_text
 
@@ -64,6 +71,11 @@ class RequestFrame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        root = self._root_path
+        if root:
+            path = scope["path"]
+            inside = path == root or path.startswith(root + "/")
+            scope = scope | {"root_path": root, "path": path if inside else root + path}
         exchange = _Exchange(scope, receive, send, self._max_body_bytes)
         started = perf_counter()
         try:

@@ -37,9 +37,8 @@ async def _file(parameters: Parameters, missing: RequestError) -> tuple[bytes, s
 
 
 def _check_size(service: Service, caller: Caller, data: bytes) -> None:
-    service.access.check_rate(
-        caller, cost=max(1, len(data) // (service.access.char_limit(caller) or len(data) or 1))
-    )
+    limit = service.access.char_limit(caller)
+    service.access.check_rate(caller, cost=max(1, len(data) // limit) if limit else 1)
 
 
 def _attachment(row: dict[str, Any], data: bytes) -> Response:

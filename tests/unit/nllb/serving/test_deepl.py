@@ -69,7 +69,7 @@ def test_glossaries_of_v3(api: deepl.DeepLClient) -> None:
     assert found.dictionaries[0].entries == "cat\tchat"
     more = Entries("EN", "FR", {"dog": "chien"})
     changed = api.update_multilingual_glossary_dictionary(made, more)
-    assert next(d for d in changed.dictionaries if d.target_lang == "fr").entry_count == 2
+    assert next(d for d in changed.dictionaries if d.target_lang.lower() == "fr").entry_count == 2
     api.replace_multilingual_glossary_dictionary(made, more)
     found = api.get_multilingual_glossary_entries(made, "EN", "FR")
     assert found.dictionaries[0].entries == "dog\tchien"

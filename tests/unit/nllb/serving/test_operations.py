@@ -105,7 +105,7 @@ def test_the_log_has_no_text_and_every_answer_an_id(log: io.StringIO) -> None:
         )
         assert answer.status_code == 500 and answer.headers["x-request-id"] == "abc-1"
         assert "Traceback" not in answer.text and secret not in answer.text
-        answer = client.get(f"/{secret}", headers={"X-Request-ID": "a b\nc"})
+        answer = client.get(f"/{secret}", headers={"X-Request-ID": "a b"})
         assert len(answer.headers["x-request-id"]) == 16
     records = [json.loads(line) for line in log.getvalue().splitlines()]
     assert "Xylophone" not in log.getvalue()
