@@ -75,7 +75,7 @@ class RequestFrame:
         if root:
             path = scope["path"]
             inside = path == root or path.startswith(root + "/")
-            scope = scope | {"root_path": root, "path": path if inside else root + path}
+            scope = {**scope, "root_path": root, "path": path if inside else root + path}
         exchange = _Exchange(scope, receive, send, self._max_body_bytes)
         started = perf_counter()
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from nllb import __version__
+from nllb.errors import NllbError
 from nllb.io.text import read_table
 from nllb.languages import Language, parse_language
 from nllb.serving.access import Caller
@@ -215,21 +216,24 @@ async def models(request: Request) -> Response:
 
 
 def _model_row(model: ServedModel) -> dict[str, Any]:
-    from nllb.errors import NllbError
+    return {"name": model.name, "loaded": model.is_loaded, **_listing(model.origin or model.name)}
+
+
+@cache
+def _listing(origin: str) -> dict[str, Any]:
+    """Return what is known about a model; nothing if it was loaded by other means."""
     from nllb.model.listing import list_model
 
-    row: dict[str, Any] = {"name": model.name, "loaded": model.is_loaded}
     try:
-        listing = list_model(model.origin or model.name)
-    except NllbError:  # A model that was loaded by other means has no listing.
-        return row
-    row |= {
+        listing = list_model(origin)
+    except NllbError:
+        return {}
+    return {
         "summary": listing.summary,
         "parameters": listing.parameters,
         "licence": listing.licence,
-        "has_scores": listing.path is not None and (listing.path / "scores.tsv").is_file(),
+        "has_scores": bool(_score_rows(origin)),
     }
-    return row
 
 
 @router.get("/models/{name}/scores", summary="Scores of a model's directions")
@@ -248,7 +252,7 @@ async def scores(
     for column, text in (("source", source), ("target", target)):
         if text is not None:
             wanted[column] = (await service.language(text, name)).code
-    rows = await asyncio.to_thread(_score_rows, model)
+    rows = await asyncio.to_thread(_score_rows, model.origin or model.name)
     return Json(
         {
             "scores": [
@@ -264,15 +268,15 @@ def _figures(row: dict[str, str]) -> dict[str, float]:
     return {"pairs": int(row["pairs"]), "chrf++": float(row["chrf++"])}
 
 
-def _score_rows(model: ServedModel) -> list[dict[str, str]]:
-    from nllb.errors import NllbError
+@cache
+def _score_rows(origin: str) -> list[dict[str, str]]:
     from nllb.model.listing import list_model
 
     try:
-        folder = list_model(model.origin or model.name).path
+        folder = list_model(origin).path
     except NllbError:
         return []
-    path = None if folder is None else Path(folder) / "scores.tsv"
+    path = None if folder is None else folder / "scores.tsv"
     return list(read_table(path)) if path is not None and path.is_file() else []
 
 
