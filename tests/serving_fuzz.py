@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote_plus
 
 ID = "0123456789abcdef" * 2
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -106,11 +107,9 @@ def fuzz_requests(seed: int, count: int) -> Iterator[FuzzRequest]:
             headers["Content-Type"] = "application/json"
             body = json.dumps(values).encode()
         elif where == "form":
-            from urllib.parse import quote_plus
-
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = "&".join(
-                f"{name}={quote_plus(_text(value).encode('utf-8', 'surrogatepass'))}"
+                f"{quoted(name)}={quoted(_text(value))}"
                 for name, value in values.items()
             ).encode()
         elif where == "multipart":
@@ -122,6 +121,11 @@ def fuzz_requests(seed: int, count: int) -> Iterator[FuzzRequest]:
         if body and chance.random() < 0.1:
             body = body[: chance.randrange(len(body))] + chance.randbytes(3)
         yield FuzzRequest(method=method, path=path, query=query, headers=headers, body=body)
+
+
+def quoted(text: str) -> str:
+    """Return a text as it is in a query string, lone surrogates included."""
+    return quote_plus(text.encode("utf-8", "surrogatepass"))
 
 
 def _mutate(chance: random.Random, values: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Glossaries as DeepL's API knows them: named sets of dictionaries, one per language pair."""
 
 import csv
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from nllb.serving.service import Service
 MAX_GLOSSARIES: Final = 1000
 MAX_TERM_CHARACTERS: Final = 1024
 MAX_NAME: Final = 1024
+_UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that no term or name has; PostgreSQL cannot store some of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +72,8 @@ def parse_entries(text: str, entries_format: str) -> dict[str, str]:
             raise _bad_entry(number, "it needs a source term and a target term")
         if any(len(term) > MAX_TERM_CHARACTERS for term in terms):
             raise _bad_entry(number, f"a term has more than {MAX_TERM_CHARACTERS} characters")
+        if any(_UNFIT.search(term) for term in terms):
+            raise _bad_entry(number, "a term has control characters")
         if terms[0] in entries:
             raise _bad_entry(number, "its source term occurs twice")
         entries[terms[0]] = terms[1]
@@ -130,7 +135,7 @@ def check_name(name: object) -> None:
     Raises:
         RequestError: It is missing or too long.
     """
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or _UNFIT.search(name):
         raise RequestError(400, "Missing or invalid argument: name")
 
 

@@ -3,7 +3,6 @@
 import http.client
 import socket
 from collections import Counter
-from urllib.parse import quote_plus
 
 import httpx
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from nllb.serving import document_jobs
 from nllb.serving.document_process import TranslatedFile
 from nllb.serving.middleware import LOGGER
-from tests.serving_fuzz import FuzzRequest, fuzz_requests
+from tests.serving_fuzz import FuzzRequest, fuzz_requests, quoted
 from tests.serving_stand_in import RunningServer, run_server
 
 
@@ -28,11 +27,7 @@ class NoProcess:
 
 
 def send(connection: http.client.HTTPConnection, request: FuzzRequest) -> tuple[int, bytes]:
-    query = "&".join(
-        f"{quote_plus(name.encode('utf-8', 'surrogatepass'))}="
-        f"{quote_plus(value.encode('utf-8', 'surrogatepass'))}"
-        for name, value in request.query
-    )
+    query = "&".join(f"{quoted(name)}={quoted(value)}" for name, value in request.query)
     path = request.path.encode("latin-1", "replace").decode("latin-1")
     target = f"{path}?{query}" if query else path
     connection.putrequest(request.method, "", skip_accept_encoding=True)
