@@ -14,7 +14,22 @@ from nllb.errors import DataError, DocumentError
 MAX_FILE_BYTES: Final = 1 << 30
 HEAD_BYTES: Final = 4096
 _FORMATS: Final = (
+    "xliff:XliffFormat",
+    "tmx:TmxFormat",
+    "android:AndroidFormat",
+    "subtitles:VttFormat",
+    "subtitles:SrtFormat",
     "html:HtmlFormat",
+    "xcstrings:XcstringsFormat",
+    "json_messages:JsonFormat",
+    "po:PoFormat",
+    "properties:PropertiesFormat",
+    "apple_strings:AppleStringsFormat",
+    "fluent:FluentFormat",
+    "yaml_messages:YamlFormat",
+    "markdown:MarkdownFormat",
+    "tables:CsvFormat",
+    "tables:TsvFormat",
     "plain_text:PlainTextFormat",
 )
 """Modules of `nllb.documents.formats` with their classes, the most specific formats first."""

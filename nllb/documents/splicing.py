@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from nllb.documents.plurals import CATEGORIES, PluralSlot
 from nllb.documents.text_file import TextFile
 from nllb.documents.units import CodeKind, Document, Fragment, InlineCode, Unit
 from nllb.languages import Language
@@ -104,7 +105,7 @@ def build_unit(
     trim_codes: bool = True,
     preserve_layout: bool = False,
     note: str = "",
-    max_columns: int | None = None,
+    plural_category: str | None = None,
 ) -> tuple[Unit, Span] | None:
     """Return the unit of a passage and where it stands; None if it has no letters.
 
@@ -115,7 +116,7 @@ def build_unit(
         trim_codes: whether single codes at the edges stay outside of the unit.
         preserve_layout: whether white space has a meaning; otherwise each run becomes a blank.
         note: for the translator.
-        max_columns: columns per line of subtitles.
+        plural_category: CLDR's category of a plural variant.
     """
     partners = _match(pieces)
     first, last = _trim(pieces, partners, trim_codes=trim_codes)
@@ -153,7 +154,7 @@ def build_unit(
         fragments=tuple(fragments),
         preserve_layout=preserve_layout,
         note=note,
-        max_columns=max_columns,
+        plural_category=plural_category,
     )
     return unit, Span(pieces[first].start, pieces[last - 1].end, write, starts)
 
@@ -212,6 +213,12 @@ def _trim(
     return first, last
 
 
+def trim_pieces(pieces: Sequence[Piece]) -> list[Piece]:
+    """Return a passage without the white space and the codes around its text."""
+    first, last = _trim(pieces, _match(pieces), trim_codes=True)
+    return list(pieces[first:last])
+
+
 def _is_empty_pair(pieces: Sequence[Piece], start: int | None, end: int | None) -> bool:
     if start is None or end is None or start > end:
         return False
@@ -264,6 +271,13 @@ class UnitSpans:
     def __init__(self) -> None:
         self.units: list[Unit] = []
         self.spans: dict[str, Span] = {}
+        self.slots: list[PluralSlot] = []
+
+    def plan(self, target: Language) -> list[Unit]:
+        """Return the units, and those of plural categories that the file lacks."""
+        if not self.slots:
+            return self.units
+        return [*self.units, *(unit for slot in self.slots for unit in slot.missing(target))]
 
     def add(
         self,
@@ -274,6 +288,7 @@ class UnitSpans:
         trim_codes: bool = True,
         preserve_layout: bool = False,
         note: str = "",
+        plural_category: str | None = None,
         inside: Sequence[str] = (),
     ) -> Unit | None:
         """Add the unit of a passage; without letters there is none.
@@ -287,6 +302,7 @@ class UnitSpans:
             trim_codes=trim_codes,
             preserve_layout=preserve_layout,
             note=note,
+            plural_category=plural_category,
         )
         if built is None:
             return None
@@ -309,28 +325,58 @@ class UnitSpans:
             if unit.key in translations
             and (new := joined(translations[unit.key])) != joined(unit.fragments)
         }
+        variants = self._variants(translations)
         inside = {name for key in changed for name in self.spans[key].inner}
-        for key, fragments in changed.items():
-            if key in inside:
+        for key in changed:
+            if key not in inside:
+                span = self.spans[key]
+                edits.replace(span.start, span.end, self._source(key, changed, variants))
+        for added in variants.values():
+            for start, end, source in added:
+                edits.replace(start, end, source)
+
+    def _source(
+        self,
+        key: str,
+        changed: Mapping[str, Sequence[Fragment]],
+        variants: dict[str, list[tuple[int, int, str]]],
+    ) -> str:
+        """Return how a changed unit is written, with the changed units inside of its codes."""
+        span = self.spans[key]
+        deeper = {each for name in span.inner if name in changed for each in self.spans[name].inner}
+        inner: list[tuple[int, int, str]] = []
+        for name in span.inner:
+            if name in deeper:
                 continue
-            span = self.spans[key]
-            inner = [
-                (self.spans[name], self.spans[name].write(changed[name]))
-                for name in span.inner
-                if name in changed
+            inner += variants.pop(name, ())
+            if name in changed:
+                place = self.spans[name]
+                inner.append((place.start, place.end, self._source(name, changed, variants)))
+        fragments = changed[key]
+        return span.write([_update_code(part, span, inner) for part in fragments])
+
+    def _variants(
+        self, translations: Mapping[str, Sequence[Fragment]]
+    ) -> dict[str, list[tuple[int, int, str]]]:
+        """Return what is inserted for new plural categories, by the unit of `other`."""
+        return {
+            slot.unit.key: [
+                (slot.position, slot.position, slot.write(category, joined(translations[key])))
+                for category in CATEGORIES
+                if category not in slot.present and (key := slot.key(category)) in translations
             ]
-            parts = [_update_code(part, span, inner) for part in fragments] if inner else fragments
-            edits.replace(span.start, span.end, span.write(parts))
+            for slot in self.slots
+        }
 
 
-def _update_code(part: Fragment, span: Span, inner: Sequence[tuple[Span, str]]) -> Fragment:
+def _update_code(part: Fragment, span: Span, inner: Sequence[tuple[int, int, str]]) -> Fragment:
     """Return a code with the translated units inside of it."""
-    if isinstance(part, str) or (start := span.codes.get((part.number, part.kind))) is None:
+    if isinstance(part, str) or (first := span.codes.get((part.number, part.kind))) is None:
         return part
     edits = TextEdits(part.data)
-    for place, source in inner:
-        if start <= place.start < start + len(part.data):
-            edits.replace(place.start - start, place.end - start, source)
+    for start, end, source in inner:
+        if first <= start < first + len(part.data):
+            edits.replace(start - first, end - first, source)
     return replace(part, data=edits.apply())
 
 
@@ -357,6 +403,10 @@ class SplicedDocument(Document):
     def units(self) -> Sequence[Unit]:
         """The units to translate, in reading order."""
         return self.spans.units
+
+    def plan_units(self, target: Language) -> Sequence[Unit]:
+        """Return the units to translate, with the plural categories that the target adds."""
+        return self.spans.plan(target)
 
     def render(
         self,

@@ -15,6 +15,8 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from nllb.inference.word_alignment import Link
+
 _ATOM: Final = regex.compile(
     r"""[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]\p{M}*
       | \p{N}+(?:[.,:'’\u00a0\u202f]\p{N}+)*\p{M}*
@@ -38,17 +40,6 @@ class Mark:
     """Whether it has two ends that must enclose something; a span may be empty."""
     parent: int | None = None
     """The number of the span around it, which comes earlier in the list."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Link:
-    """Two passages that mean the same, by character positions."""
-
-    source_start: int
-    source_end: int
-    target_start: int
-    target_end: int
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
