@@ -19,9 +19,11 @@ from typing import IO, Any, Final
 
 from nllb.errors import DocumentError, LanguageError, NllbError
 from nllb.inference.generator import Hypothesis, SearchOptions
+from nllb.inference.word_alignment import Link
 from nllb.languages import Language, parse_language
 from nllb.languages.detection import Detection
 from nllb.serving.features import Terms, make_glossary
+from nllb.serving.segment_queue import Terms as SegmentTerms
 from nllb.translation.retry import SegmentError
 from nllb.translation.translator import Translator
 
@@ -141,12 +143,15 @@ def _answer(translator: Translator, method: str, arguments: dict[str, Any]) -> A
     """Do what the process asked for; nothing else is possible."""
     match method:
         case "generate":
+            further = arguments["further"]
+            if "terms" in further:
+                further["terms"] = [_tuples(terms) for terms in further["terms"]]
             answers = translator.generator.generate(
                 arguments["segments"],
                 source=parse_language(arguments["source"]),
                 target=parse_language(arguments["target"]),
                 search=SearchOptions(**arguments["search"]),
-                prefixes=arguments["prefixes"],
+                **further,
             )
             return [[asdict(hypothesis) for hypothesis in answer] for answer in answers]
         case "fits":
@@ -156,6 +161,11 @@ def _answer(translator: Translator, method: str, arguments: dict[str, Any]) -> A
             return translator.generator.supports(parse_language(arguments["language"]))
         case "has_shortlist":
             return translator.generator.has_shortlist(parse_language(arguments["target"]))
+        case "align":
+            if translator.aligner is None:
+                return None
+            pairs = [(source, target) for source, target in arguments["pairs"]]
+            return [[asdict(link) for link in found] for found in translator.aligner.align(pairs)]
         case "detect_batch":
             if translator.detector is None:
                 return None
@@ -163,6 +173,10 @@ def _answer(translator: Translator, method: str, arguments: dict[str, Any]) -> A
             return [asdict(detection) for detection in found]
         case _:
             raise DocumentError(f"unknown call {method!r}")
+
+
+def _tuples(terms: list[list[str]]) -> SegmentTerms:
+    return tuple(map(tuple, terms))
 
 
 def _write(stream: IO[bytes], frame: bytes) -> None:
@@ -214,14 +228,20 @@ class _RemoteGenerator:
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
+        terms: Sequence[SegmentTerms] | None = None,
     ) -> list[list[Hypothesis]]:
+        further: dict[str, Any] = {}
+        if prefixes is not None:
+            further["prefixes"] = list(prefixes)
+        if terms is not None:
+            further["terms"] = list(terms)
         answers = self._call(
             "generate",
             segments=list(segments),
             source=source.code,
             target=target.code,
             search=asdict(search),
-            prefixes=None if prefixes is None else list(prefixes),
+            further=further,
         )
         return [[_hypothesis(fields) for fields in answer] for answer in answers]
 
@@ -262,6 +282,25 @@ class _RemoteDetector:
         ]
 
 
+class _RemoteAligner:
+    """The aligner of the server."""
+
+    def __init__(self, server: _Server) -> None:
+        self._call = server.call
+
+    def align(self, pairs: Sequence[tuple[str, str]]) -> list[list[Link]]:
+        found = self._call("align", pairs=list(pairs))
+        if found is None:
+            return [[] for _ in pairs]
+        return [[Link(**fields) for fields in links] for links in found]
+
+
+def _mapped_bytes() -> int:
+    """Return the address space that the process has now, most of which is never used."""
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        return int(stream.read().split()[0]) * resource.getpagesize()
+
+
 def _limit(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -273,11 +312,13 @@ def _run(stdin: IO[bytes], stdout: IO[bytes]) -> None:
 
     request = json.loads(_read(stdin))
     data = _read(stdin)
-    _limit(resource.RLIMIT_AS, request["memory_bytes"])
+    _limit(resource.RLIMIT_AS, _mapped_bytes() + request["memory_bytes"])
     _limit(resource.RLIMIT_CPU, CPU_SECONDS)
     _limit(resource.RLIMIT_CORE, 0)
     server = _Server(stdin, stdout)
-    translator = Translator(_RemoteGenerator(server), detector=_RemoteDetector(server))
+    translator = Translator(
+        _RemoteGenerator(server), detector=_RemoteDetector(server), aligner=_RemoteAligner(server)
+    )
     terms = Terms(
         glossary=tuple(map(tuple, request["glossary"])),
         do_not_translate=tuple(request["do_not_translate"]),

@@ -56,7 +56,12 @@ class Work:
             if self.cancelled:
                 raise RequestCancelled("the request was cancelled")
             generator = QueuedGenerator(self._ticket, model.translator.generator)
-            return function(Translator(generator, detector=model.translator.detector))
+            translator = Translator(
+                generator,
+                detector=model.translator.detector,
+                aligner=model.translator.aligner,
+            )
+            return function(translator)
 
 
 class RequestRunner:

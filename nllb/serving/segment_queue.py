@@ -16,7 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from nllb.errors import NllbError
 from nllb.inference.generator import Generator, Hypothesis, SearchOptions
@@ -40,8 +40,10 @@ class QueueClosed(NllbError):
 
 Group = tuple[str, str, SearchOptions]
 """Source code, target code and options: segments of one group can be in one batch."""
-_Key = tuple[Group, str, str]
-"""Group, segment and forced prefix."""
+Terms = tuple[tuple[str, ...], ...]
+"""Terms that the output of a segment should contain."""
+_Key = tuple[Group, str, str, Terms]
+"""Group, segment, forced prefix and terms."""
 
 
 @dataclass(eq=False, slots=True)
@@ -97,6 +99,7 @@ class Ticket:
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
+        terms: Sequence[Terms] | None = None,
     ) -> list[list[Hypothesis]]:
         """Translate segments; waits for their batches.
 
@@ -105,7 +108,13 @@ class Ticket:
             QueueClosed: The queue was closed.
         """
         return self._queue.compute(
-            self, segments, source=source, target=target, search=search, prefixes=prefixes
+            self,
+            segments,
+            source=source,
+            target=target,
+            search=search,
+            prefixes=prefixes,
+            terms=terms,
         )
 
 
@@ -181,11 +190,13 @@ class SegmentQueue:
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None,
+        terms: Sequence[Terms] | None,
     ) -> list[list[Hypothesis]]:
         """Put a ticket's segments into the queue and wait for their results."""
         group = (source.code, target.code, search)
         forced = [""] * len(segments) if prefixes is None else prefixes
-        keys = [(group, *pair) for pair in zip(segments, forced, strict=True)]
+        wanted = [()] * len(segments) if terms is None else terms
+        keys = [(group, *each) for each in zip(segments, forced, wanted, strict=True)]
         with self.lock:
             works = self._enter(ticket, group, list(dict.fromkeys(keys)), source, target)
             try:
@@ -333,7 +344,7 @@ class SegmentQueue:
                 source=first.source,
                 target=first.target,
                 search=first.key[0][2],
-                prefixes=[work.key[2] for work in batch] if any(w.key[2] for w in batch) else None,
+                **_further(batch),
             )
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(answers)} outputs for {len(batch)} segments")
@@ -356,6 +367,16 @@ class SegmentQueue:
             ticket.num_missing -= 1
             if not ticket.num_missing:
                 ticket.ready.notify_all()
+
+
+def _further(batch: Sequence[_Work]) -> dict[str, Any]:
+    """Return the optional arguments of a batch, as far as any of its segments has them."""
+    further: dict[str, Any] = {}
+    if any(work.key[2] for work in batch):
+        further["prefixes"] = [work.key[2] for work in batch]
+    if any(work.key[3] for work in batch):
+        further["terms"] = [work.key[3] for work in batch]
+    return further
 
 
 class QueuedGenerator:

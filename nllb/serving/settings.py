@@ -80,7 +80,7 @@ class ServerSettings(BaseModel):
         default=3600, description="time after which the translation of a file is given up"
     )
     document_memory_bytes: Count = Field(
-        default=4 << 30, description="memory of the process that parses an uploaded file"
+        default=2 << 30, description="memory of the process that parses an uploaded file"
     )
     max_documents: Count = Field(default=4, description="files that are translated at once")
     max_stored_documents: Count = Field(default=256, description="files and results that are kept")

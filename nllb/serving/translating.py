@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nllb.errors import LanguageError
-from nllb.inference.generator import Hypothesis, SearchOptions
+from nllb.inference.generator import SearchOptions
 from nllb.languages import Language
 from nllb.languages.detection import UNDETERMINED, Detector
 from nllb.serving.errors import RequestError
 from nllb.serving.features import Markup, Terms, translate_markup, translate_with_terms
+from nllb.serving.remembering_generator import RememberingGenerator
 from nllb.serving.translation_json import Place, places
 from nllb.translation.results import Segment, Translation
 from nllb.translation.source_detection import DOCUMENT_CHARACTERS, SourceLanguage, has_letters
@@ -179,57 +180,6 @@ def detect_languages(
     return [pair for pair in ranked if pair[1] >= MIN_DETECTION][:top]
 
 
-class RememberingTranslator:
-    """Gives a translator whose repeated segments cost nothing, within one request."""
-
-    def __init__(self, translator: Translator) -> None:
-        self._generator = translator.generator
-        self._known: dict[tuple[object, ...], list[Hypothesis]] = {}
-        self.translator = Translator(self, detector=translator.detector)
-
-    def __getattr__(self, name: str) -> object:
-        """Return what the generator has."""
-        return getattr(self._generator, name)
-
-    def fits(self, segment: str, *, source: Language) -> bool:
-        """Return whether the segment does not exceed the model's maximum length."""
-        return self._generator.fits(segment, source=source)
-
-    def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
-        return self._generator.supports(language)
-
-    def has_shortlist(self, target: Language) -> bool:
-        """Return whether the model has a shortlist for this target language."""
-        return self._generator.has_shortlist(target)
-
-    def generate(
-        self,
-        segments: Sequence[str],
-        *,
-        source: Language,
-        target: Language,
-        search: SearchOptions,
-        prefixes: Sequence[str] | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Return the hypotheses of each segment, best first."""
-        forced = [""] * len(segments) if prefixes is None else list(prefixes)
-        keys = [
-            (source.code, target.code, search, *pair) for pair in zip(segments, forced, strict=True)
-        ]
-        new = list(dict.fromkeys(key for key in keys if key not in self._known))
-        if new:
-            answers = self._generator.generate(
-                [str(key[3]) for key in new],
-                source=source,
-                target=target,
-                search=search,
-                prefixes=None if prefixes is None else [str(key[4]) for key in new],
-            )
-            self._known |= dict(zip(new, answers, strict=True))
-        return [self._known[key] for key in keys]
-
-
 def stream_text(
     translator: Translator,
     text: str,
@@ -241,8 +191,8 @@ def stream_text(
     The reported outputs are provisional: the whole translation may have other ones where lines
     have a language of their own.
     """
-    remembering = RememberingTranslator(translator)
-    translator = remembering.translator
+    remembering = RememberingGenerator(translator.generator)
+    translator = Translator(remembering, detector=translator.detector, aligner=translator.aligner)
     source = options.source
     if source is None:
         source = translator.detect_source(text[:DOCUMENT_CHARACTERS]).language

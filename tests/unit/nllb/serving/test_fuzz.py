@@ -70,8 +70,8 @@ def fuzzed(monkeypatch: pytest.MonkeyPatch) -> RunningServer:
 
 
 def test_some_malformed_requests(fuzzed: RunningServer) -> None:
-    statuses = fuzz(fuzzed, seed=1, count=600)
-    assert statuses.total() > 550 and statuses[200] > 50 and statuses[400] > 100
+    statuses = fuzz(fuzzed, seed=1, count=300)
+    assert statuses.total() > 280 and statuses[200] > 30 and statuses[400] > 50
 
 
 @pytest.mark.slow
