@@ -14,7 +14,8 @@ VALID: list[tuple[str, str, dict[str, Any]]] = [
                             "alternatives": 1, "api_key": "k"}),
     ("POST", "/translate", {"source": "Cats.", "src_lang": "eng_Latn", "tgt_lang": "deu_Latn"}),
     ("POST", "/translate", {"text": "Cats.", "source": "en", "target": "de"}),
-    ("POST", "/translate", {"q": "<p>A <b>cat</b></p>", "source": "en", "target": "de", "format": "html"}),
+    ("POST", "/translate", {"q": "<p>A <b>cat</b></p>", "source": "en", "target": "de",
+                            "format": "html"}),
     ("GET", "/translate", {"source": "Cats.", "src_lang": "eng_Latn", "tgt_lang": "deu_Latn"}),
     ("POST", "/detect", {"q": "Cats."}),
     ("GET", "/languages", {}), ("GET", "/health", {}), ("GET", "/frontend/settings", {}),
@@ -23,7 +24,8 @@ VALID: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", f"/download_file/{ID}_{ID}{ID}.txt", {}),
     ("POST", "/v1/translate", {"text": "Cats.", "source": "auto", "target": "de", "alternatives": 1,
                                "beam_size": 2, "format": "text", "wrapped": False, "glossary": {},
-                               "do_not_translate": [], "offset_unit": "utf16", "model": "stand-in"}),
+                               "do_not_translate": [], "offset_unit": "utf16",
+                               "model": "stand-in"}),
     ("POST", "/v1/translate/stream", {"text": "Cats.", "target": "de"}),
     ("POST", "/v1/detect", {"text": ["Cats."], "top": 3}),
     ("GET", "/v1/languages", {"model": "stand-in"}), ("GET", "/v1/models", {}),
@@ -33,7 +35,8 @@ VALID: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/v2/translate", {"text": ["Cats."], "target_lang": "DE", "source_lang": "EN",
                                "tag_handling": "xml", "ignore_tags": ["x"], "formality": "default",
                                "split_sentences": "1", "glossary_id": UUID, "auth_key": "k"}),
-    ("POST", "/v2/translate", {"text": "a <b>cat</b>", "target_lang": "DE", "tag_handling": "html"}),
+    ("POST", "/v2/translate", {"text": "a <b>cat</b>", "target_lang": "DE",
+                               "tag_handling": "html"}),
     ("GET", "/v2/languages", {"type": "target"}), ("GET", "/v2/usage", {}),
     ("GET", "/v2/glossary-language-pairs", {}),
     ("POST", "/v2/document", {"target_lang": "DE"}),
@@ -59,8 +62,9 @@ VALID: list[tuple[str, str, dict[str, Any]]] = [
 JUNK: list[Any] = [
     None, True, False, 0, -1, 1e308, 10**400, float("nan"), float("inf"), "", " ", "\x00", "\ud800",
     "a" * 3000, "\u202e\u2066", "🎉", "' OR 1=1 --", "../../etc/passwd", "<script>", "<a", "&#0;",
-    [], [[]], [None], ["a", 1], [["a"]], {}, {"a": {"b": []}}, {"$ne": 1}, "auto", "zz", "en", "\r\n",
-    "a|b|c\n| x |\n```\n", "%s%n", "\ufeff", "١٢", "ca\u0300t", "[X12X]", "a\tb\tc", "-" * 500,
+    [], [[]], [None], ["a", 1], [["a"]], {}, {"a": {"b": []}}, {"$ne": 1}, "auto", "zz", "en",
+    "\r\n", "a|b|c\n| x |\n```\n", "%s%n", "\ufeff", "١٢", "ca\u0300t", "[X12X]", "a\tb\tc",
+    "-" * 500,
 ]  # fmt: skip
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
 TYPES = (
@@ -109,8 +113,7 @@ def fuzz_requests(seed: int, count: int) -> Iterator[FuzzRequest]:
         elif where == "form":
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = "&".join(
-                f"{quoted(name)}={quoted(_text(value))}"
-                for name, value in values.items()
+                f"{quoted(name)}={quoted(_text(value))}" for name, value in values.items()
             ).encode()
         elif where == "multipart":
             headers["Content-Type"] = "multipart/form-data; boundary=x"
