@@ -153,7 +153,7 @@ def loader(settings: ServerSettings) -> LoadTranslator:
             device=settings.device,
             dtype=settings.dtype,
             detector="auto",
-            num_threads=settings.threads,
+            num_threads=settings.engine_threads[1],
         )
         LOGGER.info("model loaded", extra={"fields": {"model": name}})
         return translator
@@ -167,7 +167,7 @@ def _queue_maker(
     def make(translator: Translator) -> SegmentQueue:
         return SegmentQueue(
             translator.generator,
-            num_workers=settings.workers,
+            num_workers=settings.engine_threads[0],
             max_batch_segments=settings.max_batch_segments,
             max_bulk_segments=settings.max_bulk_segments,
             cached_segments=settings.cached_segments,

@@ -1,5 +1,6 @@
 """Settings of the server: what `nllb serve` can be told."""
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,8 +35,14 @@ class ServerSettings(BaseModel):
     )
     device: str = Field(default="auto", description="cpu, cuda or auto")
     dtype: Literal["auto", "int8", "float32", "bfloat16", "float16"] = "auto"
-    workers: Count = Field(default=1, description="batches that a model computes at the same time")
-    threads: Count = Field(default=1, description="CPU threads of each batch")
+    workers: Limit = Field(
+        default=0,
+        description="batches that a model computes at the same time; 0 divides the processors "
+        "by --threads",
+    )
+    threads: Limit = Field(
+        default=0, description="CPU threads of each batch; 0 is up to four of the processors"
+    )
     preload: bool = Field(default=True, description="load the default model at start")
     idle_unload_s: Annotated[float, Field(ge=0)] = Field(
         default=0, description="unload a model that was not used for so long; 0 keeps all models"
@@ -96,3 +103,10 @@ class ServerSettings(BaseModel):
     log_text: bool = Field(
         default=False, description="write users' text into the log, for debugging only"
     )
+
+    @property
+    def engine_threads(self) -> tuple[int, int]:
+        """The number of batches at a time and of threads of each."""
+        processors = len(os.sched_getaffinity(0))
+        threads = self.threads or min(4, processors)
+        return self.workers or max(1, processors // threads), threads
