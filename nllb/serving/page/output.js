@@ -1,5 +1,7 @@
 // The translated text: a span for each segment, with its doubts, its source and its alternatives.
 
+import { languageTag } from "./picker.js";
+
 const DOUBT = 0.35; // the mean token probability below which a sentence is underlined
 
 const FLAGS = {
@@ -44,7 +46,7 @@ export function setWaiting(waiting) {
 
 // Shows a whole translation as the API returns it, with offsets in UTF-16 units.
 export function showTranslation(translation) {
-  output.lang = translation.target.code.split("_")[0];
+  output.lang = languageTag(translation.target.code);
   output.dir = translation.target.direction;
   const parts = [];
   let end = 0;
@@ -59,7 +61,7 @@ export function showTranslation(translation) {
 
 // Shows segments while the rest of a text is being translated.
 export function showSegments(segments, target) {
-  output.lang = target.code.split("_")[0];
+  output.lang = languageTag(target.code);
   output.dir = target.direction;
   output.replaceChildren(...segments.flatMap((segment) => [segmentSpan(segment), " "]));
 }

@@ -1,6 +1,6 @@
 // The page: reads the controls, asks the server, and shows the answers.
 
-import { findLanguage, openPicker, setLanguages } from "./picker.js";
+import { findLanguage, languageTag, openPicker, setLanguages } from "./picker.js";
 import { clearOutput, onAlternatives, outputText, setWaiting, showSegments, showTranslation } from "./output.js";
 import { apiKey, get, post, stream, translateFile } from "./server.js";
 
@@ -27,7 +27,7 @@ async function start() {
   }
   readAddress();
   showLanguages();
-  resize();
+  textChanged();
   if (sourceText.value) translateNow();
 }
 
@@ -134,7 +134,7 @@ function readGlossary() {
 
 function finished(translation) {
   state.detected = state.source.code === "auto" ? translation.source : null;
-  sourceText.lang = (translation.source ?? state.source).code.split("_")[0];
+  sourceText.lang = languageTag((translation.source ?? state.source).code);
   const flagged = translation.segments.filter((segment) => segment.flags.length).length;
   const doubtful = flagged === 1 ? "1 sentence is doubtful." : flagged ? `${flagged} sentences are doubtful.` : "";
   showStatus(doubtful);

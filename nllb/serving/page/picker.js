@@ -28,6 +28,11 @@ export function findLanguage(text) {
   );
 }
 
+// The language tag for the lang attribute of an element.
+export function languageTag(code) {
+  return findLanguage(code)?.short_code?.replace("_", "-") ?? "";
+}
+
 export function openPicker({ heading, detection, onChoose }) {
   title.textContent = heading;
   withDetection = detection;
@@ -91,7 +96,7 @@ function item(row, index) {
   const note = document.createElement("small");
   if (row.own_name && row.own_name !== row.name) {
     note.textContent = row.own_name;
-    note.lang = (row.short_code ?? "").replace("_", "-");
+    note.lang = languageTag(row.code);
     note.dir = row.direction;
   }
   element.append(note);
