@@ -109,8 +109,7 @@ def fuzz_requests(seed: int, count: int) -> Iterator[FuzzRequest]:
         elif where == "form":
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = "&".join(
-                f"{quoted(name)}={quoted(_text(value))}"
-                for name, value in values.items()
+                f"{quoted(name)}={quoted(_text(value))}" for name, value in values.items()
             ).encode()
         elif where == "multipart":
             headers["Content-Type"] = "multipart/form-data; boundary=x"
