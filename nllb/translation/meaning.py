@@ -14,19 +14,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.inference.shared_encoder import shared_encoder
 from nllb.io.text import read_table
 from nllb.languages import Language
+from nllb.model.shipped import SHIPPED_ENCODER
 from nllb.translation.quality import FLAGS, MeaningVerdict, TrustRecord
 from nllb.translation.retry import Attempt
+
+if TYPE_CHECKING:  # this imports torch
+    from nllb.inference.sentence_encoder import SentenceEncoder
 
 PIVOT: Final = "eng_Latn"
 THRESHOLDS_FILE: Final = Path(__file__).with_name("meaning_thresholds.tsv")
@@ -58,13 +60,16 @@ class Meaning:
 
 
 class MeaningCheck:
-    """Compares outputs with their sources; the encoder is loaded at the first comparison."""
+    """Compares outputs with their sources; the encoder is loaded at the first comparison.
+
+    Where this installation lacks the shipped encoder, every verdict is `unknown`.
+    """
 
     def __init__(
         self,
         *,
         num_threads: int | None = None,
-        load: Callable[[], SentenceEncoder] | None = None,
+        load: "Callable[[], SentenceEncoder] | None" = None,
     ) -> None:
         """Prepare the check.
 
@@ -73,6 +78,7 @@ class MeaningCheck:
             load: returns the encoder; by default the shipped one, shared by the process.
         """
         self._load = load or partial(shared_encoder, num_threads)
+        self._has_encoder = load is not None or SHIPPED_ENCODER.is_dir()
 
     def judge(
         self, sources: Sequence[str], outputs: Sequence[str], *, source: Language, target: Language
@@ -85,7 +91,7 @@ class MeaningCheck:
         found = [Meaning(verdict="unknown", similarity=None)] * len(sources)
         threshold = find_threshold(source.code, target.code)
         judged = [number for number, output in enumerate(outputs) if _is_long_enough(output)]
-        if threshold is None or not judged:
+        if threshold is None or not judged or not self._has_encoder:
             return found
         for first in range(0, len(judged), _GROUP):
             group = judged[first : first + _GROUP]
@@ -101,27 +107,34 @@ class MeaningCheck:
                     found[number] = Meaning(verdict=verdict, similarity=similarity)
         return found
 
-    def states(self, texts: Sequence[str]) -> list[Tensor]:
+    def states(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """Return the states of each text's own tokens; of no tokens for an empty text."""
         encoder = self._load()
         tokenized = encoder.tokenizer.tokenize(texts)
         windows = [window for text in tokenized for window in text.windows]
         layer = max(1, encoder.engine.config.num_layers * 2 // 3)
         parts = iter(encoder.engine.encode(windows, layers=(layer,)).split())
-        empty = torch.empty(0, encoder.dimension)
+        empty = np.empty((0, encoder.dimension), np.float32)
         # <s> and </s> begin and end every window.
         return [
-            torch.cat([empty, *(next(parts)[0, 1:-1] for _ in text.windows)]) for text in tokenized
+            np.concatenate([empty, *(next(parts)[0, 1:-1].numpy() for _ in text.windows)])
+            for text in tokenized
         ]
 
 
-def coverage(source_SD: Tensor, output_TD: Tensor) -> float | None:
+def coverage(source_SD: NDArray[np.float32], output_TD: NDArray[np.float32]) -> float | None:
     """Return how well the least covered half of the source's tokens is covered; None if empty."""
     if not len(source_SD) or not len(output_TD):
         return None
-    cosines_ST = functional.normalize(source_SD) @ functional.normalize(output_TD).T
-    best_S = cosines_ST.amax(1).sort().values
+    best_S = np.sort((_directions(source_SD) @ _directions(output_TD).T).max(1))
     return float(best_S[: max(1, len(best_S) // 2)].mean())
+
+
+def _directions(states_SD: NDArray[np.float32]) -> NDArray[np.float32]:
+    directions_SD: NDArray[np.float32] = states_SD / np.linalg.norm(
+        states_SD, axis=1, keepdims=True
+    ).clip(1e-9)
+    return directions_SD
 
 
 def check_attempts(
