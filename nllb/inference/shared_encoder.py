@@ -1,27 +1,18 @@
-"""The shipped sentence encoder, loaded once per process when it is first needed.
+"""The shipped sentence encoder, loaded once per process when it is first needed."""
 
-Importing this module does not import torch.
-"""
-
-from typing import TYPE_CHECKING
-
+from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.inference.threads import ForkSafeLock
 
-if TYPE_CHECKING:  # this imports torch
-    from nllb.inference.sentence_encoder import SentenceEncoder
-
 _LOCK = ForkSafeLock()
-_LOADED: "dict[int | None, SentenceEncoder]" = {}
+_LOADED: dict[int | None, SentenceEncoder] = {}
 
 
-def shared_encoder(num_threads: int | None = None) -> "SentenceEncoder":
+def shared_encoder(num_threads: int | None = None) -> SentenceEncoder:
     """Return the shipped encoder; calls with the same number of threads share one object.
 
     Raises:
         CheckpointError: this installation lacks the encoder, or it is damaged.
     """
-    from nllb.inference.sentence_encoder import SentenceEncoder
-
     with _LOCK:
         if num_threads not in _LOADED:
             _LOADED[num_threads] = SentenceEncoder.load(num_threads=num_threads)

@@ -3,8 +3,9 @@
 A fluent output can say something else, or leave out half of its source; no check of its form
 detects that. The pretrained encoder gives tokens of about a hundred languages comparable states. A
 source token is covered as well as its highest cosine with a token of the output, and the similarity
-is the mean over the half of the source's tokens that are covered least, so that a missing clause
-counts. It is compared with a threshold of the direction: `meaning_thresholds.tsv` has, for each
+is the mean over the source's tokens, the recall of BERTScore (Zhang et al. 2020). A late layer is
+used, but not the last: towards the end, states carry more of the whole sentence, and what is
+missing in the output shows less. The similarity is compared with a threshold of the direction: `meaning_thresholds.tsv` has, for each
 language with English, the similarity that one held-out translation in a hundred falls below. A
 direction without English uses the lower threshold of its two languages. Languages that are not in
 the table are unknown to the encoder, and their outputs get no flag.
@@ -20,10 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.inference.shared_encoder import shared_encoder
 from nllb.io.text import read_table
 from nllb.languages import Language
-from nllb.model.shipped import SHIPPED_ENCODER
 from nllb.translation.quality import FLAGS, MeaningVerdict, TrustRecord
 from nllb.translation.retry import Attempt
 
@@ -34,6 +33,7 @@ PIVOT: Final = "eng_Latn"
 THRESHOLDS_FILE: Final = Path(__file__).with_name("meaning_thresholds.tsv")
 MIN_LETTERS: Final = 8
 """Shorter outputs are not judged: names and single words have no stable similarity."""
+_ENCODER: Final = Path(__file__).parents[1] / "_models" / "encoder"
 _GROUP: Final = 64
 """Pairs whose states are in memory at a time."""
 
@@ -77,8 +77,8 @@ class MeaningCheck:
             num_threads: threads of the encoder on the CPU.
             load: returns the encoder; by default the shipped one, shared by the process.
         """
-        self._load = load or partial(shared_encoder, num_threads)
-        self._has_encoder = load is not None or SHIPPED_ENCODER.is_dir()
+        self._load = load or partial(_load_shared_encoder, num_threads)
+        self._has_encoder = load is not None or _ENCODER.is_dir()
 
     def judge(
         self, sources: Sequence[str], outputs: Sequence[str], *, source: Language, target: Language
@@ -112,7 +112,7 @@ class MeaningCheck:
         encoder = self._load()
         tokenized = encoder.tokenizer.tokenize(texts)
         windows = [window for text in tokenized for window in text.windows]
-        layer = max(1, encoder.engine.config.num_layers * 2 // 3)
+        layer = max(1, encoder.engine.config.num_layers * 5 // 6)
         parts = iter(encoder.engine.encode(windows, layers=(layer,)).split())
         empty = np.empty((0, encoder.dimension), np.float32)
         # <s> and </s> begin and end every window.
@@ -123,11 +123,10 @@ class MeaningCheck:
 
 
 def coverage(source_SD: NDArray[np.float32], output_TD: NDArray[np.float32]) -> float | None:
-    """Return how well the least covered half of the source's tokens is covered; None if empty."""
+    """Return how well the source's tokens are covered by the output's; None if one has none."""
     if not len(source_SD) or not len(output_TD):
         return None
-    best_S = np.sort((_directions(source_SD) @ _directions(output_TD).T).max(1))
-    return float(best_S[: max(1, len(best_S) // 2)].mean())
+    return float((_directions(source_SD) @ _directions(output_TD).T).max(1).mean())
 
 
 def _directions(states_SD: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -178,6 +177,12 @@ def read_thresholds(path: Path = THRESHOLDS_FILE) -> dict[str, Thresholds]:
             raise DataError(f"{path}: the thresholds of {row['language']} are not between 0 and 1")
         table[row["language"]] = found
     return table
+
+
+def _load_shared_encoder(num_threads: int | None) -> "SentenceEncoder":
+    from nllb.inference.shared_encoder import shared_encoder
+
+    return shared_encoder(num_threads)
 
 
 def _is_long_enough(output: str) -> bool:

@@ -28,7 +28,7 @@ CORPORA = ("tatoeba", "docs/gnome-user-docs", "docs/mozilla-www-l10n", "tico19",
 MIN_PAIRS, MIN_CHARACTERS, MAX_CHARACTERS = 40, 20, 300
 FLAGGED = 0.01
 """Share of right held-out translations that the threshold flags."""
-MIN_AUC = 0.97
+MIN_AUC = 0.95
 """A language with a lower AUC for other sentences is unknown to the encoder."""
 _UNSPACED = ("Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
 _VERBS = (" is ", " are ", " was ", " were ", " can ", " will ", " has ", " have ", " would ")
@@ -202,8 +202,8 @@ def write_table(rows: Sequence[dict[str, Any]]) -> None:
     from nllb.translation.meaning import THRESHOLDS_FILE
 
     source = (
-        "# SOURCE: `python -m tests.bench meaning -- --write`: the similarity that one held-out pair "
-        f"in a hundred with English falls below ({', '.join(CORPORA)}); the AUC against other "
+        "# SOURCE: `python -m tests.bench meaning -- --write`: the similarity that one held-out "
+        f"pair in a hundred with English falls below ({', '.join(CORPORA)}); the AUC against other "
         "sentences."
     )
     lines = ["\t".join(map(str, row.values())) for row in rows]
