@@ -9,10 +9,10 @@ from typing import Final
 
 from data_pipeline.mining.encoders import Vectors, check_finite
 from nllb.inference.encoder_engine import EncoderType
+from nllb.inference.meaning_thresholds import PIVOT, read_thresholds
 from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.model.formats.encoder_directory import CONFIG_FILE, EncoderDirectory
 from nllb.model.shipped import SHIPPED_ENCODER
-from nllb.translation.meaning import PIVOT, read_thresholds
 
 _LOG: Final = logging.getLogger("nllb.mining")
 

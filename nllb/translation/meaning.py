@@ -5,7 +5,9 @@ detects that. The pretrained encoder gives tokens of about a hundred languages c
 source token is covered as well as its highest cosine with a token of the output, and the similarity
 is the mean over the source's tokens, the recall of BERTScore (Zhang et al. 2020). A late layer is
 used, but not the last: towards the end, states carry more of the whole sentence, and what is
-missing in the output shows less. The similarity is compared with a threshold of the direction: `meaning_thresholds.tsv` has, for each
+missing in the output shows less.
+
+The similarity is compared with a threshold of the direction: `meaning_thresholds.tsv` has, for each
 language with English, the similarity that one held-out translation in a hundred falls below. A
 direction without English uses the lower threshold of its two languages. Languages that are not in
 the table are unknown to the encoder, and their outputs get no flag.
@@ -13,15 +15,14 @@ the table are unknown to the encoder, and their outputs get no flag.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nllb.errors import DataError
-from nllb.io.text import read_table
+from nllb.inference.meaning_thresholds import find_threshold
 from nllb.languages import Language
 from nllb.translation.quality import FLAGS, MeaningVerdict, TrustRecord
 from nllb.translation.retry import Attempt
@@ -29,23 +30,11 @@ from nllb.translation.retry import Attempt
 if TYPE_CHECKING:  # this imports torch
     from nllb.inference.sentence_encoder import SentenceEncoder
 
-PIVOT: Final = "eng_Latn"
-THRESHOLDS_FILE: Final = Path(__file__).with_name("meaning_thresholds.tsv")
 MIN_LETTERS: Final = 8
 """Shorter outputs are not judged: names and single words have no stable similarity."""
 _ENCODER: Final = Path(__file__).parents[1] / "_models" / "encoder"
 _GROUP: Final = 64
 """Pairs whose states are in memory at a time."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thresholds:
-    """The minimum similarities of right translations between a language and English."""
-
-    as_source: float
-    """Of translations from the language into English."""
-    as_target: float
-    """Of translations from English into the language."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,32 +140,6 @@ def check_attempts(
         replace(attempt, trust=_with_meaning(attempt.trust, meaning))
         for attempt, meaning in zip(attempts, found, strict=True)
     ]
-
-
-def find_threshold(source: str, target: str) -> float | None:
-    """Return the threshold of a direction; None if the encoder does not know both languages."""
-    table = read_thresholds()
-    if not {source, target} <= {PIVOT, *table}:
-        return None
-    found = [table[source].as_source] if source != PIVOT else []
-    found += [table[target].as_target] if target != PIVOT else []
-    return min(found, default=None)
-
-
-@cache
-def read_thresholds(path: Path = THRESHOLDS_FILE) -> dict[str, Thresholds]:
-    """Return the thresholds of languages with English.
-
-    Raises:
-        DataError: a threshold is not between 0 and 1.
-    """
-    table = {}
-    for row in read_table(path):
-        found = Thresholds(as_source=float(row["as_source"]), as_target=float(row["as_target"]))
-        if not (0 < found.as_source < 1 and 0 < found.as_target < 1):
-            raise DataError(f"{path}: the thresholds of {row['language']} are not between 0 and 1")
-        table[row["language"]] = found
-    return table
 
 
 def _load_shared_encoder(num_threads: int | None) -> "SentenceEncoder":

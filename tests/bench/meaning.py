@@ -198,8 +198,8 @@ def cost(data_dir: Path, code: str, lines: int) -> dict[str, float]:
 
 def write_table(rows: Sequence[dict[str, Any]]) -> None:
     """Write the thresholds that ship."""
+    from nllb.inference.meaning_thresholds import THRESHOLDS_FILE
     from nllb.io.text import write_lines
-    from nllb.translation.meaning import THRESHOLDS_FILE
 
     source = (
         "# SOURCE: `python -m tests.bench meaning -- --write`: the similarity that one held-out "

@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 
 from nllb.errors import DataError
+from nllb.inference import meaning_thresholds
+from nllb.inference.meaning_thresholds import Thresholds, find_threshold, read_thresholds
 from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.languages import parse_language
-from nllb.translation import Translator, meaning
-from nllb.translation.meaning import (
-    MeaningCheck,
-    Thresholds,
-    coverage,
-    find_threshold,
-    read_thresholds,
-)
+from nllb.translation import Translator
+from nllb.translation.meaning import MeaningCheck, coverage
 from nllb.translation.quality import FLAGS
 
 ENGLISH, FRENCH, GERMAN = map(parse_language, ("eng_Latn", "fra_Latn", "deu_Latn"))
@@ -29,7 +25,7 @@ def thresholds(monkeypatch):
         "fra_Latn": Thresholds(as_source=0.9, as_target=0.99),
         "deu_Latn": Thresholds(as_source=0.7, as_target=0.95),
     }
-    monkeypatch.setattr(meaning, "read_thresholds", lambda: table)
+    monkeypatch.setattr(meaning_thresholds, "read_thresholds", lambda: table)
 
 
 @pytest.fixture(scope="module")
