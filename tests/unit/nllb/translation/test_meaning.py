@@ -22,7 +22,7 @@ SENTENCE = "the old dog sleeps in the house by the river"
 def thresholds(monkeypatch):
     """Two known languages with made-up thresholds."""
     table = {
-        "fra_Latn": Thresholds(as_source=0.9, as_target=0.99),
+        "fra_Latn": Thresholds(as_source=0.9, as_target=0.999),
         "deu_Latn": Thresholds(as_source=0.7, as_target=0.95),
     }
     monkeypatch.setattr(meaning_thresholds, "read_thresholds", lambda: table)
@@ -50,7 +50,7 @@ def test_every_token_of_the_source_counts() -> None:
 
 def test_the_lower_threshold_of_both_languages_is_used(thresholds) -> None:
     assert find_threshold("fra_Latn", "eng_Latn") == 0.9
-    assert find_threshold("eng_Latn", "fra_Latn") == 0.99
+    assert find_threshold("eng_Latn", "fra_Latn") == 0.999
     assert find_threshold("fra_Latn", "deu_Latn") == 0.9
     assert find_threshold("deu_Latn", "fra_Latn") == 0.7
     assert find_threshold("kab_Latn", "eng_Latn") is None
@@ -62,7 +62,7 @@ def test_the_same_text_is_kept_and_another_is_changed(thresholds, encoder) -> No
     assert (kept.verdict, kept.similarity) == ("kept", pytest.approx(1.0, abs=1e-3))
     changed = judge_one(encoder, SENTENCE, "zzz xxx qqq yyy vvv zzz")
     assert changed.verdict == "changed"
-    assert changed.similarity < 0.99
+    assert changed.similarity < 0.999
 
 
 def test_unknown_languages_and_short_outputs_are_not_judged(thresholds, encoder) -> None:
