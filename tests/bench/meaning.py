@@ -14,6 +14,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,23 @@ Scores = NDArray[numpy.float64]
 
 
 def held_out_pairs(data_dir: Path, code: str, count: int) -> list[tuple[str, str]]:
-    """Return distinct pairs of a language with English, the same number of each corpus."""
+    """Return distinct pairs of a language with English, as evenly from the corpora as possible."""
     from nllb.io.corpora import open_corpus
 
-    found: list[tuple[str, str]] = []
+    by_corpus: list[list[tuple[str, str]]] = []
     for name in CORPORA:
         layout = None if name in ("tatoeba", "tico19") else "pairs"
         corpus = open_corpus(data_dir / name, layout=layout)
-        seen: set[str] = set()
+        found: dict[str, tuple[str, str]] = {}
         for pair in corpus.pairs(code, PIVOT, refuse=lambda *row: None):
-            texts = pair.source.text.strip(), pair.target.text.strip()
-            right = all(MIN_CHARACTERS <= len(text) <= MAX_CHARACTERS for text in texts[1:])
-            if right and texts[0] != texts[1] and seen.isdisjoint(texts):
-                seen.update(texts)
-                found.append(texts)
-            if len(seen) >= 2 * count // len(CORPORA):
+            own, english = pair.source.text.strip(), pair.target.text.strip()
+            if MIN_CHARACTERS <= len(english) <= MAX_CHARACTERS and own != english and own:
+                found.setdefault(english, (own, english))
+            if len(found) == count:
                 break
-    return found
+        by_corpus.append(list(found.values()))
+    turns = zip_longest(*by_corpus)
+    return [pair for turn in turns for pair in turn if pair is not None][:count]
 
 
 def truncated(text: str, code: str, draw: random.Random) -> str:
