@@ -91,7 +91,9 @@ def read_tables(
     else:
         delimiter = "\t" if form in ("tsv", "mqm") and suffixes[-1:] != [".csv"] else ","
         table = _from_rows(path.name, text, delimiter=delimiter, forced=format_name)
-    remarks = [] if encoding.startswith("utf") else [_guessed_encoding(path.name, encoding)]
+    remarks = (
+        [] if encoding.casefold().startswith("utf") else [_guessed_encoding(path.name, encoding)]
+    )
     return [replace(table, findings=(*remarks, *table.findings))]
 
 
