@@ -22,9 +22,12 @@ _MARKS = (
 _HEAD_BYTES = 1 << 12
 _GUESS_BYTES = 1 << 18
 _LATIN = ("cp1252", "cp1250", "cp1254", "cp1257", "cp1258")
+_JAPANESE = ("shift_jis", "euc_jp")
+_MIN_KANA_SHARE = 0.2
+"""Other text has hardly any Hiragana and full-width Katakana if it is read as Japanese."""
 _OTHER_SCRIPTS = (
     *("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874"),
-    *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
+    *("gb18030", "big5", "euc_kr"),
 )
 
 
@@ -93,6 +96,11 @@ def _guess_code_page(raw: bytes) -> str:
     Those of Latin letters differ in few characters and cannot be told apart in short texts: the
     most common one is assumed.
     """
+    for encoding in _JAPANESE:
+        text = raw[:_GUESS_BYTES].decode(encoding, errors="replace")
+        others = [sign for sign in text if not sign.isascii()]
+        if sum("\u3040" <= sign <= "\u30ff" for sign in others) > _MIN_KANA_SHARE * len(others):
+            return encoding
     try:
         from charset_normalizer import from_bytes
     except ImportError:  # it is in nllb[eval]
