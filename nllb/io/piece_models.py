@@ -53,7 +53,8 @@ def load_pieces(model: bytes, where: Path | str) -> "SentencePieceProcessor":
         ) from None
     except UnicodeDecodeError:
         raise CheckpointError(
-            f"{where} is damaged: a piece of the SentencePiece model is not UTF-8; download it again"
+            f"{where} is damaged: a piece of the SentencePiece model is not UTF-8; download it "
+            f"again"
         ) from None
     if not size:
         raise CheckpointError(f"{where} is a SentencePiece model without pieces; download it again")
