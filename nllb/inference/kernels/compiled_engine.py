@@ -139,9 +139,10 @@ class KernelEngine(Engine):
 
     def _pack(self, names: Sequence[str]) -> PackedMatrix:
         parts = [read_int8(self._weights, f"{name}.weight") for name in names]
-        matrix = PackedMatrix(
-            self.runtime, sum(len(part) for part, _ in parts), parts[0][0].shape[1]
-        )
+        # An expert may be evicted; in a block with others, its memory would stay in use.
+        is_expert = ".experts." in names[0]
+        runtime = self.runtime.with_own_blocks() if is_expert else self.runtime
+        matrix = PackedMatrix(runtime, sum(len(part) for part, _ in parts), parts[0][0].shape[1])
         first = 0
         for name, (weight, scale) in zip(names, parts, strict=True):
             matrix.fill(first, weight, scale, read_float(self._weights, f"{name}.bias"))
