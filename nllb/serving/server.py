@@ -73,16 +73,20 @@ def serve(settings: ServerSettings, *, load: Any = None) -> None:
     Running requests are finished, for at most `shutdown_s`; new ones are refused.
 
     Raises:
-        ResourceError: The address cannot be used.
+        CheckpointError: The model does not exist, or cannot be read.
+        ResourceError: The address cannot be used, or the model does not fit into memory.
     """
     import uvicorn
 
-    from nllb.serving.app import make_app
+    from nllb.serving.app import make_service_app
 
     set_up_logs()
     bound = bind(settings)
+    app, service = make_service_app(settings, load=load)
+    if settings.preload:  # A model that cannot be loaded ends the program here.
+        service.pool.languages(None)
     config = uvicorn.Config(
-        make_app(settings, load=load),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -73,6 +73,9 @@ class ServerSettings(BaseModel):
     req_limit: Limit = Field(default=0, description="requests per minute")
     hourly_req_limit: Limit = Field(default=0, description="requests per hour")
     daily_req_limit: Limit = Field(default=0, description="requests per day")
+    req_flood_threshold: Limit = Field(
+        default=0, description="violations of a rate limit per hour after which a client is banned"
+    )
     alternatives_limit: Annotated[int, Field(ge=0, le=16)] = Field(
         default=8, description="alternatives that a request may ask for"
     )
@@ -80,6 +83,9 @@ class ServerSettings(BaseModel):
         default=1_000_000_000_000, description="character_limit that /v2/usage reports"
     )
     max_body_bytes: Count = Field(default=32 << 20, description="size of a request's body")
+    body_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        default=60, description="time that a client has to send the next part of a body"
+    )
     request_timeout_s: Annotated[float, Field(gt=0)] = Field(
         default=600, description="time after which a request is given up"
     )

@@ -32,7 +32,7 @@ def serving(*options: str) -> Iterator[tuple[str, "subprocess.Popen[str]", list[
         log.append(line)
         record = json.loads(line)
         url = record.get("url", url)
-        if record["message"] == "model loaded":
+        if url:
             break
     try:
         yield url.rstrip("/"), process, log

@@ -27,7 +27,9 @@ def test_compose() -> None:
 
 
 def test_kubernetes() -> None:
-    parts = {each["kind"]: each for each in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
+    parts = {
+        each["kind"]: each for each in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+    }
     spec = parts["Deployment"]["spec"]
     [container] = spec["template"]["spec"]["containers"]
     settings = settings_of(container["args"])
