@@ -31,17 +31,20 @@ class ServerSettings(BaseModel):
     )
 
     models: tuple[str, ...] = Field(
-        default=(), description="models to serve, the default one first; () is nllb's default"
+        default=(),
+        description="model to serve; the first one is the default, as in 'nllb translate'",
     )
     device: str = Field(default="auto", description="cpu, cuda or auto")
     dtype: Literal["auto", "int8", "float32", "bfloat16", "float16"] = "auto"
     workers: Limit = Field(
         default=0,
-        description="batches that a model computes at the same time; 0 divides the processors "
-        "by --threads",
+        description="batches that a model computes at the same time; 0 is one, and one more for "
+        "each processor beyond --threads",
     )
     threads: Limit = Field(
-        default=0, description="CPU threads of each batch; 0 is up to four of the processors"
+        default=0,
+        description="CPU threads of a batch; 0 is up to four of the processors. Of several batches "
+        "at the same time, one has all these threads and the others have one each",
     )
     preload: bool = Field(default=True, description="load the default model at start")
     idle_unload_s: Annotated[float, Field(ge=0)] = Field(
@@ -115,4 +118,6 @@ class ServerSettings(BaseModel):
         """The number of batches at a time and of threads of each."""
         processors = len(os.sched_getaffinity(0))
         threads = self.threads or min(4, processors)
-        return self.workers or max(1, processors // threads), threads
+        # The compiled engine has one pool of threads: while one batch uses it, others have a thread
+        # each.
+        return self.workers or max(1, processors - threads + 1), threads
