@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,14 +12,19 @@ import torch
 from nllb.errors import ConfigError, ResourceError
 from nllb.inference.batching import plan_batches
 from nllb.inference.byte_fallback import NOT_A_BYTE, byte_rules
+from nllb.inference.constrained_search import ConstrainedBeamSearch
+from nllb.inference.device_search import DeviceSearches, can_search_on_device
 from nllb.inference.engine import Engine, OutputChoice, TorchEngine
-from nllb.inference.generator import Hypothesis, SearchOptions
+from nllb.inference.generator import Hypothesis, SearchOptions, Terms
 from nllb.inference.kernels.compiled_engine import int8_engine
 from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
+from nllb.inference.recommended_search import recommended_search
 from nllb.inference.search import Job, Output, check_options, search
 from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
+from nllb.inference.term_tokens import constrained_options, find_word_pieces, term_alternatives
 from nllb.inference.threads import ForkSafeLock, resolve_threads, with_torch_threads
 from nllb.languages import Language
+from nllb.languages.scripts import script_of
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
 
@@ -31,22 +36,40 @@ BATCH_SENTENCES = 64
 BATCH_TOKENS = 4096
 """Maximum batch size in rows (including beams) and in tokens; larger batches need more memory, but
 are hardly faster."""
+GPU_BATCH_SENTENCES = 1024
+GPU_BATCH_TOKENS = 65_536
+"""The same on a GPU, which is idle with small batches."""
 
 
 class ModelGenerator:
     """An implementation of `Generator` with a model, its tokenizer and its shortlists."""
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, *, shortlists: Shortlists | None = None
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        *,
+        shortlists: Shortlists | None = None,
+        default_search: SearchOptions | None = None,
     ):
         """Create a generator from its parts; `load` reads them from a model directory."""
         self.engine, self.tokenizer = engine, tokenizer
+        self.default_search = default_search or SearchOptions()
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, tuple[object, np.ndarray]] = {}
         self._lock = ForkSafeLock()
         bytes_of_tokens = tokenizer.byte_values(engine.config.vocabulary_size)
         self._byte_ids = np.flatnonzero(bytes_of_tokens != NOT_A_BYTE)
         self._byte_rules = byte_rules(bytes_of_tokens)
+        self._device_searches: DeviceSearches | None = None
+        self._batch_sentences, self._batch_tokens = BATCH_SENTENCES, BATCH_TOKENS
+        if isinstance(engine, TorchEngine) and engine.device.type == "cuda":
+            self._device_searches = DeviceSearches(engine)
+            self._batch_sentences, self._batch_tokens = GPU_BATCH_SENTENCES, GPU_BATCH_TOKENS
+
+    @cached_property
+    def _word_pieces(self) -> torch.Tensor:
+        return find_word_pieces(self.tokenizer, self.engine.config.vocabulary_size)
 
     @classmethod
     def load(
@@ -98,7 +121,8 @@ class ModelGenerator:
             num_threads=num_threads,
             experts=experts,
         )
-        return cls(engine, opened.tokenizer(), shortlists=shortlists)
+        found = recommended_search(opened.generation, where=opened.name)
+        return cls(engine, opened.tokenizer(), shortlists=shortlists, default_search=found.options)
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
         """Return a generator with the same model and a different shortlist for a language.
@@ -108,7 +132,9 @@ class ModelGenerator:
         """
         check_shortlist(ids, self.engine.config.vocabulary_size, where=f"of {target.code}")
         lists = self._shortlists.with_list(target, ids)
-        return ModelGenerator(self.engine, self.tokenizer, shortlists=lists)
+        return ModelGenerator(
+            self.engine, self.tokenizer, shortlists=lists, default_search=self.default_search
+        )
 
     def generate(
         self,
@@ -118,37 +144,52 @@ class ModelGenerator:
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
+        terms: Sequence[Terms] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each segment, best first."""
         check_options(search, num_positions=self._positions)
         forced = list(prefixes) if prefixes is not None else [""] * len(segments)
+        required = [()] * len(segments) if terms is None or search.sampling else list(terms)
         # Identical segments are translated once.
-        places: dict[tuple[str, str], int] = {}
-        for key in zip(segments, forced, strict=True):
+        places: dict[tuple[str, str, Terms], int] = {}
+        for key in zip(segments, forced, required, strict=True):
             places.setdefault(key, len(places))
-        jobs = [self._job(*key, source, target, search) for key in places]
-        rows = search.num_hypotheses if search.sampling else search.beam_size
+        jobs = [self._job(*key, source=source, target=target, options=search) for key in places]
+        outputs: list[list[Output]] = [[] for _ in jobs]
+        for with_terms in (False, True):
+            numbers = [n for n, job in enumerate(jobs) if bool(job.terms) == with_terms]
+            options = constrained_options(search) if with_terms else search
+            found = self._run_batches([jobs[n] for n in numbers], target, options)
+            for number, of_job in zip(numbers, found, strict=True):
+                outputs[number] = of_job[: search.num_hypotheses]
+        unknown = {segment: self.tokenizer.unknown_characters(segment) for segment, *_ in places}
+        return [
+            [self._hypothesis(key[0], output, unknown[key[0]]) for output in outputs[places[key]]]
+            for key in zip(segments, forced, required, strict=True)
+        ]
+
+    def _run_batches(
+        self, jobs: Sequence[Job], target: Language, options: SearchOptions
+    ) -> list[list[Output]]:
+        rows = options.num_hypotheses if options.sampling else options.beam_size
         batches = plan_batches(
             [len(job.source) for job in jobs],
-            max_tokens=max(BATCH_TOKENS // rows, 1),
-            max_sentences=max(BATCH_SENTENCES // rows, 1),
+            max_tokens=max(self._batch_tokens // rows, 1),
+            max_sentences=max(self._batch_sentences // rows, 1),
         )
         outputs: list[list[Output]] = [[] for _ in jobs]
-        run = partial(self._run, target=target, options=search)
+        run = partial(self._run, target=target, options=options)
         found = self._map(run, [[jobs[job] for job in batch] for batch in batches])
         for batch, of_batch in zip(batches, found, strict=True):
             for job, of_job in zip(batch, of_batch, strict=True):
                 outputs[job] = of_job
-        unknown = {segment: self.tokenizer.unknown_characters(segment) for segment, _ in places}
-        return [
-            [self._hypothesis(key[0], output, unknown[key[0]]) for output in outputs[places[key]]]
-            for key in zip(segments, forced, strict=True)
-        ]
+        return outputs
 
     def fits(self, segment: str, *, source: Language) -> bool:
         """Return whether the segment does not exceed the model's maximum length."""
         longest = min(self.engine.config.max_positions, TRAINED_POSITIONS)
-        return len(self.tokenizer.encode_source(segment, source.code)) <= longest
+        ids = self.tokenizer.encode_source(segment, source.code, target=source.code)
+        return len(ids) <= longest
 
     def supports(self, language: Language) -> bool:
         """Return whether the model has a token for the language."""
@@ -163,24 +204,33 @@ class ModelGenerator:
         return self.engine.config.max_positions - 2
 
     def _job(
-        self, segment: str, prefix: str, source: Language, target: Language, options: SearchOptions
+        self,
+        segment: str,
+        prefix: str,
+        terms: Terms,
+        *,
+        source: Language,
+        target: Language,
+        options: SearchOptions,
     ) -> Job:
-        ids = self.tokenizer.encode_source(segment, source.code)
+        ids = self.tokenizer.encode_source(segment, source.code, target=target.code)
         if len(ids) > self.engine.config.max_positions:
             raise ConfigError(
                 f"a segment has {len(ids)} tokens, but the model's maximum is "
                 f"{self.engine.config.max_positions}; split it (`fits` checks the length)"
             )
-        start, language = self.tokenizer.decoder_start(target.code)
         prefix_ids = tuple(self.tokenizer.encode(prefix)) if prefix else ()
         limit = options.max_output_tokens
         if limit is None:
             limit = max(len(ids) * 3 // 2 + 32, options.min_output_tokens)
         return Job(
             source=tuple(ids),
-            prompt=(start, language),
+            prompt=tuple(self.tokenizer.decoder_start(target.code)),
             prefix=prefix_ids[: self._positions - 1],
             limit=min(limit + len(prefix_ids), self._positions),
+            terms=()
+            if prefix
+            else tuple(term_alternatives(self.tokenizer, forms, target) for forms in terms),
         )
 
     def _map(
@@ -202,6 +252,26 @@ class ModelGenerator:
         self, engine: Engine, jobs: list[Job], target: Language, options: SearchOptions
     ) -> list[list[Output]]:
         choice = self._choice(jobs, target) if options.shortlist else None
+        if jobs[0].terms:
+            spaced = script_of(target.script).spaces_words
+            return search(
+                engine,
+                jobs,
+                options,
+                choice=choice,
+                byte_rules=self._byte_rules,
+                word_pieces=self._word_pieces if spaced else None,
+                beam_search=ConstrainedBeamSearch,
+            )
+        size = engine.config.vocabulary_size if choice is None else len(choice.ids)
+        if (
+            self._device_searches is not None
+            and self._byte_rules is None
+            and self.tokenizer.layout.prompt != "target first"
+            and can_search_on_device(options, vocabulary_size=size)
+        ):
+            with self._lock:
+                return self._device_searches.search(jobs, options, choice)
         return search(engine, jobs, options, choice=choice, byte_rules=self._byte_rules)
 
     def _choice(self, jobs: list[Job], target: Language) -> OutputChoice | None:
@@ -217,8 +287,13 @@ class ModelGenerator:
         return OutputChoice(
             projection=projection,
             ids=ids,
-            extra=further_tokens([job.source[1:] for job in jobs], ids),
+            extra=further_tokens([self._likely_tokens(job) for job in jobs], ids),
         )
+
+    def _likely_tokens(self, job: Job) -> list[int]:
+        """Return the tokens of a source and of its terms, which its output may need."""
+        pieces = [token for token in job.source if token <= self.tokenizer.layout.num_pieces]
+        return pieces + [token for term in job.terms for tokens in term for token in tokens]
 
     def _hypothesis(self, segment: str, output: Output, unknown: tuple[str, ...]) -> Hypothesis:
         return Hypothesis(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these import torch, and every translator names an aligner
     from nllb.inference.sentence_encoder import SentenceEncoder
     from nllb.model.encoder_tokenizer import Piece
 
-ALIGNMENT_LAYER: Final = 8
-TEMPERATURE: Final = 0.05
+ALIGNMENT_LAYER: Final = 7
+"""Chosen on Tatoeba; tests/bench/results/word_alignment.json has the figures of all layers."""
+TEMPERATURE: Final = 0.1
 """Divides cosines before the softmax."""
 MIN_LINK: Final = 0.01
 """Weaker links are left out."""
