@@ -27,8 +27,8 @@ class TranslateBody(_Body):
     alternatives: Annotated[int, Field(ge=0, le=16)] = Field(
         default=0, description="Further outputs of each segment."
     )
-    beam_size: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=4, description="Beam size of the search."
+    beam_size: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        default=None, description="Beam size of the search; by default that of the model."
     )
     format: Literal["text", "html", "xml"] = Field(
         default="text", description="Whether the text has markup."
