@@ -4,11 +4,13 @@ import ipaddress
 import logging
 import sys
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
-from typing import Any
+from typing import Any, Final
 
 from nllb.errors import ResourceError
 from nllb.serving.middleware import LOGGER, JsonLines
 from nllb.serving.settings import ServerSettings
+
+BACKLOG: Final = 4096
 
 
 def is_public(host: str) -> bool:
@@ -94,11 +96,12 @@ def serve(settings: ServerSettings, *, load: Any = None) -> None:
         forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.shutdown_s) + 1,
-        backlog=4096,
+        backlog=BACKLOG,
         h11_max_incomplete_event_size=1 << 16,
     )
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    bound.listen(BACKLOG)
     for warning in warnings_for(settings):
         LOGGER.warning(warning)
     LOGGER.info(
