@@ -111,6 +111,7 @@ def translate_documents(
                     options=options,
                     glossary=kept["glossary"],
                     do_not_translate=kept["do_not_translate"],
+                    **_search_settings(arguments),
                     progress=advance,
                     job=_job(arguments),
                 )
@@ -173,8 +174,17 @@ def _job(arguments: argparse.Namespace) -> dict[str, Any]:
         "model": describe_model(arguments.model),
         "device": arguments.device,
         "dtype": arguments.dtype,
-        "beam": arguments.beam,
-        "retry": not arguments.no_retry,
+    }
+
+
+def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    from nllb.inference.generator import SearchOptions
+    from nllb.translation.retry import RetryBudget
+
+    return {
+        "search": SearchOptions(beam_size=arguments.beam, shortlist=not arguments.full_vocabulary),
+        "retry": False if arguments.no_retry else RetryBudget(arguments.retry_limit),
+        "assumed_source": None if arguments.assume == "none" else arguments.assume,
     }
 
 
@@ -191,7 +201,8 @@ def _print_report(
         print(f"{path}: {warning}", file=sys.stderr)
     flagged = len(report.flagged)
     doubt = f", {flagged:,} of them flagged" if flagged else ""
-    print(f"{result}: {len(report.units):,} segments{doubt}", file=sys.stderr)
+    count = "1 segment" if len(report.units) == 1 else f"{len(report.units):,} segments"
+    print(f"{result}: {count}{doubt}", file=sys.stderr)
 
 
 def report_record(path: Path, result: Path, report: "DocumentReport") -> dict[str, Any]:

@@ -34,7 +34,13 @@ _SPECIAL: Final = re.compile(
     re.VERBOSE,
 )
 _BLOCK_START: Final = re.compile(
-    r"(\s*)(?:(\d+)(?=[.)](?:\s|$))|(?=(?:[-+*>]|\#{1,6})(?:\s|$))|(?=>|~~~|=+\s*$|-+\s*$|\|))"
+    r"""(\s*)(?:
+      (\d+)(?=[.)](?:\s|$))                # a number of a list
+    | (?=(?:[-+*>]|\#{1,6})(?:\s|$))       # a bullet or a heading
+    | (?=>|~~~|=+\s*$|-+\s*$|\|)           # a quotation, code, a line under a heading, a table
+    | (?=\[[ xX]\]\s)                      # a task
+    )""",
+    re.VERBOSE,
 )
 
 
