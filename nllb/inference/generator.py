@@ -28,6 +28,8 @@ class SearchOptions:
         min_output_tokens: minimum length of an output in tokens; it cannot end before.
         length_penalty: the score is the sum of log-probabilities divided by
             length ** length_penalty, as in transformers.
+        early_stopping: stop as soon as `beam_size` outputs are finished; otherwise the search
+            continues while a better output is possible.
         no_repeat_ngram: no n-gram of this many tokens occurs twice in an output; 0 disables it.
         repetition_penalty: divides the logits of tokens that are already in the output (multiplies
             them where they are negative).
@@ -46,6 +48,7 @@ class SearchOptions:
     max_output_tokens: int | None = None
     min_output_tokens: int = 0
     length_penalty: float = 1.0
+    early_stopping: bool = False
     no_repeat_ngram: int = 0
     repetition_penalty: float = 1.0
     sampling: bool = False

@@ -18,6 +18,7 @@ from nllb.inference.engine import Engine, OutputChoice, TorchEngine
 from nllb.inference.generator import Hypothesis, SearchOptions, Terms
 from nllb.inference.kernels.compiled_engine import int8_engine
 from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
+from nllb.inference.recommended_search import recommended_search
 from nllb.inference.search import Job, Output, check_options, search
 from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
 from nllb.inference.term_tokens import constrained_options, find_word_pieces, term_alternatives
@@ -44,10 +45,16 @@ class ModelGenerator:
     """An implementation of `Generator` with a model, its tokenizer and its shortlists."""
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, *, shortlists: Shortlists | None = None
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        *,
+        shortlists: Shortlists | None = None,
+        default_search: SearchOptions | None = None,
     ):
         """Create a generator from its parts; `load` reads them from a model directory."""
         self.engine, self.tokenizer = engine, tokenizer
+        self.default_search = default_search or SearchOptions()
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, tuple[object, np.ndarray]] = {}
         self._lock = ForkSafeLock()
@@ -114,7 +121,8 @@ class ModelGenerator:
             num_threads=num_threads,
             experts=experts,
         )
-        return cls(engine, opened.tokenizer(), shortlists=shortlists)
+        found = recommended_search(opened.generation, where=opened.name)
+        return cls(engine, opened.tokenizer(), shortlists=shortlists, default_search=found.options)
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
         """Return a generator with the same model and a different shortlist for a language.
@@ -124,7 +132,9 @@ class ModelGenerator:
         """
         check_shortlist(ids, self.engine.config.vocabulary_size, where=f"of {target.code}")
         lists = self._shortlists.with_list(target, ids)
-        return ModelGenerator(self.engine, self.tokenizer, shortlists=lists)
+        return ModelGenerator(
+            self.engine, self.tokenizer, shortlists=lists, default_search=self.default_search
+        )
 
     def generate(
         self,
@@ -178,7 +188,8 @@ class ModelGenerator:
     def fits(self, segment: str, *, source: Language) -> bool:
         """Return whether the segment does not exceed the model's maximum length."""
         longest = min(self.engine.config.max_positions, TRAINED_POSITIONS)
-        return len(self.tokenizer.encode_source(segment, source.code)) <= longest
+        ids = self.tokenizer.encode_source(segment, source.code, target=source.code)
+        return len(ids) <= longest
 
     def supports(self, language: Language) -> bool:
         """Return whether the model has a token for the language."""
@@ -202,20 +213,19 @@ class ModelGenerator:
         target: Language,
         options: SearchOptions,
     ) -> Job:
-        ids = self.tokenizer.encode_source(segment, source.code)
+        ids = self.tokenizer.encode_source(segment, source.code, target=target.code)
         if len(ids) > self.engine.config.max_positions:
             raise ConfigError(
                 f"a segment has {len(ids)} tokens, but the model's maximum is "
                 f"{self.engine.config.max_positions}; split it (`fits` checks the length)"
             )
-        start, language = self.tokenizer.decoder_start(target.code)
         prefix_ids = tuple(self.tokenizer.encode(prefix)) if prefix else ()
         limit = options.max_output_tokens
         if limit is None:
             limit = max(len(ids) * 3 // 2 + 32, options.min_output_tokens)
         return Job(
             source=tuple(ids),
-            prompt=(start, language),
+            prompt=tuple(self.tokenizer.decoder_start(target.code)),
             prefix=prefix_ids[: self._positions - 1],
             limit=min(limit + len(prefix_ids), self._positions),
             terms=()
@@ -257,6 +267,7 @@ class ModelGenerator:
         if (
             self._device_searches is not None
             and self._byte_rules is None
+            and self.tokenizer.layout.prompt != "target first"
             and can_search_on_device(options, vocabulary_size=size)
         ):
             with self._lock:
@@ -276,8 +287,13 @@ class ModelGenerator:
         return OutputChoice(
             projection=projection,
             ids=ids,
-            extra=further_tokens([_likely_tokens(job) for job in jobs], ids),
+            extra=further_tokens([self._likely_tokens(job) for job in jobs], ids),
         )
+
+    def _likely_tokens(self, job: Job) -> list[int]:
+        """Return the tokens of a source and of its terms, which its output may need."""
+        pieces = [token for token in job.source if token <= self.tokenizer.layout.num_pieces]
+        return pieces + [token for term in job.terms for tokens in term for token in tokens]
 
     def _hypothesis(self, segment: str, output: Output, unknown: tuple[str, ...]) -> Hypothesis:
         return Hypothesis(
@@ -290,12 +306,6 @@ class ModelGenerator:
             finished=output.finished,
             unknown_source=unknown,
         )
-
-
-def _likely_tokens(job: Job) -> list[int]:
-    """Return the tokens of a source and of its terms, which its output may need."""
-    of_terms = [token for term in job.terms for tokens in term for token in tokens]
-    return [*job.source[1:], *of_terms]
 
 
 def _device(name: str) -> torch.device:

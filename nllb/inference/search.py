@@ -1,7 +1,7 @@
 """Greedy search, beam search and sampling of output tokens with an engine.
 
 Greedy search is beam search with a beam of one. Scores, length penalty and stopping criterion are
-those of `generate` in transformers (early_stopping False), so that the output tokens are identical.
+those of `generate` in transformers, so that the output tokens are identical.
 In contrast to transformers, finished sentences are removed from the batch, and the language token
 is part of the prompt together with the start token.
 
@@ -34,8 +34,8 @@ class Job:
 
     source: tuple[int, ...]
     """Encoder input, including the language and end tokens."""
-    prompt: tuple[int, int]
-    """Decoder start token and target language token."""
+    prompt: tuple[int, ...]
+    """Decoder start token and, in most models, the target language token."""
     prefix: tuple[int, ...] = ()
     """Forced prefix of the output."""
     limit: int
@@ -246,6 +246,7 @@ class BeamSearch:
         longest = max(job.limit for job in jobs)
         self.sentences = np.arange(count)
         self.limits = np.array([job.limit for job in jobs])
+        self.prompt_length = len(jobs[0].prompt)
         self.prefix_lengths = np.array([len(job.prefix) for job in jobs])
         self.scores = np.full((count, width), IMPOSSIBLE, np.float32)
         self.scores[:, 0] = 0
@@ -281,8 +282,8 @@ class BeamSearch:
         beams = order // each
         self._force_prefixes(step, totals, steps, tokens, beams)
         ending = (tokens == self.end) | (step + 1 >= self.limits)[:, None]
-        # The length includes the language token.
-        lengths = np.maximum(step + 2 - self.prefix_lengths, 1)[:, None]
+        # The length includes the language token of the prompt.
+        lengths = np.maximum(step + self.prompt_length - self.prefix_lengths, 1)[:, None]
         penalties = (lengths**self.options.length_penalty).astype(np.float32)
         if ending[:, :width].any():
             self._finish_beams(
@@ -304,7 +305,8 @@ class BeamSearch:
         self.tokens[:, :, step], self.steps[:, :, step] = tokens, steps
 
         can_improve = self.scores[:, 0] / penalties[:, 0] > self.done_scores.min(axis=1)
-        active = ~ending.all(axis=1) & (~self.done.all(axis=1) | can_improve)
+        goes_on = can_improve & (not self.options.early_stopping)
+        active = ~ending.all(axis=1) & (~self.done.all(axis=1) | goes_on)
         parents = beams + np.arange(len(beams))[:, None] * rows
         if not active.all():
             self._remove_finished(active)
@@ -523,7 +525,8 @@ class _Sampling:
             for draw in range(number * self.width, (number + 1) * self.width):
                 tokens, steps = self.tokens[draw], self.steps[draw]
                 finished = tokens[-1] == self.end
-                penalty = (len(steps) + 1) ** self.options.length_penalty
+                length = max(len(steps) + len(self.jobs[number].prompt) - 1, 1)
+                penalty = length**self.options.length_penalty
                 found.append(
                     Output(
                         token_ids=tuple(tokens[:-1] if finished else tokens),
