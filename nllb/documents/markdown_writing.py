@@ -9,14 +9,15 @@ from typing import Final
 
 from markdown_it import MarkdownIt
 
+from nllb.documents.splicing import joined
 from nllb.documents.units import CodeKind, Fragment, InlineCode
 
 _SPECIAL: Final = re.compile(
     r"""\\(?=[!-/:-@\[-`{-~])      # a backslash that would escape something
     | `                            # code
-    | (?<=\S)\* | \*(?=\S)         # emphasis
+    | (?<!\s)\* | \*(?!\s)         # emphasis
     | (?<![^\W_])_ | _(?![^\W_])
-    | ~(?=~)
+    | ~(?=~|$)
     | <(?=[A-Za-z/!?])             # a tag
     | \](?=[(\[:])                 # a link
     | &(?=\#?\w+;)                 # a reference
@@ -95,9 +96,11 @@ def _wrap(parts: Sequence[tuple[str, bool]], newline: str, width: int) -> str:
         chunks[-1] += first
         chunks += rest
     written = chunks[0]
+    prefix = len(newline.lstrip("\r\n"))
     for chunk in chunks[1:]:
         column = len(written) - written.rfind("\n") - 1
-        fits = column + 1 + len(chunk.partition("\n")[0]) <= width
+        room = width + prefix if "\n" in written else width
+        fits = column + 1 + len(chunk.partition("\n")[0]) <= room
         if fits or escape_block_start(chunk) != chunk or not column:
             written += " " + chunk
         else:
@@ -202,11 +205,11 @@ def _around_everything(fragments: Sequence[Fragment]) -> list[Fragment]:
     """Return fragments whose emphasis goes around the whole text."""
     opening = [part for part in fragments if _is_emphasis(part) and _kind(part) is CodeKind.OPEN]
     closing = [part for part in fragments if _is_emphasis(part) and _kind(part) is CodeKind.CLOSE]
-    rest = [part for part in fragments if not _is_emphasis(part)]
-    if rest and isinstance(rest[0], str):
-        rest[0] = rest[0].lstrip()
-    if rest and isinstance(rest[-1], str):
-        rest[-1] = rest[-1].rstrip()
+    rest = joined([part for part in fragments if not _is_emphasis(part)])
+    if rest and isinstance(first := rest[0], str):
+        rest[0] = first.lstrip()
+    if rest and isinstance(last := rest[-1], str):
+        rest[-1] = last.rstrip()
     numbers = {_number(part): place for place, part in enumerate(opening)}
     closing.sort(key=lambda part: -numbers.get(_number(part), 0))
     return [*opening, *rest, *closing]

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -167,6 +167,7 @@ WORDS = st.sampled_from(["a", "Grund.", " ", ".", "(b)", "强调。", "«c»", "
 
 
 @given(st.lists(WORDS, max_size=3), st.lists(WORDS, min_size=1, max_size=3), st.lists(WORDS))
+@settings(max_examples=400)
 def test_emphasis_is_always_read(before, marked, after):
     texts = ["".join(words) for words in (before, marked, after)]
     if not any(map(str.isalnum, "".join(texts))):
