@@ -426,7 +426,18 @@ class _KernelDecoding(Decoding):
             pointer(values),
             pointer(ids),
         )
+        self._highest = ids[:, 0].copy(), values[:, 0].copy()
         return values, ids
+
+    def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
+        # The best token of each row has a known log-probability, which gives the row's normalizer.
+        highest, logged = self._highest
+        both = np.union1d(ids, highest)
+        check_ids(both, self._engine.config.vocabulary_size, what="output token")
+        logits = self._project(self._engine.restrict(both)).numpy()
+        own = logits[np.arange(self._rows), np.searchsorted(both, highest)]
+        found: np.ndarray = logits[:, np.searchsorted(both, ids)] + (logged - own)[:, None]
+        return found
 
     def logits(self) -> Tensor:
         engine, choice = self._engine, self._choice
