@@ -42,7 +42,7 @@ def test_links_have_the_places_of_pieces_and_do_not_depend_on_groups(
 
 
 def test_without_the_encoder_nothing_is_linked(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(word_alignment, "SHIPPED_ENCODER", tmp_path / "missing")
+    monkeypatch.setattr("nllb.model.shipped.SHIPPED_ENCODER", tmp_path / "missing")
     assert ShippedAligner().align([("a", "b")]) == [[]]
 
 
