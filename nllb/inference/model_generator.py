@@ -12,6 +12,7 @@ import torch
 from nllb.errors import ConfigError, ResourceError
 from nllb.inference.batching import plan_batches
 from nllb.inference.byte_fallback import NOT_A_BYTE, byte_rules
+from nllb.inference.encoder_engine import load_encoder_engine
 from nllb.inference.engine import Engine, OutputChoice, TorchEngine
 from nllb.inference.generator import Hypothesis, SearchOptions
 from nllb.inference.kernels.compiled_engine import int8_engine
@@ -20,6 +21,7 @@ from nllb.inference.search import Job, Output, check_options, search
 from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
 from nllb.inference.threads import ForkSafeLock, resolve_threads, with_torch_threads
 from nllb.languages import Language
+from nllb.model.formats.encoder_of_model import open_encoder_of_model
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
 
@@ -86,6 +88,14 @@ class ModelGenerator:
             size = opened.config.vocabulary_size
             shortlists = Shortlists.read(opened.path, vocabulary_size=size)
         make: Callable[..., Engine] = int8_engine
+        encoder = None
+        if opened.config.pretrained_layers:
+            encoder = load_encoder_engine(
+                open_encoder_of_model(opened.path, opened.config),
+                device=str(place),
+                dtype="auto" if dtype == "int8" else dtype,
+                num_threads=num_threads,
+            )
         if dtype != "int8":
             make = partial(TorchEngine, device=place, dtype=getattr(torch, dtype))
         elif place.type != "cpu":
@@ -97,6 +107,7 @@ class ModelGenerator:
             opened.weights,
             num_threads=num_threads,
             experts=experts,
+            source_encoder=encoder,
         )
         return cls(engine, opened.tokenizer(), shortlists=shortlists)
 
@@ -147,7 +158,8 @@ class ModelGenerator:
 
     def fits(self, segment: str, *, source: Language) -> bool:
         """Return whether the segment does not exceed the model's maximum length."""
-        longest = min(self.engine.config.max_positions, TRAINED_POSITIONS)
+        longest = min(self.tokenizer.max_source_tokens, self.engine.config.max_positions)
+        longest = min(longest, TRAINED_POSITIONS)
         return len(self.tokenizer.encode_source(segment, source.code)) <= longest
 
     def supports(self, language: Language) -> bool:
@@ -171,14 +183,14 @@ class ModelGenerator:
                 f"a segment has {len(ids)} tokens, but the model's maximum is "
                 f"{self.engine.config.max_positions}; split it (`fits` checks the length)"
             )
-        start, language = self.tokenizer.decoder_start(target.code)
         prefix_ids = tuple(self.tokenizer.encode(prefix)) if prefix else ()
         limit = options.max_output_tokens
         if limit is None:
             limit = max(len(ids) * 3 // 2 + 32, options.min_output_tokens)
         return Job(
             source=tuple(ids),
-            prompt=(start, language),
+            prompt=tuple(self.tokenizer.decoder_start(target.code)),
+            copied=tuple(self.tokenizer.copied_ids(segment)),
             prefix=prefix_ids[: self._positions - 1],
             limit=min(limit + len(prefix_ids), self._positions),
         )
@@ -217,7 +229,7 @@ class ModelGenerator:
         return OutputChoice(
             projection=projection,
             ids=ids,
-            extra=further_tokens([job.source[1:] for job in jobs], ids),
+            extra=further_tokens([job.copied for job in jobs], ids),
         )
 
     def _hypothesis(self, segment: str, output: Output, unknown: tuple[str, ...]) -> Hypothesis:

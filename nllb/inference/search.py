@@ -34,12 +34,15 @@ class Job:
 
     source: tuple[int, ...]
     """Encoder input, including the language and end tokens."""
-    prompt: tuple[int, int]
-    """Decoder start token and target language token."""
+    prompt: tuple[int, ...]
+    """What the decoder starts with: its start token, if the model has one, and the token of the
+    target language."""
     prefix: tuple[int, ...] = ()
     """Forced prefix of the output."""
     limit: int
     """Maximum number of tokens after the prompt, including the end token."""
+    copied: tuple[int, ...] = ()
+    """Output tokens that spell the source, which a shortlist must not exclude."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +146,8 @@ def search(
 
 def _check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
     for job in jobs:
-        ids = (*job.source, *job.prompt, *job.prefix)
+        # The pieces of a pretrained encoder are checked by that encoder.
+        ids = (*(() if config.pretrained_layers else job.source), *job.prompt, *job.prefix)
         if min(ids) < 0 or max(ids) >= config.vocabulary_size:
             raise CheckpointError(
                 f"a segment has token ids from {min(ids)} to {max(ids)}, but the model's are 0 to "

@@ -104,6 +104,11 @@ class Tokenizer:
         known = flores_codes()
         return tuple(known.get(token, token) for token in self.layout.languages)
 
+    @property
+    def max_source_tokens(self) -> int:
+        """Maximum length of a source that the tokenizer allows; the model may allow less."""
+        return 1 << 30
+
     def language_id(self, language: str) -> int:
         """Return the id of a language's token.
 
@@ -145,6 +150,10 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the ids of the text without language or end tokens."""
         return [number for part in self._split(self.normalize(text)) for number in self._ids(part)]
+
+    def copied_ids(self, text: str) -> list[int]:
+        """Return the output tokens that spell a source, which a shortlist must not exclude."""
+        return [*self.encode(text), EOS_ID]
 
     def encode_source(self, text: str, language: str, *, tag: DataTag | None = None) -> list[int]:
         """Return the encoder input: language token, optional data tag, text, end token."""

@@ -12,8 +12,11 @@ from nllb.errors import CheckpointError, ConfigError
 from nllb.io.manifest import Manifest, read_manifest
 from nllb.io.progress import Progress
 from nllb.model.configuration import ModelConfig
+from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
+from nllb.model.formats.encoder_directory import EncoderDirectory
+from nllb.model.formats.encoder_of_model import frozen_states
 from nllb.model.tokenizer import Tokenizer
-from nllb.model.transformer import Transformer
+from nllb.model.transformer import SourceStates, Transformer
 from nllb.training.batches.reader import BatchReader, read_validation
 from nllb.training.batches.token_ids import TokenIds, word_starts
 from nllb.training.build_model import (
@@ -75,6 +78,7 @@ def open_run(
     if checkpoint is None and ranks.is_first:
         manifest.verify()
     ranks.wait()
+    encoder = tokenizer if isinstance(tokenizer, EncoderSourceTokenizer) else None
     reader = BatchReader(
         manifest,
         config.reader,
@@ -82,12 +86,16 @@ def open_run(
         num_ranks=ranks.size,
         ids=TokenIds.of_tokenizer(tokenizer),
         word_starts=word_starts(tokenizer),
+        encoder=encoder,
     )
     shape = resolve_model_config(config, tokenizer)
     if checkpoint is None:
-        model = _first_model(config, shape, manifest, ranks, quiet=quiet).to(ranks.device)
+        model = _first_model(config, shape, manifest, ranks, tokenizer, quiet=quiet)
+        model = model.to(ranks.device)
     else:
         model = meta_model(config, shape, ranks)
+    if encoder is not None:
+        model.source_states = _source_states(config, encoder, shape, translators, ranks)
     if ranks.is_first:
         if checkpoint is None:
             out_dir.mkdir(parents=True, exist_ok=True)
@@ -141,10 +149,16 @@ def check_resumable(config: TrainConfig, out_dir: Path) -> None:
 
 
 def _first_model(
-    config: TrainConfig, shape: ModelConfig, manifest: Manifest, ranks: Ranks, *, quiet: bool
+    config: TrainConfig,
+    shape: ModelConfig,
+    manifest: Manifest,
+    ranks: Ranks,
+    tokenizer: Tokenizer,
+    *,
+    quiet: bool,
 ) -> Transformer:
     """Return the model of step 0, with lexical embeddings if they are configured."""
-    model = initial_model(config, shape, ranks)
+    model = initial_model(config, shape, ranks, tokenizer)
     if config.lexicon.pivot is not None:
         embedding_VD = model.embedding.weight.data
         embedding_VD.copy_(
@@ -152,6 +166,21 @@ def _first_model(
         )
         initialize_lookup(model)
     return model
+
+
+def _source_states(
+    config: TrainConfig,
+    tokenizer: EncoderSourceTokenizer,
+    shape: ModelConfig,
+    translators: Translators | None,
+    ranks: Ranks,
+) -> SourceStates:
+    """Return the frozen encoder, by default as translation computes it."""
+    path = tokenizer.encoder_path
+    if translators is None or config.model.encoder_type == "float32":
+        return frozen_states(EncoderDirectory.open(path), ranks.device, shape)
+    layers = None if shape.memory == "mix" else (-1,)
+    return translators.source_states(path, layers=layers, device=str(ranks.device))
 
 
 def _parallel_model(
@@ -194,6 +223,7 @@ def _open_validator(
         config.reader,
         max_pairs=config.schedule.validation_pairs,
         ids=TokenIds.of_tokenizer(tokenizer),
+        encoder=tokenizer if isinstance(tokenizer, EncoderSourceTokenizer) else None,
     )
     return Validator(model, list(batches), ranks, scorer=scorer)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from nllb.training.muon import Muon
 from nllb.training.train_config import OptimizerSection
 
 INITIAL_RATE = 1e-7
@@ -14,11 +15,14 @@ INITIAL_RATE = 1e-7
 def learning_rate(config: OptimizerSection, step: int, *, steps: int) -> float:
     """Return the learning rate of a step, counted from 0, in a run of `steps` steps.
 
-    Source: fairseq's inverse_sqrt schedule, whose first update uses the initial rate.
+    Source: fairseq's inverse_sqrt schedule, whose first update uses the initial rate. A `constant`
+    rate warms up in the same way.
     """
     peak, warm_up = config.learning_rate, config.warm_up_steps
     if step < warm_up:
         rate = INITIAL_RATE + (peak - INITIAL_RATE) * step / warm_up
+    elif config.decay == "constant":
+        rate = peak
     else:
         rate = peak * (max(warm_up, 1) / max(step, 1)) ** 0.5
     if config.cool_down_steps:
@@ -27,11 +31,13 @@ def learning_rate(config: OptimizerSection, step: int, *, steps: int) -> float:
 
 
 def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Optimizer:
-    """Return AdamW over the trainable parameters.
+    """Return the optimizer of the trainable parameters.
 
     Sharded and unsharded parameters form groups of their own: a GPU updates a whole group at once,
     which must not mix them.
     """
+    if config.kind == "muon":
+        return _build_muon(model, config)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         [parameter for parameter in trained if isinstance(parameter, DTensor) is is_sharded]
@@ -40,6 +46,23 @@ def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.O
     return torch.optim.AdamW(
         [{"params": group} for group in groups if group],
         lr=config.learning_rate,
+        betas=(config.beta_1, config.beta_2),
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _build_muon(model: nn.Module, config: OptimizerSection) -> Muon:
+    """Return Muon for the matrices of the layers, and AdamW for the other parameters."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_matrix = parameter.ndim == 2 and ".layers." in name and ".router." not in name
+            groups[is_matrix].append(parameter)
+    return Muon(
+        [{"params": params, "muon": is_muon} for is_muon, params in groups.items() if params],
+        lr=config.learning_rate,
+        momentum=config.momentum,
         betas=(config.beta_1, config.beta_2),
         eps=config.epsilon,
         weight_decay=config.weight_decay,
