@@ -5,10 +5,12 @@
   vocabulary of its own.
 """
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from nllb.model.encoder_tokenizer import EncoderTokenizer
+from nllb.model.shipped_encoder import OWN_ENCODER, SHIPPED_ENCODER
 from nllb.model.token_layout import DataTag, TokenLayout
 from nllb.model.tokenizer import Tokenizer
 
@@ -59,6 +61,12 @@ class EncoderSourceTokenizer(Tokenizer):
         spans = [p for p in self.encoder.pieces(text) if p.token_id == unknown]
         found = [character for piece in spans for character in text[piece.start : piece.end]]
         return tuple(dict.fromkeys(found))
+
+    def save(self, directory: Path, *, max_positions: int = 1024) -> None:
+        """Write the target vocabulary, and the encoder unless it is the one that ships."""
+        super().save(directory, max_positions=max_positions)
+        if self.encoder_path != SHIPPED_ENCODER and not (directory / OWN_ENCODER).is_dir():
+            shutil.copytree(self.encoder_path, directory / OWN_ENCODER)
 
     def _with_layout(self, layout: TokenLayout) -> "EncoderSourceTokenizer":
         target = super()._with_layout(layout)

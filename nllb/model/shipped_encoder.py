@@ -6,6 +6,8 @@ from nllb.errors import CheckpointError
 
 SHIPPED_ENCODER = Path(__file__).parent.parent / "_models" / "encoder"
 """The pretrained text encoder, which is not a translation model."""
+OWN_ENCODER = "encoder"
+"""Folder of a model directory that has an encoder other than the one that ships."""
 
 
 def find_shipped_encoder() -> Path:

@@ -92,7 +92,7 @@ def meta_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Transfo
 
 
 def initial_model(
-    config: TrainConfig, shape: ModelConfig, ranks: Ranks, tokenizer: Tokenizer
+    config: TrainConfig, shape: ModelConfig, ranks: Ranks, tokenizer: Tokenizer | None = None
 ) -> Transformer:
     """Return this rank's part of the model with its initial weights.
 

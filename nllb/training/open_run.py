@@ -41,7 +41,7 @@ from nllb.training.lexicon import initialize_lookup, lexical_embedding
 from nllb.training.loss import LossModule, Teacher
 from nllb.training.metrics.step_statistics import StepStatistics
 from nllb.training.metrics.writers import CombinedWriter, open_writers
-from nllb.training.optimization import build_optimizer
+from nllb.training.optimization import build_optimizer, constant_steps
 from nllb.training.precision import choose_precision
 from nllb.training.router_balance import RouterBalancer
 from nllb.training.train_config import Precision, TrainConfig
@@ -70,7 +70,7 @@ def open_run(
     manifest = read_manifest(config.data)
     tokenizer = open_tokenizer(config, manifest)
     checkpoints = CheckpointFolder(out_dir / "checkpoints", ranks)
-    newest = checkpoints.newest()
+    newest = _newest_of_schedule(checkpoints, config, ranks)
     checkpoint = None if newest is None else checkpoints.path(newest)
     made_by = _fingerprints(config, manifest)
     state = RunState(made_by=made_by) if checkpoint is None else read_state(checkpoint)
@@ -129,6 +129,32 @@ def open_run(
         progress=progress,
         saved_step=newest,
     )
+
+
+def _newest_of_schedule(
+    checkpoints: CheckpointFolder, config: TrainConfig, ranks: Ranks
+) -> int | None:
+    """Return the step to resume from: the newest, or that before the cool-down of a shorter run.
+
+    A run that is extended after its learning rate began to cool down continues from the last
+    checkpoint of the constant rate; later checkpoints are deleted.
+    """
+    newest = checkpoints.newest()
+    if newest is None:
+        return None
+    constant, wanted = read_state(checkpoints.path(newest)).constant_step, constant_steps(config)
+    if constant is None or wanted is None or wanted <= constant or newest == constant:
+        return newest
+    if not checkpoints.rewind(constant):
+        return newest
+    if ranks.is_first:
+        _log.warning(
+            "the run is extended to %s steps: it continues from step %s, before the learning rate "
+            "began to cool down",
+            f"{config.schedule.steps:,}",
+            f"{constant:,}",
+        )
+    return constant
 
 
 def check_resumable(config: TrainConfig, out_dir: Path) -> None:

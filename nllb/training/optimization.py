@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from nllb.training.muon import Muon
-from nllb.training.train_config import OptimizerSection
+from nllb.training.train_config import OptimizerSection, TrainConfig
 
 INITIAL_RATE = 1e-7
 
@@ -28,6 +28,14 @@ def learning_rate(config: OptimizerSection, step: int, *, steps: int) -> float:
     if config.cool_down_steps:
         rate *= min(1.0, (steps - step) / config.cool_down_steps)
     return rate
+
+
+def constant_steps(config: TrainConfig) -> int | None:
+    """Return the steps before the cool-down of a constant rate; None if there is no cool-down."""
+    optimizer = config.optimizer
+    if optimizer.decay != "constant" or not optimizer.cool_down_steps:
+        return None
+    return config.schedule.steps - optimizer.cool_down_steps
 
 
 def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Optimizer:

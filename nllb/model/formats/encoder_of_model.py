@@ -9,11 +9,9 @@ import torch
 from nllb.errors import CheckpointError
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.encoder_directory import WEIGHTS_FILE, EncoderDirectory, file_sha256
-from nllb.model.shipped_encoder import find_shipped_encoder
+from nllb.model.shipped_encoder import OWN_ENCODER, find_shipped_encoder
 from nllb.model.transformer import SourceStates
 
-OWN_ENCODER: Final = "encoder"
-"""Folder of a model directory that has an encoder other than the one that ships."""
 HASH_LENGTH: Final = 16
 
 

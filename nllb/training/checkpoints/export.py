@@ -13,12 +13,9 @@ from nllb.io.progress import stage
 from nllb.io.text import write_json
 from nllb.languages import languages
 from nllb.model.configuration import ModelConfig, read_document
-from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
-from nllb.model.formats.encoder_of_model import OWN_ENCODER
 from nllb.model.formats.hugging_face import CONFIG_FILE, open_tokenizer, write_hugging_face
 from nllb.model.formats.weight_files import StorageType
 from nllb.model.formats.weight_names import list_weights
-from nllb.model.shipped_encoder import SHIPPED_ENCODER
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.checkpoints.checkpoint import find_checkpoint, read_state
 from nllb.training.checkpoints.tensor_files import WEIGHT, TensorReader
@@ -32,7 +29,6 @@ def write_start(out_dir: Path, config: ModelConfig, tokenizer: Tokenizer) -> Non
     folder = out_dir / START_DIR
     tokenizer.save(folder, max_positions=config.max_positions)
     write_json(folder / CONFIG_FILE, config.to_hugging_face())
-    _copy_encoder(tokenizer, folder)
 
 
 def is_training_checkpoint(path: Path) -> bool:
@@ -84,16 +80,7 @@ def export_checkpoint(
             settings=settings,
             storage=storage,
         )
-    _copy_encoder(tokenizer, output)
     return output
-
-
-def _copy_encoder(tokenizer: Tokenizer, folder: Path) -> None:
-    """Copy the pretrained encoder into a folder, unless it is the one that ships."""
-    if isinstance(tokenizer, EncoderSourceTokenizer):
-        path = tokenizer.encoder_path
-        if path != SHIPPED_ENCODER and not (folder / OWN_ENCODER).is_dir():
-            shutil.copytree(path, folder / OWN_ENCODER)
 
 
 def fold_masking(name: str, tensor: Tensor, masking: float) -> Tensor:
