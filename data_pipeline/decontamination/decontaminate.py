@@ -39,7 +39,7 @@ def decontaminate_bitext(
     """Decontaminate all blocks and return the blocks of decisions."""
     sets = config.decontamination
     if config.held_out_set is not None:
-        sets = (*sets, write_held_out_set(config.held_out_set, decided, out / STAGE))
+        sets = (*sets, write_held_out_set(config.held_out_set, decided, out))
     index = out / STAGE / f"index.{_key_of_sets(config, decided)}"
     if not index.exists():
         build_evaluation_index(sets, config.data_dir).save(index)

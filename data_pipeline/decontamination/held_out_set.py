@@ -4,7 +4,7 @@ From each language pair of one corpus with a pivot language, the pairs with the 
 chosen, so that the choice depends on the text alone. They are written as line-aligned files, which
 `nllb eval flores --flores` reads:
 
-    held_out_set.KEY/fra_Latn/eng_Latn.txt      held_out_set.KEY/fra_Latn/fra_Latn.txt
+    OUT/held_out_set/fra_Latn/eng_Latn.txt      OUT/held_out_set/fra_Latn/fra_Latn.txt
 
 Decontamination then removes their sentences from all corpora, on both sides. A pair's sentences
 differ from those of every other pair of its folder.
@@ -22,10 +22,11 @@ from data_pipeline.data_config import EvaluationConfig, HeldOutSetConfig
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_text
-from nllb.io.text import write_json
+from nllb.io.text import read_json, write_json
 
 _SEED: Final = 7
-_RECORD: Final = "record.json"
+DIRECTORY: Final = "held_out_set"
+_RECORD: Final = ".record.json"
 _SPARE: Final = 3
 """Candidates per pair that is wanted: some share a sentence with another candidate."""
 
@@ -36,27 +37,28 @@ def held_out_key(section: HeldOutSetConfig, decided: Sequence[Decided]) -> str:
 
 
 def write_held_out_set(
-    section: HeldOutSetConfig, decided: Sequence[Decided], directory: Path
+    section: HeldOutSetConfig, decided: Sequence[Decided], out: Path
 ) -> EvaluationConfig:
     """Write the set unless it exists, and return it as a set for decontamination.
 
     Raises:
         DataError: the corpus has no pair with the pivot that is long enough.
     """
-    path = directory / f"held_out_set.{held_out_key(section, decided)}"
-    if not (path / _RECORD).is_file():
-        counts = {}
-        for language, pairs in _choose(section, decided):
+    path, key = out / DIRECTORY, held_out_key(section, decided)
+    record = path / _RECORD
+    if not record.is_file() or read_json(record).get("key") != key:
+        counts, available = {}, {}
+        for language, num_pairs, pairs in _choose(section, decided):
             for code, side in ((section.pivot.code, 0), (language, 1)):
                 with atomic_text(path / language / f"{code}.txt") as stream:
                     stream.writelines(f"{pair[side]}\n" for pair in pairs)
-            counts[language] = len(pairs)
+            counts[language], available[language] = len(pairs), num_pairs
         if not counts:
             raise DataError(
                 f"held_out_set: the corpus {section.corpus!r} has no pair with "
                 f"{section.pivot.code} whose sentences have {section.min_words} words or more"
             )
-        write_json(path / _RECORD, {"pairs": counts})
+        write_json(record, {"key": key, "pairs": counts, "available": available})
     return EvaluationConfig(
         name="held_out_set", path=str(path.resolve()), layout="text", min_words=8
     )
@@ -73,8 +75,8 @@ def _of_corpus(section: HeldOutSetConfig, decided: Sequence[Decided]) -> list[De
 
 def _choose(
     section: HeldOutSetConfig, decided: Sequence[Decided]
-) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield each language and its (pivot, other) pairs in the order of their hashes."""
+) -> Iterator[tuple[str, int, list[tuple[str, str]]]]:
+    """Yield each language, its eligible pairs, and the chosen ones in the order of their hashes."""
     by_language: dict[str, list[Decided]] = {}
     for item in _of_corpus(section, decided):
         is_source = item.block.source == section.pivot.code
@@ -82,8 +84,11 @@ def _choose(
         by_language.setdefault(language, []).append(item)
     for language, items in sorted(by_language.items()):
         candidates: list[tuple[int, str, str]] = []
+        num_pairs = 0
         for item in items:
-            candidates += _hashed(section, item)
+            found = _hashed(section, item)
+            num_pairs += len(found)
+            candidates += found
             candidates = sorted(set(candidates))[: _SPARE * section.pairs]
         seen: set[str] = set()
         chosen: list[tuple[str, str]] = []
@@ -92,7 +97,7 @@ def _choose(
                 chosen.append((pivot, other))
                 seen |= {pivot, other}
         if chosen:
-            yield language, chosen
+            yield language, num_pairs, chosen
 
 
 def _hashed(section: HeldOutSetConfig, item: Decided) -> list[tuple[int, str, str]]:

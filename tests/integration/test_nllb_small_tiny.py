@@ -16,7 +16,7 @@ ABOVE_COPYING = 4.0
 @pytest.fixture(scope="module")
 def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the twin of the bundled model's pipeline from nothing."""
-    out = tmp_path_factory.mktemp("mini-tiny") / "out"
+    out = tmp_path_factory.mktemp("nllb-small-tiny") / "out"
     done = run(data_dir, out)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
@@ -26,7 +26,7 @@ def run(data_dir: Path, out: Path) -> subprocess.CompletedProcess[str]:
     words = [f"variables.data={data_dir}", f"variables.flores={data_dir / 'flores200_dataset'}"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        [sys.executable, "-m", "nllb", "run", "mini-tiny", str(out), *words, "--workers", "1"],
+        [sys.executable, "-m", "nllb", "run", "nllb-small-tiny", str(out), *words, "--workers", "1"],
         env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
