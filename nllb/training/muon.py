@@ -75,6 +75,7 @@ class Muon(torch.optim.Optimizer):
             matrix.mul_(1 - rate * group["weight_decay"]).sub_(update_RC, alpha=rate * scale)
 
     def _step_others(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update by AdamW, in one pass over memory."""
         states = [self.state[parameter] for parameter in parameters]
         beta_1, beta_2 = group["betas"]
         adamw(
@@ -91,23 +92,32 @@ class Muon(torch.optim.Optimizer):
             weight_decay=0.0,
             eps=group["eps"],
             maximize=False,
+            fused=True,
         )
 
 
 def orthogonalize(updates_NRC: Tensor) -> Tensor:
     """Return the nearest (semi-)orthogonal matrices, whose singular values are about 1.
 
-    Shapes: N matrices, R rows, C columns.
+    Each iteration multiplies x by a polynomial of its square x x^T. All polynomials commute, so
+    that they are accumulated in the small square matrices, and x is multiplied once at the end.
+
+    Shapes: N matrices, R rows, C columns, S the smaller of both.
     """
     a, b, c = _COEFFICIENTS
     is_tall = updates_NRC.shape[1] > updates_NRC.shape[2]
-    x_NRC = updates_NRC.mT if is_tall else updates_NRC
-    x_NRC = x_NRC / (x_NRC.norm(dim=(1, 2), keepdim=True) + _LEAST_NORM)
-    for _ in range(_ITERATIONS):
-        square_NRR = x_NRC @ x_NRC.mT
-        step_NRR = torch.baddbmm(square_NRR, square_NRR, square_NRR, beta=b, alpha=c)
-        x_NRC = torch.baddbmm(x_NRC, step_NRR, x_NRC, beta=a)
-    return x_NRC.mT if is_tall else x_NRC
+    x_NSL = updates_NRC.mT if is_tall else updates_NRC
+    x_NSL = x_NSL / (x_NSL.norm(dim=(1, 2), keepdim=True) + _LEAST_NORM)
+    square_NSS, product_NSS = x_NSL @ x_NSL.mT, None
+    for iteration in range(_ITERATIONS):
+        step_NSS = torch.baddbmm(square_NSS, square_NSS, square_NSS, beta=b, alpha=c)
+        step_NSS.diagonal(dim1=1, dim2=2).add_(a)
+        product_NSS = step_NSS if product_NSS is None else step_NSS @ product_NSS
+        if iteration + 1 < _ITERATIONS:
+            square_NSS = step_NSS @ square_NSS @ step_NSS
+    assert product_NSS is not None
+    result_NSL = product_NSS @ x_NSL
+    return result_NSL.mT if is_tall else result_NSL
 
 
 def _by_shape(parameters: Iterable[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
