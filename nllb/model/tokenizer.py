@@ -199,7 +199,11 @@ class Tokenizer:
         return values
 
     def unknown_characters(self, text: str) -> tuple[str, ...]:
-        """Return the distinct characters of the normalised text that the vocabulary lacks."""
+        """Return the distinct characters of a normalised source that the vocabulary lacks."""
+        return self.unknown_target_characters(text)
+
+    def unknown_target_characters(self, text: str) -> tuple[str, ...]:
+        """Return the distinct characters of a normalised target that the vocabulary lacks."""
         found: dict[str, None] = {}
         for part in self._split(self.normalize(text)):
             if isinstance(part, str) and 0 in self._processor.encode(part):

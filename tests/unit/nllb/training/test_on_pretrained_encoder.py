@@ -14,7 +14,15 @@ from nllb.inference.model_generator import ModelGenerator
 from nllb.languages import parse_language
 from nllb.model.formats.conversion import convert
 from nllb.model.formats.open_model import load_model, open_model
-from nllb.training.train_config import TrainConfig
+from nllb.training.finetune_config import (
+    FinetuneConfig,
+    FinetuneReader,
+    FinetuneSchedule,
+    NewLanguage,
+    TextPairs,
+)
+from nllb.training.finetuning.finetune import finetune
+from nllb.training.train_config import ParallelSection, TrainConfig
 from nllb.training.trainer import train
 
 CONFIG = """
@@ -156,6 +164,28 @@ def test_a_converted_model_keeps_its_encoder(run: Path, tmp_path: Path) -> None:
         search=SearchOptions(beam_size=1, max_output_tokens=8),
     )
     assert len(found) == 2
+
+
+def test_a_language_is_added_by_fine_tuning(run: Path, tmp_path: Path) -> None:
+    words = ["Welsh", "Irish", "Zulu", "Xhosa", "Malay", "Dutch"]
+    rows = [f"{a} {b}\t{b} {a}\n" for a in words for b in words] * 2
+    (tmp_path / "eng_Latn-xyz_Latn.tsv").write_text("".join(rows))
+    config = FinetuneConfig(
+        model=str(run / "model"),
+        text=(TextPairs(path=tmp_path / "eng_Latn-xyz_Latn.tsv", source="eng_Latn", target="xyz_Latn"),),
+        add=(NewLanguage(code="xyz_Latn", like="deu_Latn"),),
+        self_replay_lines=4,
+        reader=FinetuneReader(max_tokens=200, max_length=60),
+        schedule=FinetuneSchedule(steps=6, checkpoint_every=6, validate_every=6, translations=4),
+        parallel=ParallelSection(runner="plain"),
+        device="cpu",
+    )
+    _, report = finetune(config, tmp_path / "out", translators=LineTranslator, quiet=True)
+    assert report is not None and report.added_languages == ("xyz_Latn",)
+    tokenizer = open_model(tmp_path / "out/model").tokenizer()
+    assert "xyz_Latn" in tokenizer.languages
+    assert tokenizer.decoder_start("xyz_Latn") == [tokenizer.language_id("xyz_Latn")]
+    assert ModelGenerator.load(tmp_path / "out/model", device="cpu").tokenizer.encoder is not None
 
 
 def test_another_encoder_is_refused(run: Path, tmp_path: Path) -> None:
