@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
 from nllb.cli.process_ends import exit_code
 from nllb.cli.stage_flags import quiet_argument
+from nllb.cli.translate_documents import are_documents, document_arguments, translate_documents
 from nllb.errors import ConfigError, DataError, NllbError
 from nllb.io.progress import Progress
 from nllb.languages import Language, add_languages, parse_language, resolution
@@ -33,9 +34,12 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         "the model's training. An output file grows as OUTPUT.part; after an interruption the same "
         "command continues where it stopped (with --document, --strict or stdin it starts anew). "
         "Outputs that loop, stop early or are in another language are tried again; those that "
-        "remain doubtful are flagged, counted at the end and marked in --json."
+        "remain doubtful are flagged, counted at the end and marked in --json. Documents, such as "
+        ".docx, .html or .srt files, are written to files of their own, with everything but their "
+        "text as it was: report.docx becomes report.swh_Latn.docx beside it or in --output."
     )
     _text_arguments(parser)
+    document_arguments(parser)
     _search_arguments(parser)
     engine_arguments(parser)
     quiet_argument(parser)
@@ -82,7 +86,12 @@ def _text_arguments(parser: argparse.ArgumentParser) -> None:
         "ends of full lines, and the line ends come back",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="F", help="output file; default: stdout"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="F",
+        help="output file, or directory of documents; default: stdout, documents beside their "
+        "originals",
     )
     parser.add_argument(
         "--json", action="store_true", help="one object per line, with its trust records"
@@ -127,6 +136,9 @@ def translate(arguments: argparse.Namespace) -> int:
 
     paths = arguments.files or ["-"]
     _check_files(paths, arguments)
+    if are_documents(paths, arguments):
+        return _translate_documents(paths, arguments)
+    _check_text_files(paths)
     _check_options(arguments)
     _check_languages(arguments)
     with _output(arguments, paths) as part, _progress(arguments) as progress:
@@ -157,9 +169,15 @@ def translate(arguments: argparse.Namespace) -> int:
     return EXIT_FLAGGED if arguments.strict and run.counts.num_flagged else 0
 
 
-def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
-    from nllb.translation.input_formats import require_plain_text
+def _translate_documents(paths: Sequence[str], arguments: argparse.Namespace) -> int:
+    _check_options(arguments)
+    _check_languages(arguments)
+    translator = load_translator(arguments)
+    translator.detector = _load_detector(arguments)
+    return translate_documents(translator, paths, arguments)
 
+
+def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
     for path in paths:
         if path == "-":
             continue
@@ -170,7 +188,14 @@ def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
             )
         if Path(path).is_dir():
             raise DataError(f"{path!r} is a directory; name the files in it")
-        require_plain_text(path)
+
+
+def _check_text_files(paths: Sequence[str]) -> None:
+    from nllb.translation.input_formats import require_plain_text
+
+    for path in paths:
+        if path != "-":
+            require_plain_text(path)
 
 
 def _check_options(arguments: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ import torch
 from nllb.errors import ConfigError, ResourceError
 from nllb.inference.batching import plan_batches
 from nllb.inference.byte_fallback import NOT_A_BYTE, byte_rules
+from nllb.inference.device_search import DeviceSearches, can_search_on_device
 from nllb.inference.encoder_engine import load_encoder_engine
 from nllb.inference.engine import Engine, OutputChoice, TorchEngine
 from nllb.inference.generator import Hypothesis, SearchOptions
@@ -33,6 +34,9 @@ BATCH_SENTENCES = 64
 BATCH_TOKENS = 4096
 """Maximum batch size in rows (including beams) and in tokens; larger batches need more memory, but
 are hardly faster."""
+GPU_BATCH_SENTENCES = 1024
+GPU_BATCH_TOKENS = 65_536
+"""The same on a GPU, which is idle with small batches."""
 
 
 class ModelGenerator:
@@ -49,6 +53,11 @@ class ModelGenerator:
         bytes_of_tokens = tokenizer.byte_values(engine.config.vocabulary_size)
         self._byte_ids = np.flatnonzero(bytes_of_tokens != NOT_A_BYTE)
         self._byte_rules = byte_rules(bytes_of_tokens)
+        self._device_searches: DeviceSearches | None = None
+        self._batch_sentences, self._batch_tokens = BATCH_SENTENCES, BATCH_TOKENS
+        if isinstance(engine, TorchEngine) and engine.device.type == "cuda":
+            self._device_searches = DeviceSearches(engine)
+            self._batch_sentences, self._batch_tokens = GPU_BATCH_SENTENCES, GPU_BATCH_TOKENS
 
     @classmethod
     def load(
@@ -141,8 +150,8 @@ class ModelGenerator:
         rows = search.num_hypotheses if search.sampling else search.beam_size
         batches = plan_batches(
             [len(job.source) for job in jobs],
-            max_tokens=max(BATCH_TOKENS // rows, 1),
-            max_sentences=max(BATCH_SENTENCES // rows, 1),
+            max_tokens=max(self._batch_tokens // rows, 1),
+            max_sentences=max(self._batch_sentences // rows, 1),
         )
         outputs: list[list[Output]] = [[] for _ in jobs]
         run = partial(self._run, target=target, options=search)
@@ -214,6 +223,14 @@ class ModelGenerator:
         self, engine: Engine, jobs: list[Job], target: Language, options: SearchOptions
     ) -> list[list[Output]]:
         choice = self._choice(jobs, target) if options.shortlist else None
+        size = engine.config.vocabulary_size if choice is None else len(choice.ids)
+        if (
+            self._device_searches is not None
+            and self._byte_rules is None
+            and can_search_on_device(options, vocabulary_size=size)
+        ):
+            with self._lock:
+                return self._device_searches.search(jobs, options, choice)
         return search(engine, jobs, options, choice=choice, byte_rules=self._byte_rules)
 
     def _choice(self, jobs: list[Job], target: Language) -> OutputChoice | None:

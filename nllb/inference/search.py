@@ -125,7 +125,7 @@ def search(
         CheckpointError: the model's scores are not finite, or a token is not in its vocabulary.
         ConfigError: the beam is larger than the number of available output tokens.
     """
-    _check_jobs(jobs, engine.config)
+    check_jobs(jobs, engine.config)
     num_open = engine.config.vocabulary_size
     if choice is not None:
         num_open = len(choice.ids) + min(map(len, choice.extra))
@@ -144,7 +144,13 @@ def search(
     return _BeamSearch(decoding, jobs, rules).run()
 
 
-def _check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
+def check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
+    """Check the token ids and limits of jobs.
+
+    Raises:
+        CheckpointError: a token is not in the model's vocabulary.
+        ConfigError: a limit is invalid.
+    """
     for job in jobs:
         # The pieces of a pretrained encoder are checked by that encoder.
         ids = (*(() if config.pretrained_layers else job.source), *job.prompt, *job.prefix)

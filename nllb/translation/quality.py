@@ -30,6 +30,8 @@ Flag = Literal[
     "low_probability",
     "literals_missing",
     "numbers_missing",
+    "term_missing",
+    "markup",
     "uncertain_source",
 ]
 FLAGS: Final[tuple[Flag, ...]] = get_args(Flag)
@@ -190,6 +192,8 @@ def judge(
         "low_probability": log_probability < MIN_LOG_PROBABILITY,
         "literals_missing": bool(literals),
         "numbers_missing": bool(numbers),
+        "term_missing": False,
+        "markup": False,
         "uncertain_source": False,
     }
     flags = tuple(flag for flag in FLAGS if wrong[flag])
