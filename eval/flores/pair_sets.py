@@ -74,7 +74,9 @@ def open_pair_sets(folder: Path, *, num_lines: int | None = None) -> PairSets:
     names = sorted(path.name for path in folder.glob("*/") if not path.name.startswith("."))
     sets = {name: load_aligned(folder / name) for name in names}
     pivots = {code for name, found in sets.items() for code in found.languages if code != name}
-    wrong = [name for name, found in sets.items() if name not in found.files or len(found.files) != 2]
+    wrong = [
+        name for name, found in sets.items() if name not in found.files or len(found.files) != 2
+    ]
     if len(pivots) != 1 or wrong:
         raise DataError(
             f"{folder} is not a folder of pair sets: expected folders CODE with the files CODE.txt "

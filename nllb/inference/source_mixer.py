@@ -18,7 +18,7 @@ from nllb.model.configuration import ModelConfig
 
 
 class SourceMixer:
-    """A pretrained encoder and the learned mix of its layers (`nllb.model.transformer.LayerMix`)."""
+    """A pretrained encoder and the learned mix of its layers, as `LayerMix` computes it."""
 
     def __init__(
         self, config: ModelConfig, weights: Mapping[str, Tensor], encoder: EncoderEngine | None

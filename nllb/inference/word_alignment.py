@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.inference.threads import ForkSafeLock
 from nllb.model.encoder_tokenizer import Piece
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
 ALIGNMENT_LAYER: Final = 8
 TEMPERATURE: Final = 0.05

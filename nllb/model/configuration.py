@@ -77,7 +77,7 @@ class ModelConfig:
     """Layers of the pretrained encoder that replaces NLLB's own; 0 means that there is none.
     `encoder_layers` is then 0, and the decoder starts with the target language's token alone."""
     pretrained_encoder: str = ""
-    """Beginning of the SHA-256 of the pretrained encoder's weights, which are files of their own."""
+    """First digits of the SHA-256 of the pretrained encoder's weights, which are in other files."""
     memory: MemoryKind = "mix"
     """What the decoder attends to: a learned mix of all layers of the pretrained encoder, or the
     last one."""

@@ -28,7 +28,6 @@ from torch.nn import functional
 from nllb.model.configuration import ModelConfig, Side
 from nllb.model.moe import FeedForward, MixtureOfExperts
 
-
 SourceStates = Callable[[Tensor], Tensor]
 """Returns the states of a pretrained encoder, states_LBSD, of source_BS padded with `pad_id`."""
 

@@ -34,7 +34,7 @@ class ModelSection(Section):
     decoder_layers: PositiveInt | None = None
     """Layers of the decoder; null keeps the architecture's."""
     heads: PositiveInt | None = None
-    """Attention heads (of the decoder, with a pretrained encoder); null keeps the architecture's."""
+    """Attention heads of the layers that are trained; null keeps the architecture's."""
     ffn_dim: PositiveInt | None = None
     """Inner width of a feed-forward layer or of an expert; null keeps the architecture's."""
     experts: NonNegativeInt | None = None

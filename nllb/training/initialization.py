@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from nllb.model.moe import FeedForward, MixtureOfExperts
 from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
 from nllb.model.formats.encoder_directory import EncoderDirectory
+from nllb.model.moe import FeedForward, MixtureOfExperts
 from nllb.model.transformer import Attention, LayerMix, Transformer
 
 

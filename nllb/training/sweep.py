@@ -106,13 +106,19 @@ def _train(
     if variant.processes > 1:
         count = f"--nproc-per-node={variant.processes}"
         command += ["torch.distributed.run", "--standalone", count, "-m"]
-    command += ["nllb", "train", config.train, str(out), *config.overrides, *variant.overrides, *schedule]
+    command += [
+        "nllb",
+        "train",
+        config.train,
+        str(out),
+        *config.overrides,
+        *variant.overrides,
+        *schedule,
+    ]
     environment = dict(os.environ)
     if variant.threads is not None:
         environment["OMP_NUM_THREADS"] = str(variant.threads)
-    done = subprocess.run(
-        [*command, *(["--quiet"] if quiet else [])], env=environment, check=False
-    )
+    done = subprocess.run([*command, *(["--quiet"] if quiet else [])], env=environment, check=False)
     if done.returncode:
         raise ResourceError(
             f"the variant {variant.name!r} ended with status {done.returncode}; see its messages "

@@ -56,6 +56,9 @@ class SweepConfig(RunConfig):
         for name in repeated(names):
             yield f"variants: the name {name!r} is given twice"
         reserved = ("schedule.steps=", "optimizer.cool_down_steps=")
-        for text in (*self.overrides, *(text for variant in self.variants for text in variant.overrides)):
+        for text in (
+            *self.overrides,
+            *(text for variant in self.variants for text in variant.overrides),
+        ):
             if text.startswith(reserved):
-                yield f"overrides: {text!r} is computed from `minutes` and `cool_down_share`; remove it"
+                yield f"overrides: {text!r} follows from minutes and cool_down_share; remove it"

@@ -26,7 +26,17 @@ def run(data_dir: Path, out: Path) -> subprocess.CompletedProcess[str]:
     words = [f"variables.data={data_dir}", f"variables.flores={data_dir / 'flores200_dataset'}"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        [sys.executable, "-m", "nllb", "run", "nllb-small-tiny", str(out), *words, "--workers", "1"],
+        [
+            sys.executable,
+            "-m",
+            "nllb",
+            "run",
+            "nllb-small-tiny",
+            str(out),
+            *words,
+            "--workers",
+            "1",
+        ],
         env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -30,7 +30,10 @@ def test_both_directions_are_scored_and_summed_up(folder: Path, tmp_path: Path) 
     by_direction = {score.direction: score for score in scores}
     assert by_direction["eng_Latn-fra_Latn"].chrf == pytest.approx(100)
     assert by_direction["eng_Latn-deu_Latn"].empty == 3 and sets.pivot == "eng_Latn"
-    assert "all 2 languages: chrF++ 0.0 into eng_Latn, 50.0 from it" in list(summarize(sets, scores))[1]
+    assert (
+        "all 2 languages: chrF++ 0.0 into eng_Latn, 50.0 from it"
+        in list(summarize(sets, scores))[1]
+    )
     assert (tmp_path / "out/pair_sets.tsv").read_text().count("\n") == 5
     evaluate_pair_sets(sets, tmp_path / "out", translate=translate, made_by={"model": "m"})
     assert len(asked) == 4  # nothing is translated twice
