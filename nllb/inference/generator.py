@@ -98,7 +98,7 @@ class Generator(Protocol):
         ...
 
     def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
+        """Return whether the model covers the language."""
         ...
 
     def has_shortlist(self, target: Language) -> bool:

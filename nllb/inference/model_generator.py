@@ -1,6 +1,6 @@
 """Translates segments with a model: tokenization, batching, search and detokenization."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from nllb.inference.search import Job, Output, check_options, search
 from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
 from nllb.inference.threads import ForkSafeLock, resolve_threads, with_torch_threads
 from nllb.languages import Language
+from nllb.model.coverage import covered_languages
 from nllb.model.formats.encoder_of_model import open_encoder_of_model
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
@@ -43,10 +44,19 @@ class ModelGenerator:
     """An implementation of `Generator` with a model, its tokenizer and its shortlists."""
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, *, shortlists: Shortlists | None = None
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        *,
+        shortlists: Shortlists | None = None,
+        covered: Collection[str] | None = None,
     ):
-        """Create a generator from its parts; `load` reads them from a model directory."""
-        self.engine, self.tokenizer = engine, tokenizer
+        """Create a generator from its parts; `load` reads them from a model directory.
+
+        `covered` are the codes of the languages that the model declares; None means all languages
+        of its vocabulary.
+        """
+        self.engine, self.tokenizer, self._covered = engine, tokenizer, covered
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, tuple[object, np.ndarray]] = {}
         self._lock = ForkSafeLock()
@@ -118,7 +128,12 @@ class ModelGenerator:
             experts=experts,
             source_encoder=encoder,
         )
-        return cls(engine, opened.tokenizer(), shortlists=shortlists)
+        return cls(
+            engine,
+            opened.tokenizer(),
+            shortlists=shortlists,
+            covered=covered_languages(opened.settings),
+        )
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
         """Return a generator with the same model and a different shortlist for a language.
@@ -128,7 +143,7 @@ class ModelGenerator:
         """
         check_shortlist(ids, self.engine.config.vocabulary_size, where=f"of {target.code}")
         lists = self._shortlists.with_list(target, ids)
-        return ModelGenerator(self.engine, self.tokenizer, shortlists=lists)
+        return ModelGenerator(self.engine, self.tokenizer, shortlists=lists, covered=self._covered)
 
     def generate(
         self,
@@ -172,8 +187,9 @@ class ModelGenerator:
         return len(self.tokenizer.encode_source(segment, source.code)) <= longest
 
     def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
-        return language.code in self.tokenizer.languages
+        """Return whether the model has a token for the language, and covers it."""
+        is_covered = self._covered is None or language.code in self._covered
+        return is_covered and language.code in self.tokenizer.languages
 
     def has_shortlist(self, target: Language) -> bool:
         """Return whether the model has a shortlist for this target language."""

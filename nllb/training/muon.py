@@ -116,7 +116,7 @@ def orthogonalize(updates_NRC: Tensor) -> Tensor:
         if iteration + 1 < _ITERATIONS:
             square_NSS = step_NSS @ square_NSS @ step_NSS
     assert product_NSS is not None
-    result_NSL = product_NSS @ x_NSL
+    result_NSL: Tensor = product_NSS @ x_NSL
     return result_NSL.mT if is_tall else result_NSL
 
 
