@@ -16,9 +16,7 @@ from nllb.config.loading import config_of
 from nllb.errors import ConfigError, DataError
 from nllb.languages import parse_language
 
-SECTION = HeldOutSetConfig(
-    corpus="corpus", pivot=parse_language("eng_Latn"), pairs=5, min_words=4
-)
+SECTION = HeldOutSetConfig(corpus="corpus", pivot=parse_language("eng_Latn"), pairs=5, min_words=4)
 ENGLISH = [f"the old man number {n} walks home" for n in range(30)] + ["Thank you."] * 3
 FRENCH = [f"le vieil homme {n} rentre chez lui" for n in range(30)] + ["Merci.", "Merci !", "Ok."]
 
@@ -28,7 +26,9 @@ def blocks(make_block: Callable[..., Any]) -> list[Decided]:
     made = [
         make_block(ENGLISH, FRENCH),
         # The same English sentences in other pairs, and with English as the target.
-        make_block(ENGLISH[:9], [f"alte {n}" for n in range(9)], name="docs/eng_Latn-deu_Latn/00000"),
+        make_block(
+            ENGLISH[:9], [f"alte {n}" for n in range(9)], name="docs/eng_Latn-deu_Latn/00000"
+        ),
         make_block(["un"] * 9, ENGLISH[:9], name="corpus/cat_Latn-eng_Latn/00000"),
     ]
     return [Decided(block=block, decisions=(block.path,)) for block in made]
