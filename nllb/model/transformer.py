@@ -20,6 +20,7 @@ dim, V vocabulary.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -315,6 +316,13 @@ class Transformer(nn.Module):
         self.embedding_scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
         with torch.no_grad():
             self.embedding.weight.normal_(std=config.model_dim**-0.5)[config.pad_id] = 0
+
+    def attach_encoder(self, encoder: nn.Module) -> None:
+        """Make a pretrained encoder a part of this model, as `pretrained`, to train it."""
+        assert isinstance(self.encoder, PretrainedMemory)
+        self.pretrained = encoder
+        layers = None if self.config.memory == "mix" else (-1,)
+        self.source_states = partial(encoder, layers=layers)
 
     def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
         """Embed tokens and their positions; `before` is the number of preceding tokens."""

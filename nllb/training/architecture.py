@@ -27,6 +27,9 @@ class ModelSection(Section):
     encoder_type: Literal["auto", "float32"] = "auto"
     """Number type of the frozen encoder: `auto` is int8 on a CPU, as in translation, and float32 on
     a GPU."""
+    tune_encoder: bool = False
+    """Train the layers of the pretrained encoder, too, in float32; the exported model then has an
+    encoder of its own. With `initial`, training goes on from a model with a frozen encoder."""
     model_dim: PositiveInt | None = None
     """Width of the residual stream; null keeps the architecture's."""
     encoder_layers: PositiveInt | None = None

@@ -5,6 +5,8 @@ import json
 import logging
 from pathlib import Path
 
+import torch
+
 from nllb.config import write_config
 from nllb.config.fingerprints import changed_fields
 from nllb.config.loading import plain
@@ -15,6 +17,7 @@ from nllb.model.configuration import ModelConfig
 from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
 from nllb.model.formats.encoder_directory import EncoderDirectory
 from nllb.model.formats.encoder_of_model import frozen_states
+from nllb.model.pretrained_encoder import PretrainedEncoder
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import SourceStates, Transformer
 from nllb.training.batches.reader import BatchReader, read_validation
@@ -94,7 +97,9 @@ def open_run(
         model = model.to(ranks.device)
     else:
         model = meta_model(config, shape, ranks)
-    if encoder is not None:
+    if config.model.tune_encoder:
+        _attach_encoder(model, encoder, config, ranks, is_new=checkpoint is None)
+    elif encoder is not None:
         model.source_states = _source_states(config, encoder, shape, translators, ranks)
     if ranks.is_first:
         if checkpoint is None:
@@ -192,6 +197,31 @@ def _first_model(
         )
         initialize_lookup(model)
     return model
+
+
+def _attach_encoder(
+    model: Transformer,
+    tokenizer: EncoderSourceTokenizer | None,
+    config: TrainConfig,
+    ranks: Ranks,
+    *,
+    is_new: bool,
+) -> None:
+    """Make the pretrained encoder a part of the model; its embeddings stay as they are.
+
+    In a resumed run, its weights come from the checkpoint.
+    """
+    if tokenizer is None:
+        raise ConfigError(f"model.tune_encoder: {config.model.initial} has no pretrained encoder")
+    directory = EncoderDirectory.open(tokenizer.encoder_path)
+    if is_new:
+        encoder = directory.load(ranks.device)
+    else:
+        with torch.device("meta"):
+            encoder = PretrainedEncoder(directory.config)
+    encoder.requires_grad_(False)
+    encoder.layers.requires_grad_(True)
+    model.attach_encoder(encoder)
 
 
 def _source_states(

@@ -10,6 +10,8 @@ from nllb.training.muon import Muon
 from nllb.training.train_config import OptimizerSection, TrainConfig
 
 INITIAL_RATE = 1e-7
+RATE_FACTOR = "rate_factor"
+"""Key of a parameter group: its learning rate relative to the schedule's."""
 
 
 def learning_rate(config: OptimizerSection, step: int, *, steps: int) -> float:
@@ -46,13 +48,16 @@ def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.O
     """
     if config.kind == "muon":
         return _build_muon(model, config)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        [parameter for parameter in trained if isinstance(parameter, DTensor) is is_sharded]
-        for is_sharded in (True, False)
-    ]
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = _is_of_encoder(name), not isinstance(parameter, DTensor)
+            groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": group} for group in groups if group],
+        [
+            {"params": params, RATE_FACTOR: config.encoder_rate if of_encoder else 1.0}
+            for (of_encoder, _), params in sorted(groups.items(), key=lambda item: item[0])
+        ],
         lr=config.learning_rate,
         betas=(config.beta_1, config.beta_2),
         eps=config.epsilon,
@@ -62,13 +67,25 @@ def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.O
 
 def _build_muon(model: nn.Module, config: OptimizerSection) -> Muon:
     """Return Muon for the matrices of the layers, and AdamW for the other parameters."""
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    matrices: list[nn.Parameter] = []
+    encoder: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            is_matrix = parameter.ndim == 2 and ".layers." in name and ".router." not in name
-            groups[is_matrix].append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if _is_of_encoder(name):
+            encoder.append(parameter)
+        elif parameter.ndim == 2 and ".layers." in name and ".router." not in name:
+            matrices.append(parameter)
+        else:
+            others.append(parameter)
+    groups = [
+        {"params": matrices, "muon": True},
+        {"params": others, "muon": False},
+        {"params": encoder, "muon": False, RATE_FACTOR: config.encoder_rate},
+    ]
     return Muon(
-        [{"params": params, "muon": is_muon} for is_muon, params in groups.items() if params],
+        [group for group in groups if group["params"]],
         lr=config.learning_rate,
         momentum=config.momentum,
         betas=(config.beta_1, config.beta_2),
@@ -78,9 +95,14 @@ def _build_muon(model: nn.Module, config: OptimizerSection) -> Muon:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameter groups."""
+    """Set the learning rate of all parameter groups, each times its own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(RATE_FACTOR, 1.0)
+
+
+def _is_of_encoder(name: str) -> bool:
+    """Return whether a weight belongs to a pretrained encoder that is tuned."""
+    return "pretrained." in name
 
 
 def scale_gradients(parameters: Iterable[nn.Parameter], factor: Tensor) -> None:

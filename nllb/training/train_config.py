@@ -88,6 +88,8 @@ class OptimizerSection(Section):
     """`adamw` for all weights, or `muon` for the matrices of the layers and AdamW for the rest."""
     learning_rate: PositiveFloat = 1e-3
     """Maximum learning rate, reached at the end of the warm-up."""
+    encoder_rate: PositiveFloat = 0.1
+    """Learning rate of a pretrained encoder that is tuned, relative to that of the decoder."""
     warm_up_steps: NonNegativeInt = 8000
     """Steps of the warm-up."""
     decay: Literal["inverse_sqrt", "constant"] = "inverse_sqrt"
@@ -218,6 +220,14 @@ class TrainConfig(RunConfig):
             )
         if self.optimizer.kind == "muon" and self.parallel.data == "fsdp2":
             yield "optimizer.kind: muon needs whole matrices on every rank; set parallel.data: ddp"
+        if self.model.tune_encoder:
+            if self.model.encoder is None and self.model.initial is None:
+                yield "model.tune_encoder: needs model.encoder, or model.initial with an encoder"
+            if self.schedule.translations:
+                yield (
+                    "schedule.translations: must be 0 with model.tune_encoder, because "
+                    "translations would use the encoder as it was"
+                )
         if self.model.encoder is not None:
             yield from self._errors_with_encoder()
         if self.optimizer.cool_down_steps > self.schedule.steps:

@@ -13,6 +13,7 @@ from nllb.inference.line_translator import LineTranslator
 from nllb.inference.model_generator import ModelGenerator
 from nllb.languages import parse_language
 from nllb.model.formats.conversion import convert
+from nllb.model.formats.encoder_directory import EncoderDirectory
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.training.finetune_config import (
     FinetuneConfig,
@@ -126,6 +127,29 @@ def test_an_extended_run_goes_on_before_the_cool_down(configured, tmp_path: Path
     train(configured(), tmp_path / "whole", translators=LineTranslator, quiet=True)
     ours, theirs = weights(tmp_path / "extended", 40), weights(tmp_path / "whole", 40)
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_the_encoder_can_be_tuned_from_a_trained_model(
+    configured, run: Path, encoder_dir: Path, tmp_path: Path
+) -> None:
+    overrides = [
+        *(f"model.initial={run / 'model'}", "model.encoder=null", "model.tune_encoder=true"),
+        *("optimizer.cool_down_steps=0", "optimizer.warm_up_steps=0", "schedule.validate_every=0"),
+    ]
+    for folder, stops in (("whole", [6]), ("again", [3, 6])):
+        for steps in stops:
+            config = configured(*overrides, f"schedule.steps={steps}")
+            train(config, tmp_path / folder, translators=LineTranslator, quiet=True)
+    ours, theirs = weights(tmp_path / "again", 6), weights(tmp_path / "whole", 6)
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    tuned = EncoderDirectory.open(tmp_path / "whole/model/encoder")
+    before = EncoderDirectory.open(encoder_dir)
+    change = (tuned.read("layers.1.inner.weight") - before.read("layers.1.inner.weight")).abs()
+    assert 1e-4 < change.max() < 0.1
+    assert torch.equal(tuned.read("embedding.weight"), before.read("embedding.weight"))
+    opened = open_model(tmp_path / "whole/model")
+    assert opened.config.pretrained_encoder != open_model(run / "model").config.pretrained_encoder
+    assert ModelGenerator.load(opened.path, device="cpu").tokenizer.languages
 
 
 @pytest.mark.parametrize("memory", ["mix", "last"])
