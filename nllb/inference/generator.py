@@ -72,6 +72,8 @@ class Hypothesis:
     """False if `max_output_tokens` stopped the search before the end token."""
     unknown_source: tuple[str, ...] = ()
     """Characters of the source that are not in the vocabulary."""
+    pivot_text: str | None = None
+    """The translation into English from which the output was made; None if it was made directly."""
 
 
 class Generator(Protocol):

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,8 +23,8 @@ from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
 from nllb.inference.search import Job, Output, check_options, search
 from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
 from nllb.inference.threads import ForkSafeLock, resolve_threads, with_torch_threads
-from nllb.languages import Language
-from nllb.model.coverage import covered_languages
+from nllb.languages import Language, parse_language
+from nllb.model.coverage import PIVOT, PIVOTED, covered_languages
 from nllb.model.formats.encoder_of_model import open_encoder_of_model
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
@@ -50,13 +52,16 @@ class ModelGenerator:
         *,
         shortlists: Shortlists | None = None,
         covered: Collection[str] | None = None,
+        pivoted: Collection[str] = (),
     ):
         """Create a generator from its parts; `load` reads them from a model directory.
 
         `covered` are the codes of the languages that the model declares; None means all languages
-        of its vocabulary.
+        of its vocabulary. `pivoted` are directions, SOURCE-TARGET, that are translated through
+        English.
         """
         self.engine, self.tokenizer, self._covered = engine, tokenizer, covered
+        self._pivoted = frozenset(pivoted)
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, tuple[object, np.ndarray]] = {}
         self._lock = ForkSafeLock()
@@ -133,6 +138,7 @@ class ModelGenerator:
             opened.tokenizer(),
             shortlists=shortlists,
             covered=covered_languages(opened.settings),
+            pivoted=opened.settings.get(PIVOTED, ()),
         )
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
@@ -143,7 +149,13 @@ class ModelGenerator:
         """
         check_shortlist(ids, self.engine.config.vocabulary_size, where=f"of {target.code}")
         lists = self._shortlists.with_list(target, ids)
-        return ModelGenerator(self.engine, self.tokenizer, shortlists=lists, covered=self._covered)
+        return ModelGenerator(
+            self.engine,
+            self.tokenizer,
+            shortlists=lists,
+            covered=self._covered,
+            pivoted=self._pivoted,
+        )
 
     def generate(
         self,
@@ -155,6 +167,8 @@ class ModelGenerator:
         prefixes: Sequence[str] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each segment, best first."""
+        if f"{source.code}-{target.code}" in self._pivoted:
+            return self._generate_by_pivot(segments, source, target, search, prefixes)
         check_options(search, num_positions=self._positions)
         forced = list(prefixes) if prefixes is not None else [""] * len(segments)
         # Identical segments are translated once.
@@ -180,6 +194,50 @@ class ModelGenerator:
             for key in zip(segments, forced, strict=True)
         ]
 
+    def with_pivots(self, directions: Collection[str]) -> "ModelGenerator":
+        """Return a generator with the same model that translates these directions in two steps."""
+        other = copy(self)
+        other._pivoted = frozenset(directions)
+        return other
+
+    def _generate_by_pivot(
+        self,
+        segments: Sequence[str],
+        source: Language,
+        target: Language,
+        search: SearchOptions,
+        prefixes: Sequence[str] | None,
+    ) -> list[list[Hypothesis]]:
+        """Translate into the pivot language, and the best hypothesis from there.
+
+        If an intermediate translation is too long for the model, all segments are translated
+        directly.
+        """
+        pivot = parse_language(PIVOT)
+        single = replace(search, num_hypotheses=1, min_output_tokens=0)
+        into = self.generate(segments, source=source, target=pivot, search=single)
+        middle = [hypotheses[0] for hypotheses in into]
+        texts = [hypothesis.text for hypothesis in middle]
+        if not all(self.fits(text, source=pivot) for text in texts):
+            direct = self.with_pivots(())
+            return direct.generate(
+                segments, source=source, target=target, search=search, prefixes=prefixes
+            )
+        found = self.generate(texts, source=pivot, target=target, search=search, prefixes=prefixes)
+        return [
+            [
+                replace(
+                    hypothesis,
+                    source=first.source,
+                    finished=hypothesis.finished and first.finished,
+                    unknown_source=first.unknown_source,
+                    pivot_text=first.text,
+                )
+                for hypothesis in hypotheses
+            ]
+            for first, hypotheses in zip(middle, found, strict=True)
+        ]
+
     def fits(self, segment: str, *, source: Language) -> bool:
         """Return whether the segment does not exceed the model's maximum length."""
         longest = min(self.tokenizer.max_source_tokens, self.engine.config.max_positions)
@@ -203,10 +261,11 @@ class ModelGenerator:
         self, segment: str, prefix: str, source: Language, target: Language, options: SearchOptions
     ) -> Job:
         ids = self.tokenizer.encode_source(segment, source.code)
-        if len(ids) > self.engine.config.max_positions:
+        longest = min(self.tokenizer.max_source_tokens, self.engine.config.max_positions)
+        if len(ids) > longest:
             raise ConfigError(
-                f"a segment has {len(ids)} tokens, but the model's maximum is "
-                f"{self.engine.config.max_positions}; split it (`fits` checks the length)"
+                f"a segment has {len(ids)} tokens, but the model's maximum is {longest}; split it "
+                f"(`fits` checks the length)"
             )
         prefix_ids = tuple(self.tokenizer.encode(prefix)) if prefix else ()
         limit = options.max_output_tokens

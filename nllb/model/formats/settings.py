@@ -16,6 +16,7 @@ _SETTINGS_KINDS: dict[str, type] = {
     "added_characters": list,
     "added_languages": list,
     "covered_languages": list,
+    "pivot_directions": list,
     "licence": str,
     "shortlists": dict,
     "source": dict,
@@ -46,10 +47,10 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{where}: {name} is {repr(settings[name])[:60]}; it must be a {kind.__name__}"
             )
-    for name in ("added_languages", "covered_languages"):
+    for name in ("added_languages", "covered_languages", "pivot_directions"):
         codes = settings.get(name, ())
         if invalid := [code for code in codes if not is_plain_name(code)]:
             raise CheckpointError(
-                f"{where}: {name} has {repr(invalid[0])[:60]}, which is not a language code"
+                f"{where}: {name} has {repr(invalid[0])[:60]}, which is not a code"
             )
     return settings

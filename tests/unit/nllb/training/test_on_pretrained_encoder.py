@@ -1,11 +1,13 @@
 """A model on a pretrained encoder: it trains, resumes to the bit, and translates as torch does."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from nllb.cli import main
 from nllb.config import load_config
 from nllb.errors import CheckpointError, ConfigError
 from nllb.inference.generator import SearchOptions
@@ -25,6 +27,7 @@ from nllb.training.finetune_config import (
 from nllb.training.finetuning.finetune import finetune
 from nllb.training.train_config import ParallelSection, TrainConfig
 from nllb.training.trainer import train
+from nllb.translation import Translator
 
 CONFIG = """
 kind: train
@@ -106,6 +109,7 @@ def test_the_language_token_is_input_but_no_label(configured, token_data: Path) 
         )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_to_the_bit(configured, run: Path, tmp_path: Path) -> None:
     for steps in (17, 40):  # the first call ends within a chunk, at no checkpoint of the other run
         config = configured(f"schedule.steps={steps}", "optimizer.cool_down_steps=0")
@@ -117,6 +121,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(configured, run: Path, tmp_path: P
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
+@pytest.mark.slow
 def test_an_extended_run_goes_on_before_the_cool_down(configured, tmp_path: Path) -> None:
     short = configured("schedule.keep_last=1", "schedule.steps=25")
     train(short, tmp_path / "extended", translators=LineTranslator, quiet=True)
@@ -129,6 +134,7 @@ def test_an_extended_run_goes_on_before_the_cool_down(configured, tmp_path: Path
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
 
 
+@pytest.mark.slow
 def test_the_encoder_can_be_tuned_from_a_trained_model(
     configured, run: Path, encoder_dir: Path, tmp_path: Path
 ) -> None:
@@ -192,6 +198,32 @@ def test_a_converted_model_keeps_its_encoder(run: Path, tmp_path: Path) -> None:
     assert len(found) == 2
 
 
+def test_directions_can_go_through_english(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "model", tmp_path / "model")
+    (tmp_path / "tatoeba").mkdir()
+    lines = "".join(f"the house {n}\tdas haus {n}\n" for n in range(60))
+    (tmp_path / "tatoeba/fra_Latn-deu_Latn.tsv").write_text(lines)
+    words = [str(tmp_path / "model"), f"pairs:{tmp_path / 'tatoeba'}", "--max-pairs", "50"]
+    assert main(["eval", "pivots", *words, "--quiet"]) == 0
+    rows = (tmp_path / "model/pivots.tsv").read_text().splitlines()[2:]
+    assert [row.split("\t")[:2] for row in rows] == [
+        *(["deu_Latn-fra_Latn", "50"], ["fra_Latn-deu_Latn", "50"])
+    ]
+    settings = json.loads((tmp_path / "model/nllb.json").read_text())
+    settings["pivot_directions"] = ["fra_Latn-deu_Latn"]
+    (tmp_path / "model/nllb.json").write_text(json.dumps(settings))
+    translator = Translator.load(tmp_path / "model", device="cpu")
+    search = SearchOptions(beam_size=1, max_output_tokens=2)
+    names = [("fra_Latn", "deu_Latn"), ("fra_Latn", "eng_Latn"), ("eng_Latn", "deu_Latn")]
+    pivoted, into, direct = (
+        translator.translate("the house", *pair, search=search, retry=False) for pair in names
+    )
+    trust = pivoted.segments[0].trust
+    assert trust.pivot_text == into.text and pivoted.segments[0].source_text == "the house"
+    assert direct.segments[0].trust.pivot_text is None
+
+
+@pytest.mark.slow
 def test_a_language_is_added_by_fine_tuning(run: Path, tmp_path: Path) -> None:
     words = ["Welsh", "Irish", "Zulu", "Xhosa", "Malay", "Dutch"]
     rows = [f"{a} {b}\t{b} {a}\n" for a in words for b in words] * 2
@@ -216,8 +248,6 @@ def test_a_language_is_added_by_fine_tuning(run: Path, tmp_path: Path) -> None:
 
 
 def test_another_encoder_is_refused(run: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(run / "model", tmp_path / "model")
     config = json.loads((tmp_path / "model/config.json").read_text())
     config["pretrained_encoder"] = "0123456789abcdef"
