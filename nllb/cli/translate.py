@@ -4,20 +4,22 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
+from nllb.cli.glossary_flags import glossary_arguments, glossary_options
 from nllb.cli.process_ends import exit_code
 from nllb.cli.stage_flags import quiet_argument
 from nllb.cli.translate_documents import are_documents, document_arguments, translate_documents
-from nllb.errors import ConfigError, DataError, NllbError
+from nllb.errors import ConfigError, DataError, LanguageError, NllbError
 from nllb.io.progress import Progress
 from nllb.languages import Language, add_languages, parse_language, resolution
-from nllb.model.formats.settings import added_languages
+from nllb.model.model_languages import languages_of_model
 
 if TYPE_CHECKING:
+    from nllb.inference.generator import SearchOptions
     from nllb.languages.detection import Detector
     from nllb.translation.file_translation import FileOptions, FileTranslation
     from nllb.translation.files import PartialOutput
@@ -40,6 +42,7 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _text_arguments(parser)
     document_arguments(parser)
+    glossary_arguments(parser)
     _search_arguments(parser)
     engine_arguments(parser)
     quiet_argument(parser)
@@ -107,7 +110,10 @@ def _text_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--beam", type=int, default=4, metavar="N", help="beam size, default: 4; 1 is greedy"
+        "--beam",
+        type=int,
+        metavar="N",
+        help="beam size, default: that of the model's generation_config.json, else 4; 1 is greedy",
     )
     parser.add_argument(
         "--n-best",
@@ -141,12 +147,13 @@ def translate(arguments: argparse.Namespace) -> int:
     _check_text_files(paths)
     _check_options(arguments)
     _check_languages(arguments)
+    glossary_options(arguments)
     with _output(arguments, paths) as part, _progress(arguments) as progress:
         translator = load_translator(arguments)
         translator.detector = _load_detector(arguments)
         run = FileTranslation(
             translator,
-            _options(arguments),
+            _options(arguments, translator.default_search),
             write=_write_to_stdout if part is None else part.write_through,
             report=lambda message: _say(message, arguments),
             advance=progress.advance,
@@ -199,15 +206,18 @@ def _check_text_files(paths: Sequence[str]) -> None:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
+    from nllb.inference.generator import SearchOptions
+
     if arguments.wrapped and not arguments.document:
         raise ConfigError("--wrapped is for documents: add --document")
     check_search_arguments(arguments)
     if arguments.retry_limit < 0:
         raise ConfigError(f"--retry-limit is {arguments.retry_limit}; it must be 0 or more")
     if arguments.n_best is not None:
-        if not 1 <= arguments.n_best <= arguments.beam:
+        beam = arguments.beam or SearchOptions().beam_size
+        if not 1 <= arguments.n_best <= beam:
             raise ConfigError(
-                f"--n-best is {arguments.n_best}; it must be 1 to {arguments.beam}, the beam size"
+                f"--n-best is {arguments.n_best}; it must be 1 to {beam}, the beam size"
             )
         if not arguments.json:
             raise ConfigError("--n-best needs --json: a line of text has one translation")
@@ -219,14 +229,14 @@ def _check_languages(arguments: argparse.Namespace) -> None:
     """Print how the languages were understood; wrong ones end the run before a model is loaded."""
     from nllb.translation.translator import require_two_languages
 
-    if arguments.model and (folder := Path(arguments.model)).is_dir():
-        add_languages(added_languages(folder))
+    if arguments.model:
+        add_languages(languages_of_model(arguments.model))
     found: dict[str, Language] = {}
     for name in ("source", "target"):
         text = getattr(arguments, name)
         if name == "source" and text == AUTO:
             continue
-        found[name] = parse_language(text)
+        found[name] = _parse_language(text, arguments)
         _say(f"{name}: {resolution(text)}", arguments)
     if "source" in found:
         require_two_languages(found["source"], found["target"])
@@ -234,19 +244,38 @@ def _check_languages(arguments: argparse.Namespace) -> None:
         parse_language(arguments.assume)
 
 
-def _options(arguments: argparse.Namespace) -> "FileOptions":
-    from nllb.inference.generator import SearchOptions
+def _parse_language(text: str, arguments: argparse.Namespace) -> Language:
+    """Parse a language, which may be one that only the model has; it is then downloaded first."""
+    try:
+        return parse_language(text)
+    except LanguageError:
+        added = languages_of_model(arguments.model or "", download=True)
+        if not added:
+            raise
+        add_languages(added)
+        return parse_language(text)
+
+
+def _search(arguments: argparse.Namespace, default: "SearchOptions") -> "SearchOptions":
+    """Return the search options of the model as the flags change them."""
+    search = replace(
+        default,
+        num_hypotheses=arguments.n_best or 1,
+        shortlist=not arguments.full_vocabulary,
+    )
+    if arguments.beam is None:
+        return search
+    return replace(search, beam_size=arguments.beam, sampling=False)
+
+
+def _options(arguments: argparse.Namespace, default: "SearchOptions") -> "FileOptions":
     from nllb.translation.file_translation import FileOptions
 
     return FileOptions(
         source=arguments.source,
         target=arguments.target,
         assumed_source=None if arguments.assume == "none" else arguments.assume,
-        search=SearchOptions(
-            beam_size=arguments.beam,
-            num_hypotheses=arguments.n_best or 1,
-            shortlist=not arguments.full_vocabulary,
-        ),
+        search=_search(arguments, default),
         retry=not arguments.no_retry,
         retry_limit=arguments.retry_limit,
         as_documents=arguments.document,
@@ -254,6 +283,7 @@ def _options(arguments: argparse.Namespace) -> "FileOptions":
         as_json=arguments.json,
         with_alternatives=arguments.n_best is not None,
         errors=arguments.errors,
+        **glossary_options(arguments),
     )
 
 
@@ -288,6 +318,7 @@ def _output(
 
 def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] | None:
     """Describe the contents of an output file; None if it could not be continued."""
+    from nllb.inference.generator import SearchOptions
     from nllb.inference.load_model import describe_model
     from nllb.translation.files import describe_inputs
 
@@ -295,7 +326,7 @@ def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] 
     if inputs is None or arguments.document or arguments.strict:
         return None
     engine = {"device": arguments.device, "dtype": arguments.dtype}
-    options = asdict(_options(arguments))
+    options = asdict(_options(arguments, SearchOptions()))  # those of the model are in its files
     return {"inputs": inputs, "model": describe_model(arguments.model), **engine, **options}
 
 

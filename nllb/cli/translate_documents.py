@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nllb.cli.glossary_flags import glossary_options
 from nllb.cli.process_ends import exit_code
 from nllb.errors import ConfigError, DataError
 from nllb.io.compression import COMPRESSIONS
@@ -34,13 +35,6 @@ def document_arguments(parser: argparse.ArgumentParser) -> None:
         "--keys",
         metavar="A,B",
         help="keys of a JSON, YAML or properties file to translate, as patterns: 'menu.*,title'",
-    )
-    group.add_argument(
-        "--keep",
-        action="append",
-        default=[],
-        metavar="REGEX",
-        help="text that stays as it is, such as placeholders; may be given several times",
     )
     group.add_argument(
         "--encoding", metavar="E", help="encoding of text documents; default: detect it"
@@ -96,6 +90,7 @@ def translate_documents(
     from nllb.documents import translate_document_file
 
     options = document_options(arguments)
+    kept = glossary_options(arguments)
     folder = _output_folder(paths, arguments)
     num_flagged = 0
     for path in map(Path, paths):
@@ -114,6 +109,8 @@ def translate_documents(
                     target=arguments.target,
                     output=folder if folder is not None else arguments.output,
                     options=options,
+                    glossary=kept["glossary"],
+                    do_not_translate=kept["do_not_translate"],
                     progress=advance,
                     job=_job(arguments),
                 )

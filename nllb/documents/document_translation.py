@@ -5,11 +5,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nllb.documents.journal import Journal, pack_fragments, unpack_fragments
 from nllb.documents.registry import MAX_FILE_BYTES, open_document
-from nllb.documents.unit_translation import UnitTranslation, translate_units
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 from nllb.errors import ConfigError, DataError, DocumentError
 from nllb.io.atomic import atomic_path
@@ -17,6 +16,9 @@ from nllb.languages import Language, parse_language
 from nllb.translation.glossary import Glossary
 from nllb.translation.quality import Flag
 from nllb.translation.translator import AUTO, Translator, require_two_languages
+
+if TYPE_CHECKING:
+    from nllb.documents.unit_translation import UnitTranslation
 
 DETECTION_CHARACTERS: Final = 10_000
 DEFAULT_OPTIONS: Final = FormatOptions()
@@ -320,6 +322,8 @@ def _translate(
         for unit in units:
             yield unit, _unchanged(unit)
         return
+    from nllb.documents.unit_translation import translate_units  # imports torch
+
     finished: dict[Any, Finished] = {}
     first: dict[Any, Unit] = {}
     for unit in units:
@@ -356,7 +360,7 @@ def _unchanged(unit: Unit) -> Finished:
     return unit.fragments, report
 
 
-def _report(unit: Unit, result: UnitTranslation) -> UnitReport:
+def _report(unit: Unit, result: "UnitTranslation") -> UnitReport:
     confidences = (segment.trust.confidence for segment in result.segments)
     return UnitReport(
         key=unit.key,

@@ -46,9 +46,9 @@ class GettextPlural:
 @cache
 def gettext_plural(language: Language) -> GettextPlural:
     """Return the plural forms of a language; unknown ones have a singular and a plural."""
-    number, formula = get_plural(language_tag(language).replace("-", "_"))[:2]
-    choose = c2py(formula)
     locale = _locale(language)
+    number, formula = (2, "(n != 1)") if locale is None else get_plural(locale)[:2]
+    choose = c2py(formula)
     found: list[Counter[str]] = [Counter() for _ in range(number)]
     members: list[list[int]] = [[] for _ in range(number)]
     for value in _SAMPLES:

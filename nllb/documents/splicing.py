@@ -16,7 +16,7 @@ from nllb.documents.units import CodeKind, Document, Fragment, InlineCode, Unit
 from nllb.languages import Language
 
 WHITE: Final = " \t\r\n\f"
-_WHITE_RUN: Final = re.compile(f"[{WHITE}]+")
+WHITE_RUN: Final = re.compile(f"[{WHITE}]+")
 
 Escape = Callable[[str], str]
 """Writes plain text in the syntax of a format."""
@@ -35,6 +35,7 @@ class Piece:
         text: what a reader sees: of text its unescaped form; of a code the protected text or None.
         kind: None for text.
         name: of tags, by which an opening tag finds its closing tag.
+        is_rewritten: whether it must be written anew when the text of its pair changes.
     """
 
     start: int
@@ -43,6 +44,7 @@ class Piece:
     text: str | None = None
     kind: CodeKind | None = None
     name: str = ""
+    is_rewritten: bool = False
 
     @property
     def is_blank(self) -> bool:
@@ -129,7 +131,7 @@ def build_unit(
         if piece.kind is None:
             text = piece.text or ""
             if not preserve_layout:
-                text = _WHITE_RUN.sub(" ", text)
+                text = WHITE_RUN.sub(" ", text)
             if fragments and isinstance(fragments[-1], str):
                 before = fragments.pop()
                 assert isinstance(before, str)
@@ -202,7 +204,7 @@ def _trim(
             first += 1
         elif outside(end):
             last -= 1
-        elif partners.get(first) == end:
+        elif partners.get(first) == end and not pieces[end].is_rewritten:
             first, last = first + 1, end
         elif trim_codes and _is_empty_pair(pieces, first, partners.get(first)):
             first = partners[first] + 1

@@ -33,6 +33,7 @@ def can_search_on_device(options: SearchOptions, *, vocabulary_size: int) -> boo
     """Return whether the options are those that this search supports."""
     return (
         not options.sampling
+        and not options.early_stopping
         and options.repetition_penalty == 1
         and options.no_repeat_ngram == 0
         and options.min_output_tokens == 0

@@ -276,7 +276,6 @@ class ModelConfig:
             "decoder_layerdrop": 0.0,
             "init_std": 0.02,
             "use_cache": True,
-            "max_length": 200,
         }
 
 

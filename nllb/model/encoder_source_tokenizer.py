@@ -45,7 +45,9 @@ class EncoderSourceTokenizer(Tokenizer):
         parts = self.encoder.encode_batch([self.normalize(text) for text in texts])
         return [[config.bos_id, *ids, config.eos_id] for ids in parts]
 
-    def encode_source(self, text: str, language: str, *, tag: DataTag | None = None) -> list[int]:
+    def encode_source(
+        self, text: str, language: str, *, target: str | None = None, tag: DataTag | None = None
+    ) -> list[int]:
         """Return the encoder input; the language only has to be one of the model."""
         self.language_id(language)
         return self.encode_sources([text])[0]

@@ -46,6 +46,7 @@ class Translator:
             output is checked, too. None if there is none.
         aligner: Aligns the words of texts and translations, which places markup and placeholders;
             None leaves these to their relative positions.
+        default_search: The search options of calls without any, which a model may recommend.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Translator:
         *,
         detector: Detector | None = None,
         aligner: Aligner | None = None,
+        default_search: SearchOptions | None = None,
     ):
         """Wrap a generator; `Translator.load` makes one from a model.
 
@@ -61,10 +63,12 @@ class Translator:
             generator: Translates single segments.
             detector: Identifies languages.
             aligner: Aligns words, to place markup in translations.
+            default_search: The search options of calls without any.
         """
         self.generator = generator
         self.detector = detector
         self.aligner = aligner
+        self.default_search = default_search or SearchOptions()
         self._loaded_with: dict[str, Any] | None = None
 
     @classmethod
@@ -107,8 +111,12 @@ class Translator:
             num_threads=num_threads,
             report=report,
         )
-        aligner = ShippedAligner(num_threads=num_threads)
-        translator = cls(generator, detector=found, aligner=aligner)
+        translator = cls(
+            generator,
+            detector=found,
+            aligner=ShippedAligner(num_threads=num_threads),
+            default_search=generator.default_search,
+        )
         name = default_model()[0] if name_or_dir is None else name_or_dir
         translator._loaded_with = {
             "name_or_dir": str(Path(name).resolve()) if Path(name).exists() else str(name),
@@ -181,7 +189,8 @@ class Translator:
             source: Its language (`en`, `eng_Latn`, `English`), or `auto` to detect it. In a text of
                 several lines each line may have its own; lines in the target language are kept.
             target: The language to translate into.
-            search: How outputs are searched for; by default beam search with four beams.
+            search: How outputs are searched for; by default with the options that the model's
+                `generation_config.json` has, or else beam search with four beams.
             retry: Whether outputs that loop, stop early or are in the wrong language are tried
                 again; a `RetryBudget` limits the retries of several calls together.
             wrapped: The text was wrapped at a fixed width: sentences go on after the ends of full
@@ -408,12 +417,13 @@ class Translator:
             source=named,
             detection=self._detection(assumed_source) if named is None else None,
             target=target,
-            search=search or SearchOptions(),
+            search=search or self.default_search,
             retry=retry,
             wrapped=wrapped,
             document=document,
             placeholders=pattern,
             glossary=glossary,
+            aligner=self.aligner,
         )
 
 

@@ -129,7 +129,9 @@ class JsonDocument(SplicedDocument):
                     groups.setdefault(match[1], {})[match[2]] = member
             for stem, group in groups.items():
                 other = group.get("other")
-                if other is not None and (unit := by_start.get(other.start)) is not None:
+                if other is None or len(group) < 2:
+                    continue  # a key that ends with `_other` by chance
+                if (unit := by_start.get(other.start)) is not None:
                     self.spans.slots.append(self._slot(stem, group, other, unit))
 
     def _slot(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from nllb.documents.formats.yaml_messages import scalar_writer, yaml_scalars
@@ -24,7 +25,7 @@ _SPECIAL: Final = re.compile(
     r"""\\(?=[!-/:-@\[-`{-~])      # a backslash that would escape something
     | `                            # code
     | (?<=\S)\* | \*(?=\S)         # emphasis
-    | (?<!\w)_ | _(?!\w)
+    | (?<![^\W_])_ | _(?![^\W_])
     | ~(?=~)
     | <(?=[A-Za-z/!?])             # a tag
     | \](?=[(\[:])                 # a link
@@ -110,21 +111,11 @@ def _is_kept(passage: Passage) -> bool:
 
 def _moved(passage: Passage, distance: int) -> Passage:
     pieces = [
-        Piece(
-            piece.start + distance, piece.end + distance, piece.source, piece.text, piece.kind,
-            piece.name,
-        )
+        replace(piece, start=piece.start + distance, end=piece.end + distance)
         for piece in passage.pieces
-    ]  # fmt: skip
+    ]
     images = [(start + distance, end + distance, alt) for start, end, alt in passage.images]
-    return Passage(
-        pieces=pieces,
-        images=images,
-        newline=passage.newline,
-        width=passage.width,
-        in_table=passage.in_table,
-        starts_block=passage.starts_block,
-    )
+    return replace(passage, pieces=pieces, images=images)
 
 
 def _writer(passage: Passage) -> Callable[[Sequence[Fragment]], str]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -18,9 +19,10 @@ from nllb.io.paths import path_inside
 from nllb.io.text import write_json
 from nllb.languages import add_languages
 from nllb.model.configuration import ModelConfig, read_document
+from nllb.model.formats.generation_options import GENERATION_FILE, read_generation_options
 from nllb.model.formats.model_directory import ModelDirectory
 from nllb.model.formats.safetensors_files import SafetensorsFile
-from nllb.model.formats.settings import SETTINGS_FILE, read_settings
+from nllb.model.formats.settings import SETTINGS_FILE, added_languages, read_settings
 from nllb.model.formats.torch_files import TorchFile
 from nllb.model.formats.unsupported import describe_names, refuse_directory, refuse_quantized
 from nllb.model.formats.weight_files import (
@@ -71,7 +73,7 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
         read_document(path_inside(path, CONFIG_FILE)), where=str(path / CONFIG_FILE)
     )
     settings = read_settings(path)
-    add_languages(settings.get("added_languages", ()))
+    add_languages(added_languages(path))
     return ModelDirectory(
         name=name,
         path=path,
@@ -79,6 +81,7 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
         weights=_open_weights(path, config),
         settings=settings,
         format="Hugging Face",
+        generation=read_generation_options(path),
         open_tokenizer=partial(open_tokenizer, path, config),
     )
 
@@ -178,6 +181,7 @@ def write_hugging_face(
     tokenizer: "Tokenizer",
     *,
     settings: Mapping[str, Any],
+    generation: Mapping[str, Any] = MappingProxyType({}),
     storage: StorageType = "float32",
     companions: Iterable[Path] = (),
     work: str | None = None,
@@ -193,6 +197,7 @@ def write_hugging_face(
             `state_dict()`.
         tokenizer: the tokenizer of the model.
         settings: the content of `nllb.json` besides the version and the storage type.
+        generation: search options to recommend, by their names in transformers.
         storage: the dtype of the matrices.
         companions: other files to copy into the directory.
         work: an identifier of this conversion; shards left by an interrupted call with the same
@@ -221,7 +226,7 @@ def write_hugging_face(
     write_json(
         part / CONFIG_FILE, config.to_hugging_face() | {"torch_dtype": _torch_dtype(storage)}
     )
-    write_json(part / "generation_config.json", _generation_config(config))
+    write_json(part / GENERATION_FILE, _generation_config(config) | dict(generation))
     tokenizer.save(part, max_positions=config.max_positions)
     for path in companions:
         shutil.copyfile(path, part / path.name)

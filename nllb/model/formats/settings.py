@@ -9,6 +9,7 @@ from typing import Any
 from nllb.errors import CheckpointError
 from nllb.io.paths import is_plain_name, path_inside
 from nllb.model.configuration import read_document
+from nllb.model.token_layout import language_codes
 
 SETTINGS_FILE = "nllb.json"
 """Settings that `config.json` does not cover: storage type, shortlists, provenance, licence."""
@@ -28,8 +29,12 @@ _SETTINGS_KINDS: dict[str, type] = {
 
 
 def added_languages(path: Path) -> list[str]:
-    """Return the language codes that a model's settings add to the language table."""
-    return list(read_settings(path).get("added_languages", ()))
+    """Return the language codes that a model may add to the language table.
+
+    They are those of its settings and of the language tokens in its tokenizer files, which tools
+    for fine-tuning extend.
+    """
+    return [*read_settings(path).get("added_languages", ()), *language_codes(path)]
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def plan_finetuning(config: FinetuneConfig, out_dir: Path, *, quiet: bool = Fals
         ConfigError: The folder belongs to a run with another model, text, languages or reader.
     """
     original = open_model(config.model)
+    _require_nllb_layout(original)
     claim_directory(out_dir, _made_by(config, original), ignored=["model"])
     start_dir, data_dir = out_dir / "start", out_dir / "data"
     if not is_hugging_face(start_dir):
@@ -225,6 +226,7 @@ def _write_start(config: FinetuneConfig, original: ModelDirectory, start_dir: Pa
             "added_languages": [language.code for language in config.add],
             "added_characters": characters,
         },
+        generation=original.generation,
     )
 
 
@@ -239,8 +241,21 @@ def _write_model(out_dir: Path, tuned: ModelDirectory, share: float) -> Path:
         interpolate(open_model(out_dir / "start"), tuned, share),
         tuned.tokenizer(),
         settings={**tuned.settings, "interpolation": share},
+        generation=open_model(out_dir / "start").generation,
     )
     return output
+
+
+def _require_nllb_layout(original: ModelDirectory) -> None:
+    """Check that the model has NLLB's input format, in which training data is written."""
+    layout = original.tokenizer().layout
+    if layout.family != "nllb" or layout.prompt != "source first":
+        kind = "M2M-100" if layout.family != "nllb" else "NLLB with legacy_behaviour"
+        raise ConfigError(
+            f"{original.name} has the token format of {kind}, in which training data cannot be "
+            f"written: fine-tune an NLLB model without legacy_behaviour, or fine-tune this model "
+            f"with transformers"
+        )
 
 
 def _require_languages(config: FinetuneConfig, tokenizer: Tokenizer) -> None:

@@ -6,7 +6,6 @@ repeated field of pieces, so a piece can be added by appending its record.
 """
 
 import dataclasses
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nllb.errors import ConfigError
+from nllb.io.piece_proto import Piece
 from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import NewLanguage
@@ -64,6 +64,7 @@ def extend_vocabulary(
                 f"{language.code} cannot start from {language.like!r}, which the model lacks; "
                 f"run 'nllb languages' for the languages"
             )
+    new = [Piece(character, NEW_PIECE_SCORE) for character in characters]
     layout, count = tokenizer.layout, len(characters)
     end = layout.num_pieces + 1
     moved = dataclasses.replace(
@@ -75,7 +76,7 @@ def extend_vocabulary(
         added={token: number + count for token, number in layout.added.items()},
     )
     extended = Tokenizer(
-        tokenizer.vocabulary + b"".join(map(_piece, characters)),
+        tokenizer.vocabulary + b"".join(piece.record() for piece in new),
         moved,
         vocabulary_size=tokenizer.vocabulary_size + count,
         normalize=tokenizer.normalizes,
@@ -110,15 +111,3 @@ def extended_weights(weights: Mapping[str, Tensor], extension: Extension) -> dic
     extended = {name: weights[name] for name in weights}
     extended["embedding.weight"] = extend_embedding(extended["embedding.weight"], extension)
     return extended
-
-
-def _piece(character: str) -> bytes:
-    """Return a piece as a record of SentencePiece's model file (field 1 of the model)."""
-    text = character.encode()
-    record = b"\x0a" + _length(len(text)) + text + b"\x15" + struct.pack("<f", NEW_PIECE_SCORE)
-    return b"\x0a" + _length(len(record)) + record
-
-
-def _length(number: int) -> bytes:
-    assert number < 128, "the record of a single character fits into one length byte"
-    return bytes([number])
