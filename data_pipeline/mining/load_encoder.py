@@ -17,7 +17,7 @@ from data_pipeline.mining.mining_config import Precision
 from data_pipeline.mining.pretrained import PretrainedSentences, is_pretrained_encoder
 from data_pipeline.mining.static_encoder import StaticEncoder
 from nllb.errors import CheckpointError, ResourceError
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
 STATIC: Final = Path(__file__).parents[1] / "_models" / "encoder"
 """Folder of the static encoder that ships with the package."""

@@ -12,7 +12,7 @@ from nllb.inference.encoder_engine import EncoderType
 from nllb.inference.meaning_thresholds import PIVOT, read_thresholds
 from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.model.formats.encoder_directory import CONFIG_FILE, EncoderDirectory
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
 _LOG: Final = logging.getLogger("nllb.mining")
 

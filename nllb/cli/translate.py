@@ -187,7 +187,8 @@ def _translate_documents(paths: Sequence[str], arguments: argparse.Namespace) ->
     _check_languages(arguments)
     translator = load_translator(arguments, similarity=not arguments.no_similarity)
     translator.detector = _load_detector(arguments)
-    return translate_documents(translator, paths, arguments)
+    search = _search(arguments, translator.default_search)
+    return translate_documents(translator, paths, arguments, search)
 
 
 def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:

@@ -61,6 +61,7 @@ class Work:
                 detector=model.translator.detector,
                 meaning=model.translator.meaning,
                 aligner=model.translator.aligner,
+                default_search=model.translator.default_search,
             )
             return function(translator)
 

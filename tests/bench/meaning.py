@@ -29,7 +29,7 @@ CORPORA = ("tatoeba", "docs/gnome-user-docs", "docs/mozilla-www-l10n", "tico19",
 MIN_PAIRS, MIN_CHARACTERS, MAX_CHARACTERS = 40, 20, 300
 FLAGGED = 0.01
 """Share of right held-out translations that the threshold flags."""
-MIN_AUC = 0.95
+MIN_AUC = 0.92
 """A language with a lower AUC for other sentences is unknown to the encoder."""
 _UNSPACED = ("Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
 _VERBS = (" is ", " are ", " was ", " were ", " can ", " will ", " has ", " have ", " would ")

@@ -15,7 +15,7 @@ from nllb.io.benchmarks import load_flores
 from nllb.io.corpora import open_corpus
 from nllb.model.formats.encoder_conversion import convert_e5
 from nllb.model.formats.encoder_directory import WEIGHTS_FILE, file_sha256
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 from tests.tiny_encoder import write_e5_file
 
 

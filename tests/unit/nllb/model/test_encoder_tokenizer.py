@@ -129,7 +129,7 @@ def test_a_vocabulary_of_another_size_is_refused(copied) -> None:
     document = read_json(path)
     document["model"]["vocab"].pop()
     write_json(path, document)
-    with pytest.raises(CheckpointError, match="do not belong together"):
+    with pytest.raises(CheckpointError, match="from different models"):
         open_copy(copied)
 
 
