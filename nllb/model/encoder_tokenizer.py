@@ -4,10 +4,10 @@ A sequence is `<s> x </s>`. A text that exceeds the encoder's maximum length is 
 sequences, called windows. The names of special tokens inside a text ("</s>") are encoded as
 ordinary text. The tokenizer is stateless.
 
-`tokenizer.json.xz` has the format of the `tokenizers` library, for text that `normalization.tsv` has
-normalised; it is compressed because 200,000 pieces take 5 MB. A file that is read must equal the one that would be written
-here except for its pieces, so that an untrusted file can contain neither a pattern that takes
-unlimited time nor another algorithm.
+`tokenizer.json.xz` has the format of the `tokenizers` library, for text that `normalization.tsv`
+has normalised; it is compressed because 200,000 pieces take 5 MB. A file that is read must equal
+the one that would be written here except for its pieces, so that an untrusted file can contain
+neither a pattern that takes unlimited time nor another algorithm.
 """
 
 import json
@@ -27,7 +27,7 @@ from nllb.model.pretrained_encoder import EncoderConfig
 TOKENIZER_FILE: Final = "tokenizer.json.xz"
 NORMALIZATION_FILE: Final = "normalization.tsv"
 MAX_FILE_BYTES: Final = 64 << 20
-"""Maximum size of the uncompressed `tokenizer.json`; that of XLM-R's complete vocabulary has 17 MB."""
+"""Maximum uncompressed size; that of XLM-R's complete vocabulary is 17 MB."""
 SPACE: Final = "\u2581"
 """The character that represents a space in pieces."""
 SPECIAL_SCORE: Final = -100.0

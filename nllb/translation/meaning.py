@@ -16,7 +16,6 @@ the table are unknown to the encoder, and their outputs get no flag.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from nllb.inference.meaning_thresholds import find_threshold
 from nllb.languages import Language
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 from nllb.translation.quality import FLAGS, MeaningVerdict, TrustRecord
 from nllb.translation.retry import Attempt
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # this imports torch
 
 MIN_LETTERS: Final = 8
 """Shorter outputs are not judged: names and single words have no stable similarity."""
-_ENCODER: Final = Path(__file__).parents[1] / "_models" / "encoder"
 _GROUP: Final = 64
 """Pairs whose states are in memory at a time."""
 
@@ -67,7 +66,7 @@ class MeaningCheck:
             load: returns the encoder; by default the shipped one, shared by the process.
         """
         self._load = load or partial(_load_shared_encoder, num_threads)
-        self._has_encoder = load is not None or _ENCODER.is_dir()
+        self._has_encoder = load is not None or SHIPPED_ENCODER.is_dir()
 
     def judge(
         self, sources: Sequence[str], outputs: Sequence[str], *, source: Language, target: Language
