@@ -39,11 +39,11 @@ Scores = NDArray[numpy.float64]
 
 def held_out_pairs(data_dir: Path, code: str, count: int) -> list[tuple[str, str]]:
     """Return distinct pairs of a language with English, as evenly from the corpora as possible."""
-    from nllb.io.corpora import open_corpus
+    from nllb.io.corpora import Layout, open_corpus
 
     by_corpus: list[list[tuple[str, str]]] = []
     for name in CORPORA:
-        layout = None if name in ("tatoeba", "tico19") else "pairs"
+        layout: Layout | None = None if name in ("tatoeba", "tico19") else "pairs"
         corpus = open_corpus(data_dir / name, layout=layout)
         found: dict[str, tuple[str, str]] = {}
         for pair in corpus.pairs(code, PIVOT, refuse=lambda *row: None):

@@ -120,6 +120,7 @@ def tensor_names(name: str, all_names: Collection[str]) -> set[str]:
 def find_fault(name: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor]) -> str | None:
     """Return what keeps tensors from being the table `name` of this shape, or None."""
     num_rows, columns = shape
+    expected: dict[str, tuple[tuple[int, ...], torch.dtype]]
     expected = {name + CENTRE: ((columns,), torch.float32), name + TIER: ((num_rows,), torch.uint8)}
     tier = tensors[name + TIER]
     if tuple(tier.shape) != (num_rows,) or tier.dtype != torch.uint8:
