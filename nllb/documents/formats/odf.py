@@ -18,7 +18,7 @@ from nllb.errors import DocumentError
 
 _MANIFEST: Final = "META-INF/manifest.xml"
 _OBJECT: Final = re.compile(r"(?:[^/]+/)?(?:content|styles)\.xml")
-_FORMULA: Final = re.compile(r'\w+:(?:formula|condition|value)="([^"]*&quot;[^"]*)"')
+_FORMULA: Final = re.compile(r'(?<!\w)\w+:(?:formula|condition|value)="([^"]*&quot;[^"]*)"')
 _SKIPPED: Final = frozenset({"tracked-changes", "automatic-styles", "font-face-decls"})
 _METADATA: Final = frozenset({"title", "subject", "description"})
 
