@@ -16,6 +16,7 @@ from nllb.io.text import json_line
 
 if TYPE_CHECKING:
     from nllb.documents import DocumentReport, FormatOptions
+    from nllb.inference.generator import SearchOptions
     from nllb.translation.translator import Translator
 
 EXIT_FLAGGED = 1
@@ -84,7 +85,10 @@ def _is_folder(output: Path) -> bool:
 
 
 def translate_documents(
-    translator: "Translator", paths: Sequence[str], arguments: argparse.Namespace
+    translator: "Translator",
+    paths: Sequence[str],
+    arguments: argparse.Namespace,
+    search: "SearchOptions",
 ) -> int:
     """Translate each file; print where the results are, and what to check in them."""
     from nllb.documents import translate_document_file
@@ -111,7 +115,8 @@ def translate_documents(
                     options=options,
                     glossary=kept["glossary"],
                     do_not_translate=kept["do_not_translate"],
-                    **_search_settings(arguments),
+                    search=search,
+                    **_retry_settings(arguments),
                     progress=advance,
                     job=_job(arguments),
                 )
@@ -177,12 +182,10 @@ def _job(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _search_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    from nllb.inference.generator import SearchOptions
+def _retry_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     from nllb.translation.retry import RetryBudget
 
     return {
-        "search": SearchOptions(beam_size=arguments.beam, shortlist=not arguments.full_vocabulary),
         "retry": False if arguments.no_retry else RetryBudget(arguments.retry_limit),
         "assumed_source": None if arguments.assume == "none" else arguments.assume,
     }
