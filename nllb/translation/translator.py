@@ -18,6 +18,7 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.inference.word_alignment import Aligner, ShippedAligner
 from nllb.languages import Language, languages, parse_language
 from nllb.languages.detection import Detector
+from nllb.model.coverage import models_that_cover
 from nllb.translation.glossary import Glossary
 from nllb.translation.job import Memory, TranslationJob
 from nllb.translation.placeholders import PlaceholderPattern, Protection
@@ -348,8 +349,9 @@ class Translator:
             known = [each.code for each in languages() if self.generator.supports(each)]
             shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
             raise LanguageError(
-                f"the model has no token for {language.code} ({language.name}); "
-                f"it has {len(known)} languages: {shown}"
+                f"the model does not cover {language.code} ({language.name}); "
+                f"it covers {len(known)} languages: {shown} (nllb languages --model M lists them); "
+                f"{models_that_cover(language)}"
             )
         return language
 
