@@ -40,6 +40,8 @@ class Job:
     """Forced prefix of the output."""
     limit: int
     """Maximum number of tokens after the prompt, including the end token."""
+    copied: tuple[int, ...] = ()
+    """Output tokens that spell the source, which a shortlist must not exclude."""
     terms: tuple[tuple[tuple[int, ...], ...], ...] = ()
     """For each term that the output has to contain, its alternatives as tokens."""
 
@@ -155,7 +157,8 @@ def check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
         ConfigError: a limit is invalid.
     """
     for job in jobs:
-        ids = (*job.source, *job.prompt, *job.prefix)
+        # The pieces of a pretrained encoder are checked by that encoder.
+        ids = (*(() if config.pretrained_layers else job.source), *job.prompt, *job.prefix)
         if min(ids) < 0 or max(ids) >= config.vocabulary_size:
             raise CheckpointError(
                 f"a segment has token ids from {min(ids)} to {max(ids)}, but the model's are 0 to "
