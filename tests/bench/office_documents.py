@@ -25,7 +25,7 @@ from nllb.languages import parse_language
 from tests.bench.measuring import RESULTS, environment
 from tests.office_files import docx_bytes, paragraph, run
 
-FORMATS = frozenset({"docx", "pptx", "xlsx", "opendocument", "epub", "idml"})
+FORMATS = frozenset({"docx", "pptx", "xlsx", "odf", "epub", "idml"})
 TARGET = parse_language("deu_Latn")
 MAY_CHANGE = frozenset(
     "r rPr t proofErr soft-page-break lastRenderedPageBreak softHyphen lang span s rPh "

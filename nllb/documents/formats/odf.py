@@ -26,7 +26,7 @@ _METADATA: Final = frozenset({"title", "subject", "description"})
 class OdfFormat(DocumentFormat):
     """OpenDocument files and templates."""
 
-    name = "opendocument"
+    name = "odf"
     suffixes = (".odt", ".ott", ".odp", ".otp", ".ods", ".ots", ".odg", ".otg")
     keeps = (
         "Text of paragraphs, tables, headers, footers, notes, comments, shapes and charts is "
