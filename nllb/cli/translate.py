@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
+from nllb.cli.glossary_flags import glossary_arguments, glossary_options
 from nllb.cli.process_ends import exit_code
 from nllb.cli.stage_flags import quiet_argument
 from nllb.cli.translate_documents import are_documents, document_arguments, translate_documents
@@ -41,6 +42,7 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _text_arguments(parser)
     document_arguments(parser)
+    glossary_arguments(parser)
     _search_arguments(parser)
     engine_arguments(parser)
     quiet_argument(parser)
@@ -145,6 +147,7 @@ def translate(arguments: argparse.Namespace) -> int:
     _check_text_files(paths)
     _check_options(arguments)
     _check_languages(arguments)
+    glossary_options(arguments)
     with _output(arguments, paths) as part, _progress(arguments) as progress:
         translator = load_translator(arguments)
         translator.detector = _load_detector(arguments)
@@ -178,7 +181,8 @@ def _translate_documents(paths: Sequence[str], arguments: argparse.Namespace) ->
     _check_languages(arguments)
     translator = load_translator(arguments)
     translator.detector = _load_detector(arguments)
-    return translate_documents(translator, paths, arguments)
+    search = _search(arguments, translator.default_search)
+    return translate_documents(translator, paths, arguments, search)
 
 
 def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
@@ -280,6 +284,7 @@ def _options(arguments: argparse.Namespace, default: "SearchOptions") -> "FileOp
         as_json=arguments.json,
         with_alternatives=arguments.n_best is not None,
         errors=arguments.errors,
+        **glossary_options(arguments),
     )
 
 

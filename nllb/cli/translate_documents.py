@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nllb.cli.glossary_flags import glossary_options
 from nllb.cli.process_ends import exit_code
 from nllb.errors import ConfigError, DataError
 from nllb.io.compression import COMPRESSIONS
@@ -15,6 +16,7 @@ from nllb.io.text import json_line
 
 if TYPE_CHECKING:
     from nllb.documents import DocumentReport, FormatOptions
+    from nllb.inference.generator import SearchOptions
     from nllb.translation.translator import Translator
 
 EXIT_FLAGGED = 1
@@ -34,13 +36,6 @@ def document_arguments(parser: argparse.ArgumentParser) -> None:
         "--keys",
         metavar="A,B",
         help="keys of a JSON, YAML or properties file to translate, as patterns: 'menu.*,title'",
-    )
-    group.add_argument(
-        "--keep",
-        action="append",
-        default=[],
-        metavar="REGEX",
-        help="text that stays as it is, such as placeholders; may be given several times",
     )
     group.add_argument(
         "--encoding", metavar="E", help="encoding of text documents; default: detect it"
@@ -90,12 +85,16 @@ def _is_folder(output: Path) -> bool:
 
 
 def translate_documents(
-    translator: "Translator", paths: Sequence[str], arguments: argparse.Namespace
+    translator: "Translator",
+    paths: Sequence[str],
+    arguments: argparse.Namespace,
+    search: "SearchOptions",
 ) -> int:
     """Translate each file; print where the results are, and what to check in them."""
     from nllb.documents import translate_document_file
 
     options = document_options(arguments)
+    kept = glossary_options(arguments)
     folder = _output_folder(paths, arguments)
     num_flagged = 0
     for path in map(Path, paths):
@@ -114,6 +113,10 @@ def translate_documents(
                     target=arguments.target,
                     output=folder if folder is not None else arguments.output,
                     options=options,
+                    glossary=kept["glossary"],
+                    do_not_translate=kept["do_not_translate"],
+                    search=search,
+                    **_retry_settings(arguments),
                     progress=advance,
                     job=_job(arguments),
                 )
@@ -176,8 +179,15 @@ def _job(arguments: argparse.Namespace) -> dict[str, Any]:
         "model": describe_model(arguments.model),
         "device": arguments.device,
         "dtype": arguments.dtype,
-        "beam": arguments.beam,
-        "retry": not arguments.no_retry,
+    }
+
+
+def _retry_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    from nllb.translation.retry import RetryBudget
+
+    return {
+        "retry": False if arguments.no_retry else RetryBudget(arguments.retry_limit),
+        "assumed_source": None if arguments.assume == "none" else arguments.assume,
     }
 
 
@@ -194,7 +204,8 @@ def _print_report(
         print(f"{path}: {warning}", file=sys.stderr)
     flagged = len(report.flagged)
     doubt = f", {flagged:,} of them flagged" if flagged else ""
-    print(f"{result}: {len(report.units):,} segments{doubt}", file=sys.stderr)
+    count = "1 segment" if len(report.units) == 1 else f"{len(report.units):,} segments"
+    print(f"{result}: {count}{doubt}", file=sys.stderr)
 
 
 def report_record(path: Path, result: Path, report: "DocumentReport") -> dict[str, Any]:

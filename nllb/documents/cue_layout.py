@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import regex
 
 from nllb.documents.units import CodeKind, Fragment, InlineCode
+from nllb.languages.scripts import unicode_class, unsegmented_scripts
 from nllb.translation.text_width import columns
 
 MAX_COLUMNS: Final = 42
@@ -90,9 +92,16 @@ def _cuts(text: str, weights: Sequence[float]) -> list[int]:
 def _places(text: str) -> list[int]:
     """Return where a text may be cut: after blanks, or between characters where it has none."""
     blanks = [match.end() for match in re.finditer(r"(?<=\S)[ \n]+(?=\S)", text)]
-    if blanks or len(text) < 2:
+    if blanks or not _unsegmented().search(text):
         return blanks
     return [match.end() for match in _GRAPHEME.finditer(text)][:-1]
+
+
+@cache
+def _unsegmented() -> "regex.Pattern[str]":
+    """Return what finds a letter of a script without spaces between words."""
+    scripts = "".join(map(unicode_class, unsegmented_scripts()))
+    return regex.compile(f"[{scripts}]")
 
 
 def wrap_fragments(

@@ -7,6 +7,7 @@ from html import unescape
 from html.parser import HTMLParser
 from typing import Final, Literal
 
+_MAX_UNCLOSED: Final = 50
 EventKind = Literal["text", "start", "end", "other"]
 _ATTRIBUTE: Final = re.compile(r"""([^\s=/>"']+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'>][^\s>]*))?""")
 
@@ -41,10 +42,15 @@ class HtmlEvent:
 
 def html_events(text: str) -> list[HtmlEvent]:
     """Return the pieces of HTML in order; together they cover the text."""
-    parser = _EventParser(text)
-    parser.feed(text)
+    events: list[HtmlEvent] = []
+    end = _end_of_tags(text)
+    parser = _EventParser(text, events)
+    parser.feed(text[:end])
     parser.close()
-    events = [event for event in parser.events if event.start < len(text)]
+    events = [event for event in events if event.start < end]
+    if end < len(text):
+        is_comment = text.startswith("<!--", end)
+        events.append(HtmlEvent("other" if is_comment else "text", end))
     if not events or events[0].start > 0:
         events.insert(0, HtmlEvent("other", 0))
     joined: list[HtmlEvent] = []
@@ -81,10 +87,23 @@ def attribute_spans(event: HtmlEvent) -> Iterator[AttributeSpan]:
             yield AttributeSpan(match[1].lower(), start, start + len(value), unescape(inner))
 
 
+def _end_of_tags(text: str) -> int:
+    """Return where the last tag ends: no tag can begin after it.
+
+    The parser would try at each `<` of the rest, in time that grows with the square of its length.
+    Where many comments begin and none ends, all is a comment from the first of them on.
+    """
+    end = text.rfind(">") + 1
+    unclosed = text.rfind("-->", 0, end) + 3 if "-->" in text else 0
+    if text.count("<!--", unclosed, end) > _MAX_UNCLOSED:
+        return text.find("<!--", unclosed)
+    return end
+
+
 class _EventParser(HTMLParser):
-    def __init__(self, text: str):
+    def __init__(self, text: str, events: list[HtmlEvent]):
         super().__init__(convert_charrefs=False)
-        self.events: list[HtmlEvent] = []
+        self.events = events
         self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
 
     def _position(self) -> int:
@@ -126,3 +145,10 @@ class _EventParser(HTMLParser):
 
     def unknown_decl(self, data: str) -> None:
         self._add("other")
+
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """Parse `<![...`; an unknown kind is a comment, as in browsers."""
+        try:
+            return int(super().parse_marked_section(i, bool(report)))
+        except AssertionError:
+            return int(self.parse_bogus_comment(i))

@@ -5,6 +5,8 @@ a line, so the source is read along with them; where the two differ, a passage i
 """
 
 import re
+import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -133,6 +135,8 @@ class _Reader:
         self.pieces: list[Piece] = []
         self.images: list[tuple[int, int, str]] = []
         self.links: list[int] = []
+        self.skip = 0
+        """Characters of the next texts that were read before."""
         self.places = places
         self.lines: list[tuple[int, int]] = []
         """Where each line begins in the content and in the source."""
@@ -144,6 +148,9 @@ class _Reader:
     def read(self, tokens: Sequence[Token], *, in_table: bool, starts_block: bool) -> Passage:
         """Return the passage of all tokens."""
         autolink = False
+        if task := _TASK.match(self.content):
+            self._add(task.end(), CodeKind.STANDALONE)
+            self.skip = task.end()
         for token in tokens:
             if token.type == "link_open" and token.markup == "autolink":
                 autolink = True
@@ -170,8 +177,7 @@ class _Reader:
         )
 
     def _source_offset(self, offset: int) -> int:
-        line = max(index for index, (start, _) in enumerate(self.lines) if start <= offset)
-        start, source = self.lines[line]
+        start, source = self.lines[bisect_right(self.lines, (offset, sys.maxsize)) - 1]
         return source + offset - start
 
     def _add(
@@ -190,7 +196,8 @@ class _Reader:
                 gap = self.text[self.pieces[-1].end : start]
                 self.pieces.append(Piece(self.pieces[-1].end, start, gap, " "))
             source = self.text[start:last] if written is None else written
-            self.pieces.append(Piece(start, last, source, shown, kind, name))
+            rewritten = written is not None
+            self.pieces.append(Piece(start, last, source, shown, kind, name, rewritten))
             self.position = end
 
     def _expect(self, source: str) -> int:
@@ -201,12 +208,10 @@ class _Reader:
     def _token(self, token: Token) -> None:
         kind = token.type
         if kind == "text":
-            task = _TASK.match(token.content) if self.position == 0 else None
-            if task is not None:
-                self._add(self._expect(task[0]), CodeKind.STANDALONE)
-            rest = token.content[self.position if task else 0 :]
-            if rest:
-                self._add(self._expect(rest), None, rest)
+            skipped = min(self.skip, len(token.content))
+            self.skip -= skipped
+            if len(token.content) > skipped:
+                self._add(self._expect(token.content[skipped:]), None, token.content[skipped:])
         elif kind == "text_special":
             self._add(self._expect(token.markup), None, token.content)
         elif kind == "softbreak":

@@ -14,6 +14,13 @@ from nllb.errors import DataError, DocumentError
 MAX_FILE_BYTES: Final = 1 << 30
 HEAD_BYTES: Final = 4096
 _FORMATS: Final = (
+    "docx:DocxFormat",
+    "pptx:PptxFormat",
+    "xlsx:XlsxFormat",
+    "odf:OdfFormat",
+    "epub:EpubFormat",
+    "idml:IdmlFormat",
+    "pdf:PdfFormat",
     "xliff:XliffFormat",
     "tmx:TmxFormat",
     "android:AndroidFormat",

@@ -8,6 +8,7 @@ outside of it, so that the translator sees as few of them as possible.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from nllb.documents.plurals import CATEGORIES, PluralSlot
@@ -15,8 +16,10 @@ from nllb.documents.text_file import TextFile
 from nllb.documents.units import CodeKind, Document, Fragment, InlineCode, Unit
 from nllb.languages import Language
 
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_NO_CODES: Final[Mapping[tuple[int, CodeKind], int]] = MappingProxyType({})
 WHITE: Final = " \t\r\n\f"
-_WHITE_RUN: Final = re.compile(f"[{WHITE}]+")
+WHITE_RUN: Final = re.compile(f"[{WHITE}]+")
 
 Escape = Callable[[str], str]
 """Writes plain text in the syntax of a format."""
@@ -35,6 +38,7 @@ class Piece:
         text: what a reader sees: of text its unescaped form; of a code the protected text or None.
         kind: None for text.
         name: of tags, by which an opening tag finds its closing tag.
+        is_rewritten: whether it must be written anew when the text of its pair changes.
     """
 
     start: int
@@ -43,6 +47,7 @@ class Piece:
     text: str | None = None
     kind: CodeKind | None = None
     name: str = ""
+    is_rewritten: bool = False
 
     @property
     def is_blank(self) -> bool:
@@ -82,7 +87,7 @@ class Span:
     start: int
     end: int
     write: Write
-    codes: Mapping[tuple[int, CodeKind], int] = field(default_factory=dict)
+    codes: Mapping[tuple[int, CodeKind], int] = field(default_factory=lambda: _NO_CODES)
     """Where each of its codes begins."""
     inner: tuple[str, ...] = ()
     """Keys of units that stand inside its codes, such as titles of links."""
@@ -129,7 +134,7 @@ def build_unit(
         if piece.kind is None:
             text = piece.text or ""
             if not preserve_layout:
-                text = _WHITE_RUN.sub(" ", text)
+                text = WHITE_RUN.sub(" ", text)
             if fragments and isinstance(fragments[-1], str):
                 before = fragments.pop()
                 assert isinstance(before, str)
@@ -161,9 +166,7 @@ def build_unit(
 
 def has_letters(fragments: Sequence[Fragment]) -> bool:
     """Return whether there is something to translate."""
-    return any(
-        character.isalpha() for part in fragments if isinstance(part, str) for character in part
-    )
+    return any(isinstance(part, str) and _LETTER.search(part) is not None for part in fragments)
 
 
 def _match(pieces: Sequence[Piece]) -> dict[int, int]:
@@ -202,7 +205,7 @@ def _trim(
             first += 1
         elif outside(end):
             last -= 1
-        elif partners.get(first) == end:
+        elif partners.get(first) == end and not pieces[end].is_rewritten:
             first, last = first + 1, end
         elif trim_codes and _is_empty_pair(pieces, first, partners.get(first)):
             first = partners[first] + 1
@@ -309,6 +312,30 @@ class UnitSpans:
         unit, span = built
         inner = tuple(key for key in inside if span.start <= self.spans[key].start < span.end)
         self.add_span(unit, replace(span, inner=inner))
+        return unit
+
+    def add_text(
+        self,
+        start: int,
+        end: int,
+        text: str,
+        write: Write,
+        *,
+        key: str,
+        note: str = "",
+        plural_category: str | None = None,
+    ) -> Unit | None:
+        """Add a text without codes whose layout is kept; without letters there is none."""
+        if _LETTER.search(text) is None:
+            return None
+        unit = Unit(
+            key=key,
+            fragments=(text,),
+            preserve_layout=True,
+            note=note,
+            plural_category=plural_category,
+        )
+        self.add_span(unit, Span(start, end, write))
         return unit
 
     def add_span(self, unit: Unit, span: Span) -> None:

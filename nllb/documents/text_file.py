@@ -16,6 +16,8 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _DETECTION_BYTES: Final = 1 << 20
+_USUAL: Final = ("cp1252", "cp1251", "cp1250", "cp932", "gb18030", "big5", "cp949")
+_MAX_COHERENCE_LOSS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +167,33 @@ def _detect(body: bytes, fallback: str | None) -> TextFile:
         return TextFile(_decode(body, variant, "was detected"), variant, detected=True)
     if fallback is not None:
         return TextFile(_decode(body, fallback, "its format prescribes"), fallback)
-    from charset_normalizer import from_bytes
-
-    found = from_bytes(body[:_DETECTION_BYTES]).best() if is_text(body[:4096]) else None
-    if found is None:
+    encoding = _guess(body[:_DETECTION_BYTES]) if is_text(body[:4096]) else None
+    if encoding is None:
         raise DocumentError(
             "the file is not text, or in an encoding that cannot be recognized: name the encoding "
             "with --encoding, or convert the file to UTF-8"
         )
-    text = _decode(body, found.encoding, "was detected")
-    return TextFile(text, found.encoding, detected=True)
+    return TextFile(_decode(body, encoding, "was detected"), encoding, detected=True)
+
+
+def _guess(sample: bytes) -> str | None:
+    """Return the likeliest encoding of bytes; of several with the same text the most usual one."""
+    from charset_normalizer import from_bytes
+
+    matches = list(from_bytes(sample))
+    if not matches:
+        return None
+    best = matches[0]
+    if best.encoding.startswith("mac_"):  # Windows has most letters at the same places
+        best = next(
+            (
+                match
+                for match in matches
+                if not match.encoding.startswith("mac_")
+                and match.coherence >= best.coherence - _MAX_COHERENCE_LOSS
+                and match.chaos <= best.chaos
+            ),
+            best,
+        )
+    same = [best.encoding, *best.could_be_from_charset]
+    return next((encoding for encoding in _USUAL if encoding in same), best.encoding)

@@ -15,7 +15,8 @@ from nllb.documents.xml_spans import (
 from nllb.languages import Language
 
 Place = Callable[[XmlElement], str]
-"""Tells what an inline element is: `pair`, `single` (markup as a whole) or `kept` (shown text)."""
+"""Tells what an inline element is: `pair`, `single` (markup as a whole), `kept` (shown text), or,
+for elements that stand for a tag, `open NAME` or `close NAME` with the name of their pair."""
 Unescape = Callable[[str], str]
 
 
@@ -68,6 +69,10 @@ def _element_pieces(
             ),
         ]
     source = tree.source(element.start, element.end)
+    role, _, name = what.partition(" ")
+    if name:
+        kind = CodeKind.OPEN if role == "open" else CodeKind.CLOSE
+        return [Piece(element.start, element.end, source, kind=kind, name=f" {name}")]
     shown = unescape(element.text_content()) if what == "kept" else None
     return [Piece(element.start, element.end, source, shown, CodeKind.STANDALONE)]
 

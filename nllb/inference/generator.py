@@ -10,6 +10,10 @@ MAX_BEAM_SIZE = 256
 """Maximum beam size; the memory for keys and values is proportional to the beam size."""
 
 
+Terms = tuple[tuple[str, ...], ...]
+"""Terms that an output should contain, each as its surface forms, of which one is enough."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchOptions:
     """Options of the search for output tokens.
@@ -75,6 +79,8 @@ class Hypothesis:
     """False if `max_output_tokens` stopped the search before the end token."""
     unknown_source: tuple[str, ...] = ()
     """Characters of the source that are not in the vocabulary."""
+    pivot_text: str | None = None
+    """The translation into English from which the output was made; None if it was made directly."""
 
 
 class Generator(Protocol):
@@ -88,10 +94,13 @@ class Generator(Protocol):
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
+        terms: Sequence[Terms] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each segment, best first.
 
         `prefixes` contains a forced prefix of the output for each segment, which may be empty.
+        `terms` contains for each segment the terms that its output should contain; a hypothesis may
+        lack some if they do not fit in. They are ignored when sampling.
         Every segment has at least one hypothesis, and the `source` of a hypothesis is its segment.
         """
         ...
@@ -101,7 +110,7 @@ class Generator(Protocol):
         ...
 
     def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
+        """Return whether the model covers the language."""
         ...
 
     def has_shortlist(self, target: Language) -> bool:

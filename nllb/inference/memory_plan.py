@@ -134,6 +134,8 @@ def plan_memory(
     weights = list(list_weights(config))
     experts = [weight for weight in weights if weight.expert is not None]
     dense = sum(weight.size for weight in weights) - sum(weight.size for weight in experts)
+    # The layers of a pretrained encoder; its embedding stays in the mapped file.
+    dense += config.pretrained_layers * 12 * config.model_dim**2
     num_experts = len({(weight.side, weight.layer, weight.expert) for weight in experts})
     expert_bytes = max(_expert_sizes(experts, dtype), default=0)
     num_held = num_experts

@@ -9,18 +9,18 @@ Shapes: S tokens of the source, T tokens of the target, D model dim.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nllb.inference.sentence_encoder import SentenceEncoder
-from nllb.inference.threads import ForkSafeLock
-from nllb.model.encoder_tokenizer import Piece
-from nllb.model.shipped import SHIPPED_ENCODER
+if TYPE_CHECKING:  # these import torch, and every translator names an aligner
+    from nllb.inference.sentence_encoder import SentenceEncoder
+    from nllb.model.encoder_tokenizer import Piece
 
-ALIGNMENT_LAYER: Final = 8
-TEMPERATURE: Final = 0.05
+ALIGNMENT_LAYER: Final = 7
+"""Chosen on Tatoeba; tests/bench/results/word_alignment.json has the figures of all layers."""
+TEMPERATURE: Final = 0.1
 """Divides cosines before the softmax."""
 MIN_LINK: Final = 0.01
 """Weaker links are left out."""
@@ -55,6 +55,8 @@ class ShippedAligner:
     """
 
     def __init__(self, *, num_threads: int | None = None) -> None:
+        from nllb.inference.threads import ForkSafeLock
+
         self._num_threads = num_threads
         self._lock = ForkSafeLock()
         self._aligner: WordAligner | None = None
@@ -65,6 +67,9 @@ class ShippedAligner:
 
     def align(self, pairs: Sequence[tuple[str, str]]) -> list[list[Link]]:
         """Return the links of each pair of a text and its translation."""
+        from nllb.inference.sentence_encoder import SentenceEncoder
+        from nllb.model.shipped_encoder import SHIPPED_ENCODER
+
         if not SHIPPED_ENCODER.is_dir():
             return [[] for _ in pairs]
         with self._lock:
@@ -79,7 +84,7 @@ class WordAligner:
 
     def __init__(
         self,
-        encoder: SentenceEncoder,
+        encoder: "SentenceEncoder",
         *,
         layer: int = ALIGNMENT_LAYER,
         temperature: float = TEMPERATURE,
@@ -138,7 +143,7 @@ def _directions(states_SD: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _links(
-    source: Sequence[Piece], target: Sequence[Piece], weights_ST: NDArray[np.float32]
+    source: "Sequence[Piece]", target: "Sequence[Piece]", weights_ST: NDArray[np.float32]
 ) -> list[Link]:
     return [
         Link(

@@ -115,6 +115,19 @@ class EncoderTokenizer:
         pieces = _read_document(path, document, config)
         return cls.build(pieces, CharacterMap.read(directory / NORMALIZATION_FILE), config)
 
+    def spell(self, piece: str) -> list[int]:
+        """Return the ids that spell a piece of another vocabulary; empty where that is impossible.
+
+        It is a single id if this vocabulary has the same piece. Otherwise, the space that begins a
+        text is left out, since the piece may be from within a word.
+        """
+        if (found := self._tokenizer.token_to_id(piece)) is not None:
+            return [found]
+        ids = self.encode(piece.replace(SPACE, " ").strip())
+        if ids[:1] == [self._space_id]:
+            ids = ids[1:]
+        return [] if self.config.unk_id in ids else ids
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text without special tokens."""
         return self.encode_batch([text])[0]

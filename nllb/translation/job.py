@@ -10,6 +10,7 @@ from typing import Final
 import regex
 
 from nllb.inference.generator import Generator, SearchOptions
+from nllb.inference.word_alignment import Aligner
 from nllb.languages import Language
 from nllb.languages.detection import Detector
 from nllb.translation.code_blocks import Verbatim, has_fence, mark_code_blocks, split_lines
@@ -27,6 +28,7 @@ from nllb.translation.source_detection import (
     has_letters,
 )
 from nllb.translation.structure import Document, DocumentPart, cut, parse, separator
+from nllb.translation.term_replacement import replace_missing_terms
 from nllb.translation.windows import join_paragraphs
 
 REMEMBERED_SEGMENTS: Final = 4096
@@ -74,6 +76,9 @@ class TranslationJob:
     placeholders: PlaceholderPattern | None = None
     """What is kept; None leaves it to the model."""
     glossary: Glossary | None = None
+    """Terms and their translations."""
+    aligner: Aligner | None = None
+    """Aligns words, to replace those of terms that an output lacks."""
 
     def translate(self, texts: Sequence[str], remembered: Memory) -> list[Translation]:
         """Translate texts together; segments in `remembered` are not translated again."""
@@ -203,7 +208,8 @@ class TranslationJob:
     def _translate_texts(self, texts: Sequence[str], *, source: Language) -> list[Attempt]:
         if not texts:
             return []
-        return translate_segments(
+        found = {text: self.glossary.find(text) for text in texts} if self.glossary else {}
+        attempts = translate_segments(
             self.generator,
             texts,
             source=source,
@@ -211,7 +217,11 @@ class TranslationJob:
             search=self.search,
             detector=self.detector,
             retry=self.retry,
+            terms={text: tuple(entry.targets for entry, *_ in found[text]) for text in found},
         )
+        if found and self.aligner is not None:
+            return replace_missing_terms(attempts, found, self.aligner)
+        return attempts
 
     def _translation(
         self,

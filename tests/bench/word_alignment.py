@@ -314,7 +314,18 @@ def main(argv: list[str] | None = None) -> int:
         for name, row in best[:12] + [r for r in best[12:] if "cross" in r[0]][:4]:
             print(f"  {row['mean']:5.1f} {name}: " + str(row["kinds"]))
     document = {"environment": environment(limit=arguments.limit), "summary": summary}
-    document |= {"counts": results}
+    # The counts of all methods would fill megabytes; these are the ones that are compared.
+    chosen = max(summary["chosen on tatoeba"].items(), key=lambda row: row[1]["mean"])[0]
+    crossed = [name for name in summary["chosen on tatoeba"] if "cross" in name]
+    kept = {chosen, *(name for name in crossed if " x " not in name or chosen in name)}
+    document["chosen"] = chosen
+    document["right and all words"] = {
+        part: {
+            language: {name: kinds for name, kinds in counts.items() if name in kept}
+            for language, counts in of_part.items()
+        }
+        for part, of_part in results.items()
+    }
     (RESULTS / "word_alignment.json").write_text(json.dumps(document, indent=1) + "\n")
     return 0
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from nllb.documents.html_events import AttributeSpan, HtmlEvent, attribute_spans, html_events
@@ -88,7 +88,11 @@ class HtmlFormat(DocumentFormat):
         """Parse a page."""
         declared = _CHARSET.search(data[:2048]) or _XML_CHARSET.match(data)
         name = declared[1].decode("ascii") if declared else None
-        return HtmlDocument(read_text(data, options, declared=name))
+        file = read_text(data, options, declared=name)
+        if name is None and file.encoding == "utf-8" and not file.mark and file.text.isascii():
+            # Browsers would not expect UTF-8: other characters are written as references.
+            file = replace(file, encoding="ascii")
+        return HtmlDocument(file)
 
 
 @dataclass(frozen=True, slots=True)

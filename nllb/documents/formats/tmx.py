@@ -112,4 +112,7 @@ def _language(variant: XmlElement) -> str:
 
 
 def _place(element: XmlElement) -> str:
+    number = element.attributes.get("i")
+    if number and element.local in {"bpt", "ept"}:
+        return f"{'open' if element.local == 'bpt' else 'close'} {number}"
     return "pair" if element.local == "hi" else "single"

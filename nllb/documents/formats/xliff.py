@@ -18,6 +18,9 @@ _HEAD: Final = re.compile(
     r"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:\w+:)?xliff\b", re.DOTALL
 )
 _PAIRS: Final = frozenset({"g", "mrk", "pc"})
+_ROLES: Final = dict.fromkeys(("bpt", "bx", "sc"), "open") | dict.fromkeys(
+    ("ept", "ex", "ec"), "close"
+)
 _FINISHED: Final = frozenset({"final", "signed-off", "translated", "reviewed"})
 
 
@@ -182,6 +185,10 @@ def _place(element: XmlElement) -> str:
         is_kept = element.attributes.get("mtype") == "protected"
         is_kept = is_kept or element.attributes.get("translate") == "no"
         return "kept" if is_kept else "pair"
+    if (role := _ROLES.get(element.local)) is not None:
+        values = (element.attributes.get(name) for name in ("startRef", "rid", "id"))
+        if number := next(filter(None, values), None):
+            return f"{role} {number}"
     return "pair" if element.local in _PAIRS else "single"
 
 

@@ -179,7 +179,8 @@ class YamlDocument(SplicedDocument):
         text = self.file.text
         for group in groups.values():
             scalar, key = group.get("other", (None, ""))
-            if scalar is None or key not in units or scalar.in_flow or scalar.style in {"|", ">"}:
+            is_block = scalar is not None and scalar.style in {"|", ">"}
+            if scalar is None or key not in units or scalar.in_flow or is_block or len(group) < 2:
                 continue
             start = text.rfind("\n", 0, scalar.start) + 1
             match = re.match(r"(\s*)(['\"]?)other\2:\s*", text[start : scalar.start + 1])

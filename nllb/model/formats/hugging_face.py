@@ -84,14 +84,26 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
         settings=settings,
         format="Hugging Face",
         generation=read_generation_options(path),
-        open_tokenizer=partial(_open_tokenizer, path, config),
+        open_tokenizer=partial(open_tokenizer, path, config),
     )
 
 
-def _open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":
+def open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":
+    """Open the tokenizer of a model directory.
+
+    Raises:
+        CheckpointError: it is missing, or does not match the model.
+    """
     from nllb.model.tokenizer import Tokenizer
 
-    return Tokenizer.open(path, vocabulary_size=config.vocabulary_size)
+    tokenizer = Tokenizer.open(path, vocabulary_size=config.vocabulary_size)
+    if not config.pretrained_layers:
+        return tokenizer
+    from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
+    from nllb.model.formats.encoder_of_model import open_encoder_of_model
+
+    encoder = open_encoder_of_model(path, config)
+    return EncoderSourceTokenizer(tokenizer, encoder.tokenizer(), encoder.path)
 
 
 def _open_weights(path: Path, config: ModelConfig) -> Weights:
