@@ -34,6 +34,8 @@ from nllb.inference.layers import (
     cross_key_value_names,
     read_float,
 )
+from nllb.inference.source_mixer import SourceMixer
+from nllb.inference.token_states import EncoderEngine
 from nllb.model.configuration import ModelConfig
 from nllb.model.moe import EXPERTS_PER_TOKEN, route
 from nllb.model.transformer import sinusoidal_positions
@@ -104,6 +106,13 @@ class Decoding(ABC):
     def logits(self) -> Tensor:
         """Return float32 logits (R, V) on the CPU, which are -inf for excluded tokens."""
 
+    def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
+        """Return log-probabilities (R, len(ids)) of the next tokens `ids`, which are not excluded.
+
+        It is called after `best`.
+        """
+        return self.logits().log_softmax(-1)[:, torch.from_numpy(ids)].numpy()
+
 
 class Engine(ABC):
     """A loaded model that encodes sources and decodes outputs."""
@@ -166,10 +175,17 @@ class TorchEngine(Engine):
         dtype: torch.dtype = torch.float32,
         num_threads: int = 1,
         experts: ExpertStoreFactory = LoadedExperts,
+        source_encoder: EncoderEngine | None = None,
     ):
-        """Read all weights except experts, which the store created by `experts` loads."""
+        """Read all weights except experts, which the store created by `experts` loads.
+
+        `source_encoder` is the pretrained encoder of a model that has one.
+        """
         self.config, self.device, self.dtype = config, torch.device(device), dtype
         self.torch_threads = num_threads
+        self._sources = None
+        if config.pretrained_layers:
+            self._sources = SourceMixer(config, weights, source_encoder)
         self._weights = weights
         reader = LayerReader(
             config, weights, linear=self.linear, experts=experts, device=self.device, dtype=dtype
@@ -248,23 +264,12 @@ class TorchEngine(Engine):
         """Run the encoder over sources of any lengths."""
         lengths = [len(source) for source in sources]
         longest = max(lengths)
-        ids_BS = torch.zeros(len(sources), longest, dtype=torch.int64)
-        for row, source in enumerate(sources):
-            ids_BS[row, : len(source)] = torch.as_tensor(source)
         mask = None
         if min(lengths) < longest:
             mask = (torch.arange(longest) < torch.tensor(lengths)[:, None])[:, None, None, :].to(
                 self.device
             )
-        tokens = None if mask is None else mask.flatten().nonzero().squeeze(1)
-        x_BSD = self.embed(ids_BS.to(self.device))
-        heads = self.config.encoder_heads
-        for layer in self._encoder:
-            q, k, v = layer.self_query_key_value(layer.self_norm(x_BSD)).chunk(3, dim=-1)
-            q, k, v = (split_heads(part, heads) for part in (q, k, v))
-            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-            x_BSD = x_BSD + layer.self_output(mixed.transpose(1, 2).flatten(2))
-            x_BSD = self.feed(layer, x_BSD, tokens)
+        x_BSD = self._run_encoder(sources, longest, mask)
         keys_values = self._cross_keys_values(self._encoder_norm(x_BSD))
         keys_values = keys_values.unflatten(
             -1, (self.config.decoder_layers, 2, self.config.decoder_heads, -1)
@@ -274,6 +279,28 @@ class TorchEngine(Engine):
             keys_values=keys_values.permute(2, 3, 0, 4, 1, 5).contiguous(),
             mask=mask,
         )
+
+    def _run_encoder(
+        self, sources: Sequence[Sequence[int]], longest: int, mask: Tensor | None
+    ) -> Tensor:
+        """Return x_BSD, the encoder states before the final norm."""
+        if self._sources is not None:
+            parts = self._sources.mix(sources)
+            padded_BSD = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+            return padded_BSD.to(self.device, self.dtype)
+        ids_BS = torch.zeros(len(sources), longest, dtype=torch.int64)
+        for row, source in enumerate(sources):
+            ids_BS[row, : len(source)] = torch.as_tensor(source)
+        tokens = None if mask is None else mask.flatten().nonzero().squeeze(1)
+        x_BSD = self.embed(ids_BS.to(self.device))
+        heads = self.config.encoder_heads
+        for layer in self._encoder:
+            q, k, v = layer.self_query_key_value(layer.self_norm(x_BSD)).chunk(3, dim=-1)
+            q, k, v = (split_heads(part, heads) for part in (q, k, v))
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            x_BSD = x_BSD + layer.self_output(mixed.transpose(1, 2).flatten(2))
+            x_BSD = self.feed(layer, x_BSD, tokens)
+        return x_BSD
 
     def feed(self, layer: Layer, x: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Run the feed-forward sublayer with norm and residual connection.

@@ -79,6 +79,8 @@ class Hypothesis:
     """False if `max_output_tokens` stopped the search before the end token."""
     unknown_source: tuple[str, ...] = ()
     """Characters of the source that are not in the vocabulary."""
+    pivot_text: str | None = None
+    """The translation into English from which the output was made; None if it was made directly."""
 
 
 class Generator(Protocol):
@@ -108,7 +110,7 @@ class Generator(Protocol):
         ...
 
     def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
+        """Return whether the model covers the language."""
         ...
 
     def has_shortlist(self, target: Language) -> bool:

@@ -1,7 +1,9 @@
 """Translates segments with a model: tokenization, batching, search and detokenization."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +16,7 @@ from nllb.inference.batching import plan_batches
 from nllb.inference.byte_fallback import NOT_A_BYTE, byte_rules
 from nllb.inference.constrained_search import ConstrainedBeamSearch
 from nllb.inference.device_search import DeviceSearches, can_search_on_device
+from nllb.inference.encoder_engine import load_encoder_engine
 from nllb.inference.engine import Engine, OutputChoice, TorchEngine
 from nllb.inference.generator import Hypothesis, SearchOptions, Terms
 from nllb.inference.kernels.compiled_engine import int8_engine
@@ -23,8 +26,10 @@ from nllb.inference.search import Job, Output, check_options, search
 from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
 from nllb.inference.term_tokens import constrained_options, find_word_pieces, term_alternatives
 from nllb.inference.threads import ForkSafeLock, resolve_threads, with_torch_threads
-from nllb.languages import Language
+from nllb.languages import Language, parse_language
 from nllb.languages.scripts import script_of
+from nllb.model.coverage import PIVOT, PIVOTED, covered_languages
+from nllb.model.formats.encoder_of_model import open_encoder_of_model
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
 
@@ -51,9 +56,17 @@ class ModelGenerator:
         *,
         shortlists: Shortlists | None = None,
         default_search: SearchOptions | None = None,
+        covered: Collection[str] | None = None,
+        pivoted: Collection[str] = (),
     ):
-        """Create a generator from its parts; `load` reads them from a model directory."""
-        self.engine, self.tokenizer = engine, tokenizer
+        """Create a generator from its parts; `load` reads them from a model directory.
+
+        `covered` are the codes of the languages that the model declares; None means all languages
+        of its vocabulary. `pivoted` are directions, SOURCE-TARGET, that are translated through
+        English.
+        """
+        self.engine, self.tokenizer, self._covered = engine, tokenizer, covered
+        self._pivoted = frozenset(pivoted)
         self.default_search = default_search or SearchOptions()
         self._shortlists = shortlists or Shortlists({})
         self._projections: dict[str, tuple[object, np.ndarray]] = {}
@@ -68,7 +81,7 @@ class ModelGenerator:
             self._batch_sentences, self._batch_tokens = GPU_BATCH_SENTENCES, GPU_BATCH_TOKENS
 
     @cached_property
-    def _word_pieces(self) -> torch.Tensor:
+    def _word_pieces(self) -> frozenset[int]:
         return find_word_pieces(self.tokenizer, self.engine.config.vocabulary_size)
 
     @classmethod
@@ -109,6 +122,14 @@ class ModelGenerator:
             size = opened.config.vocabulary_size
             shortlists = Shortlists.read(opened.path, vocabulary_size=size)
         make: Callable[..., Engine] = int8_engine
+        encoder = None
+        if opened.config.pretrained_layers:
+            encoder = load_encoder_engine(
+                open_encoder_of_model(opened.path, opened.config),
+                device=str(place),
+                dtype="auto" if dtype == "int8" else dtype,
+                num_threads=num_threads,
+            )
         if dtype != "int8":
             make = partial(TorchEngine, device=place, dtype=getattr(torch, dtype))
         elif place.type != "cpu":
@@ -120,9 +141,17 @@ class ModelGenerator:
             opened.weights,
             num_threads=num_threads,
             experts=experts,
+            source_encoder=encoder,
         )
         found = recommended_search(opened.generation, where=opened.name)
-        return cls(engine, opened.tokenizer(), shortlists=shortlists, default_search=found.options)
+        return cls(
+            engine,
+            opened.tokenizer(),
+            shortlists=shortlists,
+            default_search=found.options,
+            covered=covered_languages(opened.settings),
+            pivoted=opened.settings.get(PIVOTED, ()),
+        )
 
     def with_shortlist(self, target: Language, ids: np.ndarray) -> "ModelGenerator":
         """Return a generator with the same model and a different shortlist for a language.
@@ -133,7 +162,12 @@ class ModelGenerator:
         check_shortlist(ids, self.engine.config.vocabulary_size, where=f"of {target.code}")
         lists = self._shortlists.with_list(target, ids)
         return ModelGenerator(
-            self.engine, self.tokenizer, shortlists=lists, default_search=self.default_search
+            self.engine,
+            self.tokenizer,
+            shortlists=lists,
+            default_search=self.default_search,
+            covered=self._covered,
+            pivoted=self._pivoted,
         )
 
     def generate(
@@ -147,6 +181,15 @@ class ModelGenerator:
         terms: Sequence[Terms] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each segment, best first."""
+        if f"{source.code}-{target.code}" in self._pivoted:
+            return self._generate_by_pivot(
+                segments,
+                source=source,
+                target=target,
+                search=search,
+                prefixes=prefixes,
+                terms=terms,
+            )
         check_options(search, num_positions=self._positions)
         forced = list(prefixes) if prefixes is not None else [""] * len(segments)
         required = [()] * len(segments) if terms is None or search.sampling else list(terms)
@@ -185,15 +228,70 @@ class ModelGenerator:
                 outputs[job] = of_job
         return outputs
 
+    def with_pivots(self, directions: Collection[str]) -> "ModelGenerator":
+        """Return a generator with the same model that translates these directions in two steps."""
+        other = copy(self)
+        other._pivoted = frozenset(directions)
+        return other
+
+    def _generate_by_pivot(
+        self,
+        segments: Sequence[str],
+        *,
+        source: Language,
+        target: Language,
+        search: SearchOptions,
+        prefixes: Sequence[str] | None,
+        terms: Sequence[Terms] | None,
+    ) -> list[list[Hypothesis]]:
+        """Translate into the pivot language, and the best hypothesis from there.
+
+        If an intermediate translation is too long for the model, all segments are translated
+        directly.
+        """
+        pivot = parse_language(PIVOT)
+        single = replace(search, num_hypotheses=1, min_output_tokens=0)
+        into = self.generate(segments, source=source, target=pivot, search=single)
+        middle = [hypotheses[0] for hypotheses in into]
+        texts = [hypothesis.text for hypothesis in middle]
+        if not all(self.fits(text, source=pivot) for text in texts):
+            direct = self.with_pivots(())
+            return direct.generate(
+                segments,
+                source=source,
+                target=target,
+                search=search,
+                prefixes=prefixes,
+                terms=terms,
+            )
+        found = self.generate(
+            texts, source=pivot, target=target, search=search, prefixes=prefixes, terms=terms
+        )
+        return [
+            [
+                replace(
+                    hypothesis,
+                    source=first.source,
+                    finished=hypothesis.finished and first.finished,
+                    unknown_source=first.unknown_source,
+                    pivot_text=first.text,
+                )
+                for hypothesis in hypotheses
+            ]
+            for first, hypotheses in zip(middle, found, strict=True)
+        ]
+
     def fits(self, segment: str, *, source: Language) -> bool:
         """Return whether the segment does not exceed the model's maximum length."""
-        longest = min(self.engine.config.max_positions, TRAINED_POSITIONS)
+        longest = min(self.tokenizer.max_source_tokens, self.engine.config.max_positions)
+        longest = min(longest, TRAINED_POSITIONS)
         ids = self.tokenizer.encode_source(segment, source.code, target=source.code)
         return len(ids) <= longest
 
     def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
-        return language.code in self.tokenizer.languages
+        """Return whether the model has a token for the language, and covers it."""
+        is_covered = self._covered is None or language.code in self._covered
+        return is_covered and language.code in self.tokenizer.languages
 
     def has_shortlist(self, target: Language) -> bool:
         """Return whether the model has a shortlist for this target language."""
@@ -214,10 +312,11 @@ class ModelGenerator:
         options: SearchOptions,
     ) -> Job:
         ids = self.tokenizer.encode_source(segment, source.code, target=target.code)
-        if len(ids) > self.engine.config.max_positions:
+        longest = min(self.tokenizer.max_source_tokens, self.engine.config.max_positions)
+        if len(ids) > longest:
             raise ConfigError(
-                f"a segment has {len(ids)} tokens, but the model's maximum is "
-                f"{self.engine.config.max_positions}; split it (`fits` checks the length)"
+                f"a segment has {len(ids)} tokens, but the model's maximum is {longest}; split it "
+                f"(`fits` checks the length)"
             )
         prefix_ids = tuple(self.tokenizer.encode(prefix)) if prefix else ()
         limit = options.max_output_tokens
@@ -226,6 +325,7 @@ class ModelGenerator:
         return Job(
             source=tuple(ids),
             prompt=tuple(self.tokenizer.decoder_start(target.code)),
+            copied=tuple(self.tokenizer.copied_ids(segment)),
             prefix=prefix_ids[: self._positions - 1],
             limit=min(limit + len(prefix_ids), self._positions),
             terms=()
@@ -292,7 +392,7 @@ class ModelGenerator:
 
     def _likely_tokens(self, job: Job) -> list[int]:
         """Return the tokens of a source and of its terms, which its output may need."""
-        pieces = [token for token in job.source if token <= self.tokenizer.layout.num_pieces]
+        pieces = [token for token in job.copied if token <= self.tokenizer.layout.num_pieces]
         return pieces + [token for term in job.terms for tokens in term for token in tokens]
 
     def _hypothesis(self, segment: str, output: Output, unknown: tuple[str, ...]) -> Hypothesis:

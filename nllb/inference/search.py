@@ -40,6 +40,8 @@ class Job:
     """Forced prefix of the output."""
     limit: int
     """Maximum number of tokens after the prompt, including the end token."""
+    copied: tuple[int, ...] = ()
+    """Output tokens that spell the source, which a shortlist must not exclude."""
     terms: tuple[tuple[tuple[int, ...], ...], ...] = ()
     """For each term that the output has to contain, its alternatives as tokens."""
 
@@ -115,7 +117,7 @@ def search(
     *,
     choice: OutputChoice | None = None,
     byte_rules: ByteRules | None = None,
-    word_pieces: Tensor | None = None,
+    word_pieces: frozenset[int] | None = None,
     beam_search: "type[BeamSearch] | None" = None,
 ) -> list[list[Output]]:
     """Return `options.num_hypotheses` outputs for each job, best first.
@@ -155,7 +157,8 @@ def check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
         ConfigError: a limit is invalid.
     """
     for job in jobs:
-        ids = (*job.source, *job.prompt, *job.prefix)
+        # The pieces of a pretrained encoder are checked by that encoder.
+        ids = (*(() if config.pretrained_layers else job.source), *job.prompt, *job.prefix)
         if min(ids) < 0 or max(ids) >= config.vocabulary_size:
             raise CheckpointError(
                 f"a segment has token ids from {min(ids)} to {max(ids)}, but the model's are 0 to "
@@ -187,7 +190,7 @@ class Rules:
         *,
         end: int,
         byte_rules: ByteRules | None = None,
-        word_pieces: Tensor | None = None,
+        word_pieces: frozenset[int] | None = None,
     ):
         self.options, self.end = options, end
         self.byte_rules, self.word_pieces = byte_rules, word_pieces

@@ -68,7 +68,7 @@ class ShippedAligner:
     def align(self, pairs: Sequence[tuple[str, str]]) -> list[list[Link]]:
         """Return the links of each pair of a text and its translation."""
         from nllb.inference.sentence_encoder import SentenceEncoder
-        from nllb.model.shipped import SHIPPED_ENCODER
+        from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
         if not SHIPPED_ENCODER.is_dir():
             return [[] for _ in pairs]

@@ -122,6 +122,11 @@ class Tokenizer:
         """FLORES-200 codes of the model's languages, in the order of their ids."""
         return tuple(map(language_code, self.layout.languages))
 
+    @property
+    def max_source_tokens(self) -> int:
+        """Maximum length of a source that the tokenizer allows; the model may allow less."""
+        return 1 << 30
+
     def language_id(self, language: str) -> int:
         """Return the id of a language's token.
 
@@ -163,6 +168,10 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the ids of the text without language or end tokens."""
         return [number for part in self._split(self.normalize(text)) for number in self._ids(part)]
+
+    def copied_ids(self, text: str) -> list[int]:
+        """Return the output tokens that spell a source, which a shortlist must not exclude."""
+        return [*self.encode(text), EOS_ID]
 
     def encode_source(
         self, text: str, language: str, *, target: str | None = None, tag: DataTag | None = None
@@ -221,7 +230,11 @@ class Tokenizer:
         return values
 
     def unknown_characters(self, text: str) -> tuple[str, ...]:
-        """Return the distinct characters of the normalised text that the vocabulary lacks."""
+        """Return the distinct characters of a normalised source that the vocabulary lacks."""
+        return self.unknown_target_characters(text)
+
+    def unknown_target_characters(self, text: str) -> tuple[str, ...]:
+        """Return the distinct characters of a normalised target that the vocabulary lacks."""
         found: dict[str, None] = {}
         for part in self._split(self.normalize(text)):
             if isinstance(part, str) and 0 in self._processor.encode(part):

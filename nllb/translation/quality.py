@@ -105,6 +105,8 @@ class TrustRecord:
         truncated: true if the search stopped at its maximum length before the end token.
         origin: where the output comes from: the first search, a retry strategy, or the source
             itself.
+        pivot_text: the translation into English from which the output was made, if the model
+            translates this direction in two steps; None if it was translated directly.
         attempts: how often the segment was translated; 0 for text that is kept unchanged.
         flags: problems of the chosen output, the most severe first.
     """
@@ -126,6 +128,7 @@ class TrustRecord:
     missing_terms: tuple[str, ...] = ()
     truncated: bool = False
     origin: AttemptOrigin = "first"
+    pivot_text: str | None = None
     attempts: int = 1
     flags: tuple[Flag, ...] = ()
 
@@ -224,6 +227,7 @@ def judge(
         missing_terms=by_status["missing"],
         truncated=not hypothesis.finished,
         origin=origin,
+        pivot_text=hypothesis.pivot_text,
         attempts=attempts,
         flags=flags,
     )

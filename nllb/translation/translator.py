@@ -18,6 +18,7 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.inference.word_alignment import Aligner, ShippedAligner
 from nllb.languages import Language, languages, parse_language
 from nllb.languages.detection import Detector
+from nllb.model.coverage import models_that_cover
 from nllb.translation.glossary import Glossary
 from nllb.translation.job import Memory, TranslationJob
 from nllb.translation.placeholders import PlaceholderPattern, Protection
@@ -315,6 +316,10 @@ class Translator:
         *,
         protection: Protection,
         glossary: Glossary | None = None,
+        search: SearchOptions | None = None,
+        retry: bool | RetryBudget = True,
+        assumed_source: str | Language | None = ASSUMED_SOURCE,
+        document: SourceLanguage | None = None,
     ) -> list[Translation]:
         """Translate texts that have a private-use character in place of each placeholder.
 
@@ -324,11 +329,12 @@ class Translator:
         job = self._job(
             source,
             target,
-            search=None,
-            retry=True,
+            search=search,
+            retry=retry,
             wrapped=False,
-            assumed_source=ASSUMED_SOURCE,
+            assumed_source=assumed_source,
             glossary=glossary,
+            document=document,
         )
         return job.translate_protected(texts, OrderedDict(), protection)
 
@@ -343,8 +349,9 @@ class Translator:
             known = [each.code for each in languages() if self.generator.supports(each)]
             shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
             raise LanguageError(
-                f"the model has no token for {language.code} ({language.name}); "
-                f"it has {len(known)} languages: {shown}"
+                f"the model does not cover {language.code} ({language.name}); "
+                f"it covers {len(known)} languages: {shown} (nllb languages --model M lists them); "
+                f"{models_that_cover(language)}"
             )
         return language
 

@@ -16,6 +16,8 @@ SETTINGS_FILE = "nllb.json"
 _SETTINGS_KINDS: dict[str, type] = {
     "added_characters": list,
     "added_languages": list,
+    "covered_languages": list,
+    "pivot_directions": list,
     "licence": str,
     "shortlists": dict,
     "source": dict,
@@ -50,9 +52,10 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{where}: {name} is {repr(settings[name])[:60]}; it must be a {kind.__name__}"
             )
-    codes = settings.get("added_languages", ())
-    if invalid := [code for code in codes if not is_plain_name(code)]:
-        raise CheckpointError(
-            f"{where}: added_languages has {repr(invalid[0])[:60]}, which is not a language code"
-        )
+    for name in ("added_languages", "covered_languages", "pivot_directions"):
+        codes = settings.get(name, ())
+        if invalid := [code for code in codes if not is_plain_name(code)]:
+            raise CheckpointError(
+                f"{where}: {name} has {repr(invalid[0])[:60]}, which is not a code"
+            )
     return settings

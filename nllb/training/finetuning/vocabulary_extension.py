@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nllb.errors import ConfigError
 from nllb.io.piece_proto import Piece
+from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import NewLanguage
 
@@ -37,7 +38,7 @@ def missing_characters(tokenizer: Tokenizer, lines: Iterable[str], *, least: int
     """Return the characters that the vocabulary lacks and that occur in at least `least` lines."""
     counts: dict[str, int] = {}
     for line in lines:
-        for character in tokenizer.unknown_characters(line):
+        for character in tokenizer.unknown_target_characters(line):
             counts[character] = counts.get(character, 0) + 1
     return sorted(character for character, count in counts.items() if count >= least)
 
@@ -80,6 +81,8 @@ def extend_vocabulary(
         vocabulary_size=tokenizer.vocabulary_size + count,
         normalize=tokenizer.normalizes,
     ).with_languages([language.code for language in languages])
+    if isinstance(tokenizer, EncoderSourceTokenizer):  # its pieces for sources stay as they are
+        extended = EncoderSourceTokenizer(extended, tokenizer.encoder, tokenizer.encoder_path)
     pieces = tuple(range(4, end))
     origins = [(row,) for row in range(end)] + [pieces] * count
     origins += [(row,) for row in range(end, tokenizer.vocabulary_size)]

@@ -6,7 +6,7 @@ import pytest
 from nllb.inference import word_alignment
 from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.inference.word_alignment import ShippedAligner, WordAligner, link_weights
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
 
 def test_weights_are_high_for_mutual_best_matches_only() -> None:
@@ -42,7 +42,7 @@ def test_links_have_the_places_of_pieces_and_do_not_depend_on_groups(
 
 
 def test_without_the_encoder_nothing_is_linked(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("nllb.model.shipped.SHIPPED_ENCODER", tmp_path / "missing")
+    monkeypatch.setattr("nllb.model.shipped_encoder.SHIPPED_ENCODER", tmp_path / "missing")
     assert ShippedAligner().align([("a", "b")]) == [[]]
 
 
