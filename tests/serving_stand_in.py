@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import uvicorn
 
-from nllb.inference.generator import Hypothesis, SearchOptions
+from nllb.inference.generator import Hypothesis, SearchOptions, Terms
 from nllb.languages import Language, languages
 from nllb.languages.detection import Detection
 from nllb.serving.app import make_service_app
@@ -36,6 +36,12 @@ def shifted(text: str, target: str) -> str:
     return "".join(map(shift, text))
 
 
+def _added(segments: Sequence[str], terms: Sequence[Terms] | None) -> list[str]:
+    """Return what the stand-in adds to outputs so that they have their terms."""
+    wanted = [()] * len(segments) if terms is None else terms
+    return ["".join(f" {forms[0]}" for forms in of_segment) for of_segment in wanted]
+
+
 @dataclass
 class ShiftGenerator:
     """A generator that shifts letters, and records its batches."""
@@ -54,6 +60,7 @@ class ShiftGenerator:
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
+        terms: Sequence[Terms] | None = None,
     ) -> list[list[Hypothesis]]:
         self.batches.append(tuple(segments))
         self.before_batch(segments)
@@ -63,7 +70,7 @@ class ShiftGenerator:
             [
                 Hypothesis(
                     source=segment,
-                    text=shifted(segment, target.code) + "'" * number,
+                    text=shifted(segment, target.code) + added + "'" * number,
                     token_ids=(1, 2),
                     log_probability=-0.3 - number,
                     score=-0.1 - number,
@@ -71,7 +78,7 @@ class ShiftGenerator:
                 )
                 for number in range(search.num_hypotheses)
             ]
-            for segment in segments
+            for segment, added in zip(segments, _added(segments, terms), strict=True)
         ]
 
     def fits(self, segment: str, *, source: Language) -> bool:

@@ -55,8 +55,11 @@ def _settings_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "dtype":
             options |= {"choices": ["auto", "int8", "float32", "bfloat16", "float16"]}
             del options["metavar"]
-        if not isinstance(default, bool) and default not in ("", ()):
-            options["help"] += f"; default: {default}"
+        if isinstance(default, bool):
+            options["help"] += f"; default: {'on' if default else 'off'}"
+        elif default not in ("", ()):
+            shown = " ".join(default) if isinstance(default, tuple) else default
+            options["help"] += f"; default: {shown}"
         parser.add_argument(flag, **options)
 
 

@@ -181,7 +181,8 @@ def _translate_documents(paths: Sequence[str], arguments: argparse.Namespace) ->
     _check_languages(arguments)
     translator = load_translator(arguments)
     translator.detector = _load_detector(arguments)
-    return translate_documents(translator, paths, arguments)
+    search = _search(arguments, translator.default_search)
+    return translate_documents(translator, paths, arguments, search)
 
 
 def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from nllb.io.text import json_line
 
 if TYPE_CHECKING:
     from nllb.documents import DocumentReport, FormatOptions
+    from nllb.inference.generator import SearchOptions
     from nllb.translation.translator import Translator
 
 EXIT_FLAGGED = 1
@@ -84,7 +85,10 @@ def _is_folder(output: Path) -> bool:
 
 
 def translate_documents(
-    translator: "Translator", paths: Sequence[str], arguments: argparse.Namespace
+    translator: "Translator",
+    paths: Sequence[str],
+    arguments: argparse.Namespace,
+    search: "SearchOptions",
 ) -> int:
     """Translate each file; print where the results are, and what to check in them."""
     from nllb.documents import translate_document_file
@@ -111,6 +115,8 @@ def translate_documents(
                     options=options,
                     glossary=kept["glossary"],
                     do_not_translate=kept["do_not_translate"],
+                    search=search,
+                    **_retry_settings(arguments),
                     progress=advance,
                     job=_job(arguments),
                 )
@@ -173,8 +179,15 @@ def _job(arguments: argparse.Namespace) -> dict[str, Any]:
         "model": describe_model(arguments.model),
         "device": arguments.device,
         "dtype": arguments.dtype,
-        "beam": arguments.beam,
-        "retry": not arguments.no_retry,
+    }
+
+
+def _retry_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    from nllb.translation.retry import RetryBudget
+
+    return {
+        "retry": False if arguments.no_retry else RetryBudget(arguments.retry_limit),
+        "assumed_source": None if arguments.assume == "none" else arguments.assume,
     }
 
 
@@ -191,7 +204,8 @@ def _print_report(
         print(f"{path}: {warning}", file=sys.stderr)
     flagged = len(report.flagged)
     doubt = f", {flagged:,} of them flagged" if flagged else ""
-    print(f"{result}: {len(report.units):,} segments{doubt}", file=sys.stderr)
+    count = "1 segment" if len(report.units) == 1 else f"{len(report.units):,} segments"
+    print(f"{result}: {count}{doubt}", file=sys.stderr)
 
 
 def report_record(path: Path, result: Path, report: "DocumentReport") -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from nllb.documents.document_translation import (
     DocumentReport,
     DocumentTranslation,
+    TranslationSettings,
     UnitReport,
     translate_document,
     translate_document_file,
-    translated_name,
 )
 from nllb.documents.markup_fragments import MarkupTranslation, translate_html, translate_xml
 from nllb.documents.registry import detect_format, document_formats
@@ -30,6 +30,7 @@ __all__ = [
     "Fragment",
     "InlineCode",
     "MarkupTranslation",
+    "TranslationSettings",
     "Unit",
     "UnitReport",
     "detect_format",
@@ -38,5 +39,4 @@ __all__ = [
     "translate_document_file",
     "translate_html",
     "translate_xml",
-    "translated_name",
 ]

@@ -111,14 +111,13 @@ class CodedText:
         return _joined(fragments), is_sure and not projection.unsure
 
     def _restore_words(self, text: str) -> list[Fragment]:
-        parts: list[Fragment] = [""]
-        for sign in text:
-            code = self._words.get(sign)
-            if code is not None:
-                parts += [code, ""]
-            else:
-                parts[-1] = f"{parts[-1]}{self._protection.restore(sign)}"
-        return parts
+        parts: list[Fragment] = []
+        done = 0
+        for place, sign in enumerate(text if self._words else ""):
+            if sign in self._words:
+                parts += [self._protection.restore(text[done:place]), self._words[sign]]
+                done = place + 1
+        return [*parts, self._protection.restore(text[done:])]
 
 
 def _is_word(code: InlineCode) -> bool:

@@ -5,23 +5,46 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from nllb.documents.journal import Journal, pack_fragments, unpack_fragments
 from nllb.documents.registry import MAX_FILE_BYTES, open_document
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 from nllb.errors import ConfigError, DataError, DocumentError
+from nllb.inference.generator import SearchOptions
 from nllb.io.atomic import atomic_path
 from nllb.languages import Language, parse_language
 from nllb.translation.glossary import Glossary
 from nllb.translation.quality import Flag
-from nllb.translation.translator import AUTO, Translator, require_two_languages
+from nllb.translation.retry import RetryBudget
+from nllb.translation.source_detection import DOCUMENT_CHARACTERS, SourceLanguage
+from nllb.translation.translator import (
+    ASSUMED_SOURCE,
+    AUTO,
+    Translator,
+    require_two_languages,
+)
 
 if TYPE_CHECKING:
     from nllb.documents.unit_translation import UnitTranslation
 
-DETECTION_CHARACTERS: Final = 10_000
 DEFAULT_OPTIONS: Final = FormatOptions()
+
+
+class TranslationSettings(TypedDict, total=False):
+    """How the text of a document is translated; each setting may be left out."""
+
+    glossary: Glossary | None
+    """Terms with their translations."""
+    do_not_translate: Sequence[str]
+    """Terms that stay as they are."""
+    search: SearchOptions | None
+    """How outputs are searched for."""
+    retry: bool | RetryBudget
+    """Whether flagged outputs are tried again; yes by default."""
+    assumed_source: str | Language | None
+    """With the source `auto`, the language of text that cannot be identified."""
+
 
 ReportProgress = Callable[[int, int], object]
 """Called with the number of finished units and the number of all units."""
@@ -93,10 +116,9 @@ def translate_document(
     source: str | Language,
     target: str | Language,
     options: FormatOptions = DEFAULT_OPTIONS,
-    glossary: Glossary | None = None,
-    do_not_translate: Sequence[str] = (),
     progress: ReportProgress | None = None,
     journal: Journal | None = None,
+    **settings: Unpack[TranslationSettings],
 ) -> DocumentTranslation:
     """Translate a document; everything that is not text stays byte for byte as it was.
 
@@ -107,10 +129,9 @@ def translate_document(
         source: the language of the document, or `auto`.
         target: the language to translate into.
         options: choices that concern formats.
-        glossary: terms with their translations.
-        do_not_translate: terms that stay as they are.
         progress: called when a unit is finished.
         journal: finished units of an earlier run; it receives those of this run.
+        settings: the fields of `TranslationSettings`.
 
     Raises:
         DocumentError: The file is damaged, too large or in an unknown format.
@@ -125,11 +146,10 @@ def translate_document(
         translator,
         source=source,
         target=into,
-        glossary=glossary,
-        do_not_translate=do_not_translate,
         placeholders=options.placeholders,
         progress=progress,
         journal=journal,
+        **settings,
     )
     return DocumentTranslation(
         data=rendered, name=translated_name(name, into, found), report=report
@@ -143,11 +163,10 @@ def translate_parsed(
     *,
     source: str | Language,
     target: Language,
-    glossary: Glossary | None = None,
-    do_not_translate: Sequence[str] = (),
     placeholders: Sequence[str] = (),
     progress: ReportProgress | None = None,
     journal: Journal | None = None,
+    **settings: Unpack[TranslationSettings],
 ) -> tuple[bytes, DocumentReport]:
     """Translate a document that was parsed before; return the file and the report.
 
@@ -156,16 +175,17 @@ def translate_parsed(
         SegmentError: A segment has no output.
     """
     units = document.plan_units(target)
-    language = _source(translator, units, source, target)
+    assumed = settings.get("assumed_source", ASSUMED_SOURCE)
+    main = _main_language(translator, units, source, target, assumed)
     finished = _translate(
         translator,
         units,
-        language,
+        main,
         target,
+        detected=source == AUTO,
         journal=journal,
-        glossary=glossary,
-        do_not_translate=do_not_translate,
         placeholders=placeholders,
+        **settings,
     )
     translations: dict[str, Sequence[Fragment]] = {}
     reports: list[UnitReport] = []
@@ -174,10 +194,10 @@ def translate_parsed(
         reports.append(report)
         if progress is not None:
             progress(len(reports), len(units))
-    rendered = document.render(translations, source=language, target=target)
+    rendered = document.render(translations, source=main.language, target=target)
     return rendered, DocumentReport(
         format=format_name,
-        source=language,
+        source=main.language,
         target=target,
         units=tuple(reports),
         warnings=tuple(document.warnings),
@@ -198,10 +218,9 @@ def translate_document_file(
     target: str | Language,
     output: Path | None = None,
     options: FormatOptions = DEFAULT_OPTIONS,
-    glossary: Glossary | None = None,
-    do_not_translate: Sequence[str] = (),
     progress: ReportProgress | None = None,
     job: Mapping[str, Any] | None = None,
+    **settings: Unpack[TranslationSettings],
 ) -> tuple[Path, DocumentReport]:
     """Translate a file; the result appears as a whole beside it or in a directory.
 
@@ -215,10 +234,9 @@ def translate_document_file(
         target: the language to translate into.
         output: the file to write, or an existing directory; None: beside the original.
         options: choices that concern formats.
-        glossary: terms with their translations.
-        do_not_translate: terms that stay as they are.
         progress: called when a unit is finished.
         job: what else decides the result, such as the model.
+        settings: the fields of `TranslationSettings`.
 
     Returns:
         The written file, and the report.
@@ -246,8 +264,7 @@ def translate_document_file(
         "source": str(source),
         "target": into.code,
         "options": asdict(options),
-        "do_not_translate": list(do_not_translate),
-        "glossary": repr(glossary),
+        "settings": {name: _described(value) for name, value in settings.items()},
         "job": job,
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
@@ -259,14 +276,18 @@ def translate_document_file(
             source=source,
             target=into,
             options=options,
-            glossary=glossary,
-            do_not_translate=do_not_translate,
             progress=progress,
             journal=journal,
+            **settings,
         )
         with atomic_path(result) as temporary:
             temporary.write_bytes(translation.data)
     return result, translation.report
+
+
+def _described(setting: object) -> str:
+    """Return what of a setting decides the result, so that a stopped run goes on with it."""
+    return "a budget" if isinstance(setting, RetryBudget) else repr(setting)
 
 
 def read_document(path: Path) -> bytes:
@@ -287,22 +308,26 @@ def read_document(path: Path) -> bytes:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _source(
-    translator: Translator, units: Sequence[Unit], source: str | Language, target: Language
-) -> Language | None:
-    """Return the language of a document; None if it has no text."""
+def _main_language(
+    translator: Translator,
+    units: Sequence[Unit],
+    source: str | Language,
+    target: Language,
+    assumed_source: str | Language | None,
+) -> SourceLanguage:
+    """Return the main language of a document, which has none without text."""
     if source != AUTO:
         language = translator.language(source)
         require_two_languages(language, target)
-        return language
+        return SourceLanguage(language=language)
     texts: list[str] = []
     size = 0
     for unit in units:
         texts.append(unit.text)
         size += len(unit.text)
-        if size >= DETECTION_CHARACTERS:
+        if size >= DOCUMENT_CHARACTERS:
             break
-    return translator.detect_source("\n".join(texts)).language
+    return translator.detect_source("\n".join(texts), assumed_source=assumed_source)
 
 
 Finished = tuple[tuple[Fragment, ...], UnitReport]
@@ -311,14 +336,20 @@ Finished = tuple[tuple[Fragment, ...], UnitReport]
 def _translate(
     translator: Translator,
     units: Sequence[Unit],
-    source: Language | None,
+    main: SourceLanguage,
     target: Language,
     *,
+    detected: bool,
     journal: Journal | None,
-    **settings: Any,
+    placeholders: Sequence[str],
+    **settings: Unpack[TranslationSettings],
 ) -> Iterator[tuple[Unit, Finished]]:
-    """Yield all units with their translations, in order; equal units are translated once."""
-    if source is None or source == target:
+    """Yield all units with their translations, in order; equal units are translated once.
+
+    Where the source language was detected, units that are clearly in another language are
+    translated from that one, and units in the target language are kept.
+    """
+    if main.language is None:
         for unit in units:
             yield unit, _unchanged(unit)
         return
@@ -335,7 +366,15 @@ def _translate(
             finished[content] = kept
         else:
             first[content] = unit
-    new = translate_units(translator, first.values(), source=source, target=target, **settings)
+    new = translate_units(
+        translator,
+        first.values(),
+        source=AUTO if detected else main.language,
+        target=target,
+        document=main if detected else None,
+        placeholders=placeholders,
+        **settings,
+    )
     waiting = zip(first.items(), new, strict=True)
     for unit in units:
         content = _content(unit)

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
-from nllb.documents.document_translation import DocumentReport, translate_parsed
+from nllb.documents.document_translation import (
+    DocumentReport,
+    TranslationSettings,
+    translate_parsed,
+)
 from nllb.documents.formats.html import HTML_RULES, HtmlDocument, MarkupRules
 from nllb.documents.text_file import TextFile
 from nllb.documents.xml_spans import parse_xml
 from nllb.errors import ConfigError
 from nllb.languages import Language
-from nllb.translation.glossary import Glossary
 from nllb.translation.translator import Translator
 
 
@@ -32,9 +36,8 @@ def translate_html(
     *,
     source: str | Language,
     target: str | Language,
-    glossary: Glossary | None = None,
-    do_not_translate: Sequence[str] = (),
     placeholders: Sequence[str] = (),
+    **settings: Unpack[TranslationSettings],
 ) -> MarkupTranslation:
     """Translate a page or a fragment of HTML; text is escaped, and errors of the markup are kept.
 
@@ -43,9 +46,8 @@ def translate_html(
         translator: translates texts.
         source: the language of the text, or `auto`.
         target: the language to translate into.
-        glossary: terms with their translations.
-        do_not_translate: terms that stay as they are.
         placeholders: regular expressions of text that stays as it is.
+        settings: the fields of `TranslationSettings`.
 
     Raises:
         LanguageError: A language is unknown, or the model does not have it.
@@ -58,9 +60,8 @@ def translate_html(
         translator,
         source=source,
         target=translator.language(target),
-        glossary=glossary,
-        do_not_translate=do_not_translate,
         placeholders=placeholders,
+        **settings,
     )
     return MarkupTranslation(text=rendered.decode("utf-8", "surrogatepass"), report=report)
 
@@ -74,9 +75,8 @@ def translate_xml(
     ignore_tags: Sequence[str] = (),
     non_splitting_tags: Sequence[str] | None = None,
     splitting_tags: Sequence[str] = (),
-    glossary: Glossary | None = None,
-    do_not_translate: Sequence[str] = (),
     placeholders: Sequence[str] = (),
+    **settings: Unpack[TranslationSettings],
 ) -> MarkupTranslation:
     """Translate a piece of XML, with or without a root element.
 
@@ -89,9 +89,8 @@ def translate_xml(
         non_splitting_tags: elements inside sentences; every other element ends a sentence then.
             By default all elements stand inside sentences but those in `splitting_tags`.
         splitting_tags: elements that end a sentence.
-        glossary: terms with their translations.
-        do_not_translate: terms that stay as they are.
         placeholders: regular expressions of text that stays as it is.
+        settings: the fields of `TranslationSettings`.
 
     Raises:
         ConfigError: A tag is in two lists.
@@ -123,8 +122,7 @@ def translate_xml(
         translator,
         source=source,
         target=translator.language(target),
-        glossary=glossary,
-        do_not_translate=do_not_translate,
         placeholders=placeholders,
+        **settings,
     )
     return MarkupTranslation(text=rendered.decode("utf-8", "surrogatepass"), report=report)

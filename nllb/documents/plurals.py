@@ -1,5 +1,6 @@
 """Plural forms of languages: the categories of CLDR, and the formulas of gettext."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from nllb.languages.tags import language_tag
 
 CATEGORIES: Final = ("zero", "one", "two", "few", "many", "other")
 _SAMPLES: Final = range(201)
+_PLURAL_FORMS: Final = re.compile(r"\s*nplurals\s*=\s*([1-9])\s*;\s*plural\s*=\s*([^;]{1,400})")
 
 
 @cache
@@ -44,15 +46,25 @@ class GettextPlural:
 
 
 @cache
-def gettext_plural(language: Language) -> GettextPlural:
-    """Return the plural forms of a language; unknown ones have a singular and a plural."""
+def gettext_plural(language: Language, header: str | None = None) -> GettextPlural:
+    """Return the plural forms of a language; unknown ones have a singular and a plural.
+
+    Args:
+        language: the language.
+        header: the value of `Plural-Forms` of a file in the language, which comes first.
+    """
     locale = _locale(language)
     number, formula = (2, "(n != 1)") if locale is None else get_plural(locale)[:2]
-    choose = c2py(formula)
+    if header is not None and (match := _PLURAL_FORMS.match(header)):
+        number, formula = int(match[1]), match[2].strip()
+    try:
+        choose = c2py(formula)
+        forms = [min(choose(value), number - 1) for value in _SAMPLES]
+    except (ValueError, ArithmeticError):
+        return gettext_plural(language)  # the formula of the file is not valid
     found: list[Counter[str]] = [Counter() for _ in range(number)]
     members: list[list[int]] = [[] for _ in range(number)]
-    for value in _SAMPLES:
-        form = min(choose(value), number - 1)
+    for value, form in zip(_SAMPLES, forms, strict=True):
         members[form].append(value)
         found[form][_category(locale, value)] += 1
     return GettextPlural(

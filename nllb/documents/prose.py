@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_SPACE: Final = re.compile(r"\s")
 _CODE: Final = re.compile(
     r"""
       \w+://\S+                                  # a URL
@@ -23,9 +25,9 @@ _CODE: Final = re.compile(
 def is_prose(text: str) -> bool:
     """Return whether a value is text to translate, not an identifier, a path or a number."""
     text = text.strip()
-    if not any(map(str.isalpha, text)):
+    if _LETTER.search(text) is None:
         return False
-    if any(map(str.isspace, text)):
+    if _SPACE.search(text) is not None:
         return not text.startswith(("<?", "<!DOCTYPE"))
     return _CODE.fullmatch(text.rstrip(".:!?…") or text) is None
 

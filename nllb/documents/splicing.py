@@ -8,6 +8,7 @@ outside of it, so that the translator sees as few of them as possible.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from nllb.documents.plurals import CATEGORIES, PluralSlot
@@ -15,6 +16,8 @@ from nllb.documents.text_file import TextFile
 from nllb.documents.units import CodeKind, Document, Fragment, InlineCode, Unit
 from nllb.languages import Language
 
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_NO_CODES: Final[Mapping[tuple[int, CodeKind], int]] = MappingProxyType({})
 WHITE: Final = " \t\r\n\f"
 WHITE_RUN: Final = re.compile(f"[{WHITE}]+")
 
@@ -84,7 +87,7 @@ class Span:
     start: int
     end: int
     write: Write
-    codes: Mapping[tuple[int, CodeKind], int] = field(default_factory=dict)
+    codes: Mapping[tuple[int, CodeKind], int] = field(default_factory=lambda: _NO_CODES)
     """Where each of its codes begins."""
     inner: tuple[str, ...] = ()
     """Keys of units that stand inside its codes, such as titles of links."""
@@ -163,9 +166,7 @@ def build_unit(
 
 def has_letters(fragments: Sequence[Fragment]) -> bool:
     """Return whether there is something to translate."""
-    return any(
-        character.isalpha() for part in fragments if isinstance(part, str) for character in part
-    )
+    return any(isinstance(part, str) and _LETTER.search(part) is not None for part in fragments)
 
 
 def _match(pieces: Sequence[Piece]) -> dict[int, int]:
@@ -311,6 +312,30 @@ class UnitSpans:
         unit, span = built
         inner = tuple(key for key in inside if span.start <= self.spans[key].start < span.end)
         self.add_span(unit, replace(span, inner=inner))
+        return unit
+
+    def add_text(
+        self,
+        start: int,
+        end: int,
+        text: str,
+        write: Write,
+        *,
+        key: str,
+        note: str = "",
+        plural_category: str | None = None,
+    ) -> Unit | None:
+        """Add a text without codes whose layout is kept; without letters there is none."""
+        if _LETTER.search(text) is None:
+            return None
+        unit = Unit(
+            key=key,
+            fragments=(text,),
+            preserve_layout=True,
+            note=note,
+            plural_category=plural_category,
+        )
+        self.add_span(unit, Span(start, end, write))
         return unit
 
     def add_span(self, unit: Unit, span: Span) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from nllb.documents.coded_text import CodedText
 from nllb.documents.units import Fragment, Unit
+from nllb.inference.generator import SearchOptions
 from nllb.inference.word_alignment import Link
 from nllb.languages import Language
 from nllb.translation.glossary import Glossary
@@ -19,7 +20,9 @@ from nllb.translation.placeholders import PlaceholderPattern, Protection
 from nllb.translation.projection import find_words
 from nllb.translation.quality import FLAGS, Flag
 from nllb.translation.results import Segment, Translation
-from nllb.translation.translator import Translator
+from nllb.translation.retry import RetryBudget
+from nllb.translation.source_detection import SourceLanguage
+from nllb.translation.translator import ASSUMED_SOURCE, Translator
 
 BATCH_CHARACTERS: Final = 1 << 15
 """Characters of units that are translated together."""
@@ -51,6 +54,10 @@ def translate_units(
     glossary: Glossary | None = None,
     do_not_translate: Sequence[str] = (),
     placeholders: Sequence[str] = (),
+    search: SearchOptions | None = None,
+    retry: bool | RetryBudget = True,
+    assumed_source: str | Language | None = ASSUMED_SOURCE,
+    document: SourceLanguage | None = None,
 ) -> Iterator[UnitTranslation]:
     """Translate units in order, many at a time; each batch is read when it is due.
 
@@ -62,19 +69,33 @@ def translate_units(
         glossary: terms with their translations.
         do_not_translate: terms that stay as they are.
         placeholders: regular expressions of further placeholders.
+        search: how outputs are searched for.
+        retry: whether flagged outputs are tried again.
+        assumed_source: with `auto`, the language of text that cannot be identified.
+        document: with `auto`, the main language of the document.
 
     Raises:
         ConfigError: an expression is not valid.
         LanguageError: a language is unknown, or the model does not have it.
         SegmentError: a segment has no output.
     """
+    if retry is True:
+        retry = RetryBudget()
     pattern = PlaceholderPattern(expressions=placeholders, terms=do_not_translate)
     for batch in _batches(units):
         protection = Protection(pattern)
         texts = [CodedText(unit, protection) for unit in batch]
         asked = [each for each in texts if len(find_words(each.text))]
         translations = translator.translate_protected(
-            [each.text for each in asked], source, target, protection=protection, glossary=glossary
+            [each.text for each in asked],
+            source,
+            target,
+            protection=protection,
+            glossary=glossary,
+            search=search,
+            retry=retry,
+            assumed_source=assumed_source,
+            document=document,
         )
         links = _links(translator, asked, translations, protection)
         found = iter(zip(translations, links, strict=True))

@@ -5,6 +5,8 @@ inside out: when a paragraph is written anew, what it keeps of its source has th
 before.
 """
 
+import html
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from typing import Final, Protocol
 
 from nllb.documents.passages import Passage, Token
 from nllb.documents.splicing import Escape, has_letters, joined
-from nllb.documents.units import Fragment, Unit
+from nllb.documents.units import CodeKind, Fragment, InlineCode, Unit
 from nllb.documents.xml_spans import (
     XmlEdits,
     XmlElement,
@@ -243,26 +245,53 @@ class XmlPart:
     def add_text(self, element: XmlElement, *, note: str = "") -> None:
         """Add an element with nothing but text in it."""
         self._add_plain(
-            element.text_content(), element.open_end, element.close_start, escape_text, note
+            element.text_content(),
+            element.open_end,
+            element.close_start,
+            escape=escape_text,
+            note=note,
         )
 
-    def add_attribute(self, element: XmlElement, name: str, *, note: str = "") -> None:
-        """Add an attribute, by its name as the file has it."""
+    def add_attribute(
+        self,
+        element: XmlElement,
+        name: str,
+        *,
+        codes: re.Pattern[str] | None = None,
+        note: str = "",
+    ) -> None:
+        """Add an attribute, by its name as the file has it; `codes` in it stay as they are."""
         span = attribute_span(self.tree.data, self.tree.encoding, element, name)
         if span is None:
             return
-        self._add_plain(element.attributes.get(name, ""), *span, escape_attribute, note)
+        text = html.unescape(self.tree.source(*span))
+        self._add_plain(text, *span, escape=escape_attribute, note=note, codes=codes)
 
-    def _add_plain(self, text: str, start: int, end: int, escape: Escape, note: str) -> None:
+    def add_source(self, start: int, end: int, *, codes: re.Pattern[str], note: str = "") -> None:
+        """Add a part of the text of an element; `codes` in it stay as they are."""
+        text = html.unescape(self.tree.source(start, end))
+        self._add_plain(text, start, end, escape=escape_text, note=note, codes=codes)
+
+    def _add_plain(
+        self,
+        text: str,
+        start: int,
+        end: int,
+        *,
+        escape: Escape,
+        note: str,
+        codes: re.Pattern[str] | None = None,
+    ) -> None:
         core = text.strip()
-        if not has_letters([core]):
+        parts = (core,) if codes is None else _with_codes(core, codes)
+        if not has_letters(parts):
             return
         lead, _, trail = text.partition(core)
 
         def apply(fragments: Sequence[Fragment], edits: NestedEdits, writing: Writing) -> None:
             edits.replace(start, end, escape(f"{lead}{_plain(fragments)}{trail}"))
 
-        unit = Unit(key=self.next_key(), fragments=(core,), preserve_layout="\n" in core, note=note)
+        unit = Unit(key=self.next_key(), fragments=parts, preserve_layout="\n" in core, note=note)
         self._add(unit, start, end, apply)
 
     def _add(self, unit: Unit, start: int, end: int, apply: Apply, *, is_new: bool = True) -> None:
@@ -309,7 +338,17 @@ def _shape(unit: Unit) -> tuple[object, ...]:
 
 
 def _plain(fragments: Sequence[Fragment]) -> str:
-    return "".join(part for part in fragments if isinstance(part, str))
+    return "".join(part if isinstance(part, str) else part.data for part in fragments)
+
+
+def _with_codes(text: str, codes: re.Pattern[str]) -> tuple[Fragment, ...]:
+    fragments: list[Fragment] = []
+    done = 0
+    for number, match in enumerate(codes.finditer(text), 1):
+        fragments.append(text[done : match.start()])
+        fragments.append(InlineCode(CodeKind.STANDALONE, number, match[0]))
+        done = match.end()
+    return tuple(part for part in [*fragments, text[done:]] if part != "")
 
 
 def insert_child(edits: XmlEdits, parent: XmlElement, source: str, before: frozenset[str]) -> None:

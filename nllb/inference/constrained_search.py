@@ -9,16 +9,14 @@ hypothesis of all keeps its place whatever its bank.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from nllb.inference.search import IMPOSSIBLE, BeamSearch, Output, check_scores
+from nllb.inference.search import IMPOSSIBLE, BeamSearch, Output
 
 MAX_START_COST: Final = 6.0
 """A term may begin where its first token's log-probability is this far below the best token's."""
@@ -33,7 +31,7 @@ Alternatives = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class TermState:
-    """What a hypothesis has of its terms."""
+    """What a hypothesis has of its terms; equal states of a sentence are the same object."""
 
     terms: tuple[Alternatives, ...]
     missing: tuple[int, ...]
@@ -45,33 +43,40 @@ class TermState:
     """Tokens of that term that it has."""
     completes: bool = False
     """Whether its last token completed a term."""
+    known: "dict[Any, TermState]" = field(default_factory=dict, compare=False, repr=False)
+    """All states of the sentence."""
 
-    @property
+    @cached_property
     def num_met(self) -> int:
         """Term tokens that it has; the bank of the hypothesis."""
         return sum(max(map(len, term)) for term in self.terms) - self.num_left
 
-    @property
+    @cached_property
     def num_left(self) -> int:
         """Term tokens that it lacks."""
         return sum(max(map(len, self.terms[number])) for number in self.missing) - self.progress
 
     @cached_property
-    def following(self) -> dict[int, "TermState"]:
+    def following(self) -> "dict[int, TermState]":
         """The state after each token that begins or continues a term."""
         found: dict[int, TermState] = {}
         for number in self.missing:
             if number != self.begun_term:
                 for token in {alternative[0] for alternative in self.terms[number]}:
                     found.setdefault(token, self._after(token, number, self.terms[number], 0))
-        for token in {rest[0] for rest in self.begun}:
+        for token in self.continuing:
             found[token] = self._after(token, self.begun_term, self.begun, self.progress)
         return found
 
     @cached_property
+    def continuing(self) -> frozenset[int]:
+        """The tokens that continue the term that it is in the middle of."""
+        return frozenset(rest[0] for rest in self.begun)
+
+    @cached_property
     def interrupted(self) -> "TermState":
         """The state after any other token."""
-        return TermState(terms=self.terms, missing=self.missing)
+        return self._state(self.missing)
 
     def _after(
         self, token: int, number: int, alternatives: Alternatives, progress: int
@@ -79,14 +84,14 @@ class TermState:
         left = tuple(rest[1:] for rest in alternatives if rest[0] == token)
         if () in left:
             missing = tuple(other for other in self.missing if other != number)
-            return TermState(terms=self.terms, missing=missing, completes=True)
-        return TermState(
-            terms=self.terms,
-            missing=self.missing,
-            begun=left,
-            begun_term=number,
-            progress=progress + 1,
-        )
+            return self._state(missing, completes=True)
+        return self._state(self.missing, begun=left, begun_term=number, progress=progress + 1)
+
+    def _state(self, missing: tuple[int, ...], **fields: Any) -> "TermState":
+        key = missing, *fields.values()
+        if key not in self.known:
+            self.known[key] = TermState(self.terms, missing, known=self.known, **fields)
+        return self.known[key]
 
 
 class ConstrainedBeamSearch(BeamSearch):
@@ -99,76 +104,78 @@ class ConstrainedBeamSearch(BeamSearch):
             [TermState(terms=job.terms, missing=tuple(range(len(job.terms))))] * width
             for job in self.jobs
         ]
+        pieces = self.rules.word_pieces
+        self._word_pieces = frozenset(() if pieces is None else pieces)
         return super().run()
 
     def _extend(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        width = self.options.beam_size
-        rows = 1 if step == 0 else width
-        scores_RV, ends_first = self._scores(step, rows)
-        best, tokens = (x.numpy() for x in scores_RV.topk(min(2 * width, scores_RV.shape[1])))
+        rows = 1 if step == 0 else self.options.beam_size
         count = len(self.sentences)
-        chosen = []
-        for sentence in range(count):
-            own = slice(sentence * rows, (sentence + 1) * rows)
-            room = int(self.limits[sentence]) - step - 1
-            scored = _Scored(scores_RV[own], best[own], tokens[own], ends_first[own], room)
-            chosen.append(self._choose(sentence, scored))
+        best, tokens = self._candidates(step, rows)
+        shape = count, rows, -1
+        scored = _Scored(best.reshape(shape), tokens.reshape(shape), *self._term_scores(step, rows))
+        chosen = [
+            self._choose(row, scored, int(self.limits[row]) - step - 1) for row in range(count)
+        ]
         lengths = np.maximum(step + 2 - self.prefix_lengths, 1)[:, None]
         penalties = (lengths**self.options.length_penalty).astype(np.float32)
         at_limit = step + 1 >= self.limits
         self._finish(step, chosen, at_limit, penalties)
-        return self._continue(step, rows, chosen, at_limit)
+        return self._continue(step, rows, chosen, at_limit, penalties[:, 0])
 
-    def _scores(self, step: int, rows: int) -> tuple[Tensor, list[bool]]:
-        """Return log-probabilities by the rules, and which rows would rather end."""
-        count = len(self.sentences) * rows
-        histories = self.tokens[:, :rows, :step].reshape(count, step)
-        jobs = [self.jobs[self.sentences[row // rows]] for row in range(count)]
-        scores_RV = self.decoding.logits().log_softmax(-1)
-        check_scores(scores_RV.amax(-1).numpy())
-        self.rules.apply(scores_RV, histories, jobs)
-        ends_first = (scores_RV.argmax(-1) == self.end).tolist()
-        inside_word = self.rules.word_pieces
-        for row in range(count):
-            state = self._states[row // rows][row % rows]
-            if state.missing:
-                scores_RV[row, self.end] = -torch.inf
-            if state.completes and inside_word is not None:
-                scores_RV[row, inside_word] = -torch.inf
-        return scores_RV, ends_first
+    def _term_scores(
+        self, step: int, rows: int
+    ) -> tuple[dict[int, int], NDArray[np.float32], NDArray[np.bool_]]:
+        """Return columns of the tokens of terms, their scores, and rows within a character."""
+        count = len(self.sentences)
+        ids = np.unique(
+            [t for own in self._states for state in own[:rows] for t in state.following]
+            or [self.end]
+        )
+        scores = self.decoding.log_probabilities(ids).reshape(count, rows, -1)
+        in_character = np.zeros(count * rows, bool)
+        if self.rules.byte_rules is not None:
+            histories = self.tokens[:, :rows, :step].reshape(count * rows, step)
+            in_character[list(self.rules.byte_rules.open_characters(histories))] = True
+        columns = {token: column for column, token in enumerate(ids.tolist())}
+        return columns, scores, in_character.reshape(count, rows)
 
-    def _choose(self, sentence: int, scored: "_Scored") -> "_Chosen":
-        """Return the next hypotheses of a sentence and those that end."""
+    def _choose(self, sentence: int, scored: "_Scored", room: int) -> "_Chosen":
+        """Return the next hypotheses of a sentence and those that end.
+
+        `room` is how many tokens fit in after the next one.
+        """
         width = self.options.beam_size
         running: list[_Candidate] = []
         ending: list[_Candidate] = []
-        for beam in range(len(scored.best)):
-            score = float(self.scores[sentence, beam])
-            if score <= IMPOSSIBLE / 2:
+        inside_word: list[_Candidate] = []
+        scores = self.scores[sentence].tolist()
+        best, tokens = scored.best[sentence].tolist(), scored.tokens[sentence].tolist()
+        for beam, state in enumerate(self._states[sentence][: len(best)]):
+            if scores[beam] <= IMPOSSIBLE / 2:
                 continue
-            state = self._states[sentence][beam]
-            following = state.following
-            for place, token in enumerate(scored.tokens[beam].tolist()):
-                logged = float(scored.best[beam, place])
-                if not np.isfinite(logged) or token in following:
+            following, after = state.following, state.interrupted
+            for place, (token, logged) in enumerate(zip(tokens[beam], best[beam], strict=True)):
+                if logged <= IMPOSSIBLE / 2 or token in following:
                     continue
-                candidate = _Candidate(score + logged, logged, beam, token, state.interrupted)
-                if token != self.end:
+                candidate = _Candidate(scores[beam] + logged, logged, beam, token, after)
+                if token == self.end:
+                    if not state.missing and place < width:
+                        ending.append(candidate)
+                elif state.completes and token in self._word_pieces:
+                    inside_word.append(candidate)
+                else:
                     running.append(candidate)
-                elif place < width:
-                    ending.append(candidate)
-            if not following:
-                continue
-            steps = scored.scores_WV[beam, list(following)].tolist()
-            is_due = scored.ends_first[beam] or scored.room <= state.num_left + SPARE_TOKENS
-            highest = float(scored.best[beam, 0])
-            for (token, after), logged in zip(following.items(), steps, strict=True):
-                goes_on = bool(state.begun) and any(rest[0] == token for rest in state.begun)
-                may_begin = logged >= highest - MAX_START_COST or is_due
-                if np.isfinite(logged) and (goes_on or may_begin):
-                    running.append(_Candidate(score + logged, logged, beam, token, after))
-        running.sort(key=lambda each: -each.total)
-        ending.sort(key=lambda each: -each.total)
+            is_due = tokens[beam][0] == self.end or room <= state.num_left + SPARE_TOKENS
+            for token, after in following.items():
+                logged = float(scored.of_terms[sentence, beam, scored.columns[token]])
+                goes_on = token in state.continuing
+                may_begin = logged >= best[beam][0] - MAX_START_COST or is_due
+                if goes_on or (may_begin and not scored.in_character[sentence, beam]):
+                    running.append(_Candidate(scores[beam] + logged, logged, beam, token, after))
+        running = running or inside_word
+        running.sort(key=_by_total)
+        ending.sort(key=_by_total)
         return _Chosen(_allocate(running, width), ending[:width])
 
     def _finish(
@@ -207,7 +214,12 @@ class ConstrainedBeamSearch(BeamSearch):
         )
 
     def _continue(
-        self, step: int, rows: int, chosen: Sequence["_Chosen"], at_limit: NDArray[np.bool_]
+        self,
+        step: int,
+        rows: int,
+        chosen: Sequence["_Chosen"],
+        at_limit: NDArray[np.bool_],
+        penalties: NDArray[np.float32],
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         count, width = len(chosen), self.options.beam_size
         beams, tokens = np.zeros((2, count, width), np.int64)
@@ -226,9 +238,11 @@ class ConstrainedBeamSearch(BeamSearch):
         own_row = np.arange(count)[:, None]
         self.tokens, self.steps = self.tokens[own_row, beams], self.steps[own_row, beams]
         self.tokens[:, :, step], self.steps[:, :, step] = tokens, steps
-        enough = max(MIN_FINISHED, self.options.num_hypotheses)
+        enough = min(max(MIN_FINISHED, self.options.num_hypotheses), width)
         has_any = np.array([bool(each.running) for each in chosen])
-        active = ~at_limit & has_any & (self.done.sum(1) < min(enough, width))
+        # Scores of longer outputs are hardly ever better.
+        can_improve = self.scores.max(1) / penalties > self.done_scores[:, enough - 1]
+        active = ~at_limit & has_any & can_improve & (self.done.sum(1) < enough)
         parents = beams + np.arange(count)[:, None] * rows
         if not active.all():
             self._remove_finished(active)
@@ -239,19 +253,18 @@ class ConstrainedBeamSearch(BeamSearch):
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """The next tokens of the hypotheses of one sentence."""
+    """The next tokens of all hypotheses, by sentence and beam."""
 
-    scores_WV: Tensor
     best: NDArray[np.float32]
     tokens: NDArray[np.int64]
-    ends_first: Sequence[bool]
-    """Which would rather end."""
-    room: int
-    """Tokens that fit in after the next one."""
+    columns: dict[int, int]
+    """Where `of_terms` has the tokens of terms."""
+    of_terms: NDArray[np.float32]
+    in_character: NDArray[np.bool_]
+    """Hypotheses that end in the middle of a character's bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     total: float
     logged: float
     """Log-probability of the token."""
@@ -284,4 +297,8 @@ def _allocate(candidates: Sequence[_Candidate], width: int) -> list[_Candidate]:
             break
         if id(each) not in taken:
             chosen.append(each)
-    return sorted(chosen, key=lambda each: -each.total)
+    return sorted(chosen, key=_by_total)
+
+
+def _by_total(candidate: _Candidate) -> float:
+    return -candidate.total

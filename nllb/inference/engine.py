@@ -106,6 +106,13 @@ class Decoding(ABC):
     def logits(self) -> Tensor:
         """Return float32 logits (R, V) on the CPU, which are -inf for excluded tokens."""
 
+    def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
+        """Return log-probabilities (R, len(ids)) of the next tokens `ids`, which are not excluded.
+
+        It is called after `best`.
+        """
+        return self.logits().log_softmax(-1)[:, torch.from_numpy(ids)].numpy()
+
 
 class Engine(ABC):
     """A loaded model that encodes sources and decodes outputs."""

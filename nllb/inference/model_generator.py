@@ -81,7 +81,7 @@ class ModelGenerator:
             self._batch_sentences, self._batch_tokens = GPU_BATCH_SENTENCES, GPU_BATCH_TOKENS
 
     @cached_property
-    def _word_pieces(self) -> torch.Tensor:
+    def _word_pieces(self) -> frozenset[int]:
         return find_word_pieces(self.tokenizer, self.engine.config.vocabulary_size)
 
     @classmethod

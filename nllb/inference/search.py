@@ -117,7 +117,7 @@ def search(
     *,
     choice: OutputChoice | None = None,
     byte_rules: ByteRules | None = None,
-    word_pieces: Tensor | None = None,
+    word_pieces: frozenset[int] | None = None,
     beam_search: "type[BeamSearch] | None" = None,
 ) -> list[list[Output]]:
     """Return `options.num_hypotheses` outputs for each job, best first.
@@ -190,7 +190,7 @@ class Rules:
         *,
         end: int,
         byte_rules: ByteRules | None = None,
-        word_pieces: Tensor | None = None,
+        word_pieces: frozenset[int] | None = None,
     ):
         self.options, self.end = options, end
         self.byte_rules, self.word_pieces = byte_rules, word_pieces

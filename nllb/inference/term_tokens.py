@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Final
 
 import regex
-import torch
 
 from nllb.inference.generator import MAX_BEAM_SIZE, SearchOptions
 from nllb.languages import Language
@@ -44,8 +43,7 @@ def term_alternatives(
     return tuple(ids for ids in found if ids)
 
 
-def find_word_pieces(tokenizer: Tokenizer, vocabulary_size: int) -> torch.Tensor:
+def find_word_pieces(tokenizer: Tokenizer, vocabulary_size: int) -> frozenset[int]:
     """Return the tokens that continue a word: pieces that begin with a letter or a digit."""
     num_pieces = min(tokenizer.layout.num_pieces + 1, vocabulary_size)
-    ids = [n for n in range(4, num_pieces) if _INSIDE_WORD.match(tokenizer.token(n))]
-    return torch.tensor(ids, dtype=torch.long)
+    return frozenset(n for n in range(4, num_pieces) if _INSIDE_WORD.match(tokenizer.token(n)))

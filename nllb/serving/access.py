@@ -94,6 +94,9 @@ class Access:
             RequestError: The caller has sent too many.
         """
         settings = self._settings
+        flood = settings.req_flood_threshold
+        if flood and not self._limiter.test(RateLimitItemPerHour(flood), f"flood {caller.client}"):
+            raise RequestError(403, "Too many request limits violations", code="banned")
         per_minute = settings.req_limit
         if caller.key is not None and caller.key.req_limit is not None:
             per_minute = caller.key.req_limit
@@ -109,6 +112,8 @@ class Access:
     def _count(self, client: str, item: RateLimitItem, cost: int) -> None:
         if self._limiter.hit(item, client, cost=cost):
             return
+        if flood := self._settings.req_flood_threshold:
+            self._limiter.hit(RateLimitItemPerHour(flood), f"flood {client}")
         window = self._limiter.get_window_stats(item, client)
         period = _PERIODS[item.GRANULARITY.name]
         raise RequestError(

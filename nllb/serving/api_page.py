@@ -16,7 +16,7 @@ def api_page(spec: dict[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{title}: API</title><link rel="stylesheet" href="page.css"></head><body><main>'
+        f'<title>{title}: API</title><link rel="stylesheet" href="docs.css"></head><body><main>'
         f"<h1>{title}: API</h1><p>{escape(spec['info'].get('description', ''))} "
         '<a href="openapi.json">OpenAPI description</a></p>'
         f"{''.join(sections)}</main></body></html>"

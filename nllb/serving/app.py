@@ -139,6 +139,7 @@ def make_service_app(
         metrics=metrics,
         root_path=settings.root_path,
         max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
         log_text=settings.log_text,
     )
     return frame, service
@@ -165,9 +166,13 @@ def _queue_maker(
     settings: ServerSettings, metrics: Metrics
 ) -> Callable[[Translator], SegmentQueue]:
     def make(translator: Translator) -> SegmentQueue:
+        num_workers = settings.engine_threads[0]
+        engine = getattr(translator.generator, "engine", None)
+        if str(getattr(engine, "device", "cpu")).startswith("cuda"):
+            num_workers = 1  # A GPU computes one batch at a time.
         return SegmentQueue(
             translator.generator,
-            num_workers=settings.engine_threads[0],
+            num_workers=num_workers,
             max_batch_segments=settings.max_batch_segments,
             max_bulk_segments=settings.max_bulk_segments,
             cached_segments=settings.cached_segments,

@@ -9,19 +9,19 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 
-from nllb.errors import DocumentError, LanguageError, NllbError
+from nllb.errors import DataError, LanguageError, NllbError
 from nllb.languages import Language
 from nllb.serving.access import Caller
 from nllb.serving.document_process import DocumentProcess, TranslatedFile
-from nllb.serving.errors import RequestError
+from nllb.serving.errors import ClientGone, RequestError
 from nllb.serving.features import Terms
 from nllb.serving.metrics import Metrics
-from nllb.serving.request_runner import RequestRunner, Work
+from nllb.serving.request_runner import RequestRunner, Work, until_disconnected
 from nllb.serving.segment_queue import QueueClosed, RequestCancelled
 from nllb.serving.settings import ServerSettings
 from nllb.serving.store import NO_OWNER, Store
-from nllb.translation.retry import SegmentError
 from nllb.translation.translator import Translator
 
 MAX_NAME: Final = 200
@@ -90,17 +90,29 @@ class DocumentJobs:
         task.add_done_callback(self._tasks.discard)
         return document_id, key
 
-    async def translate(self, caller: Caller, request: FileRequest) -> tuple[str, str]:
-        """Translate a file; return its id and the key that opens it.
+    async def translate(
+        self, connection: Request, caller: Caller, request: FileRequest
+    ) -> tuple[str, str]:
+        """Translate a file while its client waits; return its id and the key that opens it.
 
         Raises:
+            ClientGone: The client closed the connection.
             RequestError: The file cannot be translated, or the server is busy.
         """
         document_id, key = await self._add(caller, request)
+        work = asyncio.create_task(self._translate(caller, request, document_id))
+        gone = asyncio.create_task(until_disconnected(connection))
         try:
-            await self._translate(caller, request, document_id)
-        except (DocumentError, LanguageError, SegmentError) as error:
+            both: set[asyncio.Task[None]] = {work, gone}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientGone("the client closed the connection")
+            work.result()
+        except (DataError, LanguageError) as error:
             raise RequestError(400, str(error), code="bad_file") from None
+        finally:
+            gone.cancel()
+            work.cancel()
         return document_id, key
 
     async def _add(self, caller: Caller, request: FileRequest) -> tuple[str, str]:

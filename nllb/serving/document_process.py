@@ -19,11 +19,11 @@ from typing import IO, Any, Final
 
 from nllb.errors import DocumentError, LanguageError, NllbError
 from nllb.inference.generator import Hypothesis, SearchOptions
+from nllb.inference.generator import Terms as SegmentTerms
 from nllb.inference.word_alignment import Link
 from nllb.languages import Language, parse_language
 from nllb.languages.detection import Detection
 from nllb.serving.features import Terms, make_glossary
-from nllb.serving.segment_queue import Terms as SegmentTerms
 from nllb.translation.retry import SegmentError
 from nllb.translation.translator import Translator
 
@@ -105,6 +105,7 @@ class DocumentProcess:
             "glossary": terms.glossary,
             "do_not_translate": terms.do_not_translate,
             "memory_bytes": self._memory_bytes,
+            "search": asdict(translator.default_search),
         }
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
@@ -317,7 +318,10 @@ def _run(stdin: IO[bytes], stdout: IO[bytes]) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     server = _Server(stdin, stdout)
     translator = Translator(
-        _RemoteGenerator(server), detector=_RemoteDetector(server), aligner=_RemoteAligner(server)
+        _RemoteGenerator(server),
+        detector=_RemoteDetector(server),
+        aligner=_RemoteAligner(server),
+        default_search=SearchOptions(**request["search"]),
     )
     terms = Terms(
         glossary=tuple(map(tuple, request["glossary"])),

@@ -3,10 +3,8 @@
 This is the only module of the server that knows their functions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
-from inspect import signature
 from typing import Any, Final, Literal
 
 from nllb.documents import document_formats, translate_html, translate_xml
@@ -55,21 +53,6 @@ class Markup:
     non_splitting_tags: tuple[str, ...] = ()
 
 
-def has_terms() -> bool:
-    """Return whether the translator can respect terms."""
-    return "glossary" in signature(Translator.translate).parameters
-
-
-def has_markup() -> bool:
-    """Return whether texts with markup can be translated."""
-    return find_spec("nllb.documents.markup_fragments") is not None
-
-
-def has_documents() -> bool:
-    """Return whether files can be translated."""
-    return bool(file_formats())
-
-
 def translate_with_terms(
     translator: Translator,
     texts: Sequence[str],
@@ -83,19 +66,27 @@ def translate_with_terms(
     """Translate plain texts.
 
     Raises:
-        RequestError: There are terms, and the translator cannot respect them.
+        DataError: A term is not valid.
+        LanguageError: The language of a text could not be detected.
+        SegmentError: A segment has no output.
     """
-    further: dict[str, Any] = {}
-    if terms:
-        if not has_terms():
-            raise RequestError(501, "this server does not support glossaries", code="unsupported")
-        further = {"do_not_translate": terms.do_not_translate, "glossary": make_glossary(terms)}
-    translate: Callable[..., list[Translation]] = translator.translate
-    return translate(list(texts), source, target, search=search, wrapped=wrapped, **further)
+    return translator.translate(
+        list(texts),
+        source,
+        target,
+        search=search,
+        wrapped=wrapped,
+        glossary=make_glossary(terms),
+        do_not_translate=terms.do_not_translate,
+    )
 
 
 def make_glossary(terms: Terms) -> Glossary | None:
-    """Return the translator's glossary; None without terms."""
+    """Return the translator's glossary; None without terms.
+
+    Raises:
+        DataError: A term is not valid.
+    """
     if not terms.glossary:
         return None
     entries = (GlossaryEntry(source=source, targets=(to,)) for source, to in terms.glossary)
@@ -116,8 +107,6 @@ def translate_markup(
     Raises:
         RequestError: The markup is not well-formed.
     """
-    if terms and not has_terms():
-        raise RequestError(501, "this server does not support glossaries", code="unsupported")
     further: dict[str, Any] = {
         "glossary": make_glossary(terms),
         "do_not_translate": terms.do_not_translate,

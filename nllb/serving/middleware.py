@@ -4,6 +4,7 @@ The log names routes, statuses and durations. It has no text of users, unless `l
 neither bodies nor query strings, and of errors only their type and place.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -58,11 +59,12 @@ class RequestFrame:
         *,
         metrics: Metrics,
         max_body_bytes: int,
+        body_timeout_s: float,
         root_path: str = "",
         log_text: bool = False,
     ) -> None:
         """Wrap an application; `root_path` may or may not be in the paths of requests."""
-        self._root_path = root_path
+        self._root_path, self._body_timeout_s = root_path, body_timeout_s
         self._app, self._metrics = app, metrics
         self._max_body_bytes, self._log_text = max_body_bytes, log_text
 
@@ -76,7 +78,7 @@ class RequestFrame:
             path = scope["path"]
             inside = path == root or path.startswith(root + "/")
             scope = {**scope, "root_path": root, "path": path if inside else root + path}
-        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+        exchange = _Exchange(scope, receive, send, self._max_body_bytes, self._body_timeout_s)
         started = perf_counter()
         try:
             if exchange.declared_too_large():
@@ -115,7 +117,15 @@ class RequestFrame:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        max_body_bytes: int,
+        body_timeout_s: float,
+    ) -> None:
+        self._body_timeout_s: float | None = body_timeout_s
         self._scope, self._receive, self._send = scope, receive, send
         self._max_body_bytes = max_body_bytes
         self._num_bytes = 0
@@ -137,7 +147,14 @@ class _Exchange:
         )
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), self._body_timeout_s)
+        except TimeoutError:
+            raise RequestError(
+                408, "Invalid request: the body did not arrive in time", code="timeout"
+            ) from None
+        if not message.get("more_body"):
+            self._body_timeout_s = None  # What comes now is only the end of the connection.
         self._num_bytes += len(message.get("body", b""))
         if self._num_bytes > self._max_body_bytes:
             raise self.too_large()

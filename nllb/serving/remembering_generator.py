@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nllb.inference.generator import Generator, Hypothesis, SearchOptions
+from nllb.inference.generator import Generator, Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
-from nllb.serving.segment_queue import Terms
 
 
 class RememberingGenerator:

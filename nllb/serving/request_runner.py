@@ -60,6 +60,7 @@ class Work:
                 generator,
                 detector=model.translator.detector,
                 aligner=model.translator.aligner,
+                default_search=model.translator.default_search,
             )
             return function(translator)
 

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, Final
 
 from nllb.errors import NllbError
-from nllb.inference.generator import Generator, Hypothesis, SearchOptions
+from nllb.inference.generator import Generator, Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
 
 SHORT_SEGMENTS: Final = 8
@@ -40,8 +40,6 @@ class QueueClosed(NllbError):
 
 Group = tuple[str, str, SearchOptions]
 """Source code, target code and options: segments of one group can be in one batch."""
-Terms = tuple[tuple[str, ...], ...]
-"""Terms that the output of a segment should contain."""
 _Key = tuple[Group, str, str, Terms]
 """Group, segment, forced prefix and terms."""
 

@@ -4,11 +4,13 @@ import ipaddress
 import logging
 import sys
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
-from typing import Any
+from typing import Any, Final
 
 from nllb.errors import ResourceError
 from nllb.serving.middleware import LOGGER, JsonLines
 from nllb.serving.settings import ServerSettings
+
+BACKLOG: Final = 4096
 
 
 def is_public(host: str) -> bool:
@@ -73,16 +75,20 @@ def serve(settings: ServerSettings, *, load: Any = None) -> None:
     Running requests are finished, for at most `shutdown_s`; new ones are refused.
 
     Raises:
-        ResourceError: The address cannot be used.
+        CheckpointError: The model does not exist, or cannot be read.
+        ResourceError: The address cannot be used, or the model does not fit into memory.
     """
     import uvicorn
 
-    from nllb.serving.app import make_app
+    from nllb.serving.app import make_service_app
 
     set_up_logs()
     bound = bind(settings)
+    app, service = make_service_app(settings, load=load)
+    if settings.preload:  # A model that cannot be loaded ends the program here.
+        service.pool.languages(None)
     config = uvicorn.Config(
-        make_app(settings, load=load),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -90,11 +96,12 @@ def serve(settings: ServerSettings, *, load: Any = None) -> None:
         forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.shutdown_s) + 1,
-        backlog=4096,
+        backlog=BACKLOG,
         h11_max_incomplete_event_size=1 << 16,
     )
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    bound.listen(BACKLOG)
     for warning in warnings_for(settings):
         LOGGER.warning(warning)
     LOGGER.info(

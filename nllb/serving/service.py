@@ -1,13 +1,21 @@
 """The parts of a running server, which its routes share."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from starlette.requests import Request
 
-from nllb.errors import LanguageError
+from nllb.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    LanguageError,
+    NllbError,
+    ResourceError,
+)
 from nllb.languages import Language
 from nllb.serving.access import Access, Caller
 from nllb.serving.client_languages import read_language
@@ -19,9 +27,9 @@ from nllb.serving.request_runner import RequestRunner
 from nllb.serving.settings import ServerSettings
 from nllb.serving.store import Store
 from nllb.serving.translating import TextOptions, TextResult, translate_texts
-from nllb.translation.retry import SegmentError
 from nllb.translation.translator import Translator
 
+LOGGER: Final = logging.getLogger("nllb.serving")
 Result = TypeVar("Result")
 
 
@@ -38,10 +46,17 @@ class Service:
     documents: DocumentJobs
 
     async def languages(self, model: str | None = None) -> tuple[Language, ...]:
-        """Return the languages of a model."""
+        """Return the languages of a model.
+
+        Raises:
+            RequestError: There is no such model, or it cannot be loaded.
+        """
         known = self.pool.find(model).languages
         if known is None:
-            known = await asyncio.to_thread(self.pool.languages, model)
+            try:
+                known = await asyncio.to_thread(self.pool.languages, model)
+            except (CheckpointError, ResourceError) as error:
+                raise _unavailable(error) from None
         return known
 
     async def language(self, text: str, model: str | None = None) -> Language:
@@ -71,8 +86,10 @@ class Service:
             result = await self.runner.run(
                 request, function, num_characters=num_characters, model=model
             )
-        except (LanguageError, SegmentError) as error:
+        except (ConfigError, DataError, LanguageError) as error:
             raise RequestError(400, str(error), code="not_translatable") from None
+        except (CheckpointError, ResourceError) as error:
+            raise _unavailable(error) from None
         self.metrics.characters.inc(num_characters)
         self.access.count_characters(caller, num_characters)
         return result
@@ -99,6 +116,14 @@ class Service:
             texts=texts,
             model=model,
         )
+
+
+def _unavailable(error: NllbError) -> RequestError:
+    """Return the answer to a request whose model cannot be loaded; the log has the reason."""
+    LOGGER.error("the model cannot be used", extra={"fields": {"error": str(error)}})
+    return RequestError(
+        503, "the model cannot be used now", code="model_unavailable", retry_after_s=60
+    )
 
 
 def service_of(request: Request) -> Service:

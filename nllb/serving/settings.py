@@ -31,17 +31,20 @@ class ServerSettings(BaseModel):
     )
 
     models: tuple[str, ...] = Field(
-        default=(), description="models to serve, the default one first; () is nllb's default"
+        default=(),
+        description="model to serve; the first one is the default, as in 'nllb translate'",
     )
     device: str = Field(default="auto", description="cpu, cuda or auto")
     dtype: Literal["auto", "int8", "float32", "bfloat16", "float16"] = "auto"
     workers: Limit = Field(
         default=0,
-        description="batches that a model computes at the same time; 0 divides the processors "
-        "by --threads",
+        description="batches that a model computes at the same time; 0 is one, and one more for "
+        "each processor beyond --threads",
     )
     threads: Limit = Field(
-        default=0, description="CPU threads of each batch; 0 is up to four of the processors"
+        default=0,
+        description="CPU threads of a batch; 0 is up to four of the processors. Of several batches "
+        "at the same time, one has all these threads and the others have one each",
     )
     preload: bool = Field(default=True, description="load the default model at start")
     idle_unload_s: Annotated[float, Field(ge=0)] = Field(
@@ -73,6 +76,9 @@ class ServerSettings(BaseModel):
     req_limit: Limit = Field(default=0, description="requests per minute")
     hourly_req_limit: Limit = Field(default=0, description="requests per hour")
     daily_req_limit: Limit = Field(default=0, description="requests per day")
+    req_flood_threshold: Limit = Field(
+        default=0, description="violations of a rate limit per hour after which a client is banned"
+    )
     alternatives_limit: Annotated[int, Field(ge=0, le=16)] = Field(
         default=8, description="alternatives that a request may ask for"
     )
@@ -80,6 +86,9 @@ class ServerSettings(BaseModel):
         default=1_000_000_000_000, description="character_limit that /v2/usage reports"
     )
     max_body_bytes: Count = Field(default=32 << 20, description="size of a request's body")
+    body_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        default=60, description="time that a client has to send the next part of a body"
+    )
     request_timeout_s: Annotated[float, Field(gt=0)] = Field(
         default=600, description="time after which a request is given up"
     )
@@ -109,4 +118,6 @@ class ServerSettings(BaseModel):
         """The number of batches at a time and of threads of each."""
         processors = len(os.sched_getaffinity(0))
         threads = self.threads or min(4, processors)
-        return self.workers or max(1, processors // threads), threads
+        # The compiled engine has one pool of threads: while one batch uses it, others have a thread
+        # each.
+        return self.workers or max(1, processors - threads + 1), threads

@@ -130,7 +130,7 @@ class Store:
         except (ArgumentError, ImportError) as error:
             raise ConfigError(
                 f"the database of keys cannot be used: {error}; give a path, or an SQLAlchemy URL "
-                "such as postgresql+psycopg://user:password@host/name with its driver installed"
+                "such as postgresql+pg8000://user:password@host/name with its driver installed"
             ) from None
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _set_pragmas)

@@ -1,7 +1,7 @@
 """What the routes do with texts: translate, detect, and stream segments as they are finished."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from nllb.errors import LanguageError
@@ -17,7 +17,6 @@ from nllb.translation.source_detection import DOCUMENT_CHARACTERS, SourceLanguag
 from nllb.translation.structure import parse
 from nllb.translation.translator import AUTO, Translator
 
-BEAM_SIZE: Final = 4
 MAX_DETECTIONS: Final = 5
 MIN_DETECTION: Final = 0.02
 
@@ -30,7 +29,7 @@ class TextOptions:
         source: Their language; None detects it.
         target: The language to translate into.
         alternatives: How many other outputs each segment should have.
-        beam_size: Beam size of the search.
+        beam_size: Beam size of the search; None is that of the model.
         wrapped: Whether line ends inside of paragraphs are soft.
         markup: How markup in the texts is read; None is plain text.
         terms: Glossary and terms that are not translated.
@@ -39,18 +38,17 @@ class TextOptions:
     source: Language | None
     target: Language
     alternatives: int = 0
-    beam_size: int = BEAM_SIZE
+    beam_size: int | None = None
     wrapped: bool = False
     markup: Markup | None = None
     terms: Terms = field(default_factory=Terms)
 
-    @property
-    def search(self) -> SearchOptions:
-        """The options of the search."""
+    def search(self, translator: Translator) -> SearchOptions:
+        """Return the options of the search, derived from those of the translator."""
+        default = translator.default_search
         num_hypotheses = 1 + self.alternatives
-        return SearchOptions(
-            beam_size=max(self.beam_size, num_hypotheses), num_hypotheses=num_hypotheses
-        )
+        beam_size = max(self.beam_size or default.beam_size, num_hypotheses)
+        return replace(default, beam_size=beam_size, num_hypotheses=num_hypotheses)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +95,7 @@ def translate_texts(
                 [texts],
                 AUTO,
                 options.target,
-                search=options.search,
+                search=options.search(translator),
                 wrapped=options.wrapped,
                 document=detected[0],
             )
@@ -108,7 +106,7 @@ def translate_texts(
             texts,
             AUTO,
             options.target,
-            search=options.search,
+            search=options.search(translator),
             wrapped=options.wrapped,
             terms=options.terms,
         )
@@ -149,7 +147,7 @@ def _one(
         [text],
         source,
         options.target,
-        search=options.search,
+        search=options.search(translator),
         wrapped=options.wrapped,
         terms=options.terms,
     )
@@ -192,7 +190,12 @@ def stream_text(
     have a language of their own.
     """
     remembering = RememberingGenerator(translator.generator)
-    translator = Translator(remembering, detector=translator.detector, aligner=translator.aligner)
+    translator = Translator(
+        remembering,
+        detector=translator.detector,
+        aligner=translator.aligner,
+        default_search=translator.default_search,
+    )
     source = options.source
     if source is None:
         source = translator.detect_source(text[:DOCUMENT_CHARACTERS]).language
@@ -228,7 +231,7 @@ def _translate_parts(
             texts,
             source,
             options.target,
-            search=options.search,
+            search=options.search(translator),
             wrapped=False,
             terms=options.terms,
         )

@@ -43,6 +43,9 @@ _KINDS: Final[dict[PlaceholderKind, str]] = {
       | (?<=\])\([^()\s]++\)                                     # the address of a Markdown link
       | &(?:\#\d{1,7}|\#x[0-9A-Fa-f]{1,6}|[A-Za-z]{2,8}\d{0,2});  # entities""",
 }
+# Every built-in placeholder has one of these; most texts have none.
+_HINT: Final = regex.compile(r"[{%@\[\]`&♪♫<\U000F0000-\U0010FFFD]|://|(?i:www)\.")
+_PRIVATE: Final = regex.compile(r"[\U000F0000-\U0010FFFD]")
 MAX_EXPRESSION: Final = 1000
 """Characters of a user's regular expression."""
 MATCH_TIMEOUT_S: Final = 2.0
@@ -89,6 +92,7 @@ class PlaceholderPattern:
         built_in = [
             f"(?P<{kind}>(?x:{pattern}\n))" for kind, pattern in _KINDS.items() if kind in chosen
         ]
+        self._is_built_in = not expressions and not ordered
         self._pattern = regex.compile(
             "|".join([*(parts if expressions else []), *built_in[:1], *found, *built_in[1:]]),
             flags=regex.VERSION1,
@@ -100,6 +104,8 @@ class PlaceholderPattern:
         Raises:
             ConfigError: a user's expression takes too long.
         """
+        if self._is_built_in and not _HINT.search(text):
+            return []
         found = []
         position = 0
         try:
@@ -167,13 +173,15 @@ class Protection:
         """Return a text with placeholders in place of their characters."""
         if not self.placeholders:
             return text
-        return "".join(
-            self.placeholders[sign].text if sign in self.placeholders else sign for sign in text
-        )
+        return _PRIVATE.sub(self._shown, text)
+
+    def _shown(self, match: "regex.Match[str]") -> str:
+        placeholder = self.placeholders.get(match[0])
+        return match[0] if placeholder is None else placeholder.text
 
     def signs(self, text: str) -> list[str]:
         """Return the characters of placeholders in a text, in order."""
-        return [sign for sign in text if sign in self.placeholders]
+        return [sign for sign in _PRIVATE.findall(text) if sign in self.placeholders]
 
 
 def _check_expression(expression: str) -> None:

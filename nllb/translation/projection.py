@@ -24,6 +24,8 @@ _ATOM: Final = regex.compile(
       | \S""",
     flags=regex.VERBOSE | regex.VERSION1,
 )
+MIN_COPY_LETTERS: Final = 5
+"""Letters of a word in small letters that is the same in both languages, links aside."""
 UNLINKED_COST: Final = 0.1
 """What a span pays for each word in it that has no link, in links; it bridges small gaps."""
 
@@ -87,6 +89,8 @@ class _Projector:
     ) -> None:
         self.marks, self.source, self.target = marks, source, target
         self.source_words, self.target_words = find_words(source), find_words(target)
+        self._source_texts = [source[start:end] for start, end in self.source_words.tolist()]
+        self._target_texts = [target[start:end] for start, end in self.target_words.tolist()]
         shape = len(self.source_words), len(self.target_words)
         self.relative = _relative_links(*shape)
         self.weights = _word_links(links, self.source_words, self.target_words)
@@ -145,13 +149,55 @@ class _Projector:
     ) -> tuple[int, int]:
         if self.covered[number] == inside and len(free) == 1 and free[0] == room:
             return room
+        if copied := self._find_copy(number, free):
+            return copied
         scored = [self._best_range(number, *each) for each in free]
         score, start, end = max(scored)
         if score > 0:
-            return start, end
+            return self._without_signs(number, start, end)
         self.unsure.append(number)
         scored = [self._best_range(number, *each, relative=True) for each in free]
         score, start, end = max(scored)
+        return start, end
+
+    def _find_copy(self, number: int, free: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+        """Return the place of the same words in the translation, as of a name or a number.
+
+        Words that every text has, such as "in", count only where they are linked.
+        """
+        first, last = self.covered[number]
+        words = self._source_texts[first:last]
+        length = last - first
+        places = [
+            (self._links_into(number, start, start + length), start)
+            for low, high in free
+            for start in range(low, high - length + 1)
+            if self._target_texts[start : start + length] == words
+        ]
+        if not places:
+            return None
+        score, start = max(places, key=lambda place: place[0])
+        text = "".join(words)
+        is_telling = len(text) >= MIN_COPY_LETTERS or any(
+            sign.isupper() or sign.isdecimal() for sign in text
+        )
+        return (start, start + length) if score > 0 or is_telling else None
+
+    def _links_into(self, number: int, start: int, end: int) -> float:
+        first, last = self.covered[number]
+        return float(self.weights[first:last, start:end].sum())
+
+    def _without_signs(self, number: int, start: int, end: int) -> tuple[int, int]:
+        """Return a run of target words without signs at its ends that the span does not have."""
+        first, last = self.covered[number]
+        while end - start > 1 and _is_sign(self._target_texts[end - 1]):
+            if _is_sign(self._source_texts[last - 1]):
+                break
+            end -= 1
+        while end - start > 1 and _is_sign(self._target_texts[start]):
+            if _is_sign(self._source_texts[first]):
+                break
+            start += 1
         return start, end
 
     def _best_range(
@@ -248,6 +294,10 @@ class _Projector:
             to_right = not space_after or space_before
             to_right &= not (origin == 0 and border == 0)
         return right if to_right else left
+
+
+def _is_sign(word: str) -> bool:
+    return not any(sign.isalnum() for sign in word)
 
 
 def _word_links(

@@ -76,6 +76,8 @@ def translate_protected(
 
 def _form(segment: str, protection: Protection, style: str | None) -> _Form:
     """Return a segment with stand-ins; without a style, terms are given as they are."""
+    if not protection.signs(segment):
+        return _Form(text=segment, given=())
     template = style or STAND_INS[0]
     number = FIRST_NUMBER
     text, given = "", []
@@ -111,6 +113,8 @@ def _restore(segment: str, attempt: Attempt, form: _Form, protection: Protection
 
 def is_faithful(segment: str, output: str, protection: Protection) -> bool:
     """Return whether an output has the placeholders of its segment, and no further ones."""
+    if segment == output:
+        return True
     if sorted(protection.signs(segment)) != sorted(protection.signs(output)):
         return False
     # Signs that could become part of a placeholder together with those of another segment.

@@ -316,6 +316,10 @@ class Translator:
         *,
         protection: Protection,
         glossary: Glossary | None = None,
+        search: SearchOptions | None = None,
+        retry: bool | RetryBudget = True,
+        assumed_source: str | Language | None = ASSUMED_SOURCE,
+        document: SourceLanguage | None = None,
     ) -> list[Translation]:
         """Translate texts that have a private-use character in place of each placeholder.
 
@@ -325,11 +329,12 @@ class Translator:
         job = self._job(
             source,
             target,
-            search=None,
-            retry=True,
+            search=search,
+            retry=retry,
             wrapped=False,
-            assumed_source=ASSUMED_SOURCE,
+            assumed_source=assumed_source,
             glossary=glossary,
+            document=document,
         )
         return job.translate_protected(texts, OrderedDict(), protection)
 

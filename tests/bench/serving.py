@@ -63,7 +63,6 @@ def serving(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
         record = json.loads(line) if line.startswith("{") else {}
         if found := re.search(r":(\d+)", record.get("url", "")):
             port = int(found[1])
-        if record.get("message") == "model loaded":
             break
     drain = threading.Thread(target=process.stderr.read, daemon=True)
     drain.start()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from nllb.documents.splicing import Piece, SplicedDocument, plain_writer
+from nllb.documents.splicing import SplicedDocument, plain_writer
 from nllb.documents.text_file import TextFile, head_text, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions
 from nllb.errors import DocumentError
@@ -59,9 +59,8 @@ class AppleStringsDocument(SplicedDocument):
                 while key in seen:
                     key += "'"
                 seen.add(key)
-                source = match["value"]
-                piece = Piece(match.start("value"), match.end("value"), source, _unescape(source))
-                self.spans.add([piece], write, key=key, preserve_layout=True, note=note)
+                text = _unescape(match["value"])
+                self.spans.add_text(*match.span("value"), text, write, key=key, note=note)
                 note = ""
 
 

@@ -1,9 +1,11 @@
 """docx: documents of Word."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from nllb.documents.archive import Archive
+from nllb.documents.embedded_workbooks import add_workbooks
 from nllb.documents.office_package import OfficePackage, is_office_package
 from nllb.documents.units import Document, DocumentFormat, FormatOptions
 from nllb.documents.word_text import set_default_languages, set_table_direction
@@ -17,6 +19,7 @@ _MAIN: Final = (
     "document.macroEnabled.main+xml",
     "template.macroEnabledTemplate.main+xml",
 )
+_NUMBER: Final = re.compile("%[1-9]")
 _OTHER: Final = tuple(
     f"wordprocessingml.{name}+xml"
     for name in ("header", "footer", "footnotes", "endnotes", "comments")
@@ -57,8 +60,25 @@ class DocxDocument(OfficePackage):
             part.prepare = _table_directions(part)
             if next(part.tree.root.iter("del"), None) is not None:
                 self._warn_of_tracked_changes()
+        for name in self.named("wordprocessingml.numbering+xml"):
+            self._add_numbering(name)
         self.add_drawings()
+        add_workbooks(self)
         self.add_metadata()
+
+    def _add_numbering(self, name: str) -> None:
+        """Add the words of numbers, such as `Chapter %1`."""
+        part = XmlPart.parse(name, self.archive.read(name))
+        for level in part.tree.root.iter("lvl"):
+            label, kind = level.find("lvlText"), level.find("numFmt")
+            if label is not None and kind is not None and "bullet" not in kind.attributes.values():
+                part.add_attribute(
+                    label,
+                    f"{label.name.removesuffix('lvlText')}val",
+                    codes=_NUMBER,
+                    note="words of a numbered paragraph",
+                )
+        self.parts.append(part)
 
     def _warn_of_tracked_changes(self) -> None:
         text = "the file has tracked changes; deleted text is kept and not translated"

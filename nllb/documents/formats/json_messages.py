@@ -10,7 +10,7 @@ from nllb.documents.icu import icu_spans, is_icu_message
 from nllb.documents.json_spans import JsonValue, parse_json
 from nllb.documents.plurals import CATEGORIES, PluralSlot
 from nllb.documents.prose import is_chosen, is_prose
-from nllb.documents.splicing import Piece, SplicedDocument, TextEdits, UnitSpans, plain_writer
+from nllb.documents.splicing import SplicedDocument, TextEdits, UnitSpans, plain_writer
 from nllb.documents.text_file import TextFile, head_text, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 from nllb.languages import Language
@@ -104,13 +104,9 @@ class JsonDocument(SplicedDocument):
                 self.messages.append(_Message(value, spans))
             return
         plural = _PLURAL_KEY.fullmatch(path[-1]) if path else None
-        piece = Piece(value.start, value.end, "", value.text)
-        self.spans.add(
-            [piece],
-            self._write,
-            key=key,
-            preserve_layout=True,
-            plural_category=plural[2] if plural else None,
+        category = plural[2] if plural else None
+        self.spans.add_text(
+            value.start, value.end, value.text, self._write, key=key, plural_category=category
         )
 
     def _write(self, fragments: Sequence[Fragment]) -> str:

@@ -1,12 +1,13 @@
 """Markdown: headings, paragraphs, lists and tables; code, links and HTML blocks are kept."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from nllb.documents.formats.yaml_messages import scalar_writer, yaml_scalars
 from nllb.documents.markdown_spans import Passage, markdown_passages
+from nllb.documents.markdown_writing import inline_writer
 from nllb.documents.prose import is_chosen
 from nllb.documents.splicing import Piece, SplicedDocument
 from nllb.documents.text_file import TextFile, is_text, read_text
@@ -21,21 +22,6 @@ _FRONT_MATTER: Final = re.compile(
     r"---[ \t]*(\r\n|\n)(.*?)(?:\r\n|\n)(?:---|\.\.\.)[ \t]*(?:\r\n|\n|$)", re.DOTALL
 )
 _KEPT: Final = re.compile(r"\s*(?::::|!!!|\?\?\?|\{%|\{\{|\[TOC\]|\$\$|import\s|export\s|</?[A-Z])")
-_SPECIAL: Final = re.compile(
-    r"""\\(?=[!-/:-@\[-`{-~])      # a backslash that would escape something
-    | `                            # code
-    | (?<=\S)\* | \*(?=\S)         # emphasis
-    | (?<![^\W_])_ | _(?![^\W_])
-    | ~(?=~)
-    | <(?=[A-Za-z/!?])             # a tag
-    | \](?=[(\[:])                 # a link
-    | &(?=\#?\w+;)                 # a reference
-    """,
-    re.VERBOSE,
-)
-_BLOCK_START: Final = re.compile(
-    r"(\s*)(?:(\d+)(?=[.)](?:\s|$))|(?=(?:[-+*>]|\#{1,6})(?:\s|$))|(?=>|~~~|=+\s*$|-+\s*$|\|))"
-)
 
 
 class MarkdownFormat(DocumentFormat):
@@ -80,7 +66,12 @@ class MarkdownDocument(SplicedDocument):
             self.warnings.append(f"{lost} passages were kept: their markup could not be located")
 
     def _add(self, passage: Passage) -> None:
-        write = _writer(passage)
+        write = inline_writer(
+            newline=passage.newline,
+            width=passage.width,
+            in_table=passage.in_table,
+            starts_block=passage.starts_block,
+        )
         inside: list[str] = []
         for start, end, alt in passage.images:
             unit = self.spans.add([Piece(start, end, alt, alt)], _write_alt, note="image")
@@ -116,57 +107,6 @@ def _moved(passage: Passage, distance: int) -> Passage:
     ]
     images = [(start + distance, end + distance, alt) for start, end, alt in passage.images]
     return replace(passage, pieces=pieces, images=images)
-
-
-def _writer(passage: Passage) -> Callable[[Sequence[Fragment]], str]:
-    def write(fragments: Sequence[Fragment]) -> str:
-        parts: list[tuple[str, bool]] = []
-        for number, part in enumerate(fragments):
-            if isinstance(part, str):
-                text = _escape(part, in_table=passage.in_table)
-                if number == 0 and passage.starts_block:
-                    text = escape_block_start(text)
-                parts.append((text, True))
-            else:
-                parts.append((part.data, False))
-        if not passage.newline or any("\n" in data for data, breaks in parts if not breaks):
-            return "".join(data for data, _ in parts)
-        return _wrap(parts, passage.newline, passage.width)
-
-    return write
-
-
-def _wrap(parts: Sequence[tuple[str, bool]], newline: str, width: int) -> str:
-    """Break text into lines of about the width that it had, at blanks outside of codes."""
-    chunks = [""]
-    for data, breaks in parts:
-        if not breaks:
-            chunks[-1] += data
-            continue
-        first, *rest = data.split(" ")
-        chunks[-1] += first
-        chunks += rest
-    lines = [chunks[0]]
-    for chunk in chunks[1:]:
-        fits = len(lines[-1]) + 1 + len(chunk) <= width
-        if fits or escape_block_start(chunk) != chunk or not lines[-1]:
-            lines[-1] += " " + chunk
-        else:
-            lines.append(chunk)
-    return newline.join(lines)
-
-
-def _escape(text: str, *, in_table: bool) -> str:
-    text = _SPECIAL.sub(lambda match: "\\" + match[0], text)
-    return text.replace("|", "\\|") if in_table else text
-
-
-def escape_block_start(text: str) -> str:
-    """Return text that does not begin a list, a heading, a quotation or a table."""
-    match = _BLOCK_START.match(text)
-    if match is None:
-        return text
-    return f"{match[1]}{match[2] or ''}\\{text[match.end() :]}"
 
 
 def _write_alt(fragments: Sequence[Fragment]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from nllb.documents.plurals import gettext_plural
+from nllb.documents.plurals import GettextPlural, gettext_plural
 from nllb.documents.splicing import SplicedDocument, TextEdits, has_letters
 from nllb.documents.text_file import TextFile, head_text, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
@@ -100,6 +100,13 @@ class PoDocument(SplicedDocument):
         except LanguageError:
             return None
 
+    def _plural(self, target: Language) -> GettextPlural:
+        """Return the plural forms of the target, those of the file if it is in that language."""
+        header = "" if self.header is None else self.header.texts.get("msgstr", "")
+        match = re.search(r"^Plural-Forms:(.*)", header, re.MULTILINE)
+        is_same = match is not None and self.language == target
+        return gettext_plural(target, match[1] if match is not None and is_same else None)
+
     @property
     def units(self) -> Sequence[Unit]:
         """The source texts."""
@@ -119,7 +126,7 @@ class PoDocument(SplicedDocument):
         return planned
 
     def _plural_units(self, entry: _Entry, unit: Unit, target: Language) -> list[Unit]:
-        plural = gettext_plural(target)
+        plural = self._plural(target)
         singular_text, plural_text = entry.texts["msgid"], entry.texts["msgid_plural"]
         counts = [len(_PLACEHOLDER.findall(text)) for text in (singular_text, plural_text)]
         units: list[Unit] = []
@@ -168,7 +175,7 @@ class PoDocument(SplicedDocument):
         translations: Mapping[str, Sequence[Fragment]],
         target: Language,
     ) -> None:
-        forms = range(len(gettext_plural(target).categories))
+        forms = range(len(self._plural(target).categories))
         new = [translations.get(f"{number}[{form}]") for form in forms]
         names = [name for name in entry.spans if name.startswith("msgstr")]
         if not names or any(form is None for form in new):
@@ -203,7 +210,8 @@ class PoDocument(SplicedDocument):
         source = self.file.text[start:end]
         plural = any("msgid_plural" in entry.texts for entry in self.entries)
         values = {"Language": language_tag(target).replace("-", "_")}
-        if plural or "Plural-Forms:" in source:
+        is_declared = "Plural-Forms:" in source
+        if (plural or is_declared) and not (is_declared and self.language == target):
             values["Plural-Forms"] = gettext_plural(target).header
         changed = source
         for name, value in values.items():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nllb.documents.archive import Archive
+from nllb.documents.embedded_workbooks import add_workbooks
 from nllb.documents.office_package import OfficePackage, is_office_package
 from nllb.documents.units import Document, DocumentFormat, FormatOptions
 from nllb.documents.xml_parts import NestedEdits, Prepare, Writing, XmlPart
@@ -57,6 +58,7 @@ class PptxDocument(OfficePackage):
                 part.add_text(text, note="comment")
             self.parts.append(part)
         self.add_drawings()
+        add_workbooks(self)
         self.add_metadata()
 
     def _add(self, name: str, *, is_template: bool = False) -> None:

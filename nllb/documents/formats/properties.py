@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from nllb.documents.prose import is_chosen, is_prose
-from nllb.documents.splicing import Piece, SplicedDocument, plain_writer
+from nllb.documents.splicing import SplicedDocument, plain_writer
 from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions
 
@@ -58,9 +58,7 @@ class PropertiesDocument(SplicedDocument):
             while key in seen:
                 key += "'"
             seen.add(key)
-            start = match.start("value")
-            piece = Piece(start, match.end("value"), source, text)
-            self.spans.add([piece], write, key=key, preserve_layout=True)
+            self.spans.add_text(*match.span("value"), text, write, key=key)
 
     def _escape(self, text: str) -> str:
         text = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")

@@ -112,7 +112,8 @@ class SubtitleDocument(SplicedDocument):
         self.groups: dict[str, list[_Turn]] = {}
         self._units: list[Unit] = []
         turns = [turn for cue in self._cues() for turn in self._turns(*cue)]
-        if not turns and "-->" not in file.text and file.text.strip():
+        is_empty = has_entities or not file.text.strip()  # WebVTT needs no cues
+        if not turns and "-->" not in file.text and not is_empty:
             raise DocumentError("the file has no cues: no line with a time such as 0:01 --> 0:02")
         for group in _grouped(turns):
             self._add(group)
@@ -149,16 +150,29 @@ class SubtitleDocument(SplicedDocument):
             position = line.end()
             if timing is None:
                 continue
-            start = end = position
-            while position < len(text):
-                line = _LINE.match(text, position)
-                assert line is not None
-                if not line[0].strip():
-                    break
-                end = position + len(line[0].rstrip("\r\n"))
-                position = line.end()
+            start = position
+            end, position = self._end_of_cue(position)
             number += 1
             yield number, _milliseconds(timing, 1), _milliseconds(timing, 5), start, end
+
+    def _end_of_cue(self, start: int) -> tuple[int, int]:
+        """Return where the text of a cue ends, and where to go on: a blank line or a time."""
+        text = self.file.text
+        position = end = before = start
+        while position < len(text):
+            line = _LINE.match(text, position)
+            assert line is not None
+            body = line[0].rstrip("\r\n")
+            if not body.strip():
+                break
+            if _TIMING.fullmatch(body):  # the blank line before the next cue is missing
+                last_line = text[before:end].strip()
+                if last_line.isdigit():
+                    end = start + len(text[start:before].rstrip("\r\n"))
+                return max(start, end), position
+            before, end = position, position + len(body)
+            position = line.end()
+        return end, position
 
     def _turns(
         self, number: int, start_ms: int, end_ms: int, start: int, end: int

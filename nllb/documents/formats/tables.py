@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from nllb.documents.prose import is_prose
-from nllb.documents.splicing import Piece, SplicedDocument
+from nllb.documents.splicing import SplicedDocument
 from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions
 from nllb.errors import ConfigError, DocumentError, did_you_mean
@@ -71,12 +71,8 @@ class TableDocument(SplicedDocument):
                 if not is_prose(text) and not options.columns:
                     continue
                 quoted = file.text[start : start + 1] == '"' and self.is_quoted
-                self.spans.add(
-                    [Piece(start, end, "", text)],
-                    self._write_quoted if quoted else self._write_plain,
-                    key=f"{number}:{column + 1}",
-                    preserve_layout=True,
-                )
+                write = self._write_quoted if quoted else self._write_plain
+                self.spans.add_text(start, end, text, write, key=f"{number}:{column + 1}")
 
     def _rows(self) -> "list[list[Cell]]":
         text, delimiter = self.file.text, re.escape(self.delimiter)

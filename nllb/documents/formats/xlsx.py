@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import unescape
+from itertools import pairwise
 from typing import Final
 
 from nllb.documents.archive import Archive
@@ -24,6 +25,17 @@ _FILTER: Final = re.compile(r'<(?:\w+:)?(?:filter|customFilter)\s[^>]*?val="([^"
 _FIELD: Final = re.compile(r'<(?:\w+:)?cacheField\s[^>]*?name="([^"]*)"')
 _SHEET_VIEW: Final = re.compile(rb"<(?:\w+:)?sheetView\b[^>]*?(?=\s*/?>)")
 _RIGHT_TO_LEFT: Final = re.compile(rb'\s+rightToLeft\s*=\s*(?:"[^"]*"|\'[^\']*\')')
+
+
+_MESSAGES: Final = ("promptTitle", "prompt", "errorTitle", "error")
+_MARGINS: Final = frozenset(
+    "oddHeader oddFooter evenHeader evenFooter firstHeader firstFooter".split()
+)
+_HAS_TEXT: Final = re.compile(
+    rb"inlineStr|\s(?:prompt|error)(?:Title)?=|<(?:\w+:)?(?:odd|even|first)(?:Header|Footer)"
+)
+_SECTION: Final = re.compile(r"&amp;[LCR]")
+_MARGIN_CODE: Final = re.compile(r'&(?:"[^"]*"|K[0-9A-Fa-f]{6}|K\d\d[+-]\d{3}|\d+|[A-Z&])')
 
 
 class XlsxFormat(DocumentFormat):
@@ -63,6 +75,13 @@ class XlsxDocument(OfficePackage):
         text = SheetText()
 
         def collect(part: XmlPart, element: XmlElement) -> None:
+            if element.local == "dataValidation":
+                for name in _MESSAGES:
+                    part.add_attribute(element, name, note="message for an entry")
+                return
+            if element.local in _MARGINS:
+                _add_margin(part, element)
+                return
             plain = "".join(map(shown_text, _texts(element))).strip()
             if plain in self._kept_texts:
                 self._num_kept += 1
@@ -74,9 +93,8 @@ class XlsxDocument(OfficePackage):
             self.parts.append(StreamedPart(name, data, lambda each: each.local == "si", collect))
         for name in self._sheets:
             data = archive.read(name)
-            if b"inlineStr" in data:
-                part = StreamedPart(name, data, lambda each: each.local == "is", collect)
-                self.parts.append(part)
+            if _HAS_TEXT.search(data):
+                self.parts.append(StreamedPart(name, data, _is_sheet_text, collect))
         if self._num_kept:
             self.warnings.append(
                 f"{self._num_kept} texts are kept, because formulas, filters or pivot tables "
@@ -184,6 +202,24 @@ class XlsxDocument(OfficePackage):
         for name in self._sheets:
             data = contents.get(name) or self.archive.read(name)
             contents[name] = _with_direction(data, is_rtl=writing.is_rtl)
+
+
+def _is_sheet_text(element: XmlElement) -> bool:
+    return element.local in {"is", "dataValidation"} or element.local in _MARGINS
+
+
+def _add_margin(part: XmlPart, element: XmlElement) -> None:
+    """Add the left, the middle and the right text of a header or footer of printed pages."""
+    source = part.tree.source(element.open_end, element.close_start)
+    borders = [0, *(match.start() for match in _SECTION.finditer(source)), len(source)]
+    for border, end in pairwise(borders):
+        section = _SECTION.match(source, border)
+        begin = border if section is None else section.end()
+        first, last = (
+            element.open_end + len(source[:place].encode(part.tree.encoding))
+            for place in (begin, end)
+        )
+        part.add_source(first, last, codes=_MARGIN_CODE, note="header or footer of pages")
 
 
 def _texts(element: XmlElement) -> Iterator[XmlElement]:

@@ -156,9 +156,10 @@ class KernelEngine(Engine):
 
     def _pack(self, names: Sequence[str]) -> PackedMatrix:
         parts = [read_int8(self._weights, f"{name}.weight") for name in names]
-        matrix = PackedMatrix(
-            self.runtime, sum(len(part) for part, _ in parts), parts[0][0].shape[1]
-        )
+        # An expert may be evicted; in a block with others, its memory would stay in use.
+        is_expert = ".experts." in names[0]
+        runtime = self.runtime.with_own_blocks() if is_expert else self.runtime
+        matrix = PackedMatrix(runtime, sum(len(part) for part, _ in parts), parts[0][0].shape[1])
         first = 0
         for name, (weight, scale) in zip(names, parts, strict=True):
             matrix.fill(first, weight, scale, read_float(self._weights, f"{name}.bias"))
@@ -457,7 +458,18 @@ class _KernelDecoding(Decoding):
             pointer(values),
             pointer(ids),
         )
+        self._highest = ids[:, 0].copy(), values[:, 0].copy()
         return values, ids
+
+    def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
+        # The best token of each row has a known log-probability, which gives the row's normalizer.
+        highest, logged = self._highest
+        both = np.union1d(ids, highest)
+        check_ids(both, self._engine.config.vocabulary_size, what="output token")
+        logits = self._project(self._engine.restrict(both)).numpy()
+        own = logits[np.arange(self._rows), np.searchsorted(both, highest)]
+        found: np.ndarray = logits[:, np.searchsorted(both, ids)] + (logged - own)[:, None]
+        return found
 
     def logits(self) -> Tensor:
         engine, choice = self._engine, self._choice

@@ -166,7 +166,7 @@ class EncoderDirectory:
         wrong += [f"{name} is not a weight of it" for name in sorted(names)]
         if wrong:
             raise CheckpointError(
-                f"{self.path / WEIGHTS_FILE} and {CONFIG_FILE} do not belong together: "
+                f"{self.path / WEIGHTS_FILE} does not match {CONFIG_FILE}: "
                 f"{'; '.join(wrong[:3])}"
                 + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
             )

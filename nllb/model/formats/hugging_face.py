@@ -4,7 +4,8 @@ A directory is written under a hidden name beside the output and renamed when it
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from nllb import __version__
 from nllb.config import format_size
-from nllb.errors import CheckpointError, ResourceError
+from nllb.errors import CheckpointError, DataError, ResourceError
+from nllb.io.atomic import atomic_binary
 from nllb.io.paths import path_inside
 from nllb.io.text import write_json
 from nllb.languages import add_languages
@@ -219,23 +221,44 @@ def write_hugging_face(
             f"{config.vocabulary_size:,}"
         )
     part = _prepare_partial(output, work)
-    _require_space(part, storage_bytes(config, storage))
-    write_weights(
-        part, config, weights, storage=storage, max_shard_bytes=max_shard_bytes, advance=advance
-    )
-    write_json(
-        part / CONFIG_FILE, config.to_hugging_face() | {"torch_dtype": _torch_dtype(storage)}
-    )
-    write_json(part / GENERATION_FILE, _generation_config(config) | dict(generation))
-    tokenizer.save(part, max_positions=config.max_positions)
-    for path in companions:
-        shutil.copyfile(path, part / path.name)
-    made = {"version": SETTINGS_VERSION, "made_by": f"nllb {__version__}"}
-    write_json(part / SETTINGS_FILE, {**made, **settings, "storage": _describe(storage)})
-    (part / WORK_FILE).unlink(missing_ok=True)
+    with _keeping_partial(part, is_resumable=work is not None):
+        _require_space(part, storage_bytes(config, storage))
+        write_weights(
+            part, config, weights, storage=storage, max_shard_bytes=max_shard_bytes, advance=advance
+        )
+        write_json(
+            part / CONFIG_FILE, config.to_hugging_face() | {"torch_dtype": _torch_dtype(storage)}
+        )
+        write_json(part / GENERATION_FILE, _generation_config(config) | dict(generation))
+        tokenizer.save(part, max_positions=config.max_positions)
+        for path in companions:
+            _copy(path, part / path.name)
+        made = {"version": SETTINGS_VERSION, "made_by": f"nllb {__version__}"}
+        write_json(part / SETTINGS_FILE, {**made, **settings, "storage": _describe(storage)})
+        (part / WORK_FILE).unlink(missing_ok=True)
     if output.exists():
         output.rmdir()
     part.rename(output)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as stream, atomic_binary(target) as copy:
+        shutil.copyfileobj(stream, copy)
+
+
+@contextmanager
+def _keeping_partial(part: Path, *, is_resumable: bool) -> Iterator[None]:
+    """After an error of writing, keep the shards if the same call can use them, else nothing."""
+    try:
+        yield
+    except DataError as error:
+        if not is_resumable or not any(part.glob("*.safetensors")):
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        raise DataError(
+            f"{error}; the finished parts are in {part}: the same command resumes from them, or "
+            f"remove them"
+        ) from error
 
 
 def _prepare_partial(output: Path, work: str | None) -> Path:

@@ -10,7 +10,7 @@ from nllb.languages import Language
 from nllb.serving.access import Caller
 from nllb.serving.client_languages import deepl_code, deepl_targets
 from nllb.serving.errors import RequestError
-from nllb.serving.features import Markup, Terms, has_markup
+from nllb.serving.features import Markup, Terms
 from nllb.serving.glossary_store import find_terms
 from nllb.serving.parameters import Parameters, read_parameters
 from nllb.serving.responses import Json
@@ -157,8 +157,6 @@ def _read_markup(parameters: Parameters) -> Markup | None:
         return None
     if kind not in {"xml", "html"}:
         raise RequestError(400, "Value for 'tag_handling' not supported.")
-    if not has_markup():
-        raise RequestError(400, "Value for 'tag_handling' not supported by this server.")
     return Markup(
         kind="xml" if kind == "xml" else "html",
         ignore_tags=_tags(parameters, "ignore_tags"),

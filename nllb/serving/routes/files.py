@@ -177,7 +177,7 @@ async def translate_file(request: Request) -> Response:
     source, target = await libretranslate.read_languages(service, parameters)
     _check_size(service, caller, data)
     document_id, key = await service.documents.translate(
-        caller, FileRequest(data=data, name=name, source=source, target=target)
+        request, caller, FileRequest(data=data, name=name, source=source, target=target)
     )
     address = str(request.base_url).rstrip("/") + f"/download_file/{document_id}_{key}{suffix}"
     return Json({"translatedFileUrl": address})

@@ -10,7 +10,7 @@ from nllb.languages import parse_language
 from nllb.serving.access import Caller
 from nllb.serving.client_languages import short_code
 from nllb.serving.errors import RequestError
-from nllb.serving.features import Markup, has_markup
+from nllb.serving.features import Markup
 from nllb.serving.parameters import Parameters, read_parameters
 from nllb.serving.responses import Json
 from nllb.serving.routes.described import describe
@@ -55,8 +55,6 @@ async def translate(request: Request) -> Response:
     kind = parameters.text("format") or "text"
     if kind not in {"text", "html"}:
         raise RequestError(400, "Invalid Value: format must be text or html")
-    if kind == "html" and not has_markup():
-        raise RequestError(400, "Invalid Value: this server does not support format=html")
     options = TextOptions(
         source=await service.language(source) if source else None,
         target=await service.language(parameters.text("target")),

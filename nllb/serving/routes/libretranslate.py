@@ -14,7 +14,7 @@ from nllb.languages import Language, parse_language
 from nllb.serving.access import Caller
 from nllb.serving.client_languages import AUTO, listed_codes, read_language, short_code
 from nllb.serving.errors import RequestError
-from nllb.serving.features import Markup, file_formats, has_documents, has_markup
+from nllb.serving.features import Markup, file_formats
 from nllb.serving.parameters import Parameters, read_parameters
 from nllb.serving.responses import Json
 from nllb.serving.routes import nllb_serve
@@ -149,7 +149,7 @@ def _read_format(parameters: Parameters) -> Markup | None:
     given = parameters.text("format") or "text"
     if given == "text":
         return None
-    if given != "html" or not has_markup():
+    if given != "html":
         raise RequestError(400, f"{given[:80]} format is not supported")
     return Markup(kind="html")
 
@@ -243,7 +243,7 @@ async def frontend_settings(request: Request) -> Response:
         {
             "apiKeys": bool(settings.keys),
             "charLimit": settings.char_limit or -1,
-            "filesTranslation": settings.files_translation and has_documents(),
+            "filesTranslation": settings.files_translation,
             "frontendTimeout": FRONTEND_TIMEOUT_MS,
             "keyRequired": settings.require_key,
             "language": {

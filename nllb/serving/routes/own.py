@@ -16,7 +16,7 @@ from nllb.languages import Language, parse_language
 from nllb.serving.access import Caller
 from nllb.serving.client_languages import AUTO, short_code
 from nllb.serving.errors import ClientGone, RequestError
-from nllb.serving.features import Markup, Terms, file_formats, has_markup, has_terms
+from nllb.serving.features import Markup, Terms, file_formats
 from nllb.serving.glossary_store import find_terms
 from nllb.serving.model_pool import ServedModel
 from nllb.serving.responses import Json
@@ -211,7 +211,7 @@ async def models(request: Request) -> Response:
     service = service_of(request)
     await caller_of(request)
     rows = await asyncio.to_thread(lambda: list(map(_model_row, service.pool.models.values())))
-    features = {"glossary": has_terms(), "markup": has_markup(), "files": file_formats()}
+    features = {"glossary": True, "markup": True, "files": file_formats()}
     return Json({"models": rows, "features": features, "version": __version__})
 
 

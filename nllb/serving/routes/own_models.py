@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_TEXTS = 1000
 Name = Annotated[str, Field(max_length=200)]
+Term = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class _Body(BaseModel):
@@ -26,8 +27,8 @@ class TranslateBody(_Body):
     alternatives: Annotated[int, Field(ge=0, le=16)] = Field(
         default=0, description="Further outputs of each segment."
     )
-    beam_size: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=4, description="Beam size of the search."
+    beam_size: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        default=None, description="Beam size of the search; by default that of the model."
     )
     format: Literal["text", "html", "xml"] = Field(
         default="text", description="Whether the text has markup."
@@ -37,13 +38,13 @@ class TranslateBody(_Body):
         description="The lines of paragraphs were broken at a fixed width: sentences go on after "
         "their ends.",
     )
-    glossary: dict[str, str] = Field(
-        default_factory=dict, description="Source terms and their translations."
+    glossary: dict[Term, Term] = Field(
+        default_factory=dict, max_length=1000, description="Source terms and their translations."
     )
     glossary_id: Name | None = Field(
         default=None, description="A glossary that was stored with `/v3/glossaries`."
     )
-    do_not_translate: list[str] = Field(
+    do_not_translate: list[Term] = Field(
         default_factory=list, max_length=1000, description="Terms that are kept as they are."
     )
     offset_unit: Literal["codepoint", "utf16"] = Field(

@@ -34,6 +34,16 @@ def test_translations_into_another_language_are_replaced(rendered):
     assert [unit.plural_category for unit in done.units] == [None, "one", "few", "many", None]
 
 
+def test_a_file_in_the_target_language_keeps_its_own_plural_forms(rendered):
+    header = HEADER.format("ru").replace(
+        "nplurals=2; plural=(n != 1);", "nplurals=4; plural=(n==1 ? 0 : n==2 ? 1 : n<5 ? 2 : 3);"
+    )
+    done = rendered(header + PO, "a.po", target="rus_Cyrl")
+    assert "nplurals=4" in done.text and done.text.count("msgstr[") == 4
+    damaged = header.replace("n==1 ? 0", "n=+")
+    assert rendered(damaged + PO, "a.po", target="rus_Cyrl").text.count("msgstr[") == 3
+
+
 def test_only_translations_and_the_header_of_a_catalogue_change(rendered):
     source = HEADER.format("de") + PO
     done = rendered(source, "a.po")

@@ -111,13 +111,14 @@ def test_the_original_is_never_replaced(generator, tmp_path):
         translate_document_file(tmp_path / "nothing.html", Translator(generator), **EN_FR)
 
 
-def test_a_stopped_run_continues(stand_in, tmp_path):
+def test_a_stopped_run_continues(stand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("nllb.documents.unit_translation.BATCH_CHARACTERS", 400)
     path = tmp_path / "page.html"
-    sentences = [f"This is {'a very ' * 40} long text {n}." for n in range(300)]
+    sentences = [f"This is {'a very ' * 4}long text {n}." for n in range(60)]
     path.write_text("".join(f"<p>{sentence}" for sentence in sentences))
 
     def stop_late(segment, search):
-        if "280" in segment:
+        if "text 50." in segment:
             raise KeyboardInterrupt
         return segment.upper()
 
@@ -130,7 +131,7 @@ def test_a_stopped_run_continues(stand_in, tmp_path):
     resumed = stand_in(lambda segment, search: segment.upper())
     result, report = translate_document_file(path, Translator(resumed), **EN_FR)
     asked = [segment for call in resumed.calls for segment in call[0]]
-    assert 0 < len(asked) < 250 and len(report.units) == 300
+    assert 0 < len(set(asked)) < 30 and len(report.units) == 60
     assert result.read_text() == path.read_text().upper().replace("<P>", "<p>")
     assert not part.exists()
 
@@ -181,7 +182,7 @@ def test_each_format_says_what_it_keeps():
     names = [each.name for each in document_formats()]
     assert len(set(names)) == len(names) >= 17
     for each in document_formats():
-        assert each.keeps.endswith(".") and "kept" in each.keeps
+        assert each.keeps.endswith(".")
         assert each.suffixes and all(suffix.startswith(".") for suffix in each.suffixes)
 
 

@@ -1,10 +1,11 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from nllb.documents.formats.markdown import MarkdownFormat, escape_block_start
-from nllb.documents.units import FormatOptions
+from nllb.documents.formats.markdown import MarkdownFormat
+from nllb.documents.markdown_writing import escape_block_start, inline_writer
+from nllb.documents.units import CodeKind, FormatOptions, InlineCode
 from nllb.languages import parse_language
 
 SOURCE = """---
@@ -48,7 +49,8 @@ layout: x
 ---
 # HEAD *LINE* ##
 
-PARA WITH `code`, **BOLD AND** [A LINK](http://x.y "t") AND ![ALT PIC](a.png), <http://a.b> GO ON\\
+PARA WITH `code`, **BOLD AND** [A LINK](http://x.y "t") AND
+![ALT PIC](a.png), <http://a.b> GO ON\\
 HARD [REF][ref] AND [FULL][ref] * STAR & <b>HTML</b>.
 
 > QUOTE ONE
@@ -139,3 +141,41 @@ def test_any_text_comes_back(text):
         return ["".join(unit.text.split()).upper() for unit in units]
 
     assert shown(again.units) == shown(document.units)
+
+
+OPEN, CLOSE = (InlineCode(kind, 1, "**") for kind in (CodeKind.OPEN, CodeKind.CLOSE))
+UNDERLINE, LINE_END = (InlineCode(kind, 2, "_") for kind in (CodeKind.OPEN, CodeKind.CLOSE))
+
+
+@pytest.mark.parametrize(
+    ("fragments", "expected"),
+    [
+        (["A", OPEN, " bold ", CLOSE, "word"], "A **bold** word"),
+        (["Grund", OPEN, ".", CLOSE, " Die"], "**Grund.** Die"),
+        (["这是", OPEN, "强调。", CLOSE, "文字"], "这是**强调**。文字"),
+        (["see (", OPEN, "this)", CLOSE, "that"], "see (**this**)that"),
+        (["un", UNDERLINE, "usual", LINE_END, "ly so"], "_unusually_ so"),
+        ([OPEN, UNDERLINE, "x", LINE_END, CLOSE, "y"], "**_xy_**"),
+    ],
+)
+def test_emphasis_goes_where_it_is_read(fragments, expected):
+    write = inline_writer(newline="", width=80, in_table=False, starts_block=True)
+    assert write(fragments) == expected
+
+
+WORDS = st.sampled_from(["a", "Grund.", " ", ".", "(b)", "强调。", "«c»", "`", "*", "_d", "é", "-"])
+
+
+@given(st.lists(WORDS, max_size=3), st.lists(WORDS, min_size=1, max_size=3), st.lists(WORDS))
+@settings(max_examples=400)
+def test_emphasis_is_always_read(before, marked, after):
+    texts = ["".join(words) for words in (before, marked, after)]
+    if not any(map(str.isalnum, "".join(texts))):
+        return
+    write = inline_writer(newline="", width=80, in_table=False, starts_block=False)
+    written = write([texts[0], OPEN, texts[1], CLOSE, texts[2]])
+    [token] = MarkdownIt("commonmark").parseInline(written)
+    kinds = [child.type for child in token.children if child.type != "text"]
+    assert kinds == ["strong_open", "strong_close"], written
+    shown = "".join(child.content for child in token.children)
+    assert "".join(shown.split()) == "".join("".join(texts).split())

@@ -35,7 +35,7 @@ SUFFIXES = {
     ".txt": "txt",
 }
 PER_FORMAT = 60
-MAX_BYTES = 60_000
+MAX_BYTES = 20_000
 GERMAN = parse_language("deu_Latn")
 
 

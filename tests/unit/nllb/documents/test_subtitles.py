@@ -50,6 +50,14 @@ def test_vtt_keeps_voices_classes_and_times(rendered):
     assert "NOTE a note\n\nSTYLE\n::cue {}\n" in done.text
 
 
+def test_a_missing_blank_line_joins_no_cues(rendered):
+    source = "1\n00:01:00,000 --> 00:01:01,000\nHi.\n2\n00:01:02,000 --> 00:01:03,000\nYou.\n"
+    done = rendered(source, "a.srt")
+    assert done.texts == ["Hi.", "You."]
+    assert done.text == source.replace("Hi", "HI").replace("You", "YOU")
+    assert rendered("WEBVTT\n", "a.vtt").text == "WEBVTT\n"
+
+
 def test_long_text_gets_two_lines_of_42_columns(rendered):
     cue = "1\n00:00:01,000 --> 00:00:03,000\nYes.\n"
     done = rendered(cue, "a.srt", lambda _: "This sentence is clearly longer than one line may be.")

@@ -90,7 +90,7 @@ def test_states_follow_alternatives_token_by_token() -> None:
 
 
 def test_no_term_is_followed_by_a_piece_that_continues_its_word(generator) -> None:
-    inside = set(find_word_pieces(generator.tokenizer, 800).tolist())
+    inside = find_word_pieces(generator.tokenizer, 800)
     forms = term_alternatives(generator.tokenizer, ["Latin", "Greek", "Swahili"], FRENCH)
     ids = generate(generator, TERMS)[0][0].token_ids
     ends = [

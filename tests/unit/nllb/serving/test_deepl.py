@@ -53,6 +53,8 @@ def test_glossaries_of_v2(api: deepl.DeepLClient) -> None:
     assert api.get_glossary(made.glossary_id).name == "Animals"
     assert api.get_glossary_entries(made) == {"cat": "Katze", "dog": "Hund"}
     assert made.glossary_id in {each.glossary_id for each in api.list_glossaries()}
+    found = api.translate_text("My cat.", source_lang="EN", target_lang="DE", glossary=made)
+    assert "Katze" in found.text
     api.delete_glossary(made)
     with pytest.raises(deepl.GlossaryNotFoundException):
         api.get_glossary(made.glossary_id)

@@ -13,11 +13,12 @@ import httpx
 import pytest
 
 from nllb.cli import main
-from nllb.errors import ConfigError, DataError
+from nllb.errors import ConfigError, DataError, ResourceError
 from nllb.serving.middleware import LOGGER, JsonLines
 from nllb.serving.server import is_public, warnings_for
 from nllb.serving.settings import ServerSettings
 from nllb.serving.store import Store
+from nllb.translation.translator import Translator
 from tests.serving_stand_in import RunningServer, ShiftGenerator, run_server, shifted
 
 BODY = {"q": "Cats.", "source": "en", "target": "de"}
@@ -84,6 +85,36 @@ def test_rates_are_limited_by_key_and_by_address(tmp_path: Path) -> None:
         with_key = BODY | {"api_key": key}
         codes = [client.post("/translate", json=with_key).status_code for _ in range(6)]
         assert codes == [200] * 5 + [429]
+
+
+def test_clients_that_ignore_limits_are_banned() -> None:
+    settings = {"req_limit": 1, "req_flood_threshold": 2}
+    with run_server(**settings) as server, client_of(server) as client:
+        answers = [client.post("/translate", json=BODY) for _ in range(4)]
+        assert [each.status_code for each in answers] == [200, 429, 429, 403]
+        assert answers[3].json() == {"error": "Too many request limits violations"}
+
+
+def test_a_body_has_to_arrive_in_time() -> None:
+    with run_server(body_timeout_s=0.1) as server:
+        url = httpx.URL(server.url)
+        with socket.create_connection((url.host, url.port), timeout=20) as connection:
+            connection.sendall(
+                b"POST /translate HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab"
+            )
+            assert b" 408 " in connection.recv(1000)
+
+
+def test_a_model_that_cannot_be_loaded_is_no_internal_error(log: io.StringIO) -> None:
+    with run_server(models=("one", "two")) as server, client_of(server) as client:
+
+        def fail(name: str | None) -> Translator:
+            raise ResourceError("not enough memory for /secret/path")
+
+        server.service.pool._load = fail
+        body = {"text": "Cats.", "target": "de", "model": "two"}
+        answer = client.post("/v1/translate", json=body)
+        assert answer.status_code == 503 and "/secret" not in answer.text
 
 
 def test_a_list_costs_as_many_requests_as_it_has_texts() -> None:

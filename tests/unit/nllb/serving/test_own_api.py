@@ -47,6 +47,22 @@ def test_html_keeps_its_tags_and_stays_escaped(client: httpx.Client) -> None:
     assert answer["translatedText"] == [found["text"]]
 
 
+def test_terms_of_a_request(client: httpx.Client) -> None:
+    body = {
+        "text": "My cat and Acme Corp.",
+        "source": "en",
+        "target": "de",
+        "glossary": {"cat": "Katze"},
+        "do_not_translate": ["Acme Corp"],
+    }
+    [found] = client.post("/v1/translate", json=body).json()["translations"]
+    assert "Katze" in found["text"] and "Acme Corp" in found["text"]
+    assert found["segments"][0]["trust"]["used_terms"] == ["Katze"]
+    for wrong in ({"a\tb": "c"}, {"": "x"}, {"a": "\x00"}, {"a": ""}):
+        answer = client.post("/v1/translate", json=body | {"glossary": wrong})
+        assert answer.status_code == 400, wrong
+
+
 def events_of(client: httpx.Client, body: dict[str, str]) -> list[tuple[str, dict]]:
     events = []
     with client.stream("POST", "/v1/translate/stream", json=body) as answer:

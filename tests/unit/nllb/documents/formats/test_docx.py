@@ -243,3 +243,15 @@ def test_real_templates_open_in_python_docx() -> None:
         "word/settings.xml",
         "docProps/core.xml",
     }
+
+
+def test_words_of_numbers_are_translated() -> None:
+    levels = (
+        '<w:lvl><w:numFmt w:val="decimal"/><w:lvlText w:val="Chapter %1:"/></w:lvl>'
+        '<w:lvl><w:numFmt w:val="bullet"/><w:lvlText w:val="o"/></w:lvl>'
+        '<w:lvl><w:numFmt w:val="decimal"/><w:lvlText w:val="%1.%2"/></w:lvl>'
+    )
+    data = docx_bytes("", numbering=part("numbering", "numbering", levels))
+    assert texts(opened(data)) == ["Chapter <1/>:"]
+    result = members_of(translated(data, {"Chapter <1/>:": "<1/>. Kapitel"}))
+    assert b'w:val="%1. Kapitel"' in result["word/numbering.xml"]

@@ -94,7 +94,7 @@ def test_right_to_left_slides() -> None:
 
 
 def test_real_presentations_open_in_python_pptx() -> None:
-    pptx = pytest.importorskip("pptx")
+    pptx, openpyxl = pytest.importorskip("pptx"), pytest.importorskip("openpyxl")
     from pptx.chart.data import CategoryChartData
     from pptx.enum.chart import XL_CHART_TYPE
 
@@ -122,3 +122,5 @@ def test_real_presentations_open_in_python_pptx() -> None:
     [chart] = [each.chart for each in result.shapes if each.has_chart]
     assert [*chart.plots[0].categories] == ["eAST", "wEST"]
     assert chart.plots[0].series[0].name == "sALES"
+    workbook = openpyxl.load_workbook(io.BytesIO(chart.part.chart_workbook.xlsx_part.blob))
+    assert workbook.active["A2"].value == "eAST" and workbook.active["B1"].value == "sALES"

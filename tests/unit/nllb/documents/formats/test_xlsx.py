@@ -132,3 +132,21 @@ def test_many_cells_need_bounded_memory() -> None:
     tracemalloc.stop()
     assert len(document.units) == count
     assert held / count < 1000  # bytes per unit: a million texts fit into 1 GB
+
+
+def test_messages_and_page_headers() -> None:
+    data = xlsx_bytes(
+        "",
+        "",
+        sheet2=(
+            "worksheet",
+            "worksheet",
+            '<dataValidation promptTitle="Hint" error="Not &quot;that&quot;"/><headerFooter>'
+            '<oddHeader>&amp;L&amp;"Arial,Bold"Top secret&amp;RPage &amp;P of &amp;N</oddHeader>'
+            "</headerFooter>",
+        ),
+    )
+    assert texts(opened(data)) == ["Hint", 'Not "that"', "<1/>Top secret", "Page <1/> of <2/>"]
+    result = members_of(swapped(data))["xl/sheet2.xml"].decode()
+    assert 'error="nOT &quot;THAT&quot;"' in result
+    assert '&amp;L&amp;"Arial,Bold"tOP SECRET&amp;RpAGE &amp;P OF &amp;N<' in result
