@@ -60,7 +60,6 @@ def detect(arguments: argparse.Namespace) -> int:
     from lid.detector import Detector
     from lid.streaming import detect_lines
     from nllb.errors import ConfigError
-    from nllb.languages import parse_language
 
     for name in ("top", "workers"):
         if getattr(arguments, name) < 1:
@@ -68,18 +67,12 @@ def detect(arguments: argparse.Namespace) -> int:
     detector = Detector.load(arguments.model)
     if not arguments.quiet:
         _report_unknown_labels(detector)
-    candidates = None
-    if arguments.candidates is not None:
-        names = [name.strip() for name in arguments.candidates.split(",") if name.strip()]
-        candidates = [
-            name if name in detector.labels else parse_language(name).code for name in names
-        ]
     found = detect_lines(
         (line for file in arguments.files for line in _lines(file)),
         model=arguments.model,
         detector=detector,
         top=arguments.top,
-        candidates=candidates,
+        candidates=_candidates(arguments.candidates, detector),
         workers=arguments.workers,
     )
     with _output(arguments.output) as stream:
@@ -87,6 +80,15 @@ def detect(arguments: argparse.Namespace) -> int:
             stream.write(_line(number, detection, as_json=arguments.json))
         stream.flush()
     return 0
+
+
+def _candidates(listed: str | None, detector: "Detector") -> list[str] | None:
+    from nllb.languages import parse_language
+
+    if listed is None:
+        return None
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    return [name if name in detector.labels else parse_language(name).code for name in names]
 
 
 def _output(path: str) -> AbstractContextManager[TextIO]:
