@@ -321,7 +321,7 @@ def _train_model(
 
 
 def _messages(config: LidConfig) -> set[str]:
-    return {source.name for source in config.sources if source.is_messages}
+    return {domain for source in config.sources for domain in source.message_domains}
 
 
 def _train_group_classifiers(config: LidConfig, lines: Lines, output: Path) -> dict[str, list[str]]:
