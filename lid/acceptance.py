@@ -18,6 +18,9 @@ Mask = npt.NDArray[np.bool_]
 LENGTH_BOUNDS: Final = (8, 15, 25, 40, 80)
 """Bounds, in letters, of the length bins; each bin has its own score limit."""
 
+MIN_WEIGHTED_LETTERS: Final = 2
+"""A single letter of an alphabet says nothing about the language; a single ideograph may."""
+
 _NUM_FEATURES: Final = 7
 _LOGIT_RANGE: Final = (-3.0, 6.0)
 _SURPRISE_RANGE: Final = (-8.0, 3.0)
@@ -36,6 +39,8 @@ class Evidence:
     """Total probability of the out-of-set labels."""
     letters: npt.NDArray[Any]
     """Number of letters in the text."""
+    weighted_letters: npt.NDArray[Any]
+    """The same, where an ideograph or syllable counts as several letters."""
     known_ngrams: npt.NDArray[Any]
     """Number of n-grams of the text that are in the n-gram set of the label."""
     num_ngrams: npt.NDArray[Any]
@@ -129,7 +134,7 @@ class AcceptanceRegression:
         return cls(weights=[round(float(value), 6) for value in weights], limits=limits)
 
     def score(self, evidence: Evidence) -> npt.NDArray[np.float32]:
-        """Return the acceptance scores, in [0, 1]; texts without letters have a score of 0."""
+        """Return the acceptance scores, in [0, 1]; 0 for texts of at most one letter."""
         if not self.weights:
             score = evidence.support
         else:
@@ -138,7 +143,9 @@ class AcceptanceRegression:
                 evidence.features() @ np.array(self.weights) - np.array(self.limits)[bin_of_text]
             )
             score = 1 / (1 + np.exp(-np.clip(scores, -50, 50)))
-        return np.where(evidence.letters > 0, score, 0).astype(np.float32)
+        return np.where(evidence.weighted_letters >= MIN_WEIGHTED_LETTERS, score, 0).astype(
+            np.float32
+        )
 
 
 def _regress(features: Values, is_right: Mask, weight: Values) -> Values:

@@ -58,7 +58,7 @@ def _without_markup(text: str) -> str:
     if "/" in text or "www." in text:
         text = _BARE_URL.sub(" ", _URL.sub(" ", text))
     if "@" in text:
-        text = _HANDLE.sub(" ", _EMAIL.sub(" ", _RETWEET.sub(" ", text)))
+        text = _EMAIL.sub(" ", _HANDLE.sub(" ", _RETWEET.sub(" ", text)))
     if "#" in text:
         text = _HASHTAG.sub(" ", text)
     return text

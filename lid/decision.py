@@ -153,9 +153,7 @@ class Decider:
     ) -> tuple[Evidence, Matrix, npt.NDArray[np.intp]]:
         """Return the evidence for the best labels, all probabilities and the best labels."""
         scores, letters = self._engine.score(texts)
-        scores += self._script_mask[self._main_script_row(letters)]
-        if allowed is not None:
-            scores[:, : self._num_labels] += np.where(allowed, 0, _EXCLUDED).astype(np.float32)
+        self._exclude(scores, letters, allowed)
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= _row_sums(scores)
@@ -184,6 +182,7 @@ class Decider:
                 best[rows_of_group] = probabilities[rows_of_group].argmax(axis=1)
         evidence = Evidence(
             support=support,
+            weighted_letters=letters @ self._weights,
             out_of_set=1 - probabilities.sum(axis=1),
             letters=num_letters,
             known_ngrams=known,
@@ -191,6 +190,25 @@ class Decider:
             expected_share=expected,
         )
         return evidence, probabilities, best
+
+    def _exclude(
+        self,
+        scores: Matrix,
+        letters: npt.NDArray[np.int32],
+        allowed: npt.NDArray[np.bool_] | None,
+    ) -> None:
+        """Exclude the labels in other scripts and those that are not allowed, in place.
+
+        The allowed labels are a closed set: the out-of-set labels are excluded, too, and the script
+        mask applies only if it leaves a label.
+        """
+        mask = self._script_mask[self._main_script_row(letters)]
+        if allowed is not None:
+            closed = np.zeros(scores.shape[1], bool)
+            closed[: self._num_labels] = allowed
+            mask[(mask[:, closed] != 0).all(axis=1)] = 0
+            mask[:, ~closed] = _EXCLUDED
+        scores += mask
 
     def _rerank_by_ngrams(
         self, texts: Sequence[str], probabilities: Matrix, letters: npt.NDArray[np.int64]

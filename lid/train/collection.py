@@ -21,7 +21,7 @@ from lid.train.lid_config import LidConfig, SourceConfig
 from lid.train.word_lists import WORDS_DOMAIN, word_lines
 from nllb.errors import DataError
 from nllb.io.benchmarks import sentence_hash
-from nllb.io.corpora import Corpus, CorpusText, open_corpus
+from nllb.io.corpora import KNOWN_LAYOUTS, Corpus, CorpusText, open_corpus
 from nllb.io.progress import Progress
 from nllb.io.text import read_lines, read_table
 from nllb.languages import languages
@@ -80,7 +80,8 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
         for source in config.sources:
             corpus = _open(source, config.data_dir)
             texts = _counted(_texts(corpus, collected), progress, source.name)
-            _add_source(texts, source, wanted, unique, evaluation_set_hashes, collected)
+            wanted_texts = (text for text in texts if text.language in wanted)
+            _add_source(wanted_texts, source, unique, evaluation_set_hashes, collected)
         reserved = reserved_languages(
             config.data_dir / directory for directory in config.out_of_set.sources
         )
@@ -130,7 +131,6 @@ def _counted(items: Iterable[Item], progress: Progress, note: str) -> Iterator[I
 def _add_source(
     texts: Iterable[CorpusText],
     source: SourceConfig,
-    wanted: set[str],
     unique: dict[str, dict[str, str]],
     evaluation_set_hashes: frozenset[int],
     collected: Collected,
@@ -141,7 +141,7 @@ def _add_source(
     seen: dict[str, set[str]] = defaultdict(set)
     for text in texts:
         before = seen[text.language]
-        if text.language not in wanted or text.text in before:
+        if text.text in before:
             continue
         if text.language in others or (only and text.language not in only):
             collected.dropped[f"{source.name}: not in {text.language}"] += 1
@@ -201,9 +201,7 @@ def withheld_languages(config: LidConfig, out_of_set: Lines) -> dict[str, list[s
     be useful for calibration.
     """
     messages = {domain for source in config.sources for domain in source.message_domains}
-    for directory in config.out_of_set.sources:
-        corpus = open_corpus(config.data_dir / directory)
-        messages |= {corpus.name} if corpus.layout == "messages" else set()
+    messages |= {name for name, layout in KNOWN_LAYOUTS.items() if layout == "messages"}
     withheld: dict[str, list[str]] = {}
     for label, domains in sorted(out_of_set.items()):
         lines = [line for domain in domains if domain not in messages for line in domains[domain]]

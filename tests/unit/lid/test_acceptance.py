@@ -16,6 +16,7 @@ def evidence(support: float, share: float, *, letters: int = 100, seed: int = 0)
         support=np.clip(rng.normal(support, 0.05, NUM), 0.01, 0.999),
         out_of_set=np.full(NUM, 0.01),
         letters=np.full(NUM, letters),
+        weighted_letters=np.full(NUM, letters),
         known_ngrams=np.clip(rng.normal(share * 60, 4, NUM), 0, 60),
         num_ngrams=ngrams,
         expected_share=np.full(NUM, 0.7),

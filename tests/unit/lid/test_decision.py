@@ -85,7 +85,7 @@ def test_known_ngrams_rerank_labels_and_keep_the_out_of_set_probability() -> Non
         regression=AcceptanceRegression(),
     )
     engine = FixedEngine(["deu_Latn", "fra_Latn", "other_xyz"], np.log([0.5, 0.3, 0.2]))
-    decision = Decider(engine, {}, engine.labels, acceptance_model).decide(["Latn"])
+    decision = Decider(engine, {}, engine.labels, acceptance_model).decide(["Latn Latn"])
     assert decision.best[0] == 1
     assert decision.probabilities[0].sum() == pytest.approx(0.8)
     assert (
