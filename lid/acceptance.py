@@ -21,7 +21,8 @@ LENGTH_BOUNDS: Final = (8, 15, 25, 40, 80)
 MIN_WEIGHTED_LETTERS: Final = 2
 """A single letter of an alphabet says nothing about the language; a single ideograph may."""
 
-_NUM_FEATURES: Final = 7
+# Models that were trained before word frequencies existed have a weight less.
+_NUM_FEATURES: Final = (7, 8)
 _LOGIT_RANGE: Final = (-3.0, 6.0)
 _SURPRISE_RANGE: Final = (-8.0, 3.0)
 _OUT_OF_SET_RANGE: Final = (1e-6, 1.0)
@@ -47,9 +48,12 @@ class Evidence:
     """Number of n-grams of the text; 0 if the model has no n-gram sets."""
     expected_share: npt.NDArray[Any]
     """Share of known n-grams that is expected in text of the label."""
+    word_score: npt.NDArray[Any]
+    """Mean score of the words of a short text in the label; see `WordFrequencies.score`. It is 0
+    for longer texts."""
 
     def features(self) -> Values:
-        """Return the inputs of the regression, one row per text; the last column is constant."""
+        """Return the inputs of the regression, one row per text."""
         support = np.clip(self.support.astype(np.float64), 1e-9, 1 - 1e-9)
         logit = np.clip(np.log(support / (1 - support)), *_LOGIT_RANGE)
         share = self.known_ngrams / np.maximum(self.num_ngrams, 1)
@@ -73,6 +77,7 @@ class Evidence:
             np.minimum(surprise, 0) * logit,
             np.log(np.clip(self.out_of_set.astype(np.float64), *_OUT_OF_SET_RANGE)),
             np.ones(len(support)),
+            self.word_score,
         )
         return np.stack(columns, axis=1)
 
@@ -88,10 +93,11 @@ class AcceptanceRegression:
 
     def __post_init__(self) -> None:
         sizes = (len(self.weights), len(self.limits))
-        if sizes not in ((0, 0), (_NUM_FEATURES, len(LENGTH_BOUNDS) + 1)):
+        valid = [(0, 0), *((number, len(LENGTH_BOUNDS) + 1) for number in _NUM_FEATURES)]
+        if sizes not in valid:
             raise CheckpointError(
                 f"the acceptance regression of the model has {sizes[0]} weights and {sizes[1]} "
-                f"limits; it must have {_NUM_FEATURES} weights and {len(LENGTH_BOUNDS) + 1} "
+                f"limits; it must have {_NUM_FEATURES[-1]} weights and {len(LENGTH_BOUNDS) + 1} "
                 "limits, or neither"
             )
 
@@ -140,7 +146,8 @@ class AcceptanceRegression:
         else:
             bin_of_text = np.searchsorted(LENGTH_BOUNDS, evidence.letters, side="right")
             scores = (
-                evidence.features() @ np.array(self.weights) - np.array(self.limits)[bin_of_text]
+                evidence.features()[:, : len(self.weights)] @ np.array(self.weights)
+                - np.array(self.limits)[bin_of_text]
             )
             score = 1 / (1 + np.exp(-np.clip(scores, -50, 50)))
         return np.where(evidence.weighted_letters >= MIN_WEIGHTED_LETTERS, score, 0).astype(

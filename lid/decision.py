@@ -17,6 +17,8 @@ from lid.engine import OUT_OF_SET_PREFIX, Engine
 from lid.fasttext_model import Matrix
 from lid.groups import group_of_language
 from lid.ngrams import NgramSets
+from lid.word_frequencies import WordFrequencies
+from nllb.languages import languages
 
 _EXCLUDED: Final = -1e9
 _MIN_KANA_FRACTION: Final = 0.1
@@ -26,6 +28,20 @@ _IDEOGRAPH_WEIGHT: Final = 3.0
 _NGRAM_WEIGHT_LETTERS: Final = 400.0
 _MAX_NGRAM_WEIGHT: Final = 25.0
 _MAX_CANDIDATES: Final = 10
+# The classifier is overconfident on short texts: its scores are multiplied by letters /
+# _CONFIDENT_LETTERS, but by at least _MIN_CONFIDENCE and at most 1.
+_CONFIDENT_LETTERS: Final = 40.0
+_MIN_CONFIDENCE: Final = 0.2
+# The frequencies of the words of a text of at most _MAX_WORDS words are added to the
+# log-probability with the weight min(1, _WORD_WEIGHT / words). In a text of a few letters a
+# language with many resources is likelier: _PRIOR / letters * _PRIOR_LETTERS, at most _PRIOR.
+_MAX_WORDS: Final = 8
+_MAX_WORD_LETTERS: Final = 60
+_WORD_WEIGHT: Final = 4.0
+_PRIOR: Final = 1.0
+_PRIOR_LETTERS: Final = 8.0
+_MIN_BONUS: Final = -30.0
+_MANY_RESOURCES: Final = "high"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +67,8 @@ class AcceptanceModel:
     """Label -> share of the n-grams of its own text that is in its n-gram set."""
     regression: AcceptanceRegression
     """Computes the acceptance score."""
+    words: WordFrequencies | None = None
+    """Frequencies of the words of each label, which improve the decision on short texts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -97,6 +115,13 @@ class Decider:
             )
             self._expected_shares = np.array(
                 [acceptance_model.expected_shares.get(label, 0.5) for label in self.labels]
+            )
+        self._words = None if acceptance_model is None else acceptance_model.words
+        if self._words is not None:
+            self._word_index = np.array([self._words.index.get(label, -1) for label in self.labels])
+            levels = {language.code: language.level for language in languages()}
+            self._has_resources = np.array(
+                [levels.get(label) == _MANY_RESOURCES for label in self.labels], np.float32
             )
         self._script_mask = _script_masks(codes)
         self._weights = np.array(
@@ -154,13 +179,24 @@ class Decider:
         """Return the evidence for the best labels, all probabilities and the best labels."""
         scores, letters = self._engine.score(texts)
         self._exclude(scores, letters, allowed)
+        num_letters = letters.sum(axis=1)
         scores -= scores.max(axis=1, keepdims=True)
+        if self._words is not None:
+            confidence = np.clip(num_letters / _CONFIDENT_LETTERS, _MIN_CONFIDENCE, 1)
+            scores *= confidence[:, None].astype(np.float32)
         np.exp(scores, out=scores)
         scores /= _row_sums(scores)
         probabilities = scores[:, : self._num_labels]
-        num_letters = letters.sum(axis=1)
         known, num_ngrams = self._rerank_by_ngrams(texts, probabilities, num_letters)
+        before = probabilities.argmax(axis=1)
+        word_scores = self._rerank_by_words(texts, probabilities, num_letters)
         best = probabilities.argmax(axis=1)
+        changed = np.flatnonzero(best != before)
+        if self._acceptance_model is not None and len(changed):
+            counts, _ = self._acceptance_model.ngrams.count(
+                [texts[row] for row in changed.tolist()], self._ngram_index[best[changed]][:, None]
+            )
+            known[changed] = counts[:, 0]
         expected = (
             np.zeros(len(texts)) if self._acceptance_model is None else self._expected_shares[best]
         )
@@ -188,6 +224,7 @@ class Decider:
             known_ngrams=known,
             num_ngrams=num_ngrams,
             expected_share=expected,
+            word_score=word_scores,
         )
         return evidence, probabilities, best
 
@@ -247,6 +284,37 @@ class Decider:
             probabilities[contested[:, None], candidates] = after
             known[contested] = counts[np.arange(len(contested)), after.argmax(axis=1)]
         return known, num_ngrams
+
+    def _rerank_by_words(
+        self, texts: Sequence[str], probabilities: Matrix, letters: npt.NDArray[np.int64]
+    ) -> Matrix:
+        """Reweight label probabilities of short texts in place by the frequencies of their words.
+
+        Returns:
+            The mean score of the words in the best label, shape (texts,).
+        """
+        means = np.zeros(len(texts), np.float32)
+        if self._words is None:
+            return means
+        short = np.flatnonzero((letters > 0) & (letters <= _MAX_WORD_LETTERS))
+        if not len(short):
+            return means
+        by_word_label, num_words = self._words.score([texts[row] for row in short.tolist()])
+        few = (num_words > 0) & (num_words <= _MAX_WORDS)
+        short, by_word_label, num_words = short[few], by_word_label[few], num_words[few]
+        if not len(short):
+            return means
+        scores = np.where(self._word_index >= 0, by_word_label[:, self._word_index], 0)
+        weight = np.minimum(1, _WORD_WEIGHT / num_words)
+        prior = _PRIOR * np.minimum(1, _PRIOR_LETTERS / letters[short])
+        before = probabilities[short]
+        bonus = weight[:, None] * scores + prior[:, None] * self._has_resources
+        bonus = np.maximum(bonus - bonus.max(axis=1, keepdims=True), _MIN_BONUS)
+        after = before * np.exp(bonus.astype(np.float32))
+        after *= _row_sums(before) / np.maximum(_row_sums(after), 1e-30)
+        probabilities[short] = after
+        means[short] = scores[np.arange(len(short)), after.argmax(axis=1)] / num_words
+        return means
 
     def _apply_group_classifier(
         self,

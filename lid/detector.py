@@ -16,6 +16,7 @@ from lid.groups import group_of_language, macro_groups
 from lid.labels import map_labels
 from lid.ngrams import NgramSets
 from lid.train.identifier_card import CARD_NAME, ModelCard, read_card
+from lid.word_frequencies import WordFrequencies
 from nllb.errors import CheckpointError, ConfigError, LanguageError, did_you_mean
 from nllb.io.paths import path_inside
 from nllb.languages import parse_language
@@ -25,6 +26,7 @@ DEFAULT_MODEL_DIR: Final = Path(__file__).parent / "_models" / "default"
 MODEL_NAME: Final = "model.ftz"
 GROUP_CLASSIFIERS_NAME: Final = "experts"
 NGRAMS_NAME: Final = "grams.bin"
+WORDS_NAME: Final = "words.bin"
 BATCH_SIZE: Final = 512
 
 _NO_LETTERS: Final = Detection(language=UNDETERMINED, probability=0.0, acceptance=0.0)
@@ -100,12 +102,16 @@ class Detector:
         unknown = tuple(label for label in unknown if not label.startswith(OUT_OF_SET_PREFIX))
         acceptance_model = None
         if path.is_dir() and card.grams:
+            words = None
+            if (path / WORDS_NAME).exists():
+                words = WordFrequencies.load(path_inside(path, WORDS_NAME), sorted(card.grams))
             acceptance_model = AcceptanceModel(
                 ngrams=NgramSets.load(
                     path_inside(path, NGRAMS_NAME), sorted(card.grams), prefer_kernel=prefer_kernel
                 ),
                 expected_shares=card.grams,
                 regression=AcceptanceRegression(weights=card.acceptance, limits=card.limits),
+                words=words,
             )
         detector = cls(Decider(engine, group_classifiers, codes, acceptance_model), card, unknown)
         detector._load_arguments = load_arguments

@@ -326,7 +326,11 @@ def reserved_languages(directories: Iterable[Path]) -> frozenset[str]:
 def _out_of_set_lines(
     directory: Path, source: SourceConfig, wanted: set[str], reserved: frozenset[str]
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield (label, line, domain) for the languages of a folder that are not reserved."""
+    """Yield (label, line, domain) for the languages of a folder that are not reserved.
+
+    A source of text that names domains is read for all languages: its text is worth more to users
+    than more languages that no text was seen of. Evaluation reports both kinds apart.
+    """
     corpus = open_corpus(directory)
     known = {code[:3] for code in wanted}
     if corpus.layout == "messages":
@@ -334,7 +338,8 @@ def _out_of_set_lines(
     else:
         named = [(out_of_set_code(path), path) for path, _ in corpus.files()]
     for code, path in named:
-        if code == "skip" or code in known or code in reserved:
+        is_reserved = code in reserved and not source.keys_as_domains
+        if code == "skip" or code in known or is_reserved:
             continue
         for text in corpus.read(path, code):
             domain = source.domain(text.key)

@@ -204,6 +204,15 @@ class NgramConfig(Section):
     """Size of the filter that stores all of them."""
 
 
+class WordFrequencyConfig(Section):
+    """The table of the most frequent words of each label, for texts of a few words."""
+
+    max_words: PositiveInt = 1200
+    """Maximum number of words of one label."""
+    max_listed_words: PositiveInt = 2500
+    """The same for a label with a word list."""
+
+
 class CalibrationConfig(Section):
     """How scores become an answer or `und`."""
 
@@ -275,6 +284,8 @@ class LidConfig(RunConfig):
     """The classifier."""
     ngrams: NgramConfig = NgramConfig()
     """Frequent 5-grams."""
+    word_frequencies: WordFrequencyConfig = WordFrequencyConfig()
+    """Frequent words."""
     calibration: CalibrationConfig = CalibrationConfig()
     """Thresholds."""
     group_classifiers: bool = True

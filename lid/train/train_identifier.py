@@ -6,7 +6,8 @@ step:
 1. collect        `work/text.json.zst`    clean text per label and domain, with counts
 2. trial          `work/trial.ftz`        a model trained without the held-out text
 3. second stage   `experts/GROUP.ftz`     the group classifiers
-4. calibrate      `grams.bin`             the n-gram sets; the acceptance regression and the
+4. calibrate      `grams.bin`             the n-gram sets
+                  `words.bin`             the word frequencies; the acceptance regression and the
                                           thresholds are fitted on the held-out text
 5. model          `model.ftz`             the model, trained on all text
                   `work/model.bin`        the same model before quantisation
@@ -25,7 +26,7 @@ import numpy as np
 
 from lid.acceptance import AcceptanceRegression
 from lid.decision import AcceptanceModel, Decider, GroupClassifier
-from lid.detector import GROUP_CLASSIFIERS_NAME, MODEL_NAME, NGRAMS_NAME
+from lid.detector import GROUP_CLASSIFIERS_NAME, MODEL_NAME, NGRAMS_NAME, WORDS_NAME
 from lid.engine import OUT_OF_SET_PREFIX, open_engine
 from lid.group_classifiers import train_group_classifier
 from lid.groups import group_of_language, macro_groups
@@ -49,6 +50,8 @@ from lid.train.line_sampling import (
     without_keywords,
     write_training_file,
 )
+from lid.train.word_lists import WORDS_DOMAIN, word_frequencies
+from lid.word_frequencies import MAX_LABELS, WordFrequencies
 from nllb.config import dump_config, load_config, write_config
 from nllb.errors import ConfigError, DataError, did_you_mean
 from nllb.io.atomic import atomic_text
@@ -88,6 +91,11 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     _write_or_compare_config(config, output)
     with stage("collect", quiet=quiet):
         collected = _collected(config, work / "text.json.zst", quiet=quiet)
+    if len(collected.lines) > MAX_LABELS:
+        raise DataError(
+            f"the sources have text of {len(collected.lines)} labels, a model can have at most "
+            f"{MAX_LABELS}; name fewer in `languages`"
+        )
     remaining = _remaining_overlap(collected, config)
     if remaining:
         raise DataError(
@@ -142,7 +150,7 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         labels=len(collected.lines),
         missing=[language.code for language in languages() if language.code not in collected.lines],
         foreign=sorted(label.removeprefix(OUT_OF_SET_PREFIX) for label in collected.out_of_set),
-        sources={source.name: source.licence for source in config.sources},
+        sources=_licences(config),
         counts=collected.counts(),
         sampled=sampled,
         dropped=dict(sorted(collected.dropped.items())),
@@ -158,6 +166,13 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     write_card(card, output)
     size = sum(path.stat().st_size for path in (output / name for name in (*card.files, CARD_NAME)))
     return TrainingReport(directory=output, labels=card.labels, size_bytes=size, held_out=metrics)
+
+
+def _licences(config: LidConfig) -> dict[str, str]:
+    licences = {source.name: source.licence for source in config.sources}
+    if config.words is not None:
+        licences[WORDS_DOMAIN] = config.words.licence
+    return licences
 
 
 def _calibrate_trial(
@@ -183,10 +198,13 @@ def _calibrate_trial(
         ngram_lines, max_ngrams=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
     )
     ngrams.save(output / NGRAMS_NAME)
+    words = _word_frequencies(config, ngram_lines)
+    words.save(output / WORDS_NAME)
     acceptance_model = AcceptanceModel(
         ngrams=ngrams,
         expected_shares=expected_shares(ngrams, held_out, held_out_sources),
         regression=AcceptanceRegression(),
+        words=words,
     )
     if withheld_lines:
         regression = fit_acceptance(
@@ -206,6 +224,21 @@ def _calibrate_trial(
             decider, withheld_lines, thresholds
         )
     return acceptance_model, thresholds, source_metrics
+
+
+def _word_frequencies(config: LidConfig, lines: Lines) -> WordFrequencies:
+    """Count the words of each label; its word lists are counted as they are, not as lines."""
+    lists = {} if config.words is None else word_frequencies(config.words, config.data_dir)
+    without_lists = {
+        label: {domain: texts for domain, texts in domains.items() if domain != WORDS_DOMAIN}
+        for label, domains in lines.items()
+    }
+    return WordFrequencies.build(
+        without_lists,
+        lists,
+        max_words=config.word_frequencies.max_words,
+        max_listed_words=config.word_frequencies.max_listed_words,
+    )
 
 
 def check_sources(config: LidConfig) -> None:
@@ -394,6 +427,7 @@ def _hashes(output: Path) -> dict[str, str]:
     paths = [
         output / MODEL_NAME,
         output / NGRAMS_NAME,
+        output / WORDS_NAME,
         *sorted((output / GROUP_CLASSIFIERS_NAME).glob("*.ftz")),
     ]
     return {

@@ -6,7 +6,7 @@ lists contain names and English words.
 """
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ def word_lines(config: WordListConfig, data_dir: Path, seed: int) -> dict[str, l
     Raises:
         DataError: The folder has no lists.
     """
-    lists = _frequencies(config, data_dir / config.path)
+    lists = word_frequencies(config, data_dir)
     by_rank = sorted(lists.get(_ENGLISH, {}).items(), key=lambda item: -item[1])
     english = {word for word, _ in by_rank[: config.max_shared_rank]}
     lines: dict[str, list[str]] = {}
@@ -48,20 +48,30 @@ def word_lines(config: WordListConfig, data_dir: Path, seed: int) -> dict[str, l
     return lines
 
 
-def _frequencies(config: WordListConfig, directory: Path) -> dict[str, dict[str, float]]:
-    """Return label -> word -> relative frequency, the mean of the lists of the label."""
+def word_frequencies(config: WordListConfig, data_dir: Path) -> dict[str, dict[str, float]]:
+    """Return label -> word -> relative frequency, the mean of the lists of the label.
+
+    Raises:
+        DataError: The folder has no lists.
+    """
+    directory = data_dir / config.path
     known = {language.code for language in languages()}
     lists: dict[str, dict[str, float]] = defaultdict(dict)
+    num_lists = Counter[str]()
     for path in sorted(directory.glob("*.*.tsv*")):
         label = path.name.split(".")[1]
         if label not in known:
             continue
         rows = [row.split("\t") for row in islice(read_lines(path), config.max_words)]
         total = sum(float(row[1]) for row in rows) or 1.0
+        num_lists[label] += 1
         for row in rows:
             word = normalize_for_detection(row[0])
             if word and len(word) <= _MAX_WORD_CHARACTERS:
                 lists[label][word] = lists[label].get(word, 0.0) + float(row[1]) / total
     if not lists:
         raise DataError(f"{directory} has no word lists LIST.CODE.tsv; correct the path")
-    return dict(lists)
+    return {
+        label: {word: value / num_lists[label] for word, value in frequencies.items()}
+        for label, frequencies in lists.items()
+    }

@@ -20,6 +20,7 @@ def evidence(support: float, share: float, *, letters: int = 100, seed: int = 0)
         known_ngrams=np.clip(rng.normal(share * 60, 4, NUM), 0, 60),
         num_ngrams=ngrams,
         expected_share=np.full(NUM, 0.7),
+        word_score=np.zeros(NUM),
     )
 
 
