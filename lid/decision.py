@@ -21,6 +21,7 @@ from lid.word_frequencies import WordFrequencies
 from nllb.languages import languages
 
 _EXCLUDED: Final = -1e9
+_NO_GROUP: Final = -1
 _MIN_KANA_FRACTION: Final = 0.1
 _IDEOGRAPH_WEIGHT: Final = 3.0
 # The share of known n-grams is added to the log-probability with the weight
@@ -134,21 +135,22 @@ class Decider:
         self._kana = [scripts().index("Hira"), scripts().index("Kana")]
         index = {label: number for number, label in enumerate(self.labels)}
         groups = [group_of_language().get(label, label) for label in self.labels]
-        self._group_members = {
-            name: np.array([number for number, group in enumerate(groups) if group == name])
-            for name in sorted({name for name in groups if groups.count(name) > 1})
-        }
-        names = list(self._group_members)
-        self._group = np.array([names.index(name) if name in names else -1 for name in groups])
-        self._group_classifiers = [
-            (
-                names.index(name),
+        names = sorted({name for name in groups if groups.count(name) > 1})
+        self._group_members = [
+            np.array([number for number, group in enumerate(groups) if group == name])
+            for name in names
+        ]
+        self._group = np.array(
+            [names.index(name) if name in names else _NO_GROUP for name in groups]
+        )
+        self._group_classifiers = {
+            names.index(name): (
                 classifier,
                 np.array([index[label] for label in classifier.engine.labels]),
             )
             for name, classifier in group_classifiers.items()
             if name in names and set(classifier.engine.labels) <= set(index)
-        ]
+        }
 
     def decide(
         self, texts: Sequence[str], allowed: npt.NDArray[np.bool_] | None = None
@@ -200,22 +202,7 @@ class Decider:
         expected = (
             np.zeros(len(texts)) if self._acceptance_model is None else self._expected_shares[best]
         )
-        rows = np.arange(len(texts))
-        support = probabilities[rows, best]
-        group_of_row = self._group[best]
-        for number, members in enumerate(self._group_members.values()):
-            rows_of_group = np.flatnonzero(group_of_row == number)
-            if len(rows_of_group):
-                support[rows_of_group] = _row_sums(probabilities[np.ix_(rows_of_group, members)])[
-                    :, 0
-                ]
-        for number, classifier, members in self._group_classifiers:
-            rows_of_group = np.flatnonzero(group_of_row == number)
-            if len(rows_of_group):
-                self._apply_group_classifier(
-                    texts, rows_of_group, classifier, members, probabilities
-                )
-                best[rows_of_group] = probabilities[rows_of_group].argmax(axis=1)
+        support = self._decide_in_groups(texts, probabilities, best)
         evidence = Evidence(
             support=support,
             weighted_letters=letters @ self._weights,
@@ -227,6 +214,26 @@ class Decider:
             word_score=word_scores,
         )
         return evidence, probabilities, best
+
+    def _decide_in_groups(
+        self, texts: Sequence[str], probabilities: Matrix, best: npt.NDArray[np.intp]
+    ) -> Matrix:
+        """Apply the group classifiers to the probabilities and the best labels, in place.
+
+        Returns:
+            The probability of the macro group of each best label.
+        """
+        support: Matrix = probabilities[np.arange(len(texts)), best]
+        group_of_row = self._group[best]
+        for number in sorted(set(group_of_row.tolist()) - {_NO_GROUP}):
+            rows = np.flatnonzero(group_of_row == number)
+            members = self._group_members[number]
+            support[rows] = _row_sums(probabilities[np.ix_(rows, members)])[:, 0]
+            if number in self._group_classifiers:
+                classifier, classified = self._group_classifiers[number]
+                self._apply_group_classifier(texts, rows, classifier, classified, probabilities)
+                best[rows] = probabilities[rows].argmax(axis=1)
+        return support
 
     def _exclude(
         self,
