@@ -57,10 +57,15 @@ class Collected:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of lines per label and domain."""
-        return {
-            label: {domain: len(lines) for domain, lines in sorted(domains.items())}
-            for label, domains in sorted(self.lines.items())
-        }
+        return line_counts(self.lines)
+
+
+def line_counts(lines: Lines) -> dict[str, dict[str, int]]:
+    """Return the number of lines per label and domain."""
+    return {
+        label: {domain: len(texts) for domain, texts in sorted(domains.items())}
+        for label, domains in sorted(lines.items())
+    }
 
 
 def collect(config: LidConfig, *, quiet: bool = False) -> Collected:

@@ -11,6 +11,7 @@ step:
                                           thresholds are fitted on the held-out text
 5. model          `model.ftz`             the model, trained on all text
                   `work/model.bin`        the same model before quantisation
+                  (without `calibration.retrain`, this is the trial model)
                   `card.json`, `CARD.md`  the model card
 """
 
@@ -37,7 +38,14 @@ from lid.train.acceptance_calibration import (
     expected_shares,
     fit_acceptance,
 )
-from lid.train.collection import Collected, Lines, collect, evaluation_hashes, withheld_languages
+from lid.train.collection import (
+    Collected,
+    Lines,
+    collect,
+    evaluation_hashes,
+    line_counts,
+    withheld_languages,
+)
 from lid.train.fasttext_training import quantise, save, train_supervised
 from lid.train.identifier_card import CARD_NAME, ModelCard, write_card
 from lid.train.lid_config import LidConfig
@@ -119,10 +127,10 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     }
     withheld_lines = [line for lines in withheld.values() for line in lines]
     model_path, full_path = output / MODEL_NAME, work / "model.bin"
-    trial_path = work / "trial.ftz" if held_out_sources or withheld else model_path
+    has_trial = config.calibration.retrain and bool(held_out_sources or withheld)
+    trial_path = work / "trial.ftz" if has_trial else model_path
     with stage("train the trial model", quiet=quiet):
-        is_model = trial_path == model_path
-        _train_model(config, trial_lines, out_of_set, trial_path, full_path if is_model else None)
+        _train_model(config, trial_lines, out_of_set, trial_path, None if has_trial else full_path)
     with stage("train the group classifiers", quiet=quiet):
         group_classifiers = _train_group_classifiers(config, all_lines, output)
     with stage("calibrate", quiet=quiet):
@@ -135,8 +143,11 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
             held_out_sources=held_out_sources,
             withheld_lines=withheld_lines,
         )
+    lines, final_out_of_set = (
+        (all_lines, collected.out_of_set) if has_trial else (trial_lines, out_of_set)
+    )
     with stage("train the model", quiet=quiet):
-        sampled = _train_model(config, all_lines, collected.out_of_set, model_path, full_path)
+        sampled = _train_model(config, lines, final_out_of_set, model_path, full_path)
         decider = _decider(model_path, output, acceptance_model)
         metrics, confusions = _held_out_metrics(decider, held_out, thresholds)
     card = ModelCard(
@@ -149,9 +160,9 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         limits=acceptance_model.regression.limits,
         labels=len(collected.lines),
         missing=[language.code for language in languages() if language.code not in collected.lines],
-        foreign=sorted(label.removeprefix(OUT_OF_SET_PREFIX) for label in collected.out_of_set),
+        foreign=sorted(label.removeprefix(OUT_OF_SET_PREFIX) for label in final_out_of_set),
         sources=_licences(config),
-        counts=collected.counts(),
+        counts=line_counts(lines),
         sampled=sampled,
         dropped=dict(sorted(collected.dropped.items())),
         overlap=dict(collected.overlap),
