@@ -20,6 +20,8 @@ _TAG: Final = re.compile(r"<!--.*?-->|</?[a-zA-Z!?][^<>]*>", re.DOTALL)
 _ENTITY: Final = re.compile(r"&(?:[a-zA-Z]{2,31}|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
 _CODE_SPAN: Final = re.compile(r"`[^`\n]{1,500}`")
 
+_MIN_WORDS_WITHOUT_NAMES: Final = 3
+
 _MAX_REPEAT_CHARACTERS: Final = 60
 _REPEATED_UNIT: Final = re.compile(r"\b(\w{1,3}?)\1{2,}\w?\b")
 _REPEATED_LETTER: Final = re.compile(r"([^\W\d_])\1{2,}")
@@ -62,6 +64,18 @@ def _without_markup(text: str) -> str:
     if "#" in text:
         text = _HASHTAG.sub(" ", text)
     return text
+
+
+def remove_names(text: str) -> str | None:
+    """Return the text without the capitalised words after the first word.
+
+    Returns None if there are none, or if less than three words remain.
+    """
+    words = text.split()
+    rest = [word for number, word in enumerate(words) if not number or not word[:1].isupper()]
+    if len(rest) == len(words) or len(rest) < _MIN_WORDS_WITHOUT_NAMES:
+        return None
+    return " ".join(rest)
 
 
 def is_code(text: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lid.acceptance import AcceptanceRegression
-from lid.cleaning import remove_non_language
+from lid.cleaning import remove_names, remove_non_language
 from lid.decision import AcceptanceModel, Decider, Decision, GroupClassifier
 from lid.engine import OUT_OF_SET_PREFIX, open_engine
 from lid.groups import group_of_language, macro_groups
@@ -187,12 +187,39 @@ class Detector:
                     text if any(map(str.isalpha, text)) else original
                     for text, original in zip(cleaned, batch, strict=True)
                 ]
-            detections += self._answers(self._decider.decide(cleaned, allowed), top, limits)
+            decision = self._decider.decide(cleaned, allowed)
+            self._reconsider_names(cleaned, decision, limits)
+            detections += self._answers(decision, top, limits)
         return detections
 
     def decide(self, texts: Sequence[str]) -> Decision:
         """Return the decisions about a batch, with all probabilities."""
         return self._decider.decide(texts)
+
+    def _reconsider_names(
+        self, texts: Sequence[str], decision: Decision, limits: npt.NDArray[np.float32]
+    ) -> None:
+        """Raise the acceptance scores of rejected texts that are accepted without their names.
+
+        Names of foreign origin are often unlike the language of the sentence around them.
+        """
+        rejected = np.flatnonzero(decision.acceptance_score < limits[decision.best])
+        pairs = [
+            (row, rest)
+            for row in rejected.tolist()
+            if (rest := remove_names(texts[row])) is not None
+        ]
+        if not pairs:
+            return
+        without_names = self._decider.decide([rest for _, rest in pairs])
+        for (row, _), best, score in zip(
+            pairs,
+            without_names.best.tolist(),
+            without_names.acceptance_score.tolist(),
+            strict=True,
+        ):
+            if best == decision.best[row]:
+                decision.acceptance_score[row] = max(score, decision.acceptance_score[row])
 
     def _answers(
         self, decision: Decision, top: int, limits: npt.NDArray[np.float32]

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from lid.cleaning import is_code, remove_non_language
+from lid.cleaning import is_code, remove_names, remove_non_language
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,14 @@ def test_prose_stays_as_it_is(text: str) -> None:
 )
 def test_code_is_removed(text: str) -> None:
     assert remove_non_language(text) == ""
+
+
+def test_names_are_capitalised_words_after_the_first() -> None:
+    text = "The play was written by Dmitri Krzyzanowski."
+    assert remove_names(text) == "The play was written by"
+    assert remove_names("the play was written") is None
+    assert remove_names("THE PLAY WAS WRITTEN") is None
+    assert remove_names("Anna Maria Schmidt") is None
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,9 @@ def test_invalid_models_are_rejected(tmp_path: Path) -> None:
         Detector.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.ftz", "grams.bin", "card.json", "experts/malay.ftz"])
+@pytest.mark.parametrize(
+    "name", ["model.ftz", "grams.bin", "words.bin", "card.json", "experts/malay.ftz"]
+)
 def test_links_out_of_the_model_folder_are_rejected(tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(DEFAULT_MODEL_DIR, tmp_path / "model"))
     outside = tmp_path / "outside"
