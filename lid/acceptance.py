@@ -23,6 +23,9 @@ MIN_WEIGHTED_LETTERS: Final = 2
 
 # Models that were trained before word frequencies existed have a weight less.
 _NUM_FEATURES: Final = (7, 8)
+# A short word is accepted only if its label, or macro group, is the likeliest of all.
+_WORD_LETTERS: Final = 6
+_MIN_WORD_SUPPORT: Final = 0.5
 _LOGIT_RANGE: Final = (-3.0, 6.0)
 _SURPRISE_RANGE: Final = (-8.0, 3.0)
 _OUT_OF_SET_RANGE: Final = (1e-6, 1.0)
@@ -140,7 +143,7 @@ class AcceptanceRegression:
         return cls(weights=[round(float(value), 6) for value in weights], limits=limits)
 
     def score(self, evidence: Evidence) -> npt.NDArray[np.float32]:
-        """Return the acceptance scores, in [0, 1]; 0 for texts of at most one letter."""
+        """Return the acceptance scores, in [0, 1]; 0 for single letters and doubtful words."""
         if not self.weights:
             score = evidence.support
         else:

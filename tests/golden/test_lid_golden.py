@@ -73,6 +73,9 @@ NAMED = {
 NOT_LANGUAGE = [
     "x",
     "é",
+    "Sent:",
+    "test",
+    "OK",
     "asdf jkl qwerty",
     "sdfkjh sdkfjh skdjfh",
     "hahahaha",

@@ -75,3 +75,9 @@ def test_features_without_ngrams_are_finite() -> None:
     )
     features = part.features()
     assert np.isfinite(features).all() and not features[:, 2:5].any()
+
+
+def test_single_letters_and_doubtful_words_are_not_accepted(fitted: AcceptanceRegression) -> None:
+    assert not fitted.score(evidence(0.9, 0.7, letters=1)).any()
+    assert fitted.score(evidence(0.9, 0.7, letters=5)).mean() > 0
+    assert not fitted.score(evidence(0.2, 0.7, letters=5)).any()
