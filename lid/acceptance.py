@@ -153,9 +153,9 @@ class AcceptanceRegression:
                 - np.array(self.limits)[bin_of_text]
             )
             score = 1 / (1 + np.exp(-_bounded(scores, -50, 50)))
-        return np.where(evidence.weighted_letters >= MIN_WEIGHTED_LETTERS, score, 0).astype(
-            np.float32
-        )
+        is_doubtful = (evidence.letters <= _WORD_LETTERS) & (evidence.support < _MIN_WORD_SUPPORT)
+        is_text = (evidence.weighted_letters >= MIN_WEIGHTED_LETTERS) & ~is_doubtful
+        return np.where(is_text, score, 0).astype(np.float32)
 
 
 def _regress(features: Values, is_right: Mask, weight: Values) -> Values:
