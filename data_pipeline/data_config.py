@@ -58,6 +58,8 @@ class CorpusConfig(CorpusSection):
     """Column of an embedding margin (tsv: number; parquet: name), for the filter of that name."""
     origin: DataOrigin = "primary"
     """primary, mined, mmt_bt or smt_bt: decides the tag on the source side in training."""
+    copies: PositiveInt = 1
+    """How many times a training pair of this corpus counts when pairs are sampled."""
     interface: bool = False
     """Interface messages: wiki markup is resolved, and rejected where it cannot be resolved."""
     unknown_languages: Literal["error", "skip"] = "error"
@@ -115,6 +117,20 @@ class EvaluationConfig(Section):
     min_words: Annotated[int, Field(ge=4)] = 4
     """Words that a sentence needs to be searched for inside longer lines. Everyday sentences need
     a higher number: many lines merely begin alike."""
+
+
+class HeldOutSetConfig(Section):
+    """An evaluation set that is taken out of one corpus: its sentences are in no training text."""
+
+    corpus: Text
+    """Name of the corpus."""
+    pivot: Language
+    """The language that every pair has on one side."""
+    pairs: PositiveInt = 200
+    """Pairs of each language with the pivot, chosen by hash."""
+    min_words: PositiveInt = 4
+    """Minimum number of words on the pivot's side: short sentences such as "Thank you." stay in
+    the training text."""
 
 
 class CleanConfig(Section):
@@ -369,6 +385,9 @@ class DataConfig(RunConfig):
     """Deduplication."""
     decontamination: tuple[EvaluationConfig, ...]
     """Evaluation sets that must appear in no output; write an empty list to use none."""
+    held_out_set: HeldOutSetConfig | None = None
+    """An evaluation set from one of the corpora, written below the decontamination stage; null
+    takes none."""
     monolingual: MonolingualConfig | None = None
     """Monolingual text, if any."""
     prepare: PrepareConfig = PrepareConfig()
@@ -386,5 +405,10 @@ class DataConfig(RunConfig):
                 if corpus.format not in MONOLINGUAL_FORMATS:
                     valid = ", ".join(sorted(MONOLINGUAL_FORMATS))
                     yield f"monolingual: {corpus.name} has format {corpus.format}; valid: {valid}"
+        if self.held_out_set is not None:
+            if self.held_out_set.corpus not in [corpus.name for corpus in self.corpora]:
+                yield f"held_out_set: {self.held_out_set.corpus!r} is not a corpus of this run"
+            if self.monolingual is not None:
+                yield "held_out_set: cannot be combined with `monolingual`, which is read first"
         for name in repeated(names):
             yield f"corpora: the name {name!r} is given twice"

@@ -16,6 +16,7 @@ PAGES = {
     "nllb/README.md": "packages/nllb.md",
     "nllb/model/README.md": "packages/model.md",
     "nllb/translation/README.md": "packages/translation.md",
+    "nllb/serving/README.md": "packages/serving.md",
     "nllb/training/README.md": "packages/training.md",
     "nllb/_models/mini/README.md": "packages/mini.md",
     "lid/README.md": "packages/lid.md",

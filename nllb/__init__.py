@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lid.detector import Detector
+    from nllb.documents import translate_document
     from nllb.errors import (
         CheckpointError,
         ConfigError,
@@ -50,6 +51,7 @@ _MODULES = {
     "Translator": "nllb.translation.translator",
     "TrustRecord": "nllb.translation.quality",
     "parse_language": "nllb.languages",
+    "translate_document": "nllb.documents",
 }
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "TrustRecord",
     "__version__",
     "parse_language",
+    "translate_document",
 ]
 
 

@@ -47,7 +47,7 @@ class CheckpointError(NllbError):
 
 
 class DataError(NllbError):
-    """Text, bitext, scores or shards that cannot be read or do not belong together."""
+    """Text, bitext, scores or shards that cannot be read or do not match each other."""
 
 
 class DocumentError(DataError):

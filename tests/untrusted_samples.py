@@ -39,6 +39,8 @@ def make_samples(folder: Path) -> list[Sample]:
     """Write all samples below a folder."""
     makers: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
         "hugging face": (_make_hugging_face, open_model_directory),
+        "tokenizer.json": (_make_tokenizer_json, open_model_directory),
+        "m2m-100": (_make_m2m, open_model_directory),
         "int8 shards": (_make_int8, open_model_directory),
         "torch weights": (_make_torch_weights, open_model_directory),
         "fairseq": (_make_fairseq, open_fairseq_file),
@@ -116,6 +118,29 @@ def _make_hugging_face(folder: Path) -> None:
     )
     ids = torch.tensor([2, 3, 4, 5, 6], dtype=torch.int32)
     save_file({parse_language("fra_Latn").code: ids}, folder / "shortlists.safetensors")
+
+
+def _make_tokenizer_json(folder: Path) -> None:
+    for path in folder.with_name("hugging-face").iterdir():
+        if path.name not in ("sentencepiece.bpe.model", "tokenizer_config.json"):
+            (folder / path.name).write_bytes(path.read_bytes())
+
+
+def _make_m2m(folder: Path) -> None:
+    from nllb.io.piece_proto import PieceModel
+    from nllb.model.formats.hugging_face import write_hugging_face
+    from nllb.model.tokenizer import Tokenizer
+
+    pieces = [piece.text for piece in PieceModel.parse(piece_model()).pieces[3:]]
+    order = ["<s>", "<pad>", "</s>", "<unk>", *sorted(pieces)]
+    (folder / "vocab.json").write_text(json.dumps({text: n for n, text in enumerate(order)}))
+    (folder / "sentencepiece.bpe.model").write_bytes(piece_model())
+    tokenizer = Tokenizer.open(folder, vocabulary_size=len(order) + 108)
+    model = _model(tokenizer.vocabulary_size)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    write_hugging_face(folder, model.config, model.state_dict(), tokenizer, settings={})
 
 
 def _make_int8(folder: Path) -> None:

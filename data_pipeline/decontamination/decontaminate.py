@@ -9,11 +9,13 @@ import polars
 from data_pipeline.blocks import Decided, read_columns, reasons, write_decisions
 from data_pipeline.data_config import DataConfig
 from data_pipeline.decontamination.evaluation_sets import (
+    build_evaluation_index,
     evaluation_key,
-    index_sets,
     open_evaluation_index,
 )
+from data_pipeline.decontamination.held_out_set import held_out_key, write_held_out_set
 from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
+from nllb.config.fingerprints import fingerprint
 
 VERSION = 1
 STAGE = "shield"
@@ -35,7 +37,12 @@ def decontaminate_bitext(
     config: DataConfig, decided: Sequence[Decided], out: Path, machine: Machine
 ) -> list[Block]:
     """Decontaminate all blocks and return the blocks of decisions."""
-    index_sets(config.decontamination, config.data_dir, out / STAGE)
+    sets = config.decontamination
+    if config.held_out_set is not None:
+        sets = (*sets, write_held_out_set(config.held_out_set, decided, out))
+    index = out / STAGE / f"index.{_key_of_sets(config, decided)}"
+    if not index.exists():
+        build_evaluation_index(sets, config.data_dir).save(index)
     tasks = _tasks(config, decided, out)
     run_tasks("decontaminate", tasks, decontaminate_block, machine)
     return [task.block for task in tasks]
@@ -47,7 +54,7 @@ def decontaminated_blocks(config: DataConfig, decided: Sequence[Decided], out: P
 
 
 def _tasks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[DecontaminationTask]:
-    sets = evaluation_key(config.decontamination, config.data_dir)
+    sets = _key_of_sets(config, decided)
     index = out / STAGE / f"index.{sets}"
     return [
         DecontaminationTask(
@@ -57,6 +64,13 @@ def _tasks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[De
         )
         for item in decided
     ]
+
+
+def _key_of_sets(config: DataConfig, decided: Sequence[Decided]) -> str:
+    key = evaluation_key(config.decontamination, config.data_dir)
+    if config.held_out_set is None:
+        return key
+    return fingerprint(key, held_out_key(config.held_out_set, decided))
 
 
 def decontaminate_block(task: DecontaminationTask) -> None:

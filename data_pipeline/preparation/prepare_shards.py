@@ -202,12 +202,14 @@ def _manifest(
 ) -> Manifest:
     files: dict[tuple[str, str, str, str], list[ShardFile]] = {}
     by_corpus: Counter[str] = Counter()
+    copies = {corpus.name: corpus.copies for corpus in config.corpora}
     for task in tasks:
         block = task.ready.block
         for split, record in read_object(task.output, "files")["files"].items():
             place = (block.source, block.target or block.source, block.origin, split)
             file = ShardFile(**record)
-            files.setdefault(place, []).append(file)
+            times = copies.get(block.corpus, 1) if split == "train" else 1
+            files.setdefault(place, []).extend([file] * times)
             by_corpus[block.corpus] += file.num_pairs
     sizes = _direction_sizes(files)
     kept = {pair for pair, size in sizes.items() if size >= config.prepare.min_pairs}

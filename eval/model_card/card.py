@@ -14,11 +14,12 @@ from huggingface_hub import EvalResult, ModelCard
 
 from eval.flores.results import Evaluation
 from eval.metrics.registry import metric_title
-from eval.model_card.scores import SCORES_FILE, ScoreTable
+from eval.model_card.scores import COPYING, SCORES_FILE, ScoreTable
 from eval.model_card.training import TrainingRecord, data_section, training_section
 from nllb.errors import ConfigError, DataError
 from nllb.io.atomic import atomic_text
 from nllb.io.text import read_text, write_json, write_lines
+from nllb.model.coverage import COVERED
 from nllb.model.formats.open_model import open_model
 
 BEGIN, END = "<!-- nllb card: begin -->", "<!-- nllb card: end -->"
@@ -42,6 +43,9 @@ class CardOptions:
     """Command that trained it."""
     hardware: str | None = None
     """Machine that it was trained on."""
+    min_gain: float | None = None
+    """chrF++ above copying that all directions of a language with English must have for the model
+    to declare that it covers the language; None declares nothing."""
 
 
 def write_card(
@@ -74,6 +78,8 @@ def write_card(
     if beside and scores is None:
         raise ConfigError("--beside needs --scores, the scores of the model itself")
     options = options or CardOptions()
+    if options.min_gain is not None and f"{COPYING}=" not in " ".join(beside):
+        raise ConfigError(f"--covered-gain needs the baseline: --beside {COPYING}=DIR")
     model = open_model(model_dir)
     run = TrainingRecord.read(
         run_dir, data_dir=data_dir, trained=model.settings.get("training", {})
@@ -109,6 +115,8 @@ def _settings(
         settings["source"] = {**source, "name": Path(source["name"]).name}
     if table:
         settings["evaluation"] = table.settings()
+        if options.min_gain is not None:
+            settings[COVERED] = table.covered(options.min_gain)
     return settings
 
 

@@ -18,6 +18,10 @@ NUM_LARGEST = 10
 MANY_PAIRS = 5000
 """Training pairs above which a direction's outputs should be in the right language."""
 ENGLISH = "eng_Latn"
+COPYING = "copying"
+"""Name of the baseline that `covered` compares with."""
+MIN_RIGHT_SHARE = 0.98
+"""Share of a direction's outputs that must be in the target language, or what references reach."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +78,29 @@ class ScoreTable:
                 if name in made_by
             },
         }
+
+    def covered(self, min_gain: float) -> list[str]:
+        """Return the languages whose directions with English all pass, and English itself.
+
+        A direction passes if its chrF++ is at least `min_gain` above copying, and its outputs are
+        in the right language.
+        """
+        passed: dict[str, bool] = {}
+        for row in self.scores.rows:
+            codes = [row.direction.source, row.direction.target]
+            if ENGLISH in codes:
+                codes.remove(ENGLISH)
+                passed[codes[0]] = passed.get(codes[0], True) and self._passes(row, min_gain)
+        return sorted([ENGLISH, *(code for code, has_passed in passed.items() if has_passed)])
+
+    def _passes(self, row: Row, min_gain: float) -> bool:
+        copied = self.beside[COPYING].get(str(row.direction))
+        if copied is None or "chrf++" not in row.scores:
+            return False
+        gain = row.scores["chrf++"].score - copied.scores["chrf++"].score
+        share = row.language.share if row.language else None
+        needed = min(MIN_RIGHT_SHARE, row.reference_share or 1.0)
+        return gain >= min_gain and (share is None or share >= needed)
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of scores.tsv."""

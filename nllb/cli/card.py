@@ -30,6 +30,13 @@ def card_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--command", metavar="TEXT", help="the command that trained the model")
     parser.add_argument("--hardware", metavar="TEXT", help="the machine that it was trained on")
+    parser.add_argument(
+        "--covered-gain",
+        type=float,
+        metavar="N",
+        help="declare as covered the languages whose directions with English are N chrF++ above "
+        "--beside copying=DIR, with outputs in the right language; others are then refused",
+    )
     quiet_argument(parser)
 
 
@@ -52,6 +59,7 @@ def card(arguments: argparse.Namespace) -> int:
             summary=arguments.summary,
             command=arguments.command,
             hardware=arguments.hardware,
+            min_gain=arguments.covered_gain,
         ),
     )
     if not arguments.quiet:

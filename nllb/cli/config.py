@@ -18,6 +18,7 @@ KINDS = {
     "mine": "data_pipeline.mining.mining_config:MineConfig",
     "pipeline": "slurm.graph:PipelineConfig",
     "slurm": "slurm.cluster:ClusterConfig",
+    "sweep": "nllb.training.sweep_config:SweepConfig",
     "xsim": "data_pipeline.mining.mining_config:XsimConfig",
     "train": "nllb.training.train_config:TrainConfig",
 }

@@ -176,12 +176,13 @@ def _hypotheses(arguments: argparse.Namespace, benchmark: "LineAlignedSet") -> "
         model=str(arguments.model),
         model_path=open_model(arguments.model).path,
         search=f"beam {arguments.beam}, {retry}, weights {arguments.dtype}",
-        make_translate=lambda: _translator(arguments),
+        make_translate=lambda: load_line_translator(arguments),
         quiet=arguments.quiet,
     )
 
 
-def _translator(arguments: argparse.Namespace) -> "Translate":
+def load_line_translator(arguments: argparse.Namespace) -> "Translate":
+    """Load the model of `--model` as a function of sentences."""
     from eval.flores.outputs import translate_all
     from nllb.inference.generator import SearchOptions
 

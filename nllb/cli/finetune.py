@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.cli.stage_flags import quiet_argument, show_log
+from nllb.cli.stage_flags import is_override, quiet_argument, show_log
 from nllb.config import load_config
 from nllb.config.loading import config_of
 from nllb.errors import ConfigError
@@ -69,7 +69,7 @@ def finetune(arguments: argparse.Namespace) -> int:
     config, out_dir = _configuration(arguments)
     show_log(quiet=arguments.quiet)
     if arguments.dry_run or not arguments.quiet:
-        plan = plan_finetuning(config, out_dir, quiet=arguments.quiet)
+        plan = plan_finetuning(config, out_dir, dry_run=arguments.dry_run, quiet=arguments.quiet)
         _print_plan(plan, as_json=arguments.json and arguments.dry_run)
         if arguments.dry_run:
             return 0
@@ -121,12 +121,18 @@ def _print_report(report: "FinetuneReport") -> None:
     print(report.model)
 
 
+def _hint(overrides: list[str]) -> str:
+    if not overrides:
+        return ""
+    return f"; {overrides[0]!r} was taken as an override: if it is a path, write ./{overrides[0]}"
+
+
 def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Path]:
     from nllb.training.finetune_config import FinetuneConfig, NewLanguage
     from nllb.training.finetuning.text_shards import pairs_of_name
 
-    words = [word for word in arguments.words if "=" not in word]
-    overrides = [word for word in arguments.words if "=" in word]
+    overrides = [word for word in arguments.words if is_override(word)]
+    words = [word for word in arguments.words if word not in overrides]
     if arguments.model is None:
         flags = [name for name in ("add", "like", "text", "replay") if getattr(arguments, name)]
         if flags:
@@ -134,10 +140,11 @@ def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Pat
                 f"only with --model: --{', --'.join(flags)}; a CONFIG file contains these settings"
             )
         if len(words) != 2:
-            raise ConfigError("expected CONFIG OUT, or --model M --text FILE OUT")
+            hint = _hint(overrides)
+            raise ConfigError(f"expected CONFIG OUT, or --model M --text FILE OUT{hint}")
         return load_config(FinetuneConfig, words[0], overrides), Path(words[1])
     if len(words) != 1 or not arguments.text:
-        raise ConfigError("expected --model M --text FILE OUT")
+        raise ConfigError(f"expected --model M --text FILE OUT{_hint(overrides)}")
     if (arguments.add is None) != (arguments.like is None):
         raise ConfigError("--add CODE needs --like CODE, and vice versa")
     files = [pairs_of_name(path) for path in arguments.text]

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
 from nllb.errors import LanguageError
@@ -20,6 +20,7 @@ def languages_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Level),
         help="only languages with this level of public training data",
     )
+    parser.add_argument("-m", "--model", metavar="M", help="only the languages that a model covers")
     parser.add_argument(
         "--json", action="store_true", help="one JSON object per line, with every field"
     )
@@ -27,7 +28,10 @@ def languages_arguments(parser: argparse.ArgumentParser) -> None:
 
 def languages(arguments: argparse.Namespace) -> int:
     """Print the requested languages: as a table on a terminal, tab-separated elsewhere."""
-    found = select_languages(arguments.query, script=arguments.script, level=arguments.level)
+    covered = None if arguments.model is None else _languages_of_model(arguments.model)
+    found = select_languages(
+        arguments.query, script=arguments.script, level=arguments.level, covered=covered
+    )
     if arguments.json:
         for language in found:
             print(json_line(record(language)))
@@ -40,9 +44,15 @@ def languages(arguments: argparse.Namespace) -> int:
 
 
 def select_languages(
-    query: str | None, *, script: str | None = None, level: str | None = None
+    query: str | None,
+    *,
+    script: str | None = None,
+    level: str | None = None,
+    covered: Collection[str] | None = None,
 ) -> tuple[Language, ...]:
     """Return the languages that match the query, the script and the level.
+
+    `covered` are the codes of a model's languages, to which the result is restricted.
 
     Raises:
         LanguageError: No language matches; the message names similar ones, or the valid scripts.
@@ -60,7 +70,13 @@ def select_languages(
         for language in found
         if script is None or language.script == script.capitalize()
         if level is None or language.level == level
+        if covered is None or language.code in covered
     )
+    if not chosen and covered is not None:
+        raise LanguageError(
+            f"the model covers none of the languages that match: it has {len(covered)}; "
+            f"run 'nllb models' for others"
+        )
     if not chosen:
         shown = ", ".join(f"{one.code} ({one.level})" for one in found[:9])
         dots = ", ..." if len(found) > 9 else ""
@@ -68,6 +84,17 @@ def select_languages(
             f"no language matches --script and --level; without them: {shown}{dots}"
         )
     return chosen
+
+
+def _languages_of_model(name: str) -> frozenset[str]:
+    """Return the codes of the languages that a model covers."""
+    from nllb.model.coverage import covered_languages
+    from nllb.model.formats.open_model import open_model
+
+    opened = open_model(name)
+    tokens = frozenset(opened.tokenizer().languages)
+    covered = covered_languages(opened.settings)
+    return tokens if covered is None else covered & tokens
 
 
 def record(language: Language) -> dict[str, Any]:

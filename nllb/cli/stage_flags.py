@@ -35,6 +35,11 @@ def stage_arguments(
     quiet_argument(parser)
 
 
+def is_override(word: str) -> bool:
+    """Return whether a word has the form `key.sub=value`; `runs/lr=1` is a path."""
+    return re.match(r"[A-Za-z_][\w.-]*=", word) is not None
+
+
 def quiet_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--quiet`."""
     parser.add_argument(

@@ -4,19 +4,22 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
+from nllb.cli.glossary_flags import glossary_arguments, glossary_options
 from nllb.cli.process_ends import exit_code
 from nllb.cli.stage_flags import quiet_argument
-from nllb.errors import ConfigError, DataError, NllbError
+from nllb.cli.translate_documents import are_documents, document_arguments, translate_documents
+from nllb.errors import ConfigError, DataError, LanguageError, NllbError
 from nllb.io.progress import Progress
 from nllb.languages import Language, add_languages, parse_language, resolution
-from nllb.model.formats.settings import added_languages
+from nllb.model.model_languages import languages_of_model
 
 if TYPE_CHECKING:
+    from nllb.inference.generator import SearchOptions
     from nllb.languages.detection import Detector
     from nllb.translation.file_translation import FileOptions, FileTranslation
     from nllb.translation.files import PartialOutput
@@ -33,9 +36,13 @@ def translate_arguments(parser: argparse.ArgumentParser) -> None:
         "the model's training. An output file grows as OUTPUT.part; after an interruption the same "
         "command continues where it stopped (with --document, --strict or stdin it starts anew). "
         "Outputs that loop, stop early or are in another language are tried again; those that "
-        "remain doubtful are flagged, counted at the end and marked in --json."
+        "remain doubtful are flagged, counted at the end and marked in --json. Documents, such as "
+        ".docx, .html or .srt files, are written to files of their own, with everything but their "
+        "text as it was: report.docx becomes report.swh_Latn.docx beside it or in --output."
     )
     _text_arguments(parser)
+    document_arguments(parser)
+    glossary_arguments(parser)
     _search_arguments(parser)
     engine_arguments(parser)
     quiet_argument(parser)
@@ -82,7 +89,12 @@ def _text_arguments(parser: argparse.ArgumentParser) -> None:
         "ends of full lines, and the line ends come back",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="F", help="output file; default: stdout"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="F",
+        help="output file, or directory of documents; default: stdout, documents beside their "
+        "originals",
     )
     parser.add_argument(
         "--json", action="store_true", help="one object per line, with its trust records"
@@ -98,7 +110,10 @@ def _text_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--beam", type=int, default=4, metavar="N", help="beam size, default: 4; 1 is greedy"
+        "--beam",
+        type=int,
+        metavar="N",
+        help="beam size, default: that of the model's generation_config.json, else 4; 1 is greedy",
     )
     parser.add_argument(
         "--n-best",
@@ -127,14 +142,18 @@ def translate(arguments: argparse.Namespace) -> int:
 
     paths = arguments.files or ["-"]
     _check_files(paths, arguments)
+    if are_documents(paths, arguments):
+        return _translate_documents(paths, arguments)
+    _check_text_files(paths)
     _check_options(arguments)
     _check_languages(arguments)
+    glossary_options(arguments)
     with _output(arguments, paths) as part, _progress(arguments) as progress:
         translator = load_translator(arguments)
         translator.detector = _load_detector(arguments)
         run = FileTranslation(
             translator,
-            _options(arguments),
+            _options(arguments, translator.default_search),
             write=_write_to_stdout if part is None else part.write_through,
             report=lambda message: _say(message, arguments),
             advance=progress.advance,
@@ -157,9 +176,16 @@ def translate(arguments: argparse.Namespace) -> int:
     return EXIT_FLAGGED if arguments.strict and run.counts.num_flagged else 0
 
 
-def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
-    from nllb.translation.input_formats import require_plain_text
+def _translate_documents(paths: Sequence[str], arguments: argparse.Namespace) -> int:
+    _check_options(arguments)
+    _check_languages(arguments)
+    translator = load_translator(arguments)
+    translator.detector = _load_detector(arguments)
+    search = _search(arguments, translator.default_search)
+    return translate_documents(translator, paths, arguments, search)
 
+
+def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
     for path in paths:
         if path == "-":
             continue
@@ -170,19 +196,29 @@ def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
             )
         if Path(path).is_dir():
             raise DataError(f"{path!r} is a directory; name the files in it")
-        require_plain_text(path)
+
+
+def _check_text_files(paths: Sequence[str]) -> None:
+    from nllb.translation.input_formats import require_plain_text
+
+    for path in paths:
+        if path != "-":
+            require_plain_text(path)
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
+    from nllb.inference.generator import SearchOptions
+
     if arguments.wrapped and not arguments.document:
         raise ConfigError("--wrapped is for documents: add --document")
     check_search_arguments(arguments)
     if arguments.retry_limit < 0:
         raise ConfigError(f"--retry-limit is {arguments.retry_limit}; it must be 0 or more")
     if arguments.n_best is not None:
-        if not 1 <= arguments.n_best <= arguments.beam:
+        beam = arguments.beam or SearchOptions().beam_size
+        if not 1 <= arguments.n_best <= beam:
             raise ConfigError(
-                f"--n-best is {arguments.n_best}; it must be 1 to {arguments.beam}, the beam size"
+                f"--n-best is {arguments.n_best}; it must be 1 to {beam}, the beam size"
             )
         if not arguments.json:
             raise ConfigError("--n-best needs --json: a line of text has one translation")
@@ -194,14 +230,14 @@ def _check_languages(arguments: argparse.Namespace) -> None:
     """Print how the languages were understood; wrong ones end the run before a model is loaded."""
     from nllb.translation.translator import require_two_languages
 
-    if arguments.model and (folder := Path(arguments.model)).is_dir():
-        add_languages(added_languages(folder))
+    if arguments.model:
+        add_languages(languages_of_model(arguments.model))
     found: dict[str, Language] = {}
     for name in ("source", "target"):
         text = getattr(arguments, name)
         if name == "source" and text == AUTO:
             continue
-        found[name] = parse_language(text)
+        found[name] = _parse_language(text, arguments)
         _say(f"{name}: {resolution(text)}", arguments)
     if "source" in found:
         require_two_languages(found["source"], found["target"])
@@ -209,19 +245,38 @@ def _check_languages(arguments: argparse.Namespace) -> None:
         parse_language(arguments.assume)
 
 
-def _options(arguments: argparse.Namespace) -> "FileOptions":
-    from nllb.inference.generator import SearchOptions
+def _parse_language(text: str, arguments: argparse.Namespace) -> Language:
+    """Parse a language, which may be one that only the model has; it is then downloaded first."""
+    try:
+        return parse_language(text)
+    except LanguageError:
+        added = languages_of_model(arguments.model or "", download=True)
+        if not added:
+            raise
+        add_languages(added)
+        return parse_language(text)
+
+
+def _search(arguments: argparse.Namespace, default: "SearchOptions") -> "SearchOptions":
+    """Return the search options of the model as the flags change them."""
+    search = replace(
+        default,
+        num_hypotheses=arguments.n_best or 1,
+        shortlist=not arguments.full_vocabulary,
+    )
+    if arguments.beam is None:
+        return search
+    return replace(search, beam_size=arguments.beam, sampling=False)
+
+
+def _options(arguments: argparse.Namespace, default: "SearchOptions") -> "FileOptions":
     from nllb.translation.file_translation import FileOptions
 
     return FileOptions(
         source=arguments.source,
         target=arguments.target,
         assumed_source=None if arguments.assume == "none" else arguments.assume,
-        search=SearchOptions(
-            beam_size=arguments.beam,
-            num_hypotheses=arguments.n_best or 1,
-            shortlist=not arguments.full_vocabulary,
-        ),
+        search=_search(arguments, default),
         retry=not arguments.no_retry,
         retry_limit=arguments.retry_limit,
         as_documents=arguments.document,
@@ -229,6 +284,7 @@ def _options(arguments: argparse.Namespace) -> "FileOptions":
         as_json=arguments.json,
         with_alternatives=arguments.n_best is not None,
         errors=arguments.errors,
+        **glossary_options(arguments),
     )
 
 
@@ -263,6 +319,7 @@ def _output(
 
 def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] | None:
     """Describe the contents of an output file; None if it could not be continued."""
+    from nllb.inference.generator import SearchOptions
     from nllb.inference.load_model import describe_model
     from nllb.translation.files import describe_inputs
 
@@ -270,7 +327,7 @@ def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] 
     if inputs is None or arguments.document or arguments.strict:
         return None
     engine = {"device": arguments.device, "dtype": arguments.dtype}
-    options = asdict(_options(arguments))
+    options = asdict(_options(arguments, SearchOptions()))  # those of the model are in its files
     return {"inputs": inputs, "model": describe_model(arguments.model), **engine, **options}
 
 

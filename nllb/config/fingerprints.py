@@ -74,7 +74,11 @@ def changed_fields(
 
 
 def claim_directory(
-    directory: Path, made_by: Mapping[str, Any], *, ignored: Iterable[str] = ()
+    directory: Path,
+    made_by: Mapping[str, Any],
+    *,
+    ignored: Iterable[str] = (),
+    only_check: bool = False,
 ) -> None:
     """Record in a folder what its contents depend on, so that two different runs never mix.
 
@@ -84,6 +88,7 @@ def claim_directory(
         directory: the folder; it is made where it is missing.
         made_by: what the contents depend on: text, model, settings.
         ignored: names that are recorded but may change, such as the path of a model.
+        only_check: write nothing, as a dry run does.
 
     Raises:
         ConfigError: the contents of the folder depend on something else.
@@ -102,7 +107,7 @@ def claim_directory(
                 f"parts do not belong to this run; name another folder, or remove it"
             )
         return
-    if recorded != wanted:
+    if recorded != wanted and not only_check:
         write_json(path, wanted)
 
 

@@ -1,1 +1,42 @@
 """Documents: files in many formats, translated with their markup and layout kept."""
+
+from nllb.documents.document_translation import (
+    DocumentReport,
+    DocumentTranslation,
+    TranslationSettings,
+    UnitReport,
+    translate_document,
+    translate_document_file,
+)
+from nllb.documents.markup_fragments import MarkupTranslation, translate_html, translate_xml
+from nllb.documents.registry import detect_format, document_formats
+from nllb.documents.units import (
+    CodeKind,
+    Document,
+    DocumentFormat,
+    FormatOptions,
+    Fragment,
+    InlineCode,
+    Unit,
+)
+
+__all__ = [
+    "CodeKind",
+    "Document",
+    "DocumentFormat",
+    "DocumentReport",
+    "DocumentTranslation",
+    "FormatOptions",
+    "Fragment",
+    "InlineCode",
+    "MarkupTranslation",
+    "TranslationSettings",
+    "Unit",
+    "UnitReport",
+    "detect_format",
+    "document_formats",
+    "translate_document",
+    "translate_document_file",
+    "translate_html",
+    "translate_xml",
+]

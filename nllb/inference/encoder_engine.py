@@ -58,6 +58,10 @@ class TorchEncoderEngine:
         on_cpu = self._device.type == "cpu"
         self._batch_tokens = _CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS
 
+    def worker(self) -> "TorchEncoderEngine":
+        """Return an engine for one of several threads: this one, since torch shares its threads."""
+        return self
+
     def encode(
         self, sequences: Sequence[Sequence[int]], *, layers: Sequence[int] | None = (-1,)
     ) -> TokenStates:

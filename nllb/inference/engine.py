@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nllb.inference.grouped_mixture import GroupedMixture, can_group
 from nllb.inference.layers import (
     ExpertStoreFactory,
     Layer,
@@ -33,6 +34,8 @@ from nllb.inference.layers import (
     cross_key_value_names,
     read_float,
 )
+from nllb.inference.source_mixer import SourceMixer
+from nllb.inference.token_states import EncoderEngine
 from nllb.model.configuration import ModelConfig
 from nllb.model.moe import EXPERTS_PER_TOKEN, route
 from nllb.model.transformer import sinusoidal_positions
@@ -103,6 +106,13 @@ class Decoding(ABC):
     def logits(self) -> Tensor:
         """Return float32 logits (R, V) on the CPU, which are -inf for excluded tokens."""
 
+    def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
+        """Return log-probabilities (R, len(ids)) of the next tokens `ids`, which are not excluded.
+
+        It is called after `best`.
+        """
+        return self.logits().log_softmax(-1)[:, torch.from_numpy(ids)].numpy()
+
 
 class Engine(ABC):
     """A loaded model that encodes sources and decodes outputs."""
@@ -133,15 +143,22 @@ class Engine(ABC):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _TorchMemory(Memory):
+class TorchMemory(Memory):
+    """Encoded sentences of the torch engine.
+
+    Attributes:
+        keys_values: keys and values of cross-attention (L, 2, B, H, S, D / H).
+        mask: positions that are not padding (B, 1, 1, S), or None if there is no padding.
+    """
+
     num_sentences: int
     keys_values: Tensor
     mask: Tensor | None
 
-    def keep(self, sentences: Tensor) -> "_TorchMemory":
+    def keep(self, sentences: Tensor) -> "TorchMemory":
         """Return the memory of a subset of the sentences."""
         mask = None if self.mask is None else self.mask[sentences]
-        return _TorchMemory(
+        return TorchMemory(
             num_sentences=len(sentences), keys_values=self.keys_values[:, :, sentences], mask=mask
         )
 
@@ -158,28 +175,53 @@ class TorchEngine(Engine):
         dtype: torch.dtype = torch.float32,
         num_threads: int = 1,
         experts: ExpertStoreFactory = LoadedExperts,
+        source_encoder: EncoderEngine | None = None,
     ):
-        """Read all weights except experts, which the store created by `experts` loads."""
+        """Read all weights except experts, which the store created by `experts` loads.
+
+        `source_encoder` is the pretrained encoder of a model that has one.
+        """
         self.config, self.device, self.dtype = config, torch.device(device), dtype
         self.torch_threads = num_threads
+        self._sources = None
+        if config.pretrained_layers:
+            self._sources = SourceMixer(config, weights, source_encoder)
         self._weights = weights
         reader = LayerReader(
             config, weights, linear=self.linear, experts=experts, device=self.device, dtype=dtype
         )
         self.store = reader.store
-        self._encoder, self._decoder = reader.side("encoder"), reader.side("decoder")
-        self._encoder_norm, self._decoder_norm = (
+        self._encoder, self.decoder_layers = reader.side("encoder"), reader.side("decoder")
+        self._encoder_norm, self.decoder_norm = (
             reader.norm("encoder.norm"),
             reader.norm("decoder.norm"),
         )
+        self._mixtures = self._grouped_mixtures(reader, experts)
         self._cross_keys_values = self.linear(cross_key_value_names(config))
-        self._scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
+        self.scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
         first = config.pad_id + 1  # the first position in fairseq's numbering
         positions = sinusoidal_positions(
             config.max_positions + first, config.model_dim, pad_id=config.pad_id
         )
         self._positions = positions[first:].to(self.device, dtype)
         self._read_embedding()
+
+    def _grouped_mixtures(
+        self, reader: LayerReader, experts: ExpertStoreFactory
+    ) -> dict[str, GroupedMixture]:
+        """Return the mixtures by layer where the device has grouped products, or none."""
+        config, mixtures = self.config, {}
+        dims = config.model_dim, config.encoder_ffn_dim, config.decoder_ffn_dim
+        if experts is not LoadedExperts or not can_group(self.dtype, self.device, *dims):
+            return {}
+        for layer in (*self._encoder, *self.decoder_layers):
+            if layer.router is not None:
+                mixtures[layer.name] = GroupedMixture(
+                    layer.router,
+                    [reader.expert(layer.name, n) for n in range(config.num_experts)],
+                    output_masking=config.expert_output_masking,
+                )
+        return mixtures
 
     def linear(self, names: Sequence[str]) -> Linear:
         """Return one linear layer with the concatenated matrices `names`."""
@@ -208,24 +250,47 @@ class TorchEngine(Engine):
             weight=self.embedding_rows(torch.from_numpy(ids).to(self.device)), bias=None
         )
 
+    def position_rows(self, positions: Tensor) -> Tensor:
+        """Return the position embeddings of some positions."""
+        return self._positions[positions]
+
     def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
         """Embed tokens at positions from `before` on."""
         positions_LD = self._positions[before : before + ids_BL.shape[1]]
-        return self.embedding_rows(ids_BL) * self._scale + positions_LD
+        return self.embedding_rows(ids_BL) * self.scale + positions_LD
 
     @torch.inference_mode()
-    def encode(self, sources: Sequence[Sequence[int]]) -> _TorchMemory:
+    def encode(self, sources: Sequence[Sequence[int]]) -> TorchMemory:
         """Run the encoder over sources of any lengths."""
         lengths = [len(source) for source in sources]
         longest = max(lengths)
-        ids_BS = torch.zeros(len(sources), longest, dtype=torch.int64)
-        for row, source in enumerate(sources):
-            ids_BS[row, : len(source)] = torch.as_tensor(source)
         mask = None
         if min(lengths) < longest:
             mask = (torch.arange(longest) < torch.tensor(lengths)[:, None])[:, None, None, :].to(
                 self.device
             )
+        x_BSD = self._run_encoder(sources, longest, mask)
+        keys_values = self._cross_keys_values(self._encoder_norm(x_BSD))
+        keys_values = keys_values.unflatten(
+            -1, (self.config.decoder_layers, 2, self.config.decoder_heads, -1)
+        )
+        return TorchMemory(
+            num_sentences=len(sources),
+            keys_values=keys_values.permute(2, 3, 0, 4, 1, 5).contiguous(),
+            mask=mask,
+        )
+
+    def _run_encoder(
+        self, sources: Sequence[Sequence[int]], longest: int, mask: Tensor | None
+    ) -> Tensor:
+        """Return x_BSD, the encoder states before the final norm."""
+        if self._sources is not None:
+            parts = self._sources.mix(sources)
+            padded_BSD = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+            return padded_BSD.to(self.device, self.dtype)
+        ids_BS = torch.zeros(len(sources), longest, dtype=torch.int64)
+        for row, source in enumerate(sources):
+            ids_BS[row, : len(source)] = torch.as_tensor(source)
         tokens = None if mask is None else mask.flatten().nonzero().squeeze(1)
         x_BSD = self.embed(ids_BS.to(self.device))
         heads = self.config.encoder_heads
@@ -235,15 +300,7 @@ class TorchEngine(Engine):
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             x_BSD = x_BSD + layer.self_output(mixed.transpose(1, 2).flatten(2))
             x_BSD = self.feed(layer, x_BSD, tokens)
-        keys_values = self._cross_keys_values(self._encoder_norm(x_BSD))
-        keys_values = keys_values.unflatten(
-            -1, (self.config.decoder_layers, 2, self.config.decoder_heads, -1)
-        )
-        return _TorchMemory(
-            num_sentences=len(sources),
-            keys_values=keys_values.permute(2, 3, 0, 4, 1, 5).contiguous(),
-            mask=mask,
-        )
+        return x_BSD
 
     def feed(self, layer: Layer, x: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Run the feed-forward sublayer with norm and residual connection.
@@ -255,12 +312,16 @@ class TorchEngine(Engine):
             return x + layer.feed_forward(normed)
         assert layer.router is not None
         rows = normed.reshape(-1, normed.shape[-1])
-        mixed = mixture_of_experts(
-            rows if tokens is None else rows[tokens],
-            layer.router,
-            partial(self.store.expert_weights, layer.name),
-            output_masking=self.config.expert_output_masking,
-        )
+        chosen = rows if tokens is None else rows[tokens]
+        if layer.name in self._mixtures:
+            mixed = self._mixtures[layer.name](chosen)
+        else:
+            mixed = mixture_of_experts(
+                chosen,
+                layer.router,
+                partial(self.store.expert_weights, layer.name),
+                output_masking=self.config.expert_output_masking,
+            )
         if tokens is not None:
             mixed = torch.zeros_like(rows).index_copy(0, tokens, mixed)
         return x + mixed.view(x.shape)
@@ -269,11 +330,11 @@ class TorchEngine(Engine):
         self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
     ) -> "Decoding":
         """Start decoding."""
-        assert isinstance(memory, _TorchMemory)
+        assert isinstance(memory, TorchMemory)
         return _TorchDecoding(self, memory, width=width, max_positions=max_positions, choice=choice)
 
     def decoder_step(
-        self, x_RPD: Tensor, cache: Tensor, memory: _TorchMemory, *, before: int
+        self, x_RPD: Tensor, cache: Tensor, memory: TorchMemory, *, before: int
     ) -> Tensor:
         """Run the decoder over P new positions.
 
@@ -285,7 +346,7 @@ class TorchEngine(Engine):
         mask = None
         if new > 1:
             mask = torch.ones(new, after, dtype=torch.bool, device=self.device).tril(before)
-        for number, layer in enumerate(self._decoder):
+        for number, layer in enumerate(self.decoder_layers):
             assert layer.cross_norm and layer.cross_query and layer.cross_output
             q, k, v = (
                 split_heads(part, heads)
@@ -309,7 +370,7 @@ class TorchEngine(Engine):
             )
             x_RPD = x_RPD + layer.cross_output(mixed.transpose(1, 2).reshape(x_RPD.shape))
             x_RPD = self.feed(layer, x_RPD)
-        return self._decoder_norm(x_RPD[:, -1])
+        return self.decoder_norm(x_RPD[:, -1])
 
 
 def split_heads(x_BLD: Tensor, heads: int) -> Tensor:
@@ -322,7 +383,7 @@ class _TorchDecoding(Decoding):
     def __init__(
         self,
         engine: TorchEngine,
-        memory: _TorchMemory,
+        memory: TorchMemory,
         *,
         width: int,
         max_positions: int,

@@ -167,7 +167,7 @@ def _decode(
             [tokenizer.encode_source(line, source[1]) for line in source[0][part]], model
         )
         rows = [
-            [model.config.decoder_start_id, *tokenizer.encode_target(line, target[1])[:-1]]
+            [*tokenizer.decoder_start(target[1]), *tokenizer.encode(line)]
             for line in target[0][part]
         ]
         model.decode(_pad(rows, model), model.encode(source_BS), source_BS)

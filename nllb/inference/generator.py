@@ -10,6 +10,10 @@ MAX_BEAM_SIZE = 256
 """Maximum beam size; the memory for keys and values is proportional to the beam size."""
 
 
+Terms = tuple[tuple[str, ...], ...]
+"""Terms that an output should contain, each as its surface forms, of which one is enough."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchOptions:
     """Options of the search for output tokens.
@@ -24,6 +28,8 @@ class SearchOptions:
         min_output_tokens: minimum length of an output in tokens; it cannot end before.
         length_penalty: the score is the sum of log-probabilities divided by
             length ** length_penalty, as in transformers.
+        early_stopping: stop as soon as `beam_size` outputs are finished; otherwise the search
+            continues while a better output is possible.
         no_repeat_ngram: no n-gram of this many tokens occurs twice in an output; 0 disables it.
         repetition_penalty: divides the logits of tokens that are already in the output (multiplies
             them where they are negative).
@@ -42,6 +48,7 @@ class SearchOptions:
     max_output_tokens: int | None = None
     min_output_tokens: int = 0
     length_penalty: float = 1.0
+    early_stopping: bool = False
     no_repeat_ngram: int = 0
     repetition_penalty: float = 1.0
     sampling: bool = False
@@ -72,6 +79,8 @@ class Hypothesis:
     """False if `max_output_tokens` stopped the search before the end token."""
     unknown_source: tuple[str, ...] = ()
     """Characters of the source that are not in the vocabulary."""
+    pivot_text: str | None = None
+    """The translation into English from which the output was made; None if it was made directly."""
 
 
 class Generator(Protocol):
@@ -85,10 +94,13 @@ class Generator(Protocol):
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
+        terms: Sequence[Terms] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each segment, best first.
 
         `prefixes` contains a forced prefix of the output for each segment, which may be empty.
+        `terms` contains for each segment the terms that its output should contain; a hypothesis may
+        lack some if they do not fit in. They are ignored when sampling.
         Every segment has at least one hypothesis, and the `source` of a hypothesis is its segment.
         """
         ...
@@ -98,7 +110,7 @@ class Generator(Protocol):
         ...
 
     def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
+        """Return whether the model covers the language."""
         ...
 
     def has_shortlist(self, target: Language) -> bool:

@@ -180,7 +180,7 @@ class LayerReader:
         self._config, self._weights, self._linear = config, weights, linear
         self._device, self._dtype, self._router_dtype = device, dtype, router_dtype
         self._activation = ACTIVATIONS[config.activation]
-        self.store = experts(self._expert)
+        self.store = experts(self.expert)
 
     def norm(self, name: str) -> Norm:
         """Read a layer norm."""
@@ -221,7 +221,8 @@ class LayerReader:
         inner, outer = self._linear([f"{name}.inner"]), self._linear([f"{name}.outer"])
         return FeedForward(inner=inner, outer=outer, activation=self._activation)
 
-    def _expert(self, layer: str, expert: int) -> FeedForward:
+    def expert(self, layer: str, expert: int) -> FeedForward:
+        """Read one expert of a layer ("encoder.layers.3")."""
         return self._feed_forward(f"{layer}.feed_forward.experts.{expert}")
 
     def _router(self, name: str) -> Linear:

@@ -1,17 +1,23 @@
 """Translates lines with one model, for back-translation, replay data and validation."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from nllb.config.fingerprints import model_fingerprint
+from nllb.inference.encoder_engine import load_encoder_engine
 from nllb.inference.engine import TorchEngine
 from nllb.inference.generator import SearchOptions
 from nllb.inference.model_generator import ModelGenerator
 from nllb.languages import add_languages, parse_language
 from nllb.model.configuration import ModelConfig
+from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
+from nllb.model.formats.encoder_directory import EncoderDirectory
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
+from nllb.model.transformer import SourceStates
 
 
 class LineTranslator:
@@ -35,13 +41,40 @@ class LineTranslator:
         return model_fingerprint(open_model(model).path)
 
     @classmethod
+    def source_states(
+        cls, encoder: Path, *, layers: Sequence[int] | None, device: str
+    ) -> SourceStates:
+        """Return a pretrained encoder as a function, without a gradient and as in translation."""
+        engine = load_encoder_engine(
+            EncoderDirectory.open(encoder), device=device, num_threads=torch.get_num_threads()
+        )
+        pad_id = engine.config.pad_id
+
+        def states(source_BS: Tensor) -> Tensor:
+            lengths = (source_BS != pad_id).sum(1).tolist()
+            rows = [row[:n] for row, n in zip(source_BS.tolist(), lengths, strict=True)]
+            return engine.encode(rows, layers=layers).padded().to(source_BS.device)
+
+        return states
+
+    @classmethod
     def of_weights(
         cls, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer
     ) -> "LineTranslator":
         """Return a translator that uses weights in memory and greedy search."""
         add_languages(tokenizer.languages)
         embedding = weights["embedding.weight"]
-        engine = TorchEngine(config, weights, device=embedding.device, dtype=embedding.dtype)
+        encoder = None
+        if isinstance(tokenizer, EncoderSourceTokenizer):
+            directory = EncoderDirectory.open(tokenizer.encoder_path)
+            encoder = load_encoder_engine(directory, device=str(embedding.device))
+        engine = TorchEngine(
+            config,
+            weights,
+            device=embedding.device,
+            dtype=embedding.dtype,
+            source_encoder=encoder,
+        )
         return cls(ModelGenerator(engine, tokenizer), SearchOptions(beam_size=1))
 
     def __call__(self, lines: Sequence[str], source: str, target: str) -> list[str | None]:

@@ -10,9 +10,9 @@ from nllb.config import format_size
 from nllb.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from nllb.inference.generator import Generator
     from nllb.inference.memory_plan import Dtype, MemoryPlan
-    from nllb.inference.model_generator import DataType
+    from nllb.inference.model_generator import DataType, ModelGenerator
+    from nllb.model.formats.model_directory import ModelDirectory
 
 MODEL_VARIABLE = "NLLB_MODEL"
 
@@ -25,7 +25,7 @@ def load_generator(
     expert_memory: int | None = None,
     num_threads: int | None = None,
     report: Callable[[str], None] | None = None,
-) -> "Generator":
+) -> "ModelGenerator":
     """Load a model after reporting its memory plan and checking that enough memory is free.
 
     If `name_or_dir` is None, the model is that of `default_model`.
@@ -43,14 +43,19 @@ def load_generator(
     from nllb.inference.expert_cache import ExpertCache
     from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
     from nllb.inference.model_generator import ModelGenerator
+    from nllb.inference.recommended_search import recommended_search
+    from nllb.model.formats.open_model import open_model
 
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     free = torch.cuda.mem_get_info()[0] if on_gpu and torch.cuda.is_available() else None
     if dtype == "auto":
         dtype = "bfloat16" if on_gpu else "int8"
-    plan = _plan(name_or_dir, dtype, expert_memory, available=free)
+    opened = open_model(name_or_dir)
+    plan = _plan(opened, dtype, expert_memory, available=free)
     if report is not None:
         report(plan.describe())
+        for line in recommended_search(opened.generation, where=opened.name).describe():
+            report(line)
     plan.require()
     experts: ExpertStoreFactory = LoadedExperts
     if plan.num_experts and expert_memory is not None:
@@ -118,12 +123,10 @@ def describe_model(name_or_dir: str | Path | None) -> dict[str, Any]:
 
 
 def _plan(
-    name_or_dir: str | Path, dtype: "Dtype", expert_memory: int | None, *, available: int | None
+    opened: "ModelDirectory", dtype: "Dtype", expert_memory: int | None, *, available: int | None
 ) -> "MemoryPlan":
     from nllb.inference.memory_plan import plan_memory
-    from nllb.model.formats.open_model import open_model
 
-    opened = open_model(name_or_dir)
     return plan_memory(
         opened.config,
         dtype=dtype,

@@ -134,8 +134,10 @@ def plan_memory(
     weights = list(list_weights(config))
     experts = [weight for weight in weights if weight.expert is not None]
     dense = sum(weight.size for weight in weights) - sum(weight.size for weight in experts)
+    # The layers of a pretrained encoder; its embedding stays in the mapped file.
+    dense += config.pretrained_layers * 12 * config.model_dim**2
     num_experts = len({(weight.side, weight.layer, weight.expert) for weight in experts})
-    expert_bytes = int(max(_expert_sizes(experts), default=0) * width)
+    expert_bytes = max(_expert_sizes(experts, dtype), default=0)
     num_held = num_experts
     if expert_memory is not None and expert_bytes:
         num_held = min(num_experts, expert_memory // expert_bytes)
@@ -157,12 +159,23 @@ def plan_memory(
     )
 
 
-def _expert_sizes(experts: list[Weight]) -> list[int]:
+def _expert_sizes(experts: list[Weight], dtype: Dtype) -> list[int]:
+    """Return the size of each expert in memory in bytes."""
     sizes: dict[tuple[Side | None, int | None, int | None], int] = {}
     for weight in experts:
         key = weight.side, weight.layer, weight.expert
-        sizes[key] = sizes.get(key, 0) + weight.size
+        sizes[key] = sizes.get(key, 0) + _held_bytes(weight, dtype)
     return list(sizes.values())
+
+
+def _held_bytes(weight: Weight, dtype: Dtype) -> int:
+    """Return the size of a weight in memory in bytes, as int8 with the padding of the kernel."""
+    if dtype != "int8":
+        return int(weight.size * BYTES_PER_PARAMETER[dtype])
+    rows = -(-weight.shape[0] // 16) * 16
+    if len(weight.shape) == 2:  # with a scale and an offset per row
+        return rows * (-(-weight.shape[1] // 64) * 64 + 8)
+    return rows * 4
 
 
 def _step_parameters(config: ModelConfig, weights: list[Weight]) -> int:

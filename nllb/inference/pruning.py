@@ -287,6 +287,7 @@ def prune(
             PrunedWeights(opened.weights, config, kept),
             opened.tokenizer(),
             settings={**opened.settings, "pruning": {"from": opened.name, "kept": kept}},
+            generation=opened.generation,
             storage=storage,
             companions=companion_files(opened),
             advance=progress.advance,

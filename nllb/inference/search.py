@@ -1,7 +1,7 @@
 """Greedy search, beam search and sampling of output tokens with an engine.
 
 Greedy search is beam search with a beam of one. Scores, length penalty and stopping criterion are
-those of `generate` in transformers (early_stopping False), so that the output tokens are identical.
+those of `generate` in transformers, so that the output tokens are identical.
 In contrast to transformers, finished sentences are removed from the batch, and the language token
 is part of the prompt together with the start token.
 
@@ -34,12 +34,16 @@ class Job:
 
     source: tuple[int, ...]
     """Encoder input, including the language and end tokens."""
-    prompt: tuple[int, int]
-    """Decoder start token and target language token."""
+    prompt: tuple[int, ...]
+    """Decoder start token and, in most models, the target language token."""
     prefix: tuple[int, ...] = ()
     """Forced prefix of the output."""
     limit: int
     """Maximum number of tokens after the prompt, including the end token."""
+    copied: tuple[int, ...] = ()
+    """Output tokens that spell the source, which a shortlist must not exclude."""
+    terms: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    """For each term that the output has to contain, its alternatives as tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,16 +117,20 @@ def search(
     *,
     choice: OutputChoice | None = None,
     byte_rules: ByteRules | None = None,
+    word_pieces: frozenset[int] | None = None,
+    beam_search: "type[BeamSearch] | None" = None,
 ) -> list[list[Output]]:
     """Return `options.num_hypotheses` outputs for each job, best first.
 
-    With `byte_rules`, the byte pieces of every output form valid UTF-8.
+    With `byte_rules`, the byte pieces of every output form valid UTF-8. `beam_search` is a class to
+    use for jobs with terms; `word_pieces` are the tokens that it forbids after a term, because they
+    would continue its last word.
 
     Raises:
         CheckpointError: the model's scores are not finite, or a token is not in its vocabulary.
         ConfigError: the beam is larger than the number of available output tokens.
     """
-    _check_jobs(jobs, engine.config)
+    check_jobs(jobs, engine.config)
     num_open = engine.config.vocabulary_size
     if choice is not None:
         num_open = len(choice.ids) + min(map(len, choice.extra))
@@ -135,15 +143,22 @@ def search(
     width = options.num_hypotheses if options.sampling else options.beam_size
     positions = max(job.limit for job in jobs) + 2
     decoding = engine.decode(memory, width=width, max_positions=positions, choice=choice)
-    rules = _Rules(options, end=engine.config.eos_id, byte_rules=byte_rules)
+    rules = Rules(options, end=engine.config.eos_id, byte_rules=byte_rules, word_pieces=word_pieces)
     if options.sampling:
         return _Sampling(decoding, jobs, rules).run()
-    return _BeamSearch(decoding, jobs, rules).run()
+    return (beam_search or BeamSearch)(decoding, jobs, rules).run()
 
 
-def _check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
+def check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
+    """Check the token ids and limits of jobs.
+
+    Raises:
+        CheckpointError: a token is not in the model's vocabulary.
+        ConfigError: a limit is invalid.
+    """
     for job in jobs:
-        ids = (*job.source, *job.prompt, *job.prefix)
+        # The pieces of a pretrained encoder are checked by that encoder.
+        ids = (*(() if config.pretrained_layers else job.source), *job.prompt, *job.prefix)
         if min(ids) < 0 or max(ids) >= config.vocabulary_size:
             raise CheckpointError(
                 f"a segment has token ids from {min(ids)} to {max(ids)}, but the model's are 0 to "
@@ -157,7 +172,7 @@ def _check_jobs(jobs: Sequence[Job], config: ModelConfig) -> None:
             )
 
 
-def _check_scores(best: np.ndarray) -> None:
+def check_scores(best: np.ndarray) -> None:
     """Check that the best score of each row is finite before rules forbid any token."""
     if not np.isfinite(best).all():
         raise CheckpointError(
@@ -166,14 +181,23 @@ def _check_scores(best: np.ndarray) -> None:
         )
 
 
-class _Rules:
+class Rules:
     """Modifies logits: minimum length, repetition penalty, n-gram blocking, valid UTF-8."""
 
-    def __init__(self, options: SearchOptions, *, end: int, byte_rules: ByteRules | None = None):
-        self.options, self.end, self.byte_rules = options, end, byte_rules
+    def __init__(
+        self,
+        options: SearchOptions,
+        *,
+        end: int,
+        byte_rules: ByteRules | None = None,
+        word_pieces: frozenset[int] | None = None,
+    ):
+        self.options, self.end = options, end
+        self.byte_rules, self.word_pieces = byte_rules, word_pieces
 
     @property
     def need_logits(self) -> bool:
+        """Whether the rules concern tokens beyond the best ones."""
         return self.options.repetition_penalty != 1 or self.options.no_repeat_ngram > 0
 
     def apply(self, logits_RV: Tensor, tokens_RT: np.ndarray, jobs: Sequence[Job]) -> None:
@@ -215,16 +239,17 @@ def _repeating(tokens: list[int], size: int) -> list[int]:
     ]
 
 
-class _BeamSearch:
+class BeamSearch:
     """Beam search whose arrays have one row per active sentence; finished ones are removed."""
 
-    def __init__(self, decoding: Decoding, jobs: Sequence[Job], rules: _Rules):
+    def __init__(self, decoding: Decoding, jobs: Sequence[Job], rules: Rules):
         self.decoding, self.jobs, self.rules = decoding, jobs, rules
         self.options, self.end = rules.options, rules.end
         count, width = len(jobs), rules.options.beam_size
         longest = max(job.limit for job in jobs)
         self.sentences = np.arange(count)
         self.limits = np.array([job.limit for job in jobs])
+        self.prompt_length = len(jobs[0].prompt)
         self.prefix_lengths = np.array([len(job.prefix) for job in jobs])
         self.scores = np.full((count, width), IMPOSSIBLE, np.float32)
         self.scores[:, 0] = 0
@@ -237,6 +262,7 @@ class _BeamSearch:
         self.outputs: list[list[Output]] = [[] for _ in jobs]
 
     def run(self) -> list[list[Output]]:
+        """Return the outputs of each job, best first."""
         prompts = np.array([job.prompt for job in self.jobs])
         self.decoding.advance(prompts, np.arange(len(prompts)), self.sentences)
         step = 0
@@ -259,8 +285,8 @@ class _BeamSearch:
         beams = order // each
         self._force_prefixes(step, totals, steps, tokens, beams)
         ending = (tokens == self.end) | (step + 1 >= self.limits)[:, None]
-        # The length includes the language token.
-        lengths = np.maximum(step + 2 - self.prefix_lengths, 1)[:, None]
+        # The length includes the language token of the prompt.
+        lengths = np.maximum(step + self.prompt_length - self.prefix_lengths, 1)[:, None]
         penalties = (lengths**self.options.length_penalty).astype(np.float32)
         if ending[:, :width].any():
             self._finish_beams(
@@ -282,7 +308,8 @@ class _BeamSearch:
         self.tokens[:, :, step], self.steps[:, :, step] = tokens, steps
 
         can_improve = self.scores[:, 0] / penalties[:, 0] > self.done_scores.min(axis=1)
-        active = ~ending.all(axis=1) & (~self.done.all(axis=1) | can_improve)
+        goes_on = can_improve & (not self.options.early_stopping)
+        active = ~ending.all(axis=1) & (~self.done.all(axis=1) | goes_on)
         parents = beams + np.arange(len(beams))[:, None] * rows
         if not active.all():
             self._remove_finished(active)
@@ -300,7 +327,7 @@ class _BeamSearch:
             # One more candidate is needed while the minimum length forbids the end token.
             too_short = step < self.options.min_output_tokens
             steps, tokens = self.decoding.best(needed + too_short)
-            _check_scores(steps[:, 0])
+            check_scores(steps[:, 0])
             if too_short:
                 steps = np.where(tokens == self.end, -np.float32(np.inf), steps)
             if self.rules.byte_rules is not None:
@@ -331,7 +358,7 @@ class _BeamSearch:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the best candidates of some rows with the rules applied to the vocabulary."""
         logits = self.decoding.logits()[torch.from_numpy(chosen)]
-        _check_scores(logits.amax(-1).numpy())
+        check_scores(logits.amax(-1).numpy())
         jobs = [self.jobs[self.sentences[row // rows]] for row in chosen.tolist()]
         if self.options.beam_size == 1:  # the order of operations in transformers
             self.rules.apply(logits, histories[chosen], jobs)
@@ -421,7 +448,7 @@ def _pick(x_AKT: np.ndarray, order_AW: np.ndarray) -> np.ndarray:
 class _Sampling:
     """Independent samples with separate random streams, so that they do not depend on batches."""
 
-    def __init__(self, decoding: Decoding, jobs: Sequence[Job], rules: _Rules):
+    def __init__(self, decoding: Decoding, jobs: Sequence[Job], rules: Rules):
         options = rules.options
         self.decoding, self.jobs, self.rules = decoding, jobs, rules
         self.options, self.end = options, rules.end
@@ -460,7 +487,7 @@ class _Sampling:
         open_draws = [draws[row] for row in rows]
         logits_RV = logits_RV[rows]
         log_probabilities = logits_RV.log_softmax(-1)
-        _check_scores(log_probabilities.amax(-1).numpy())
+        check_scores(log_probabilities.amax(-1).numpy())
         histories = np.array([self.tokens[draw] for draw in open_draws], np.int64).reshape(
             len(rows), -1
         )
@@ -501,7 +528,8 @@ class _Sampling:
             for draw in range(number * self.width, (number + 1) * self.width):
                 tokens, steps = self.tokens[draw], self.steps[draw]
                 finished = tokens[-1] == self.end
-                penalty = (len(steps) + 1) ** self.options.length_penalty
+                length = max(len(steps) + len(self.jobs[number].prompt) - 1, 1)
+                penalty = length**self.options.length_penalty
                 found.append(
                     Output(
                         token_ids=tuple(tokens[:-1] if finished else tokens),

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nllb.errors import CheckpointError
 from nllb.inference.encoder_engine import EncoderType, load_encoder_engine
 from nllb.inference.token_states import EncoderEngine
 from nllb.model.encoder_tokenizer import EncoderTokenizer, TokenizedText
 from nllb.model.formats.encoder_directory import EncoderDirectory
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.model.shipped_encoder import find_shipped_encoder
 
 QUERY_PREFIX: Final = "query: "
 """What multilingual-e5 has before a text that is compared with others of its kind."""
@@ -98,21 +97,6 @@ class SentenceEncoder:
             num_windows=np.array([len(text.windows) for text in tokenized], np.int64),
             is_empty=np.array([text.is_empty for text in tokenized], np.bool_),
         )
-
-
-def find_shipped_encoder() -> Path:
-    """Return the directory of the encoder that ships.
-
-    Raises:
-        CheckpointError: this installation was made without it.
-    """
-    if not SHIPPED_ENCODER.is_dir():
-        raise CheckpointError(
-            f"the pretrained encoder ships with nllb, and this installation was made without it: "
-            f"{SHIPPED_ENCODER} is missing; install the package whole, or name a directory that "
-            f"'nllb convert e5' wrote"
-        )
-    return SHIPPED_ENCODER
 
 
 def _groups(

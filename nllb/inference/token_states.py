@@ -39,6 +39,10 @@ class EncoderEngine(Protocol):
 
     config: EncoderConfig
 
+    def worker(self) -> "EncoderEngine":
+        """Return an engine with the same weights for one of several parallel threads."""
+        ...
+
     def encode(
         self, sequences: Sequence[Sequence[int]], *, layers: Sequence[int] | None = (-1,)
     ) -> TokenStates:

@@ -38,7 +38,7 @@ def check_encoding(head: bytes, name: object) -> None:
         if head.startswith(magic) and _is_binary(head):
             advice = f"give it the suffix {suffix}" if suffix else "extract the text first"
             raise DataError(f"{name}: this is a {kind} file, not text; {advice}")
-    if (variant := _by_nulls(head[:_HEAD_BYTES])) is not None:
+    if (variant := utf16_by_nulls(head[:_HEAD_BYTES])) is not None:
         raise DataError(_convert(name, variant))
 
 
@@ -54,7 +54,7 @@ def _is_binary(head: bytes) -> bool:
     return b"\x00" in head or head.startswith((b"PK\x03\x04", b"%PDF-"))
 
 
-def _by_nulls(head: bytes) -> str | None:
+def utf16_by_nulls(head: bytes) -> str | None:
     """Return the variant of UTF-16 that text without a byte order mark has, by its null bytes."""
     if len(head) < _MIN_HEAD_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""SentencePiece models, opened only when they are whole: every part of nllb reads them here."""
+"""Opens SentencePiece models after validating them; all packages read their models here."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
 MAX_MODEL_BYTES: Final = 128 << 20
-"""Longest model that is read; that of NLLB-200, with 256,000 pieces, has 5 MB."""
+"""Maximum size of a model; that of NLLB-200, with 256,000 pieces, has 5 MB."""
 
 
 def read_piece_model(path: Path) -> bytes:
     """Return the bytes of a SentencePiece model.
 
     Raises:
-        CheckpointError: it is missing, cannot be read, or is far longer than any such model.
+        CheckpointError: the file is missing, cannot be read, or exceeds `MAX_MODEL_BYTES`.
     """
     if not path.is_file():
-        raise CheckpointError(f"no SentencePiece model {path}")
+        raise CheckpointError(f"the SentencePiece model {path} does not exist")
     try:
         return read_bytes(path, max_bytes=MAX_MODEL_BYTES)
     except DataError as error:
@@ -31,11 +31,11 @@ def load_pieces(model: bytes, where: Path | str) -> "SentencePieceProcessor":
     """Open a SentencePiece model.
 
     Args:
-        model: its bytes.
-        where: the file that they come from, for messages.
+        model: the content of the file.
+        where: the path of the file, for messages.
 
     Raises:
-        CheckpointError: it is cut short, damaged or something else.
+        CheckpointError: the content is not a complete SentencePiece model.
     """
     from sentencepiece import SentencePieceProcessor
 
@@ -49,14 +49,15 @@ def load_pieces(model: bytes, where: Path | str) -> "SentencePieceProcessor":
         raise CheckpointError(
             f"{where} is not a SentencePiece model, or is damaged or cut short"
             + (f" ({reason[0][-120:]})" if reason else "")
-            + "; fetch it again"
+            + "; download it again"
         ) from None
     except UnicodeDecodeError:
         raise CheckpointError(
-            f"{where} is damaged: a piece of the SentencePiece model is not UTF-8; fetch it again"
+            f"{where} is damaged: a piece of the SentencePiece model is not UTF-8; download it "
+            f"again"
         ) from None
     if not size:
-        raise CheckpointError(f"{where} is a SentencePiece model without pieces; fetch it again")
+        raise CheckpointError(f"{where} is a SentencePiece model without pieces; download it again")
     return processor
 
 
@@ -64,6 +65,6 @@ def open_pieces(path: Path) -> "SentencePieceProcessor":
     """Open the SentencePiece model of a file.
 
     Raises:
-        CheckpointError: it is missing, cut short, damaged or something else.
+        CheckpointError: the file is missing, or is not a complete SentencePiece model.
     """
     return load_pieces(read_piece_model(path), path)

@@ -68,6 +68,13 @@ class Progress:
         self._done_before += count
         self.advance(count, note)
 
+    def set_total(self, total: int) -> None:
+        """Set the number of all steps, where it was not known at the beginning."""
+        if total != self.total:
+            self.total = total
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, total=total)
+
     def advance(self, count: int = 1, note: str | None = None) -> None:
         """Count `count` more steps; `note` is a short text that is shown after the count."""
         self.done += count

@@ -8,7 +8,7 @@ codes, and the codes that are often meant for another language.
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from unicodedata import normalize
 
@@ -31,7 +31,7 @@ class _Suggestion:
     note: str
 
 
-@cache
+@lru_cache(maxsize=4096)  # tags can have any number of forms
 def parse_language(text: str, *, choose_script: bool = True) -> Language:
     """Return the language that a code, tag or name stands for; `resolution` says which it is.
 

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, cast, get_args
 
+import regex
+
 from nllb.errors import LanguageError
 from nllb.io.text import read_table
 
@@ -64,6 +66,24 @@ def scripts() -> dict[str, Script]:
     return found
 
 
+UNKNOWN_SCRIPT = "Zzzz"
+"""ISO 15924 code of a script that is not known: any letter belongs to it."""
+
+
+@cache
+def is_script(code: str) -> bool:
+    """Return whether a code is one of the table or the name of a Unicode script."""
+    if code in scripts() or code in _variants():
+        return True
+    if not re.fullmatch("[A-Z][a-z]{3}", code):
+        return False
+    try:
+        regex.compile(rf"\p{{Script={code}}}")
+    except regex.error:
+        return False
+    return True
+
+
 def script_of(code: str) -> Script:
     """Return a script by its code, or the one that a variant's code belongs to.
 
@@ -79,8 +99,15 @@ def script_of(code: str) -> Script:
         return found
     if not re.fullmatch("[A-Z][a-z]{3}", key):
         raise LanguageError(f"{code!r} is not a script code of four letters, such as Latn or Cyrl")
+    is_unknown = key == UNKNOWN_SCRIPT
     return Script(
-        code=key, name=key, unicode=(key,), mixed=(), common="", spacing="words", variants=()
+        code=key,
+        name=key,
+        unicode=() if is_unknown else (key,),
+        mixed=(),
+        common=r"\p{L}" if is_unknown else "",
+        spacing="words",
+        variants=(),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nllb.errors import LanguageError
 from nllb.io.text import read_table
-from nllb.languages.scripts import scripts
+from nllb.languages.scripts import UNKNOWN_SCRIPT, is_script, scripts
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -129,12 +129,14 @@ def _language(row: dict[str, str]) -> Language:
 def add_languages(codes: Iterable[str]) -> None:
     """Register codes that the table lacks in this process, such as those that a model was taught.
 
-    Their direction and sentence terminators are those of the first language in the same script.
+    Their direction and sentence terminators are those of the first language in the same script. A
+    code that does not end in a script, such as `gsw`, has the unknown script.
     """
     listed = {language.code: language for language in languages()}
     for code in codes:
         if code not in listed:
             script = code.rpartition("_")[2]
+            script = script if is_script(script) else UNKNOWN_SCRIPT
             same = (language for language in languages() if language.script == script)
             _added[code] = replace(
                 next(same, listed["eng_Latn"]),

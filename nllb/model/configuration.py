@@ -16,6 +16,8 @@ from nllb.model.formats.unsupported import check_architecture
 Side = Literal["encoder", "decoder"]
 Activation = Literal["relu", "gelu", "silu"]
 SecondExpertPolicy = Literal["all", "sampling", "random"]
+MemoryKind = Literal["mix", "last"]
+Architecture = Literal["m2m_100", "nllb-moe", "nllb-pretrained-encoder"]
 
 MAX_DOCUMENT_BYTES = 64 << 20
 """Maximum size of a model's JSON file; the tokenizer.json of NLLB-200 has 17 to 32 MB."""
@@ -71,6 +73,15 @@ class ModelConfig:
     decoder_start_id: int = 2
     """Id that the decoder input begins with, before the target language's token."""
 
+    pretrained_layers: int = 0
+    """Layers of the pretrained encoder that replaces NLLB's own; 0 means that there is none.
+    `encoder_layers` is then 0, and the decoder starts with the target language's token alone."""
+    pretrained_encoder: str = ""
+    """First digits of the SHA-256 of the pretrained encoder's weights, which are in other files."""
+    memory: MemoryKind = "mix"
+    """What the decoder attends to: a learned mix of all layers of the pretrained encoder, or the
+    last one."""
+
     num_experts: int = 0
     """Number of experts in a mixture-of-experts layer; 0 means a dense model."""
     encoder_sparse_step: int = 0
@@ -111,7 +122,18 @@ class ModelConfig:
             "decoder_heads",
             "max_positions",
         ]
-        positive += ["encoder_layers", "decoder_layers", "encoder_ffn_dim", "decoder_ffn_dim"]
+        positive += ["decoder_layers", "encoder_ffn_dim", "decoder_ffn_dim"]
+        if self.pretrained_layers == 0:
+            positive.append("encoder_layers")
+        elif self.encoder_layers or not 0 < self.pretrained_layers <= _LIMITS["encoder_layers"]:
+            errors.append(
+                f"encoder_layers is {self.encoder_layers} and pretrained_layers "
+                f"{self.pretrained_layers}; with a pretrained encoder they must be 0 and 1 to "
+                f"{_LIMITS['encoder_layers']}"
+            )
+        if self.memory not in get_args(MemoryKind):
+            valid = ", ".join(get_args(MemoryKind))
+            errors.append(f"memory is {self.memory!r}; valid values are {valid}")
         errors += [
             f"{name} is {getattr(self, name)}; it must be positive"
             for name in positive
@@ -183,8 +205,10 @@ class ModelConfig:
         return self.num_experts > 0 and step > 0 and (layer + 1) % step == 0
 
     @property
-    def architecture(self) -> Literal["m2m_100", "nllb-moe"]:
-        """Hugging Face's name of the architecture."""
+    def architecture(self) -> Architecture:
+        """The architecture's name in `config.json`: transformers' name, or this package's own."""
+        if self.pretrained_layers:
+            return "nllb-pretrained-encoder"
         return "nllb-moe" if self.num_experts else "m2m_100"
 
     @classmethod
@@ -203,6 +227,8 @@ class ModelConfig:
                 f"supported, as all NLLB models are"
             )
         names = _NAMES | (_MOE_NAMES if architecture == "nllb-moe" else {})
+        if architecture == "nllb-pretrained-encoder":
+            names |= _MOE_NAMES | _PRETRAINED_NAMES
         if missing := [
             theirs
             for ours, theirs in names.items()
@@ -230,6 +256,8 @@ class ModelConfig:
     def to_hugging_face(self) -> dict[str, Any]:
         """Return the content of a `config.json` that transformers reads."""
         names = _NAMES | (_MOE_NAMES if self.num_experts else {})
+        if self.pretrained_layers:
+            names |= _MOE_NAMES | _PRETRAINED_NAMES
         values = {theirs: getattr(self, ours) for ours, theirs in names.items()}
         sparse = {
             "router_dtype": "float32",
@@ -237,11 +265,7 @@ class ModelConfig:
             "expert_capacity": 64,
         }
         return {
-            "architectures": [
-                "NllbMoeForConditionalGeneration"
-                if self.num_experts
-                else "M2M100ForConditionalGeneration"
-            ],
+            "architectures": [_CLASSES[self.architecture]],
             "model_type": self.architecture,
             **values,
             **(sparse if self.num_experts else {}),
@@ -252,7 +276,6 @@ class ModelConfig:
             "decoder_layerdrop": 0.0,
             "init_std": 0.02,
             "use_cache": True,
-            "max_length": 200,
         }
 
 
@@ -286,6 +309,16 @@ _MOE_NAMES = {
     "normalize_before_dropping": "normalize_router_prob_before_dropping",
     "batch_prioritized_routing": "batch_prioritized_routing",
     "eval_capacity_fraction": "moe_eval_capacity_token_fraction",
+}
+_PRETRAINED_NAMES = {
+    "pretrained_layers": "pretrained_encoder_layers",
+    "pretrained_encoder": "pretrained_encoder",
+    "memory": "memory",
+}
+_CLASSES: dict[Architecture, str] = {
+    "m2m_100": "M2M100ForConditionalGeneration",
+    "nllb-moe": "NllbMoeForConditionalGeneration",
+    "nllb-pretrained-encoder": "NllbOnPretrainedEncoder",  # of this package, not of transformers
 }
 _REQUIRED = {
     *("vocabulary_size", "model_dim", "encoder_layers", "decoder_layers"),

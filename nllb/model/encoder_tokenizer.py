@@ -1,12 +1,13 @@
-"""XLM-R's tokenizer by the `tokenizers` library: unigram pieces, metaspace, normalisation by a map.
+"""XLM-R's tokenizer with the `tokenizers` library: a character map, metaspace and unigram pieces.
 
-A sequence is `<s> x </s>`; a longer text than the encoder takes becomes several, its windows. Names
-of special tokens inside a text ("</s>") are text. Nothing is kept between calls.
+A sequence is `<s> x </s>`. A text that exceeds the encoder's maximum length is split into several
+sequences, called windows. The names of special tokens inside a text ("</s>") are encoded as
+ordinary text. The tokenizer is stateless.
 
-`tokenizer.json` is written compactly, in the form that `tokenizers` itself reads, for text that was
-normalised by `normalization.tsv`. When it is read, everything but the pieces has to be as it is
-written here: a file from someone else cannot bring in a pattern that never ends, or another
-algorithm.
+`tokenizer.json` is written compactly, in the format of the `tokenizers` library, for text that
+`normalization.tsv` has normalised. A file that is read must equal the one that would be written
+here except for its pieces, so that an untrusted file can contain neither a pattern that takes
+unlimited time nor another algorithm.
 """
 
 import json
@@ -26,11 +27,11 @@ from nllb.model.pretrained_encoder import EncoderConfig
 TOKENIZER_FILE: Final = "tokenizer.json"
 NORMALIZATION_FILE: Final = "normalization.tsv"
 MAX_FILE_BYTES: Final = 64 << 20
-"""Largest `tokenizer.json`; that of XLM-R's whole vocabulary has 17 MB."""
+"""Maximum size of `tokenizer.json`; that of XLM-R's complete vocabulary has 17 MB."""
 SPACE: Final = "\u2581"
-"""What stands for a space in pieces."""
+"""The character that represents a space in pieces."""
 SPECIAL_SCORE: Final = -100.0
-"""Score of special tokens in the file, which marks them: text never becomes one of them."""
+"""Score that marks special tokens in the file; text is never encoded as one of them."""
 _SPACES: Final = " {2,}"
 
 
@@ -39,25 +40,25 @@ class TokenizedText:
     """A text as sequences of token ids."""
 
     windows: tuple[tuple[int, ...], ...]
-    """The sequences, each `<s> prefix x </s>`; several where the text is too long for one."""
+    """The sequences `<s> prefix x </s>`; more than one if the text is too long."""
     is_empty: bool
-    """Whether the text has no tokens of its own: it consists of spaces, or of nothing."""
+    """Whether the text is empty or consists of spaces only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A token of a text, and where it is in there."""
+    """A token of a text with its position."""
 
     token_id: int
-    """Its id."""
+    """The id of the token."""
     start: int
-    """Its first character in the text."""
+    """Index of its first character in the text."""
     end: int
-    """The character after its last."""
+    """Index after its last character."""
 
 
 class EncoderTokenizer:
-    """Text to token ids."""
+    """Encodes text as token ids."""
 
     def __init__(
         self, tokenizer: Tokenizer, characters: CharacterMap, config: EncoderConfig
@@ -70,15 +71,15 @@ class EncoderTokenizer:
     def build(
         cls, pieces: Sequence[tuple[str, float]], characters: CharacterMap, config: EncoderConfig
     ) -> Self:
-        """Make a tokenizer of pieces by id with their scores, and of a normalisation.
+        """Build a tokenizer from scored pieces in the order of their ids, and a character map.
 
         Raises:
-            CheckpointError: they are damaged, or do not fit the configuration.
+            CheckpointError: the pieces are damaged, or do not match the configuration.
         """
         if len(pieces) != config.vocabulary_size:
             raise CheckpointError(
-                f"the tokenizer has {len(pieces):,} pieces and the encoder's vocabulary "
-                f"{config.vocabulary_size:,}; they do not belong together"
+                f"the tokenizer has {len(pieces):,} pieces, but the encoder's vocabulary has "
+                f"{config.vocabulary_size:,}; the files are from different models"
             )
         # Words contain no spaces, so that a special token with one never matches text.
         matched = [
@@ -103,7 +104,8 @@ class EncoderTokenizer:
         """Open the `tokenizer.json` of a directory.
 
         Raises:
-            CheckpointError: it is missing, damaged, of another kind, or does not fit the encoder.
+            CheckpointError: the file is missing, damaged, of another kind, or does not match the
+                encoder.
         """
         path = directory / TOKENIZER_FILE
         try:
@@ -113,12 +115,25 @@ class EncoderTokenizer:
         pieces = _read_document(path, document, config)
         return cls.build(pieces, CharacterMap.read(directory / NORMALIZATION_FILE), config)
 
+    def spell(self, piece: str) -> list[int]:
+        """Return the ids that spell a piece of another vocabulary; empty where that is impossible.
+
+        It is a single id if this vocabulary has the same piece. Otherwise, the space that begins a
+        text is left out, since the piece may be from within a word.
+        """
+        if (found := self._tokenizer.token_to_id(piece)) is not None:
+            return [found]
+        ids = self.encode(piece.replace(SPACE, " ").strip())
+        if ids[:1] == [self._space_id]:
+            ids = ids[1:]
+        return [] if self.config.unk_id in ids else ids
+
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text alone."""
+        """Return the ids of a text without special tokens."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of several texts alone."""
+        """Return the ids of several texts without special tokens."""
         normalized = [self.normalize(text) for text in texts]
         if len(texts) == 1:
             return [self._tokenizer.encode(normalized[0], add_special_tokens=False).ids]
@@ -126,7 +141,7 @@ class EncoderTokenizer:
         return [encoding.ids for encoding in encodings]
 
     def pieces(self, text: str) -> list[Piece]:
-        """Return the tokens of a text alone, and where they are in it."""
+        """Return the tokens of a text with their positions, without special tokens."""
         aligned = self._characters.align(text)
         encoding = self._tokenizer.encode(aligned.text, add_special_tokens=False)
         return [
@@ -139,14 +154,14 @@ class EncoderTokenizer:
         ]
 
     def tokenize(self, texts: Sequence[str], *, prefix: str = "") -> list[TokenizedText]:
-        """Return texts as sequences that the encoder takes.
+        """Return texts as input sequences of the encoder.
 
         Args:
             texts: the texts.
-            prefix: what every window begins with, such as `query: `.
+            prefix: the beginning of each window, such as `query: `.
 
         Raises:
-            ValueError: the prefix leaves no room for a text.
+            ValueError: the prefix is too long.
         """
         before = self._encode_prefix(prefix.strip())
         room = self.config.max_positions - 2 - len(before)
@@ -165,11 +180,11 @@ class EncoderTokenizer:
         found = self._prefixes.get(prefix)
         if found is None:
             found = self.encode(prefix)
-            self._prefixes = {prefix: found}  # callers have one, or few in turn
+            self._prefixes = {prefix: found}  # callers use one prefix, or a few one after the other
         return found
 
     def normalize(self, text: str) -> str:
-        """Return a text as pieces are cut from it."""
+        """Return the normalised text, which is split into pieces."""
         return self._characters.normalize(text)
 
 
@@ -179,7 +194,7 @@ def write_tokenizer(
     characters: CharacterMap,
     config: EncoderConfig,
 ) -> None:
-    """Write the pieces, by id with their scores, and the normalisation."""
+    """Write the scored pieces in the order of their ids, and the character map."""
     vocabulary = [[piece, float(f"{score:.8g}")] for piece, score in pieces]
     document = _document(vocabulary, config)
     characters.write(directory / NORMALIZATION_FILE)
@@ -236,15 +251,15 @@ def _document(vocabulary: Any, config: EncoderConfig) -> dict[str, Any]:
 
 
 def _read_document(path: Path, document: Any, config: EncoderConfig) -> list[tuple[str, float]]:
-    """Return the pieces of a `tokenizer.json` that is as we write it."""
+    """Return the pieces of a `tokenizer.json` that `write_tokenizer` could have written."""
     try:
         vocabulary = document["model"]["vocab"]
         pieces = [(piece, float(score)) for piece, score in vocabulary]
         is_usable = all(isinstance(piece, str) and score <= 0 for piece, score in pieces)
         if len(pieces) != config.vocabulary_size:
             raise CheckpointError(
-                f"{path} has {len(pieces):,} pieces and the encoder's vocabulary "
-                f"{config.vocabulary_size:,}; they do not belong together"
+                f"{path} has {len(pieces):,} pieces, but the encoder's vocabulary has "
+                f"{config.vocabulary_size:,}; the files are from different models"
             )
         if is_usable and document == _document(vocabulary, config):
             return pieces

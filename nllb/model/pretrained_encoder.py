@@ -59,10 +59,10 @@ class EncoderConfig:
     """Id of <unk>."""
 
     def check(self, where: object) -> "EncoderConfig":
-        """Return this configuration if its sizes belong together.
+        """Return this configuration if its sizes are consistent.
 
         Raises:
-            CheckpointError: they do not; the message names `where`.
+            CheckpointError: the sizes are inconsistent; the message names `where`.
         """
         special = (self.bos_id, self.pad_id, self.eos_id, self.unk_id)
         if self.model_dim % self.num_heads:

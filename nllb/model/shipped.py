@@ -4,14 +4,11 @@ from pathlib import Path
 
 from nllb.errors import CheckpointError
 from nllb.model.formats.hugging_face import is_hugging_face
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
 SHIPPED_DIR = Path(__file__).parent.parent / "_models"
 DEFAULT_MODEL = "mini"
 """The model that is used if no other model is named or cached."""
-
-
-SHIPPED_ENCODER = SHIPPED_DIR / "encoder"
-"""The pretrained text encoder, which is not a translation model."""
 
 
 def shipped_models() -> list[str]:

@@ -20,16 +20,36 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nllb.errors import CheckpointError
-from nllb.io.paths import path_inside
+from nllb.io.paths import is_plain_name, path_inside
 from nllb.io.text import read_table, write_json
 from nllb.model.configuration import read_document
+from nllb.model.formats.tokenizer_json import MASK, SPECIAL_PIECES, TOKENIZER_FILE
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
-SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
-MASK = "<mask>"
 _ID = re.compile(r"[0-9]{1,9}")
+_LANGUAGE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+"""A language code, which some fine-tuned models have as an ordinary added token."""
 DataTag = Literal["<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>"]
 DATA_TAGS: tuple[DataTag, ...] = ("<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>")
+Prompt = Literal["source first", "source last", "target first"]
+"""Where the encoder input has its language token.
+
+* `source first`: NLLB and M2M-100 have `__source__ x </s>`, and the decoder starts with
+  `</s> __target__`.
+* `source last`: `x </s> __source__`, which transformers calls `legacy_behaviour`.
+* `target first`: SMaLL-100 has `__target__ x </s>`, and the decoder starts with `</s>` alone.
+"""
+Family = Literal["nllb", "m2m_100"]
+"""Whose tokenizer files describe the layout."""
+ROLES = {
+    "bos_token": "<s>",
+    "cls_token": "<s>",
+    "eos_token": "</s>",
+    "pad_token": "<pad>",
+    "sep_token": "</s>",
+    "unk_token": "<unk>",
+}
+"""The special tokens in the tokenizer files of transformers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +66,10 @@ class TokenLayout:
     """Row of `<mask>` if the model has a separate row for it."""
     added: Mapping[str, int]
     """Other added tokens, which are split off before SentencePiece runs."""
+    prompt: Prompt = "source first"
+    """Where the encoder input has its language token."""
+    family: Family = "nllb"
+    """Whose tokenizer files describe the layout."""
 
     @property
     def size(self) -> int:
@@ -86,10 +110,37 @@ def release_languages() -> tuple[str, ...]:
     return tuple(row["token"] for row in read_table(Path(__file__).parent / "language_tokens.tsv"))
 
 
+def language_code(token: str) -> str:
+    """Return the FLORES-200 code of a language token; unknown tokens are their own codes."""
+    known = flores_codes().get(token)
+    return known or (token.strip("_") if token.startswith("__") else token)
+
+
+def language_codes(directory: Path) -> tuple[str, ...]:
+    """Return the codes of the language tokens in the tokenizer files of a directory.
+
+    Unlike `read_layout`, this does not open the vocabulary. Damaged files give no codes.
+    """
+    try:
+        entries = read_added_tokens(directory)
+    except CheckpointError:
+        return ()
+    tokens = [
+        entry["content"]
+        for number, entry in sorted(entries.items())
+        if number > 3 and (entry["special"] or _LANGUAGE.fullmatch(entry["content"]))
+    ]
+    codes = [language_code(token) for token in tokens if token not in (MASK, *DATA_TAGS)]
+    if (directory / "vocab.json").is_file():  # M2M-100 need not list its languages
+        codes += [code for token, code in flores_codes().items() if token.startswith("__")]
+    return tuple(code for code in dict.fromkeys(codes) if is_plain_name(code))
+
+
 @cache
 def flores_codes() -> Mapping[str, str]:
-    """Return the FLORES-200 code of each language token of the release."""
-    rows = read_table(Path(__file__).parent / "language_tokens.tsv")
+    """Return the FLORES-200 code of each language token of the releases of NLLB and M2M-100."""
+    names = ("language_tokens.tsv", "m2m_language_tokens.tsv")
+    rows = (row for name in names for row in read_table(Path(__file__).parent / name))
     return {row["token"]: row["flores"] for row in rows}
 
 
@@ -115,7 +166,7 @@ def read_layout(directory: Path, *, num_pieces: int, vocabulary_size: int) -> To
         CheckpointError: the directory does not define the ids of the languages, or they are
             outside the model's vocabulary.
     """
-    entries = _read_added_tokens(directory)
+    entries = read_added_tokens(directory)
     if not any(entry["special"] and number > 3 for number, entry in entries.items()):
         layout = new_layout(num_pieces, with_tags=False)
         if layout.size > vocabulary_size:
@@ -125,8 +176,10 @@ def read_layout(directory: Path, *, num_pieces: int, vocabulary_size: int) -> To
                 f"languages; add the model's {TOKENIZER_CONFIG_FILE} or tokenizer.json"
             )
         taken = {token_id: token for token, token_id in layout.languages.items()}
-        entries |= {number: _entry(token) for number, token in taken.items()}
+        entries |= {number: token_entry(token) for number, token in taken.items()}
     layout = _sort_tokens(entries, num_pieces=num_pieces, vocabulary_size=vocabulary_size)
+    if _read_object(directory / TOKENIZER_CONFIG_FILE).get("legacy_behaviour"):
+        layout = replace(layout, prompt="source last")
     if layout.size > vocabulary_size:
         raise CheckpointError(
             f"the tokenizer of {directory} needs {layout.size:,} rows, but the model has "
@@ -148,7 +201,11 @@ def _sort_tokens(
     ids = {entry["content"]: number for number, entry in sorted(entries.items()) if number > 3}
     mask_id = ids.pop(MASK, None)
     tags: dict[DataTag, int] = {tag: ids.pop(tag) for tag in DATA_TAGS if tag in ids}
-    special = {token: number for token, number in ids.items() if entries[number]["special"]}
+    special = {
+        token: number
+        for token, number in ids.items()
+        if entries[number]["special"] or _LANGUAGE.fullmatch(token)
+    }
     added = {token: number for token, number in ids.items() if token not in special}
     if DATA_TAGS[0] not in tags:
         first = _first_tag(special, mask_id=mask_id, has_second=DATA_TAGS[1] in tags)
@@ -179,11 +236,12 @@ def _first_tag(
     return mask_id if has_second else None
 
 
-def _read_added_tokens(directory: Path) -> dict[int, dict[str, Any]]:
+def read_added_tokens(directory: Path) -> dict[int, dict[str, Any]]:
+    """Return the tokens that the tokenizer files of a directory add to the pieces, by id."""
     config, fast, roles, added = (
         directory / name
         for name in (
-            *(TOKENIZER_CONFIG_FILE, "tokenizer.json"),
+            *(TOKENIZER_CONFIG_FILE, TOKENIZER_FILE),
             *("special_tokens_map.json", "added_tokens.json"),
         )
     )
@@ -200,7 +258,7 @@ def _read_added_tokens(directory: Path) -> dict[int, dict[str, Any]]:
         return dict(_added_token(fast, entry.get("id"), entry) for entry in tokens)
     special = _special_tokens(config, document) | _special_tokens(roles, _read_object(roles))
     return dict(
-        _added_token(added, number, _entry(token, special=token in special))
+        _added_token(added, number, token_entry(token, special=token in special))
         for token, number in _read_object(added).items()
     )
 
@@ -220,9 +278,12 @@ def _added_token(path: Path, number: Any, entry: Any) -> tuple[int, dict[str, An
 
 def _special_tokens(path: Path, document: Mapping[str, Any]) -> set[str]:
     """Return the additional special tokens of a file, which lists them as text or objects."""
-    listed = document.get("additional_special_tokens") or []
-    if not isinstance(listed, list):
-        raise CheckpointError(f"{path}: additional_special_tokens must be a list")
+    listed = []
+    for name in ("additional_special_tokens", "extra_special_tokens"):  # before and in version 5
+        value = document.get(name) or []
+        if not isinstance(value, list | dict):
+            raise CheckpointError(f"{path}: {name} must be a list")
+        listed += list(value.values()) if isinstance(value, dict) else value
     tokens: list[Any] = [item.get("content") if isinstance(item, dict) else item for item in listed]
     if invalid := [token for token in tokens if not isinstance(token, str)]:
         raise CheckpointError(
@@ -239,21 +300,13 @@ def write_layout(layout: TokenLayout, directory: Path, *, max_positions: int) ->
     """Write the token files that both NLLB tokenizers of transformers read."""
     names = layout.names()
     special = {MASK, *layout.languages, *layout.data_tags}
-    tokens = dict(enumerate(SPECIAL_TOKENS)) | names
+    tokens = dict(enumerate(SPECIAL_PIECES)) | names
     decoder = {
-        str(number): _entry(token, special=number < 4 or token in special)
+        str(number): token_entry(token, special=number < 4 or token in special)
         for number, token in tokens.items()
     }
     additional = [name for name in names.values() if name in special and name != MASK]
-    roles = {
-        "bos_token": "<s>",
-        "cls_token": "<s>",
-        "eos_token": "</s>",
-        "mask_token": MASK,
-        "pad_token": "<pad>",
-        "sep_token": "</s>",
-        "unk_token": "<unk>",
-    }
+    roles = ROLES | {"mask_token": MASK}
     write_json(
         directory / TOKENIZER_CONFIG_FILE,
         {
@@ -262,7 +315,7 @@ def write_layout(layout: TokenLayout, directory: Path, *, max_positions: int) ->
             "additional_special_tokens": additional,
             **roles,
             "clean_up_tokenization_spaces": False,
-            "legacy_behaviour": False,
+            "legacy_behaviour": layout.prompt == "source last",
             "model_max_length": max_positions,
             "sp_model_kwargs": {},
         },
@@ -272,7 +325,8 @@ def write_layout(layout: TokenLayout, directory: Path, *, max_positions: int) ->
     )
 
 
-def _entry(token: str, *, special: bool = True) -> dict[str, Any]:
+def token_entry(token: str, *, special: bool = True) -> dict[str, Any]:
+    """Return a token in the form of the tokenizer files."""
     return {
         "content": token,
         "lstrip": token == MASK,

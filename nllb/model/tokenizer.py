@@ -1,7 +1,7 @@
 """NLLB's tokenizer: converts text to ids and back, and adds the language tokens.
 
 * A source is `__src__ x </s>`, the decoder input starts with `</s> __tgt__`, and a target is
-  `__tgt__ x </s>`.
+  `__tgt__ x </s>`. `TokenLayout.prompt` describes the models that differ.
 * Punctuation is normalised first, as in training. Hugging Face's tokenizer does not normalise, and
   it drops quotation marks that are missing from the vocabulary.
 * The names of special tokens inside a text ("</s>", "eng_Latn") are encoded as ordinary text.
@@ -21,10 +21,16 @@ from nllb.io.paths import path_inside
 from nllb.io.piece_models import load_pieces, read_piece_model
 from nllb.io.pointers import refuse_pointer
 from nllb.languages.normalization import normalize_punctuation
+from nllb.model.formats.tokenizer_json import (
+    TOKENIZER_FILE,
+    piece_model_of_json,
+    write_tokenizer_json,
+)
+from nllb.model.m2m_vocabulary import ORDER_FILE, read_m2m_layout, write_m2m_layout
 from nllb.model.token_layout import (
     DataTag,
     TokenLayout,
-    flores_codes,
+    language_code,
     new_layout,
     read_layout,
     write_layout,
@@ -66,14 +72,27 @@ class Tokenizer:
     def open(cls, directory: Path, *, vocabulary_size: int, normalize: bool = True) -> "Tokenizer":
         """Open the tokenizer of a Hugging Face directory.
 
+        It has the SentencePiece model of NLLB, that of M2M-100 with its `vocab.json`, or only the
+        `tokenizer.json` that transformers 5 writes.
+
         Raises:
             CheckpointError: the tokenizer is missing, or does not match a model with
                 `vocabulary_size` embedding rows.
         """
         path = path_inside(directory, VOCABULARY_FILE)
-        vocabulary = read_vocabulary(path)
-        num_pieces = _load_processor(vocabulary, path).get_piece_size()
-        layout = read_layout(directory, num_pieces=num_pieces, vocabulary_size=vocabulary_size)
+        if not path.is_file() and (directory / TOKENIZER_FILE).is_file():
+            vocabulary = piece_model_of_json(directory)
+        else:
+            vocabulary = read_vocabulary(path)
+        processor = _load_processor(vocabulary, path)
+        if (directory / ORDER_FILE).is_file():
+            vocabulary, layout = read_m2m_layout(
+                directory, vocabulary, vocabulary_size=vocabulary_size
+            )
+        else:
+            layout = read_layout(
+                directory, num_pieces=processor.get_piece_size(), vocabulary_size=vocabulary_size
+            )
         return cls(
             vocabulary,
             layout,
@@ -101,8 +120,12 @@ class Tokenizer:
     @property
     def languages(self) -> tuple[str, ...]:
         """FLORES-200 codes of the model's languages, in the order of their ids."""
-        known = flores_codes()
-        return tuple(known.get(token, token) for token in self.layout.languages)
+        return tuple(map(language_code, self.layout.languages))
+
+    @property
+    def max_source_tokens(self) -> int:
+        """Maximum length of a source that the tokenizer allows; the model may allow less."""
+        return 1 << 30
 
     def language_id(self, language: str) -> int:
         """Return the id of a language's token.
@@ -146,18 +169,35 @@ class Tokenizer:
         """Return the ids of the text without language or end tokens."""
         return [number for part in self._split(self.normalize(text)) for number in self._ids(part)]
 
-    def encode_source(self, text: str, language: str, *, tag: DataTag | None = None) -> list[int]:
-        """Return the encoder input: language token, optional data tag, text, end token."""
+    def copied_ids(self, text: str) -> list[int]:
+        """Return the output tokens that spell a source, which a shortlist must not exclude."""
+        return [*self.encode(text), EOS_ID]
+
+    def encode_source(
+        self, text: str, language: str, *, target: str | None = None, tag: DataTag | None = None
+    ) -> list[int]:
+        """Return the encoder input: language token, optional data tag, text, end token.
+
+        `target` is the target language, which only SMaLL-100 requires.
+        """
+        ids = self.encode(text)
+        if self.layout.prompt == "source last":
+            return [*ids, EOS_ID, self.language_id(language)]
+        if self.layout.prompt == "target first":
+            if target is None:
+                raise ValueError("this model's encoder input depends on the target language")
+            language = target
         tags = [] if tag is None else [self.data_tag_id(tag)]
-        return [self.language_id(language), *tags, *self.encode(text), EOS_ID]
+        return [self.language_id(language), *tags, *ids, EOS_ID]
 
     def encode_target(self, text: str, language: str) -> list[int]:
         """Return the decoder target after the start token: language token, text, end token."""
-        return [self.language_id(language), *self.encode(text), EOS_ID]
+        return [*self.decoder_start(language)[1:], *self.encode(text), EOS_ID]
 
     def decoder_start(self, language: str) -> list[int]:
-        """Return the decoder prompt: end token, language token."""
-        return [EOS_ID, self.language_id(language)]
+        """Return the decoder prompt: end token, and in most models the language token."""
+        language_id = self.language_id(language)
+        return [EOS_ID] if self.layout.prompt == "target first" else [EOS_ID, language_id]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; `<unk>` becomes U+2047, other special tokens are omitted."""
@@ -190,7 +230,11 @@ class Tokenizer:
         return values
 
     def unknown_characters(self, text: str) -> tuple[str, ...]:
-        """Return the distinct characters of the normalised text that the vocabulary lacks."""
+        """Return the distinct characters of a normalised source that the vocabulary lacks."""
+        return self.unknown_target_characters(text)
+
+    def unknown_target_characters(self, text: str) -> tuple[str, ...]:
+        """Return the distinct characters of a normalised target that the vocabulary lacks."""
         found: dict[str, None] = {}
         for part in self._split(self.normalize(text)):
             if isinstance(part, str) and 0 in self._processor.encode(part):
@@ -213,7 +257,13 @@ class Tokenizer:
         directory.mkdir(parents=True, exist_ok=True)
         with atomic_binary(directory / VOCABULARY_FILE) as stream:
             stream.write(self.vocabulary)
+        if self.layout.family == "m2m_100":
+            write_m2m_layout(self.layout, directory, self.vocabulary, max_positions=max_positions)
+            return
         write_layout(self.layout, directory, max_positions=max_positions)
+        special = {*self.layout.languages, *self.layout.data_tags}
+        names = self.layout.names()
+        write_tokenizer_json(directory, self.vocabulary, names, special=special)
 
     def _with_layout(self, layout: TokenLayout) -> "Tokenizer":
         return Tokenizer(
@@ -237,7 +287,11 @@ class Tokenizer:
     def _ids(self, part: str | int) -> list[int]:
         if isinstance(part, int):
             return [part]
-        return [number + _OFFSET if number else UNK_ID for number in self._processor.encode(part)]
+        end = self.layout.num_pieces  # in M2M-100, pieces without an id follow after the others
+        return [
+            number + _OFFSET if 0 < number < end else UNK_ID
+            for number in self._processor.encode(part)
+        ]
 
 
 def read_vocabulary(path: Path) -> bytes:
@@ -248,8 +302,8 @@ def read_vocabulary(path: Path) -> bytes:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"{path.parent} has no tokenizer: {path.name} is missing; copy it from the original "
-            f"model of these weights"
+            f"{path.parent} has no tokenizer: {path.name} is missing, and so is {TOKENIZER_FILE}; "
+            f"copy it from the original model of these weights"
         )
     refuse_pointer(path)
     return read_piece_model(path)
@@ -266,6 +320,5 @@ def _load_processor(vocabulary: bytes, where: Path | str) -> "SentencePieceProce
 
 
 def _language_ids(layout: TokenLayout) -> dict[str, int]:
-    known = flores_codes()
-    by_code = {known.get(token, token): number for token, number in layout.languages.items()}
+    by_code = {language_code(token): number for token, number in layout.languages.items()}
     return by_code | dict(layout.languages)

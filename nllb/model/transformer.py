@@ -1,5 +1,8 @@
 """NLLB's encoder-decoder in plain torch, used for training and as the reference for `inference`.
 
+With `pretrained_layers`, the encoder is a pretrained one outside of this model, and only the
+weights that turn its states into the decoder's memory are part of it (`PretrainedMemory`).
+
 Architecture:
 * Layers are pre-norm, all projections have biases, and encoder and decoder have a final norm.
 * Source, target and output share one embedding, and input embeddings are scaled by
@@ -15,7 +18,9 @@ dim, V vocabulary.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +28,9 @@ from torch.nn import functional
 
 from nllb.model.configuration import ModelConfig, Side
 from nllb.model.moe import FeedForward, MixtureOfExperts
+
+SourceStates = Callable[[Tensor], Tensor]
+"""Returns the states of a pretrained encoder, states_LBSD, of source_BS padded with `pad_id`."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -227,6 +235,39 @@ class Encoder(nn.Module):
         return output_BSD
 
 
+class LayerMix(nn.Module):
+    """A learned weighted mean of the states of all layers of a pretrained encoder.
+
+    Each state is normalised first: the layers of an encoder differ in the size of their states.
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_layers + 1))
+
+    def forward(self, states_LBSD: Tensor) -> Tensor:
+        """Return the mean states_BSD."""
+        normed_LBSD = functional.layer_norm(states_LBSD, states_LBSD.shape[-1:])
+        return torch.einsum("l,l...->...", self.weight.softmax(0), normed_LBSD)
+
+
+class PretrainedMemory(nn.Module):
+    """The memory that a decoder attends to, from the states of a pretrained encoder."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        """Empty: the layers are those of the pretrained encoder, which is not a part of this."""
+        self.mix = LayerMix(config.pretrained_layers) if config.memory == "mix" else None
+        self.norm = nn.LayerNorm(config.model_dim)
+
+    def forward(self, states_LBSD: Tensor) -> Tensor:
+        """Return memory_BSD; with `memory: last`, only the last of the given layers is used."""
+        mixed_BSD = states_LBSD[-1] if self.mix is None else self.mix(states_LBSD)
+        output_BSD: Tensor = self.norm(mixed_BSD)
+        return output_BSD
+
+
 class Decoder(nn.Module):
     """The decoder layers and the final norm."""
 
@@ -268,11 +309,20 @@ class Transformer(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary_size, config.model_dim)
         self.positions = SinusoidalPositions(config)
-        self.encoder = Encoder(config)
+        self.encoder = PretrainedMemory(config) if config.pretrained_layers else Encoder(config)
         self.decoder = Decoder(config)
+        self.source_states: SourceStates | None = None
+        """Computes states_LBSD of sources, if the model is on a pretrained encoder."""
         self.embedding_scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
         with torch.no_grad():
             self.embedding.weight.normal_(std=config.model_dim**-0.5)[config.pad_id] = 0
+
+    def attach_encoder(self, encoder: nn.Module) -> None:
+        """Make a pretrained encoder a part of this model, as `pretrained`, to train it."""
+        assert isinstance(self.encoder, PretrainedMemory)
+        self.pretrained = encoder
+        layers = None if self.config.memory == "mix" else (-1,)
+        self.source_states = partial(encoder, layers=layers)
 
     def embed(self, ids_BL: Tensor, *, before: int = 0) -> Tensor:
         """Embed tokens and their positions; `before` is the number of preceding tokens."""
@@ -282,7 +332,11 @@ class Transformer(nn.Module):
 
     def encode(self, source_BS: Tensor) -> Tensor:
         """Encode sources padded with `pad_id`: memory_BSD. States at padding are undefined."""
-        memory_BSD: Tensor = self.encoder(self.embed(source_BS), source_BS != self.config.pad_id)
+        if isinstance(self.encoder, PretrainedMemory):
+            assert self.source_states is not None, "the pretrained encoder has not been attached"
+            memory_BSD: Tensor = self.encoder(self.source_states(source_BS))
+        else:
+            memory_BSD = self.encoder(self.embed(source_BS), source_BS != self.config.pad_id)
         return memory_BSD
 
     def decode(

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from nllb.config.schema import FractionBelowOne, NonNegativeInt, PositiveInt, Section, Text
 from nllb.errors import CheckpointError, did_you_mean
 from nllb.io.text import read_table
-from nllb.model.configuration import ModelConfig
+from nllb.model.configuration import MemoryKind, ModelConfig
 
 
 class ModelSection(Section):
@@ -17,6 +18,18 @@ class ModelSection(Section):
     """Row of `architectures.tsv`: 600m, 1.3b, 3.3b, moe-54b, ...; `small` and `tiny` for trials."""
     initial: Text | None = None
     """Model to start from: a directory, a hub name or a fairseq checkpoint; its shape counts."""
+    encoder: Text | None = None
+    """A pretrained encoder in place of NLLB's own: `shipped`, or the directory of another one; null
+    trains an encoder from nothing."""
+    memory: MemoryKind = "mix"
+    """What the decoder attends to with a pretrained encoder: a learned `mix` of its layers, or the
+    `last` one."""
+    encoder_type: Literal["auto", "float32"] = "auto"
+    """Number type of the frozen encoder: `auto` is int8 on a CPU, as in translation, and float32 on
+    a GPU."""
+    tune_encoder: bool = False
+    """Train the layers of the pretrained encoder, too, in float32; the exported model then has an
+    encoder of its own. With `initial`, training goes on from a model with a frozen encoder."""
     model_dim: PositiveInt | None = None
     """Width of the residual stream; null keeps the architecture's."""
     encoder_layers: PositiveInt | None = None
@@ -24,7 +37,7 @@ class ModelSection(Section):
     decoder_layers: PositiveInt | None = None
     """Layers of the decoder; null keeps the architecture's."""
     heads: PositiveInt | None = None
-    """Attention heads; null keeps the architecture's."""
+    """Attention heads of the layers that are trained; null keeps the architecture's."""
     ffn_dim: PositiveInt | None = None
     """Inner width of a feed-forward layer or of an expert; null keeps the architecture's."""
     experts: NonNegativeInt | None = None
@@ -61,17 +74,21 @@ class ModelSection(Section):
         row = architectures()[self.architecture]
         changed = {name: value for name, value in self if name in row and value is not None}
         row = {**row, **changed}
+        is_pretrained = self.encoder is not None
         return ModelConfig(
             vocabulary_size=vocabulary_size,
             model_dim=row["model_dim"],
-            encoder_layers=row["encoder_layers"],
+            encoder_layers=0 if is_pretrained else row["encoder_layers"],
             decoder_layers=row["decoder_layers"],
             encoder_heads=row["heads"],
             decoder_heads=row["heads"],
             encoder_ffn_dim=row["ffn_dim"],
             decoder_ffn_dim=row["ffn_dim"],
             num_experts=row["experts"],
-            encoder_sparse_step=row["sparse_step"] if row["experts"] else 0,
+            # `build_model` replaces what depends on the encoder's files.
+            pretrained_layers=1 if is_pretrained else 0,
+            memory=self.memory,
+            encoder_sparse_step=row["sparse_step"] if row["experts"] and not is_pretrained else 0,
             decoder_sparse_step=row["sparse_step"] if row["experts"] else 0,
             max_positions=self.max_positions,
             dropout=self.dropout,

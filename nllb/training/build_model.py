@@ -1,21 +1,26 @@
 """The model, tokenizer and teacher of a run, from its configuration."""
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
 from nllb.errors import ConfigError
 from nllb.io.manifest import Manifest
 from nllb.model.configuration import ModelConfig
+from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
+from nllb.model.formats.encoder_directory import EncoderDirectory
+from nllb.model.formats.encoder_of_model import encoder_hash
 from nllb.model.formats.open_model import load_model, open_model
 from nllb.model.formats.weights import read_weight
 from nllb.model.moe import MixtureOfExperts
+from nllb.model.shipped_encoder import find_shipped_encoder
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 from nllb.training.batches.token_ids import check_fits, tokenizer_of
 from nllb.training.distributed.expert_parallel import spread_experts
 from nllb.training.distributed.ranks import Ranks
-from nllb.training.initialization import initialize, materialize
+from nllb.training.initialization import initialize, initialize_on_encoder, materialize
 from nllb.training.loss import Teacher
 from nllb.training.router_balance import freeze_router_biases, reset_router_biases
 from nllb.training.train_config import TrainConfig
@@ -24,16 +29,29 @@ from nllb.training.train_config import TrainConfig
 def open_tokenizer(config: TrainConfig, manifest: Manifest) -> Tokenizer:
     """Return the tokenizer of the initial model or, without one, that of the data."""
     if config.model.initial is None:
-        return tokenizer_of(manifest)
+        tokenizer = tokenizer_of(manifest)
+        if config.model.encoder is None:
+            return tokenizer
+        encoder = open_encoder(config)
+        return EncoderSourceTokenizer(tokenizer, encoder.tokenizer(), encoder.path)
     tokenizer = open_model(config.model.initial).tokenizer()
     check_fits(tokenizer, manifest, config.model.initial)
     return tokenizer
+
+
+def open_encoder(config: TrainConfig) -> EncoderDirectory:
+    """Open the pretrained encoder that a configuration names."""
+    name = config.model.encoder
+    assert name is not None
+    return EncoderDirectory.open(find_shipped_encoder() if name == "shipped" else Path(name))
 
 
 def resolve_model_config(config: TrainConfig, tokenizer: Tokenizer) -> ModelConfig:
     """Return the complete model configuration of a run."""
     if config.model.initial is None:
         shape = config.model.resolve(vocabulary_size=tokenizer.vocabulary_size)
+        if config.model.encoder is not None:
+            shape = _on_encoder(shape, open_encoder(config))
     else:
         shape = dataclasses.replace(
             open_model(config.model.initial).config,
@@ -43,6 +61,20 @@ def resolve_model_config(config: TrainConfig, tokenizer: Tokenizer) -> ModelConf
         )
     has_bias = shape.router_bias or (shape.num_experts > 0 and config.routing.balance_by == "bias")
     return dataclasses.replace(shape, router_bias=has_bias)
+
+
+def _on_encoder(shape: ModelConfig, encoder: EncoderDirectory) -> ModelConfig:
+    if shape.model_dim != encoder.config.model_dim:
+        raise ConfigError(
+            f"model.model_dim is {shape.model_dim}, but the pretrained encoder {encoder.path} has "
+            f"states of width {encoder.config.model_dim}, which the decoder must share: set "
+            f"model.model_dim={encoder.config.model_dim}"
+        )
+    return dataclasses.replace(
+        shape,
+        pretrained_layers=encoder.config.num_layers,
+        pretrained_encoder=encoder_hash(encoder.path),
+    )
 
 
 def meta_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Transformer:
@@ -59,7 +91,9 @@ def meta_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Transfo
     return model
 
 
-def initial_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Transformer:
+def initial_model(
+    config: TrainConfig, shape: ModelConfig, ranks: Ranks, tokenizer: Tokenizer | None = None
+) -> Transformer:
     """Return this rank's part of the model with its initial weights.
 
     Memory is allocated only for that part.
@@ -69,6 +103,8 @@ def initial_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Tran
     materialize(model)
     if config.model.initial is None:
         initialize(model, config.seed)
+        if isinstance(tokenizer, EncoderSourceTokenizer):
+            initialize_on_encoder(model, tokenizer, open_encoder(config))
     if config.routing.balance_by == "bias":
         reset_router_biases(model)
     if config.model.initial is not None:

@@ -5,6 +5,8 @@ import json
 import logging
 from pathlib import Path
 
+import torch
+
 from nllb.config import write_config
 from nllb.config.fingerprints import changed_fields
 from nllb.config.loading import plain
@@ -12,8 +14,12 @@ from nllb.errors import CheckpointError, ConfigError
 from nllb.io.manifest import Manifest, read_manifest
 from nllb.io.progress import Progress
 from nllb.model.configuration import ModelConfig
+from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
+from nllb.model.formats.encoder_directory import EncoderDirectory
+from nllb.model.formats.encoder_of_model import frozen_states
+from nllb.model.pretrained_encoder import PretrainedEncoder
 from nllb.model.tokenizer import Tokenizer
-from nllb.model.transformer import Transformer
+from nllb.model.transformer import SourceStates, Transformer
 from nllb.training.batches.reader import BatchReader, read_validation
 from nllb.training.batches.token_ids import TokenIds, word_starts
 from nllb.training.build_model import (
@@ -38,7 +44,7 @@ from nllb.training.lexicon import initialize_lookup, lexical_embedding
 from nllb.training.loss import LossModule, Teacher
 from nllb.training.metrics.step_statistics import StepStatistics
 from nllb.training.metrics.writers import CombinedWriter, open_writers
-from nllb.training.optimization import build_optimizer
+from nllb.training.optimization import build_optimizer, constant_steps
 from nllb.training.precision import choose_precision
 from nllb.training.router_balance import RouterBalancer
 from nllb.training.train_config import Precision, TrainConfig
@@ -67,7 +73,7 @@ def open_run(
     manifest = read_manifest(config.data)
     tokenizer = open_tokenizer(config, manifest)
     checkpoints = CheckpointFolder(out_dir / "checkpoints", ranks)
-    newest = checkpoints.newest()
+    newest = _newest_of_schedule(checkpoints, config, ranks)
     checkpoint = None if newest is None else checkpoints.path(newest)
     made_by = _fingerprints(config, manifest)
     state = RunState(made_by=made_by) if checkpoint is None else read_state(checkpoint)
@@ -75,6 +81,7 @@ def open_run(
     if checkpoint is None and ranks.is_first:
         manifest.verify()
     ranks.wait()
+    encoder = tokenizer if isinstance(tokenizer, EncoderSourceTokenizer) else None
     reader = BatchReader(
         manifest,
         config.reader,
@@ -82,12 +89,18 @@ def open_run(
         num_ranks=ranks.size,
         ids=TokenIds.of_tokenizer(tokenizer),
         word_starts=word_starts(tokenizer),
+        encoder=encoder,
     )
     shape = resolve_model_config(config, tokenizer)
     if checkpoint is None:
-        model = _first_model(config, shape, manifest, ranks, quiet=quiet).to(ranks.device)
+        model = _first_model(config, shape, manifest, ranks, tokenizer, quiet=quiet)
+        model = model.to(ranks.device)
     else:
         model = meta_model(config, shape, ranks)
+    if config.model.tune_encoder:
+        _attach_encoder(model, encoder, config, ranks, is_new=checkpoint is None)
+    elif encoder is not None:
+        model.source_states = _source_states(config, encoder, shape, translators, ranks)
     if ranks.is_first:
         if checkpoint is None:
             out_dir.mkdir(parents=True, exist_ok=True)
@@ -123,6 +136,32 @@ def open_run(
     )
 
 
+def _newest_of_schedule(
+    checkpoints: CheckpointFolder, config: TrainConfig, ranks: Ranks
+) -> int | None:
+    """Return the step to resume from: the newest, or that before the cool-down of a shorter run.
+
+    A run that is extended after its learning rate began to cool down continues from the last
+    checkpoint of the constant rate; later checkpoints are deleted.
+    """
+    newest = checkpoints.newest()
+    if newest is None:
+        return None
+    constant, wanted = read_state(checkpoints.path(newest)).constant_step, constant_steps(config)
+    if constant is None or wanted is None or wanted <= constant or newest == constant:
+        return newest
+    if not checkpoints.rewind(constant):
+        return newest
+    if ranks.is_first:
+        _log.warning(
+            "the run is extended to %s steps: it continues from step %s, before the learning rate "
+            "began to cool down",
+            f"{config.schedule.steps:,}",
+            f"{constant:,}",
+        )
+    return constant
+
+
 def check_resumable(config: TrainConfig, out_dir: Path) -> None:
     """Check that the checkpoints in a folder, if any, can be resumed with a configuration.
 
@@ -141,10 +180,16 @@ def check_resumable(config: TrainConfig, out_dir: Path) -> None:
 
 
 def _first_model(
-    config: TrainConfig, shape: ModelConfig, manifest: Manifest, ranks: Ranks, *, quiet: bool
+    config: TrainConfig,
+    shape: ModelConfig,
+    manifest: Manifest,
+    ranks: Ranks,
+    tokenizer: Tokenizer,
+    *,
+    quiet: bool,
 ) -> Transformer:
     """Return the model of step 0, with lexical embeddings if they are configured."""
-    model = initial_model(config, shape, ranks)
+    model = initial_model(config, shape, ranks, tokenizer)
     if config.lexicon.pivot is not None:
         embedding_VD = model.embedding.weight.data
         embedding_VD.copy_(
@@ -152,6 +197,46 @@ def _first_model(
         )
         initialize_lookup(model)
     return model
+
+
+def _attach_encoder(
+    model: Transformer,
+    tokenizer: EncoderSourceTokenizer | None,
+    config: TrainConfig,
+    ranks: Ranks,
+    *,
+    is_new: bool,
+) -> None:
+    """Make the pretrained encoder a part of the model; its embeddings stay as they are.
+
+    In a resumed run, its weights come from the checkpoint.
+    """
+    if tokenizer is None:
+        raise ConfigError(f"model.tune_encoder: {config.model.initial} has no pretrained encoder")
+    directory = EncoderDirectory.open(tokenizer.encoder_path)
+    if is_new:
+        encoder = directory.load(ranks.device)
+    else:
+        with torch.device("meta"):
+            encoder = PretrainedEncoder(directory.config)
+    encoder.requires_grad_(False)
+    encoder.layers.requires_grad_(True)
+    model.attach_encoder(encoder)
+
+
+def _source_states(
+    config: TrainConfig,
+    tokenizer: EncoderSourceTokenizer,
+    shape: ModelConfig,
+    translators: Translators | None,
+    ranks: Ranks,
+) -> SourceStates:
+    """Return the frozen encoder, by default as translation computes it."""
+    path = tokenizer.encoder_path
+    if translators is None or config.model.encoder_type == "float32":
+        return frozen_states(EncoderDirectory.open(path), ranks.device, shape)
+    layers = None if shape.memory == "mix" else (-1,)
+    return translators.source_states(path, layers=layers, device=str(ranks.device))
 
 
 def _parallel_model(
@@ -194,6 +279,7 @@ def _open_validator(
         config.reader,
         max_pairs=config.schedule.validation_pairs,
         ids=TokenIds.of_tokenizer(tokenizer),
+        encoder=tokenizer if isinstance(tokenizer, EncoderSourceTokenizer) else None,
     )
     return Validator(model, list(batches), ranks, scorer=scorer)
 

@@ -82,14 +82,23 @@ class LexiconSection(Section):
 
 
 class OptimizerSection(Section):
-    """Adam, with linear warm-up and inverse square root decay of the learning rate."""
+    """The optimizer, with linear warm-up and a decay of the learning rate."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """`adamw` for all weights, or `muon` for the matrices of the layers and AdamW for the rest."""
     learning_rate: PositiveFloat = 1e-3
     """Maximum learning rate, reached at the end of the warm-up."""
+    encoder_rate: PositiveFloat = 0.1
+    """Learning rate of a pretrained encoder that is tuned, relative to that of the decoder."""
     warm_up_steps: NonNegativeInt = 8000
     """Steps of the warm-up."""
+    decay: Literal["inverse_sqrt", "constant"] = "inverse_sqrt"
+    """The learning rate after the warm-up: NLLB's inverse square root of the step, or `constant`,
+    with which a run can be extended (the checkpoint before the cool-down is kept for that)."""
     cool_down_steps: NonNegativeInt = 0
     """Final steps, over which the rate falls linearly to zero; NLLB had none."""
+    momentum: FractionBelowOne = 0.95
+    """Momentum of Muon."""
     beta_1: FractionBelowOne = 0.9
     """Decay of Adam's first moment."""
     beta_2: FractionBelowOne = 0.98
@@ -97,7 +106,7 @@ class OptimizerSection(Section):
     epsilon: PositiveFloat = 1e-6
     """Term that Adam adds to the root of the second moment."""
     weight_decay: NonNegativeFloat = 0.0
-    """Weight decay, decoupled from the gradient."""
+    """Weight decay, decoupled from the gradient; with Muon, of its matrices only."""
     clip_norm: PositiveFloat | None = None
     """Maximum norm of the gradient; null does not clip."""
 
@@ -209,8 +218,29 @@ class TrainConfig(RunConfig):
                 "lexicon.pivot sets initial embeddings, but model.initial has its own: remove one "
                 "of them"
             )
+        if self.optimizer.kind == "muon" and self.parallel.data == "fsdp2":
+            yield "optimizer.kind: muon needs whole matrices on every rank; set parallel.data: ddp"
+        if self.model.tune_encoder:
+            if self.model.encoder is None and self.model.initial is None:
+                yield "model.tune_encoder: needs model.encoder, or model.initial with an encoder"
+            if self.schedule.translations:
+                yield (
+                    "schedule.translations: must be 0 with model.tune_encoder, because "
+                    "translations would use the encoder as it was"
+                )
+        if self.model.encoder is not None:
+            yield from self._errors_with_encoder()
         if self.optimizer.cool_down_steps > self.schedule.steps:
             yield (
                 "optimizer.cool_down_steps must be at most schedule.steps "
                 f"({self.schedule.steps}), got {self.optimizer.cool_down_steps}"
             )
+
+    def _errors_with_encoder(self) -> Iterator[str]:
+        """Yield what cannot be combined with a pretrained encoder."""
+        if self.model.initial is not None:
+            yield "model.encoder: model.initial has an encoder of its own; remove one of them"
+        if self.lexicon.pivot is not None:
+            yield "lexicon.pivot: embeddings start from the pretrained encoder's; remove it"
+        if self.distillation.teacher is not None:
+            yield "distillation.teacher: is not supported with a pretrained encoder"

@@ -27,7 +27,7 @@ from nllb.training.distributed.ranks import Ranks, StopFlag
 from nllb.training.loss import seed_batch
 from nllb.training.metrics.step_statistics import StepStatistics
 from nllb.training.metrics.writers import MetricsWriter
-from nllb.training.optimization import learning_rate, scale_gradients, set_rate
+from nllb.training.optimization import constant_steps, learning_rate, scale_gradients, set_rate
 from nllb.training.router_balance import RouterBalancer
 from nllb.training.train_config import Precision, TrainConfig
 from nllb.training.validation import Validator
@@ -165,7 +165,10 @@ class TrainingRun:
                 is_better = self._validate()
         if self.ending is None and self._is_stale():
             self.ending = "no better result"
-        if is_better or step % schedule.checkpoint_every == 0 or self.ending:
+        ends_constant_rate = step == constant_steps(self.config)
+        if ends_constant_rate:
+            self.state.constant_step = step
+        if is_better or ends_constant_rate or step % schedule.checkpoint_every == 0 or self.ending:
             self._save()
         self.progress.advance()
 
@@ -267,7 +270,8 @@ class TrainingRun:
         )
         self.saved_step = self.state.step
         self.checkpoints.prune(
-            keep_last=self.config.schedule.keep_last, best_step=self.state.best_step
+            keep_last=self.config.schedule.keep_last,
+            keep_steps={self.state.best_step, self.state.constant_step},
         )
         self._window += time.monotonic() - now
 

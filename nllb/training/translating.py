@@ -5,12 +5,14 @@ of `Translators`, which is `nllb.inference.line_translator.LineTranslator` every
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
 
 from nllb.model.configuration import ModelConfig
 from nllb.model.tokenizer import Tokenizer
+from nllb.model.transformer import SourceStates
 
 Translate = Callable[[Sequence[str], str, str], Sequence[str | None]]
 """Translates lines from one language (a code) into another; None for a line that is too long."""
@@ -27,6 +29,12 @@ class Translators(Protocol):
 
     def fingerprint(self, model: str) -> str:
         """Return a hash of a model's files, without loading it."""
+        ...
+
+    def source_states(
+        self, encoder: Path, *, layers: Sequence[int] | None, device: str
+    ) -> SourceStates:
+        """Return a pretrained encoder as a function, without a gradient and as in translation."""
         ...
 
     def of_weights(

@@ -1,6 +1,7 @@
 """Translation: text in any layout to segments, segments through a model, and back to text."""
 
 from nllb.inference.generator import Generator, Hypothesis, SearchOptions
+from nllb.translation.glossary import Glossary, GlossaryEntry
 from nllb.translation.quality import Flag, TrustRecord
 from nllb.translation.results import Passage, Segment, Translation
 from nllb.translation.retry import RetryBudget, SegmentError
@@ -9,6 +10,8 @@ from nllb.translation.translator import Translator
 __all__ = [
     "Flag",
     "Generator",
+    "Glossary",
+    "GlossaryEntry",
     "Hypothesis",
     "Passage",
     "RetryBudget",

@@ -12,6 +12,7 @@ from nllb.io.text import ErrorPolicy, json_line
 from nllb.languages import parse_language
 from nllb.translation.code_blocks import mark_code_blocks
 from nllb.translation.files import read_windows
+from nllb.translation.glossary import Glossary
 from nllb.translation.records import DocumentRecord, line_record
 from nllb.translation.results import Translation
 from nllb.translation.retry import RETRY_LIMIT, RetryBudget
@@ -49,6 +50,12 @@ class FileOptions:
     """Whether the JSON contains further outputs of each segment."""
     errors: ErrorPolicy = "strict"
     """What to do with bytes that are not UTF-8."""
+    glossary: Glossary | None = None
+    """Terms and their translations."""
+    do_not_translate: tuple[str, ...] = ()
+    """Terms that stay as they are."""
+    placeholders: tuple[str, ...] | None = None
+    """Regular expressions of text that stays as it is."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -150,6 +157,9 @@ class FileTranslation:
             "retry": self.budget if options.retry else False,
             "wrapped": options.wrapped,
             "assumed_source": options.assumed_source,
+            "glossary": options.glossary,
+            "do_not_translate": options.do_not_translate,
+            "placeholders": options.placeholders,
         }
 
     def run(self, paths: Sequence[Path | str]) -> None:

@@ -3,16 +3,21 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Final
 
 import regex
 
 from nllb.inference.generator import Generator, SearchOptions
+from nllb.inference.word_alignment import Aligner
 from nllb.languages import Language
 from nllb.languages.detection import Detector
 from nllb.translation.code_blocks import Verbatim, has_fence, mark_code_blocks, split_lines
+from nllb.translation.glossary import Glossary
 from nllb.translation.model_input import ModelInput, model_input
+from nllb.translation.placeholders import PlaceholderPattern, Protection
+from nllb.translation.protected_segments import flagged_markup, translate_protected
 from nllb.translation.quality import KEPT, with_source
 from nllb.translation.results import Passage, PassageMerger, Segment, Translation
 from nllb.translation.retry import Attempt, RetryBudget, translate_segments
@@ -23,6 +28,7 @@ from nllb.translation.source_detection import (
     has_letters,
 )
 from nllb.translation.structure import Document, DocumentPart, cut, parse, separator
+from nllb.translation.term_replacement import replace_missing_terms
 from nllb.translation.windows import join_paragraphs
 
 REMEMBERED_SEGMENTS: Final = 4096
@@ -67,11 +73,35 @@ class TranslationJob:
     wrapped: bool
     document: SourceLanguage | None = None
     """Main language of the document whose lines (or paragraphs) the texts are, if detected."""
+    placeholders: PlaceholderPattern | None = None
+    """What is kept; None leaves it to the model."""
+    glossary: Glossary | None = None
+    """Terms and their translations."""
+    aligner: Aligner | None = None
+    """Aligns words, to replace those of terms that an output lacks."""
 
     def translate(self, texts: Sequence[str], remembered: Memory) -> list[Translation]:
         """Translate texts together; segments in `remembered` are not translated again."""
+        if self.placeholders is None:
+            return self.translate_protected(texts, remembered, None)
+        protection = Protection(self.placeholders)
+        protected = [
+            text if isinstance(text, Verbatim) else protection.protect(text) for text in texts
+        ]
+        translations = self.translate_protected(protected, remembered, protection)
+        restored = [restore_placeholders(each, protection) for each in translations]
+        count = self.placeholders.count
+        return [
+            each if count(each.text) == count(text) else _kept_whole(each)
+            for text, each in zip(texts, restored, strict=True)
+        ]
+
+    def translate_protected(
+        self, texts: Sequence[str], remembered: Memory, protection: Protection | None
+    ) -> list[Translation]:
+        """Translate texts with characters in place of placeholders, which the results have, too."""
         units_of_texts, mains = self._units(texts)
-        found = self._translate_segments(units_of_texts, remembered)
+        found = self._translate_segments(units_of_texts, remembered, protection)
         return [
             self._translation(text, units, main, found)
             for text, units, main in zip(texts, units_of_texts, mains, strict=True)
@@ -148,7 +178,10 @@ class TranslationJob:
         return _Unit(text=text, source=source, document=document)
 
     def _translate_segments(
-        self, units_of_texts: Sequence[Sequence[_Unit]], remembered: Memory
+        self,
+        units_of_texts: Sequence[Sequence[_Unit]],
+        remembered: Memory,
+        protection: Protection | None,
     ) -> dict[_Key, Attempt]:
         """Translate the segments of all units that are not remembered, one language at a time."""
         wanted: dict[str, tuple[Language, dict[str, None]]] = {}
@@ -160,18 +193,35 @@ class TranslationJob:
                 wanted.setdefault(language.code, (language, {}))[1][text] = None
         found: dict[_Key, Attempt] = dict(remembered)
         for code, (language, segments) in wanted.items():
-            attempts = translate_segments(
-                self.generator,
-                list(segments),
-                source=language,
-                target=self.target,
-                search=self.search,
-                detector=self.detector,
-                retry=self.retry,
-            )
+            translate = partial(self._translate_texts, source=language)
+            if protection is None:
+                attempts = translate(list(segments))
+            else:
+                attempts = translate_protected(list(segments), protection, translate)
             for segment, attempt in zip(segments, attempts, strict=True):
-                found[code, segment] = remembered[code, segment] = attempt
+                found[code, segment] = attempt
+                # The characters of placeholders mean something else in the next call.
+                if protection is None or not protection.signs(segment):
+                    remembered[code, segment] = attempt
         return found
+
+    def _translate_texts(self, texts: Sequence[str], *, source: Language) -> list[Attempt]:
+        if not texts:
+            return []
+        found = {text: self.glossary.find(text) for text in texts} if self.glossary else {}
+        attempts = translate_segments(
+            self.generator,
+            texts,
+            source=source,
+            target=self.target,
+            search=self.search,
+            detector=self.detector,
+            retry=self.retry,
+            terms={text: tuple(entry.targets for entry, *_ in found[text]) for text in found},
+        )
+        if found and self.aligner is not None:
+            return replace_missing_terms(attempts, found, self.aligner)
+        return attempts
 
     def _translation(
         self,
@@ -181,13 +231,23 @@ class TranslationJob:
         found: dict[_Key, Attempt],
     ) -> Translation:
         segments: list[Segment] = []
-        rendered = ""
+        rendered, start = "", 0
         for unit in units:
             of_unit = [self._segment(part, unit.source, found) for part in unit.document.parts]
             language = unit.source.language
             between = "" if language is None else separator(language, self.target)
-            rendered += unit.document.render([each.text for each in of_unit], between=between)
-            segments += of_unit
+            pieces = unit.document.render_parts([each.text for each in of_unit], between=between)
+            place = start
+            for segment, part, (before, output) in zip(
+                of_unit, unit.document.parts, pieces, strict=True
+            ):
+                place += len(part.before)
+                rendered += before
+                segments.append(replace(segment, source_start=place, start=len(rendered)))
+                rendered += output
+                place += len(part.text)
+            rendered += unit.document.tail
+            start += len(unit.text)
         return Translation(
             text=rendered,
             source_text=text,
@@ -233,6 +293,44 @@ class TranslationJob:
                 yield from merger.add(passage)
             first_line += unit.num_lines
         yield from merger.finish()
+
+
+def restore_placeholders(translation: Translation, protection: Protection) -> Translation:
+    """Return a translation with placeholders in place of their characters."""
+    restore = protection.restore
+    if not protection.placeholders:
+        return translation
+    segments = []
+    source_done = done = source_start = start = 0
+    for segment in translation.segments:
+        source_start += len(restore(translation.source_text[source_done : segment.source_start]))
+        start += len(restore(translation.text[done : segment.start]))
+        source_done, done = segment.source_start, segment.start
+        restored = replace(
+            segment,
+            source_text=restore(segment.source_text),
+            text=restore(segment.text),
+            alternatives=tuple(map(restore, segment.alternatives)),
+            source_start=source_start,
+            start=start,
+        )
+        segments.append(restored)
+    return replace(
+        translation,
+        text=restore(translation.text),
+        source_text=restore(translation.source_text),
+        segments=tuple(segments),
+    )
+
+
+def _kept_whole(translation: Translation) -> Translation:
+    """Return a text as it was given, because outputs of its segments together make placeholders."""
+    segments = tuple(
+        replace(each, text=each.source_text, start=each.source_start, alternatives=(), trust=record)
+        for each in translation.segments
+        for record in [flagged_markup([each.trust])]
+    )
+    return replace(translation, text=translation.source_text, segments=segments)
 
 
 def _beginning(text: str) -> str:

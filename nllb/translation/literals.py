@@ -34,10 +34,14 @@ def find_literals(text: str) -> list[str]:
     found = []
     for match in LITERAL.finditer(text):
         literal = match[0]
-        if literal.lower().startswith(("http", "ftp", "www")):
-            literal = literal.rstrip(_AFTER_ADDRESS)
-        found.append(literal)
+        found.append(trim_address(literal))
     return found
+
+
+def trim_address(literal: str) -> str:
+    """Return a literal without the punctuation that follows a web address."""
+    is_address = literal.lower().startswith(("http", "ftp", "www"))
+    return literal.rstrip(_AFTER_ADDRESS) if is_address else literal
 
 
 def missing_literals(source: str, output: str) -> tuple[str, ...]:

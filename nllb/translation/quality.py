@@ -13,10 +13,11 @@ from typing import Final, Literal, get_args
 
 import regex
 
-from nllb.inference.generator import Hypothesis
+from nllb.inference.generator import Hypothesis, Terms
 from nllb.languages import Language
 from nllb.languages.detection import UNDETERMINED, Detection
 from nllb.languages.scripts import unicode_class
+from nllb.translation.glossary import terms_by_status
 from nllb.translation.literals import missing_literals, missing_numbers
 from nllb.translation.text_width import columns
 
@@ -30,6 +31,8 @@ Flag = Literal[
     "low_probability",
     "literals_missing",
     "numbers_missing",
+    "term_missing",
+    "markup",
     "uncertain_source",
 ]
 FLAGS: Final[tuple[Flag, ...]] = get_args(Flag)
@@ -96,9 +99,14 @@ class TrustRecord:
             lacks.
         missing_numbers: numbers of two digits or more that occur in the source and not in the
             output.
+        used_terms: terms of the glossary that the output has, by their preferred form.
+        inflected_terms: those that it seems to have in another form.
+        missing_terms: those that it lacks.
         truncated: true if the search stopped at its maximum length before the end token.
         origin: where the output comes from: the first search, a retry strategy, or the source
             itself.
+        pivot_text: the translation into English from which the output was made, if the model
+            translates this direction in two steps; None if it was translated directly.
         attempts: how often the segment was translated; 0 for text that is kept unchanged.
         flags: problems of the chosen output, the most severe first.
     """
@@ -115,8 +123,12 @@ class TrustRecord:
     unknown_characters: tuple[str, ...] = ()
     missing_literals: tuple[str, ...] = ()
     missing_numbers: tuple[str, ...] = ()
+    used_terms: tuple[str, ...] = ()
+    inflected_terms: tuple[str, ...] = ()
+    missing_terms: tuple[str, ...] = ()
     truncated: bool = False
     origin: AttemptOrigin = "first"
+    pivot_text: str | None = None
     attempts: int = 1
     flags: tuple[Flag, ...] = ()
 
@@ -154,6 +166,7 @@ def judge(
     detection: Detection | None = None,
     origin: AttemptOrigin = "first",
     attempts: int = 1,
+    terms: Terms = (),
 ) -> TrustRecord:
     """Measure one output against its source.
 
@@ -164,6 +177,7 @@ def judge(
         detection: The detector's answer for the output, if there is a detector.
         origin: The retry strategy that produced the output.
         attempts: How often the segment has been translated so far.
+        terms: The terms that the output has to contain.
     """
     text, output = hypothesis.source, hypothesis.text
     log_probability = hypothesis.log_probability / max(1, hypothesis.num_tokens)
@@ -177,6 +191,7 @@ def judge(
     for sign in (_UNKNOWN_PIECE, _REPLACEMENT):
         if sign in output and sign not in text and sign not in unknown:
             unknown = (*unknown, sign)
+    by_status = terms_by_status(terms, output)
     literals, numbers = missing_literals(text, output), missing_numbers(text, output)
     wrong: dict[Flag, bool] = {
         "truncated": not hypothesis.finished,
@@ -190,6 +205,8 @@ def judge(
         "low_probability": log_probability < MIN_LOG_PROBABILITY,
         "literals_missing": bool(literals),
         "numbers_missing": bool(numbers),
+        "term_missing": bool(by_status["missing"]),
+        "markup": False,
         "uncertain_source": False,
     }
     flags = tuple(flag for flag in FLAGS if wrong[flag])
@@ -205,8 +222,12 @@ def judge(
         unknown_characters=unknown,
         missing_literals=literals,
         missing_numbers=numbers,
+        used_terms=by_status["used"],
+        inflected_terms=by_status["inflected"],
+        missing_terms=by_status["missing"],
         truncated=not hypothesis.finished,
         origin=origin,
+        pivot_text=hypothesis.pivot_text,
         attempts=attempts,
         flags=flags,
     )

@@ -1,7 +1,7 @@
 """What the translator returns: translations, their segments, and the languages of passages."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nllb.languages import Language
 from nllb.translation.quality import Flag, TrustRecord
@@ -16,12 +16,17 @@ class Segment:
         text: its translation.
         trust: quality estimate of the translation.
         alternatives: further outputs, if `SearchOptions.num_hypotheses` requests more than one.
+        source_start: where the segment begins in the text that was given, unless the text was
+            wrapped.
+        start: where its translation begins in the translated text.
     """
 
     source_text: str
     text: str
     trust: TrustRecord
     alternatives: tuple[str, ...] = ()
+    source_start: int = field(default=0, compare=False)
+    start: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

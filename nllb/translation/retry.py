@@ -13,12 +13,12 @@ Where a whole direction fails, retries would make translation many times slower 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from nllb.errors import DataError
-from nllb.inference.generator import MAX_BEAM_SIZE, Generator, Hypothesis, SearchOptions
+from nllb.inference.generator import MAX_BEAM_SIZE, Generator, Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
 from nllb.languages.detection import Detection, Detector
 from nllb.languages.segmentation import split_long
@@ -185,6 +185,7 @@ def translate_segments(
     search: SearchOptions,
     detector: Detector | None = None,
     retry: bool | RetryBudget = True,
+    terms: Mapping[str, Terms] | None = None,
 ) -> list[Attempt]:
     """Translate segments of one language; return the best attempt for each, in order.
 
@@ -196,11 +197,14 @@ def translate_segments(
         search: How outputs are searched for.
         detector: Identifies the language of outputs, for the flag `off_target`.
         retry: Whether flagged outputs are tried again; a budget limits retries over several calls.
+        terms: The terms that the output of a segment has to contain, by the segment.
 
     Raises:
         SegmentError: A segment has no output, an empty one, or the output of another segment.
     """
-    attempts = _SegmentTranslation(generator, source, target, search, detector)
+    attempts = _SegmentTranslation(
+        generator, source, target, search, detector=detector, terms=terms or {}
+    )
     best = attempts.first(segments)
     if retry:
         budget = retry if isinstance(retry, RetryBudget) else RetryBudget()
@@ -225,6 +229,7 @@ def generate_checked(
     source: Language,
     target: Language,
     search: SearchOptions,
+    terms: Mapping[str, Terms] | None = None,
 ) -> list[list[Hypothesis]]:
     """Call the generator and check that each segment has an output of its own.
 
@@ -233,7 +238,13 @@ def generate_checked(
     """
     if not segments:
         return []
-    answers = generator.generate(segments, source=source, target=target, search=search)
+    required = [terms.get(segment, ()) for segment in segments] if terms else []
+    if any(required):
+        answers = generator.generate(
+            segments, source=source, target=target, search=search, terms=required
+        )
+    else:
+        answers = generator.generate(segments, source=source, target=target, search=search)
     for i, segment in enumerate(segments):
         number = f"segment {i + 1} of {len(segments)}, {_excerpt(segment)},"
         if i >= len(answers) or not answers[i]:
@@ -261,10 +272,12 @@ class _SegmentTranslation:
         source: Language,
         target: Language,
         search: SearchOptions,
+        *,
         detector: Detector | None,
+        terms: Mapping[str, Terms],
     ):
         self.generator, self.source, self.target = generator, source, target
-        self.search, self.detector = search, detector
+        self.search, self.detector, self.terms = search, detector, terms
 
     def first(self, segments: Sequence[str]) -> list[Attempt]:
         """Translate with the requested search options."""
@@ -318,7 +331,12 @@ class _SegmentTranslation:
 
     def _generate(self, segments: Sequence[str], search: SearchOptions) -> list[list[Hypothesis]]:
         return generate_checked(
-            self.generator, segments, source=self.source, target=self.target, search=search
+            self.generator,
+            segments,
+            source=self.source,
+            target=self.target,
+            search=search,
+            terms=self.terms,
         )
 
     def _in_pieces(self, segments: Sequence[str], search: SearchOptions) -> list[list[Hypothesis]]:
@@ -368,6 +386,7 @@ class _SegmentTranslation:
         return [
             judge(
                 hypothesis,
+                terms=self.terms.get(hypothesis.source, ()),
                 source=self.source,
                 target=self.target,
                 detection=detection,

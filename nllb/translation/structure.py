@@ -78,14 +78,19 @@ class Document:
 
         `between` separates outputs where nothing separates the sentences of the source.
         """
-        text = []
+        pieces = self.render_parts(outputs, between=between)
+        return "".join(before + text for before, text in pieces) + self.tail
+
+    def render_parts(self, outputs: Sequence[str], *, between: str = "") -> list[tuple[str, str]]:
+        """Return the text before each part's output, and the output as it is rendered."""
+        pieces = []
         for number, (part, output) in enumerate(zip(self.parts, outputs, strict=True)):
             touches = number > 0 and not part.before
-            if touches and part.translate and self.parts[number - 1].translate:
-                text.append(between)
-            wrapped = rewrap(output, part.text, part.breaks) if part.breaks else output
-            text += (part.before, wrapped)
-        return "".join(text) + self.tail
+            needs_space = touches and part.translate and self.parts[number - 1].translate
+            before = between + part.before if needs_space else part.before
+            text = rewrap(output, part.text, part.breaks) if part.breaks else output
+            pieces.append((before, text))
+        return pieces
 
 
 def separator(source: Language, target: Language) -> str:

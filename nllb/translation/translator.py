@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from nllb.errors import LanguageError, ResourceError
 from nllb.inference.generator import Generator, SearchOptions
+from nllb.inference.word_alignment import Aligner, ShippedAligner
 from nllb.languages import Language, languages, parse_language
 from nllb.languages.detection import Detector
+from nllb.model.coverage import models_that_cover
+from nllb.translation.glossary import Glossary
 from nllb.translation.job import Memory, TranslationJob
+from nllb.translation.placeholders import PlaceholderPattern, Protection
 from nllb.translation.results import Translation
 from nllb.translation.retry import RetryBudget
 from nllb.translation.source_detection import SourceDetection, SourceLanguage
@@ -40,17 +44,31 @@ class Translator:
         generator: Translates single segments.
         detector: Identifies languages: needed for `source="auto"`; with it the language of each
             output is checked, too. None if there is none.
+        aligner: Aligns the words of texts and translations, which places markup and placeholders;
+            None leaves these to their relative positions.
+        default_search: The search options of calls without any, which a model may recommend.
     """
 
-    def __init__(self, generator: Generator, *, detector: Detector | None = None):
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        detector: Detector | None = None,
+        aligner: Aligner | None = None,
+        default_search: SearchOptions | None = None,
+    ):
         """Wrap a generator; `Translator.load` makes one from a model.
 
         Args:
             generator: Translates single segments.
             detector: Identifies languages.
+            aligner: Aligns words, to place markup in translations.
+            default_search: The search options of calls without any.
         """
         self.generator = generator
         self.detector = detector
+        self.aligner = aligner
+        self.default_search = default_search or SearchOptions()
         self._loaded_with: dict[str, Any] | None = None
 
     @classmethod
@@ -93,7 +111,12 @@ class Translator:
             num_threads=num_threads,
             report=report,
         )
-        translator = cls(generator, detector=found)
+        translator = cls(
+            generator,
+            detector=found,
+            aligner=ShippedAligner(num_threads=num_threads),
+            default_search=generator.default_search,
+        )
         name = default_model()[0] if name_or_dir is None else name_or_dir
         translator._loaded_with = {
             "name_or_dir": str(Path(name).resolve()) if Path(name).exists() else str(name),
@@ -124,6 +147,9 @@ class Translator:
         retry: bool | RetryBudget = True,
         wrapped: bool = False,
         assumed_source: str | Language | None = ASSUMED_SOURCE,
+        glossary: Glossary | None = None,
+        do_not_translate: Sequence[str] = (),
+        placeholders: Sequence[str] | None = None,
     ) -> Translation: ...
 
     @overload
@@ -137,6 +163,9 @@ class Translator:
         retry: bool | RetryBudget = True,
         wrapped: bool = False,
         assumed_source: str | Language | None = ASSUMED_SOURCE,
+        glossary: Glossary | None = None,
+        do_not_translate: Sequence[str] = (),
+        placeholders: Sequence[str] | None = None,
     ) -> list[Translation]: ...
 
     def translate(
@@ -149,6 +178,9 @@ class Translator:
         retry: bool | RetryBudget = True,
         wrapped: bool = False,
         assumed_source: str | Language | None = ASSUMED_SOURCE,
+        glossary: Glossary | None = None,
+        do_not_translate: Sequence[str] = (),
+        placeholders: Sequence[str] | None = None,
     ) -> Translation | list[Translation]:
         """Translate a text, or each text of a list.
 
@@ -157,7 +189,8 @@ class Translator:
             source: Its language (`en`, `eng_Latn`, `English`), or `auto` to detect it. In a text of
                 several lines each line may have its own; lines in the target language are kept.
             target: The language to translate into.
-            search: How outputs are searched for; by default beam search with four beams.
+            search: How outputs are searched for; by default with the options that the model's
+                `generation_config.json` has, or else beam search with four beams.
             retry: Whether outputs that loop, stop early or are in the wrong language are tried
                 again; a `RetryBudget` limits the retries of several calls together.
             wrapped: The text was wrapped at a fixed width: sentences go on after the ends of full
@@ -165,8 +198,14 @@ class Translator:
                 is hard.
             assumed_source: With `auto`, the language of text that the detector cannot identify; its
                 segments are flagged `uncertain_source`. None raises an error instead.
+            glossary: Terms and their translations, which outputs have to use.
+            do_not_translate: Terms that every output keeps as they are.
+            placeholders: Regular expressions of further placeholders. Placeholders (addresses,
+                `{name}`, `%s` and the like) are kept whatever the model does if this is given, even
+                if it is empty, or if there are terms that are not translated.
 
         Raises:
+            ConfigError: An expression is not valid.
             LanguageError: A language is unknown, not in the model, or could not be detected; or
                 source and target are the same.
             SegmentError: A segment has no output.
@@ -182,6 +221,9 @@ class Translator:
             retry=retry,
             wrapped=wrapped,
             assumed_source=assumed_source,
+            glossary=glossary,
+            do_not_translate=do_not_translate,
+            placeholders=placeholders,
         )
         translations = job.translate(texts, OrderedDict())
         return translations[0] if isinstance(text, str) else translations
@@ -196,6 +238,9 @@ class Translator:
         retry: bool | RetryBudget = True,
         look_ahead: int = LOOK_AHEAD_LINES,
         assumed_source: str | Language | None = ASSUMED_SOURCE,
+        glossary: Glossary | None = None,
+        do_not_translate: Sequence[str] = (),
+        placeholders: Sequence[str] | None = None,
     ) -> Iterator[Translation]:
         """Translate lines one after the other in bounded memory; one translation for each line.
 
@@ -215,6 +260,9 @@ class Translator:
             search=search,
             retry=retry,
             assumed_source=assumed_source,
+            glossary=glossary,
+            do_not_translate=do_not_translate,
+            placeholders=placeholders,
         )
 
     def translate_windows(
@@ -228,6 +276,9 @@ class Translator:
         wrapped: bool = False,
         assumed_source: str | Language | None = ASSUMED_SOURCE,
         document: SourceLanguage | None = None,
+        glossary: Glossary | None = None,
+        do_not_translate: Sequence[str] = (),
+        placeholders: Sequence[str] | None = None,
     ) -> Iterator[Translation]:
         """Translate texts that come in windows; each window is answered before the next is read.
 
@@ -244,6 +295,9 @@ class Translator:
             wrapped=wrapped,
             assumed_source=assumed_source,
             document=document,
+            glossary=glossary,
+            do_not_translate=do_not_translate,
+            placeholders=placeholders,
         )
 
         def translations() -> Iterator[Translation]:
@@ -253,6 +307,36 @@ class Translator:
                 job.forget(remembered)
 
         return translations()
+
+    def translate_protected(
+        self,
+        texts: Sequence[str],
+        source: str | Language,
+        target: str | Language,
+        *,
+        protection: Protection,
+        glossary: Glossary | None = None,
+        search: SearchOptions | None = None,
+        retry: bool | RetryBudget = True,
+        assumed_source: str | Language | None = ASSUMED_SOURCE,
+        document: SourceLanguage | None = None,
+    ) -> list[Translation]:
+        """Translate texts that have a private-use character in place of each placeholder.
+
+        The translations have the same characters, each as often as its text. Documents are
+        translated this way, because their codes are placeholders, too.
+        """
+        job = self._job(
+            source,
+            target,
+            search=search,
+            retry=retry,
+            wrapped=False,
+            assumed_source=assumed_source,
+            glossary=glossary,
+            document=document,
+        )
+        return job.translate_protected(texts, OrderedDict(), protection)
 
     def language(self, text: str | Language) -> Language:
         """Return a language of the model.
@@ -265,8 +349,9 @@ class Translator:
             known = [each.code for each in languages() if self.generator.supports(each)]
             shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
             raise LanguageError(
-                f"the model has no token for {language.code} ({language.name}); "
-                f"it has {len(known)} languages: {shown}"
+                f"the model does not cover {language.code} ({language.name}); "
+                f"it covers {len(known)} languages: {shown} (nllb languages --model M lists them); "
+                f"{models_that_cover(language)}"
             )
         return language
 
@@ -320,21 +405,30 @@ class Translator:
         wrapped: bool,
         assumed_source: str | Language | None,
         document: SourceLanguage | None = None,
+        glossary: Glossary | None = None,
+        do_not_translate: Sequence[str] = (),
+        placeholders: Sequence[str] | None = None,
     ) -> TranslationJob:
         target = self.language(target)
         named = None if source == AUTO else self.language(source)
         if named is not None:
             require_two_languages(named, target)
+        pattern = None
+        if do_not_translate or placeholders is not None:
+            pattern = PlaceholderPattern(expressions=placeholders or (), terms=do_not_translate)
         return TranslationJob(
             generator=self.generator,
             detector=self.detector,
             source=named,
             detection=self._detection(assumed_source) if named is None else None,
             target=target,
-            search=search or SearchOptions(),
+            search=search or self.default_search,
             retry=retry,
             wrapped=wrapped,
             document=document,
+            placeholders=pattern,
+            glossary=glossary,
+            aligner=self.aligner,
         )
 
 

@@ -59,7 +59,7 @@ class Transformers:
 
         from nllb.model.formats.encoder_directory import EncoderDirectory
         from nllb.model.formats.encoder_weight_names import encoder_weight_name
-        from nllb.model.shipped import SHIPPED_ENCODER
+        from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
         directory = EncoderDirectory.open(SHIPPED_ENCODER)
         config = directory.config

@@ -535,3 +535,39 @@ def test_files_for_programs(report):
     assert value["systems"][1]["missing"] == ["arb_Arab-zho_Hans"]
     assert [gate.failed for gate in report.gates] == [False, True]
     assert value["gates"] == [asdict(gate) for gate in report.gates]
+
+
+@pytest.fixture(scope="module")
+def many_systems(report, tmp_path_factory):
+    """Return a report of six systems whose metrics have the longest signatures."""
+    root = tmp_path_factory.mktemp("many")
+    folders = []
+    for number in range(6):
+        folder = root / f"system-{number}"
+        shutil.copytree(report.page.parent / ("new" if number else "old"), folder)
+        path = folder / "evaluation.json"
+        name = f"{LONG_NAMES[number % 2]}-{number}"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"system": name}))
+        ratings = folder / "xsts.json"
+        if ratings.exists():
+            value = json.loads(ratings.read_text())
+            for one in value["directions"]:
+                one["system"] = name
+            ratings.write_text(json.dumps(value))
+        folders.append(folder)
+    return write_report(folders, root / "report.html")
+
+
+@pytest.mark.parametrize("width", [390, 600, 768, 1024])
+def test_wide_tables_scroll_in_their_own_box(browser, many_systems, width):
+    browser.open(many_systems.page)
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
+                 deviceScaleFactor=1, mobile=False)  # fmt: skip
+    browser.script("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+    assert browser.script(OVERFLOWING) == []
+    assert browser.script("document.documentElement.scrollWidth <= innerWidth")
+    boxes = "[...document.querySelectorAll('.scroll')]"
+    outside = f"{boxes}.filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+    assert browser.script(outside) == 0
+    free = "[...document.querySelectorAll('table')].filter(e => !e.closest('.scroll')).length"
+    assert browser.script(free) == 0

@@ -27,7 +27,13 @@ MAY_IMPORT = {
     },
     "data_pipeline": {"foundation", "lid", "nllb.model", "nllb.inference"},
     "eval": {"foundation", "nllb.model", "nllb.inference", "nllb.translation"},
-    "nllb": {"foundation", "lid", "nllb.inference", "nllb.translation"},  # lazily, in __init__.py
+    "nllb": {  # lazily, in __init__.py
+        "foundation",
+        "lid",
+        "nllb.inference",
+        "nllb.translation",
+        "nllb.documents",
+    },
 }
 NO_TORCH = {"foundation", "lid", "slurm", "nllb"}
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

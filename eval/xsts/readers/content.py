@@ -39,6 +39,8 @@ FORMATS = ("csv", "tsv", "xlsx", "ods", "json", "jsonl", "parquet", "labelstudio
            "labelstudio-min", "appraise", "pearmut", "mqm")  # fmt: skip
 """Names for `--format`."""
 _HEAD_BYTES = 1 << 12
+_BEFORE_JSON = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"
+"""Byte order marks and white space, also of UTF-16."""
 
 
 def read_tables(
@@ -81,13 +83,27 @@ def read_tables(
         raise ConfigError(f"--sheet {sheet!r}: {path.name} is not a workbook")
     if form == "parquet":
         return [_from_records(path.name, read_parquet(path), forced=None)]
-    text = decode(read_limited(path), path.name)
+    text, encoding = decode(read_limited(path), path.name)
     if not text.strip():
         raise DataError(f"X01 {path.name}: the file is empty")
     if form in ("json", "jsonl", "labelstudio", "labelstudio-min", "pearmut"):
-        return [_from_records(path.name, read_json_text(text, path.name), forced=format_name)]
-    delimiter = "\t" if form in ("tsv", "mqm") and suffixes[-1:] != [".csv"] else ","
-    return [_from_rows(path.name, text, delimiter=delimiter, forced=format_name)]
+        table = _from_records(path.name, read_json_text(text, path.name), forced=format_name)
+    else:
+        delimiter = "\t" if form in ("tsv", "mqm") and suffixes[-1:] != [".csv"] else ","
+        table = _from_rows(path.name, text, delimiter=delimiter, forced=format_name)
+    remarks = (
+        [] if encoding.casefold().startswith("utf") else [_guessed_encoding(path.name, encoding)]
+    )
+    return [replace(table, findings=(*remarks, *table.findings))]
+
+
+def _guessed_encoding(name: str, encoding: str) -> FindingRecord:
+    return form_finding(
+        name,
+        None,
+        f"the text is not UTF-8; it was read as {encoding}, which is a guess",
+        mend="Check names and comments with accents; if they look wrong, save the file as UTF-8.",
+    )
 
 
 def _form(head: bytes, path: Path, suffix: str) -> str:
@@ -100,7 +116,7 @@ def _form(head: bytes, path: Path, suffix: str) -> str:
             return "ods"
     if head.startswith(b"PAR1"):
         return "parquet"
-    if suffix in (".csv", ".tsv") and head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+    if suffix in (".csv", ".tsv") and head.lstrip(_BEFORE_JSON)[:1] in (b"{", b"["):
         return "json"
     return suffix.removeprefix(".")
 

@@ -7,10 +7,28 @@ from pathlib import Path
 from eval.xsts.readers.raw_table import NumberedRow
 from nllb.errors import DataError
 from nllb.io.compression import DAMAGED, open_binary
+from nllb.io.encoding import utf16_by_nulls
 
 MAX_TEXT_BYTES = 1 << 29
 """Largest text that is read, after decompression: ratings of a large study take a few megabytes."""
 _SEPARATOR_HINT = "sep="
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_HEAD_BYTES = 1 << 12
+_GUESS_BYTES = 1 << 18
+_LATIN = ("cp1252", "cp1250", "cp1254", "cp1257", "cp1258")
+_JAPANESE = ("shift_jis", "euc_jp")
+_MIN_KANA_SHARE = 0.2
+"""Other text has hardly any Hiragana and full-width Katakana if it is read as Japanese."""
+_OTHER_SCRIPTS = (
+    *("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874"),
+    *("gb18030", "big5", "euc_kr"),
+)
 
 
 def read_limited(path: Path) -> bytes:
@@ -32,25 +50,69 @@ def read_limited(path: Path) -> bytes:
     return raw
 
 
-def decode(raw: bytes, name: str) -> str:
-    """Return UTF-8 text without its byte order mark.
+def decode(raw: bytes, name: str) -> tuple[str, str]:
+    """Return text without its byte order mark, and the encoding that was recognised.
+
+    UTF-8, and UTF-16 and UTF-32 with a byte order mark or with the pattern of their NUL bytes, are
+    certain. Other encodings are guessed: spreadsheet programs export the code page of the system.
 
     Raises:
-        DataError: X01 with the line where it is not UTF-8, or where files were joined.
+        DataError: X01 where the text has no known encoding, or where files were joined.
     """
+    encoding = _find_encoding(raw)
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        kind = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
-        raise DataError(f"X01 {name}:{line}: {kind}; save as UTF-8") from None
+        text = raw.decode(encoding)
+    except (UnicodeDecodeError, LookupError):
+        raise DataError(
+            f"X01 {name}: the text is cut short or damaged, or its encoding is unknown; save it as "
+            "UTF-8"
+        ) from None
     if "\ufeff" in text or "\0" in text:
         line = text.count("\n", 0, max(text.find("\ufeff"), text.find("\0"))) + 1
         raise DataError(
             f"X01 {name}:{line}: a byte order mark or NUL inside the file; "
-            "files were joined or are UTF-16; save each as UTF-8 without BOM"
+            "files were joined; save each as UTF-8 without BOM"
         )
-    return text
+    return text, encoding
+
+
+def _find_encoding(raw: bytes) -> str:
+    for mark, encoding in _MARKS:
+        if raw.startswith(mark):
+            return encoding
+    variant = utf16_by_nulls(raw[:_HEAD_BYTES])
+    if variant is not None:
+        return variant
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _guess_code_page(raw)
+    return "utf-8"
+
+
+def _guess_code_page(raw: bytes) -> str:
+    """Return the likely encoding of text with 8 or 16 bits per character.
+
+    Those of Latin letters differ in few characters and cannot be told apart in short texts: the
+    most common one is assumed.
+    """
+    for encoding in _JAPANESE:
+        text = raw[:_GUESS_BYTES].decode(encoding, errors="replace")
+        others = [sign for sign in text if not sign.isascii()]
+        if sum("\u3040" <= sign <= "\u30ff" for sign in others) > _MIN_KANA_SHARE * len(others):
+            return encoding
+    try:
+        from charset_normalizer import from_bytes
+    except ImportError:  # it is in nllb[eval]
+        return _LATIN[0]
+    best = from_bytes(raw[:_GUESS_BYTES], cp_isolation=[*_OTHER_SCRIPTS, *_LATIN]).best()
+    if best is not None and best.encoding in _OTHER_SCRIPTS:
+        return best.encoding
+    try:
+        raw.decode(_LATIN[0])
+    except UnicodeDecodeError:
+        return "latin-1" if best is None else best.encoding
+    return _LATIN[0]
 
 
 def read_delimited(text: str, name: str, *, delimiter: str) -> list[NumberedRow]:

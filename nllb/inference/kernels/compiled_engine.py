@@ -50,6 +50,8 @@ from nllb.inference.layers import (
     read_float,
 )
 from nllb.inference.quantization import Int8TorchEngine, read_int8
+from nllb.inference.source_mixer import SourceMixer
+from nllb.inference.token_states import EncoderEngine
 from nllb.model.configuration import ModelConfig, Side
 from nllb.model.formats.weights import Weights
 from nllb.model.transformer import sinusoidal_positions
@@ -61,14 +63,22 @@ def int8_engine(
     *,
     num_threads: int,
     experts: ExpertStoreFactory = LoadedExperts,
+    source_encoder: EncoderEngine | None = None,
 ) -> Engine:
     """Return the compiled int8 engine if it supports this model, or else the torch engine."""
     kernel = load_kernel()
     if kernel is not None and _is_supported(config):
         return KernelEngine(
-            config, weights, kernel=kernel, num_threads=num_threads, experts=experts
+            config,
+            weights,
+            kernel=kernel,
+            num_threads=num_threads,
+            experts=experts,
+            source_encoder=source_encoder,
         )
-    return Int8TorchEngine(config, weights, num_threads=num_threads, experts=experts)
+    return Int8TorchEngine(
+        config, weights, num_threads=num_threads, experts=experts, source_encoder=source_encoder
+    )
 
 
 def _is_supported(config: ModelConfig) -> bool:
@@ -91,8 +101,11 @@ class KernelEngine(Engine):
         kernel: Kernel,
         num_threads: int,
         experts: ExpertStoreFactory = LoadedExperts,
+        source_encoder: EncoderEngine | None = None,
     ):
         """Pack all weights except experts, which the store created by `experts` loads.
+
+        `source_encoder` is the pretrained encoder of a model that has one.
 
         Raises:
             CheckpointError: a weight is not finite, or its shape does not match the configuration.
@@ -101,6 +114,9 @@ class KernelEngine(Engine):
         self.num_workers = num_threads
         self.runtime = Runtime(kernel=kernel, num_threads=num_threads, arena=Arena(kernel))
         self._weights = weights
+        self._sources = None
+        if config.pretrained_layers:
+            self._sources = SourceMixer(config, weights, source_encoder)
         reader = LayerReader(
             config,
             weights,
@@ -135,13 +151,15 @@ class KernelEngine(Engine):
         """Return a single-threaded copy of this engine with shared weights."""
         worker = copy(self)
         worker.runtime = replace(self.runtime, num_threads=1)
+        worker._sources = None if self._sources is None else self._sources.worker()
         return worker
 
     def _pack(self, names: Sequence[str]) -> PackedMatrix:
         parts = [read_int8(self._weights, f"{name}.weight") for name in names]
-        matrix = PackedMatrix(
-            self.runtime, sum(len(part) for part, _ in parts), parts[0][0].shape[1]
-        )
+        # An expert may be evicted; in a block with others, its memory would stay in use.
+        is_expert = ".experts." in names[0]
+        runtime = self.runtime.with_own_blocks() if is_expert else self.runtime
+        matrix = PackedMatrix(runtime, sum(len(part) for part, _ in parts), parts[0][0].shape[1])
         first = 0
         for name, (weight, scale) in zip(names, parts, strict=True):
             matrix.fill(first, weight, scale, read_float(self._weights, f"{name}.bias"))
@@ -263,24 +281,11 @@ class KernelEngine(Engine):
         ids = np.concatenate([np.asarray(source, np.int64) for source in sources])
         sentence = np.repeat(np.arange(len(sources), dtype=np.int32), lengths)
         position = (np.arange(len(ids)) - token_start[sentence]).astype(np.int32)
-        x = allocate(len(ids) * config.model_dim).view(len(ids), config.model_dim)
-        self.embed(ids, position.astype(np.int64), x)
         work = self.workspace(len(ids), "encoder")
-
-        def run(structs: Any, first: int, last: int) -> None:
-            library.nllb_encode(
-                byref(work.struct),
-                structs,
-                first,
-                last,
-                len(sources),
-                pointer(token_start),
-                pointer(lengths),
-                len(ids),
-                x.data_ptr(),
-            )
-
-        self.run_layers("encoder", x, run)
+        if self._sources is not None:
+            x = torch.cat(self._sources.mix(sources)).contiguous()
+        else:
+            x = self._run_encoder(work, ids, token_start, lengths, position)
         memory = _KernelMemory(config, lengths)
         library.nllb_remember(
             byref(work.struct),
@@ -293,6 +298,34 @@ class KernelEngine(Engine):
             byref(memory.struct),
         )
         return memory
+
+    def _run_encoder(
+        self,
+        work: Workspace,
+        ids: np.ndarray,
+        token_start: np.ndarray,
+        lengths: np.ndarray,
+        position: np.ndarray,
+    ) -> Tensor:
+        """Return the states of concatenated sources before the final norm."""
+        x = allocate(len(ids) * self.config.model_dim).view(len(ids), self.config.model_dim)
+        self.embed(ids, position.astype(np.int64), x)
+
+        def run(structs: Any, first: int, last: int) -> None:
+            self.library.nllb_encode(
+                byref(work.struct),
+                structs,
+                first,
+                last,
+                len(lengths),
+                pointer(token_start),
+                pointer(lengths),
+                len(ids),
+                x.data_ptr(),
+            )
+
+        self.run_layers("encoder", x, run)
+        return x
 
     def decode(
         self, memory: Memory, *, width: int, max_positions: int, choice: OutputChoice | None = None
@@ -425,7 +458,18 @@ class _KernelDecoding(Decoding):
             pointer(values),
             pointer(ids),
         )
+        self._highest = ids[:, 0].copy(), values[:, 0].copy()
         return values, ids
+
+    def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
+        # The best token of each row has a known log-probability, which gives the row's normalizer.
+        highest, logged = self._highest
+        both = np.union1d(ids, highest)
+        check_ids(both, self._engine.config.vocabulary_size, what="output token")
+        logits = self._project(self._engine.restrict(both)).numpy()
+        own = logits[np.arange(self._rows), np.searchsorted(both, highest)]
+        found: np.ndarray = logits[:, np.searchsorted(both, ids)] + (logged - own)[:, None]
+        return found
 
     def logits(self) -> Tensor:
         engine, choice = self._engine, self._choice

@@ -5,7 +5,7 @@ not check shapes or ids.
 """
 
 from ctypes import byref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -61,8 +61,15 @@ def check_ids(ids: np.ndarray, limit: int, *, what: str) -> None:
 class Arena:
     """Aligned memory for packed weights, in large blocks."""
 
-    def __init__(self, kernel: Kernel):
-        self._kernel, self._free = kernel, torch.empty(0, dtype=torch.uint8)
+    def __init__(self, kernel: Kernel, *, block_bytes: int = BLOCK_BYTES):
+        """Create an arena without memory.
+
+        Args:
+            kernel: the library.
+            block_bytes: minimum size of a block, which is freed when nothing in it is used.
+        """
+        self._kernel, self._block_bytes = kernel, block_bytes
+        self._free = torch.empty(0, dtype=torch.uint8)
         self._lock = ForkSafeLock()
 
     def take(self, num_bytes: int) -> Tensor:
@@ -70,7 +77,7 @@ class Arena:
         rounded = -(-num_bytes // 64) * 64
         with self._lock:  # several threads may load experts at the same time
             if rounded > len(self._free):
-                block = allocate(max(rounded, BLOCK_BYTES) + 64, torch.uint8)
+                block = allocate(max(rounded, self._block_bytes) + 64, torch.uint8)
                 self._kernel.library.nllb_advise_huge(block.data_ptr(), len(block))
                 self._free = block[-block.data_ptr() % 64 :]
             taken, self._free = self._free[:num_bytes], self._free[rounded:]
@@ -87,6 +94,10 @@ class Runtime:
     """Number of threads of a call."""
     arena: Arena = field(repr=False)
     """Memory of the packed weights."""
+
+    def with_own_blocks(self) -> "Runtime":
+        """Return a copy that allocates each matrix separately, so that it can be freed alone."""
+        return replace(self, arena=Arena(self.kernel, block_bytes=0))
 
 
 class Workspace:

@@ -8,7 +8,9 @@ a factor, and the matrix multiplied with it (SmoothQuant, arXiv 2211.10438, with
 
 import threading
 from collections.abc import Sequence
+from copy import copy
 from ctypes import byref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,13 @@ class KernelEncoder:
         self._positions = directory.read("positions.weight") + token_type_D
         self._norm = [directory.read(f"embedding_norm.{leaf}") for leaf in ("weight", "bias")]
         self._local = threading.local()
+
+    def worker(self) -> "KernelEncoder":
+        """Return a single-threaded copy of this encoder with shared weights."""
+        worker = copy(self)
+        worker._runtime = replace(self._runtime, num_threads=1)
+        worker._local = threading.local()
+        return worker
 
     def encode(
         self, sequences: Sequence[Sequence[int]], *, layers: Sequence[int] | None = (-1,)

@@ -84,6 +84,7 @@ def convert(
             source.weights,
             tokenizer,
             settings={**source.settings, **_provenance(source), "conversion": work},
+            generation=source.generation,
             storage=storage,
             companions=companions,
             work=work,

@@ -155,7 +155,7 @@ class _Cursor:
         """Return the error that says what is wrong, and where."""
         return CheckpointError(
             f"{self.path} is damaged or cut short: {what} (at byte {self.at:,} of "
-            f"{len(self.content):,}); fetch it again"
+            f"{len(self.content):,}); download it again"
         )
 
     def skip(self, num_bytes: int) -> int:

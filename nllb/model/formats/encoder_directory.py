@@ -9,7 +9,8 @@ of `layers.N.query` and `layers.N.inner` had on sample text. int8 engines even t
 them.
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -165,7 +166,7 @@ class EncoderDirectory:
         wrong += [f"{name} is not a weight of it" for name in sorted(names)]
         if wrong:
             raise CheckpointError(
-                f"{self.path / WEIGHTS_FILE} and {CONFIG_FILE} do not belong together: "
+                f"{self.path / WEIGHTS_FILE} does not match {CONFIG_FILE}: "
                 f"{'; '.join(wrong[:3])}"
                 + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
             )
@@ -231,6 +232,35 @@ def write_encoder(
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
     hashes = {name: file_sha256(path / name) for name in _HASHED_FILES}
     write_json(path / SETTINGS_FILE, {**settings, "files": hashes})
+
+
+def write_tuned_encoder(
+    path: Path, before: EncoderDirectory, read: Callable[[str], Tensor]
+) -> None:
+    """Write an encoder whose layers were trained further.
+
+    Args:
+        path: the new directory.
+        before: the encoder that training began with; all but the layers is copied from it.
+        read: returns a weight of the layers by its name. They are stored as float16.
+    """
+    path.mkdir(parents=True)
+    tensors = {}
+    for name in before.file.names():
+        is_trained = name.startswith("layers.") and not name.endswith((SCALE, RANGE))
+        if is_trained:
+            tensors[name] = read(name).to(torch.float16)
+        elif not (name.startswith("layers.") and name.endswith(SCALE)):
+            tensors[name] = before.file.read(name).clone()
+    for name in (CONFIG_FILE, TOKENIZER_FILE, NORMALIZATION_FILE):
+        shutil.copyfile(before.path / name, path / name)
+    if (before.path / "LICENSE").is_file():
+        shutil.copyfile(before.path / "LICENSE", path / "LICENSE")
+    with atomic_path(path / WEIGHTS_FILE) as beside:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
+    hashes = {name: file_sha256(path / name) for name in _HASHED_FILES}
+    kept = {key: before.settings[key] for key in ("licence", "source") if key in before.settings}
+    write_json(path / SETTINGS_FILE, {**kept, "files": hashes})
 
 
 def file_sha256(path: Path) -> str:

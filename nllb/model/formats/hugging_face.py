@@ -4,23 +4,27 @@ A directory is written under a hidden name beside the output and renamed when it
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from nllb import __version__
 from nllb.config import format_size
-from nllb.errors import CheckpointError, ResourceError
+from nllb.errors import CheckpointError, DataError, ResourceError
+from nllb.io.atomic import atomic_binary
 from nllb.io.paths import path_inside
 from nllb.io.text import write_json
 from nllb.languages import add_languages
 from nllb.model.configuration import ModelConfig, read_document
+from nllb.model.formats.generation_options import GENERATION_FILE, read_generation_options
 from nllb.model.formats.model_directory import ModelDirectory
 from nllb.model.formats.safetensors_files import SafetensorsFile
-from nllb.model.formats.settings import SETTINGS_FILE, read_settings
+from nllb.model.formats.settings import SETTINGS_FILE, added_languages, read_settings
 from nllb.model.formats.torch_files import TorchFile
 from nllb.model.formats.unsupported import describe_names, refuse_directory, refuse_quantized
 from nllb.model.formats.weight_files import (
@@ -71,7 +75,7 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
         read_document(path_inside(path, CONFIG_FILE)), where=str(path / CONFIG_FILE)
     )
     settings = read_settings(path)
-    add_languages(settings.get("added_languages", ()))
+    add_languages(added_languages(path))
     return ModelDirectory(
         name=name,
         path=path,
@@ -79,14 +83,27 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
         weights=_open_weights(path, config),
         settings=settings,
         format="Hugging Face",
-        open_tokenizer=partial(_open_tokenizer, path, config),
+        generation=read_generation_options(path),
+        open_tokenizer=partial(open_tokenizer, path, config),
     )
 
 
-def _open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":
+def open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":
+    """Open the tokenizer of a model directory.
+
+    Raises:
+        CheckpointError: it is missing, or does not match the model.
+    """
     from nllb.model.tokenizer import Tokenizer
 
-    return Tokenizer.open(path, vocabulary_size=config.vocabulary_size)
+    tokenizer = Tokenizer.open(path, vocabulary_size=config.vocabulary_size)
+    if not config.pretrained_layers:
+        return tokenizer
+    from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
+    from nllb.model.formats.encoder_of_model import open_encoder_of_model
+
+    encoder = open_encoder_of_model(path, config)
+    return EncoderSourceTokenizer(tokenizer, encoder.tokenizer(), encoder.path)
 
 
 def _open_weights(path: Path, config: ModelConfig) -> Weights:
@@ -166,6 +183,7 @@ def write_hugging_face(
     tokenizer: "Tokenizer",
     *,
     settings: Mapping[str, Any],
+    generation: Mapping[str, Any] = MappingProxyType({}),
     storage: StorageType = "float32",
     companions: Iterable[Path] = (),
     work: str | None = None,
@@ -181,6 +199,7 @@ def write_hugging_face(
             `state_dict()`.
         tokenizer: the tokenizer of the model.
         settings: the content of `nllb.json` besides the version and the storage type.
+        generation: search options to recommend, by their names in transformers.
         storage: the dtype of the matrices.
         companions: other files to copy into the directory.
         work: an identifier of this conversion; shards left by an interrupted call with the same
@@ -202,23 +221,44 @@ def write_hugging_face(
             f"{config.vocabulary_size:,}"
         )
     part = _prepare_partial(output, work)
-    _require_space(part, storage_bytes(config, storage))
-    write_weights(
-        part, config, weights, storage=storage, max_shard_bytes=max_shard_bytes, advance=advance
-    )
-    write_json(
-        part / CONFIG_FILE, config.to_hugging_face() | {"torch_dtype": _torch_dtype(storage)}
-    )
-    write_json(part / "generation_config.json", _generation_config(config))
-    tokenizer.save(part, max_positions=config.max_positions)
-    for path in companions:
-        shutil.copyfile(path, part / path.name)
-    made = {"version": SETTINGS_VERSION, "made_by": f"nllb {__version__}"}
-    write_json(part / SETTINGS_FILE, {**made, **settings, "storage": _describe(storage)})
-    (part / WORK_FILE).unlink(missing_ok=True)
+    with _keeping_partial(part, is_resumable=work is not None):
+        _require_space(part, storage_bytes(config, storage))
+        write_weights(
+            part, config, weights, storage=storage, max_shard_bytes=max_shard_bytes, advance=advance
+        )
+        write_json(
+            part / CONFIG_FILE, config.to_hugging_face() | {"torch_dtype": _torch_dtype(storage)}
+        )
+        write_json(part / GENERATION_FILE, _generation_config(config) | dict(generation))
+        tokenizer.save(part, max_positions=config.max_positions)
+        for path in companions:
+            _copy(path, part / path.name)
+        made = {"version": SETTINGS_VERSION, "made_by": f"nllb {__version__}"}
+        write_json(part / SETTINGS_FILE, {**made, **settings, "storage": _describe(storage)})
+        (part / WORK_FILE).unlink(missing_ok=True)
     if output.exists():
         output.rmdir()
     part.rename(output)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as stream, atomic_binary(target) as copy:
+        shutil.copyfileobj(stream, copy)
+
+
+@contextmanager
+def _keeping_partial(part: Path, *, is_resumable: bool) -> Iterator[None]:
+    """After an error of writing, keep the shards if the same call can use them, else nothing."""
+    try:
+        yield
+    except DataError as error:
+        if not is_resumable or not any(part.glob("*.safetensors")):
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        raise DataError(
+            f"{error}; the finished parts are in {part}: the same command resumes from them, or "
+            f"remove them"
+        ) from error
 
 
 def _prepare_partial(output: Path, work: str | None) -> Path:

@@ -1,7 +1,7 @@
 """A model on disk: its configuration, weights, tokenizer and settings (`nllb.json`)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class ModelDirectory:
     """`Hugging Face` or `fairseq`."""
     open_tokenizer: Callable[[], "Tokenizer"]
     """Opens the tokenizer that belongs to the weights."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """Search options that the model recommends, by their names in transformers."""
 
     def tokenizer(self) -> "Tokenizer":
         """Open the tokenizer.

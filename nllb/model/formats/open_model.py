@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from nllb.errors import CheckpointError, did_you_mean
+from nllb.model.formats.encoder_of_model import frozen_states, open_encoder_of_model
 from nllb.model.formats.fairseq import find_fairseq, open_fairseq
 from nllb.model.formats.hugging_face import is_hugging_face, open_hugging_face
 from nllb.model.formats.model_directory import ModelDirectory
@@ -64,6 +65,9 @@ def load_model(
     }
     model.load_state_dict(state, assign=True)
     model.positions = SinusoidalPositions(directory.config).to(device)
+    if directory.config.pretrained_layers:
+        encoder = open_encoder_of_model(directory.path, directory.config)
+        model.source_states = frozen_states(encoder, device, directory.config)
     return model.eval()
 
 

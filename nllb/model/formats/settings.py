@@ -9,12 +9,15 @@ from typing import Any
 from nllb.errors import CheckpointError
 from nllb.io.paths import is_plain_name, path_inside
 from nllb.model.configuration import read_document
+from nllb.model.token_layout import language_codes
 
 SETTINGS_FILE = "nllb.json"
 """Settings that `config.json` does not cover: storage type, shortlists, provenance, licence."""
 _SETTINGS_KINDS: dict[str, type] = {
     "added_characters": list,
     "added_languages": list,
+    "covered_languages": list,
+    "pivot_directions": list,
     "licence": str,
     "shortlists": dict,
     "source": dict,
@@ -26,8 +29,12 @@ _SETTINGS_KINDS: dict[str, type] = {
 
 
 def added_languages(path: Path) -> list[str]:
-    """Return the language codes that a model's settings add to the language table."""
-    return list(read_settings(path).get("added_languages", ()))
+    """Return the language codes that a model may add to the language table.
+
+    They are those of its settings and of the language tokens in its tokenizer files, which tools
+    for fine-tuning extend.
+    """
+    return [*read_settings(path).get("added_languages", ()), *language_codes(path)]
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -45,9 +52,10 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{where}: {name} is {repr(settings[name])[:60]}; it must be a {kind.__name__}"
             )
-    codes = settings.get("added_languages", ())
-    if invalid := [code for code in codes if not is_plain_name(code)]:
-        raise CheckpointError(
-            f"{where}: added_languages has {repr(invalid[0])[:60]}, which is not a language code"
-        )
+    for name in ("added_languages", "covered_languages", "pivot_directions"):
+        codes = settings.get(name, ())
+        if invalid := [code for code in codes if not is_plain_name(code)]:
+            raise CheckpointError(
+                f"{where}: {name} has {repr(invalid[0])[:60]}, which is not a code"
+            )
     return settings

@@ -121,7 +121,7 @@ def check_architecture(values: Mapping[str, Any], where: str) -> str:
         CheckpointError: it is not supported, or another program quantised the weights.
     """
     architecture = values.get("model_type")
-    if architecture not in ("m2m_100", "nllb-moe"):
+    if architecture not in ("m2m_100", "nllb-moe", "nllb-pretrained-encoder"):
         name = _ARCHITECTURES.get(architecture) if isinstance(architecture, str) else None
         named = f"{name}, of type" if name else "type"
         raise CheckpointError(

@@ -14,7 +14,7 @@ from typing import Literal
 from nllb.io.text import read_table
 from nllb.model.configuration import ModelConfig, Side
 
-NameFormat = Literal["m2m_100", "nllb-moe", "fairseq"]
+NameFormat = Literal["m2m_100", "nllb-moe", "nllb-pretrained-encoder", "fairseq"]
 SIDES: tuple[Side, Side] = ("encoder", "decoder")
 _LAYER = "{side}.layers.{layer}"
 
@@ -54,6 +54,8 @@ def list_weights(config: ModelConfig) -> Iterator[Weight]:
     """Yield every weight of the model."""
     dim = config.model_dim
     yield from _module("embedding", (config.vocabulary_size, dim), bias=False)
+    if config.pretrained_layers and config.memory == "mix":
+        yield from _module("encoder.mix", (config.pretrained_layers + 1,), bias=False)
     for side in SIDES:
         for layer in range(config.num_layers(side)):
             for attention in ("self_attention", "cross_attention")[: 1 + (side == "decoder")]:
@@ -111,4 +113,4 @@ def _module(
 @cache
 def _templates(name_format: NameFormat) -> dict[str, str]:
     rows = read_table(Path(__file__).parent / "weight_names.tsv")
-    return {row["ours"]: row[name_format] for row in rows}
+    return {row["ours"]: row.get(name_format, row["ours"]) for row in rows}

@@ -7,7 +7,8 @@ r of R reads the micro-batches r, r + R, ... The reader's only state is therefor
 run can resume on a different number of ranks.
 
 Source: `__src__ [tag] tokens </s>`; decoder input: `</s> __tgt__ tokens`; labels: `__tgt__ tokens
-</s>` (NLLB Team 2022; identical to fairseq's nllb branch).
+</s>` (NLLB Team 2022; identical to fairseq's nllb branch). On a pretrained encoder the source is
+`<s> tokens </s>`, the decoder input `__tgt__ tokens`, and the labels are `tokens </s>`.
 
 Shapes: B pairs, S source positions, T target positions.
 """
@@ -22,7 +23,9 @@ from torch import Tensor
 
 from nllb.errors import ConfigError, DataError
 from nllb.io.manifest import Manifest, TrainingDirection
+from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
 from nllb.model.tokenizer import Tokenizer
+from nllb.training.batches.encoder_sources import encode_sources
 from nllb.training.batches.gathering import EOS_ID, PAD_ID, Gatherer, PairRequest, Pairs, PairSource
 from nllb.training.batches.joining import join_pairs
 from nllb.training.batches.sampling import (
@@ -81,6 +84,7 @@ class BatchReader:
         num_ranks: int = 1,
         ids: TokenIds | None = None,
         word_starts: NDArray[np.bool_] | None = None,
+        encoder: EncoderSourceTokenizer | None = None,
     ) -> None:
         """Open the shards.
 
@@ -92,6 +96,8 @@ class BatchReader:
             ids: ids of language tokens and tags; None takes those of the manifest.
             word_starts: for each id, whether the piece begins a word (used by denoising). None
                 treats every piece as a word.
+            encoder: tokenizer of a model on a pretrained encoder: sources are its pieces, and
+                the decoder starts with the language token.
 
         Raises:
             ConfigError: The micro-batches of a step cannot be divided equally among the ranks.
@@ -108,6 +114,7 @@ class BatchReader:
             manifest, temperature=config.temperature, by_labels=config.by_labels
         )
         ids = ids or TokenIds.of_record(manifest.vocabulary)
+        self._encoder = encoder
         self._pairs = PairSource(manifest, "train")
         self._gatherer = Gatherer(
             self._pairs,
@@ -133,7 +140,12 @@ class BatchReader:
         wanted = range(first + self.rank, first + self.config.batches_per_step, self.num_ranks)
         assert self._loaded is not None
         return [
-            collate(self._loaded, self._batches[index % len(self._batches)]) for index in wanted
+            collate(
+                self._loaded,
+                self._batches[index % len(self._batches)],
+                starts_with_language=self._encoder is not None,
+            )
+            for index in wanted
         ]
 
     def _load(self, phase: ActivePhase, chunk: int) -> None:
@@ -163,6 +175,8 @@ class BatchReader:
         draw = np.random.default_rng([*seed, chunk])
         if self.config.join:
             pairs = join_pairs(pairs, self.config.join, self.config.max_length, draw)
+        if self._encoder is not None:
+            pairs = encode_sources(pairs, self._encoder)
         batches = cut_batches(pairs.longest, self.config.max_tokens, draw)
         order = draw.permutation(len(batches))
         needed = STEPS_PER_CHUNK * self.config.batches_per_step
@@ -184,13 +198,22 @@ class BatchReader:
         return tokens / max(1, sum(file.num_pairs for file in files)) * 1.1 + 2
 
 
-def collate(pairs: Pairs, rows: Indices) -> Batch:
-    """Return the given pairs as one padded batch."""
+def collate(pairs: Pairs, rows: Indices, *, starts_with_language: bool = False) -> Batch:
+    """Return the given pairs as one padded batch.
+
+    Args:
+        pairs: the pairs of a chunk.
+        rows: the pairs of the batch.
+        starts_with_language: the decoder input starts with the language token, which is then not a
+            label.
+    """
     labels = pairs.targets.pad(rows)
     target_in = np.empty_like(labels)
     target_in[:, 0] = EOS_ID
     target_in[:, 1:] = labels[:, :-1]
     target_in[:, 1:][labels[:, :-1] == EOS_ID] = PAD_ID
+    if starts_with_language:
+        target_in, labels = target_in[:, 1:].copy(), labels[:, 1:].copy()
     return Batch(
         source=torch.from_numpy(pairs.sources.pad(rows)),
         target_in=torch.from_numpy(target_in),
@@ -221,7 +244,12 @@ def cut_batches(lengths: Indices, max_tokens: int, draw: np.random.Generator) ->
 
 
 def read_validation(
-    manifest: Manifest, config: ReaderConfig, *, max_pairs: int, ids: TokenIds | None = None
+    manifest: Manifest,
+    config: ReaderConfig,
+    *,
+    max_pairs: int,
+    ids: TokenIds | None = None,
+    encoder: EncoderSourceTokenizer | None = None,
 ) -> Iterator[tuple[TrainingDirection, list[Batch]]]:
     """Yield each direction with held-out pairs, and batches of at most `max_pairs` of them."""
     source = PairSource(manifest, "valid")
@@ -237,8 +265,16 @@ def read_validation(
             [PairRequest(number=number, items=items, key=[config.seed, number])]
         )
         if len(pairs):
+            if encoder is not None:
+                pairs = encode_sources(pairs, encoder)
             batches = cut_batches(pairs.longest, config.max_tokens, np.random.default_rng(0))
-            yield direction, [collate(pairs, rows) for rows in batches]
+            yield (
+                direction,
+                [
+                    collate(pairs, rows, starts_with_language=encoder is not None)
+                    for rows in batches
+                ],
+            )
 
 
 def held_out_text(

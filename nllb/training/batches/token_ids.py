@@ -106,7 +106,7 @@ def _require_same(tokenizer: Tokenizer, record: VocabularyRecord, name: str) -> 
     got = hashlib.sha256(tokenizer.vocabulary).hexdigest()
     if got != record.sha256:
         raise DataError(
-            f"data and vocabulary do not belong together: {name} has SHA-256 {got[:12]}..., but "
+            f"the data was written with another vocabulary: {name} has SHA-256 {got[:12]}..., but "
             f"the shards were written with {record.sha256[:12]}... ({record.name}); run `nllb data "
             f"prepare` with this vocabulary"
         )

@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
@@ -55,6 +55,9 @@ class RunState:
     """Step of the best result."""
     without_better: int = 0
     """Number of validations since the best result."""
+    constant_step: int | None = None
+    """Last step of a constant learning rate, once the cool-down has begun; its checkpoint is kept
+    so that the run can be extended."""
     learning_rate: float = 0.0
     """Peak learning rate of the configuration that wrote the checkpoint."""
     precision: StatePrecision = ""
@@ -175,14 +178,28 @@ class CheckpointFolder:
         step_found: int | None = self._ranks.broadcast(found)
         return step_found
 
-    def prune(self, *, keep_last: int, best_step: int | None) -> None:
-        """Delete all checkpoints except the newest ones and the best one."""
+    def prune(self, *, keep_last: int, keep_steps: Collection[int | None]) -> None:
+        """Delete all checkpoints except the newest ones and those of `keep_steps`."""
         if self._ranks.is_first:
             steps = self.steps()
             for step in steps[:-keep_last]:
-                if step != best_step:
+                if step not in keep_steps:
                     shutil.rmtree(self.path(step))
         self._ranks.wait()
+
+    def rewind(self, step: int) -> bool:
+        """Delete all checkpoints after a step, and return whether that step has an intact one.
+
+        Without an intact checkpoint of the step, nothing is deleted.
+        """
+        can_rewind = False
+        if self._ranks.is_first and damage(self.path(step)) is None:
+            can_rewind = True
+            for later in self.steps():
+                if later > step:
+                    shutil.rmtree(self.path(later))
+        found: bool = self._ranks.broadcast(can_rewind)
+        return found
 
 
 def damage(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """Exports checkpoints of a run as model directories in the Hugging Face layout."""
 
+import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,10 @@ from nllb.io.progress import stage
 from nllb.io.text import write_json
 from nllb.languages import languages
 from nllb.model.configuration import ModelConfig, read_document
-from nllb.model.formats.hugging_face import CONFIG_FILE, write_hugging_face
+from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
+from nllb.model.formats.encoder_directory import EncoderDirectory, write_tuned_encoder
+from nllb.model.formats.encoder_of_model import encoder_hash
+from nllb.model.formats.hugging_face import CONFIG_FILE, open_tokenizer, write_hugging_face
 from nllb.model.formats.weight_files import StorageType
 from nllb.model.formats.weight_names import list_weights
 from nllb.model.tokenizer import Tokenizer
@@ -22,6 +26,7 @@ from nllb.training.checkpoints.tensor_files import WEIGHT, TensorReader
 from nllb.training.train_config import TrainConfig
 
 START_DIR, MODEL_DIR, CONFIG_NAME = "start", "model", "config.yaml"
+TUNED_ENCODER_DIR = "tuned_encoder"
 
 
 def write_start(out_dir: Path, config: ModelConfig, tokenizer: Tokenizer) -> None:
@@ -55,7 +60,7 @@ def export_checkpoint(
     run_dir = checkpoint.parent.parent
     start = run_dir / START_DIR
     shape = ModelConfig.from_hugging_face(read_document(start / CONFIG_FILE))
-    tokenizer = Tokenizer.open(start, vocabulary_size=shape.vocabulary_size)
+    tokenizer = open_tokenizer(start, shape)
     config = load_config(TrainConfig, run_dir / CONFIG_NAME)
     state = read_state(checkpoint)
     listed = {language.code for language in languages()}
@@ -69,6 +74,8 @@ def export_checkpoint(
         "added_languages": [code for code in tokenizer.languages if code not in listed],
         **_data_licences(config),
     }
+    if config.model.tune_encoder:
+        tokenizer, shape = _with_tuned_encoder(checkpoint, tokenizer, shape, run_dir)
     if replace and output.exists():
         shutil.rmtree(output)
     with stage(f"model of step {state.step:,} to {output}", quiet=quiet):
@@ -81,6 +88,21 @@ def export_checkpoint(
             storage=storage,
         )
     return output
+
+
+def _with_tuned_encoder(
+    checkpoint: Path, tokenizer: Tokenizer, shape: ModelConfig, run_dir: Path
+) -> tuple[Tokenizer, ModelConfig]:
+    """Write the encoder of a checkpoint, and return the tokenizer and the shape of its model."""
+    assert isinstance(tokenizer, EncoderSourceTokenizer)
+    reader, before = TensorReader(checkpoint), EncoderDirectory.open(tokenizer.encoder_path)
+    folder = run_dir / TUNED_ENCODER_DIR
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_tuned_encoder(folder, before, lambda name: reader.read(f"{WEIGHT}/pretrained.{name}"))
+    after = EncoderDirectory.open(folder)
+    tuned = EncoderSourceTokenizer(tokenizer, after.tokenizer(), folder)
+    return tuned, dataclasses.replace(shape, pretrained_encoder=encoder_hash(folder))
 
 
 def fold_masking(name: str, tensor: Tensor, masking: float) -> Tensor:

@@ -133,7 +133,8 @@ class ParallelModel:
         for name, parameter in model.named_parameters():
             if state := optimizer.state.get(parameter):
                 found[f"{FIRST_MOMENT}/{name}"] = state["exp_avg"]
-                found[f"{SECOND_MOMENT}/{name}"] = state["exp_avg_sq"]
+                if "exp_avg_sq" in state:  # Muon has only one moment
+                    found[f"{SECOND_MOMENT}/{name}"] = state["exp_avg_sq"]
         return found
 
     def load(self, reader: TensorReader, optimizer: torch.optim.Optimizer, *, step: int) -> None:
@@ -144,14 +145,15 @@ class ParallelModel:
         """
         present = set(reader.names())
         trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        muon_groups = [group for group in optimizer.param_groups if group.get("muon")]
+        by_muon = {id(p) for group in muon_groups for p in group["params"]}
         for name, parameter in self.module.model.named_parameters():
-            kinds = {f"{FIRST_MOMENT}/{name}", f"{SECOND_MOMENT}/{name}"}
-            if id(parameter) in trained and kinds <= present:
-                optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-                    "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
-                }
+            moments = {"exp_avg": FIRST_MOMENT}
+            if id(parameter) not in by_muon:
+                moments["exp_avg_sq"] = SECOND_MOMENT
+            if id(parameter) in trained and {f"{m}/{name}" for m in moments.values()} <= present:
+                zeros = {m: torch.zeros_like(parameter, requires_grad=False) for m in moments}
+                optimizer.state[parameter] = {"step": torch.tensor(float(step)), **zeros}
         reader.read_into(self.tensors(optimizer))
 
 

@@ -34,6 +34,7 @@ from nllb.training.finetuning.self_replay import (
 )
 from nllb.training.finetuning.text_shards import read_pairs, split_pairs, write_text_shards
 from nllb.training.finetuning.vocabulary_extension import (
+    Extension,
     extend_vocabulary,
     extended_weights,
     missing_characters,
@@ -61,22 +62,54 @@ class FinetunePlan:
     """Languages into which the original model will translate the new text for replay."""
 
 
-def plan_finetuning(config: FinetuneConfig, out_dir: Path, *, quiet: bool = False) -> FinetunePlan:
+def plan_finetuning(
+    config: FinetuneConfig, out_dir: Path, *, dry_run: bool = False, quiet: bool = False
+) -> FinetunePlan:
     """Extend the original model, and return what training will take.
+
+    Args:
+        config: the configuration.
+        out_dir: output folder.
+        dry_run: write nothing, neither the folder nor the extended model.
+        quiet: whether to hide progress.
 
     Raises:
         ConfigError: The folder belongs to a run with another model, text, languages or reader.
     """
     original = open_model(config.model)
-    claim_directory(out_dir, _made_by(config, original), ignored=["model"])
-    start_dir, data_dir = out_dir / "start", out_dir / "data"
-    if not is_hugging_face(start_dir):
+    _require_nllb_layout(original)
+    made_by = _made_by(config, original)
+    claim_directory(out_dir, made_by, ignored=["model"], only_check=dry_run)
+    start_dir = out_dir / "start"
+    train_config = _train_config(config, out_dir)
+    if is_hugging_face(start_dir):
+        opened = open_model(start_dir)
+        characters, shape = opened.settings.get("added_characters", ()), opened.config
+    else:
         with stage("extend the vocabulary", quiet=quiet):
-            _write_start(config, original, start_dir)
-    opened = open_model(start_dir)
-    train_config = TrainConfig(
-        data=data_dir,
-        model=ModelSection(initial=str(start_dir), dropout=config.dropout),
+            extension = _extend(config, original.tokenizer())
+            characters = extension.characters
+            shape = dataclasses.replace(
+                original.config, vocabulary_size=extension.tokenizer.vocabulary_size
+            )
+            if not dry_run:
+                _write_start(config, original, extension, start_dir)
+    # Before the configuration in the folder is replaced.
+    check_resumable(train_config, out_dir / "run")
+    if not dry_run:
+        write_config(config, out_dir / "finetune.yaml")
+    return FinetunePlan(
+        train_config=train_config,
+        characters=tuple(characters),
+        size=estimate(train_config, shape),
+        self_replay=tuple(_self_replay_languages(config, original.tokenizer())),
+    )
+
+
+def _train_config(config: FinetuneConfig, out_dir: Path) -> TrainConfig:
+    return TrainConfig(
+        data=out_dir / "data",
+        model=ModelSection(initial=str(out_dir / "start"), dropout=config.dropout),
         routing=RoutingOptions(mode="dropless", balance_weight=config.balance_weight),
         reader=config.reader,
         optimizer=config.optimizer,
@@ -86,15 +119,6 @@ def plan_finetuning(config: FinetuneConfig, out_dir: Path, *, quiet: bool = Fals
         activation_checkpointing=config.activation_checkpointing,
         device=config.device,
         seed=config.seed,
-    )
-    # Before the configuration in the folder is replaced.
-    check_resumable(train_config, out_dir / "run")
-    write_config(config, out_dir / "finetune.yaml")
-    return FinetunePlan(
-        train_config=train_config,
-        characters=tuple(opened.settings.get("added_characters", ())),
-        size=estimate(train_config, opened.config),
-        self_replay=tuple(_self_replay_languages(config, original.tokenizer())),
     )
 
 
@@ -202,9 +226,8 @@ def _made_by(config: FinetuneConfig, original: ModelDirectory) -> dict[str, obje
     }
 
 
-def _write_start(config: FinetuneConfig, original: ModelDirectory, start_dir: Path) -> None:
-    """Write the original model with its extended vocabulary."""
-    tokenizer = original.tokenizer()
+def _extend(config: FinetuneConfig, tokenizer: Tokenizer) -> Extension:
+    """Return the vocabulary with the new languages and the characters that the text needs."""
     characters: list[str] = []
     if config.min_character_lines:
         lines = (
@@ -213,6 +236,13 @@ def _write_start(config: FinetuneConfig, original: ModelDirectory, start_dir: Pa
         characters = missing_characters(tokenizer, lines, least=config.min_character_lines)
     extension = extend_vocabulary(tokenizer, config.add, characters)
     _require_languages(config, extension.tokenizer)
+    return extension
+
+
+def _write_start(
+    config: FinetuneConfig, original: ModelDirectory, extension: Extension, start_dir: Path
+) -> None:
+    """Write the original model with its extended vocabulary."""
     size = extension.tokenizer.vocabulary_size
     write_hugging_face(
         start_dir,
@@ -223,8 +253,9 @@ def _write_start(config: FinetuneConfig, original: ModelDirectory, start_dir: Pa
             **{key: value for key, value in original.settings.items() if key == "licence"},
             "source": {"name": original.name, "format": original.format},
             "added_languages": [language.code for language in config.add],
-            "added_characters": characters,
+            "added_characters": list(extension.characters),
         },
+        generation=original.generation,
     )
 
 
@@ -239,8 +270,21 @@ def _write_model(out_dir: Path, tuned: ModelDirectory, share: float) -> Path:
         interpolate(open_model(out_dir / "start"), tuned, share),
         tuned.tokenizer(),
         settings={**tuned.settings, "interpolation": share},
+        generation=open_model(out_dir / "start").generation,
     )
     return output
+
+
+def _require_nllb_layout(original: ModelDirectory) -> None:
+    """Check that the model has NLLB's input format, in which training data is written."""
+    layout = original.tokenizer().layout
+    if layout.family != "nllb" or layout.prompt != "source first":
+        kind = "M2M-100" if layout.family != "nllb" else "NLLB with legacy_behaviour"
+        raise ConfigError(
+            f"{original.name} has the token format of {kind}, in which training data cannot be "
+            f"written: fine-tune an NLLB model without legacy_behaviour, or fine-tune this model "
+            f"with transformers"
+        )
 
 
 def _require_languages(config: FinetuneConfig, tokenizer: Tokenizer) -> None:

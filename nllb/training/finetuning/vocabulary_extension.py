@@ -6,7 +6,6 @@ repeated field of pieces, so a piece can be added by appending its record.
 """
 
 import dataclasses
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor
 
 from nllb.errors import ConfigError
+from nllb.io.piece_proto import Piece
+from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
 from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import NewLanguage
 
@@ -37,7 +38,7 @@ def missing_characters(tokenizer: Tokenizer, lines: Iterable[str], *, least: int
     """Return the characters that the vocabulary lacks and that occur in at least `least` lines."""
     counts: dict[str, int] = {}
     for line in lines:
-        for character in tokenizer.unknown_characters(line):
+        for character in tokenizer.unknown_target_characters(line):
             counts[character] = counts.get(character, 0) + 1
     return sorted(character for character, count in counts.items() if count >= least)
 
@@ -63,6 +64,7 @@ def extend_vocabulary(
                 f"{language.code} cannot start from {language.like!r}, which the model lacks; "
                 f"run 'nllb languages' for the languages"
             )
+    new = [Piece(character, NEW_PIECE_SCORE) for character in characters]
     layout, count = tokenizer.layout, len(characters)
     end = layout.num_pieces + 1
     moved = dataclasses.replace(
@@ -74,11 +76,13 @@ def extend_vocabulary(
         added={token: number + count for token, number in layout.added.items()},
     )
     extended = Tokenizer(
-        tokenizer.vocabulary + b"".join(map(_piece, characters)),
+        tokenizer.vocabulary + b"".join(piece.record() for piece in new),
         moved,
         vocabulary_size=tokenizer.vocabulary_size + count,
         normalize=tokenizer.normalizes,
     ).with_languages([language.code for language in languages])
+    if isinstance(tokenizer, EncoderSourceTokenizer):  # its pieces for sources stay as they are
+        extended = EncoderSourceTokenizer(extended, tokenizer.encoder, tokenizer.encoder_path)
     pieces = tuple(range(4, end))
     origins = [(row,) for row in range(end)] + [pieces] * count
     origins += [(row,) for row in range(end, tokenizer.vocabulary_size)]
@@ -107,15 +111,3 @@ def extended_weights(weights: Mapping[str, Tensor], extension: Extension) -> dic
     extended = {name: weights[name] for name in weights}
     extended["embedding.weight"] = extend_embedding(extended["embedding.weight"], extension)
     return extended
-
-
-def _piece(character: str) -> bytes:
-    """Return a piece as a record of SentencePiece's model file (field 1 of the model)."""
-    text = character.encode()
-    record = b"\x0a" + _length(len(text)) + text + b"\x15" + struct.pack("<f", NEW_PIECE_SCORE)
-    return b"\x0a" + _length(len(record)) + record
-
-
-def _length(number: int) -> bytes:
-    assert number < 128, "the record of a single character fits into one length byte"
-    return bytes([number])

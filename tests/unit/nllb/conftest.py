@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nllb.inference.generator import Hypothesis, SearchOptions
+from nllb.inference.generator import Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
 from nllb.languages.detection import Detection
 from tests.tiny_encoder import WORDS, write_e5_file
@@ -38,6 +38,7 @@ class StandIn:
     codes: frozenset[str] | None = None
     shortlisted: bool = False
     calls: list[tuple[tuple[str, ...], str, str, SearchOptions]] = field(default_factory=list)
+    terms: list[Terms] = field(default_factory=list)
     answer: Callable[[list[list[Hypothesis]]], list[list[Hypothesis]]] = lambda answers: answers
 
     def generate(
@@ -48,7 +49,9 @@ class StandIn:
         target: Language,
         search: SearchOptions,
         prefixes: Sequence[str] | None = None,
+        terms: Sequence[Terms] | None = None,
     ) -> list[list[Hypothesis]]:
+        self.terms += terms or []
         self.calls.append((tuple(segments), source.code, target.code, search))
         outputs = [(segment, self.translate(segment, search)) for segment in segments]
         return self.answer(

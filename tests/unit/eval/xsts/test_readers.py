@@ -420,3 +420,37 @@ def test_scales_are_not_mixed(tmp_path: Path) -> None:
     files = [read_ratings(tmp_path / name) for name in ("esa.csv", "xsts.csv")]
     with pytest.raises(DataError, match=r"esa\.csv is esa, xsts\.csv is xsts"):
         validate(files, ScoreSettings())
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_unicode_encodings_are_read_without_a_word(tmp_path, encoding, separator) -> None:
+    rows = [[*HEADER, "tgt_text"], *([*row, "très “bien” 很好"] for row in rating_rows())]
+    path = tmp_path / "study.csv"
+    path.write_bytes(
+        "".join(separator.join(map(str, row)) + "\r\n" for row in rows).encode(encoding)
+    )
+    file = read_ratings(path)
+    assert usable(file) == len(rating_rows())
+    assert {row.cells["target_text"] for row in file.rows} == {"très “bien” 很好"}
+    assert "UTF-8" not in told(file)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "comment"),
+    [
+        ("cp1252", "très “bien” – Zoë"),
+        ("cp1251", "хороший перевод, спасибо"),
+        ("cp1253", "καλή μετάφραση, ευχαριστώ"),
+        ("shift_jis", "良い翻訳です、ありがとう"),
+        ("gb18030", "翻译得很好，谢谢大家"),
+    ],
+)
+def test_code_pages_are_guessed_and_reported(tmp_path, encoding, comment) -> None:
+    rows = [[*HEADER, "tgt_text"], *([*row, comment] for row in rating_rows())]
+    path = tmp_path / "study.csv"
+    path.write_bytes("".join(";".join(map(str, row)) + "\r\n" for row in rows).encode(encoding))
+    file = read_ratings(path)
+    assert usable(file) == len(rating_rows())
+    assert {row.cells["target_text"] for row in file.rows} == {comment}
+    assert f"read as {encoding}, which is a guess" in told(file)

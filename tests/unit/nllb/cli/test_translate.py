@@ -345,10 +345,10 @@ def test_equal_languages_are_refused_before_anything_is_loaded(monkeypatch, caps
 
 
 def test_other_formats_are_refused_unless_they_come_from_stdin(run, tmp_path):
-    (tmp_path / "a.srt").write_text("1\n00:01 --> 00:02\nHello.\n")
-    done = run(tmp_path / "a.srt")
-    assert done.code == 1 and "a.srt is subtitles (.srt), not plain text" in done.err
-    assert run(stdin=(tmp_path / "a.srt").read_bytes()).out.endswith("HELLO.\n")
+    (tmp_path / "a.ass").write_text("Dialogue: 0,0:00:01.00,0:00:02.00,,,,,,,Hello.\n")
+    done = run(tmp_path / "a.ass")
+    assert done.code == 1 and "a.ass is subtitles (.ass), not plain text" in done.err
+    assert run(stdin=(tmp_path / "a.ass").read_bytes()).out.endswith("HELLO.\n")
 
 
 class UndDetector:

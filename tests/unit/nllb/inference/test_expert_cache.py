@@ -4,6 +4,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from nllb.errors import ResourceError
 from nllb.inference.expert_cache import ExpertCache
@@ -54,3 +55,40 @@ def test_threads_share_one_bound() -> None:
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(8)))
     assert cache.use.hits + cache.use.misses == 2400
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_the_memory_of_evicted_experts_is_free_again(random_model_dir, dtype) -> None:
+    """An evicted expert must not stay in memory because it shares a block with others."""
+    from functools import partial
+
+    from nllb.inference.engine import TorchEngine
+    from nllb.inference.kernels.compiled_engine import int8_engine
+    from nllb.inference.memory_plan import plan_memory
+    from nllb.model.formats.open_model import open_model
+
+    opened = open_model(random_model_dir)
+    bound = 3 * plan_memory(opened.config, dtype=dtype).expert_bytes
+    store = partial(ExpertCache, expert_bytes=bound // 3, memory_bytes=bound)
+    make = int8_engine if dtype == "int8" else TorchEngine
+    engine = make(opened.config, opened.weights, num_threads=1, experts=store)
+    for layer in ("encoder.layers.1", "decoder.layers.1"):
+        for expert in range(opened.config.num_experts):
+            engine.store.expert_weights(layer, expert)
+    held = engine.store._experts.values()
+    assert len(held) == 3
+    tensors = [
+        value
+        for expert in held
+        for linear in (expert.inner, expert.outer)
+        for value in vars_of(linear)
+    ]
+    blocks = {value.untyped_storage().data_ptr(): value.untyped_storage() for value in tensors}
+    alignment = 64 * len(blocks)
+    assert sum(block.nbytes() for block in blocks.values()) <= bound + alignment
+
+
+def vars_of(linear: object) -> list[torch.Tensor]:
+    names = ("weight", "scale", "bias", "offset")
+    values = [getattr(linear, name, None) for name in names]
+    return [value for value in values if isinstance(value, torch.Tensor)]

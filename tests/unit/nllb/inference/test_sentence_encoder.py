@@ -5,8 +5,9 @@ import pytest
 
 from nllb.errors import CheckpointError
 from nllb.inference import sentence_encoder
-from nllb.inference.sentence_encoder import SentenceEncoder, find_shipped_encoder
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.inference.sentence_encoder import SentenceEncoder
+from nllb.model import shipped_encoder
+from nllb.model.shipped_encoder import SHIPPED_ENCODER, find_shipped_encoder
 
 TEXTS = ["the old house", "", "the dog sleeps by the river " * 12, "  ", "a"]
 
@@ -71,7 +72,7 @@ def test_a_missing_directory_is_an_error(tmp_path) -> None:
 
 
 def test_an_installation_without_the_encoder_says_so(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sentence_encoder, "SHIPPED_ENCODER", tmp_path / "encoder")
+    monkeypatch.setattr(shipped_encoder, "SHIPPED_ENCODER", tmp_path / "encoder")
     with pytest.raises(CheckpointError, match="was made without it"):
         find_shipped_encoder()
 

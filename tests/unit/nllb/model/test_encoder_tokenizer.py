@@ -128,7 +128,7 @@ def test_a_vocabulary_of_another_size_is_refused(copied) -> None:
     document = json.loads(path.read_text("utf-8"))
     document["model"]["vocab"].pop()
     path.write_text(json.dumps(document), "utf-8")
-    with pytest.raises(CheckpointError, match="do not belong together"):
+    with pytest.raises(CheckpointError, match="from different models"):
         open_copy(copied)
 
 

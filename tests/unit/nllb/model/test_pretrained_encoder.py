@@ -14,7 +14,7 @@ from nllb.model.pretrained_encoder import (
     layer_numbers,
     list_encoder_weights,
 )
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
 CONFIG = EncoderConfig(
     vocabulary_size=60,

@@ -176,6 +176,8 @@ def test_every_strategy_fixes_something_and_flags_without_a_fix_are_known():
     assert set(FLAGS) - fixed == {
         "literals_missing",
         "numbers_missing",
+        "term_missing",
+        "markup",
         "uncertain_source",
     }
 

@@ -14,7 +14,7 @@ from nllb.inference.kernels.post_norm_encoder import (
     find_encoder_kernel,
 )
 from nllb.model.formats.encoder_directory import EncoderDirectory
-from nllb.model.shipped import SHIPPED_ENCODER
+from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
 MIN_COSINE = 0.995
 TEXTS = [

@@ -101,8 +101,8 @@ def test_a_missing_file_is_an_error(copied, name) -> None:
         ({"hidden_size": "wide"}, "model_dim"),
         ({"num_hidden_layers": 4}, r"lacks the weight layers\.3"),
         ({"num_hidden_layers": 2}, "is not a weight of it"),
-        ({"vocab_size": 71}, "do not belong together"),
-        ({"intermediate_size": 64}, "do not belong together"),
+        ({"vocab_size": 71}, "does not match config"),
+        ({"intermediate_size": 64}, "does not match config"),
         ({"pad_token_id": 0}, "must differ"),
     ],
 )

@@ -185,7 +185,9 @@ def test_a_folder_belongs_to_one_text_and_model(
     planned = json.loads(capsys.readouterr().out)
     assert planned["added_characters"] == [] and planned["memory_bytes"] > planned["state_bytes"]
     assert planned["steps"] == 1000 and planned["seconds_here"] > 0
-    assert not (out / "replay").exists() and not (out / "data").exists()
+    assert not out.exists()
+    values = {"model": str(random_model_dir), "text": [pairs_of_name(text)]}
+    plan_finetuning(config_of(FinetuneConfig, values, command[-1:]), out, quiet=True)
     config = (out / "finetune.yaml").read_text()
     assert main([*command, "--text", str(other)]) == 2
     assert "text was" in capsys.readouterr().err
@@ -334,3 +336,40 @@ def test_overriding_one_value_keeps_the_defaults_of_fine_tuning() -> None:
     assert (config.schedule.steps, config.schedule.translations) == (30, 50)
     assert (config.optimizer.learning_rate, config.optimizer.warm_up_steps) == (1e-4, 10)
     assert (config.reader.seed, config.reader.max_tokens) == (3, 1024)
+
+
+def test_a_dry_run_writes_nothing(
+    finetune_config: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "runs" / "lr=1"
+    planned = plan_finetuning(finetune_config, out, dry_run=True, quiet=True)
+    assert not out.parent.exists()
+    written = plan_finetuning(finetune_config, out, quiet=True)
+    assert (out / "start" / "config.json").is_file()
+    assert (written.size, written.characters) == (planned.size, planned.characters)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert plan_finetuning(finetune_config, out, dry_run=True, quiet=True) == written
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    other = finetune_config.replace(reader=finetune_config.reader.replace(seed=9))
+    plan_finetuning(other, tmp_path / "elsewhere", dry_run=True, quiet=True)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("through_slurm", [False, True])
+def test_a_folder_with_an_equals_sign_is_no_override(
+    random_model_dir: Path, tmp_path: Path, capsys, monkeypatch, through_slurm
+) -> None:
+    text = write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 40)
+    monkeypatch.chdir(tmp_path)
+    command = ["finetune", "--model", str(random_model_dir), "--text", str(text), "runs/lr=1"]
+    if through_slurm:
+        command = ["slurm", "submit", "local", "--dry-run", "--", "nllb", *command]
+    else:
+        command.append("--dry-run")
+    assert main([*command, "schedule.steps=3"]) == 0
+    assert not (tmp_path / "runs").exists()
+    said = capsys.readouterr()
+    assert "runs/lr=1" in said.out if through_slurm else "3 of at most" in said.err
+    command = ["finetune", "--model", str(random_model_dir), "--text", str(text), "lr=1"]
+    assert main(command) == 2
+    assert "write ./lr=1" in capsys.readouterr().err

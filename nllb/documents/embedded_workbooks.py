@@ -1,0 +1,49 @@
+"""Workbooks inside other Office files, for example the data behind a chart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from nllb.documents.archive import Archive
+from nllb.documents.formats.xlsx import XlsxDocument
+from nllb.documents.office_package import OfficePackage
+from nllb.documents.units import Fragment, Unit
+from nllb.documents.xml_parts import Writing
+from nllb.errors import DocumentError
+
+
+def add_workbooks(package: OfficePackage) -> None:
+    """Add the workbooks of a package; its charts are drawn from them when a user edits them."""
+    for name in package.named("spreadsheetml.sheet"):
+        try:
+            part = EmbeddedWorkbook(name, package.archive.read(name))
+        except DocumentError as error:
+            package.warnings.append(f"{name} is kept as it is: {error}")
+        else:
+            package.parts.append(part)
+
+
+class EmbeddedWorkbook:
+    """A workbook that is a member of another file.
+
+    Attributes:
+        name: name of the member.
+        units: its units.
+    """
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name = name
+        self._workbook = XlsxDocument(Archive(data))
+        self.units: list[Unit] = [
+            replace(unit, key=f"{name}#{unit.key}") for unit in self._workbook.units
+        ]
+
+    def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
+        """Return the workbook with the units that changed; None if there are none."""
+        own = {
+            inner.key: changed[unit.key]
+            for unit, inner in zip(self.units, self._workbook.units, strict=True)
+            if unit.key in changed
+        }
+        if not own:
+            return None
+        return self._workbook.render(own, source=None, target=writing.language)

@@ -1,0 +1,128 @@
+"""Pieces of HTML and XML that programs send: translated by the rules of documents."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Unpack
+
+from nllb.documents.document_translation import (
+    DocumentReport,
+    TranslationSettings,
+    translate_parsed,
+)
+from nllb.documents.formats.html import HTML_RULES, HtmlDocument, MarkupRules
+from nllb.documents.text_file import TextFile
+from nllb.documents.xml_spans import parse_xml
+from nllb.errors import ConfigError
+from nllb.languages import Language
+from nllb.translation.translator import Translator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarkupTranslation:
+    """A translated piece of markup.
+
+    Attributes:
+        text: the markup with translated text.
+        report: what became of each unit, and the language of the source.
+    """
+
+    text: str
+    report: DocumentReport
+
+
+def translate_html(
+    text: str,
+    translator: Translator,
+    *,
+    source: str | Language,
+    target: str | Language,
+    placeholders: Sequence[str] = (),
+    **settings: Unpack[TranslationSettings],
+) -> MarkupTranslation:
+    """Translate a page or a fragment of HTML; text is escaped, and errors of the markup are kept.
+
+    Args:
+        text: the HTML.
+        translator: translates texts.
+        source: the language of the text, or `auto`.
+        target: the language to translate into.
+        placeholders: regular expressions of text that stays as it is.
+        settings: the fields of `TranslationSettings`.
+
+    Raises:
+        LanguageError: A language is unknown, or the model does not have it.
+        SegmentError: A segment has no output.
+    """
+    document = HtmlDocument(TextFile(text, "utf-8"), HTML_RULES)
+    rendered, report = translate_parsed(
+        document,
+        "html",
+        translator,
+        source=source,
+        target=translator.language(target),
+        placeholders=placeholders,
+        **settings,
+    )
+    return MarkupTranslation(text=rendered.decode("utf-8", "surrogatepass"), report=report)
+
+
+def translate_xml(
+    text: str,
+    translator: Translator,
+    *,
+    source: str | Language,
+    target: str | Language,
+    ignore_tags: Sequence[str] = (),
+    non_splitting_tags: Sequence[str] | None = None,
+    splitting_tags: Sequence[str] = (),
+    placeholders: Sequence[str] = (),
+    **settings: Unpack[TranslationSettings],
+) -> MarkupTranslation:
+    """Translate a piece of XML, with or without a root element.
+
+    Args:
+        text: the XML; it must be well-formed inside of a root element.
+        translator: translates texts.
+        source: the language of the text, or `auto`.
+        target: the language to translate into.
+        ignore_tags: elements whose content is kept.
+        non_splitting_tags: elements inside sentences; every other element ends a sentence then.
+            By default all elements stand inside sentences but those in `splitting_tags`.
+        splitting_tags: elements that end a sentence.
+        placeholders: regular expressions of text that stays as it is.
+        settings: the fields of `TranslationSettings`.
+
+    Raises:
+        ConfigError: A tag is in two lists.
+        DocumentError: The text is not well-formed.
+        LanguageError: A language is unknown, or the model does not have it.
+        SegmentError: A segment has no output.
+    """
+    named = [*ignore_tags, *(non_splitting_tags or ()), *splitting_tags]
+    if twice := sorted({tag for tag in named if named.count(tag) > 1}):
+        raise ConfigError(f"the tag {twice[0]!r} is named twice; a tag has one kind")
+    if not text.lstrip().startswith(("<?xml", "<!DOCTYPE")):
+        parse_xml(f"<r>{text}</r>".encode("utf-8", "replace"), name="the XML")
+    else:
+        parse_xml(text.encode("utf-8", "replace"), name="the XML")
+    rules = MarkupRules(
+        inline=None
+        if non_splitting_tags is None
+        else frozenset(map(str.lower, non_splitting_tags)),
+        splitting=frozenset(map(str.lower, splitting_tags)),
+        protected=frozenset(map(str.lower, ignore_tags)),
+        skipped=frozenset(),
+        void=frozenset(),
+        attributes=False,
+    )
+    document = HtmlDocument(TextFile(text, "utf-8"), rules)
+    rendered, report = translate_parsed(
+        document,
+        "xml",
+        translator,
+        source=source,
+        target=translator.language(target),
+        placeholders=placeholders,
+        **settings,
+    )
+    return MarkupTranslation(text=rendered.decode("utf-8", "surrogatepass"), report=report)

@@ -1,0 +1,13 @@
+"""OpenAPI descriptions of routes whose parameters come as JSON, forms or query."""
+
+from typing import Any
+
+
+def describe(**parameters: str) -> dict[str, Any]:
+    """Return the description of a body with these parameters and their meanings."""
+    schema = {
+        "type": "object",
+        "properties": {name: {"description": text} for name, text in parameters.items()},
+    }
+    kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+    return {"requestBody": {"content": {kind: {"schema": schema} for kind in kinds}}}

@@ -1,0 +1,359 @@
+"""The database of the server: API keys, their usage, glossaries, and documents.
+
+SQLite by default; several servers share one database by an SQLAlchemy URL, such as that of
+PostgreSQL. Keys are stored as hashes only. A key is 192 random bits, so a fast hash is enough.
+"""
+
+import hmac
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from nllb.errors import ConfigError, DataError, ResourceError
+
+KEY_PREFIX: Final = "nllb-"
+_SHOWN: Final = len(KEY_PREFIX) + 6
+"""Characters of a key that are stored and listed, so that a person can tell keys apart."""
+
+_metadata = MetaData()
+_keys = Table(
+    "api_keys",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("hash", String(64), unique=True, nullable=False),
+    Column("shown", String(32), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("req_limit", Integer),
+    Column("char_limit", Integer),
+    Column("created", DateTime(timezone=True), nullable=False),
+    Column("revoked", Boolean, nullable=False, default=False),
+    Column("characters", Integer, nullable=False, default=0),
+)
+_glossaries = Table(
+    "glossaries",
+    _metadata,
+    Column("id", String(36), primary_key=True),
+    Column("owner", Integer, nullable=False, index=True),
+    Column("name", String(1024), nullable=False),
+    Column("created", DateTime(timezone=True), nullable=False),
+    Column("dictionaries", JSON, nullable=False),
+)
+_documents = Table(
+    "documents",
+    _metadata,
+    Column("id", String(32), primary_key=True),
+    Column("key_hash", String(64), nullable=False),
+    Column("owner", Integer, nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("characters", Integer, nullable=False, default=0),
+    Column("message", String(500), nullable=False, default=""),
+    Column("report", JSON),
+    Column("data", LargeBinary),
+    Column("created", DateTime(timezone=True), nullable=False, index=True),
+)
+NO_OWNER: Final = 0
+"""Owner of glossaries and documents where requests have no key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiKey:
+    """One API key, without the key itself.
+
+    Attributes:
+        id: Its number.
+        shown: Its first characters.
+        name: What it is for.
+        req_limit: Requests per minute; None is the server's limit.
+        char_limit: Characters of one request; None is the server's limit.
+        created: When it was made.
+        revoked: Whether it is refused now.
+        characters: Characters that were translated with it.
+    """
+
+    id: int
+    shown: str
+    name: str
+    req_limit: int | None
+    char_limit: int | None
+    created: datetime
+    revoked: bool
+    characters: int
+
+
+class Store:
+    """A connection pool to the database."""
+
+    def __init__(self, address: str | Path) -> None:
+        """Open or create a database.
+
+        Args:
+            address: A path, for SQLite, or an SQLAlchemy URL.
+
+        Raises:
+            ConfigError: The URL is wrong, or its driver is not installed.
+            ResourceError: The database cannot be opened.
+        """
+        text = str(address)
+        url = text if "://" in text else f"sqlite:///{Path(text).expanduser()}"
+        try:
+            shown = make_url(url).render_as_string(hide_password=True)
+            self._engine = create_engine(url, pool_pre_ping=True)
+        except (ArgumentError, ImportError) as error:
+            raise ConfigError(
+                f"the database of keys cannot be used: {error}; give a path, or an SQLAlchemy URL "
+                "such as postgresql+pg8000://user:password@host/name with its driver installed"
+            ) from None
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _set_pragmas)
+        try:
+            _metadata.create_all(self._engine)
+        except SQLAlchemyError as error:
+            raise ResourceError(
+                f"the database {shown} cannot be opened: {error.__cause__ or error}"
+            ) from None
+        self._usage: dict[int, int] = {}
+        self._usage_lock = threading.Lock()
+
+    def close(self) -> None:
+        """Write what is pending and close all connections."""
+        self.flush_usage()
+        self._engine.dispose()
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    # Keys
+
+    def add_key(
+        self, name: str = "", *, req_limit: int | None = None, char_limit: int | None = None
+    ) -> tuple[str, ApiKey]:
+        """Make a key; it is returned here and stored nowhere."""
+        key = KEY_PREFIX + secrets.token_urlsafe(24)
+        with self._begin() as connection:
+            connection.execute(
+                insert(_keys).values(
+                    hash=_hash(key),
+                    shown=key[:_SHOWN],
+                    name=name[:200],
+                    req_limit=req_limit,
+                    char_limit=char_limit,
+                    created=datetime.now(UTC),
+                    revoked=False,
+                    characters=0,
+                )
+            )
+        found = self.find_key(key)
+        assert found is not None
+        return key, found
+
+    def find_key(self, key: str) -> ApiKey | None:
+        """Return a key, revoked or not; None if there is no such key."""
+        digest = _hash(key)
+        with self._begin() as connection:
+            row = connection.execute(select(_keys).where(_keys.c.hash == digest)).first()
+        if row is None or not hmac.compare_digest(row.hash, digest):
+            return None
+        return _api_key(row)
+
+    def list_keys(self) -> list[ApiKey]:
+        """Return all keys in the order in which they were made."""
+        with self._begin() as connection:
+            return list(map(_api_key, connection.execute(select(_keys).order_by(_keys.c.id))))
+
+    def revoke_key(self, key_or_id: str) -> ApiKey:
+        """Revoke a key, given as itself, by its number or by its first characters.
+
+        Raises:
+            DataError: No key, or more than one, is meant.
+        """
+        digest = _hash(key_or_id)
+        with self._begin() as connection:
+            rows = [
+                row
+                for row in connection.execute(select(_keys))
+                if hmac.compare_digest(row.hash, digest)
+                or str(row.id) == key_or_id
+                or (len(key_or_id) >= _SHOWN and row.shown == key_or_id[:_SHOWN])
+            ]
+            exact = [row for row in rows if row.hash == digest] or rows
+            if len(exact) != 1:
+                raise DataError(
+                    f"{len(exact)} keys match {key_or_id[:_SHOWN]!r}; give the number that 'nllb "
+                    "serve keys list' shows"
+                )
+            connection.execute(update(_keys).where(_keys.c.id == exact[0].id).values(revoked=True))
+        return _api_key(exact[0])
+
+    # Usage
+
+    def add_usage(self, owner: int, characters: int) -> None:
+        """Count translated characters; they are written by `flush_usage`."""
+        with self._usage_lock:
+            self._usage[owner] = self._usage.get(owner, 0) + characters
+
+    def flush_usage(self) -> None:
+        """Write the counted characters."""
+        with self._usage_lock:
+            counted, self._usage = self._usage, {}
+        with self._begin() as connection:
+            for owner, characters in counted.items():
+                connection.execute(
+                    update(_keys)
+                    .where(_keys.c.id == owner)
+                    .values(characters=_keys.c.characters + characters)
+                )
+
+    def usage(self, owner: int) -> int:
+        """Return the characters that were translated with a key."""
+        self.flush_usage()
+        with self._begin() as connection:
+            found = connection.execute(select(_keys.c.characters).where(_keys.c.id == owner))
+            return found.scalar() or 0
+
+    # Glossaries
+
+    def add_glossary(self, row: dict[str, Any]) -> None:
+        """Store a glossary: the columns of its table by name."""
+        with self._begin() as connection:
+            connection.execute(insert(_glossaries).values(**row))
+
+    def change_glossary(self, row: dict[str, Any]) -> None:
+        """Replace the name and dictionaries of a glossary."""
+        with self._begin() as connection:
+            connection.execute(
+                update(_glossaries)
+                .where(_glossaries.c.id == row["id"], _glossaries.c.owner == row["owner"])
+                .values(name=row["name"], dictionaries=row["dictionaries"])
+            )
+
+    def glossary(self, owner: int, glossary_id: str) -> dict[str, Any] | None:
+        """Return a glossary of an owner."""
+        with self._begin() as connection:
+            wanted = (_glossaries.c.id == glossary_id, _glossaries.c.owner == owner)
+            row = connection.execute(select(_glossaries).where(*wanted)).first()
+        return None if row is None else dict(row._mapping)
+
+    def glossaries(self, owner: int) -> list[dict[str, Any]]:
+        """Return the glossaries of an owner, the newest last."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                select(_glossaries)
+                .where(_glossaries.c.owner == owner)
+                .order_by(_glossaries.c.created)
+            )
+            return [dict(row._mapping) for row in rows]
+
+    def delete_glossary(self, owner: int, glossary_id: str) -> bool:
+        """Delete a glossary; return whether there was one."""
+        with self._begin() as connection:
+            wanted = (_glossaries.c.id == glossary_id, _glossaries.c.owner == owner)
+            return connection.execute(delete(_glossaries).where(*wanted)).rowcount > 0
+
+    # Documents
+
+    def add_document(self, owner: int, name: str) -> tuple[str, str]:
+        """Store a document that is queued; return its id and the key that opens it."""
+        document_id, key = secrets.token_hex(16), secrets.token_hex(32)
+        with self._begin() as connection:
+            connection.execute(
+                insert(_documents).values(
+                    id=document_id,
+                    key_hash=_hash(key),
+                    owner=owner,
+                    name=name[:255],
+                    status="queued",
+                    characters=0,
+                    message="",
+                    created=datetime.now(UTC),
+                )
+            )
+        return document_id, key
+
+    def change_document(self, document_id: str, **columns: Any) -> None:
+        """Set columns of a document."""
+        with self._begin() as connection:
+            wanted = _documents.c.id == document_id
+            connection.execute(update(_documents).where(wanted).values(**columns))
+
+    def document(self, document_id: str, key: str) -> dict[str, Any] | None:
+        """Return a document without its data, if the key is right."""
+        columns = [column for column in _documents.c if column.name != "data"]
+        with self._begin() as connection:
+            row = connection.execute(select(*columns).where(_documents.c.id == document_id)).first()
+        if row is None or not hmac.compare_digest(row.key_hash, _hash(key)):
+            return None
+        return dict(row._mapping)
+
+    def document_data(self, document_id: str) -> bytes | None:
+        """Return the translated file; None if there is none (yet)."""
+        with self._begin() as connection:
+            wanted = select(_documents.c.data).where(_documents.c.id == document_id)
+            data = connection.execute(wanted).scalar()
+        return None if data is None else bytes(data)
+
+    def count_documents(self) -> int:
+        """Return how many documents are stored."""
+        with self._begin() as connection:
+            return connection.execute(select(func.count()).select_from(_documents)).scalar() or 0
+
+    def delete_documents(self, *, older_than_s: float) -> None:
+        """Delete documents of a certain age."""
+        limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        with self._begin() as connection:
+            connection.execute(delete(_documents).where(_documents.c.created < limit))
+
+
+def _hash(key: str) -> str:
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _api_key(row: Any) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        shown=row.shown,
+        name=row.name,
+        req_limit=row.req_limit,
+        char_limit=row.char_limit,
+        created=row.created,
+        revoked=row.revoked,
+        characters=row.characters,
+    )
+
+
+def _set_pragmas(connection: Any, record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.close()

@@ -1,0 +1,129 @@
+"""Muon for the matrices of hidden layers, and AdamW for everything else, as one optimizer.
+
+Muon replaces the update of a matrix by the nearest orthogonal matrix, which Newton-Schulz
+iterations approximate. They run in the matrix's own number type: torch's implementation uses
+bfloat16, which is several times slower on processors without bfloat16 instructions. Matrices of the
+same shape are computed together. The size of an update is that of AdamW, so that both share one
+learning rate.
+
+Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the scale is
+that of Liu et al. 2025, "Muon is scalable for LLM training".
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+_COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
+_ITERATIONS: Final = 5
+_RMS: Final = 0.2
+"""Root mean square of an update, which is about that of AdamW."""
+_LEAST_NORM: Final = 1e-7
+_MAX_BATCH: Final = 16
+"""Matrices that are computed together: more need more memory, and are not faster."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for groups with `muon: True`, AdamW for the others."""
+
+    def __init__(self, groups: Sequence[dict[str, Any]], **defaults: Any) -> None:
+        """Create the optimizer.
+
+        Args:
+            groups: parameter groups, each with `muon`.
+            defaults: `lr`, `momentum`, `betas`, `eps` and `weight_decay` of groups without them.
+        """
+        super().__init__(groups, defaults)
+
+    @torch.no_grad()
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float] | None = None
+    ) -> None:
+        """Update all parameters that have a gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            for parameter in parameters:
+                self._start(parameter, is_muon=group["muon"])
+            if group["muon"]:
+                for matrices in _by_shape(parameters):
+                    self._step_matrices(matrices, group)
+            elif parameters:
+                self._step_others(parameters, group)
+
+    def _start(self, parameter: nn.Parameter, *, is_muon: bool) -> None:
+        state = self.state[parameter]
+        if not state:
+            names = ("exp_avg",) if is_muon else ("exp_avg", "exp_avg_sq")
+            state.update({name: torch.zeros_like(parameter) for name in names})
+            state["step"] = torch.tensor(0.0)
+
+    def _step_matrices(self, matrices: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+        momentum, rate = group["momentum"], group["lr"]
+        updates = []
+        for matrix in matrices:
+            assert matrix.grad is not None
+            average = self.state[matrix]["exp_avg"]
+            average.lerp_(matrix.grad, 1 - momentum)
+            updates.append(matrix.grad.lerp(average, momentum))  # Nesterov's momentum
+        orthogonal_NRC = orthogonalize(torch.stack(updates))
+        scale = _RMS * max(matrices[0].shape) ** 0.5
+        for matrix, update_RC in zip(matrices, orthogonal_NRC, strict=True):
+            matrix.mul_(1 - rate * group["weight_decay"]).sub_(update_RC, alpha=rate * scale)
+
+    def _step_others(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update by AdamW, in one pass over memory."""
+        states = [self.state[parameter] for parameter in parameters]
+        beta_1, beta_2 = group["betas"]
+        adamw(
+            list(parameters),
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            amsgrad=False,
+            beta1=beta_1,
+            beta2=beta_2,
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+            fused=True,
+        )
+
+
+def orthogonalize(updates_NRC: Tensor) -> Tensor:
+    """Return the nearest (semi-)orthogonal matrices, whose singular values are about 1.
+
+    Each iteration multiplies x by a polynomial of its square x x^T. All polynomials commute, so
+    that they are accumulated in the small square matrices, and x is multiplied once at the end.
+
+    Shapes: N matrices, R rows, C columns, S the smaller of both.
+    """
+    a, b, c = _COEFFICIENTS
+    is_tall = updates_NRC.shape[1] > updates_NRC.shape[2]
+    x_NSL = updates_NRC.mT if is_tall else updates_NRC
+    x_NSL = x_NSL / (x_NSL.norm(dim=(1, 2), keepdim=True) + _LEAST_NORM)
+    square_NSS, product_NSS = x_NSL @ x_NSL.mT, None
+    for iteration in range(_ITERATIONS):
+        step_NSS = torch.baddbmm(square_NSS, square_NSS, square_NSS, beta=b, alpha=c)
+        step_NSS.diagonal(dim1=1, dim2=2).add_(a)
+        product_NSS = step_NSS if product_NSS is None else step_NSS @ product_NSS
+        if iteration + 1 < _ITERATIONS:
+            square_NSS = step_NSS @ square_NSS @ step_NSS
+    assert product_NSS is not None
+    result_NSL: Tensor = product_NSS @ x_NSL
+    return result_NSL.mT if is_tall else result_NSL
+
+
+def _by_shape(parameters: Iterable[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
+    groups: dict[torch.Size, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(parameter.shape, []).append(parameter)
+    for group in groups.values():
+        for first in range(0, len(group), _MAX_BATCH):
+            yield group[first : first + _MAX_BATCH]

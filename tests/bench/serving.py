@@ -1,0 +1,334 @@
+"""The server: throughput, latency, fairness, and many connections that come and go.
+
+    python -m tests.bench serving -- [--model M] [--sentences N] [--soak-s S]
+
+The server runs as a process of its own, started by `nllb serve` with one thread for each of its
+workers, and without its cache. The bulk translator has the same number of threads. All contestants
+take turns, since other programs may use the machine, too.
+"""
+
+import argparse
+import asyncio
+import http.client
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench.measuring import RESULTS, environment
+from tests.serving_stand_in import shifted
+
+WORDS = (
+    "the cat dog house river old red small my your friend mother water bread sees likes has wants "
+    "buys gives under over with near today tomorrow morning school garden market and but never"
+).split()
+SOURCE, TARGET = "eng_Latn", "deu_Latn"
+STAND_IN = (
+    "from tests.serving_stand_in import *\n"
+    "with run_server(ShiftGenerator(seconds=0.002), workers=2, cached_segments=1000) as server:\n"
+    "    print(server.url, flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    """Return short sentences, which differ between seeds."""
+    chance = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        words = [chance.choice(WORDS) for _ in range(chance.randint(5, 10))]
+        lines.append(" ".join(words).capitalize() + ".")
+    return lines
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Run `nllb serve`; yield its port and its process."""
+    command = [sys.executable, "-m", "nllb", "serve", "--port", "0", "--cached-segments", "0"]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    port = 0
+    for line in process.stderr:
+        record = json.loads(line) if line.startswith("{") else {}
+        if found := re.search(r":(\d+)", record.get("url", "")):
+            port = int(found[1])
+            break
+    drain = threading.Thread(target=process.stderr.read, daemon=True)
+    drain.start()
+    try:
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Client:
+    """One connection that is kept open."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", path, json.dumps(body), headers)
+        answer = self._connection.getresponse()
+        data = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"status {answer.status}: {data[:200]!r}")
+        return json.loads(data)
+
+    def translate(self, text: str | list[str]) -> str | list[str]:
+        answer = self.post("/translate", {"q": text, "source": SOURCE, "target": TARGET})
+        found: str | list[str] = answer["translatedText"]
+        return found
+
+
+def by_clients(port: int, lines: Sequence[str], count: int) -> list[str]:
+    """Translate lines by several clients, each one line after the other."""
+    local = threading.local()
+
+    def one(line: str) -> str:
+        if not hasattr(local, "client"):
+            local.client = Client(port)
+        return str(local.client.translate(line))
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, lines))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which this share of the values is."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def processor_seconds(process_id: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure_throughput(
+    port: int, process_id: int, translator: Any, count: int, rounds: int
+) -> dict[str, Any]:
+    """Compare sentences per second of the bulk translator, 16 clients and one client.
+
+    The processor time of each is measured, too: it depends less on what else the machine does.
+    """
+    processor: dict[str, list[float]] = {"bulk": [], "16 clients": [], "1 client": []}
+    rates: dict[str, list[float]] = {"bulk": [], "16 clients": [], "1 client": []}
+    wrong = 0
+    for number in range(rounds + 1):
+        lines = sentences(count, number)
+        outputs: dict[str, list[str]] = {}
+        for name, of in rates.items():
+            share = lines if name != "1 client" else lines[: count // 4]
+            used = time.process_time(), processor_seconds(process_id)
+            started = time.perf_counter()
+            if name == "bulk":
+                outputs[name] = [t.text for t in translator.translate(share, SOURCE, TARGET)]
+            else:
+                outputs[name] = by_clients(port, share, 16 if name == "16 clients" else 1)
+            elapsed = time.perf_counter() - started
+            by_bulk = time.process_time() - used[0]
+            by_server = processor_seconds(process_id) - used[1]
+            if number:
+                of.append(len(share) / elapsed)
+                spent = by_bulk if name == "bulk" else by_server
+                processor[name].append(1000 * spent / len(share))
+        wrong += sum(a != b for a, b in zip(outputs["bulk"], outputs["16 clients"], strict=True))
+    spent_ms = {name: statistics.median(of) for name, of in processor.items()}
+    medians = {name: statistics.median(of) for name, of in rates.items()}
+    return {
+        "sentences_per_s": rates,
+        "medians": medians,
+        "of_bulk": medians["16 clients"] / medians["bulk"],
+        "over_one_client": medians["16 clients"] / medians["1 client"],
+        "processor_ms_per_sentence": spent_ms,
+        "of_bulk_by_processor_time": spent_ms["bulk"] / spent_ms["16 clients"],
+        "answers_that_differ": wrong,
+    }
+
+
+def measure_latency(port: int, translator: Any, count: int) -> dict[str, Any]:
+    """Compare the time of one short request by the Python API and by HTTP."""
+    client = Client(port)
+    seconds: dict[str, list[float]] = {"api": [], "http": []}
+    for line in sentences(count, 1000):
+        started = time.perf_counter()
+        translator.translate(line, SOURCE, TARGET)
+        seconds["api"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        client.translate(line)
+        seconds["http"].append(time.perf_counter() - started)
+    return {
+        "added_ms_median": 1000 * statistics.median(
+            http - api for http, api in zip(seconds["http"], seconds["api"], strict=True)
+        ),
+        "added_ms_of_minima": 1000 * (min(seconds["http"]) - min(seconds["api"])),
+        "median_ms": {name: 1000 * statistics.median(of) for name, of in seconds.items()},
+    }  # fmt: skip
+
+
+def measure_fairness(port: int, count: int) -> dict[str, Any]:
+    """Compare short requests alone and while a document of 500 sentences is translated."""
+    client = Client(port)
+
+    def short(seed: int) -> list[float]:
+        seconds = []
+        for line in sentences(count, seed):
+            started = time.perf_counter()
+            client.translate(line)
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
+    alone = short(2000)
+    stop = threading.Event()
+    documents = 0
+
+    def document() -> None:
+        nonlocal documents
+        other = Client(port)
+        while not stop.is_set():
+            other.translate(" ".join(sentences(500, 3000 + documents)))
+            documents += 1
+
+    thread = threading.Thread(target=document)
+    thread.start()
+    time.sleep(0.5)
+    beside = short(2001)
+    stop.set()
+    thread.join()
+    rows = {
+        name: {f"p{round(100 * q)}_ms": 1000 * percentile(of, q) for q in (0.5, 0.9, 0.99)}
+        for name, of in (("alone", alone), ("beside a document", beside))
+    }
+    ratio = rows["beside a document"]["p99_ms"] / rows["alone"]["p99_ms"]
+    return {**rows, "p99_ratio": ratio, "documents": documents}
+
+
+def resident_mib(process_id: int) -> float:
+    """Return the resident memory of a process."""
+    text = Path(f"/proc/{process_id}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+
+async def _soak_client(port: int, number: int, until: float, counts: Counter[str]) -> None:
+    chance = random.Random(number)
+    while time.monotonic() < until:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            counts["refused"] += 1
+            await asyncio.sleep(0.1)
+            continue
+        try:
+            for _ in range(chance.randint(1, 20)):
+                text = f"{chance.choice(WORDS)} {chance.choice(WORDS)} {number} {chance.random()}."
+                body = json.dumps({"q": text, "source": SOURCE, "target": TARGET}).encode()
+                writer.write(
+                    b"POST /translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\n\r\n" % len(body) + body
+                )
+                if chance.random() < 0.05:
+                    counts["killed"] += 1
+                    await asyncio.sleep(chance.random() / 50)
+                    break
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+                length = int(re.search(rb"content-length: (\d+)", head.lower())[1])  # type: ignore[index]
+                answer = json.loads(await asyncio.wait_for(reader.readexactly(length), 60))
+                status = int(head.split()[1])
+                if status == 200:
+                    right = answer["translatedText"] == shifted(text, TARGET)
+                    counts["right" if right else "wrong"] += 1
+                else:
+                    counts[f"status {status}"] += 1
+                await asyncio.sleep(chance.random())
+        except TimeoutError:
+            counts["hangs"] += 1
+        except (OSError, asyncio.IncompleteReadError):
+            counts["lost connections"] += 1
+        finally:
+            writer.transport.abort()
+
+
+def measure_soak(connections: int, seconds: float) -> dict[str, Any]:
+    """Keep many connections busy, kill some, and compare the server's memory."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys\n" + STAND_IN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdin is not None
+    port = int(process.stdout.readline().strip().rpartition(":")[2])
+    counts: Counter[str] = Counter()
+    memory = []
+
+    async def run(until: float) -> None:
+        clients = [
+            asyncio.create_task(_soak_client(port, number, until, counts))
+            for number in range(connections)
+        ]
+        while time.monotonic() < until:
+            await asyncio.sleep(seconds / 12)
+            memory.append(resident_mib(process.pid))
+        await asyncio.gather(*clients)
+
+    asyncio.run(run(time.monotonic() + seconds))
+    process.stdin.close()
+    process.wait(30)
+    half = memory[len(memory) // 2]
+    return {
+        "connections": connections,
+        "seconds": seconds,
+        "counts": dict(counts),
+        "resident_mib": memory,
+        "growth_of_second_half": memory[-1] / half - 1,
+    }
+
+
+def main(argv: list[str]) -> int:
+    """Measure and write tests/bench/results/serving.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--sentences", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--soak-s", type=float, default=60)
+    parser.add_argument("--connections", type=int, default=1000)
+    options = parser.parse_args(argv)
+    result: dict[str, Any] = {"environment": environment(**vars(options))}
+    if options.sentences:
+        from nllb.translation.translator import Translator
+
+        processors = len(os.sched_getaffinity(0))
+        bulk = Translator.load(options.model, num_threads=processors, detector="auto")
+        threads = str(max(1, len(os.sched_getaffinity(0)) // options.workers))
+        workers = ("--workers", str(options.workers), "--threads", threads)
+        workers = (*workers, "--model", options.model)
+        with serving(*workers) as (port, _):
+            result["throughput"] = measure_throughput(port, bulk, options.sentences, options.rounds)
+            print(json.dumps(result["throughput"]), flush=True)
+            result["fairness"] = measure_fairness(port, max(100, options.sentences))
+            print(json.dumps(result["fairness"]), flush=True)
+        single = Translator.load(options.model, num_threads=1, detector="auto")
+        with serving("--model", options.model, "--workers", "1", "--threads", "1") as (port, _):
+            result["latency"] = measure_latency(port, single, options.sentences)
+            print(json.dumps(result["latency"]), flush=True)
+    if options.soak_s:
+        result["soak"] = measure_soak(options.connections, options.soak_s)
+        print(json.dumps(result["soak"]), flush=True)
+    name = "serving" if options.model == "mini" else f"serving_{Path(options.model).name}"
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    return 0

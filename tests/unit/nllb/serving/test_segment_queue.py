@@ -1,0 +1,244 @@
+"""Dynamic batching: what is joined, what is fair, what is shared and what is given up."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nllb.inference.generator import Hypothesis, SearchOptions
+from nllb.languages import parse_language
+from nllb.serving.segment_queue import QueueClosed, RequestCancelled, SegmentQueue
+from tests.serving_stand_in import ShiftGenerator, shifted
+
+ENGLISH, GERMAN, FRENCH = map(parse_language, ("en", "de", "fr"))
+SEARCH = SearchOptions()
+
+
+class Gate:
+    """Holds a batch back until the test opens it."""
+
+    def __init__(self) -> None:
+        self.entered, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, segments: Sequence[str]) -> None:
+        self.entered.set()
+        assert self.open.wait(20)
+
+
+@pytest.fixture
+def start() -> Callable[..., tuple[ShiftGenerator, SegmentQueue, Gate]]:
+    queues = []
+
+    def make(**options: int) -> tuple[ShiftGenerator, SegmentQueue, Gate]:
+        gate = Gate()
+        generator = ShiftGenerator(before_batch=gate)
+        queue = SegmentQueue(generator, **options)
+        queues.append((gate, queue))
+        return generator, queue, gate
+
+    yield make
+    for gate, queue in queues:
+        gate.open.set()
+        queue.close()
+
+
+def ask(
+    queue: SegmentQueue, *segments: str, target=GERMAN, ticket=None, search=SEARCH
+) -> list[str]:
+    ticket = ticket or queue.ticket()
+    answers = ticket.generate(segments, source=ENGLISH, target=target, search=search)
+    return [answer[0].text for answer in answers]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(20_000):
+        if condition():
+            return
+        threading.Event().wait(0.001)
+    pytest.fail("the condition did not come true")
+
+
+def wait_for(queue: SegmentQueue, count: int) -> None:
+    """Wait until so many segments are in the queue or in a batch."""
+    wait_until(lambda: queue.num_waiting == count)
+
+
+def test_what_arrives_during_a_batch_is_the_next_batch(start) -> None:
+    generator, queue, gate = start()
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, queue, "zero")
+        assert gate.entered.wait(20)
+        others = [pool.submit(ask, queue, f"text {number}") for number in range(5)]
+        others.append(pool.submit(ask, queue, "text 0", target=FRENCH))
+        wait_for(queue, 7)
+        gate.open.set()
+        assert first.result() == [shifted("zero", "deu_Latn")]
+        outputs = [each.result()[0] for each in others]
+    assert outputs[:5] == [shifted(f"text {number}", "deu_Latn") for number in range(5)]
+    assert outputs[5] == shifted("text 0", "fra_Latn")
+    assert sorted(map(len, generator.batches)) == [1, 1, 5]
+
+
+def test_options_and_directions_are_never_mixed(start) -> None:
+    _, queue, gate = start()
+    gate.open.set()
+    greedy = SearchOptions(beam_size=1)
+    with ThreadPoolExecutor(8) as pool:
+        runs = [
+            pool.submit(ask, queue, f"t{i}", target=target, search=search)
+            for i in range(20)
+            for target in (GERMAN, FRENCH)
+            for search in (SEARCH, greedy)
+        ]
+        for number, run in enumerate(runs):
+            code = ("deu_Latn", "fra_Latn")[number // 2 % 2]
+            assert run.result() == [shifted(f"t{number // 4}", code)]
+
+
+def test_a_short_request_waits_for_a_small_batch_only(start) -> None:
+    generator, queue, gate = start(max_batch_segments=16, max_bulk_segments=4)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, queue, "a short one")
+        assert gate.entered.wait(20)
+        document = [f"sentence {number}" for number in range(60)]
+        bulk = pool.submit(ask, queue, *document)
+        wait_for(queue, 61)
+        short = pool.submit(ask, queue, "another short one")
+        wait_for(queue, 62)
+        gate.open.set()
+        for run in (first, short, bulk):
+            run.result()
+    position = next(i for i, batch in enumerate(generator.batches) if "another short one" in batch)
+    assert position == 1
+    assert max(sum("sentence" in each for each in batch) for batch in generator.batches[:8]) <= 4
+    assert bulk.result() == [shifted(segment, "deu_Latn") for segment in document]
+
+
+def test_documents_of_another_direction_are_not_starved_by_short_requests(start) -> None:
+    generator, queue, gate = start(max_batch_segments=2)
+    with ThreadPoolExecutor(40) as pool:
+        first = pool.submit(ask, queue, "first")
+        assert gate.entered.wait(20)
+        bulk = pool.submit(ask, queue, *[f"s{i}" for i in range(12)], target=FRENCH)
+        shorts = [pool.submit(ask, queue, f"short {number}") for number in range(20)]
+        wait_for(queue, 33)
+        gate.open.set()
+        for run in (first, bulk, *shorts):
+            run.result()
+    first_of_document = next(i for i, b in enumerate(generator.batches) if b[0].startswith("s1"))
+    assert first_of_document <= 3
+
+
+def test_a_document_alone_fills_whole_batches(start) -> None:
+    generator, queue, gate = start(max_batch_segments=16, max_bulk_segments=4)
+    gate.open.set()
+    ask(queue, *[f"s{i}" for i in range(64)])
+    assert [len(batch) for batch in generator.batches] == [16] * 4
+
+
+def test_equal_segments_in_flight_are_computed_once(start) -> None:
+    generator, queue, gate = start()
+    with ThreadPoolExecutor(8) as pool:
+        runs = [pool.submit(ask, queue, "the same", f"own {number}") for number in range(6)]
+        wait_for(queue, 7)
+        gate.open.set()
+        assert {run.result()[0] for run in runs} == {shifted("the same", "deu_Latn")}
+    computed = [segment for batch in generator.batches for segment in batch]
+    assert computed.count("the same") == 1 and len(computed) == 7
+
+
+def test_finished_segments_are_remembered_up_to_a_number(start) -> None:
+    generator, queue, gate = start(cached_segments=2)
+    gate.open.set()
+    for segment in ("a", "b", "a", "c", "a", "b"):
+        assert ask(queue, segment) == [shifted(segment, "deu_Latn")]
+    assert [batch[0] for batch in generator.batches] == ["a", "b", "c", "b"]
+
+
+def test_a_cancelled_request_ends_and_its_segments_are_dropped(start) -> None:
+    generator, queue, gate = start()
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, queue, "first")
+        assert gate.entered.wait(20)
+        ticket = queue.ticket()
+        gone = pool.submit(ask, queue, "shared", "only mine", ticket=ticket)
+        wait_for(queue, 3)
+        stays = pool.submit(ask, queue, "shared")
+        wait_until(lambda: any(w.num_waiting == 2 for w in list(queue._in_flight.values())))
+        ticket.cancel()
+        with pytest.raises(RequestCancelled):
+            gone.result()
+        gate.open.set()
+        first.result()
+        assert stays.result() == [shifted("shared", "deu_Latn")]
+    assert "only mine" not in [segment for batch in generator.batches for segment in batch]
+    assert queue.num_waiting == 0 and not queue._rotation
+    with pytest.raises(RequestCancelled):
+        ask(queue, "later", ticket=ticket)
+
+
+def test_one_bad_segment_fails_alone(start) -> None:
+    generator, queue, gate = start()
+    gate.open.set()
+
+    def refuse(segments: Sequence[str]) -> None:
+        if "bad" in segments:
+            raise ValueError("bad segment")
+
+    generator.before_batch = gate
+    gate.open.clear()
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, queue, "first")
+        assert gate.entered.wait(20)
+        runs = [pool.submit(ask, queue, segment) for segment in ("good", "bad", "fine")]
+        wait_for(queue, 4)
+        generator.before_batch = refuse
+        gate.open.set()
+        first.result()
+        assert runs[0].result() == [shifted("good", "deu_Latn")]
+        with pytest.raises(ValueError, match="bad segment"):
+            runs[1].result()
+        assert runs[2].result() == [shifted("fine", "deu_Latn")]
+    assert queue.num_waiting == 0
+
+
+def test_closing_fails_what_waits(start) -> None:
+    _, queue, gate = start()
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, queue, "first")
+        assert gate.entered.wait(20)
+        waiting = pool.submit(ask, queue, "waiting")
+        wait_for(queue, 2)
+        closing = pool.submit(queue.close)
+        with pytest.raises(QueueClosed):
+            waiting.result()
+        gate.open.set()
+        assert first.result() == [shifted("first", "deu_Latn")]
+        closing.result()
+    with pytest.raises(QueueClosed):
+        ask(queue, "late")
+
+
+def test_many_threads_get_their_own_answers() -> None:
+    generator = ShiftGenerator()
+    queue = SegmentQueue(generator, num_workers=3, cached_segments=50)
+
+    def run(number: int) -> bool:
+        segments = [f"text {(number * 7 + i) % 40}" for i in range(number % 12)]
+        target = (GERMAN, FRENCH)[number % 2]
+        return ask(queue, *segments, target=target) == [shifted(s, target.code) for s in segments]
+
+    with ThreadPoolExecutor(32) as pool:
+        assert all(pool.map(run, range(600)))
+    assert queue.num_waiting == 0 and not queue._rotation
+    queue.close()
+
+
+def test_answers_are_the_generators(start) -> None:
+    _, queue, gate = start()
+    gate.open.set()
+    [[*answers]] = queue.ticket().generate(
+        ["x"], source=ENGLISH, target=GERMAN, search=SearchOptions(num_hypotheses=3)
+    )
+    assert len(answers) == 3 and all(isinstance(each, Hypothesis) for each in answers)
