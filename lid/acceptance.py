@@ -23,9 +23,10 @@ MIN_WEIGHTED_LETTERS: Final = 2
 
 # Models that were trained before word frequencies existed have a weight less.
 _NUM_FEATURES: Final = (7, 8)
-# A short word is accepted only if its label, or macro group, is the likeliest of all.
+# A short word is accepted only if its label, or macro group, has this probability. Few languages
+# share another script than Latin: there, it is the probability among the labels of the table.
 _WORD_LETTERS: Final = 6
-_MIN_WORD_SUPPORT: Final = 0.5
+_MIN_WORD_SUPPORT: Final = 0.4
 _LOGIT_RANGE: Final = (-3.0, 6.0)
 _SURPRISE_RANGE: Final = (-8.0, 3.0)
 _OUT_OF_SET_RANGE: Final = (1e-6, 1.0)
@@ -39,6 +40,8 @@ class Evidence:
 
     support: npt.NDArray[Any]
     """Probability of the macro group of the label."""
+    is_latin: npt.NDArray[Any]
+    """Whether the main script of the text is Latin."""
     out_of_set: npt.NDArray[Any]
     """Total probability of the out-of-set labels."""
     letters: npt.NDArray[Any]
@@ -153,7 +156,9 @@ class AcceptanceRegression:
                 - np.array(self.limits)[bin_of_text]
             )
             score = 1 / (1 + np.exp(-_bounded(scores, -50, 50)))
-        is_doubtful = (evidence.letters <= _WORD_LETTERS) & (evidence.support < _MIN_WORD_SUPPORT)
+        of_all = np.where(evidence.is_latin, 1, 1 - evidence.out_of_set)
+        is_doubtful = evidence.support < _MIN_WORD_SUPPORT * of_all
+        is_doubtful &= evidence.letters <= _WORD_LETTERS
         is_text = (evidence.weighted_letters >= MIN_WEIGHTED_LETTERS) & ~is_doubtful
         return np.where(is_text, score, 0).astype(np.float32)
 

@@ -206,6 +206,7 @@ class Decider:
         evidence = Evidence(
             support=support,
             weighted_letters=letters @ self._weights,
+            is_latin=self._main_script_row(letters) == scripts().index("Latn"),
             out_of_set=1 - probabilities.sum(axis=1),
             letters=num_letters,
             known_ngrams=known,

@@ -21,6 +21,7 @@ def evidence(support: float, share: float, *, letters: int = 100, seed: int = 0)
         num_ngrams=ngrams,
         expected_share=np.full(NUM, 0.7),
         word_score=np.zeros(NUM),
+        is_latin=np.ones(NUM, bool),
     )
 
 
