@@ -49,6 +49,7 @@ from data_pipeline.mining.xsim import error_rates
 from nllb.config.fingerprints import fingerprint
 from nllb.io.atomic import atomic_path
 from nllb.io.progress import Progress
+from nllb.model.formats.write_errors import library_write_errors
 
 _SORTED_BATCHES: Final = 16
 _RAREST: Final = 1e-6
@@ -265,7 +266,7 @@ class _ContrastiveRun:
 
     def save(self) -> None:
         """Write the training state atomically."""
-        with atomic_path(self.path) as beside:
+        with atomic_path(self.path) as beside, library_write_errors():
             torch.save(
                 {
                     "key": self.key,

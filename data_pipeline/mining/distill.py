@@ -40,6 +40,7 @@ from nllb.errors import ConfigError, DataError
 from nllb.io.atomic import atomic_path
 from nllb.io.progress import Progress
 from nllb.io.text import write_json, write_lines
+from nllb.model.formats.write_errors import library_write_errors
 
 _STATIC_BATCH: Final = 256
 
@@ -84,7 +85,7 @@ def distil(
             errors.append(_held_out_error(student, teacher, held_out))
             if errors[-1] <= min(errors):
                 best = _copy(student.state())
-            with atomic_path(path) as beside:
+            with atomic_path(path) as beside, library_write_errors():
                 torch.save(
                     {
                         "key": key,
@@ -238,7 +239,7 @@ def _write_transformer(
     pieces = list(student.dictionary)[len(SPECIALS) :]
     write_lines(out / f"{config.name}.cvocab", (f"{piece} 1" for piece in pieces))
     settings = vars(Namespace(**student.settings))
-    with atomic_path(path) as beside:
+    with atomic_path(path) as beside, library_write_errors():
         torch.save({"cfg": {"model": settings}, "model": student.model.state_dict()}, beside)
     write_hashes(out / HASHES, seen)
     write_json(

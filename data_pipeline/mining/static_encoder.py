@@ -26,6 +26,7 @@ from nllb.io.atomic import atomic_path
 from nllb.io.paths import path_inside
 from nllb.io.text import parse_json
 from nllb.model.formats.safetensors_files import SafetensorsFile
+from nllb.model.formats.write_errors import library_write_errors
 
 FILE_NAME: Final = "encoder.safetensors"
 FEATURE_BITS: Final = 24
@@ -184,7 +185,7 @@ def save_encoder(
     tensors = {"values": values, "steps": steps, "owners": torch.from_numpy(owners.copy())}
     path = directory / FILE_NAME
     metadata = {"card": json.dumps({"format": FORMAT, "bits": bits, **card}, ensure_ascii=False)}
-    with atomic_path(path) as beside:
+    with atomic_path(path) as beside, library_write_errors():
         save_file(tensors, beside, metadata=metadata)
         _read_card(SafetensorsFile(beside))
     return path

@@ -23,6 +23,8 @@ MAX_UNIT_CHARACTERS: Final = 1 << 20
 """Maximum length of the text of one unit."""
 MAX_TAG_BYTES: Final = 16 << 20
 """Maximum length of a tag, a comment or a processing instruction."""
+MAX_UNIT_BYTES: Final = 16 << 20
+"""Maximum length of a unit with its notes and properties, and of what stands between units."""
 # Their content is native code of some other format, not text.
 _CODES: Final = frozenset({"bpt", "ept", "it", "ph", "ut"})
 _CHUNK_BYTES: Final = 1 << 16
@@ -189,7 +191,7 @@ class _Units:
         self._parser.CharacterDataHandler = self._text
         self._parser.EntityDeclHandler = self._entity
         self._parser.SkippedEntityHandler = self._skipped_entity
-        self._depth = self._fed = 0
+        self._depth = self._fed = self._unit_end = 0
         self._unit = None
 
     def _restart(self) -> None:
@@ -219,7 +221,20 @@ class _Units:
                 f"{self._path}: a tag or comment is longer than {MAX_TAG_BYTES >> 20} MiB; check "
                 "that the file is TMX"
             )
-        return None
+        return self._limit_unit(data, before)
+
+    def _limit_unit(self, data: bytes, before: int) -> bytes | None:
+        """Stop parsing a unit that is too long; searching for the next one is much faster."""
+        start = self._unit_end if self._unit is None else self._unit.start
+        if self._fed - start <= MAX_UNIT_BYTES:
+            return None
+        if self._unit is None:
+            raise DataError(
+                f"{self._path}: more than {MAX_UNIT_BYTES >> 20} MiB between two units or before "
+                "the first; check that the file is TMX"
+            )
+        self._refuse(f"a unit of more than {MAX_UNIT_BYTES:,} bytes", data, before, len(data))
+        return b""
 
     def _refuse(self, fault: str, data: bytes, before: int, place: int) -> None:
         self._lines += self._parser.CurrentLineNumber - 1
@@ -285,6 +300,7 @@ class _Units:
             elif name == "tu":
                 self._found.append(self._result(unit))
                 self._unit = None
+                self._unit_end = self._parser.CurrentByteIndex
         self._depth -= 1
 
     def _text(self, text: str) -> None:

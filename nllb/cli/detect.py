@@ -76,7 +76,6 @@ def detect(arguments: argparse.Namespace) -> int:
     from lid.spans import detect_spans
     from lid.streaming import detect_lines
     from nllb.errors import ConfigError
-    from nllb.languages import parse_language
 
     for name in ("top", "workers"):
         if getattr(arguments, name) < 1:
@@ -88,16 +87,10 @@ def detect(arguments: argparse.Namespace) -> int:
     detector = Detector.load(arguments.model)
     if not arguments.quiet:
         _report_unknown_labels(detector)
-    candidates = None
-    if arguments.candidates is not None:
-        names = [name.strip() for name in arguments.candidates.split(",") if name.strip()]
-        candidates = [
-            name if name in detector.labels else parse_language(name).code for name in names
-        ]
     lines = (line for file in arguments.files for line in _lines(file))
     options = {
         "top": arguments.top,
-        "candidates": candidates,
+        "candidates": _candidates(arguments.candidates, detector),
         "threshold": arguments.threshold,
     }
     with _output(arguments.output) as stream:
@@ -117,6 +110,15 @@ def detect(arguments: argparse.Namespace) -> int:
                 stream.write(_row(number, detection, as_json=arguments.json))
         stream.flush()
     return 0
+
+
+def _candidates(listed: str | None, detector: "Detector") -> list[str] | None:
+    from nllb.languages import parse_language
+
+    if listed is None:
+        return None
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    return [name if name in detector.labels else parse_language(name).code for name in names]
 
 
 def _output(path: str) -> AbstractContextManager[TextIO]:

@@ -5,8 +5,12 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nllb.cli.stage_flags import quiet_argument
+
+if TYPE_CHECKING:
+    from nllb.inference.shortlist import ShortlistReport
 
 
 def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,13 +77,17 @@ def shortlist(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(asdict(report)))
     elif not arguments.quiet:
-        print(
-            f"{target.code}: {report.size:,} tokens, of which {report.seen:,} occur in the text; "
-            f"in {report.held_out_lines:,} held-out lines, the list covers "
-            f"{report.token_coverage:.2%} of the tokens and {report.line_coverage:.2%} of the lines"
-        )
-        if report.chrf_loss is not None:
-            print(f"the list lowers chrF++ by {report.chrf_loss:.2f}")
+        _print_report(report, target.code)
         if not arguments.dry_run:
             print(f"stored in {opened.path}", file=sys.stderr)
     return 0
+
+
+def _print_report(report: "ShortlistReport", code: str) -> None:
+    print(
+        f"{code}: {report.size:,} tokens, of which {report.seen:,} occur in the text; "
+        f"in {report.held_out_lines:,} held-out lines, the list covers "
+        f"{report.token_coverage:.2%} of the tokens and {report.line_coverage:.2%} of the lines"
+    )
+    if report.chrf_loss is not None:
+        print(f"the list lowers chrF++ by {report.chrf_loss:.2f}")

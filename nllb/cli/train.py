@@ -10,6 +10,7 @@ from nllb.io.text import json_line
 
 if TYPE_CHECKING:
     from nllb.training.train_config import TrainConfig
+    from nllb.training.trainer import TrainingResult
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,12 @@ def train(arguments: argparse.Namespace) -> int:
     result = train_model(config, arguments.out, translators=LineTranslator, quiet=arguments.quiet)
     if os.environ.get("RANK", "0") != "0":
         return 0
-    if arguments.json:
+    _print_result(result, as_json=arguments.json)
+    return 0
+
+
+def _print_result(result: "TrainingResult", *, as_json: bool) -> None:
+    if as_json:
         state = result.state
         fields = {
             "ending": result.ending,
@@ -49,7 +55,6 @@ def train(arguments: argparse.Namespace) -> int:
             f"stopped at step {result.state.step:,}; run the same command again to resume",
             file=sys.stderr,
         )
-    return 0
 
 
 def _print_estimate(config: "TrainConfig", *, as_json: bool) -> int:

@@ -12,7 +12,12 @@ from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load
 from nllb.cli.glossary_flags import glossary_arguments, glossary_options
 from nllb.cli.process_ends import exit_code
 from nllb.cli.stage_flags import quiet_argument
-from nllb.cli.translate_documents import are_documents, document_arguments, translate_documents
+from nllb.cli.translate_documents import (
+    OutputAction,
+    are_documents,
+    document_arguments,
+    translate_documents,
+)
 from nllb.errors import ConfigError, DataError, LanguageError, NllbError
 from nllb.io.progress import Progress
 from nllb.languages import Language, add_languages, parse_language, resolution
@@ -91,7 +96,7 @@ def _text_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        action=OutputAction,
         metavar="F",
         help="output file, or directory of documents; default: stdout, documents beside their "
         "originals",

@@ -23,7 +23,23 @@ EXIT_FLAGGED = 1
 _TEXT_SUFFIXES = frozenset({"", ".txt", ".text"})
 
 
+class OutputAction(argparse.Action):
+    """Stores a path, and whether it was written with a slash at its end, as a directory."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the path."""
+        namespace.output = Path(str(values))
+        namespace.output_is_folder = str(values).endswith(("/", os.sep))
+
+
 def document_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(output_is_folder=False)
     group = parser.add_argument_group(
         "documents", "files that are not plain text; 'nllb documents formats' lists the formats"
     )
@@ -50,7 +66,7 @@ def are_documents(paths: Sequence[str], arguments: argparse.Namespace) -> bool:
     Raises:
         ConfigError: documents are mixed with other inputs.
     """
-    to_folder = arguments.output is not None and _is_folder(arguments.output)
+    to_folder = arguments.output is not None and _is_folder(arguments)
     others: list[str] = []
     documents: list[str] = []
     for path in paths:
@@ -80,8 +96,9 @@ def _is_document(path: Path, arguments: argparse.Namespace) -> bool:
     return suffix not in _TEXT_SUFFIXES and not (found.name == "md" and arguments.document)
 
 
-def _is_folder(output: Path) -> bool:
-    return output.is_dir() or str(output).endswith(os.sep)
+def _is_folder(arguments: argparse.Namespace) -> bool:
+    output: Path = arguments.output
+    return output.is_dir() or arguments.output_is_folder
 
 
 def translate_documents(
@@ -139,14 +156,14 @@ def document_options(arguments: argparse.Namespace) -> "FormatOptions":
     """
     from nllb.documents import FormatOptions
 
-    for name in ("wrapped", "n_best"):
-        if getattr(arguments, name):
-            raise ConfigError(f"--{name.replace('_', '-')} is for plain text, not for documents")
+    if arguments.n_best:
+        raise ConfigError("--n-best is for plain text, not for documents")
     return FormatOptions(
         encoding=arguments.encoding,
         columns=_listed(arguments.columns),
         keys=_listed(arguments.keys),
         placeholders=tuple(arguments.keep),
+        extra={"wrapped": "yes"} if arguments.wrapped else {},
     )
 
 
@@ -159,7 +176,7 @@ def _output_folder(paths: Sequence[str], arguments: argparse.Namespace) -> Path 
     output: Path | None = arguments.output
     if output is None:
         return None
-    if not _is_folder(output) and len(paths) == 1 and output.suffix:
+    if not _is_folder(arguments) and len(paths) == 1 and output.suffix:
         return None
     if output.exists() and not output.is_dir():
         raise ConfigError(

@@ -17,7 +17,7 @@ from nllb.inference.word_alignment import Link
 from nllb.translation.placeholders import PlaceholderPattern, Protection
 from nllb.translation.projection import Mark, project
 
-_SPACE: Final = regex.compile(r"[\t\n\r\f ]+")
+_LINE_SPACE: Final = regex.compile(r" *+[\t\n\r\f][\t\n\r\f ]*+")
 _TAGS: Final = PlaceholderPattern(kinds=("tag", "code"))
 _VARIABLES: Final = PlaceholderPattern(kinds=("address", "variable"))
 _TAG: Final = regex.compile(r"<(?P<close>/?)(?P<name>[\w:.-]+)(?:.*[^/])?(?P<empty>/?)>")
@@ -69,7 +69,7 @@ class CodedText:
 
     def _add_text(self, text: str, number: int) -> None:
         if not self.unit.preserve_layout:
-            text = _SPACE.sub(" ", text)
+            text = _LINE_SPACE.sub(" ", text)
         before = self._parts[number - 1] if number else None
         if self.text.endswith(" ") and text.startswith(" ") and isinstance(before, InlineCode):
             self._spaced.add(number - 1)

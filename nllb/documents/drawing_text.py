@@ -15,10 +15,10 @@ NAMESPACES: Final = frozenset(
     }
 )
 _INVISIBLE: Final = re.compile(
-    r"\s+(?:lang|altLang|noProof|dirty|err|smtClean|smtId|bmk)\s*=\s*(?:\"[^\"]*\"|'[^']*')"
+    r"\s(?:lang|altLang|noProof|dirty|err|smtClean|smtId|bmk)\s*=\s*(?:\"[^\"]*\"|'[^']*')"
 )
 _LANGUAGE: Final = re.compile(r"(\slang\s*=\s*)(?:\"[^\"]*\"|'[^']*')")
-_STATE: Final = re.compile(r"\s+(?:dirty|err)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+_STATE: Final = re.compile(r"\s(?:dirty|err)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 
 
 class DrawingText:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from nllb.documents.archive import Archive
+from nllb.documents.archive import MAX_UNPACKED_BYTES, Archive
 from nllb.documents.formats.xlsx import XlsxDocument
 from nllb.documents.office_package import OfficePackage
 from nllb.documents.units import Fragment, Unit
@@ -13,9 +13,14 @@ from nllb.errors import DocumentError
 
 def add_workbooks(package: OfficePackage) -> None:
     """Add the workbooks of a package; its charts are drawn from them when a user edits them."""
+    left = MAX_UNPACKED_BYTES
     for name in package.named("spreadsheetml.sheet"):
         try:
-            part = EmbeddedWorkbook(name, package.archive.read(name))
+            archive = Archive(package.archive.read(name))
+            left -= sum(member.file_size for member in archive.members)
+            if left < 0:
+                raise DocumentError("the workbooks in the file are too large together")
+            part = EmbeddedWorkbook(name, archive)
         except DocumentError as error:
             package.warnings.append(f"{name} is kept as it is: {error}")
         else:
@@ -30,9 +35,9 @@ class EmbeddedWorkbook:
         units: its units.
     """
 
-    def __init__(self, name: str, data: bytes) -> None:
+    def __init__(self, name: str, archive: Archive) -> None:
         self.name = name
-        self._workbook = XlsxDocument(Archive(data))
+        self._workbook = XlsxDocument(archive)
         self.units: list[Unit] = [
             replace(unit, key=f"{name}#{unit.key}") for unit in self._workbook.units
         ]

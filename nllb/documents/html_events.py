@@ -7,6 +7,9 @@ from html import unescape
 from html.parser import HTMLParser
 from typing import Final, Literal
 
+from nllb.errors import DocumentError
+
+MAX_EVENTS: Final = 4_000_000
 _MAX_UNCLOSED: Final = 50
 EventKind = Literal["text", "start", "end", "other"]
 _ATTRIBUTE: Final = re.compile(r"""([^\s=/>"']+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'>][^\s>]*))?""")
@@ -41,7 +44,11 @@ class HtmlEvent:
 
 
 def html_events(text: str) -> list[HtmlEvent]:
-    """Return the pieces of HTML in order; together they cover the text."""
+    """Return the pieces of HTML in order; together they cover the text.
+
+    Raises:
+        DocumentError: There are too many of them.
+    """
     events: list[HtmlEvent] = []
     end = _end_of_tags(text)
     parser = _EventParser(text, events)
@@ -110,20 +117,23 @@ class _EventParser(HTMLParser):
         line, offset = self.getpos()
         return self.lines[line - 1] + offset
 
-    def _add(self, kind: EventKind) -> None:
-        self.events.append(HtmlEvent(kind, self._position()))
+    def _add(self, kind: EventKind, name: str = "") -> HtmlEvent:
+        if len(self.events) >= MAX_EVENTS:
+            raise DocumentError(f"the HTML has more than {MAX_EVENTS:,} tags and texts")
+        event = HtmlEvent(kind, self._position(), name=name)
+        self.events.append(event)
+        return event
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        event = HtmlEvent("start", self._position(), name=tag)
+        event = self._add("start", tag)
         event.attributes = {name: value or "" for name, value in reversed(attrs)}
-        self.events.append(event)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
         self.events[-1].closes_itself = True
 
     def handle_endtag(self, tag: str) -> None:
-        self.events.append(HtmlEvent("end", self._position(), name=tag))
+        self._add("end", tag)
 
     def handle_data(self, data: str) -> None:
         self._add("text")

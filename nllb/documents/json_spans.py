@@ -9,6 +9,7 @@ from typing import Final, Literal
 from nllb.errors import DocumentError
 
 MAX_DEPTH: Final = 200
+MAX_VALUES: Final = 4_000_000
 _WHITE: Final = re.compile(r"[ \t\r\n]*")
 _LITERAL: Final = re.compile(
     r"true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|NaN|-?Infinity"
@@ -78,6 +79,7 @@ def parse_json(text: str) -> list[JsonValue]:
 class _Parser:
     def __init__(self, text: str):
         self.text = text
+        self.count = 0
 
     def skip(self, position: int) -> int:
         match = _WHITE.match(self.text, position)
@@ -87,6 +89,9 @@ class _Parser:
     def value(self, start: int, depth: int) -> JsonValue:
         if depth > MAX_DEPTH:
             raise DocumentError(f"the JSON is nested more than {MAX_DEPTH} deep")
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise DocumentError(f"the JSON has more than {MAX_VALUES:,} values")
         first = self.text[start]
         if first == '"':
             string, end = scanstring(self.text, start + 1, False)

@@ -4,16 +4,16 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from nllb.documents.xml_parts import Writing
+from nllb.documents.xml_parts import Writing, with_attribute
 from nllb.documents.xml_spans import escape_attribute, xml_encoding
 
 _BODY: Final = "<office:body"
-_TEXT_PROPERTIES: Final = re.compile(r"<style:text-properties\b[^>]*>")
+_TEXT_PROPERTIES: Final = re.compile(r"<style:text-properties\b[^<>]*>")
 _DEFAULT_PARAGRAPH: Final = re.compile(
-    r"(<style:default-style\b[^>]*style:family=\"paragraph\"[^>]*>\s*)"
-    r"(<style:paragraph-properties\b[^>]*>)"
+    r"(<style:default-style\b[^<>]*style:family=\"paragraph\"[^<>]*>\s*)"
+    r"(<style:paragraph-properties\b[^<>]*>)"
 )
-_PAGE: Final = re.compile(r"<style:page-layout-properties\b[^>]*>")
+_PAGE: Final = re.compile(r"<style:page-layout-properties\b[^<>]*>")
 _MODE: Final = re.compile(r'(style:writing-mode=")(lr|rl)(-tb)?"')
 _NO_LANGUAGE: Final = frozenset({"", "none", "zxx"})
 
@@ -70,4 +70,4 @@ def _set(tag: str, name: str, value: str) -> str:
     attribute = f'{name}="{escape_attribute(value)}"'
     pattern = rf"(?<=\s){re.escape(name)}\s*=\s*(?:\"[^\"]*\"|'[^']*')"
     tag, count = re.subn(pattern, attribute, tag, count=1)
-    return tag if count else re.sub(r"\s*(/?>)$", rf" {attribute}\1", tag, count=1)
+    return tag if count else with_attribute(tag, attribute)

@@ -69,7 +69,12 @@ class TextFile:
 
 
 def read_text(
-    data: bytes, options: FormatOptions, *, declared: str | None = None, fallback: str | None = None
+    data: bytes,
+    options: FormatOptions,
+    *,
+    declared: str | None = None,
+    fallback: str | None = None,
+    max_bytes: int = MAX_TEXT_BYTES,
 ) -> TextFile:
     """Decode a text file.
 
@@ -78,14 +83,15 @@ def read_text(
         options: they may name the encoding.
         declared: the encoding that the file itself names.
         fallback: the encoding that the format uses where text is not UTF-8.
+        max_bytes: the size of the largest file that is read.
 
     Raises:
         DocumentError: The file is too large, binary, or in an encoding that cannot be recognized.
         ConfigError: The options name an unknown encoding.
     """
-    if len(data) > MAX_TEXT_BYTES:
+    if len(data) > max_bytes:
         raise DocumentError(
-            f"the file has {len(data):,} bytes; text of at most {MAX_TEXT_BYTES:,} bytes is read"
+            f"the file has {len(data):,} bytes; in this format at most {max_bytes:,} are read"
         )
     mark, marked = next(
         ((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", None)

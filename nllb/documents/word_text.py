@@ -7,7 +7,7 @@ from typing import Final
 
 from nllb.documents.passages import Code, Style, Tag, Text, Token
 from nllb.documents.units import CodeKind
-from nllb.documents.xml_parts import NestedEdits, Writing, insert_child
+from nllb.documents.xml_parts import NestedEdits, Writing, insert_child, with_attribute
 from nllb.documents.xml_spans import (
     XML_NAMESPACE,
     XmlElement,
@@ -54,7 +54,7 @@ _RUN_ORDER: Final = (
 """Run properties in the order of the schema."""
 _COMPLEX_TWINS: Final = {"b": "bCs", "i": "iCs", "sz": "szCs"}
 """Properties that complex scripts have a property of their own for."""
-_HINT: Final = re.compile(r'\s+[\w.-]+:hint="[^"]*"')
+_HINT: Final = re.compile(r'\s[\w.-]+:hint="[^"]*"')
 _TEXT_PARTS: Final = re.compile(r"[\t\n]|[^\t\n]+")
 
 
@@ -370,7 +370,7 @@ def _language(source: str, prefix: str, writing: Writing) -> str:
         pattern = rf"""{re.escape(prefix)}{name}\s*=\s*(?:"[^"]*"|'[^']*')"""
         source, count = re.subn(pattern, new, source, count=1)
         if not count:
-            source = re.sub(r"\s*/?>", f" {new}/>", source, count=1)
+            source = with_attribute(source, new)
     return source
 
 

@@ -74,8 +74,13 @@ class NestedEdits(XmlEdits):
             XmlEdits.set_attribute(self, element, name, value)
 
     def replace(self, start: int, end: int, source: str) -> None:
-        """Replace the bytes from `start` to `end`; earlier changes inside of them are dropped."""
+        """Replace the bytes from `start` to `end`; earlier changes inside of them are dropped.
+
+        What an earlier change covers is gone, so a change inside of it is left out.
+        """
         first, last = self._inside(start, end)
+        if first and self._changes[first - 1][1] > start:
+            return
         del self._changes[first:last]
         encoded = source.encode(self.encoding, "xmlcharrefreplace")
         self._changes.insert(first, (start, end, 0, encoded))
@@ -349,6 +354,13 @@ def _with_codes(text: str, codes: re.Pattern[str]) -> tuple[Fragment, ...]:
         fragments.append(InlineCode(CodeKind.STANDALONE, number, match[0]))
         done = match.end()
     return tuple(part for part in [*fragments, text[done:]] if part != "")
+
+
+def with_attribute(tag: str, attribute: str) -> str:
+    """Return a start tag, which may be followed by more source, with an attribute at its end."""
+    end = tag.index(">")
+    body = tag[:end].removesuffix("/")
+    return f"{body.rstrip()} {attribute}{tag[len(body) :]}"
 
 
 def insert_child(edits: XmlEdits, parent: XmlElement, source: str, before: frozenset[str]) -> None:

@@ -394,9 +394,8 @@ class XmlEdits:
                 self.replace(*span, escape_attribute(value))
             return
         tag = self.data[element.start : element.open_end].decode(self.encoding)
-        closing = re.search(r"\s*/?>$", tag)
-        assert closing is not None
-        at = element.start + len(tag[: closing.start()].encode(self.encoding))
+        inside = tag.removesuffix(">").removesuffix("/").rstrip()
+        at = element.start + len(inside.encode(self.encoding))
         self.replace(at, at, f' {name}="{escape_attribute(value)}"')
 
     def apply(self) -> bytes:

@@ -107,10 +107,7 @@ class Decoding(ABC):
         """Return float32 logits (R, V) on the CPU, which are -inf for excluded tokens."""
 
     def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
-        """Return log-probabilities (R, len(ids)) of the next tokens `ids`, which are not excluded.
-
-        It is called after `best`.
-        """
+        """Return log-probabilities (R, len(ids)) of next tokens that are not excluded."""
         return self.logits().log_softmax(-1)[:, torch.from_numpy(ids)].numpy()
 
 

@@ -18,12 +18,14 @@ from safetensors.torch import save_file
 
 from nllb.errors import CheckpointError, DataError
 from nllb.inference.generator import Generator, SearchOptions
+from nllb.io.atomic import atomic_path
 from nllb.io.paths import path_inside
 from nllb.io.text import write_json
 from nllb.languages import Language
 from nllb.languages.scripts import unicode_class
 from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.settings import SETTINGS_FILE, read_settings
+from nllb.model.formats.write_errors import library_write_errors
 from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
 SHORTLIST_FILE = "shortlists.safetensors"
@@ -244,9 +246,8 @@ def write_shortlist(
     path = directory / SHORTLIST_FILE
     lists = _read_lists(directory)
     lists[language.code] = torch.from_numpy(ids).int()
-    temporary = path.with_suffix(".tmp")
-    save_file(lists, temporary)
-    temporary.replace(path)
+    with atomic_path(path) as beside, library_write_errors():
+        save_file(lists, beside)
     settings = read_settings(directory)
     settings.setdefault("shortlists", {})[language.code] = asdict(report)
     write_json(directory / SETTINGS_FILE, settings)

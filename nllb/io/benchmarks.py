@@ -17,6 +17,7 @@ import xxhash
 
 from nllb.errors import DataError, LanguageError, did_you_mean
 from nllb.io.compression import COMPRESSIONS
+from nllb.io.parquet import read_records
 from nllb.io.text import read_json_lines, read_lines, read_table
 from nllb.languages.normalization import normalize_for_hashing
 
@@ -212,6 +213,10 @@ def _code(file_name: str) -> str:
     return file_name.split(".", 1)[0]
 
 
+_COLUMNS = ("text", "url", "domain", "topic")
+"""The columns of FLORES+ that are read."""
+
+
 def _suffix(path: Path) -> str:
     return (path.with_suffix("") if path.suffix in COMPRESSIONS else path).suffix
 
@@ -242,10 +247,4 @@ def _read_rows(path: Path) -> Iterator[Any]:
     if _suffix(path) == ".jsonl":
         yield from read_json_lines(path)
         return
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(
-            f"{path}: reading Parquet needs pyarrow; run: pip install 'nllb[data]'"
-        ) from None
-    yield from parquet.read_table(path).to_pylist()
+    yield from read_records(path, columns=_COLUMNS)

@@ -24,6 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SMALL_FILES = (
     *("config.json", "generation_config.json", "nllb.json", "sentencepiece.bpe.model"),
     *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"),
+    "vocab.json",
     *("shortlists.safetensors", "LICENSE", "README.md"),
 )
 _WEIGHTS = (
@@ -68,7 +69,8 @@ def find_cached(name: str) -> Path | None:
 
 def is_complete(folder: Path) -> bool:
     """Return whether a cache directory has all weight files and the vocabulary."""
-    return _has_weights(folder) and (folder / "sentencepiece.bpe.model").is_file()
+    vocabularies = ("sentencepiece.bpe.model", "tokenizer.json")
+    return _has_weights(folder) and any((folder / name).is_file() for name in vocabularies)
 
 
 def fetch(

@@ -18,6 +18,8 @@ from nllb.translation.results import Segment, Translation
 from nllb.translation.translator import Translator
 
 MAX_TERMS: Final = 10_000
+KEPT_PLACEHOLDERS: Final = ()
+"""No placeholders but the built-in kinds, such as Weblate's `[X12X]`; they are always kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +80,7 @@ def translate_with_terms(
         wrapped=wrapped,
         glossary=make_glossary(terms),
         do_not_translate=terms.do_not_translate,
+        placeholders=KEPT_PLACEHOLDERS,
     )
 
 

@@ -5,8 +5,8 @@ the worker then takes the segments of all tickets that have the same source, tar
 options, one of each ticket in turn, and translates them as one batch. Nothing is delayed to wait
 for further requests: batches grow by what arrives while the workers compute.
 
-Tickets with many segments (documents) fill batches only in part while short requests are active,
-so that a short request waits for a small batch at most. Equal segments in flight are computed
+Tickets with many segments (documents) get small batches while short requests are active, so that a
+short request waits for one small batch at most. Equal segments in flight are computed
 once, and recent results are remembered. A cancelled ticket gives up its segments; what another
 ticket also waits for is still computed.
 """
@@ -283,32 +283,33 @@ class SegmentQueue:
 
     def _take(self) -> list[_Work]:
         """Return the next batch: one segment of each ticket in turn, while it has room."""
-        limit_long = self._max_bulk
-        if monotonic() - self._short_seen > SHORT_ACTIVE_S:
-            limit_long = self._max_batch
-        batch: list[_Work] = []
-        group: Group | None = None
-        longest = num_long = 0
         long = [ticket for ticket in self._rotation if ticket.is_long]
         short = [ticket for ticket in self._rotation if not ticket.is_long]
-        # Short requests choose the languages of a batch, but at most every second time.
-        waiting = deque(long + short if self._long_waits else short + long)
-        while waiting and len(batch) < self._max_batch:
+        active = monotonic() - self._short_seen <= SHORT_ACTIVE_S
+        batch: list[_Work] = []
+        if self._long_waits:
+            self._fill(batch, long, self._max_bulk)
+        self._fill(batch, short, self._max_batch)
+        if not batch:
+            self._fill(batch, long, self._max_bulk if active else self._max_batch)
+        # Short requests come first and without long texts, but at most every second time.
+        self._long_waits = not self._long_waits and bool(long) and bool(short)
+        return batch
+
+    def _fill(self, batch: list[_Work], tickets: Sequence[Ticket], limit: int) -> None:
+        """Add segments of tickets to a batch until it has so many."""
+        waiting = deque(tickets)
+        longest = max((len(work.segment) for work in batch), default=0)
+        while waiting and len(batch) < limit:
             ticket = waiting.popleft()
-            was_long = ticket.is_long
-            if was_long and num_long >= limit_long:
-                continue
-            work = self._next(ticket, group)
+            work = self._next(ticket, batch[0].key[0] if batch else None)
             if work is None:
                 continue
-            size = max(longest, len(work.segment)) * (len(batch) + 1)
-            if batch and size > MAX_BATCH_CHARACTERS:
+            longest = max(longest, len(work.segment))
+            if batch and longest * (len(batch) + 1) > MAX_BATCH_CHARACTERS:
                 ticket.pending[work.key[0]].appendleft(work)
                 ticket.num_pending += 1
-                continue
-            group = work.key[0]
-            longest = max(longest, len(work.segment))
-            num_long += was_long
+                return
             work.taken = True
             batch.append(work)
             if ticket.num_pending:
@@ -316,8 +317,6 @@ class SegmentQueue:
                 self._rotation.move_to_end(ticket)
             else:
                 self._rotation.pop(ticket, None)
-        self._long_waits = bool(long) and not num_long
-        return batch
 
     def _next(self, ticket: Ticket, group: Group | None) -> _Work | None:
         """Take a ticket's next segment of a group, or of any group."""

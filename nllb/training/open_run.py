@@ -44,6 +44,7 @@ from nllb.training.lexicon import initialize_lookup, lexical_embedding
 from nllb.training.loss import LossModule, Teacher
 from nllb.training.metrics.step_statistics import StepStatistics
 from nllb.training.metrics.writers import CombinedWriter, open_writers
+from nllb.training.muon import Muon
 from nllb.training.optimization import build_optimizer, constant_steps
 from nllb.training.precision import choose_precision
 from nllb.training.router_balance import RouterBalancer
@@ -113,9 +114,12 @@ def open_run(
         parallel_model.load(TensorReader(checkpoint), optimizer, step=state.step)
         _log_new_rate(state, config, ranks)
     state.learning_rate = config.optimizer.learning_rate
+    precision = _resolve_precision(config, state, ranks)
+    if isinstance(optimizer, Muon):
+        optimizer.low_precision = precision == "bfloat16"
     return TrainingRun(
         config=config,
-        precision=_resolve_precision(config, state, ranks),
+        precision=precision,
         ranks=ranks,
         model=parallel_model,
         optimizer=optimizer,

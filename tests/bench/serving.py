@@ -317,8 +317,10 @@ def main(argv: list[str]) -> int:
         threads = str(max(1, len(os.sched_getaffinity(0)) // options.workers))
         workers = ("--workers", str(options.workers), "--threads", threads)
         workers = (*workers, "--model", options.model)
-        with serving(*workers) as (port, _):
-            result["throughput"] = measure_throughput(port, bulk, options.sentences, options.rounds)
+        with serving(*workers) as (port, process):
+            result["throughput"] = measure_throughput(
+                port, process.pid, bulk, options.sentences, options.rounds
+            )
             print(json.dumps(result["throughput"]), flush=True)
             result["fairness"] = measure_fairness(port, max(100, options.sentences))
             print(json.dumps(result["fairness"]), flush=True)

@@ -109,3 +109,15 @@ def test_what_cannot_be_converted(tmp_path, capsys) -> None:
     code, _, talk = run(capsys, "convert", "someone/else", tmp_path / "out")
     assert code == 2
     assert "is not in the cache" in talk
+
+
+def test_the_bundled_model_ships(capsys) -> None:
+    from nllb.model.shipped import SHIPPED_DIR
+
+    if not (SHIPPED_DIR / "mini" / "config.json").is_file():
+        pytest.skip("this installation has no bundled model")
+    for words in (["models", "--json"], ["models", "mini", "--json"]):
+        rows = [json.loads(line) for line in run(capsys, *words)[1].splitlines()]
+        assert {row["name"]: row["state"] for row in rows}["mini"] == "ships"
+    said = run(capsys, "models", "mini")[1]
+    assert "ships" in said and str(SHIPPED_DIR / "mini") in said

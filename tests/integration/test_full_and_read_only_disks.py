@@ -165,6 +165,24 @@ def test_a_full_disk(name, inputs, tmp_path) -> None:
     assert name == "translate" or not list(tmp_path.rglob("*.part"))
 
 
+def test_a_full_disk_behind_the_tensors_of_a_run_and_a_shortlist(inputs, tmp_path) -> None:
+    """The libraries report a full disk as errors of their own."""
+
+    def limit() -> None:  # JSON files fit, tensors do not
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    code, said = run_forked(words_of("train", inputs, tmp_path / "run"), prepare=limit)
+    assert code == 1 and "Traceback" not in said and "cannot write" in said, said
+    model = Path(shutil.copytree(inputs / "model", tmp_path / "model"))
+    before = content(model)
+    words = ["shortlist", str(model), "--target", "fr", "--text", str(inputs / "text.txt"), "-q"]
+    code, said = run_forked(
+        words, prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+    )
+    assert code == 1 and "Traceback" not in said and "cannot write" in said, said
+    assert content(model) == before
+
+
 @pytest.mark.skipif(not READ_ONLY.is_dir(), reason="needs a file system without files")
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_read_only_file_system(name, inputs) -> None:

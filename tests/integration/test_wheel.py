@@ -62,6 +62,8 @@ def test_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
     assert {"lid/_models/default/model.ftz", "data_pipeline/_models/encoder/encoder.json"} <= {
         *names
     }
+    page = [path for path in (ROOT / "nllb/serving/page").iterdir() if path.is_file()]
+    assert page and {str(path.relative_to(ROOT)) for path in page} <= {*names}
     weights = [path for path in ROOT.glob("nllb/_models/**/*") if path.is_file()]
     assert {str(path.relative_to(ROOT)) for path in weights} <= {*names}
     shipped = {path.relative_to(ROOT / "configs") for path in ROOT.glob("configs/*/*.yaml")}

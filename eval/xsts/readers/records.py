@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.xsts.readers.raw_table import RawTable, is_blank
-from nllb.errors import DataError, ResourceError
+from nllb.errors import DataError
+from nllb.io.parquet import read_records
 
 MAX_RECORDS = 5_000_000
 """Rows of a Parquet file that are read at most."""
@@ -75,19 +76,4 @@ def read_parquet(path: Path) -> list[Any]:
         DataError: X01 where it is not readable or too large.
         ResourceError: where pyarrow is not installed.
     """
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise ResourceError(
-            f"{path.name}: Parquet needs pyarrow: pip install 'nllb[data]', or save as JSONL"
-        ) from None
-    try:
-        num_rows = parquet.read_metadata(path).num_rows
-        if num_rows > MAX_RECORDS:
-            raise DataError(
-                f"X01 {path.name}: {num_rows:,} rows, more than any study has; the limit is "
-                f"{MAX_RECORDS:,}"
-            )
-        return list(parquet.read_table(path).to_pylist())
-    except (ArrowException, OSError) as error:
-        raise DataError(f"X01 {path.name}: no readable Parquet file: {error}") from None
+    return list(read_records(path, max_records=MAX_RECORDS, prefix="X01 "))

@@ -10,6 +10,7 @@ from nllb.documents.splicing import Piece, SplicedDocument
 from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import CodeKind, Document, DocumentFormat, FormatOptions, Fragment, Unit
 
+MAX_BYTES: Final = 32 << 20
 _KEPT_ATTRIBUTES: Final = frozenset({"accesskey", "key", "commandkey", "keycode", "style"})
 
 
@@ -31,7 +32,7 @@ class FluentFormat(DocumentFormat):
     @classmethod
     def parse(cls, data: bytes, options: FormatOptions) -> Document:
         """Parse a file."""
-        return FluentDocument(read_text(data, options))
+        return FluentDocument(read_text(data, options, max_bytes=MAX_BYTES))
 
 
 class FluentDocument(SplicedDocument):

@@ -14,6 +14,7 @@ from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment
 from nllb.errors import DocumentError
 
+MAX_BYTES: Final = 32 << 20
 FRONT_MATTER_KEYS: Final = (
     "title subtitle description summary abstract excerpt headline tagline caption alt "
     "sidebar_label linkTitle".split()
@@ -42,7 +43,7 @@ class MarkdownFormat(DocumentFormat):
     @classmethod
     def parse(cls, data: bytes, options: FormatOptions) -> Document:
         """Parse a text."""
-        return MarkdownDocument(read_text(data, options), options)
+        return MarkdownDocument(read_text(data, options, max_bytes=MAX_BYTES), options)
 
 
 class MarkdownDocument(SplicedDocument):

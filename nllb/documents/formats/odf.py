@@ -18,7 +18,7 @@ from nllb.errors import DocumentError
 
 _MANIFEST: Final = "META-INF/manifest.xml"
 _OBJECT: Final = re.compile(r"(?:[^/]+/)?(?:content|styles)\.xml")
-_FORMULA: Final = re.compile(r'\w+:(?:formula|condition|value)="([^"]*&quot;[^"]*)"')
+_FORMULA: Final = re.compile(r'(?<!\w)\w+:(?:formula|condition|value)="([^"]*&quot;[^"]*)"')
 _SKIPPED: Final = frozenset({"tracked-changes", "automatic-styles", "font-face-decls"})
 _METADATA: Final = frozenset({"title", "subject", "description"})
 
@@ -26,7 +26,7 @@ _METADATA: Final = frozenset({"title", "subject", "description"})
 class OdfFormat(DocumentFormat):
     """OpenDocument files and templates."""
 
-    name = "opendocument"
+    name = "odf"
     suffixes = (".odt", ".ott", ".odp", ".otp", ".ods", ".ots", ".odg", ".otg")
     keeps = (
         "Text of paragraphs, tables, headers, footers, notes, comments, shapes and charts is "

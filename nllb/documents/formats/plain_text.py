@@ -4,11 +4,17 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from nllb.documents.splicing import SplicedDocument, plain_writer, text_pieces
+from nllb.documents.splicing import SplicedDocument, Write, plain_writer, text_pieces
 from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment
+from nllb.translation.text_width import columns
 
-_PARAGRAPH: Final = re.compile(r"(?:[^\r\n]*\S[^\r\n]*(?:\r\n|\n|\r|$))+", re.MULTILINE)
+_LINE: Final = r"[^\r\n]*\S[^\r\n]*(?:\r\n|\n|\r|$)"
+_PARAGRAPH: Final = re.compile(f"(?:{_LINE})+", re.MULTILINE)
+_WRAPPED: Final = re.compile(
+    rf"(?:{_LINE})(?:(?![ \t]*(?:[-*+•]|\d+[.)])\s){_LINE})*", re.MULTILINE
+)
+"""Paragraphs whose list items are paragraphs, too."""
 _MAX_LINES: Final = 200
 
 
@@ -27,30 +33,62 @@ class PlainTextFormat(DocumentFormat):
     @classmethod
     def parse(cls, data: bytes, options: FormatOptions) -> Document:
         """Parse a text."""
-        return PlainTextDocument(read_text(data, options))
+        return PlainTextDocument(read_text(data, options), options)
 
 
 class PlainTextDocument(SplicedDocument):
-    """A parsed text."""
+    """A parsed text.
 
-    def __init__(self, file: TextFile):
+    With the extra option `wrapped`, sentences go on after the ends of lines, and a translated
+    paragraph is wrapped at its width.
+    """
+
+    def __init__(self, file: TextFile, options: FormatOptions):
         super().__init__(file)
-        newline = file.newline
-
-        def write(fragments: Sequence[Fragment]) -> str:
-            text = plain_writer(str)(fragments)
-            return text if newline == "\n" else text.replace("\n", newline)
-
-        for start, end in _passages(file.text):
+        wrapped = options.extra.get("wrapped") == "yes"
+        for start, end in _passages(file.text, _WRAPPED if wrapped else _PARAGRAPH):
             source = file.text[start:end]
             shown = source.replace("\r\n", "\n").replace("\r", "\n")
-            self.spans.add(text_pieces(start, end, source, shown), write, preserve_layout=True)
+            write = _wrapping_writer(shown, file.newline) if wrapped else _writer(file.newline)
+            pieces = text_pieces(start, end, source, shown)
+            self.spans.add(pieces, write, preserve_layout=not wrapped)
 
 
-def _passages(text: str) -> list[tuple[int, int]]:
+def _writer(newline: str) -> Write:
+    def write(fragments: Sequence[Fragment]) -> str:
+        text = plain_writer(str)(fragments)
+        return text if newline == "\n" else text.replace("\n", newline)
+
+    return write
+
+
+def _wrapping_writer(paragraph: str, newline: str) -> Write:
+    """Return a function that wraps a paragraph at the width and indentation that it had."""
+    lines = paragraph.rstrip("\n").split("\n")
+    width = max(map(columns, lines))
+    following = lines[min(1, len(lines) - 1)]
+    indent = following[: len(following) - len(following.lstrip())]
+    first = columns(lines[0]) - columns(lines[0].lstrip())
+
+    def write(fragments: Sequence[Fragment]) -> str:
+        written: list[str] = []
+        column = first
+        for word in plain_writer(str)(fragments).split():
+            if written and column + 1 + columns(word) > width:
+                written.append(newline + indent + word)
+                column = columns(indent) + columns(word)
+            else:
+                written.append(" " + word if written else word)
+                column += columns(word) + (len(written) > 1)
+        return "".join(written)
+
+    return write
+
+
+def _passages(text: str, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
     """Return the paragraphs; very long ones are cut into parts of whole lines."""
     passages: list[tuple[int, int]] = []
-    for match in _PARAGRAPH.finditer(text):
+    for match in pattern.finditer(text):
         start = match.start()
         lines = match[0].splitlines(keepends=True)
         for first in range(0, len(lines), _MAX_LINES):

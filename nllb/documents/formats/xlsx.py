@@ -19,12 +19,12 @@ from nllb.languages import Language
 
 _FORMULA: Final = re.compile(
     r"<(?:\w+:)?(?:f|formula|formula1|formula2|definedName|calculatedColumnFormula)"
-    r"(?:\s[^>]*)?>([^<]*)<"
+    r"(?:\s[^<>]*)?>([^<]*)<"
 )
-_FILTER: Final = re.compile(r'<(?:\w+:)?(?:filter|customFilter)\s[^>]*?val="([^"]*)"')
-_FIELD: Final = re.compile(r'<(?:\w+:)?cacheField\s[^>]*?name="([^"]*)"')
-_SHEET_VIEW: Final = re.compile(rb"<(?:\w+:)?sheetView\b[^>]*?(?=\s*/?>)")
-_RIGHT_TO_LEFT: Final = re.compile(rb'\s+rightToLeft\s*=\s*(?:"[^"]*"|\'[^\']*\')')
+_FILTER: Final = re.compile(r'<(?:\w+:)?(?:filter|customFilter)\s[^<>]*?\bval="([^"]*)"')
+_FIELD: Final = re.compile(r'<(?:\w+:)?cacheField\s[^<>]*?\bname="([^"]*)"')
+_SHEET_VIEW: Final = re.compile(rb"<(?:\w+:)?sheetView\b[^<>]*>")
+_RIGHT_TO_LEFT: Final = re.compile(rb'\srightToLeft\s*=\s*(?:"[^"]*"|\'[^\']*\')')
 
 
 _MESSAGES: Final = ("promptTitle", "prompt", "errorTitle", "error")
@@ -242,6 +242,9 @@ def _with_direction(data: bytes, *, is_rtl: bool) -> bytes:
 
     def change(match: re.Match[bytes]) -> bytes:
         tag = _RIGHT_TO_LEFT.sub(b"", match[0])
-        return tag + b' rightToLeft="1"' if is_rtl else tag
+        if not is_rtl:
+            return tag
+        body = tag.removesuffix(b">").removesuffix(b"/")
+        return body.rstrip() + b' rightToLeft="1"' + tag[len(body) :]
 
     return _SHEET_VIEW.sub(change, head) + cells + rest

@@ -17,7 +17,7 @@ from nllb.errors import DocumentError
 from nllb.languages import Language
 from nllb.languages.tags import language_tag
 
-MAX_YAML_CHARACTERS: Final = 64 << 20
+MAX_BYTES: Final = 64 << 20
 _STRING_TAG: Final = "tag:yaml.org,2002:str"
 _UNSAFE: Final = re.compile(r"^[\s\-?:,\[\]{}#&*!|>'\"%@`=<~]|[\n\t]|: |:$| #|\s$|^$|[\x00-\x1f]")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -41,7 +41,7 @@ class YamlFormat(DocumentFormat):
     @classmethod
     def parse(cls, data: bytes, options: FormatOptions) -> Document:
         """Parse a file."""
-        return YamlDocument(read_text(data, options), options)
+        return YamlDocument(read_text(data, options, max_bytes=MAX_BYTES), options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,6 @@ class YamlDocument(SplicedDocument):
 
     def __init__(self, file: TextFile, options: FormatOptions):
         super().__init__(file)
-        if len(file.text) > MAX_YAML_CHARACTERS:
-            raise DocumentError(
-                f"the YAML has {len(file.text):,} characters; at most {MAX_YAML_CHARACTERS:,} "
-                "are read"
-            )
         self.roots: list[YamlScalar] = []
         seen: set[str] = set()
         groups: dict[tuple[str, ...], dict[str, tuple[YamlScalar, str]]] = {}

@@ -384,6 +384,7 @@ class _KernelDecoding(Decoding):
         self._ancestors = np.zeros((self._slots, max_positions), np.int32)
         self._work = engine.workspace(max(self._slots, 2 * memory.num_sentences))
         self._length = self._rows = 0
+        self._highest: tuple[np.ndarray, np.ndarray] | None = None
 
     def advance(self, tokens_RP: np.ndarray, parents_R: np.ndarray, sentences: np.ndarray) -> None:
         engine, before = self._engine, self._length
@@ -401,7 +402,7 @@ class _KernelDecoding(Decoding):
         if before and (rows != self._rows or (parents_R != own).any()):
             self._ancestors[:rows, :before] = self._ancestors[parents_R, :before]
         self._ancestors[:rows, before : before + new] = own[:, None]
-        self._rows, self._length = rows, before + new
+        self._rows, self._length, self._highest = rows, before + new, None
         self._sentence = np.repeat(sentences, rows // len(sentences)).astype(np.int32)
         positions = np.tile(np.arange(before, before + new), rows)
         x = torch.empty(rows * new, engine.config.model_dim)
@@ -463,6 +464,9 @@ class _KernelDecoding(Decoding):
 
     def log_probabilities(self, ids: np.ndarray) -> np.ndarray:
         # The best token of each row has a known log-probability, which gives the row's normalizer.
+        if self._highest is None:
+            self.best(1)
+        assert self._highest is not None
         highest, logged = self._highest
         both = np.union1d(ids, highest)
         check_ids(both, self._engine.config.vocabulary_size, what="output token")

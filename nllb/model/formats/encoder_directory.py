@@ -38,6 +38,7 @@ from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.settings import SETTINGS_FILE, read_settings
 from nllb.model.formats.weight_checks import check_finite
 from nllb.model.formats.weights import SCALE
+from nllb.model.formats.write_errors import library_write_errors
 from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
 
 CONFIG_FILE: Final = "config.json"
@@ -228,7 +229,7 @@ def write_encoder(
     fixed = {"architectures": ["BertModel"], "model_type": _MODEL_TYPE, "hidden_act": "gelu"}
     write_json(path / CONFIG_FILE, fixed | document)
     write_tokenizer(path, pieces, characters, config)
-    with atomic_path(path / WEIGHTS_FILE) as beside:
+    with atomic_path(path / WEIGHTS_FILE) as beside, library_write_errors():
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
     hashes = {name: file_sha256(path / name) for name in _HASHED_FILES}
     write_json(path / SETTINGS_FILE, {**settings, "files": hashes})
@@ -256,7 +257,7 @@ def write_tuned_encoder(
         shutil.copyfile(before.path / name, path / name)
     if (before.path / "LICENSE").is_file():
         shutil.copyfile(before.path / "LICENSE", path / "LICENSE")
-    with atomic_path(path / WEIGHTS_FILE) as beside:
+    with atomic_path(path / WEIGHTS_FILE) as beside, library_write_errors():
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
     hashes = {name: file_sha256(path / name) for name in _HASHED_FILES}
     kept = {key: before.settings[key] for key in ("licence", "source") if key in before.settings}

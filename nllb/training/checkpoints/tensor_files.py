@@ -34,6 +34,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from nllb.errors import CheckpointError
+from nllb.model.formats.write_errors import library_write_errors
 
 WEIGHT, FIRST_MOMENT, SECOND_MOMENT = "weight", "exp_avg", "exp_avg_sq"
 _DENSE = "dense.safetensors"
@@ -58,7 +59,8 @@ def write_whole(folder: Path, tensors: Mapping[str, Tensor], *, experts_only: bo
         if match or not experts_only:
             by_file.setdefault(file, {})[name] = tensor.detach().cpu().contiguous()
     for file, group in by_file.items():
-        save_file(group, str(folder / file))
+        with library_write_errors():
+            save_file(group, str(folder / file))
     return [folder / file for file in by_file]
 
 

@@ -121,3 +121,17 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(tmx, "MAX_UNIT_CHARACTERS", 1000)
     found = read(tmp_path, unit("x" * 2000, "b") + unit("Good.", "Bon."))
     assert isinstance(found[0], BadUnit) and found[1:] == GOOD
+
+
+def test_a_unit_with_endless_notes_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tmx, "MAX_UNIT_BYTES", 100_000)
+    note = "<note>" + "Nobody reads this. " * 20_000 + "</note>"
+    found = read(tmp_path, unit("a", "b").replace("<tu>", f"<tu>{note}") + unit("Good.", "Bon."))
+    assert isinstance(found[0], BadUnit) and "more than 100,000 bytes" in found[0].fault
+    assert found[1:] == GOOD
+    many = unit("Good.", "Bon.") * 2000
+    assert len(read(tmp_path, many)) == 2000
+    with pytest.raises(DataError, match="between two units"):
+        read(tmp_path, unit("a", "b") + f"<x>{note}</x>" + unit("Good.", "Bon."))

@@ -82,8 +82,14 @@ def test_choices_of_formats(run, folder):
     assert (folder / "table.fra_Latn.csv").read_text() == "id,text\n1,GOOD DAY\n"
     done = run(folder / "table.csv", "--columns", "texts")
     assert done.code == 2 and "texts" in done.err
-    done = run(folder / "page.html", "--wrapped", "--document")
-    assert done.code == 2 and "--wrapped" in done.err
+    done = run(folder / "page.html", "--n-best", "2", "--json")
+    assert done.code == 2 and "--n-best" in done.err
+    (folder / "wrapped.txt").write_text("This sentence goes on\nafter the end of a line.\n")
+    done = run(folder / "wrapped.txt", "--document", "--wrapped", "-o", f"{folder}/out/")
+    assert (folder / "out" / "wrapped.fra_Latn.txt").read_text() == (
+        "THIS SENTENCE GOES ON\nAFTER THE END OF A LINE.\n"
+    )
+    assert [len(call[0]) for call in done.calls][:1] == [1]
 
 
 def test_the_search_has_the_options_of_the_command(run, folder):

@@ -14,7 +14,6 @@ from nllb.documents import (
 from nllb.documents.journal import Journal, pack_fragments, unpack_fragments
 from nllb.documents.units import CodeKind, InlineCode, Unit
 from nllb.errors import ConfigError, DataError, DocumentError, LanguageError
-from nllb.languages.detection import Detection
 from nllb.translation.translator import Translator
 
 EN_FR = {"source": "en", "target": "fr"}
@@ -54,13 +53,9 @@ def test_flagged_units_are_reported(stand_in):
     assert "loop" in unit.flags and unit.confidence < 1
 
 
-class English:
-    def detect_batch(self, texts, *, top=1):
-        return [Detection(language="eng_Latn", probability=1.0, alternatives=()) for _ in texts]
-
-
-def test_the_source_can_be_detected(generator):
-    translator = Translator(generator, detector=English())
+def test_the_source_can_be_detected(generator, stand_in_detector):
+    detector = stand_in_detector(lambda text: ("eng_Latn", 1.0))
+    translator = Translator(generator, detector=detector)
     done = translate_document(PAGE, "page.html", translator, source="auto", target="fr")
     assert done.report.source.code == "eng_Latn"
     empty = translate_document(b"<p>1</p>", "a.html", translator, source="auto", target="fr")
@@ -188,3 +183,22 @@ def test_each_format_says_what_it_keeps():
 
 def test_the_package_exports_the_function():
     assert nllb.translate_document is translate_document
+
+
+def by_words(text):
+    """Take text with French words for French, and other text for English."""
+    return ("fra_Latn" if text.count("le ") > text.count("the ") else "eng_Latn"), 0.99
+
+
+def test_a_document_in_two_languages_is_translated_where_it_has_to_be(generator, stand_in_detector):
+    english = "<p>the cat and the dog and the house are here.</p>" * 2
+    french = "<p>le chat et le chien et le loup restent ici.</p>"
+    data = (english + french).encode()
+    translator = Translator(generator, detector=stand_in_detector(by_words))
+    done = translate_document(data, "a.html", translator, source="auto", target="fr")
+    assert done.report.source.code == "eng_Latn"
+    assert (
+        done.data.decode() == english.upper().replace("<P>", "<p>").replace("</P>", "</p>") + french
+    )
+    kept = translate_document(french.encode(), "a.html", translator, source="auto", target="fr")
+    assert kept.data.decode() == french

@@ -2,7 +2,7 @@
 
 import os
 import random
-import sysconfig
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from nllb.documents.units import FormatOptions
 from nllb.errors import DocumentError
 from nllb.languages import parse_language
 
-FOLDERS = (Path(sysconfig.get_paths()["purelib"]), Path("/usr/share"))
+FOLDERS = (*(Path(place) for place in sys.path if place.endswith("-packages")), Path("/usr/share"))
 SUFFIXES = {
     ".html": "html",
     ".htm": "html",
@@ -34,8 +34,9 @@ SUFFIXES = {
     ".strings": "strings",
     ".txt": "txt",
 }
-PER_FORMAT = 60
-MAX_BYTES = 20_000
+PER_FORMAT = 100
+MAX_BYTES = 25_000
+MAX_BYTES_OF_RARE = {"csv": 300_000, "yaml": 300_000}
 GERMAN = parse_language("deu_Latn")
 
 
@@ -54,7 +55,8 @@ def files():
     for name, paths in found.items():
         paths.sort()
         chooser.shuffle(paths)
-        fitting = (path for path in paths if path.is_file() and 0 < path.stat().st_size < MAX_BYTES)
+        limit = MAX_BYTES_OF_RARE.get(name, MAX_BYTES)
+        fitting = (path for path in paths if path.is_file() and 0 < path.stat().st_size < limit)
         chosen[name] = [path for path, _ in zip(fitting, range(PER_FORMAT), strict=False)]
     return chosen
 

@@ -201,3 +201,29 @@ def test_a_large_table_is_read(rendered):
     row = "1,2,3,4,Good day,6,7,8,9,10\n"
     done = rendered("a,b,c,d,e,f,g,h,i,j\n" + row * 20_000, "a.csv", columns=("e",))
     assert len(done.units) == 20_000 and done.text.endswith(row.replace("Good day", "GOOD DAY"))
+
+
+def test_wrapped_text_is_wrapped_again(rendered):
+    source = "A first line that\nends here.\n\n- an item\n  goes on\n- two\n"
+    done = rendered(source, "a.txt", extra={"wrapped": "yes"})
+    assert done.texts == ["A first line that ends here.", "- an item goes on", "- two"]
+    assert done.text == source.upper()
+    done = rendered(source, "a.txt", lambda _: "one two three four five", extra={"wrapped": "yes"})
+    assert done.text.startswith("one two three\nfour five\n\none two\n  three\n  four")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "limit"),
+    [
+        ("a.json", "[1, 2, 3]", "nllb.documents.json_spans.MAX_VALUES"),
+        ("a.html", "<p>a<p>b<p>c", "nllb.documents.html_events.MAX_EVENTS"),
+        ("a.csv", "a,b\nc,d\n", "nllb.documents.formats.tables.MAX_CELLS"),
+        ("a.md", "text", "nllb.documents.formats.markdown.MAX_BYTES"),
+        ("a.xml", "<resources>a<b/>c</resources>", "nllb.documents.xml_spans.MAX_NODES"),
+        ("a.xml", "<resources></resources>", "nllb.documents.xml_spans.MAX_XML_BYTES"),
+    ],
+)
+def test_files_beyond_the_limits_are_refused(rendered, monkeypatch, name, data, limit):
+    monkeypatch.setattr(limit, 3)
+    with pytest.raises(DocumentError, match=r"\b3\b"):
+        rendered(data, name)

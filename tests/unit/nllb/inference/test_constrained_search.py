@@ -39,6 +39,25 @@ def test_every_output_has_one_form_of_each_of_its_terms(generator, beam_size) ->
     assert all(len(hypotheses) == 1 for hypotheses in found)
 
 
+@pytest.mark.parametrize("options", [{"no_repeat_ngram": 2}, {"min_output_tokens": 9}])
+def test_other_rules_hold_beside_terms(generator, options) -> None:
+    found = generate(generator, TERMS, **options)
+    assert "swahili" in words(found[0])
+    assert all(len(each[0].token_ids) >= options.get("min_output_tokens", 0) for each in found)
+
+
+def test_scores_of_terms_are_those_of_the_whole_vocabulary(generator) -> None:
+    engine = generator.engine
+    memory = engine.encode([[5, 6, 7, 2], [8, 9, 2]])
+    decoding = engine.decode(memory, width=1, max_positions=8)
+    decoding.advance(np.array([[2, 20], [2, 20]]), np.arange(2), np.arange(2))
+    ids = np.array([2, 30, 31, 400])
+    whole = decoding.logits().log_softmax(-1).numpy()[:, ids]
+    assert decoding.log_probabilities(ids) == pytest.approx(whole, abs=1e-3)
+    decoding.best(5)
+    assert decoding.log_probabilities(ids) == pytest.approx(whole, abs=1e-3)
+
+
 def test_segments_without_terms_get_the_same_output_as_ever(generator) -> None:
     with_terms, without = generate(generator, TERMS), generate(generator, None)
     assert with_terms[1][0].token_ids == without[1][0].token_ids

@@ -134,6 +134,14 @@ def test_codes_of_old_clients_are_understood(client: httpx.Client, code, target)
     assert answer == {"translatedText": shifted("Cats.", target)}
 
 
+@pytest.mark.parametrize("source", ["en", "auto"])
+@pytest.mark.parametrize("kept", ["[X12X]", "{name}", "%1$s", "https://example.org/a?b=c"])
+def test_placeholders_are_kept(client: httpx.Client, source: str, kept: str) -> None:
+    body = {"q": [f"Open {kept} now."], "source": source, "target": "de"}
+    [found] = client.post("/translate", json=body).json()["translatedText"]
+    assert found == f"{shifted('Open', 'deu_Latn')} {kept} {shifted('now', 'deu_Latn')}."
+
+
 def test_nllb_serve_and_nllb_api_share_the_route(client: httpx.Client) -> None:
     body = {"source": ["Cats.", "Dogs."], "src_lang": "eng_Latn", "tgt_lang": "deu_Latn"}
     answer = client.post("/translate", json=body).json()

@@ -110,7 +110,7 @@ def test_a_short_request_waits_for_a_small_batch_only(start) -> None:
         for run in (first, short, bulk):
             run.result()
     position = next(i for i, batch in enumerate(generator.batches) if "another short one" in batch)
-    assert position == 1
+    assert position == 1 and generator.batches[1] == ("another short one",)
     assert max(sum("sentence" in each for each in batch) for batch in generator.batches[:8]) <= 4
     assert bulk.result() == [shifted(segment, "deu_Latn") for segment in document]
 
@@ -128,6 +128,22 @@ def test_documents_of_another_direction_are_not_starved_by_short_requests(start)
             run.result()
     first_of_document = next(i for i, b in enumerate(generator.batches) if b[0].startswith("s1"))
     assert first_of_document <= 3
+
+
+def test_every_second_batch_serves_documents_while_short_requests_wait(start) -> None:
+    generator, queue, gate = start(max_batch_segments=8, max_bulk_segments=4)
+    with ThreadPoolExecutor(60) as pool:
+        first = pool.submit(ask, queue, "first")
+        assert gate.entered.wait(20)
+        bulk = pool.submit(ask, queue, *[f"long {i}" for i in range(40)])
+        shorts = [pool.submit(ask, queue, f"short {number}") for number in range(40)]
+        wait_for(queue, 81)
+        gate.open.set()
+        for run in (first, bulk, *shorts):
+            run.result()
+    longs = [sum("long" in each for each in batch) for batch in generator.batches[1:7]]
+    assert longs == [0, 4, 0, 4, 0, 4]
+    assert [len(batch) for batch in generator.batches[1:7]] == [8] * 6
 
 
 def test_a_document_alone_fills_whole_batches(start) -> None:

@@ -24,6 +24,8 @@ def test_updates_are_those_of_the_published_iterations() -> None:
         found = orthogonalize(matrices)
         for matrix, update in zip(matrices, found, strict=True):
             torch.testing.assert_close(update, reference(matrix), rtol=0, atol=1e-4)
+            low = orthogonalize(matrix[None], low_precision=True)[0]
+            assert torch.nn.functional.cosine_similarity(low.flatten(), update.flatten(), 0) > 0.99
             values = torch.linalg.svdvals(update)
             assert values.max() < 1.3 and values.median() > 0.6
 
