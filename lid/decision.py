@@ -17,8 +17,11 @@ from lid.engine import OUT_OF_SET_PREFIX, Engine
 from lid.fasttext_model import Matrix
 from lid.groups import group_of_language
 from lid.ngrams import NgramSets
+from lid.word_frequencies import WordFrequencies
+from nllb.languages import languages
 
 _EXCLUDED: Final = -1e9
+_NO_GROUP: Final = -1
 _MIN_KANA_FRACTION: Final = 0.1
 _IDEOGRAPH_WEIGHT: Final = 3.0
 # The share of known n-grams is added to the log-probability with the weight
@@ -26,6 +29,20 @@ _IDEOGRAPH_WEIGHT: Final = 3.0
 _NGRAM_WEIGHT_LETTERS: Final = 400.0
 _MAX_NGRAM_WEIGHT: Final = 25.0
 _MAX_CANDIDATES: Final = 10
+# The classifier is overconfident on short texts: its scores are multiplied by letters /
+# _CONFIDENT_LETTERS, but by at least _MIN_CONFIDENCE and at most 1.
+_CONFIDENT_LETTERS: Final = 40.0
+_MIN_CONFIDENCE: Final = 0.2
+# The frequencies of the words of a text of at most _MAX_WORDS words are added to the
+# log-probability with the weight min(1, _WORD_WEIGHT / words). In a text of a few letters a
+# language with many resources is likelier: _PRIOR / letters * _PRIOR_LETTERS, at most _PRIOR.
+_MAX_WORDS: Final = 8
+_MAX_WORD_LETTERS: Final = 60
+_WORD_WEIGHT: Final = 4.0
+_PRIOR: Final = 1.0
+_PRIOR_LETTERS: Final = 8.0
+_MIN_BONUS: Final = -30.0
+_MANY_RESOURCES: Final = "high"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +68,8 @@ class AcceptanceModel:
     """Label -> share of the n-grams of its own text that is in its n-gram set."""
     regression: AcceptanceRegression
     """Computes the acceptance score."""
+    words: WordFrequencies | None = None
+    """Frequencies of the words of each label, which improve the decision on short texts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -98,6 +117,13 @@ class Decider:
             self._expected_shares = np.array(
                 [acceptance_model.expected_shares.get(label, 0.5) for label in self.labels]
             )
+        self._words = None if acceptance_model is None else acceptance_model.words
+        if self._words is not None:
+            self._word_index = np.array([self._words.index.get(label, -1) for label in self.labels])
+            levels = {language.code: language.level for language in languages()}
+            self._has_resources = np.array(
+                [levels.get(label) == _MANY_RESOURCES for label in self.labels], np.float32
+            )
         self._script_mask = _script_masks(codes)
         self._weights = np.array(
             [
@@ -109,21 +135,22 @@ class Decider:
         self._kana = [scripts().index("Hira"), scripts().index("Kana")]
         index = {label: number for number, label in enumerate(self.labels)}
         groups = [group_of_language().get(label, label) for label in self.labels]
-        self._group_members = {
-            name: np.array([number for number, group in enumerate(groups) if group == name])
-            for name in sorted({name for name in groups if groups.count(name) > 1})
-        }
-        names = list(self._group_members)
-        self._group = np.array([names.index(name) if name in names else -1 for name in groups])
-        self._group_classifiers = [
-            (
-                names.index(name),
+        names = sorted({name for name in groups if groups.count(name) > 1})
+        self._group_members = [
+            np.array([number for number, group in enumerate(groups) if group == name])
+            for name in names
+        ]
+        self._group = np.array(
+            [names.index(name) if name in names else _NO_GROUP for name in groups]
+        )
+        self._group_classifiers = {
+            names.index(name): (
                 classifier,
                 np.array([index[label] for label in classifier.engine.labels]),
             )
             for name, classifier in group_classifiers.items()
             if name in names and set(classifier.engine.labels) <= set(index)
-        ]
+        }
 
     def decide(
         self, texts: Sequence[str], allowed: npt.NDArray[np.bool_] | None = None
@@ -153,44 +180,80 @@ class Decider:
     ) -> tuple[Evidence, Matrix, npt.NDArray[np.intp]]:
         """Return the evidence for the best labels, all probabilities and the best labels."""
         scores, letters = self._engine.score(texts)
-        scores += self._script_mask[self._main_script_row(letters)]
-        if allowed is not None:
-            scores[:, : self._num_labels] += np.where(allowed, 0, _EXCLUDED).astype(np.float32)
+        self._exclude(scores, letters, allowed)
+        num_letters = letters.sum(axis=1)
         scores -= scores.max(axis=1, keepdims=True)
+        if self._words is not None:
+            confidence = np.clip(num_letters / _CONFIDENT_LETTERS, _MIN_CONFIDENCE, 1)
+            scores *= confidence[:, None].astype(np.float32)
         np.exp(scores, out=scores)
         scores /= _row_sums(scores)
         probabilities = scores[:, : self._num_labels]
-        num_letters = letters.sum(axis=1)
         known, num_ngrams = self._rerank_by_ngrams(texts, probabilities, num_letters)
+        before = probabilities.argmax(axis=1)
+        word_scores = self._rerank_by_words(texts, probabilities, num_letters)
         best = probabilities.argmax(axis=1)
+        changed = np.flatnonzero(best != before)
+        if self._acceptance_model is not None and len(changed):
+            counts, _ = self._acceptance_model.ngrams.count(
+                [texts[row] for row in changed.tolist()], self._ngram_index[best[changed]][:, None]
+            )
+            known[changed] = counts[:, 0]
         expected = (
             np.zeros(len(texts)) if self._acceptance_model is None else self._expected_shares[best]
         )
-        rows = np.arange(len(texts))
-        support = probabilities[rows, best]
-        group_of_row = self._group[best]
-        for number, members in enumerate(self._group_members.values()):
-            rows_of_group = np.flatnonzero(group_of_row == number)
-            if len(rows_of_group):
-                support[rows_of_group] = _row_sums(probabilities[np.ix_(rows_of_group, members)])[
-                    :, 0
-                ]
-        for number, classifier, members in self._group_classifiers:
-            rows_of_group = np.flatnonzero(group_of_row == number)
-            if len(rows_of_group):
-                self._apply_group_classifier(
-                    texts, rows_of_group, classifier, members, probabilities
-                )
-                best[rows_of_group] = probabilities[rows_of_group].argmax(axis=1)
+        support = self._decide_in_groups(texts, probabilities, best)
         evidence = Evidence(
             support=support,
+            weighted_letters=letters @ self._weights,
+            is_latin=self._main_script_row(letters) == scripts().index("Latn"),
             out_of_set=1 - probabilities.sum(axis=1),
             letters=num_letters,
             known_ngrams=known,
             num_ngrams=num_ngrams,
             expected_share=expected,
+            word_score=word_scores,
         )
         return evidence, probabilities, best
+
+    def _decide_in_groups(
+        self, texts: Sequence[str], probabilities: Matrix, best: npt.NDArray[np.intp]
+    ) -> Matrix:
+        """Apply the group classifiers to the probabilities and the best labels, in place.
+
+        Returns:
+            The probability of the macro group of each best label.
+        """
+        support: Matrix = probabilities[np.arange(len(texts)), best]
+        group_of_row = self._group[best]
+        for number in sorted(set(group_of_row.tolist()) - {_NO_GROUP}):
+            rows = np.flatnonzero(group_of_row == number)
+            members = self._group_members[number]
+            support[rows] = _row_sums(probabilities[np.ix_(rows, members)])[:, 0]
+            if number in self._group_classifiers:
+                classifier, classified = self._group_classifiers[number]
+                self._apply_group_classifier(texts, rows, classifier, classified, probabilities)
+                best[rows] = probabilities[rows].argmax(axis=1)
+        return support
+
+    def _exclude(
+        self,
+        scores: Matrix,
+        letters: npt.NDArray[np.int32],
+        allowed: npt.NDArray[np.bool_] | None,
+    ) -> None:
+        """Exclude the labels in other scripts and those that are not allowed, in place.
+
+        The allowed labels are a closed set: the out-of-set labels are excluded, too, and the script
+        mask applies only if it leaves a label.
+        """
+        mask = self._script_mask[self._main_script_row(letters)]
+        if allowed is not None:
+            closed = np.zeros(scores.shape[1], bool)
+            closed[: self._num_labels] = allowed
+            mask[(mask[:, closed] != 0).all(axis=1)] = 0
+            mask[:, ~closed] = _EXCLUDED
+        scores += mask
 
     def _rerank_by_ngrams(
         self, texts: Sequence[str], probabilities: Matrix, letters: npt.NDArray[np.int64]
@@ -229,6 +292,37 @@ class Decider:
             probabilities[contested[:, None], candidates] = after
             known[contested] = counts[np.arange(len(contested)), after.argmax(axis=1)]
         return known, num_ngrams
+
+    def _rerank_by_words(
+        self, texts: Sequence[str], probabilities: Matrix, letters: npt.NDArray[np.int64]
+    ) -> Matrix:
+        """Reweight label probabilities of short texts in place by the frequencies of their words.
+
+        Returns:
+            The mean score of the words in the best label, shape (texts,).
+        """
+        means = np.zeros(len(texts), np.float32)
+        if self._words is None:
+            return means
+        short = np.flatnonzero((letters > 0) & (letters <= _MAX_WORD_LETTERS))
+        if not len(short):
+            return means
+        by_word_label, num_words = self._words.score([texts[row] for row in short.tolist()])
+        few = (num_words > 0) & (num_words <= _MAX_WORDS)
+        short, by_word_label, num_words = short[few], by_word_label[few], num_words[few]
+        if not len(short):
+            return means
+        scores = np.where(self._word_index >= 0, by_word_label[:, self._word_index], 0)
+        weight = np.minimum(1, _WORD_WEIGHT / num_words)
+        prior = _PRIOR * np.minimum(1, _PRIOR_LETTERS / letters[short])
+        before = probabilities[short]
+        bonus = weight[:, None] * scores + prior[:, None] * self._has_resources
+        bonus = np.maximum(bonus - bonus.max(axis=1, keepdims=True), _MIN_BONUS)
+        after = before * np.exp(bonus.astype(np.float32))
+        after *= _row_sums(before) / np.maximum(_row_sums(after), 1e-30)
+        probabilities[short] = after
+        means[short] = scores[np.arange(len(short)), after.argmax(axis=1)] / num_words
+        return means
 
     def _apply_group_classifier(
         self,

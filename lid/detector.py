@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from lid.acceptance import AcceptanceRegression
+from lid.cleaning import remove_names, remove_non_language
 from lid.decision import AcceptanceModel, Decider, Decision, GroupClassifier
 from lid.engine import OUT_OF_SET_PREFIX, open_engine
 from lid.groups import group_of_language, macro_groups
 from lid.labels import map_labels
 from lid.ngrams import NgramSets
 from lid.train.identifier_card import CARD_NAME, ModelCard, read_card
-from nllb.errors import CheckpointError, LanguageError, did_you_mean
+from lid.word_frequencies import WordFrequencies
+from nllb.errors import CheckpointError, ConfigError, LanguageError, did_you_mean
 from nllb.io.paths import path_inside
 from nllb.languages import parse_language
 from nllb.languages.detection import UNDETERMINED, Detection
@@ -23,9 +26,10 @@ DEFAULT_MODEL_DIR: Final = Path(__file__).parent / "_models" / "default"
 MODEL_NAME: Final = "model.ftz"
 GROUP_CLASSIFIERS_NAME: Final = "experts"
 NGRAMS_NAME: Final = "grams.bin"
+WORDS_NAME: Final = "words.bin"
 BATCH_SIZE: Final = 512
 
-_NO_LETTERS: Final = Detection(language=UNDETERMINED, probability=0.0)
+_NO_LETTERS: Final = Detection(language=UNDETERMINED, probability=0.0, acceptance=0.0)
 
 
 class Detector:
@@ -98,12 +102,16 @@ class Detector:
         unknown = tuple(label for label in unknown if not label.startswith(OUT_OF_SET_PREFIX))
         acceptance_model = None
         if path.is_dir() and card.grams:
+            words = None
+            if (path / WORDS_NAME).exists():
+                words = WordFrequencies.load(path_inside(path, WORDS_NAME), sorted(card.grams))
             acceptance_model = AcceptanceModel(
                 ngrams=NgramSets.load(
                     path_inside(path, NGRAMS_NAME), sorted(card.grams), prefer_kernel=prefer_kernel
                 ),
                 expected_shares=card.grams,
                 regression=AcceptanceRegression(weights=card.acceptance, limits=card.limits),
+                words=words,
             )
         detector = cls(Decider(engine, group_classifiers, codes, acceptance_model), card, unknown)
         detector._load_arguments = load_arguments
@@ -119,42 +127,106 @@ class Detector:
         return _reload, (type(self), *self._load_arguments)
 
     def detect(
-        self, text: str, *, top: int = 1, candidates: Sequence[str] | None = None
+        self,
+        text: str,
+        *,
+        top: int = 1,
+        candidates: Sequence[str] | None = None,
+        threshold: float | None = None,
     ) -> Detection:
         """Detect the language of one text; see `detect_batch`."""
-        return self.detect_batch([text], top=top, candidates=candidates)[0]
+        return self.detect_batch([text], top=top, candidates=candidates, threshold=threshold)[0]
 
     def detect_batch(
-        self, texts: Sequence[str], *, top: int = 1, candidates: Sequence[str] | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        top: int = 1,
+        candidates: Sequence[str] | None = None,
+        threshold: float | None = None,
     ) -> list[Detection]:
         """Detect the language of each text.
+
+        Addresses, markup, code and repeated letters are removed first (`lid.cleaning`).
 
         Args:
             texts: The texts; line breaks within a text count as spaces.
             top: Number of labels to return, best first: the answer and `top - 1` alternatives.
-            candidates: Languages that the answers are restricted to (`und` remains possible).
+            candidates: The languages to choose from, as a closed set: a text with letters always
+                gets one of them.
+            threshold: Minimum acceptance score of an answer; None uses the threshold of each label
+                on the model card.
 
         Returns:
             One detection per text, in the order of the texts.
 
         Raises:
+            ConfigError: `texts` is a single string, or the threshold is not in [0, 1].
             LanguageError: A candidate is unknown, or the model has no label for it.
         """
+        if isinstance(texts, str):
+            raise ConfigError(
+                f"detect_batch expects a list of texts, got one text ({texts[:40]!r}); use "
+                "detect(text), or put the text into a list"
+            )
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ConfigError(f"the threshold must be between 0 and 1, got {threshold}")
         allowed = None if candidates is None else self._mask_of(candidates)
+        if allowed is not None:
+            limits = np.zeros_like(self._thresholds)
+        elif threshold is not None:
+            limits = np.full_like(self._thresholds, threshold)
+        else:
+            limits = self._thresholds
         detections: list[Detection] = []
         for start in range(0, len(texts), BATCH_SIZE):
             batch = texts[start : start + BATCH_SIZE]
-            detections += self._answers(self._decider.decide(batch, allowed), top)
+            cleaned = [remove_non_language(text) for text in batch]
+            if allowed is not None:  # an answer is due: a hashtag is better than nothing
+                cleaned = [
+                    text if any(map(str.isalpha, text)) else original
+                    for text, original in zip(cleaned, batch, strict=True)
+                ]
+            decision = self._decider.decide(cleaned, allowed)
+            if allowed is None:
+                self._reconsider_names(cleaned, decision)
+            detections += self._answers(decision, top, limits)
         return detections
 
     def decide(self, texts: Sequence[str]) -> Decision:
         """Return the decisions about a batch, with all probabilities."""
         return self._decider.decide(texts)
 
-    def _answers(self, decision: Decision, top: int) -> list[Detection]:
+    def _reconsider_names(self, texts: Sequence[str], decision: Decision) -> None:
+        """Raise the acceptance scores of rejected texts that are accepted without their names.
+
+        Names of foreign origin are often unlike the language of the sentence around them.
+        """
+        rejected = np.flatnonzero(decision.acceptance_score < self._thresholds[decision.best])
+        pairs = [
+            (row, rest)
+            for row in rejected.tolist()
+            if (rest := remove_names(texts[row])) is not None
+        ]
+        if not pairs:
+            return
+        without_names = self._decider.decide([rest for _, rest in pairs])
+        for (row, _), best, score in zip(
+            pairs,
+            without_names.best.tolist(),
+            without_names.acceptance_score.tolist(),
+            strict=True,
+        ):
+            if best == decision.best[row]:
+                decision.acceptance_score[row] = max(score, decision.acceptance_score[row])
+
+    def _answers(
+        self, decision: Decision, top: int, limits: npt.NDArray[np.float32]
+    ) -> list[Detection]:
         best = decision.best
         chosen = decision.probabilities[np.arange(len(best)), best].tolist()
-        accepted = (decision.acceptance_score >= self._thresholds[best]).tolist()
+        scores = decision.acceptance_score.tolist()
+        accepted = (decision.acceptance_score >= limits[best]).tolist()
         has_letters = (decision.letters > 0).tolist()
         labels, groups = self.labels, self._groups
         answers: list[Detection] = []
@@ -172,6 +244,7 @@ class Detector:
                     probability=chosen[row],
                     alternatives=others,
                     macro_group=groups[index] if accepted[row] else None,
+                    acceptance=scores[row],
                 )
             )
         return answers
@@ -188,7 +261,7 @@ class Detector:
             (self.labels[i], float(probabilities[i])) for i in order[:top] if probabilities[i] > 0
         )
 
-    def _mask_of(self, candidates: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    def _mask_of(self, candidates: Sequence[str]) -> npt.NDArray[np.bool_]:
         if not candidates:
             raise LanguageError(
                 "the list of candidates is empty; give at least one language, or no list at all"

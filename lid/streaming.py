@@ -22,6 +22,7 @@ def detect_lines(
     detector: Detector | None = None,
     top: int = 1,
     candidates: Sequence[str] | None = None,
+    threshold: float | None = None,
     workers: int = 1,
 ) -> Iterator[Detection]:
     """Yield one detection per line, in input order.
@@ -32,13 +33,16 @@ def detect_lines(
         detector: A loaded detector, used only with a single worker.
         top: Number of labels to return per line, the answer included.
         candidates: Languages that the answers are restricted to.
+        threshold: Minimum acceptance score; None uses the thresholds of the model.
         workers: Number of processes; with 1, detection runs in the calling process.
     """
     iterator = iter(lines)
     if workers <= 1:
         detector = detector or Detector.load(model)
         while block := list(islice(iterator, _BLOCK)):
-            yield from detector.detect_batch(block, top=top, candidates=candidates)
+            yield from detector.detect_batch(
+                block, top=top, candidates=candidates, threshold=threshold
+            )
         return
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=_load, initargs=(model,)
@@ -46,7 +50,7 @@ def detect_lines(
     with closing(_Shutdown(pool)):
         waiting: deque[Future[list[Detection]]] = deque()
         while block := list(islice(iterator, _BLOCK)):
-            waiting.append(pool.submit(_detect_block, block, top, candidates))
+            waiting.append(pool.submit(_detect_block, block, top, candidates, threshold))
             if len(waiting) > 2 * workers:
                 yield from waiting.popleft().result()
         while waiting:
@@ -68,6 +72,8 @@ def _load(model: Path | None) -> None:
     _detector = Detector.load(model)
 
 
-def _detect_block(block: list[str], top: int, candidates: Sequence[str] | None) -> list[Detection]:
+def _detect_block(
+    block: list[str], top: int, candidates: Sequence[str] | None, threshold: float | None
+) -> list[Detection]:
     assert _detector is not None
-    return _detector.detect_batch(block, top=top, candidates=candidates)
+    return _detector.detect_batch(block, top=top, candidates=candidates, threshold=threshold)

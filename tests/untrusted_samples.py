@@ -346,6 +346,7 @@ def _make_detector(folder: Path) -> None:
 
     from lid.ngrams import NgramSets
     from lid.train.identifier_card import ModelCard, write_card
+    from lid.word_frequencies import WordFrequencies
 
     draw = random.Random(1)
     lines = {
@@ -366,10 +367,12 @@ def _make_detector(folder: Path) -> None:
         {code: {"x": rows} for code, rows in lines.items()}, max_ngrams=50, size_bytes=512
     )
     grams.save(folder / "grams.bin")
+    by_domain = {code: {"x": rows} for code, rows in lines.items()}
+    WordFrequencies.build(by_domain, max_words=20).save(folder / "words.bin")
     shares = dict.fromkeys(lines, 0.5)
     card = ModelCard(
         name="tiny", normalised=True, thresholds=shares, grams=shares,
-        acceptance=[0.1] * 7, limits=[0.0] * 6, labels=2,
+        acceptance=[0.1] * 8, limits=[0.0] * 6, labels=2,
     )  # fmt: skip
     write_card(card, folder)
     (folder / "CARD.md").unlink()

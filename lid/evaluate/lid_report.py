@@ -46,7 +46,9 @@ def as_text(evaluation: Evaluation) -> str:
         out_of_set = evaluation.foreign
         lines.append(
             f"out-of-set languages: {out_of_set.accepted:.2%} of {out_of_set.lines:,} lines in "
-            f"{out_of_set.languages} languages got a label"
+            f"{out_of_set.languages} languages got a label; "
+            f"{out_of_set.unseen_accepted:.2%} in the {out_of_set.unseen_languages} languages "
+            "without training text"
         )
     return "\n".join(lines)
 
@@ -163,7 +165,9 @@ def _out_of_set_section(evaluation: Evaluation) -> list[str]:
     return [
         paragraph(
             f"{out_of_set.accepted:.2%} of {out_of_set.lines:,} lines in {out_of_set.languages} "
-            "languages that were not used for training or tuning got a label instead of und."
+            "languages got a label instead of und. No line was used for training or tuning; in the "
+            f"{out_of_set.unseen_languages} languages that the model saw no other text of, "
+            f"{out_of_set.unseen_accepted:.2%} got a label."
         ),
         table(columns, rows, caption="Languages with accepted lines", tall=True),
     ]

@@ -75,14 +75,18 @@ class CutScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutOfSetScore:
-    """Metrics on text in out-of-set languages."""
+    """Metrics on out-of-set text that was not used for training or tuning."""
 
     languages: int
-    """Number of languages; none of them was used for training or tuning."""
+    """Number of languages."""
     lines: int
     """Number of lines."""
     accepted: float
     """Fraction of the lines that got a label instead of `und`."""
+    unseen_languages: int
+    """Number of languages in which the model was not trained on any text."""
+    unseen_accepted: float
+    """Fraction of the lines in unseen languages that got a label."""
     by_language: dict[str, float]
     """Language -> fraction of its lines that got a label."""
     taken_for: dict[str, str]
@@ -208,13 +212,7 @@ def first_words(lines: Sequence[str], words: int | None) -> list[str]:
 def _answers(detector: Detector, lines: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the answers with and without thresholds."""
     detections = detector.detect_batch(lines)
-    best = [
-        one.language
-        if one.language != UNDETERMINED
-        else (one.alternatives[0][0] if one.alternatives else UNDETERMINED)
-        for one in detections
-    ]
-    return [one.language for one in detections], best
+    return [one.language for one in detections], [one.best for one in detections]
 
 
 class _AnswerCounts:
@@ -327,14 +325,20 @@ def _merge_siblings(language: str, answers: Counter[str]) -> Counter[str]:
 
 
 def _out_of_set_score(detector: Detector, out_of_set: Mapping[str, Sequence[str]]) -> OutOfSetScore:
+    seen = set(detector.card.foreign)
     accepted: dict[str, float] = {}
     most_frequent: dict[str, str] = {}
-    total = num_accepted = 0
+    unseen: list[str] = []
+    total = num_accepted = unseen_total = unseen_accepted = 0
     for language, lines in out_of_set.items():
         answers = Counter(one.language for one in detector.detect_batch(lines))
         undetermined = answers.pop(UNDETERMINED, 0)
         total += len(lines)
         num_accepted += len(lines) - undetermined
+        if out_of_set_code(Path(language)) not in seen:
+            unseen.append(language)
+            unseen_total += len(lines)
+            unseen_accepted += len(lines) - undetermined
         accepted[language] = 1 - undetermined / max(1, len(lines))
         if answers:
             most_frequent[language] = answers.most_common(1)[0][0]
@@ -342,6 +346,8 @@ def _out_of_set_score(detector: Detector, out_of_set: Mapping[str, Sequence[str]
         languages=len(out_of_set),
         lines=total,
         accepted=num_accepted / max(1, total),
+        unseen_languages=len(unseen),
+        unseen_accepted=unseen_accepted / max(1, unseen_total),
         by_language=dict(sorted(accepted.items(), key=lambda item: -item[1])),
         taken_for=most_frequent,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import xxhash
@@ -18,14 +18,16 @@ import xxhash
 from lid.characters import FIRST_SCRIPT, character_classes, scripts, writable_scripts
 from lid.engine import OUT_OF_SET_PREFIX
 from lid.train.lid_config import LidConfig, SourceConfig
+from lid.train.word_lists import WORDS_DOMAIN, word_lines
 from nllb.errors import DataError
 from nllb.io.benchmarks import sentence_hash
-from nllb.io.corpora import Corpus, CorpusText, open_corpus
+from nllb.io.corpora import KNOWN_LAYOUTS, Corpus, CorpusText, open_corpus
 from nllb.io.progress import Progress
 from nllb.io.text import read_lines, read_table
 from nllb.languages import languages
 from nllb.languages.normalization import normalize_for_detection
 
+Item = TypeVar("Item")
 Lines = dict[str, dict[str, list[str]]]
 """Label -> domain -> lines."""
 
@@ -55,10 +57,15 @@ class Collected:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of lines per label and domain."""
-        return {
-            label: {domain: len(lines) for domain, lines in sorted(domains.items())}
-            for label, domains in sorted(self.lines.items())
-        }
+        return line_counts(self.lines)
+
+
+def line_counts(lines: Lines) -> dict[str, dict[str, int]]:
+    """Return the number of lines per label and domain."""
+    return {
+        label: {domain: len(texts) for domain, texts in sorted(domains.items())}
+        for label, domains in sorted(lines.items())
+    }
 
 
 def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
@@ -76,32 +83,27 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
     wanted = {language.code for language in config.languages or languages()}
     with Progress("collecting", unit="texts", quiet=quiet) as progress:
         for source in config.sources:
-            others = {language.code for language in source.excluded_languages}
-            only = {language.code for language in source.languages}
-            seen: dict[str, set[str]] = defaultdict(set)
-            for text in _texts(_open(source, config.data_dir), collected):
-                progress.advance(note=source.name)
-                before = seen[text.language]
-                if text.language not in wanted or text.text in before:
-                    continue
-                if text.language in others or (only and text.language not in only):
-                    collected.dropped[f"{source.name}: not in {text.language}"] += 1
-                    continue
-                if len(before) < source.max_lines:
-                    before.add(text.text)
-                    _add_line(text, source, unique[text.language], evaluation_set_hashes, collected)
-                else:
-                    collected.dropped[f"{source.name}: above max_lines"] += 1
+            corpus = _open(source, config.data_dir)
+            texts = _counted(_texts(corpus, collected), progress, source.name)
+            wanted_texts = (text for text in texts if text.language in wanted)
+            _add_source(wanted_texts, source, unique, evaluation_set_hashes, collected)
         reserved = reserved_languages(
             config.data_dir / directory for directory in config.out_of_set.sources
         )
         for directory in config.out_of_set.sources:
-            for label, line in _out_of_set_lines(config.data_dir / directory, wanted, reserved):
-                progress.advance(note=directory.name)
+            texts_of_labels = _out_of_set_lines(
+                config.data_dir / directory, _source_of(directory, config), wanted, reserved
+            )
+            for label, line, domain in _counted(texts_of_labels, progress, directory.name):
                 if sentence_hash(line) in evaluation_set_hashes:
                     collected.overlap[directory.name] += 1
                 else:
-                    unique[label].setdefault(line, directory.name)
+                    unique[label].setdefault(line, domain)
+    if config.words is not None:
+        for label, lines in word_lines(config.words, config.data_dir, config.seed).items():
+            for line in lines:
+                if label in unique and sentence_hash(line) not in evaluation_set_hashes:
+                    unique[label].setdefault(line, WORDS_DOMAIN)
     if config.on_overlap == "refuse" and collected.overlap:
         listed = ", ".join(f"{count:,} of {name}" for name, count in collected.overlap.items())
         raise DataError(
@@ -123,6 +125,46 @@ def collect(config: LidConfig, *, quiet: bool = False) -> Collected:
             "add a source with text in these languages, or remove them from `languages`"
         )
     return collected
+
+
+def _counted(items: Iterable[Item], progress: Progress, note: str) -> Iterator[Item]:
+    for item in items:
+        progress.advance(note=note)
+        yield item
+
+
+def _add_source(
+    texts: Iterable[CorpusText],
+    source: SourceConfig,
+    unique: dict[str, dict[str, str]],
+    evaluation_set_hashes: frozenset[int],
+    collected: Collected,
+) -> None:
+    """Add the texts of one source to `unique` (label -> line -> domain)."""
+    others = {language.code for language in source.excluded_languages}
+    only = {language.code for language in source.languages}
+    seen: dict[str, set[str]] = defaultdict(set)
+    for text in texts:
+        before = seen[text.language]
+        if text.text in before:
+            continue
+        if text.language in others or (only and text.language not in only):
+            collected.dropped[f"{source.name}: not in {text.language}"] += 1
+        elif source.domain(text.key) in source.excluded_keys:
+            collected.dropped[f"{source.name}: {source.domain(text.key)} is excluded"] += 1
+        elif len(before) >= source.max_lines:
+            collected.dropped[f"{source.name}: above max_lines"] += 1
+        else:
+            before.add(text.text)
+            _add_line(text, source, unique[text.language], evaluation_set_hashes, collected)
+
+
+def _source_of(directory: Path, config: LidConfig) -> SourceConfig:
+    """Return the source that reads the same folder as a folder of out-of-set text, or a new one."""
+    for source in config.sources:
+        if config.data_dir / source.path == config.data_dir / directory:
+            return source
+    return SourceConfig(path=str(directory))
 
 
 def evaluation_hashes(directories: tuple[Path, ...], *, normalised: bool = False) -> frozenset[int]:
@@ -163,11 +205,11 @@ def withheld_languages(config: LidConfig, out_of_set: Lines) -> dict[str, list[s
     A language that only has interface messages is not withheld: messages mix too many languages to
     be useful for calibration.
     """
-    corpora = [open_corpus(config.data_dir / path) for path in config.out_of_set.sources]
-    prose = {corpus.name for corpus in corpora if corpus.layout != "messages"}
+    messages = {domain for source in config.sources for domain in source.message_domains}
+    messages |= {name for name, layout in KNOWN_LAYOUTS.items() if layout == "messages"}
     withheld: dict[str, list[str]] = {}
     for label, domains in sorted(out_of_set.items()):
-        lines = [line for domain in domains if domain in prose for line in domains[domain]]
+        lines = [line for domain in domains if domain not in messages for line in domains[domain]]
         code = label.removeprefix(OUT_OF_SET_PREFIX)
         if lines and is_for_calibration(code, config.out_of_set.calibration_fraction):
             withheld[label] = lines
@@ -175,8 +217,14 @@ def withheld_languages(config: LidConfig, out_of_set: Lines) -> dict[str, list[s
 
 
 def out_of_set_code(path: Path) -> str:
-    """Return the language code of a file `ISO__ID.tsv`, or `und-ID` if the code is `und`."""
-    code, _, identifier = path.name.partition(".")[0].partition("__")
+    """Return the language code of a file `ISO__ID.tsv` or `ISO_Script.tsv`.
+
+    For the code `und` it is `und-ID`. The locale of a file of the second kind is mapped to its
+    code.
+    """
+    code, separator, identifier = path.name.partition(".")[0].partition("__")
+    if not separator:
+        return _language_code(code.partition("_")[0])
     return code if code != "und" else f"und-{identifier}"
 
 
@@ -252,7 +300,7 @@ def _add_line(
     elif line in lines:
         collected.dropped[f"{source.name}: duplicate"] += 1
     else:
-        lines[line] = source.name
+        lines[line] = source.domain(text.key)
 
 
 def clean_message(text: str) -> str:
@@ -270,22 +318,24 @@ def _language_of_locale() -> dict[str, str]:
 
 
 def reserved_languages(directories: Iterable[Path]) -> frozenset[str]:
-    """Return the out-of-set languages reserved for evaluation: half of those with prose."""
-    paths = [
-        path
+    """Return the out-of-set languages reserved for evaluation: half of those of `ISO__ID` files."""
+    codes = {
+        out_of_set_code(path)
         for directory in directories
-        if (corpus := open_corpus(directory)).layout != "messages"
-        for path, _ in corpus.files()
-    ]
-    return frozenset(
-        out_of_set_code(path) for path in paths if not is_for_tuning(out_of_set_code(path))
-    )
+        for path, _ in open_corpus(directory).files()
+        if "__" in path.name
+    }
+    return frozenset(code for code in codes if not is_for_tuning(code))
 
 
 def _out_of_set_lines(
-    directory: Path, wanted: set[str], reserved: frozenset[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield (label, line) for the out-of-set languages of a folder that are not reserved."""
+    directory: Path, source: SourceConfig, wanted: set[str], reserved: frozenset[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (label, line, domain) for the languages of a folder that are not reserved.
+
+    A source of text that names domains is read for all languages: its text is worth more to users
+    than more languages that no text was seen of. Evaluation reports both kinds apart.
+    """
     corpus = open_corpus(directory)
     known = {code[:3] for code in wanted}
     if corpus.layout == "messages":
@@ -293,17 +343,14 @@ def _out_of_set_lines(
     else:
         named = [(out_of_set_code(path), path) for path, _ in corpus.files()]
     for code, path in named:
-        if (
-            _language_of_locale().get(code) == "skip"
-            or code == "skip"
-            or code in known
-            or code in reserved
-        ):
+        is_reserved = code in reserved and not source.keys_as_domains
+        if code == "skip" or code in known or is_reserved:
             continue
         for text in corpus.read(path, code):
+            domain = source.domain(text.key)
             line = normalize_for_detection(clean_message(text.text))
-            if len(line) - line.count(" ") >= 12:
-                yield OUT_OF_SET_PREFIX + code, line
+            if len(line) - line.count(" ") >= 12 and domain not in source.excluded_keys:
+                yield OUT_OF_SET_PREFIX + code, line, domain
 
 
 def _language_code(locale: str) -> str:

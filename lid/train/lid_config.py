@@ -48,6 +48,12 @@ class SourceConfig(CorpusSection):
     syllables)."""
     excluded_languages: tuple[Language, ...] = ()
     """Labels that are not read from the corpus: its text is in another language or dialect."""
+    keys_as_domains: bool = False
+    """Whether the key of a line names the domain of its text, up to a colon (layout `keyed`)."""
+    excluded_keys: tuple[Text, ...] = ()
+    """Domains, named by keys, that are not read."""
+    message_keys: tuple[Text, ...] = ()
+    """Domains, named by keys, that consist of interface messages."""
 
     @model_validator(mode="before")
     @classmethod
@@ -71,6 +77,34 @@ class SourceConfig(CorpusSection):
         if self.known_layout is None:
             folder = PurePath(self.path).name
             yield f"layout: unknown for the folder {folder!r}; set it"
+        if self.keys_as_domains and self.known_layout not in (None, "keyed"):
+            yield f"keys_as_domains: requires the layout 'keyed', got {self.known_layout!r}"
+        if (self.excluded_keys or self.message_keys) and not self.keys_as_domains:
+            yield "excluded_keys, message_keys: require keys_as_domains"
+
+    def domain(self, key: str) -> str:
+        """Return the domain of a text with a key."""
+        return key.partition(":")[0] if self.keys_as_domains else self.name
+
+    @property
+    def message_domains(self) -> tuple[str, ...]:
+        """The domains of interface messages."""
+        return (self.name,) if self.is_messages else self.message_keys
+
+
+class WordListConfig(Section):
+    """Frequency lists of words, which teach the model short text."""
+
+    path: Text
+    """Folder of files `LIST.CODE.tsv` with a word and its frequency per line."""
+    licence: Text = "not stated"
+    """Licence of the lists; it is copied to the card."""
+    max_words: PositiveInt = 5000
+    """Number of the most frequent words that are read."""
+    max_shared_rank: NonNegativeInt = 2000
+    """A word is skipped if it is among this many most frequent words of English."""
+    lines: PositiveInt = 400
+    """Number of lines of one to three words that are composed for each language."""
 
 
 class OutOfSetConfig(Section):
@@ -170,6 +204,15 @@ class NgramConfig(Section):
     """Size of the filter that stores all of them."""
 
 
+class WordFrequencyConfig(Section):
+    """The table of the most frequent words of each label, for texts of a few words."""
+
+    max_words: PositiveInt = 1200
+    """Maximum number of words of one label."""
+    max_listed_words: PositiveInt = 2500
+    """The same for a label with a word list."""
+
+
 class CalibrationConfig(Section):
     """How scores become an answer or `und`."""
 
@@ -194,6 +237,9 @@ class CalibrationConfig(Section):
     """Sources that are held out for calibration where a label has plenty of other text."""
     min_training_lines: NonNegativeInt = 1000
     """A label is trained on such a source if it would have fewer lines without it."""
+    retrain: bool = True
+    """Train the model again, on all text, after the calibration; false ships the model that was
+    calibrated, in half of the time. Its metrics on held-out sources are its own."""
     max_source_lines: PositiveInt = 150
     """Maximum number of texts of one label and held-out source."""
     target_recall: Fraction = 0.98
@@ -225,6 +271,8 @@ class LidConfig(RunConfig):
     """Folder that the sources' paths start from."""
     sources: tuple[SourceConfig, ...]
     """Corpora of training text."""
+    words: WordListConfig | None = None
+    """Lists of frequent words; null reads none."""
     evaluation: tuple[FilePath, ...] = ()
     """Folders whose lines must not be in the training text."""
     on_overlap: Literal["drop", "refuse"] = "drop"
@@ -239,6 +287,8 @@ class LidConfig(RunConfig):
     """The classifier."""
     ngrams: NgramConfig = NgramConfig()
     """Frequent 5-grams."""
+    word_frequencies: WordFrequencyConfig = WordFrequencyConfig()
+    """Frequent words."""
     calibration: CalibrationConfig = CalibrationConfig()
     """Thresholds."""
     group_classifiers: bool = True

@@ -6,10 +6,12 @@ step:
 1. collect        `work/text.json.zst`    clean text per label and domain, with counts
 2. trial          `work/trial.ftz`        a model trained without the held-out text
 3. second stage   `experts/GROUP.ftz`     the group classifiers
-4. calibrate      `grams.bin`             the n-gram sets; the acceptance regression and the
+4. calibrate      `grams.bin`             the n-gram sets
+                  `words.bin`             the word frequencies; the acceptance regression and the
                                           thresholds are fitted on the held-out text
 5. model          `model.ftz`             the model, trained on all text
                   `work/model.bin`        the same model before quantisation
+                  (without `calibration.retrain`, this is the trial model)
                   `card.json`, `CARD.md`  the model card
 """
 
@@ -25,7 +27,7 @@ import numpy as np
 
 from lid.acceptance import AcceptanceRegression
 from lid.decision import AcceptanceModel, Decider, GroupClassifier
-from lid.detector import GROUP_CLASSIFIERS_NAME, MODEL_NAME, NGRAMS_NAME
+from lid.detector import GROUP_CLASSIFIERS_NAME, MODEL_NAME, NGRAMS_NAME, WORDS_NAME
 from lid.engine import OUT_OF_SET_PREFIX, open_engine
 from lid.group_classifiers import train_group_classifier
 from lid.groups import group_of_language, macro_groups
@@ -36,7 +38,14 @@ from lid.train.acceptance_calibration import (
     expected_shares,
     fit_acceptance,
 )
-from lid.train.collection import Collected, Lines, collect, evaluation_hashes, withheld_languages
+from lid.train.collection import (
+    Collected,
+    Lines,
+    collect,
+    evaluation_hashes,
+    line_counts,
+    withheld_languages,
+)
 from lid.train.fasttext_training import quantise, save, train_supervised
 from lid.train.identifier_card import CARD_NAME, ModelCard, write_card
 from lid.train.lid_config import LidConfig
@@ -49,6 +58,8 @@ from lid.train.line_sampling import (
     without_keywords,
     write_training_file,
 )
+from lid.train.word_lists import WORDS_DOMAIN, word_frequencies
+from lid.word_frequencies import MAX_LABELS, WordFrequencies
 from nllb.config import dump_config, load_config, write_config
 from nllb.errors import ConfigError, DataError, did_you_mean
 from nllb.io.atomic import atomic_text
@@ -88,6 +99,11 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     _write_or_compare_config(config, output)
     with stage("collect", quiet=quiet):
         collected = _collected(config, work / "text.json.zst", quiet=quiet)
+    if len(collected.lines) > MAX_LABELS:
+        raise DataError(
+            f"the sources have text of {len(collected.lines)} labels, a model can have at most "
+            f"{MAX_LABELS}; name fewer in `languages`"
+        )
     remaining = _remaining_overlap(collected, config)
     if remaining:
         raise DataError(
@@ -111,10 +127,10 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     }
     withheld_lines = [line for lines in withheld.values() for line in lines]
     model_path, full_path = output / MODEL_NAME, work / "model.bin"
-    trial_path = work / "trial.ftz" if held_out_sources or withheld else model_path
+    has_trial = config.calibration.retrain and bool(held_out_sources or withheld)
+    trial_path = work / "trial.ftz" if has_trial else model_path
     with stage("train the trial model", quiet=quiet):
-        is_model = trial_path == model_path
-        _train_model(config, trial_lines, out_of_set, trial_path, full_path if is_model else None)
+        _train_model(config, trial_lines, out_of_set, trial_path, None if has_trial else full_path)
     with stage("train the group classifiers", quiet=quiet):
         group_classifiers = _train_group_classifiers(config, all_lines, output)
     with stage("calibrate", quiet=quiet):
@@ -127,8 +143,11 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
             held_out_sources=held_out_sources,
             withheld_lines=withheld_lines,
         )
+    lines, final_out_of_set = (
+        (all_lines, collected.out_of_set) if has_trial else (trial_lines, out_of_set)
+    )
     with stage("train the model", quiet=quiet):
-        sampled = _train_model(config, all_lines, collected.out_of_set, model_path, full_path)
+        sampled = _train_model(config, lines, final_out_of_set, model_path, full_path)
         decider = _decider(model_path, output, acceptance_model)
         metrics, confusions = _held_out_metrics(decider, held_out, thresholds)
     card = ModelCard(
@@ -141,9 +160,9 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
         limits=acceptance_model.regression.limits,
         labels=len(collected.lines),
         missing=[language.code for language in languages() if language.code not in collected.lines],
-        foreign=sorted(label.removeprefix(OUT_OF_SET_PREFIX) for label in collected.out_of_set),
-        sources={source.name: source.licence for source in config.sources},
-        counts=collected.counts(),
+        foreign=sorted(label.removeprefix(OUT_OF_SET_PREFIX) for label in final_out_of_set),
+        sources=_licences(config),
+        counts=line_counts(lines),
         sampled=sampled,
         dropped=dict(sorted(collected.dropped.items())),
         overlap=dict(collected.overlap),
@@ -158,6 +177,13 @@ def train(config: LidConfig, output: Path, *, quiet: bool = False) -> TrainingRe
     write_card(card, output)
     size = sum(path.stat().st_size for path in (output / name for name in (*card.files, CARD_NAME)))
     return TrainingReport(directory=output, labels=card.labels, size_bytes=size, held_out=metrics)
+
+
+def _licences(config: LidConfig) -> dict[str, str]:
+    licences = {source.name: source.licence for source in config.sources}
+    if config.words is not None:
+        licences[WORDS_DOMAIN] = config.words.licence
+    return licences
 
 
 def _calibrate_trial(
@@ -183,10 +209,13 @@ def _calibrate_trial(
         ngram_lines, max_ngrams=config.ngrams.max_ngrams, size_bytes=config.ngrams.size_bytes
     )
     ngrams.save(output / NGRAMS_NAME)
+    words = _word_frequencies(config, ngram_lines)
+    words.save(output / WORDS_NAME)
     acceptance_model = AcceptanceModel(
         ngrams=ngrams,
         expected_shares=expected_shares(ngrams, held_out, held_out_sources),
         regression=AcceptanceRegression(),
+        words=words,
     )
     if withheld_lines:
         regression = fit_acceptance(
@@ -206,6 +235,21 @@ def _calibrate_trial(
             decider, withheld_lines, thresholds
         )
     return acceptance_model, thresholds, source_metrics
+
+
+def _word_frequencies(config: LidConfig, lines: Lines) -> WordFrequencies:
+    """Count the words of each label; its word lists are counted as they are, not as lines."""
+    lists = {} if config.words is None else word_frequencies(config.words, config.data_dir)
+    without_lists = {
+        label: {domain: texts for domain, texts in domains.items() if domain != WORDS_DOMAIN}
+        for label, domains in lines.items()
+    }
+    return WordFrequencies.build(
+        without_lists,
+        lists,
+        max_words=config.word_frequencies.max_words,
+        max_listed_words=config.word_frequencies.max_listed_words,
+    )
 
 
 def check_sources(config: LidConfig) -> None:
@@ -321,7 +365,7 @@ def _train_model(
 
 
 def _messages(config: LidConfig) -> set[str]:
-    return {source.name for source in config.sources if source.is_messages}
+    return {domain for source in config.sources for domain in source.message_domains}
 
 
 def _train_group_classifiers(config: LidConfig, lines: Lines, output: Path) -> dict[str, list[str]]:
@@ -394,6 +438,7 @@ def _hashes(output: Path) -> dict[str, str]:
     paths = [
         output / MODEL_NAME,
         output / NGRAMS_NAME,
+        output / WORDS_NAME,
         *sorted((output / GROUP_CLASSIFIERS_NAME).glob("*.ftz")),
     ]
     return {

@@ -11,6 +11,7 @@ from nllb.cli.stage_flags import quiet_argument
 
 if TYPE_CHECKING:
     from lid.detector import Detector
+    from lid.spans import Span
     from nllb.languages.detection import Detection
 
 STANDARD_OUTPUT = ("-", "/dev/stdout")
@@ -18,9 +19,11 @@ STANDARD_OUTPUT = ("-", "/dev/stdout")
 
 def detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print the label and its probability for each line, tab-separated; line n of the output "
-        "belongs to line n of the input. `und` means that the line is in none of the languages, or "
-        "that the answer is too uncertain."
+        "Print the label, its probability and its acceptance score for each line, tab-separated; "
+        "line n of the output belongs to line n of the input. The probability compares the "
+        "languages with each other; the acceptance score says how well the line fits the best one. "
+        "If it is below the threshold, the label is `und`, and the rejected label follows with its "
+        "probability, as alternatives do."
     )
     parser.add_argument(
         "files",
@@ -35,7 +38,7 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--candidates",
         metavar="A,B",
-        help="languages to choose from; default: all",
+        help="languages to choose from; every line with letters gets one of them; default: all",
     )
     parser.add_argument(
         "-m",
@@ -51,6 +54,18 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
         default="-",
         help="output file, compressed if .gz, .zst or .xz; default: stdout",
     )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="minimum acceptance score of an answer, 0 to 1; default: the model's, 0.5 for most "
+        "languages",
+    )
+    parser.add_argument(
+        "--spans",
+        action="store_true",
+        help="one row per sentence instead of per line: line, start, end, then as above",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, default: 1")
     quiet_argument(parser)
@@ -58,26 +73,41 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
 
 def detect(arguments: argparse.Namespace) -> int:
     from lid.detector import Detector
+    from lid.spans import detect_spans
     from lid.streaming import detect_lines
     from nllb.errors import ConfigError
 
     for name in ("top", "workers"):
         if getattr(arguments, name) < 1:
             raise ConfigError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
+    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
+        raise ConfigError(f"--threshold must be between 0 and 1, got {arguments.threshold}")
+    if arguments.spans and arguments.workers > 1:
+        raise ConfigError("--spans uses one process; omit --workers")
     detector = Detector.load(arguments.model)
     if not arguments.quiet:
         _report_unknown_labels(detector)
-    found = detect_lines(
-        (line for file in arguments.files for line in _lines(file)),
-        model=arguments.model,
-        detector=detector,
-        top=arguments.top,
-        candidates=_candidates(arguments.candidates, detector),
-        workers=arguments.workers,
-    )
+    lines = (line for file in arguments.files for line in _lines(file))
+    options = {
+        "top": arguments.top,
+        "candidates": _candidates(arguments.candidates, detector),
+        "threshold": arguments.threshold,
+    }
     with _output(arguments.output) as stream:
-        for number, detection in enumerate(found, 1):
-            stream.write(_line(number, detection, as_json=arguments.json))
+        if arguments.spans:
+            for number, line in enumerate(lines, 1):
+                spans = detect_spans(detector, line, **options)
+                stream.writelines(_span_rows(number, spans, as_json=arguments.json))
+        else:
+            found = detect_lines(
+                lines,
+                model=arguments.model,
+                detector=detector,
+                workers=arguments.workers,
+                **options,
+            )
+            for number, detection in enumerate(found, 1):
+                stream.write(_row(number, detection, as_json=arguments.json))
         stream.flush()
     return 0
 
@@ -131,21 +161,45 @@ def _lines(file: str) -> Iterator[str]:
         )
 
 
-def _line(number: int, detection: "Detection", *, as_json: bool) -> str:
+def _row(number: int, detection: "Detection", *, as_json: bool) -> str:
     """Return one answer as a line of output."""
     from nllb.io.text import json_line
 
-    if not as_json:
-        pairs = [(detection.language, detection.probability), *detection.alternatives]
-        return "\t".join(f"{label}\t{probability:.4f}" for label, probability in pairs) + "\n"
-    answer = {
-        "line": number,
+    if as_json:
+        return json_line({"line": number, **_fields(detection)}) + "\n"
+    return _cells(detection) + "\n"
+
+
+def _span_rows(number: int, spans: list["Span"], *, as_json: bool) -> Iterator[str]:
+    """Yield the answers about the sentences of one line; JSON has one object per line."""
+    from nllb.io.text import json_line
+
+    if as_json:
+        listed = [
+            {"start": span.start, "end": span.end, **_fields(span.detection)} for span in spans
+        ]
+        yield json_line({"line": number, "spans": listed}) + "\n"
+        return
+    for span in spans:
+        yield f"{number}\t{span.start}\t{span.end}\t{_cells(span.detection)}\n"
+
+
+def _cells(detection: "Detection") -> str:
+    alternatives = (f"{label}\t{value:.4f}" for label, value in detection.alternatives)
+    first = f"{detection.language}\t{detection.probability:.4f}\t{detection.acceptance:.4f}"
+    return "\t".join((first, *alternatives))
+
+
+def _fields(detection: "Detection") -> dict[str, object]:
+    return {
         "language": detection.language,
+        "accepted": detection.accepted,
+        "best": detection.best,
         "probability": round(detection.probability, 6),
+        "acceptance": round(detection.acceptance, 6),
         "alternatives": [
             {"language": label, "probability": round(probability, 6)}
             for label, probability in detection.alternatives
         ],
         "macro_group": detection.macro_group,
     }
-    return json_line(answer) + "\n"

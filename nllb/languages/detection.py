@@ -19,12 +19,28 @@ class Detection:
             they begin with the best label.
         macro_group: name of the group of easily confused languages that the label belongs to, if
             any.
+        acceptance: score in [0, 1] that decides between the best label and `und`; it is low where
+            the text does not look like the best label's language, however probable that label is
+            among those that the model has.
     """
 
     language: str
     probability: float
     alternatives: tuple[tuple[str, float], ...] = ()
     macro_group: str | None = None
+    acceptance: float = 1.0
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the best label is the answer."""
+        return self.language != UNDETERMINED
+
+    @property
+    def best(self) -> str:
+        """The best label, also where it was not accepted; `und` if the text has no letters."""
+        if self.accepted or not self.alternatives:
+            return self.language
+        return self.alternatives[0][0]
 
 
 class Detector(Protocol):

@@ -61,6 +61,8 @@ MIN_SCRIPT_SHARE: Final = 0.5
 """Minimum share of an output's letters that must be in the target's script."""
 MIN_DETECTION_PROBABILITY: Final = 0.7
 """The detector's answer counts against an output only from this probability on."""
+MIN_COPY_PROBABILITY: Final = 0.6
+"""The same for a few words that were left as they are: above it, they count as copied."""
 MIN_DETECTION_LETTERS: Final = 20
 """Outputs with fewer letters are too short to compare their detected language with the target."""
 MIN_TARGET_ALTERNATIVE: Final = 0.1
@@ -278,7 +280,7 @@ def _is_untranslated(
         return False
     words = _WORDS.findall(output.casefold())
     return (
-        detection.probability >= MIN_DETECTION_PROBABILITY
+        detection.probability > MIN_COPY_PROBABILITY
         and len(words) > 1
         and words == _WORDS.findall(source_text.casefold())
     )

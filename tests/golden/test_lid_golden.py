@@ -42,6 +42,56 @@ NO_LANGUAGE = [
 ]
 
 
+NAMED = {
+    "eng_Latn": [
+        "hello handsome man",
+        "Hello world",
+        "Thank you",
+        "MY FRIEND IS A BIRD",
+        "\U0001f389 all major languages! \U0001f389",
+        "Read this: https://example.org/articles/2024/11/wie-man-zuhause-ein-gutes-brot-backt.html",
+        "The play was written by Dmitri Afanasyevich Krzyzanowski and Nguyen Thi Hoa.",
+    ],
+    "fra_Latn": ["Bonjour", "Merci beaucoup", "CECI EST UNE PHRASE FRANÇAISE"],
+    "deu_Latn": [
+        "Danke schön",
+        "Guten Morgen",
+        '<div class="content"><p>Die Katze schläft auf dem Sofa.</p></div>',
+        "Ich liebe diesen Song #music #nowplaying @band",
+    ],
+    "spa_Latn": ["Gracias", "&lt;p&gt;Buenos d&iacute;as a todos&lt;/p&gt;"],
+    "ita_Latn": ["Grazie mille"],
+    "por_Latn": ["Bom dia"],
+    "slk_Latn": ["Kde je najbližšia železničná stanica?", "Koľko stojí lístok do Bratislavy?"],
+    "slv_Latn": ["Kje je najbližja železniška postaja?"],
+    "rus_Cyrl": ["Привет", "Оператор Apple выпустила iOS 17 beta"],
+    "ukr_Cyrl": ["Привіт"],
+    "tur_Latn": ["İSTANBUL IŞIKLARI ÇOK GÜZEL"],
+    "jpn_Jpan": ["ありがとう"],
+    "xho_Latn": ["Ndifuna ukuthenga isonka nobisi evenkileni."],
+}
+NOT_LANGUAGE = [
+    "x",
+    "é",
+    "Sent:",
+    "test",
+    "OK",
+    "asdf jkl qwerty",
+    "sdfkjh sdkfjh skdjfh",
+    "hahahaha",
+    "jajajaja",
+    "kkkkkk",
+    "www.example.com",
+    "someone@example.org",
+    "@someone@social.example",
+    "#bonjour #paris #france",
+    "def main(argv): return sum(x for x in range(10))",
+    'git commit -m "fix" && git push origin main',
+    '{"id": 3, "ok": true, "items": [1, 2, 3]}',
+    "<html><head><title></title></head><body><br/></body></html>",
+]
+
+
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     if not DEFAULT_MODEL_DIR.is_dir():
@@ -52,6 +102,24 @@ def detector() -> Detector:
 def test_our_own_lines(detector: Detector) -> None:
     for code, line in OWN_LINES.items():
         assert detector.detect(line).language == code
+
+
+def test_what_users_try_first(detector: Detector) -> None:
+    for code, texts in NAMED.items():
+        for text in texts:
+            assert detector.detect(text).language == code, text
+
+
+def test_junk_is_undetermined(detector: Detector) -> None:
+    for text in NOT_LANGUAGE:
+        assert detector.detect(text).language == "und", text
+
+
+def test_candidates_help_with_single_words(detector: Detector) -> None:
+    candidates = ["eng_Latn", "fra_Latn", "spa_Latn"]
+    for text, code in (("Hello", "eng"), ("Hola", "spa"), ("Bonjour", "fra"), ("OK", "")):
+        found = detector.detect(text, candidates=candidates)
+        assert found.accepted and found.language.startswith(code), text
 
 
 def test_what_is_no_language(detector: Detector) -> None:
@@ -81,9 +149,9 @@ def test_shipped_files_are_those_of_the_card(detector: Detector) -> None:
     for name, digest in files.items():
         assert sha256((DEFAULT_MODEL_DIR / name).read_bytes()).hexdigest() == digest, name
     size = sum(path.stat().st_size for path in DEFAULT_MODEL_DIR.rglob("*") if path.is_file())
-    assert size <= 8_000_000
+    assert size <= 12 << 20
     assert (DEFAULT_MODEL_DIR / "LICENSE").is_file()
-    assert detector.card.overlap_left == 0 and len(detector.labels) == 196
+    assert detector.card.overlap_left == 0 and len(detector.labels) == 200
 
 
 def test_a_slice_of_flores_devtest(detector: Detector, data_dir: Path) -> None:
@@ -99,6 +167,8 @@ def test_a_slice_of_flores_devtest(detector: Detector, data_dir: Path) -> None:
     assert five.f1 >= FLOORS["five_f1"], five
     assert full.determined >= FLOORS["determined"], full
     assert full.false_positive_rate <= FLOORS["false_positive_rate"], full
+    for script, f1 in result.by_script.items():
+        assert f1 >= SCRIPT_FLOORS.get(script, DEFAULT_SCRIPT_FLOOR), (script, f1)
 
 
 def test_languages_outside_the_table_are_und(detector: Detector, data_dir: Path) -> None:
@@ -109,23 +179,18 @@ def test_languages_outside_the_table_are_und(detector: Detector, data_dir: Path)
     assert score.accepted <= FLOORS["accepted"], score.accepted
 
 
-MISSING = [
-    "acq_Arab",
-    "aeb_Arab",
-    "ajp_Arab",
-    "arb_Latn",
-    "ars_Arab",
-    "kam_Latn",
-    "luo_Latn",
-    "min_Arab",
-]
-# A little below what the shipped model reaches on this slice (0.888, 0.906, 0.813, 92.3 %, 0.028 %,
-# 22.8 %); on the whole devtest it is 0.899, 0.912, 0.825, 94.1 %, 0.027 % and 23.1 %.
+MISSING = ["acq_Arab", "arb_Latn", "ars_Arab", "min_Arab"]
+# A little below what the shipped model reaches on this slice, with 200 labels (0.902, 0.907, 0.843,
+# 95.8 %, 0.030 %, 19.9 %).
 FLOORS = {
-    "f1": 0.883,
-    "argmax_f1": 0.9,
-    "five_f1": 0.805,
-    "determined": 0.92,
+    "f1": 0.898,
+    "argmax_f1": 0.903,
+    "five_f1": 0.838,
+    "determined": 0.953,
     "false_positive_rate": 0.0004,
-    "accepted": 0.235,
+    "accepted": 0.205,
 }
+# Macro F1 on full lines. Arab has six dialects with hardly any text, Hant has Yue, which FLORES
+# writes in Mandarin.
+SCRIPT_FLOORS = {"Latn": 0.91, "Cyrl": 0.99, "Deva": 0.86, "Arab": 0.67, "Hant": 0.3}
+DEFAULT_SCRIPT_FLOOR = 0.95

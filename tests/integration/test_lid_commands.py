@@ -76,7 +76,12 @@ def test_train_writes_a_model_and_its_card(model: Path) -> None:
     assert len(card["missing"]) == 198 and "ita_Latn" in card["missing"]
     assert card["experts"] == {"rwanda-rundi": ["nllb_seed"]}
     assert card["foreign"] == ["aaa", "bbb", "eee", "fff"]
-    assert set(card["files"]) == {"model.ftz", "grams.bin", "experts/rwanda-rundi.ftz"}
+    assert set(card["files"]) == {
+        "model.ftz",
+        "grams.bin",
+        "words.bin",
+        "experts/rwanda-rundi.ftz",
+    }
     assert "kin_Latn" in (model / "CARD.md").read_text(encoding="utf-8")
     assert 0 < card["held_out"]["macro F1 of the best label"] <= 1
 
@@ -102,6 +107,15 @@ def test_trial_model_is_the_model_if_nothing_is_held_out(project: Path) -> None:
     labels = read_fasttext(out / "model.ftz").labels
     assert labels == read_fasttext(out / "work/model.bin").labels
     assert set(labels) == set(SENTENCES)
+
+
+def test_the_calibrated_model_ships_without_retraining(project: Path) -> None:
+    out = project / "calibrated"
+    command = ["lid", "train", str(project / "lid.yaml"), str(out), "calibration.retrain=false"]
+    assert main([*command, "--quiet"]) == 0
+    assert not (out / "work/trial.ftz").exists()
+    assert "other_eee" not in read_fasttext(out / "model.ftz").labels
+    assert "eee" not in json.loads((out / "card.json").read_text(encoding="utf-8"))["foreign"]
 
 
 def test_train_resumes_and_is_reproducible(
@@ -207,11 +221,46 @@ def test_detect_answers_each_line(
     options = ["--model", str(model), "--json", "--top", "2", "--candidates", "eng,fra"]
     answers = [json.loads(one) for one in run_detect(monkeypatch, capsys, text, *options)]
     assert [one["line"] for one in answers] == [1, 2, 3, 4, 5, 6]
-    assert set(answers[0]) == {"line", "language", "probability", "alternatives", "macro_group"}
+    assert set(answers[0]) == {
+        "line",
+        "language",
+        "accepted",
+        "best",
+        "probability",
+        "acceptance",
+        "alternatives",
+        "macro_group",
+    }
     named = {one["language"] for one in answers} | {
         other["language"] for one in answers for other in one["alternatives"]
     }
     assert named <= {"eng_Latn", "fra_Latn", "und"}
+    assert answers[3]["language"] != "und", "candidates are a closed set"
+
+
+def test_detect_prints_rejected_answers_and_sentences(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"{SENTENCES['fra_Latn']}. {SENTENCES['deu_Latn'].capitalize()}.".encode()
+    options = ["--model", str(model)]
+    (rejected,) = run_detect(monkeypatch, capsys, line, *options, "--threshold", "1")
+    label, probability, acceptance, best, again = rejected.split("\t")
+    assert label == "und" and best in SENTENCES and again == probability
+    assert 0 < float(acceptance) < 1
+    rows = run_detect(monkeypatch, capsys, line, *options, "--spans", "--threshold", "0")
+    first, second = (row.split("\t") for row in rows)
+    assert (first[0], first[3], second[0], second[3]) == ("1", "fra_Latn", "1", "deu_Latn")
+    assert (
+        line.decode()[int(second[1]) : int(second[2])]
+        .casefold()
+        .startswith(SENTENCES["deu_Latn"].casefold())
+    )
+    (answer,) = run_detect(monkeypatch, capsys, line, *options, "--spans", "--json")
+    assert [span["start"] for span in json.loads(answer)["spans"]] == [0, int(second[1])]
+    assert main(["detect", *options, "--threshold", "2"]) == 2
+    assert "between 0 and 1" in capsys.readouterr().err
+    assert main(["detect", *options, "--spans", "--workers", "2"]) == 2
+    assert "--workers" in capsys.readouterr().err
 
 
 def test_detect_reports_lines_that_are_not_utf_8(

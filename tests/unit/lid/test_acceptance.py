@@ -16,9 +16,12 @@ def evidence(support: float, share: float, *, letters: int = 100, seed: int = 0)
         support=np.clip(rng.normal(support, 0.05, NUM), 0.01, 0.999),
         out_of_set=np.full(NUM, 0.01),
         letters=np.full(NUM, letters),
+        weighted_letters=np.full(NUM, letters),
         known_ngrams=np.clip(rng.normal(share * 60, 4, NUM), 0, 60),
         num_ngrams=ngrams,
         expected_share=np.full(NUM, 0.7),
+        word_score=np.zeros(NUM),
+        is_latin=np.ones(NUM, bool),
     )
 
 
@@ -73,3 +76,9 @@ def test_features_without_ngrams_are_finite() -> None:
     )
     features = part.features()
     assert np.isfinite(features).all() and not features[:, 2:5].any()
+
+
+def test_single_letters_and_doubtful_words_are_not_accepted(fitted: AcceptanceRegression) -> None:
+    assert not fitted.score(evidence(0.9, 0.7, letters=1)).any()
+    assert fitted.score(evidence(0.9, 0.7, letters=5)).mean() > 0
+    assert not fitted.score(evidence(0.2, 0.7, letters=5)).any()

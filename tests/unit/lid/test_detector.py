@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lid.detector import DEFAULT_MODEL_DIR, Detector
-from nllb.errors import CheckpointError, LanguageError
+from nllb.errors import CheckpointError, ConfigError, LanguageError
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +29,10 @@ def test_top_and_candidates(detector: Detector) -> None:
     assert len(ranked.alternatives) == 2
     assert ranked.probability >= ranked.alternatives[0][1] >= ranked.alternatives[1][1]
     only = detector.detect(text, candidates=["English", "fr"])
-    chosen = only.alternatives[0][0] if only.language == "und" else only.language
-    assert chosen in {"eng_Latn", "fra_Latn"}
+    assert only.language in {"eng_Latn", "fra_Latn"} and only.accepted
+    hashtag = detector.detect("#Garten", candidates=["German", "fr"])
+    assert hashtag.language == "deu_Latn" and detector.detect("#Garten").language == "und"
+    assert detector.detect("123", candidates=["German"]).language == "und"
     for candidates, message in (
         (["xyz"], "unknown language"),
         (["ita_Latn"], "no label"),
@@ -38,6 +40,35 @@ def test_top_and_candidates(detector: Detector) -> None:
     ):
         with pytest.raises(LanguageError, match=message):
             detector.detect(text, candidates=candidates)
+
+
+def test_the_threshold_applies_to_the_acceptance_score(detector: Detector) -> None:
+    text = "Die Kinder spielten im Garten."
+    score = detector.detect(text).acceptance
+    assert 0 < score <= 1
+    rejected = detector.detect(text, threshold=1.0)
+    assert not rejected.accepted and rejected.language == "und"
+    assert rejected.best == "deu_Latn" and rejected.acceptance == score
+    assert detector.detect("tlh qqq wvx", threshold=0.0).accepted
+    for threshold in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            detector.detect(text, threshold=threshold)
+
+
+def test_a_single_text_is_not_a_batch(detector: Detector) -> None:
+    with pytest.raises(ConfigError, match="expects a list"):
+        detector.detect_batch("hello")
+
+
+def test_addresses_and_markup_do_not_change_the_answer(detector: Detector) -> None:
+    plain = detector.detect("Die Kinder spielten im Garten.")
+    for text in (
+        "Die Kinder spielten im Garten. https://example.org/the/children/played/in/the/garden",
+        "@jane_doe Die Kinder spielten im Garten. #garden",
+        '<p class="children">Die Kinder spielten im Garten.</p>',
+    ):
+        found = detector.detect(text)
+        assert (found.language, found.probability) == (plain.language, plain.probability)
 
 
 def test_label_is_always_in_the_script_of_the_text(detector: Detector) -> None:
@@ -107,7 +138,9 @@ def test_invalid_models_are_rejected(tmp_path: Path) -> None:
         Detector.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.ftz", "grams.bin", "card.json", "experts/malay.ftz"])
+@pytest.mark.parametrize(
+    "name", ["model.ftz", "grams.bin", "words.bin", "card.json", "experts/malay.ftz"]
+)
 def test_links_out_of_the_model_folder_are_rejected(tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(DEFAULT_MODEL_DIR, tmp_path / "model"))
     outside = tmp_path / "outside"

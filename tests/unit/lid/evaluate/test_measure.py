@@ -16,6 +16,7 @@ class EchoDetector:
     """Returns the labels in the text as its answer: `fra_Latn`, or `und fra_Latn` if rejected."""
 
     labels = ("eng_Latn", "fra_Latn", "bos_Latn", "hrv_Latn")
+    card = ModelCard(name="echo", foreign=["xxb"])
 
     def detect_batch(self, texts: Sequence[str]) -> list[Detection]:
         answers = []
@@ -61,6 +62,7 @@ def test_accepted_out_of_set_text_is_counted() -> None:
     out_of_set = {"xxa": ["und eng_Latn"] * 9 + ["fra_Latn"], "xxb": ["und"] * 10}
     score = evaluate(DETECTOR, TEXT, out_of_set, cuts=(None,), quiet=True).foreign
     assert score is not None and score.accepted == pytest.approx(0.05)
+    assert score.unseen_languages == 1 and score.unseen_accepted == pytest.approx(0.1)
     assert score.by_language == {"xxa": pytest.approx(0.1), "xxb": 0.0}
     assert score.taken_for == {"xxa": "fra_Latn"}
 

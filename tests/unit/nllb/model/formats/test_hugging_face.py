@@ -294,6 +294,8 @@ def test_a_configuration_of_another_model(broken, values, message) -> None:
 def test_missing_parts_are_named(broken, tmp_path) -> None:
     (broken / "sentencepiece.bpe.model").unlink()
     directory = open_model(broken)
+    directory.tokenizer()  # tokenizer.json suffices
+    (broken / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match="has no tokenizer"):
         directory.tokenizer()
     (broken / "model.safetensors").unlink()
