@@ -4,16 +4,17 @@ A limit on the size of files stands in for a full disk, because mounting one nee
 Each verb runs in a forked process, so that the modules are imported only once.
 """
 
+import multiprocessing
 import os
 import random
 import resource
 import shutil
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -111,41 +112,47 @@ def flores_words(folder: Path) -> list[str]:
 
 
 def run_forked(
-    words: list[str], *, prepare: Callable[[], None] | None = None, kill_after_s: float = 0
+    words: list[str], *, max_file_bytes: int | None = None, kill_after_s: float = 0
 ) -> tuple[int, str]:
-    """Run a verb in a forked process; return its exit code and what it printed to stderr."""
-    to_read, to_write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.dup2(to_write, 2)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # not those of pytest
-            os.setsid()
-            if prepare is not None:
-                prepare()
-            code = main(words)
-        except SystemExit as error:
-            code = int(error.code or 0)
-        except BaseException:
-            os.write(2, traceback.format_exc().encode())
-            code = 99
-        os._exit(code)
-    os.close(to_write)
+    """Run a verb in a process of its own; return its exit code and what it printed to stderr.
+
+    The process is forked by a server without threads: a fork of this process, in which torch has
+    computed, could wait forever for threads that it does not have.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nllb.training.trainer", "nllb.inference.model_generator"])
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(words, writer, max_file_bytes))
+    process.start()
+    writer.close()
     if kill_after_s:
         time.sleep(kill_after_s)
-        os.killpg(child, signal.SIGKILL)
-    with os.fdopen(to_read, "rb") as stream:
+        process.kill()
+    with os.fdopen(os.dup(reader.fileno()), "rb") as stream:
         said = stream.read().decode()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, said
+
+
+def _run(words: list[str], stderr: Connection, max_file_bytes: int | None) -> None:
+    os.dup2(stderr.fileno(), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stdout, sys.stderr = open(1, "w"), open(2, "w")
+    try:
+        if max_file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+        code = main(words)
+    except SystemExit as error:
+        code = int(error.code or 0)
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+        code = 99
+    os._exit(code)
 
 
 def words_of(name: str, inputs: Path, output: Path) -> list[str]:
     return [str(output) if word == "OUT" else word for word in CASES[name].words(inputs)]
-
-
-def limit_file_size() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
 
 def test_the_verbs_run_where_there_is_room(inputs, tmp_path) -> None:
@@ -157,7 +164,7 @@ def test_the_verbs_run_where_there_is_room(inputs, tmp_path) -> None:
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_full_disk(name, inputs, tmp_path) -> None:
     output = tmp_path / CASES[name].output
-    code, said = run_forked(words_of(name, inputs, output), prepare=limit_file_size)
+    code, said = run_forked(words_of(name, inputs, output), max_file_bytes=2000)
     assert (code in (1, 2)) and "Traceback" not in said, said
     assert "File too large" in said or "cannot write" in said
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
@@ -168,17 +175,13 @@ def test_a_full_disk(name, inputs, tmp_path) -> None:
 def test_a_full_disk_behind_the_tensors_of_a_run_and_a_shortlist(inputs, tmp_path) -> None:
     """The libraries report a full disk as errors of their own."""
 
-    def limit() -> None:  # JSON files fit, tensors do not
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-
-    code, said = run_forked(words_of("train", inputs, tmp_path / "run"), prepare=limit)
+    # JSON files fit, tensors do not.
+    code, said = run_forked(words_of("train", inputs, tmp_path / "run"), max_file_bytes=30_000)
     assert code == 1 and "Traceback" not in said and "cannot write" in said, said
     model = Path(shutil.copytree(inputs / "model", tmp_path / "model"))
     before = content(model)
     words = ["shortlist", str(model), "--target", "fr", "--text", str(inputs / "text.txt"), "-q"]
-    code, said = run_forked(
-        words, prepare=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-    )
+    code, said = run_forked(words, max_file_bytes=100)
     assert code == 1 and "Traceback" not in said and "cannot write" in said, said
     assert content(model) == before
 

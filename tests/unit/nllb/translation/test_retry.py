@@ -178,6 +178,7 @@ def test_every_strategy_fixes_something_and_flags_without_a_fix_are_known():
         "numbers_missing",
         "term_missing",
         "markup",
+        "meaning",
         "uncertain_source",
     }
 
