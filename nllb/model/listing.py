@@ -11,7 +11,7 @@ from nllb.model.formats.weight_files import StorageType, storage_bytes
 from nllb.model.formats.weight_names import num_parameters
 from nllb.model.hub import find_cached, is_complete
 from nllb.model.known_models import KnownModel, find_known_model, known_models
-from nllb.model.shipped import SHIPPED_DIR, shipped_models
+from nllb.model.shipped import is_shipped, shipped_models
 
 STORAGE_TYPES: tuple[StorageType, ...] = ("float32", "bfloat16", "float16", "int8")
 State = Literal["ships", "here", "cached", "cached in part", "not downloaded"]
@@ -93,7 +93,7 @@ def _list_known(model: KnownModel) -> Listing:
 def _list_opened(model: ModelDirectory) -> Listing:
     known = find_known_model(model.name)
     licence = model.settings.get("licence") or (known.licence if known else "not stated")
-    if model.path.parent == SHIPPED_DIR:
+    if is_shipped(model.path):
         state: State = "ships"
     else:
         state = "here" if Path(model.name).exists() else "cached"

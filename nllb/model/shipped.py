@@ -11,6 +11,11 @@ DEFAULT_MODEL = "mini"
 """The model that is used if no other model is named or cached."""
 
 
+def is_shipped(path: Path) -> bool:
+    """Return whether a model directory is one that ships with this installation."""
+    return path.parent == SHIPPED_DIR
+
+
 def shipped_models() -> list[str]:
     """Return the names of the translation models that ship with this installation."""
     paths = (path for path in SHIPPED_DIR.glob("*") if path != SHIPPED_ENCODER)

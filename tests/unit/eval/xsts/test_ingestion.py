@@ -197,7 +197,7 @@ def test_a_cell_may_hold_line_breaks_and_lines_stay_right(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [("r.txt", b"x", "ends in .csv"), ("r.xlsx", b"no zip", "no readable spreadsheet"),
-     ("r.parquet", b"no", "no readable Parquet"), ("r.jsonl", b"[1]\n", "one object per line")],
+     ("r.parquet", b"no", "not a readable Parquet"), ("r.jsonl", b"[1]\n", "one object per line")],
 )  # fmt: skip
 def test_unreadable_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)

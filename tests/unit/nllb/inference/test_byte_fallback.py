@@ -49,7 +49,9 @@ class RandomDecoding:
 def run(seed, options, rules, *, limit=9):
     decoding = RandomDecoding(seed)
     engine = SimpleNamespace(
-        config=SimpleNamespace(eos_id=END, vocabulary_size=SIZE, max_positions=1024),
+        config=SimpleNamespace(
+            eos_id=END, vocabulary_size=SIZE, max_positions=1024, pretrained_layers=0
+        ),
         encode=lambda sources: None,
         decode=lambda *_, **__: decoding,
     )

@@ -52,8 +52,7 @@ def test_a_model_that_does_not_fit_is_refused_with_what_it_needs(random_model_di
 @pytest.fixture
 def shipped(random_model_dir, tmp_path, monkeypatch):
     """Put the mixture where the bundled model lies; nothing is cached or named."""
-    for module in ("shipped", "listing"):
-        monkeypatch.setattr(f"nllb.model.{module}.SHIPPED_DIR", tmp_path / "shipped")
+    monkeypatch.setattr("nllb.model.shipped.SHIPPED_DIR", tmp_path / "shipped")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("NLLB_MODEL", raising=False)
     return shutil.copytree(random_model_dir, tmp_path / "shipped" / "mini")
