@@ -13,7 +13,7 @@ from nllb.cli import read_verbs
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
-WHEEL_LIMIT_MIB = 70
+WHEEL_LIMIT_MIB = 75
 
 
 @pytest.fixture(scope="session")

@@ -78,4 +78,4 @@ def test_the_shipped_encoder_finds_translations(data_dir: Path) -> None:
     english = encoder.encode(list(flores.sentences("eng_Latn"))[:300], "eng_Latn")
     for code in ("fin_Latn", "arb_Arab"):
         vectors = encoder.encode(list(flores.sentences(code))[:300], code)
-        assert max(error_rates(vectors, english)) < 0.015
+        assert max(error_rates(vectors, english)) < 0.02

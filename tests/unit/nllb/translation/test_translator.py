@@ -140,9 +140,7 @@ def test_languages_are_checked_at_once(stand_in):
     translator = Translator(stand_in(upper, codes=frozenset({"eng_Latn", "fra_Latn"})))
     with pytest.raises(LanguageError, match="did you mean"):
         translator.translate("a", source="englsh", target="fra")
-    with pytest.raises(
-        LanguageError, match=r"deu_Latn \(German\); it covers 2 languages"
-    ):
+    with pytest.raises(LanguageError, match=r"deu_Latn \(German\); it covers 2 languages"):
         translator.translate_stream(["a"], source="eng", target="deu")
     with pytest.raises(LanguageError, match="both fra_Latn"):
         translator.translate("a", source="fr", target="fra_Latn")
