@@ -127,7 +127,7 @@ def test_an_interrupted_run_has_written_what_is_done(command, tiny_model, tmp_pa
 
 def test_bad_usage_is_said_and_exits_2(nllb, tmp_path):
     unknown = nllb(languages=("-s", "en", "-t", "de"), stdin="a")
-    assert unknown.returncode == 2 and b"deu_Latn (German); it has 3 languages" in unknown.stderr
+    assert unknown.returncode == 2 and b"deu_Latn (German); it covers 3 languages" in unknown.stderr
     broken = subprocess.run(
         [sys.executable, "-m", "nllb", "translate", "--model", str(tmp_path), *ITALIAN],
         input=b"a",
