@@ -162,7 +162,7 @@ class WordFrequencies:
 def _frequencies(domains: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Return the frequencies of the words of one label; domains are weighted by the root of size.
 
-    Words that occur once are left out.
+    Words that occur once are omitted.
     """
     total: dict[str, float] = defaultdict(float)
     all_counts: Counter[str] = Counter()

@@ -1,7 +1,7 @@
 """Short training lines from lists of frequent words.
 
 Sentences teach the model little about texts of one to three words. A frequency list supplies words
-as they occur in running text. Words that are also frequent in English are left out, because the
+as they occur in running text. Words that are also frequent in English are omitted, because the
 lists contain names and English words.
 """
 

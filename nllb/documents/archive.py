@@ -133,13 +133,13 @@ def _copied(member: ZipInfo) -> ZipInfo:
 
 
 def _without_zip64(extra: bytes) -> bytes:
-    """Return extra fields without the sizes of a large archive, which are written anew."""
+    """Return extra fields without the sizes of a large archive, which are rewritten."""
     kept, position = b"", 0
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, position)
         field = extra[position : position + 4 + length]
         if len(field) < 4 + length:
-            break  # damaged fields are left out
+            break  # damaged fields are dropped
         if kind != _ZIP64_EXTRA:
             kept += field
         position += 4 + length

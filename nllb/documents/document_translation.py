@@ -32,7 +32,7 @@ DEFAULT_OPTIONS: Final = FormatOptions()
 
 
 class TranslationSettings(TypedDict, total=False):
-    """How the text of a document is translated; each setting may be left out."""
+    """How the text of a document is translated; each setting is optional."""
 
     glossary: Glossary | None
     """Terms with their translations."""

@@ -13,7 +13,7 @@ from nllb.errors import DataError
 class Journal:
     """Finished units of one job in a file beside the output; the file is removed at the end.
 
-    A journal of another job, or one that is damaged, is begun anew.
+    A journal of another job, or one that is damaged, is started again.
     """
 
     def __init__(self, path: Path, job: str):

@@ -25,7 +25,7 @@ class SheetText:
         return inside[0].start, inside[-1].end
 
     def tokens(self, paragraph: XmlElement, tree: XmlTree) -> Sequence[Token]:
-        """Return the content; phonetic guides are left out, because they fit the old text only."""
+        """Return the content; phonetic guides are omitted, because they fit the old text only."""
         tokens: list[Token] = []
         for child in paragraph.elements:
             if child.local == "t":

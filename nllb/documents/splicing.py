@@ -38,7 +38,7 @@ class Piece:
         text: what a reader sees: of text its unescaped form; of a code the protected text or None.
         kind: None for text.
         name: of tags, by which an opening tag finds its closing tag.
-        is_rewritten: whether it must be written anew when the text of its pair changes.
+        is_rewritten: whether it must be rewritten when the text of its pair changes.
     """
 
     start: int
@@ -258,7 +258,7 @@ class TextEdits:
 
 
 def joined(fragments: Sequence[Fragment]) -> list[Fragment]:
-    """Return fragments with neighbouring texts joined and empty ones left out."""
+    """Return fragments with neighbouring texts joined and empty ones dropped."""
     result: list[Fragment] = []
     for part in fragments:
         if isinstance(part, str) and result and isinstance(last := result[-1], str):

@@ -1,7 +1,7 @@
 """XML files inside archives: units at places in them, and edits that may stand in one another.
 
 A paragraph may hold a drawing with paragraphs of its own. Places are therefore edited from the
-inside out: when a paragraph is written anew, what it keeps of its source has the edits made there
+inside out: when a paragraph is rewritten, what it keeps of its source has the edits made there
 before.
 """
 
@@ -76,7 +76,7 @@ class NestedEdits(XmlEdits):
     def replace(self, start: int, end: int, source: str) -> None:
         """Replace the bytes from `start` to `end`; earlier changes inside of them are dropped.
 
-        What an earlier change covers is gone, so a change inside of it is left out.
+        What an earlier change covers is gone, so a change inside of it is skipped.
         """
         first, last = self._inside(start, end)
         if first and self._changes[first - 1][1] > start:
@@ -119,7 +119,7 @@ class Dialect(Protocol):
     """How a kind of paragraph is read and written."""
 
     def content(self, paragraph: XmlElement) -> tuple[int, int]:
-        """Return the start and end of what is written anew."""
+        """Return the start and end of what is rewritten."""
 
     def tokens(self, paragraph: XmlElement, tree: XmlTree) -> Sequence[Token]:
         """Return the content of a paragraph."""

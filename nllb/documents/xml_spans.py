@@ -354,7 +354,7 @@ class _TreeBuilder:
 
 
 def escape_text(text: str, *, is_cdata: bool = False) -> str:
-    """Return text as XML source; characters that XML cannot have are left out."""
+    """Return text as XML source; characters that XML does not allow are dropped."""
     text = _INVALID.sub("", text)
     if is_cdata:
         return text.replace("]]>", "]]]]><![CDATA[>")

@@ -23,7 +23,7 @@ ALIGNMENT_LAYER: Final = 7
 TEMPERATURE: Final = 0.1
 """Divides cosines before the softmax."""
 MIN_LINK: Final = 0.01
-"""Weaker links are left out."""
+"""Weaker links are dropped."""
 _GROUP_PAIRS: Final = 64
 """Pairs whose states are in memory at a time."""
 

@@ -119,7 +119,7 @@ class EncoderTokenizer:
         """Return the ids that spell a piece of another vocabulary; empty where that is impossible.
 
         It is a single id if this vocabulary has the same piece. Otherwise, the space that begins a
-        text is left out, since the piece may be from within a word.
+        text is ignored, since the piece may be from within a word.
         """
         if (found := self._tokenizer.token_to_id(piece)) is not None:
             return [found]

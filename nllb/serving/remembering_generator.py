@@ -5,31 +5,16 @@ from typing import Any
 
 from nllb.inference.generator import Generator, Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
+from nllb.serving.generator_proxy import GeneratorProxy
 
 
-class RememberingGenerator:
+class RememberingGenerator(GeneratorProxy):
     """Wraps a generator and remembers what it generated."""
 
     def __init__(self, generator: Generator) -> None:
         """Wrap a generator."""
-        self._generator = generator
+        super().__init__(generator)
         self._known: dict[tuple[Any, ...], list[Hypothesis]] = {}
-
-    def __getattr__(self, name: str) -> object:
-        """Return what the generator has."""
-        return getattr(self._generator, name)
-
-    def fits(self, segment: str, *, source: Language) -> bool:
-        """Return whether the segment does not exceed the model's maximum length."""
-        return self._generator.fits(segment, source=source)
-
-    def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
-        return self._generator.supports(language)
-
-    def has_shortlist(self, target: Language) -> bool:
-        """Return whether the model has a shortlist for this target language."""
-        return self._generator.has_shortlist(target)
 
     def generate(
         self,

@@ -21,6 +21,7 @@ from typing import Any, Final
 from nllb.errors import NllbError
 from nllb.inference.generator import Generator, Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
+from nllb.serving.generator_proxy import GeneratorProxy
 
 SHORT_SEGMENTS: Final = 8
 """A ticket with more segments waiting is a long text, whose share of a batch is limited."""
@@ -376,25 +377,10 @@ def _further(batch: Sequence[_Work]) -> dict[str, Any]:
     return further
 
 
-class QueuedGenerator:
+class QueuedGenerator(GeneratorProxy):
     """A `Generator` for one request: its segments go through the queue of the model."""
 
     def __init__(self, ticket: Ticket, generator: Generator) -> None:
-        self._ticket, self._generator = ticket, generator
+        super().__init__(generator)
+        self._ticket = ticket
         self.generate = ticket.generate
-
-    def __getattr__(self, name: str) -> object:
-        """Return what the model's own generator has; only `generate` goes through the queue."""
-        return getattr(self._generator, name)
-
-    def fits(self, segment: str, *, source: Language) -> bool:
-        """Return whether the segment does not exceed the model's maximum length."""
-        return self._generator.fits(segment, source=source)
-
-    def supports(self, language: Language) -> bool:
-        """Return whether the model has a token for the language."""
-        return self._generator.supports(language)
-
-    def has_shortlist(self, target: Language) -> bool:
-        """Return whether the model has a shortlist for this target language."""
-        return self._generator.has_shortlist(target)

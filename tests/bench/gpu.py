@@ -4,7 +4,7 @@
 
 Weights are random and made in place, so that the repository and its dependencies without fairseq2
 are all that a bare machine needs. Each figure is appended to OUT/gpu.jsonl as soon as it exists;
-sections follow in the order of need, and a section that would exceed the time is left out, which
+sections follow in the order of need, and a section that would exceed the time is skipped, which
 is recorded. `--dry` runs all of it on a CPU with tiny shapes.
 """
 
@@ -421,7 +421,7 @@ def main(arguments: list[str] | None = None) -> int:
     failures = 0
     for needed_s, section in SECTIONS:
         if not options.dry and recorder.left_s < needed_s:
-            recorder.write("left out: too little time", section=section.__name__)
+            recorder.write("skipped: too little time", section=section.__name__)
             continue
         try:
             section(scale, recorder)

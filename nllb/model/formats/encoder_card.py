@@ -88,7 +88,7 @@ the special tokens, all single characters that the text below uses ({facts.chara
 single characters), and the most used pieces. How much a piece is used is a mean of two estimates:
 its share of the tokens of each language in the text, a language weighing as much as the square root
 of its tokens, and the probability that the tokenizer itself gives it, which was estimated on web
-text of a hundred languages. Ids are numbered anew. The text: {facts.lines:,} lines of
+text of a hundred languages. Ids are renumbered. The text: {facts.lines:,} lines of
 {facts.languages} languages from {", ".join(facts.corpora)}. No evaluation set decided anything.
 
 **Input ranges.** `layers.N.query.input_range` and `layers.N.inner.input_range` are the largest

@@ -1,0 +1,28 @@
+"""A generator that passes everything on to another one; subclasses change how it generates."""
+
+from nllb.inference.generator import Generator
+from nllb.languages import Language
+
+
+class GeneratorProxy:
+    """Forwards all but `generate` to the generator that it wraps."""
+
+    def __init__(self, generator: Generator) -> None:
+        """Wrap a generator."""
+        self._generator = generator
+
+    def __getattr__(self, name: str) -> object:
+        """Return what the wrapped generator has."""
+        return getattr(self._generator, name)
+
+    def fits(self, segment: str, *, source: Language) -> bool:
+        """Return whether the segment does not exceed the model's maximum length."""
+        return self._generator.fits(segment, source=source)
+
+    def supports(self, language: Language) -> bool:
+        """Return whether the model has a token for the language."""
+        return self._generator.supports(language)
+
+    def has_shortlist(self, target: Language) -> bool:
+        """Return whether the model has a shortlist for this target language."""
+        return self._generator.has_shortlist(target)
