@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from data_pipeline.data_config import DataConfig
-    from data_pipeline.pipeline import STAGES, run_stage
-    from data_pipeline.run import Run
-    from data_pipeline.stages import Machine
+    from .data_config import DataConfig
+    from .pipeline import STAGES, run_stage
+    from .run import Run
+    from .stages import Machine
 
 _MODULES = {
     "DataConfig": "data_pipeline.data_config",

@@ -18,10 +18,11 @@ import pyarrow
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from data_pipeline.stages import Block
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_path
 from nllb.io.text import parse_json
+
+from .stages import Block
 
 TEXT_SCHEMA: Final = pyarrow.schema(
     [

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from data_pipeline.filtering.presets import threshold_faults
 from nllb.config.corpus import CorpusSection
 from nllb.config.schema import (
     FilePath,
@@ -28,6 +27,8 @@ from nllb.errors import ConfigError, LanguageError
 from nllb.io.manifest import DataOrigin
 from nllb.io.paths import is_plain_name
 from nllb.languages import Language, parse_language
+
+from .filtering.presets import threshold_faults
 
 Format = Literal["moses", "tsv", "tmx", "parquet", "layout", "lines", "jsonl"]
 EvaluationLayout = Literal["flores", "text", "lines", "pairs", "keyed", "messages", "tables"]

@@ -17,7 +17,11 @@ import polars
 import pyarrow
 from polars import Expr, col
 
-from data_pipeline.blocks import (
+from nllb.config.fingerprints import fingerprint
+from nllb.languages import parse_language
+from nllb.languages.segmentation import split_sentences
+
+from .blocks import (
     Decided,
     decision_facts,
     read_columns,
@@ -25,32 +29,32 @@ from data_pipeline.blocks import (
     reasons,
     write_table,
 )
-from data_pipeline.cleaning.clean_text import clean_columns
-from data_pipeline.data_config import (
+from .cleaning.clean_text import clean_columns
+from .data_config import (
     CleanConfig,
     DataConfig,
     DedupConfig,
     DedupPassConfig,
     MonolingualConfig,
 )
-from data_pipeline.decontamination.decontaminate import STAGE as DECONTAMINATION_STAGE
-from data_pipeline.decontamination.evaluation_sets import (
+from .decontamination.decontaminate import STAGE as DECONTAMINATION_STAGE
+from .decontamination.evaluation_sets import (
     evaluation_key,
     index_sets,
     open_evaluation_index,
 )
-from data_pipeline.deduplication.external import PHASES as DEDUP_PHASES
-from data_pipeline.deduplication.external import deduplicate, deduplicated_blocks
-from data_pipeline.filtering.detectors import detector_key
-from data_pipeline.filtering.filters import (
+from .deduplication.external import PHASES as DEDUP_PHASES
+from .deduplication.external import deduplicate, deduplicated_blocks
+from .filtering.detectors import detector_key
+from .filtering.filters import (
     Pair,
     letters_in,
     longest_runs,
     looks_like_navigation,
 )
-from data_pipeline.filtering.languages import LanguageFilter
-from data_pipeline.readers.ingestion import ingested_blocks
-from data_pipeline.stages import (
+from .filtering.languages import LanguageFilter
+from .readers.ingestion import ingested_blocks
+from .stages import (
     Block,
     BlockTask,
     Machine,
@@ -59,9 +63,6 @@ from data_pipeline.stages import (
     require_phase,
     run_tasks,
 )
-from nllb.config.fingerprints import fingerprint
-from nllb.languages import parse_language
-from nllb.languages.segmentation import split_sentences
 
 VERSION = 1
 STAGE = "monolingual"

@@ -4,22 +4,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from data_pipeline.blocks import Decided
-from data_pipeline.cleaning.clean_text import clean
-from data_pipeline.data_config import DataConfig
-from data_pipeline.decontamination.decontaminate import decontaminate_bitext
-from data_pipeline.deduplication.external import deduplicate
-from data_pipeline.filtering.filter_stage import filter_bitext
-from data_pipeline.monolingual import make_sentences, sentence_blocks
-from data_pipeline.preparation.prepare_shards import prepare
-from data_pipeline.readers.ingestion import ingest
-from data_pipeline.run import Run
-from data_pipeline.stages import Block, Machine, Phase, require
-from data_pipeline.statistics import write_statistics
 from nllb import __version__
 from nllb.config import write_config
 from nllb.config.fingerprints import fingerprint
 from nllb.io.text import write_json
+
+from .blocks import Decided
+from .cleaning.clean_text import clean
+from .data_config import DataConfig
+from .decontamination.decontaminate import decontaminate_bitext
+from .deduplication.external import deduplicate
+from .filtering.filter_stage import filter_bitext
+from .monolingual import make_sentences, sentence_blocks
+from .preparation.prepare_shards import prepare
+from .readers.ingestion import ingest
+from .run import Run
+from .stages import Block, Machine, Phase, require
+from .statistics import write_statistics
 
 
 def _ingest(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:

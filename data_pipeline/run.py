@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from data_pipeline.blocks import Decided
-from data_pipeline.cleaning.clean_text import cleaned_blocks
-from data_pipeline.data_config import DataConfig
-from data_pipeline.decontamination.decontaminate import decontaminated_blocks
-from data_pipeline.deduplication.external import deduplicated_blocks
-from data_pipeline.filtering.filter_stage import filtered_blocks
-from data_pipeline.readers.ingestion import ingested_blocks
-from data_pipeline.stages import Block
+from .blocks import Decided
+from .cleaning.clean_text import cleaned_blocks
+from .data_config import DataConfig
+from .decontamination.decontaminate import decontaminated_blocks
+from .deduplication.external import deduplicated_blocks
+from .filtering.filter_stage import filtered_blocks
+from .readers.ingestion import ingested_blocks
+from .stages import Block
 
 
 @dataclass(frozen=True, kw_only=True)

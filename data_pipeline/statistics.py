@@ -9,16 +9,17 @@ import numpy
 import polars
 from markupsafe import Markup
 
-from data_pipeline.blocks import read_columns, read_facts
-from data_pipeline.filtering.filter_stage import swapped_pairs
-from data_pipeline.monolingual import blocks_and_decisions
-from data_pipeline.readers.ingestion import ingestion_counts
-from data_pipeline.run import Run
-from data_pipeline.stages import Block
 from nllb.io.atomic import atomic_text
 from nllb.io.manifest import MANIFEST_NAME, read_manifest
 from nllb.io.page import Column, Page, table
 from nllb.io.text import json_line, write_json
+
+from .blocks import read_columns, read_facts
+from .filtering.filter_stage import swapped_pairs
+from .monolingual import blocks_and_decisions
+from .readers.ingestion import ingestion_counts
+from .run import Run
+from .stages import Block
 
 STAGE = "stats"
 NUM_BINS: Final = 40

@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lid.detector import Detector
     from nllb.languages.detection import Detection
+
+    from .detector import Detector
 
 _MODULE_OF_NAME = {"Detection": "nllb.languages.detection", "Detector": "lid.detector"}
 

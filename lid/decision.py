@@ -11,14 +11,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from lid.acceptance import AcceptanceRegression, Evidence
-from lid.characters import scripts, writable_scripts
-from lid.engine import OUT_OF_SET_PREFIX, Engine
-from lid.fasttext_model import Matrix
-from lid.groups import group_of_language
-from lid.ngrams import NgramSets
-from lid.word_frequencies import WordFrequencies
 from nllb.languages import languages
+
+from .acceptance import AcceptanceRegression, Evidence
+from .characters import scripts, writable_scripts
+from .engine import OUT_OF_SET_PREFIX, Engine
+from .fasttext_model import Matrix
+from .groups import group_of_language
+from .ngrams import NgramSets
+from .word_frequencies import WordFrequencies
 
 _EXCLUDED: Final = -1e9
 _NO_GROUP: Final = -1

@@ -8,19 +8,20 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from lid.acceptance import AcceptanceRegression
-from lid.cleaning import remove_names, remove_non_language
-from lid.decision import AcceptanceModel, Decider, Decision, GroupClassifier
-from lid.engine import OUT_OF_SET_PREFIX, open_engine
-from lid.groups import group_of_language, macro_groups
-from lid.labels import map_labels
-from lid.ngrams import NgramSets
-from lid.train.identifier_card import CARD_NAME, ModelCard, read_card
-from lid.word_frequencies import WordFrequencies
 from nllb.errors import CheckpointError, ConfigError, LanguageError, did_you_mean
 from nllb.io.paths import path_inside
 from nllb.languages import parse_language
 from nllb.languages.detection import UNDETERMINED, Detection
+
+from .acceptance import AcceptanceRegression
+from .cleaning import remove_names, remove_non_language
+from .decision import AcceptanceModel, Decider, Decision, GroupClassifier
+from .engine import OUT_OF_SET_PREFIX, open_engine
+from .groups import group_of_language, macro_groups
+from .labels import map_labels
+from .ngrams import NgramSets
+from .train.identifier_card import CARD_NAME, ModelCard, read_card
+from .word_frequencies import WordFrequencies
 
 DEFAULT_MODEL_DIR: Final = Path(__file__).parent / "_models" / "default"
 MODEL_NAME: Final = "model.ftz"

@@ -14,11 +14,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lid.characters import FIRST_SCRIPT, character_classes, fold, scripts, simple_folds
-from lid.fasttext_model import LABEL_PREFIX, FastTextModel, Matrix, read_fasttext
-from lid.kernel_module import load_kernel
 from nllb.errors import CheckpointError, ResourceError
 from nllb.languages.normalization import normalize_for_detection
+
+from .characters import FIRST_SCRIPT, character_classes, fold, scripts, simple_folds
+from .fasttext_model import LABEL_PREFIX, FastTextModel, Matrix, read_fasttext
+from .kernel_module import load_kernel
 
 OUT_OF_SET_PREFIX: Final = "other_"
 """Prefix of the labels of out-of-set languages (languages that are not in the table)."""

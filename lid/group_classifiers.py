@@ -10,11 +10,11 @@ import random
 from pathlib import Path
 from typing import Any, Final
 
-from lid.groups import MacroGroup
-from lid.train.collection import Lines
-from lid.train.fasttext_training import quantise, train_supervised
-from lid.train.lid_config import LidConfig
-from lid.train.line_sampling import sample_label, write_training_file
+from .groups import MacroGroup
+from .train.collection import Lines
+from .train.fasttext_training import quantise, train_supervised
+from .train.lid_config import LidConfig
+from .train.line_sampling import sample_label, write_training_file
 
 MIN_SHARED_LINES = 50
 _MAX_LINES = 3000

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from lid.engine import OUT_OF_SET_PREFIX
 from nllb.errors import LanguageError
 from nllb.io.text import read_table
 from nllb.languages import languages, parse_language
+
+from .engine import OUT_OF_SET_PREFIX
 
 
 def map_label(label: str) -> str:

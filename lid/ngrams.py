@@ -15,11 +15,12 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from lid.characters import character_classes, fold, simple_folds
-from lid.kernel_module import load_kernel
 from nllb.errors import CheckpointError
 from nllb.io.atomic import atomic_path
 from nllb.languages.normalization import normalize_for_detection
+
+from .characters import character_classes, fold, simple_folds
+from .kernel_module import load_kernel
 
 MAX_CHARACTERS: Final = 2000
 """Maximum number of characters of a text whose n-grams are looked up."""

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lid.detector import Detector
 from nllb.languages import parse_language
 from nllb.languages.detection import Detection
 from nllb.languages.segmentation import split_sentences
+
+from .detector import Detector
 
 _SPLITTING_LANGUAGE = "eng_Latn"
 

@@ -8,8 +8,9 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-from lid.detector import Detector
 from nllb.languages.detection import Detection
+
+from .detector import Detector
 
 _BLOCK = 4096
 _detector: Detector | None = None

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lid.detector import Detector
-    from nllb.documents import translate_document
-    from nllb.errors import (
+
+    from .documents import translate_document
+    from .errors import (
         CheckpointError,
         ConfigError,
         DataError,
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
         NllbError,
         ResourceError,
     )
-    from nllb.inference.generator import SearchOptions
-    from nllb.languages import Language, parse_language
-    from nllb.languages.detection import Detection
-    from nllb.translation.quality import Flag, TrustRecord
-    from nllb.translation.results import Passage, Segment, Translation
-    from nllb.translation.retry import SegmentError
-    from nllb.translation.translator import Translator
+    from .inference.generator import SearchOptions
+    from .languages import Language, parse_language
+    from .languages.detection import Detection
+    from .translation.quality import Flag, TrustRecord
+    from .translation.results import Passage, Segment, Translation
+    from .translation.retry import SegmentError
+    from .translation.translator import Translator
 
 __version__ = "0.1.0"
 

@@ -1,9 +1,9 @@
 """Runs any command, or a graph of commands, as Slurm jobs."""
 
-from slurm.cluster import ClusterConfig
-from slurm.graph import PipelineConfig, Step
-from slurm.run_graph import retry_pipeline, run_pipeline
-from slurm.tasks import RunDirectory, Task, shard_tasks
+from .cluster import ClusterConfig
+from .graph import PipelineConfig, Step
+from .run_graph import retry_pipeline, run_pipeline
+from .tasks import RunDirectory, Task, shard_tasks
 
 __all__ = [
     "ClusterConfig",

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from slurm.job import CommandFailed, CommandJob
-from slurm.tasks import RunDirectory
+from .job import CommandFailed, CommandJob
+from .tasks import RunDirectory
 
 
 def main(run_dir: str, key: str) -> int:

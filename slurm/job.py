@@ -21,7 +21,8 @@ from types import FrameType
 from typing import Any
 
 from nllb.errors import NllbError
-from slurm.tasks import Outcome, RunDirectory, State, Task, read_outcome, write_outcome
+
+from .tasks import Outcome, RunDirectory, State, Task, read_outcome, write_outcome
 
 STOP_SIGNAL = signal.SIGUSR2
 TAIL_LINES = 20

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nllb.errors import ConfigError, ResourceError, did_you_mean
-from slurm import controller
-from slurm.cluster import ClusterConfig
-from slurm.scripts import find_sbatch, validate_request
-from slurm.tasks import RunDirectory
+
+from . import controller
+from .cluster import ClusterConfig
+from .scripts import find_sbatch, validate_request
+from .tasks import RunDirectory
 
 LOCAL_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 

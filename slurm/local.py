@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from slurm.job import STOP_SIGNAL, CommandFailed
-from slurm.tasks import RunDirectory, Task
+from .job import STOP_SIGNAL, CommandFailed
+from .tasks import RunDirectory, Task
 
 POLL_S = 0.05
 

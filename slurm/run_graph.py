@@ -7,14 +7,15 @@ from pathlib import Path
 
 from nllb.config import load_config, write_config
 from nllb.errors import ConfigError, DataError
-from slurm import controller
-from slurm.cluster import ClusterConfig
-from slurm.graph import PipelineConfig, Step, command_words
-from slurm.limits import check_request
-from slurm.local import log_path, run_tasks
-from slurm.status import TaskReport, report
-from slurm.submission import submit
-from slurm.tasks import RunDirectory, Task, shard_tasks
+
+from . import controller
+from .cluster import ClusterConfig
+from .graph import PipelineConfig, Step, command_words
+from .limits import check_request
+from .local import log_path, run_tasks
+from .status import TaskReport, report
+from .submission import submit
+from .tasks import RunDirectory, Task, shard_tasks
 
 PIPELINE_FILE = "pipeline.yaml"
 CLUSTER_FILE = "cluster.yaml"

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from nllb.errors import ResourceError
-from slurm.controller import submit_once
+
+from .controller import submit_once
 
 
 def main(token: str, sbatch: str, refusal: str, script: str) -> int:

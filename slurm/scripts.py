@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from nllb.errors import ConfigError, ResourceError
-from slurm.cluster import ClusterConfig
-from slurm.job import CommandJob
-from slurm.tasks import RunDirectory, Task
+
+from .cluster import ClusterConfig
+from .job import CommandJob
+from .tasks import RunDirectory, Task
 
 RESERVED_OPTIONS: Final = frozenset(
     {"array", "comment", "dependency", "error", "job-name", "open-mode", "output", "signal", "wrap"}

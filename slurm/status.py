@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slurm import controller
-from slurm.local import log_path
-from slurm.tasks import Outcome, RunDirectory, Task
+from . import controller
+from .local import log_path
+from .tasks import Outcome, RunDirectory, Task
 
 POLL_S = 5.0
 """Seconds between two calls to the controller, whatever the number of tasks."""

@@ -5,18 +5,19 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from nllb.errors import ResourceError
-from slurm import controller
-from slurm.cluster import ClusterConfig
-from slurm.job import CommandJob
-from slurm.local import LocalTasks
-from slurm.scripts import (
+
+from . import controller
+from .cluster import ClusterConfig
+from .job import CommandJob
+from .local import LocalTasks
+from .scripts import (
     import_submitit,
     slurm_executor,
     submit_jobs,
     submitting_once,
     validate_request,
 )
-from slurm.tasks import RunDirectory, Task
+from .tasks import RunDirectory, Task
 
 RESERVED_INDEX = 1
 """Slurm's MaxArraySize is one more than the highest index."""

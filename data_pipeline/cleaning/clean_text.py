@@ -9,7 +9,11 @@ import polars
 from polars import Expr, col
 
 from data_pipeline.blocks import decision_facts, read_columns, text_table, write_table
-from data_pipeline.cleaning.markup import (
+from data_pipeline.data_config import CleanConfig, DataConfig
+from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
+from nllb.languages.normalization import normalize_punctuation
+
+from .markup import (
     BROKEN,
     UNRESOLVED,
     contains,
@@ -18,9 +22,6 @@ from data_pipeline.cleaning.markup import (
     resolve_entities,
     resolve_wiki_markup,
 )
-from data_pipeline.data_config import CleanConfig, DataConfig
-from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
-from nllb.languages.normalization import normalize_punctuation
 
 VERSION = 1
 STAGE = "clean"

@@ -8,14 +8,15 @@ import polars
 
 from data_pipeline.blocks import Decided, read_columns, reasons, write_decisions
 from data_pipeline.data_config import DataConfig
-from data_pipeline.decontamination.evaluation_sets import (
+from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
+from nllb.config.fingerprints import fingerprint
+
+from .evaluation_sets import (
     build_evaluation_index,
     evaluation_key,
     open_evaluation_index,
 )
-from data_pipeline.decontamination.held_out_set import held_out_key, write_held_out_set
-from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
-from nllb.config.fingerprints import fingerprint
+from .held_out_set import held_out_key, write_held_out_set
 
 VERSION = 1
 STAGE = "shield"

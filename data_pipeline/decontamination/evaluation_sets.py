@@ -7,11 +7,12 @@ from pathlib import Path
 import xxhash
 
 from data_pipeline.data_config import EvaluationConfig
-from data_pipeline.decontamination.index import EvaluationIndex
 from nllb.errors import DataError
 from nllb.io.benchmarks import load_flores
 from nllb.io.corpora import open_corpus
 from nllb.io.text import read_lines
+
+from .index import EvaluationIndex
 
 
 def evaluation_sentences(

@@ -26,18 +26,6 @@ from numpy.typing import NDArray
 
 from data_pipeline.blocks import Decided, read_columns, read_first_rows, reasons, write_decisions
 from data_pipeline.data_config import DataConfig, DedupConfig
-from data_pipeline.deduplication.hash_files import (
-    ROW,
-    SCORE,
-    WORD,
-    Duplicates,
-    HashRun,
-    duplicates,
-    write_hash_run,
-)
-from data_pipeline.deduplication.hashing import hash_texts, joined_sides, pair_salt
-from data_pipeline.deduplication.minhash import band_hashes
-from data_pipeline.deduplication.passes import Step, steps
 from data_pipeline.stages import (
     Block,
     BlockTask,
@@ -48,6 +36,19 @@ from data_pipeline.stages import (
 )
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
+
+from .hash_files import (
+    ROW,
+    SCORE,
+    WORD,
+    Duplicates,
+    HashRun,
+    duplicates,
+    write_hash_run,
+)
+from .hashing import hash_texts, joined_sides, pair_salt
+from .minhash import band_hashes
+from .passes import Step, steps
 
 VERSION = 1
 STAGE = "dedup"

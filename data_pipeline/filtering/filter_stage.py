@@ -13,16 +13,17 @@ import polars
 
 from data_pipeline.blocks import read_columns, read_facts, write_decisions
 from data_pipeline.data_config import DataConfig, FilterConfig
-from data_pipeline.filtering import filters
-from data_pipeline.filtering.detectors import detector_key
-from data_pipeline.filtering.filters import Filter, Pair
-from data_pipeline.filtering.languages import LanguageFilter
-from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
-from data_pipeline.filtering.presets import FILTER_PRESETS
-from data_pipeline.filtering.toxicity import ToxicityFilter, list_files
 from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
 from nllb.config.fingerprints import file_fingerprint, fingerprint
 from nllb.languages.detection import Detector
+
+from . import filters
+from .detectors import detector_key
+from .filters import Filter, Pair
+from .languages import LanguageFilter
+from .length_factors import FACTORS_PATH, read_length_factors
+from .presets import FILTER_PRESETS
+from .toxicity import ToxicityFilter, list_files
 
 VERSION = 2
 STAGE = "filter"
@@ -133,7 +134,7 @@ class FilterChain:
 
 def _similarity() -> ModuleType:
     """Return the module of the similarity filter, which imports torch, only if it is used."""
-    from data_pipeline.filtering import similarity
+    from . import similarity
 
     return similarity
 

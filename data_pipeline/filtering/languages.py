@@ -7,9 +7,10 @@ import polars
 from polars import col
 
 from data_pipeline.data_config import LanguageFilterConfig
-from data_pipeline.filtering.detectors import load_detector
-from data_pipeline.filtering.filters import SWAPPED_SIDES, Judgement, Pair, Thresholds
 from nllb.languages.detection import UNDETERMINED, Detection, Detector
+
+from .detectors import load_detector
+from .filters import SWAPPED_SIDES, Judgement, Pair, Thresholds
 
 MAX_REMEMBERED = 1 << 18
 

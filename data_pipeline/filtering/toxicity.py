@@ -15,10 +15,11 @@ from pyarrow import compute
 
 from data_pipeline.blocks import large_strings, utf8_bytes
 from data_pipeline.data_config import ToxicityConfig
-from data_pipeline.filtering.filters import Judgement, Pair, Thresholds
 from nllb.errors import DataError
 from nllb.io.word_folding import fold
 from nllb.io.wordlists import WordList, find_list
+
+from .filters import Judgement, Pair, Thresholds
 
 
 class ToxicityFilter:

@@ -18,14 +18,15 @@ from typing import Any, Final, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder, Vectors, normalized
-from data_pipeline.mining.load_encoder import encoder_path
-from data_pipeline.mining.margins import MARGINS, retrieve
-from data_pipeline.mining.mining_config import Margin
-from data_pipeline.mining.neighbours import Neighbours, find_neighbours
 from nllb.errors import DataError
 from nllb.io.progress import track
 from nllb.io.text import read_json, write_json
+
+from .encoders import Encoder, Vectors, normalized
+from .load_encoder import encoder_path
+from .margins import MARGINS, retrieve
+from .mining_config import Margin
+from .neighbours import Neighbours, find_neighbours
 
 FILE_NAME: Final = "calibration.json"
 FORMAT: Final = "nllb-encoder-calibration-1"

@@ -23,33 +23,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from data_pipeline.mining.mining_config import EncoderTrainingConfig
-from data_pipeline.mining.static_encoder import (
+from nllb.config.fingerprints import fingerprint
+from nllb.io.atomic import atomic_path
+from nllb.io.progress import Progress
+from nllb.model.formats.write_errors import library_write_errors
+
+from .mining_config import EncoderTrainingConfig
+from .static_encoder import (
     FEATURE_BITS,
     FeatureTable,
     rounded,
     rows_of,
     sum_rows,
 )
-from data_pipeline.mining.trained_encoder import (
+from .trained_encoder import (
     MAX_HELD_OUT_PAIRS,
     MIN_HELD_OUT_PAIRS,
     TrainedEncoder,
     read_state,
     write_encoder,
 )
-from data_pipeline.mining.trained_rows import (
+from .trained_rows import (
     SentenceRows,
     TrainedRows,
     extract_numbers,
     join_rows,
 )
-from data_pipeline.mining.training_text import TrainingText
-from data_pipeline.mining.xsim import error_rates
-from nllb.config.fingerprints import fingerprint
-from nllb.io.atomic import atomic_path
-from nllb.io.progress import Progress
-from nllb.model.formats.write_errors import library_write_errors
+from .training_text import TrainingText
+from .xsim import error_rates
 
 _SORTED_BATCHES: Final = 16
 _RAREST: Final = 1e-6

@@ -18,22 +18,6 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder
-from data_pipeline.mining.laser import SPECIALS
-from data_pipeline.mining.load_encoder import encoder_path, load_encoder
-from data_pipeline.mining.mining_config import DistillationConfig, EncoderTrainingConfig
-from data_pipeline.mining.static_encoder import StaticEncoder
-from data_pipeline.mining.students import StaticStudent, Student, TransformerStudent
-from data_pipeline.mining.trained_encoder import (
-    MAX_HELD_OUT_PAIRS,
-    MIN_HELD_OUT_PAIRS,
-    TrainedEncoder,
-    read_state,
-    write_encoder,
-)
-from data_pipeline.mining.training_hashes import HASHES, write_hashes
-from data_pipeline.mining.training_text import TrainingText
-from data_pipeline.mining.xsim import error_rates
 from data_pipeline.preparation.vocabulary import write_pieces
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import ConfigError, DataError
@@ -41,6 +25,23 @@ from nllb.io.atomic import atomic_path
 from nllb.io.progress import Progress
 from nllb.io.text import write_json, write_lines
 from nllb.model.formats.write_errors import library_write_errors
+
+from .encoders import Encoder
+from .laser import SPECIALS
+from .load_encoder import encoder_path, load_encoder
+from .mining_config import DistillationConfig, EncoderTrainingConfig
+from .static_encoder import StaticEncoder
+from .students import StaticStudent, Student, TransformerStudent
+from .trained_encoder import (
+    MAX_HELD_OUT_PAIRS,
+    MIN_HELD_OUT_PAIRS,
+    TrainedEncoder,
+    read_state,
+    write_encoder,
+)
+from .training_hashes import HASHES, write_hashes
+from .training_text import TrainingText
+from .xsim import error_rates
 
 _STATIC_BATCH: Final = 256
 

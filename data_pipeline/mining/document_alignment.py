@@ -18,13 +18,14 @@ import polars
 import xxhash
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder, Vectors, normalized
-from data_pipeline.mining.load_encoder import load_encoder
-from data_pipeline.mining.mined import write_mined
-from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig, MonolingualTextConfig
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.text import read_lines
+
+from .encoders import Encoder, Vectors, normalized
+from .load_encoder import load_encoder
+from .mined import write_mined
+from .mining_config import MineConfig, MinedPairConfig, MonolingualTextConfig
 
 STEPS: Final = ((1, 1), (1, 2), (2, 1), (1, 0), (0, 1))
 """Number of sentences of both documents that a step covers; ties go to the first entry."""

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_pipeline.mining.encoders import Vectors, check_finite, encode_in_batches
-from data_pipeline.mining.mining_config import Precision
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import CheckpointError
 from nllb.io.piece_models import open_pieces
@@ -28,6 +26,9 @@ from nllb.io.text import read_lines
 from nllb.languages.normalization import normalize_punctuation
 from nllb.model.formats.torch_files import load_torch_file, record_fields
 from nllb.model.formats.weights import without_prefix
+
+from .encoders import Vectors, check_finite, encode_in_batches
+from .mining_config import Precision
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import numpy
 
-from data_pipeline.mining.encoders import Encoder, Vectors
-from data_pipeline.mining.laser import load_laser
-from data_pipeline.mining.mining_config import Precision
-from data_pipeline.mining.pretrained import PretrainedSentences, is_pretrained_encoder
-from data_pipeline.mining.static_encoder import StaticEncoder
 from nllb.errors import CheckpointError, ResourceError
 from nllb.model.shipped_encoder import SHIPPED_ENCODER
+
+from .encoders import Encoder, Vectors
+from .laser import load_laser
+from .mining_config import Precision
+from .pretrained import PretrainedSentences, is_pretrained_encoder
+from .static_encoder import StaticEncoder
 
 STATIC: Final = Path(__file__).parents[1] / "_models" / "encoder"
 """Folder of the static encoder that ships with the package."""

@@ -15,10 +15,11 @@ from typing import Any, Final, get_args
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Vectors
-from data_pipeline.mining.mining_config import Margin, Retrieval
-from data_pipeline.mining.neighbours import Neighbours
 from nllb.errors import ConfigError
+
+from .encoders import Vectors
+from .mining_config import Margin, Retrieval
+from .neighbours import Neighbours
 
 MARGINS: Final = get_args(Margin)
 RETRIEVALS: Final = get_args(Retrieval)

@@ -24,14 +24,20 @@ from typing import Any, Final, Literal, TypeVar
 import numpy
 
 from data_pipeline.blocks import read_facts
-from data_pipeline.mining.calibration import OperatingPoint, find_calibration
-from data_pipeline.mining.document_alignment import align_task, document_tasks, file_hash
-from data_pipeline.mining.encoders import Encoder
-from data_pipeline.mining.load_encoder import load_encoder
-from data_pipeline.mining.margins import retrieve
-from data_pipeline.mining.mined import write_mined
-from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig, Precision
-from data_pipeline.mining.neighbours import (
+from data_pipeline.stages import Machine, Task, run_tasks
+from nllb.config.fingerprints import fingerprint
+from nllb.errors import ConfigError, DataError
+from nllb.io.arrays import open_arrays
+from nllb.io.atomic import atomic_path
+
+from .calibration import OperatingPoint, find_calibration
+from .document_alignment import align_task, document_tasks, file_hash
+from .encoders import Encoder
+from .load_encoder import load_encoder
+from .margins import retrieve
+from .mined import write_mined
+from .mining_config import MineConfig, MinedPairConfig, Precision
+from .neighbours import (
     Neighbours,
     build_index,
     find_neighbours,
@@ -40,13 +46,8 @@ from data_pipeline.mining.neighbours import (
     save_index,
     search_index,
 )
-from data_pipeline.mining.sentences import gather_sentences, read_rows
-from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
-from data_pipeline.stages import Machine, Task, run_tasks
-from nllb.config.fingerprints import fingerprint
-from nllb.errors import ConfigError, DataError
-from nllb.io.arrays import open_arrays
-from nllb.io.atomic import atomic_path
+from .sentences import gather_sentences, read_rows
+from .store import EmbeddingTask, StoredVectors, embed
 
 Phase = Literal["text", "embed", "index", "search", "pairs"]
 PHASES: Final[tuple[Phase, ...]] = ("text", "embed", "index", "search", "pairs")

@@ -6,8 +6,9 @@ from typing import Any, Final
 import polars
 
 from data_pipeline.blocks import text_table, write_table
-from data_pipeline.mining.mining_config import MineConfig, MinedPairConfig
 from data_pipeline.stages import Block
+
+from .mining_config import MineConfig, MinedPairConfig
 
 _SEPARATE: Final = ("text", "language", "file", "line")
 

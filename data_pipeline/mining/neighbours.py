@@ -14,9 +14,10 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Vectors, normalized
 from nllb.errors import ConfigError, DataError, ResourceError
 from nllb.io.atomic import atomic_path
+
+from .encoders import Vectors, normalized
 
 EXACT_LIMIT: Final = 100_000
 """Maximum number of vectors that are searched without an index."""

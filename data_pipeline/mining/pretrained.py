@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from data_pipeline.mining.encoders import Vectors, check_finite
 from nllb.inference.encoder_engine import EncoderType
 from nllb.inference.meaning_thresholds import PIVOT, read_thresholds
 from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.model.formats.encoder_directory import CONFIG_FILE, EncoderDirectory
 from nllb.model.shipped_encoder import SHIPPED_ENCODER
+
+from .encoders import Vectors, check_finite
 
 _LOG: Final = logging.getLogger("nllb.mining")
 

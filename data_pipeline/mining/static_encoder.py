@@ -19,14 +19,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from data_pipeline.mining.encoders import Vectors, check_finite
-from data_pipeline.mining.features import extract, mix
 from nllb.errors import CheckpointError, DataError
 from nllb.io.atomic import atomic_path
 from nllb.io.paths import path_inside
 from nllb.io.text import parse_json
 from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.write_errors import library_write_errors
+
+from .encoders import Vectors, check_finite
+from .features import extract, mix
 
 FILE_NAME: Final = "encoder.safetensors"
 FEATURE_BITS: Final = 24

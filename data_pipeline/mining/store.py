@@ -14,12 +14,13 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from data_pipeline.mining.encoders import Encoder, check_vectors
-from data_pipeline.mining.sentences import read_block
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.arrays import load_array
 from nllb.io.atomic import atomic_path
+
+from .encoders import Encoder, check_vectors
+from .sentences import read_block
 
 MAX_HALF = 60_000.0
 

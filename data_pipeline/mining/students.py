@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from data_pipeline.mining.laser import SPECIALS, Laser3, prepare
-from data_pipeline.mining.mining_config import DistillationConfig
-from data_pipeline.mining.static_encoder import (
+from nllb.errors import ConfigError
+
+from .laser import SPECIALS, Laser3, prepare
+from .mining_config import DistillationConfig
+from .static_encoder import (
     StaticEncoder,
     rounded,
     rows_of,
     sum_rows,
 )
-from data_pipeline.mining.trained_rows import TrainedRows, extract_numbers, join_rows
-from nllb.errors import ConfigError
+from .trained_rows import TrainedRows, extract_numbers, join_rows
 
 Sentences = NDArray[numpy.int32]
 _PAD, _END = 1, 2

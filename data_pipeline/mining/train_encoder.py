@@ -9,7 +9,10 @@ import numpy
 from numpy.typing import NDArray
 
 from data_pipeline.decontamination.evaluation_sets import evaluation_sentences
-from data_pipeline.mining.calibration import (
+from nllb.errors import DataError
+from nllb.io.benchmarks import sentence_hash
+
+from .calibration import (
     MIN_PAIRS,
     POOL_SIZES,
     Calibration,
@@ -17,16 +20,14 @@ from data_pipeline.mining.calibration import (
     calibration_path,
     save_calibration,
 )
-from data_pipeline.mining.contrastive import train_contrastive
-from data_pipeline.mining.distill import distil
-from data_pipeline.mining.encoders import Encoder
-from data_pipeline.mining.load_encoder import load_encoder
-from data_pipeline.mining.mining_config import EncoderTrainingConfig
-from data_pipeline.mining.trained_encoder import TrainedEncoder
-from data_pipeline.mining.training_hashes import HASHES, overlap, read_hashes
-from data_pipeline.mining.training_text import TrainingText, collect
-from nllb.errors import DataError
-from nllb.io.benchmarks import sentence_hash
+from .contrastive import train_contrastive
+from .distill import distil
+from .encoders import Encoder
+from .load_encoder import load_encoder
+from .mining_config import EncoderTrainingConfig
+from .trained_encoder import TrainedEncoder
+from .training_hashes import HASHES, overlap, read_hashes
+from .training_text import TrainingText, collect
 
 _LOG: Final = logging.getLogger("nllb.mining")
 

@@ -8,13 +8,14 @@ from numpy import int32
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_pipeline.mining.mining_config import EncoderTrainingConfig
-from data_pipeline.mining.static_encoder import save_encoder
-from data_pipeline.mining.training_hashes import HASHES, write_hashes
-from data_pipeline.mining.training_text import TrainingText
 from nllb.errors import CheckpointError, DataError
 from nllb.io.text import write_json
 from nllb.model.formats.torch_files import load_torch_file
+
+from .mining_config import EncoderTrainingConfig
+from .static_encoder import save_encoder
+from .training_hashes import HASHES, write_hashes
+from .training_text import TrainingText
 
 MIN_HELD_OUT_PAIRS: Final = 60
 """Languages with fewer held-out pairs do not count in the choice of the best checkpoint."""

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_pipeline.mining.features import extract
-from data_pipeline.mining.static_encoder import feature_numbers
 from nllb.io.progress import Progress
+
+from .features import extract
+from .static_encoder import feature_numbers
 
 _EXTRACTED_AT_ONCE: Final = 10_000
 

@@ -20,10 +20,11 @@ from polars import col
 from data_pipeline.cleaning.clean_text import clean_columns
 from data_pipeline.cleaning.markup import UNRESOLVED, contains
 from data_pipeline.data_config import CleanConfig
-from data_pipeline.mining.mining_config import EncoderTrainingConfig, TextSourceConfig
 from nllb.io.benchmarks import sentence_hash
 from nllb.io.corpora import Corpus, open_corpus
 from nllb.io.progress import Progress
+
+from .mining_config import EncoderTrainingConfig, TextSourceConfig
 
 _PLACEHOLDER: Final = r"\$\d+|%\d*\$?[sd]|\{\{[^{}]*\}\}"
 

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import numpy
 
-from data_pipeline.mining.calibration import find_calibration
-from data_pipeline.mining.distractors import KINDS, Distractor, make_distractors
-from data_pipeline.mining.encoders import Encoder, Vectors, check_finite, normalized
-from data_pipeline.mining.load_encoder import load_encoder
-from data_pipeline.mining.margins import margins
-from data_pipeline.mining.mining_config import Margin, XsimConfig
-from data_pipeline.mining.neighbours import check_dimensions
 from nllb.errors import DataError
 from nllb.io.benchmarks import FLORES_SPLITS, LineAlignedSet, load_aligned, load_flores
 from nllb.io.page import Column, Page, table
 from nllb.io.progress import track
 from nllb.io.text import write_json
+
+from .calibration import find_calibration
+from .distractors import KINDS, Distractor, make_distractors
+from .encoders import Encoder, Vectors, check_finite, normalized
+from .load_encoder import load_encoder
+from .margins import margins
+from .mining_config import Margin, XsimConfig
+from .neighbours import check_dimensions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

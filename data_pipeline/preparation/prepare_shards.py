@@ -13,13 +13,6 @@ import xxhash
 
 from data_pipeline.blocks import Decided, read_columns, reasons
 from data_pipeline.data_config import DataConfig, PhaseConfig
-from data_pipeline.preparation.vocabulary import (
-    Vocabulary,
-    sample_by_hash,
-    sample_quotas,
-    train_vocabulary,
-    write_pieces,
-)
 from data_pipeline.stages import Machine, run_tasks
 from nllb import __version__
 from nllb.config.fingerprints import fingerprint
@@ -39,6 +32,14 @@ from nllb.io.manifest import (
 from nllb.io.progress import stage
 from nllb.io.shards import FORMAT_VERSION, ShardFile, write_token_shard
 from nllb.io.text import read_object, write_json
+
+from .vocabulary import (
+    Vocabulary,
+    sample_by_hash,
+    sample_quotas,
+    train_vocabulary,
+    write_pieces,
+)
 
 VERSION = 1
 STAGE = "prepare"

@@ -7,13 +7,14 @@ from typing import Any
 
 from data_pipeline.blocks import text_table, write_table
 from data_pipeline.data_config import DataConfig
-from data_pipeline.readers.source_reader import Rows, read_blocks
-from data_pipeline.readers.sources import Source, find_sources
 from data_pipeline.stages import Block, Machine, run_tasks
 from nllb.config.fingerprints import file_fingerprint, fingerprint
 from nllb.errors import DataError
 from nllb.io.atomic import atomic_text
 from nllb.io.text import json_line, read_object, write_json
+
+from .source_reader import Rows, read_blocks
+from .sources import Source, find_sources
 
 VERSION = 3
 STAGE = "ingest"

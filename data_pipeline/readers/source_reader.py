@@ -10,10 +10,11 @@ from typing import Any, cast
 import pyarrow
 from pyarrow import parquet
 
-from data_pipeline.readers.sources import Source
-from data_pipeline.readers.tmx import BadUnit, read_tmx
 from nllb.errors import DataError
 from nllb.io.text import MAX_LINE_BYTES, parse_json, read_binary_lines
+
+from .sources import Source
+from .tmx import BadUnit, read_tmx
 
 _END = object()
 _PARQUET_ROWS = 8192

@@ -7,15 +7,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from eval.flores.directions import GROUPS, Direction, Group
-from eval.flores.index import FLAGGED_SHARE, CellSums, CellTotals, TargetTotals
-from eval.flores.results import SUM_SCALE, Evaluation, GroupFaults, GroupScore
 from eval.metrics.registry import UNICODE_WARNING, MetricChoice, metric_title
 from eval.metrics.significance import RESAMPLES, SEED, interval
 from eval.metrics.tokenization import bleu_tokenizer_name
 from eval.provenance import provenance
 from nllb.errors import DataError
 from nllb.io.benchmarks import LineAlignedSet
+
+from .directions import GROUPS, Direction, Group
+from .index import FLAGGED_SHARE, CellSums, CellTotals, TargetTotals
+from .results import SUM_SCALE, Evaluation, GroupFaults, GroupScore
 
 MAX_FLAGGED_NAMED: Final = 4
 """Flagged files that a note names."""

@@ -8,8 +8,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.flores.directions import GROUPS, LEVEL_WORDS, Direction, known_languages, language_level
-from eval.flores.results import Evaluation, load_target
 from eval.metrics.bleu import Bleu
 from eval.metrics.chrf import Chrf
 from eval.metrics.neural_metric import PREFIX, NeuralMetric
@@ -28,6 +26,9 @@ from eval.metrics.ter import Ter
 from eval.metrics.tokenization import SacrebleuTokenizer
 from nllb.errors import ConfigError, DataError
 from nllb.io.progress import Progress
+
+from .directions import GROUPS, LEVEL_WORDS, Direction, known_languages, language_level
+from .results import Evaluation, load_target
 
 DISCOVERY_RATE: Final = 0.05
 USUALLY_NOTICED: Final = 0.5

@@ -20,31 +20,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.flores.aggregation import summarise
-from eval.flores.directions import CELLS, Direction
-from eval.flores.index import (
-    CellSums,
-    Index,
-    TargetTotals,
-    add_up,
-    files_hash,
-    load_index,
-    stored_state,
-    total_up,
-)
-from eval.flores.results import (
-    SCORES_FILE,
-    SUM_SCALE,
-    Evaluation,
-    MetricScore,
-    Row,
-    Summary,
-    TargetResult,
-    load_summary,
-    load_target,
-    table_head,
-    target_path,
-)
 from eval.metrics.hypothesis_checks import (
     Detect,
     check_hypothesis,
@@ -59,6 +34,32 @@ from nllb.errors import DataError, NllbError, ResourceError
 from nllb.io.benchmarks import LineAlignedSet, sentences_sha256
 from nllb.io.progress import Progress
 from nllb.io.text import write_lines
+
+from .aggregation import summarise
+from .directions import CELLS, Direction
+from .index import (
+    CellSums,
+    Index,
+    TargetTotals,
+    add_up,
+    files_hash,
+    load_index,
+    stored_state,
+    total_up,
+)
+from .results import (
+    SCORES_FILE,
+    SUM_SCALE,
+    Evaluation,
+    MetricScore,
+    Row,
+    Summary,
+    TargetResult,
+    load_summary,
+    load_target,
+    table_head,
+    target_path,
+)
 
 FORMAT: Final = 4
 """Incremented when stored integers change their meaning: older results are computed again."""

@@ -4,20 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.flores.direction_scores import score_outputs
-from eval.flores.directions import Direction, outputs_in, parse_directions
-from eval.flores.outputs import (
-    Translate,
-    copy_sources,
-    output_path,
-    translate_outputs,
-)
-from eval.flores.results import Evaluation
 from eval.metrics.hypothesis_checks import Detect
 from eval.metrics.registry import MetricChoice
 from nllb.config.fingerprints import model_fingerprint
 from nllb.errors import ConfigError, DataError
 from nllb.io.benchmarks import HOW_TO_OBTAIN, LineAlignedSet, load_aligned, load_flores
+
+from .direction_scores import score_outputs
+from .directions import Direction, outputs_in, parse_directions
+from .outputs import (
+    Translate,
+    copy_sources,
+    output_path,
+    translate_outputs,
+)
+from .results import Evaluation
 
 OUTPUTS_DIR = "outputs"
 COPYING = "copying the source"

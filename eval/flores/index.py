@@ -17,14 +17,15 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.flores.directions import Direction
-from eval.flores.results import Row, Summary, row_line, target_path
 from eval.metrics.registry import UNICODE_WARNING
 from nllb.errors import DataError
 from nllb.io.arrays import open_arrays
 from nllb.io.atomic import atomic_binary
 from nllb.io.records import to_record
 from nllb.io.text import parse_json
+
+from .directions import Direction
+from .results import Row, Summary, row_line, target_path
 
 INDEX_FILE: Final = "index.npz"
 FLAGGED_SHARE: Final = 0.02

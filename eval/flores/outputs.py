@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from eval.flores.directions import Direction
 from nllb.config.fingerprints import claim_directory
 from nllb.errors import DataError, LanguageError
 from nllb.io.benchmarks import LineAlignedSet
@@ -17,6 +16,8 @@ from nllb.io.progress import Progress
 from nllb.io.text import write_lines
 from nllb.translation.files import PartialOutput
 from nllb.translation.retry import SegmentError
+
+from .directions import Direction
 
 WINDOW_LINES: Final = 256
 """Lines that are translated and written together; a killed run loses at most these."""

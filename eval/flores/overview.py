@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from eval.flores.results import Evaluation, GroupFaults
 from eval.metrics.registry import metric_title
+
+from .results import Evaluation, GroupFaults
 
 MAX_MISSING_NAMED = 8
 _SHOWN_PROBLEMS = ("empty", "copy_of_source", "repeated", "looping")

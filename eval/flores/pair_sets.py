@@ -12,14 +12,15 @@ from typing import Final, Literal
 
 from sacrebleu.metrics.chrf import CHRF
 
-from eval.flores.directions import Direction
-from eval.flores.outputs import Translate, copy_sources, output_path, translate_outputs
 from eval.metrics.hypothesis_checks import OFF_TARGET_CHARACTERS, Detect
 from nllb.errors import DataError
 from nllb.io.benchmarks import LineAlignedSet, load_aligned
 from nllb.io.text import read_json, write_lines
 from nllb.languages.detection import UNDETERMINED
 from nllb.translation.quality import MAX_REPETITION, repetition
+
+from .directions import Direction
+from .outputs import Translate, copy_sources, output_path, translate_outputs
 
 RESULTS_FILE: Final = "pair_sets.tsv"
 _LARGEST: Final = 10

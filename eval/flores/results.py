@@ -20,7 +20,6 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.flores.directions import CELLS, Direction
 from eval.metrics.hypothesis_checks import CODES, Finding, LanguageCount
 from eval.metrics.registry import Metric
 from nllb.errors import DataError
@@ -29,6 +28,8 @@ from nllb.io.atomic import atomic_binary
 from nllb.io.paths import is_plain_name
 from nllb.io.records import to_record
 from nllb.io.text import parse_json, read_json, write_json
+
+from .directions import CELLS, Direction
 
 SCHEMA: Final = "nllb-evaluation/2"
 EVALUATION_FILE: Final = "evaluation.json"

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu import __version__ as sacrebleu_version
 
-from eval.metrics.chrf import Statistics
-from eval.metrics.clipped_ngrams import Lengths, ReferenceNgrams, Symbols, totals
-from eval.metrics.tokenization import Tokenizer, Vocabulary
+from .chrf import Statistics
+from .clipped_ngrams import Lengths, ReferenceNgrams, Symbols, totals
+from .tokenization import Tokenizer, Vocabulary
 
 ORDER: Final = 4
 _LOG_OF_ZERO: Final = -9999999999.0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu import __version__ as sacrebleu_version
 
-from eval.metrics.clipped_ngrams import Lengths, ReferenceNgrams, Symbols, totals
+from .clipped_ngrams import Lengths, ReferenceNgrams, Symbols, totals
 
 Statistics = NDArray[np.int32]
 """Integers of each sentence in sacrebleu's order: sentences x columns."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.metrics.registry import LOWER_IS_BETTER, MetricChoice, metric_title
-from eval.metrics.resampling import ResampledSums, SwappedSums
-from eval.metrics.scoring import AlignedFiles, available_metrics, block_statistics, signature_of
-from eval.metrics.significance import LEVEL, RESAMPLES, SEED, bootstrap_p, interval
+from .registry import LOWER_IS_BETTER, MetricChoice, metric_title
+from .resampling import ResampledSums, SwappedSums
+from .scoring import AlignedFiles, available_metrics, block_statistics, signature_of
+from .significance import LEVEL, RESAMPLES, SEED, bootstrap_p, interval
 
 SIGNIFICANT = round(1 - LEVEL, 2)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.chrf import Statistics
+from .chrf import Statistics
 
 
 class Lowercased:

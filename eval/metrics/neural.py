@@ -31,12 +31,13 @@ from typing import IO, Any, Final
 
 import numpy as np
 
-from eval.metrics.neural_metric import MeanScore
-from eval.metrics.resampling import BLOCK, ResampledSums
-from eval.metrics.significance import interval
 from nllb.errors import ConfigError, DataError, ResourceError, did_you_mean
 from nllb.io.atomic import atomic_text
 from nllb.io.text import parse_json, read_json_lines
+
+from .neural_metric import MeanScore
+from .resampling import BLOCK, ResampledSums
+from .significance import interval
 
 GROUP: Final = "nllb.metrics"
 ADAPTERS: Final = {

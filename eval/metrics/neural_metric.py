@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.chrf import Statistics
+from .chrf import Statistics
 
 SCALE: Final = 1_000_000
 """Sentence scores are kept in this part of a point."""

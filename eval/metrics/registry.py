@@ -10,19 +10,20 @@ from unicodedata import is_normalized, normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.bleu import Bleu
-from eval.metrics.chrf import Chrf, Statistics
-from eval.metrics.lowercase import Lowercased
-from eval.metrics.neural_metric import PREFIX, NeuralChoice
-from eval.metrics.ter import Ter
-from eval.metrics.tokenization import (
+from nllb.errors import ConfigError, ResourceError, did_you_mean
+from nllb.io.benchmarks import sentences_sha256
+
+from .bleu import Bleu
+from .chrf import Chrf, Statistics
+from .lowercase import Lowercased
+from .neural_metric import PREFIX, NeuralChoice
+from .ter import Ter
+from .tokenization import (
     SacrebleuTokenizer,
     SentencePieceTokenizer,
     SpmName,
     bleu_tokenizer_name,
 )
-from nllb.errors import ConfigError, ResourceError, did_you_mean
-from nllb.io.benchmarks import sentences_sha256
 
 METRICS: Final = ("chrf++", "chrf", "spbleu", "bleu", "ter")
 LOWER_IS_BETTER: Final = frozenset({"ter"})

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.registry import Metric
-from eval.metrics.significance import RESAMPLES, SEED, bootstrap_weights, coin_flips
+from .registry import Metric
+from .significance import RESAMPLES, SEED, bootstrap_weights, coin_flips
 
 BLOCK: Final = 2048
 """Sentences whose weights are drawn at once: with 1,000 resamples 8 MB."""

@@ -13,7 +13,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.hypothesis_checks import (
+from nllb.errors import DataError, ResourceError
+from nllb.io.text import read_binary_lines, read_lines
+from nllb.languages import parse_language
+from nllb.languages.scripts import script_of
+
+from .hypothesis_checks import (
     Detect,
     Finding,
     HypothesisChecks,
@@ -22,7 +27,7 @@ from eval.metrics.hypothesis_checks import (
     check_line_count,
     check_text_form,
 )
-from eval.metrics.registry import (
+from .registry import (
     UNICODE_WARNING,
     Metric,
     MetricChoice,
@@ -30,14 +35,10 @@ from eval.metrics.registry import (
     metric_title,
     multi_statistics_pair,
 )
-from eval.metrics.resampling import BLOCK, ResampledSums
-from eval.metrics.significance import RESAMPLES, interval
-from eval.metrics.text_hash import TextHash
-from eval.metrics.tokenization import bleu_tokenizer_name
-from nllb.errors import DataError, ResourceError
-from nllb.io.text import read_binary_lines, read_lines
-from nllb.languages import parse_language
-from nllb.languages.scripts import script_of
+from .resampling import BLOCK, ResampledSums
+from .significance import RESAMPLES, interval
+from .text_hash import TextHash
+from .tokenization import bleu_tokenizer_name
 
 STDIN: Final = "-"
 _MAX_LINES_NAMED: Final = 5

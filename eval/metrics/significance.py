@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.extras import scipy_module
-from eval.metrics.registry import Metric
+
+from .registry import Metric
 
 RESAMPLES: Final = 1000
 SEED: Final = 12345

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sacrebleu import __version__ as sacrebleu_version
 from sacrebleu.metrics import TER
 
-from eval.metrics.chrf import Statistics
+from .chrf import Statistics
 
 _EDITS, _LENGTH = 0, 1
 _PARTS: Final = 12

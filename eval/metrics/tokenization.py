@@ -11,10 +11,11 @@ from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
-from eval.metrics.clipped_ngrams import Lengths, Symbols
 from nllb.errors import CheckpointError, ConfigError, ResourceError, did_you_mean
 from nllb.io.piece_models import open_pieces
 from nllb.io.text import read_table
+
+from .clipped_ngrams import Lengths, Symbols
 
 DEFAULT_TOKENIZER: Final = "13a"
 SPM_NAMES: Final = ("flores200", "flores101", "standin")

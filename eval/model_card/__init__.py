@@ -1,5 +1,5 @@
 """Model cards: data, training and scores of a model, from the files of the runs."""
 
-from eval.model_card.card import CardOptions, write_card
+from .card import CardOptions, write_card
 
 __all__ = ["CardOptions", "write_card"]

@@ -14,13 +14,14 @@ from huggingface_hub import EvalResult, ModelCard
 
 from eval.flores.results import Evaluation
 from eval.metrics.registry import metric_title
-from eval.model_card.scores import COPYING, SCORES_FILE, ScoreTable
-from eval.model_card.training import TrainingRecord, data_section, training_section
 from nllb.errors import ConfigError, DataError
 from nllb.io.atomic import atomic_text
 from nllb.io.text import read_text, write_json, write_lines
 from nllb.model.coverage import COVERED
 from nllb.model.formats.open_model import open_model
+
+from .scores import COPYING, SCORES_FILE, ScoreTable
+from .training import TrainingRecord, data_section, training_section
 
 BEGIN, END = "<!-- nllb card: begin -->", "<!-- nllb card: end -->"
 README = "README.md"

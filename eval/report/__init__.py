@@ -1,5 +1,5 @@
 """Reports: one HTML file for people, JSON, Parquet, YAML and JUnit for programs."""
 
-from eval.report.building import write_report
+from .building import write_report
 
 __all__ = ["write_report"]

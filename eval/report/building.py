@@ -7,18 +7,21 @@ from pathlib import Path
 from markupsafe import Markup
 
 from eval.metrics.significance import RESAMPLES
-from eval.report.examples import examples
-from eval.report.exports import (
+from nllb.errors import ResourceError
+from nllb.io.page import Page, notice
+
+from .examples import examples
+from .exports import (
     write_markdown,
     write_model_index,
     write_parquet,
     write_report_json,
 )
-from eval.report.gates import Gate, judge, write_junit
-from eval.report.harm import harm
-from eval.report.human import human, other_scale
-from eval.report.quality import origin, quality
-from eval.report.scores import (
+from .gates import Gate, judge, write_junit
+from .harm import harm
+from .human import human, other_scale
+from .quality import origin, quality
+from .scores import (
     by_language,
     direction_map,
     extremes,
@@ -27,9 +30,7 @@ from eval.report.scores import (
     verdict,
     verdict_text,
 )
-from eval.report.sources import Sources, read_sources
-from nllb.errors import ResourceError
-from nllb.io.page import Page, notice
+from .sources import Sources, read_sources
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

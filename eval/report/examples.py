@@ -18,11 +18,12 @@ from eval.flores.directions import Direction, known_languages, language_name
 from eval.flores.results import Evaluation, load_target
 from eval.metrics.hypothesis_checks import read_hypothesis
 from eval.metrics.registry import metric_title
-from eval.report.sources import Sources
-from eval.report.wording import without_folders
 from nllb.errors import DataError, NllbError
 from nllb.io.benchmarks import load_aligned, load_flores, sentences_sha256
 from nllb.io.page import heading, notice, paragraph
+
+from .sources import Sources
+from .wording import without_folders
 
 MAX_DIRECTIONS: Final = 4
 MAX_SENTENCES: Final = 2

@@ -12,13 +12,14 @@ from eval.flores.directions import CELLS, GROUPS, LEVEL_WORDS
 from eval.flores.results import Evaluation
 from eval.markdown import escape
 from eval.metrics.registry import metric_title
-from eval.report.gates import Gate
-from eval.report.scores import KIND_WORDS, verdict_text
-from eval.report.sources import Sources
-from eval.report.wording import without_folders
 from nllb.errors import ResourceError
 from nllb.io.atomic import atomic_path, atomic_text
 from nllb.io.text import write_json
+
+from .gates import Gate
+from .scores import KIND_WORDS, verdict_text
+from .sources import Sources
+from .wording import without_folders
 
 SCHEMA: Final = "nllb-report/1"
 MAX_INDEXED: Final = 50

@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 
 from eval.flores.directions import GROUPS
 from eval.metrics.registry import LOWER_IS_BETTER, METRICS, metric_title
-from eval.report.sources import Sources
 from nllb.errors import ConfigError, did_you_mean
 from nllb.io.atomic import atomic_binary
+
+from .sources import Sources
 
 _DROP: Final = re.compile(r"(\S+) (\S+) drop > ([\d.]+)( and significant)?", re.I)
 _FLOOR: Final = re.compile(r"(\S+) (\S+) < ([\d.]+)", re.I)

@@ -6,10 +6,11 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from eval.flores.directions import language_name
-from eval.report.charts import Arrow, Bar, Point, arrows, scatter, stacked
-from eval.report.sources import short_labels
 from eval.xsts.other_scales import SCALE_WORDS
 from nllb.io.page import Cell, Column, definitions, heading, notice, paragraph, table
+
+from .charts import Arrow, Bar, Point, arrows, scatter, stacked
+from .sources import short_labels
 
 SCORE_WORDS: Final = (
     "1 not equivalent",

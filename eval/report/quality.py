@@ -8,9 +8,10 @@ from markupsafe import Markup
 
 from eval.flores.results import Evaluation
 from eval.metrics.registry import UNICODE_WARNING, metric_title
-from eval.report.sources import Sources
-from eval.report.wording import without_folders
 from nllb.io.page import Cell, Column, definitions, details, heading, notice, paragraph, table
+
+from .sources import Sources
+from .wording import without_folders
 
 MAX_ROWS: Final = 50
 """Rows of a table; report.json has all."""

@@ -22,8 +22,6 @@ from eval.flores.directions import (
 from eval.flores.results import Evaluation, GroupScore
 from eval.metrics.neural_metric import PREFIX
 from eval.metrics.registry import LOWER_IS_BETTER, metric_title
-from eval.report.charts import Spread, strips
-from eval.report.sources import Sources
 from nllb.io.page import (
     Axis,
     Cell,
@@ -36,6 +34,9 @@ from nllb.io.page import (
     paragraph,
     table,
 )
+
+from .charts import Spread, strips
+from .sources import Sources
 
 KIND_WORDS = {
     "eng-xx": "from English",

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.metrics.proportions import Proportion
-from eval.toxicity.added_toxicity import ListRecord, ToxicityResult, measure, summarise
-from eval.toxicity.self_test import noisy_entries, self_test
 from nllb.errors import ConfigError, DataError
 from nllb.io.benchmarks import LineAlignedSet, load_aligned, load_flores
 from nllb.io.text import read_lines
 from nllb.io.wordlists import PUBLISHED_PASSWORD, WordList, find_list
 from nllb.languages import parse_language
+
+from .added_toxicity import ListRecord, ToxicityResult, measure, summarise
+from .self_test import noisy_entries, self_test
 
 _OUTPUT_NAME = re.compile(r"([a-z]{3}_[A-Z][a-z]{3})-([a-z]{3}_[A-Z][a-z]{3})(\..*)?")
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from eval.xsts.ratings import Floats, Rating
+from .ratings import Floats, Rating
 
 CATEGORIES = 5
 Level = Literal["nominal", "ordinal", "interval"]

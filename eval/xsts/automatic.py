@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.metrics.registry import Reference, choose_metrics
-from eval.xsts.evaluation import AutomaticScorer
-from eval.xsts.ratings import Direction
-from eval.xsts.study_checks import References
 from nllb.io.benchmarks import LineAlignedSet
+
+from .evaluation import AutomaticScorer
+from .ratings import Direction
+from .study_checks import References
 
 
 def references_of(test_set: LineAlignedSet) -> References:

@@ -14,8 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from eval.xsts.ratings import Floats
 from nllb.errors import ConfigError, did_you_mean
+
+from .ratings import Floats
 
 Method = Literal["none", "linear", "alpha", "clip", "moderated", "rater", "ordinal"]
 BY_DIRECTION: tuple[Method, ...] = ("none", "linear", "alpha", "clip", "moderated")

@@ -10,9 +10,10 @@ from itertools import combinations
 import numpy as np
 
 from eval.metrics.significance import benjamini_hochberg
-from eval.xsts.ratings import Direction, Floats, Grouped, Rating, RatingMatrix, rating_matrix
-from eval.xsts.result import Estimate, SystemDifference
-from eval.xsts.scores import MedianKind, estimate, item_medians
+
+from .ratings import Direction, Floats, Grouped, Rating, RatingMatrix, rating_matrix
+from .result import Estimate, SystemDifference
+from .scores import MedianKind, estimate, item_medians
 
 MIN_ITEMS = 5
 """Common items below which two systems are not compared."""

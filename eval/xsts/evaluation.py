@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 
 from eval.metrics.proportions import proportion
-from eval.xsts.agreement import krippendorff_alpha
-from eval.xsts.calibration import best_strength
-from eval.xsts.differences import compare_systems
-from eval.xsts.findings import finding
-from eval.xsts.ingestion import RatingsFile
-from eval.xsts.ordinal import fit_ordinal
-from eval.xsts.rater_scores import Five, agreement_of, distribution_of, score_raters
-from eval.xsts.ratings import (
+from nllb import __version__
+from nllb.errors import DataError
+
+from .agreement import krippendorff_alpha
+from .calibration import best_strength
+from .differences import compare_systems
+from .findings import finding
+from .ingestion import RatingsFile
+from .ordinal import fit_ordinal
+from .rater_scores import Five, agreement_of, distribution_of, score_raters
+from .ratings import (
     Direction,
     Floats,
     Grouped,
@@ -23,25 +26,23 @@ from eval.xsts.ratings import (
     group,
     rating_matrix,
 )
-from eval.xsts.result import (
+from .result import (
     Calibration,
     DirectionScore,
     Estimate,
     FindingRecord,
     XstsResult,
 )
-from eval.xsts.scores import (
+from .scores import (
     Scored,
     calibrated_estimates,
     estimate,
     item_medians,
     score_direction,
 )
-from eval.xsts.sensitivity import compare_methods, shown
-from eval.xsts.study_checks import Checked, DetectLanguage, References
-from eval.xsts.validation import ScoreSettings, Validated, as_line, validate
-from nllb import __version__
-from nllb.errors import DataError
+from .sensitivity import compare_methods, shown
+from .study_checks import Checked, DetectLanguage, References
+from .validation import ScoreSettings, Validated, as_line, validate
 
 MAX_HALF_WIDTH = 0.25
 """Half-width of the interval over items above which systems are not ranked."""

@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from eval.xsts.result import FindingRecord
 from nllb.io.text import read_table
+
+from .result import FindingRecord
 
 
 class Located(Protocol):

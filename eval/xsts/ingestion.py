@@ -12,19 +12,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from eval.xsts.findings import form_finding, listed_lines, plural
-from eval.xsts.readers.columns import (
+from nllb.errors import DataError
+from nllb.io.text import read_json_lines
+
+from .findings import form_finding, listed_lines, plural
+from .readers.columns import (
     CONSTANT,
     choose_preset,
     map_fields,
     parse_columns,
     score_columns,
 )
-from eval.xsts.readers.content import read_tables
-from eval.xsts.readers.raw_table import RawTable, Scale, is_blank
-from eval.xsts.result import FindingRecord, SourceFile
-from nllb.errors import DataError
-from nllb.io.text import read_json_lines
+from .readers.content import read_tables
+from .readers.raw_table import RawTable, Scale, is_blank
+from .result import FindingRecord, SourceFile
 
 __all__ = ["RatingsFile", "Row", "parse_columns", "read_ratings", "read_rows"]
 

@@ -3,8 +3,9 @@
 from math import isnan
 
 from eval.markdown import table
-from eval.xsts.other_scales import differences_table
-from eval.xsts.result import Estimate, XstsResult
+
+from .other_scales import differences_table
+from .result import Estimate, XstsResult
 
 
 def as_markdown(result: XstsResult) -> str:

@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.extras import scipy_module
-from eval.xsts.ratings import Floats, RatingMatrix
-from eval.xsts.result import Estimate
 from nllb.errors import DataError
+
+from .ratings import Floats, RatingMatrix
+from .result import Estimate
 
 NUM_NODES = 15
 _MAX_STEPS = 40

@@ -17,16 +17,17 @@ import numpy as np
 
 from eval.markdown import table
 from eval.metrics.significance import benjamini_hochberg
-from eval.xsts.differences import MIN_ITEMS, sign_flip_p_value
-from eval.xsts.ingestion import RatingsFile
-from eval.xsts.ratings import Direction, Floats, Rating
-from eval.xsts.readers.raw_table import Scale
-from eval.xsts.result import Estimate, SourceFile, SystemDifference, Validation
-from eval.xsts.scores import estimate
-from eval.xsts.validation import ScoreSettings, Validated
 from nllb.errors import DataError
 from nllb.io.records import to_record
 from nllb.io.text import read_json, write_json
+
+from .differences import MIN_ITEMS, sign_flip_p_value
+from .ingestion import RatingsFile
+from .ratings import Direction, Floats, Rating
+from .readers.raw_table import Scale
+from .result import Estimate, SourceFile, SystemDifference, Validation
+from .scores import estimate
+from .validation import ScoreSettings, Validated
 
 SCHEMA = "nllb-human-scores/1"
 FILE_NAME = "human_scores.json"

@@ -14,11 +14,12 @@ from statistics import NormalDist
 import numpy as np
 
 from eval.markdown import table
-from eval.xsts.ingestion import RatingsFile
-from eval.xsts.ratings import Floats, RatingMatrix, group, rating_matrix
-from eval.xsts.row_checks import parse_rows
-from eval.xsts.scores import item_medians
 from nllb.errors import ConfigError, DataError
+
+from .ingestion import RatingsFile
+from .ratings import Floats, RatingMatrix, group, rating_matrix
+from .row_checks import parse_rows
+from .scores import item_medians
 
 RATERS = (1, 2, 3, 4, 5, 7)
 _MEDIAN_SHARES = (1.0, 0.5, 0.4487, 0.2982, 0.2868, 0.2147, 0.2104)

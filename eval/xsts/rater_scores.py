@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from eval.xsts.agreement import (
+from .agreement import (
     krippendorff_alpha,
     pairwise_kappas,
     relative_severity,
     self_agreement,
 )
-from eval.xsts.ratings import Floats, Grouped, Rating, RatingMatrix, rating_matrix, spearman
-from eval.xsts.result import Agreement, RaterScore
+from .ratings import Floats, Grouped, Rating, RatingMatrix, rating_matrix, spearman
+from .result import Agreement, RaterScore
 
 Five = tuple[int, int, int, int, int]
 

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from eval.xsts.cells import cell_text, is_personal, rater_key
-from eval.xsts.findings import Located, finding, listed_lines
-from eval.xsts.ingestion import Row
-from eval.xsts.result import FindingRecord
+from .cells import cell_text, is_personal, rater_key
+from .findings import Located, finding, listed_lines
+from .ingestion import Row
+from .result import FindingRecord
 
 
 def rater_of(row: Row) -> str:

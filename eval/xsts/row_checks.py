@@ -9,7 +9,10 @@ from typing import Any, cast
 
 import regex
 
-from eval.xsts.cells import (
+from nllb.errors import LanguageError, did_you_mean
+from nllb.languages import parse_language
+
+from .cells import (
     ScoreCell,
     cell_text,
     is_blank_score,
@@ -18,15 +21,13 @@ from eval.xsts.cells import (
     parse_points,
     parse_score,
 )
-from eval.xsts.findings import finding, listed_lines, plural
-from eval.xsts.ingestion import Row
-from eval.xsts.raters import name_raters, rater_of
-from eval.xsts.ratings import SETS, Rating, Set
-from eval.xsts.readers.raw_table import Scale
-from eval.xsts.readers.spreadsheets import is_date
-from eval.xsts.result import FindingRecord
-from nllb.errors import LanguageError, did_you_mean
-from nllb.languages import parse_language
+from .findings import finding, listed_lines, plural
+from .ingestion import Row
+from .raters import name_raters, rater_of
+from .ratings import SETS, Rating, Set
+from .readers.raw_table import Scale
+from .readers.spreadsheets import is_date
+from .result import FindingRecord
 
 MAX_BAD_SCORES = 0.01
 """Share of rows with unusable scores above which the file is refused; blank ones do not count."""

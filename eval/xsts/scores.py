@@ -6,15 +6,15 @@ from typing import Literal
 
 import numpy as np
 
-from eval.xsts.calibration import (
+from .calibration import (
     BY_DIRECTION,
     CalibrationSettings,
     Method,
     calibrate,
     rater_severity,
 )
-from eval.xsts.ratings import Floats, RatingMatrix
-from eval.xsts.result import Estimate
+from .ratings import Floats, RatingMatrix
+from .result import Estimate
 
 MedianKind = Literal["median", "median_low"]
 

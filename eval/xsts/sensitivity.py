@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from eval.xsts.ratings import Direction, Grouped, rating_matrix, spearman
-from eval.xsts.result import METHODS, Correlation, DirectionScore, Estimate, Sensitivity
-from eval.xsts.scores import MedianKind, estimate, item_medians
+from .ratings import Direction, Grouped, rating_matrix, spearman
+from .result import METHODS, Correlation, DirectionScore, Estimate, Sensitivity
+from .scores import MedianKind, estimate, item_medians
 
 
 def shown(one: DirectionScore, method: str) -> float:

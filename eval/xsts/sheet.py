@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.xsts.cells import cell_text, is_personal
-from eval.xsts.guidelines import PROTOCOL, guidelines_page
-from eval.xsts.ingestion import KEY_NAME, Row, read_rows
 from nllb.errors import ConfigError, DataError, LanguageError
 from nllb.io.atomic import atomic_path, atomic_text
 from nllb.io.paths import is_plain_name
 from nllb.io.text import write_json, write_lines
 from nllb.languages import parse_language
+
+from .cells import cell_text, is_personal
+from .guidelines import PROTOCOL, guidelines_page
+from .ingestion import KEY_NAME, Row, read_rows
 
 COLUMNS = ("row", "rater", "language 1", "sentence 1", "language 2", "sentence 2",
            "sentence 1 incoherent", "sentence 2 incoherent", "score", "comment")  # fmt: skip

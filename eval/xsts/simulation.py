@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.xsts.ratings import Floats, RatingMatrix
-from eval.xsts.scores import mean_score
+from .ratings import Floats, RatingMatrix
+from .scores import mean_score
 
 THRESHOLDS = np.array([-1.5, 0.0, 1.6, 3.4])
 STRATA = np.array([-2.5, -0.8, 0.8, 2.4, 4.2])

@@ -9,10 +9,10 @@ from itertools import combinations
 
 import numpy as np
 
-from eval.xsts.findings import finding
-from eval.xsts.ratings import Direction, Grouped, Rating, group, spearman
-from eval.xsts.readers.raw_table import Scale
-from eval.xsts.result import FindingRecord
+from .findings import finding
+from .ratings import Direction, Grouped, Rating, group, spearman
+from .readers.raw_table import Scale
+from .result import FindingRecord
 
 MIN_ITEMS = 100
 """Items a direction needs before systems are ranked by it."""

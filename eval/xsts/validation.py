@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eval.xsts.calibration import CalibrationSettings, Method
-from eval.xsts.ingestion import RatingsFile
-from eval.xsts.readers.raw_table import Scale
-from eval.xsts.result import FindingRecord, Validation
-from eval.xsts.row_checks import parse_rows
-from eval.xsts.scores import MedianKind
-from eval.xsts.study_checks import Checked, DetectLanguage, References, check_study
 from nllb.errors import ConfigError, DataError
+
+from .calibration import CalibrationSettings, Method
+from .ingestion import RatingsFile
+from .readers.raw_table import Scale
+from .result import FindingRecord, Validation
+from .row_checks import parse_rows
+from .scores import MedianKind
+from .study_checks import Checked, DetectLanguage, References, check_study
 
 MAX_FINDINGS_PER_CODE = 100
 """Findings of a code that are kept; all are counted, and those that refuse a file are all kept."""

@@ -3,10 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-from lid.evaluate.measure import Evaluation
 from lid.train.identifier_card import ModelCard
 from nllb.io.page import Column, Page, definitions, notice, paragraph, table
 from nllb.io.text import write_json
+
+from .measure import Evaluation
 
 _PERCENT = 100
 

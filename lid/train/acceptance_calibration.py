@@ -14,8 +14,9 @@ from lid.acceptance import AcceptanceRegression, Evidence
 from lid.decision import Decider
 from lid.groups import group_of_language
 from lid.ngrams import NgramSets
-from lid.train.identifier_card import DEFAULT_THRESHOLD
-from lid.train.lid_config import CalibrationConfig
+
+from .identifier_card import DEFAULT_THRESHOLD
+from .lid_config import CalibrationConfig
 
 _BATCH = 512
 _MIN_SHARE_FRACTION = 0.8

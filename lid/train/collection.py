@@ -17,8 +17,6 @@ import xxhash
 
 from lid.characters import FIRST_SCRIPT, character_classes, scripts, writable_scripts
 from lid.engine import OUT_OF_SET_PREFIX
-from lid.train.lid_config import LidConfig, SourceConfig
-from lid.train.word_lists import WORDS_DOMAIN, word_lines
 from nllb.errors import DataError
 from nllb.io.benchmarks import sentence_hash
 from nllb.io.corpora import KNOWN_LAYOUTS, Corpus, CorpusText, open_corpus
@@ -26,6 +24,9 @@ from nllb.io.progress import Progress
 from nllb.io.text import read_lines, read_table
 from nllb.languages import languages
 from nllb.languages.normalization import normalize_for_detection
+
+from .lid_config import LidConfig, SourceConfig
+from .word_lists import WORDS_DOMAIN, word_lines
 
 Item = TypeVar("Item")
 Lines = dict[str, dict[str, list[str]]]

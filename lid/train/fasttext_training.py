@@ -4,9 +4,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from lid.train.lid_config import FastTextConfig
 from nllb.errors import ResourceError
 from nllb.io.atomic import atomic_path
+
+from .lid_config import FastTextConfig
 
 
 def train_supervised(text_path: Path, settings: FastTextConfig) -> Any:

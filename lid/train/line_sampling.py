@@ -9,9 +9,10 @@ from pathlib import Path
 import xxhash
 
 from lid.fasttext_model import LABEL_PREFIX
-from lid.train.collection import Lines
-from lid.train.lid_config import SamplingConfig
 from nllb.io.atomic import atomic_text
+
+from .collection import Lines
+from .lid_config import SamplingConfig
 
 _LONG_LINE_WORDS = 40
 _EXTRACT_WORDS = (2, 30)

@@ -32,33 +32,6 @@ from lid.engine import OUT_OF_SET_PREFIX, open_engine
 from lid.group_classifiers import train_group_classifier
 from lid.groups import group_of_language, macro_groups
 from lid.ngrams import NgramSets
-from lid.train.acceptance_calibration import (
-    acceptance_scores,
-    calibrate,
-    expected_shares,
-    fit_acceptance,
-)
-from lid.train.collection import (
-    Collected,
-    Lines,
-    collect,
-    evaluation_hashes,
-    line_counts,
-    withheld_languages,
-)
-from lid.train.fasttext_training import quantise, save, train_supervised
-from lid.train.identifier_card import CARD_NAME, ModelCard, write_card
-from lid.train.lid_config import LidConfig
-from lid.train.line_sampling import (
-    hold_out_sources,
-    joined,
-    label_sizes,
-    sample_label,
-    split_held_out,
-    without_keywords,
-    write_training_file,
-)
-from lid.train.word_lists import WORDS_DOMAIN, word_frequencies
 from lid.word_frequencies import MAX_LABELS, WordFrequencies
 from nllb.config import dump_config, load_config, write_config
 from nllb.errors import ConfigError, DataError, did_you_mean
@@ -68,6 +41,34 @@ from nllb.io.corpora import open_corpus
 from nllb.io.progress import stage
 from nllb.io.text import read_json
 from nllb.languages import languages
+
+from .acceptance_calibration import (
+    acceptance_scores,
+    calibrate,
+    expected_shares,
+    fit_acceptance,
+)
+from .collection import (
+    Collected,
+    Lines,
+    collect,
+    evaluation_hashes,
+    line_counts,
+    withheld_languages,
+)
+from .fasttext_training import quantise, save, train_supervised
+from .identifier_card import CARD_NAME, ModelCard, write_card
+from .lid_config import LidConfig
+from .line_sampling import (
+    hold_out_sources,
+    joined,
+    label_sizes,
+    sample_label,
+    split_held_out,
+    without_keywords,
+    write_training_file,
+)
+from .word_lists import WORDS_DOMAIN, word_frequencies
 
 _MAX_TEXT_BYTES = 1 << 36
 

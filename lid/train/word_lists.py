@@ -11,11 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from lid.train.lid_config import WordListConfig
 from nllb.errors import DataError
 from nllb.io.text import read_lines
 from nllb.languages import languages
 from nllb.languages.normalization import normalize_for_detection
+
+from .lid_config import WordListConfig
 
 WORDS_DOMAIN: Final = "words"
 """Domain of the composed lines."""

@@ -14,8 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nllb import __version__
-from nllb.cli.process_ends import run_to_exit_code
 from nllb.errors import ConfigError, did_you_mean
+
+from .process_ends import run_to_exit_code
 
 EXIT_USAGE = 2
 PACKAGES = ("lid", "eval", "data_pipeline", "slurm")

@@ -2,9 +2,10 @@
 
 import argparse
 
-from nllb.cli.stage_flags import parse_shard, shard_argument, show_log, stage_arguments
 from nllb.config import load_config
 from nllb.io.text import json_line
+
+from .stage_flags import parse_shard, shard_argument, show_log, stage_arguments
 
 
 def backtranslate_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nllb.cli.stage_flags import quiet_argument
+from .stage_flags import quiet_argument
 
 
 def card_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nllb.cli.stage_flags import quiet_argument
 from nllb.config import format_size
 from nllb.io.text import json_line
+
+from .stage_flags import quiet_argument
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:

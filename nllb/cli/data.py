@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from nllb.cli.stage_flags import needs_extra, parse_shard, shard_argument, stage_arguments
+from .stage_flags import needs_extra, parse_shard, shard_argument, stage_arguments
 
 if TYPE_CHECKING:
     from data_pipeline.data_config import DataConfig

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from nllb.cli.stage_flags import quiet_argument
+from .stage_flags import quiet_argument
 
 if TYPE_CHECKING:
     from lid.detector import Detector

@@ -5,8 +5,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nllb.cli.metric_flags import metric_choice, metric_name_arguments
-from nllb.cli.stage_flags import quiet_argument
+from .metric_flags import metric_choice, metric_name_arguments
+from .stage_flags import quiet_argument
 
 
 def compare_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
-from nllb.cli.metric_flags import (
+from .engine_flags import check_search_arguments, engine_arguments, load_translator
+from .metric_flags import (
     EXIT_FLAGGED,
     label_detector,
     metric_arguments,

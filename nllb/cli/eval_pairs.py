@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.cli.engine_flags import check_search_arguments, engine_arguments
-from nllb.cli.eval_flores import load_line_translator
-from nllb.cli.metric_flags import label_detector
+from .engine_flags import check_search_arguments, engine_arguments
+from .eval_flores import load_line_translator
+from .metric_flags import label_detector
 
 if TYPE_CHECKING:
     from eval.flores.pair_sets import PairScore

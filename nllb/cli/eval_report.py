@@ -5,9 +5,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nllb.cli.eval_compare import resamples_argument
-from nllb.cli.metric_flags import EXIT_FLAGGED
-from nllb.cli.stage_flags import quiet_argument
+from .eval_compare import resamples_argument
+from .metric_flags import EXIT_FLAGGED
+from .stage_flags import quiet_argument
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:

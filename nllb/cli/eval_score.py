@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nllb.cli.metric_flags import (
+from .metric_flags import (
     EXIT_FLAGGED,
     label_detector,
     metric_arguments,

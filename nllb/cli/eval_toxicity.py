@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nllb.cli.stage_flags import quiet_argument
+from .stage_flags import quiet_argument
 
 
 def toxicity_arguments(parser: argparse.ArgumentParser) -> None:

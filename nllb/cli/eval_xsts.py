@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from eval.xsts.study_checks import References
     from eval.xsts.validation import ScoreSettings
 
-from nllb.cli.metric_flags import label_detector
-from nllb.cli.stage_flags import quiet_argument
+from .metric_flags import label_detector
+from .stage_flags import quiet_argument
 
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:

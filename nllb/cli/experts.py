@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from nllb.cli.stage_flags import quiet_argument
 from nllb.io.text import json_line
+
+from .stage_flags import quiet_argument
 
 
 def experts_arguments(parser: argparse.ArgumentParser) -> None:

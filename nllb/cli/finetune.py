@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.cli.stage_flags import is_override, quiet_argument, show_log
 from nllb.config import load_config
 from nllb.config.loading import config_of
 from nllb.errors import ConfigError
 from nllb.io.text import json_line
+
+from .stage_flags import is_override, quiet_argument, show_log
 
 if TYPE_CHECKING:
     from nllb.training.finetune_config import FinetuneConfig

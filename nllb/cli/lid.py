@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from nllb.cli.stage_flags import quiet_argument, stage_arguments
+from .stage_flags import quiet_argument, stage_arguments
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:

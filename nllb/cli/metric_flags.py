@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.cli.stage_flags import quiet_argument
+from .stage_flags import quiet_argument
 
 if TYPE_CHECKING:
     from eval.metrics.registry import MetricChoice

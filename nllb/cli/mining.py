@@ -4,14 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nllb.cli.stage_flags import (
+from nllb.errors import ConfigError
+
+from .stage_flags import (
     needs_extra,
     parse_shard,
     quiet_argument,
     shard_argument,
     stage_arguments,
 )
-from nllb.errors import ConfigError
 
 
 def mine_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,11 +5,12 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from nllb.cli.stage_flags import quiet_argument
 from nllb.config import parse_size
 from nllb.errors import CheckpointError
 from nllb.io.text import json_line, read_lines
 from nllb.languages import parse_language
+
+from .stage_flags import quiet_argument
 
 
 def prune_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,13 +4,14 @@ import argparse
 import shlex
 import sys
 
-from nllb.cli.stage_flags import stage_arguments
 from nllb.config import load_config
 from nllb.errors import ConfigError
 from nllb.io.text import json_line
 from slurm.cluster import ClusterConfig
 from slurm.graph import PipelineConfig
 from slurm.run_graph import describe_steps, run_pipeline
+
+from .stage_flags import stage_arguments
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nllb.cli.stage_flags import quiet_argument
+from .stage_flags import quiet_argument
 
 if TYPE_CHECKING:
     from nllb.inference.shortlist import ShortlistReport

@@ -14,8 +14,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nllb.cli import parse
-from nllb.cli.stage_flags import quiet_argument
 from nllb.config import find_config, load_config, write_config
 from nllb.errors import ConfigError
 from nllb.io.text import json_line
@@ -27,6 +25,9 @@ from slurm.status import TaskReport, cancel_run, count_states, follow_logs, repo
 from slurm.status import wait as wait_for
 from slurm.submission import submit as submit_tasks
 from slurm.tasks import RunDirectory, Task, resolve_program, shard_tasks
+
+from . import parse
+from .stage_flags import quiet_argument
 
 TABLE_COLUMNS = ("task", "state", "job", "reason", "exit", "requeues", "elapsed", "host")
 

@@ -2,8 +2,9 @@
 
 import argparse
 
-from nllb.cli.stage_flags import show_log, stage_arguments
 from nllb.io.text import json_line
+
+from .stage_flags import show_log, stage_arguments
 
 
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:

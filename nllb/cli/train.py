@@ -5,8 +5,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from nllb.cli.stage_flags import show_log, stage_arguments
 from nllb.io.text import json_line
+
+from .stage_flags import show_log, stage_arguments
 
 if TYPE_CHECKING:
     from nllb.training.train_config import TrainConfig

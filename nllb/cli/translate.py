@@ -8,20 +8,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nllb.cli.engine_flags import check_search_arguments, engine_arguments, load_translator
-from nllb.cli.glossary_flags import glossary_arguments, glossary_options
-from nllb.cli.process_ends import exit_code
-from nllb.cli.stage_flags import quiet_argument
-from nllb.cli.translate_documents import (
+from nllb.errors import ConfigError, DataError, LanguageError, NllbError
+from nllb.io.progress import Progress
+from nllb.languages import Language, add_languages, parse_language, resolution
+from nllb.model.model_languages import languages_of_model
+
+from .engine_flags import check_search_arguments, engine_arguments, load_translator
+from .glossary_flags import glossary_arguments, glossary_options
+from .process_ends import exit_code
+from .stage_flags import quiet_argument
+from .translate_documents import (
     OutputAction,
     are_documents,
     document_arguments,
     translate_documents,
 )
-from nllb.errors import ConfigError, DataError, LanguageError, NllbError
-from nllb.io.progress import Progress
-from nllb.languages import Language, add_languages, parse_language, resolution
-from nllb.model.model_languages import languages_of_model
 
 if TYPE_CHECKING:
     from nllb.inference.generator import SearchOptions

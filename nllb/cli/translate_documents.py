@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nllb.cli.glossary_flags import glossary_options
-from nllb.cli.process_ends import exit_code
 from nllb.errors import ConfigError, DataError
 from nllb.io.compression import COMPRESSIONS
 from nllb.io.progress import Progress
 from nllb.io.text import json_line
+
+from .glossary_flags import glossary_options
+from .process_ends import exit_code
 
 if TYPE_CHECKING:
     from nllb.documents import DocumentReport, FormatOptions

@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nllb.config.dumping import dump_config, write_config
-    from nllb.config.fingerprints import claim_directory, fingerprint
-    from nllb.config.loading import load_config
-    from nllb.config.schema import RunConfig, Section
-    from nllb.config.shipped import config_kind, configs_dir, find_config
-    from nllb.config.sizes import format_size, parse_size
+    from .dumping import dump_config, write_config
+    from .fingerprints import claim_directory, fingerprint
+    from .loading import load_config
+    from .schema import RunConfig, Section
+    from .shipped import config_kind, configs_dir, find_config
+    from .sizes import format_size, parse_size
 
 _MODULES = {
     "RunConfig": "schema",

@@ -1,8 +1,9 @@
 """What every configuration that reads corpora says about one: its name, its place, its licence."""
 
-from nllb.config.schema import Section, Text
 from nllb.io.corpora import Layout
 from nllb.languages import Language
+
+from .schema import Section, Text
 
 
 class CorpusSection(Section):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import yaml
 
-from nllb.config.loading import one_line, plain
-from nllb.config.schema import Section
-from nllb.config.yaml_tree import set_scalar_rules
 from nllb.io.atomic import atomic_text
+
+from .loading import one_line, plain
+from .schema import Section
+from .yaml_tree import set_scalar_rules
 
 
 class _Dumper(yaml.SafeDumper):

@@ -121,6 +121,6 @@ def _shown(made_by: Mapping[str, Any], name: str) -> str:
 
 def _plain(value: Any) -> Any:
     """Return the fields of a section as JSON values; languages and paths as text."""
-    from nllb.config.loading import plain
+    from .loading import plain
 
     return plain(value)

@@ -9,12 +9,13 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nllb.config.overrides import apply_override
-from nllb.config.renaming import rename_keys
-from nllb.config.schema import CROSS_FIELD, RunConfig, Section, bounds_of, section_of
-from nllb.config.shipped import find_config
-from nllb.config.yaml_tree import COMMAND_LINE, YamlTree, location
 from nllb.errors import ConfigError, did_you_mean
+
+from .overrides import apply_override
+from .renaming import rename_keys
+from .schema import CROSS_FIELD, RunConfig, Section, bounds_of, section_of
+from .shipped import find_config
+from .yaml_tree import COMMAND_LINE, YamlTree, location
 
 Config = TypeVar("Config", bound=RunConfig)
 Errors = list[tuple[tuple[int, int], str]]

@@ -2,9 +2,10 @@
 
 import yaml
 
-from nllb.config.schema import Section, section_of
-from nllb.config.yaml_tree import COMMAND_LINE, YamlTree, compose, key_node, key_of
 from nllb.errors import ConfigError
+
+from .schema import Section, section_of
+from .yaml_tree import COMMAND_LINE, YamlTree, compose, key_node, key_of
 
 
 def apply_override(tree: YamlTree, cls: type[Section], text: str) -> None:

@@ -4,8 +4,8 @@ import logging
 
 import yaml
 
-from nllb.config.schema import RenamedKey, Section, section_of
-from nllb.config.yaml_tree import YamlTree, key_node, key_of, location, place_of, scalar_value
+from .schema import RenamedKey, Section, section_of
+from .yaml_tree import YamlTree, key_node, key_of, location, place_of, scalar_value
 
 _log = logging.getLogger(__name__)
 

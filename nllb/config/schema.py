@@ -13,9 +13,10 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, Union, get_args, 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from nllb.config.sizes import parse_size
-from nllb.config.yaml_tree import written
 from nllb.errors import ConfigError
+
+from .sizes import parse_size
+from .yaml_tree import written
 
 CROSS_FIELD = "cross_field"
 """The type of pydantic errors that carry the messages of `Section.cross_field_errors`."""

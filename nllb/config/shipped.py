@@ -44,7 +44,7 @@ def find_config(name_or_path: str | Path, kind: str | None = None) -> Path:
 
 def config_kind(name_or_path: str | Path) -> str:
     """Return the kind of run that a configuration file describes, its `kind` key."""
-    from nllb.config.yaml_tree import YamlTree
+    from .yaml_tree import YamlTree
 
     path = find_config(name_or_path)
     kind = YamlTree.read(path).data().get("kind")

@@ -1,6 +1,6 @@
 """Documents: files in many formats, translated with their markup and layout kept."""
 
-from nllb.documents.document_translation import (
+from .document_translation import (
     DocumentReport,
     DocumentTranslation,
     TranslationSettings,
@@ -8,9 +8,9 @@ from nllb.documents.document_translation import (
     translate_document,
     translate_document_file,
 )
-from nllb.documents.markup_fragments import MarkupTranslation, translate_html, translate_xml
-from nllb.documents.registry import detect_format, document_formats
-from nllb.documents.units import (
+from .markup_fragments import MarkupTranslation, translate_html, translate_xml
+from .registry import detect_format, document_formats
+from .units import (
     CodeKind,
     Document,
     DocumentFormat,

@@ -12,10 +12,11 @@ from typing import Final
 
 import regex
 
-from nllb.documents.units import CodeKind, Fragment, InlineCode, Unit
 from nllb.inference.word_alignment import Link
 from nllb.translation.placeholders import PlaceholderPattern, Protection
 from nllb.translation.projection import Mark, project
+
+from .units import CodeKind, Fragment, InlineCode, Unit
 
 _LINE_SPACE: Final = regex.compile(r" *+[\t\n\r\f][\t\n\r\f ]*+")
 _TAGS: Final = PlaceholderPattern(kinds=("tag", "code"))

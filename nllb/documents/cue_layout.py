@@ -7,9 +7,10 @@ from typing import Final
 
 import regex
 
-from nllb.documents.units import CodeKind, Fragment, InlineCode
 from nllb.languages.scripts import unicode_class, unsegmented_scripts
 from nllb.translation.text_width import columns
+
+from .units import CodeKind, Fragment, InlineCode
 
 MAX_COLUMNS: Final = 42
 MAX_LINES: Final = 2

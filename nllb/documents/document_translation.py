@@ -7,9 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
-from nllb.documents.journal import Journal, pack_fragments, unpack_fragments
-from nllb.documents.registry import MAX_FILE_BYTES, open_document
-from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 from nllb.errors import ConfigError, DataError, DocumentError
 from nllb.inference.generator import SearchOptions
 from nllb.io.atomic import atomic_path
@@ -25,8 +22,12 @@ from nllb.translation.translator import (
     require_two_languages,
 )
 
+from .journal import Journal, pack_fragments, unpack_fragments
+from .registry import MAX_FILE_BYTES, open_document
+from .units import Document, DocumentFormat, FormatOptions, Fragment, Unit
+
 if TYPE_CHECKING:
-    from nllb.documents.unit_translation import UnitTranslation
+    from .unit_translation import UnitTranslation
 
 DEFAULT_OPTIONS: Final = FormatOptions()
 
@@ -353,7 +354,7 @@ def _translate(
         for unit in units:
             yield unit, _unchanged(unit)
         return
-    from nllb.documents.unit_translation import translate_units  # imports torch
+    from .unit_translation import translate_units  # imports torch
 
     finished: dict[Any, Finished] = {}
     first: dict[Any, Unit] = {}

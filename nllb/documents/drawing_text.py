@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from nllb.documents.passages import Code, Style, Tag, Text, Token
-from nllb.documents.xml_parts import NestedEdits, Writing
-from nllb.documents.xml_spans import XmlElement, XmlTree, escape_attribute, escape_text
+from .passages import Code, Style, Tag, Text, Token
+from .xml_parts import NestedEdits, Writing
+from .xml_spans import XmlElement, XmlTree, escape_attribute, escape_text
 
 NAMESPACES: Final = frozenset(
     {

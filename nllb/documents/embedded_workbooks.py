@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from nllb.documents.archive import MAX_UNPACKED_BYTES, Archive
-from nllb.documents.formats.xlsx import XlsxDocument
-from nllb.documents.office_package import OfficePackage
-from nllb.documents.units import Fragment, Unit
-from nllb.documents.xml_parts import Writing
 from nllb.errors import DocumentError
+
+from .archive import MAX_UNPACKED_BYTES, Archive
+from .formats.xlsx import XlsxDocument
+from .office_package import OfficePackage
+from .units import Fragment, Unit
+from .xml_parts import Writing
 
 
 def add_workbooks(package: OfficePackage) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from nllb.documents.plurals import CATEGORIES, PluralSlot
-from nllb.documents.splicing import Piece, UnitSpans
-from nllb.documents.units import CodeKind, Fragment, Unit
+from .plurals import CATEGORIES, PluralSlot
+from .splicing import Piece, UnitSpans
+from .units import CodeKind, Fragment, Unit
 
 _COMPLEX: Final = re.compile(r"\{\s*[\w.-]+\s*,\s*(?:plural|select|selectordinal)\s*,")
 _HEAD: Final = re.compile(r"\{\s*([\w.-]+)\s*(?:,\s*(\w+)\s*)?")

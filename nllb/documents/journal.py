@@ -6,8 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nllb.documents.units import Fragment, InlineCode, Unit
 from nllb.errors import DataError
+
+from .units import Fragment, InlineCode, Unit
 
 
 class Journal:

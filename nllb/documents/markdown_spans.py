@@ -14,8 +14,8 @@ from typing import Final
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from nllb.documents.splicing import Piece
-from nllb.documents.units import CodeKind
+from .splicing import Piece
+from .units import CodeKind
 
 _SOFT_BREAK: Final = re.compile(r"[ \t]*\n[ \t]*")
 _HARD_BREAK: Final = re.compile(r"(?: {2,}|\\)\n[ \t]*")

@@ -9,8 +9,8 @@ from typing import Final
 
 from markdown_it import MarkdownIt
 
-from nllb.documents.splicing import joined
-from nllb.documents.units import CodeKind, Fragment, InlineCode
+from .splicing import joined
+from .units import CodeKind, Fragment, InlineCode
 
 _SPECIAL: Final = re.compile(
     r"""\\(?=[!-/:-@\[-`{-~])      # a backslash that would escape something

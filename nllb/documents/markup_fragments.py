@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Unpack
 
-from nllb.documents.document_translation import (
+from nllb.errors import ConfigError
+from nllb.languages import Language
+from nllb.translation.translator import Translator
+
+from .document_translation import (
     DocumentReport,
     TranslationSettings,
     translate_parsed,
 )
-from nllb.documents.formats.html import HTML_RULES, HtmlDocument, MarkupRules
-from nllb.documents.text_file import TextFile
-from nllb.documents.xml_spans import parse_xml
-from nllb.errors import ConfigError
-from nllb.languages import Language
-from nllb.translation.translator import Translator
+from .formats.html import HTML_RULES, HtmlDocument, MarkupRules
+from .text_file import TextFile
+from .xml_spans import parse_xml
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

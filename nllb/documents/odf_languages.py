@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from nllb.documents.xml_parts import Writing, with_attribute
-from nllb.documents.xml_spans import escape_attribute, xml_encoding
+from .xml_parts import Writing, with_attribute
+from .xml_spans import escape_attribute, xml_encoding
 
 _BODY: Final = "<office:body"
 _TEXT_PROPERTIES: Final = re.compile(r"<style:text-properties\b[^<>]*>")

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from nllb.documents.passages import Code, Style, Tag, Text, Token
-from nllb.documents.units import CodeKind
-from nllb.documents.xml_parts import NestedEdits, Writing
-from nllb.documents.xml_spans import XmlElement, XmlText, XmlTree, escape_text
+from .passages import Code, Style, Tag, Text, Token
+from .units import CodeKind
+from .xml_parts import NestedEdits, Writing
+from .xml_spans import XmlElement, XmlText, XmlTree, escape_text
 
 TEXT: Final = "urn:oasis:names:tc:opendocument:xmlns:text:1.0"
 STYLE: Final = "urn:oasis:names:tc:opendocument:xmlns:style:1.0"

@@ -4,15 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
-from nllb.documents.archive import OLE_MAGIC, Archive
-from nllb.documents.drawing_text import NAMESPACES as DRAWING
-from nllb.documents.drawing_text import DrawingText
-from nllb.documents.units import Document, Fragment, Unit
-from nllb.documents.word_text import NAMESPACES as WORD
-from nllb.documents.word_text import WordText
-from nllb.documents.xml_parts import NestedEdits, Part, Writing, XmlPart, changed_units
-from nllb.documents.xml_spans import XmlElement, parse_xml
 from nllb.languages import Language
+
+from .archive import OLE_MAGIC, Archive
+from .drawing_text import NAMESPACES as DRAWING
+from .drawing_text import DrawingText
+from .units import Document, Fragment, Unit
+from .word_text import NAMESPACES as WORD
+from .word_text import WordText
+from .xml_parts import NestedEdits, Part, Writing, XmlPart, changed_units
+from .xml_spans import XmlElement, parse_xml
 
 CONTENT_TYPES: Final = "[Content_Types].xml"
 _METADATA: Final = frozenset({"title", "subject", "description"})

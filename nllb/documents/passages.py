@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nllb.documents.splicing import WHITE, WHITE_RUN, Piece, build_unit, has_letters, plain_writer
-from nllb.documents.units import CodeKind, Fragment, InlineCode, Unit
-from nllb.documents.xml_spans import XmlElement, escape_text
 from nllb.errors import DocumentError
+
+from .splicing import WHITE, WHITE_RUN, Piece, build_unit, has_letters, plain_writer
+from .units import CodeKind, Fragment, InlineCode, Unit
+from .xml_spans import XmlElement, escape_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from io import BytesIO
 from typing import Final
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from nllb.documents.xml_parts import Writing
-from nllb.documents.xml_spans import escape_attribute, escape_text
+from .xml_parts import Writing
+from .xml_spans import escape_attribute, escape_text
 
 _WORD: Final = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 _HEADER: Final = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'

@@ -11,9 +11,10 @@ from typing import Final
 from babel import Locale, UnknownLocaleError
 from babel.messages.plurals import get_plural
 
-from nllb.documents.units import Fragment, Unit
 from nllb.languages import Language
 from nllb.languages.tags import language_tag
+
+from .units import Fragment, Unit
 
 CATEGORIES: Final = ("zero", "one", "two", "few", "many", "other")
 _SAMPLES: Final = range(201)

@@ -8,8 +8,9 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, Final
 from zipfile import BadZipFile, ZipFile
 
-from nllb.documents.units import Document, DocumentFormat, FormatOptions
 from nllb.errors import DataError, DocumentError
+
+from .units import Document, DocumentFormat, FormatOptions
 
 MAX_FILE_BYTES: Final = 1 << 30
 HEAD_BYTES: Final = 4096

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from nllb.documents.passages import Code, Style, Tag, Text, Token
-from nllb.documents.xml_parts import NestedEdits, Writing
-from nllb.documents.xml_spans import XmlElement, XmlTree, escape_text
+from .passages import Code, Style, Tag, Text, Token
+from .xml_parts import NestedEdits, Writing
+from .xml_spans import XmlElement, XmlTree, escape_text
 
 _ESCAPE: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _LITERAL: Final = re.compile(r'"((?:[^"]|"")*)"')

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from nllb.documents.plurals import CATEGORIES, PluralSlot
-from nllb.documents.text_file import TextFile
-from nllb.documents.units import CodeKind, Document, Fragment, InlineCode, Unit
 from nllb.languages import Language
+
+from .plurals import CATEGORIES, PluralSlot
+from .text_file import TextFile
+from .units import CodeKind, Document, Fragment, InlineCode, Unit
 
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _NO_CODES: Final[Mapping[tuple[int, CodeKind], int]] = MappingProxyType({})

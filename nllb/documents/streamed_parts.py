@@ -6,9 +6,9 @@ the file again.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from nllb.documents.units import Fragment, Unit
-from nllb.documents.xml_parts import NestedEdits, Prepare, Writing, XmlPart
-from nllb.documents.xml_spans import (
+from .units import Fragment, Unit
+from .xml_parts import NestedEdits, Prepare, Writing, XmlPart
+from .xml_spans import (
     OtherKind,
     XmlElement,
     XmlOther,

@@ -4,8 +4,9 @@ import codecs
 from dataclasses import dataclass
 from typing import Final
 
-from nllb.documents.units import FormatOptions
 from nllb.errors import ConfigError, DocumentError
+
+from .units import FormatOptions
 
 MAX_TEXT_BYTES: Final = 256 << 20
 _MARKS: Final = (

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from nllb.documents.coded_text import CodedText
-from nllb.documents.units import Fragment, Unit
 from nllb.inference.generator import SearchOptions
 from nllb.inference.word_alignment import Link
 from nllb.languages import Language
@@ -23,6 +21,9 @@ from nllb.translation.results import Segment, Translation
 from nllb.translation.retry import RetryBudget
 from nllb.translation.source_detection import SourceLanguage
 from nllb.translation.translator import ASSUMED_SOURCE, Translator
+
+from .coded_text import CodedText
+from .units import Fragment, Unit
 
 BATCH_CHARACTERS: Final = 1 << 15
 """Characters of units that are translated together."""

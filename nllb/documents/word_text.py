@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from nllb.documents.passages import Code, Style, Tag, Text, Token
-from nllb.documents.units import CodeKind
-from nllb.documents.xml_parts import NestedEdits, Writing, insert_child, with_attribute
-from nllb.documents.xml_spans import (
+from .passages import Code, Style, Tag, Text, Token
+from .units import CodeKind
+from .xml_parts import NestedEdits, Writing, insert_child, with_attribute
+from .xml_spans import (
     XML_NAMESPACE,
     XmlElement,
     XmlText,

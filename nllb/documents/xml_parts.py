@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from nllb.documents.passages import Passage, Token
-from nllb.documents.splicing import Escape, has_letters, joined
-from nllb.documents.units import CodeKind, Fragment, InlineCode, Unit
-from nllb.documents.xml_spans import (
+from nllb.languages import Language
+from nllb.languages.tags import language_tag
+
+from .passages import Passage, Token
+from .splicing import Escape, has_letters, joined
+from .units import CodeKind, Fragment, InlineCode, Unit
+from .xml_spans import (
     XmlEdits,
     XmlElement,
     XmlTree,
@@ -24,8 +27,6 @@ from nllb.documents.xml_spans import (
     escape_text,
     parse_xml,
 )
-from nllb.languages import Language
-from nllb.languages.tags import language_tag
 
 _COMPLEX_SCRIPTS: Final = frozenset(
     "Arab Beng Deva Gujr Guru Hebr Khmr Knda Laoo Mlym Mymr Nkoo Olck Orya Sinh Syrc Taml Telu "

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from nllb.documents.splicing import Piece, UnitSpans, Write, text_pieces
-from nllb.documents.units import CodeKind, Document, Fragment, Unit
-from nllb.documents.xml_spans import (
+from nllb.languages import Language
+
+from .splicing import Piece, UnitSpans, Write, text_pieces
+from .units import CodeKind, Document, Fragment, Unit
+from .xml_spans import (
     XmlEdits,
     XmlElement,
     XmlNode,
@@ -12,7 +14,6 @@ from nllb.documents.xml_spans import (
     XmlTree,
     escape_text,
 )
-from nllb.languages import Language
 
 Place = Callable[[XmlElement], str]
 """Tells what an inline element is: `pair`, `single` (markup as a whole), `kept` (shown text), or,

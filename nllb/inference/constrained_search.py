@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nllb.inference.search import IMPOSSIBLE, BeamSearch, Output
+from .search import IMPOSSIBLE, BeamSearch, Output
 
 MAX_START_COST: Final = 6.0
 """A term may begin where its first token's log-probability is this far below the best token's."""

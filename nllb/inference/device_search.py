@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from nllb.errors import CheckpointError
-from nllb.inference.engine import OutputChoice, TorchEngine
-from nllb.inference.generator import SearchOptions
-from nllb.inference.search import IMPOSSIBLE, Job, Output, check_jobs
-from nllb.inference.static_decoder import StaticDecoder
+
+from .engine import OutputChoice, TorchEngine
+from .generator import SearchOptions
+from .search import IMPOSSIBLE, Job, Output, check_jobs
+from .static_decoder import StaticDecoder
 
 STEPS_BETWEEN_CHECKS: Final = 8
 POSITIONS_MULTIPLE: Final = 64

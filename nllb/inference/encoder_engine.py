@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from nllb.errors import ConfigError
-from nllb.inference.batching import plan_batches
-from nllb.inference.kernels.post_norm_encoder import KernelEncoder, find_encoder_kernel
-from nllb.inference.threads import resolve_threads, with_torch_threads
-from nllb.inference.token_states import EncoderEngine, TokenStates, check_sequences
 from nllb.model.formats.encoder_directory import EncoderDirectory
 from nllb.model.pretrained_encoder import PretrainedEncoder, layer_numbers
+
+from .batching import plan_batches
+from .kernels.post_norm_encoder import KernelEncoder, find_encoder_kernel
+from .threads import resolve_threads, with_torch_threads
+from .token_states import EncoderEngine, TokenStates, check_sequences
 
 EncoderType = Literal["auto", "int8", "float32", "bfloat16", "float16"]
 """The type that an encoder computes in; `auto` is int8 on the CPU and float32 on a GPU."""

@@ -23,8 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nllb.inference.grouped_mixture import GroupedMixture, can_group
-from nllb.inference.layers import (
+from nllb.model.configuration import ModelConfig
+from nllb.model.moe import EXPERTS_PER_TOKEN, route
+from nllb.model.transformer import sinusoidal_positions
+
+from .grouped_mixture import GroupedMixture, can_group
+from .layers import (
     ExpertStoreFactory,
     Layer,
     LayerReader,
@@ -34,11 +38,8 @@ from nllb.inference.layers import (
     cross_key_value_names,
     read_float,
 )
-from nllb.inference.source_mixer import SourceMixer
-from nllb.inference.token_states import EncoderEngine
-from nllb.model.configuration import ModelConfig
-from nllb.model.moe import EXPERTS_PER_TOKEN, route
-from nllb.model.transformer import sinusoidal_positions
+from .source_mixer import SourceMixer
+from .token_states import EncoderEngine
 
 
 def mixture_of_experts(

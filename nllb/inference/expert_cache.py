@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from nllb.config import format_size
 from nllb.errors import ResourceError
-from nllb.inference.layers import FeedForward
-from nllb.inference.threads import ForkSafeLock
+
+from .layers import FeedForward
+from .threads import ForkSafeLock
 
 Load = Callable[[str, int], FeedForward]
 """`(layer, expert) -> the expert`, read from the checkpoint and prepared for computation."""

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nllb.inference.layers import FeedForward, Linear, TorchLinear
 from nllb.model.grouped_experts import ALIGNMENT, GROUPED_MM, MIN_CAPABILITY
 from nllb.model.moe import EXPERTS_PER_TOKEN, route
+
+from .layers import FeedForward, Linear, TorchLinear
 
 
 def can_group(dtype: torch.dtype, device: torch.device, *dims: int) -> bool:

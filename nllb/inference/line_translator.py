@@ -7,10 +7,6 @@ import torch
 from torch import Tensor
 
 from nllb.config.fingerprints import model_fingerprint
-from nllb.inference.encoder_engine import load_encoder_engine
-from nllb.inference.engine import TorchEngine
-from nllb.inference.generator import SearchOptions
-from nllb.inference.model_generator import ModelGenerator
 from nllb.languages import add_languages, parse_language
 from nllb.model.configuration import ModelConfig
 from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
@@ -18,6 +14,11 @@ from nllb.model.formats.encoder_directory import EncoderDirectory
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import SourceStates
+
+from .encoder_engine import load_encoder_engine
+from .engine import TorchEngine
+from .generator import SearchOptions
+from .model_generator import ModelGenerator
 
 
 class LineTranslator:

@@ -10,9 +10,10 @@ from nllb.config import format_size
 from nllb.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from nllb.inference.memory_plan import Dtype, MemoryPlan
-    from nllb.inference.model_generator import DataType, ModelGenerator
     from nllb.model.formats.model_directory import ModelDirectory
+
+    from .memory_plan import Dtype, MemoryPlan
+    from .model_generator import DataType, ModelGenerator
 
 MODEL_VARIABLE = "NLLB_MODEL"
 
@@ -40,11 +41,12 @@ def load_generator(
             report(f"model: {name_or_dir} ({why})")
     import torch
 
-    from nllb.inference.expert_cache import ExpertCache
-    from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
-    from nllb.inference.model_generator import ModelGenerator
-    from nllb.inference.recommended_search import recommended_search
     from nllb.model.formats.open_model import open_model
+
+    from .expert_cache import ExpertCache
+    from .layers import ExpertStoreFactory, LoadedExperts
+    from .model_generator import ModelGenerator
+    from .recommended_search import recommended_search
 
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     free = torch.cuda.mem_get_info()[0] if on_gpu and torch.cuda.is_available() else None
@@ -125,7 +127,7 @@ def describe_model(name_or_dir: str | Path | None) -> dict[str, Any]:
 def _plan(
     opened: "ModelDirectory", dtype: "Dtype", expert_memory: int | None, *, available: int | None
 ) -> "MemoryPlan":
-    from nllb.inference.memory_plan import plan_memory
+    from .memory_plan import plan_memory
 
     return plan_memory(
         opened.config,

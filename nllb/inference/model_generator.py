@@ -12,26 +12,27 @@ import numpy as np
 import torch
 
 from nllb.errors import ConfigError, ResourceError
-from nllb.inference.batching import plan_batches
-from nllb.inference.byte_fallback import NOT_A_BYTE, byte_rules
-from nllb.inference.constrained_search import ConstrainedBeamSearch
-from nllb.inference.device_search import DeviceSearches, can_search_on_device
-from nllb.inference.encoder_engine import load_encoder_engine
-from nllb.inference.engine import Engine, OutputChoice, TorchEngine
-from nllb.inference.generator import Hypothesis, SearchOptions, Terms
-from nllb.inference.kernels.compiled_engine import int8_engine
-from nllb.inference.layers import ExpertStoreFactory, LoadedExperts
-from nllb.inference.recommended_search import recommended_search
-from nllb.inference.search import Job, Output, check_options, search
-from nllb.inference.shortlist import Shortlists, check_shortlist, further_tokens
-from nllb.inference.term_tokens import constrained_options, find_word_pieces, term_alternatives
-from nllb.inference.threads import ForkSafeLock, resolve_threads, with_torch_threads
 from nllb.languages import Language, parse_language
 from nllb.languages.scripts import script_of
 from nllb.model.coverage import PIVOT, PIVOTED, covered_languages
 from nllb.model.formats.encoder_of_model import open_encoder_of_model
 from nllb.model.formats.open_model import open_model
 from nllb.model.tokenizer import Tokenizer
+
+from .batching import plan_batches
+from .byte_fallback import NOT_A_BYTE, byte_rules
+from .constrained_search import ConstrainedBeamSearch
+from .device_search import DeviceSearches, can_search_on_device
+from .encoder_engine import load_encoder_engine
+from .engine import Engine, OutputChoice, TorchEngine
+from .generator import Hypothesis, SearchOptions, Terms
+from .kernels.compiled_engine import int8_engine
+from .layers import ExpertStoreFactory, LoadedExperts
+from .recommended_search import recommended_search
+from .search import Job, Output, check_options, search
+from .shortlist import Shortlists, check_shortlist, further_tokens
+from .term_tokens import constrained_options, find_word_pieces, term_alternatives
+from .threads import ForkSafeLock, resolve_threads, with_torch_threads
 
 DataType = Literal["auto", "int8", "float32", "bfloat16", "float16"]
 

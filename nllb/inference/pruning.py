@@ -22,10 +22,6 @@ from torch import Tensor
 
 from nllb.config import format_size
 from nllb.errors import ConfigError, DataError
-from nllb.inference.expert_cache import Load
-from nllb.inference.generator import SearchOptions
-from nllb.inference.layers import ExpertStore, ExpertStoreFactory, FeedForward, LoadedExperts
-from nllb.inference.model_generator import ModelGenerator
 from nllb.io.progress import Progress
 from nllb.languages import Language
 from nllb.model.configuration import ModelConfig, Side
@@ -36,6 +32,11 @@ from nllb.model.formats.weight_files import storage_bytes
 from nllb.model.formats.weight_names import SIDES, list_weights
 from nllb.model.formats.weights import SCALE
 from nllb.model.moe import EXPERTS_PER_TOKEN, route
+
+from .expert_cache import Load
+from .generator import SearchOptions
+from .layers import ExpertStore, ExpertStoreFactory, FeedForward, LoadedExperts
+from .model_generator import ModelGenerator
 
 NEVER = -1e4
 """Router bias of an empty expert: its probability is 0 in float32, and float16 can represent it."""

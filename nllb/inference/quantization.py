@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from nllb.errors import CheckpointError
-from nllb.inference.engine import TorchEngine
-from nllb.inference.layers import Linear, read_float
 from nllb.model.formats.quantized_storage import LARGEST, quantize_rows
 from nllb.model.formats.weight_checks import check_finite, check_storage
 from nllb.model.formats.weights import SCALE
+
+from .engine import TorchEngine
+from .layers import Linear, read_float
 
 SMALLEST = 1e-36
 """A row of activations is treated as zero if its largest magnitude is below this value."""

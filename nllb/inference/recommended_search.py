@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nllb.errors import CheckpointError, ConfigError
-from nllb.inference.generator import SearchOptions
-from nllb.inference.search import check_options
+
+from .generator import SearchOptions
+from .search import check_options
 
 _PROMPT_TOKENS: Final = 2
 """Tokens that `min_length` of transformers counts before the output."""

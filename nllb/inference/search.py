@@ -19,10 +19,11 @@ import xxhash
 from torch import Tensor
 
 from nllb.errors import CheckpointError, ConfigError
-from nllb.inference.byte_fallback import ByteRules
-from nllb.inference.engine import Decoding, Engine, OutputChoice
-from nllb.inference.generator import MAX_BEAM_SIZE, SearchOptions
 from nllb.model.configuration import ModelConfig
+
+from .byte_fallback import ByteRules
+from .engine import Decoding, Engine, OutputChoice
+from .generator import MAX_BEAM_SIZE, SearchOptions
 
 IMPOSSIBLE = np.float32(-1e9)
 """Score of a missing beam, as in transformers; it is finite so that sums stay comparable."""

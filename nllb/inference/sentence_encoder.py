@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nllb.inference.encoder_engine import EncoderType, load_encoder_engine
-from nllb.inference.token_states import EncoderEngine
 from nllb.model.encoder_tokenizer import EncoderTokenizer, TokenizedText
 from nllb.model.formats.encoder_directory import EncoderDirectory
 from nllb.model.shipped_encoder import find_shipped_encoder
+
+from .encoder_engine import EncoderType, load_encoder_engine
+from .token_states import EncoderEngine
 
 QUERY_PREFIX: Final = "query: "
 """What multilingual-e5 has before a text that is compared with others of its kind."""

@@ -1,7 +1,7 @@
 """The shipped sentence encoder, loaded once per process when it is first needed."""
 
-from nllb.inference.sentence_encoder import SentenceEncoder
-from nllb.inference.threads import ForkSafeLock
+from .sentence_encoder import SentenceEncoder
+from .threads import ForkSafeLock
 
 _LOCK = ForkSafeLock()
 _LOADED: dict[int | None, SentenceEncoder] = {}

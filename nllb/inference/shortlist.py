@@ -17,7 +17,6 @@ import torch
 from safetensors.torch import save_file
 
 from nllb.errors import CheckpointError, DataError
-from nllb.inference.generator import Generator, SearchOptions
 from nllb.io.atomic import atomic_path
 from nllb.io.paths import path_inside
 from nllb.io.text import write_json
@@ -27,6 +26,8 @@ from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.settings import SETTINGS_FILE, read_settings
 from nllb.model.formats.write_errors import library_write_errors
 from nllb.model.tokenizer import EOS_ID, UNK_ID, Tokenizer
+
+from .generator import Generator, SearchOptions
 
 SHORTLIST_FILE = "shortlists.safetensors"
 DEFAULT_SIZE = 16_000

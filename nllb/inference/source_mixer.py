@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from nllb.errors import CheckpointError
-from nllb.inference.layers import read_float
-from nllb.inference.token_states import EncoderEngine
 from nllb.model.configuration import ModelConfig
+
+from .layers import read_float
+from .token_states import EncoderEngine
 
 
 class SourceMixer:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nllb.inference.engine import OutputChoice, TorchEngine, TorchMemory, split_heads
+from .engine import OutputChoice, TorchEngine, TorchMemory, split_heads
 
 MAX_RESTRICTED_OUTPUTS: Final = 4
 """Shortlists whose buffers and graphs are kept."""

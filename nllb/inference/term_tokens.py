@@ -6,10 +6,11 @@ from typing import Final
 
 import regex
 
-from nllb.inference.generator import MAX_BEAM_SIZE, SearchOptions
 from nllb.languages import Language
 from nllb.languages.scripts import script_of
 from nllb.model.tokenizer import Tokenizer
+
+from .generator import MAX_BEAM_SIZE, SearchOptions
 
 EXTRA_BEAMS: Final = 2
 """Hypotheses that the constrained search keeps beyond the beam, for those that begin a term."""

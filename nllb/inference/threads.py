@@ -16,7 +16,8 @@ from weakref import WeakSet
 import torch
 
 from nllb.errors import ConfigError
-from nllb.inference.kernels.library import MAX_THREADS
+
+from .kernels.library import MAX_THREADS
 
 Result = TypeVar("Result")
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # these import torch, and every translator names an aligner
-    from nllb.inference.sentence_encoder import SentenceEncoder
     from nllb.model.encoder_tokenizer import Piece
+
+    from .sentence_encoder import SentenceEncoder
 
 ALIGNMENT_LAYER: Final = 7
 """Chosen on Tatoeba; tests/bench/results/word_alignment.json has the figures of all layers."""
@@ -55,7 +56,7 @@ class ShippedAligner:
     """
 
     def __init__(self, *, num_threads: int | None = None) -> None:
-        from nllb.inference.threads import ForkSafeLock
+        from .threads import ForkSafeLock
 
         self._num_threads = num_threads
         self._lock = ForkSafeLock()
@@ -67,8 +68,9 @@ class ShippedAligner:
 
     def align(self, pairs: Sequence[tuple[str, str]]) -> list[list[Link]]:
         """Return the links of each pair of a text and its translation."""
-        from nllb.inference.shared_encoder import shared_encoder
         from nllb.model.shipped_encoder import SHIPPED_ENCODER
+
+        from .shared_encoder import shared_encoder
 
         if not SHIPPED_ENCODER.is_dir():
             return [[] for _ in pairs]

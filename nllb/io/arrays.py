@@ -12,7 +12,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nllb.errors import DataError, NllbError
-from nllb.io.archives import check_archive
+
+from .archives import check_archive
 
 
 def load_array(path: Path) -> NDArray[Any]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nllb.errors import DataError
-from nllb.io.compression import open_binary
+
+from .compression import open_binary
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """Error numbers of writing to a disk that is full, limited, broken or read-only."""

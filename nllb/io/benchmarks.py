@@ -16,10 +16,11 @@ from typing import Any, Final
 import xxhash
 
 from nllb.errors import DataError, LanguageError, did_you_mean
-from nllb.io.compression import COMPRESSIONS
-from nllb.io.parquet import read_records
-from nllb.io.text import read_json_lines, read_lines, read_table
 from nllb.languages.normalization import normalize_for_hashing
+
+from .compression import COMPRESSIONS
+from .parquet import read_records
+from .text import read_json_lines, read_lines, read_table
 
 FLORES_SPLITS: Final = ("dev", "devtest")
 FLORES_LINES: Final = {"dev": 997, "devtest": 1012}

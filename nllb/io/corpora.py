@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from nllb.errors import DataError, did_you_mean
-from nllb.io.compression import COMPRESSIONS
-from nllb.io.text import read_binary_lines, read_lines
+
+from .compression import COMPRESSIONS
+from .text import read_binary_lines, read_lines
 
 Layout = Literal["lines", "pairs", "keyed", "messages", "tables"]
 Refuse = Callable[[Path, int, str, str], None]

@@ -15,10 +15,11 @@ from typing import Final, Literal, get_args
 
 from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
-from nllb.io.paths import path_inside
-from nllb.io.records import to_record
-from nllb.io.shards import FORMAT_VERSION, ShardFile, TokenShard
-from nllb.io.text import read_json, write_json
+
+from .paths import path_inside
+from .records import to_record
+from .shards import FORMAT_VERSION, ShardFile, TokenShard
+from .text import read_json, write_json
 
 MANIFEST_NAME: Final = "manifest.json"
 _MAX_SIZE = 1 << 50

@@ -23,7 +23,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from nllb import __version__
-from nllb.io.atomic import atomic_text
+
+from .atomic import atomic_text
 
 Cell: TypeAlias = str | float | int | Markup | None
 MISSING_SCORE: Final = 65535

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nllb.errors import CheckpointError, DataError
-from nllb.io.text import read_bytes
+
+from .text import read_bytes
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor

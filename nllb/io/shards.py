@@ -24,7 +24,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from nllb.errors import DataError
-from nllb.io.atomic import atomic_path
+
+from .atomic import atomic_path
 
 FORMAT_VERSION: Final = 1
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from nllb.errors import DataError
-from nllb.io.atomic import atomic_text
-from nllb.io.compression import DAMAGED, open_binary
-from nllb.io.encoding import check_encoding
+
+from .atomic import atomic_text
+from .compression import DAMAGED, open_binary
+from .encoding import check_encoding
 
 ErrorPolicy = Literal["strict", "replace"]
 MAX_LINE_BYTES = 16 << 20

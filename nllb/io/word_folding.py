@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from nllb.io.text import read_table
+from .text import read_table
 
 # Characters that Unicode may compose are inside one of these pieces: a base with its marks, Hangul
 # jamo, removed characters.

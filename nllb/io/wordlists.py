@@ -37,10 +37,11 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 from numpy.typing import NDArray
 
 from nllb.errors import DataError, LanguageError
-from nllb.io.archives import check_archive, read_member
-from nllb.io.text import read_bytes
-from nllb.io.word_folding import Particles, alignment, fold, particles
 from nllb.languages.scripts import unicode_class, unsegmented_scripts
+
+from .archives import check_archive, read_member
+from .text import read_bytes
+from .word_folding import Particles, alignment, fold, particles
 
 PUBLISHED_PASSWORD = "tL4nLLb"
 """The password of the published Toxicity-200 archives. It is public."""

@@ -5,8 +5,8 @@ is written, `normalization` and `segmentation` work on text, and `detection` is 
 detector answers.
 """
 
-from nllb.languages.names import find_languages, parse_language, resolution
-from nllb.languages.table import Language, Level, add_languages, languages
+from .names import find_languages, parse_language, resolution
+from .table import Language, Level, add_languages, languages
 
 __all__ = [
     "Language",

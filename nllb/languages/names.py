@@ -14,8 +14,9 @@ from unicodedata import normalize
 
 from nllb.errors import LanguageError
 from nllb.io.text import read_table
-from nllb.languages.scripts import scripts
-from nllb.languages.table import Language, added_languages, languages, register_parser
+
+from .scripts import scripts
+from .table import Language, added_languages, languages, register_parser
 
 # Where a name stands for one language in several scripts: the script that other systems choose.
 _DEFAULT_SCRIPTS = {"zho": "zho_Hans"}

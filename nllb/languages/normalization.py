@@ -12,7 +12,8 @@ from unicodedata import normalize
 import regex
 
 from nllb.io.text import read_table
-from nllb.languages import Language
+
+from . import Language
 
 _CLOSED = re.compile(r"\) ([.!:?;,])")
 _PERCENT = re.compile(r"(\d) %")

@@ -21,7 +21,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from nllb.io.text import read_table
-from nllb.languages import Language
+
+from . import Language
 
 _NEWLINES = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _BLANKS = (

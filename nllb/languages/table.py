@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nllb.errors import LanguageError
 from nllb.io.text import read_table
-from nllb.languages.scripts import UNKNOWN_SCRIPT, is_script, scripts
+
+from .scripts import UNKNOWN_SCRIPT, is_script, scripts
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema

@@ -4,7 +4,7 @@ from collections import Counter
 from functools import cache
 from typing import Final
 
-from nllb.languages.table import Language, languages
+from .table import Language, languages
 
 _DEFAULTS: Final = frozenset({"arb_Arab"})
 """Languages of several scripts whose tag without a script means this one."""

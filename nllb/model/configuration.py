@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from nllb.errors import CheckpointError, DataError
 from nllb.io.pointers import refuse_pointer
 from nllb.io.text import read_json
-from nllb.model.formats.unsupported import check_architecture
+
+from .formats.unsupported import check_architecture
 
 Side = Literal["encoder", "decoder"]
 Activation = Literal["relu", "gelu", "silu"]

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from nllb.config import format_size
 from nllb.languages import Language
-from nllb.model.formats.weight_names import num_parameters
-from nllb.model.known_models import known_models
+
+from .formats.weight_names import num_parameters
+from .known_models import known_models
 
 COVERED: Final = "covered_languages"
 """Key of `nllb.json`: codes of the languages whose translations passed the model's tests."""

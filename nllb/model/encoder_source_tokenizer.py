@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from nllb.model.encoder_tokenizer import EncoderTokenizer
-from nllb.model.shipped_encoder import OWN_ENCODER, SHIPPED_ENCODER
-from nllb.model.token_layout import DataTag, TokenLayout
-from nllb.model.tokenizer import Tokenizer
+from .encoder_tokenizer import EncoderTokenizer
+from .shipped_encoder import OWN_ENCODER, SHIPPED_ENCODER
+from .token_layout import DataTag, TokenLayout
+from .tokenizer import Tokenizer
 
 
 class EncoderSourceTokenizer(Tokenizer):

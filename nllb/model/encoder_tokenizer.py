@@ -21,8 +21,9 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from nllb.errors import CheckpointError, DataError
 from nllb.io.atomic import atomic_text
 from nllb.io.text import read_json
-from nllb.model.encoder_normalization import CharacterMap
-from nllb.model.pretrained_encoder import EncoderConfig
+
+from .encoder_normalization import CharacterMap
+from .pretrained_encoder import EncoderConfig
 
 TOKENIZER_FILE: Final = "tokenizer.json.xz"
 NORMALIZATION_FILE: Final = "normalization.tsv"

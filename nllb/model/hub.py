@@ -16,9 +16,10 @@ from typing import Any
 
 from nllb.config import format_size
 from nllb.errors import CheckpointError, ResourceError
-from nllb.model.formats.hugging_face import WEIGHT_FILES, shard_paths
-from nllb.model.formats.unsupported import describe_names
-from nllb.model.known_models import find_known_model
+
+from .formats.hugging_face import WEIGHT_FILES, shard_paths
+from .formats.unsupported import describe_names
+from .known_models import find_known_model
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SMALL_FILES = (

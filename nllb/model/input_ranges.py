@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nllb.model.pretrained_encoder import PretrainedEncoder
+from .pretrained_encoder import PretrainedEncoder
 
 
 def measure_input_ranges(

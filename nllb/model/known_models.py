@@ -5,7 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from nllb.io.text import read_table
-from nllb.model.configuration import ModelConfig
+
+from .configuration import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

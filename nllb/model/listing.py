@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nllb.model.configuration import ModelConfig
-from nllb.model.formats.model_directory import ModelDirectory
-from nllb.model.formats.open_model import open_model
-from nllb.model.formats.weight_files import StorageType, storage_bytes
-from nllb.model.formats.weight_names import num_parameters
-from nllb.model.hub import find_cached, is_complete
-from nllb.model.known_models import KnownModel, find_known_model, known_models
-from nllb.model.shipped import is_shipped, shipped_models
+from .configuration import ModelConfig
+from .formats.model_directory import ModelDirectory
+from .formats.open_model import open_model
+from .formats.weight_files import StorageType, storage_bytes
+from .formats.weight_names import num_parameters
+from .hub import find_cached, is_complete
+from .known_models import KnownModel, find_known_model, known_models
+from .shipped import is_shipped, shipped_models
 
 STORAGE_TYPES: tuple[StorageType, ...] = ("float32", "bfloat16", "float16", "int8")
 State = Literal["ships", "here", "cached", "cached in part", "not downloaded"]

@@ -21,9 +21,10 @@ from nllb.errors import CheckpointError
 from nllb.io.paths import path_inside
 from nllb.io.piece_proto import Piece, PieceKind, PieceModel
 from nllb.io.text import read_table, write_json
-from nllb.model.configuration import read_document
-from nllb.model.formats.tokenizer_json import SPECIAL_PIECES
-from nllb.model.token_layout import (
+
+from .configuration import read_document
+from .formats.tokenizer_json import SPECIAL_PIECES
+from .token_layout import (
     ROLES,
     TOKENIZER_CONFIG_FILE,
     Prompt,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nllb.model.formats.settings import added_languages
+from .formats.settings import added_languages
 
 
 def languages_of_model(name: str, *, download: bool = False) -> list[str]:
@@ -20,7 +20,7 @@ def languages_of_model(name: str, *, download: bool = False) -> list[str]:
         return added_languages(path)
     if path.exists() or name.count("/") != 1:
         return []
-    from nllb.model.hub import fetch, find_cached, is_hub_name
+    from .hub import fetch, find_cached, is_hub_name
 
     if not is_hub_name(name):
         return []

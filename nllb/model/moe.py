@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nllb.model.configuration import ModelConfig, Side
-from nllb.model.grouped_experts import can_group, run_grouped_experts
-from nllb.model.routing import RoutingReport, route, route_for_training
-from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
+from .configuration import ModelConfig, Side
+from .grouped_experts import can_group, run_grouped_experts
+from .routing import RoutingReport, route, route_for_training
+from .routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
 __all__ = ["EXPERTS_PER_TOKEN", "FeedForward", "MixtureOfExperts", "route", "sort_by_expert"]
 

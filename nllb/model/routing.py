@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nllb.model.configuration import SecondExpertPolicy
-from nllb.model.routing_options import EXPERTS_PER_TOKEN, RoutingOptions
+from .configuration import SecondExpertPolicy
+from .routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,8 @@ from nllb.config.schema import (
     PositiveInt,
     Section,
 )
-from nllb.model.configuration import ModelConfig, SecondExpertPolicy
+
+from .configuration import ModelConfig, SecondExpertPolicy
 
 EXPERTS_PER_TOKEN = 2
 RoutingMode = Literal["gshard", "dropless"]

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from nllb.errors import CheckpointError
-from nllb.model.formats.hugging_face import is_hugging_face
-from nllb.model.shipped_encoder import SHIPPED_ENCODER
+
+from .formats.hugging_face import is_hugging_face
+from .shipped_encoder import SHIPPED_ENCODER
 
 SHIPPED_DIR = Path(__file__).parent.parent / "_models"
 DEFAULT_MODEL = "mini"

@@ -22,8 +22,9 @@ from typing import Any, Literal
 from nllb.errors import CheckpointError
 from nllb.io.paths import is_plain_name, path_inside
 from nllb.io.text import read_table, write_json
-from nllb.model.configuration import read_document
-from nllb.model.formats.tokenizer_json import MASK, SPECIAL_PIECES, TOKENIZER_FILE
+
+from .configuration import read_document
+from .formats.tokenizer_json import MASK, SPECIAL_PIECES, TOKENIZER_FILE
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 _ID = re.compile(r"[0-9]{1,9}")

@@ -21,13 +21,14 @@ from nllb.io.paths import path_inside
 from nllb.io.piece_models import load_pieces, read_piece_model
 from nllb.io.pointers import refuse_pointer
 from nllb.languages.normalization import normalize_punctuation
-from nllb.model.formats.tokenizer_json import (
+
+from .formats.tokenizer_json import (
     TOKENIZER_FILE,
     piece_model_of_json,
     write_tokenizer_json,
 )
-from nllb.model.m2m_vocabulary import ORDER_FILE, read_m2m_layout, write_m2m_layout
-from nllb.model.token_layout import (
+from .m2m_vocabulary import ORDER_FILE, read_m2m_layout, write_m2m_layout
+from .token_layout import (
     DataTag,
     TokenLayout,
     language_code,

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nllb.model.configuration import ModelConfig, Side
-from nllb.model.moe import FeedForward, MixtureOfExperts
+from .configuration import ModelConfig, Side
+from .moe import FeedForward, MixtureOfExperts
 
 SourceStates = Callable[[Tensor], Tensor]
 """Returns the states of a pretrained encoder, states_LBSD, of source_BS padded with `pad_id`."""

@@ -11,9 +11,9 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from nllb.serving.errors import RequestError
-from nllb.serving.settings import ServerSettings
-from nllb.serving.store import NO_OWNER, ApiKey, Store
+from .errors import RequestError
+from .settings import ServerSettings
+from .store import NO_OWNER, ApiKey, Store
 
 KEY_CACHE_S: Final = 2.0
 """A revoked key is refused after this time at the latest."""

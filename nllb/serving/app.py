@@ -14,17 +14,19 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from nllb import __version__
-from nllb.serving.access import Access
-from nllb.serving.api_page import api_page
-from nllb.serving.document_jobs import DocumentJobs
-from nllb.serving.errors import RequestError
-from nllb.serving.metrics import Metrics
-from nllb.serving.middleware import LOGGER, RequestFrame
-from nllb.serving.model_pool import LoadTranslator, ModelPool
-from nllb.serving.page_files import page_router
-from nllb.serving.request_runner import RequestRunner
-from nllb.serving.responses import STATUS_CODES, Json, error_response
-from nllb.serving.routes import (
+from nllb.translation.translator import Translator
+
+from .access import Access
+from .api_page import api_page
+from .document_jobs import DocumentJobs
+from .errors import RequestError
+from .metrics import Metrics
+from .middleware import LOGGER, RequestFrame
+from .model_pool import LoadTranslator, ModelPool
+from .page_files import page_router
+from .request_runner import RequestRunner
+from .responses import STATUS_CODES, Json, error_response
+from .routes import (
     deepl,
     deepl_glossaries,
     files,
@@ -33,11 +35,10 @@ from nllb.serving.routes import (
     nllb_serve,
     own,
 )
-from nllb.serving.segment_queue import SegmentQueue
-from nllb.serving.service import Service
-from nllb.serving.settings import ServerSettings
-from nllb.serving.store import Store
-from nllb.translation.translator import Translator
+from .segment_queue import SegmentQueue
+from .service import Service
+from .settings import ServerSettings
+from .store import Store
 
 ROUTERS: Final = (
     own.router,

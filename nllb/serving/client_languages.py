@@ -10,7 +10,8 @@ from typing import Final
 
 from nllb.errors import LanguageError
 from nllb.languages import Language, find_languages, parse_language
-from nllb.serving.errors import RequestError
+
+from .errors import RequestError
 
 AUTO: Final = "auto"
 _SCRIPT_CODES: Final = {"zho_Hans": "zh-Hans", "zho_Hant": "zh-Hant"}

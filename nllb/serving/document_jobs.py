@@ -13,16 +13,17 @@ from starlette.requests import Request
 
 from nllb.errors import DataError, LanguageError, NllbError
 from nllb.languages import Language
-from nllb.serving.access import Caller
-from nllb.serving.document_process import DocumentProcess, TranslatedFile
-from nllb.serving.errors import ClientGone, RequestError
-from nllb.serving.features import Terms
-from nllb.serving.metrics import Metrics
-from nllb.serving.request_runner import RequestRunner, Work, until_disconnected
-from nllb.serving.segment_queue import QueueClosed, RequestCancelled
-from nllb.serving.settings import ServerSettings
-from nllb.serving.store import NO_OWNER, Store
 from nllb.translation.translator import Translator
+
+from .access import Caller
+from .document_process import DocumentProcess, TranslatedFile
+from .errors import ClientGone, RequestError
+from .features import Terms
+from .metrics import Metrics
+from .request_runner import RequestRunner, Work, until_disconnected
+from .segment_queue import QueueClosed, RequestCancelled
+from .settings import ServerSettings
+from .store import NO_OWNER, Store
 
 MAX_NAME: Final = 200
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]")

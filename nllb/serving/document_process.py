@@ -23,9 +23,10 @@ from nllb.inference.generator import Terms as SegmentTerms
 from nllb.inference.word_alignment import Link
 from nllb.languages import Language, parse_language
 from nllb.languages.detection import Detection
-from nllb.serving.features import Terms, make_glossary
 from nllb.translation.retry import SegmentError
 from nllb.translation.translator import Translator
+
+from .features import Terms, make_glossary
 
 MAX_FRAME_BYTES: Final = 1 << 30
 CPU_SECONDS: Final = 600

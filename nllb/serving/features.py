@@ -11,11 +11,12 @@ from nllb.documents import document_formats, translate_html, translate_xml
 from nllb.errors import ConfigError, DocumentError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import Language
-from nllb.serving.errors import RequestError
 from nllb.translation.glossary import Glossary, GlossaryEntry
 from nllb.translation.quality import KEPT
 from nllb.translation.results import Segment, Translation
 from nllb.translation.translator import Translator
+
+from .errors import RequestError
 
 MAX_TERMS: Final = 10_000
 KEPT_PLACEHOLDERS: Final = ()

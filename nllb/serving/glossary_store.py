@@ -12,11 +12,12 @@ from typing import Any, Final
 from starlette.concurrency import run_in_threadpool
 
 from nllb.languages import Language
-from nllb.serving.access import Caller
-from nllb.serving.client_languages import read_language, short_code
-from nllb.serving.errors import RequestError
-from nllb.serving.features import MAX_TERMS
-from nllb.serving.service import Service
+
+from .access import Caller
+from .client_languages import read_language, short_code
+from .errors import RequestError
+from .features import MAX_TERMS
+from .service import Service
 
 MAX_GLOSSARIES: Final = 1000
 MAX_TERM_CHARACTERS: Final = 1024

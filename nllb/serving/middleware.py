@@ -16,9 +16,9 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nllb.serving.errors import ClientGone, RequestError
-from nllb.serving.metrics import Metrics
-from nllb.serving.responses import error_response
+from .errors import ClientGone, RequestError
+from .metrics import Metrics
+from .responses import error_response
 
 LOGGER: Final = logging.getLogger("nllb.serving")
 CLIENT_GONE: Final = 499

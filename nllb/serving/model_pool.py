@@ -9,9 +9,10 @@ from time import monotonic
 from nllb.errors import did_you_mean
 from nllb.languages import Language, languages
 from nllb.languages.detection import Detector
-from nllb.serving.errors import RequestError
-from nllb.serving.segment_queue import SegmentQueue
 from nllb.translation.translator import Translator
+
+from .errors import RequestError
+from .segment_queue import SegmentQueue
 
 LoadTranslator = Callable[[str | None], Translator]
 MakeQueue = Callable[[Translator], SegmentQueue]

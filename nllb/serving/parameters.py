@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from nllb.serving.errors import ClientGone, RequestError
+from .errors import ClientGone, RequestError
 
 MAX_FIELDS: Final = 2000
 FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")

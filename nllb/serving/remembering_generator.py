@@ -5,7 +5,8 @@ from typing import Any
 
 from nllb.inference.generator import Generator, Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
-from nllb.serving.generator_proxy import GeneratorProxy
+
+from .generator_proxy import GeneratorProxy
 
 
 class RememberingGenerator(GeneratorProxy):

@@ -14,10 +14,11 @@ from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 
-from nllb.serving.errors import BusyError, ClientGone, RequestError
-from nllb.serving.model_pool import ModelPool
-from nllb.serving.segment_queue import QueueClosed, QueuedGenerator, RequestCancelled, Ticket
 from nllb.translation.translator import Translator
+
+from .errors import BusyError, ClientGone, RequestError
+from .model_pool import ModelPool
+from .segment_queue import QueueClosed, QueuedGenerator, RequestCancelled, Ticket
 
 Result = TypeVar("Result")
 

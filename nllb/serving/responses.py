@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from nllb.serving.errors import RequestError
+from .errors import RequestError
 
 STATUS_CODES: Final = {
     400: "invalid_request",

@@ -21,7 +21,8 @@ from typing import Any, Final
 from nllb.errors import NllbError
 from nllb.inference.generator import Generator, Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
-from nllb.serving.generator_proxy import GeneratorProxy
+
+from .generator_proxy import GeneratorProxy
 
 SHORT_SEGMENTS: Final = 8
 """A ticket with more segments waiting is a long text, whose share of a batch is limited."""

@@ -7,8 +7,9 @@ from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, get
 from typing import Any, Final
 
 from nllb.errors import ResourceError
-from nllb.serving.middleware import LOGGER, JsonLines
-from nllb.serving.settings import ServerSettings
+
+from .middleware import LOGGER, JsonLines
+from .settings import ServerSettings
 
 BACKLOG: Final = 4096
 
@@ -80,7 +81,7 @@ def serve(settings: ServerSettings, *, load: Any = None) -> None:
     """
     import uvicorn
 
-    from nllb.serving.app import make_service_app
+    from .app import make_service_app
 
     set_up_logs()
     bound = bind(settings)

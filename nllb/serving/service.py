@@ -17,17 +17,18 @@ from nllb.errors import (
     ResourceError,
 )
 from nllb.languages import Language
-from nllb.serving.access import Access, Caller
-from nllb.serving.client_languages import read_language
-from nllb.serving.document_jobs import DocumentJobs
-from nllb.serving.errors import RequestError
-from nllb.serving.metrics import Metrics
-from nllb.serving.model_pool import ModelPool
-from nllb.serving.request_runner import RequestRunner
-from nllb.serving.settings import ServerSettings
-from nllb.serving.store import Store
-from nllb.serving.translating import TextOptions, TextResult, translate_texts
 from nllb.translation.translator import Translator
+
+from .access import Access, Caller
+from .client_languages import read_language
+from .document_jobs import DocumentJobs
+from .errors import RequestError
+from .metrics import Metrics
+from .model_pool import ModelPool
+from .request_runner import RequestRunner
+from .settings import ServerSettings
+from .store import Store
+from .translating import TextOptions, TextResult, translate_texts
 
 LOGGER: Final = logging.getLogger("nllb.serving")
 Result = TypeVar("Result")

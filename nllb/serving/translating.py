@@ -8,8 +8,13 @@ from nllb.errors import LanguageError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import Language
 from nllb.languages.detection import UNDETERMINED, Detector
-from nllb.serving.errors import RequestError
-from nllb.serving.features import (
+from nllb.translation.results import Segment, Translation
+from nllb.translation.source_detection import DOCUMENT_CHARACTERS, SourceLanguage, has_letters
+from nllb.translation.structure import parse
+from nllb.translation.translator import AUTO, Translator
+
+from .errors import RequestError
+from .features import (
     KEPT_PLACEHOLDERS,
     Markup,
     Terms,
@@ -17,12 +22,8 @@ from nllb.serving.features import (
     translate_markup,
     translate_with_terms,
 )
-from nllb.serving.remembering_generator import RememberingGenerator
-from nllb.serving.translation_json import Place, places
-from nllb.translation.results import Segment, Translation
-from nllb.translation.source_detection import DOCUMENT_CHARACTERS, SourceLanguage, has_letters
-from nllb.translation.structure import parse
-from nllb.translation.translator import AUTO, Translator
+from .remembering_generator import RememberingGenerator
+from .translation_json import Place, places
 
 MAX_DETECTIONS: Final = 5
 MIN_DETECTION: Final = 0.02

@@ -17,8 +17,9 @@ from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import DataError
 from nllb.io.progress import Progress
 from nllb.io.text import read_lines, read_object, write_json, write_lines
-from nllb.training.backtranslation_config import BacktranslationConfig, MonolingualText
-from nllb.training.translating import Translate, Translators
+
+from .backtranslation_config import BacktranslationConfig, MonolingualText
+from .translating import Translate, Translators
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,13 +17,14 @@ from nllb.model.moe import MixtureOfExperts
 from nllb.model.shipped_encoder import find_shipped_encoder
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.training.batches.token_ids import check_fits, tokenizer_of
-from nllb.training.distributed.expert_parallel import spread_experts
-from nllb.training.distributed.ranks import Ranks
-from nllb.training.initialization import initialize, initialize_on_encoder, materialize
-from nllb.training.loss import Teacher
-from nllb.training.router_balance import freeze_router_biases, reset_router_biases
-from nllb.training.train_config import TrainConfig
+
+from .batches.token_ids import check_fits, tokenizer_of
+from .distributed.expert_parallel import spread_experts
+from .distributed.ranks import Ranks
+from .initialization import initialize, initialize_on_encoder, materialize
+from .loss import Teacher
+from .router_balance import freeze_router_biases, reset_router_biases
+from .train_config import TrainConfig
 
 
 def open_tokenizer(config: TrainConfig, manifest: Manifest) -> Tokenizer:

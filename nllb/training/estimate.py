@@ -9,9 +9,10 @@ from nllb.config import format_size
 from nllb.io.manifest import read_manifest
 from nllb.model.configuration import ModelConfig
 from nllb.model.formats.weight_names import SIDES, list_weights
-from nllb.training.build_model import open_tokenizer, resolve_model_config
-from nllb.training.precision import choose_precision, matmul_speed
-from nllb.training.train_config import TrainConfig
+
+from .build_model import open_tokenizer, resolve_model_config
+from .precision import choose_precision, matmul_speed
+from .train_config import TrainConfig
 
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and Adam's two moments, in float32."""

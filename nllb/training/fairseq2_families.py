@@ -11,7 +11,8 @@ from fairseq2.runtime.config_registry import ConfigRegistrar
 
 from nllb.model.configuration import ModelConfig
 from nllb.model.transformer import Transformer
-from nllb.training.architecture import ModelSection, architectures, family_of
+
+from .architecture import ModelSection, architectures, family_of
 
 NUM_ROWS = 256_206
 """Vocabulary size of the released models; a run uses the size of its own vocabulary."""

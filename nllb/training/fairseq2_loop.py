@@ -42,9 +42,9 @@ from fairseq2.utils.stopwatch import Stopwatch
 from fairseq2.validator import NOOP_VALIDATOR
 from torch import Tensor, distributed
 
-from nllb.training.batches.reader import Batch
-from nllb.training.distributed.ranks import Ranks
-from nllb.training.training_run import TrainingRun, explain_out_of_memory
+from .batches.reader import Batch
+from .distributed.ranks import Ranks
+from .training_run import TrainingRun, explain_out_of_memory
 
 
 def fairseq2_loop(run: TrainingRun) -> None:

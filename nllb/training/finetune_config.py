@@ -18,7 +18,8 @@ from nllb.config.schema import (
     Text,
     per_mille,
 )
-from nllb.training.train_config import (
+
+from .train_config import (
     OptimizerSection,
     ParallelSection,
     Precision,

@@ -7,11 +7,12 @@ from sacrebleu.metrics.chrf import CHRF
 from nllb.io.manifest import Manifest
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
-from nllb.training.batches.reader import held_out_text
-from nllb.training.checkpoints.export import fold_masking
-from nllb.training.train_config import TrainConfig
-from nllb.training.translating import Translators
-from nllb.training.validation import Scorer
+
+from .batches.reader import held_out_text
+from .checkpoints.export import fold_masking
+from .train_config import TrainConfig
+from .translating import Translators
+from .validation import Scorer
 
 
 def held_out_scorer(

@@ -25,9 +25,10 @@ from nllb.errors import ConfigError
 from nllb.io.manifest import Manifest, TrainingDirection
 from nllb.io.progress import Progress
 from nllb.model.transformer import Attention, Transformer
-from nllb.training.batches.gathering import PairSource
-from nllb.training.batches.sampling import Indices, ranges
-from nllb.training.train_config import LexiconSection
+
+from .batches.gathering import PairSource
+from .batches.sampling import Indices, ranges
+from .train_config import LexiconSection
 
 MAX_LINKS: Final = 2_000_000
 """Approximate maximum of links per direction; larger directions are subsampled."""

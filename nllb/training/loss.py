@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from nllb.model.moe import MixtureOfExperts
 from nllb.model.transformer import Transformer
-from nllb.training.batches.reader import Batch
+
+from .batches.reader import Batch
 
 ROWS = 512
 """Number of decoder states whose logits are in memory at the same time."""

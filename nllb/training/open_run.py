@@ -20,38 +20,39 @@ from nllb.model.formats.encoder_of_model import frozen_states
 from nllb.model.pretrained_encoder import PretrainedEncoder
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import SourceStates, Transformer
-from nllb.training.batches.reader import BatchReader, read_validation
-from nllb.training.batches.token_ids import TokenIds, word_starts
-from nllb.training.build_model import (
+
+from .batches.reader import BatchReader, read_validation
+from .batches.token_ids import TokenIds, word_starts
+from .build_model import (
     initial_model,
     meta_model,
     open_teacher,
     open_tokenizer,
     resolve_model_config,
 )
-from nllb.training.checkpoints.checkpoint import (
+from .checkpoints.checkpoint import (
     CheckpointFolder,
     RunState,
     find_checkpoint,
     read_state,
 )
-from nllb.training.checkpoints.export import CONFIG_NAME, write_start
-from nllb.training.checkpoints.tensor_files import TensorReader
-from nllb.training.distributed.data_parallel import ParallelModel, recompute_layers
-from nllb.training.distributed.ranks import Ranks, StopFlag
-from nllb.training.held_out_scores import held_out_scorer
-from nllb.training.lexicon import initialize_lookup, lexical_embedding
-from nllb.training.loss import LossModule, Teacher
-from nllb.training.metrics.step_statistics import StepStatistics
-from nllb.training.metrics.writers import CombinedWriter, open_writers
-from nllb.training.muon import Muon
-from nllb.training.optimization import build_optimizer, constant_steps
-from nllb.training.precision import choose_precision
-from nllb.training.router_balance import RouterBalancer
-from nllb.training.train_config import Precision, TrainConfig
-from nllb.training.training_run import TrainingRun
-from nllb.training.translating import Translators
-from nllb.training.validation import Validator
+from .checkpoints.export import CONFIG_NAME, write_start
+from .checkpoints.tensor_files import TensorReader
+from .distributed.data_parallel import ParallelModel, recompute_layers
+from .distributed.ranks import Ranks, StopFlag
+from .held_out_scores import held_out_scorer
+from .lexicon import initialize_lookup, lexical_embedding
+from .loss import LossModule, Teacher
+from .metrics.step_statistics import StepStatistics
+from .metrics.writers import CombinedWriter, open_writers
+from .muon import Muon
+from .optimization import build_optimizer, constant_steps
+from .precision import choose_precision
+from .router_balance import RouterBalancer
+from .train_config import Precision, TrainConfig
+from .training_run import TrainingRun
+from .translating import Translators
+from .validation import Validator
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from nllb.training.muon import Muon
-from nllb.training.train_config import OptimizerSection, TrainConfig
+from .muon import Muon
+from .train_config import OptimizerSection, TrainConfig
 
 INITIAL_RATE = 1e-7
 RATE_FACTOR = "rate_factor"

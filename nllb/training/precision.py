@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from nllb.training.train_config import Precision
+from .train_config import Precision
 
 TRIALS = 5
 _CANDIDATES: tuple[Precision, ...] = ("float32", "bfloat16")

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from nllb.model.moe import MixtureOfExperts
-from nllb.training.distributed.ranks import Ranks
+
+from .distributed.ranks import Ranks
 
 
 def freeze_router_biases(model: nn.Module) -> None:

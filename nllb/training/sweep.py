@@ -19,7 +19,8 @@ from typing import Final
 
 from nllb.errors import ResourceError
 from nllb.io.text import read_json, read_json_lines, write_json, write_lines
-from nllb.training.sweep_config import SweepConfig, SweepVariant
+
+from .sweep_config import SweepConfig, SweepVariant
 
 TABLE_FILE: Final = "sweep.tsv"
 _STEPS_FILE, _RESULT_FILE = "steps.json", "result.json"

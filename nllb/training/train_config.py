@@ -16,8 +16,9 @@ from nllb.config.schema import (
     Text,
 )
 from nllb.model.routing_options import RoutingOptions
-from nllb.training.architecture import ModelSection
-from nllb.training.batches.noise import NoiseConfig
+
+from .architecture import ModelSection
+from .batches.noise import NoiseConfig
 
 Runner = Literal["fairseq2", "plain"]
 DataParallel = Literal["ddp", "fsdp2"]

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from nllb.errors import ResourceError
 from nllb.io.progress import Progress
-from nllb.training.checkpoints.checkpoint import RunState
-from nllb.training.checkpoints.export import MODEL_DIR, export_checkpoint
-from nllb.training.distributed.ranks import Ranks, StopFlag, join_ranks
-from nllb.training.open_run import open_run
-from nllb.training.train_config import TrainConfig
-from nllb.training.training_run import Ending, TrainingRun, plain_loop
-from nllb.training.translating import Translators
+
+from .checkpoints.checkpoint import RunState
+from .checkpoints.export import MODEL_DIR, export_checkpoint
+from .distributed.ranks import Ranks, StopFlag, join_ranks
+from .open_run import open_run
+from .train_config import TrainConfig
+from .training_run import Ending, TrainingRun, plain_loop
+from .translating import Translators
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def _loop_of(config: TrainConfig) -> Callable[[TrainingRun], None]:
     if config.parallel.runner == "plain":
         return plain_loop
     try:
-        from nllb.training.fairseq2_loop import fairseq2_loop
+        from .fairseq2_loop import fairseq2_loop
     except ImportError as error:
         raise ResourceError(
             f"fairseq2 cannot be imported ({error}); run: pip install 'nllb[train]', or set "

@@ -19,18 +19,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nllb.errors import DataError, NllbError, ResourceError
 from nllb.io.progress import Progress
-from nllb.training.batches.reader import Batch, BatchReader
-from nllb.training.checkpoints.checkpoint import CheckpointFolder, RunState
-from nllb.training.distributed.data_parallel import ParallelModel
-from nllb.training.distributed.expert_parallel import drop_exchange
-from nllb.training.distributed.ranks import Ranks, StopFlag
-from nllb.training.loss import seed_batch
-from nllb.training.metrics.step_statistics import StepStatistics
-from nllb.training.metrics.writers import MetricsWriter
-from nllb.training.optimization import constant_steps, learning_rate, scale_gradients, set_rate
-from nllb.training.router_balance import RouterBalancer
-from nllb.training.train_config import Precision, TrainConfig
-from nllb.training.validation import Validator
+
+from .batches.reader import Batch, BatchReader
+from .checkpoints.checkpoint import CheckpointFolder, RunState
+from .distributed.data_parallel import ParallelModel
+from .distributed.expert_parallel import drop_exchange
+from .distributed.ranks import Ranks, StopFlag
+from .loss import seed_batch
+from .metrics.step_statistics import StepStatistics
+from .metrics.writers import MetricsWriter
+from .optimization import constant_steps, learning_rate, scale_gradients, set_rate
+from .router_balance import RouterBalancer
+from .train_config import Precision, TrainConfig
+from .validation import Validator
 
 Ending = Literal["finished", "stopped", "no better result"]
 

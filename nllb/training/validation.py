@@ -7,10 +7,11 @@ import torch
 
 from nllb.io.manifest import TrainingDirection
 from nllb.model.transformer import Transformer
-from nllb.training.batches.reader import Batch
-from nllb.training.distributed.data_parallel import ParallelModel
-from nllb.training.distributed.ranks import Ranks
-from nllb.training.loss import LossModule
+
+from .batches.reader import Batch
+from .distributed.data_parallel import ParallelModel
+from .distributed.ranks import Ranks
+from .loss import LossModule
 
 Scorer = Callable[[Transformer], Mapping[str, float]]
 """Translates held-out pairs with a model and returns chrF++ per direction."""

@@ -10,15 +10,16 @@ from typing import Any, Final
 from nllb.inference.generator import SearchOptions
 from nllb.io.text import ErrorPolicy, json_line
 from nllb.languages import parse_language
-from nllb.translation.code_blocks import mark_code_blocks
-from nllb.translation.files import read_windows
-from nllb.translation.glossary import Glossary
-from nllb.translation.records import DocumentRecord, line_record
-from nllb.translation.results import Translation
-from nllb.translation.retry import RETRY_LIMIT, RetryBudget
-from nllb.translation.source_detection import DOCUMENT_CHARACTERS, SourceLanguage
-from nllb.translation.translator import ASSUMED_SOURCE, AUTO, Translator
-from nllb.translation.windows import join_paragraphs
+
+from .code_blocks import mark_code_blocks
+from .files import read_windows
+from .glossary import Glossary
+from .records import DocumentRecord, line_record
+from .results import Translation
+from .retry import RETRY_LIMIT, RetryBudget
+from .source_detection import DOCUMENT_CHARACTERS, SourceLanguage
+from .translator import ASSUMED_SOURCE, AUTO, Translator
+from .windows import join_paragraphs
 
 MAX_NAMED: Final = 5
 """Line numbers that a summary names."""

@@ -20,8 +20,9 @@ from nllb.errors import DataError
 from nllb.io.atomic import atomic_binary
 from nllb.io.compression import COMPRESSIONS
 from nllb.io.text import ErrorPolicy, line_batches
-from nllb.translation.input_formats import require_text_bytes
-from nllb.translation.windows import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
+
+from .input_formats import require_text_bytes
+from .windows import FIRST_LINES, LOOK_AHEAD_LINES, growing_windows
 
 if sys.platform != "win32":
     import fcntl

@@ -12,7 +12,8 @@ import regex
 from nllb.errors import DataError
 from nllb.inference.generator import Terms
 from nllb.languages import Language
-from nllb.translation.glossary_formats import (
+
+from .glossary_formats import (
     GlossaryFormat,
     GlossaryRow,
     detect_glossary_format,

@@ -13,24 +13,25 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.inference.word_alignment import Aligner
 from nllb.languages import Language
 from nllb.languages.detection import Detector
-from nllb.translation.code_blocks import Verbatim, has_fence, mark_code_blocks, split_lines
-from nllb.translation.glossary import Glossary
-from nllb.translation.meaning import MeaningCheck, check_attempts
-from nllb.translation.model_input import ModelInput, model_input
-from nllb.translation.placeholders import PlaceholderPattern, Protection
-from nllb.translation.protected_segments import flagged_markup, translate_protected
-from nllb.translation.quality import KEPT, with_source
-from nllb.translation.results import Passage, PassageMerger, Segment, Translation
-from nllb.translation.retry import Attempt, RetryBudget, translate_segments
-from nllb.translation.source_detection import (
+
+from .code_blocks import Verbatim, has_fence, mark_code_blocks, split_lines
+from .glossary import Glossary
+from .meaning import MeaningCheck, check_attempts
+from .model_input import ModelInput, model_input
+from .placeholders import PlaceholderPattern, Protection
+from .protected_segments import flagged_markup, translate_protected
+from .quality import KEPT, with_source
+from .results import Passage, PassageMerger, Segment, Translation
+from .retry import Attempt, RetryBudget, translate_segments
+from .source_detection import (
     DOCUMENT_CHARACTERS,
     SourceDetection,
     SourceLanguage,
     has_letters,
 )
-from nllb.translation.structure import Document, DocumentPart, cut, parse, separator
-from nllb.translation.term_replacement import replace_missing_terms
-from nllb.translation.windows import join_paragraphs
+from .structure import Document, DocumentPart, cut, parse, separator
+from .term_replacement import replace_missing_terms
+from .windows import join_paragraphs
 
 REMEMBERED_SEGMENTS: Final = 4096
 """Segments whose translations a stream remembers, so that repeated ones are translated once."""

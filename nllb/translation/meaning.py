@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from nllb.inference.meaning_thresholds import find_threshold
 from nllb.languages import Language
 from nllb.model.shipped_encoder import SHIPPED_ENCODER
-from nllb.translation.quality import FLAGS, MeaningVerdict, TrustRecord
-from nllb.translation.retry import Attempt
+
+from .quality import FLAGS, MeaningVerdict, TrustRecord
+from .retry import Attempt
 
 if TYPE_CHECKING:  # this imports torch
     from nllb.inference.sentence_encoder import SentenceEncoder

@@ -11,7 +11,8 @@ from typing import Final
 import regex
 
 from nllb.languages import Language
-from nllb.translation.literals import LITERAL
+
+from .literals import LITERAL
 
 SOFT_HYPHEN: Final = "\u00ad"
 CASED_SCRIPTS: Final = frozenset({"Latn", "Cyrl", "Grek", "Armn"})

@@ -13,7 +13,8 @@ from typing import Final, Literal, get_args
 import regex
 
 from nllb.errors import ConfigError
-from nllb.translation.literals import trim_address
+
+from .literals import trim_address
 
 PlaceholderKind = Literal["address", "variable", "code", "tag", "term", "user", "private"]
 """`address`: web and e-mail addresses and @names; `variable`: something is filled in later; `code`:

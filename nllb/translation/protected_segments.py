@@ -14,9 +14,10 @@ import regex
 
 from nllb.inference.generator import Hypothesis
 from nllb.languages.segmentation import translatable
-from nllb.translation.placeholders import Protection, term_pattern
-from nllb.translation.quality import FLAGS, KEPT, TrustRecord
-from nllb.translation.retry import Attempt
+
+from .placeholders import Protection, term_pattern
+from .quality import FLAGS, KEPT, TrustRecord
+from .retry import Attempt
 
 Translate = Callable[[Sequence[str]], list[Attempt]]
 

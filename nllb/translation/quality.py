@@ -17,9 +17,10 @@ from nllb.inference.generator import Hypothesis, Terms
 from nllb.languages import Language
 from nllb.languages.detection import UNDETERMINED, Detection
 from nllb.languages.scripts import unicode_class
-from nllb.translation.glossary import terms_by_status
-from nllb.translation.literals import missing_literals, missing_numbers
-from nllb.translation.text_width import columns
+
+from .glossary import terms_by_status
+from .literals import missing_literals, missing_numbers
+from .text_width import columns
 
 Flag = Literal[
     "truncated",

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from nllb.languages import Language
-from nllb.translation.results import Passage, PassageMerger, Segment, Translation
+
+from .results import Passage, PassageMerger, Segment, Translation
 
 UNDETERMINED: Final = "und"
 SPOOL_BYTES: Final = 1 << 20

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from nllb.languages import Language
-from nllb.translation.quality import Flag, TrustRecord
+
+from .quality import Flag, TrustRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,8 +22,9 @@ from nllb.inference.generator import MAX_BEAM_SIZE, Generator, Hypothesis, Searc
 from nllb.languages import Language
 from nllb.languages.detection import Detection, Detector
 from nllb.languages.segmentation import split_long
-from nllb.translation.quality import FLAGS, AttemptOrigin, Flag, TrustRecord, judge
-from nllb.translation.structure import Document, cut, separator
+
+from .quality import FLAGS, AttemptOrigin, Flag, TrustRecord, judge
+from .structure import Document, cut, separator
 
 DETECTED_LABELS: Final = 10
 """Labels requested from the detector: every label with a probability of 0.1 is among them."""

@@ -18,7 +18,8 @@ import regex
 from nllb.languages import Language
 from nllb.languages.scripts import script_of
 from nllb.languages.segmentation import split_sentences, translatable
-from nllb.translation.wrapping import SoftBreak, rewrap, unwrap
+
+from .wrapping import SoftBreak, rewrap, unwrap
 
 _EMOJI: Final = (
     r"(?:\p{Emoji_Presentation}|\p{Extended_Pictographic}\ufe0f)"

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nllb.inference.word_alignment import Aligner, Link
-from nllb.translation.glossary import GlossaryEntry, term_status, terms_by_status
-from nllb.translation.projection import Mark, project
-from nllb.translation.retry import Attempt
+
+from .glossary import GlossaryEntry, term_status, terms_by_status
+from .projection import Mark, project
+from .retry import Attempt
 
 Found = Sequence[tuple[GlossaryEntry, int, int]]
 """The terms of a segment, with their places in it."""

@@ -19,14 +19,15 @@ from nllb.inference.word_alignment import Aligner, ShippedAligner
 from nllb.languages import Language, languages, parse_language
 from nllb.languages.detection import Detector
 from nllb.model.coverage import models_that_cover
-from nllb.translation.glossary import Glossary
-from nllb.translation.job import Memory, TranslationJob
-from nllb.translation.meaning import MeaningCheck
-from nllb.translation.placeholders import PlaceholderPattern, Protection
-from nllb.translation.results import Translation
-from nllb.translation.retry import RetryBudget
-from nllb.translation.source_detection import SourceDetection, SourceLanguage
-from nllb.translation.windows import LOOK_AHEAD_LINES, growing_windows
+
+from .glossary import Glossary
+from .job import Memory, TranslationJob
+from .meaning import MeaningCheck
+from .placeholders import PlaceholderPattern, Protection
+from .results import Translation
+from .retry import RetryBudget
+from .source_detection import SourceDetection, SourceLanguage
+from .windows import LOOK_AHEAD_LINES, growing_windows
 
 if TYPE_CHECKING:
     from nllb.inference.model_generator import DataType

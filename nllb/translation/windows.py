@@ -7,7 +7,7 @@ is always batched in the same way.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from nllb.translation.code_blocks import Verbatim
+from .code_blocks import Verbatim
 
 LOOK_AHEAD_LINES: Final = 2048
 """Maximum number of lines in a window."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import regex
 
-from nllb.translation.text_width import columns
+from .text_width import columns
 
 MIN_WIDTH: Final = 40
 """A paragraph without a line of this many columns is a verse, an address or a list: not wrapped."""

@@ -63,6 +63,18 @@ def imports(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_of_the_same_package_are_imported_relatively(path: Path) -> None:
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    absolute = [
+        node.module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module
+        if f"{node.module}.".startswith(f"{package}.") and node.module != "nllb"
+    ]
+    assert not absolute, f"{path} imports {absolute}; write 'from .name import ...'"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_follow_the_layers(path: Path) -> None:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     own = layer(module)

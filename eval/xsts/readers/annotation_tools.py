@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eval.xsts.findings import form_finding, listed_lines
-from eval.xsts.readers.raw_table import NumberedRow, RawTable, Scale
 from nllb.errors import DataError, LanguageError
 from nllb.languages import parse_language
+
+from .raw_table import NumberedRow, RawTable, Scale
 
 RATING_KEYS = ("rating", "number", "choices", "text")
 """Keys under which Label Studio keeps the value of a control."""

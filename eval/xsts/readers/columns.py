@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from eval.xsts.readers.raw_table import RawTable
 from nllb.errors import ConfigError, DataError, did_you_mean
+
+from .raw_table import RawTable
 
 CONSTANT = "="
 """A column that begins with it is a value for all rows."""

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.xsts.findings import form_finding
-from eval.xsts.readers.annotation_tools import (
+from eval.xsts.result import FindingRecord
+from nllb.errors import ConfigError, DataError, did_you_mean
+from nllb.io.compression import COMPRESSIONS
+
+from .annotation_tools import (
     appraise_table,
     find_appraise,
     is_label_studio,
@@ -18,9 +22,9 @@ from eval.xsts.readers.annotation_tools import (
     mqm_table,
     pearmut_table,
 )
-from eval.xsts.readers.columns import fits_a_preset
-from eval.xsts.readers.delimited import decode, read_delimited, read_limited
-from eval.xsts.readers.raw_table import (
+from .columns import fits_a_preset
+from .delimited import decode, read_delimited, read_limited
+from .raw_table import (
     HEADER_SEARCH_ROWS,
     NumberedRow,
     RawTable,
@@ -28,11 +32,8 @@ from eval.xsts.readers.raw_table import (
     is_blank,
     with_name,
 )
-from eval.xsts.readers.records import read_json_text, read_parquet, record_table
-from eval.xsts.readers.spreadsheets import Sheet, check_archive, read_ods, read_xlsx, refuse_ole
-from eval.xsts.result import FindingRecord
-from nllb.errors import ConfigError, DataError, did_you_mean
-from nllb.io.compression import COMPRESSIONS
+from .records import read_json_text, read_parquet, record_table
+from .spreadsheets import Sheet, check_archive, read_ods, read_xlsx, refuse_ole
 
 SUFFIXES = (".csv", ".tsv", ".xlsx", ".ods", ".json", ".jsonl", ".parquet")
 FORMATS = ("csv", "tsv", "xlsx", "ods", "json", "jsonl", "parquet", "labelstudio",

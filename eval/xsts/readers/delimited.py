@@ -4,10 +4,11 @@ import csv
 import io
 from pathlib import Path
 
-from eval.xsts.readers.raw_table import NumberedRow
 from nllb.errors import DataError
 from nllb.io.compression import DAMAGED, open_binary
 from nllb.io.encoding import utf16_by_nulls
+
+from .raw_table import NumberedRow
 
 MAX_TEXT_BYTES = 1 << 29
 """Largest text that is read, after decompression: ratings of a large study take a few megabytes."""

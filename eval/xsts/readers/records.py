@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.xsts.readers.raw_table import RawTable, is_blank
 from nllb.errors import DataError
 from nllb.io.parquet import read_records
+
+from .raw_table import RawTable, is_blank
 
 MAX_RECORDS = 5_000_000
 """Rows of a Parquet file that are read at most."""

@@ -10,9 +10,10 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 from eval.xsts.findings import form_finding, listed_lines, plural
-from eval.xsts.readers.raw_table import NumberedRow, is_blank
 from eval.xsts.result import FindingRecord
 from nllb.errors import DataError, ResourceError
+
+from .raw_table import NumberedRow, is_blank
 
 MAX_MEMBERS = 5_000
 MAX_UNPACKED_BYTES = 1 << 28

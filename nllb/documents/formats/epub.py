@@ -7,12 +7,13 @@ from typing import Final
 from urllib.parse import unquote
 
 from nllb.documents.archive import Archive
-from nllb.documents.formats.html import HtmlFormat
 from nllb.documents.office_package import ZipDocument
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 from nllb.documents.xml_parts import NestedEdits, Writing, XmlPart
 from nllb.documents.xml_spans import XmlElement, parse_xml
 from nllb.errors import DocumentError
+
+from .html import HtmlFormat
 
 _CONTAINER: Final = "META-INF/container.xml"
 _ENCRYPTION: Final = "META-INF/encryption.xml"

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from nllb.documents.formats.yaml_messages import scalar_writer, yaml_scalars
 from nllb.documents.markdown_spans import Passage, markdown_passages
 from nllb.documents.markdown_writing import inline_writer
 from nllb.documents.prose import is_chosen
@@ -13,6 +12,8 @@ from nllb.documents.splicing import Piece, SplicedDocument
 from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment
 from nllb.errors import DocumentError
+
+from .yaml_messages import scalar_writer, yaml_scalars
 
 MAX_BYTES: Final = 32 << 20
 FRONT_MATTER_KEYS: Final = (

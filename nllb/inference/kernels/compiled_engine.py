@@ -19,25 +19,6 @@ from torch import Tensor
 
 from nllb.errors import CheckpointError
 from nllb.inference.engine import Decoding, Engine, Memory, OutputChoice, mixture_of_experts
-from nllb.inference.kernels.library import (
-    Kernel,
-    LayerStruct,
-    MemoryStruct,
-    NormStruct,
-    StepStruct,
-    load_kernel,
-    pointer,
-)
-from nllb.inference.kernels.packed_matrices import (
-    MAX_DIM,
-    MAX_POSITIONS,
-    Arena,
-    PackedMatrix,
-    Runtime,
-    Workspace,
-    allocate,
-    check_ids,
-)
 from nllb.inference.layers import (
     ExpertStoreFactory,
     FeedForward,
@@ -55,6 +36,26 @@ from nllb.inference.token_states import EncoderEngine
 from nllb.model.configuration import ModelConfig, Side
 from nllb.model.formats.weights import Weights
 from nllb.model.transformer import sinusoidal_positions
+
+from .library import (
+    Kernel,
+    LayerStruct,
+    MemoryStruct,
+    NormStruct,
+    StepStruct,
+    load_kernel,
+    pointer,
+)
+from .packed_matrices import (
+    MAX_DIM,
+    MAX_POSITIONS,
+    Arena,
+    PackedMatrix,
+    Runtime,
+    Workspace,
+    allocate,
+    check_ids,
+)
 
 
 def int8_engine(

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from nllb.config import format_size
 from nllb.errors import CheckpointError, ResourceError
-from nllb.inference.kernels.library import Kernel, MatrixStruct, WorkStruct, pointer
 from nllb.inference.threads import ForkSafeLock
+
+from .library import Kernel, MatrixStruct, WorkStruct, pointer
 
 MAX_DIM = 8192
 """Maximum number of inputs of a matrix (MOST_DIM in the kernel)."""

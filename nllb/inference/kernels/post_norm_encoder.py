@@ -18,14 +18,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nllb.inference.kernels.library import (
+from nllb.inference.threads import with_torch_threads
+from nllb.inference.token_states import TokenStates, check_sequences
+from nllb.model.formats.encoder_directory import EncoderDirectory
+from nllb.model.formats.quantized_storage import quantize_rows
+from nllb.model.pretrained_encoder import EncoderConfig, layer_numbers
+
+from .library import (
     Kernel,
     NormStruct,
     PostNormLayerStruct,
     load_kernel,
     pointer,
 )
-from nllb.inference.kernels.packed_matrices import (
+from .packed_matrices import (
     MAX_DIM,
     MAX_POSITIONS,
     Arena,
@@ -34,11 +40,6 @@ from nllb.inference.kernels.packed_matrices import (
     Workspace,
     allocate,
 )
-from nllb.inference.threads import with_torch_threads
-from nllb.inference.token_states import TokenStates, check_sequences
-from nllb.model.formats.encoder_directory import EncoderDirectory
-from nllb.model.formats.quantized_storage import quantize_rows
-from nllb.model.pretrained_encoder import EncoderConfig, layer_numbers
 
 _LANES = 16
 """Floats that the kernel's attention takes at a time: a head is a multiple of it."""

@@ -14,11 +14,12 @@ from nllb.errors import CheckpointError
 from nllb.io.paths import path_inside
 from nllb.io.progress import Progress
 from nllb.model.configuration import read_document
-from nllb.model.formats.hugging_face import SETTINGS_VERSION, write_hugging_face
-from nllb.model.formats.model_directory import ModelDirectory
-from nllb.model.formats.settings import SETTINGS_FILE
-from nllb.model.formats.weight_files import FLOAT_TYPES, MAX_SHARD_BYTES, StorageType, storage_bytes
 from nllb.model.known_models import find_known_model
+
+from .hugging_face import SETTINGS_VERSION, write_hugging_face
+from .model_directory import ModelDirectory
+from .settings import SETTINGS_FILE
+from .weight_files import FLOAT_TYPES, MAX_SHARD_BYTES, StorageType, storage_bytes
 
 COMPANIONS = ("shortlists.safetensors", "LICENSE", "README.md")
 """Files that are copied with a model when it is converted."""

@@ -29,11 +29,12 @@ from nllb.errors import CheckpointError
 from nllb.io.pointers import refuse_pointer
 from nllb.io.records import to_record
 from nllb.model.encoder_tokenizer import SPECIAL_SCORE
-from nllb.model.formats.encoder_weight_names import encoder_weight_name
-from nllb.model.formats.four_bit import BLOCK, four_bit_shapes
-from nllb.model.formats.weight_checks import check_finite
 from nllb.model.known_encoder import FILE, PACKAGE
 from nllb.model.pretrained_encoder import EncoderConfig, EncoderWeight, list_encoder_weights
+
+from .encoder_weight_names import encoder_weight_name
+from .four_bit import BLOCK, four_bit_shapes
+from .weight_checks import check_finite
 
 MAGIC: Final = b"E5S1"
 VERSION: Final = 1

@@ -21,18 +21,6 @@ from nllb.io.corpora import Corpus
 from nllb.io.progress import Progress
 from nllb.model.encoder_normalization import CharacterMap
 from nllb.model.encoder_tokenizer import SPECIAL_SCORE, EncoderTokenizer
-from nllb.model.formats.e5_file import E5File, open_e5_file, scored_pieces, with_pieces_only
-from nllb.model.formats.encoder_card import CardFacts, encoder_card, mit_licence
-from nllb.model.formats.encoder_directory import RANGE, file_sha256, write_encoder
-from nllb.model.formats.four_bit import dequantize_blocks
-from nllb.model.formats.row_codes import TIER, CodedTable, encode_rows, tensor_names
-from nllb.model.formats.vocabulary_trimming import (
-    PieceCounts,
-    choose_pieces,
-    count_pieces,
-    measure_worth,
-)
-from nllb.model.formats.weights import SCALE
 from nllb.model.input_ranges import measure_input_ranges
 from nllb.model.known_encoder import (
     DEFAULT_LINES,
@@ -44,6 +32,19 @@ from nllb.model.known_encoder import (
     SHA256,
 )
 from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
+
+from .e5_file import E5File, open_e5_file, scored_pieces, with_pieces_only
+from .encoder_card import CardFacts, encoder_card, mit_licence
+from .encoder_directory import RANGE, file_sha256, write_encoder
+from .four_bit import dequantize_blocks
+from .row_codes import TIER, CodedTable, encode_rows, tensor_names
+from .vocabulary_trimming import (
+    PieceCounts,
+    choose_pieces,
+    count_pieces,
+    measure_worth,
+)
+from .weights import SCALE
 
 _MAX_SAMPLES: Final = 600
 _PREFIX: Final = "query: "

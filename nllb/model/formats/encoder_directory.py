@@ -34,14 +34,15 @@ from nllb.model.encoder_tokenizer import (
     EncoderTokenizer,
     write_tokenizer,
 )
-from nllb.model.formats.four_bit import dequantize_blocks, four_bit_shapes
-from nllb.model.formats.row_codes import CodedTable, find_fault, tensor_names
-from nllb.model.formats.safetensors_files import SafetensorsFile
-from nllb.model.formats.settings import SETTINGS_FILE, read_settings
-from nllb.model.formats.weight_checks import check_finite
-from nllb.model.formats.weights import SCALE
-from nllb.model.formats.write_errors import library_write_errors
 from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
+
+from .four_bit import dequantize_blocks, four_bit_shapes
+from .row_codes import CodedTable, find_fault, tensor_names
+from .safetensors_files import SafetensorsFile
+from .settings import SETTINGS_FILE, read_settings
+from .weight_checks import check_finite
+from .weights import SCALE
+from .write_errors import library_write_errors
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"

@@ -8,9 +8,10 @@ import torch
 
 from nllb.errors import CheckpointError
 from nllb.model.configuration import ModelConfig
-from nllb.model.formats.encoder_directory import WEIGHTS_FILE, EncoderDirectory, file_sha256
 from nllb.model.shipped_encoder import OWN_ENCODER, find_shipped_encoder
 from nllb.model.transformer import SourceStates
+
+from .encoder_directory import WEIGHTS_FILE, EncoderDirectory, file_sha256
 
 HASH_LENGTH: Final = 16
 

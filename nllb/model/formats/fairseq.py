@@ -21,11 +21,12 @@ from nllb.errors import CheckpointError
 from nllb.io.paths import is_plain_name
 from nllb.io.text import read_lines
 from nllb.model.configuration import Activation, ModelConfig, SecondExpertPolicy, Side
-from nllb.model.formats.model_directory import ModelDirectory
-from nllb.model.formats.settings import read_settings
-from nllb.model.formats.torch_files import Record, TorchFile, record_fields, record_items
-from nllb.model.formats.weight_names import Weight
-from nllb.model.formats.weights import Place, Weights, gather_weights, without_prefix
+
+from .model_directory import ModelDirectory
+from .settings import read_settings
+from .torch_files import Record, TorchFile, record_fields, record_items
+from .weight_names import Weight
+from .weights import Place, Weights, gather_weights, without_prefix
 
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer

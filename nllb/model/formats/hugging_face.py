@@ -21,20 +21,21 @@ from nllb.io.paths import path_inside
 from nllb.io.text import write_json
 from nllb.languages import add_languages
 from nllb.model.configuration import ModelConfig, read_document
-from nllb.model.formats.generation_options import GENERATION_FILE, read_generation_options
-from nllb.model.formats.model_directory import ModelDirectory
-from nllb.model.formats.safetensors_files import SafetensorsFile
-from nllb.model.formats.settings import SETTINGS_FILE, added_languages, read_settings
-from nllb.model.formats.torch_files import TorchFile
-from nllb.model.formats.unsupported import describe_names, refuse_directory, refuse_quantized
-from nllb.model.formats.weight_files import (
+
+from .generation_options import GENERATION_FILE, read_generation_options
+from .model_directory import ModelDirectory
+from .safetensors_files import SafetensorsFile
+from .settings import SETTINGS_FILE, added_languages, read_settings
+from .torch_files import TorchFile
+from .unsupported import describe_names, refuse_directory, refuse_quantized
+from .weight_files import (
     MAX_SHARD_BYTES,
     StorageType,
     storage_bytes,
     write_weights,
 )
-from nllb.model.formats.weight_names import Weight
-from nllb.model.formats.weights import Place, TensorFile, Weights, gather_weights, without_prefix
+from .weight_names import Weight
+from .weights import Place, TensorFile, Weights, gather_weights, without_prefix
 
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer
@@ -100,7 +101,8 @@ def open_tokenizer(path: Path, config: ModelConfig) -> "Tokenizer":
     if not config.pretrained_layers:
         return tokenizer
     from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
-    from nllb.model.formats.encoder_of_model import open_encoder_of_model
+
+    from .encoder_of_model import open_encoder_of_model
 
     encoder = open_encoder_of_model(path, config)
     return EncoderSourceTokenizer(tokenizer, encoder.tokenizer(), encoder.path)

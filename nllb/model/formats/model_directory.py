@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nllb.model.configuration import ModelConfig
-from nllb.model.formats.weights import Weights
+
+from .weights import Weights
 
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer

@@ -5,16 +5,17 @@ from pathlib import Path
 import torch
 
 from nllb.errors import CheckpointError, did_you_mean
-from nllb.model.formats.encoder_of_model import frozen_states, open_encoder_of_model
-from nllb.model.formats.fairseq import find_fairseq, open_fairseq
-from nllb.model.formats.hugging_face import is_hugging_face, open_hugging_face
-from nllb.model.formats.model_directory import ModelDirectory
-from nllb.model.formats.unsupported import READABLE, describe_file, describe_names, refuse_directory
-from nllb.model.formats.weights import read_weight
 from nllb.model.hub import fetch, is_hub_name
 from nllb.model.known_models import known_models
 from nllb.model.shipped import find_shipped, shipped_models
 from nllb.model.transformer import SinusoidalPositions, Transformer
+
+from .encoder_of_model import frozen_states, open_encoder_of_model
+from .fairseq import find_fairseq, open_fairseq
+from .hugging_face import is_hugging_face, open_hugging_face
+from .model_directory import ModelDirectory
+from .unsupported import READABLE, describe_file, describe_names, refuse_directory
+from .weights import read_weight
 
 
 def open_model(name_or_dir: str | Path, *, offline: bool | None = None) -> ModelDirectory:

@@ -26,7 +26,8 @@ from torch import Tensor
 from nllb.errors import CheckpointError
 from nllb.io.archives import check_archive
 from nllb.io.pointers import refuse_pointer
-from nllb.model.formats.pickle_check import named_globals
+
+from .pickle_check import named_globals
 
 MAX_PICKLE_BYTES: Final = 256 << 20
 """Maximum size of a pickle, which describes the tensors but does not contain their data."""

@@ -18,11 +18,12 @@ from torch import Tensor
 from nllb.io.atomic import atomic_binary
 from nllb.io.text import write_json
 from nllb.model.configuration import ModelConfig
-from nllb.model.formats.quantized_storage import is_quantizable, quantize_rows, row_scales
-from nllb.model.formats.safetensors_files import SAFETENSORS_TYPES
-from nllb.model.formats.weight_checks import check_finite
-from nllb.model.formats.weight_names import Weight, list_weights
-from nllb.model.formats.weights import SCALE, read_weight
+
+from .quantized_storage import is_quantizable, quantize_rows, row_scales
+from .safetensors_files import SAFETENSORS_TYPES
+from .weight_checks import check_finite
+from .weight_names import Weight, list_weights
+from .weights import SCALE, read_weight
 
 StorageType = Literal["float32", "float16", "bfloat16", "int8"]
 MAX_SHARD_BYTES = 5_000_000_000

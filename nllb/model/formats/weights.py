@@ -16,9 +16,10 @@ from torch import Tensor
 
 from nllb.errors import CheckpointError
 from nllb.model.configuration import ModelConfig
-from nllb.model.formats.quantized_storage import dequantize_rows, is_quantizable
-from nllb.model.formats.weight_checks import check_finite
-from nllb.model.formats.weight_names import Weight, list_weights
+
+from .quantized_storage import dequantize_rows, is_quantizable
+from .weight_checks import check_finite
+from .weight_names import Weight, list_weights
 
 SCALE = ".scale"
 """Suffix of the scales' name for a weight that is stored as int8."""

@@ -14,9 +14,10 @@ from nllb.serving.features import Markup, Terms
 from nllb.serving.glossary_store import find_terms
 from nllb.serving.parameters import Parameters, read_parameters
 from nllb.serving.responses import Json
-from nllb.serving.routes.described import describe
 from nllb.serving.service import Service, service_of
 from nllb.serving.translating import TextOptions, TextResult
+
+from .described import describe
 
 router = APIRouter(tags=["DeepL"])
 

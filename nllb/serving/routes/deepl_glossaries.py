@@ -20,9 +20,10 @@ from nllb.serving.glossary_store import (
 )
 from nllb.serving.parameters import read_parameters
 from nllb.serving.responses import Json
-from nllb.serving.routes.deepl import caller_of
-from nllb.serving.routes.described import describe
 from nllb.serving.service import Service, service_of
+
+from .deepl import caller_of
+from .described import describe
 
 router = APIRouter(tags=["DeepL"])
 _FIELDS = describe(

@@ -17,9 +17,10 @@ from nllb.serving.features import Terms, file_formats
 from nllb.serving.glossary_store import find_terms
 from nllb.serving.parameters import Parameters, read_parameters
 from nllb.serving.responses import Json
-from nllb.serving.routes import deepl, libretranslate, own
-from nllb.serving.routes.described import describe
 from nllb.serving.service import Service, service_of
+
+from . import deepl, libretranslate, own
+from .described import describe
 
 router = APIRouter()
 

@@ -13,9 +13,10 @@ from nllb.serving.errors import RequestError
 from nllb.serving.features import Markup
 from nllb.serving.parameters import Parameters, read_parameters
 from nllb.serving.responses import Json
-from nllb.serving.routes.described import describe
 from nllb.serving.service import service_of
 from nllb.serving.translating import TextOptions, TextResult, detect_languages
+
+from .described import describe
 
 router = APIRouter(prefix="/language/translate/v2", tags=["Google v2"])
 

@@ -17,12 +17,13 @@ from nllb.serving.errors import RequestError
 from nllb.serving.features import Markup, file_formats
 from nllb.serving.parameters import Parameters, read_parameters
 from nllb.serving.responses import Json
-from nllb.serving.routes import nllb_serve
-from nllb.serving.routes.described import describe
 from nllb.serving.service import Service, service_of
 from nllb.serving.translating import TextOptions, TextResult, detect_languages
 from nllb.serving.translation_json import whole_alternatives
 from nllb.translation.source_detection import SourceLanguage
+
+from . import nllb_serve
+from .described import describe
 
 router = APIRouter(tags=["LibreTranslate"])
 

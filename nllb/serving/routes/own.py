@@ -20,7 +20,6 @@ from nllb.serving.features import Markup, Terms, file_formats
 from nllb.serving.glossary_store import find_terms
 from nllb.serving.model_pool import ServedModel
 from nllb.serving.responses import Json
-from nllb.serving.routes.own_models import DetectBody, StreamBody, TranslateBody
 from nllb.serving.service import Service, service_of
 from nllb.serving.translating import (
     TextOptions,
@@ -30,6 +29,8 @@ from nllb.serving.translating import (
 )
 from nllb.serving.translation_json import Place, language_json, translation_json
 from nllb.translation.results import Segment
+
+from .own_models import DetectBody, StreamBody, TranslateBody
 
 router = APIRouter(prefix="/v1", tags=["nllb"])
 

@@ -8,7 +8,8 @@ less than a hundredth of a training step.
 import numpy as np
 
 from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
-from nllb.training.batches.gathering import Pairs, Ragged
+
+from .gathering import Pairs, Ragged
 
 
 def encode_sources(pairs: Pairs, tokenizer: EncoderSourceTokenizer) -> Pairs:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from nllb.errors import DataError
 from nllb.io.manifest import Manifest, ShardGroup, Split, TrainingDirection
 from nllb.io.shards import ShardFile, TokenShard
-from nllb.training.batches.noise import NoiseConfig, add_noise
-from nllb.training.batches.sampling import Indices, Key, ranges
-from nllb.training.batches.token_ids import TokenIds
+
+from .noise import NoiseConfig, add_noise
+from .sampling import Indices, Key, ranges
+from .token_ids import TokenIds
 
 PAD_ID, EOS_ID = 1, 2
 

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nllb.training.batches.gathering import Pairs, Ragged
-from nllb.training.batches.sampling import ranges
+from .gathering import Pairs, Ragged
+from .sampling import ranges
 
 _MAX_JOINED: Final = 8
 

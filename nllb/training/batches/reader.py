@@ -25,10 +25,12 @@ from nllb.errors import ConfigError, DataError
 from nllb.io.manifest import Manifest, TrainingDirection
 from nllb.model.encoder_source_tokenizer import EncoderSourceTokenizer
 from nllb.model.tokenizer import Tokenizer
-from nllb.training.batches.encoder_sources import encode_sources
-from nllb.training.batches.gathering import EOS_ID, PAD_ID, Gatherer, PairRequest, Pairs, PairSource
-from nllb.training.batches.joining import join_pairs
-from nllb.training.batches.sampling import (
+from nllb.training.train_config import ReaderConfig
+
+from .encoder_sources import encode_sources
+from .gathering import EOS_ID, PAD_ID, Gatherer, PairRequest, Pairs, PairSource
+from .joining import join_pairs
+from .sampling import (
     ActivePhase,
     Indices,
     active_phases,
@@ -36,8 +38,7 @@ from nllb.training.batches.sampling import (
     phase_of,
     sample_items,
 )
-from nllb.training.batches.token_ids import TokenIds
-from nllb.training.train_config import ReaderConfig
+from .token_ids import TokenIds
 
 STEPS_PER_CHUNK = 64
 SPARE = 1.05

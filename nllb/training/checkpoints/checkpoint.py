@@ -29,8 +29,9 @@ from nllb.config.fingerprints import file_fingerprint
 from nllb.errors import CheckpointError, DataError, ResourceError
 from nllb.io.paths import is_plain_name
 from nllb.io.text import parse_json
-from nllb.training.checkpoints.tensor_files import is_sharded, write_shards, write_whole
 from nllb.training.distributed.ranks import Ranks
+
+from .tensor_files import is_sharded, write_shards, write_whole
 
 FORMAT_VERSION = 1
 _STATE, _MANIFEST = "state.json", "manifest.json"

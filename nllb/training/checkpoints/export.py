@@ -21,9 +21,10 @@ from nllb.model.formats.hugging_face import CONFIG_FILE, open_tokenizer, write_h
 from nllb.model.formats.weight_files import StorageType
 from nllb.model.formats.weight_names import list_weights
 from nllb.model.tokenizer import Tokenizer
-from nllb.training.checkpoints.checkpoint import find_checkpoint, read_state
-from nllb.training.checkpoints.tensor_files import WEIGHT, TensorReader
 from nllb.training.train_config import TrainConfig
+
+from .checkpoint import find_checkpoint, read_state
+from .tensor_files import WEIGHT, TensorReader
 
 START_DIR, MODEL_DIR, CONFIG_NAME = "start", "model", "config.yaml"
 TUNED_ENCODER_DIR = "tuned_encoder"

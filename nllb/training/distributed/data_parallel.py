@@ -24,11 +24,12 @@ from nllb.training.checkpoints.tensor_files import (
     WEIGHT,
     TensorReader,
 )
-from nllb.training.distributed.expert_parallel import spread_parameters
-from nllb.training.distributed.ranks import Ranks
 from nllb.training.loss import LossModule
 from nllb.training.optimization import squared_norm
 from nllb.training.train_config import ParallelSection
+
+from .expert_parallel import spread_parameters
+from .ranks import Ranks
 
 
 class ParallelModel:

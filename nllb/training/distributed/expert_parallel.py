@@ -13,7 +13,8 @@ from torch import Tensor, distributed, nn
 
 from nllb.errors import ConfigError
 from nllb.model.moe import MixtureOfExperts, run_experts
-from nllb.training.distributed.ranks import Ranks
+
+from .ranks import Ranks
 
 
 def spread_experts(model: nn.Module, ranks: Ranks) -> None:

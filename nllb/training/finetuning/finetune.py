@@ -25,25 +25,26 @@ from nllb.model.tokenizer import Tokenizer
 from nllb.training.architecture import ModelSection
 from nllb.training.estimate import RunEstimate, estimate
 from nllb.training.finetune_config import FinetuneConfig, TextPairs
-from nllb.training.finetuning.interpolation import choose_share, interpolate, score_shares
-from nllb.training.finetuning.report import DirectionReport, FinetuneReport, find_problems
-from nllb.training.finetuning.self_replay import (
-    replay_languages,
-    replay_sources,
-    write_self_replay,
-)
-from nllb.training.finetuning.text_shards import read_pairs, split_pairs, write_text_shards
-from nllb.training.finetuning.vocabulary_extension import (
-    Extension,
-    extend_vocabulary,
-    extended_weights,
-    missing_characters,
-)
 from nllb.training.held_out_scores import copying_scores, held_out_scorer
 from nllb.training.open_run import check_resumable
 from nllb.training.train_config import TrainConfig
 from nllb.training.trainer import TrainingResult, train
 from nllb.training.translating import Translators
+
+from .interpolation import choose_share, interpolate, score_shares
+from .report import DirectionReport, FinetuneReport, find_problems
+from .self_replay import (
+    replay_languages,
+    replay_sources,
+    write_self_replay,
+)
+from .text_shards import read_pairs, split_pairs, write_text_shards
+from .vocabulary_extension import (
+    Extension,
+    extend_vocabulary,
+    extended_weights,
+    missing_characters,
+)
 
 _log = logging.getLogger(__name__)
 
