@@ -185,7 +185,8 @@ class SimilarityFilterConfig(Section):
     """Similarity of meaning between both sides, by the cosine of a sentence encoder's vectors."""
 
     encoder: Text = "default"
-    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
+    """default, pretrained, static, the folder of an encoder of your own, a LASER checkpoint, or
+    hub:NAME."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that a LASER model computes in."""
     threshold: float | None = None

@@ -3,7 +3,8 @@
 The frozen teacher encodes the pivot side of each pair once. `students` describes the losses.
 Languages are sampled by temperature, so that small languages are seen often enough.
 
-A static student is written in the format of `static_encoder`. A transformer student is written in
+A static student is written in the format of `static_encoder`, a pretrained one as an encoder
+directory. A transformer student is written in
 LASER3's layout, so any program that reads LASER3 can read it.
 
 Source: Heffernan et al. 2022, section 3.
@@ -24,12 +25,15 @@ from nllb.errors import ConfigError, DataError
 from nllb.io.atomic import atomic_path
 from nllb.io.progress import Progress
 from nllb.io.text import write_json, write_lines
+from nllb.model.formats.encoder_directory import WEIGHTS_FILE, EncoderDirectory
 from nllb.model.formats.write_errors import library_write_errors
 
 from .encoders import Encoder
 from .laser import SPECIALS
 from .load_encoder import encoder_path, load_encoder
 from .mining_config import DistillationConfig, EncoderTrainingConfig
+from .pretrained import PretrainedSentences
+from .pretrained_student import PretrainedStudent
 from .static_encoder import StaticEncoder
 from .students import StaticStudent, Student, TransformerStudent
 from .trained_encoder import (
@@ -119,6 +123,8 @@ def distil(
         known = encoder_path(settings.teacher) / HASHES
         write_hashes(out / HASHES, seen, known if known.is_file() else None)
         return result
+    if isinstance(student, PretrainedStudent):
+        return _write_pretrained(config, student, out, seen=seen, error=min(errors), step=step)
     assert isinstance(student, TransformerStudent)
     return _write_transformer(config, student, out, seen=seen, error=min(errors), step=step)
 
@@ -154,10 +160,15 @@ def _make_student(
 ) -> Student:
     if settings.student == "transformer":
         return TransformerStudent(settings, teacher.dimension, text.sentences, pairs, config.seed)
-    if not isinstance(teacher, StaticEncoder):
+    kinds = {"static": StaticEncoder, "pretrained": PretrainedSentences}
+    if not isinstance(teacher, kinds[settings.student]):
         raise ConfigError(
-            "distillation.student: a static student requires a static teacher; use transformer"
+            f"distillation.student: a {settings.student} student requires a {settings.student} "
+            f"teacher, but {teacher.name!r} is another kind of encoder; use transformer"
         )
+    if isinstance(teacher, PretrainedSentences):
+        directory = EncoderDirectory.open(encoder_path(settings.teacher))
+        return PretrainedStudent(directory, settings, text.sentences)
     return StaticStudent(teacher, settings, text.sentences, config.seed)
 
 
@@ -168,15 +179,18 @@ def _batches(
     settings: DistillationConfig,
     seed: int,
 ) -> list[NDArray[numpy.int64]]:
-    """Sample as many pairs as there are, by temperature, and batch them by length."""
+    """Sample the pairs of an epoch by temperature, and batch them by length."""
     generator = numpy.random.default_rng(seed)
     counts = numpy.bincount(own, minlength=len(text.languages)).astype(numpy.float64)
     shares = counts ** (1 / settings.temperature) * (counts > 0)
     weights = (shares / shares.sum() / numpy.maximum(counts, 1))[own]
-    drawn = generator.choice(len(pairs), size=len(pairs), p=weights / weights.sum())
+    size = min(settings.epoch_pairs or len(pairs), len(pairs))
+    drawn = generator.choice(len(pairs), size=size, p=weights / weights.sum())
     if settings.student == "static":
         return numpy.array_split(drawn, max(1, len(drawn) // _STATIC_BATCH))
-    lengths = numpy.array([len(text.sentences[number]) for number in pairs[drawn].max(axis=1)])
+    lengths = numpy.array(
+        [max(map(len, map(text.sentences.__getitem__, pair))) for pair in pairs[drawn].tolist()]
+    )
     # A piece has about four characters; the longest sentence decides the size of a batch.
     ordered = drawn[numpy.argsort(lengths + generator.random(len(drawn)))]
     sizes = numpy.sort(lengths) // 4 + 2
@@ -224,6 +238,33 @@ def _copy(state: dict[str, Any]) -> dict[str, Any]:
         return copy.deepcopy(state)
 
 
+def _write_pretrained(
+    config: EncoderTrainingConfig,
+    student: PretrainedStudent,
+    out: Path,
+    *,
+    seen: list[str],
+    error: float,
+    step: int,
+) -> TrainedEncoder:
+    student.write(out)
+    write_hashes(out / HASHES, seen)
+    _write_facts(config, out, error=error, step=step)
+    return TrainedEncoder(
+        directory=out,
+        size_bytes=(out / WEIGHTS_FILE).stat().st_size,
+        held_out_error=error,
+        step=step,
+    )
+
+
+def _write_facts(config: EncoderTrainingConfig, out: Path, *, error: float, step: int) -> None:
+    write_json(
+        out / "encoder.json",
+        {"name": config.name, "licence": config.licence, "held_out_error": error, "step": step},
+    )
+
+
 def _write_transformer(
     config: EncoderTrainingConfig,
     student: TransformerStudent,
@@ -242,10 +283,7 @@ def _write_transformer(
     with atomic_path(path) as beside, library_write_errors():
         torch.save({"cfg": {"model": settings}, "model": student.model.state_dict()}, beside)
     write_hashes(out / HASHES, seen)
-    write_json(
-        out / "encoder.json",
-        {"name": config.name, "licence": config.licence, "held_out_error": error, "step": step},
-    )
+    _write_facts(config, out, error=error, step=step)
     return TrainedEncoder(
         directory=out, size_bytes=path.stat().st_size, held_out_error=error, step=step
     )

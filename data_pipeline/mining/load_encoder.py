@@ -1,11 +1,12 @@
 """Find a sentence encoder by its name.
 
-The package ships the pretrained multilingual encoder and a static encoder, which is many times
-faster and much less accurate. LASER2 and LASER3 are read from their official checkpoints, and
-sentence-transformers models are loaded by `hub:NAME`.
+The package ships the pretrained multilingual encoder, a static encoder, which is a hundred times
+faster and much less accurate, and the combination of both, which is the default. LASER2 and LASER3
+are read from their official checkpoints, and sentence-transformers models are loaded by `hub:NAME`.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,24 +15,29 @@ import numpy
 from nllb.errors import CheckpointError, ResourceError
 from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
+from .combined_encoder import COMBINATION_FILE, CombinedEncoder, is_combination
 from .encoders import Encoder, Vectors
 from .laser import load_laser
 from .mining_config import Precision
 from .pretrained import PretrainedSentences, is_pretrained_encoder
 from .static_encoder import StaticEncoder
 
-STATIC: Final = Path(__file__).parents[1] / "_models" / "encoder"
+_MODELS: Final = Path(__file__).parents[1] / "_models"
+STATIC: Final = _MODELS / "encoder"
 """Folder of the static encoder that ships with the package."""
-_SHIPPED: Final = {"default": SHIPPED_ENCODER, "static": STATIC}
+COMBINED: Final = _MODELS / "combined"
+"""Folder of the combination of both shipped encoders."""
+_SHIPPED: Final = {"default": COMBINED, "pretrained": SHIPPED_ENCODER, "static": STATIC}
 
 
 def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> Encoder:
     """Load an encoder.
 
     Args:
-        name: `default`, `static`, a folder that `nllb data train-encoder` or `nllb convert e5`
-            wrote, a LASER checkpoint (.pt) with its SentencePiece model and, for LASER3, its
-            dictionary (.cvocab) beside it, or `hub:NAME`.
+        name: `default`, `pretrained`, `static`, a folder that `nllb data train-encoder` or
+            `nllb convert e5` wrote or that has a `combination.json`, a LASER checkpoint (.pt) with
+            its SentencePiece model and, for LASER3, its dictionary (.cvocab) beside it, or
+            `hub:NAME`.
         dtype: number format in which LASER's layers compute.
 
     Raises:
@@ -40,6 +46,8 @@ def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> 
     if str(name).startswith("hub:"):
         return HubEncoder(str(name).removeprefix("hub:"))
     path = encoder_path(name)
+    if path.is_dir() and is_combination(path):
+        return CombinedEncoder.load(path, partial(_load_part, path, dtype))
     if path.is_dir() and is_pretrained_encoder(path):
         return PretrainedSentences(path)
     if path.is_dir():
@@ -47,10 +55,18 @@ def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> 
     if path.is_file():
         return load_laser(path, dtype)
     raise CheckpointError(
-        f"there is no encoder {str(name)!r}; give `default`, `static`, the folder of an encoder "
-        "that `nllb data train-encoder` or `nllb convert e5` wrote, a LASER checkpoint (.pt), or "
-        "hub:NAME"
+        f"there is no encoder {str(name)!r}; give `default`, `pretrained`, `static`, the folder of "
+        "an encoder that `nllb data train-encoder` or `nllb convert e5` wrote, a LASER checkpoint "
+        "(.pt), or hub:NAME"
     )
+
+
+def _load_part(combination: Path, dtype: Precision, name: str) -> Encoder:
+    if is_combination(encoder_path(name)):
+        raise CheckpointError(
+            f"{combination / COMBINATION_FILE}: {name!r} is a combination itself; name its parts"
+        )
+    return load_encoder(name, dtype)
 
 
 def encoder_path(name: str | Path) -> Path:

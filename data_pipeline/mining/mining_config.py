@@ -72,7 +72,8 @@ class MineConfig(RunConfig):
     name: Text = "mined"
     """Name of the mined corpus."""
     encoder: Text = "default"
-    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
+    """default, pretrained, static, the folder of an encoder of your own, a LASER checkpoint, or
+    hub:NAME."""
     dtype: Precision = "float32"
     """Type that a LASER model computes in: float32, or bfloat16, which is faster on processors that
     support it."""
@@ -100,10 +101,10 @@ class MineConfig(RunConfig):
                 if code not in known:
                     listed = ", ".join(sorted(known)) or "none"
                     yield f"pairs: no text of {code}; `text` has: {listed}"
-        if not is_plain_name(self.name):
-            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', not '.' or '..'"
             if pair.source == pair.target:
                 yield f"pairs: {pair.source.code} is paired with itself"
+        if not is_plain_name(self.name):
+            yield f"name: {self.name!r}: use letters, digits, '.', '_' and '-', not '.' or '..'"
 
 
 class XsimConfig(RunConfig):
@@ -116,7 +117,8 @@ class XsimConfig(RunConfig):
     split: Text = "devtest"
     """Split, for FLORES."""
     encoder: Text = "default"
-    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
+    """default, pretrained, static, the folder of an encoder of your own, a LASER checkpoint, or
+    hub:NAME."""
     pivot: Language
     """The language that the others are compared with."""
     languages: tuple[Language, ...] = ()
@@ -211,9 +213,11 @@ class DistillationConfig(Section):
     """Training of a student to reproduce the teacher's vector of the English side."""
 
     teacher: Text = "default"
-    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
-    student: Literal["static", "transformer"] = "static"
-    """A table of features, or a transformer over SentencePiece pieces."""
+    """default, pretrained, static, the folder of an encoder of your own, a LASER checkpoint, or
+    hub:NAME."""
+    student: Literal["static", "transformer", "pretrained"] = "static"
+    """A table of features, a transformer over SentencePiece pieces, or the pretrained encoder,
+    whose layers are tuned; the teacher must be of the same kind for static and pretrained."""
     languages: tuple[Language, ...] = ()
     """Languages to learn; empty uses all that the corpora have."""
     distil_weight: NonNegativeFloat = 1.0
@@ -226,16 +230,18 @@ class DistillationConfig(Section):
     """Languages are sampled in proportion to their pairs to the power of 1 / temperature."""
     epochs: PositiveInt = 10
     """Passes over the pairs."""
+    epoch_pairs: PositiveInt | None = None
+    """Pairs of an epoch, after which training can resume; null uses as many as there are."""
     batch_tokens: PositiveInt = 2000
-    """Pieces in a batch; transformers only, a static student uses 256 pairs."""
+    """Pieces in a batch; a static student uses 256 pairs."""
     learning_rate: PositiveFloat = 1e-4
     """Maximum learning rate of Adam; for a static student, of row-wise Adagrad."""
     warmup_steps: NonNegativeInt = 1000
-    """Steps until the maximum is reached; transformers only."""
+    """Steps until the maximum is reached; not for static students."""
     clip: PositiveFloat = 5.0
-    """Maximum norm of a gradient; transformers only."""
+    """Maximum norm of a gradient; not for static students."""
     dropout: FractionBelowOne = 0.3
-    """Dropout in training: of values, or of the features of a static student."""
+    """Dropout in training: of a transformer's values, or of the features of a static student."""
     bits: Literal[1, 2, 4] = 4
     """Bits of each value in the file; static students only."""
     layers: PositiveInt = 12

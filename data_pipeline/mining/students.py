@@ -1,4 +1,6 @@
-"""The students of a distillation: a table of features, or a small LASER3 transformer.
+"""Students of a distillation: a table of features, or a small LASER3 transformer.
+
+`pretrained_student.py` has the third kind.
 
 The loss is 1 - cosine between the student's vector of the other language and the teacher's vector
 of the pivot (distil), plus the same for the student's vector of the pivot side (self).
@@ -102,8 +104,8 @@ class StaticStudent:
         table.requires_grad_()
         loss = torch.zeros(())
         sides = sum_rows(table, rows, counts).split(len(pairs))
-        for vectors, weight in zip(sides, _weights(self.settings), strict=True):
-            loss = loss + weight * _distance(vectors, targets)
+        for vectors, weight in zip(sides, side_weights(self.settings), strict=True):
+            loss = loss + weight * vector_distance(vectors, targets)
         (gradient,) = torch.autograd.grad(loss, [table])
         self.table.step(chosen, gradient, self.settings.learning_rate * (1 - (step - 1) / steps))
 
@@ -116,12 +118,13 @@ class StaticStudent:
         self.table.values, self.table.squares = state["table"], state["squares"]
 
 
-def _weights(settings: DistillationConfig) -> tuple[float, float]:
+def side_weights(settings: DistillationConfig) -> tuple[float, float]:
     """Return the loss weights of the other language's side and of the pivot side."""
     return settings.distil_weight, settings.self_weight
 
 
-def _distance(vectors: Tensor, targets: Tensor) -> Tensor:
+def vector_distance(vectors: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of 1 - cosine."""
     return (1 - functional.cosine_similarity(vectors, targets)).mean()
 
 
@@ -184,11 +187,11 @@ class TransformerStudent:
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * min(step / warm, (warm / step) ** 0.5)
         loss = torch.zeros(())
-        for side, weight in zip(pairs.T, _weights(self.config), strict=True):
+        for side, weight in zip(pairs.T, side_weights(self.config), strict=True):
             if weight:
                 texts = [self._sentences[number] for number in side.tolist()]
                 vectors, masked = self._forward(texts)
-                loss = loss + weight * _distance(vectors, targets)
+                loss = loss + weight * vector_distance(vectors, targets)
                 loss = loss + self.config.masked_weight * masked
         self._optimizer.zero_grad()
         loss.backward()

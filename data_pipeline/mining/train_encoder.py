@@ -20,10 +20,11 @@ from .calibration import (
     calibration_path,
     save_calibration,
 )
+from .combined_encoder import is_combination, read_combination
 from .contrastive import train_contrastive
 from .distill import distil
 from .encoders import Encoder
-from .load_encoder import load_encoder
+from .load_encoder import encoder_path, load_encoder
 from .mining_config import EncoderTrainingConfig
 from .trained_encoder import TrainedEncoder
 from .training_hashes import HASHES, overlap, read_hashes
@@ -90,7 +91,7 @@ def calibrate_on_held_out(
             MIN_PAIRS,
         )
         return None
-    seen = _training_hashes(path.parent)
+    seen = _training_hashes(encoder_path(name))
     held_out = {code: _unseen(pairs, seen) for code, pairs in text.held_out.items()}
     calibration = calibrate(
         encoder,
@@ -104,9 +105,15 @@ def calibrate_on_held_out(
     return calibration
 
 
-def _training_hashes(directory: Path) -> NDArray[numpy.uint64]:
-    path = directory / HASHES
-    return read_hashes(path) if path.is_file() else numpy.zeros(0, numpy.uint64)
+def _training_hashes(path: Path) -> NDArray[numpy.uint64]:
+    """Return the hashes of the training text of the encoder at a path, or of all of its parts."""
+    directory = path if path.is_dir() else path.parent
+    if is_combination(directory):
+        parts = read_combination(directory).parts
+        hashes = [_training_hashes(encoder_path(part.encoder)) for part in parts]
+        return numpy.unique(numpy.concatenate(hashes))
+    known = directory / HASHES
+    return read_hashes(known) if known.is_file() else numpy.zeros(0, numpy.uint64)
 
 
 def _unseen(pairs: Sequence[tuple[str, str]], seen: NDArray[numpy.uint64]) -> list[tuple[str, str]]:

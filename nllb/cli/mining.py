@@ -143,7 +143,8 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder",
         metavar="E",
         default="default",
-        help="encoder of the two files: default, a folder of one, or hub:NAME; default: default",
+        help="encoder of the two files: default, pretrained, static, the folder of one, or "
+        "hub:NAME; default: default",
     )
     parser.add_argument("--source", type=Path, metavar="F", help="sentences, one per line")
     parser.add_argument("--target", type=Path, metavar="F", help="their translations")

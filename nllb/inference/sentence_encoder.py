@@ -1,7 +1,8 @@
 """Sentence vectors and token states of texts by the pretrained encoder.
 
-A sentence vector is the mean of the last layer's token states, of length 1, of the text behind the
-prefix that the encoder was trained with. Two texts are compared by the product of their vectors.
+A sentence vector is the mean of the last layer's token states of the text after the prefix that the
+encoder was trained with. Where the directory of the encoder has them, the common directions of all
+vectors are removed. Vectors have length 1: two texts are compared by the product of their vectors.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from nllb.model.encoder_tokenizer import EncoderTokenizer, TokenizedText
 from nllb.model.formats.encoder_directory import EncoderDirectory
+from nllb.model.sentence_space import SentenceSpace
 from nllb.model.shipped_encoder import find_shipped_encoder
 
 from .encoder_engine import EncoderType, load_encoder_engine
@@ -43,8 +45,13 @@ class SentenceVectors:
 class SentenceEncoder:
     """Encodes texts; safe to use by several threads."""
 
-    def __init__(self, engine: EncoderEngine, tokenizer: EncoderTokenizer) -> None:
-        self.engine, self.tokenizer = engine, tokenizer
+    def __init__(
+        self,
+        engine: EncoderEngine,
+        tokenizer: EncoderTokenizer,
+        space: SentenceSpace | None = None,
+    ) -> None:
+        self.engine, self.tokenizer, self.space = engine, tokenizer, space
 
     @classmethod
     def load(
@@ -69,7 +76,7 @@ class SentenceEncoder:
         """
         directory = EncoderDirectory.open(path or find_shipped_encoder())
         engine = load_encoder_engine(directory, device=device, dtype=dtype, num_threads=num_threads)
-        return cls(engine, directory.tokenizer())
+        return cls(engine, directory.tokenizer(), directory.sentence_space())
 
     @property
     def dimension(self) -> int:
@@ -89,14 +96,17 @@ class SentenceEncoder:
             parts = self.engine.encode(windows).split()
             for owner, states_LSD in zip(owners, parts, strict=True):
                 sums[owner] += states_LSD[0].sum(0)
-        # A zero vector stays zero: only the norms of the others are above the least one.
         vectors = sums / sums.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        is_empty = torch.tensor([text.is_empty for text in tokenized], dtype=torch.bool)
+        if self.space is not None:
+            vectors = self.space.remove_from(vectors)
+            vectors[is_empty] = 0
         lengths = [sum(map(len, text.windows)) for text in tokenized]
         return SentenceVectors(
             vectors=vectors.numpy(),
             num_tokens=np.array(lengths, np.int64),
             num_windows=np.array([len(text.windows) for text in tokenized], np.int64),
-            is_empty=np.array([text.is_empty for text in tokenized], np.bool_),
+            is_empty=is_empty.numpy(),
         )
 
 

@@ -29,12 +29,16 @@ class CardFacts:
     tiers: tuple[tuple[int, int], ...]
     """Levels of the rows of the embedding, and the number of these rows; empty if the embedding has
     4-bit blocks."""
+    space_samples: int
+    """Lines that the common directions of the sentence vectors were fitted on; 0 if there are no
+    such directions."""
 
     def settings(self) -> dict[str, Any]:
         """Return the content of `nllb.json`."""
         facts = asdict(self)
         source = {name: facts.pop(name) for name in ("file", "sha256")}
         tiers = facts.pop("tiers")
+        samples = facts.pop("space_samples")
         return {
             "summary": "multilingual-e5-small in 4-bit blocks, with a trimmed vocabulary",
             "licence": "MIT",
@@ -44,6 +48,7 @@ class CardFacts:
                 "embedding": [{"levels": levels, "rows": rows} for levels, rows in tiers] or None,
             },
             "trimming": facts,
+            "sentence_space": {"samples": samples} if samples else None,
         }
 
 
@@ -60,6 +65,14 @@ often a piece is used, the more levels its row has ({tiers})."""
         storage = """\
 The layers and the rows of the embedding that were kept are those of the file, bit by bit: a block
 of 32 weights has a float16 scale and 32 numbers from -8 to 7."""
+    space = ""
+    if facts.space_samples:
+        space = f"""
+**Common directions.** `sentence_space.safetensors` has the mean and the first principal components
+of the sentence vectors of {facts.space_samples:,} lines of that text. `nllb` removes them from
+sentence vectors (All-but-the-Top, arXiv 1702.01417), so that the cosines of unrelated sentences are
+further from those of translations.
+"""
     return f"""---
 license: mit
 library_name: nllb
@@ -94,7 +107,7 @@ text of a hundred languages. Ids are renumbered. The text: {facts.lines:,} lines
 **Input ranges.** `layers.N.query.input_range` and `layers.N.inner.input_range` are the largest
 magnitudes of the matrices' input channels on sample lines of that text; the int8 engine needs
 them.
-
+{space}
 **What could not be checked.** By the report of its authors the model was trained on about a
 billion multilingual text pairs, NLLB's mined bitext among them, and tuned on labelled data.
 Whether they contain sentences of evaluation sets such as FLORES-200 could not be checked. Scores

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nllb.errors import CheckpointError
 from nllb.io.corpora import Corpus
-from nllb.io.progress import Progress
+from nllb.io.progress import Progress, track
 from nllb.model.encoder_normalization import CharacterMap
 from nllb.model.encoder_tokenizer import SPECIAL_SCORE, EncoderTokenizer
 from nllb.model.input_ranges import measure_input_ranges
@@ -32,6 +32,7 @@ from nllb.model.known_encoder import (
     SHA256,
 )
 from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
+from nllb.model.sentence_space import SentenceSpace
 
 from .e5_file import E5File, open_e5_file, scored_pieces, with_pieces_only
 from .encoder_card import CardFacts, encoder_card, mit_licence
@@ -48,6 +49,10 @@ from .weights import SCALE
 
 _MAX_SAMPLES: Final = 600
 _PREFIX: Final = "query: "
+_SPACE_LINES: Final = 5
+"""Lines of a language in a corpus that the common directions of sentence vectors are fitted on."""
+MIN_SPACE_SAMPLES: Final = 500
+"""Principal components of fewer vectors would describe the sample, not the encoder."""
 Tiers = Sequence[tuple[int, int]]
 _EMBEDDING: Final = "embedding.weight"
 
@@ -115,8 +120,9 @@ def convert_e5(
     pieces = scored_pieces(file)
     whole = with_pieces_only(file)
     skipped: list[Path] = []
+    samples: list[str] = []
     with Progress("count pieces", unit="lines", quiet=quiet) as progress:
-        texts = _texts(corpora, max_lines, skipped, progress)
+        texts = _texts(corpora, max_lines, skipped, samples, progress)
         counts = count_pieces(EncoderTokenizer.build(pieces, characters, whole), texts)
     always = [number for number, (_, score) in enumerate(pieces) if score == SPECIAL_SCORE]
     worth = measure_worth(counts, file.scores)
@@ -125,8 +131,10 @@ def convert_e5(
     kept_pieces = [pieces[number] for number in kept]
     tensors = _trimmed_tensors(file, kept, worth, tiers)
     tokenizer = EncoderTokenizer.build(kept_pieces, characters, config)
-    ranges = measure_input_ranges(_module(config, tensors), _sequences(tokenizer, counts))
+    encoder = _module(config, tensors)
+    ranges = measure_input_ranges(encoder, _sequences(tokenizer, counts))
     tensors |= {name + RANGE: value for name, value in ranges.items()}
+    space = _measure_space(encoder, tokenizer, samples, quiet=quiet)
     facts = CardFacts(
         file=source.name,
         sha256=found,
@@ -137,8 +145,17 @@ def convert_e5(
         languages=len(counts.lines),
         lines=sum(counts.lines.values()),
         tiers=_tier_sizes(tensors),
+        space_samples=len(samples) if space is not None else 0,
     )
-    write_encoder(output, config, tensors, kept_pieces, characters, settings=facts.settings())
+    write_encoder(
+        output,
+        config,
+        tensors,
+        kept_pieces,
+        characters,
+        space=space,
+        settings=facts.settings(),
+    )
     (output / "README.md").write_text(encoder_card(facts), encoding="utf-8")
     (output / "LICENSE").write_text(mit_licence(), encoding="utf-8")
     return EncoderConversion(
@@ -154,8 +171,14 @@ def convert_e5(
 
 
 def _texts(
-    corpora: Iterable[Corpus], max_lines: int, skipped: list[Path], progress: Progress
+    corpora: Iterable[Corpus],
+    max_lines: int,
+    skipped: list[Path],
+    samples: list[str],
+    progress: Progress,
 ) -> Iterator[tuple[str, str]]:
+    """Yield languages and lines; the first lines of a language in each corpus become samples."""
+
     def skip(path: Path, line: int, fault: str, row: str) -> None:
         skipped.append(path)
 
@@ -163,6 +186,8 @@ def _texts(
         lines: Counter[str] = Counter()
         for text in corpus.texts(refuse=skip):
             if lines[text.language] < max_lines:
+                if lines[text.language] < _SPACE_LINES:
+                    samples.append(text.text)
                 lines[text.language] += 1
                 progress.advance(1)
                 yield text.language, text.text
@@ -238,6 +263,21 @@ def _sequences(tokenizer: EncoderTokenizer, counts: PieceCounts) -> Iterator[tup
     for number, text in enumerate(samples[::step]):
         prefix = _PREFIX if number % 2 else ""
         yield from tokenizer.tokenize([text], prefix=prefix)[0].windows[:1]
+
+
+def _measure_space(
+    encoder: PretrainedEncoder, tokenizer: EncoderTokenizer, samples: Sequence[str], *, quiet: bool
+) -> SentenceSpace | None:
+    """Fit the common directions of sentence vectors; None if the text has too few lines."""
+    if len(samples) < MIN_SPACE_SAMPLES:
+        return None
+    vectors = []
+    with torch.inference_mode():
+        for text in track(samples, "sentence space", total=len(samples), quiet=quiet):
+            for window in tokenizer.tokenize([text], prefix=_PREFIX)[0].windows[:1]:
+                state_D = encoder(torch.tensor([window]), layers=(-1,))[0, 0].mean(0)
+                vectors.append(state_D / state_D.norm())
+    return SentenceSpace.fit(torch.stack(vectors))
 
 
 def _unknown_share(counts: PieceCounts, unk_id: int) -> float:

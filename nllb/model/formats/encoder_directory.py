@@ -8,6 +8,9 @@ licence and the SHA-256 of the other files, which are compared when the director
 Beside the weights there may be input ranges: the largest magnitude that each channel of the inputs
 of `layers.N.query` and `layers.N.inner` had on sample text. int8 engines even the channels out by
 them.
+
+An encoder for sentence vectors may have a `sentence_space.safetensors` with the common directions
+that are removed from its vectors (`sentence_space.py`).
 """
 
 import shutil
@@ -35,10 +38,12 @@ from nllb.model.encoder_tokenizer import (
     write_tokenizer,
 )
 from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
+from nllb.model.sentence_space import SentenceSpace
 
 from .four_bit import dequantize_blocks, four_bit_shapes
 from .row_codes import CodedTable, find_fault, tensor_names
 from .safetensors_files import SafetensorsFile
+from .sentence_space_file import SENTENCE_SPACE_FILE, read_sentence_space, write_sentence_space
 from .settings import SETTINGS_FILE, read_settings
 from .weight_checks import check_finite
 from .weights import SCALE
@@ -46,7 +51,13 @@ from .write_errors import library_write_errors
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
-_HASHED_FILES: Final = (CONFIG_FILE, TOKENIZER_FILE, NORMALIZATION_FILE, WEIGHTS_FILE)
+_HASHED_FILES: Final = (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    NORMALIZATION_FILE,
+    WEIGHTS_FILE,
+    SENTENCE_SPACE_FILE,
+)
 _EMBEDDING: Final = "embedding.weight"
 RANGE: Final = ".input_range"
 """`layers.0.query.input_range` has the ranges of the inputs of `layers.0.query`."""
@@ -123,6 +134,14 @@ class EncoderDirectory:
             CheckpointError: it is missing, damaged, or does not fit the vocabulary.
         """
         return EncoderTokenizer.open(self.path, self.config)
+
+    def sentence_space(self) -> SentenceSpace | None:
+        """Return the common directions of the sentence vectors; None where they are unknown.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        return read_sentence_space(self.path, self.config.model_dim)
 
     def read(self, name: str) -> Tensor:
         """Return a copy of a weight as float32."""
@@ -236,6 +255,7 @@ def write_encoder(
     pieces: list[tuple[str, float]],
     characters: CharacterMap,
     *,
+    space: SentenceSpace | None = None,
     settings: Mapping[str, Any],
 ) -> None:
     """Write a directory; `tensors` are as they are stored, and `nllb.json` comes last."""
@@ -246,12 +266,17 @@ def write_encoder(
     write_tokenizer(path, pieces, characters, config)
     with atomic_path(path / WEIGHTS_FILE) as beside, library_write_errors():
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
-    hashes = {name: file_sha256(path / name) for name in _HASHED_FILES}
-    write_json(path / SETTINGS_FILE, {**settings, "files": hashes})
+    if space is not None:
+        write_sentence_space(path, space)
+    write_json(path / SETTINGS_FILE, {**settings, "files": _hashes(path)})
 
 
 def write_tuned_encoder(
-    path: Path, before: EncoderDirectory, read: Callable[[str], Tensor]
+    path: Path,
+    before: EncoderDirectory,
+    read: Callable[[str], Tensor],
+    *,
+    space: SentenceSpace | None = None,
 ) -> None:
     """Write an encoder whose layers were trained further.
 
@@ -259,8 +284,9 @@ def write_tuned_encoder(
         path: the new directory.
         before: the encoder that training began with; all but the layers is copied from it.
         read: returns a weight of the layers by its name. They are stored as float16.
+        space: common directions of the new sentence vectors; None if they are unknown.
     """
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name in before.file.names():
         is_trained = name.startswith("layers.") and not name.endswith((SCALE, RANGE))
@@ -274,9 +300,10 @@ def write_tuned_encoder(
         shutil.copyfile(before.path / "LICENSE", path / "LICENSE")
     with atomic_path(path / WEIGHTS_FILE) as beside, library_write_errors():
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
-    hashes = {name: file_sha256(path / name) for name in _HASHED_FILES}
+    if space is not None:
+        write_sentence_space(path, space)
     kept = {key: before.settings[key] for key in ("licence", "source") if key in before.settings}
-    write_json(path / SETTINGS_FILE, {**kept, "files": hashes})
+    write_json(path / SETTINGS_FILE, {**kept, "files": _hashes(path)})
 
 
 def file_sha256(path: Path) -> str:
@@ -290,6 +317,10 @@ def file_sha256(path: Path) -> str:
             return file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    return {name: file_sha256(path / name) for name in _HASHED_FILES if (path / name).is_file()}
 
 
 def _check_hashes(path: Path, hashes: Any) -> None:

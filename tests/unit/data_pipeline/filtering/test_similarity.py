@@ -83,9 +83,7 @@ def test_the_shipped_encoder_separates_translations_from_shuffled_lines(data_dir
     chain = FilterChain(FilterConfig(preset="reference", similarity=SimilarityFilterConfig()))
     reasons = chain.run(frame, PAIR, before)[1].to_list()
     assert reasons[:300].count("similarity") < 0.06 * 300
-    # Cosines of this encoder are close together: the threshold that keeps translations lets some
-    # lines of other meaning pass.
-    assert reasons[300:].count("similarity") > 0.7 * 300
+    assert reasons[300:].count("similarity") > 0.8 * 300
 
 
 def test_languages_that_the_encoder_does_not_know_are_never_rejected() -> None:

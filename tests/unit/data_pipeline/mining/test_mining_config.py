@@ -14,7 +14,8 @@ from nllb.errors import ConfigError
 def test_configurations_of_mining_are_checked_without_torch() -> None:
     code = (
         "import sys; from nllb.cli import main; "
-        "names = ('default', 'encoder', 'encoder-mediawiki', 'distil', 'distil-tiny', 'xsim'); "
+        "names = ('default', 'encoder', 'encoder-mediawiki', 'distil', 'distil-tiny', 'xsim', "
+        "'distil-pretrained'); "
         "assert all(main(['config', 'check', f'mine/{name}']) == 0 for name in names); "
         "assert 'torch' not in sys.modules"
     )

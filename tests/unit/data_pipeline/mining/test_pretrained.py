@@ -65,15 +65,15 @@ def test_damaged_weights_are_refused(tiny_dir: Path, tmp_path: Path) -> None:
         load_encoder(copied)
 
 
-def test_the_default_is_the_shipped_pretrained_encoder() -> None:
-    assert encoder_path("default") == SHIPPED_ENCODER
+def test_the_pretrained_encoder_ships() -> None:
+    assert encoder_path("pretrained") == SHIPPED_ENCODER
     files = [path for path in SHIPPED_ENCODER.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 32_000_000
 
 
 @pytest.mark.slow
 def test_the_shipped_encoder_finds_translations(data_dir: Path) -> None:
-    flores, encoder = load_flores(data_dir), load_encoder()
+    flores, encoder = load_flores(data_dir), load_encoder("pretrained")
     assert "fin_Latn" in encoder.languages
     english = encoder.encode(list(flores.sentences("eng_Latn"))[:300], "eng_Latn")
     for code in ("fin_Latn", "arb_Arab"):

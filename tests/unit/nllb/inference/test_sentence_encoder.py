@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from nllb.errors import CheckpointError
 from nllb.inference import sentence_encoder
 from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.model import shipped_encoder
+from nllb.model.sentence_space import SentenceSpace
 from nllb.model.shipped_encoder import SHIPPED_ENCODER, find_shipped_encoder
 
 TEXTS = ["the old house", "", "the dog sleeps by the river " * 12, "  ", "a"]
@@ -41,6 +43,16 @@ def test_long_texts_are_cut_into_windows_and_say_so(encoder) -> None:
     [text] = encoder.tokenizer.tokenize([TEXTS[2]], prefix="query: ")
     mean = encoder.engine.encode(text.windows).states_LTD[0].mean(0)
     assert found.vectors[2] == pytest.approx((mean / mean.norm()).numpy(), abs=1e-6)
+
+
+def test_common_directions_are_removed(encoder) -> None:
+    plain = encoder.encode(TEXTS)
+    space = SentenceSpace.fit(torch.from_numpy(plain.vectors[~plain.is_empty]), 1)
+    found = SentenceEncoder(encoder.engine, encoder.tokenizer, space).encode(TEXTS)
+    assert np.linalg.norm(found.vectors, axis=1) == pytest.approx([1, 0, 1, 0, 1], abs=1e-6)
+    assert found.vectors @ space.directions_KD[0].numpy() == pytest.approx(0, abs=1e-5)
+    expected = space.remove_from(torch.from_numpy(plain.vectors)).numpy()
+    assert found.vectors[~found.is_empty] == pytest.approx(expected[~plain.is_empty], abs=1e-6)
 
 
 def test_groups_change_nothing(encoder, monkeypatch) -> None:

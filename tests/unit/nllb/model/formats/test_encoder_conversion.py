@@ -7,6 +7,7 @@ from nllb.errors import CheckpointError, DataError
 from nllb.io.corpora import open_corpus
 from nllb.io.text import read_json
 from nllb.model.encoder_tokenizer import TOKENIZER_FILE
+from nllb.model.formats import encoder_conversion
 from nllb.model.formats.e5_file import open_e5_file
 from nllb.model.formats.encoder_conversion import convert_e5
 from nllb.model.formats.encoder_directory import EncoderDirectory, file_sha256
@@ -104,6 +105,18 @@ def test_ranges_of_inputs_are_stored(source, corpus, tmp_path) -> None:
             assert found is not None
             assert found.shape == (directory.config.model_dim,)
             assert (found > 0).all()
+
+
+def test_common_directions_are_fitted_on_enough_text(source, corpus, tmp_path, monkeypatch) -> None:
+    convert(source, tmp_path / "few", [corpus])
+    assert EncoderDirectory.open(tmp_path / "few").sentence_space() is None
+    monkeypatch.setattr(encoder_conversion, "MIN_SPACE_SAMPLES", 3)
+    convert(source, tmp_path / "many", [corpus])
+    directory = EncoderDirectory.open(tmp_path / "many")
+    space = directory.sentence_space()
+    assert space.directions_KD.shape == (3, directory.config.model_dim)
+    assert directory.settings["sentence_space"] == {"samples": 3}
+    assert "3 lines" in (tmp_path / "many" / "README.md").read_text("utf-8")
 
 
 def test_the_same_input_gives_the_same_files(source, corpus, tmp_path) -> None:

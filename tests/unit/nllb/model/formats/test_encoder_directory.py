@@ -17,8 +17,10 @@ from nllb.model.formats.encoder_directory import (
     EncoderDirectory,
     file_sha256,
 )
+from nllb.model.formats.sentence_space_file import SENTENCE_SPACE_FILE, write_sentence_space
 from nllb.model.formats.settings import SETTINGS_FILE
 from nllb.model.pretrained_encoder import list_encoder_weights
+from nllb.model.sentence_space import SentenceSpace
 from tests.damage import damage
 
 
@@ -163,3 +165,33 @@ def test_what_was_read_is_a_copy(encoder_dir) -> None:
     directory = EncoderDirectory.open(encoder_dir)
     directory.read("positions.weight").zero_()
     assert directory.read("positions.weight").any()
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"mean": torch.zeros(63), "directions": torch.zeros(3, 64)},
+        {"mean": torch.zeros(64), "directions": torch.zeros(3, 63)},
+        {"mean": torch.zeros(64), "directions": torch.zeros(64)},
+        {"mean": torch.zeros(64).half(), "directions": torch.zeros(3, 64).half()},
+        {"mean": torch.zeros(64)},
+        {"mean": torch.full((64,), torch.nan), "directions": torch.zeros(3, 64)},
+    ],
+)
+def test_a_sentence_space_that_does_not_fit_is_refused(copied, tensors) -> None:
+    save_file(tensors, copied / SENTENCE_SPACE_FILE)
+    with pytest.raises(CheckpointError, match=SENTENCE_SPACE_FILE):
+        EncoderDirectory.open(copied).sentence_space()
+
+
+def test_a_sentence_space_is_read_and_its_hash_is_compared(copied) -> None:
+    assert EncoderDirectory.open(copied).sentence_space() is None
+    space = SentenceSpace.fit(torch.randn(100, 64, generator=torch.Generator().manual_seed(0)))
+    write_sentence_space(copied, space)
+    found = EncoderDirectory.open(copied).sentence_space()
+    assert torch.equal(found.mean_D, space.mean_D)
+    assert torch.equal(found.directions_KD, space.directions_KD)
+    document = json.loads((copied / SETTINGS_FILE).read_text("utf-8"))
+    change_json(copied / SETTINGS_FILE, files={**document["files"], SENTENCE_SPACE_FILE: "0" * 64})
+    with pytest.raises(CheckpointError, match="is not the file"):
+        EncoderDirectory.open(copied)
