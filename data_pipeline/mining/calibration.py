@@ -3,8 +3,9 @@
 A margin, or a cosine, has no fixed meaning: its values depend on the encoder, on the number of
 neighbours and on the number of sentences that are searched. Calibration therefore hides held-out
 pairs among distractors on both sides, in pools of several sizes, and chooses the threshold with the
-highest mean F1 over the languages. Between pool sizes, thresholds are interpolated. A threshold for
-the cosine of a single pair separates held-out pairs from pairs with a wrong partner.
+highest mean F1 over the languages. Between pool sizes, thresholds are interpolated. The threshold
+for the cosine of a single pair keeps a fixed share of held-out pairs; its precision is measured
+among as many pairs with a wrong partner.
 
 The thresholds are stored with the encoder, in `calibration.json` beside its file.
 """
@@ -40,6 +41,9 @@ MIN_PAIRS: Final = 60
 """Languages with fewer held-out pairs are not used."""
 MAX_LARGE_POOLS: Final = 4
 """Languages in pools above the smallest size: those with the most held-out pairs."""
+SIMILARITY_RECALL: Final = 0.98
+"""Share of the right pairs that the threshold for single pairs keeps. Most pairs of a corpus are
+right, so the threshold with the best F1 on as many wrong ones would cost more than it gains."""
 _PAIRS_SHARE: Final = 300 / 650
 _GRID: Final = 400
 
@@ -227,7 +231,7 @@ def calibrate(
         key=encoder.key,
         text=text,
         margins={name: tuple(points) for name, points in margins.items()},
-        similarity=best_point(cosines),
+        similarity=point_of_recall(cosines, SIMILARITY_RECALL),
     )
 
 
@@ -336,10 +340,26 @@ def _cosine_ranking(encoder: Encoder, pairs: Pairs, code: str, pivot: str) -> _R
 
 def best_point(rankings: Sequence[_Ranking]) -> OperatingPoint:
     """Return the threshold with the highest mean F1 over the languages."""
+    grid, scores = _mean_scores(rankings)
+    return _point(grid, scores, int(scores[2].argmax()))
+
+
+def point_of_recall(rankings: Sequence[_Ranking], recall: float) -> OperatingPoint:
+    """Return the highest threshold with at least this mean recall over the languages."""
+    grid, scores = _mean_scores(rankings)
+    return _point(grid, scores, int(numpy.flatnonzero(scores[1] >= recall).max(initial=0)))
+
+
+def _mean_scores(
+    rankings: Sequence[_Ranking],
+) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
+    """Return thresholds in ascending order, and precision, recall and F1 at each of them."""
     values = numpy.concatenate([ranking.values for ranking in rankings])
     grid = numpy.unique(numpy.quantile(values, numpy.linspace(0, 1, _GRID)))
-    scores = numpy.array([_scores(ranking, grid) for ranking in rankings]).mean(axis=0)
-    at = int(scores[2].argmax())
+    return grid, numpy.array([_scores(ranking, grid) for ranking in rankings]).mean(axis=0)
+
+
+def _point(grid: NDArray[Any], scores: NDArray[Any], at: int) -> OperatingPoint:
     return OperatingPoint(
         threshold=round(float(grid[at]), 4),
         precision=round(float(scores[0, at]), 4),
