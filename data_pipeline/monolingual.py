@@ -1,10 +1,10 @@
-"""The monolingual stage: it turns documents into clean sentences of each language.
+"""The monolingual stage, which turns documents into clean sentences of each language.
 
 Documents are split into sentences. The sentences are cleaned, filtered by rules and by language
 identification, decontaminated, and deduplicated within their language. Mining, back-translation,
-denoising and the training of language identification read the result: Parquet files of text,
-language, probability, document (line of the corpus file) and line (number of the sentence in its
-block), under `sentences/LANGUAGE/`.
+denoising and the training of language identification read the resulting Parquet files under
+`sentences/LANGUAGE/`. Their columns are text, language, probability, document (line of the corpus
+file) and line (number of the sentence in its block).
 """
 
 import dataclasses
@@ -85,7 +85,7 @@ class SplitTask(BlockTask):
     raw: Block
     """The documents."""
     config: MonolingualConfig
-    """The rules."""
+    """Rules for the sentences."""
     clean: CleanConfig
     """The cleaning options."""
     index: Path
@@ -279,7 +279,7 @@ def _decontaminate(task: SplitTask, rows: polars.DataFrame, reason: polars.Serie
 
 
 def _short_reasons(counts: dict[str, int]) -> dict[str, int]:
-    """Return the reasons without the side, of which a sentence has only one."""
+    """Return the reasons without the name of the side, because a sentence has only one side."""
     return {reason.removesuffix("_source"): count for reason, count in counts.items()}
 
 

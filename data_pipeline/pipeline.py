@@ -1,4 +1,4 @@
-"""The stages in order. Each stage finds its input in the files that earlier stages wrote."""
+"""The stages in order; each stage finds its input in the files that earlier stages wrote."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +79,7 @@ STAGES: Final[dict[str, Callable[[Run, Machine, Phase | None], dict[str, Any]]]]
     "prepare": _prepare,
     "stats": _stats,
 }
-"""Name of a stage -> function that runs it, in the order of a whole run."""
+"""The function that runs each stage, by name, in the order of a whole run."""
 
 
 def run_stage(

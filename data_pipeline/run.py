@@ -1,4 +1,4 @@
-"""A configuration and its output folder: the blocks of every stage, finished or not."""
+"""A configuration and its output folder, with the blocks of every stage, finished or not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a stage runs: as independent tasks, each with one output file named by its inputs.
+"""Stages run as independent tasks, each with one output file that is named by its inputs.
 
 The output of a task is a file such as `<name>.<key>.parquet`. The key is a hash of the input's key,
 the relevant part of the configuration, and the version of the code. Files appear by atomic rename.
@@ -55,7 +55,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One block of lines, as one stage writes it."""
+    """One block of lines as written by one stage."""
 
     name: str
     """`corpus/pair/number`."""
@@ -75,7 +75,7 @@ class Block:
     """Number of rows in the file."""
 
     def follow(self, stage_dir: Path, *what: Any) -> "Block":
-        """Return the block that a stage writes for this one, with the same rows."""
+        """Return the block that a stage derives from this one, with the same rows."""
         key = fingerprint(self.key, *what)
         return dataclasses.replace(self, key=key, path=stage_dir / f"{self.name}.{key}.parquet")
 

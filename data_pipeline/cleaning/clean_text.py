@@ -1,4 +1,4 @@
-"""The clean stage: it normalizes Unicode and removes markup, entities and control characters."""
+"""The clean stage, which normalizes Unicode and removes markup, entities and control characters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def _tasks(config: DataConfig, raw: Sequence[Block], out: Path) -> list[CleanTas
 
 
 def clean_block(task: CleanTask) -> None:
-    """Clean the text of one block and give a reason to every line that cannot be used."""
+    """Clean the text of one block and give a reason for every line that cannot be used."""
     raw = read_columns(task.raw.path, [*SIDES, "line", "margin"])
     text = clean_columns(raw, SIDES, task.config, interface=task.interface)
     reason = text.select(

@@ -1,4 +1,4 @@
-"""The decontamination stage: it finds the lines that contain evaluation sentences."""
+"""The decontamination stage, which finds the lines that contain evaluation sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from .held_out_set import held_out_key, write_held_out_set
 
 VERSION = 1
 STAGE = "shield"
-"""Name of the stage's folder, which is also part of its keys: earlier releases called the stage
-`shield`, and their output must stay valid."""
+"""Name of the stage's folder, which is also part of its keys. Earlier releases called the stage
+`shield`, and their output remains valid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""An evaluation set that is taken out of the training corpora before anything learns from them.
+"""An evaluation set that is removed from the training corpora before anything is trained on them.
 
 From each language pair of one corpus with a pivot language, the pairs with the smallest hashes are
 chosen, so that the choice depends on the text alone. They are written as line-aligned files, which
@@ -28,7 +28,7 @@ _SEED: Final = 7
 DIRECTORY: Final = "held_out_set"
 _RECORD: Final = ".record.json"
 _SPARE: Final = 3
-"""Candidates per pair that is wanted: some share a sentence with another candidate."""
+"""Candidates per requested pair, because some share a sentence with another candidate."""
 
 
 def held_out_key(section: HeldOutSetConfig, decided: Sequence[Decided]) -> str:
@@ -42,7 +42,7 @@ def write_held_out_set(
     """Write the set unless it exists, and return it as a set for decontamination.
 
     Raises:
-        DataError: the corpus has no pair with the pivot that is long enough.
+        DataError: if the corpus has no sufficiently long pair with the pivot.
     """
     path, key = out / DIRECTORY, held_out_key(section, decided)
     record = path / _RECORD

@@ -53,7 +53,7 @@ from .passes import Step, steps
 VERSION = 1
 STAGE = "dedup"
 PHASES: Final[tuple[Phase, ...]] = ("runs", "merge", "apply")
-BYTES_PERROW = 96
+BYTES_PER_ROW = 96
 """Peak memory of a merge per row of its range: hash, row, score, and the arrays of the sort."""
 
 
@@ -62,13 +62,13 @@ class RunTask:
     """Hash the rows of one block that earlier stages have kept."""
 
     decided: Decided
-    """The block."""
+    """The block and the decisions of earlier stages."""
     number: int
     """Position of the block in the order of all blocks."""
     step: Step
-    """The pass."""
+    """The pass that the run belongs to."""
     config: DedupConfig
-    """How lines are hashed."""
+    """Settings of hashing."""
     merged: tuple[Path, ...]
     """Merged ranges of earlier passes; the duplicates that they list are skipped."""
     directory: Path
@@ -91,12 +91,12 @@ class MergeTask:
     """All runs of the pass, in the order of the blocks."""
     number: int
     """Number of the range."""
-    of: int
+    num_ranges: int
     """Number of ranges, a power of two."""
     step: Step
-    """The pass."""
+    """The pass that the range belongs to."""
     config: DedupConfig
-    """Decides which row is kept."""
+    """Settings that determine which row is kept."""
     directory: Path
     """Folder of the stage."""
     key: str
@@ -105,7 +105,11 @@ class MergeTask:
     @property
     def output(self) -> Path:
         """The file of duplicates, by block."""
-        return self.directory / "merge" / f"{self.key}.{self.number:05d}-of-{self.of:05d}.losers"
+        return (
+            self.directory
+            / "merge"
+            / f"{self.key}.{self.number:05d}-of-{self.num_ranges:05d}.losers"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +117,7 @@ class ApplyTask(BlockTask):
     """Write the decisions about one block."""
 
     decided: Decided
-    """The block."""
+    """The block and the decisions of earlier stages."""
     number: int
     """Position of the block in the order of all blocks."""
     passes: tuple[tuple[str, tuple[Path, ...]], ...]
@@ -167,7 +171,7 @@ class _Plan:
 
 
 def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
-    """Return the key of each pass: a hash of everything that its result depends on."""
+    """Return the key of each pass, a hash of everything that its result depends on."""
     key = fingerprint(
         VERSION,
         [config.normalization, config.bits, config.winner],
@@ -188,7 +192,7 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
     found = steps(config)
     for step, key in zip(found, _pass_keys(config, decided), strict=True):
         num_ranges = 1
-        while num_rows * step.hashes_per_row * BYTES_PERROW / num_ranges > memory / 2:
+        while num_rows * step.hashes_per_row * BYTES_PER_ROW / num_ranges > memory / 2:
             num_ranges *= 2
         runs = [
             RunTask(
@@ -206,7 +210,7 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
             MergeTask(
                 runs=tuple(task.output for task in runs),
                 number=number,
-                of=num_ranges,
+                num_ranges=num_ranges,
                 step=step,
                 config=config,
                 directory=directory,
@@ -303,7 +307,7 @@ def write_duplicates(task: MergeTask) -> None:
     hashes, blocks, rows, scores = [], [], [], []
     for number, path in enumerate(task.runs):
         run = HashRun(path)
-        part = run.range(task.number, task.of)
+        part = run.range(task.number, task.num_ranges)
         if part.stop > part.start:
             hashes.append(run.hashes[part])
             rows.append(run.rows[part])

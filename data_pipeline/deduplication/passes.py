@@ -11,15 +11,15 @@ class Step:
     """One pass over the lines that earlier passes have kept."""
 
     by: Literal["pair", "source", "target"]
-    """What is compared."""
+    """The text that is compared."""
     reason: str
     """Reason of the lines that are dropped."""
     max_copies: int = 1
-    """How many equal lines are kept."""
+    """Number of equal lines that are kept."""
     max_repetitions: int | None = None
-    """Groups of more equal lines are dropped completely, and smaller ones are kept."""
+    """Groups with more equal lines than this are dropped completely; smaller groups are kept."""
     near: NearDuplicateConfig | None = None
-    """MinHash instead of equality."""
+    """Settings of MinHash, which then replaces equality."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The filter stage: it measures scores, rejects lines, and writes scores and reasons."""
+"""The filter stage, which measures scores, rejects lines, and stores scores and reasons."""
 
 import dataclasses
 import logging
@@ -43,7 +43,7 @@ class FilterTask(BlockTask):
     interface: bool
     """Whether the corpus consists of interface messages."""
     scores_key: str
-    """Hash of everything that the scores depend on; it does not include the thresholds."""
+    """Hash of everything that the scores depend on, so not of the thresholds."""
 
 
 class FilterChain:
@@ -133,7 +133,8 @@ class FilterChain:
 
 
 def _similarity() -> ModuleType:
-    """Return the module of the similarity filter, which imports torch, only if it is used."""
+    """Import the similarity filter only where it is used, because it imports torch."""
+    """Return the corpora and pairs with many swapped lines, and the fraction of these lines."""
     from . import similarity
 
     return similarity
@@ -252,7 +253,7 @@ def _lists_of(task: FilterTask) -> dict[str, bool]:
 
 
 def _earlier_scores(task: FilterTask) -> polars.DataFrame | None:
-    """Return the scores of an earlier run that differed only in its thresholds."""
+    """Return the scores of an earlier run that differed only in its thresholds, if there is one."""
     stem = task.output.name.split(".", 1)[0]
     for path in sorted(task.output.parent.glob(f"{stem}.{task.scores_key}.*.parquet")):
         return read_columns(path).drop("reason")

@@ -1,7 +1,7 @@
 """The filter interface, and the filters that need only the text of a line.
 
-A filter measures score columns. Its judgements compare the scores with thresholds. A new filter
-implements `Filter`, is built in `filter_stage.FilterChain` and is listed in `presets`.
+A filter measures score columns, and its judgements compare them with thresholds. A new filter
+implements `Filter`, is built in `filter_stage.FilterChain`, and is listed in `presets`.
 """
 
 import re
@@ -35,11 +35,11 @@ class Pair:
     corpus: str
     """Name of the corpus."""
     interface: bool = False
-    """Whether it consists of interface messages, in which `$1` is a placeholder, not a price."""
+    """Whether the corpus consists of interface messages, where `$1` is a placeholder."""
 
 
 class Filter(Protocol):
-    """One filter."""
+    """A filter that scores the rows of a block and rejects some of them."""
 
     @property
     def columns(self) -> Mapping[str, Any]:
@@ -77,7 +77,7 @@ class ColumnFilter:
 
 
 SWAPPED_SIDES: Final = "swapped_sides"
-"""Reason of lines whose source is in the target language and the other way round."""
+"""Reason for lines whose source is in the target language and vice versa."""
 _SEPARATOR = r"[|¦»«›‹•·→←]| (?:>|>>|::|/|–|—) "
 _URL = r"(?:https?://|www\.)[^\s<>\"'()\[\]]+"
 _PLACEHOLDER = r"%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
@@ -154,7 +154,7 @@ def letters_in(script: str) -> str:
 def script_filter() -> ColumnFilter:
     """Filter by the share of letters in the language's script; 0 if there are no letters.
 
-    If each side is in the script of the other one, the sides are swapped.
+    If each side is in the script of the other side's language, the sides are swapped.
     """
 
     def swapped(pair: Pair) -> Expr:

@@ -12,7 +12,7 @@ class FilterPreset:
     """Filters in the order in which they are applied, and their thresholds."""
 
     order: tuple[str, ...]
-    """Names of the filters; the first one that rejects a line provides the reason."""
+    """Names of the filters; the first filter that rejects a line provides the reason."""
     thresholds: dict[str, float]
     """Default thresholds; the configuration can override each of them."""
     name_swapped: bool = False
@@ -62,7 +62,7 @@ FILTER_PRESETS: Final = {
 }
 
 
-def threshold_faults(name: str, thresholds: dict[str, float]) -> Iterator[str]:
+def threshold_errors(name: str, thresholds: dict[str, float]) -> Iterator[str]:
     """Yield the errors in the thresholds of a configuration."""
     valid = FILTER_PRESETS[name].thresholds
     for key in thresholds:

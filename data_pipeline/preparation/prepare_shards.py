@@ -1,4 +1,4 @@
-"""The prepare stage: it writes the vocabulary, the token shards and the manifest."""
+"""The prepare stage, which writes the vocabulary, the token shards and the manifest."""
 
 import dataclasses
 from collections import Counter
@@ -50,13 +50,13 @@ class TokenTask:
     """Write the token shards of one block."""
 
     ready: Decided
-    """The block."""
+    """Block to tokenize, with the decisions of earlier stages."""
     vocabulary: Path
     """SentencePiece model."""
     vocabulary_size: int
-    """Number of tokens in the whole vocabulary."""
+    """Number of tokens in the whole vocabulary, including language tokens and tags."""
     held_out_fraction: float
-    """Share of the `valid` split."""
+    """Fraction of the pairs that is held out as the `valid` split."""
     directory: Path
     """Folder of the stage."""
     key: str
@@ -64,7 +64,7 @@ class TokenTask:
 
     @property
     def output(self) -> Path:
-        """The record of the shards; it is written last."""
+        """The record of the shards, which is written last."""
         return self.directory / "tokens" / f"{self.ready.block.name}.{self.key}.json"
 
 
@@ -249,7 +249,7 @@ def _manifest(
         made_by={
             "version": __version__,
             "configuration": fingerprint(config),
-            "left_out": ", ".join(
+            "excluded_directions": ", ".join(
                 f"{source}-{target} ({size})"
                 for (source, target), size in sorted(sizes.items())
                 if (source, target) not in kept

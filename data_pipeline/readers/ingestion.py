@@ -1,4 +1,4 @@
-"""The ingest stage: it writes blocks of text, and a record of each finished source."""
+"""The ingest stage, which writes blocks of text and a record of each finished source."""
 
 import json
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class SourceTask:
 
     @property
     def output(self) -> Path:
-        """The record of the source; it is written last."""
+        """The record of the source, which is written last."""
         return self.directory / f"{self.source.name}.{self.key}.json"
 
     def block(self, number: int, num_rows: int = 0) -> Block:
@@ -73,7 +73,7 @@ def ingest(config: DataConfig, out: Path, machine: Machine) -> dict[str, Any]:
 def ingested_blocks(config: DataConfig, out: Path, *, monolingual: bool = False) -> list[Block]:
     """Return the blocks of all bitext, or of all documents, in order.
 
-    Deduplication keeps the first of equal lines in this order.
+    Deduplication keeps the first of several equal lines in this order.
 
     Raises:
         DataError: if a source has not been ingested with this configuration.

@@ -77,7 +77,7 @@ def find_sources(
             if before.name == after.name:
                 raise DataError(
                     f"{before.paths[0]} and {after.paths[0]} are both {before.name}; "
-                    "restrict `languages`, or make two corpora of them"
+                    "restrict `languages`, or define two corpora for them"
                 )
         found += sources
         if unknown:
@@ -180,7 +180,7 @@ def _is_code_of(spelled: str, language: Language) -> bool:
 
 
 def _layout_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> Iterator[Source]:
-    """Pair the languages of a folder: as its files do, or each language with the pivots."""
+    """Return the pairs that a folder stores, or each language paired with the pivots."""
     opened = open_corpus(data_dir / corpus.path, layout=corpus.layout, name=corpus.name)
     if opened.layout in ("pairs", "tables"):
         pairs = sorted({(codes[0], codes[1]) for _, codes in opened.files()})

@@ -153,7 +153,7 @@ decontamination: []
     for part in (
         "'a b' becomes a folder",
         "name the pair by {source} and {target}",
-        "unknown place {targt}",
+        "unknown placeholder {targt}",
         "moses needs {language}",
         "did you mean max_length_ratio",
         "min_pairs grows from 1 to 9",

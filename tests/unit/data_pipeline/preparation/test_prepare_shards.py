@@ -183,7 +183,7 @@ def test_every_pair_that_stayed_is_in_the_shards_once(
     assert back.num_pairs > both.num_pairs > 200, "back-translation serves its own direction only"
     assert sum(entry.weight for entry in manifest.directions) == pytest.approx(1)
     assert back.weight / both.weight == pytest.approx((back.num_pairs / both.num_pairs) ** 0.2)
-    assert manifest.made_by["left_out"].startswith("deu_Latn-eng_Latn (")
+    assert manifest.made_by["excluded_directions"].startswith("deu_Latn-eng_Latn (")
     assert [len(phase.directions) for phase in manifest.phases] == [2, 2]
     assert [(record.name, record.licence) for record in manifest.corpora] == [
         ("a", "CC0"),
