@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nllb.errors import CheckpointError
-from nllb.model.formats.quantized_storage import LARGEST, quantize_rows
+from nllb.model.formats.quantized_storage import MAX_INT8, quantize_rows
 from nllb.model.formats.weight_checks import check_finite, check_storage
 from nllb.model.formats.weights import SCALE
 
@@ -45,8 +45,8 @@ def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return int8 rows and the scale of each row."""
     largest = x.abs().amax(-1, keepdim=True)
-    factor = torch.where(largest > SMALLEST, LARGEST / largest, 0.0)
-    return (x * factor + 128.5).floor().sub(128).to(torch.int8), largest / LARGEST
+    factor = torch.where(largest > SMALLEST, MAX_INT8 / largest, 0.0)
+    return (x * factor + 128.5).floor().sub(128).to(torch.int8), largest / MAX_INT8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,12 +76,12 @@ class ModelConfig:
 
     pretrained_layers: int = 0
     """Layers of the pretrained encoder that replaces NLLB's own; 0 means that there is none.
-    `encoder_layers` is then 0, and the decoder starts with the target language's token alone."""
+    Otherwise, `encoder_layers` is 0, and the decoder starts with the target language's token."""
     pretrained_encoder: str = ""
     """First digits of the SHA-256 of the pretrained encoder's weights, which are in other files."""
     memory: MemoryKind = "mix"
-    """What the decoder attends to: a learned mix of all layers of the pretrained encoder, or the
-    last one."""
+    """The states that the decoder attends to: a learned mix of all layers of the pretrained
+    encoder, or the last layer."""
 
     num_experts: int = 0
     """Number of experts in a mixture-of-experts layer; 0 means a dense model."""
@@ -90,7 +90,7 @@ class ModelConfig:
     decoder_sparse_step: int = 0
     """The same for the decoder."""
     router_bias: bool = False
-    """Whether the router has a bias; the published NLLB models have none."""
+    """Whether the router has a bias; that of the published NLLB models does not."""
     expert_output_masking: float = 0.0
     """Probability p that training zeroes an expert's output; evaluation multiplies by 1 - p."""
     second_expert_policy: SecondExpertPolicy = "all"
@@ -104,7 +104,7 @@ class ModelConfig:
     never drops a token."""
 
     dropout: float = 0.1
-    """Dropout of embeddings and of each sub-layer's output, in training."""
+    """Dropout of embeddings and of the output of each sublayer, in training."""
     attention_dropout: float = 0.1
     """Dropout of attention weights, in training."""
     activation_dropout: float = 0.0

@@ -32,7 +32,7 @@ MAX_FILE_BYTES: Final = 64 << 20
 SPACE: Final = "\u2581"
 """The character that represents a space in pieces."""
 SPECIAL_SCORE: Final = -100.0
-"""Score that marks special tokens in the file; text is never encoded as one of them."""
+"""Score of special tokens in the file; text is never encoded as one of them."""
 _SPACES: Final = " {2,}"
 
 

@@ -1,4 +1,4 @@
-"""Synthetic bitext: monolingual text and its translation by a model, in blocks that resume.
+"""Synthetic bitext: monolingual text with its machine translation, written in resumable blocks.
 
 In back-translation the human sentence is the target and the model's translation is the source. In
 sequence-level distillation the human sentence is the source.

@@ -1,4 +1,4 @@
-"""The model, tokenizer and teacher of a run, from its configuration."""
+"""Builds the model, tokenizer and teacher of a run from its configuration."""
 
 import dataclasses
 from pathlib import Path
@@ -79,7 +79,7 @@ def _on_encoder(shape: ModelConfig, encoder: EncoderDirectory) -> ModelConfig:
 
 
 def meta_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Transformer:
-    """Return this rank's part of the model on the meta device: with spread experts, its own."""
+    """Return this rank's part of the model on the meta device, with only its own spread experts."""
     with torch.device("meta"):
         model = Transformer(shape)
     for layer in model.modules():

@@ -1,4 +1,4 @@
-"""Estimates the memory and time of a run from its configuration, before it starts."""
+"""Estimates the memory and the time of a run from its configuration before it starts."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class RunEstimate:
     parameters: int
     """Parameters of the model."""
     active_parameters: int
-    """Parameters that process one token, including its two experts."""
+    """Parameters that process one token, including those of its two experts."""
     memory_bytes: int
     """Memory of each rank: weights, gradients, Adam's moments and activations."""
     state_bytes: int
@@ -80,7 +80,7 @@ def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> 
 
 
 def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
-    """Return the memory of one micro-batch's activations, to within a factor of two."""
+    """Return the memory of the activations of one micro-batch, to within a factor of two."""
     tokens, width = config.reader.max_tokens, 2 if config.precision == "bfloat16" else 4
     layers: list[int] = []
     for side in SIDES:
@@ -97,7 +97,7 @@ def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedRun:
-    """A training run on this machine, before it starts."""
+    """A training run on this machine that has not started yet."""
 
     size: RunEstimate
     """Memory and computation."""
@@ -131,7 +131,7 @@ def estimate_run(config: TrainConfig, *, num_ranks: int = 1) -> PlannedRun:
 
 
 def local_speed(config: TrainConfig) -> float:
-    """Measure the speed of matrix products here, with the number type and device of a run."""
+    """Measure the speed of matrix products with the number type and device of a run."""
     is_cpu = config.device == "cpu" or not torch.cuda.is_available()
     device = torch.device("cpu" if is_cpu else "cuda")
     return matmul_speed(choose_precision(config.precision, device), device)

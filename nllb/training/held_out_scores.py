@@ -1,4 +1,4 @@
-"""chrF++ on held-out pairs: of a model during training, and of plain copying as the baseline."""
+"""chrF++ on held-out pairs, of a model during training and of copying the source as a baseline."""
 
 from collections.abc import Mapping, Sequence
 

@@ -2,7 +2,7 @@
 
 With random embeddings, a short run spends most of its steps on learning to attend to the source.
 Here, IBM model 1 estimates from the training pairs how pieces of each language translate into
-pieces of a pivot language. The embedding of a piece starts as the mean of its translations plus a
+pieces of a pivot language. The initial embedding of a piece is the mean of its translations plus a
 component for its languages and a random component that keeps it distinct. Directions without the
 pivot benefit as well.
 

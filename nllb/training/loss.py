@@ -63,7 +63,7 @@ class Teacher:
 
 
 class LossModule(nn.Module):
-    """The model with its loss in one forward pass, as data-parallel wrappers need it."""
+    """The model with its loss in one forward pass, as data-parallel wrappers require."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class LossModule(nn.Module):
                 loss = loss + self.balance_weight * len(labels_N) * balance
         return loss, likelihood, balance.detach()
 
-    def of(self, batch: Batch, wrapper: nn.Module | None = None) -> BatchLoss:
+    def compute(self, batch: Batch, wrapper: nn.Module | None = None) -> BatchLoss:
         """Compute the loss of a micro-batch, through the data-parallel wrapper if given."""
         loss, likelihood, balance = (wrapper or self)(batch.source, batch.target_in, batch.labels)
         return BatchLoss(loss=loss, negative_log_likelihood=likelihood, balance=balance)
@@ -127,7 +127,7 @@ class SampledTokens:
     labels_N: Tensor
     """Index of each label among the tokens."""
     log_weights_C: Tensor
-    """Logarithm of the number of tokens that each one represents: 0 for a label."""
+    """Logarithm of the number of tokens that each token represents: 0 for a label."""
 
 
 def sample_tokens(labels_N: Tensor, vocabulary_size: int, negatives: int) -> SampledTokens | None:
@@ -245,7 +245,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 def seed_batch(seed: int, step: int, batch: int) -> None:
     """Seed dropout and masking from the run's seed, the step and the index of the micro-batch.
 
-    So no RNG state has to be stored, and a different number of ranks draws the same masks.
+    No RNG state has to be stored, and any number of ranks draws the same masks.
     """
     state = np.random.SeedSequence([seed, step, batch]).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0] >> np.uint64(1)))

@@ -1,9 +1,9 @@
-"""Runs a sweep: each variant trains for the same time in processes of its own, and a table results.
+"""Runs a sweep: all variants train for the same time in separate processes.
 
     OUT/NAME/calibration/   a few steps, to measure the speed    OUT/NAME/run/   the run
     OUT/sweep.tsv           one row per finished variant
 
-A variant with a result is not run again, and an interrupted one resumes with the same steps.
+A variant with a result is not run again; an interrupted variant resumes with the same steps.
 """
 
 import json
@@ -32,13 +32,13 @@ class SweepResult:
     """The outcome of one variant."""
 
     name: str
-    """The variant."""
+    """Name of the variant."""
     steps: int
-    """Steps that fitted into the time."""
+    """Number of steps within the time limit."""
     labels: int
-    """Labels that it was trained on."""
+    """Number of labels trained on."""
     labels_per_second: float
-    """Median speed, validations not included."""
+    """Median speed, excluding validations."""
     loss: float
     """Validation loss per label, mean over directions."""
     loss_into_english: float
@@ -51,7 +51,7 @@ def run_sweep(config: SweepConfig, out: Path, *, quiet: bool = True) -> list[Swe
     """Run all variants, and return their results, the best first.
 
     Raises:
-        ResourceError: a training run failed; its output has been printed.
+        ResourceError: a training run failed after printing its output.
     """
     results = []
     for variant in config.variants:

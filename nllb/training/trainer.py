@@ -49,7 +49,7 @@ def train(
     """Train a model, or resume an interrupted run.
 
     Raises:
-        NllbError: The data, vocabulary, model, ranks or machine do not allow it; the message says
+        NllbError: The data, vocabulary, model, ranks or machine are unsuitable; the message says
             what to do.
     """
     with join_ranks(config.device) as ranks:

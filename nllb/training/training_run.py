@@ -1,4 +1,4 @@
-"""One training run: what happens in a step, and what follows it. Two runners drive it.
+"""One training run and its steps, which two runners can drive.
 
 `plain_loop` is a small loop; `fairseq2_loop` passes the same methods to fairseq2's trainer. For
 each step both call `begin_step`, `batch_loss` and the backward pass for each micro-batch,
@@ -115,7 +115,7 @@ class TrainingRun:
             # On a CPU the backward pass of the fused attention kernel is 4 to 10 times slower.
             sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext(),
         ):
-            result = self.model.module.of(batch.to(device), self.model.wrapper)
+            result = self.model.module.compute(batch.to(device), self.model.wrapper)
         count = batch.num_targets
         self.statistics.add(result, count)
         if self.balancer is not None:

@@ -69,7 +69,7 @@ class Validator:
         for row, (_, batches) in enumerate(self._batches):
             for batch in batches:
                 if number % share == self._ranks.rank % share:
-                    result = module.of(batch.to(self._ranks.device))
+                    result = module.compute(batch.to(self._ranks.device))
                     sums[row, 0] += result.negative_log_likelihood.double()
                     sums[row, 1] += batch.num_targets
                 number += 1

@@ -196,7 +196,7 @@ def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dic
         run.model.module.train()
         for step in range(steps):
             batch = run.reader.step(step)[0]
-            loss = run.model.module.of(batch).loss / batch.num_targets
+            loss = run.model.module.compute(batch).loss / batch.num_targets
             loss.backward()
             run.optimizer.step()
             run.optimizer.zero_grad(set_to_none=True)

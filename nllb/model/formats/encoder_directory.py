@@ -1,13 +1,13 @@
-"""A pretrained encoder on disk: opened with every check that comes before memory is taken; written.
+"""A pretrained encoder on disk, which is validated before memory is allocated for it.
 
-`config.json` has the names of transformers' `BertConfig`, `model.safetensors` our own names. A
-matrix is stored as a floating type, or as 4-bit blocks (`four_bit.py`); the embedding also in tiers
-of few bits (`row_codes.py`). `nllb.json` has origin,
-licence and the SHA-256 of the other files, which are compared when the directory is opened.
+`config.json` has the names of transformers' `BertConfig`; `model.safetensors` has our own names. A
+matrix is stored in a floating-point type or as 4-bit blocks (`four_bit.py`), and the embedding may
+also be stored in tiers of few bits (`row_codes.py`). `nllb.json` contains the origin, the licence
+and the SHA-256 of the other files, which are verified when the directory is opened.
 
-Beside the weights there may be input ranges: the largest magnitude that each channel of the inputs
-of `layers.N.query` and `layers.N.inner` had on sample text. int8 engines even the channels out by
-them.
+Next to the weights, the file may contain input ranges: the largest magnitude of each input channel
+of `layers.N.query` and `layers.N.inner` on sample text. int8 engines use them to equalize the
+channels.
 """
 
 import shutil
@@ -37,7 +37,7 @@ from nllb.model.encoder_tokenizer import (
 from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list_encoder_weights
 
 from .four_bit import dequantize_blocks, four_bit_shapes
-from .row_codes import CodedTable, find_fault, tensor_names
+from .row_codes import CodedTable, find_error, tensor_names
 from .safetensors_files import SafetensorsFile
 from .settings import SETTINGS_FILE, read_settings
 from .weight_checks import check_finite
@@ -49,7 +49,7 @@ WEIGHTS_FILE: Final = "model.safetensors"
 _HASHED_FILES: Final = (CONFIG_FILE, TOKENIZER_FILE, NORMALIZATION_FILE, WEIGHTS_FILE)
 _EMBEDDING: Final = "embedding.weight"
 RANGE: Final = ".input_range"
-"""`layers.0.query.input_range` has the ranges of the inputs of `layers.0.query`."""
+"""Suffix of input ranges: `layers.0.query.input_range` belongs to `layers.0.query`."""
 _MODEL_TYPE: Final = "bert"
 _CONFIG_NAMES: Final = {
     "vocabulary_size": "vocab_size",
@@ -69,15 +69,15 @@ _CONFIG_NAMES: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbeddingTable:
-    """The embedding of the vocabulary; rows are dequantised when they are asked for."""
+    """The embedding of the vocabulary, whose rows are dequantized on request."""
 
     stored: Tensor
-    """The matrix in a floating type, or the bytes of its 4-bit blocks; in the mapped file."""
+    """The matrix in a floating-point type, or its 4-bit blocks, in the memory-mapped file."""
     scale: Tensor | None
-    """The scales of 4-bit blocks."""
+    """The scales of the 4-bit blocks, or None."""
 
     def rows(self, ids: Tensor) -> Tensor:
-        """Return rows as float32; ids must be within the vocabulary."""
+        """Return rows as float32; the ids must be within the vocabulary."""
         if self.scale is None:
             return self.stored[ids].float()
         return dequantize_blocks(self.stored[ids], self.scale[ids])
@@ -85,24 +85,24 @@ class EmbeddingTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderDirectory:
-    """An opened encoder; weights are read, and dequantised, when they are asked for."""
+    """An opened encoder, whose weights are read and dequantized on request."""
 
     path: Path
     """The directory."""
     config: EncoderConfig
     """The encoder's shape."""
     settings: Mapping[str, Any]
-    """The content of `nllb.json`; empty where there is none."""
+    """The content of `nllb.json`; empty if the file does not exist."""
     file: SafetensorsFile
-    """The weights' file."""
+    """The file of the weights."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a directory and check all that can be checked without the matrices.
+        """Open a directory and validate everything except the values of the matrices.
 
         Raises:
-            CheckpointError: it is not an encoder's, incomplete or damaged; a file is not the one
-                that `nllb.json` names; or weights are not finite.
+            CheckpointError: the directory is not an encoder, is incomplete or damaged, or contains
+                a file that differs from its hash in `nllb.json` or weights that are not finite.
         """
         config = read_encoder_config(path / CONFIG_FILE)
         settings = read_settings(path)
@@ -120,7 +120,7 @@ class EncoderDirectory:
         """Open the tokenizer.
 
         Raises:
-            CheckpointError: it is missing, damaged, or does not fit the vocabulary.
+            CheckpointError: it is missing, damaged, or does not match the vocabulary.
         """
         return EncoderTokenizer.open(self.path, self.config)
 
@@ -163,14 +163,14 @@ class EncoderDirectory:
             coded = tensor_names(weight.name, names) if weight.name == _EMBEDDING else set()
             if coded:
                 tensors = {name: self.file.read(name) for name in coded}
-                fault = find_fault(weight.name, weight.shape, tensors)
-                wrong += [fault] if fault else []
+                error = find_error(weight.name, weight.shape, tensors)
+                wrong += [error] if error else []
                 names -= coded
                 continue
             if weight.name not in names:
                 raise CheckpointError(
                     f"{self.path} lacks the weight {weight.name}; it is incomplete, or its "
-                    f"{CONFIG_FILE} is of another encoder"
+                    f"{CONFIG_FILE} belongs to another encoder"
                 )
             wrong += self._unusable(weight.name, weight.shape)
             names -= {weight.name, weight.name + SCALE}
@@ -179,7 +179,7 @@ class EncoderDirectory:
             names.remove(name)
             if self.file.shape(name) != width or self.file.dtype(name) != torch.float32:
                 wrong.append(f"{name} is {self.file.shape(name)}, not {width} of float32")
-        wrong += [f"{name} is not a weight of it" for name in sorted(names)]
+        wrong += [f"{name} is not one of its weights" for name in sorted(names)]
         if wrong:
             raise CheckpointError(
                 f"{self.path / WEIGHTS_FILE} does not match {CONFIG_FILE}: "
@@ -191,12 +191,12 @@ class EncoderDirectory:
                 check_finite(self.file.read(name), f"{name} of {self.path}")
 
     def _unusable(self, name: str, shape: tuple[int, ...]) -> list[str]:
-        """Return what keeps a stored tensor from being the weight."""
+        """Return the reasons why a stored tensor cannot be used as the weight."""
         found, dtype = self.file.shape(name), self.file.dtype(name)
         if name + SCALE not in self.file.names():
             if found == shape and dtype.is_floating_point:
                 return []
-            return [f"{name} is {found} of {dtype}, not {shape} of a floating type"]
+            return [f"{name} is {found} of {dtype}, not {shape} of a floating-point type"]
         scale, scale_dtype = self.file.shape(name + SCALE), self.file.dtype(name + SCALE)
         try:
             expected = four_bit_shapes(shape)
@@ -214,7 +214,7 @@ def read_encoder_config(path: Path) -> EncoderConfig:
     """Read a `config.json`.
 
     Raises:
-        CheckpointError: it is missing, damaged, or describes another kind of model.
+        CheckpointError: the file is missing or damaged, or describes another kind of model.
     """
     if not path.is_file():
         raise CheckpointError(f"{path.parent} is not a pretrained encoder: {path.name} is missing")
@@ -238,7 +238,7 @@ def write_encoder(
     *,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write a directory; `tensors` are as they are stored, and `nllb.json` comes last."""
+    """Write a directory; `tensors` are stored as given, and `nllb.json` is written last."""
     path.mkdir(parents=True, exist_ok=True)
     document = {theirs: getattr(config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     fixed = {"architectures": ["BertModel"], "model_type": _MODEL_TYPE, "hidden_act": "gelu"}
@@ -257,8 +257,8 @@ def write_tuned_encoder(
 
     Args:
         path: the new directory.
-        before: the encoder that training began with; all but the layers is copied from it.
-        read: returns a weight of the layers by its name. They are stored as float16.
+        before: the original encoder, from which everything but the layers is copied.
+        read: returns a weight of the layers by its name; the layers are stored as float16.
     """
     path.mkdir(parents=True)
     tensors = {}
@@ -283,7 +283,7 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the file cannot be read.
     """
     try:
         with path.open("rb") as stream:
@@ -295,7 +295,7 @@ def file_sha256(path: Path) -> str:
 def _check_hashes(path: Path, hashes: Any) -> None:
     if not isinstance(hashes, dict) or not hashes.keys() <= set(_HASHED_FILES):
         raise CheckpointError(
-            f"{path / SETTINGS_FILE}: files may have hashes of {', '.join(_HASHED_FILES)} only"
+            f"{path / SETTINGS_FILE}: only {', '.join(_HASHED_FILES)} may have hashes"
         )
     for name, expected in hashes.items():
         refuse_pointer(path / name)

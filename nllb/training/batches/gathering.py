@@ -1,7 +1,7 @@
 """Gathers the pairs of a chunk from their shards and adds language tokens, tags and `</s>`.
 
-A chunk contains few pairs of each of thousands of directions, so everything is vectorised over the
-whole chunk; only the reads themselves go shard by shard.
+A chunk contains a few pairs from each of thousands of directions, so the work is vectorised over
+the whole chunk; only reading proceeds shard by shard.
 
 Shapes: N pairs of a chunk, P pieces (the pairs of one direction that come from one shard).
 """
@@ -70,7 +70,7 @@ class Pairs:
         return len(self.directions)
 
     @property
-    def longest(self) -> Indices:
+    def max_lengths(self) -> Indices:
         """Number of tokens on each pair's longer side."""
         return np.maximum(self.sources.lengths, self.targets.lengths)
 
@@ -199,7 +199,7 @@ class Gatherer:
         if self._ids.mask is None:
             raise DataError(
                 "the data contains denoising text, but the vocabulary has no <mask> token; "
-                "run `nllb data prepare` again, or leave out the denoising corpora"
+                "run `nllb data prepare` again, or remove the denoising corpora"
             )
         noisy = []
         for (start, end), key in zip(spans.T.tolist(), keys, strict=True):

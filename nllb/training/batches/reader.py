@@ -94,11 +94,11 @@ class BatchReader:
             config: batch sizes, sampling and noise.
             rank: index of this process among those that share the micro-batches of a step.
             num_ranks: number of these processes.
-            ids: ids of language tokens and tags; None takes those of the manifest.
+            ids: ids of language tokens and tags; None uses those of the manifest.
             word_starts: for each id, whether the piece begins a word (used by denoising). None
                 treats every piece as a word.
-            encoder: tokenizer of a model on a pretrained encoder: sources are its pieces, and
-                the decoder starts with the language token.
+            encoder: tokenizer of a model on a pretrained encoder. Sources then consist of its
+                pieces, and the decoder starts with the language token.
 
         Raises:
             ConfigError: The micro-batches of a step cannot be divided equally among the ranks.
@@ -178,7 +178,7 @@ class BatchReader:
             pairs = join_pairs(pairs, self.config.join, self.config.max_length, draw)
         if self._encoder is not None:
             pairs = encode_sources(pairs, self._encoder)
-        batches = cut_batches(pairs.longest, self.config.max_tokens, draw)
+        batches = cut_batches(pairs.max_lengths, self.config.max_tokens, draw)
         order = draw.permutation(len(batches))
         needed = STEPS_PER_CHUNK * self.config.batches_per_step
         self._batches = [batches[index] for index in order[: max(needed, 1)]]
@@ -205,8 +205,8 @@ def collate(pairs: Pairs, rows: Indices, *, starts_with_language: bool = False) 
     Args:
         pairs: the pairs of a chunk.
         rows: the pairs of the batch.
-        starts_with_language: the decoder input starts with the language token, which is then not a
-            label.
+        starts_with_language: whether the decoder input starts with the language token, which is
+            then not a label.
     """
     labels = pairs.targets.pad(rows)
     target_in = np.empty_like(labels)
@@ -268,7 +268,7 @@ def read_validation(
         if len(pairs):
             if encoder is not None:
                 pairs = encode_sources(pairs, encoder)
-            batches = cut_batches(pairs.longest, config.max_tokens, np.random.default_rng(0))
+            batches = cut_batches(pairs.max_lengths, config.max_tokens, np.random.default_rng(0))
             yield (
                 direction,
                 [

@@ -1,4 +1,4 @@
-"""The vocabulary of a run: that of the manifest, or of the model that training starts from."""
+"""The vocabulary of a run, from the manifest or from the model that training starts from."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -79,7 +79,7 @@ def tokenizer_of(manifest: Manifest) -> Tokenizer:
 
 
 def check_fits(tokenizer: Tokenizer, manifest: Manifest, name: str) -> None:
-    """Check that data was tokenized for a model.
+    """Check that the data was tokenized with the model's vocabulary.
 
     Raises:
         DataError: The data has a different vocabulary, or languages that the model lacks.

@@ -108,7 +108,7 @@ class CheckpointFolder:
         Args:
             tensors: the tensors of this rank, by KIND/NAME.
             state: the counters.
-            spread_experts: whether each rank has its own experts, and therefore writes them.
+            spread_experts: whether each rank has its own experts and therefore writes them.
 
         Raises:
             ResourceError: The checkpoint cannot be written; earlier checkpoints are kept.
@@ -159,7 +159,7 @@ class CheckpointFolder:
     def newest(self) -> int | None:
         """Return the step of the newest intact checkpoint.
 
-        A warning names the damaged checkpoints and the step that the run really resumes from.
+        A warning lists damaged checkpoints and the step that the run actually resumes from.
         The remains of an interrupted save are deleted.
         """
         found: int | None = None
@@ -168,7 +168,7 @@ class CheckpointFolder:
                 shutil.rmtree(path)
             damaged = []
             for step in reversed(self.steps()):
-                reason = damage(self.path(step))
+                reason = find_damage(self.path(step))
                 if reason is None:
                     found = step
                     break
@@ -194,7 +194,7 @@ class CheckpointFolder:
         Without an intact checkpoint of the step, nothing is deleted.
         """
         can_rewind = False
-        if self._ranks.is_first and damage(self.path(step)) is None:
+        if self._ranks.is_first and find_damage(self.path(step)) is None:
             can_rewind = True
             for later in self.steps():
                 if later > step:
@@ -203,7 +203,7 @@ class CheckpointFolder:
         return found
 
 
-def damage(path: Path) -> str | None:
+def find_damage(path: Path) -> str | None:
     """Return what is wrong with the files of a checkpoint, or None if it is intact."""
     try:
         manifest = parse_json((path / _MANIFEST).read_bytes(), path / _MANIFEST)

@@ -1,4 +1,4 @@
-"""The processes that train together: their process group, collectives and common stop signal.
+"""The processes that train together, with their collectives and their common stop signal.
 
 The launcher (torchrun, `nllb slurm submit`) sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
 MASTER_PORT. Without them there is one process and no process group.
@@ -80,7 +80,7 @@ class Ranks:
         return [part.cpu() for part in found]
 
     def wait(self) -> None:
-        """Wait until all ranks get here."""
+        """Wait until all ranks reach this call."""
         if self.size > 1:
             distributed.barrier()
 

@@ -1,4 +1,4 @@
-"""Where the records of a run go: JSON lines, TensorBoard, Weights & Biases, MLflow.
+"""Destinations of a run's records: JSON lines, TensorBoard, Weights & Biases, MLflow.
 
 JSON lines are always written; they are the complete record. The other writers get the numbers and
 are optional: their packages are imported only when the configuration names them.
@@ -33,7 +33,7 @@ class MetricsWriter(Protocol):
 
 
 class CombinedWriter:
-    """Passes records on to several writers; with none, it discards them."""
+    """Passes records on to several writers, possibly none."""
 
     def __init__(self, writers: Sequence[MetricsWriter]) -> None:
         self._writers = writers

@@ -152,9 +152,9 @@ decontamination: []
         load_config(DataConfig, path)
     for part in (
         "'a b' becomes a folder",
-        "name the pair by {source} and {target}",
+        "name the pair with {source} and {target}",
         "unknown placeholder {targt}",
-        "moses needs {language}",
+        "moses requires {language}",
         "did you mean max_length_ratio",
         "min_pairs grows from 1 to 9",
         "until_step must grow",

@@ -289,7 +289,7 @@ def test_columns_where_no_text_or_every_text_folds_apart(texts: list[str]) -> No
 
 def test_thresholds_are_checked_and_suggested() -> None:
     (error,) = threshold_errors("strict", {"max_lenght": 3})
-    assert "did you mean max_length" in fault and "min_unique_words (0.3)" in fault
+    assert "did you mean max_length" in error and "min_unique_words (0.3)" in error
     assert not list(threshold_errors("reference", {"max_length_ratio": 4}))
 
 

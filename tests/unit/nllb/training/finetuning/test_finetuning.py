@@ -39,8 +39,8 @@ def test_old_text_keeps_its_ids_and_new_characters_get_theirs(random_model_dir: 
     assert new.vocabulary_size == old.vocabulary_size + 3
     for text in ("English: English.", "Italian and Ligurian"):
         assert new.encode(text) == old.encode(text)
-    assert missing_characters(old, ["a\u0263b \U0001f701"] * 2, least=2) == CHARACTERS
-    assert missing_characters(old, ["a\u0263b", "x"], least=2) == []
+    assert missing_characters(old, ["a\u0263b \U0001f701"] * 2, min_lines=2) == CHARACTERS
+    assert missing_characters(old, ["a\u0263b", "x"], min_lines=2) == []
     text = "a\u0263b \U0001f701 \u0263"
     assert new.unknown_characters(text) == () and new.decode(new.encode(text)) == text
     assert "\u2047" in old.decode(old.encode(text))
