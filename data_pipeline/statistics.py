@@ -309,8 +309,8 @@ def _histogram_parts(histograms: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def _bars(counts: Sequence[int], title: str) -> Markup:
     """Draw a histogram in which every count above 0 is visible."""
-    most = max(counts)
-    heights = [max(0.5, 20 * count / most) if count else 0 for count in counts]
+    maximum = max(counts)
+    heights = [max(0.5, 20 * count / maximum) if count else 0 for count in counts]
     path = "".join(f"M{place} 20v-{height:.2f}h.9V20z" for place, height in enumerate(heights))
     return Markup(
         '<figure><figcaption>{title}</figcaption><svg viewBox="0 0 {width} 20" width="{pixels}" '

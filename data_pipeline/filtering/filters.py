@@ -280,6 +280,7 @@ class RepetitionFilter:
         "unique_words": polars.Float32,
         "longest_run": polars.Int32,
     }
+    """Score columns and their types."""
 
     def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
         """Return the share of distinct words and the longest run of the worse side."""

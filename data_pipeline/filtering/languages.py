@@ -29,6 +29,7 @@ class LanguageFilter:
         "target_language": polars.String,
         "target_probability": polars.Float32,
     }
+    """Score columns and their types."""
 
     def __init__(
         self,

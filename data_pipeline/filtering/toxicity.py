@@ -32,6 +32,7 @@ class ToxicityFilter:
         "source_toxicity": polars.Int32,
         "target_toxicity": polars.Int32,
     }
+    """Score columns and their types."""
 
     def __init__(self, config: ToxicityConfig) -> None:
         self._config = config

@@ -117,8 +117,8 @@ def _read_tsv(source: Source, collector: _Collector) -> Iterator[Adder]:
     corpus = source.corpus
     first, second = map(int, corpus.columns or ("0", "1"))
     margin = None if corpus.margin_column is None else int(corpus.margin_column)
-    least = max(first, second, margin or 0) + 1
-    exact = None if corpus.columns else least
+    min_columns = max(first, second, margin or 0) + 1
+    exact = None if corpus.columns else min_columns
     lines = enumerate(read_binary_lines(path), 1)
     if corpus.header:
         next(lines, None)
@@ -128,8 +128,8 @@ def _read_tsv(source: Source, collector: _Collector) -> Iterator[Adder]:
         if text is None:
             return
         cells = text.split("\t")
-        if len(cells) < least or (exact is not None and len(cells) != exact):
-            error = f"expected {exact or least} columns, got {len(cells)}"
+        if len(cells) < min_columns or (exact is not None and len(cells) != exact):
+            error = f"expected {exact or min_columns} columns, got {len(cells)}"
             collector.refuse(path, number, error, text)
             return
         score = None if margin is None else _number(cells[margin])

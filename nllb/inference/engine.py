@@ -83,7 +83,11 @@ class OutputChoice:
 
 
 class Memory(ABC):
-    """Encoded sentences in the format of an engine."""
+    """Encoded sentences in the format of an engine.
+
+    Attributes:
+        num_sentences: number of sentences.
+    """
 
     num_sentences: int
 
@@ -113,7 +117,11 @@ class Decoding(ABC):
 
 
 class Engine(ABC):
-    """A loaded model that encodes sources and decodes outputs."""
+    """A loaded model that encodes sources and decodes outputs.
+
+    Attributes:
+        config: the model configuration.
+    """
 
     config: ModelConfig
     num_workers: int = 1
@@ -145,6 +153,7 @@ class TorchMemory(Memory):
     """Encoded sentences of the torch engine.
 
     Attributes:
+        num_sentences: number of sentences.
         keys_values: keys and values of cross-attention (L, 2, B, H, S, D / H).
         mask: positions that are not padding (B, 1, 1, S), or None if there is no padding.
     """
@@ -207,7 +216,7 @@ class TorchEngine(Engine):
     def _grouped_mixtures(
         self, reader: LayerReader, experts: ExpertStoreFactory
     ) -> dict[str, GroupedMixture]:
-        """Return the mixtures by layer where the device has grouped products, or none."""
+        """Return the mixtures by layer if the device has grouped products, or none."""
         config, mixtures = self.config, {}
         dims = config.model_dim, config.encoder_ffn_dim, config.decoder_ffn_dim
         if experts is not LoadedExperts or not can_group(self.dtype, self.device, *dims):

@@ -1,4 +1,4 @@
-"""Loads a generator by a model's name after a check of the memory that the model needs."""
+"""Loads a generator by a model's name, after checking the memory that the model requires."""
 
 import os
 from collections.abc import Callable

@@ -25,7 +25,7 @@ SMALLEST = 1e-36
 
 
 def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """Return an int8 matrix (outputs, inputs) and its scales; quantise it if it is not stored so.
+    """Return an int8 matrix (outputs, inputs) and its scales, quantising other storage types.
 
     Raises:
         CheckpointError: a value is not finite, or the scales do not match the rows.

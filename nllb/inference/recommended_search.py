@@ -1,4 +1,4 @@
-"""Turns the search options that a model recommends into those of this package."""
+"""Converts the search options that a model recommends to those of this package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from .generator import SearchOptions
 from .search import check_options
 
 _PROMPT_TOKENS: Final = 2
-"""Tokens that `min_length` of transformers counts before the output."""
+"""Number of tokens before the output that `min_length` of transformers counts."""
 _BEAM_OPTIONS: Final[Mapping[str, str]] = {
     "num_beams": "beam_size",
     "length_penalty": "length_penalty",
@@ -40,7 +40,7 @@ class RecommendedSearch:
     """The model's options that are not supported."""
 
     def describe(self) -> list[str]:
-        """Return lines that state which options of the model are used; none if it has none."""
+        """Return lines that describe which options of the model are used, if it has any."""
         lines = []
         if self.used:
             lines.append(f"search options of the model: {_list(self.used)}")
@@ -59,7 +59,7 @@ def recommended_search(generation: Mapping[str, Any], *, where: str) -> Recommen
         where: the model, for messages.
 
     Raises:
-        CheckpointError: a value is not possible.
+        CheckpointError: a value is invalid.
     """
     names: dict[str, str] = dict(_BEAM_OPTIONS)
     samples = generation.get("do_sample") is True and generation.get("num_beams", 1) == 1

@@ -44,7 +44,7 @@ class Job:
     copied: tuple[int, ...] = ()
     """Output tokens that spell the source, which a shortlist must not exclude."""
     terms: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    """For each term that the output has to contain, its alternatives as tokens."""
+    """Alternatives, as tokens, of each term that the output must contain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,9 +123,9 @@ def search(
 ) -> list[list[Output]]:
     """Return `options.num_hypotheses` outputs for each job, best first.
 
-    With `byte_rules`, the byte pieces of every output form valid UTF-8. `beam_search` is a class to
-    use for jobs with terms; `word_pieces` are the tokens that it forbids after a term, because they
-    would continue its last word.
+    With `byte_rules`, the byte pieces of every output form valid UTF-8. `beam_search` is the class
+    for jobs with terms; `word_pieces` are the tokens that it excludes after a term, because they
+    would continue the term's last word.
 
     Raises:
         CheckpointError: the model's scores are not finite, or a token is not in its vocabulary.
@@ -217,7 +217,7 @@ class Rules:
         if options.no_repeat_ngram:
             for row, (job, tokens) in enumerate(zip(jobs, tokens_RT.tolist(), strict=True)):
                 if row in unfinished:
-                    continue  # The bytes of the character must be completed in any case.
+                    continue  # the bytes of the character must be completed in any case
                 if banned := _repeating([*job.prompt, *tokens], options.no_repeat_ngram):
                     logits_RV[row, banned] = -torch.inf
         if tokens_RT.shape[1] < options.min_output_tokens:

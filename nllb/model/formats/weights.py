@@ -28,7 +28,11 @@ _MAX_MISSING = 1000
 
 
 class TensorFile(Protocol):
-    """A file of named tensors."""
+    """A file of named tensors.
+
+    Attributes:
+        path: the path of the file.
+    """
 
     path: Path
 
