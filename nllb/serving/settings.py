@@ -100,9 +100,7 @@ class ServerSettings(BaseModel):
     document_memory_bytes: Count = Field(
         default=2 << 30, description="memory of the process that parses an uploaded file"
     )
-    max_documents: Count = Field(
-        default=4, description="files that are translated at the same time"
-    )
+    max_documents: Count = Field(default=4, description="files that are translated at once")
     max_stored_documents: Count = Field(
         default=256, description="maximum number of stored files and results"
     )

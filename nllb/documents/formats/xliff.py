@@ -47,7 +47,7 @@ class XliffFormat(DocumentFormat):
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """A source, its target, and the element that says what state they are in."""
+    """A source, its target, and the element with their state."""
 
     holder: XmlElement
     source: XmlElement
