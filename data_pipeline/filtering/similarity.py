@@ -1,4 +1,4 @@
-"""The similarity filter: the cosine of both sides, by a sentence encoder with its own threshold."""
+"""The similarity filter, which compares both sides by the cosine of their sentence vectors."""
 
 from collections.abc import Mapping
 from functools import lru_cache

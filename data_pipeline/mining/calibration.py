@@ -1,4 +1,4 @@
-"""Thresholds of an encoder, calibrated on held-out pairs, and where they are stored.
+"""Thresholds of an encoder, which are calibrated on held-out pairs and stored with the encoder.
 
 A margin, or a cosine, has no fixed meaning: its values depend on the encoder, on the number of
 neighbours and on the number of sentences that are searched. Calibration therefore hides held-out
