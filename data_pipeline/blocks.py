@@ -46,7 +46,7 @@ _SAMPLE_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decided:
+class DecidedBlock:
     """A block of text and the decisions about it so far."""
 
     block: Block
@@ -54,9 +54,9 @@ class Decided:
     decisions: tuple[Path, ...]
     """Files with one row per row of the block and a column `reason`; empty if all rows are kept."""
 
-    def followed_by(self, decided: Block) -> "Decided":
+    def followed_by(self, decided: Block) -> "DecidedBlock":
         """Return the block with the decisions of the next stage added."""
-        return Decided(block=self.block, decisions=(*self.decisions, decided.path))
+        return DecidedBlock(block=self.block, decisions=(*self.decisions, decided.path))
 
     @property
     def key(self) -> list[str]:

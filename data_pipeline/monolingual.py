@@ -22,7 +22,7 @@ from nllb.languages import parse_language
 from nllb.languages.segmentation import split_sentences
 
 from .blocks import (
-    Decided,
+    DecidedBlock,
     decision_facts,
     read_columns,
     read_facts,
@@ -149,7 +149,7 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
     what = [VERSION, fingerprint(rules, config.clean), model, sets]
     tasks = []
     for raw in ingested_blocks(config, out, monolingual=True):
-        block = raw.follow(out / STAGE / "judged", STAGE, *what)
+        block = raw.derive(out / STAGE / "judged", STAGE, *what)
         if block.path.exists():
             block = dataclasses.replace(block, num_rows=int(read_facts(block.path)["rows_in"]))
         tasks.append(
@@ -166,7 +166,7 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
 
 def _dedup_arguments(
     config: DataConfig, filtered: Sequence[Block], out: Path
-) -> tuple[DataConfig, list[Decided], Path]:
+) -> tuple[DataConfig, list[DecidedBlock], Path]:
     section = config.monolingual
     near = None if section is None else section.near_duplicates
     dedup = DedupConfig(
@@ -176,7 +176,7 @@ def _dedup_arguments(
         near_duplicates=None if near is None else near.replace(by="source"),
         max_repetitions=None if section is None else section.max_repetitions,
     )
-    decided = [Decided(block=block, decisions=(block.path,)) for block in filtered]
+    decided = [DecidedBlock(block=block, decisions=(block.path,)) for block in filtered]
     return config.replace(dedup=dedup), decided, out / STAGE
 
 

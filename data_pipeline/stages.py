@@ -33,7 +33,7 @@ class Machine:
     workers: int = 1
     """Number of processes."""
     memory: int = 1 << 30
-    """Bytes of data that one process may hold, for the stages that can limit it."""
+    """Maximum bytes of data in the memory of one process, for the stages that can limit it."""
     shard: tuple[int, int] = (0, 1)
     """(I, N): run every N-th task, starting with task I, counted from 0."""
     quiet: bool = False
@@ -74,7 +74,7 @@ class Block:
     num_rows: int
     """Number of rows in the file."""
 
-    def follow(self, stage_dir: Path, *what: Any) -> "Block":
+    def derive(self, stage_dir: Path, *what: Any) -> "Block":
         """Return the block that a stage derives from this one, with the same rows."""
         key = fingerprint(self.key, *what)
         return dataclasses.replace(self, key=key, path=stage_dir / f"{self.name}.{key}.parquet")
@@ -113,7 +113,7 @@ def run_tasks(
     work: Callable[[SomeTask], None],
     machine: Machine,
 ) -> int:
-    """Run the unfinished tasks of this shard and return how many there were.
+    """Run the unfinished tasks of this shard, and return their number.
 
     Raises:
         ResourceError: if a worker process was killed.

@@ -57,7 +57,7 @@ def _tasks(config: DataConfig, raw: Sequence[Block], out: Path) -> list[CleanTas
     return [
         CleanTask(
             raw=block,
-            block=block.follow(
+            block=block.derive(
                 out / STAGE, STAGE, VERSION, config.clean, interface.get(block.corpus, False)
             ),
             config=config.clean,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars
 
-from data_pipeline.blocks import Decided, read_columns, reasons, write_decisions
+from data_pipeline.blocks import DecidedBlock, read_columns, reasons, write_decisions
 from data_pipeline.data_config import DataConfig
 from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
 from nllb.config.fingerprints import fingerprint
@@ -28,14 +28,14 @@ STAGE = "shield"
 class DecontaminationTask(BlockTask):
     """Decontaminate one block."""
 
-    decided: Decided
+    decided: DecidedBlock
     """The cleaned text and the decisions of earlier stages."""
     index: Path
     """The index of the evaluation sets."""
 
 
 def decontaminate_bitext(
-    config: DataConfig, decided: Sequence[Decided], out: Path, machine: Machine
+    config: DataConfig, decided: Sequence[DecidedBlock], out: Path, machine: Machine
 ) -> list[Block]:
     """Decontaminate all blocks and return the blocks of decisions."""
     sets = config.decontamination
@@ -49,25 +49,29 @@ def decontaminate_bitext(
     return [task.block for task in tasks]
 
 
-def decontaminated_blocks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[Block]:
+def decontaminated_blocks(
+    config: DataConfig, decided: Sequence[DecidedBlock], out: Path
+) -> list[Block]:
     """Return the blocks of decisions, finished or not."""
     return [task.block for task in _tasks(config, decided, out)]
 
 
-def _tasks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[DecontaminationTask]:
+def _tasks(
+    config: DataConfig, decided: Sequence[DecidedBlock], out: Path
+) -> list[DecontaminationTask]:
     sets = _key_of_sets(config, decided)
     index = out / STAGE / f"index.{sets}"
     return [
         DecontaminationTask(
             decided=item,
-            block=item.block.follow(out / STAGE, STAGE, VERSION, sets, item.key),
+            block=item.block.derive(out / STAGE, STAGE, VERSION, sets, item.key),
             index=index,
         )
         for item in decided
     ]
 
 
-def _key_of_sets(config: DataConfig, decided: Sequence[Decided]) -> str:
+def _key_of_sets(config: DataConfig, decided: Sequence[DecidedBlock]) -> str:
     key = evaluation_key(config.decontamination, config.data_dir)
     if config.held_out_set is None:
         return key

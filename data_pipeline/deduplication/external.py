@@ -24,7 +24,13 @@ import numpy
 import polars
 from numpy.typing import NDArray
 
-from data_pipeline.blocks import Decided, read_columns, read_first_rows, reasons, write_decisions
+from data_pipeline.blocks import (
+    DecidedBlock,
+    read_columns,
+    read_first_rows,
+    reasons,
+    write_decisions,
+)
 from data_pipeline.data_config import DataConfig, DedupConfig
 from data_pipeline.stages import (
     Block,
@@ -48,7 +54,7 @@ from .hash_files import (
 )
 from .hashing import hash_texts, joined_sides, pair_salt
 from .minhash import band_hashes
-from .passes import Step, steps
+from .passes import DedupPass, dedup_passes
 
 VERSION = 1
 STAGE = "dedup"
@@ -61,11 +67,11 @@ BYTES_PER_ROW = 96
 class RunTask:
     """Hash the rows of one block that earlier stages have kept."""
 
-    decided: Decided
+    decided: DecidedBlock
     """The block and the decisions of earlier stages."""
     number: int
     """Position of the block in the order of all blocks."""
-    step: Step
+    step: DedupPass
     """The pass that the run belongs to."""
     config: DedupConfig
     """Settings of hashing."""
@@ -93,7 +99,7 @@ class MergeTask:
     """Number of the range."""
     num_ranges: int
     """Number of ranges, a power of two."""
-    step: Step
+    step: DedupPass
     """The pass that the range belongs to."""
     config: DedupConfig
     """Settings that determine which row is kept."""
@@ -116,7 +122,7 @@ class MergeTask:
 class ApplyTask(BlockTask):
     """Write the decisions about one block."""
 
-    decided: Decided
+    decided: DecidedBlock
     """The block and the decisions of earlier stages."""
     number: int
     """Position of the block in the order of all blocks."""
@@ -126,7 +132,7 @@ class ApplyTask(BlockTask):
 
 def deduplicate(
     config: DataConfig,
-    decided: Sequence[Decided],
+    decided: Sequence[DecidedBlock],
     out: Path,
     machine: Machine,
     phase: Phase | None = None,
@@ -157,11 +163,13 @@ def deduplicate(
     return [task.block for task in plan.apply]
 
 
-def deduplicated_blocks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[Block]:
+def deduplicated_blocks(
+    config: DataConfig, decided: Sequence[DecidedBlock], out: Path
+) -> list[Block]:
     """Return the blocks of decisions, finished or not."""
     directory = out / STAGE
     key = _pass_keys(config.dedup, decided)[-1]
-    return [item.block.follow(directory / "blocks", STAGE, VERSION, key) for item in decided]
+    return [item.block.derive(directory / "blocks", STAGE, VERSION, key) for item in decided]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +178,7 @@ class _Plan:
     apply: list[ApplyTask]
 
 
-def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
+def _pass_keys(config: DedupConfig, decided: Sequence[DecidedBlock]) -> list[str]:
     """Return the key of each pass, a hash of everything that its result depends on."""
     key = fingerprint(
         VERSION,
@@ -178,18 +186,20 @@ def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
         [[item.block.name, *item.key] for item in decided],
     )
     keys = []
-    for step in steps(config):
+    for step in dedup_passes(config):
         key = fingerprint(key, step.by, step.max_copies, step.max_repetitions, step.near)
         keys.append(key)
     return keys
 
 
-def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memory: int) -> _Plan:
+def _plan(
+    config: DedupConfig, decided: Sequence[DecidedBlock], directory: Path, memory: int
+) -> _Plan:
     num_rows = sum(item.block.num_rows for item in decided)
     passes: list[tuple[str, list[RunTask], list[MergeTask]]] = []
     before: tuple[Path, ...] = ()
     before_key = ""
-    found = steps(config)
+    found = dedup_passes(config)
     for step, key in zip(found, _pass_keys(config, decided), strict=True):
         num_ranges = 1
         while num_rows * step.hashes_per_row * BYTES_PER_ROW / num_ranges > memory / 2:
@@ -229,14 +239,14 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
             decided=item,
             number=number,
             passes=reasons_and_merges,
-            block=item.block.follow(directory / "blocks", STAGE, VERSION, before_key),
+            block=item.block.derive(directory / "blocks", STAGE, VERSION, before_key),
         )
         for number, item in enumerate(decided)
     ]
     return _Plan(passes=passes, apply=apply)
 
 
-def _run_key(config: DedupConfig, step: Step, item: Decided, before_key: str) -> str:
+def _run_key(config: DedupConfig, step: DedupPass, item: DecidedBlock, before_key: str) -> str:
     return fingerprint(
         VERSION,
         [step.by, step.near],
@@ -264,7 +274,7 @@ def write_run(task: RunTask) -> None:
     config = task.config
     alive = reasons(task.decided.decisions).is_null().to_numpy(writable=True)
     for merged in task.merged:
-        alive[duplicates(merged).of_block(task.number)] = False
+        alive[duplicates(merged).rows_of_block(task.number)] = False
     rows = numpy.flatnonzero(alive).astype(ROW)
     columns = ["source", "target"] + (["margin"] if config.winner == "best_margin" else [])
     text = read_columns(block.path, columns).filter(polars.Series(alive))
@@ -348,7 +358,7 @@ def write_block(task: ApplyTask) -> None:
     reason = numpy.full(len(before), None, dtype=object)
     for name, merges in task.passes:
         for merged in merges:
-            reason[duplicates(merged).of_block(task.number)] = name
+            reason[duplicates(merged).rows_of_block(task.number)] = name
     text = read_first_rows(task.decided.block.path, ["source", "target", "line"])
     series = polars.Series("reason", reason.tolist(), dtype=polars.String)
     write_decisions(task.block.path, text, before.is_null(), series)

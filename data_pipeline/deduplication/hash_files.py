@@ -66,7 +66,7 @@ class Duplicates:
         self._offsets = raw[8 : 8 + (num_blocks + 1) * 8].view(WORD)
         self._rows = raw[8 + (num_blocks + 1) * 8 :].view(ROW)
 
-    def of_block(self, number: int) -> NDArray[numpy.uint32]:
+    def rows_of_block(self, number: int) -> NDArray[numpy.uint32]:
         """Return the dropped rows of a block in ascending order."""
         return self._rows[int(self._offsets[number]) : int(self._offsets[number + 1])]
 

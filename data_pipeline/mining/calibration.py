@@ -6,7 +6,7 @@ pairs among distractors on both sides, in pools of several sizes, and chooses th
 highest mean F1 over the languages. Between pool sizes, thresholds are interpolated. A threshold for
 the cosine of a single pair separates held-out pairs from pairs with a wrong partner.
 
-The thresholds are stored with the encoder, in `calibration.json` beside its file.
+The thresholds are stored with the encoder, in `calibration.json` next to its file.
 """
 
 import math

@@ -31,7 +31,7 @@ def load_encoder(name: str | Path = "default", dtype: Precision = "float32") -> 
     Args:
         name: `default`, `static`, a folder that `nllb data train-encoder` or `nllb convert e5`
             wrote, a LASER checkpoint (.pt) with its SentencePiece model and, for LASER3, its
-            dictionary (.cvocab) beside it, or `hub:NAME`.
+            dictionary (.cvocab) next to it, or `hub:NAME`.
         dtype: number format in which LASER's layers compute.
 
     Raises:

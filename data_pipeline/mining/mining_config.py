@@ -72,7 +72,7 @@ class MineConfig(RunConfig):
     name: Text = "mined"
     """Name of the mined corpus."""
     encoder: Text = "default"
-    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
+    """default, the folder of an encoder, a LASER checkpoint, or hub:NAME."""
     dtype: Precision = "float32"
     """Type that a LASER model computes in: float32, or bfloat16, which is faster on processors that
     support it."""
@@ -116,7 +116,7 @@ class XsimConfig(RunConfig):
     split: Text = "devtest"
     """Split, for FLORES."""
     encoder: Text = "default"
-    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
+    """default, the folder of an encoder, a LASER checkpoint, or hub:NAME."""
     pivot: Language
     """The language that the others are compared with."""
     languages: tuple[Language, ...] = ()
@@ -193,7 +193,7 @@ class ContrastiveConfig(Section):
     learning_rate: PositiveFloat = 0.03
     """Learning rate of row-wise Adagrad."""
     feature_dropout: FractionBelowOne = 0.35
-    """Fraction of the features of each sentence that is dropped, sampled anew each time."""
+    """Fraction of the features of each sentence that is dropped, resampled each time."""
     join_fraction: FractionBelowOne = 0.3
     """Fraction of the pairs that are joined with another pair of the same languages, for longer
     text."""
@@ -211,7 +211,7 @@ class DistillationConfig(Section):
     """Training of a student to reproduce the teacher's vector of the English side."""
 
     teacher: Text = "default"
-    """default, the folder of an encoder of your own, a LASER checkpoint, or hub:NAME."""
+    """default, the folder of an encoder, a LASER checkpoint, or hub:NAME."""
     student: Literal["static", "transformer"] = "static"
     """A table of features, or a transformer over SentencePiece pieces."""
     languages: tuple[Language, ...] = ()

@@ -17,7 +17,7 @@ from nllb.io.benchmarks import sentence_hash
 from nllb.io.compression import open_binary
 
 HASHES: Final = "training_hashes.bin.zst"
-"""Name of the file beside an encoder."""
+"""Name of the file next to an encoder."""
 _BITS: Final = 44
 _SHIFT: Final = numpy.uint64(64 - _BITS)
 

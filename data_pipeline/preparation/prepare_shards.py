@@ -11,7 +11,7 @@ from typing import Any, cast
 import polars
 import xxhash
 
-from data_pipeline.blocks import Decided, read_columns, reasons
+from data_pipeline.blocks import DecidedBlock, read_columns, reasons
 from data_pipeline.data_config import DataConfig, PhaseConfig
 from data_pipeline.stages import Machine, run_tasks
 from nllb import __version__
@@ -49,7 +49,7 @@ STAGE = "prepare"
 class TokenTask:
     """Write the token shards of one block."""
 
-    ready: Decided
+    ready: DecidedBlock
     """Block to tokenize, with the decisions of earlier stages."""
     vocabulary: Path
     """SentencePiece model."""
@@ -70,8 +70,8 @@ class TokenTask:
 
 def prepare(
     config: DataConfig,
-    bitext: Sequence[Decided],
-    monolingual: Sequence[Decided],
+    bitext: Sequence[DecidedBlock],
+    monolingual: Sequence[DecidedBlock],
     out: Path,
     machine: Machine,
 ) -> Path | None:
@@ -103,7 +103,7 @@ def prepare(
 
 
 def _vocabulary(
-    config: DataConfig, ready: Sequence[Decided], directory: Path, machine: Machine
+    config: DataConfig, ready: Sequence[DecidedBlock], directory: Path, machine: Machine
 ) -> Vocabulary:
     section = config.prepare.vocabulary
     languages = [language.code for language in section.languages]
@@ -137,17 +137,17 @@ def _vocabulary(
     return Vocabulary(path, name=section.name, languages=languages or with_text)
 
 
-def _languages(item: Decided) -> tuple[str, ...]:
+def _languages(item: DecidedBlock) -> tuple[str, ...]:
     return (item.block.source, item.block.target) if item.block.target else (item.block.source,)
 
 
-def _read(item: Decided) -> polars.DataFrame:
+def _read(item: DecidedBlock) -> polars.DataFrame:
     """Return the rows that were kept, with the columns source and target (or text)."""
     rows = read_columns(item.block.path, ["source", "target"] if item.block.target else ["text"])
     return rows.filter(reasons(item.decisions).is_null()) if item.decisions else rows
 
 
-def _line_counts(ready: Sequence[Decided]) -> dict[str, int]:
+def _line_counts(ready: Sequence[DecidedBlock]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for item in ready:
         rows = len(_read(item))
@@ -156,7 +156,7 @@ def _line_counts(ready: Sequence[Decided]) -> dict[str, int]:
     return {language: count for language, count in counts.items() if count}
 
 
-def _texts(ready: Sequence[Decided]) -> Iterator[tuple[str, str]]:
+def _texts(ready: Sequence[DecidedBlock]) -> Iterator[tuple[str, str]]:
     for item in ready:
         rows = _read(item)
         for language, column in zip(_languages(item), rows.columns, strict=True):

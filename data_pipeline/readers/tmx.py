@@ -46,7 +46,7 @@ class BadUnit:
     """A unit that cannot be used."""
 
     error: str
-    """What is wrong with it, with the line of the file where the XML is not well-formed."""
+    """Description of the error, with its line in the file if the XML is not well-formed."""
     shown: str = ""
     """The beginning of the unit, if it is known."""
 

@@ -59,7 +59,7 @@ class LineTranslator:
         return states
 
     @classmethod
-    def of_weights(
+    def from_weights(
         cls, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer
     ) -> "LineTranslator":
         """Return a translator that uses weights in memory and greedy search."""

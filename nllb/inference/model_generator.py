@@ -30,7 +30,7 @@ from .kernels.compiled_engine import int8_engine
 from .layers import ExpertStoreFactory, LoadedExperts
 from .recommended_search import recommended_search
 from .search import Job, Output, check_options, search
-from .shortlist import Shortlists, check_shortlist, further_tokens
+from .shortlist import Shortlists, check_shortlist, extra_tokens
 from .term_tokens import constrained_options, find_word_pieces, term_alternatives
 from .threads import ForkSafeLock, resolve_threads, with_torch_threads
 
@@ -388,7 +388,7 @@ class ModelGenerator:
         return OutputChoice(
             projection=projection,
             ids=ids,
-            extra=further_tokens([self._likely_tokens(job) for job in jobs], ids),
+            extra=extra_tokens([self._likely_tokens(job) for job in jobs], ids),
         )
 
     def _likely_tokens(self, job: Job) -> list[int]:

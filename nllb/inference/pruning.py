@@ -125,7 +125,7 @@ def choose_experts(
     Raises:
         ConfigError: `keep` or the ratio is out of range.
     """
-    check_shares(keep=keep, encoder_to_decoder=encoder_to_decoder)
+    check_pruning_options(keep=keep, encoder_to_decoder=encoder_to_decoder)
     layers: dict[Side, list[str]] = {
         side: [name for name in gates if name.startswith(side)] for side in SIDES
     }
@@ -145,7 +145,7 @@ def choose_experts(
     }
 
 
-def check_shares(*, keep: float, encoder_to_decoder: float) -> None:
+def check_pruning_options(*, keep: float, encoder_to_decoder: float) -> None:
     """Validate the options of `choose_experts` before the routing is measured.
 
     Raises:

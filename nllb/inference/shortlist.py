@@ -254,6 +254,6 @@ def write_shortlist(
     write_json(directory / SETTINGS_FILE, settings)
 
 
-def further_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:
+def extra_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the tokens of each source that are not in the shortlist, in ascending order."""
     return tuple(np.setdiff1d(np.array(source, np.int64), ids) for source in sources)

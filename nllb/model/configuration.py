@@ -94,7 +94,7 @@ class ModelConfig:
     expert_output_masking: float = 0.0
     """Probability p that training zeroes an expert's output; evaluation multiplies by 1 - p."""
     second_expert_policy: SecondExpertPolicy = "all"
-    """How training chooses the second expert; evaluation always uses the second best."""
+    """Choice of the second expert in training; evaluation always uses the second best."""
     normalize_before_dropping: bool = False
     """Training normalises router weights before, not after, tokens beyond capacity are dropped."""
     batch_prioritized_routing: bool = False

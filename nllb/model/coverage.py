@@ -23,7 +23,7 @@ def covered_languages(settings: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(settings[COVERED]) if COVERED in settings else None
 
 
-def models_that_cover(language: Language) -> str:
+def suggest_models(language: Language) -> str:
     """Return the published models that translate a language, with size and licence."""
     if not language.in_nllb:
         return "no published model of NLLB has it; 'nllb finetune' adds a language to a model"

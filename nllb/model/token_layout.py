@@ -33,7 +33,7 @@ _LANGUAGE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 DataTag = Literal["<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>"]
 DATA_TAGS: tuple[DataTag, ...] = ("<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>")
 Prompt = Literal["source first", "source last", "target first"]
-"""Where the encoder input has its language token.
+"""The position of the language token in the encoder input.
 
 * `source first`: NLLB and M2M-100 have `__source__ x </s>`, and the decoder starts with
   `</s> __target__`.
@@ -41,7 +41,7 @@ Prompt = Literal["source first", "source last", "target first"]
 * `target first`: SMaLL-100 has `__target__ x </s>`, and the decoder starts with `</s>` alone.
 """
 Family = Literal["nllb", "m2m_100"]
-"""Whose tokenizer files describe the layout."""
+"""The model family whose tokenizer files describe the layout."""
 ROLES = {
     "bos_token": "<s>",
     "cls_token": "<s>",
@@ -68,9 +68,9 @@ class TokenLayout:
     added: Mapping[str, int]
     """Other added tokens, which are split off before SentencePiece runs."""
     prompt: Prompt = "source first"
-    """Where the encoder input has its language token."""
+    """The position of the language token in the encoder input."""
     family: Family = "nllb"
-    """Whose tokenizer files describe the layout."""
+    """The model family whose tokenizer files describe the layout."""
 
     @property
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""Errors of requests: what is answered with a status other than 200.
+"""Errors of requests, which are answered with a status other than 200.
 
 The routes raise them; `error_forms` writes them in the form of the protocol that was spoken.
 """

@@ -181,7 +181,7 @@ class RequestRunner:
                 raise ClientGone("the client closed the connection")
             raise RequestError(
                 503,
-                f"the request took more than {self._timeout_s:g} s and was given up",
+                f"the request took more than {self._timeout_s:g} s and was aborted",
                 code="timeout",
                 retry_after_s=self.wait_s,
             )

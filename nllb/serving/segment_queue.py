@@ -370,7 +370,7 @@ class SegmentQueue:
 
 
 def _further(batch: Sequence[_Work]) -> dict[str, Any]:
-    """Return the optional arguments of a batch, as far as any of its segments has them."""
+    """Return the optional arguments that any segment of a batch has."""
     further: dict[str, Any] = {}
     if any(work.key[2] for work in batch):
         further["prefixes"] = [work.key[2] for work in batch]

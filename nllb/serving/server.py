@@ -71,7 +71,7 @@ def set_up_logs() -> None:
 
 
 def serve(settings: ServerSettings, *, load: Any = None) -> None:
-    """Run the server until it is told to stop.
+    """Run the server until it receives a signal to stop.
 
     Running requests are finished, for at most `shutdown_s`; new ones are refused.
 

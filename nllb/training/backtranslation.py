@@ -113,7 +113,7 @@ def _block_dir(config: BacktranslationConfig, text: MonolingualText, out_dir: Pa
 def _made_by(
     config: BacktranslationConfig, text: MonolingualText, model_files: str
 ) -> dict[str, object]:
-    """Return what a block depends on."""
+    """Return the values that a block depends on."""
     names = ("model", "mode", "beam_size", "sampling", "block_lines", "max_length_ratio")
     chosen = {name: getattr(config, name) for name in (*names, "min_characters")}
     return {"text": file_fingerprint(text.path), "model files": model_files, **chosen}

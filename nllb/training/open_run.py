@@ -89,7 +89,7 @@ def open_run(
         config.reader,
         rank=ranks.rank,
         num_ranks=ranks.size,
-        ids=TokenIds.of_tokenizer(tokenizer),
+        ids=TokenIds.from_tokenizer(tokenizer),
         word_starts=word_starts(tokenizer),
         encoder=encoder,
     )
@@ -273,7 +273,7 @@ def _open_validator(
     """Return the validator, which also translates if this is configured and possible."""
     scorer = None
     if translators is not None and config.schedule.translations > 0:
-        if model.passes_are_collective:
+        if model.has_collective_passes:
             raise ConfigError(
                 "schedule.translations needs the whole model on one rank: set it to 0, or set "
                 "parallel.data: ddp and parallel.experts: false"
@@ -283,7 +283,7 @@ def _open_validator(
         manifest,
         config.reader,
         max_pairs=config.schedule.validation_pairs,
-        ids=TokenIds.of_tokenizer(tokenizer),
+        ids=TokenIds.from_tokenizer(tokenizer),
         encoder=tokenizer if isinstance(tokenizer, EncoderSourceTokenizer) else None,
     )
     return Validator(model, list(batches), ranks, scorer=scorer)

@@ -49,8 +49,8 @@ def train(
     """Train a model, or resume an interrupted run.
 
     Raises:
-        NllbError: The data, vocabulary, model, ranks or machine are unsuitable; the message says
-            what to do.
+        NllbError: The data, vocabulary, model, ranks or machine are unsuitable; the message
+            suggests what to do.
     """
     with join_ranks(config.device) as ranks:
         result = _train(config, out_dir, ranks, translators, quiet or not ranks.is_first)

@@ -64,7 +64,7 @@ class Validator:
         module.eval()
         sums = torch.zeros(len(self._batches), 2, dtype=torch.float64, device=self._ranks.device)
         # Ranks that share experts or weights must run the same passes: each processes all batches.
-        share = 1 if self._model.passes_are_collective else self._ranks.size
+        share = 1 if self._model.has_collective_passes else self._ranks.size
         number = 0
         for row, (_, batches) in enumerate(self._batches):
             for batch in batches:

@@ -19,7 +19,7 @@ from .glossary import Glossary
 from .meaning import MeaningCheck, check_attempts
 from .model_input import ModelInput, model_input
 from .placeholders import PlaceholderPattern, Protection
-from .protected_segments import flagged_markup, translate_protected
+from .protected_segments import markup_record, translate_protected
 from .quality import KEPT, with_source
 from .results import Passage, PassageMerger, Segment, Translation
 from .retry import Attempt, RetryBudget, translate_segments
@@ -33,7 +33,7 @@ from .structure import Document, DocumentPart, cut, parse, separator
 from .term_replacement import replace_missing_terms
 from .windows import join_paragraphs
 
-REMEMBERED_SEGMENTS: Final = 4096
+MAX_CACHED_SEGMENTS: Final = 4096
 """Number of segments that a stream caches, so that repetitions are translated once."""
 
 # An output is one line, so that line n of the output stays line n of the input.
@@ -121,7 +121,7 @@ class TranslationJob:
 
     def forget(self, remembered: Memory) -> None:
         """Remove the least recently used segments."""
-        while len(remembered) > REMEMBERED_SEGMENTS:
+        while len(remembered) > MAX_CACHED_SEGMENTS:
             remembered.popitem(last=False)
 
     def _units(self, texts: Sequence[str]) -> tuple[list[list[_Unit]], list[Language | None]]:
@@ -134,16 +134,16 @@ class TranslationJob:
             )
         assert self.detection is not None
         if self.document is not None:
-            sources = self.detection.of_lines(texts, self.document)
+            sources = self.detection.detect_lines(texts, self.document)
         else:
-            sources = self.detection.of_texts([_beginning(text) for text in texts])
+            sources = self.detection.detect_texts([_beginning(text) for text in texts])
         units = []
         for text, source in zip(texts, sources, strict=True):
             lines = self._split_lines(text)
-            of_lines = [source]
+            detect_lines = [source]
             if len(lines) > 1:
-                of_lines = self.detection.of_lines(lines, source)
-            units.append(list(map(self._unit, lines, of_lines)))
+                detect_lines = self.detection.detect_lines(lines, source)
+            units.append(list(map(self._unit, lines, detect_lines)))
         return units, [source.language for source in sources]
 
     def _split_code(self, text: str) -> list[str]:
@@ -342,7 +342,7 @@ def _kept_whole(translation: Translation) -> Translation:
     segments = tuple(
         replace(each, text=each.source_text, start=each.source_start, alternatives=(), trust=record)
         for each in translation.segments
-        for record in [flagged_markup([each.trust])]
+        for record in [markup_record([each.trust])]
     )
     return replace(translation, text=translation.source_text, segments=segments)
 

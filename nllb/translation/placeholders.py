@@ -48,7 +48,7 @@ _KINDS: Final[dict[PlaceholderKind, str]] = {
 # Every built-in placeholder has one of these; most texts have none.
 _HINT: Final = regex.compile(r"[{%@\[\]`&♪♫<\U000F0000-\U0010FFFD]|://|(?i:www)\.")
 _PRIVATE: Final = regex.compile(r"[\U000F0000-\U0010FFFD]")
-MAX_EXPRESSION: Final = 1000
+MAX_EXPRESSION_CHARACTERS: Final = 1000
 """Maximum length of a user's regular expression in characters."""
 MATCH_TIMEOUT_S: Final = 2.0
 """Maximum time in seconds for matching users' expressions in a text."""
@@ -195,9 +195,10 @@ class Protection:
 
 def _check_expression(expression: str) -> None:
     what = f"the expression {expression[:80]!r} for placeholders"
-    if len(expression) > MAX_EXPRESSION:
+    if len(expression) > MAX_EXPRESSION_CHARACTERS:
         raise ConfigError(
-            f"{what} has {len(expression):,} characters; at most {MAX_EXPRESSION:,} are allowed"
+            f"{what} has {len(expression):,} characters; the maximum is "
+            f"{MAX_EXPRESSION_CHARACTERS:,}"
         )
     try:
         compiled = regex.compile(expression, flags=regex.VERSION1)

@@ -178,7 +178,7 @@ def _join(
         finished=all(each.finished for each in best),
         unknown_source=tuple(dict.fromkeys(c for each in best for c in each.unknown_source)),
     )
-    return Attempt(hypotheses=(hypothesis,), trust=flagged_markup([each.trust for each in used]))
+    return Attempt(hypotheses=(hypothesis,), trust=markup_record([each.trust for each in used]))
 
 
 def _without_placeholders(source: str, attempt: Attempt, protection: Protection) -> str:
@@ -196,7 +196,7 @@ def _without_placeholders(source: str, attempt: Attempt, protection: Protection)
     return text.strip()
 
 
-def flagged_markup(records: Sequence[TrustRecord]) -> TrustRecord:
+def markup_record(records: Sequence[TrustRecord]) -> TrustRecord:
     """Return the record of a segment with uncertain markup, given the records of its pieces."""
     worst = min(records, key=lambda record: record.confidence, default=KEPT)
     flags = {flag for record in records for flag in record.flags} | {"markup"}

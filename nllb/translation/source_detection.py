@@ -73,7 +73,7 @@ class SourceDetection:
         """
         self.detector, self.generator, self.assumed = detector, generator, assumed
 
-    def of_texts(self, texts: Sequence[str]) -> list[SourceLanguage]:
+    def detect_texts(self, texts: Sequence[str]) -> list[SourceLanguage]:
         """Return the source language of each text.
 
         Raises:
@@ -85,7 +85,7 @@ class SourceDetection:
             for text, found in zip(texts, self._detections(texts), strict=True)
         ]
 
-    def of_lines(self, lines: Sequence[str], document: SourceLanguage) -> list[SourceLanguage]:
+    def detect_lines(self, lines: Sequence[str], document: SourceLanguage) -> list[SourceLanguage]:
         """Return the source language of each line of a document whose main language is known."""
         return [
             self._of_line(line, found, document)

@@ -18,7 +18,7 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.inference.word_alignment import Aligner, ShippedAligner
 from nllb.languages import Language, languages, parse_language
 from nllb.languages.detection import Detector
-from nllb.model.coverage import models_that_cover
+from nllb.model.coverage import suggest_models
 
 from .glossary import Glossary
 from .job import Memory, TranslationJob
@@ -368,7 +368,7 @@ class Translator:
             raise LanguageError(
                 f"the model does not cover {language.code} ({language.name}); "
                 f"it covers {len(known)} languages: {shown} (nllb languages --model M lists them); "
-                f"{models_that_cover(language)}"
+                f"{suggest_models(language)}"
             )
         return language
 
@@ -391,7 +391,7 @@ class Translator:
         Raises:
             LanguageError: There is no detector, or it returns no language of the model.
         """
-        [source] = self._detection(assumed_source).of_texts([text])
+        [source] = self._detection(assumed_source).detect_texts([text])
         return source
 
     def _detection(self, assumed_source: str | Language | None) -> SourceDetection:

@@ -20,7 +20,7 @@ import numpy
 import polars
 import pyarrow
 
-from data_pipeline.blocks import Decided, read_columns, text_table, write_table
+from data_pipeline.blocks import DecidedBlock, read_columns, text_table, write_table
 from data_pipeline.data_config import CorpusConfig, DataConfig
 from data_pipeline.deduplication.external import deduplicate
 from data_pipeline.stages import Block, Machine
@@ -127,7 +127,9 @@ def run(folder: Path, out: Path, workers: int, pairs: int) -> None:
     """Deduplicate and print the peak memory in MiB."""
     corpus = CorpusConfig(name="made", format="tsv", path="{source}-{target}.tsv")
     config = DataConfig(kind="data", corpora=(corpus,), decontamination=())
-    scored = [Decided(block=block, decisions=(block.path,)) for block in blocks_of(folder, pairs)]
+    scored = [
+        DecidedBlock(block=block, decisions=(block.path,)) for block in blocks_of(folder, pairs)
+    ]
     machine = Machine(workers=workers, memory=MEMORY, quiet=True)
     deduplicate(config, scored, out, machine)
     from data_pipeline.stages import _pool

@@ -24,7 +24,7 @@ from pathlib import Path
 import polars
 import xxhash
 
-from data_pipeline.blocks import Decided, text_table, write_table
+from data_pipeline.blocks import DecidedBlock, text_table, write_table
 from data_pipeline.data_config import (
     CorpusConfig,
     DataConfig,
@@ -157,7 +157,7 @@ def ours(blocks: list[Block], section: FilterConfig, out: Path, machine: Machine
     config = DataConfig(kind="data", corpora=(corpus,), decontamination=(), filter=section)
     decided = filter_bitext(config, blocks, out, machine)
     scored = [
-        Decided(block=block, decisions=(block.path, decisions.path))
+        DecidedBlock(block=block, decisions=(block.path, decisions.path))
         for block, decisions in zip(blocks, decided, strict=True)
     ]
     deduplicate(config, scored, out, machine)

@@ -56,7 +56,7 @@ def distinct(data_dir: Path, corpus: str, language: str) -> list[str]:
 
 
 def find_hidden(name: str, sources: list[str], targets: list[str], others: list[str]) -> None:
-    """Hide pairs among other targets, and print how many are retrieved."""
+    """Hide pairs among other targets, and print the number retrieved."""
     encoder = load_encoder()
     texts = [*targets, *others]
     queries, base = encoder.encode(sources, ""), encoder.encode(texts, "")

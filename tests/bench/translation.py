@@ -71,14 +71,14 @@ class Ours:
         from nllb.inference.engine import OutputChoice
         from nllb.inference.generator import SearchOptions
         from nllb.inference.search import Job, search
-        from nllb.inference.shortlist import further_tokens
+        from nllb.inference.shortlist import extra_tokens
 
         jobs = [
             Job(source=tuple(ids), prompt=(END, TARGET_LANGUAGE), limit=OUTPUT) for ids in batch
         ]
         choice = None
         if listed:
-            extra = further_tokens([ids[1:] for ids in batch], self.ids)
+            extra = extra_tokens([ids[1:] for ids in batch], self.ids)
             choice = OutputChoice(projection=self.projection, ids=self.ids, extra=extra)
         options = SearchOptions(beam_size=1, min_output_tokens=OUTPUT, max_output_tokens=OUTPUT)
         found = search(engine or self.engine, jobs, options, choice=choice)

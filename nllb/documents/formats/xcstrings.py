@@ -1,4 +1,4 @@
-"""String catalogues of Xcode: the target language is added beside the source language."""
+"""String catalogues of Xcode: the target language is added next to the source language."""
 
 import json
 import re

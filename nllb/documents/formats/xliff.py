@@ -1,4 +1,4 @@
-"""XLIFF 1.2 and 2.x: targets are filled beside their sources."""
+"""XLIFF 1.2 and 2.x: a target is written for each source."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Reads and writes model directories in the Hugging Face layout of `m2m_100` and `nllb-moe`.
 
-A directory is written under a hidden name beside the output and renamed when it is complete.
+A directory is written under a hidden name next to the output and renamed when it is complete.
 """
 
 import shutil

@@ -41,7 +41,7 @@ from .sampling import (
 from .token_ids import TokenIds
 
 STEPS_PER_CHUNK = 64
-SPARE = 1.05
+OVERSAMPLING = 1.05
 """Oversampling factor of a chunk, so that its micro-batches rarely have to be used twice."""
 
 
@@ -114,7 +114,7 @@ class BatchReader:
         self.phases = active_phases(
             manifest, temperature=config.temperature, by_labels=config.by_labels
         )
-        ids = ids or TokenIds.of_record(manifest.vocabulary)
+        ids = ids or TokenIds.from_record(manifest.vocabulary)
         self._encoder = encoder
         self._pairs = PairSource(manifest, "train")
         self._gatherer = Gatherer(
@@ -188,7 +188,7 @@ class BatchReader:
         """Estimate from the manifest's token counts how many pairs fill a chunk."""
         lengths = [self._mean_length(direction) for direction in phase.directions]
         per_batch = max(1.0, self.config.max_tokens / float(phase.weights @ lengths))
-        needed = STEPS_PER_CHUNK * self.config.batches_per_step * per_batch * SPARE
+        needed = STEPS_PER_CHUNK * self.config.batches_per_step * per_batch * OVERSAMPLING
         return max(int(needed), len(phase.directions))
 
     def _mean_length(self, direction: TrainingDirection) -> float:
@@ -256,7 +256,7 @@ def read_validation(
     source = PairSource(manifest, "valid")
     gatherer = Gatherer(
         source,
-        ids or TokenIds.of_record(manifest.vocabulary),
+        ids or TokenIds.from_record(manifest.vocabulary),
         max_length=config.max_length,
         noise=config.noise,
     )

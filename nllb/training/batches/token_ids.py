@@ -28,7 +28,7 @@ class TokenIds:
     """Range (first, end) of the ids of ordinary pieces."""
 
     @classmethod
-    def of_record(cls, record: VocabularyRecord) -> "TokenIds":
+    def from_record(cls, record: VocabularyRecord) -> "TokenIds":
         """Return the ids that the manifest records."""
         return cls(
             languages={code: record.language_id(code) for code in record.languages},
@@ -38,7 +38,7 @@ class TokenIds:
         )
 
     @classmethod
-    def of_tokenizer(cls, tokenizer: Tokenizer) -> "TokenIds":
+    def from_tokenizer(cls, tokenizer: Tokenizer) -> "TokenIds":
         """Return the ids of a model's vocabulary."""
         present = tokenizer.layout.data_tags
         return cls(
@@ -53,7 +53,7 @@ class TokenIds:
         )
 
 
-def tokenizer_of(manifest: Manifest) -> Tokenizer:
+def manifest_tokenizer(manifest: Manifest) -> Tokenizer:
     """Return the tokenizer that the shards were written with.
 
     Raises:

@@ -204,7 +204,7 @@ class CheckpointFolder:
 
 
 def find_damage(path: Path) -> str | None:
-    """Return what is wrong with the files of a checkpoint, or None if it is intact."""
+    """Return a description of the damage to a checkpoint, or None if it is intact."""
     try:
         manifest = parse_json((path / _MANIFEST).read_bytes(), path / _MANIFEST)
         if manifest["format_version"] != FORMAT_VERSION:

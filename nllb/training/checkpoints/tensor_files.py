@@ -6,7 +6,7 @@ Sharded tensors (FSDP2) are written by `torch.distributed.checkpoint`: every ran
 shards, and no rank ever gathers a whole tensor. No file contains pickled data.
 
 Both kinds are read by `torch.distributed.checkpoint`, which resolves the shards: each rank reads
-exactly its part, whatever the number of ranks that wrote the checkpoint.
+exactly its part, regardless of the number of ranks that wrote the checkpoint.
 """
 
 import re

@@ -64,7 +64,7 @@ class ParallelModel:
         return bool(self._own)
 
     @property
-    def passes_are_collective(self) -> bool:
+    def has_collective_passes(self) -> bool:
         """Whether a forward pass involves all ranks, because they share experts or weights."""
         return self.spreads_experts or isinstance(self.wrapper, FSDPModule)
 

@@ -210,7 +210,7 @@ def _compare(
 
 
 def _made_by(config: FinetuneConfig, original: ModelDirectory) -> dict[str, object]:
-    """Return what the extended model and the shards depend on."""
+    """Return the values that the extended model and the shards depend on."""
     return {
         "model": config.model,
         "model files": model_fingerprint(original.path),

@@ -71,7 +71,7 @@ def find_problems(
     Args:
         directions: scores before and after.
         learning_rate: peak learning rate of the run.
-        has_replay: whether old directions were trained on, too.
+        has_replay: whether old directions were also trained on.
     """
     lower = f"lower optimizer.learning_rate (now {learning_rate:g})"
     measured = [direction for direction in directions if direction.before is not None]

@@ -27,7 +27,7 @@ from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import TextPairs
 
 
-def pairs_of_name(path: Path, *, is_replay: bool = False) -> TextPairs:
+def pairs_from_filename(path: Path, *, is_replay: bool = False) -> TextPairs:
     """Infer the languages from a file name of the form `SOURCE-TARGET.tsv`, with any compression.
 
     Raises:

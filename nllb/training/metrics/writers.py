@@ -164,7 +164,7 @@ def open_writers(
         names: any of `tensorboard`, `wandb` and `mlflow`.
         out_dir: output folder of the run.
         from_step: step that the run resumes from.
-        settings: the configuration, which services show beside the curves.
+        settings: the configuration, which services show next to the curves.
 
     Raises:
         ResourceError: The package of a writer is not installed.

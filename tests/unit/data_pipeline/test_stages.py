@@ -101,7 +101,7 @@ def test_a_missing_stage_is_named(make_block: Callable[..., Any], tmp_path: Path
     block = make_block(["a"], ["b"])
     require([block], "clean")
     with pytest.raises(DataError, match=r"1 of 2 blocks of the stage 'filter'.*nllb data filter"):
-        require([block, block.follow(tmp_path, "other")], "filter")
+        require([block, block.derive(tmp_path, "other")], "filter")
 
 
 def test_a_full_disk_leaves_no_half_file(

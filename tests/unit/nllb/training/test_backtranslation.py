@@ -33,7 +33,7 @@ class Translators:
     def fingerprint(self, model: str) -> str:
         return self.files
 
-    def of_weights(self, *_: object) -> Translate:
+    def from_weights(self, *_: object) -> Translate:
         raise NotImplementedError
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nllb.errors import DataError, LanguageError, ResourceError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import languages, parse_language
-from nllb.translation.job import REMEMBERED_SEGMENTS
+from nllb.translation.job import MAX_CACHED_SEGMENTS
 from nllb.translation.model_input import SOFT_HYPHEN
 from nllb.translation.translator import Translator
 
@@ -217,7 +217,7 @@ def test_a_look_ahead_of_one_answers_before_it_asks(stand_in):
 
 def test_a_stream_remembers_segments_but_not_without_bound(stand_in):
     generator = stand_in(upper)
-    others = REMEMBERED_SEGMENTS + 300
+    others = MAX_CACHED_SEGMENTS + 300
     lines = ["Again."] * 2000 + [f"Line {number}." for number in range(others)]
     stream = Translator(generator).translate_stream([*lines, "Again."], source="en", target="fr")
     assert sum(1 for _ in stream) == len(lines) + 1
