@@ -47,12 +47,16 @@ _SAMPLE_CHARACTERS = 300
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecidedBlock:
-    """A block of text and the decisions about it so far."""
+    """A block of text and the decisions about it so far.
+
+    Attributes:
+        block: cleaned bitext, or monolingual sentences (with an empty `target`).
+        decisions: files with one row per row of the block and a column `reason`; empty if all rows
+            are kept.
+    """
 
     block: Block
-    """Cleaned bitext, or monolingual sentences (with an empty `target`)."""
     decisions: tuple[Path, ...]
-    """Files with one row per row of the block and a column `reason`; empty if all rows are kept."""
 
     def followed_by(self, decided: Block) -> "DecidedBlock":
         """Return the block with the decisions of the next stage added."""

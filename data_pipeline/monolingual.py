@@ -80,26 +80,32 @@ SENTENCE_SCHEMA = pyarrow.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitTask(BlockTask):
-    """Split one block of documents into sentences and filter them."""
+    """Split one block of documents into sentences and filter them.
+
+    Attributes:
+        raw: the documents.
+        config: rules for the sentences.
+        clean: the cleaning options.
+        index: the index of the evaluation sets.
+    """
 
     raw: Block
-    """The documents."""
     config: MonolingualConfig
-    """Rules for the sentences."""
     clean: CleanConfig
-    """The cleaning options."""
     index: Path
-    """The index of the evaluation sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentenceTask(BlockTask):
-    """Write the sentences of one block that are kept."""
+    """Write the sentences of one block that are kept.
+
+    Attributes:
+        filtered: the sentences and the reasons of the rejected ones.
+        decisions: the decisions of deduplication.
+    """
 
     filtered: Block
-    """The sentences and the reasons of the rejected ones."""
     decisions: Path
-    """The decisions of deduplication."""
 
 
 def make_sentences(

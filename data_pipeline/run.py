@@ -20,12 +20,14 @@ class Run:
     """A configuration and its output folder.
 
     The properties list the blocks of each stage. They do not check that the files exist.
+
+    Attributes:
+        config: the configuration.
+        out: the output folder.
     """
 
     config: DataConfig
-    """The configuration."""
     out: Path
-    """The output folder."""
 
     @cached_property
     def raw(self) -> list[Block]:

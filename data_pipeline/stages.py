@@ -28,16 +28,20 @@ Phase = Literal["split", "runs", "merge", "apply"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Settings of this machine, which do not affect the result."""
+    """Settings of this machine, which do not affect the result.
+
+    Attributes:
+        workers: number of processes.
+        memory: maximum bytes of data in the memory of one process, for the stages that can limit
+            it.
+        shard: (I, N): run every N-th task, starting with task I, counted from 0.
+        quiet: whether progress is hidden.
+    """
 
     workers: int = 1
-    """Number of processes."""
     memory: int = 1 << 30
-    """Maximum bytes of data in the memory of one process, for the stages that can limit it."""
     shard: tuple[int, int] = (0, 1)
-    """(I, N): run every N-th task, starting with task I, counted from 0."""
     quiet: bool = False
-    """Whether progress is hidden."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -55,24 +59,27 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One block of lines as written by one stage."""
+    """One block of lines as written by one stage.
+
+    Attributes:
+        name: `corpus/pair/number`.
+        key: hash of everything that the content depends on.
+        path: the Parquet file.
+        corpus: name of the corpus.
+        source: language code of the source side.
+        target: language code of the target side; empty for monolingual text.
+        origin: origin of the text: primary, mined, back-translated or denoising.
+        num_rows: number of rows in the file.
+    """
 
     name: str
-    """`corpus/pair/number`."""
     key: str
-    """Hash of everything that the content depends on."""
     path: Path
-    """The Parquet file."""
     corpus: str
-    """Name of the corpus."""
     source: str
-    """Language code of the source side."""
     target: str
-    """Language code of the target side; empty for monolingual text."""
     origin: str
-    """Origin of the text: primary, mined, back-translated or denoising."""
     num_rows: int
-    """Number of rows in the file."""
 
     def derive(self, stage_dir: Path, *what: Any) -> "Block":
         """Return the block that a stage derives from this one, with the same rows."""
@@ -82,10 +89,13 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockTask:
-    """A task that writes one block."""
+    """A task that writes one block.
+
+    Attributes:
+        block: the block that the task writes.
+    """
 
     block: Block
-    """The block that the task writes."""
 
     @property
     def output(self) -> Path:

@@ -30,14 +30,17 @@ SIDES: Final = ("source", "target")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanTask(BlockTask):
-    """Clean one block."""
+    """Clean one block.
+
+    Attributes:
+        raw: the block as ingested.
+        config: the cleaning options.
+        interface: whether the corpus consists of interface messages.
+    """
 
     raw: Block
-    """The block as ingested."""
     config: CleanConfig
-    """The cleaning options."""
     interface: bool
-    """Whether the corpus consists of interface messages."""
 
 
 def clean(config: DataConfig, raw: Sequence[Block], out: Path, machine: Machine) -> list[Block]:

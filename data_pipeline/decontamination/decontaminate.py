@@ -26,12 +26,15 @@ STAGE = "shield"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecontaminationTask(BlockTask):
-    """Decontaminate one block."""
+    """Decontaminate one block.
+
+    Attributes:
+        decided: the cleaned text and the decisions of earlier stages.
+        index: the index of the evaluation sets.
+    """
 
     decided: DecidedBlock
-    """The cleaned text and the decisions of earlier stages."""
     index: Path
-    """The index of the evaluation sets."""
 
 
 def decontaminate_bitext(

@@ -56,12 +56,15 @@ _BASE = numpy.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Match:
-    """An evaluation sentence that was found in a line."""
+    """An evaluation sentence that was found in a line.
+
+    Attributes:
+        kind: how the line matches the evaluation sentence.
+        sentence: index of the evaluation sentence in `EvaluationIndex.places`.
+    """
 
     kind: Kind
-    """How the line matches the evaluation sentence."""
     sentence: int
-    """Index of the evaluation sentence in `EvaluationIndex.places`."""
 
 
 class EvaluationIndex:

@@ -65,22 +65,25 @@ BYTES_PER_ROW = 96
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunTask:
-    """Hash the rows of one block that earlier stages have kept."""
+    """Hash the rows of one block that earlier stages have kept.
+
+    Attributes:
+        decided: the block and the decisions of earlier stages.
+        number: position of the block in the order of all blocks.
+        step: the pass that the run belongs to.
+        config: settings of hashing.
+        merged: merged ranges of earlier passes; the duplicates that they list are skipped.
+        directory: folder of the stage.
+        key: hash of everything that the content depends on.
+    """
 
     decided: DecidedBlock
-    """The block and the decisions of earlier stages."""
     number: int
-    """Position of the block in the order of all blocks."""
     step: DedupPass
-    """The pass that the run belongs to."""
     config: DedupConfig
-    """Settings of hashing."""
     merged: tuple[Path, ...]
-    """Merged ranges of earlier passes; the duplicates that they list are skipped."""
     directory: Path
-    """Folder of the stage."""
     key: str
-    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:
@@ -91,22 +94,25 @@ class RunTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeTask:
-    """Find the duplicates in one range of the hash space."""
+    """Find the duplicates in one range of the hash space.
+
+    Attributes:
+        runs: all runs of the pass, in the order of the blocks.
+        number: number of the range.
+        num_ranges: number of ranges, a power of two.
+        step: the pass that the range belongs to.
+        config: settings that determine which row is kept.
+        directory: folder of the stage.
+        key: hash of everything that the content depends on.
+    """
 
     runs: tuple[Path, ...]
-    """All runs of the pass, in the order of the blocks."""
     number: int
-    """Number of the range."""
     num_ranges: int
-    """Number of ranges, a power of two."""
     step: DedupPass
-    """The pass that the range belongs to."""
     config: DedupConfig
-    """Settings that determine which row is kept."""
     directory: Path
-    """Folder of the stage."""
     key: str
-    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:
@@ -120,14 +126,17 @@ class MergeTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApplyTask(BlockTask):
-    """Write the decisions about one block."""
+    """Write the decisions about one block.
+
+    Attributes:
+        decided: the block and the decisions of earlier stages.
+        number: position of the block in the order of all blocks.
+        passes: reason and merged ranges of every pass.
+    """
 
     decided: DecidedBlock
-    """The block and the decisions of earlier stages."""
     number: int
-    """Position of the block in the order of all blocks."""
     passes: tuple[tuple[str, tuple[Path, ...]], ...]
-    """Reason and merged ranges of every pass."""
 
 
 def deduplicate(

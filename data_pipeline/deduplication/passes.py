@@ -8,18 +8,22 @@ from data_pipeline.data_config import DedupConfig, NearDuplicateConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DedupPass:
-    """One pass over the lines that earlier passes have kept."""
+    """One pass over the lines that earlier passes have kept.
+
+    Attributes:
+        by: the text that is compared.
+        reason: reason of the lines that are dropped.
+        max_copies: number of equal lines that are kept.
+        max_repetitions: groups with more equal lines than this are dropped completely; smaller
+            groups are kept.
+        near: settings of MinHash, which then replaces equality.
+    """
 
     by: Literal["pair", "source", "target"]
-    """The text that is compared."""
     reason: str
-    """Reason of the lines that are dropped."""
     max_copies: int = 1
-    """Number of equal lines that are kept."""
     max_repetitions: int | None = None
-    """Groups with more equal lines than this are dropped completely; smaller groups are kept."""
     near: NearDuplicateConfig | None = None
-    """Settings of MinHash, which then replaces equality."""
 
     @property
     def name(self) -> str:

@@ -34,16 +34,19 @@ _LOG: Final = logging.getLogger("nllb.data")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FilterTask(BlockTask):
-    """Filter one block."""
+    """Filter one block.
+
+    Attributes:
+        text: the cleaned text.
+        config: the filters.
+        interface: whether the corpus consists of interface messages.
+        scores_key: hash of everything that the scores depend on, so not of the thresholds.
+    """
 
     text: Block
-    """The cleaned text."""
     config: FilterConfig
-    """The filters."""
     interface: bool
-    """Whether the corpus consists of interface messages."""
     scores_key: str
-    """Hash of everything that the scores depend on, so not of the thresholds."""
 
 
 class FilterChain:

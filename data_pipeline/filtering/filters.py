@@ -26,16 +26,19 @@ Judgement = tuple[str, Expr]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """The languages and the corpus of a block."""
+    """The languages and the corpus of a block.
+
+    Attributes:
+        source: language code of the source side.
+        target: language code of the target side.
+        corpus: name of the corpus.
+        interface: whether the corpus consists of interface messages, where `$1` is a placeholder.
+    """
 
     source: str
-    """Language code of the source side."""
     target: str
-    """Language code of the target side."""
     corpus: str
-    """Name of the corpus."""
     interface: bool = False
-    """Whether the corpus consists of interface messages, where `$1` is a placeholder."""
 
 
 class Filter(Protocol):
@@ -57,14 +60,17 @@ class Filter(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnFilter:
-    """A filter whose scores are column expressions over source and target."""
+    """A filter whose scores are column expressions over source and target.
+
+    Attributes:
+        columns: score columns and their types.
+        scores: expressions, in the order of the columns.
+        judgements: judgements over the score columns.
+    """
 
     columns: Mapping[str, Any]
-    """Score columns and their types."""
     scores: Callable[[Pair], Sequence[Expr]]
-    """Expressions, in the order of the columns."""
     judgements: Callable[[Thresholds, Pair], Sequence[Judgement]]
-    """Judgements over the score columns."""
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> Sequence[Judgement]:
         """Return the judgements."""
@@ -274,13 +280,16 @@ def margin_filter() -> ColumnFilter:
 
 
 class RepetitionFilter:
-    """Filter repetitive text: few distinct words, or long runs of one character."""
+    """Filter repetitive text: few distinct words, or long runs of one character.
+
+    Attributes:
+        columns: score columns and their types.
+    """
 
     columns: Mapping[str, Any] = {
         "unique_words": polars.Float32,
         "longest_run": polars.Int32,
     }
-    """Score columns and their types."""
 
     def measure(self, rows: polars.DataFrame, pair: Pair) -> polars.DataFrame:
         """Return the share of distinct words and the longest run of the worse side."""

@@ -21,6 +21,9 @@ class LanguageFilter:
     Source: NLLB Team 2022, sections 5.1 and 5.3. As there, a side passes if the probability of the
     expected language reaches its threshold. A language that the detector does not list has
     probability 0.
+
+    Attributes:
+        columns: score columns and their types.
     """
 
     columns: Mapping[str, Any] = {
@@ -29,7 +32,6 @@ class LanguageFilter:
         "target_language": polars.String,
         "target_probability": polars.Float32,
     }
-    """Score columns and their types."""
 
     def __init__(
         self,

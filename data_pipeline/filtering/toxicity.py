@@ -26,13 +26,15 @@ class ToxicityFilter:
     """Filter by the number of distinct list entries per side; null for a language without a list.
 
     Source: NLLB Team 2022, section 5.3: unbalanced toxicity indicates a wrong translation.
+
+    Attributes:
+        columns: score columns and their types.
     """
 
     columns: Mapping[str, Any] = {
         "source_toxicity": polars.Int32,
         "target_toxicity": polars.Int32,
     }
-    """Score columns and their types."""
 
     def __init__(self, config: ToxicityConfig) -> None:
         self._config = config

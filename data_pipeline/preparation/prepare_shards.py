@@ -47,20 +47,24 @@ STAGE = "prepare"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenTask:
-    """Write the token shards of one block."""
+    """Write the token shards of one block.
+
+    Attributes:
+        ready: block to tokenize, with the decisions of earlier stages.
+        vocabulary: SentencePiece model.
+        vocabulary_size: number of tokens in the whole vocabulary, including language tokens and
+            tags.
+        held_out_fraction: fraction of the pairs that is held out as the `valid` split.
+        directory: folder of the stage.
+        key: hash of everything that the content depends on.
+    """
 
     ready: DecidedBlock
-    """Block to tokenize, with the decisions of earlier stages."""
     vocabulary: Path
-    """SentencePiece model."""
     vocabulary_size: int
-    """Number of tokens in the whole vocabulary, including language tokens and tags."""
     held_out_fraction: float
-    """Fraction of the pairs that is held out as the `valid` split."""
     directory: Path
-    """Folder of the stage."""
     key: str
-    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:

@@ -23,16 +23,19 @@ _RECORD = ("blocks", "rows_read", "quarantined")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceTask:
-    """Read one source into blocks."""
+    """Read one source into blocks.
+
+    Attributes:
+        source: the source.
+        directory: folder of the stage.
+        block_lines: number of lines per block.
+        key: hash of the content, the reading options and the version.
+    """
 
     source: Source
-    """The source."""
     directory: Path
-    """Folder of the stage."""
     block_lines: int
-    """Number of lines per block."""
     key: str
-    """Hash of the content, the reading options and the version."""
 
     @property
     def output(self) -> Path:

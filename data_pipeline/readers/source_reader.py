@@ -24,20 +24,23 @@ _MAX_COMPRESSION = 1000
 
 @dataclass(kw_only=True, slots=True)
 class Rows:
-    """The rows of a block, column by column, and its quarantined rows."""
+    """The rows of a block, column by column, and its quarantined rows.
+
+    Attributes:
+        sources: source side.
+        targets: target side.
+        lines: line of each row in the file (TMX: unit; Parquet: row), counted from 1.
+        margins: embedding margins, if the corpus has them.
+        bad: quarantined rows: file, line, error, and the content of the row.
+        num_read: number of input rows of the block, including quarantined ones.
+    """
 
     sources: list[str] = field(default_factory=list)
-    """Source side."""
     targets: list[str] = field(default_factory=list)
-    """Target side."""
     lines: list[int] = field(default_factory=list)
-    """Line of each row in the file (TMX: unit; Parquet: row), counted from 1."""
     margins: list[float] | None = None
-    """Embedding margins, if the corpus has them."""
     bad: list[dict[str, Any]] = field(default_factory=list)
-    """Quarantined rows: file, line, error, and the content of the row."""
     num_read: int = 0
-    """Number of input rows of the block, including quarantined ones."""
 
 
 class _Collector:

@@ -17,18 +17,21 @@ DEFAULT_PIVOT = "eng_Latn"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The files of one language pair of one corpus."""
+    """The files of one language pair of one corpus.
+
+    Attributes:
+        corpus: the corpus.
+        source: FLORES-200 code of the source side.
+        target: FLORES-200 code of the target side; empty for documents.
+        paths: files that are read; for moses the source file and the target file.
+        spelled: both language codes as the corpus spells them.
+    """
 
     corpus: CorpusConfig
-    """The corpus."""
     source: str
-    """FLORES-200 code of the source side."""
     target: str
-    """FLORES-200 code of the target side; empty for documents."""
     paths: tuple[Path, ...]
-    """Files that are read; for moses the source file and the target file."""
     spelled: tuple[str, str]
-    """Both language codes as the corpus spells them."""
 
     @property
     def name(self) -> str:

@@ -43,12 +43,15 @@ _RESTART: Final = b"<tmx><body>"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadUnit:
-    """A unit that cannot be used."""
+    """A unit that cannot be used.
+
+    Attributes:
+        error: description of the error, with its line in the file if the XML is not well-formed.
+        shown: the beginning of the unit, if it is known.
+    """
 
     error: str
-    """Description of the error, with its line in the file if the XML is not well-formed."""
     shown: str = ""
-    """The beginning of the unit, if it is known."""
 
 
 def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str] | BadUnit]:

@@ -33,18 +33,22 @@ DEFAULT_OPTIONS: Final = FormatOptions()
 
 
 class TranslationSettings(TypedDict, total=False):
-    """Options for translating the text of a document; each is optional."""
+    """Options for translating the text of a document; each is optional.
+
+    Attributes:
+        glossary: terms with their translations.
+        do_not_translate: terms that are not translated.
+        search: search options.
+        retry: whether flagged outputs are retried; the default is True.
+        assumed_source: with the source `auto`, the language assumed for text that cannot be
+            identified.
+    """
 
     glossary: Glossary | None
-    """Terms with their translations."""
     do_not_translate: Sequence[str]
-    """Terms that are not translated."""
     search: SearchOptions | None
-    """Search options."""
     retry: bool | RetryBudget
-    """Whether flagged outputs are retried; the default is True."""
     assumed_source: str | Language | None
-    """With the source `auto`, the language assumed for text that cannot be identified."""
 
 
 ReportProgress = Callable[[int, int], object]

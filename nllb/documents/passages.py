@@ -20,12 +20,15 @@ from .xml_spans import XmlElement, escape_text
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The formatting of a run."""
+    """The formatting of a run.
+
+    Attributes:
+        key: the formatting as written, without invisible properties; equal keys look equal.
+        run: the first element with this formatting.
+    """
 
     key: str
-    """The formatting as written, without invisible properties; equal keys look equal."""
     run: XmlElement
-    """The first element with this formatting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,12 @@ class Text:
     Attributes:
         text: the text.
         style: its style, or None.
+        is_virtual: whether it is a blank that is not in the file, for example at a line break.
     """
 
     text: str
     style: Style | None = None
     is_virtual: bool = False
-    """Whether it is a blank that is not in the file, for example at a line break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +54,19 @@ class Code:
         start: start of the piece in the source.
         end: end of the piece in the source.
         label: description of the piece.
+        shown: text that is displayed in this place.
+        style: the style of the run that it must be in; None places it between runs.
+        is_space: whether it separates words, like a tab or a line break.
+        parts: the tokens of a code that consists of several pieces of the source.
     """
 
     start: int
     end: int
     label: str
     shown: str | None = None
-    """Text that is displayed in this place."""
     style: Style | None = None
-    """The style of the run that it must be in; None places it between runs."""
     is_space: bool = False
-    """Whether it separates words, like a tab or a line break."""
     parts: tuple["Token", ...] = ()
-    """The tokens of a code that consists of several pieces of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ class Tag:
         end: end of the tag in the source.
         label: description of the tag.
         kind: whether it opens or closes.
+        name: common name of the start and the end, which is unique in the passage.
+        is_mark: whether it is an independent point, such as the start of a bookmark, that need not
+            nest.
         parts: the tokens of a tag that consists of several pieces of the source.
     """
 
@@ -83,9 +89,7 @@ class Tag:
     label: str
     kind: CodeKind
     name: str
-    """Common name of the start and the end, which is unique in the passage."""
     is_mark: bool = False
-    """Whether it is an independent point, such as the start of a bookmark, that need not nest."""
     parts: tuple["Token", ...] = ()
 
 

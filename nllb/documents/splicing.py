@@ -90,15 +90,15 @@ class Span:
         start: start of the unit in the source.
         end: end of the unit in the source.
         write: writes the unit in the syntax of its format.
+        codes: the start of each of its codes.
+        inner: keys of units inside its codes, such as titles of links.
     """
 
     start: int
     end: int
     write: Write
     codes: Mapping[tuple[int, CodeKind], int] = field(default_factory=lambda: _NO_CODES)
-    """The start of each of its codes."""
     inner: tuple[str, ...] = ()
-    """Keys of units inside its codes, such as titles of links."""
 
 
 def plain_writer(escape: Escape) -> Write:
@@ -423,13 +423,13 @@ class SplicedDocument(Document):
     """A text file whose units are spans of it.
 
     Attributes:
+        references: whether the format writes characters that its encoding lacks as `&#1234;`.
         file: the decoded file.
         spans: its units and their positions.
         warnings: warnings for the user.
     """
 
     references: bool = False
-    """Whether the format writes characters that its encoding lacks as `&#1234;`."""
 
     def __init__(self, file: TextFile):
         self.file = file

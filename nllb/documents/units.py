@@ -28,16 +28,16 @@ class InlineCode:
 
     Attributes:
         kind: the role of the code.
+        number: the number of the code; only an opening code and its closing code share a number.
+        data: the code as it is in the file, for example `<b>`, `{name}` or the properties of a run.
+        text: protected text that is displayed in this place, for example the content of an element
+            with `translate="no"`; `None` for codes without displayed text.
     """
 
     kind: CodeKind
     number: int
-    """The number of the code; only an opening code and its closing code share a number."""
     data: str
-    """The code as it is in the file, for example `<b>`, `{name}` or the properties of a run."""
     text: str | None = None
-    """Protected text that is displayed in this place, for example the content of an element with
-    `translate="no"`; `None` for codes without displayed text."""
 
 
 Fragment = str | InlineCode
@@ -49,20 +49,21 @@ class Unit:
     """A passage of a file that is translated as a whole: a paragraph, a heading, a message.
 
     Attributes:
+        key: identifier of the unit in its file; the same file always has the same keys.
         fragments: its text and inline codes.
+        preserve_layout: whether line breaks and runs of blanks in the text are significant, as in
+            plain text.
+        plural_category: the CLDR plural category of the target that this unit is translated for.
+        max_columns: maximum number of columns per line, for subtitles.
+        note: a note for the translator, for example a comment in the file.
     """
 
     key: str
-    """Identifier of the unit in its file; the same file always has the same keys."""
     fragments: tuple[Fragment, ...]
     preserve_layout: bool = False
-    """Whether line breaks and runs of blanks in the text are significant, as in plain text."""
     plural_category: str | None = None
-    """The CLDR plural category of the target that this unit is translated for."""
     max_columns: int | None = None
-    """Maximum number of columns per line, for subtitles."""
     note: str = ""
-    """A note for the translator, for example a comment in the file."""
 
     @property
     def text(self) -> str:
@@ -77,25 +78,28 @@ class FormatOptions:
     """Options of formats; a format ignores those that do not concern it.
 
     Attributes:
+        encoding: the encoding of a text file; `None` detects it.
+        columns: columns of a table to translate, by name or by number from 1.
+        keys: keys of a JSON or YAML file to translate, as glob patterns of dotted paths.
+        placeholders: regular expressions of additional placeholders.
         extra: options of individual formats, by name.
     """
 
     encoding: str | None = None
-    """The encoding of a text file; `None` detects it."""
     columns: tuple[str, ...] = ()
-    """Columns of a table to translate, by name or by number from 1."""
     keys: tuple[str, ...] = ()
-    """Keys of a JSON or YAML file to translate, as glob patterns of dotted paths."""
     placeholders: tuple[str, ...] = ()
-    """Regular expressions of additional placeholders."""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
 class Document(ABC):
-    """A parsed file."""
+    """A parsed file.
+
+    Attributes:
+        warnings: warnings about the file for the user, for example that its macros are kept.
+    """
 
     warnings: Sequence[str] = ()
-    """Warnings about the file for the user, for example that its macros are kept."""
 
     @property
     @abstractmethod
@@ -125,15 +129,19 @@ class Document(ABC):
 
 
 class DocumentFormat(ABC):
-    """A file format, with its detection and parser."""
+    """A file format, with its detection and parser.
+
+    Attributes:
+        name: name of the format, for example `docx`.
+        suffixes: suffixes of its files, with the dot.
+        keeps: the translated and the kept content, in one sentence for `nllb documents formats`.
+        output_suffix: the suffix of the result if it differs from that of the file, as for PDF.
+    """
 
     name: ClassVar[str]
-    """Name of the format, for example `docx`."""
     suffixes: ClassVar[tuple[str, ...]]
     keeps: ClassVar[str]
-    """The translated and the kept content, in one sentence for `nllb documents formats`."""
     output_suffix: ClassVar[str | None] = None
-    """The suffix of the result if it differs from that of the file, as for PDF."""
 
     @classmethod
     @abstractmethod

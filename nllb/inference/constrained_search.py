@@ -35,21 +35,21 @@ class TermState:
 
     Attributes:
         terms: the terms of the sentence.
+        missing: indices of the terms that the hypothesis lacks.
+        begun: the remaining tokens of each alternative of the begun term.
         begun_term: index of the term that the hypothesis is in the middle of, or -1.
+        progress: number of tokens of the begun term that the hypothesis contains.
+        completes: whether the last token completed a term.
+        known: all states of the sentence.
     """
 
     terms: tuple[Alternatives, ...]
     missing: tuple[int, ...]
-    """Indices of the terms that the hypothesis lacks."""
     begun: tuple[tuple[int, ...], ...] = ()
-    """The remaining tokens of each alternative of the begun term."""
     begun_term: int = -1
     progress: int = 0
-    """Number of tokens of the begun term that the hypothesis contains."""
     completes: bool = False
-    """Whether the last token completed a term."""
     known: "dict[Any, TermState]" = field(default_factory=dict, compare=False, repr=False)
-    """All states of the sentence."""
 
     @cached_property
     def num_met(self) -> int:

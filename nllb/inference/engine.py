@@ -72,14 +72,17 @@ def mixture_of_experts(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputChoice:
-    """The output tokens to which decoding is restricted."""
+    """The output tokens to which decoding is restricted.
+
+    Attributes:
+        projection: the result of the engine's `restrict` for the ids.
+        ids: ids of the shortlist in ascending order.
+        extra: additional ids for each sentence in ascending order, none of which are in `ids`.
+    """
 
     projection: object
-    """The result of the engine's `restrict` for the ids."""
     ids: np.ndarray
-    """Ids of the shortlist in ascending order."""
     extra: tuple[np.ndarray, ...]
-    """Additional ids for each sentence in ascending order, none of which are in `ids`."""
 
 
 class Memory(ABC):
@@ -121,13 +124,13 @@ class Engine(ABC):
 
     Attributes:
         config: the model configuration.
+        num_workers: best number of parallel decodings for many batches, each with its own `worker`.
+        torch_threads: number of threads of torch operations while the engine computes.
     """
 
     config: ModelConfig
     num_workers: int = 1
-    """Best number of parallel decodings for many batches, each with its own `worker`."""
     torch_threads: int = 1
-    """Number of threads of torch operations while the engine computes."""
 
     def worker(self) -> "Engine":
         """Return an engine with the same weights for one of several parallel decodings."""

@@ -22,14 +22,17 @@ Load = Callable[[str, int], FeedForward]
 
 @dataclass(kw_only=True, slots=True)
 class CacheStatistics:
-    """Statistics of a cache."""
+    """Statistics of a cache.
+
+    Attributes:
+        hits: number of requests for experts in memory.
+        misses: number of requests for which the checkpoint was read.
+        evictions: number of experts that were evicted from the cache to make room for others.
+    """
 
     hits: int = 0
-    """Number of requests for experts in memory."""
     misses: int = 0
-    """Number of requests for which the checkpoint was read."""
     evictions: int = 0
-    """Number of experts that were evicted from the cache to make room for others."""
 
 
 class ExpertCache:

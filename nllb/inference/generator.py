@@ -61,26 +61,31 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hypothesis:
-    """One output of the search for one segment."""
+    """One output of the search for one segment.
+
+    Attributes:
+        source: the input segment, which lets the caller check the order of the results.
+        text: the detokenized output.
+        token_ids: output ids without the language token and the end token.
+        log_probability: sum of the token log-probabilities, including the end token but not the
+            forced prefix.
+        score: `log_probability` with the length penalty; hypotheses are sorted by this score.
+        num_tokens: number of tokens in the sum `log_probability`.
+        finished: False if `max_output_tokens` stopped the search before the end token.
+        unknown_source: characters of the source that are not in the vocabulary.
+        pivot_text: the English translation that the output was made from; None if it was made
+            directly.
+    """
 
     source: str
-    """The input segment, which lets the caller check the order of the results."""
     text: str
-    """The detokenized output."""
     token_ids: tuple[int, ...]
-    """Output ids without the language token and the end token."""
     log_probability: float
-    """Sum of the token log-probabilities, including the end token but not the forced prefix."""
     score: float
-    """`log_probability` with the length penalty; hypotheses are sorted by this score."""
     num_tokens: int
-    """Number of tokens in the sum `log_probability`."""
     finished: bool = True
-    """False if `max_output_tokens` stopped the search before the end token."""
     unknown_source: tuple[str, ...] = ()
-    """Characters of the source that are not in the vocabulary."""
     pivot_text: str | None = None
-    """The English translation that the output was made from; None if it was made directly."""
 
 
 class Generator(Protocol):

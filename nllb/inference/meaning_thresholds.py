@@ -14,12 +14,15 @@ THRESHOLDS_FILE: Final = Path(__file__).with_suffix(".tsv")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thresholds:
-    """The minimum similarities of correct translations between a language and English."""
+    """The minimum similarities of correct translations between a language and English.
+
+    Attributes:
+        as_source: threshold of translations from the language into English.
+        as_target: threshold of translations from English into the language.
+    """
 
     as_source: float
-    """Threshold of translations from the language into English."""
     as_target: float
-    """Threshold of translations from English into the language."""
 
 
 def find_threshold(source: str, target: str) -> float | None:

@@ -25,30 +25,34 @@ PROBE_BYTES = 64 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryPlan:
-    """Memory, disk space and expected speed of a model on this machine."""
+    """Memory, disk space and expected speed of a model on this machine.
+
+    Attributes:
+        dtype: dtype of the weights in memory.
+        dense_bytes: size of the weights that are always in memory: all weights except experts.
+        num_experts: total number of experts in all layers; 0 for a dense model.
+        expert_bytes: size of one expert in memory.
+        num_cached: maximum number of experts in memory at a time.
+        disk_bytes: size of the checkpoint on disk.
+        available_bytes: memory that is currently free.
+        step_bytes: size of the weights that a decoding step for one sentence reads from memory.
+        memory_bandwidth: measured memory bandwidth in bytes per second.
+        disk_bandwidth: measured reading speed of the checkpoint in bytes per second, which may be
+            cached.
+        experts_per_step: number of experts that a decoding step requests.
+    """
 
     dtype: Dtype
-    """Dtype of the weights in memory."""
     dense_bytes: int
-    """Size of the weights that are always in memory: all weights except experts."""
     num_experts: int
-    """Total number of experts in all layers; 0 for a dense model."""
     expert_bytes: int
-    """Size of one expert in memory."""
     num_cached: int
-    """Maximum number of experts in memory at a time."""
     disk_bytes: int
-    """Size of the checkpoint on disk."""
     available_bytes: int
-    """Memory that is currently free."""
     step_bytes: int
-    """Size of the weights that a decoding step for one sentence reads from memory."""
     memory_bandwidth: float
-    """Measured memory bandwidth in bytes per second."""
     disk_bandwidth: float
-    """Measured reading speed of the checkpoint in bytes per second, which may be cached."""
     experts_per_step: int
-    """Number of experts that a decoding step requests."""
 
     @property
     def needed_bytes(self) -> int:

@@ -51,14 +51,17 @@ def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Int8Linear:
-    """An int8 linear layer in plain torch."""
+    """An int8 linear layer in plain torch.
+
+    Attributes:
+        weight: int8 weight (outputs, inputs).
+        scale: scale of each output.
+        bias: bias of each output.
+    """
 
     weight: Tensor
-    """int8 weight (outputs, inputs)."""
     scale: Tensor
-    """Scale of each output."""
     bias: Tensor | None
-    """Bias of each output."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Project rows of any leading shape."""

@@ -30,14 +30,17 @@ _DEFAULT_TOP_K: Final = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecommendedSearch:
-    """The search options of a model."""
+    """The search options of a model.
+
+    Attributes:
+        options: the defaults of this package with the options of the model that are supported.
+        used: the model's options that are used, by their names in transformers.
+        unused: the model's options that are not supported.
+    """
 
     options: SearchOptions
-    """The defaults of this package with the options of the model that are supported."""
     used: Mapping[str, Any]
-    """The model's options that are used, by their names in transformers."""
     unused: Mapping[str, Any]
-    """The model's options that are not supported."""
 
     def describe(self) -> list[str]:
         """Return lines that describe which options of the model are used, if it has any."""

@@ -31,34 +31,41 @@ IMPOSSIBLE = np.float32(-1e9)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """The search for the output of one sentence."""
+    """The search for the output of one sentence.
+
+    Attributes:
+        source: encoder input, including the language and end tokens.
+        prompt: decoder start token and, in most models, the target language token.
+        prefix: forced prefix of the output.
+        limit: maximum number of tokens after the prompt, including the end token.
+        copied: output tokens that spell the source, which a shortlist must not exclude.
+        terms: alternatives, as tokens, of each term that the output must contain.
+    """
 
     source: tuple[int, ...]
-    """Encoder input, including the language and end tokens."""
     prompt: tuple[int, ...]
-    """Decoder start token and, in most models, the target language token."""
     prefix: tuple[int, ...] = ()
-    """Forced prefix of the output."""
     limit: int
-    """Maximum number of tokens after the prompt, including the end token."""
     copied: tuple[int, ...] = ()
-    """Output tokens that spell the source, which a shortlist must not exclude."""
     terms: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    """Alternatives, as tokens, of each term that the output must contain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """One output of the search."""
+    """One output of the search.
+
+    Attributes:
+        token_ids: tokens after the prompt, including the forced prefix but not the end token.
+        token_log_probabilities: log-probabilities of all tokens after the forced prefix, including
+            the end token.
+        score: sum of the log-probabilities with the length penalty.
+        finished: whether the output ended with the end token.
+    """
 
     token_ids: tuple[int, ...]
-    """Tokens after the prompt, including the forced prefix but not the end token."""
     token_log_probabilities: tuple[float, ...]
-    """Log-probabilities of all tokens after the forced prefix, including the end token."""
     score: float
-    """Sum of the log-probabilities with the length penalty."""
     finished: bool
-    """Whether the output ended with the end token."""
 
     @property
     def log_probability(self) -> float:

@@ -29,16 +29,20 @@ _GROUP_TOKENS = 16384
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentenceVectors:
-    """The vectors of texts, with facts about their encoding."""
+    """The vectors of texts, with facts about their encoding.
+
+    Attributes:
+        vectors: one row per text, of length 1; a row of zeros for an empty text.
+        num_tokens: number of tokens of each text, including prefixes and special tokens.
+        num_windows: number of sequences that each text was split into to fit the encoder's maximum
+            length.
+        is_empty: whether each text has no tokens of its own, so that its vector is zero.
+    """
 
     vectors: NDArray[np.float32]
-    """One row per text, of length 1; a row of zeros for an empty text."""
     num_tokens: NDArray[np.int64]
-    """Number of tokens of each text, including prefixes and special tokens."""
     num_windows: NDArray[np.int64]
-    """Number of sequences that each text was split into to fit the encoder's maximum length."""
     is_empty: NDArray[np.bool_]
-    """Whether each text has no tokens of its own, so that its vector is zero."""
 
 
 class SentenceEncoder:

@@ -16,12 +16,15 @@ from nllb.model.pretrained_encoder import EncoderConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenStates:
-    """States of the tokens of several sequences."""
+    """States of the tokens of several sequences.
+
+    Attributes:
+        states_LTD: float32 states by layer, with the tokens of all sequences concatenated.
+        lengths: number of tokens of each sequence.
+    """
 
     states_LTD: Tensor
-    """float32 states by layer, with the tokens of all sequences concatenated."""
     lengths: tuple[int, ...]
-    """Number of tokens of each sequence."""
 
     def split(self) -> tuple[Tensor, ...]:
         """Return states_LSD of each sequence."""

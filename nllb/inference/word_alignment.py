@@ -38,6 +38,7 @@ class Link:
         source_end: index after the last character in the text.
         target_start: index of the first character in the translation.
         target_end: index after the last character in the translation.
+        weight: confidence of the link, at most 1.
     """
 
     source_start: int
@@ -45,7 +46,6 @@ class Link:
     target_start: int
     target_end: int
     weight: float = 1.0
-    """Confidence of the link, at most 1."""
 
 
 class Aligner(Protocol):

@@ -38,14 +38,18 @@ _COMPOSABLE: Final = regex.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlignedText:
-    """A normalized text with the original position of each character."""
+    """A normalized text with the original position of each character.
+
+    Attributes:
+        text: the normalized text.
+        starts: for each character of the text, the index of the first original character it
+            represents.
+        ends: for each character of the text, the index after the last original character.
+    """
 
     text: str
-    """The normalized text."""
     starts: tuple[int, ...]
-    """For each character of the text, the index of the first original character it represents."""
     ends: tuple[int, ...]
-    """For each character of the text, the index after the last original character."""
 
 
 class CharacterMap:

@@ -31,32 +31,35 @@ _TokenId = Annotated[int, Field(ge=0, lt=1 << 24)]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderConfig:
-    """The shape of a pretrained encoder."""
+    """The shape of a pretrained encoder.
+
+    Attributes:
+        vocabulary_size: rows of the embedding.
+        model_dim: width of the states.
+        num_layers: layers.
+        num_heads: attention heads of a layer.
+        ffn_dim: inner width of a feed-forward layer.
+        max_positions: maximum sequence length in tokens, including special tokens.
+        num_token_types: rows of the table of token types, of which only the first is used.
+        norm_epsilon: term that a layer norm adds to the variance.
+        bos_id: id of <s>, which begins a sequence.
+        pad_id: id of <pad>.
+        eos_id: id of </s>, which ends a sequence.
+        unk_id: id of <unk>.
+    """
 
     vocabulary_size: _Rows
-    """Rows of the embedding."""
     model_dim: _Width
-    """Width of the states."""
     num_layers: _Layers
-    """Layers."""
     num_heads: _Width
-    """Attention heads of a layer."""
     ffn_dim: _Width
-    """Inner width of a feed-forward layer."""
     max_positions: _Width
-    """Maximum sequence length in tokens, including special tokens."""
     num_token_types: _Width = 1
-    """Rows of the table of token types, of which only the first is used."""
     norm_epsilon: Annotated[float, Field(gt=0, lt=1)] = 1e-12
-    """Term that a layer norm adds to the variance."""
     bos_id: _TokenId = 0
-    """Id of <s>, which begins a sequence."""
     pad_id: _TokenId = 1
-    """Id of <pad>."""
     eos_id: _TokenId = 2
-    """Id of </s>, which ends a sequence."""
     unk_id: _TokenId = 3
-    """Id of <unk>."""
 
     def check(self, where: object) -> "EncoderConfig":
         """Return this configuration if its sizes are consistent.
@@ -80,12 +83,15 @@ class EncoderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderWeight:
-    """One tensor of a pretrained encoder."""
+    """One tensor of a pretrained encoder.
+
+    Attributes:
+        name: name in `PretrainedEncoder.state_dict()`.
+        shape: shape of the tensor.
+    """
 
     name: str
-    """Name in `PretrainedEncoder.state_dict()`."""
     shape: tuple[int, ...]
-    """Shape of the tensor."""
 
     @property
     def is_matrix(self) -> bool:

@@ -38,18 +38,20 @@ class DecoderCache:
     """Keys and values of the tokens decoded so far, for one batch of sources.
 
     `Transformer.decode` fills the cache.
+
+    Attributes:
+        length: number of target tokens decoded so far.
+        self_keys: keys_BHTC of the target for each layer.
+        self_values: values_BHTC of the target for each layer.
+        cross_keys: keys_BHSC of the source for each layer.
+        cross_values: values_BHSC of the source for each layer.
     """
 
     length: int = 0
-    """Number of target tokens decoded so far."""
     self_keys: dict[int, Tensor] = field(default_factory=dict)
-    """keys_BHTC of the target for each layer."""
     self_values: dict[int, Tensor] = field(default_factory=dict)
-    """values_BHTC of the target for each layer."""
     cross_keys: dict[int, Tensor] = field(default_factory=dict)
-    """keys_BHSC of the source for each layer."""
     cross_values: dict[int, Tensor] = field(default_factory=dict)
-    """values_BHSC of the source for each layer."""
 
 
 def sinusoidal_positions(num_positions: int, model_dim: int, *, pad_id: int) -> Tensor:

@@ -24,14 +24,17 @@ from .translating import Translate, Translators
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedText:
-    """The work for one file of monolingual text."""
+    """The work for one file of monolingual text.
+
+    Attributes:
+        pair: `SOURCE-TARGET` of the bitext.
+        lines: number of lines of the file.
+        path: the file.
+    """
 
     pair: str
-    """`SOURCE-TARGET` of the bitext."""
     lines: int
-    """Number of lines of the file."""
     path: str
-    """The file."""
 
 
 def plan_backtranslation(config: BacktranslationConfig) -> list[PlannedText]:

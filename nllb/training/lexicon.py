@@ -38,22 +38,25 @@ MIN_PROBABILITY: Final = 0.02
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Links:
-    """All links of the pairs of one direction: every source piece with every target piece."""
+    """All links of the pairs of one direction: every source piece with every target piece.
+
+    Attributes:
+        sources_N: index of the source occurrence of each link.
+        targets_N: index of the target occurrence of each link.
+        types_N: type of each link.
+        source_K: source piece of each link type.
+        target_K: target piece of each link type.
+        source_counts_V: number of occurrences of each piece on the source side.
+        target_counts_V: number of occurrences of each piece on the target side.
+    """
 
     sources_N: Indices
-    """Index of the source occurrence of each link."""
     targets_N: Indices
-    """Index of the target occurrence of each link."""
     types_N: Indices
-    """Type of each link."""
     source_K: Indices
-    """Source piece of each link type."""
     target_K: Indices
-    """Target piece of each link type."""
     source_counts_V: NDArray[np.float64]
-    """Number of occurrences of each piece on the source side."""
     target_counts_V: NDArray[np.float64]
-    """Number of occurrences of each piece on the target side."""
 
 
 def lexical_embedding(

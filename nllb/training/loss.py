@@ -26,26 +26,32 @@ ROWS = 512
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchLoss:
-    """The losses of one micro-batch."""
+    """The losses of one micro-batch.
+
+    Attributes:
+        loss: the sum to differentiate.
+        negative_log_likelihood: sum over the labels, without smoothing; detached.
+        balance: sum of the balance losses of the sparse layers; detached.
+    """
 
     loss: Tensor
-    """The sum to differentiate."""
     negative_log_likelihood: Tensor
-    """Sum over the labels, without smoothing; detached."""
     balance: Tensor
-    """Sum of the balance losses of the sparse layers; detached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """The teacher of online distillation; it is not a submodule of the model that is trained."""
+    """The teacher of online distillation; it is not a submodule of the model that is trained.
+
+    Attributes:
+        model: the teacher in evaluation mode, with the vocabulary of the student.
+        temperature: divides the logits of teacher and student.
+        alpha: weight of the distillation loss.
+    """
 
     model: Transformer
-    """The teacher in evaluation mode, with the vocabulary of the student."""
     temperature: float
-    """Divides the logits of teacher and student."""
     alpha: float
-    """Weight of the distillation loss."""
 
     @torch.no_grad()
     def logits(self, source: Tensor, target_in: Tensor, counts_BT: Tensor) -> Tensor:
@@ -120,14 +126,16 @@ class SampledTokens:
     """The vocabulary subset of a sampled softmax: all labels of the batch, then random negatives.
 
     Shapes: C tokens, N labels.
+
+    Attributes:
+        ids_C: ids of the tokens, without duplicates.
+        labels_N: index of each label among the tokens.
+        log_weights_C: logarithm of the number of tokens that each token represents: 0 for a label.
     """
 
     ids_C: Tensor
-    """Ids of the tokens, without duplicates."""
     labels_N: Tensor
-    """Index of each label among the tokens."""
     log_weights_C: Tensor
-    """Logarithm of the number of tokens that each token represents: 0 for a label."""
 
 
 def sample_tokens(labels_N: Tensor, vocabulary_size: int, negatives: int) -> SampledTokens | None:

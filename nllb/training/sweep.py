@@ -29,22 +29,25 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepResult:
-    """The outcome of one variant."""
+    """The outcome of one variant.
+
+    Attributes:
+        name: name of the variant.
+        steps: number of steps within the time limit.
+        labels: number of labels trained on.
+        labels_per_second: median speed, excluding validations.
+        loss: validation loss per label, mean over directions.
+        loss_into_english: the same for directions into English.
+        loss_from_english: the same for directions from English.
+    """
 
     name: str
-    """Name of the variant."""
     steps: int
-    """Number of steps within the time limit."""
     labels: int
-    """Number of labels trained on."""
     labels_per_second: float
-    """Median speed, excluding validations."""
     loss: float
-    """Validation loss per label, mean over directions."""
     loss_into_english: float
-    """The same for directions into English."""
     loss_from_english: float
-    """The same for directions from English."""
 
 
 def run_sweep(config: SweepConfig, out: Path, *, quiet: bool = True) -> list[SweepResult]:

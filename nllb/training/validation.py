@@ -19,14 +19,17 @@ Scorer = Callable[[Transformer], Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationResult:
-    """The result of one validation."""
+    """The result of one validation.
+
+    Attributes:
+        loss: negative log-likelihood per label, averaged over directions.
+        losses: negative log-likelihood per label of each direction.
+        chrf: chrF++ of each direction; empty if nothing was translated.
+    """
 
     loss: float
-    """Negative log-likelihood per label, averaged over directions."""
     losses: dict[str, float]
-    """Negative log-likelihood per label of each direction."""
     chrf: dict[str, float]
-    """chrF++ of each direction; empty if nothing was translated."""
 
     def record(self) -> dict[str, object]:
         """Return the result as a metrics record."""

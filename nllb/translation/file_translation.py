@@ -27,37 +27,41 @@ MAX_NAMED: Final = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileOptions:
-    """Options for translating files."""
+    """Options for translating files.
+
+    Attributes:
+        source: source language, or `auto`.
+        target: target language.
+        assumed_source: with `auto`: the language assumed for text that the detector cannot
+            identify.
+        search: search options.
+        retry: whether flagged outputs are retried.
+        retry_limit: number of segments of a direction after which an unsuccessful retry strategy is
+            stopped; 0 disables the limit.
+        as_documents: whether each file is one text; otherwise each line is.
+        wrapped: whether the lines of documents are wrapped at a fixed width.
+        as_json: whether the output is JSON with trust records.
+        with_alternatives: whether the JSON contains alternative outputs of each segment.
+        errors: what to do with bytes that are not UTF-8.
+        glossary: terms and their translations.
+        do_not_translate: terms that are not translated.
+        placeholders: regular expressions of text that is not translated.
+    """
 
     source: str
-    """Source language, or `auto`."""
     target: str
-    """Target language."""
     assumed_source: str | None = ASSUMED_SOURCE
-    """With `auto`: the language assumed for text that the detector cannot identify."""
     search: SearchOptions = field(default_factory=SearchOptions)
-    """Search options."""
     retry: bool = True
-    """Whether flagged outputs are retried."""
     retry_limit: int = RETRY_LIMIT
-    """Number of segments of a direction after which an unsuccessful retry strategy is stopped; 0
-    disables the limit."""
     as_documents: bool = False
-    """Whether each file is one text; otherwise each line is."""
     wrapped: bool = False
-    """Whether the lines of documents are wrapped at a fixed width."""
     as_json: bool = False
-    """Whether the output is JSON with trust records."""
     with_alternatives: bool = False
-    """Whether the JSON contains alternative outputs of each segment."""
     errors: ErrorPolicy = "strict"
-    """What to do with bytes that are not UTF-8."""
     glossary: Glossary | None = None
-    """Terms and their translations."""
     do_not_translate: tuple[str, ...] = ()
-    """Terms that are not translated."""
     placeholders: tuple[str, ...] | None = None
-    """Regular expressions of text that is not translated."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -90,24 +94,24 @@ class FileCounts:
     Attributes:
         num_lines: lines that were translated or kept.
         num_segments: segments that were translated or kept.
+        num_flagged: segments with at least one flag.
         flags: number of segments by flag.
+        flagged: first lines of the texts with flagged segments.
+        assumed: lines with an assumed source language.
+        kept: lines that were kept because they are already in the target language.
+        lacking: lines in languages that the model does not cover, by detected language.
+        sources: lines by detected source language.
     """
 
     num_lines: int = 0
     num_segments: int = 0
     num_flagged: int = 0
-    """Segments with at least one flag."""
     flags: Counter[str] = field(default_factory=Counter)
     flagged: LineCount = field(default_factory=LineCount)
-    """First lines of the texts with flagged segments."""
     assumed: LineCount = field(default_factory=LineCount)
-    """Lines with an assumed source language."""
     kept: LineCount = field(default_factory=LineCount)
-    """Lines that were kept because they are already in the target language."""
     lacking: dict[str, LineCount] = field(default_factory=dict)
-    """Lines in languages that the model does not cover, by detected language."""
     sources: Counter[str] = field(default_factory=Counter)
-    """Lines by detected source language."""
 
     def add(self, translation: Translation) -> int:
         """Count the translation of the next lines, and return the number of these lines."""

@@ -64,33 +64,34 @@ class TranslationJob:
 
     Attributes:
         generator: Translates single segments.
+        detector: identifies the language of outputs.
+        source: source language; None if it is detected.
+        detection: detects the source language, if required.
         target: Target language.
         search: Search options.
         retry: Whether flagged outputs are retried, or the budget for it.
         wrapped: Whether the texts are wrapped at a fixed width.
+        meaning: compares the meaning of outputs with that of their sources.
+        document: main language of the document that the texts are lines or paragraphs of, if
+            detected.
+        placeholders: placeholders to keep; None leaves them to the model.
+        glossary: terms and their translations.
+        aligner: aligns words, to insert terms that an output lacks.
     """
 
     generator: Generator
     detector: Detector | None
-    """Identifies the language of outputs."""
     source: Language | None
-    """Source language; None if it is detected."""
     detection: SourceDetection | None
-    """Detects the source language, if required."""
     target: Language
     search: SearchOptions
     retry: bool | RetryBudget
     wrapped: bool
     meaning: MeaningCheck | None = None
-    """Compares the meaning of outputs with that of their sources."""
     document: SourceLanguage | None = None
-    """Main language of the document that the texts are lines or paragraphs of, if detected."""
     placeholders: PlaceholderPattern | None = None
-    """Placeholders to keep; None leaves them to the model."""
     glossary: Glossary | None = None
-    """Terms and their translations."""
     aligner: Aligner | None = None
-    """Aligns words, to insert terms that an output lacks."""
 
     def translate(self, texts: Sequence[str], remembered: Memory) -> list[Translation]:
         """Translate texts together; segments in `remembered` are not translated again."""

@@ -39,13 +39,16 @@ _GROUP: Final = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Meaning:
-    """The verdict on one output."""
+    """The verdict on one output.
+
+    Attributes:
+        verdict: `kept`, `changed`, or `unknown` if the text is too short or a language is unknown
+            to the encoder.
+        similarity: the similarity of source and output; None if the verdict is `unknown`.
+    """
 
     verdict: MeaningVerdict
-    """`kept`, `changed`, or `unknown` if the text is too short or a language is unknown to the
-    encoder."""
     similarity: float | None
-    """The similarity of source and output; None if the verdict is `unknown`."""
 
 
 class MeaningCheck:

@@ -30,12 +30,16 @@ _DOTTED_I: Final = frozenset({"tur_Latn", "azj_Latn", "crh_Latn"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInput:
-    """A segment in the form that the model receives."""
+    """A segment in the form that the model receives.
+
+    Attributes:
+        text: the text to translate.
+        in_capitals: whether the segment was in capitals, so that its output must be in capitals as
+            well.
+    """
 
     text: str
-    """The text to translate."""
     in_capitals: bool = False
-    """Whether the segment was in capitals, so that its output must be in capitals as well."""
 
     def restore(self, output: str, target: Language) -> str:
         """Return the output in the form of the original segment."""

@@ -32,16 +32,19 @@ UNLINKED_COST: Final = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """A span or a point of a source text."""
+    """A span or a point of a source text.
+
+    Attributes:
+        start: index of its first character.
+        end: index after its last character; equal to `start` for a point.
+        is_span: whether it has two ends, which must enclose something; a span may be empty.
+        parent: index of the enclosing span, which is earlier in the list.
+    """
 
     start: int
-    """Index of its first character."""
     end: int
-    """Index after its last character; equal to `start` for a point."""
     is_span: bool
-    """Whether it has two ends, which must enclose something; a span may be empty."""
     parent: int | None = None
-    """Index of the enclosing span, which is earlier in the list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +64,15 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Projection:
-    """The marks in the translation."""
+    """The marks in the translation.
+
+    Attributes:
+        events: the ends and points in order; every span has an `open` and a `close` event.
+        unsure: indices of the spans without any link, which were placed by their relative position.
+    """
 
     events: tuple[Event, ...]
-    """The ends and points in order; every span has an `open` and a `close` event."""
     unsure: tuple[int, ...]
-    """Indices of the spans without any link, which were placed by their relative position."""
 
 
 def project(

@@ -49,18 +49,21 @@ class SegmentError(DataError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryStrategy:
-    """One way to translate a flagged segment again."""
+    """One way to translate a flagged segment again.
+
+    Attributes:
+        origin: name of the strategy in the trust record.
+        for_flags: the flags that the strategy may fix.
+        no_repeat_ngram: length in tokens of n-grams that may not occur twice; 0 allows repetition.
+        beam_factor: factor of the beam size; every hypothesis of a larger beam is judged.
+        in_pieces: whether to split the segment at its best places and translate it piece by piece.
+    """
 
     origin: AttemptOrigin
-    """Name of the strategy in the trust record."""
     for_flags: frozenset[Flag]
-    """The flags that the strategy may fix."""
     no_repeat_ngram: int = 0
-    """Length in tokens of n-grams that may not occur twice; 0 allows repetition."""
     beam_factor: int = 1
-    """Factor of the beam size; every hypothesis of a larger beam is judged."""
     in_pieces: bool = False
-    """Whether to split the segment at its best places and translate it piece by piece."""
 
     def search(self, search: SearchOptions) -> SearchOptions:
         """Return the search options of this strategy, derived from the requested ones."""
@@ -159,12 +162,15 @@ class RetryBudget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One output of a segment and its quality estimate."""
+    """One output of a segment and its quality estimate.
+
+    Attributes:
+        hypotheses: the chosen output, followed by the requested alternatives.
+        trust: quality estimate of the first hypothesis.
+    """
 
     hypotheses: tuple[Hypothesis, ...]
-    """The chosen output, followed by the requested alternatives."""
     trust: TrustRecord
-    """Quality estimate of the first hypothesis."""
 
     @property
     def is_empty(self) -> bool:

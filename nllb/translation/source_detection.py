@@ -37,21 +37,24 @@ _LETTER = regex.compile(r"\p{L}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceLanguage:
-    """The source language of a text, and how it was determined."""
+    """The source language of a text, and how it was determined.
+
+    Attributes:
+        language: the language; None for a text without letters.
+        probability: the detector's probability of it; None if the caller named the language.
+        uncertain: whether segments are flagged `uncertain_source`.
+        assumed: whether the language was assumed because the detector could not identify it.
+        detected: the detected language if the model does not cover it; `language` is then the
+            likeliest language that the model covers.
+        group: the detector's group of easily confused languages that `language` belongs to.
+    """
 
     language: Language | None
-    """The language; None for a text without letters."""
     probability: float | None = None
-    """The detector's probability of it; None if the caller named the language."""
     uncertain: bool = False
-    """Whether segments are flagged `uncertain_source`."""
     assumed: bool = False
-    """Whether the language was assumed because the detector could not identify it."""
     detected: str | None = None
-    """The detected language if the model does not cover it; `language` is then the likeliest
-    language that the model covers."""
     group: str | None = None
-    """The detector's group of easily confused languages that `language` belongs to."""
 
 
 def has_letters(text: str) -> bool:

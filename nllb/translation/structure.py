@@ -53,26 +53,32 @@ _MARKER: Final = regex.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentPart:
-    """One segment of a document and the text before it."""
+    """One segment of a document and the text before it.
+
+    Attributes:
+        before: white space, breaks and markers between the previous part and this one.
+        text: the segment, without white space at its ends or breaks inside.
+        translate: whether to translate the segment; text without words is kept unchanged.
+        breaks: line ends inside the segment, which its text replaces by a space or nothing.
+    """
 
     before: str
-    """White space, breaks and markers between the previous part and this one."""
     text: str
-    """The segment, without white space at its ends or breaks inside."""
     translate: bool
-    """Whether to translate the segment; text without words is kept unchanged."""
     breaks: tuple[SoftBreak, ...] = ()
-    """Line ends inside the segment, which its text replaces by a space or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A text that is split into parts; joined, they are equal to the text."""
+    """A text that is split into parts; joined, they are equal to the text.
+
+    Attributes:
+        parts: the segments in order.
+        tail: the text after the last segment.
+    """
 
     parts: tuple[DocumentPart, ...]
-    """The segments in order."""
     tail: str
-    """The text after the last segment."""
 
     def render(self, outputs: Sequence[str], *, between: str = "") -> str:
         """Return the document with each segment replaced by its output.

@@ -33,16 +33,19 @@ _SMALL_LETTER = regex.compile(r"[\p{Ll}\p{Lo}]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SoftBreak:
-    """A line end inside a sentence."""
+    """A line end inside a sentence.
+
+    Attributes:
+        position: its position in the joined text: that of a space, or one between two characters.
+        text: the line end and the indentation after it.
+        spaced: whether the joined text has a space instead of the line end.
+        hyphen: the hyphen before it that divided a word, which the joined text lacks.
+    """
 
     position: int
-    """Its position in the joined text: that of a space, or one between two characters."""
     text: str
-    """The line end and the indentation after it."""
     spaced: bool
-    """Whether the joined text has a space instead of the line end."""
     hyphen: str = ""
-    """The hyphen before it that divided a word, which the joined text lacks."""
 
 
 def unwrap(text: str) -> tuple[str, tuple[SoftBreak, ...]]:

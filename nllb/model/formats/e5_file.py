@@ -58,18 +58,21 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class E5File:
-    """An opened E5S1 file whose structure is validated; tensors are read on demand."""
+    """An opened E5S1 file whose structure is validated; tensors are read on demand.
+
+    Attributes:
+        path: the file.
+        config: the encoder's shape; `vocabulary_size` counts the rows of the embedding.
+        pieces: the unigram pieces by id.
+        scores: log-probabilities of the pieces.
+        replacements: the normalization map, from single characters to their replacements.
+    """
 
     path: Path
-    """The file."""
     config: EncoderConfig
-    """The encoder's shape; `vocabulary_size` counts the rows of the embedding."""
     pieces: tuple[str, ...]
-    """The unigram pieces by id."""
     scores: NDArray[np.float32]
-    """Log-probabilities of the pieces."""
     replacements: Mapping[str, str]
-    """The normalization map, from single characters to their replacements."""
     _content: mmap.mmap
     _places: Mapping[str, _Place]
 

@@ -55,24 +55,27 @@ _EMBEDDING: Final = "embedding.weight"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderConversion:
-    """The result of a conversion."""
+    """The result of a conversion.
+
+    Attributes:
+        output: the directory that was written.
+        source_pieces: pieces of the source file.
+        kept_pieces: pieces that were kept.
+        languages: languages of the text.
+        lines: lines of the text.
+        skipped_rows: rows of the corpora that could not be read.
+        unknown_before: share of the text's tokens that were <unk> with all pieces.
+        num_bytes: size of the directory in bytes.
+    """
 
     output: Path
-    """The directory that was written."""
     source_pieces: int
-    """Pieces of the source file."""
     kept_pieces: int
-    """Pieces that were kept."""
     languages: int
-    """Languages of the text."""
     lines: int
-    """Lines of the text."""
     skipped_rows: int
-    """Rows of the corpora that could not be read."""
     unknown_before: float
-    """Share of the text's tokens that were <unk> with all pieces."""
     num_bytes: int
-    """Size of the directory in bytes."""
 
 
 def convert_e5(

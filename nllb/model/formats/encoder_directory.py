@@ -69,12 +69,15 @@ _CONFIG_NAMES: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbeddingTable:
-    """The embedding of the vocabulary, whose rows are dequantized on request."""
+    """The embedding of the vocabulary, whose rows are dequantized on request.
+
+    Attributes:
+        stored: the matrix in a floating-point type, or its 4-bit blocks, in the memory-mapped file.
+        scale: the scales of the 4-bit blocks, or None.
+    """
 
     stored: Tensor
-    """The matrix in a floating-point type, or its 4-bit blocks, in the memory-mapped file."""
     scale: Tensor | None
-    """The scales of the 4-bit blocks, or None."""
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows as float32; the ids must be within the vocabulary."""
@@ -85,16 +88,19 @@ class EmbeddingTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderDirectory:
-    """An opened encoder, whose weights are read and dequantized on request."""
+    """An opened encoder, whose weights are read and dequantized on request.
+
+    Attributes:
+        path: the directory.
+        config: the encoder's shape.
+        settings: the content of `nllb.json`; empty if the file does not exist.
+        file: the file of the weights.
+    """
 
     path: Path
-    """The directory."""
     config: EncoderConfig
-    """The encoder's shape."""
     settings: Mapping[str, Any]
-    """The content of `nllb.json`; empty if the file does not exist."""
     file: SafetensorsFile
-    """The file of the weights."""
 
     @classmethod
     def open(cls, path: Path) -> Self:

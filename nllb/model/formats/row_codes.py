@@ -31,14 +31,17 @@ _ROWS_AT_A_TIME: Final = 8192
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodedTier:
-    """The rows of a table that have the same number of levels."""
+    """The rows of a table that have the same number of levels.
+
+    Attributes:
+        codes_RP: the codes.
+        scale_R: the scales of the rows.
+        digits: the weights that each of the 256 bytes represents, 256 x D.
+    """
 
     codes_RP: Tensor
-    """The codes."""
     scale_R: Tensor
-    """The scales of the rows."""
     digits: Tensor
-    """The weights that each of the 256 bytes represents, 256 x D."""
 
     def rows(self, places: Tensor) -> Tensor:
         """Return rows of the tier as float32; the last byte can have too many digits."""
@@ -48,16 +51,19 @@ class CodedTier:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodedTable:
-    """A table in tiers; rows are decoded when they are requested."""
+    """A table in tiers; rows are decoded when they are requested.
+
+    Attributes:
+        centre_C: the mean of all rows.
+        tier_V: the number of levels of each row.
+        place_V: the index of each row in its tier.
+        tiers: the tiers by number of levels.
+    """
 
     centre_C: Tensor
-    """The mean of all rows."""
     tier_V: Tensor
-    """The number of levels of each row."""
     place_V: Tensor
-    """The index of each row in its tier."""
     tiers: Mapping[int, CodedTier]
-    """The tiers by number of levels."""
 
     @classmethod
     def read(cls, name: str, tensor: Callable[[str], Tensor]) -> Self:

@@ -27,16 +27,19 @@ _SCORE_SHARE = 0.65
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceCounts:
-    """How often text uses the pieces of a vocabulary."""
+    """How often text uses the pieces of a vocabulary.
+
+    Attributes:
+        by_language: uses of each piece, by language.
+        characters: the characters of the normalized text.
+        lines: lines that were counted, by language.
+        samples: the first lines of each language.
+    """
 
     by_language: Mapping[str, NDArray[np.int64]]
-    """Uses of each piece, by language."""
     characters: frozenset[str]
-    """The characters of the normalized text."""
     lines: Mapping[str, int]
-    """Lines that were counted, by language."""
     samples: Mapping[str, Sequence[str]]
-    """The first lines of each language."""
 
 
 @dataclass(slots=True)

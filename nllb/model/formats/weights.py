@@ -55,12 +55,15 @@ class TensorFile(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """The location of a tensor."""
+    """The location of a tensor.
+
+    Attributes:
+        file: the file that contains the tensor.
+        name: the name of the tensor in the file.
+    """
 
     file: TensorFile
-    """The file that contains the tensor."""
     name: str
-    """The name of the tensor in the file."""
 
 
 class Weights(Mapping[str, Tensor]):

@@ -47,16 +47,19 @@ OVERSAMPLING = 1.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """One micro-batch."""
+    """One micro-batch.
+
+    Attributes:
+        source: (B, S) ids, padded with 1.
+        target_in: (B, T) decoder input.
+        labels: (B, T) expected decoder output; padded with 1, which the loss ignores.
+        directions: (B) index of each pair's direction in the manifest.
+    """
 
     source: Tensor
-    """(B, S) ids, padded with 1."""
     target_in: Tensor
-    """(B, T) decoder input."""
     labels: Tensor
-    """(B, T) expected decoder output; padded with 1, which the loss ignores."""
     directions: Tensor
-    """(B) index of each pair's direction in the manifest."""
 
     @property
     def num_targets(self) -> int:

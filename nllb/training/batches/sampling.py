@@ -23,18 +23,21 @@ Key = Sequence[int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivePhase:
-    """A phase of the curriculum with its sampling distribution."""
+    """A phase of the curriculum with its sampling distribution.
+
+    Attributes:
+        number: index of the phase, from 0.
+        begin: first optimizer step, counted from 0.
+        end: first step after the phase; None means that it lasts to the end of the run.
+        directions: active directions.
+        weights: sampling probability of each direction.
+    """
 
     number: int
-    """Index of the phase, from 0."""
     begin: int
-    """First optimizer step, counted from 0."""
     end: int | None
-    """First step after the phase; None means that it lasts to the end of the run."""
     directions: tuple[TrainingDirection, ...]
-    """Active directions."""
     weights: NDArray[np.float64]
-    """Sampling probability of each direction."""
 
 
 def active_phases(

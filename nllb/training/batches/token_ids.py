@@ -16,16 +16,19 @@ from nllb.model.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenIds:
-    """The ids of the special tokens that the reader adds."""
+    """The ids of the special tokens that the reader adds.
+
+    Attributes:
+        languages: language tokens by language code.
+        tags: data-source tags by origin.
+        mask: `<mask>`, for denoising.
+        pieces: range (first, end) of the ids of ordinary pieces.
+    """
 
     languages: dict[str, int]
-    """Language tokens by language code."""
     tags: dict[DataOrigin, int] = field(default_factory=dict)
-    """Data-source tags by origin."""
     mask: int | None = None
-    """`<mask>`, for denoising."""
     pieces: tuple[int, int] = (4, 5)
-    """Range (first, end) of the ids of ordinary pieces."""
 
     @classmethod
     def from_record(cls, record: VocabularyRecord) -> "TokenIds":

@@ -42,35 +42,38 @@ _log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class RunState:
-    """The state of a run apart from its tensors."""
+    """The state of a run apart from its tensors.
+
+    Attributes:
+        step: number of completed optimizer steps.
+        tokens: number of labels trained on.
+        seconds: time spent in training.
+        best: best validation result so far; lower is better (chrF++ is negated).
+        best_step: step of the best result.
+        without_better: number of validations since the best result.
+        constant_step: last step of a constant learning rate, once the cool-down has begun; its
+            checkpoint is kept so that the run can be extended.
+        learning_rate: peak learning rate of the configuration that wrote the checkpoint.
+        precision: number type of the matrix products; empty in checkpoints of earlier versions.
+        first_loss: first recorded training loss: negative log-likelihood per label.
+        lowest_loss: lowest recorded training loss.
+        last_loss: last recorded training loss.
+        made_by: fingerprints of the data and the configuration that the run belongs to.
+    """
 
     step: int = 0
-    """Number of completed optimizer steps."""
     tokens: int = 0
-    """Number of labels trained on."""
     seconds: float = 0.0
-    """Time spent in training."""
     best: float | None = None
-    """Best validation result so far; lower is better (chrF++ is negated)."""
     best_step: int | None = None
-    """Step of the best result."""
     without_better: int = 0
-    """Number of validations since the best result."""
     constant_step: int | None = None
-    """Last step of a constant learning rate, once the cool-down has begun; its checkpoint is kept
-    so that the run can be extended."""
     learning_rate: float = 0.0
-    """Peak learning rate of the configuration that wrote the checkpoint."""
     precision: StatePrecision = ""
-    """Number type of the matrix products; empty in checkpoints of earlier versions."""
     first_loss: float | None = None
-    """First recorded training loss: negative log-likelihood per label."""
     lowest_loss: float | None = None
-    """Lowest recorded training loss."""
     last_loss: float | None = None
-    """Last recorded training loss."""
     made_by: dict[str, str] = field(default_factory=dict)
-    """Fingerprints of the data and the configuration that the run belongs to."""
 
 
 _FIELD_TYPES: dict[Any, tuple[type, ...]] = {

@@ -25,14 +25,17 @@ TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranks:
-    """This process and the group of processes that it trains with."""
+    """This process and the group of processes that it trains with.
+
+    Attributes:
+        rank: index of this process.
+        size: number of processes.
+        device: device of this process.
+    """
 
     rank: int
-    """Index of this process."""
     size: int
-    """Number of processes."""
     device: torch.device
-    """Device of this process."""
 
     @property
     def is_first(self) -> bool:

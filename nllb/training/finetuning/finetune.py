@@ -51,16 +51,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetunePlan:
-    """A fine-tuning run that is ready to start."""
+    """A fine-tuning run that is ready to start.
+
+    Attributes:
+        train_config: configuration of the training run.
+        characters: characters that were added to the vocabulary.
+        size: memory and computation of the training run.
+        self_replay: languages into which the original model will translate the new text for replay.
+    """
 
     train_config: TrainConfig
-    """Configuration of the training run."""
     characters: tuple[str, ...]
-    """Characters that were added to the vocabulary."""
     size: RunEstimate
-    """Memory and computation of the training run."""
     self_replay: tuple[str, ...]
-    """Languages into which the original model will translate the new text for replay."""
 
 
 def plan_finetuning(

@@ -10,18 +10,21 @@ MAX_OLD_LOSS: Final = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DirectionReport:
-    """chrF++ of one direction on held-out pairs."""
+    """chrF++ of one direction on held-out pairs.
+
+    Attributes:
+        name: the direction as `SOURCE-TARGET`.
+        role: `new`, or `old` for the directions of replay files.
+        before: score of the original model; None if it was not measured.
+        after: score of the fine-tuned model.
+        copying: score of copying the source.
+    """
 
     name: str
-    """The direction as `SOURCE-TARGET`."""
     role: Literal["new", "old"]
-    """`new`, or `old` for the directions of replay files."""
     before: float | None
-    """Score of the original model; None if it was not measured."""
     after: float
-    """Score of the fine-tuned model."""
     copying: float | None = None
-    """Score of copying the source."""
 
     @property
     def gain(self) -> float:
@@ -31,22 +34,25 @@ class DirectionReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneReport:
-    """The result of a fine-tuning run."""
+    """The result of a fine-tuning run.
+
+    Attributes:
+        model: path of the fine-tuned model.
+        steps: optimizer steps.
+        interpolation: fraction of the weight change that was kept.
+        added_languages: languages that were added to the model.
+        added_characters: characters that were added to the vocabulary.
+        directions: the scores.
+        problems: problems of the result, each with advice; empty if there are none.
+    """
 
     model: str
-    """Path of the fine-tuned model."""
     steps: int
-    """Optimizer steps."""
     interpolation: float
-    """Fraction of the weight change that was kept."""
     added_languages: tuple[str, ...]
-    """Languages that were added to the model."""
     added_characters: tuple[str, ...]
-    """Characters that were added to the vocabulary."""
     directions: tuple[DirectionReport, ...]
-    """The scores."""
     problems: tuple[str, ...]
-    """Problems of the result, each with advice; empty if there are none."""
 
     def to_json(self) -> dict[str, object]:
         """Return the report as it is written to `report.json`."""

@@ -24,14 +24,17 @@ NEW_PIECE_SCORE = -1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extension:
-    """An extended vocabulary, and the initial values of its embedding rows."""
+    """An extended vocabulary, and the initial values of its embedding rows.
+
+    Attributes:
+        tokenizer: the new tokenizer.
+        origins: for each new row, the old rows whose mean is its initial value.
+        characters: characters that were added.
+    """
 
     tokenizer: Tokenizer
-    """The new tokenizer."""
     origins: tuple[tuple[int, ...], ...]
-    """For each new row, the old rows whose mean is its initial value."""
     characters: tuple[str, ...]
-    """Characters that were added."""
 
 
 def missing_characters(tokenizer: Tokenizer, lines: Iterable[str], *, min_lines: int) -> list[str]:
