@@ -28,6 +28,7 @@ class SimilarityFilter:
     """
 
     columns: Mapping[str, Any] = {"similarity": polars.Float32}
+    """Score columns and their types."""
 
     def __init__(self, config: SimilarityFilterConfig, encoder: Encoder | None = None) -> None:
         self._config = config

@@ -71,7 +71,7 @@ class Hypothesis:
             forced prefix.
         score: `log_probability` with the length penalty; hypotheses are sorted by this score.
         num_tokens: number of tokens in the sum `log_probability`.
-        finished: False if `max_output_tokens` stopped the search before the end token.
+        finished: false if `max_output_tokens` stopped the search before the end token.
         unknown_source: characters of the source that are not in the vocabulary.
         pivot_text: the English translation that the output was made from; None if it was made
             directly.

@@ -35,7 +35,9 @@ class ServerSettings(BaseModel):
         description="model to serve; the first one is the default, as in 'nllb translate'",
     )
     device: str = Field(default="auto", description="cpu, cuda or auto")
-    dtype: Literal["auto", "int8", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "int8", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="dtype of the weights in memory"
+    )
     workers: Limit = Field(
         default=0,
         description="batches that a model computes at the same time; 0 means one, plus one for "

@@ -63,14 +63,14 @@ class TranslationJob:
     """The settings of one call.
 
     Attributes:
-        generator: Translates single segments.
+        generator: translates single segments.
         detector: identifies the language of outputs.
         source: source language; None if it is detected.
         detection: detects the source language, if required.
-        target: Target language.
-        search: Search options.
-        retry: Whether flagged outputs are retried, or the budget for it.
-        wrapped: Whether the texts are wrapped at a fixed width.
+        target: target language.
+        search: search options.
+        retry: whether flagged outputs are retried, or the budget for it.
+        wrapped: whether the texts are wrapped at a fixed width.
         meaning: compares the meaning of outputs with that of their sources.
         document: main language of the document that the texts are lines or paragraphs of, if
             detected.
