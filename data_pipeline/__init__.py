@@ -1,4 +1,4 @@
-"""The data pipeline: it turns raw corpora into clean training shards.
+"""The data pipeline, which turns raw corpora into clean training shards.
 
 The exported names are loaded on first use, so that reading a configuration imports nothing heavy.
 """

@@ -1,7 +1,7 @@
 """The Parquet form of bitext and of the decisions about it.
 
-Ingestion and cleaning write text. Each later stage writes one decision per row, a `reason` or null,
-to a file whose rows are the rows of the cleaned text. Counts and samples of the rejected lines are
+Ingestion and cleaning write text. Each later stage writes a file of decisions: one `reason` or null
+for each row of the cleaned text. Counts and samples of the rejected lines are
 stored in the footer of the same file, so that one atomic rename publishes text, decisions and
 statistics together.
 """
@@ -46,17 +46,21 @@ _SAMPLE_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decided:
-    """A block of text and the decisions about it so far."""
+class DecidedBlock:
+    """A block of text and the decisions about it so far.
+
+    Attributes:
+        block: cleaned bitext, or monolingual sentences (with an empty `target`).
+        decisions: files with one row per row of the block and a column `reason`; empty if all rows
+            are kept.
+    """
 
     block: Block
-    """Cleaned bitext, or monolingual sentences (with an empty `target`)."""
     decisions: tuple[Path, ...]
-    """Files with one row per row of the block and a column `reason`; empty if all rows are kept."""
 
-    def followed_by(self, decided: Block) -> "Decided":
+    def followed_by(self, decided: Block) -> "DecidedBlock":
         """Return the block with the decisions of the next stage added."""
-        return Decided(block=self.block, decisions=(*self.decisions, decided.path))
+        return DecidedBlock(block=self.block, decisions=(*self.decisions, decided.path))
 
     @property
     def key(self) -> list[str]:
@@ -98,10 +102,10 @@ def text_table(
 
 
 def write_table(path: Path, table: pyarrow.Table, facts: dict[str, Any]) -> None:
-    """Write a Parquet file atomically, with `facts` as JSON in its footer.
+    """Atomically write a Parquet file with `facts` as JSON in its footer.
 
-    The footer is read back before the file is renamed, so that a file that was cut short (a full
-    disk) never appears under its final name.
+    The footer is read back before the file is renamed, so that a truncated file (on a full disk)
+    never appears under its final name.
     """
     footer = json.dumps(facts, ensure_ascii=False).encode("utf-8")
     table = table.replace_schema_metadata({_FOOTER: footer})
@@ -122,7 +126,7 @@ def check_parquet(path: Path, num_rows: int) -> None:
     """Check that a Parquet file is complete.
 
     Raises:
-        DataError: if the footer cannot be read or counts another number of rows.
+        DataError: if the footer cannot be read or records a different number of rows.
     """
     try:
         found = parquet.read_metadata(path).num_rows
@@ -181,7 +185,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 
 def reasons(paths: Sequence[Path]) -> polars.Series:
-    """Return for each row the first reason that the decision files contain, or null."""
+    """Return the first reason that the decision files contain for each row, or null."""
     columns = [read_columns(path, ["reason"])["reason"].cast(polars.String) for path in paths]
     return polars.select(polars.coalesce(columns)).to_series().rename("reason")
 

@@ -1,4 +1,4 @@
-"""The configuration of a data run: one YAML, from raw corpora to token shards."""
+"""The configuration of a data run, from raw corpora to token shards."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -28,29 +28,30 @@ from nllb.io.manifest import DataOrigin
 from nllb.io.paths import is_plain_name
 from nllb.languages import Language, parse_language
 
-from .filtering.presets import threshold_faults
+from .filtering.presets import threshold_errors
 
 Format = Literal["moses", "tsv", "tmx", "parquet", "layout", "lines", "jsonl"]
 EvaluationLayout = Literal["flores", "text", "lines", "pairs", "keyed", "messages", "tables"]
 MONOLINGUAL_FORMATS: Final = frozenset({"lines", "jsonl", "layout"})
-PLACES: Final = frozenset({"source", "target", "language"})
+PLACEHOLDERS: Final = frozenset({"source", "target", "language"})
+_VALID_PLACEHOLDERS: Final = "{source}, {target}, {language}"
 
 
 class CorpusConfig(CorpusSection):
-    """One corpus: bitext, or under `monolingual` documents."""
+    """One corpus of bitext or, under `monolingual`, of documents."""
 
     path: Text
-    """Path under `data_dir`. {source}, {target} and {language} stand for codes; in such a path, *
-    stands for any part of a name, as in `mined/{source}-{target}.*.parquet`."""
+    """Path under `data_dir`. {source}, {target} and {language} stand for language codes; in such a
+    path, * matches any part of a name, as in `mined/{source}-{target}.*.parquet`."""
     format: Format
-    """moses: two line-aligned files; layout: a folder in a layout of `nllb.io.corpora`;
-    monolingual text: lines (one document per line), jsonl (objects with `text`) or layout."""
+    """moses: two line-aligned files; layout: a folder in a layout of `nllb.io.corpora`. For
+    monolingual text: lines (one document per line), jsonl (objects with `text`), or layout."""
     pivots: tuple[Language, ...] = ()
     """Read only pairs with one of these languages. A format that aligns many languages pairs each
-    with these, and with English where none is given."""
+    of them with every pivot; its default pivot is English."""
     languages: tuple[Language, ...] = ()
-    """Read only these languages; empty reads all. A TMX whose path has no {source} and {target}
-    needs its two languages here."""
+    """Read only these languages; empty reads all. A TMX corpus requires its two languages here if
+    its path does not contain {source} and {target}."""
     columns: tuple[Text, ...] = ()
     """Columns of source and target: numbers from 0 (tsv: 0, 1) or names (parquet)."""
     header: bool = False
@@ -58,52 +59,52 @@ class CorpusConfig(CorpusSection):
     margin_column: Text | None = None
     """Column of an embedding margin (tsv: number; parquet: name), for the filter of that name."""
     origin: DataOrigin = "primary"
-    """primary, mined, mmt_bt or smt_bt: decides the tag on the source side in training."""
+    """primary, mined, mmt_bt or smt_bt; determines the source-side tag in training."""
     copies: PositiveInt = 1
-    """How many times a training pair of this corpus counts when pairs are sampled."""
+    """Number of times that each training pair of this corpus counts in sampling."""
     interface: bool = False
-    """Interface messages: wiki markup is resolved, and rejected where it cannot be resolved."""
+    """Interface messages: wiki markup is resolved, and messages with other markup are rejected."""
     unknown_languages: Literal["error", "skip"] = "error"
-    """A file whose name contains no known code stops the run, or is skipped and named in the
-    result; where `languages` are given it is always skipped."""
+    """Whether a file with an unknown language code in its name stops the run, or is skipped and
+    reported. With `languages`, such files are always skipped."""
     bad_rows: Literal["error", "quarantine"] = "error"
-    """A row that cannot be read stops the run, or is counted and kept in quarantine.jsonl."""
+    """Whether an unreadable row stops the run, or is counted and stored in quarantine.jsonl."""
     max_rows: PositiveInt | None = None
     """Read only this many rows of each file; for small runs."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield what is wrong between fields."""
+        """Yield errors that concern several fields."""
         places = set()
         try:
             places = set(template_places(self.path))
         except ConfigError as error:
             yield f"path: {error}"
-        for place in sorted(places - PLACES):
-            yield f"path: unknown place {{{place}}}; valid: {{source}}, {{target}}, {{language}}"
+        for name in sorted(places - PLACEHOLDERS):
+            yield f"path: unknown placeholder {{{name}}}; valid: {_VALID_PLACEHOLDERS}"
         if not is_plain_name(self.name):
             yield (
                 f"name: {self.name!r} becomes a folder: use letters, digits, '.', '_' and '-', "
                 "and not '.' or '..' alone"
             )
         if self.format == "moses" and "language" not in places:
-            yield "path: moses needs {language} for the two files, as in europarl.{language}"
+            yield "path: moses requires {language} for the two files, as in europarl.{language}"
         if self.format == "layout" and places:
             yield "path: a layout is a folder; {source}, {target} and {language} are not allowed"
         pair_named = {"source", "target"} <= places or len(self.languages) == 2
         if self.format in ("tsv", "tmx", "parquet", "moses") and not pair_named:
-            yield "path: name the pair by {source} and {target}, or give two `languages`"
+            yield "path: name the pair with {source} and {target}, or give two `languages`"
         if self.format == "tsv" and not all(column.isdigit() for column in self.columns):
-            yield f"columns: tsv needs numbers from 0, got {', '.join(self.columns)}"
+            yield f"columns: tsv requires numbers from 0, got {', '.join(self.columns)}"
         if len(self.columns) not in (0, 2):
             yield f"columns: expected two, source and target; got {len(self.columns)}"
         if self.format in ("lines", "jsonl") and places != {"language"}:
-            yield "path: documents need {language} in the path, and no other place"
+            yield "path: documents require {language} in the path, and no other placeholder"
         if self.origin == "denoising":
             yield "origin: denoising text comes from `monolingual`, not from bitext"
 
 
 class EvaluationConfig(Section):
-    """One evaluation set whose sentences must appear in no output."""
+    """One evaluation set whose sentences must not appear in any output."""
 
     renamed_keys: ClassVar = {"least_words": "min_words"}
 
@@ -112,26 +113,26 @@ class EvaluationConfig(Section):
     path: Text
     """Folder under `data_dir`."""
     layout: EvaluationLayout = "text"
-    """How its files are arranged; text reads every line, split at tabs, of every file below."""
+    """Layout of its files; text reads every line, split at tabs, of every file in the folder."""
     split: Text = "devtest"
     """Split, for FLORES."""
     min_words: Annotated[int, Field(ge=4)] = 4
-    """Words that a sentence needs to be searched for inside longer lines. Everyday sentences need
-    a higher number: many lines merely begin alike."""
+    """Minimum number of words of a sentence that is also searched for inside longer lines. Sets of
+    everyday sentences should use a higher number, because many unrelated lines begin alike."""
 
 
 class HeldOutSetConfig(Section):
-    """An evaluation set that is taken out of one corpus: its sentences are in no training text."""
+    """An evaluation set taken from one corpus; its sentences are removed from all training text."""
 
     corpus: Text
     """Name of the corpus."""
     pivot: Language
-    """The language that every pair has on one side."""
+    """Language that one side of every pair is in."""
     pairs: PositiveInt = 200
-    """Pairs of each language with the pivot, chosen by hash."""
+    """Number of pairs of each language with the pivot, chosen by hash."""
     min_words: PositiveInt = 4
-    """Minimum number of words on the pivot's side: short sentences such as "Thank you." stay in
-    the training text."""
+    """Minimum number of words on the pivot side, so that short sentences such as "Thank you." stay
+    in the training text."""
 
 
 class CleanConfig(Section):
@@ -140,22 +141,22 @@ class CleanConfig(Section):
     unicode: Literal["none", "NFC", "NFKC"] = "NFC"
     """Unicode form; NLLB's own pipeline uses NFKC for monolingual text only."""
     punctuation: bool = True
-    """Moses punctuation, as NLLB's vocabulary needs it."""
+    """Normalise punctuation as Moses does, which NLLB's vocabulary expects."""
     entities: bool = True
     """Resolve HTML entities such as &amp;."""
     markup: bool = True
-    """Remove tags, and in interface corpora resolve links, bold and templates."""
+    """Remove tags and, in interface corpora, resolve links, bold text and templates."""
 
 
 class LanguageFilterConfig(Section):
     """Language identification of both sides."""
 
     model: FilePath | None = None
-    """fastText model; null uses the one that ships with the package."""
+    """fastText model; null uses the one shipped with the package."""
     threshold: Fraction = 0.5
     """Minimum probability of the expected language; 0.5 is NLLB's default."""
     thresholds: dict[str, Fraction] = Field(default_factory=dict)
-    """Thresholds of single languages, by code."""
+    """Thresholds of individual languages, by code."""
     excluded_languages: tuple[Language, ...] = ()
     """Languages that are not checked."""
     excluded_corpora: tuple[Text, ...] = ()
@@ -176,21 +177,21 @@ class ToxicityConfig(Section):
     directory: FilePath
     """Folder of CODE_twl.zip or CODE_twl.txt."""
     missing: Literal["error", "unmeasured"] = "error"
-    """A language without a list stops the run, or is reported as unmeasured in the statistics."""
+    """Whether a language without a list stops the run, or is reported as unmeasured."""
     always: FilePath | None = None
-    """One more list for both sides of every pair, such as an English one."""
+    """An additional list for both sides of every pair, such as an English one."""
 
 
 class SimilarityFilterConfig(Section):
-    """Similarity of meaning between both sides, by the cosine of a sentence encoder's vectors."""
+    """Similarity of meaning between both sides: the cosine of their sentence vectors."""
 
     encoder: Text = "default"
     """default, pretrained, static, the folder of an encoder of your own, a LASER checkpoint, or
     hub:NAME."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type that a LASER model computes in."""
+    """Number type that a LASER model computes in."""
     threshold: float | None = None
-    """Minimum cosine; null uses the threshold that was calibrated for the encoder."""
+    """Minimum cosine; null uses the threshold calibrated for the encoder."""
 
 
 class FilterConfig(Section):
@@ -199,9 +200,9 @@ class FilterConfig(Section):
     renamed_keys: ClassVar = {"set": "preset"}
 
     preset: Literal["reference", "strict"] = "strict"
-    """reference: NLLB's filters, decisions and order; strict: the project's own."""
+    """reference: NLLB's filters, decisions and order; strict: additional filters."""
     thresholds: dict[str, float] = Field(default_factory=dict)
-    """Thresholds that replace those of the preset; scores computed before are used again."""
+    """Thresholds that replace those of the preset; existing scores are reused."""
     length_factors: FilePath | None = None
     """Table of language and factor; null uses the shipped one."""
     language: LanguageFilterConfig | None = None
@@ -211,40 +212,40 @@ class FilterConfig(Section):
     similarity: SimilarityFilterConfig | None = None
     """Similarity of meaning by a sentence encoder; null disables it."""
     navigation: bool = False
-    """Whether lines are rejected that look like the navigation of a web page."""
+    """Whether to reject lines that look like the navigation of a web page."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield thresholds that no filter of the preset has."""
-        yield from threshold_faults(self.preset, self.thresholds)
+        """Yield thresholds that no filter of the preset uses."""
+        yield from threshold_errors(self.preset, self.thresholds)
 
 
 class DedupPassConfig(Section):
-    """One pass of deduplication; it reads what the previous pass kept."""
+    """One pass of deduplication over the lines that the previous pass kept."""
 
     renamed_keys: ClassVar = {"at_most": "max_copies"}
 
     by: Literal["pair", "source", "target"]
-    """What must be equal for two lines to be duplicates."""
+    """The text that must be equal for two lines to be duplicates."""
     max_copies: PositiveInt = 1
-    """How many equal lines are kept."""
+    """Number of equal lines to keep."""
 
 
 class NearDuplicateConfig(Section):
     """Near-duplicates by MinHash: texts that share most of their character n-grams.
 
     Two texts are compared by `bands` hashes of `rows_per_band` MinHash values each; they count as
-    near-duplicates if one hash is equal. With 20 bands of 10 values this happens for 90 % of the
-    texts with a Jaccard similarity of 0.8, for 43 % at 0.7, and for 2 % at 0.5.
+    near-duplicates if any of these hashes are equal. With 20 bands of 10 values, this happens for
+    90 % of texts with a Jaccard similarity of 0.8, for 43 % at 0.7, and for 2 % at 0.5.
     """
 
     by: Literal["pair", "source", "target"] = "pair"
-    """What must be similar for two lines to be near-duplicates."""
+    """The text that must be similar for two lines to be near-duplicates."""
     ngram: Annotated[int, Field(ge=2, le=16)] = 5
     """Length of the character n-grams; only letters and digits count."""
     bands: Annotated[int, Field(ge=1, le=256)] = 20
     """Number of hashes; more bands find less similar texts."""
     rows_per_band: Annotated[int, Field(ge=1, le=64)] = 10
-    """MinHash values per hash; more values find only more similar texts."""
+    """MinHash values per hash; with more values, texts must be more similar."""
 
 
 class DedupConfig(Section):
@@ -253,17 +254,17 @@ class DedupConfig(Section):
     passes: tuple[DedupPassConfig, ...] = (DedupPassConfig(by="pair"),)
     """The passes, in order; NLLB's order is pair, target, source."""
     normalization: Literal["standard", "letters"] = "standard"
-    """standard: NLLB's form; letters: letters and digits alone, for near-duplicates."""
+    """standard: NLLB's form; letters: letters and digits only, which also finds near-duplicates."""
     bits: Literal[64, 128] = 64
-    """Length of the hash. With 64 bits, 3 runs of 100 over a billion lines lose one line to a
-    collision."""
+    """Length of the hash. Over a billion lines, 64 bits lose one line to a collision in 3 % of
+    runs."""
     winner: Literal["first", "best_margin"] = "first"
-    """first by corpus and line, or the best margin (ties: the first)."""
+    """Keep the first line in the order of corpora and lines, or the best margin (ties: first)."""
     near_duplicates: NearDuplicateConfig | None = None
-    """A last pass that drops near-duplicates; null disables it."""
+    """A final pass that drops near-duplicates; null disables it."""
     max_repetitions: PositiveInt | None = None
-    """Drop all copies of a side that occurs in more lines than this, in a first pass: boilerplate
-    such as navigation; null disables it."""
+    """Drop all copies of a side that occurs in more lines than this, such as navigation text, in a
+    first pass; null disables it."""
 
 
 class MonolingualConfig(Section):
@@ -286,14 +287,14 @@ class MonolingualConfig(Section):
     max_run: PositiveInt = 20
     """Maximum length of a run of one character."""
     denoising: bool = False
-    """Whether the sentences become denoising shards."""
+    """Whether to write denoising shards from the sentences."""
     near_duplicates: NearDuplicateConfig | None = None
     """Drop near-duplicates within a language (`by` is ignored); null disables this."""
     max_repetitions: PositiveInt | None = None
-    """Drop all copies of a sentence that occurs more often than this in its language: boilerplate
-    such as navigation; null keeps one copy."""
+    """Drop all copies of a sentence that occurs more often than this in its language, such as
+    navigation text; null keeps one copy."""
     navigation: bool = False
-    """Whether sentences are rejected that look like the navigation of a web page."""
+    """Whether to reject sentences that look like the navigation of a web page."""
 
     def cross_field_errors(self) -> Iterator[str]:
         """Yield contradictory lengths."""
@@ -314,26 +315,26 @@ class VocabularyConfig(Section):
     size: PositiveInt = 32000
     """Number of pieces to train."""
     character_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9999
-    """Share of characters that get a piece of their own."""
+    """Fraction of the characters that are covered by pieces."""
     byte_fallback: bool = False
-    """Spell characters without a piece in bytes, so that nothing is unknown."""
+    """Encode characters without a piece as bytes, so that no text is unknown."""
     model_type: Literal["unigram", "bpe"] = "unigram"
     """Kind of SentencePiece model."""
     sample_lines: PositiveInt = 2_000_000
     """Lines to train on, sampled per language by temperature."""
     temperature: PositiveFloat = 5.0
-    """Temperature of this sampling."""
+    """Sampling temperature of these lines."""
     languages: tuple[Language, ...] = ()
-    """Language tokens; empty uses the languages that have text, sorted."""
+    """Languages that get a token; empty uses all languages with text, sorted."""
 
 
 class PhaseConfig(Section):
     """One phase of the curriculum."""
 
     until_step: PositiveInt | None = None
-    """Optimizer step at which it ends; null is the end of training."""
+    """Optimizer step at which the phase ends; null is the end of training."""
     min_pairs: NonNegativeInt = 0
-    """Train only directions with at least this many pairs."""
+    """Train only on directions with at least this many pairs."""
 
 
 class PrepareConfig(Section):
@@ -344,11 +345,11 @@ class PrepareConfig(Section):
     vocabulary: VocabularyConfig = VocabularyConfig()
     """The vocabulary."""
     temperature: PositiveFloat = 5.0
-    """Temperature of the sampling over directions."""
+    """Sampling temperature over directions."""
     held_out_fraction: FractionBelowOne = 0.005
-    """Fraction of the lines that is held out as the `valid` split, chosen by hash."""
+    """Fraction of the lines that are held out as the `valid` split, chosen by hash."""
     min_pairs: NonNegativeInt = 1
-    """Language pairs with fewer training pairs are omitted, and reported."""
+    """Language pairs with fewer training pairs are excluded and reported."""
     phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
     """The curriculum; every phase includes all directions of the previous one."""
 
@@ -374,11 +375,11 @@ class DataConfig(RunConfig):
     kind: Literal["data"]
     """The kind of run."""
     corpora: tuple[CorpusConfig, ...]
-    """The bitext; the order decides which of two duplicates is kept."""
+    """The bitext; the order determines which of several duplicates is kept."""
     data_dir: FilePath = Path(".")
-    """Folder that the corpora's paths start from."""
+    """Folder that the paths of the corpora are relative to."""
     block_lines: PositiveInt = 100_000
-    """Lines in one block, the unit of work, of resuming and of memory."""
+    """Lines per block, the unit of work, resumption and memory."""
     clean: CleanConfig = CleanConfig()
     """Cleaning."""
     filter: FilterConfig = FilterConfig()
@@ -386,17 +387,17 @@ class DataConfig(RunConfig):
     dedup: DedupConfig = DedupConfig()
     """Deduplication."""
     decontamination: tuple[EvaluationConfig, ...]
-    """Evaluation sets that must appear in no output; write an empty list to use none."""
+    """Evaluation sets that must not appear in any output; write an empty list to use none."""
     held_out_set: HeldOutSetConfig | None = None
-    """An evaluation set from one of the corpora, written below the decontamination stage; null
-    takes none."""
+    """An evaluation set taken from one of the corpora and written under OUT/held_out_set/; null
+    writes none."""
     monolingual: MonolingualConfig | None = None
     """Monolingual text, if any."""
     prepare: PrepareConfig = PrepareConfig()
     """Vocabulary and shards."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield names that are given twice, and formats of bitext for monolingual text."""
+        """Yield duplicate names, and formats that do not match the kind of text."""
         names = [corpus.name for corpus in self.corpora]
         for corpus in self.corpora:
             if corpus.format in ("lines", "jsonl"):

@@ -1,10 +1,10 @@
-"""The monolingual stage: it turns documents into clean sentences of each language.
+"""The monolingual stage, which turns documents into clean sentences of each language.
 
 Documents are split into sentences. The sentences are cleaned, filtered by rules and by language
 identification, decontaminated, and deduplicated within their language. Mining, back-translation,
-denoising and the training of language identification read the result: Parquet files of text,
-language, probability, document (line of the corpus file) and line (number of the sentence in its
-block), under `sentences/LANGUAGE/`.
+denoising and the training of language identification read the resulting Parquet files under
+`sentences/LANGUAGE/`. Their columns are text, language, probability, document (line of the corpus
+file) and line (number of the sentence in its block).
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from nllb.languages import parse_language
 from nllb.languages.segmentation import split_sentences
 
 from .blocks import (
-    Decided,
+    DecidedBlock,
     decision_facts,
     read_columns,
     read_facts,
@@ -80,26 +80,32 @@ SENTENCE_SCHEMA = pyarrow.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitTask(BlockTask):
-    """Split one block of documents into sentences and filter them."""
+    """Split one block of documents into sentences and filter them.
+
+    Attributes:
+        raw: the documents.
+        config: rules for the sentences.
+        clean: the cleaning options.
+        index: the index of the evaluation sets.
+    """
 
     raw: Block
-    """The documents."""
     config: MonolingualConfig
-    """The rules."""
     clean: CleanConfig
-    """The cleaning options."""
     index: Path
-    """The index of the evaluation sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentenceTask(BlockTask):
-    """Write the sentences of one block that are kept."""
+    """Write the sentences of one block that are kept.
+
+    Attributes:
+        filtered: the sentences and the reasons of the rejected ones.
+        decisions: the decisions of deduplication.
+    """
 
     filtered: Block
-    """The sentences and the reasons of the rejected ones."""
     decisions: Path
-    """The decisions of deduplication."""
 
 
 def make_sentences(
@@ -149,7 +155,7 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
     what = [VERSION, fingerprint(rules, config.clean), model, sets]
     tasks = []
     for raw in ingested_blocks(config, out, monolingual=True):
-        block = raw.follow(out / STAGE / "judged", STAGE, *what)
+        block = raw.derive(out / STAGE / "judged", STAGE, *what)
         if block.path.exists():
             block = dataclasses.replace(block, num_rows=int(read_facts(block.path)["rows_in"]))
         tasks.append(
@@ -166,7 +172,7 @@ def _split_tasks(config: DataConfig, out: Path) -> list[SplitTask]:
 
 def _dedup_arguments(
     config: DataConfig, filtered: Sequence[Block], out: Path
-) -> tuple[DataConfig, list[Decided], Path]:
+) -> tuple[DataConfig, list[DecidedBlock], Path]:
     section = config.monolingual
     near = None if section is None else section.near_duplicates
     dedup = DedupConfig(
@@ -176,7 +182,7 @@ def _dedup_arguments(
         near_duplicates=None if near is None else near.replace(by="source"),
         max_repetitions=None if section is None else section.max_repetitions,
     )
-    decided = [Decided(block=block, decisions=(block.path,)) for block in filtered]
+    decided = [DecidedBlock(block=block, decisions=(block.path,)) for block in filtered]
     return config.replace(dedup=dedup), decided, out / STAGE
 
 
@@ -279,7 +285,7 @@ def _decontaminate(task: SplitTask, rows: polars.DataFrame, reason: polars.Serie
 
 
 def _short_reasons(counts: dict[str, int]) -> dict[str, int]:
-    """Return the reasons without the side, of which a sentence has only one."""
+    """Return the reasons without the name of the side, because a sentence has only one side."""
     return {reason.removesuffix("_source"): count for reason, count in counts.items()}
 
 

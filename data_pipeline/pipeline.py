@@ -1,4 +1,4 @@
-"""The stages in order. Each stage finds its input in the files that earlier stages wrote."""
+"""The stages in order; each stage finds its input in the files that earlier stages wrote."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from nllb.config import write_config
 from nllb.config.fingerprints import fingerprint
 from nllb.io.text import write_json
 
-from .blocks import Decided
+from .blocks import DecidedBlock
 from .cleaning.clean_text import clean
 from .data_config import DataConfig
 from .decontamination.decontaminate import decontaminate_bitext
@@ -44,21 +44,21 @@ def _filter(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
 
 def _dedup(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
     require(run.filtered, "filter")
-    return _counts(deduplicate(run.config, run.to_dedup, run.out, machine, phase))
+    return _counts(deduplicate(run.config, run.dedup_input, run.out, machine, phase))
 
 
 def _decontaminate(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
     require(run.deduplicated, "dedup")
-    return _counts(decontaminate_bitext(run.config, run.to_decontaminate, run.out, machine))
+    return _counts(decontaminate_bitext(run.config, run.decontamination_input, run.out, machine))
 
 
 def _prepare(run: Run, machine: Machine, phase: Phase | None) -> dict[str, Any]:
     require(run.decontaminated, "decontaminate")
-    sentences: list[Decided] = []
+    sentences: list[DecidedBlock] = []
     if run.config.monolingual is not None and run.config.monolingual.denoising:
         blocks = sentence_blocks(run.config, run.out)
         require(blocks, "monolingual")
-        sentences = [Decided(block=block, decisions=()) for block in blocks]
+        sentences = [DecidedBlock(block=block, decisions=()) for block in blocks]
     if not run.config.corpora and not sentences:
         return {"manifest": None, "skipped": "the run has neither bitext nor denoising sentences"}
     manifest = prepare(run.config, run.ready, sentences, run.out, machine)
@@ -79,7 +79,7 @@ STAGES: Final[dict[str, Callable[[Run, Machine, Phase | None], dict[str, Any]]]]
     "prepare": _prepare,
     "stats": _stats,
 }
-"""Name of a stage -> function that runs it, in the order of a whole run."""
+"""The function that runs each stage, by name, in the order of a whole run."""
 
 
 def run_stage(
@@ -91,7 +91,7 @@ def run_stage(
 
 
 def start_run(config: DataConfig, out: Path) -> None:
-    """Write the configuration and the version beside the output."""
+    """Write the configuration and the version next to the output."""
     write_config(config, out / "config.yaml")
     write_json(out / "run.json", {"version": __version__, "configuration": fingerprint(config)})
 

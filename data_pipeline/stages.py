@@ -1,4 +1,4 @@
-"""How a stage runs: as independent tasks, each with one output file named by its inputs.
+"""Stages run as independent tasks, each with one output file that is named by its inputs.
 
 The output of a task is a file such as `<name>.<key>.parquet`. The key is a hash of the input's key,
 the relevant part of the configuration, and the version of the code. Files appear by atomic rename.
@@ -28,16 +28,20 @@ Phase = Literal["split", "runs", "merge", "apply"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Settings of this machine, which do not affect the result."""
+    """Settings of this machine, which do not affect the result.
+
+    Attributes:
+        workers: number of processes.
+        memory: maximum bytes of data in the memory of one process, for the stages that can limit
+            it.
+        shard: (I, N): run every N-th task, starting with task I, counted from 0.
+        quiet: whether progress is hidden.
+    """
 
     workers: int = 1
-    """Number of processes."""
     memory: int = 1 << 30
-    """Bytes of data that one process may hold, for the stages that can limit it."""
     shard: tuple[int, int] = (0, 1)
-    """(I, N): run every N-th task, starting with task I, counted from 0."""
     quiet: bool = False
-    """Whether progress is hidden."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -55,37 +59,43 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """One block of lines, as one stage writes it."""
+    """One block of lines as written by one stage.
+
+    Attributes:
+        name: `corpus/pair/number`.
+        key: hash of everything that the content depends on.
+        path: the Parquet file.
+        corpus: name of the corpus.
+        source: language code of the source side.
+        target: language code of the target side; empty for monolingual text.
+        origin: origin of the text: primary, mined, back-translated or denoising.
+        num_rows: number of rows in the file.
+    """
 
     name: str
-    """`corpus/pair/number`."""
     key: str
-    """Hash of everything that the content depends on."""
     path: Path
-    """The Parquet file."""
     corpus: str
-    """Name of the corpus."""
     source: str
-    """Language code of the source side."""
     target: str
-    """Language code of the target side; empty for monolingual text."""
     origin: str
-    """Origin of the text: primary, mined, back-translated or denoising."""
     num_rows: int
-    """Number of rows in the file."""
 
-    def follow(self, stage_dir: Path, *what: Any) -> "Block":
-        """Return the block that a stage writes for this one, with the same rows."""
+    def derive(self, stage_dir: Path, *what: Any) -> "Block":
+        """Return the block that a stage derives from this one, with the same rows."""
         key = fingerprint(self.key, *what)
         return dataclasses.replace(self, key=key, path=stage_dir / f"{self.name}.{key}.parquet")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockTask:
-    """A task that writes one block."""
+    """A task that writes one block.
+
+    Attributes:
+        block: the block that the task writes.
+    """
 
     block: Block
-    """The block that the task writes."""
 
     @property
     def output(self) -> Path:
@@ -113,7 +123,7 @@ def run_tasks(
     work: Callable[[SomeTask], None],
     machine: Machine,
 ) -> int:
-    """Run the unfinished tasks of this shard and return how many there were.
+    """Run the unfinished tasks of this shard, and return their number.
 
     Raises:
         ResourceError: if a worker process was killed.

@@ -42,7 +42,7 @@ _RANGES: Final = {
     "margin": (0.9, 1.4),
     "similarity": (-0.2, 1.0),
 }
-"""Score -> range of its histogram; values outside are counted in the first or last bin."""
+"""Histogram range of each score; values outside are counted in the first or last bin."""
 
 
 def write_statistics(run: Run) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def collect(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "samples": _samples(rows),
         "histograms": _histograms(run.filtered),
         "toxicity": _toxicity(rows, measured=run.config.filter.toxicity is not None),
-        # The keys of this section are those of earlier releases: model cards read them.
+        # Model cards read this section under the key that earlier releases wrote.
         "shield": {
             "sets": [section.name for section in run.config.decontamination],
             "finds": matches[:MAX_MATCHES],
@@ -135,7 +135,7 @@ def _totals(rows: Sequence[dict[str, Any]], by: tuple[str, ...]) -> list[dict[st
 
 
 def _samples(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Choose samples of each reason from as many blocks as possible."""
+    """Choose samples for each reason from as many blocks as possible."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (-row["rows_in"], row["corpus"], row["pair"])):
         for reason, samples in row["samples"].items():
@@ -191,7 +191,7 @@ def _manifest(directory: Path) -> dict[str, Any] | None:
             for phase in manifest.phases
         ],
         "held_out_pairs": sum(part.num_pairs for part in manifest.parts if part.split == "valid"),
-        "left_out": manifest.made_by.get("left_out", ""),
+        "excluded_directions": manifest.made_by.get("excluded_directions", ""),
         "corpora": [
             {"corpus": record.name, "licence": record.licence, "pairs": record.num_pairs}
             for record in manifest.corpora
@@ -293,7 +293,7 @@ def _swapped_text(swapped: dict[str, float]) -> str:
 def _ingestion_text(ingestion: Sequence[dict[str, Any]]) -> str:
     read = sum(row["rows_read"] for row in ingestion)
     bad = sum(row["quarantined"] for row in ingestion)
-    return f"Ingested {read:,} rows of {len(ingestion):,} sources; {bad:,} rows were quarantined."
+    return f"Ingested {read:,} rows from {len(ingestion):,} sources; {bad:,} rows were quarantined."
 
 
 def _histogram_parts(histograms: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -309,8 +309,8 @@ def _histogram_parts(histograms: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def _bars(counts: Sequence[int], title: str) -> Markup:
     """Draw a histogram in which every count above 0 is visible."""
-    most = max(counts)
-    heights = [max(0.5, 20 * count / most) if count else 0 for count in counts]
+    maximum = max(counts)
+    heights = [max(0.5, 20 * count / maximum) if count else 0 for count in counts]
     path = "".join(f"M{place} 20v-{height:.2f}h.9V20z" for place, height in enumerate(heights))
     return Markup(
         '<figure><figcaption>{title}</figcaption><svg viewBox="0 0 {width} 20" width="{pixels}" '
@@ -358,8 +358,8 @@ def _manifest_parts(manifest: dict[str, Any]) -> Iterator[str]:
         f"{manifest['languages']} languages, {len(manifest['directions']):,} directions, "
         f"{manifest['held_out_pairs']:,} held-out pairs. Curriculum: {phases}."
     )
-    if manifest["left_out"]:
-        yield f"Excluded because they have too few pairs: {manifest['left_out']}."
+    if manifest["excluded_directions"]:
+        yield f"Excluded because they have too few pairs: {manifest['excluded_directions']}."
     yield table(
         [
             Column(title="Corpus"),

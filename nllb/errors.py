@@ -1,6 +1,6 @@
-"""The errors that a user can meet.
+"""The errors that users can encounter.
 
-Their texts say what was wrong, what was given, what is valid and what to do.
+Their messages state what was wrong, what was given, what is valid, and what to do.
 """
 
 import re
@@ -12,10 +12,10 @@ _LONG_WORD: Final = re.compile(r"(\S{200})\S{900,}(\S{100})")
 
 
 class NllbError(Exception):
-    """Base class of all errors that come from the input or the machine, not from the program.
+    """Base class of all errors that are caused by the input or the machine, not by the program.
 
-    The text leaves out the middle of words of 1,200 characters or more: a damaged file can have
-    names of any length, and errors print what was given.
+    The message omits the middle of words of 1,200 or more characters, because a damaged file can
+    contain names of any length, and errors quote their input.
 
     Attributes:
         exit_code: the exit code of the command line after this error.
@@ -29,13 +29,13 @@ class NllbError(Exception):
 
 
 class LanguageError(NllbError):
-    """A language that the table does not have, or that a model does not support."""
+    """A language that the table does not contain, or that a model does not support."""
 
     exit_code = 2
 
 
 class ConfigError(NllbError):
-    """A configuration, option or argument that cannot be used; it lists all errors at once."""
+    """A configuration, option or argument that is invalid; the message lists all errors at once."""
 
     exit_code = 2
 
@@ -55,7 +55,7 @@ class DocumentError(DataError):
 
 
 class ResourceError(NllbError):
-    """Not enough memory, disk or processors, or a missing device, program or optional package."""
+    """Too little memory, disk space or processors; or a missing device, program or package."""
 
 
 def did_you_mean(got: str, valid: Iterable[str], *, max_suggestions: int = 3) -> str:

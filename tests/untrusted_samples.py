@@ -457,10 +457,10 @@ def _make_training_checkpoint(folder: Path) -> None:
 
 def open_training_checkpoint(folder: Path) -> None:
     """Open a checkpoint of a training run."""
-    from nllb.training.checkpoints.checkpoint import damage, read_state
+    from nllb.training.checkpoints.checkpoint import find_damage, read_state
     from nllb.training.checkpoints.tensor_files import TensorReader
 
-    damage(folder)
+    find_damage(folder)
     state = read_state(folder)
     f"{state.step:,} {state.seconds:.1f}"
     TensorReader(folder).read_into({"weight/a.weight": torch.ones(4, 3)})

@@ -1,4 +1,4 @@
-"""The clean stage: it normalizes Unicode and removes markup, entities and control characters."""
+"""The clean stage, which normalizes Unicode and removes markup, entities and control characters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,14 +30,17 @@ SIDES: Final = ("source", "target")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanTask(BlockTask):
-    """Clean one block."""
+    """Clean one block.
+
+    Attributes:
+        raw: the block as ingested.
+        config: the cleaning options.
+        interface: whether the corpus consists of interface messages.
+    """
 
     raw: Block
-    """The block as ingested."""
     config: CleanConfig
-    """The cleaning options."""
     interface: bool
-    """Whether the corpus consists of interface messages."""
 
 
 def clean(config: DataConfig, raw: Sequence[Block], out: Path, machine: Machine) -> list[Block]:
@@ -57,7 +60,7 @@ def _tasks(config: DataConfig, raw: Sequence[Block], out: Path) -> list[CleanTas
     return [
         CleanTask(
             raw=block,
-            block=block.follow(
+            block=block.derive(
                 out / STAGE, STAGE, VERSION, config.clean, interface.get(block.corpus, False)
             ),
             config=config.clean,
@@ -68,7 +71,7 @@ def _tasks(config: DataConfig, raw: Sequence[Block], out: Path) -> list[CleanTas
 
 
 def clean_block(task: CleanTask) -> None:
-    """Clean the text of one block and give a reason to every line that cannot be used."""
+    """Clean the text of one block and give a reason for every line that cannot be used."""
     raw = read_columns(task.raw.path, [*SIDES, "line", "margin"])
     text = clean_columns(raw, SIDES, task.config, interface=task.interface)
     reason = text.select(

@@ -34,7 +34,7 @@ _RESOLVED: Final = (
 UNRESOLVED: Final = r"\{\{[^{}]*[|:#][^{}]*\}\}|\{\{\{|\}\}\}|\[\[|\]\]|\{\|"
 """Markup that is left after resolving; lines that contain it are rejected."""
 BROKEN: Final = "\ufffd|[\ufdd0-\ufdef\ufffe\uffff]"
-"""Characters that show that the text was damaged before it was ingested."""
+"""Characters that indicate that the text was damaged before it was ingested."""
 # Control and invisible characters. Joiners (U+200C, U+200D) are kept: some scripts need them.
 _INVISIBLE = (
     "[\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f"
@@ -69,7 +69,7 @@ def drop_invisible(side: Expr) -> Expr:
 
 
 def contains(side: str, pattern: str) -> Expr:
-    """Return an expression that says whether a side matches the pattern."""
+    """Return an expression that is true where a side matches the pattern."""
     return col(side).str.contains(pattern)
 
 

@@ -1,1 +1,1 @@
-"""Decontamination: evaluation sentences are removed from all training text."""
+"""Decontamination removes evaluation sentences from all training text."""

@@ -1,4 +1,4 @@
-"""The decontamination stage: it finds the lines that contain evaluation sentences."""
+"""The decontamination stage, which finds the lines that contain evaluation sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars
 
-from data_pipeline.blocks import Decided, read_columns, reasons, write_decisions
+from data_pipeline.blocks import DecidedBlock, read_columns, reasons, write_decisions
 from data_pipeline.data_config import DataConfig
 from data_pipeline.stages import Block, BlockTask, Machine, run_tasks
 from nllb.config.fingerprints import fingerprint
@@ -20,22 +20,25 @@ from .held_out_set import held_out_key, write_held_out_set
 
 VERSION = 1
 STAGE = "shield"
-"""Name of the stage's folder, which is also part of its keys: earlier releases called the stage
-`shield`, and their output must stay valid."""
+"""Name of the stage's folder, which is also part of its keys. Earlier releases called the stage
+`shield`, and their output remains valid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecontaminationTask(BlockTask):
-    """Decontaminate one block."""
+    """Decontaminate one block.
 
-    decided: Decided
-    """The cleaned text and the decisions of earlier stages."""
+    Attributes:
+        decided: the cleaned text and the decisions of earlier stages.
+        index: the index of the evaluation sets.
+    """
+
+    decided: DecidedBlock
     index: Path
-    """The index of the evaluation sets."""
 
 
 def decontaminate_bitext(
-    config: DataConfig, decided: Sequence[Decided], out: Path, machine: Machine
+    config: DataConfig, decided: Sequence[DecidedBlock], out: Path, machine: Machine
 ) -> list[Block]:
     """Decontaminate all blocks and return the blocks of decisions."""
     sets = config.decontamination
@@ -49,25 +52,29 @@ def decontaminate_bitext(
     return [task.block for task in tasks]
 
 
-def decontaminated_blocks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[Block]:
+def decontaminated_blocks(
+    config: DataConfig, decided: Sequence[DecidedBlock], out: Path
+) -> list[Block]:
     """Return the blocks of decisions, finished or not."""
     return [task.block for task in _tasks(config, decided, out)]
 
 
-def _tasks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[DecontaminationTask]:
+def _tasks(
+    config: DataConfig, decided: Sequence[DecidedBlock], out: Path
+) -> list[DecontaminationTask]:
     sets = _key_of_sets(config, decided)
     index = out / STAGE / f"index.{sets}"
     return [
         DecontaminationTask(
             decided=item,
-            block=item.block.follow(out / STAGE, STAGE, VERSION, sets, item.key),
+            block=item.block.derive(out / STAGE, STAGE, VERSION, sets, item.key),
             index=index,
         )
         for item in decided
     ]
 
 
-def _key_of_sets(config: DataConfig, decided: Sequence[Decided]) -> str:
+def _key_of_sets(config: DataConfig, decided: Sequence[DecidedBlock]) -> str:
     key = evaluation_key(config.decontamination, config.data_dir)
     if config.held_out_set is None:
         return key

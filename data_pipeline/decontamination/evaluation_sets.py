@@ -18,10 +18,10 @@ from .index import EvaluationIndex
 def evaluation_sentences(
     sets: Sequence[EvaluationConfig], data_dir: Path
 ) -> Iterator[tuple[str, str]]:
-    """Yield every sentence of the sets in every language, and where it comes from.
+    """Yield every sentence of the sets in every language, and its place for reports.
 
     Raises:
-        DataError: if a set is missing; a run must not begin without it.
+        DataError: if a set is missing, because a run must not begin without it.
     """
     for config in sets:
         path = data_dir / config.path
@@ -62,7 +62,7 @@ def evaluation_key(sets: tuple[EvaluationConfig, ...], data_dir: Path) -> str:
 
 
 def index_sets(sets: tuple[EvaluationConfig, ...], data_dir: Path, directory: Path) -> Path:
-    """Index the sets unless that has been done, and return the folder of the index."""
+    """Index the sets unless an index exists, and return its folder."""
     path = directory / f"index.{evaluation_key(sets, data_dir)}"
     if not path.exists():
         build_evaluation_index(sets, data_dir).save(path)

@@ -1,4 +1,4 @@
-"""An evaluation set that is taken out of the training corpora before anything learns from them.
+"""An evaluation set that is removed from the training corpora before anything is trained on them.
 
 From each language pair of one corpus with a pivot language, the pairs with the smallest hashes are
 chosen, so that the choice depends on the text alone. They are written as line-aligned files, which
@@ -17,7 +17,7 @@ from typing import Final
 import polars
 import xxhash
 
-from data_pipeline.blocks import Decided, read_columns, reasons
+from data_pipeline.blocks import DecidedBlock, read_columns, reasons
 from data_pipeline.data_config import EvaluationConfig, HeldOutSetConfig
 from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
@@ -28,21 +28,21 @@ _SEED: Final = 7
 DIRECTORY: Final = "held_out_set"
 _RECORD: Final = ".record.json"
 _SPARE: Final = 3
-"""Candidates per pair that is wanted: some share a sentence with another candidate."""
+"""Candidates per requested pair, because some share a sentence with another candidate."""
 
 
-def held_out_key(section: HeldOutSetConfig, decided: Sequence[Decided]) -> str:
+def held_out_key(section: HeldOutSetConfig, decided: Sequence[DecidedBlock]) -> str:
     """Return a hash of everything that the set depends on."""
     return fingerprint(section, [item.key for item in _of_corpus(section, decided)])
 
 
 def write_held_out_set(
-    section: HeldOutSetConfig, decided: Sequence[Decided], out: Path
+    section: HeldOutSetConfig, decided: Sequence[DecidedBlock], out: Path
 ) -> EvaluationConfig:
     """Write the set unless it exists, and return it as a set for decontamination.
 
     Raises:
-        DataError: the corpus has no pair with the pivot that is long enough.
+        DataError: if the corpus has no sufficiently long pair with the pivot.
     """
     path, key = out / DIRECTORY, held_out_key(section, decided)
     record = path / _RECORD
@@ -64,7 +64,7 @@ def write_held_out_set(
     )
 
 
-def _of_corpus(section: HeldOutSetConfig, decided: Sequence[Decided]) -> list[Decided]:
+def _of_corpus(section: HeldOutSetConfig, decided: Sequence[DecidedBlock]) -> list[DecidedBlock]:
     pivot = section.pivot.code
     return [
         item
@@ -74,10 +74,10 @@ def _of_corpus(section: HeldOutSetConfig, decided: Sequence[Decided]) -> list[De
 
 
 def _choose(
-    section: HeldOutSetConfig, decided: Sequence[Decided]
+    section: HeldOutSetConfig, decided: Sequence[DecidedBlock]
 ) -> Iterator[tuple[str, int, list[tuple[str, str]]]]:
     """Yield each language, its eligible pairs, and the chosen ones in the order of their hashes."""
-    by_language: dict[str, list[Decided]] = {}
+    by_language: dict[str, list[DecidedBlock]] = {}
     for item in _of_corpus(section, decided):
         is_source = item.block.source == section.pivot.code
         language = item.block.target if is_source else item.block.source
@@ -100,7 +100,7 @@ def _choose(
             yield language, num_pairs, chosen
 
 
-def _hashed(section: HeldOutSetConfig, item: Decided) -> list[tuple[int, str, str]]:
+def _hashed(section: HeldOutSetConfig, item: DecidedBlock) -> list[tuple[int, str, str]]:
     """Return the eligible pairs of a block: hash, pivot sentence, other sentence."""
     columns = ["source", "target"]
     if item.block.target == section.pivot.code:

@@ -2,7 +2,7 @@
 
 A line matches if one of its sides, regardless of the language label,
 
-- is an evaluation sentence (`whole`), compared by XXH3 of the text normalized for hashing;
+- is an evaluation sentence (`whole`), compared by the XXH3 hash of the normalized text;
 - contains a complete evaluation sentence of 4 to 12 words (`contains`);
 - shares 13 consecutive words with one (`overlap`). In scripts that do not separate words it shares
   13 consecutive letters, and the shared letters cover at least half of the evaluation sentence.
@@ -32,11 +32,11 @@ from nllb.io.arrays import load_array
 from nllb.io.text import read_lines, write_lines
 
 NGRAM_LENGTH: Final = 13
-"""Number of consecutive words, or letters, that make an overlap."""
+"""Number of consecutive words, or letters, in an overlap."""
 WHOLE: Final = 0
-"""Window width that stands for whole lines."""
+"""Window width that represents whole lines."""
 MIN_WORDS: Final = 4
-"""Words in the shortest evaluation sentence that is searched for inside longer lines."""
+"""Minimum number of words of an evaluation sentence that is searched for inside longer lines."""
 Kind = Literal["whole", "contains", "overlap"]
 Hashes = NDArray[numpy.uint64]
 
@@ -56,16 +56,19 @@ _BASE = numpy.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Match:
-    """An evaluation sentence that was found in a line."""
+    """An evaluation sentence that was found in a line.
+
+    Attributes:
+        kind: how the line matches the evaluation sentence.
+        sentence: index of the evaluation sentence in `EvaluationIndex.places`.
+    """
 
     kind: Kind
-    """How the line matches the evaluation sentence."""
     sentence: int
-    """Index of the evaluation sentence in `EvaluationIndex.places`."""
 
 
 class EvaluationIndex:
-    """An index of evaluation sentences; made by `build` or `load`.
+    """An index of evaluation sentences, created by `build` or `load`.
 
     Attributes:
         places: where each sentence comes from, for reports.

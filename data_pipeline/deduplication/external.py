@@ -24,7 +24,13 @@ import numpy
 import polars
 from numpy.typing import NDArray
 
-from data_pipeline.blocks import Decided, read_columns, read_first_rows, reasons, write_decisions
+from data_pipeline.blocks import (
+    DecidedBlock,
+    read_columns,
+    read_first_rows,
+    reasons,
+    write_decisions,
+)
 from data_pipeline.data_config import DataConfig, DedupConfig
 from data_pipeline.stages import (
     Block,
@@ -48,33 +54,36 @@ from .hash_files import (
 )
 from .hashing import hash_texts, joined_sides, pair_salt
 from .minhash import band_hashes
-from .passes import Step, steps
+from .passes import DedupPass, dedup_passes
 
 VERSION = 1
 STAGE = "dedup"
 PHASES: Final[tuple[Phase, ...]] = ("runs", "merge", "apply")
-BYTES_PERROW = 96
+BYTES_PER_ROW = 96
 """Peak memory of a merge per row of its range: hash, row, score, and the arrays of the sort."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunTask:
-    """Hash the rows of one block that earlier stages have kept."""
+    """Hash the rows of one block that earlier stages have kept.
 
-    decided: Decided
-    """The block."""
+    Attributes:
+        decided: the block and the decisions of earlier stages.
+        number: position of the block in the order of all blocks.
+        step: the pass that the run belongs to.
+        config: settings of hashing.
+        merged: merged ranges of earlier passes; the duplicates that they list are skipped.
+        directory: folder of the stage.
+        key: hash of everything that the content depends on.
+    """
+
+    decided: DecidedBlock
     number: int
-    """Position of the block in the order of all blocks."""
-    step: Step
-    """The pass."""
+    step: DedupPass
     config: DedupConfig
-    """How lines are hashed."""
     merged: tuple[Path, ...]
-    """Merged ranges of earlier passes; the duplicates that they list are skipped."""
     directory: Path
-    """Folder of the stage."""
     key: str
-    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:
@@ -85,44 +94,54 @@ class RunTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeTask:
-    """Find the duplicates in one range of the hash space."""
+    """Find the duplicates in one range of the hash space.
+
+    Attributes:
+        runs: all runs of the pass, in the order of the blocks.
+        number: number of the range.
+        num_ranges: number of ranges, a power of two.
+        step: the pass that the range belongs to.
+        config: settings that determine which row is kept.
+        directory: folder of the stage.
+        key: hash of everything that the content depends on.
+    """
 
     runs: tuple[Path, ...]
-    """All runs of the pass, in the order of the blocks."""
     number: int
-    """Number of the range."""
-    of: int
-    """Number of ranges, a power of two."""
-    step: Step
-    """The pass."""
+    num_ranges: int
+    step: DedupPass
     config: DedupConfig
-    """Decides which row is kept."""
     directory: Path
-    """Folder of the stage."""
     key: str
-    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:
         """The file of duplicates, by block."""
-        return self.directory / "merge" / f"{self.key}.{self.number:05d}-of-{self.of:05d}.losers"
+        return (
+            self.directory
+            / "merge"
+            / f"{self.key}.{self.number:05d}-of-{self.num_ranges:05d}.losers"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApplyTask(BlockTask):
-    """Write the decisions about one block."""
+    """Write the decisions about one block.
 
-    decided: Decided
-    """The block."""
+    Attributes:
+        decided: the block and the decisions of earlier stages.
+        number: position of the block in the order of all blocks.
+        passes: reason and merged ranges of every pass.
+    """
+
+    decided: DecidedBlock
     number: int
-    """Position of the block in the order of all blocks."""
     passes: tuple[tuple[str, tuple[Path, ...]], ...]
-    """Reason and merged ranges of every pass."""
 
 
 def deduplicate(
     config: DataConfig,
-    decided: Sequence[Decided],
+    decided: Sequence[DecidedBlock],
     out: Path,
     machine: Machine,
     phase: Phase | None = None,
@@ -153,11 +172,13 @@ def deduplicate(
     return [task.block for task in plan.apply]
 
 
-def deduplicated_blocks(config: DataConfig, decided: Sequence[Decided], out: Path) -> list[Block]:
+def deduplicated_blocks(
+    config: DataConfig, decided: Sequence[DecidedBlock], out: Path
+) -> list[Block]:
     """Return the blocks of decisions, finished or not."""
     directory = out / STAGE
     key = _pass_keys(config.dedup, decided)[-1]
-    return [item.block.follow(directory / "blocks", STAGE, VERSION, key) for item in decided]
+    return [item.block.derive(directory / "blocks", STAGE, VERSION, key) for item in decided]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,29 +187,31 @@ class _Plan:
     apply: list[ApplyTask]
 
 
-def _pass_keys(config: DedupConfig, decided: Sequence[Decided]) -> list[str]:
-    """Return the key of each pass: a hash of everything that its result depends on."""
+def _pass_keys(config: DedupConfig, decided: Sequence[DecidedBlock]) -> list[str]:
+    """Return the key of each pass, a hash of everything that its result depends on."""
     key = fingerprint(
         VERSION,
         [config.normalization, config.bits, config.winner],
         [[item.block.name, *item.key] for item in decided],
     )
     keys = []
-    for step in steps(config):
+    for step in dedup_passes(config):
         key = fingerprint(key, step.by, step.max_copies, step.max_repetitions, step.near)
         keys.append(key)
     return keys
 
 
-def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memory: int) -> _Plan:
+def _plan(
+    config: DedupConfig, decided: Sequence[DecidedBlock], directory: Path, memory: int
+) -> _Plan:
     num_rows = sum(item.block.num_rows for item in decided)
     passes: list[tuple[str, list[RunTask], list[MergeTask]]] = []
     before: tuple[Path, ...] = ()
     before_key = ""
-    found = steps(config)
+    found = dedup_passes(config)
     for step, key in zip(found, _pass_keys(config, decided), strict=True):
         num_ranges = 1
-        while num_rows * step.hashes_per_row * BYTES_PERROW / num_ranges > memory / 2:
+        while num_rows * step.hashes_per_row * BYTES_PER_ROW / num_ranges > memory / 2:
             num_ranges *= 2
         runs = [
             RunTask(
@@ -206,7 +229,7 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
             MergeTask(
                 runs=tuple(task.output for task in runs),
                 number=number,
-                of=num_ranges,
+                num_ranges=num_ranges,
                 step=step,
                 config=config,
                 directory=directory,
@@ -225,14 +248,14 @@ def _plan(config: DedupConfig, decided: Sequence[Decided], directory: Path, memo
             decided=item,
             number=number,
             passes=reasons_and_merges,
-            block=item.block.follow(directory / "blocks", STAGE, VERSION, before_key),
+            block=item.block.derive(directory / "blocks", STAGE, VERSION, before_key),
         )
         for number, item in enumerate(decided)
     ]
     return _Plan(passes=passes, apply=apply)
 
 
-def _run_key(config: DedupConfig, step: Step, item: Decided, before_key: str) -> str:
+def _run_key(config: DedupConfig, step: DedupPass, item: DecidedBlock, before_key: str) -> str:
     return fingerprint(
         VERSION,
         [step.by, step.near],
@@ -260,7 +283,7 @@ def write_run(task: RunTask) -> None:
     config = task.config
     alive = reasons(task.decided.decisions).is_null().to_numpy(writable=True)
     for merged in task.merged:
-        alive[duplicates(merged).of_block(task.number)] = False
+        alive[duplicates(merged).rows_of_block(task.number)] = False
     rows = numpy.flatnonzero(alive).astype(ROW)
     columns = ["source", "target"] + (["margin"] if config.winner == "best_margin" else [])
     text = read_columns(block.path, columns).filter(polars.Series(alive))
@@ -303,7 +326,7 @@ def write_duplicates(task: MergeTask) -> None:
     hashes, blocks, rows, scores = [], [], [], []
     for number, path in enumerate(task.runs):
         run = HashRun(path)
-        part = run.range(task.number, task.of)
+        part = run.range(task.number, task.num_ranges)
         if part.stop > part.start:
             hashes.append(run.hashes[part])
             rows.append(run.rows[part])
@@ -344,7 +367,7 @@ def write_block(task: ApplyTask) -> None:
     reason = numpy.full(len(before), None, dtype=object)
     for name, merges in task.passes:
         for merged in merges:
-            reason[duplicates(merged).of_block(task.number)] = name
+            reason[duplicates(merged).rows_of_block(task.number)] = name
     text = read_first_rows(task.decided.block.path, ["source", "target", "line"])
     series = polars.Series("reason", reason.tolist(), dtype=polars.String)
     write_decisions(task.block.path, text, before.is_null(), series)

@@ -18,7 +18,7 @@ SCORE: Final = numpy.dtype("<f4")
 def write_hash_run(
     path: Path, hashes: NDArray[numpy.uint64], rows: NDArray[Any], scores: NDArray[Any]
 ) -> None:
-    """Write hashes of shape (rows, words), sorted, with their rows and scores, atomically."""
+    """Atomically write sorted hashes of shape (rows, words) with their rows and scores."""
     header = [len(rows), 64 * hashes.shape[1], len(scores)]
     with atomic_path(path) as beside, beside.open("wb") as stream:
         stream.write(numpy.array(header, dtype=WORD).tobytes())
@@ -28,7 +28,7 @@ def write_hash_run(
 
 
 class HashRun:
-    """A memory-mapped run."""
+    """A memory-mapped file of sorted hashes."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -58,7 +58,7 @@ class HashRun:
 
 
 class Duplicates:
-    """The rows to drop, grouped by block; the file holds offsets (u64), then rows (u32)."""
+    """The rows to drop, grouped by block; the file contains offsets (u64), then rows (u32)."""
 
     def __init__(self, path: Path) -> None:
         raw = numpy.memmap(path, mode="r", dtype=numpy.uint8)
@@ -66,8 +66,8 @@ class Duplicates:
         self._offsets = raw[8 : 8 + (num_blocks + 1) * 8].view(WORD)
         self._rows = raw[8 + (num_blocks + 1) * 8 :].view(ROW)
 
-    def of_block(self, number: int) -> NDArray[numpy.uint32]:
-        """Return the rows of a block that are dropped, in ascending order."""
+    def rows_of_block(self, number: int) -> NDArray[numpy.uint32]:
+        """Return the dropped rows of a block in ascending order."""
         return self._rows[int(self._offsets[number]) : int(self._offsets[number + 1])]
 
     @staticmethod

@@ -24,9 +24,9 @@ _NOT_LETTERS = r"[^\p{L}\p{M}\p{N}]+"
 
 
 def hash_texts(texts: polars.Series, bits: int = 64) -> Hashes:
-    """Return the XXH3 of each text in UTF-8, shape (texts, bits / 64).
+    """Return the XXH3 hash of each text in UTF-8, shape (texts, bits / 64).
 
-    Bytes are hashed, never `str`, because xxhash rejects `str` from version 4 on.
+    The input is bytes, because xxhash rejects `str` from version 4 on.
     """
     raw = texts.cast(polars.Binary).to_list()
     if bits == 64:
@@ -63,7 +63,7 @@ def _character_sets() -> tuple[str, str]:
 def joined_sides(
     text: polars.DataFrame, block: Block, by: Side, normalization: Normalization
 ) -> polars.Series:
-    """Return the text of each row that is hashed: one side, or both joined by a tab.
+    """Return the text to hash for each row: one side, or both sides joined by a tab.
 
     The sides of a pair are joined in the order of their codes, so that `eng-fra` and `fra-eng`
     corpora are compared with each other.

@@ -1,4 +1,4 @@
-"""MinHash signatures of texts, as the hashes of bands: near-duplicates share at least one.
+"""MinHash signatures of texts as band hashes; near-duplicates share at least one of them.
 
 The signature of a text consists of the minima of many hash functions over its character n-grams.
 The share of equal values of two signatures estimates the Jaccard similarity of the n-grams. Values
@@ -43,13 +43,13 @@ def _band_hashes(texts: polars.Series, config: NearDuplicateConfig) -> Hashes:
         band = number // config.rows_per_band
         minima = numpy.minimum.reduceat(ngrams * factor + addend, starts)
         values[:, band] = _mixed(values[:, band] * _BASE + minima)
-    # The number of the band keeps equal values of different bands apart.
+    # The number of the band separates equal values of different bands.
     return _mixed(values + numpy.arange(config.bands, dtype=numpy.uint64) * _BASE)
 
 
 def _ngram_hashes(texts: polars.Series, length: int) -> tuple[Hashes, NDArray[numpy.int64]]:
-    """Return the hashes of all n-grams, text by text, and where each text begins."""
-    # Padding makes one n-gram of a shorter text; it does not occur in normalized text.
+    """Return the hashes of all n-grams, text by text, and the index of each text's first hash."""
+    # Padding turns a shorter text into one n-gram; the character does not occur in other text.
     padded = [text.ljust(length, "\0") for text in texts.to_list()]
     points = numpy.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), numpy.uint32)
     lengths = numpy.fromiter(map(len, padded), numpy.int64, len(padded))
@@ -65,7 +65,7 @@ def _ngram_hashes(texts: polars.Series, length: int) -> tuple[Hashes, NDArray[nu
 
 @lru_cache(maxsize=4)
 def _functions(count: int) -> list[tuple[numpy.uint64, numpy.uint64]]:
-    """Return factor and addend of the hash functions, the same on every machine."""
+    """Return the factors and addends of the hash functions, the same on every machine."""
     generator = numpy.random.Generator(numpy.random.PCG64(_SEED))
     numbers = generator.integers(0, 1 << 64, size=(count, 2), dtype=numpy.uint64)
     return [(factor | numpy.uint64(1), addend) for factor, addend in numbers]

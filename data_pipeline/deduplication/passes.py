@@ -7,29 +7,33 @@ from data_pipeline.data_config import DedupConfig, NearDuplicateConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One pass over the lines that earlier passes have kept."""
+class DedupPass:
+    """One pass over the lines that earlier passes have kept.
+
+    Attributes:
+        by: the text that is compared.
+        reason: reason of the lines that are dropped.
+        max_copies: number of equal lines that are kept.
+        max_repetitions: groups with more equal lines than this are dropped completely; smaller
+            groups are kept.
+        near: settings of MinHash, which then replaces equality.
+    """
 
     by: Literal["pair", "source", "target"]
-    """What is compared."""
     reason: str
-    """Reason of the lines that are dropped."""
     max_copies: int = 1
-    """How many equal lines are kept."""
     max_repetitions: int | None = None
-    """Groups of more equal lines are dropped completely, and smaller ones are kept."""
     near: NearDuplicateConfig | None = None
-    """MinHash instead of equality."""
 
     @property
     def name(self) -> str:
         """Name of the pass's folder."""
-        return (
-            f"near_{self.by}" if self.near else f"{self.by}_repeated" if self.is_count else self.by
-        )
+        if self.near:
+            return f"near_{self.by}"
+        return f"{self.by}_repeated" if self.drops_whole_groups else self.by
 
     @property
-    def is_count(self) -> bool:
+    def drops_whole_groups(self) -> bool:
         """Whether the pass drops whole groups."""
         return self.max_repetitions is not None
 
@@ -39,21 +43,21 @@ class Step:
         return 1 if self.near is None else self.near.bands
 
 
-def steps(config: DedupConfig) -> list[Step]:
+def dedup_passes(config: DedupConfig) -> list[DedupPass]:
     """Return the passes of a configuration, in order."""
     repeated = config.max_repetitions
     found = [
-        Step(by=side, reason=f"boilerplate_{side}", max_repetitions=repeated)
+        DedupPass(by=side, reason=f"boilerplate_{side}", max_repetitions=repeated)
         for side in _sides(config)
         if repeated is not None
     ]
     found += [
-        Step(by=item.by, reason=f"duplicate_{item.by}", max_copies=item.max_copies)
+        DedupPass(by=item.by, reason=f"duplicate_{item.by}", max_copies=item.max_copies)
         for item in config.passes
     ]
     if config.near_duplicates is not None:
         near = config.near_duplicates
-        found.append(Step(by=near.by, reason=f"near_duplicate_{near.by}", near=near))
+        found.append(DedupPass(by=near.by, reason=f"near_duplicate_{near.by}", near=near))
     return found
 
 

@@ -1,1 +1,1 @@
-"""Filters: they add score columns to each block and give every rejected line a reason."""
+"""Filters add score columns to each block and give a reason for every rejected line."""

@@ -1,4 +1,4 @@
-"""The filter stage: it measures scores, rejects lines, and writes scores and reasons."""
+"""The filter stage, which measures scores, rejects lines, and stores scores and reasons."""
 
 import dataclasses
 import logging
@@ -34,16 +34,19 @@ _LOG: Final = logging.getLogger("nllb.data")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FilterTask(BlockTask):
-    """Filter one block."""
+    """Filter one block.
+
+    Attributes:
+        text: the cleaned text.
+        config: the filters.
+        interface: whether the corpus consists of interface messages.
+        scores_key: hash of everything that the scores depend on, so not of the thresholds.
+    """
 
     text: Block
-    """The cleaned text."""
     config: FilterConfig
-    """The filters."""
     interface: bool
-    """Whether the corpus consists of interface messages."""
     scores_key: str
-    """Hash of everything that the scores depend on; it does not include the thresholds."""
 
 
 class FilterChain:
@@ -133,7 +136,8 @@ class FilterChain:
 
 
 def _similarity() -> ModuleType:
-    """Return the module of the similarity filter, which imports torch, only if it is used."""
+    """Import the similarity filter only where it is used, because it imports torch."""
+    """Return the corpora and pairs with many swapped lines, and the fraction of these lines."""
     from . import similarity
 
     return similarity
@@ -252,7 +256,7 @@ def _lists_of(task: FilterTask) -> dict[str, bool]:
 
 
 def _earlier_scores(task: FilterTask) -> polars.DataFrame | None:
-    """Return the scores of an earlier run that differed only in its thresholds."""
+    """Return the scores of an earlier run that differed only in its thresholds, if there is one."""
     stem = task.output.name.split(".", 1)[0]
     for path in sorted(task.output.parent.glob(f"{stem}.{task.scores_key}.*.parquet")):
         return read_columns(path).drop("reason")

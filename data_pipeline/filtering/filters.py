@@ -1,7 +1,7 @@
 """The filter interface, and the filters that need only the text of a line.
 
-A filter measures score columns. Its judgements compare the scores with thresholds. A new filter
-implements `Filter`, is built in `filter_stage.FilterChain` and is listed in `presets`.
+A filter measures score columns, and its judgements compare them with thresholds. A new filter
+implements `Filter`, is built in `filter_stage.FilterChain`, and is listed in `presets`.
 """
 
 import re
@@ -26,20 +26,23 @@ Judgement = tuple[str, Expr]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """The languages and the corpus of a block."""
+    """The languages and the corpus of a block.
+
+    Attributes:
+        source: language code of the source side.
+        target: language code of the target side.
+        corpus: name of the corpus.
+        interface: whether the corpus consists of interface messages, where `$1` is a placeholder.
+    """
 
     source: str
-    """Language code of the source side."""
     target: str
-    """Language code of the target side."""
     corpus: str
-    """Name of the corpus."""
     interface: bool = False
-    """Whether it consists of interface messages, in which `$1` is a placeholder, not a price."""
 
 
 class Filter(Protocol):
-    """One filter."""
+    """A filter that scores the rows of a block and rejects some of them."""
 
     @property
     def columns(self) -> Mapping[str, Any]:
@@ -57,14 +60,17 @@ class Filter(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnFilter:
-    """A filter whose scores are column expressions over source and target."""
+    """A filter whose scores are column expressions over source and target.
+
+    Attributes:
+        columns: score columns and their types.
+        scores: expressions, in the order of the columns.
+        judgements: judgements over the score columns.
+    """
 
     columns: Mapping[str, Any]
-    """Score columns and their types."""
     scores: Callable[[Pair], Sequence[Expr]]
-    """Expressions, in the order of the columns."""
     judgements: Callable[[Thresholds, Pair], Sequence[Judgement]]
-    """Judgements over the score columns."""
 
     def judge(self, thresholds: Thresholds, pair: Pair) -> Sequence[Judgement]:
         """Return the judgements."""
@@ -77,7 +83,7 @@ class ColumnFilter:
 
 
 SWAPPED_SIDES: Final = "swapped_sides"
-"""Reason of lines whose source is in the target language and the other way round."""
+"""Reason for lines whose source is in the target language and vice versa."""
 _SEPARATOR = r"[|¦»«›‹•·→←]| (?:>|>>|::|/|–|—) "
 _URL = r"(?:https?://|www\.)[^\s<>\"'()\[\]]+"
 _PLACEHOLDER = r"%(?:\d+\$)?[sdif]\b|\{\{?[\w.]+\}?\}"
@@ -154,7 +160,7 @@ def letters_in(script: str) -> str:
 def script_filter() -> ColumnFilter:
     """Filter by the share of letters in the language's script; 0 if there are no letters.
 
-    If each side is in the script of the other one, the sides are swapped.
+    If each side is in the script of the other side's language, the sides are swapped.
     """
 
     def swapped(pair: Pair) -> Expr:
@@ -274,7 +280,11 @@ def margin_filter() -> ColumnFilter:
 
 
 class RepetitionFilter:
-    """Filter repetitive text: few distinct words, or long runs of one character."""
+    """Filter repetitive text: few distinct words, or long runs of one character.
+
+    Attributes:
+        columns: score columns and their types.
+    """
 
     columns: Mapping[str, Any] = {
         "unique_words": polars.Float32,

@@ -12,7 +12,7 @@ from nllb.languages.detection import UNDETERMINED, Detection, Detector
 from .detectors import load_detector
 from .filters import SWAPPED_SIDES, Judgement, Pair, Thresholds
 
-MAX_REMEMBERED = 1 << 18
+MAX_CACHED = 1 << 18
 
 
 class LanguageFilter:
@@ -21,6 +21,9 @@ class LanguageFilter:
     Source: NLLB Team 2022, sections 5.1 and 5.3. As there, a side passes if the probability of the
     expected language reaches its threshold. A language that the detector does not list has
     probability 0.
+
+    Attributes:
+        columns: score columns and their types.
     """
 
     columns: Mapping[str, Any] = {
@@ -42,7 +45,7 @@ class LanguageFilter:
         Args:
             config: model, thresholds and exceptions.
             detector: replaces the configured model.
-            name_swapped: whether lines with swapped sides get a reason of their own.
+            name_swapped: whether lines with swapped sides get a separate reason.
         """
         self._config, self._name_swapped = config, name_swapped
         self._detector = detector
@@ -105,7 +108,7 @@ class LanguageFilter:
         if new:
             if self._detector is None:
                 self._detector = load_detector(self._config.model)
-            if len(known) + len(new) > MAX_REMEMBERED:
+            if len(known) + len(new) > MAX_CACHED:
                 new = list(dict.fromkeys(texts))
                 known.clear()
             known.update(zip(new, self._detector.detect_batch(new), strict=True))

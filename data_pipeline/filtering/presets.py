@@ -9,14 +9,17 @@ from nllb.errors import did_you_mean
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FilterPreset:
-    """Filters in the order in which they are applied, and their thresholds."""
+    """Filters in the order in which they are applied, and their thresholds.
+
+    Attributes:
+        order: names of the filters; the first filter that rejects a line provides the reason.
+        thresholds: default thresholds; the configuration can override each of them.
+        name_swapped: whether lines with swapped sides get a reason of their own.
+    """
 
     order: tuple[str, ...]
-    """Names of the filters; the first one that rejects a line provides the reason."""
     thresholds: dict[str, float]
-    """Default thresholds; the configuration can override each of them."""
     name_swapped: bool = False
-    """Whether lines with swapped sides get a reason of their own."""
 
 
 _LENGTH = {"min_length": 1.0, "max_length": 1050.0, "length_ratio_smoothing": 0.0}
@@ -62,7 +65,7 @@ FILTER_PRESETS: Final = {
 }
 
 
-def threshold_faults(name: str, thresholds: dict[str, float]) -> Iterator[str]:
+def threshold_errors(name: str, thresholds: dict[str, float]) -> Iterator[str]:
     """Yield the errors in the thresholds of a configuration."""
     valid = FILTER_PRESETS[name].thresholds
     for key in thresholds:

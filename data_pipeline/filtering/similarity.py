@@ -1,4 +1,4 @@
-"""The similarity filter: the cosine of both sides, by a sentence encoder with its own threshold."""
+"""The similarity filter, which compares both sides by the cosine of their sentence vectors."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -28,6 +28,7 @@ class SimilarityFilter:
     """
 
     columns: Mapping[str, Any] = {"similarity": polars.Float32}
+    """Score columns and their types."""
 
     def __init__(self, config: SimilarityFilterConfig, encoder: Encoder | None = None) -> None:
         self._config = config

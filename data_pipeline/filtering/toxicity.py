@@ -26,6 +26,9 @@ class ToxicityFilter:
     """Filter by the number of distinct list entries per side; null for a language without a list.
 
     Source: NLLB Team 2022, section 5.3: unbalanced toxicity indicates a wrong translation.
+
+    Attributes:
+        columns: score columns and their types.
     """
 
     columns: Mapping[str, Any] = {

@@ -1,4 +1,4 @@
-"""Thresholds of an encoder, calibrated on held-out pairs, and where they are stored.
+"""Thresholds of an encoder, which are calibrated on held-out pairs and stored with the encoder.
 
 A margin, or a cosine, has no fixed meaning: its values depend on the encoder, on the number of
 neighbours and on the number of sentences that are searched. Calibration therefore hides held-out
@@ -7,7 +7,7 @@ highest mean F1 over the languages. Between pool sizes, thresholds are interpola
 for the cosine of a single pair keeps a fixed share of held-out pairs; its precision is measured
 among as many pairs with a wrong partner.
 
-The thresholds are stored with the encoder, in `calibration.json` beside its file.
+The thresholds are stored with the encoder, in `calibration.json` next to its file.
 """
 
 import math

@@ -103,10 +103,10 @@ def train_contrastive(
 def number_features(
     config: EncoderTrainingConfig, text: TrainingText, *, quiet: bool = False
 ) -> Numbered:
-    """Extract all features and assign rows of their own to the most frequent ones.
+    """Extract all features, and assign separate rows to the most frequent ones.
 
     A language is weighted by the square root of its number of sentences, so that small languages
-    get rows, too.
+    get rows as well.
     """
     per_language = numpy.bincount(text.language, minlength=len(text.languages))
     weight = numpy.maximum(per_language, 1) ** -0.5

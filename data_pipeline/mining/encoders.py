@@ -49,7 +49,7 @@ def normalized(vectors: Any) -> Vectors:
 
 
 def check_vectors(vectors: Vectors, num_sentences: int, encoder: Encoder) -> None:
-    """Check what an encoder has returned for `num_sentences` sentences.
+    """Check the vectors that an encoder returned for `num_sentences` sentences.
 
     Raises:
         DataError: if the vectors have another shape than (sentences, dimension), or contain NaN or

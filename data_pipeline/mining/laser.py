@@ -42,7 +42,7 @@ _LAYER: Final = re.compile(r"layers\.(\d+)\.")
 def load_laser(path: Path, dtype: Precision = "float32") -> "LaserEncoder":
     """Read a LASER2 or LASER3 checkpoint; the contents of the file determine which one it is.
 
-    The SentencePiece model is `STEM.spm` or `laser2.spm` beside the checkpoint; the dictionary of
+    The SentencePiece model is `STEM.spm` or `laser2.spm` next to the checkpoint; the dictionary of
     LASER3 is `STEM.cvocab` or `laser2.cvocab`. A processor with AMX is more than twice as fast in
     bfloat16; cosines then differ in the fourth digit or later.
 
@@ -385,7 +385,7 @@ def _beside(path: Path, suffix: str) -> Path:
         if choice.is_file():
             return choice
     raise CheckpointError(
-        f"{path}: {choices[0].name} or {choices[1].name} must lie beside the checkpoint; put it "
+        f"{path}: {choices[0].name} or {choices[1].name} must be next to the checkpoint; put it "
         f"into {path.parent}"
     )
 

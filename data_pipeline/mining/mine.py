@@ -1,4 +1,4 @@
-"""Mining: it finds bitext of origin `mined` in the monolingual sentences of several languages.
+"""Mining, which finds bitext of origin `mined` in monolingual sentences of several languages.
 
 There are five phases of independent tasks, whose outputs are named by their inputs:
 
@@ -8,7 +8,7 @@ There are five phases of independent tasks, whose outputs are named by their inp
 4. `search`: the neighbours of each block in the other language, in both directions
 5. `pairs`: margins, retrieval, threshold; one Parquet file per language pair
 
-With `--shard I/N`, a command runs its share of a phase, and goes on to the next phase once the
+With `--shard I/N`, a command runs its share of a phase, and continues with the next phase once the
 outputs of all shards exist. Tasks do not depend on the shards, so neither does the result.
 
 With `documents: true`, the sentences of paired documents are aligned instead.

@@ -195,7 +195,7 @@ class ContrastiveConfig(Section):
     learning_rate: PositiveFloat = 0.03
     """Learning rate of row-wise Adagrad."""
     feature_dropout: FractionBelowOne = 0.35
-    """Fraction of the features of each sentence that is dropped, sampled anew each time."""
+    """Fraction of the features of each sentence that is dropped, resampled each time."""
     join_fraction: FractionBelowOne = 0.3
     """Fraction of the pairs that are joined with another pair of the same languages, for longer
     text."""

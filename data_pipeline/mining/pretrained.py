@@ -1,4 +1,4 @@
-"""The pretrained multilingual encoder as an encoder of mining and of the similarity filter."""
+"""The pretrained multilingual encoder as an encoder for mining and the similarity filter."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ class PretrainedSentences:
         key: hash of its files. It does not depend on the type that the encoder computes in, because
             the vectors of float32 and int8 agree closely enough to share thresholds.
         dimension: length of a vector.
-        languages: languages that the shipped encoder knows; None for another encoder.
+        languages: languages that the shipped encoder knows; None for other encoders.
     """
 
     def __init__(self, directory: Path, dtype: EncoderType = "auto") -> None:

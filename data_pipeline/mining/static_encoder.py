@@ -44,8 +44,7 @@ class FeatureTable:
     """The assignment of features to rows of the table."""
 
     owners: NDArray[numpy.int32]
-    """24-bit numbers of the features that have a row of their own, ascending; their rows come
-    first."""
+    """24-bit numbers of the features that have their own row, ascending; their rows come first."""
     num_rows: int
     """Number of rows in the table."""
 

@@ -62,7 +62,7 @@ def embed(task: EmbeddingTask, encoder: Encoder) -> None:
     sentences = read_block(task.text, task.number)
     vectors = encoder.encode(sentences, task.language)
     check_vectors(vectors, len(sentences), encoder)
-    # Only directions are compared, so vectors that are too large for 16 bits are scaled down.
+    # Only directions matter, so vectors that are too large for 16 bits are scaled down.
     largest = numpy.abs(vectors).max(axis=1, keepdims=True, initial=0)
     vectors = numpy.where(largest > MAX_HALF, vectors / numpy.maximum(largest, 1), vectors)
     with atomic_path(task.output) as beside, beside.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""What every training run writes: the encoder, its card, and the hashes of its training text."""
+"""The output of every training run: the encoder, its card, and the hashes of its training text."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ def write_encoder(
         text: the training text.
         out: the output folder.
         table: the trained rows.
-        owners: features that have a row of their own.
+        owners: features that have their own row.
         error: mean xsim error on the held-out pairs, in per cent.
         step: training step of the table.
         bits: bits per value in the file.

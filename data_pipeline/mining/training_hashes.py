@@ -1,4 +1,4 @@
-"""Hashes of every sentence that an encoder was trained on, to prove what it was not trained on.
+"""Hashes of every sentence that an encoder was trained on, to prove that others were not used.
 
 The file contains the first 44 bits of each 64-bit hash, sorted, delta-encoded and compressed. A
 sentence that was not in the training text is reported with a probability of one in ten million.
@@ -17,7 +17,7 @@ from nllb.io.benchmarks import sentence_hash
 from nllb.io.compression import open_binary
 
 HASHES: Final = "training_hashes.bin.zst"
-"""Name of the file beside an encoder."""
+"""Name of the file next to an encoder."""
 _BITS: Final = 44
 _SHIFT: Final = numpy.uint64(64 - _BITS)
 

@@ -2,7 +2,7 @@
 
 A pair is dropped if either side, normalized for hashing, is a sentence of an evaluation set or of a
 held-out pair. The hash of the English side selects the `held_out_fraction` of a corpus; in keyed
-corpora, the keys from `held_out_from_article` on are held out, too. Held-out pairs choose the
+corpora, the keys from `held_out_from_article` on are also held out. Held-out pairs choose the
 checkpoint and measure mining.
 """
 

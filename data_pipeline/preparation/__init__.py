@@ -1,1 +1,1 @@
-"""Preparation: it turns clean bitext into a vocabulary, token shards and a training manifest."""
+"""Preparation of clean bitext for training: vocabulary, token shards and manifest."""

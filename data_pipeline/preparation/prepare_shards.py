@@ -1,4 +1,4 @@
-"""The prepare stage: it writes the vocabulary, the token shards and the manifest."""
+"""The prepare stage, which writes the vocabulary, the token shards and the manifest."""
 
 import dataclasses
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Any, cast
 import polars
 import xxhash
 
-from data_pipeline.blocks import Decided, read_columns, reasons
+from data_pipeline.blocks import DecidedBlock, read_columns, reasons
 from data_pipeline.data_config import DataConfig, PhaseConfig
 from data_pipeline.stages import Machine, run_tasks
 from nllb import __version__
@@ -47,31 +47,35 @@ STAGE = "prepare"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenTask:
-    """Write the token shards of one block."""
+    """Write the token shards of one block.
 
-    ready: Decided
-    """The block."""
+    Attributes:
+        ready: block to tokenize, with the decisions of earlier stages.
+        vocabulary: SentencePiece model.
+        vocabulary_size: number of tokens in the whole vocabulary, including language tokens and
+            tags.
+        held_out_fraction: fraction of the pairs that is held out as the `valid` split.
+        directory: folder of the stage.
+        key: hash of everything that the content depends on.
+    """
+
+    ready: DecidedBlock
     vocabulary: Path
-    """SentencePiece model."""
     vocabulary_size: int
-    """Number of tokens in the whole vocabulary."""
     held_out_fraction: float
-    """Share of the `valid` split."""
     directory: Path
-    """Folder of the stage."""
     key: str
-    """Hash of everything that the content depends on."""
 
     @property
     def output(self) -> Path:
-        """The record of the shards; it is written last."""
+        """The record of the shards, which is written last."""
         return self.directory / "tokens" / f"{self.ready.block.name}.{self.key}.json"
 
 
 def prepare(
     config: DataConfig,
-    bitext: Sequence[Decided],
-    monolingual: Sequence[Decided],
+    bitext: Sequence[DecidedBlock],
+    monolingual: Sequence[DecidedBlock],
     out: Path,
     machine: Machine,
 ) -> Path | None:
@@ -103,7 +107,7 @@ def prepare(
 
 
 def _vocabulary(
-    config: DataConfig, ready: Sequence[Decided], directory: Path, machine: Machine
+    config: DataConfig, ready: Sequence[DecidedBlock], directory: Path, machine: Machine
 ) -> Vocabulary:
     section = config.prepare.vocabulary
     languages = [language.code for language in section.languages]
@@ -137,17 +141,17 @@ def _vocabulary(
     return Vocabulary(path, name=section.name, languages=languages or with_text)
 
 
-def _languages(item: Decided) -> tuple[str, ...]:
+def _languages(item: DecidedBlock) -> tuple[str, ...]:
     return (item.block.source, item.block.target) if item.block.target else (item.block.source,)
 
 
-def _read(item: Decided) -> polars.DataFrame:
+def _read(item: DecidedBlock) -> polars.DataFrame:
     """Return the rows that were kept, with the columns source and target (or text)."""
     rows = read_columns(item.block.path, ["source", "target"] if item.block.target else ["text"])
     return rows.filter(reasons(item.decisions).is_null()) if item.decisions else rows
 
 
-def _line_counts(ready: Sequence[Decided]) -> dict[str, int]:
+def _line_counts(ready: Sequence[DecidedBlock]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for item in ready:
         rows = len(_read(item))
@@ -156,7 +160,7 @@ def _line_counts(ready: Sequence[Decided]) -> dict[str, int]:
     return {language: count for language, count in counts.items() if count}
 
 
-def _texts(ready: Sequence[Decided]) -> Iterator[tuple[str, str]]:
+def _texts(ready: Sequence[DecidedBlock]) -> Iterator[tuple[str, str]]:
     for item in ready:
         rows = _read(item)
         for language, column in zip(_languages(item), rows.columns, strict=True):
@@ -249,7 +253,7 @@ def _manifest(
         made_by={
             "version": __version__,
             "configuration": fingerprint(config),
-            "left_out": ", ".join(
+            "excluded_directions": ", ".join(
                 f"{source}-{target} ({size})"
                 for (source, target), size in sorted(sizes.items())
                 if (source, target) not in kept

@@ -23,14 +23,14 @@ _SCALE = 1 << 64
 
 
 class Vocabulary:
-    """A SentencePiece model; language tokens, tags and `<mask>` have ids after its pieces."""
+    """A SentencePiece model, with language tokens, tags and `<mask>` after its pieces."""
 
     def __init__(self, path: Path, *, name: str, languages: Sequence[str]) -> None:
         """Open a model.
 
         Raises:
-            DataError: if the file is not a SentencePiece model, or if its special tokens have
-                other ids than 0, 1 and 2.
+            DataError: if the file is not a SentencePiece model, or if its special tokens do not
+                have the ids 0, 1 and 2.
         """
         self.path = path
         try:
@@ -61,7 +61,7 @@ class Vocabulary:
         )
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of texts, pieces only."""
+        """Return the token ids of texts, without special tokens."""
         encoded = self.pieces.encode(list(texts), out_type=int, num_threads=1)
         return [[piece + 1 if piece else UNKNOWN_ID for piece in ids] for ids in encoded]
 
@@ -88,8 +88,8 @@ def sample_by_hash(
 ) -> Iterator[str]:
     """Yield a sample of the (language, text) pairs, about `quotas[language]` of each language.
 
-    A hash of the text decides, so that the same text is always decided in the same way. Repeated
-    texts are sampled once.
+    A hash of the text makes the choice, so equal texts are either all sampled or all skipped.
+    Repeated texts are sampled once.
     """
     limits = {name: _SCALE * quotas[name] // max(1, counts[name]) for name in counts}
     seen: set[int] = set()

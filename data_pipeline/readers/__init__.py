@@ -1,1 +1,1 @@
-"""Readers: they read every corpus format into one Parquet form, without changing the text."""
+"""Readers convert every corpus format to one Parquet form without changing the text."""

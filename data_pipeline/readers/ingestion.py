@@ -1,4 +1,4 @@
-"""The ingest stage: it writes blocks of text, and a record of each finished source."""
+"""The ingest stage, which writes blocks of text and a record of each finished source."""
 
 import json
 from dataclasses import dataclass
@@ -23,20 +23,23 @@ _RECORD = ("blocks", "rows_read", "quarantined")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceTask:
-    """Read one source into blocks."""
+    """Read one source into blocks.
+
+    Attributes:
+        source: the source.
+        directory: folder of the stage.
+        block_lines: number of lines per block.
+        key: hash of the content, the reading options and the version.
+    """
 
     source: Source
-    """The source."""
     directory: Path
-    """Folder of the stage."""
     block_lines: int
-    """Number of lines per block."""
     key: str
-    """Hash of the content, the reading options and the version."""
 
     @property
     def output(self) -> Path:
-        """The record of the source; it is written last."""
+        """The record of the source, which is written last."""
         return self.directory / f"{self.source.name}.{self.key}.json"
 
     def block(self, number: int, num_rows: int = 0) -> Block:
@@ -73,7 +76,7 @@ def ingest(config: DataConfig, out: Path, machine: Machine) -> dict[str, Any]:
 def ingested_blocks(config: DataConfig, out: Path, *, monolingual: bool = False) -> list[Block]:
     """Return the blocks of all bitext, or of all documents, in order.
 
-    Deduplication keeps the first of equal lines in this order.
+    Deduplication keeps the first of several equal lines in this order.
 
     Raises:
         DataError: if a source has not been ingested with this configuration.

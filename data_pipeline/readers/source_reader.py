@@ -1,4 +1,4 @@
-"""Read one source as blocks of rows; a bad row is an error, or is quarantined."""
+"""Reads one source as blocks of rows; a bad row raises an error or is quarantined."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,20 +24,23 @@ _MAX_COMPRESSION = 1000
 
 @dataclass(kw_only=True, slots=True)
 class Rows:
-    """The rows of a block, column by column, and its quarantined rows."""
+    """The rows of a block, column by column, and its quarantined rows.
+
+    Attributes:
+        sources: source side.
+        targets: target side.
+        lines: line of each row in the file (TMX: unit; Parquet: row), counted from 1.
+        margins: embedding margins, if the corpus has them.
+        bad: quarantined rows: file, line, error, and the content of the row.
+        num_read: number of input rows of the block, including quarantined ones.
+    """
 
     sources: list[str] = field(default_factory=list)
-    """Source side."""
     targets: list[str] = field(default_factory=list)
-    """Target side."""
     lines: list[int] = field(default_factory=list)
-    """Line of the file (TMX: unit; Parquet: row), from 1."""
     margins: list[float] | None = None
-    """Embedding margins, if the corpus has them."""
     bad: list[dict[str, Any]] = field(default_factory=list)
-    """Quarantined rows: file, line, fault, and the content of the row."""
     num_read: int = 0
-    """Number of input rows of the block, including quarantined ones."""
 
 
 class _Collector:
@@ -51,13 +54,13 @@ class _Collector:
     def fresh(self) -> Rows:
         return Rows(margins=[] if self.has_margins else None)
 
-    def refuse(self, path: Path, line: int, fault: str, shown: str) -> None:
+    def refuse(self, path: Path, line: int, error: str, shown: str) -> None:
         if not self.quarantine:
             raise DataError(
-                f"{path}:{line}: {fault}; got {shown[:80]!r}. Correct the file, or set "
+                f"{path}:{line}: {error}; got {shown[:80]!r}. Correct the file, or set "
                 "`bad_rows: quarantine` to skip and count such rows"
             )
-        self.rows.bad.append({"file": path.name, "line": line, "fault": fault, "row": shown[:1000]})
+        self.rows.bad.append({"file": path.name, "line": line, "error": error, "row": shown[:1000]})
 
     def add(self, source: str, target: str, line: int, margin: float | None = None) -> None:
         self.rows.sources.append(source)
@@ -73,11 +76,11 @@ def read_blocks(source: Source, block_lines: int, done: Callable[[int], bool]) -
     Args:
         source: the source.
         block_lines: number of input rows per block.
-        done: whether the block of a number is finished; its rows are then skipped.
+        done: whether the block with this number is finished; its rows are then skipped.
 
     Raises:
-        DataError: with file and line, if the input is damaged or misaligned, or a row is bad and
-            the corpus does not quarantine bad rows.
+        DataError: if the input is damaged or misaligned, or if a row is bad and the corpus does
+            not quarantine bad rows. The message contains file and line.
     """
     collector = _Collector(source)
     readers: dict[str, Callable[[Source, _Collector], Iterator[Adder]]] = {
@@ -117,8 +120,8 @@ def _read_tsv(source: Source, collector: _Collector) -> Iterator[Adder]:
     corpus = source.corpus
     first, second = map(int, corpus.columns or ("0", "1"))
     margin = None if corpus.margin_column is None else int(corpus.margin_column)
-    least = max(first, second, margin or 0) + 1
-    exact = None if corpus.columns else least
+    min_columns = max(first, second, margin or 0) + 1
+    exact = None if corpus.columns else min_columns
     lines = enumerate(read_binary_lines(path), 1)
     if corpus.header:
         next(lines, None)
@@ -128,9 +131,9 @@ def _read_tsv(source: Source, collector: _Collector) -> Iterator[Adder]:
         if text is None:
             return
         cells = text.split("\t")
-        if len(cells) < least or (exact is not None and len(cells) != exact):
-            fault = f"expected {exact or least} columns, got {len(cells)}"
-            collector.refuse(path, number, fault, text)
+        if len(cells) < min_columns or (exact is not None and len(cells) != exact):
+            error = f"expected {exact or min_columns} columns, got {len(cells)}"
+            collector.refuse(path, number, error, text)
             return
         score = None if margin is None else _number(cells[margin])
         if margin is not None and score is None:
@@ -173,7 +176,7 @@ def _read_tmx(source: Source, collector: _Collector) -> Iterator[Adder]:
     def add(segments: tuple[str, str] | BadUnit, number: int) -> None:
         if isinstance(segments, BadUnit):
             shown = segments.shown or f"unit {number}"
-            collector.refuse(path, number, segments.fault, shown)
+            collector.refuse(path, number, segments.error, shown)
         else:
             collector.add(*segments, number)
 
@@ -192,8 +195,8 @@ def _read_parquet(source: Source, collector: _Collector) -> Iterator[Adder]:
         if not isinstance(values[0], str) or not isinstance(values[1], str):
             collector.refuse(path, number, "a side is null or not text", repr(values))
         elif max(len(values[0]), len(values[1])) > MAX_LINE_BYTES:
-            fault = f"a side is longer than {MAX_LINE_BYTES >> 20} Mi characters"
-            collector.refuse(path, number, fault, values[0][:80])
+            error = f"a side is longer than {MAX_LINE_BYTES >> 20} Mi characters"
+            collector.refuse(path, number, error, values[0][:80])
         else:
             collector.add(values[0], values[1], number, *values[2:])
 
@@ -218,7 +221,7 @@ def _read_parquet(source: Source, collector: _Collector) -> Iterator[Adder]:
 
 
 def _check_compression(file: parquet.ParquetFile, path: Path) -> None:
-    """Refuse columns that would decompress to a thousand times their size."""
+    """Reject columns that would decompress to a thousand times their size."""
     for number in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(number)
         for place in range(group.num_columns):
@@ -226,9 +229,9 @@ def _check_compression(file: parquet.ParquetFile, path: Path) -> None:
             limit = max(_MAX_COLUMN_BYTES, _MAX_COMPRESSION * column.total_compressed_size)
             if column.total_uncompressed_size > limit:
                 raise DataError(
-                    f"{path}: the column {column.path_in_schema} would take "
-                    f"{column.total_uncompressed_size:,} bytes, and the file has "
-                    f"{path.stat().st_size:,}; it is damaged or forged"
+                    f"{path}: the column {column.path_in_schema} would decompress to "
+                    f"{column.total_uncompressed_size:,} bytes, but the file has only "
+                    f"{path.stat().st_size:,}; it is damaged or malicious"
                 )
 
 
@@ -314,8 +317,8 @@ def _decode(raw: bytes, number: int, path: Path, collector: _Collector) -> str |
     try:
         return raw.removesuffix(b"\r").decode("utf-8")
     except UnicodeDecodeError as error:
-        fault = f"byte {error.start + 1} is not UTF-8 (0x{raw[error.start]:02x})"
-        collector.refuse(path, number, fault, raw.decode("utf-8", "backslashreplace"))
+        message = f"byte {error.start + 1} is not UTF-8 (0x{raw[error.start]:02x})"
+        collector.refuse(path, number, message, raw.decode("utf-8", "backslashreplace"))
         return None
 
 

@@ -17,18 +17,21 @@ DEFAULT_PIVOT = "eng_Latn"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The files of one language pair of one corpus."""
+    """The files of one language pair of one corpus.
+
+    Attributes:
+        corpus: the corpus.
+        source: FLORES-200 code of the source side.
+        target: FLORES-200 code of the target side; empty for documents.
+        paths: files that are read; for moses the source file and the target file.
+        spelled: both language codes as the corpus spells them.
+    """
 
     corpus: CorpusConfig
-    """The corpus."""
     source: str
-    """FLORES-200 code of the source side."""
     target: str
-    """FLORES-200 code of the target side; empty for documents."""
     paths: tuple[Path, ...]
-    """Files that are read; for moses the source file and the target file."""
     spelled: tuple[str, str]
-    """Both language codes as the corpus spells them."""
 
     @property
     def name(self) -> str:
@@ -77,7 +80,7 @@ def find_sources(
             if before.name == after.name:
                 raise DataError(
                     f"{before.paths[0]} and {after.paths[0]} are both {before.name}; "
-                    "restrict `languages`, or make two corpora of them"
+                    "restrict `languages`, or define two corpora for them"
                 )
         found += sources
         if unknown:
@@ -180,7 +183,7 @@ def _is_code_of(spelled: str, language: Language) -> bool:
 
 
 def _layout_sources(corpus: CorpusConfig, data_dir: Path, unknown: list[str]) -> Iterator[Source]:
-    """Pair the languages of a folder: as its files do, or each language with the pivots."""
+    """Return the pairs that a folder stores, or each language paired with the pivots."""
     opened = open_corpus(data_dir / corpus.path, layout=corpus.layout, name=corpus.name)
     if opened.layout in ("pairs", "tables"):
         pairs = sorted({(codes[0], codes[1]) for _, codes in opened.files()})

@@ -1,7 +1,7 @@
-"""Translation memories (TMX 1.4), streamed: one translation unit is in memory at a time.
+"""Translation memories (TMX 1.4), streamed with one translation unit in memory at a time.
 
-A unit that is not well-formed XML does not end the reading: it is reported, and the parser restarts
-at the next `<tu>`. Files are decoded by their byte order mark or their XML declaration.
+A unit that is not well-formed XML is reported, and the parser resumes at the next `<tu>`. Files are
+decoded by their byte order mark or their XML declaration.
 """
 
 import codecs
@@ -24,8 +24,8 @@ MAX_UNIT_CHARACTERS: Final = 1 << 20
 MAX_TAG_BYTES: Final = 16 << 20
 """Maximum length of a tag, a comment or a processing instruction."""
 MAX_UNIT_BYTES: Final = 16 << 20
-"""Maximum length of a unit with its notes and properties, and of what stands between units."""
-# Their content is native code of some other format, not text.
+"""Maximum length of a unit with its notes and properties, and of the content between units."""
+# The content of these elements is native code of another format, not text.
 _CODES: Final = frozenset({"bpt", "ept", "it", "ph", "ut"})
 _CHUNK_BYTES: Final = 1 << 16
 _SHOWN_BYTES: Final = 1000
@@ -43,16 +43,19 @@ _RESTART: Final = b"<tmx><body>"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadUnit:
-    """A unit that cannot be used."""
+    """A unit that cannot be used.
 
-    fault: str
-    """What is wrong with it, with the line of the file where the XML is not well-formed."""
+    Attributes:
+        error: description of the error, with its line in the file if the XML is not well-formed.
+        shown: the beginning of the unit, if it is known.
+    """
+
+    error: str
     shown: str = ""
-    """The beginning of the unit, if it is known."""
 
 
 def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str] | BadUnit]:
-    """Yield both segments of every unit, or why the unit cannot be used.
+    """Yield both segments of every unit, or the error if the unit cannot be used.
 
     Languages are compared as FLORES-200 codes, so that `en-GB` is `eng_Latn`.
 
@@ -102,7 +105,7 @@ def _decode(
 
 
 def _encoding(head: bytes) -> tuple[str, int]:
-    """Return the encoding of a file, given its beginning, and the length of its mark."""
+    """Return the encoding of a file, given its beginning, and the length of its byte order mark."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding, len(mark)
@@ -115,8 +118,8 @@ def _encoding(head: bytes) -> tuple[str, int]:
     return ("utf-8" if encoding.startswith(("utf-16", "utf-32", "ucs")) else encoding), 0
 
 
-class _Fault(Exception):
-    """A unit that is well-formed, but not valid, or beyond a limit."""
+class _UnitError(Exception):
+    """A well-formed unit that is invalid or exceeds a limit."""
 
     def __init__(self, message: str, position: int, *, in_next_unit: bool = False) -> None:
         super().__init__(message)
@@ -211,7 +214,7 @@ class _Units:
             self._refuse(f"not well-formed XML: {message.strip('()')}", data, before, place)
             self._lines += data[place : place + 1] == b"\n"
             return data[place + 1 :]
-        except _Fault as error:
+        except _UnitError as error:
             place = max(error.position - before, 0)
             self._refuse(str(error), data, before, place)
             return data[place:] if error.in_next_unit else data[place + 1 :]
@@ -236,16 +239,16 @@ class _Units:
         self._refuse(f"a unit of more than {MAX_UNIT_BYTES:,} bytes", data, before, len(data))
         return b""
 
-    def _refuse(self, fault: str, data: bytes, before: int, place: int) -> None:
+    def _refuse(self, error: str, data: bytes, before: int, place: int) -> None:
         self._lines += self._parser.CurrentLineNumber - 1
         if not self._seen_unit and self._unit is None:
             raise DataError(
-                f"{self._path}:{self._lines + 1}: not a TMX file: {fault}; check `format`"
+                f"{self._path}:{self._lines + 1}: not a TMX file: {error}; check `format`"
             )
         start = max(self._unit.start - before, 0) if self._unit is not None else place
         shown = data[start : start + _SHOWN_BYTES].decode("utf-8", "replace")
         self._found.append(
-            BadUnit(fault=f"{fault}, line {self._lines + 1} of the file", shown=shown)
+            BadUnit(error=f"{error}, line {self._lines + 1} of the file", shown=shown)
         )
         self._unit = None
 
@@ -256,7 +259,7 @@ class _Units:
             self._parser.Parse(b"", True)
         except expat.ExpatError as error:
             if self._unit is None and self._restarted:
-                return  # the damage has taken an end tag, or left one too many
+                return  # the damage removed an end tag, or added one
             raise DataError(
                 f"{self._path}:{self._lines + error.lineno}: not TMX, or truncated: "
                 f"{expat.errors.messages[error.code]}; download the file again"
@@ -265,14 +268,14 @@ class _Units:
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise self._fault(f"elements are nested more than {MAX_DEPTH} deep")
+            raise self._error(f"elements are nested more than {MAX_DEPTH} deep")
         name, unit = _local(tag), self._unit
         if self._depth == 1 and name != "tmx":
-            raise self._fault(f"the root element is <{name}>, not <tmx>")
+            raise self._error(f"the root element is <{name}>, not <tmx>")
         if name == "tu":
             if unit is not None:
                 message = "a unit inside a unit: an end tag </tu> is missing"
-                raise self._fault(message, in_next_unit=True)
+                raise self._error(message, in_next_unit=True)
             self._unit = _Unit(start=self._parser.CurrentByteIndex)
             self._seen_unit = True
         elif unit is None or unit.skipped_at:
@@ -309,11 +312,11 @@ class _Units:
             return
         unit.characters += len(text)
         if unit.characters > MAX_UNIT_CHARACTERS:
-            raise self._fault(f"a unit with more than {MAX_UNIT_CHARACTERS:,} characters")
+            raise self._error(f"a unit with more than {MAX_UNIT_CHARACTERS:,} characters")
         unit.segment.append(text)
 
-    def _fault(self, message: str, *, in_next_unit: bool = False) -> _Fault:
-        return _Fault(message, self._parser.CurrentByteIndex, in_next_unit=in_next_unit)
+    def _error(self, message: str, *, in_next_unit: bool = False) -> _UnitError:
+        return _UnitError(message, self._parser.CurrentByteIndex, in_next_unit=in_next_unit)
 
     def _entity(self, name: str, *_: object) -> None:
         raise DataError(
@@ -327,12 +330,12 @@ class _Units:
 
     def _result(self, unit: _Unit) -> tuple[str, str] | BadUnit:
         if unit.skipped_entity:
-            return BadUnit(fault=f"the entity &{unit.skipped_entity}; is not defined in XML")
+            return BadUnit(error=f"the entity &{unit.skipped_entity}; is not defined in XML")
         missing = [code for code in self._languages if code not in unit.texts]
         if missing:
             there = ", ".join(unit.texts) or "none"
             return BadUnit(
-                fault=f"no segment of {' or '.join(missing)}; the unit has {there}",
+                error=f"no segment of {' or '.join(missing)}; the unit has {there}",
                 shown=" | ".join(unit.texts.values())[:_SHOWN_BYTES],
             )
         source, target = self._languages

@@ -130,7 +130,7 @@ def _hint(overrides: list[str]) -> str:
 
 def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Path]:
     from nllb.training.finetune_config import FinetuneConfig, NewLanguage
-    from nllb.training.finetuning.text_shards import pairs_of_name
+    from nllb.training.finetuning.text_shards import pairs_from_filename
 
     overrides = [word for word in arguments.words if is_override(word)]
     words = [word for word in arguments.words if word not in overrides]
@@ -148,8 +148,8 @@ def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Pat
         raise ConfigError(f"expected --model M --text FILE OUT{_hint(overrides)}")
     if (arguments.add is None) != (arguments.like is None):
         raise ConfigError("--add CODE needs --like CODE, and vice versa")
-    files = [pairs_of_name(path) for path in arguments.text]
-    files += [pairs_of_name(path, is_replay=True) for path in arguments.replay]
+    files = [pairs_from_filename(path) for path in arguments.text]
+    files += [pairs_from_filename(path, is_replay=True) for path in arguments.replay]
     added = [NewLanguage(code=arguments.add, like=arguments.like)] if arguments.add else []
     values = {"model": arguments.model, "text": files, "add": added}
     return config_of(FinetuneConfig, values, overrides), Path(words[0])

@@ -52,13 +52,13 @@ def prune(arguments: argparse.Namespace) -> int:
     from nllb.inference.expert_cache import ExpertCache
     from nllb.inference.layers import LoadedExperts
     from nllb.inference.memory_plan import plan_memory
-    from nllb.inference.pruning import check_shares, choose_experts, count_gates
+    from nllb.inference.pruning import check_pruning_options, choose_experts, count_gates
     from nllb.inference.pruning import prune as write_pruned
     from nllb.model.formats.hugging_face import is_free
     from nllb.model.formats.open_model import open_model
 
     source, target = parse_language(arguments.source), parse_language(arguments.target)
-    check_shares(keep=arguments.keep, encoder_to_decoder=arguments.ratio)
+    check_pruning_options(keep=arguments.keep, encoder_to_decoder=arguments.ratio)
     if not arguments.dry_run and not is_free(arguments.output):
         raise CheckpointError(f"{arguments.output} already exists: choose another output directory")
     opened = open_model(arguments.model)

@@ -42,7 +42,7 @@ def _settings_arguments(parser: argparse.ArgumentParser) -> None:
 
     for name, field in ServerSettings.model_fields.items():
         flag = "--" + _FLAGS.get(name, name).replace("_", "-")
-        text = (field.description or "dtype of the weights in memory").replace("%", "%%")
+        text = (field.description or "").replace("%", "%%")
         default = field.default
         options: dict[str, Any] = {"dest": name, "default": None, "help": text}
         if isinstance(default, bool):

@@ -6,6 +6,7 @@ field is its help text.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import cleandoc
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, Union, get_args, get_origin
@@ -79,6 +80,13 @@ class Section(BaseModel):
 
     renamed_keys: ClassVar[Mapping[str, str | RenamedKey]] = {}
     """Deprecated keys, which still work in this release, and what they are called now."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Add the descriptions of the fields to the docstring, so that `help` explains them."""
+        fields = ((name, field.description) for name, field in cls.model_fields.items())
+        listed = "".join(f"\n    {name}: {' '.join((text or '').split())}" for name, text in fields)
+        cls.__doc__ = f"{cleandoc(cls.__doc__ or '')}\n\nAttributes:{listed}\n"
 
     def cross_field_errors(self) -> Iterable[str]:
         """Yield what is wrong between fields; a message may begin with `field: `."""

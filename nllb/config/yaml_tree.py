@@ -32,13 +32,21 @@ _TAGS: dict[str, tuple[str, str]] = {
 
 
 class WrittenInt(int):
-    """A whole number that remembers how it was written."""
+    """An integer with its source text.
+
+    Attributes:
+        text: the number as it is written in the file.
+    """
 
     text: str
 
 
 class WrittenFloat(float):
-    """A number that remembers how it was written."""
+    """A floating-point number with its source text.
+
+    Attributes:
+        text: the number as it is written in the file.
+    """
 
     text: str
 
@@ -81,14 +89,19 @@ set_scalar_rules(_Loader)
 
 
 class Place(NamedTuple):
-    """The node that a key leads to, and the place that an error about it names."""
+    """The node of a key, and its place for error messages.
+
+    Attributes:
+        node: the node; None if the file does not have it.
+        where: the place that an error names.
+        order: sort key of errors: by line, with those of the command line last.
+        resolved: number of components of the location that were found.
+    """
 
     node: yaml.Node | None
     where: str
     order: tuple[int, int]
-    """Sorts errors by line, those of the command line last."""
     resolved: int
-    """How many components of the location were found."""
 
 
 class YamlTree:

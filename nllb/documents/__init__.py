@@ -1,4 +1,4 @@
-"""Documents: files in many formats, translated with their markup and layout kept."""
+"""Translation of files in many formats, which keeps their markup and layout."""
 
 from .document_translation import (
     DocumentReport,

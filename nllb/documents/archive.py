@@ -1,7 +1,7 @@
-"""Zip archives as documents: limits before anything is unpacked, and members that stay as they are.
+"""Zip archives as documents, with limits that are checked before anything is unpacked.
 
 Office files, OpenDocument files, EPUB and IDML are zip archives of XML files. A changed archive
-keeps the order, names, dates and compression of its members; members without a change keep their
+keeps the order, names, dates and compression of its members, and unchanged members keep their
 content.
 """
 
@@ -18,10 +18,10 @@ from nllb.io.archives import check_archive, read_member
 
 MAX_UNPACKED_BYTES: Final = 1 << 30
 MAX_RATIO: Final = 300
-"""Times that an archive may grow; smaller ones than `MIN_BOMB_BYTES` may grow more."""
+"""Maximum ratio of unpacked to packed size; sizes below `MIN_BOMB_BYTES` may exceed it."""
 MIN_BOMB_BYTES: Final = 64 << 20
 OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-"""The start of Microsoft's older container, which also holds encrypted Office files."""
+"""The signature of Microsoft's older container format, which encrypted Office files also use."""
 
 _ENCRYPTED: Final = 1
 _ZIP64_EXTRA: Final = 1
@@ -38,13 +38,13 @@ _READ_ERRORS: Final = (
 
 
 class Archive:
-    """A zip archive in memory, whose members were all checked."""
+    """A zip archive in memory, all of whose members have been checked."""
 
     def __init__(self, data: bytes) -> None:
         """Open an archive.
 
         Raises:
-            DocumentError: It is damaged, encrypted, too large, or unpacks to far more than it has.
+            DocumentError: It is damaged, encrypted, too large, or unpacks to far more bytes.
         """
         self.data = data
         if data.startswith(OLE_MAGIC):
@@ -68,8 +68,8 @@ class Archive:
         total = sum(member.file_size for member in self.members)
         if total > MIN_BOMB_BYTES and total > MAX_RATIO * len(self.data):
             raise DocumentError(
-                f"the file has {len(self.data):,} bytes and would unpack to {total:,}; an archive "
-                f"that grows more than {MAX_RATIO} times is not read"
+                f"the file has {len(self.data):,} bytes and would unpack to {total:,}; the maximum "
+                f"is {MAX_RATIO} times its size"
             )
         for member in self.members:
             if member.flag_bits & _ENCRYPTED:
@@ -97,7 +97,7 @@ class Archive:
         """Return the content of a member.
 
         Raises:
-            DocumentError: The archive lacks it.
+            DocumentError: The archive does not contain it.
         """
         member = self._by_name.get(name)
         if member is None:
@@ -105,7 +105,7 @@ class Archive:
         return self._read(member)
 
     def replace(self, contents: Mapping[str, bytes]) -> bytes:
-        """Return the archive with other contents of some members."""
+        """Return the archive with new contents of some members."""
         changed = {
             name: content for name, content in contents.items() if content != self.read(name)
         }

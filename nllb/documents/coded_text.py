@@ -1,9 +1,9 @@
-"""A unit as text for the translator, and back: codes become marks or placeholder characters.
+"""Converts a unit to text for the translator and back; codes become marks or placeholders.
 
-A code that shows text, or stands for text that is filled in later, such as `{name}`, is a word of
-its sentence and becomes a private-use character in the text. All other codes are taken out and
-remembered as marks: pairs as spans, single codes as points. Tags that stand in plain text, as in
-message catalogues, are treated like codes.
+A code that shows text, or represents text that is filled in later, such as `{name}`, is a word of
+its sentence and becomes a private-use character in the text. All other codes are removed and
+recorded as marks: pairs as spans, single codes as points. Tags in plain text, as in message
+catalogues, are treated like codes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,22 +29,22 @@ class CodedText:
 
     Attributes:
         unit: the unit.
-        text: what is translated.
-        marks: the codes that are not in the text.
+        text: the text to translate.
+        marks: the codes that were removed from the text.
     """
 
     def __init__(self, unit: Unit, protection: Protection) -> None:
-        """Take the codes of a unit out of its text."""
+        """Remove the codes of a unit from its text."""
         self.unit, self._protection = unit, protection
         self.text = ""
         self.marks: list[Mark] = []
         self._parts = tuple(_with_tags_as_codes(unit.fragments))
         self._ends: list[tuple[int, int]] = []
-        """The parts at which each mark opens and closes; twice the same for a point."""
+        """The parts at which each mark opens and closes; equal for a point."""
         self._words: dict[str, Fragment] = {}
         """Codes by their characters in the text."""
         self._spaced: set[int] = set()
-        """Codes, by part, after which the source has a space that the text leaves out."""
+        """Indices of codes after which the source has a space that the text omits."""
         pairs = _nested_pairs(self._parts)
         closing = {close: opening for opening, close in pairs.items()}
         open_marks: list[int] = []
@@ -64,7 +64,7 @@ class CodedText:
 
     @property
     def has_inner_marks(self) -> bool:
-        """Whether the place of any code depends on the translation."""
+        """Whether the position of any code depends on the translation."""
         ends = {place for mark in self.marks for place in (mark.start, mark.end)}
         return any(0 < place < len(self.text) for place in ends)
 
@@ -78,22 +78,22 @@ class CodedText:
         self.text += self._protection.protect(text)
 
     def _add_word(self, code: InlineCode) -> bool:
-        """Put a code into the text if it is a word there; return whether it is."""
+        """Insert a code into the text if it is a word there, and return whether it is."""
         if code.kind is not CodeKind.STANDALONE or not _is_word(code):
             return False
         sign = self._protection.own_character(code.data if code.text is None else code.text)
-        if sign is None:  # All characters are taken.
+        if sign is None:  # no characters are left
             return False
         self._words[sign] = code
         self.text += sign
         return True
 
     def restore(self, output: str, links: Sequence[Link]) -> tuple[list[Fragment], bool]:
-        """Return the fragments of a translation, and whether all codes have a sure place.
+        """Return the fragments of a translation, and whether all codes have a certain position.
 
         Args:
             output: the translation of the text, with the same placeholder characters.
-            links: the passages of text and translation that mean the same.
+            links: the aligned passages of the text and the translation.
         """
         if output == self.text:
             return list(self.unit.fragments), True
@@ -122,18 +122,18 @@ class CodedText:
 
 
 def _is_word(code: InlineCode) -> bool:
-    """Return whether a code shows text, or stands for text."""
+    """Return whether a code shows or represents text."""
     if code.text is not None:
         return bool(code.text.strip())
     return any(each.text == code.data for each in _VARIABLES.find(code.data))
 
 
 class _PlainTag(InlineCode):
-    """A tag in plain text, which becomes text again."""
+    """A tag in plain text, which is converted back to text."""
 
 
 def _with_tags_as_codes(fragments: Sequence[Fragment]) -> Iterable[Fragment]:
-    """Yield fragments with codes in place of the tags in their text."""
+    """Yield fragments in which tags in text are replaced by codes."""
     number = min((code.number for code in fragments if isinstance(code, InlineCode)), default=0)
     waiting: list[tuple[str, int]] = []
     for fragment in fragments:
@@ -164,9 +164,9 @@ def _with_tags_as_codes(fragments: Sequence[Fragment]) -> Iterable[Fragment]:
 
 
 def _nested_pairs(fragments: Sequence[Fragment]) -> dict[int, int]:
-    """Return the closing code of each opening one, as far as pairs are closed and nested.
+    """Return the closing code of each opening one, for pairs that are closed and nested.
 
-    All other codes are treated as points, which keep to their place between words.
+    All other codes are treated as points, which keep their position between words.
     """
     pairs: dict[int, int] = {}
     waiting: list[tuple[int, int]] = []
@@ -186,7 +186,7 @@ def _nested_pairs(fragments: Sequence[Fragment]) -> dict[int, int]:
 
 
 def _joined(fragments: Iterable[Fragment]) -> list[Fragment]:
-    """Return fragments without empty texts, and with neighbouring texts as one."""
+    """Return fragments with adjacent texts joined and empty texts removed."""
     joined: list[Fragment] = []
     for fragment in fragments:
         part = fragment.data if isinstance(fragment, _PlainTag) else fragment

@@ -1,4 +1,4 @@
-"""Text over subtitles: shared out to cues by time and length, and broken into short lines."""
+"""Distribution of text over subtitle cues by time and length, and line breaking."""
 
 import re
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ _PUNCTUATION_BONUS: Final = 0.08
 def split_fragments(
     fragments: Sequence[Fragment], weights: Sequence[float]
 ) -> list[list[Fragment]]:
-    """Share a text out to cues: at blanks, near the wished shares, codes open over no border.
+    """Distribute a text over cues at blanks, close to the given shares, without splitting codes.
 
     Args:
         fragments: the text with its codes.
         weights: the share of each cue.
 
     Returns:
-        The fragments of each cue; an open pair is closed at the end of a cue and opened again.
+        The fragments of each cue; an open pair is closed at the end of a cue and reopened.
     """
     text = "".join(part for part in fragments if isinstance(part, str))
     cuts = _cuts(text, weights)
@@ -91,7 +91,7 @@ def _cuts(text: str, weights: Sequence[float]) -> list[int]:
 
 
 def _places(text: str) -> list[int]:
-    """Return where a text may be cut: after blanks, or between characters where it has none."""
+    """Return the possible cut positions: after blanks, or between characters without blanks."""
     blanks = [match.end() for match in re.finditer(r"(?<=\S)[ \n]+(?=\S)", text)]
     if blanks or not _unsegmented().search(text):
         return blanks
@@ -100,7 +100,7 @@ def _places(text: str) -> list[int]:
 
 @cache
 def _unsegmented() -> "regex.Pattern[str]":
-    """Return what finds a letter of a script without spaces between words."""
+    """Return a pattern of letters in scripts without spaces between words."""
     scripts = "".join(map(unicode_class, unsegmented_scripts()))
     return regex.compile(f"[{scripts}]")
 
@@ -108,7 +108,7 @@ def _unsegmented() -> "regex.Pattern[str]":
 def wrap_fragments(
     fragments: Sequence[Fragment], *, max_columns: int = MAX_COLUMNS
 ) -> list[Fragment]:
-    """Break a text that is wider than a line into two lines of like width."""
+    """Break a text that is wider than a line into two lines of similar width."""
     text = "".join(part if isinstance(part, str) else part.text or "" for part in fragments)
     if columns(text) <= max_columns:
         return list(fragments)

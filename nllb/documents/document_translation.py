@@ -1,4 +1,4 @@
-"""Documents through a translator: a file in, the same file in another language out."""
+"""Translates whole documents with a translator."""
 
 import hashlib
 import json
@@ -33,34 +33,38 @@ DEFAULT_OPTIONS: Final = FormatOptions()
 
 
 class TranslationSettings(TypedDict, total=False):
-    """How the text of a document is translated; each setting is optional."""
+    """Options for translating the text of a document; each is optional.
+
+    Attributes:
+        glossary: terms with their translations.
+        do_not_translate: terms that are not translated.
+        search: search options.
+        retry: whether flagged outputs are retried; the default is True.
+        assumed_source: with the source `auto`, the language assumed for text that cannot be
+            identified.
+    """
 
     glossary: Glossary | None
-    """Terms with their translations."""
     do_not_translate: Sequence[str]
-    """Terms that stay as they are."""
     search: SearchOptions | None
-    """How outputs are searched for."""
     retry: bool | RetryBudget
-    """Whether flagged outputs are tried again; yes by default."""
     assumed_source: str | Language | None
-    """With the source `auto`, the language of text that cannot be identified."""
 
 
 ReportProgress = Callable[[int, int], object]
-"""Called with the number of finished units and the number of all units."""
+"""Receives the number of finished units and the number of all units."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitReport:
-    """What became of one unit.
+    """The result of one unit.
 
     Attributes:
-        key: identifies the unit in its file.
+        key: identifier of the unit in its file.
         source_text: its text without inline codes.
         text: its translation without inline codes.
-        flags: the flags of its segments, and `markup` where inline codes were hard to place.
-        confidence: the lowest confidence of its segments.
+        flags: the flags of its segments, and `markup` if the position of inline codes is uncertain.
+        confidence: the lowest confidence of any segment.
     """
 
     key: str
@@ -72,14 +76,14 @@ class UnitReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentReport:
-    """What a user should know about a translated document.
+    """Information about a translated document for the user.
 
     Attributes:
         format: name of the format.
-        source: the language that it was translated from; None without any text.
-        target: the language that it was translated into.
+        source: the source language; None if there is no text.
+        target: the target language.
         units: the translated units in reading order.
-        warnings: what was noticed about the file.
+        warnings: warnings about the file.
     """
 
     format: str
@@ -90,7 +94,7 @@ class DocumentReport:
 
     @property
     def flagged(self) -> tuple[UnitReport, ...]:
-        """The units that a person should read."""
+        """The units that a person should check."""
         return tuple(unit for unit in self.units if unit.flags)
 
 
@@ -99,9 +103,9 @@ class DocumentTranslation:
     """A translated document.
 
     Attributes:
-        data: the file.
+        data: the content of the file.
         name: its name: that of the original with the target language before the suffix.
-        report: what became of each unit.
+        report: the results of its units.
     """
 
     data: bytes
@@ -121,22 +125,22 @@ def translate_document(
     journal: Journal | None = None,
     **settings: Unpack[TranslationSettings],
 ) -> DocumentTranslation:
-    """Translate a document; everything that is not text stays byte for byte as it was.
+    """Translate a document; everything except text is kept byte for byte.
 
     Args:
-        data: the file.
+        data: the content of the file.
         name: its name, such as `report.docx`.
         translator: translates texts.
-        source: the language of the document, or `auto`.
-        target: the language to translate into.
-        options: choices that concern formats.
+        source: the source language, or `auto`.
+        target: the target language.
+        options: options of formats.
         progress: called when a unit is finished.
-        journal: finished units of an earlier run; it receives those of this run.
+        journal: finished units of an earlier run; units of this run are added to it.
         settings: the fields of `TranslationSettings`.
 
     Raises:
         DocumentError: The file is damaged, too large or in an unknown format.
-        LanguageError: A language is unknown, or the model does not have it.
+        LanguageError: A language is unknown, or the model does not cover it.
         SegmentError: A segment has no output.
     """
     into = translator.language(target)
@@ -169,10 +173,10 @@ def translate_parsed(
     journal: Journal | None = None,
     **settings: Unpack[TranslationSettings],
 ) -> tuple[bytes, DocumentReport]:
-    """Translate a document that was parsed before; return the file and the report.
+    """Translate a parsed document, and return the file and the report.
 
     Raises:
-        LanguageError: A language is unknown, or the model does not have it.
+        LanguageError: A language is unknown, or the model does not cover it.
         SegmentError: A segment has no output.
     """
     units = document.plan_units(target)
@@ -223,20 +227,20 @@ def translate_document_file(
     job: Mapping[str, Any] | None = None,
     **settings: Unpack[TranslationSettings],
 ) -> tuple[Path, DocumentReport]:
-    """Translate a file; the result appears as a whole beside it or in a directory.
+    """Translate a file and write the result atomically, next to it or to a directory.
 
-    The finished units are kept in `RESULT.part`, so that the same call continues after the
-    program was killed.
+    Finished units are stored in `RESULT.part`, so that the same call resumes after the program was
+    killed.
 
     Args:
         path: the file; it is never changed.
         translator: translates texts.
-        source: the language of the document, or `auto`.
-        target: the language to translate into.
-        output: the file to write, or an existing directory; None: beside the original.
-        options: choices that concern formats.
+        source: the source language, or `auto`.
+        target: the target language.
+        output: the file to write, or an existing directory; None writes next to the original.
+        options: options of formats.
         progress: called when a unit is finished.
-        job: what else decides the result, such as the model.
+        job: further values that determine the result, such as the model.
         settings: the fields of `TranslationSettings`.
 
     Returns:
@@ -245,7 +249,7 @@ def translate_document_file(
     Raises:
         DataError: The file cannot be read, or the result cannot be written.
         DocumentError: The file is damaged, too large or in an unknown format.
-        LanguageError: A language is unknown, or the model does not have it.
+        LanguageError: A language is unknown, or the model does not cover it.
         SegmentError: A segment has no output.
     """
     data = read_document(path)
@@ -258,7 +262,7 @@ def translate_document_file(
     else:
         result = output
     if result.exists() and result.samefile(path):
-        raise ConfigError(f"{path} would be replaced by its translation: name another --output")
+        raise ConfigError(f"{path} would be replaced by its translation: choose another --output")
     described = {
         "file": hashlib.sha256(data).hexdigest(),
         "name": path.name,
@@ -287,16 +291,16 @@ def translate_document_file(
 
 
 def _described(setting: object) -> str:
-    """Return what of a setting decides the result, so that a stopped run goes on with it."""
+    """Return the part of a setting that determines the result, to check that a run can resume."""
     return "a budget" if isinstance(setting, RetryBudget) else repr(setting)
 
 
 def read_document(path: Path) -> bytes:
-    """Read a file whose size is checked first.
+    """Read a file after checking its size.
 
     Raises:
-        DataError: It cannot be read.
-        DocumentError: It is too large.
+        DataError: The file cannot be read.
+        DocumentError: The file is too large.
     """
     try:
         size = path.stat().st_size
@@ -316,7 +320,7 @@ def _main_language(
     target: Language,
     assumed_source: str | Language | None,
 ) -> SourceLanguage:
-    """Return the main language of a document, which has none without text."""
+    """Return the main language of a document; a document without text has none."""
     if source != AUTO:
         language = translator.language(source)
         require_two_languages(language, target)
@@ -347,8 +351,8 @@ def _translate(
 ) -> Iterator[tuple[Unit, Finished]]:
     """Yield all units with their translations, in order; equal units are translated once.
 
-    Where the source language was detected, units that are clearly in another language are
-    translated from that one, and units in the target language are kept.
+    If the source language was detected, units that are clearly in another language are translated
+    from that language, and units in the target language are kept.
     """
     if main.language is None:
         for unit in units:
@@ -389,7 +393,7 @@ def _translate(
 
 
 def _content(unit: Unit) -> Any:
-    """Return what decides a unit's translation."""
+    """Return the content of a unit that determines its translation."""
     return unit.fragments, unit.preserve_layout, unit.plural_category, unit.max_columns, unit.note
 
 

@@ -1,4 +1,4 @@
-"""Paragraphs of DrawingML, `a:p`: slides, shapes, charts and SmartArt of all Office files."""
+"""Paragraphs of DrawingML (`a:p`) in slides, shapes, charts and SmartArt of all Office files."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class DrawingText:
         self._styles: dict[str, Style] = {}
 
     def content(self, paragraph: XmlElement) -> tuple[int, int]:
-        """Return the start and end of what is between the paragraph's properties."""
+        """Return the start and end of the content, without the paragraph's properties."""
         start, end = paragraph.open_end, paragraph.close_start
         for child in paragraph.elements:
             if child.local == "pPr":

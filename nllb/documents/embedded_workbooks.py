@@ -1,4 +1,4 @@
-"""Workbooks inside other Office files, for example the data behind a chart."""
+"""Workbooks inside other Office files, such as the data of a chart."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,17 +13,17 @@ from .xml_parts import Writing
 
 
 def add_workbooks(package: OfficePackage) -> None:
-    """Add the workbooks of a package; its charts are drawn from them when a user edits them."""
+    """Add the workbooks of a package, from which Office redraws charts when a user edits them."""
     left = MAX_UNPACKED_BYTES
     for name in package.named("spreadsheetml.sheet"):
         try:
             archive = Archive(package.archive.read(name))
             left -= sum(member.file_size for member in archive.members)
             if left < 0:
-                raise DocumentError("the workbooks in the file are too large together")
+                raise DocumentError("the total size of the workbooks in the file is too large")
             part = EmbeddedWorkbook(name, archive)
         except DocumentError as error:
-            package.warnings.append(f"{name} is kept as it is: {error}")
+            package.warnings.append(f"{name} is kept unchanged: {error}")
         else:
             package.parts.append(part)
 
@@ -44,7 +44,7 @@ class EmbeddedWorkbook:
         ]
 
     def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
-        """Return the workbook with the units that changed; None if there are none."""
+        """Return the workbook with the changed units; None if nothing changed."""
         own = {
             inner.key: changed[unit.key]
             for unit, inner in zip(self.units, self._workbook.units, strict=True)

@@ -1,4 +1,4 @@
-"""HTML as a sequence of tags and texts with their positions, whatever its errors."""
+"""Parses HTML, however malformed, to a sequence of tags and texts with their positions."""
 
 import re
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ class HtmlEvent:
     """A tag, a text or another piece of HTML.
 
     Attributes:
-        kind: `other` is a comment, a declaration or a processing instruction.
+        kind: the kind; `other` is a comment, a declaration or a processing instruction.
         start: offset of its first character.
         end: offset after its last character.
-        source: how it is written.
-        name: of a tag, in lower case.
-        attributes: of a start tag, by lower-case names.
+        source: its source text.
+        name: name of a tag, in lower case.
+        attributes: values of a start tag's attributes, by lower-case name.
         closes_itself: whether a start tag ends with `/>`.
     """
 
@@ -39,7 +39,7 @@ class HtmlEvent:
 
     @property
     def text(self) -> str:
-        """Of a text, what a reader sees."""
+        """The displayed text of a text event."""
         return unescape(self.source)
 
 
@@ -47,7 +47,7 @@ def html_events(text: str) -> list[HtmlEvent]:
     """Return the pieces of HTML in order; together they cover the text.
 
     Raises:
-        DocumentError: There are too many of them.
+        DocumentError: There are too many pieces.
     """
     events: list[HtmlEvent] = []
     end = _end_of_tags(text)
@@ -77,7 +77,14 @@ def html_events(text: str) -> list[HtmlEvent]:
 
 @dataclass(frozen=True, slots=True)
 class AttributeSpan:
-    """Where the value of an attribute stands, its quotes included."""
+    """The position of an attribute's value, including its quotes.
+
+    Attributes:
+        name: name of the attribute.
+        start: offset of the first character.
+        end: offset after the last character.
+        value: the unescaped value.
+    """
 
     name: str
     start: int
@@ -95,10 +102,10 @@ def attribute_spans(event: HtmlEvent) -> Iterator[AttributeSpan]:
 
 
 def _end_of_tags(text: str) -> int:
-    """Return where the last tag ends: no tag can begin after it.
+    """Return the end of the last tag, after which no tag can begin.
 
-    The parser would try at each `<` of the rest, in time that grows with the square of its length.
-    Where many comments begin and none ends, all is a comment from the first of them on.
+    Otherwise, the parser would try each `<` of the rest, in time quadratic in its length. If many
+    comments begin and none ends, everything from the first of them on is a comment.
     """
     end = text.rfind(">") + 1
     unclosed = text.rfind("-->", 0, end) + 3 if "-->" in text else 0
@@ -157,7 +164,7 @@ class _EventParser(HTMLParser):
         self._add("other")
 
     def parse_marked_section(self, i: int, report: int = 1) -> int:
-        """Parse `<![...`; an unknown kind is a comment, as in browsers."""
+        """Parse `<![...`; unknown kinds are comments, as in browsers."""
         try:
             return int(super().parse_marked_section(i, bool(report)))
         except AssertionError:

@@ -1,4 +1,4 @@
-"""ICU messages: only the leaves of plurals and choices are text."""
+"""ICU messages: only the leaves of plurals and selections are text."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class _Malformed(Exception):
 
 
 def is_icu_message(text: str) -> bool:
-    """Return whether a text has plurals or choices in the syntax of ICU."""
+    """Return whether a text contains plurals or selections in ICU syntax."""
     return _COMPLEX.search(text) is not None
 
 
@@ -30,7 +30,7 @@ def icu_spans(text: str, key: str) -> UnitSpans | None:
 
     Args:
         text: the message.
-        key: the beginning of the keys of the units.
+        key: the prefix of the keys of the units.
     """
     walk = _Walk(text, key)
     try:
@@ -49,7 +49,7 @@ class _Walk:
     def message(
         self, position: int, depth: int, *, category: str | None
     ) -> tuple[int, Unit | None]:
-        """Read a message up to its closing brace; return that place and its only unit."""
+        """Read a message up to its closing brace; return that position and its only unit."""
         if depth > MAX_DEPTH:
             raise _Malformed
         pieces: list[Piece] = []
@@ -157,7 +157,7 @@ class _Walk:
 
 
 def _split_blanks(pieces: Sequence[Piece]) -> list[Piece]:
-    """Set the white space at the beginning and at the end apart, where there is any."""
+    """Split off the white space at the beginning and at the end, if there is any."""
     result: list[Piece] = []
     for piece in pieces:
         source = piece.source
@@ -175,7 +175,7 @@ def _split_blanks(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _after_quote(text: str, position: int) -> int:
-    """Return the place after an apostrophe, or after the literal text that it begins."""
+    """Return the position after an apostrophe, or after the literal text that it begins."""
     following = text[position + 1 : position + 2]
     if following == "'":
         return position + 2
@@ -212,7 +212,7 @@ def _unquote(source: str) -> str:
 
 
 def write_message(fragments: Sequence[Fragment]) -> str:
-    """Return fragments as a message of ICU."""
+    """Return fragments as an ICU message."""
     return "".join(_quote(part) if isinstance(part, str) else part.data for part in fragments)
 
 

@@ -1,4 +1,4 @@
-"""The journal of a translation: finished units, so that a killed run continues where it stopped."""
+"""The journal of a translation: finished units, so that a killed run resumes where it stopped."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,17 +12,17 @@ from .units import Fragment, InlineCode, Unit
 
 
 class Journal:
-    """Finished units of one job in a file beside the output; the file is removed at the end.
+    """Finished units of one job in a file next to the output, which is removed at the end.
 
-    A journal of another job, or one that is damaged, is started again.
+    A journal that is damaged or belongs to another job is replaced.
     """
 
     def __init__(self, path: Path, job: str):
         """Prepare a journal.
 
         Args:
-            path: its file.
-            job: identifies the file, the model and the options.
+            path: the file of the journal.
+            job: identifier of the file, the model and the options.
         """
         self.path, self.job = path, job
         self.records: dict[str, dict[str, Any]] = {}
@@ -71,7 +71,7 @@ class Journal:
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError):
-            pass  # the last line was cut off by the end of the program
+            pass  # the last line is incomplete because the program was killed
         return records
 
 

@@ -1,4 +1,4 @@
-"""JSON with the position of every value."""
+"""Parses JSON with the position of every value."""
 
 import re
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ class JsonValue:
     """A value of a JSON file.
 
     Attributes:
-        kind: what it is; `literal` is a number, a truth value or null.
+        kind: the kind of value; `literal` is a number, a truth value or null.
         start: offset of its first character.
         end: offset after its last character.
-        text: the value of a string, the source of a literal.
-        members: the members of an object, by key; of equal keys all count.
+        text: the value of a string, or the source of a literal.
+        members: the members of an object with their keys, including duplicates.
         items: the items of an array.
     """
 
@@ -41,7 +41,7 @@ class JsonValue:
         return next((value for name, value in self.members if name == key), None)
 
     def strings(self) -> "Iterator[tuple[tuple[str, ...], JsonValue]]":
-        """Yield all strings in it with their paths; items have their number, from 0."""
+        """Yield all strings in the value with their paths; items are numbered from 0."""
         yield from _strings(self, ())
 
 

@@ -1,7 +1,7 @@
-"""Markdown: its passages with the positions of their text and inline codes in the source.
+"""Parses Markdown to passages with the positions of their text and inline codes in the source.
 
-markdown-it decides what is a heading, a link or emphasis. Its tokens have no positions inside of
-a line, so the source is read along with them; where the two differ, a passage is kept as it is.
+markdown-it determines headings, links and emphasis. Its tokens have no positions inside a line, so
+the source is read along with them; where the two differ, a passage is kept unchanged.
 """
 
 import re
@@ -27,7 +27,7 @@ _MARKER: Final = re.compile(r"[ \t]*(?:(?:>|[-+*](?=\s)|\d+[.)](?=\s)|#{1,6}(?=\
 
 
 class _Mismatch(Exception):
-    """The tokens do not fit the source."""
+    """The tokens do not match the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Passage:
 
     Attributes:
         pieces: its text and codes.
-        images: alternative texts of images in it: start, end and text.
-        newline: how its lines are joined in the source; "" for a single line.
+        images: start, end and text of the alternative texts of its images.
+        newline: the separator of its lines in the source; "" for a single line.
         width: the length of its longest line.
         in_table: whether it is a cell of a table.
-        starts_block: whether its first character may be taken for the mark of a list or heading.
+        starts_block: whether its first character could be read as a marker of a list or heading.
     """
 
     pieces: list[Piece]
@@ -86,7 +86,7 @@ def markdown_passages(text: str) -> Iterator[Passage | None]:
 
 
 Place = tuple[int, int, str]
-"""A line, the column at which the text of a passage begins in it, and that text."""
+"""A line, the column where the text of a passage begins in it, and that text."""
 
 
 def _locate(lines: Sequence[str], token: Token) -> list[Place]:
@@ -136,10 +136,10 @@ class _Reader:
         self.images: list[tuple[int, int, str]] = []
         self.links: list[int] = []
         self.skip = 0
-        """Characters of the next texts that were read before."""
+        """Characters of the next texts that have already been read."""
         self.places = places
         self.lines: list[tuple[int, int]] = []
-        """Where each line begins in the content and in the source."""
+        """The start of each line in the content and in the source."""
         offset = 0
         for line, column, content in places:
             self.lines.append((offset, starts[line] + column))
@@ -189,7 +189,7 @@ class _Reader:
         name: str = "",
         written: str | None = None,
     ) -> None:
-        """Add what lies between the position and `end`, and go on there."""
+        """Add the source between the position and `end`, and continue there."""
         if end > self.position:
             start, last = self._source_offset(self.position), self._source_offset(end - 1) + 1
             if self.pieces and self.pieces[-1].end < start:  # the end of a line
@@ -245,7 +245,7 @@ class _Reader:
         if match is None:
             raise _Mismatch
         if kind is None:
-            self.position = match.end()  # the gap becomes a piece with the next one
+            self.position = match.end()  # the gap becomes a piece with the next text
             return
         start = self._source_offset(self.position)
         following = min(match.end(), len(self.content) - 1)
@@ -282,7 +282,7 @@ class _Reader:
         end = self._link_tail(self.position)
         written = None
         if end <= self.position + 1 or self.content[self.position : end] == "][]":
-            written = f"][{' '.join(label.split())}]"  # the text was the label, too
+            written = f"][{' '.join(label.split())}]"  # the text was also the label
         self._add(end, CodeKind.CLOSE, name="link", written=written)
 
     def _link_tail(self, bracket: int) -> int:

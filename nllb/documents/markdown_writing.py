@@ -1,4 +1,4 @@
-"""Writing text and inline codes as Markdown that means the same."""
+"""Writes text and inline codes as Markdown with the same meaning."""
 
 import re
 import unicodedata
@@ -43,10 +43,10 @@ def inline_writer(
     """Return a function that writes the fragments of a passage.
 
     Args:
-        newline: how lines of the passage are joined; "" for a single line.
+        newline: the separator of the passage's lines; "" for a single line.
         width: the length of its longest line.
         in_table: whether it is a cell.
-        starts_block: whether its first character may be taken for the mark of a list.
+        starts_block: whether its first character could be read as a marker of a list.
     """
 
     def write(fragments: Sequence[Fragment]) -> str:
@@ -72,13 +72,13 @@ def inline_writer(
 
 
 def escape_inline(text: str, *, in_table: bool = False) -> str:
-    """Return text in which nothing is taken for a mark of Markdown."""
+    """Return text in which no character is read as Markdown markup."""
     text = _SPECIAL.sub(lambda match: "\\" + match[0], text)
     return text.replace("|", "\\|") if in_table else text
 
 
 def escape_block_start(text: str) -> str:
-    """Return text that does not begin a list, a heading, a quotation or a table."""
+    """Return text that does not start a list, a heading, a quotation or a table."""
     match = _BLOCK_START.match(text)
     if match is None:
         return text
@@ -86,7 +86,7 @@ def escape_block_start(text: str) -> str:
 
 
 def _wrap(parts: Sequence[tuple[str, bool]], newline: str, width: int) -> str:
-    """Break text into lines of about the width that it had, at blanks outside of codes."""
+    """Break text into lines of about the original width, at blanks outside codes."""
     chunks = [""]
     for data, breaks in parts:
         if not breaks:
@@ -109,11 +109,11 @@ def _wrap(parts: Sequence[tuple[str, bool]], newline: str, width: int) -> str:
 
 
 def place_emphasis(fragments: Sequence[Fragment]) -> list[Fragment]:
-    """Move marks of emphasis to where they are read as such.
+    """Move emphasis markers to positions where they are read as such.
 
-    A mark does not open in front of a blank, nor inside of a word in front of punctuation; a
-    closing one is its mirror image. Blanks and punctuation move out of the emphasis, or the rest
-    of the word moves in.
+    A marker does not open before a blank, nor inside a word before punctuation; closing markers are
+    the mirror image. Blanks and punctuation are moved out of the emphasis, or the rest of the word
+    is moved in.
     """
     parts = list(fragments)
     for index, part in enumerate(parts):
@@ -128,7 +128,7 @@ def place_emphasis(fragments: Sequence[Fragment]) -> list[Fragment]:
 
 
 def _place(parts: list[Fragment], index: int, *, inner: int) -> None:
-    """Place one mark; `inner` is the direction of the text that it marks."""
+    """Place one marker; `inner` is the direction of the text that it marks."""
     inside, outside = index + inner, index - inner
     for pattern in (_BLANKS, _PUNCTUATION):
         text = _text(parts, inside)
@@ -159,7 +159,7 @@ _WORD: Final = {1: re.compile(r"\S+$"), -1: re.compile(r"^\S+")}
 
 
 def _reads(parts: Sequence[Fragment], index: int, inner: int) -> bool:
-    """Return whether a mark is read as opening (inner 1) or closing (inner -1) emphasis."""
+    """Return whether a marker is read as opening (inner 1) or closing (inner -1) emphasis."""
     mark = parts[index]
     assert isinstance(mark, InlineCode)
     own, other = _neighbour(parts, index, inner), _neighbour(parts, index, -inner)
@@ -172,7 +172,7 @@ def _reads(parts: Sequence[Fragment], index: int, inner: int) -> bool:
 
 
 def _neighbour(parts: Sequence[Fragment], index: int, direction: int) -> str:
-    """Return the character beside a code, or nothing at the end."""
+    """Return the character next to a code, or nothing at the end."""
     index += direction
     while 0 <= index < len(parts):
         part = parts[index]
@@ -202,7 +202,7 @@ def _is_emphasis(part: Fragment) -> bool:
 
 
 def _around_everything(fragments: Sequence[Fragment]) -> list[Fragment]:
-    """Return fragments whose emphasis goes around the whole text."""
+    """Return fragments whose emphasis covers the whole text."""
     opening = [part for part in fragments if _is_emphasis(part) and _kind(part) is CodeKind.OPEN]
     closing = [part for part in fragments if _is_emphasis(part) and _kind(part) is CodeKind.CLOSE]
     rest = joined([part for part in fragments if not _is_emphasis(part)])

@@ -1,4 +1,4 @@
-"""Pieces of HTML and XML that programs send: translated by the rules of documents."""
+"""Translates fragments of HTML and XML from other programs by the rules for documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from .xml_spans import parse_xml
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarkupTranslation:
-    """A translated piece of markup.
+    """A translated fragment of markup.
 
     Attributes:
         text: the markup with translated text.
-        report: what became of each unit, and the language of the source.
+        report: the result of each unit, and the source language.
     """
 
     text: str
@@ -40,18 +40,18 @@ def translate_html(
     placeholders: Sequence[str] = (),
     **settings: Unpack[TranslationSettings],
 ) -> MarkupTranslation:
-    """Translate a page or a fragment of HTML; text is escaped, and errors of the markup are kept.
+    """Translate an HTML page or fragment; text is escaped, and errors of the markup are kept.
 
     Args:
         text: the HTML.
         translator: translates texts.
-        source: the language of the text, or `auto`.
-        target: the language to translate into.
-        placeholders: regular expressions of text that stays as it is.
+        source: the source language, or `auto`.
+        target: the target language.
+        placeholders: regular expressions of text that is not translated.
         settings: the fields of `TranslationSettings`.
 
     Raises:
-        LanguageError: A language is unknown, or the model does not have it.
+        LanguageError: A language is unknown, or the model does not cover it.
         SegmentError: A segment has no output.
     """
     document = HtmlDocument(TextFile(text, "utf-8"), HTML_RULES)
@@ -79,29 +79,29 @@ def translate_xml(
     placeholders: Sequence[str] = (),
     **settings: Unpack[TranslationSettings],
 ) -> MarkupTranslation:
-    """Translate a piece of XML, with or without a root element.
+    """Translate a fragment of XML, with or without a root element.
 
     Args:
-        text: the XML; it must be well-formed inside of a root element.
+        text: the XML, which must be well-formed inside a root element.
         translator: translates texts.
-        source: the language of the text, or `auto`.
-        target: the language to translate into.
+        source: the source language, or `auto`.
+        target: the target language.
         ignore_tags: elements whose content is kept.
-        non_splitting_tags: elements inside sentences; every other element ends a sentence then.
-            By default all elements stand inside sentences but those in `splitting_tags`.
+        non_splitting_tags: elements inside sentences; every other element then ends a sentence. By
+            default, all elements except those in `splitting_tags` are inside sentences.
         splitting_tags: elements that end a sentence.
-        placeholders: regular expressions of text that stays as it is.
+        placeholders: regular expressions of text that is not translated.
         settings: the fields of `TranslationSettings`.
 
     Raises:
         ConfigError: A tag is in two lists.
         DocumentError: The text is not well-formed.
-        LanguageError: A language is unknown, or the model does not have it.
+        LanguageError: A language is unknown, or the model does not cover it.
         SegmentError: A segment has no output.
     """
     named = [*ignore_tags, *(non_splitting_tags or ()), *splitting_tags]
     if twice := sorted({tag for tag in named if named.count(tag) > 1}):
-        raise ConfigError(f"the tag {twice[0]!r} is named twice; a tag has one kind")
+        raise ConfigError(f"the tag {twice[0]!r} is in two lists; a tag can have only one kind")
     if not text.lstrip().startswith(("<?xml", "<!DOCTYPE")):
         parse_xml(f"<r>{text}</r>".encode("utf-8", "replace"), name="the XML")
     else:

@@ -1,4 +1,4 @@
-"""The language and direction that the styles of an OpenDocument file name."""
+"""The language and direction in the styles of an OpenDocument file."""
 
 import re
 from collections.abc import Callable

@@ -28,7 +28,7 @@ _MARKS: Final = {
 _NAMES: Final = (f"{{{TEXT}}}name", f"{{{TEXT}}}change-id", f"{{{_OFFICE}}}name")
 _SPACES: Final = frozenset({"tab", "line-break"})
 _HIDDEN: Final = frozenset("note frame custom-shape annotation hidden-text script".split())
-"""Elements whose text stands elsewhere or nowhere."""
+"""Elements whose text is displayed elsewhere or not at all."""
 _INVISIBLE: Final = re.compile(
     r"rsid|^\{[^}]*\}(?:language|country|script|rfc-language-tag)(?:-asian|-complex)?$"
 )
@@ -36,7 +36,7 @@ _WHITE: Final = re.compile(r"[ \t\r\n]+")
 _WRITTEN: Final = re.compile(r"\n|\t|  +|^ | $")
 
 Look = Callable[[str], str]
-"""Returns what a reader sees of a text style, by its name; equal results look equal."""
+"""Returns the appearance of a text style by its name; equal results look equal."""
 
 
 class OdfText:
@@ -46,7 +46,7 @@ class OdfText:
         self.look = look
 
     def content(self, paragraph: XmlElement) -> tuple[int, int]:
-        """Return the start and end of what is in the paragraph."""
+        """Return the start and end of the paragraph's content."""
         return paragraph.open_end, paragraph.close_start
 
     def tokens(self, paragraph: XmlElement, tree: XmlTree) -> Sequence[Token]:
@@ -58,7 +58,7 @@ class OdfText:
     def write(
         self, tokens: Sequence[Token], edits: NestedEdits, tree: XmlTree, writing: Writing
     ) -> str:
-        """Return the source of spans and what is between them."""
+        """Return the source of spans and of the content between them."""
         parts: list[str] = []
         current: Style | None = None
 
@@ -84,7 +84,7 @@ class OdfText:
         return "".join(parts)
 
     def _spans(self, style: Style) -> list[XmlElement]:
-        """Return the spans that make a style, from outside to inside."""
+        """Return the nested spans of a style, from the outermost to the innermost."""
         spans: list[XmlElement] = []
         element: XmlElement | None = style.run
         while element is not None and element.local not in {"p", "h"}:
@@ -107,7 +107,7 @@ class _Reader:
     tree: XmlTree
     tokens: list[Token] = field(default_factory=list)
     ends_blank: bool = True
-    """Whether white space that follows is not shown."""
+    """Whether white space that follows is not displayed."""
 
     def read(self, parent: XmlElement, style: Style) -> None:
         for child in parent.children:
@@ -194,7 +194,7 @@ def _text_source(text: str, prefix: str) -> str:
 
 
 def looks_of_styles(root: XmlElement) -> Iterator[tuple[str, str]]:
-    """Yield the text styles of a file with what a reader sees of each."""
+    """Yield the text styles of a file with the appearance of each."""
     for group in root.elements:
         if group.local not in {"automatic-styles", "styles"}:
             continue

@@ -1,4 +1,4 @@
-"""Office files: the parts of a package by their content types, and the paragraphs in them."""
+"""Office files: the parts of a package by content type, and the paragraphs in them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -44,7 +44,7 @@ class ZipDocument(Document):
         source: Language | None,
         target: Language,
     ) -> bytes:
-        """Return the file with translated units; without a changed unit it stays as it is."""
+        """Return the file with translated units; without changed units, it is kept unchanged."""
         changed = changed_units(self.units, translations)
         if not changed:
             return self.archive.data
@@ -66,7 +66,7 @@ class ZipDocument(Document):
         name: str,
         change: Callable[[NestedEdits, XmlElement], None],
     ) -> None:
-        """Edit a member, which may be edited already."""
+        """Edit a member, which may already have been edited."""
         tree = parse_xml(contents.get(name) or self.archive.read(name), name=name)
         edits = NestedEdits(tree.data, tree.encoding)
         change(edits, tree.root)
@@ -74,21 +74,19 @@ class ZipDocument(Document):
 
 
 class OfficePackage(ZipDocument):
-    """A docx, pptx or xlsx file, and what these have in common.
+    """The common base of docx, pptx and xlsx files.
 
     Attributes:
-        types: the content type of each part, by the name of its member.
+        types: the content type of each part, by member name.
     """
 
     def __init__(self, archive: Archive) -> None:
         super().__init__(archive)
         self.types = _content_types(archive)
         if any("vbaProject" in name or "macroEnabled" in kind for name, kind in self.types.items()):
-            self.warnings.append(
-                "the file has macros; they are kept as they are, do not trust them"
-            )
+            self.warnings.append("the file has macros, which are kept unchanged; do not trust them")
         if any(name.startswith("_xmlsignatures/") for name in archive.names):
-            self.warnings.append("the file's digital signature does not fit the translation")
+            self.warnings.append("the file's digital signature does not match the translation")
 
     def named(self, *endings: str) -> list[str]:
         """Return the parts whose content type ends in one of `endings`, in order."""
@@ -125,7 +123,7 @@ class OfficePackage(ZipDocument):
             self.parts.append(part)
 
     def finish(self, contents: dict[str, bytes], writing: Writing) -> None:
-        """Set the language that the file's properties name."""
+        """Set the language in the file's properties."""
 
         def change(edits: NestedEdits, root: XmlElement) -> None:
             language = root.find("language")
@@ -144,7 +142,7 @@ class _Collector:
         self.word, self.drawing = WordText(), DrawingText()
 
     def visit(self, element: XmlElement, repeats: Sequence[Unit]) -> list[Unit]:
-        """Add what is in an element, and return its units; a fallback may repeat other units."""
+        """Add the content of an element, and return its units; a fallback may repeat units."""
         if self.skip is not None and self.skip(element):
             return []
         found: list[Unit] = []
@@ -187,7 +185,7 @@ def _content_types(archive: Archive) -> dict[str, str]:
 def is_office_package(
     head: bytes, suffix: str, members: Sequence[str], *, folder: str, suffixes: tuple[str, ...]
 ) -> bool:
-    """Return whether a file is an Office package with a folder, or encrypted and named so."""
+    """Return whether a file is an Office package with a folder, or encrypted with a suffix."""
     if head.startswith(OLE_MAGIC):
         return suffix in suffixes
     return CONTENT_TYPES in members and any(name.startswith(folder) for name in members)

@@ -1,9 +1,9 @@
-"""Paragraphs of runs: text whose formatting is written run by run, as in Office files.
+"""Paragraphs of runs, in which formatting is stored run by run, as in Office files.
 
 A format reports a paragraph as tokens in order: text with a style, single codes, and tags around
-other tokens. A passage joins runs of one style, keeps the style of most characters free of codes,
-and puts a pair of codes around text in any other style. Translated fragments become tokens again,
-which the format writes.
+other tokens. A passage joins runs of one style, represents the style of most characters without
+codes, and encloses text in any other style in a pair of codes. Translated fragments are converted
+back to tokens, which the format writes.
 """
 
 from collections import Counter
@@ -20,53 +20,76 @@ from .xml_spans import XmlElement, escape_text
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The formatting of a run."""
+    """The formatting of a run.
+
+    Attributes:
+        key: the formatting as written, without invisible properties; equal keys look equal.
+        run: the first element with this formatting.
+    """
 
     key: str
-    """The formatting as it is written, without what a reader cannot see; equal keys look equal."""
     run: XmlElement
-    """The first element that has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text in a style; formats that mark formatting with tags have no styles."""
+    """Text in a style; formats that mark formatting with tags have no styles.
+
+    Attributes:
+        text: the text.
+        style: its style, or None.
+        is_virtual: whether it is a blank that is not in the file, for example at a line break.
+    """
 
     text: str
     style: Style | None = None
     is_virtual: bool = False
-    """Whether it is a blank that the file does not have, for example at a line break."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A piece of the source that stays as it is."""
+    """A piece of the source that is kept unchanged.
+
+    Attributes:
+        start: start of the piece in the source.
+        end: end of the piece in the source.
+        label: description of the piece.
+        shown: text that is displayed in this place.
+        style: the style of the run that it must be in; None places it between runs.
+        is_space: whether it separates words, like a tab or a line break.
+        parts: the tokens of a code that consists of several pieces of the source.
+    """
 
     start: int
     end: int
     label: str
     shown: str | None = None
-    """Text that a reader sees in this place."""
     style: Style | None = None
-    """The style of the run that it must stand in; None: it stands between runs."""
     is_space: bool = False
-    """Whether it separates words, as a tab or a line break does."""
     parts: tuple["Token", ...] = ()
-    """The tokens that it consists of, where it is more than one piece of the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """The start or the end of something around other tokens."""
+    """The start or the end of something around other tokens.
+
+    Attributes:
+        start: start of the tag in the source.
+        end: end of the tag in the source.
+        label: description of the tag.
+        kind: whether it opens or closes.
+        name: common name of the start and the end, which is unique in the passage.
+        is_mark: whether it is an independent point, such as the start of a bookmark, that need not
+            nest.
+        parts: the tokens of a tag that consists of several pieces of the source.
+    """
 
     start: int
     end: int
     label: str
     kind: CodeKind
     name: str
-    """Start and end have one name, which nothing else in the passage has."""
     is_mark: bool = False
-    """Whether it is a point of its own, such as the start of a bookmark, which need not nest."""
     parts: tuple["Token", ...] = ()
 
 
@@ -75,7 +98,7 @@ Token = Text | Code | Tag
 
 @dataclass(frozen=True, slots=True)
 class _StyleTag:
-    """The start or end of text in another style than that around it."""
+    """The start or end of text in a style that differs from the surrounding one."""
 
     style: Style | None
     kind: CodeKind
@@ -87,7 +110,7 @@ _ANY_STYLE: Final = "\n"
 
 
 class Passage:
-    """A paragraph: its unit, and the way back from translated fragments to tokens.
+    """A paragraph with its unit, and the conversion of translated fragments to tokens.
 
     Attributes:
         unit: the unit; None if the paragraph has no letters.
@@ -112,7 +135,7 @@ class Passage:
             self._first, self._last, self._codes = span.start, span.end, span.codes
 
     def _set_plain(self, text: Text, unit: Unit, preserve_layout: bool) -> None:
-        """Set the unit of a paragraph that is one text, as most are."""
+        """Set the unit of a paragraph that is a single text, as most are."""
         core = text.text.strip(WHITE)
         if has_letters([core]):
             lead, _, trail = text.text.partition(core)
@@ -124,7 +147,7 @@ class Passage:
         """Return the tokens of the paragraph with translated fragments.
 
         Raises:
-            DocumentError: The fragments lack a code of the unit or have one twice.
+            DocumentError: The fragments lack a code of the unit, or contain one twice.
         """
         assert self.unit is not None
         self._check(fragments)
@@ -161,8 +184,8 @@ class Passage:
         if not nested or Counter(got) != Counter(self._codes.keys()):
             assert self.unit is not None
             raise DocumentError(
-                f"the translation of unit {self.unit.key} must have each inline code of the unit "
-                "once, and opening and closing codes nested"
+                f"the translation of unit {self.unit.key} must contain each inline code of the "
+                "unit once, with opening and closing codes nested"
             )
 
     def _styles_before(self, end: int) -> list[Style | None]:
@@ -192,7 +215,7 @@ def _one_text(tokens: Sequence[Token]) -> Text | None:
 
 
 def _nested(tokens: Sequence[Token]) -> list[Token]:
-    """Return tokens whose tags are nested: marks that cross something become single codes."""
+    """Return tokens with nested tags; marks that cross other tags become single codes."""
     closed: set[int] = set()
     waiting: list[tuple[int, Tag]] = []
     for index, token in enumerate(tokens):
@@ -218,9 +241,9 @@ def _nested(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _plan(tokens: Sequence[Token]) -> tuple[list[_Item], dict[int, Style | None]]:
-    """Return the items of a passage, and the style in which each tag's own text stands (-1: all).
+    """Return the items of a passage, and the style of each tag's own text (-1: of the passage).
 
-    Pairs of style tags are put around text in another style than most of the text beside it.
+    Text in a style that differs from most of the surrounding text is enclosed in style tags.
     """
     tokens = list(_with_blanks(_merged_codes(tokens)))
     levels = _base_styles(tokens)
@@ -262,7 +285,7 @@ def _plan(tokens: Sequence[Token]) -> tuple[list[_Item], dict[int, Style | None]
 
 
 def _base_styles(tokens: Sequence[Token]) -> dict[int, Style | None]:
-    """Return the style of most characters inside of each opening tag, by its index (-1: all)."""
+    """Return the style of most characters inside each opening tag, by its index (-1: all)."""
     counts: dict[int, Counter[str]] = {-1: Counter()}
     styles: dict[str, Style | None] = {}
     parents: dict[int, int] = {}
@@ -280,7 +303,7 @@ def _base_styles(tokens: Sequence[Token]) -> dict[int, Style | None]:
             levels.pop()
     first = next(iter(styles.values()), None)
     result: dict[int, Style | None] = {}
-    for level, count in counts.items():  # parents come before what is in them
+    for level, count in counts.items():  # parents precede their content
         if count:
             result[level] = styles[max(count, key=count.__getitem__)]
         else:
@@ -289,7 +312,7 @@ def _base_styles(tokens: Sequence[Token]) -> dict[int, Style | None]:
 
 
 def _merged_codes(tokens: Sequence[Token]) -> Iterator[Token]:
-    """Join neighbouring single codes to one."""
+    """Merge adjacent single codes."""
     waiting: list[Code] = []
     for token in tokens:
         if isinstance(token, Code):
@@ -317,7 +340,7 @@ def _one_code(codes: Sequence[Code]) -> Iterator[Code]:
 
 
 def _with_blanks(tokens: Iterable[Token]) -> Iterator[Token]:
-    """Put blanks at codes that separate words, so that the translator does not join the words."""
+    """Add blanks at codes that separate words, so that the translator does not join the words."""
     shown, separates = " ", False
     for token in tokens:
         if isinstance(token, Text) and token.text:
@@ -334,7 +357,7 @@ def _looks_equal(one: Style | None, other: Style | None) -> bool:
 
 
 def _split(token: Text) -> Iterator[Text]:
-    """Yield the blanks around a text apart, so that those at the edges of a unit stay outside."""
+    """Yield the blanks around a text separately, so that they can stay outside the unit."""
     core = token.text.strip(WHITE)
     if token.is_virtual or not core:
         yield token
@@ -370,7 +393,7 @@ def _flat(tokens: Iterable[Token]) -> Iterator[Token]:
 
 
 def _tidy(tokens: Iterable[Token]) -> Iterator[Token]:
-    """Join texts of one style, and leave out blanks beside codes that separate words."""
+    """Join texts of one style, and omit blanks next to codes that separate words."""
     before: Text | None = None
     after_space = False
     for token in tokens:

@@ -24,7 +24,7 @@ def plain_docx(paragraphs: Iterable[tuple[int, str]], writing: Writing) -> bytes
     Args:
         paragraphs: level and text of each paragraph; the level is 0 for text and 1 to 3 for
             headings. Line feeds in a text become line breaks.
-        writing: its language.
+        writing: the language of the text.
     """
     body = "".join(_paragraph(level, text, writing) for level, text in paragraphs)
     document = f'<w:document xmlns:w="{_WORD}"><w:body>{body}<w:sectPr/></w:body></w:document>'

@@ -1,4 +1,4 @@
-"""Plural forms of languages: the categories of CLDR, and the formulas of gettext."""
+"""Plural forms of languages: the categories of CLDR and the formulas of gettext."""
 
 import re
 from collections import Counter
@@ -33,12 +33,12 @@ def plural_categories(language: Language) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GettextPlural:
-    """How gettext files of a language choose a plural form.
+    """The plural forms of a language in gettext files.
 
     Attributes:
         header: the value of `Plural-Forms`.
         categories: CLDR's category of each form.
-        singular: whether a form is for the number 1 alone.
+        singular: whether each form is used only for the number 1.
     """
 
     header: str
@@ -48,11 +48,11 @@ class GettextPlural:
 
 @cache
 def gettext_plural(language: Language, header: str | None = None) -> GettextPlural:
-    """Return the plural forms of a language; unknown ones have a singular and a plural.
+    """Return the plural forms of a language; by default, a singular and a plural.
 
     Args:
         language: the language.
-        header: the value of `Plural-Forms` of a file in the language, which comes first.
+        header: the value of `Plural-Forms` of a file in the language, which takes precedence.
     """
     locale = _locale(language)
     number, formula = (2, "(n != 1)") if locale is None else get_plural(locale)[:2]
@@ -62,7 +62,7 @@ def gettext_plural(language: Language, header: str | None = None) -> GettextPlur
         choose = c2py(formula)
         forms = [min(choose(value), number - 1) for value in _SAMPLES]
     except (ValueError, ArithmeticError):
-        return gettext_plural(language)  # the formula of the file is not valid
+        return gettext_plural(language)  # the formula in the file is invalid
     found: list[Counter[str]] = [Counter() for _ in range(number)]
     members: list[list[int]] = [[] for _ in range(number)]
     for value, form in zip(_SAMPLES, forms, strict=True):
@@ -94,13 +94,13 @@ def _locale(language: Language) -> Locale | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PluralSlot:
-    """A place where a file takes further plural variants of a text.
+    """A place where a file accepts further plural variants of a text.
 
     Attributes:
         unit: the unit of the category `other`, from which new variants are translated.
         present: the categories that the file has.
         position: where new variants are inserted.
-        write: writes a variant of a category, with all that stands around it.
+        write: writes a variant of a category with its surrounding syntax.
     """
 
     unit: Unit
@@ -109,7 +109,7 @@ class PluralSlot:
     write: Callable[[str, Sequence[Fragment]], str]
 
     def missing(self, target: Language) -> list[Unit]:
-        """Return the units of the categories that the target has and the file lacks."""
+        """Return the units of the target's categories that the file lacks."""
         return [
             replace(self.unit, key=self.key(category), plural_category=category)
             for category in plural_categories(target) or ()

@@ -1,4 +1,4 @@
-"""Which values of a data file are text for people, and which keys a user chose."""
+"""Distinguishes text for people from other values of a data file, and matches chosen keys."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The formats, and which of them a file is in."""
+"""The document formats, and the detection of a file's format."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -45,7 +45,7 @@ _FORMATS: Final = (
 
 @cache
 def document_formats() -> tuple[type[DocumentFormat], ...]:
-    """Return all formats, in the order in which a file is tried."""
+    """Return all formats, in the order in which they are tried."""
     return tuple(_load(place) for place in _FORMATS)
 
 
@@ -56,10 +56,10 @@ def _load(place: str) -> type[DocumentFormat]:
 
 
 def detect_format(data: bytes, name: str) -> type[DocumentFormat]:
-    """Return the format of a file, by its content and where that leaves a choice by its name.
+    """Return the format of a file, by its content and, if that is ambiguous, by its name.
 
     Raises:
-        DocumentError: No format fits, or the file is too large.
+        DocumentError: No format matches, or the file is too large.
     """
     if len(data) > MAX_FILE_BYTES:
         raise DocumentError(
@@ -76,7 +76,7 @@ def detect_format(data: bytes, name: str) -> type[DocumentFormat]:
 
 
 def find_format(data: bytes, name: str) -> type[DocumentFormat] | None:
-    """Return the format of a file, or None; a zip archive must be given as a whole."""
+    """Return the format of a file, or None; a zip archive must be complete."""
     members = _members(BytesIO(data)) if data.startswith(b"PK") else ()
     return _find(data[:HEAD_BYTES], name, members)
 
@@ -85,7 +85,7 @@ def find_file_format(path: Path) -> type[DocumentFormat] | None:
     """Return the format of a file of any size, or None.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: The file cannot be read.
     """
     try:
         with path.open("rb") as stream:
@@ -108,7 +108,7 @@ def open_document(
     """Detect the format of a file and parse it.
 
     Raises:
-        DocumentError: The file is damaged, empty, too large or in no known format.
+        DocumentError: The file is damaged, empty, too large or in an unknown format.
     """
     if not data:
         raise DocumentError(f"{name} is empty")

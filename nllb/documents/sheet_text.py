@@ -1,4 +1,4 @@
-"""Rich text of workbooks: `si`, `is` and `text` with plain text or runs in them."""
+"""Rich text in workbooks: `si`, `is` and `text` with plain text or runs."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ class SheetText:
     """Reads and writes the texts of one part."""
 
     def content(self, paragraph: XmlElement) -> tuple[int, int]:
-        """Return the start and end of the text, its runs and its phonetic guides."""
+        """Return the start and end of the text, including its runs and phonetic guides."""
         inside = [child for child in paragraph.elements if child.local in {"t", "r", "rPh"}]
         if not inside:
             return paragraph.open_end, paragraph.open_end
         return inside[0].start, inside[-1].end
 
     def tokens(self, paragraph: XmlElement, tree: XmlTree) -> Sequence[Token]:
-        """Return the content; phonetic guides are omitted, because they fit the old text only."""
+        """Return the content without phonetic guides, which only match the original text."""
         tokens: list[Token] = []
         for child in paragraph.elements:
             if child.local == "t":
@@ -39,7 +39,7 @@ class SheetText:
     def write(
         self, tokens: Sequence[Token], edits: NestedEdits, tree: XmlTree, writing: Writing
     ) -> str:
-        """Return the source of runs, or of plain text where no text has properties."""
+        """Return the source of runs, or of plain text if no text has properties."""
         texts = [token for token in tokens if isinstance(token, Text)]
         assert not any(isinstance(token, Code | Tag) for token in tokens)
         if len(texts) == 1 and texts[0].style is not None and texts[0].style.run.local == "t":
@@ -56,11 +56,11 @@ class SheetText:
     def adapt(
         self, paragraph: XmlElement, edits: NestedEdits, tree: XmlTree, writing: Writing
     ) -> None:
-        """Do nothing: workbooks do not say in which language a text is."""
+        """Do nothing, because workbooks do not store the language of a text."""
 
 
 def shown_text(element: XmlElement) -> str:
-    """Return text whose characters may be written as `_x000D_`."""
+    """Return text with its escapes, such as `_x000D_`, resolved."""
     text = element.text_content()
     if "_x" not in text:
         return text
@@ -68,7 +68,7 @@ def shown_text(element: XmlElement) -> str:
 
 
 def compared_texts(formula: str) -> Iterator[str]:
-    """Yield the texts that a formula compares with cells, and the table columns that it names."""
+    """Yield the texts and the table columns that a formula compares or refers to."""
     for match in _LITERAL.finditer(formula):
         text = match[1].replace('""', '"').strip()
         yield text

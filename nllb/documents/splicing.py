@@ -1,8 +1,8 @@
-"""Units that are spans of a source text, and documents that write them back by splicing.
+"""Units that are spans of a source text, and documents that are written by splicing them.
 
-A format reports what a passage consists of as pieces in order: text, tags that open and close,
-and single codes. `build_unit` turns them into a unit: white space and codes at its edges stay
-outside of it, so that the translator sees as few of them as possible.
+A format reports a passage as pieces in order: text, tags that open and close, and single codes.
+`build_unit` converts them to a unit. White space and codes at its edges stay outside, so that the
+translator sees as few of them as possible.
 """
 
 import re
@@ -33,13 +33,14 @@ class Piece:
     """A part of a passage.
 
     Attributes:
-        start: where it begins in the source: an offset in characters, in XML in bytes.
-        end: where it ends.
-        source: how it is written.
-        text: what a reader sees: of text its unescaped form; of a code the protected text or None.
-        kind: None for text.
-        name: of tags, by which an opening tag finds its closing tag.
-        is_rewritten: whether it must be rewritten when the text of its pair changes.
+        start: its start in the source, as an offset in characters, or in bytes for XML.
+        end: its end in the source.
+        source: its source text.
+        text: the displayed text: of text, its unescaped form; of a code, its protected text or
+            None.
+        kind: the kind of code; None for text.
+        name: the name that an opening tag shares with its closing tag.
+        is_rewritten: whether it must be rewritten if the text of its pair changes.
     """
 
     start: int
@@ -52,19 +53,19 @@ class Piece:
 
     @property
     def is_blank(self) -> bool:
-        """Whether it is white space or a code that shows nothing."""
+        """Whether it is white space or a code without displayed text."""
         return not (self.text or "").strip(WHITE)
 
 
 def text_pieces(start: int, end: int, source: str, text: str, *, width: int = 1) -> list[Piece]:
-    """Return text as pieces: the white space around it is apart, where it can be trimmed.
+    """Return text as pieces; the white space around it is separate, so that it can be trimmed.
 
     Args:
-        start: where it begins.
-        end: where it ends.
-        source: how it is written.
+        start: its start.
+        end: its end.
+        source: its source text.
         text: its unescaped form.
-        width: positions per character of white space: 2 for bytes in UTF-16.
+        width: positions per character of white space, such as 2 for bytes in UTF-16.
     """
     core = source.strip(WHITE)
     lead = source[: len(source) - len(source.lstrip(WHITE))]
@@ -83,19 +84,25 @@ def text_pieces(start: int, end: int, source: str, text: str, *, width: int = 1)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a unit stands in the source, and how it is written there."""
+    """The position of a unit in the source, and the function that writes it.
+
+    Attributes:
+        start: start of the unit in the source.
+        end: end of the unit in the source.
+        write: writes the unit in the syntax of its format.
+        codes: the start of each of its codes.
+        inner: keys of units inside its codes, such as titles of links.
+    """
 
     start: int
     end: int
     write: Write
     codes: Mapping[tuple[int, CodeKind], int] = field(default_factory=lambda: _NO_CODES)
-    """Where each of its codes begins."""
     inner: tuple[str, ...] = ()
-    """Keys of units that stand inside its codes, such as titles of links."""
 
 
 def plain_writer(escape: Escape) -> Write:
-    """Return a function that writes codes as they are and escapes text."""
+    """Return a function that writes codes unchanged and escapes text."""
 
     def write(fragments: Sequence[Fragment]) -> str:
         return "".join(escape(part) if isinstance(part, str) else part.data for part in fragments)
@@ -113,15 +120,15 @@ def build_unit(
     note: str = "",
     plural_category: str | None = None,
 ) -> tuple[Unit, Span] | None:
-    """Return the unit of a passage and where it stands; None if it has no letters.
+    """Return the unit of a passage and its span; None if it has no letters.
 
     Args:
         pieces: the passage, without gaps.
         write: writes the unit.
         key: the unit's key.
-        trim_codes: whether single codes at the edges stay outside of the unit.
-        preserve_layout: whether white space has a meaning; otherwise each run becomes a blank.
-        note: for the translator.
+        trim_codes: whether single codes at the edges stay outside the unit.
+        preserve_layout: whether white space is significant; otherwise each run becomes a blank.
+        note: a note for the translator.
         plural_category: CLDR's category of a plural variant.
     """
     partners = _match(pieces)
@@ -166,12 +173,12 @@ def build_unit(
 
 
 def has_letters(fragments: Sequence[Fragment]) -> bool:
-    """Return whether there is something to translate."""
+    """Return whether there is text to translate."""
     return any(isinstance(part, str) and _LETTER.search(part) is not None for part in fragments)
 
 
 def _match(pieces: Sequence[Piece]) -> dict[int, int]:
-    """Return the indices of opening tags and of the closing tags that belong to them."""
+    """Map the indices of opening tags to those of their closing tags, and vice versa."""
     waiting: list[int] = []
     by_name: dict[str, int] = {}
     partners: dict[int, int] = {}
@@ -230,7 +237,7 @@ def _is_empty_pair(pieces: Sequence[Piece], start: int | None, end: int | None) 
 
 
 class Edits(Protocol):
-    """Changes of a source that are made all at once."""
+    """Changes of a source that are applied together."""
 
     def replace(self, start: int, end: int, source: str) -> None:
         """Replace the source from `start` to `end`; equal positions insert before them."""
@@ -238,7 +245,11 @@ class Edits(Protocol):
 
 @dataclass(slots=True)
 class TextEdits:
-    """Changes of a text; what no change covers stays as it is."""
+    """Changes of a text; everything that no change covers is kept.
+
+    Attributes:
+        text: the original text.
+    """
 
     text: str
     _changes: list[tuple[int, int, int, str]] = field(default_factory=list)
@@ -270,7 +281,7 @@ def joined(fragments: Sequence[Fragment]) -> list[Fragment]:
 
 
 class UnitSpans:
-    """The units of a document with the spans of its source that they stand in."""
+    """The units of a document with their spans in the source."""
 
     def __init__(self) -> None:
         self.units: list[Unit] = []
@@ -278,7 +289,7 @@ class UnitSpans:
         self.slots: list[PluralSlot] = []
 
     def plan(self, target: Language) -> list[Unit]:
-        """Return the units, and those of plural categories that the file lacks."""
+        """Return the units, including those of plural categories that the file lacks."""
         if not self.slots:
             return self.units
         return [*self.units, *(unit for slot in self.slots for unit in slot.missing(target))]
@@ -295,9 +306,9 @@ class UnitSpans:
         plural_category: str | None = None,
         inside: Sequence[str] = (),
     ) -> Unit | None:
-        """Add the unit of a passage; without letters there is none.
+        """Add the unit of a passage; a passage without letters has none.
 
-        `inside` are keys of earlier units that stand in tags of the passage.
+        `inside` contains the keys of earlier units inside tags of the passage.
         """
         built = build_unit(
             pieces,
@@ -326,7 +337,7 @@ class UnitSpans:
         note: str = "",
         plural_category: str | None = None,
     ) -> Unit | None:
-        """Add a text without codes whose layout is kept; without letters there is none."""
+        """Add a text without codes whose layout is kept; a text without letters has no unit."""
         if _LETTER.search(text) is None:
             return None
         unit = Unit(
@@ -340,13 +351,13 @@ class UnitSpans:
         return unit
 
     def add_span(self, unit: Unit, span: Span) -> None:
-        """Add a unit that stands in one span."""
+        """Add a unit with a single span."""
         assert unit.key not in self.spans, unit.key
         self.units.append(unit)
         self.spans[unit.key] = span
 
     def splice(self, edits: Edits, translations: Mapping[str, Sequence[Fragment]]) -> None:
-        """Write the translated units; those that did not change keep their source."""
+        """Write the translated units; unchanged units keep their source."""
         changed = {
             unit.key: new
             for unit in self.units
@@ -369,7 +380,7 @@ class UnitSpans:
         changed: Mapping[str, Sequence[Fragment]],
         variants: dict[str, list[tuple[int, int, str]]],
     ) -> str:
-        """Return how a changed unit is written, with the changed units inside of its codes."""
+        """Return the source of a changed unit, including changed units inside its codes."""
         span = self.spans[key]
         deeper = {each for name in span.inner if name in changed for each in self.spans[name].inner}
         inner: list[tuple[int, int, str]] = []
@@ -386,7 +397,7 @@ class UnitSpans:
     def _variants(
         self, translations: Mapping[str, Sequence[Fragment]]
     ) -> dict[str, list[tuple[int, int, str]]]:
-        """Return what is inserted for new plural categories, by the unit of `other`."""
+        """Return the source of new plural variants, by the unit of `other`."""
         return {
             slot.unit.key: [
                 (slot.position, slot.position, slot.write(category, joined(translations[key])))
@@ -398,7 +409,7 @@ class UnitSpans:
 
 
 def _update_code(part: Fragment, span: Span, inner: Sequence[tuple[int, int, str]]) -> Fragment:
-    """Return a code with the translated units inside of it."""
+    """Return a code with the translated units inside it."""
     if isinstance(part, str) or (first := span.codes.get((part.number, part.kind))) is None:
         return part
     edits = TextEdits(part.data)
@@ -412,13 +423,13 @@ class SplicedDocument(Document):
     """A text file whose units are spans of it.
 
     Attributes:
+        references: whether the format writes characters that its encoding lacks as `&#1234;`.
         file: the decoded file.
-        spans: its units and where they are.
-        warnings: what a user must know.
+        spans: its units and their positions.
+        warnings: warnings for the user.
     """
 
     references: bool = False
-    """Whether the format writes characters that its encoding lacks as `&#1234;`."""
 
     def __init__(self, file: TextFile):
         self.file = file
@@ -450,4 +461,4 @@ class SplicedDocument(Document):
         return self.file.encode(edits.apply(), self.warnings, references=self.references)
 
     def set_languages(self, edits: TextEdits, source: Language | None, target: Language) -> None:
-        """Change what the file says about its languages."""
+        """Change the file's declarations of its languages."""

@@ -1,7 +1,7 @@
-"""Large XML files inside archives: read element by element, without a tree of the whole file.
+"""Large XML files inside archives, which are read element by element without a complete tree.
 
-A workbook can have a million cells. A streamed part keeps its units only: to write them it reads
-the file again.
+A workbook can have a million cells. A streamed part stores only its units, and reads the file again
+to write them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +19,13 @@ from .xml_spans import (
 )
 
 Wanted = Callable[[XmlElement], bool]
-"""Tells whether an element is collected; its `parent` leads to what is around it."""
+"""Returns whether an element is collected; its `parent` leads to the surrounding elements."""
 Collect = Callable[[XmlPart, XmlElement], None]
 """Adds the units of a collected element to a part."""
 
 
 class StreamedPart:
-    """A member of an archive with its units, which is read again to be written.
+    """A member of an archive with its units, which is read again when it is written.
 
     Attributes:
         name: name of the member.
@@ -42,7 +42,7 @@ class StreamedPart:
         self._scan(lambda part: self.units.extend(part.units))
 
     def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
-        """Return the member with the units that changed; None if there are none."""
+        """Return the member with the changed units; None if nothing changed."""
         if not any(unit.key in changed for unit in self.units):
             return None
         edits = NestedEdits(self.data, xml_encoding(self.data))
@@ -74,13 +74,13 @@ class StreamedPart:
 
 
 class _Receiver:
-    """Builds the wanted elements, one after another."""
+    """Builds the collected elements, one after another."""
 
     def __init__(self, wanted: Wanted, receive: Callable[[XmlElement], None]) -> None:
         self.wanted, self.receive = wanted, receive
         self.open: list[XmlElement] = []
         self.depth = 0
-        """How many of the open elements, the innermost ones, belong to a wanted element."""
+        """Number of open elements, from the innermost, that belong to a collected element."""
 
     def start(
         self, namespace: str, name: str, attributes: dict[str, str], start: int, end: int

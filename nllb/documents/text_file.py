@@ -1,4 +1,4 @@
-"""Text files in any encoding: decoded for a format, encoded again without a change."""
+"""Text files in any encoding, which is kept when they are written."""
 
 import codecs
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _MAX_COHERENCE_LOSS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """The text of a file, and how it was encoded.
+    """The text of a file with its encoding.
 
     Attributes:
         text: the text without its byte order mark.
@@ -38,7 +38,7 @@ class TextFile:
     detected: bool = False
 
     def encode(self, text: str, warnings: list[str], *, references: bool = False) -> bytes:
-        """Return changed text in the file's encoding, or in UTF-8 where that lacks a character.
+        """Return changed text in the file's encoding, or in UTF-8 if that lacks a character.
 
         Args:
             text: the text.
@@ -55,7 +55,7 @@ class TextFile:
                 return self.mark + text.encode(self.encoding)
             character = error.object[error.start]
             warnings.append(
-                f"the result is in UTF-8: {self.encoding}, the encoding of the file, lacks "
+                f"the result is in UTF-8, because {self.encoding}, the encoding of the file, lacks "
                 f"characters of the translation, such as {character!r}"
             )
             return text.encode("utf-8")
@@ -81,14 +81,14 @@ def read_text(
 
     Args:
         data: the file.
-        options: they may name the encoding.
-        declared: the encoding that the file itself names.
-        fallback: the encoding that the format uses where text is not UTF-8.
-        max_bytes: the size of the largest file that is read.
+        options: options that may contain the encoding.
+        declared: the encoding that the file itself declares.
+        fallback: the encoding that the format uses if text is not UTF-8.
+        max_bytes: maximum size of the file.
 
     Raises:
         DocumentError: The file is too large, binary, or in an encoding that cannot be recognized.
-        ConfigError: The options name an unknown encoding.
+        ConfigError: The options contain an unknown encoding.
     """
     if len(data) > max_bytes:
         raise DocumentError(
@@ -141,8 +141,8 @@ def _decode(body: bytes, encoding: str, why: str) -> str:
         same = text.encode(encoding) == body
     except (UnicodeError, LookupError) as error:
         raise DocumentError(
-            f"the file is not in the encoding {encoding}, which {why}: {error}; name another with "
-            "--encoding, or convert the file to UTF-8"
+            f"the file is not in the encoding {encoding}, which {why}: {error}; choose another one "
+            "with --encoding, or convert the file to UTF-8"
         ) from error
     if not same:
         raise DocumentError(
@@ -159,7 +159,7 @@ def _is_unknown(encoding: str) -> bool:
 
 
 def _utf16_variant(head: bytes) -> str | None:
-    """Return the variant of UTF-16 that text without a byte order mark has, by its null bytes."""
+    """Return the variant of UTF-16 of text without a byte order mark, by its null bytes."""
     half = len(head) // 2
     if half < 2:
         return None
@@ -184,14 +184,14 @@ def _detect(body: bytes, fallback: str | None) -> TextFile:
 
 
 def _guess(sample: bytes) -> str | None:
-    """Return the likeliest encoding of bytes; of several with the same text the most usual one."""
+    """Return the likeliest encoding of bytes; of several with equal text, the most common one."""
     from charset_normalizer import from_bytes
 
     matches = list(from_bytes(sample))
     if not matches:
         return None
     best = matches[0]
-    if best.encoding.startswith("mac_"):  # Windows has most letters at the same places
+    if best.encoding.startswith("mac_"):  # Windows uses the same positions for most letters
         best = next(
             (
                 match

@@ -1,8 +1,8 @@
-"""Translating the units of a document: text without codes goes through the translator.
+"""Translates the units of a document, whose codes are removed for the translator.
 
-The tags of a unit are taken out, the text is translated, and the tags are put around the words of
+The tags of a unit are removed, the text is translated, and the tags are placed around the words of
 the translation that are aligned to theirs: each exactly once, nested as in the source. Placeholders
-that stand for words keep their place in the text while it is translated.
+that represent words keep their position in the text during translation.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ from .coded_text import CodedText
 from .units import Fragment, Unit
 
 BATCH_CHARACTERS: Final = 1 << 15
-"""Characters of units that are translated together."""
+"""Number of characters of units that are translated together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class UnitTranslation:
         key: the key of the unit.
         fragments: the translated text with each inline code of the unit exactly once.
         segments: the segments of the text without tags, each with its trust record.
-        flags: the flags of all segments; `markup` where the place of a code is uncertain.
+        flags: the flags of all segments, and `markup` if the position of a code is uncertain.
     """
 
     key: str
@@ -60,24 +60,24 @@ def translate_units(
     assumed_source: str | Language | None = ASSUMED_SOURCE,
     document: SourceLanguage | None = None,
 ) -> Iterator[UnitTranslation]:
-    """Translate units in order, many at a time; each batch is read when it is due.
+    """Translate units in order and in batches; each batch is read only when it is needed.
 
     Args:
-        translator: translates texts, and aligns words where it has an aligner.
-        units: the units of one document or of several.
-        source: their language, or `auto`.
-        target: the language to translate into.
+        translator: translates texts, and aligns words if it has an aligner.
+        units: the units of one or more documents.
+        source: the source language, or `auto`.
+        target: the target language.
         glossary: terms with their translations.
-        do_not_translate: terms that stay as they are.
-        placeholders: regular expressions of further placeholders.
-        search: how outputs are searched for.
-        retry: whether flagged outputs are tried again.
-        assumed_source: with `auto`, the language of text that cannot be identified.
+        do_not_translate: terms that are not translated.
+        placeholders: regular expressions of additional placeholders.
+        search: search options.
+        retry: whether flagged outputs are retried.
+        assumed_source: with `auto`, the language assumed for text that cannot be identified.
         document: with `auto`, the main language of the document.
 
     Raises:
-        ConfigError: an expression is not valid.
-        LanguageError: a language is unknown, or the model does not have it.
+        ConfigError: an expression is invalid.
+        LanguageError: a language is unknown, or the model does not cover it.
         SegmentError: a segment has no output.
     """
     if retry is True:
@@ -142,7 +142,7 @@ def _links(
     translations: Sequence[Translation],
     protection: Protection,
 ) -> list[list[Link]]:
-    """Return links between the words of each text and its translation, where codes need them."""
+    """Return links between the words of each text and its translation, if codes require them."""
     wanted: list[tuple[int, Segment]] = []
     links: list[list[Link]] = [[] for _ in texts]
     for number, (text, translation) in enumerate(zip(texts, translations, strict=True)):
@@ -156,7 +156,7 @@ def _links(
                 wanted.append((number, segment))
     if translator.aligner is None or not wanted:
         return links
-    # To the encoder, the character of a placeholder is an unknown word.
+    # For the encoder, the character of a placeholder is an unknown word.
     pairs = [(segment.source_text, segment.text) for _, segment in wanted]
     for (number, segment), found in zip(wanted, translator.aligner.align(pairs), strict=True):
         links[number] += [_moved(link, segment) for link in found]
@@ -182,7 +182,7 @@ def _equal_signs(segment: Segment, protection: Protection) -> Iterator[Link]:
 
 
 def _moved(link: Link, segment: Segment) -> Link:
-    """Return a link of a segment as one of its text."""
+    """Return a link of a segment as a link of its text."""
     return Link(
         source_start=segment.source_start + link.source_start,
         source_end=segment.source_start + link.source_end,

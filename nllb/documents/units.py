@@ -1,8 +1,8 @@
-"""What a file in a document format is made of: units of text with inline codes.
+"""The content of a file in a document format: units of text with inline codes.
 
 A format parses a file into units and later splices translated units back into the bytes of the
-file. Everything outside the units stays as it was, so that a translation that changes nothing
-gives back the same file.
+file. Everything outside the units is kept, so that a translation without changes returns the same
+file.
 """
 
 from abc import ABC, abstractmethod
@@ -24,41 +24,50 @@ class CodeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InlineCode:
-    """A piece of markup, a placeholder or protected text inside a unit; it is never translated."""
+    """Markup, a placeholder or protected text inside a unit, which is never translated.
+
+    Attributes:
+        kind: the role of the code.
+        number: the number of the code; only an opening code and its closing code share a number.
+        data: the code as it is in the file, for example `<b>`, `{name}` or the properties of a run.
+        text: protected text that is displayed in this place, for example the content of an element
+            with `translate="no"`; `None` for codes without displayed text.
+    """
 
     kind: CodeKind
     number: int
-    """An opening code and its closing code share a number, which no other code of the unit has."""
     data: str
-    """The code as the file has it, for example `<b>`, `{name}` or a formatting run's properties."""
     text: str | None = None
-    """Protected text that a reader sees in this place, for example the content of an element with
-    `translate="no"`; `None` for codes that show nothing."""
 
 
 Fragment = str | InlineCode
-"""Plain text (unescaped: what a reader sees) or an inline code."""
+"""Plain text (unescaped, as displayed) or an inline code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """A passage of a file that is translated as a whole: a paragraph, a heading, a message."""
+    """A passage of a file that is translated as a whole: a paragraph, a heading, a message.
+
+    Attributes:
+        key: identifier of the unit in its file; the same file always has the same keys.
+        fragments: its text and inline codes.
+        preserve_layout: whether line breaks and runs of blanks in the text are significant, as in
+            plain text.
+        plural_category: the CLDR plural category of the target that this unit is translated for.
+        max_columns: maximum number of columns per line, for subtitles.
+        note: a note for the translator, for example a comment in the file.
+    """
 
     key: str
-    """Identifies the unit in its file; the same file always gives the same keys."""
     fragments: tuple[Fragment, ...]
     preserve_layout: bool = False
-    """Whether line breaks and runs of blanks in the text have a meaning, as in plain text."""
     plural_category: str | None = None
-    """The CLDR plural category of the target for which this unit is to be translated."""
     max_columns: int | None = None
-    """Columns of text that a line may have, for subtitles."""
     note: str = ""
-    """What a translator should know, for example a comment of the file."""
 
     @property
     def text(self) -> str:
-        """The text without inline codes, protected text included."""
+        """The text without inline codes but with protected text."""
         return "".join(
             part if isinstance(part, str) else part.text or "" for part in self.fragments
         )
@@ -66,24 +75,31 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FormatOptions:
-    """What a user may choose about formats; a format ignores what does not concern it."""
+    """Options of formats; a format ignores those that do not concern it.
+
+    Attributes:
+        encoding: the encoding of a text file; `None` detects it.
+        columns: columns of a table to translate, by name or by number from 1.
+        keys: keys of a JSON or YAML file to translate, as glob patterns of dotted paths.
+        placeholders: regular expressions of additional placeholders.
+        extra: options of individual formats, by name.
+    """
 
     encoding: str | None = None
-    """The encoding of a text file; `None`: detect it."""
     columns: tuple[str, ...] = ()
-    """Columns of a table to translate, by name or by number from 1."""
     keys: tuple[str, ...] = ()
-    """Keys of a JSON or YAML file to translate, as glob patterns of dotted paths."""
     placeholders: tuple[str, ...] = ()
-    """Regular expressions of further placeholders."""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
 class Document(ABC):
-    """A parsed file."""
+    """A parsed file.
+
+    Attributes:
+        warnings: warnings about the file for the user, for example that its macros are kept.
+    """
 
     warnings: Sequence[str] = ()
-    """What a user must know about this file, for example that its macros are kept."""
 
     @property
     @abstractmethod
@@ -101,10 +117,10 @@ class Document(ABC):
         """Return the file with translated units.
 
         Args:
-            translations: the new fragments by the key of the unit; each has the inline codes of
-                the unit exactly once. A unit that is missing keeps its text.
-            source: the language of the text, where it is known.
-            target: the language that the file declares afterwards, where its format can say so.
+            translations: the new fragments by the key of the unit, which contain each inline code
+                of the unit exactly once. A missing unit keeps its text.
+            source: the source language, if known.
+            target: the language that the file declares afterwards, if its format supports this.
         """
 
     def plan_units(self, target: Language) -> Sequence[Unit]:
@@ -113,15 +129,19 @@ class Document(ABC):
 
 
 class DocumentFormat(ABC):
-    """A file format: how it is recognized and parsed."""
+    """A file format, with its detection and parser.
+
+    Attributes:
+        name: name of the format, for example `docx`.
+        suffixes: suffixes of its files, with the dot.
+        keeps: the translated and the kept content, in one sentence for `nllb documents formats`.
+        output_suffix: the suffix of the result if it differs from that of the file, as for PDF.
+    """
 
     name: ClassVar[str]
-    """For example `docx`."""
     suffixes: ClassVar[tuple[str, ...]]
     keeps: ClassVar[str]
-    """What is translated and what is kept, in one sentence for `nllb documents formats`."""
     output_suffix: ClassVar[str | None] = None
-    """The suffix of the result where it is another than that of the file, as for PDF."""
 
     @classmethod
     @abstractmethod

@@ -35,12 +35,12 @@ _MARK_ENDS: Final = {
     "permEnd": "permission",
 }
 _DROPPED: Final = frozenset("proofErr lastRenderedPageBreak softHyphen".split())
-"""What a translation makes wrong: marks of misspellings, of pages and of hyphenation."""
+"""Elements that do not apply to a translation: marks of misspellings, pages and hyphenation."""
 _SPACES: Final = frozenset("tab ptab br cr".split())
 _INVISIBLE: Final = frozenset("lang noProof rPrChange webHidden".split())
-"""Run properties that a reader does not see."""
+"""Run properties that are not visible."""
 _SHOWN_FIELDS: Final = frozenset("HYPERLINK TOC INDEX TOA QUOTE FORMTEXT".split())
-"""Fields with a result that is text; the results of others are kept."""
+"""Fields whose result is text; the results of other fields are kept."""
 _AFTER_BIDI: Final = frozenset(
     "adjustRightInd snapToGrid spacing ind contextualSpacing mirrorIndents suppressOverlap jc "
     "textDirection textAlignment textboxTightWrap outlineLvl divId cnfStyle rPr sectPr "
@@ -53,7 +53,7 @@ _RUN_ORDER: Final = (
 ).split()
 """Run properties in the order of the schema."""
 _COMPLEX_TWINS: Final = {"b": "bCs", "i": "iCs", "sz": "szCs"}
-"""Properties that complex scripts have a property of their own for."""
+"""Properties that have a separate counterpart for complex scripts."""
 _HINT: Final = re.compile(r'\s[\w.-]+:hint="[^"]*"')
 _TEXT_PARTS: Final = re.compile(r"[\t\n]|[^\t\n]+")
 
@@ -66,7 +66,7 @@ class WordText:
         self._properties: dict[tuple[str, str, Writing], str] = {}
 
     def content(self, paragraph: XmlElement) -> tuple[int, int]:
-        """Return the start and end of everything but the paragraph's properties."""
+        """Return the start and end of the content, without the paragraph's properties."""
         properties = paragraph.find("pPr")
         start = paragraph.open_end if properties is None else properties.end
         return start, paragraph.close_start
@@ -247,7 +247,7 @@ class _Reader:
             self._close_field(self.fields.pop())
 
     def _close_field(self, opened: "_OpenField") -> None:
-        """Make one code of a field, or a pair of tags around its result."""
+        """Convert a field to one code, or to a pair of tags around its result."""
         tokens, begin, separator = self.tokens, opened.begin, opened.separator
         shown = separator is not None and _is_shown(opened.instruction)
         if not _is_closed(tokens[begin:]):
@@ -284,7 +284,7 @@ class _OpenField:
 
 
 def _is_closed(tokens: Sequence[Token]) -> bool:
-    """Return whether all elements that begin in the tokens end there, and the other way round."""
+    """Return whether all elements that begin in the tokens end there, and vice versa."""
     waiting: list[str] = []
     for token in tokens:
         if isinstance(token, Tag) and not token.is_mark:

@@ -1,8 +1,8 @@
-"""XML files inside archives: units at places in them, and edits that may stand in one another.
+"""XML files inside archives: units with their places, and edits that may be nested.
 
-A paragraph may hold a drawing with paragraphs of its own. Places are therefore edited from the
-inside out: when a paragraph is rewritten, what it keeps of its source has the edits made there
-before.
+A paragraph may contain a drawing with its own paragraphs. Places are therefore edited from the
+inside out: when a paragraph is rewritten, the source that it keeps already includes the earlier
+edits.
 """
 
 import html
@@ -37,7 +37,11 @@ _EAST_ASIAN_SCRIPTS: Final = frozenset("Hang Hans Hant Jpan".split())
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """The language that a file is written in, as its format sees it."""
+    """The language that a file is written in, with its properties for office formats.
+
+    Attributes:
+        language: the language.
+    """
 
     language: Language
 
@@ -69,15 +73,15 @@ class NestedEdits(XmlEdits):
     _attributes: set[tuple[int, str]] = field(default_factory=set)
 
     def set_attribute(self, element: XmlElement, name: str, value: str) -> None:
-        """Set an attribute as `XmlEdits` does; what is set a second time keeps its value."""
+        """Set an attribute as `XmlEdits` does; setting it again has no effect."""
         if (element.start, name) not in self._attributes:
             self._attributes.add((element.start, name))
             XmlEdits.set_attribute(self, element, name, value)
 
     def replace(self, start: int, end: int, source: str) -> None:
-        """Replace the bytes from `start` to `end`; earlier changes inside of them are dropped.
+        """Replace the bytes from `start` to `end`; earlier changes inside them are dropped.
 
-        What an earlier change covers is gone, so a change inside of it is skipped.
+        A change inside a part that an earlier change replaced is skipped.
         """
         first, last = self._inside(start, end)
         if first and self._changes[first - 1][1] > start:
@@ -87,7 +91,7 @@ class NestedEdits(XmlEdits):
         self._changes.insert(first, (start, end, 0, encoded))
 
     def read(self, start: int, end: int) -> str:
-        """Return a part of the source as it is written, with the changes inside of it."""
+        """Return a part of the source with the changes inside it."""
         first, last = self._inside(start, end)
         parts: list[bytes] = []
         done = start
@@ -107,7 +111,7 @@ class NestedEdits(XmlEdits):
         return b"".join([*parts, self.data[done:]])
 
     def _inside(self, start: int, end: int) -> tuple[int, int]:
-        """Return which changes are between two positions; insertions at these are outside."""
+        """Return the range of changes between two positions, without insertions at these."""
         if start == end:
             place = bisect_left(self._changes, (start, end + 1))
             return place, place
@@ -117,10 +121,10 @@ class NestedEdits(XmlEdits):
 
 
 class Dialect(Protocol):
-    """How a kind of paragraph is read and written."""
+    """Reads and writes one kind of paragraph."""
 
     def content(self, paragraph: XmlElement) -> tuple[int, int]:
-        """Return the start and end of what is rewritten."""
+        """Return the start and end of the part that is rewritten."""
 
     def tokens(self, paragraph: XmlElement, tree: XmlTree) -> Sequence[Token]:
         """Return the content of a paragraph."""
@@ -137,14 +141,21 @@ class Dialect(Protocol):
 
 
 Apply = Callable[[Sequence[Fragment], NestedEdits, Writing], None]
-"""Writes the fragments of a unit into its place."""
+"""Writes the fragments of a unit to its place."""
 Prepare = Callable[[NestedEdits, Writing], None]
 """Changes a part before its units are written."""
 
 
 @dataclass(slots=True)
 class Place:
-    """A place that a unit is written to; a text that stands twice in a file has two."""
+    """A place that a unit is written to; a text that occurs twice in a file has two.
+
+    Attributes:
+        key: the key of the unit.
+        start: start of the place in the source.
+        end: end of the place in the source.
+        apply: writes the unit.
+    """
 
     key: str
     start: int
@@ -153,13 +164,18 @@ class Place:
 
 
 class Part(Protocol):
-    """A member of an archive with units."""
+    """A member of an archive with units.
+
+    Attributes:
+        name: name of the member.
+        units: its units in reading order.
+    """
 
     name: str
     units: list[Unit]
 
     def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
-        """Return the member with the units that changed; None if there are none."""
+        """Return the member with the changed units; None if nothing changed."""
 
 
 @dataclass(slots=True)
@@ -170,9 +186,9 @@ class XmlPart:
         name: name of the member.
         tree: its content.
         units: its units in reading order.
-        places: where they are written, inner places before outer ones.
+        places: where they are written; inner places precede outer ones.
         prepare: changes the part before its units are written.
-        first: number of the member's units that come before.
+        first: number of units of the member before this part.
     """
 
     name: str
@@ -187,7 +203,7 @@ class XmlPart:
         """Parse a member.
 
         Raises:
-            DocumentError: It is not well-formed XML, or too large.
+            DocumentError: The member is not well-formed XML, or too large.
         """
         return cls(name, parse_xml(data, name=name))
 
@@ -204,14 +220,14 @@ class XmlPart:
         preserve_layout: bool = False,
         note: str = "",
     ) -> Unit | None:
-        """Add a paragraph; without letters there is no unit.
+        """Add a paragraph; without letters, it has no unit.
 
         Args:
             paragraph: the element.
-            dialect: how it is read and written.
-            repeats: units that it may repeat; if it does, it is written like that unit.
-            preserve_layout: whether line breaks have a meaning.
-            note: for the translator.
+            dialect: reads and writes the paragraph.
+            repeats: units that it may repeat; a repeated unit is written to both places.
+            preserve_layout: whether line breaks are significant.
+            note: a note for the translator.
         """
 
         def write(tokens: Sequence[Token], edits: NestedEdits, writing: Writing) -> None:
@@ -236,7 +252,7 @@ class XmlPart:
         *,
         repeats: Sequence[Unit] = (),
     ) -> Unit | None:
-        """Add a passage with the next key; without letters there is no unit."""
+        """Add a passage with the next key; without letters, it has no unit."""
         unit = passage.unit
         if unit is None:
             return None
@@ -249,7 +265,7 @@ class XmlPart:
         return unit
 
     def add_text(self, element: XmlElement, *, note: str = "") -> None:
-        """Add an element with nothing but text in it."""
+        """Add an element that contains only text."""
         self._add_plain(
             element.text_content(),
             element.open_end,
@@ -266,7 +282,7 @@ class XmlPart:
         codes: re.Pattern[str] | None = None,
         note: str = "",
     ) -> None:
-        """Add an attribute, by its name as the file has it; `codes` in it stay as they are."""
+        """Add an attribute by its name in the file; `codes` in it are kept."""
         span = attribute_span(self.tree.data, self.tree.encoding, element, name)
         if span is None:
             return
@@ -274,7 +290,7 @@ class XmlPart:
         self._add_plain(text, *span, escape=escape_attribute, note=note, codes=codes)
 
     def add_source(self, start: int, end: int, *, codes: re.Pattern[str], note: str = "") -> None:
-        """Add a part of the text of an element; `codes` in it stay as they are."""
+        """Add a part of the text of an element; `codes` in it are kept."""
         text = html.unescape(self.tree.source(start, end))
         self._add_plain(text, start, end, escape=escape_text, note=note, codes=codes)
 
@@ -306,14 +322,14 @@ class XmlPart:
         self.places.append(Place(unit.key, start, end, apply))
 
     def sort(self) -> None:
-        """Bring the units into the order in which they begin in the file."""
+        """Sort the units by their positions in the file."""
         starts: dict[str, int] = {}
         for place in self.places:
             starts.setdefault(place.key, place.start)
         self.units.sort(key=lambda unit: starts[unit.key])
 
     def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
-        """Return the member with the units that changed; None if there are none."""
+        """Return the member with the changed units; None if nothing changed."""
         places = [place for place in self.places if place.key in changed]
         if not places:
             return None
@@ -328,7 +344,7 @@ class XmlPart:
 def changed_units(
     units: Sequence[Unit], translations: Mapping[str, Sequence[Fragment]]
 ) -> dict[str, Sequence[Fragment]]:
-    """Return the translations that are not equal to their unit."""
+    """Return the translations that differ from their unit."""
     return {
         unit.key: new
         for unit in units
@@ -358,14 +374,14 @@ def _with_codes(text: str, codes: re.Pattern[str]) -> tuple[Fragment, ...]:
 
 
 def with_attribute(tag: str, attribute: str) -> str:
-    """Return a start tag, which may be followed by more source, with an attribute at its end."""
+    """Return a start tag, possibly with following source, with an attribute added at its end."""
     end = tag.index(">")
     body = tag[:end].removesuffix("/")
     return f"{body.rstrip()} {attribute}{tag[len(body) :]}"
 
 
 def insert_child(edits: XmlEdits, parent: XmlElement, source: str, before: frozenset[str]) -> None:
-    """Insert an element before the first child that must come later.
+    """Insert an element before the first child that must follow it.
 
     Args:
         edits: the edits of the file.

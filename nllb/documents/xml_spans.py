@@ -1,8 +1,8 @@
-"""XML with the byte positions of everything in it, and edits that leave all other bytes alone.
+"""XML with the byte positions of everything in it, and edits that keep all other bytes.
 
-No XML library writes a file back as it was. Here expat reports where each piece of the source
-stands, and a change replaces the bytes of that piece only. `scan_xml` calls a receiver piece by
-piece and keeps nothing, for very large files; `parse_xml` builds a tree.
+No XML library writes a file back unchanged. Here, expat reports the position of each piece of the
+source, and a change replaces only the bytes of that piece. `scan_xml` passes the pieces to a
+receiver and stores nothing, for very large files; `parse_xml` builds a tree.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from nllb.errors import DocumentError
 MAX_XML_BYTES: Final = 256 << 20
 MAX_DEPTH: Final = 256
 MAX_NODES: Final = 4_000_000
-"""Most nodes of a tree; `scan_xml` has no such limit."""
+"""Maximum number of nodes of a tree; `scan_xml` has no such limit."""
 XML_NAMESPACE: Final = "http://www.w3.org/XML/1998/namespace"
 
 _NAME: Final = r"[^\s=/>\"'<]+"
@@ -35,13 +35,13 @@ class XmlReceiver(Protocol):
     def start(
         self, namespace: str, name: str, attributes: dict[str, str], start: int, end: int
     ) -> None:
-        """Receive a start tag; `name` has the file's prefix, attributes their full names."""
+        """Receive a start tag; `name` has the file's prefix, attributes have their full names."""
 
     def end(self, start: int, end: int) -> None:
         """Receive an end tag; `start == end` after an empty-element tag."""
 
     def text(self, text: str, start: int, end: int, is_cdata: bool) -> None:
-        """Receive text with its references resolved; a run may come in several calls."""
+        """Receive text with its references resolved; a run may arrive in several calls."""
 
     def other(self, kind: OtherKind, text: str, start: int, end: int) -> None:
         """Receive a comment or a processing instruction."""
@@ -49,7 +49,14 @@ class XmlReceiver(Protocol):
 
 @dataclass(slots=True)
 class XmlText:
-    """Text between tags; of a CDATA section, what is inside its brackets."""
+    """Text between tags, or inside the brackets of a CDATA section.
+
+    Attributes:
+        text: the text with references resolved.
+        start: byte offset of its start.
+        end: byte offset of its end.
+        is_cdata: whether it is in a CDATA section.
+    """
 
     text: str
     start: int
@@ -59,7 +66,14 @@ class XmlText:
 
 @dataclass(slots=True)
 class XmlOther:
-    """A comment or a processing instruction."""
+    """A comment or a processing instruction.
+
+    Attributes:
+        kind: comment or processing instruction.
+        text: its content.
+        start: byte offset of its start.
+        end: byte offset of its end.
+    """
 
     kind: OtherKind
     text: str
@@ -73,12 +87,14 @@ class XmlElement:
 
     Attributes:
         namespace: its namespace, or "".
-        name: its name with the prefix that the file uses.
+        name: its name with the file's prefix.
         attributes: values by name; names with a prefix are `{namespace}local`.
-        start: where its start tag begins.
-        open_end: where its start tag ends.
-        close_start: where its end tag begins; `open_end` for an empty-element tag.
-        end: where it ends.
+        start: start of its start tag.
+        open_end: end of its start tag.
+        close_start: start of its end tag; `open_end` for an empty-element tag.
+        end: end of the element.
+        parent: the parent element; None for the root.
+        children: its child nodes in order.
     """
 
     namespace: str
@@ -107,7 +123,7 @@ class XmlElement:
         return (child for child in self.children if isinstance(child, XmlElement))
 
     def iter(self, local: str | None = None) -> "Iterator[XmlElement]":
-        """Yield it and all elements in it in the order of the file, or those with a local name."""
+        """Yield it and all its descendants in order, or those with a local name."""
         waiting = [self]
         while waiting:
             element = waiting.pop()
@@ -120,7 +136,7 @@ class XmlElement:
         return next((child for child in self.elements if child.local == local), None)
 
     def text_content(self) -> str:
-        """Return all text in it."""
+        """Return all text inside it."""
         parts: list[str] = []
         waiting: list[XmlNode] = [self]
         while waiting:
@@ -137,28 +153,35 @@ XmlNode = XmlElement | XmlText | XmlOther
 
 @dataclass(frozen=True, slots=True)
 class XmlTree:
-    """A parsed file: its bytes, its encoding and its root element."""
+    """A parsed file.
+
+    Attributes:
+        data: its bytes.
+        encoding: its encoding.
+        root: its root element.
+    """
 
     data: bytes
     encoding: str
     root: XmlElement
 
     def source(self, start: int, end: int) -> str:
-        """Return a part of the source as it is written."""
+        """Return a part of the source text."""
         return self.data[start:end].decode(self.encoding)
 
 
 def scan_xml(data: bytes, receiver: XmlReceiver, *, name: str = "the file") -> str:
     """Parse a file, call a receiver for each piece and return the file's encoding.
 
-    Entity declarations are refused, because they can blow up; HTML's named entities are known.
+    Entity declarations are rejected, because they can expand without limit; HTML's entities are
+    known.
 
     Raises:
         DocumentError: The file is too large, too deep or not well-formed XML.
     """
     if len(data) > MAX_XML_BYTES:
         raise DocumentError(
-            f"{name} has {len(data):,} bytes; XML of at most {MAX_XML_BYTES:,} bytes is read"
+            f"{name} has {len(data):,} bytes; the maximum for XML is {MAX_XML_BYTES:,} bytes"
         )
     encoding = xml_encoding(data)
     try:
@@ -202,7 +225,7 @@ def xml_encoding(data: bytes) -> str:
 
 
 class _Scan:
-    """Turns expat's events, which have a start only, into pieces with a start and an end."""
+    """Converts expat's events, which only have a start, to pieces with a start and an end."""
 
     def __init__(self, data: bytes, encoding: str, receiver: XmlReceiver, name: str):
         self.data, self.encoding, self.receiver, self.name = data, encoding, receiver, name
@@ -210,7 +233,7 @@ class _Scan:
         self.parser.namespace_prefixes = True
         self.parser.ordered_attributes = False
         self.parser.buffer_text = False
-        self.parser.UseForeignDTD(True)  # HTML's entities are then reported, not an error
+        self.parser.UseForeignDTD(True)  # reports HTML's entities instead of raising an error
         self.depth = 0
         self.in_cdata = False
         self.pending: tuple[str, tuple[object, ...], int] | None = None
@@ -301,7 +324,7 @@ class _Scan:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Split expat's `namespace local prefix` into the namespace and the name as it is written."""
+    """Split expat's `namespace local prefix` into the namespace and the name in the file."""
     parts = name.split(" ")
     if len(parts) == 1:
         return "", name
@@ -364,14 +387,19 @@ def escape_text(text: str, *, is_cdata: bool = False) -> str:
 
 
 def escape_attribute(text: str) -> str:
-    """Return an attribute's value as XML source, for either kind of quotes."""
+    """Return an attribute's value as XML source, for both kinds of quotes."""
     text = escape_text(text).replace('"', "&quot;").replace("'", "&apos;")
     return text.replace("\n", "&#10;").replace("\t", "&#9;")
 
 
 @dataclass(slots=True)
 class XmlEdits:
-    """Changes of a file, made all at once; bytes that no change covers stay as they are."""
+    """Changes of a file that are applied together; bytes that no change covers are kept.
+
+    Attributes:
+        data: the original bytes.
+        encoding: the encoding of the file.
+    """
 
     data: bytes
     encoding: str
@@ -387,7 +415,7 @@ class XmlEdits:
         self.replace(node.start, node.end, escape_text(text, is_cdata=node.is_cdata))
 
     def set_attribute(self, element: XmlElement, name: str, value: str) -> None:
-        """Set an attribute, by its name as it is written in the file; it is added if missing."""
+        """Set an attribute by its name in the file, adding it if it is missing."""
         span = attribute_span(self.data, self.encoding, element, name)
         if span is not None:
             if self.data[span[0] : span[1]] != value.encode(self.encoding, "xmlcharrefreplace"):
@@ -415,10 +443,10 @@ def attribute_span(
     """Return the byte positions of an attribute's value between its quotes.
 
     Args:
-        data: the file.
+        data: the content of the file.
         encoding: its encoding.
         element: the element.
-        name: the attribute's name as the file has it, with its prefix.
+        name: the attribute's name in the file, including its prefix.
     """
     tag = data[element.start : element.open_end].decode(encoding)
     for match in _ATTRIBUTE.finditer(tag, 1 + len(element.name)):

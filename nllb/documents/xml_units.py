@@ -16,8 +16,8 @@ from .xml_spans import (
 )
 
 Place = Callable[[XmlElement], str]
-"""Tells what an inline element is: `pair`, `single` (markup as a whole), `kept` (shown text), or,
-for elements that stand for a tag, `open NAME` or `close NAME` with the name of their pair."""
+"""Returns the kind of an inline element: `pair`, `single` (markup as a whole), `kept` (displayed
+text) or, for elements that represent a tag, `open NAME` or `close NAME` with their pair's name."""
 Unescape = Callable[[str], str]
 
 
@@ -33,8 +33,8 @@ def inline_pieces(
     Args:
         tree: the file.
         nodes: the content, without gaps.
-        place: tells what each element is.
-        unescape: resolves further escapes of a format in text.
+        place: returns the kind of each element.
+        unescape: resolves additional escapes of a format in text.
     """
     width = 2 if tree.encoding.startswith("utf-16") else 1
     pieces: list[Piece] = []
@@ -88,8 +88,8 @@ class XmlDocument(Document):
 
     Attributes:
         tree: the parsed file.
-        spans: its units and where they are.
-        warnings: what a user must know.
+        spans: its units and their positions.
+        warnings: warnings for the user.
     """
 
     def __init__(self, tree: XmlTree):
@@ -150,10 +150,10 @@ class XmlDocument(Document):
         self.spans.splice(edits, translations)
 
     def set_languages(self, edits: XmlEdits, source: Language | None, target: Language) -> None:
-        """Change what the file says about its languages."""
+        """Change the file's declarations of its languages."""
 
     def indent_of(self, element: XmlElement) -> str:
-        """Return the line end and indentation in front of an element, or nothing."""
+        """Return the line end and indentation before an element, or nothing."""
         before = self.tree.source(max(0, element.start - 400), element.start)
         blank = before[len(before.rstrip(" \t\r\n")) :]
         at = blank.rfind("\n")

@@ -1,1 +1,1 @@
-"""Inference on tokens: engines, kernels, search, batching, shortlists and memory planning."""
+"""Token-level inference: engines, kernels, search, batching, shortlists and memory planning."""

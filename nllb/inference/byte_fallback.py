@@ -2,7 +2,7 @@
 
 A vocabulary with byte fallback encodes a character that it lacks as pieces for its UTF-8 bytes. A
 model may generate byte sequences that are not characters, which would become U+FFFD. At each step,
-these rules forbid all tokens with which an output could not become valid UTF-8.
+these rules exclude all tokens after which an output could not become valid UTF-8.
 
 Shapes: R rows, T output positions, V vocabulary, K candidates per row.
 """
@@ -86,7 +86,7 @@ def byte_rules(bytes_V: np.ndarray) -> ByteRules | None:
 
 
 def _num_following(byte: int) -> int | None:
-    """Return how many bytes follow a byte at the start of a character; None if it cannot start."""
+    """Return the number of bytes that follow a lead byte; None if the byte cannot be one."""
     if byte < _CONTINUATION[0]:
         return 0
     return next((count for first, last, count in _LEADS if first <= byte <= last), None)

@@ -1,11 +1,11 @@
-"""Beam search for outputs that have to contain given terms.
+"""Beam search for outputs that must contain given terms.
 
 Dynamic beam allocation (Post and Vilar 2018): hypotheses compete within banks, one for each number
-of term tokens that they contain, so that those with a term are not pushed out by more probable ones
-without. Each term is a set of alternatives, of which one is enough. An output ends only when it has
-all terms. Two things differ from the paper, so that small beams suffice: a term is begun only where
-its first token is not too improbable, or where the output would otherwise end; and the best
-hypothesis of all keeps its place whatever its bank.
+of term tokens that they contain, so that hypotheses with a term are not displaced by more probable
+ones without it. Each term is a set of alternatives, one of which is sufficient. An output ends only
+when it contains all terms. Two differences from the paper make small beams sufficient: a term is
+begun only where its first token is not too improbable, or where the output would otherwise end; and
+the best hypothesis is kept regardless of its bank.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from .search import IMPOSSIBLE, BeamSearch, Output
 
 MAX_START_COST: Final = 6.0
-"""A term may begin where its first token's log-probability is this far below the best token's."""
+"""Maximum distance in log-probability of a term's first token from the best token."""
 SPARE_TOKENS: Final = 4
-"""Room beyond what the terms need; with less, a term begins whatever it costs."""
+"""Spare positions besides those of the missing terms; with fewer, a term begins at any cost."""
 MIN_FINISHED: Final = 2
-"""Outputs with all terms after which the search for a sentence ends."""
+"""Number of outputs with all terms after which the search for a sentence ends."""
 
 Alternatives = tuple[tuple[int, ...], ...]
 """Token sequences, one of which an output must contain."""
@@ -31,29 +31,34 @@ Alternatives = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class TermState:
-    """What a hypothesis has of its terms; equal states of a sentence are the same object."""
+    """The progress of a hypothesis with its terms; equal states of a sentence are one object.
+
+    Attributes:
+        terms: the terms of the sentence.
+        missing: indices of the terms that the hypothesis lacks.
+        begun: the remaining tokens of each alternative of the begun term.
+        begun_term: index of the term that the hypothesis is in the middle of, or -1.
+        progress: number of tokens of the begun term that the hypothesis contains.
+        completes: whether the last token completed a term.
+        known: all states of the sentence.
+    """
 
     terms: tuple[Alternatives, ...]
     missing: tuple[int, ...]
-    """Numbers of the terms that it lacks."""
     begun: tuple[tuple[int, ...], ...] = ()
-    """What is left of the alternatives of the term that it is in the middle of."""
     begun_term: int = -1
     progress: int = 0
-    """Tokens of that term that it has."""
     completes: bool = False
-    """Whether its last token completed a term."""
     known: "dict[Any, TermState]" = field(default_factory=dict, compare=False, repr=False)
-    """All states of the sentence."""
 
     @cached_property
     def num_met(self) -> int:
-        """Term tokens that it has; the bank of the hypothesis."""
+        """Number of term tokens that the hypothesis contains, which is its bank."""
         return sum(max(map(len, term)) for term in self.terms) - self.num_left
 
     @cached_property
     def num_left(self) -> int:
-        """Term tokens that it lacks."""
+        """Number of term tokens that the hypothesis lacks."""
         return sum(max(map(len, self.terms[number])) for number in self.missing) - self.progress
 
     @cached_property
@@ -70,7 +75,7 @@ class TermState:
 
     @cached_property
     def continuing(self) -> frozenset[int]:
-        """The tokens that continue the term that it is in the middle of."""
+        """The tokens that continue the begun term."""
         return frozenset(rest[0] for rest in self.begun)
 
     @cached_property
@@ -95,10 +100,10 @@ class TermState:
 
 
 class ConstrainedBeamSearch(BeamSearch):
-    """Beam search whose jobs have terms."""
+    """Beam search for jobs with terms."""
 
     def run(self) -> list[list[Output]]:
-        """Return the outputs of each job; those with all terms first."""
+        """Return the outputs of each job; outputs with all terms are first."""
         width = self.options.beam_size
         self._states = [
             [TermState(terms=job.terms, missing=tuple(range(len(job.terms))))] * width
@@ -126,7 +131,7 @@ class ConstrainedBeamSearch(BeamSearch):
     def _term_scores(
         self, step: int, rows: int
     ) -> tuple[dict[int, int], NDArray[np.float32], NDArray[np.bool_]]:
-        """Return columns of the tokens of terms, their scores, and rows within a character."""
+        """Return the columns of term tokens, their scores, and the rows inside a character."""
         count = len(self.sentences)
         ids = np.unique(
             [t for own in self._states for state in own[:rows] for t in state.following]
@@ -141,9 +146,9 @@ class ConstrainedBeamSearch(BeamSearch):
         return columns, scores, in_character.reshape(count, rows)
 
     def _choose(self, sentence: int, scored: "_Scored", room: int) -> "_Chosen":
-        """Return the next hypotheses of a sentence and those that end.
+        """Return the next hypotheses of a sentence, and those that end.
 
-        `room` is how many tokens fit in after the next one.
+        `room` is the number of tokens that fit after the next one.
         """
         width = self.options.beam_size
         running: list[_Candidate] = []
@@ -197,7 +202,7 @@ class ConstrainedBeamSearch(BeamSearch):
         tokens, beams = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         ending = np.zeros(shape, bool)
         for row, candidates in enumerate(ends):
-            # An output that has reached its limit without all terms is the last resort.
+            # An output that reached its limit without all terms is the last resort.
             ordered = sorted(candidates, key=lambda c: (len(c.state.missing), -c.total))
             for place, each in enumerate(ordered[: shape[1]]):
                 worse = 1e4 * len(each.state.missing)
@@ -240,7 +245,7 @@ class ConstrainedBeamSearch(BeamSearch):
         self.tokens[:, :, step], self.steps[:, :, step] = tokens, steps
         enough = min(max(MIN_FINISHED, self.options.num_hypotheses), width)
         has_any = np.array([bool(each.running) for each in chosen])
-        # Scores of longer outputs are hardly ever better.
+        # Scores of longer outputs are rarely better.
         can_improve = self.scores.max(1) / penalties > self.done_scores[:, enough - 1]
         active = ~at_limit & has_any & can_improve & (self.done.sum(1) < enough)
         parents = beams + np.arange(count)[:, None] * rows
@@ -258,7 +263,7 @@ class _Scored:
     best: NDArray[np.float32]
     tokens: NDArray[np.int64]
     columns: dict[int, int]
-    """Where `of_terms` has the tokens of terms."""
+    """Column of each term token in `of_terms`."""
     of_terms: NDArray[np.float32]
     in_character: NDArray[np.bool_]
     """Hypotheses that end in the middle of a character's bytes."""
@@ -280,7 +285,7 @@ class _Chosen:
 
 
 def _allocate(candidates: Sequence[_Candidate], width: int) -> list[_Candidate]:
-    """Return the best of each bank, then the best of the others, of candidates in order."""
+    """Return the best candidate of each bank, then the best others; candidates are sorted."""
     if not candidates:
         return []
     first_of_bank: dict[int, _Candidate] = {}

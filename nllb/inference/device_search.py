@@ -1,9 +1,9 @@
-"""Beam search that stays on the GPU: one CUDA graph per token, and no wait for the CPU.
+"""Beam search on the GPU, with one CUDA graph per token and without waiting for the CPU.
 
-The outputs are those of `search.search`, whose beam search has one array row per active sentence
-and moves every decision through the CPU. Here finished sentences stay in the arrays, frozen, and
-the CPU looks every `STEPS_BETWEEN_CHECKS` tokens whether all of them are finished. Options that
-need the history of a row on the CPU (sampling, penalties, valid UTF-8) use `search.search`.
+The outputs equal those of `search.search`, whose beam search has one array row per active sentence
+and makes every decision on the CPU. Here, finished sentences stay in the arrays, frozen, and the
+CPU checks only every `STEPS_BETWEEN_CHECKS` tokens whether all of them are finished. Options that
+require the history of a row on the CPU (sampling, penalties, valid UTF-8) use `search.search`.
 
 Shapes: B sentences, W beams per sentence, K = 2 W candidates, T output positions.
 """
@@ -25,13 +25,13 @@ from .static_decoder import StaticDecoder
 
 STEPS_BETWEEN_CHECKS: Final = 8
 POSITIONS_MULTIPLE: Final = 64
-"""Sizes of caches are rounded up to this, so that few graphs serve all batches."""
+"""Sizes of caches are rounded up to a multiple of this, so that few graphs serve all batches."""
 MAX_SEARCHES: Final = 8
-"""Searches of different sizes whose buffers and graphs are kept."""
+"""Number of searches of different sizes whose buffers and graphs are kept."""
 
 
 def can_search_on_device(options: SearchOptions, *, vocabulary_size: int) -> bool:
-    """Return whether the options are those that this search supports."""
+    """Return whether this search supports the options."""
     return (
         not options.sampling
         and not options.early_stopping
@@ -44,7 +44,7 @@ def can_search_on_device(options: SearchOptions, *, vocabulary_size: int) -> boo
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """The shapes of a search, which decide whether its buffers can be used again."""
+    """The shapes of a search, which determine whether its buffers can be reused."""
 
     sentences: int
     width: int
@@ -66,7 +66,7 @@ def _rounded(positions: int) -> int:
 
 
 class DeviceSearches:
-    """The searches of one engine, each with buffers of its own size."""
+    """The searches of one engine, with separate buffers for each size."""
 
     def __init__(self, engine: TorchEngine, *, use_graphs: bool | None = None):
         """Prepare to search; CUDA graphs are used where the engine is on a GPU."""
@@ -136,13 +136,13 @@ class DeviceSearch:
     def run(
         self, jobs: Sequence[Job], options: SearchOptions, choice: OutputChoice | None
     ) -> list[list[Output]]:
-        """Return the outputs of the jobs, of which there are at most as many as sentences."""
+        """Return the outputs of at most as many jobs as the search has sentences."""
         memory = self._engine.encode([job.source for job in jobs])
         self._start(jobs, options)
         self._decoder.start(memory, np.array([job.prompt for job in jobs]), choice)
         longest = max(job.limit for job in jobs)
         for step in range(longest):
-            # The decoder runs at step + 2, after the prompt; attention covers what is written.
+            # The decoder runs at step + 2, after the prompt; attention covers written positions.
             self._replay(min(_rounded(step + 3), self._size.positions))
             if step % STEPS_BETWEEN_CHECKS == STEPS_BETWEEN_CHECKS - 1:
                 if not bool(self._active_B.any()):
@@ -178,7 +178,7 @@ class DeviceSearch:
         self._done_lengths_BW.zero_()
 
     def _replay(self, cache_positions: int) -> None:
-        """Run one step: as a CUDA graph from the second time on that its shapes occur."""
+        """Run one step, as a CUDA graph from the second time that its shapes occur."""
         if not self._use_graphs:
             return self._advance(cache_positions)
         key = cache_positions, self._decoder.output_signature
@@ -228,7 +228,7 @@ class DeviceSearch:
         self._decoder.advance(cache_positions)
 
     def _active_rows(self) -> Tensor:
-        """Return the rows of the sentences, in which unused sentences count as the first one."""
+        """Return the rows of the sentences; unused sentences refer to the first one."""
         rows = self._first_rows_B1[:, 0]
         return torch.where(self._active_B, rows, rows[0])
 
@@ -254,7 +254,7 @@ class DeviceSearch:
     def _finish(
         self, scores: Tensor, steps: Tensor, tokens: Tensor, beams: Tensor, ending: Tensor
     ) -> None:
-        """Keep the best W of the finished outputs and of those that end in this step."""
+        """Keep the best W of the finished outputs and the outputs that end in this step."""
         width = self._size.width
         scores, steps, tokens, beams, ending = (
             x[:, :width] for x in (scores, steps, tokens, beams, ending)

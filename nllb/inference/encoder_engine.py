@@ -1,4 +1,4 @@
-"""Loads the pretrained encoder for a device: in int8 by the compiled kernel, or by torch."""
+"""Loads the pretrained encoder for a device, in int8 with the compiled kernel or with torch."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,7 +16,7 @@ from .threads import resolve_threads, with_torch_threads
 from .token_states import EncoderEngine, TokenStates, check_sequences
 
 EncoderType = Literal["auto", "int8", "float32", "bfloat16", "float16"]
-"""The type that an encoder computes in; `auto` is int8 on the CPU and float32 on a GPU."""
+"""The number type of the computation; `auto` is int8 on the CPU and float32 on a GPU."""
 _CPU_BATCH_TOKENS = 2048
 _GPU_BATCH_TOKENS = 65536
 _MAX_BATCH = 1024
@@ -31,17 +31,17 @@ def load_encoder_engine(
 ) -> EncoderEngine:
     """Load the weights of a directory for a device.
 
-    int8 is computed by the compiled kernel; where that cannot run, `auto` is float32.
+    int8 requires the compiled kernel; `auto` is float32 where the kernel cannot run.
 
     Raises:
-        ConfigError: int8 was asked for where it cannot run, or the number of threads is not usable.
+        ConfigError: int8 was requested but cannot run, or the number of threads is invalid.
         CheckpointError: weights are damaged.
     """
     threads = resolve_threads(num_threads)
     kernel = find_encoder_kernel(directory.config) if device == "cpu" else None
     if dtype == "int8" and kernel is None:
         raise ConfigError(
-            f"int8 was asked for on {device!r}, and the compiled kernel cannot run this encoder "
+            f"int8 was requested on {device!r}, but the compiled kernel cannot run this encoder "
             f"there; use 'auto' or 'float32'"
         )
     if kernel is not None and dtype in ("auto", "int8"):
@@ -60,7 +60,7 @@ class TorchEncoderEngine:
         self._batch_tokens = _CPU_BATCH_TOKENS if on_cpu else _GPU_BATCH_TOKENS
 
     def worker(self) -> "TorchEncoderEngine":
-        """Return an engine for one of several threads: this one, since torch shares its threads."""
+        """Return an engine for one of several threads; it is this one, as torch shares threads."""
         return self
 
     def encode(

@@ -72,18 +72,25 @@ def mixture_of_experts(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputChoice:
-    """The output tokens to which decoding is restricted."""
+    """The output tokens to which decoding is restricted.
+
+    Attributes:
+        projection: the result of the engine's `restrict` for the ids.
+        ids: ids of the shortlist in ascending order.
+        extra: additional ids for each sentence in ascending order, none of which are in `ids`.
+    """
 
     projection: object
-    """The result of the engine's `restrict` for the ids."""
     ids: np.ndarray
-    """Ids of the shortlist in ascending order."""
     extra: tuple[np.ndarray, ...]
-    """Additional ids for each sentence in ascending order, none of which are in `ids`."""
 
 
 class Memory(ABC):
-    """Encoded sentences in the format of an engine."""
+    """Encoded sentences in the format of an engine.
+
+    Attributes:
+        num_sentences: number of sentences.
+    """
 
     num_sentences: int
 
@@ -113,13 +120,17 @@ class Decoding(ABC):
 
 
 class Engine(ABC):
-    """A loaded model that encodes sources and decodes outputs."""
+    """A loaded model that encodes sources and decodes outputs.
+
+    Attributes:
+        config: the model configuration.
+        num_workers: best number of parallel decodings for many batches, each with its own `worker`.
+        torch_threads: number of threads of torch operations while the engine computes.
+    """
 
     config: ModelConfig
     num_workers: int = 1
-    """Best number of parallel decodings for many batches, each with its own `worker`."""
     torch_threads: int = 1
-    """Number of threads of torch operations while the engine computes."""
 
     def worker(self) -> "Engine":
         """Return an engine with the same weights for one of several parallel decodings."""
@@ -145,6 +156,7 @@ class TorchMemory(Memory):
     """Encoded sentences of the torch engine.
 
     Attributes:
+        num_sentences: number of sentences.
         keys_values: keys and values of cross-attention (L, 2, B, H, S, D / H).
         mask: positions that are not padding (B, 1, 1, S), or None if there is no padding.
     """
@@ -207,7 +219,7 @@ class TorchEngine(Engine):
     def _grouped_mixtures(
         self, reader: LayerReader, experts: ExpertStoreFactory
     ) -> dict[str, GroupedMixture]:
-        """Return the mixtures by layer where the device has grouped products, or none."""
+        """Return the mixtures by layer if the device has grouped products, or none."""
         config, mixtures = self.config, {}
         dims = config.model_dim, config.encoder_ffn_dim, config.decoder_ffn_dim
         if experts is not LoadedExperts or not can_group(self.dtype, self.device, *dims):

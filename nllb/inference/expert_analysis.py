@@ -39,13 +39,16 @@ Shares = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpertUse:
-    """The relative frequency of each expert for each language."""
+    """The relative frequency of each expert for each language.
+
+    Attributes:
+        languages: the languages, sorted by family, branch and script.
+        shares: a matrix for each sparse layer ("encoder.layers.3") with one row per language and
+            one column per expert.
+    """
 
     languages: tuple[Language, ...]
-    """The languages, sorted by family, branch and script."""
     shares: dict[str, Shares]
-    """A matrix for each sparse layer ("encoder.layers.3") with one row per language and one column
-    per expert."""
 
     def layers(self, side: Side) -> list[str]:
         """Return the sparse layers of the encoder or the decoder in order."""

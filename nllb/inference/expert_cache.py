@@ -1,9 +1,9 @@
 """A cache of limited size for experts, for models that do not fit into memory.
 
-The experts stay in the memory-mapped safetensors file, so that the pages of an expert are read when
-it is not in the cache. The cache keeps the most recently used experts. A single language pair uses
-few of them, because the router sends the tokens of a language to few experts (Koishekenov et al.
-2023 prune 80 % of them).
+The experts stay in the memory-mapped safetensors file, and the pages of an expert are read when it
+is not in the cache. The cache keeps the most recently used experts. A single language pair uses few
+of them, because the router sends the tokens of a language to few experts (Koishekenov et al. 2023
+prune 80 % of them).
 """
 
 from collections import OrderedDict
@@ -21,15 +21,18 @@ Load = Callable[[str, int], FeedForward]
 
 
 @dataclass(kw_only=True, slots=True)
-class ExpertUse:
-    """Statistics of a cache."""
+class CacheStatistics:
+    """Statistics of a cache.
+
+    Attributes:
+        hits: number of requests for experts in memory.
+        misses: number of requests for which the checkpoint was read.
+        evictions: number of experts that were evicted from the cache to make room for others.
+    """
 
     hits: int = 0
-    """Number of requests for experts in memory."""
     misses: int = 0
-    """Number of requests for which the checkpoint was read."""
     evictions: int = 0
-    """Number of experts removed from the cache to make room for others."""
 
 
 class ExpertCache:
@@ -53,7 +56,7 @@ class ExpertCache:
                 f"{format_size(expert_bytes)}; set --expert-memory to at least this size, "
                 f"preferably {format_size(8 * expert_bytes)} or more"
             )
-        self.use = ExpertUse()
+        self.statistics = CacheStatistics()
         self._load = load
         self._experts: OrderedDict[tuple[str, int], FeedForward] = OrderedDict()
         self._lock = ForkSafeLock()
@@ -67,12 +70,12 @@ class ExpertCache:
         key = layer, expert
         with self._lock:
             if key in self._experts:
-                self.use.hits += 1
+                self.statistics.hits += 1
                 self._experts.move_to_end(key)
                 return self._experts[key]
-            self.use.misses += 1
+            self.statistics.misses += 1
             while len(self._experts) >= self.capacity:
                 self._experts.popitem(last=False)
-                self.use.evictions += 1
+                self.statistics.evictions += 1
             loaded = self._experts[key] = self._load(layer, expert)
             return loaded

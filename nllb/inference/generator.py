@@ -11,7 +11,7 @@ MAX_BEAM_SIZE = 256
 
 
 Terms = tuple[tuple[str, ...], ...]
-"""Terms that an output should contain, each as its surface forms, of which one is enough."""
+"""Terms that an output should contain, each with its surface forms, one of which is sufficient."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class SearchOptions:
             sampling).
         max_output_tokens: maximum length of an output in tokens; None allows 1.5 times the source
             plus 32, at most the model's positions.
-        min_output_tokens: minimum length of an output in tokens; it cannot end before.
+        min_output_tokens: minimum length of an output in tokens.
         length_penalty: the score is the sum of log-probabilities divided by
             length ** length_penalty, as in transformers.
         early_stopping: stop as soon as `beam_size` outputs are finished; otherwise the search
@@ -61,26 +61,31 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hypothesis:
-    """One output of the search for one segment."""
+    """One output of the search for one segment.
+
+    Attributes:
+        source: the input segment, which lets the caller check the order of the results.
+        text: the detokenized output.
+        token_ids: output ids without the language token and the end token.
+        log_probability: sum of the token log-probabilities, including the end token but not the
+            forced prefix.
+        score: `log_probability` with the length penalty; hypotheses are sorted by this score.
+        num_tokens: number of tokens in the sum `log_probability`.
+        finished: false if `max_output_tokens` stopped the search before the end token.
+        unknown_source: characters of the source that are not in the vocabulary.
+        pivot_text: the English translation that the output was made from; None if it was made
+            directly.
+    """
 
     source: str
-    """The input segment, with which the caller can check the order of the results."""
     text: str
-    """The detokenized output."""
     token_ids: tuple[int, ...]
-    """Output ids without the language token and the end token."""
     log_probability: float
-    """Sum of the token log-probabilities, including the end token but not the forced prefix."""
     score: float
-    """`log_probability` with the length penalty; hypotheses are sorted by this score."""
     num_tokens: int
-    """Number of tokens in the sum `log_probability`."""
     finished: bool = True
-    """False if `max_output_tokens` stopped the search before the end token."""
     unknown_source: tuple[str, ...] = ()
-    """Characters of the source that are not in the vocabulary."""
     pivot_text: str | None = None
-    """The translation into English from which the output was made; None if it was made directly."""
 
 
 class Generator(Protocol):
@@ -99,9 +104,9 @@ class Generator(Protocol):
         """Return the hypotheses of each segment, best first.
 
         `prefixes` contains a forced prefix of the output for each segment, which may be empty.
-        `terms` contains for each segment the terms that its output should contain; a hypothesis may
-        lack some if they do not fit in. They are ignored when sampling.
-        Every segment has at least one hypothesis, and the `source` of a hypothesis is its segment.
+        `terms` contains the terms that the output of each segment should contain; a hypothesis may
+        lack terms that do not fit into its length. Terms are ignored when sampling. Every segment
+        has at least one hypothesis, and the `source` of a hypothesis is its segment.
         """
         ...
 

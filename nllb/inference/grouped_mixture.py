@@ -1,8 +1,8 @@
-"""A mixture of experts in two grouped products, without waiting for the GPU.
+"""A mixture of experts with two grouped products, which does not wait for the GPU.
 
 `engine.mixture_of_experts` loops over the experts that have tokens, so that experts can be loaded
-when they are needed; the CPU has to know which ones these are. Here all experts of a layer are in
-two tensors, and the borders between their rows stay on the GPU, which a CUDA graph requires.
+on demand; for this, the CPU must know which experts these are. Here, all experts of a layer are in
+two tensors, and the boundaries between their rows stay on the GPU, as a CUDA graph requires.
 
 Shapes: T tokens, D model dim, F inner dim, E experts, K = 2 experts per token, P = T * K pairs.
 """

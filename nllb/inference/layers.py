@@ -32,14 +32,17 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedForward:
-    """A dense feed-forward sublayer or an expert: two linear layers with an activation between."""
+    """A dense feed-forward sublayer or an expert: two linear layers with an activation between.
+
+    Attributes:
+        inner: projection from the model dim to the feed-forward dim.
+        outer: projection from the feed-forward dim to the model dim.
+        activation: activation function between the projections.
+    """
 
     inner: Linear
-    """Projection from the model dim to the feed-forward dim."""
     outer: Linear
-    """Projection from the feed-forward dim to the model dim."""
     activation: Callable[[Tensor], Tensor] = functional.relu
-    """Activation function between the projections."""
 
     def __call__(self, x_TD: Tensor) -> Tensor:
         """Return the sublayer's output, without layer norm and residual connection."""
@@ -82,12 +85,15 @@ class LoadedExperts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Norm:
-    """Layer normalisation."""
+    """Layer normalisation.
+
+    Attributes:
+        weight: gain (D).
+        bias: bias (D).
+    """
 
     weight: Tensor
-    """Gain (D)."""
     bias: Tensor
-    """Bias (D)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise rows."""
@@ -96,29 +102,32 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """A layer of the encoder or the decoder; encoder layers have no cross-attention (None)."""
+    """A layer of the encoder or the decoder; encoder layers have no cross-attention (None).
+
+    Attributes:
+        name: name of the layer in the weight mapping and in the expert store.
+        self_norm: layer norm before self-attention.
+        self_query_key_value: fused query, key and value projection from D to 3 D.
+        self_output: output projection of self-attention from D to D.
+        cross_norm: layer norm before cross-attention.
+        cross_query: query projection from D to D; the engine fuses the key and value projections of
+            all layers.
+        cross_output: output projection of cross-attention from D to D.
+        feed_forward_norm: layer norm before the feed-forward sublayer.
+        feed_forward: the dense sublayer; None if the layer has experts.
+        router: router from D to E; None if the layer is dense.
+    """
 
     name: str
-    """Name of the layer in the weight mapping and in the expert store."""
     self_norm: Norm
-    """Layer norm before self-attention."""
     self_query_key_value: Linear
-    """Fused query, key and value projection from D to 3 D."""
     self_output: Linear
-    """Output projection of self-attention from D to D."""
     cross_norm: Norm | None
-    """Layer norm before cross-attention."""
     cross_query: Linear | None
-    """Query projection from D to D; the engine fuses the key and value projections of all
-    layers."""
     cross_output: Linear | None
-    """Output projection of cross-attention from D to D."""
     feed_forward_norm: Norm
-    """Layer norm before the feed-forward sublayer."""
     feed_forward: FeedForward | None
-    """The dense sublayer; None if the layer has experts."""
     router: Linear | None
-    """Router from D to E; None if the layer is dense."""
 
 
 def read_float(
@@ -247,12 +256,15 @@ class LayerReader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchLinear:
-    """A linear layer with a floating-point dtype."""
+    """A linear layer with a floating-point dtype.
+
+    Attributes:
+        weight: weight (outputs, inputs).
+        bias: bias (outputs).
+    """
 
     weight: Tensor
-    """Weight (outputs, inputs)."""
     bias: Tensor | None
-    """Bias (outputs)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Project rows."""

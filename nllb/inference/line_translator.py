@@ -45,7 +45,7 @@ class LineTranslator:
     def source_states(
         cls, encoder: Path, *, layers: Sequence[int] | None, device: str
     ) -> SourceStates:
-        """Return a pretrained encoder as a function, without a gradient and as in translation."""
+        """Return a pretrained encoder as a function without gradients, as used in translation."""
         engine = load_encoder_engine(
             EncoderDirectory.open(encoder), device=device, num_threads=torch.get_num_threads()
         )
@@ -59,7 +59,7 @@ class LineTranslator:
         return states
 
     @classmethod
-    def of_weights(
+    def from_weights(
         cls, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer
     ) -> "LineTranslator":
         """Return a translator that uses weights in memory and greedy search."""

@@ -1,4 +1,4 @@
-"""Loads a generator by a model's name after a check of the memory that the model needs."""
+"""Loads a generator by a model's name, after checking the memory that the model requires."""
 
 import os
 from collections.abc import Callable
@@ -86,10 +86,10 @@ def default_model() -> tuple[str, str]:
             return listing.name, f"in the cache, weights under {listing.licence}"
     if DEFAULT_MODEL in shipped_models():
         return DEFAULT_MODEL, "ships with nllb; use --model for another, see 'nllb models'"
-    raise CheckpointError(no_model())
+    raise CheckpointError(no_model_message())
 
 
-def no_model() -> str:
+def no_model_message() -> str:
     """Return the error message for a missing model, which lists the ways to get one."""
     from nllb.model.formats.weight_names import list_weights
     from nllb.model.known_models import known_models

@@ -1,4 +1,4 @@
-"""The languages that the shipped encoder knows, and their thresholds for the check of meaning."""
+"""The languages that the shipped encoder knows, with the thresholds for checks of meaning."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,16 +14,19 @@ THRESHOLDS_FILE: Final = Path(__file__).with_suffix(".tsv")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thresholds:
-    """The minimum similarities of right translations between a language and English."""
+    """The minimum similarities of correct translations between a language and English.
+
+    Attributes:
+        as_source: threshold of translations from the language into English.
+        as_target: threshold of translations from English into the language.
+    """
 
     as_source: float
-    """Of translations from the language into English."""
     as_target: float
-    """Of translations from English into the language."""
 
 
 def find_threshold(source: str, target: str) -> float | None:
-    """Return the threshold of a direction; None if the encoder does not know both languages."""
+    """Return the threshold of a direction; None if the encoder lacks one of the languages."""
     table = read_thresholds()
     if not {source, target} <= {PIVOT, *table}:
         return None

@@ -25,35 +25,39 @@ PROBE_BYTES = 64 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryPlan:
-    """Memory, disk space and expected speed of a model on this machine."""
+    """Memory, disk space and expected speed of a model on this machine.
+
+    Attributes:
+        dtype: dtype of the weights in memory.
+        dense_bytes: size of the weights that are always in memory: all weights except experts.
+        num_experts: total number of experts in all layers; 0 for a dense model.
+        expert_bytes: size of one expert in memory.
+        num_cached: maximum number of experts in memory at a time.
+        disk_bytes: size of the checkpoint on disk.
+        available_bytes: memory that is currently free.
+        step_bytes: size of the weights that a decoding step for one sentence reads from memory.
+        memory_bandwidth: measured memory bandwidth in bytes per second.
+        disk_bandwidth: measured reading speed of the checkpoint in bytes per second, which may be
+            cached.
+        experts_per_step: number of experts that a decoding step requests.
+    """
 
     dtype: Dtype
-    """Dtype of the weights in memory."""
     dense_bytes: int
-    """Size of the weights that are always in memory: all weights except experts."""
     num_experts: int
-    """Total number of experts in all layers; 0 for a dense model."""
     expert_bytes: int
-    """Size of one expert in memory."""
-    num_held: int
-    """Maximum number of experts in memory at a time."""
+    num_cached: int
     disk_bytes: int
-    """Size of the checkpoint on disk."""
     available_bytes: int
-    """Memory that is currently free."""
     step_bytes: int
-    """Size of the weights that a decoding step for one sentence reads from memory."""
     memory_bandwidth: float
-    """Measured memory bandwidth in bytes per second."""
     disk_bandwidth: float
-    """Measured reading speed of the checkpoint in bytes per second, which may be cached."""
     experts_per_step: int
-    """Number of experts that a decoding step requests."""
 
     @property
     def needed_bytes(self) -> int:
         """Memory for dense weights, experts in memory, and working memory."""
-        return self.dense_bytes + self.num_held * self.expert_bytes + WORKING_BYTES
+        return self.dense_bytes + self.num_cached * self.expert_bytes + WORKING_BYTES
 
     @property
     def fits(self) -> bool:
@@ -68,7 +72,7 @@ class MemoryPlan:
         """
         warm_s = self.step_bytes / self.memory_bandwidth
         missed = (
-            self.experts_per_step * self.expert_bytes if self.num_held < self.num_experts else 0
+            self.experts_per_step * self.expert_bytes if self.num_cached < self.num_experts else 0
         )
         return 1 / warm_s, 1 / (warm_s + missed / self.disk_bandwidth)
 
@@ -83,12 +87,12 @@ class MemoryPlan:
         ]
         if self.num_experts:
             lines.append(
-                f"experts: {self.num_held} of {self.num_experts} in memory, "
-                f"{format_size(self.num_held * self.expert_bytes)} in total, "
+                f"experts: {self.num_cached} of {self.num_experts} in memory, "
+                f"{format_size(self.num_cached * self.expert_bytes)} in total, "
                 f"{format_size(self.expert_bytes)} each"
             )
         lines.append(f"disk: {format_size(self.disk_bytes)}")
-        speeds = [warm] if self.num_held >= self.num_experts else [cold, warm]
+        speeds = [warm] if self.num_cached >= self.num_experts else [cold, warm]
         shown = " to ".join(f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}" for speed in speeds)
         lines.append(f"expected speed: at most about {shown} tokens/s for one sentence")
         return "\n".join(lines)
@@ -138,9 +142,9 @@ def plan_memory(
     dense += config.pretrained_layers * 12 * config.model_dim**2
     num_experts = len({(weight.side, weight.layer, weight.expert) for weight in experts})
     expert_bytes = max(_expert_sizes(experts, dtype), default=0)
-    num_held = num_experts
+    num_cached = num_experts
     if expert_memory is not None and expert_bytes:
-        num_held = min(num_experts, expert_memory // expert_bytes)
+        num_cached = min(num_experts, expert_memory // expert_bytes)
     sparse_layers = sum(
         config.is_sparse("decoder", layer) for layer in range(config.decoder_layers)
     )
@@ -149,7 +153,7 @@ def plan_memory(
         dense_bytes=int(dense * width),
         num_experts=num_experts,
         expert_bytes=expert_bytes,
-        num_held=num_held,
+        num_cached=num_cached,
         disk_bytes=disk_bytes,
         available_bytes=available_memory() if available is None else available,
         step_bytes=int(_step_parameters(config, weights) * width),
@@ -164,11 +168,11 @@ def _expert_sizes(experts: list[Weight], dtype: Dtype) -> list[int]:
     sizes: dict[tuple[Side | None, int | None, int | None], int] = {}
     for weight in experts:
         key = weight.side, weight.layer, weight.expert
-        sizes[key] = sizes.get(key, 0) + _held_bytes(weight, dtype)
+        sizes[key] = sizes.get(key, 0) + _loaded_bytes(weight, dtype)
     return list(sizes.values())
 
 
-def _held_bytes(weight: Weight, dtype: Dtype) -> int:
+def _loaded_bytes(weight: Weight, dtype: Dtype) -> int:
     """Return the size of a weight in memory in bytes, as int8 with the padding of the kernel."""
     if dtype != "int8":
         return int(weight.size * BYTES_PER_PARAMETER[dtype])

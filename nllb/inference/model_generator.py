@@ -30,7 +30,7 @@ from .kernels.compiled_engine import int8_engine
 from .layers import ExpertStoreFactory, LoadedExperts
 from .recommended_search import recommended_search
 from .search import Job, Output, check_options, search
-from .shortlist import Shortlists, check_shortlist, further_tokens
+from .shortlist import Shortlists, check_shortlist, extra_tokens
 from .term_tokens import constrained_options, find_word_pieces, term_alternatives
 from .threads import ForkSafeLock, resolve_threads, with_torch_threads
 
@@ -40,11 +40,11 @@ TRAINED_POSITIONS = 512
 """Maximum length of NLLB's training sequences, which is lower than its number of positions."""
 BATCH_SENTENCES = 64
 BATCH_TOKENS = 4096
-"""Maximum batch size in rows (including beams) and in tokens; larger batches need more memory, but
-are hardly faster."""
+"""Maximum batch size in rows (including beams) and in tokens; larger batches require more memory
+but are hardly faster."""
 GPU_BATCH_SENTENCES = 1024
 GPU_BATCH_TOKENS = 65_536
-"""The same on a GPU, which is idle with small batches."""
+"""The same on a GPU, which small batches do not use fully."""
 
 
 class ModelGenerator:
@@ -62,9 +62,9 @@ class ModelGenerator:
     ):
         """Create a generator from its parts; `load` reads them from a model directory.
 
-        `covered` are the codes of the languages that the model declares; None means all languages
-        of its vocabulary. `pivoted` are directions, SOURCE-TARGET, that are translated through
-        English.
+        `covered` contains the codes of the languages that the model declares; None means all
+        languages of its vocabulary. `pivoted` contains the directions (SOURCE-TARGET) that are
+        translated through English.
         """
         self.engine, self.tokenizer, self._covered = engine, tokenizer, covered
         self._pivoted = frozenset(pivoted)
@@ -245,7 +245,7 @@ class ModelGenerator:
         prefixes: Sequence[str] | None,
         terms: Sequence[Terms] | None,
     ) -> list[list[Hypothesis]]:
-        """Translate into the pivot language, and the best hypothesis from there.
+        """Translate into the pivot language, and from there the best hypothesis.
 
         If an intermediate translation is too long for the model, all segments are translated
         directly.
@@ -381,18 +381,18 @@ class ModelGenerator:
         with self._lock:
             if target.code not in self._projections:
                 ids = self._shortlists.ids(target)
-                if np.isin(ids, self._byte_ids).any():  # a character may need any of the bytes
+                if np.isin(ids, self._byte_ids).any():  # a character may require any of the bytes
                     ids = np.union1d(ids, self._byte_ids)
                 self._projections[target.code] = self.engine.restrict(ids), ids
             projection, ids = self._projections[target.code]
         return OutputChoice(
             projection=projection,
             ids=ids,
-            extra=further_tokens([self._likely_tokens(job) for job in jobs], ids),
+            extra=extra_tokens([self._likely_tokens(job) for job in jobs], ids),
         )
 
     def _likely_tokens(self, job: Job) -> list[int]:
-        """Return the tokens of a source and of its terms, which its output may need."""
+        """Return the tokens of a source and its terms, which a shortlist must not exclude."""
         pieces = [token for token in job.copied if token <= self.tokenizer.layout.num_pieces]
         return pieces + [token for term in job.terms for tokens in term for token in tokens]
 

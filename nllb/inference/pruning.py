@@ -125,7 +125,7 @@ def choose_experts(
     Raises:
         ConfigError: `keep` or the ratio is out of range.
     """
-    check_shares(keep=keep, encoder_to_decoder=encoder_to_decoder)
+    check_pruning_options(keep=keep, encoder_to_decoder=encoder_to_decoder)
     layers: dict[Side, list[str]] = {
         side: [name for name in gates if name.startswith(side)] for side in SIDES
     }
@@ -145,7 +145,7 @@ def choose_experts(
     }
 
 
-def check_shares(*, keep: float, encoder_to_decoder: float) -> None:
+def check_pruning_options(*, keep: float, encoder_to_decoder: float) -> None:
     """Validate the options of `choose_experts` before the routing is measured.
 
     Raises:
@@ -168,18 +168,22 @@ def _bound(number: float, total: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pruning:
-    """The result of pruning a model."""
+    """The result of pruning a model.
+
+    Attributes:
+        experts_before: number of experts in all layers.
+        experts_after: number of kept experts in all layers.
+        bytes_before: size of the weights before pruning.
+        bytes_after: size of the weights after pruning, without empty experts.
+        gate_kept: fraction of the gate weights on the sample text of kept experts, averaged over
+            layers.
+    """
 
     experts_before: int
-    """Number of experts in all layers."""
     experts_after: int
-    """Number of kept experts in all layers."""
     bytes_before: int
-    """Size of the weights before pruning."""
     bytes_after: int
-    """Size of the weights after pruning, without empty experts."""
     gate_kept: float
-    """Fraction of the gate weights on the sample text of kept experts, averaged over layers."""
 
     def describe(self) -> str:
         """Return the result in one line."""

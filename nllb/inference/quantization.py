@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nllb.errors import CheckpointError
-from nllb.model.formats.quantized_storage import LARGEST, quantize_rows
+from nllb.model.formats.quantized_storage import MAX_INT8, quantize_rows
 from nllb.model.formats.weight_checks import check_finite, check_storage
 from nllb.model.formats.weights import SCALE
 
@@ -25,7 +25,7 @@ SMALLEST = 1e-36
 
 
 def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """Return an int8 matrix (outputs, inputs) and its scales; quantise it if it is not stored so.
+    """Return an int8 matrix (outputs, inputs) and its scales, quantising other storage types.
 
     Raises:
         CheckpointError: a value is not finite, or the scales do not match the rows.
@@ -45,20 +45,23 @@ def read_int8(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return int8 rows and the scale of each row."""
     largest = x.abs().amax(-1, keepdim=True)
-    factor = torch.where(largest > SMALLEST, LARGEST / largest, 0.0)
-    return (x * factor + 128.5).floor().sub(128).to(torch.int8), largest / LARGEST
+    factor = torch.where(largest > SMALLEST, MAX_INT8 / largest, 0.0)
+    return (x * factor + 128.5).floor().sub(128).to(torch.int8), largest / MAX_INT8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Int8Linear:
-    """An int8 linear layer in plain torch."""
+    """An int8 linear layer in plain torch.
+
+    Attributes:
+        weight: int8 weight (outputs, inputs).
+        scale: scale of each output.
+        bias: bias of each output.
+    """
 
     weight: Tensor
-    """int8 weight (outputs, inputs)."""
     scale: Tensor
-    """Scale of each output."""
     bias: Tensor | None
-    """Bias of each output."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Project rows of any leading shape."""

@@ -1,4 +1,4 @@
-"""Turns the search options that a model recommends into those of this package."""
+"""Converts the search options that a model recommends to those of this package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from .generator import SearchOptions
 from .search import check_options
 
 _PROMPT_TOKENS: Final = 2
-"""Tokens that `min_length` of transformers counts before the output."""
+"""Number of tokens before the output that `min_length` of transformers counts."""
 _BEAM_OPTIONS: Final[Mapping[str, str]] = {
     "num_beams": "beam_size",
     "length_penalty": "length_penalty",
@@ -30,17 +30,20 @@ _DEFAULT_TOP_K: Final = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecommendedSearch:
-    """The search options of a model."""
+    """The search options of a model.
+
+    Attributes:
+        options: the defaults of this package with the options of the model that are supported.
+        used: the model's options that are used, by their names in transformers.
+        unused: the model's options that are not supported.
+    """
 
     options: SearchOptions
-    """The defaults of this package with the options of the model that are supported."""
     used: Mapping[str, Any]
-    """The model's options that are used, by their names in transformers."""
     unused: Mapping[str, Any]
-    """The model's options that are not supported."""
 
     def describe(self) -> list[str]:
-        """Return lines that state which options of the model are used; none if it has none."""
+        """Return lines that describe which options of the model are used, if it has any."""
         lines = []
         if self.used:
             lines.append(f"search options of the model: {_list(self.used)}")
@@ -59,7 +62,7 @@ def recommended_search(generation: Mapping[str, Any], *, where: str) -> Recommen
         where: the model, for messages.
 
     Raises:
-        CheckpointError: a value is not possible.
+        CheckpointError: a value is invalid.
     """
     names: dict[str, str] = dict(_BEAM_OPTIONS)
     samples = generation.get("do_sample") is True and generation.get("num_beams", 1) == 1

@@ -31,34 +31,41 @@ IMPOSSIBLE = np.float32(-1e9)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """The search for the output of one sentence."""
+    """The search for the output of one sentence.
+
+    Attributes:
+        source: encoder input, including the language and end tokens.
+        prompt: decoder start token and, in most models, the target language token.
+        prefix: forced prefix of the output.
+        limit: maximum number of tokens after the prompt, including the end token.
+        copied: output tokens that spell the source, which a shortlist must not exclude.
+        terms: alternatives, as tokens, of each term that the output must contain.
+    """
 
     source: tuple[int, ...]
-    """Encoder input, including the language and end tokens."""
     prompt: tuple[int, ...]
-    """Decoder start token and, in most models, the target language token."""
     prefix: tuple[int, ...] = ()
-    """Forced prefix of the output."""
     limit: int
-    """Maximum number of tokens after the prompt, including the end token."""
     copied: tuple[int, ...] = ()
-    """Output tokens that spell the source, which a shortlist must not exclude."""
     terms: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    """For each term that the output has to contain, its alternatives as tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """One output of the search."""
+    """One output of the search.
+
+    Attributes:
+        token_ids: tokens after the prompt, including the forced prefix but not the end token.
+        token_log_probabilities: log-probabilities of all tokens after the forced prefix, including
+            the end token.
+        score: sum of the log-probabilities with the length penalty.
+        finished: whether the output ended with the end token.
+    """
 
     token_ids: tuple[int, ...]
-    """Tokens after the prompt, including the forced prefix but not the end token."""
     token_log_probabilities: tuple[float, ...]
-    """Log-probabilities of all tokens after the forced prefix, including the end token."""
     score: float
-    """Sum of the log-probabilities with the length penalty."""
     finished: bool
-    """Whether the output ended with the end token."""
 
     @property
     def log_probability(self) -> float:
@@ -123,9 +130,9 @@ def search(
 ) -> list[list[Output]]:
     """Return `options.num_hypotheses` outputs for each job, best first.
 
-    With `byte_rules`, the byte pieces of every output form valid UTF-8. `beam_search` is a class to
-    use for jobs with terms; `word_pieces` are the tokens that it forbids after a term, because they
-    would continue its last word.
+    With `byte_rules`, the byte pieces of every output form valid UTF-8. `beam_search` is the class
+    for jobs with terms; `word_pieces` are the tokens that it excludes after a term, because they
+    would continue the term's last word.
 
     Raises:
         CheckpointError: the model's scores are not finite, or a token is not in its vocabulary.
@@ -217,7 +224,7 @@ class Rules:
         if options.no_repeat_ngram:
             for row, (job, tokens) in enumerate(zip(jobs, tokens_RT.tolist(), strict=True)):
                 if row in unfinished:
-                    continue  # The bytes of the character must be completed in any case.
+                    continue  # the bytes of the character must be completed in any case
                 if banned := _repeating([*job.prompt, *tokens], options.no_repeat_ngram):
                     logits_RV[row, banned] = -torch.inf
         if tokens_RT.shape[1] < options.min_output_tokens:

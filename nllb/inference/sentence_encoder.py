@@ -1,4 +1,4 @@
-"""Sentence vectors and token states of texts by the pretrained encoder.
+"""Sentence vectors and token states of texts from the pretrained encoder.
 
 A sentence vector is the mean of the last layer's token states of the text after the prefix that the
 encoder was trained with. Where the directory of the encoder has them, the common directions of all
@@ -23,27 +23,31 @@ from .encoder_engine import EncoderType, load_encoder_engine
 from .token_states import EncoderEngine
 
 QUERY_PREFIX: Final = "query: "
-"""What multilingual-e5 has before a text that is compared with others of its kind."""
+"""The prefix of multilingual-e5 for texts that are compared with similar texts."""
 _GROUP_TOKENS = 16384
-"""Tokens whose states are in memory at a time."""
+"""Number of tokens whose states are in memory at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentenceVectors:
-    """The vectors of texts, and what was done to get them."""
+    """The vectors of texts, with facts about their encoding.
+
+    Attributes:
+        vectors: one row per text, of length 1; a row of zeros for an empty text.
+        num_tokens: number of tokens of each text, including prefixes and special tokens.
+        num_windows: number of sequences that each text was split into to fit the encoder's maximum
+            length.
+        is_empty: whether each text has no tokens of its own, so that its vector is zero.
+    """
 
     vectors: NDArray[np.float32]
-    """A row for each text, of length 1; of zeros for an empty text."""
     num_tokens: NDArray[np.int64]
-    """Tokens of each text as it was encoded, prefixes and special tokens included."""
     num_windows: NDArray[np.int64]
-    """Sequences that each text was cut into: several where it is longer than the encoder takes."""
     is_empty: NDArray[np.bool_]
-    """Whether a text has no tokens of its own; its vector is zero."""
 
 
 class SentenceEncoder:
-    """Encodes texts; safe to use by several threads."""
+    """Encodes texts; several threads can use it at the same time."""
 
     def __init__(
         self,
@@ -62,17 +66,17 @@ class SentenceEncoder:
         dtype: EncoderType = "auto",
         num_threads: int | None = None,
     ) -> Self:
-        """Load an encoder, by default the one that ships.
+        """Load an encoder, by default the shipped one.
 
         Args:
-            path: a directory that `nllb convert e5` or training wrote.
+            path: a directory written by `nllb convert e5` or by training.
             device: `cpu`, `cuda` or `cuda:N`.
-            dtype: the type to compute in.
-            num_threads: threads on the CPU; None is one per processor.
+            dtype: number type of the computation.
+            num_threads: number of CPU threads; None uses one per processor.
 
         Raises:
             CheckpointError: the directory is missing or damaged.
-            ConfigError: the type cannot be computed in here.
+            ConfigError: the number type is not supported here.
         """
         directory = EncoderDirectory.open(path or find_shipped_encoder())
         engine = load_encoder_engine(directory, device=device, dtype=dtype, num_threads=num_threads)
@@ -80,15 +84,15 @@ class SentenceEncoder:
 
     @property
     def dimension(self) -> int:
-        """Numbers of a vector."""
+        """Length of a vector."""
         return self.engine.config.model_dim
 
     def encode(self, texts: Sequence[str], *, prefix: str = QUERY_PREFIX) -> SentenceVectors:
         """Return the vectors of texts.
 
         Args:
-            texts: the texts, of any language and length.
-            prefix: what the encoder gets before each text.
+            texts: texts of any language and length.
+            prefix: text that is put before each text.
         """
         tokenized = self.tokenizer.tokenize(texts, prefix=prefix)
         sums = torch.zeros(len(texts), self.dimension)
@@ -113,7 +117,7 @@ class SentenceEncoder:
 def _groups(
     texts: Sequence[TokenizedText],
 ) -> Iterator[tuple[list[int], list[tuple[int, ...]]]]:
-    """Yield sequences with the numbers of their texts, as many at a time as memory is meant for."""
+    """Yield groups of sequences with the indices of their texts, limited in size to save memory."""
     owners: list[int] = []
     windows: list[tuple[int, ...]] = []
     size = 0

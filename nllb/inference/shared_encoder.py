@@ -1,4 +1,4 @@
-"""The shipped sentence encoder, loaded once per process when it is first needed."""
+"""The shipped sentence encoder, which is loaded once per process on first use."""
 
 from .sentence_encoder import SentenceEncoder
 from .threads import ForkSafeLock

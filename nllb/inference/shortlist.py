@@ -40,23 +40,27 @@ _NEUTRAL = regex.compile(r"[\p{N}\p{P}\p{S}\p{Zs}\u2581]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShortlistReport:
-    """Statistics of a shortlist and its coverage of held-out text."""
+    """Statistics of a shortlist and its coverage of held-out text.
+
+    Attributes:
+        size: number of tokens in the shortlist.
+        seen: number of its tokens that occur in the text; the others are digits, punctuation marks
+            and pieces of the script.
+        lines: number of lines from which the shortlist was built.
+        held_out_lines: number of held-out lines on which the coverage was measured.
+        token_coverage: fraction of the held-out tokens that the shortlist contains.
+        line_coverage: fraction of the held-out lines all of whose tokens the shortlist contains.
+        chrf_loss: loss in chrF++ on held-out lines due to the shortlist; None if it was not
+            measured.
+    """
 
     size: int
-    """Number of tokens in the shortlist."""
     seen: int
-    """Number of its tokens that occur in the text; the others are digits, punctuation marks and
-    pieces of the script."""
     lines: int
-    """Number of lines from which the shortlist was built."""
     held_out_lines: int
-    """Number of held-out lines on which the coverage was measured."""
     token_coverage: float
-    """Fraction of the held-out tokens that the shortlist contains."""
     line_coverage: float
-    """Fraction of the held-out lines all of whose tokens the shortlist contains."""
     chrf_loss: float | None = None
-    """Loss in chrF++ on held-out lines due to the shortlist; None if it was not measured."""
 
 
 def build_shortlist(
@@ -254,6 +258,6 @@ def write_shortlist(
     write_json(directory / SETTINGS_FILE, settings)
 
 
-def further_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:
+def extra_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the tokens of each source that are not in the shortlist, in ascending order."""
     return tuple(np.setdiff1d(np.array(source, np.int64), ids) for source in sources)

@@ -1,4 +1,4 @@
-"""Turns sources into the states that a decoder on a pretrained encoder attends to.
+"""Converts sources to the states that a decoder on a pretrained encoder attends to.
 
 Shapes: L layers of the encoder and its embeddings, T tokens of all sources, S tokens of one source,
 D model dim.
@@ -19,7 +19,7 @@ from .token_states import EncoderEngine
 
 
 class SourceMixer:
-    """A pretrained encoder and the learned mix of its layers, as `LayerMix` computes it."""
+    """A pretrained encoder with the learned mix of its layers, equivalent to `LayerMix`."""
 
     def __init__(
         self, config: ModelConfig, weights: Mapping[str, Tensor], encoder: EncoderEngine | None
@@ -27,14 +27,14 @@ class SourceMixer:
         """Read the weights of the mix.
 
         Raises:
-            CheckpointError: the model was not made for this encoder.
+            CheckpointError: the model requires a different encoder.
         """
         if encoder is None:
-            raise ValueError("the model is on a pretrained encoder, which must be given")
+            raise ValueError("the model requires a pretrained encoder, but none was given")
         shape = encoder.config
         if (shape.model_dim, shape.num_layers) != (config.model_dim, config.pretrained_layers):
             raise CheckpointError(
-                f"the model needs an encoder of width {config.model_dim} with "
+                f"the model requires an encoder of width {config.model_dim} with "
                 f"{config.pretrained_layers} layers, but was given one of width {shape.model_dim} "
                 f"with {shape.num_layers}"
             )
@@ -55,7 +55,7 @@ class SourceMixer:
             found = self._encoder.encode(sources)
             return list(torch.split(found.states_LTD[0], list(found.lengths)))
         found = self._encoder.encode(sources, layers=None)
-        # Layer by layer, so that the result of a row does not depend on the other rows.
+        # Layer by layer, so that the result of a row does not depend on other rows.
         mixed_TD = torch.zeros_like(found.states_LTD[0])
         for share, states_TD in zip(self._shares_L.tolist(), found.states_LTD, strict=True):
             normed_TD = functional.layer_norm(states_TD, states_TD.shape[-1:])

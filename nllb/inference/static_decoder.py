@@ -1,8 +1,8 @@
-"""A decoder step whose shapes never change, so that a GPU can replay it as one CUDA graph.
+"""A decoder step of constant shapes, which a GPU can replay as one CUDA graph.
 
 `TorchEngine` decodes with arrays that grow with the output and shrink as sentences finish, which
-costs the CPU hundreds of kernel launches per token. Here the caches have their final size, the
-position is a tensor on the device, and attention masks what has not been written yet.
+costs the CPU hundreds of kernel launches per token. Here, the caches have their final size, the
+position is a tensor on the device, and attention masks the positions that are not written yet.
 
 Shapes: B sentences, W rows (beams) per sentence, R = B * W rows, S source positions, C cache
 positions, D model dim, H heads, L layers, V output tokens, X extra tokens per sentence.
@@ -19,7 +19,7 @@ from torch.nn import functional
 from .engine import OutputChoice, TorchEngine, TorchMemory, split_heads
 
 MAX_RESTRICTED_OUTPUTS: Final = 4
-"""Shortlists whose buffers and graphs are kept."""
+"""Number of shortlists whose buffers and graphs are kept."""
 
 
 class StaticDecoder:
@@ -69,7 +69,7 @@ class StaticDecoder:
         self._output: _Output = self._all_tokens
 
     def start(self, memory: TorchMemory, prompt: np.ndarray, choice: OutputChoice | None) -> None:
-        """Take over encoded sentences, and run the decoder over the prompts (B, P)."""
+        """Store encoded sentences, and run the decoder over the prompts (B, P)."""
         count, source = memory.num_sentences, memory.keys_values.shape[4]
         self._keys_values[:, :, :count, :, :source] = memory.keys_values
         mask = memory.mask
@@ -95,7 +95,7 @@ class StaticDecoder:
 
     @property
     def output_signature(self) -> object:
-        """Identifies the buffers that `best` reads; a CUDA graph is valid for one of them."""
+        """Identifies the buffers that `best` reads, for which a CUDA graph is valid."""
         return self._output
 
     @property
@@ -170,7 +170,7 @@ class _Restricted:
         self.start(choice)
 
     def start(self, choice: OutputChoice) -> bool:
-        """Take over the extra tokens of new sentences if the buffers suit them."""
+        """Store the extra tokens of new sentences if they fit into the buffers."""
         longest = max((len(ids) for ids in choice.extra), default=0)
         if choice.projection is not self._projection or longest > self._extra_BX.shape[1]:
             return False

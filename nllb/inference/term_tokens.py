@@ -1,4 +1,4 @@
-"""Terms of a glossary as tokens of a model, for the constrained search."""
+"""Glossary terms as tokens of a model, for constrained search."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from nllb.model.tokenizer import Tokenizer
 from .generator import MAX_BEAM_SIZE, SearchOptions
 
 EXTRA_BEAMS: Final = 2
-"""Hypotheses that the constrained search keeps beyond the beam, for those that begin a term."""
+"""Additional hypotheses of constrained search, for those that begin a term."""
 MIN_BEAMS: Final = 4
 _INSIDE_WORD: Final = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _FULL_STOP: Final = "。"
@@ -28,9 +28,9 @@ def constrained_options(options: SearchOptions) -> SearchOptions:
 def term_alternatives(
     tokenizer: Tokenizer, forms: Sequence[str], target: Language
 ) -> tuple[tuple[int, ...], ...]:
-    """Return token sequences of a term's forms, also with a capital as at the start of a sentence.
+    """Return token sequences of a term's forms, also capitalized as at the start of a sentence.
 
-    Where words are not spaced, a form may also follow another word without a space.
+    In scripts without spaces between words, a form may also follow another word directly.
     """
     found: dict[tuple[int, ...], None] = {}
     for form in forms:

@@ -1,6 +1,6 @@
-"""What engines of the pretrained encoder have in common: their call, and the states they return.
+"""The interface of engines for the pretrained encoder, and the states that they return.
 
-Shapes: L layers asked for, T tokens of all sequences, S tokens of one, B sequences, D model dim.
+Shapes: L requested layers, T tokens of all sequences, S tokens of one, B sequences, D model dim.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,15 @@ from nllb.model.pretrained_encoder import EncoderConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenStates:
-    """States of the tokens of several sequences."""
+    """States of the tokens of several sequences.
+
+    Attributes:
+        states_LTD: float32 states by layer, with the tokens of all sequences concatenated.
+        lengths: number of tokens of each sequence.
+    """
 
     states_LTD: Tensor
-    """float32 states by layer, the tokens of all sequences one after another."""
     lengths: tuple[int, ...]
-    """Tokens of each sequence."""
 
     def split(self) -> tuple[Tensor, ...]:
         """Return states_LSD of each sequence."""
@@ -35,7 +38,11 @@ class TokenStates:
 
 
 class EncoderEngine(Protocol):
-    """Computes the states of token ids."""
+    """Computes the states of token ids.
+
+    Attributes:
+        config: the shape of the encoder.
+    """
 
     config: EncoderConfig
 
@@ -49,23 +56,23 @@ class EncoderEngine(Protocol):
         """Return the states of sequences, each `<s> x </s>`.
 
         Args:
-            sequences: token ids, from 1 to `max_positions` of a sequence.
-            layers: the layers wanted, 0 being the embeddings; negative numbers count from the last.
-                None gives all.
+            sequences: token ids, 1 to `max_positions` per sequence.
+            layers: the requested layers; 0 is the embeddings, and negative numbers count from the
+                last layer. None returns all.
 
         Raises:
-            CheckpointError: an id is outside of the vocabulary.
+            CheckpointError: an id is outside the vocabulary.
             ValueError: a sequence is empty or too long, or the encoder does not have a layer.
         """
         ...
 
 
 def check_sequences(sequences: Sequence[Sequence[int]], config: EncoderConfig) -> tuple[int, ...]:
-    """Return the lengths of sequences that an encoder can take.
+    """Return the lengths of sequences after validating them.
 
     Raises:
-        ValueError: one is empty or too long.
-        CheckpointError: an id is outside of the vocabulary.
+        ValueError: a sequence is empty or too long.
+        CheckpointError: an id is outside the vocabulary.
     """
     lengths = tuple(map(len, sequences))
     if lengths and not 1 <= min(lengths) <= max(lengths) <= config.max_positions:
@@ -74,10 +81,11 @@ def check_sequences(sequences: Sequence[Sequence[int]], config: EncoderConfig) -
             f"{config.max_positions} tokens"
         )
     for ids in sequences:
-        least, most = min(ids), max(ids)
-        if least < 0 or most >= config.vocabulary_size:
+        lowest, highest = min(ids), max(ids)
+        if lowest < 0 or highest >= config.vocabulary_size:
             raise CheckpointError(
-                f"token {least if least < 0 else most} is not in the encoder's vocabulary, whose "
-                f"ids are 0 to {config.vocabulary_size - 1}: the tokenizer is of another encoder"
+                f"token {lowest if lowest < 0 else highest} is not in the encoder's vocabulary, "
+                f"whose ids are 0 to {config.vocabulary_size - 1}: the tokenizer belongs to "
+                f"another encoder"
             )
     return lengths

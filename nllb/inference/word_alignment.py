@@ -1,8 +1,8 @@
-"""Word alignment: which passages of a text and of its translation mean the same.
+"""Word alignment: the passages of a text and its translation that have the same meaning.
 
-Token states of a middle layer of the pretrained encoder are compared. Two tokens are linked as far
-as each is the other's best match (Jalili Sabet et al. 2020, SimAlign; Dou and Neubig 2021,
-awesome-align). The translation model takes no part, so any two texts can be aligned.
+Token states of a middle layer of the pretrained encoder are compared. Two tokens are linked to the
+extent that each is the other's best match (Jalili Sabet et al. 2020, SimAlign; Dou and Neubig 2021,
+awesome-align). The translation model is not involved, so any two texts can be aligned.
 
 Shapes: S tokens of the source, T tokens of the target, D model dim.
 """
@@ -14,31 +14,38 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # these import torch, and every translator names an aligner
+if TYPE_CHECKING:  # these import torch, and every translator refers to an aligner
     from nllb.model.encoder_tokenizer import Piece
 
     from .sentence_encoder import SentenceEncoder
 
 ALIGNMENT_LAYER: Final = 7
-"""Chosen on Tatoeba; tests/bench/results/word_alignment.json has the figures of all layers."""
+"""Chosen on Tatoeba; tests/bench/results/word_alignment.json lists the results of all layers."""
 TEMPERATURE: Final = 0.1
-"""Divides cosines before the softmax."""
+"""Temperature of the softmax over cosines."""
 MIN_LINK: Final = 0.01
-"""Weaker links are dropped."""
+"""Minimum weight of a link; weaker links are dropped."""
 _GROUP_PAIRS: Final = 64
-"""Pairs whose states are in memory at a time."""
+"""Number of pairs whose states are in memory at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:
-    """Two passages that mean the same, by character positions."""
+    """Two passages with the same meaning.
+
+    Attributes:
+        source_start: index of the first character in the text.
+        source_end: index after the last character in the text.
+        target_start: index of the first character in the translation.
+        target_end: index after the last character in the translation.
+        weight: confidence of the link, at most 1.
+    """
 
     source_start: int
     source_end: int
     target_start: int
     target_end: int
     weight: float = 1.0
-    """How sure the link is, up to 1."""
 
 
 class Aligner(Protocol):
@@ -50,9 +57,9 @@ class Aligner(Protocol):
 
 
 class ShippedAligner:
-    """An aligner with the encoder that ships, which is loaded when it is used first.
+    """An aligner with the shipped encoder, which is loaded on first use.
 
-    Without the encoder it links nothing.
+    If this installation does not include the encoder, there are no links.
     """
 
     def __init__(self, *, num_threads: int | None = None) -> None:
@@ -63,7 +70,7 @@ class ShippedAligner:
         self._aligner: WordAligner | None = None
 
     def __reduce__(self) -> tuple[type["ShippedAligner"], tuple[()]]:
-        """Pickle no weights: the copy loads them again."""
+        """Pickle no weights, because the copy loads them again."""
         return ShippedAligner, ()
 
     def align(self, pairs: Sequence[tuple[str, str]]) -> list[list[Link]]:
@@ -81,7 +88,7 @@ class ShippedAligner:
 
 
 class WordAligner:
-    """Aligns texts with their translations; safe to use by several threads."""
+    """Aligns texts with their translations; several threads can use it at the same time."""
 
     def __init__(
         self,
@@ -95,7 +102,7 @@ class WordAligner:
     def align(self, pairs: Sequence[tuple[str, str]]) -> list[list[Link]]:
         """Return the links of each pair of a text and its translation.
 
-        Only the first tokens of a text that is longer than the encoder takes are linked.
+        Of a text that is longer than the encoder's maximum, only the first tokens are linked.
         """
         return [
             link
@@ -124,10 +131,10 @@ class WordAligner:
 def link_weights(
     source_SD: NDArray[np.float32], target_TD: NDArray[np.float32], *, temperature: float
 ) -> NDArray[np.float32]:
-    """Return how well tokens match: the product of the softmaxes in both directions."""
+    """Return the match of each pair of tokens: the product of the softmaxes in both directions."""
     if not len(source_SD) or not len(target_TD):
         return np.zeros((len(source_SD), len(target_TD)), np.float32)
-    # Encoders give all tokens of a text a common part, which says nothing about their meaning.
+    # Encoders give all tokens of a text a common component, which is unrelated to their meaning.
     cosines_ST = _directions(source_SD) @ _directions(target_TD).T
     scaled_ST = np.exp((cosines_ST - cosines_ST.max()) / temperature)
     forward_ST = scaled_ST / scaled_ST.sum(1, keepdims=True).clip(1e-30)

@@ -39,76 +39,86 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """One encoder-decoder, dense or with mixture-of-experts layers."""
+    """One encoder-decoder, dense or with mixture-of-experts layers.
+
+    Attributes:
+        vocabulary_size: rows of the shared embedding, including unused rows.
+        model_dim: width of the residual stream.
+        encoder_layers: number of encoder layers.
+        decoder_layers: number of decoder layers.
+        encoder_heads: attention heads of an encoder layer.
+        decoder_heads: attention heads of a decoder layer.
+        encoder_ffn_dim: inner width of an encoder feed-forward layer, and of each of its experts.
+        decoder_ffn_dim: inner width of a decoder feed-forward layer, and of each of its experts.
+        activation: activation of the feed-forward layers.
+        max_positions: maximum sequence length of the model in tokens.
+        scale_embedding: multiply embeddings by sqrt(model_dim).
+        bos_id: id of <s>, which NLLB never uses.
+        pad_id: id of <pad>.
+        eos_id: id of </s>.
+        unk_id: id of <unk>.
+        decoder_start_id: id that the decoder input begins with, before the target language's token.
+        pretrained_layers: layers of the pretrained encoder that replaces NLLB's own; 0 means that
+            there is none. Otherwise, `encoder_layers` is 0, and the decoder starts with the target
+            language's token.
+        pretrained_encoder: first digits of the SHA-256 of the pretrained encoder's weights, which
+            are in other files.
+        memory: the states that the decoder attends to: a learned mix of all layers of the
+            pretrained encoder, or the last layer.
+        num_experts: number of experts in a mixture-of-experts layer; 0 means a dense model.
+        encoder_sparse_step: encoder layer i (from 0) has experts iff (i + 1) is a multiple of this;
+            0 means never.
+        decoder_sparse_step: the same for the decoder.
+        router_bias: whether the router has a bias; that of the published NLLB models does not.
+        expert_output_masking: probability p that training zeroes an expert's output; evaluation
+            multiplies by 1 - p.
+        second_expert_policy: choice of the second expert in training; evaluation always uses the
+            second best.
+        normalize_before_dropping: training normalises router weights before, not after, tokens
+            beyond capacity are dropped.
+        batch_prioritized_routing: training fills an expert's capacity by descending router
+            probability, not by position.
+        eval_capacity_fraction: expert capacity at evaluation as a fraction of the tokens. It is
+            only stored: evaluation never drops a token.
+        dropout: dropout of embeddings and of the output of each sublayer, in training.
+        attention_dropout: dropout of attention weights, in training.
+        activation_dropout: dropout after the activation of a feed-forward layer, in training.
+    """
 
     vocabulary_size: int
-    """Rows of the shared embedding, including unused rows."""
     model_dim: int
-    """Width of the residual stream."""
     encoder_layers: int
-    """Number of encoder layers."""
     decoder_layers: int
-    """Number of decoder layers."""
     encoder_heads: int
-    """Attention heads of an encoder layer."""
     decoder_heads: int
-    """Attention heads of a decoder layer."""
     encoder_ffn_dim: int
-    """Inner width of an encoder feed-forward layer, and of each of its experts."""
     decoder_ffn_dim: int
-    """Inner width of a decoder feed-forward layer, and of each of its experts."""
     activation: Activation = "relu"
-    """Activation of the feed-forward layers."""
     max_positions: int = 1024
-    """Maximum sequence length of the model in tokens."""
     scale_embedding: bool = True
-    """Multiply embeddings by sqrt(model_dim)."""
     bos_id: int = 0
-    """Id of <s>, which NLLB never uses."""
     pad_id: int = 1
-    """Id of <pad>."""
     eos_id: int = 2
-    """Id of </s>."""
     unk_id: int = 3
-    """Id of <unk>."""
     decoder_start_id: int = 2
-    """Id that the decoder input begins with, before the target language's token."""
 
     pretrained_layers: int = 0
-    """Layers of the pretrained encoder that replaces NLLB's own; 0 means that there is none.
-    `encoder_layers` is then 0, and the decoder starts with the target language's token alone."""
     pretrained_encoder: str = ""
-    """First digits of the SHA-256 of the pretrained encoder's weights, which are in other files."""
     memory: MemoryKind = "mix"
-    """What the decoder attends to: a learned mix of all layers of the pretrained encoder, or the
-    last one."""
 
     num_experts: int = 0
-    """Number of experts in a mixture-of-experts layer; 0 means a dense model."""
     encoder_sparse_step: int = 0
-    """Encoder layer i (from 0) has experts iff (i + 1) is a multiple of this; 0 means never."""
     decoder_sparse_step: int = 0
-    """The same for the decoder."""
     router_bias: bool = False
-    """Whether the router has a bias; the published NLLB models have none."""
     expert_output_masking: float = 0.0
-    """Probability p that training zeroes an expert's output; evaluation multiplies by 1 - p."""
     second_expert_policy: SecondExpertPolicy = "all"
-    """How training chooses the second expert; evaluation always uses the second best."""
     normalize_before_dropping: bool = False
-    """Training normalises router weights before, not after, tokens beyond capacity are dropped."""
     batch_prioritized_routing: bool = False
-    """Training fills an expert's capacity by descending router probability, not by position."""
     eval_capacity_fraction: float = 1.0
-    """Expert capacity at evaluation as a fraction of the tokens. It is only stored: evaluation
-    never drops a token."""
 
     dropout: float = 0.1
-    """Dropout of embeddings and of each sub-layer's output, in training."""
     attention_dropout: float = 0.1
-    """Dropout of attention weights, in training."""
     activation_dropout: float = 0.0
-    """Dropout after the activation of a feed-forward layer, in training."""
 
     def __post_init__(self) -> None:
         if errors := self._find_errors():

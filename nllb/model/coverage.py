@@ -13,17 +13,17 @@ COVERED: Final = "covered_languages"
 """Key of `nllb.json`: codes of the languages whose translations passed the model's tests."""
 
 PIVOTED: Final = "pivot_directions"
-"""Key of `nllb.json`: SOURCE-TARGET of the directions that are translated through `PIVOT`."""
+"""Key of `nllb.json`: directions (SOURCE-TARGET) that are translated through `PIVOT`."""
 PIVOT: Final = "eng_Latn"
-"""The language through which a model translates directions that it does better in two steps."""
+"""The language through which a model translates the directions that are better in two steps."""
 
 
 def covered_languages(settings: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return the codes that a model's settings declare; None if they declare none."""
+    """Return the codes that a model's settings declare as covered; None if they declare none."""
     return frozenset(settings[COVERED]) if COVERED in settings else None
 
 
-def models_that_cover(language: Language) -> str:
+def suggest_models(language: Language) -> str:
     """Return the published models that translate a language, with size and licence."""
     if not language.in_nllb:
         return "no published model of NLLB has it; 'nllb finetune' adds a language to a model"

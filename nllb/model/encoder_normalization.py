@@ -1,13 +1,13 @@
-"""XLM-R's normalisation: characters are replaced by a map, decomposed ones are composed.
+"""XLM-R's normalization: a map replaces characters, and decomposed characters are composed.
 
 The map is that of SentencePiece's `nmt_nfkc`, for single characters: compatibility forms become
-plain ones, control characters vanish, other spaces become a space. Then a letter and its marks
-become one character where Unicode has one. Marks are not reordered as in the form NFC: the pieces
-were learnt on Arabic and Hebrew text as people type it.
+plain characters, control characters are removed, and other spaces become a space. Then a letter and
+its marks become one character if Unicode has one. Unlike in NFC, marks are not reordered, because
+the pieces were learned on Arabic and Hebrew text as people type it.
 
-The `tokenizers` library could do this by a compiled map ("Precompiled"). It is not used, because it
-drops the marks of a letter when the letter or a part of its marks are in the map: a decomposed "ệ"
-loses its circumflex. XLM-R's own fast tokenizer has this fault; on other text both agree.
+The `tokenizers` library could apply a compiled map ("Precompiled"). It is not used, because it
+drops the marks of a letter if the letter or a part of its marks are in the map: a decomposed "ệ"
+loses its circumflex. XLM-R's own fast tokenizer has this bug; on other text both agree.
 """
 
 import unicodedata
@@ -23,9 +23,9 @@ from nllb.io.atomic import atomic_text
 from nllb.io.text import read_text
 
 MAX_FILE_BYTES: Final = 1 << 20
-"""Largest file of a map; XLM-R's has 60 kB."""
+"""Maximum size of the file of a map; XLM-R's has 60 kB."""
 MAX_REPLACEMENT: Final = 32
-"""Most characters that one is replaced with; in XLM-R's map 18."""
+"""Maximum length of a replacement; XLM-R's map has up to 18 characters."""
 _HEADER: Final = (
     "# SOURCE: nmt_nfkc of SentencePiece, as XLM-R has it. A code point, its replacement.\n"
 )
@@ -33,23 +33,27 @@ _SURROGATES = regex.compile("[\ud800-\udfff]")
 _COMPOSABLE: Final = regex.compile(
     r"\P{M}\p{M}+|[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?|[\uac00-\ud7a3][\u11a8-\u11c2]"
 )
-"""A character with marks, or a Hangul syllable in parts."""
+"""A character with marks, or a decomposed Hangul syllable."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlignedText:
-    """A normalised text whose characters know where they come from."""
+    """A normalized text with the original position of each character.
+
+    Attributes:
+        text: the normalized text.
+        starts: for each character of the text, the index of the first original character it
+            represents.
+        ends: for each character of the text, the index after the last original character.
+    """
 
     text: str
-    """The normalised text."""
     starts: tuple[int, ...]
-    """For each of its characters, the first of the original ones that it stands for."""
     ends: tuple[int, ...]
-    """For each of its characters, the place after the last of the original ones."""
 
 
 class CharacterMap:
-    """What single characters are replaced with."""
+    """A map from single characters to their replacements."""
 
     def __init__(self, replacements: Mapping[str, str]) -> None:
         self.replacements = dict(replacements)
@@ -60,7 +64,7 @@ class CharacterMap:
         """Read a map.
 
         Raises:
-            CheckpointError: it is missing or damaged.
+            CheckpointError: the file is missing or damaged.
         """
         try:
             lines = read_text(path, max_bytes=MAX_FILE_BYTES).split("\n")
@@ -91,7 +95,7 @@ class CharacterMap:
                 stream.write(f"{ord(source):X}\t{points}\n")
 
     def normalize(self, text: str) -> str:
-        """Return a text as pieces are cut from it; halves of surrogate pairs become U+FFFD."""
+        """Return the normalized text; unpaired surrogates become U+FFFD."""
         if not text.isascii():
             text = _SURROGATES.sub("\ufffd", text)
         text = text.translate(self._table)
@@ -100,7 +104,7 @@ class CharacterMap:
         return _COMPOSABLE.sub(lambda match: _compose(match[0]), text)
 
     def align(self, text: str) -> AlignedText:
-        """Normalise a text and say where its characters come from."""
+        """Normalize a text and record the original positions of its characters."""
         replaced, starts = [], []
         for place, character in enumerate(text):
             target = self.normalize(character)
@@ -126,7 +130,7 @@ class CharacterMap:
 
 
 def _compose(cluster: str) -> str:
-    """Return a character and its marks as fewer characters, where Unicode has them."""
+    """Return a character and its marks in composed form, where Unicode has one."""
     composed = unicodedata.normalize("NFC", cluster)
     return composed if len(composed) < len(cluster) else cluster
 

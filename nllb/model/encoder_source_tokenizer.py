@@ -1,8 +1,8 @@
-"""The tokenizer of a model on a pretrained encoder: the encoder's pieces for sources.
+"""The tokenizer of a model on a pretrained encoder, whose pieces the sources consist of.
 
-* A source is `<s> x </s>` in the encoder's pieces; its language is not given.
-* The decoder starts with `__tgt__`, and a target is `x </s>`, in NLLB's layout of a SentencePiece
-  vocabulary of its own.
+* A source is `<s> x </s>` in the encoder's pieces, without its language.
+* The decoder starts with `__tgt__`, and a target is `x </s>`, in NLLB's layout of a separate
+  SentencePiece vocabulary.
 """
 
 import shutil
@@ -22,7 +22,7 @@ class EncoderSourceTokenizer(Tokenizer):
         """Combine two tokenizers.
 
         Args:
-            target: the vocabulary and the language tokens of the decoder.
+            target: tokenizer of the target vocabulary, with the language tokens of the decoder.
             encoder: the tokenizer of the pretrained encoder.
             encoder_path: the directory of the pretrained encoder.
         """
@@ -48,7 +48,7 @@ class EncoderSourceTokenizer(Tokenizer):
     def encode_source(
         self, text: str, language: str, *, target: str | None = None, tag: DataTag | None = None
     ) -> list[int]:
-        """Return the encoder input; the language only has to be one of the model."""
+        """Return the encoder input; the language must exist but does not affect the result."""
         self.language_id(language)
         return self.encode_sources([text])[0]
 
@@ -65,7 +65,7 @@ class EncoderSourceTokenizer(Tokenizer):
         return tuple(dict.fromkeys(found))
 
     def save(self, directory: Path, *, max_positions: int = 1024) -> None:
-        """Write the target vocabulary, and the encoder unless it is the one that ships."""
+        """Write the target vocabulary, and the encoder unless it is the shipped one."""
         super().save(directory, max_positions=max_positions)
         if self.encoder_path != SHIPPED_ENCODER and not (directory / OWN_ENCODER).is_dir():
             shutil.copytree(self.encoder_path, directory / OWN_ENCODER)

@@ -32,30 +32,36 @@ MAX_FILE_BYTES: Final = 64 << 20
 SPACE: Final = "\u2581"
 """The character that represents a space in pieces."""
 SPECIAL_SCORE: Final = -100.0
-"""Score that marks special tokens in the file; text is never encoded as one of them."""
+"""Score of special tokens in the file; text is never encoded as one of them."""
 _SPACES: Final = " {2,}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizedText:
-    """A text as sequences of token ids."""
+    """A text as sequences of token ids.
+
+    Attributes:
+        windows: the sequences `<s> prefix x </s>`; more than one if the text is too long.
+        is_empty: whether the text is empty or consists of spaces only.
+    """
 
     windows: tuple[tuple[int, ...], ...]
-    """The sequences `<s> prefix x </s>`; more than one if the text is too long."""
     is_empty: bool
-    """Whether the text is empty or consists of spaces only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A token of a text with its position."""
+    """A token of a text with its position.
+
+    Attributes:
+        token_id: the id of the token.
+        start: index of its first character in the text.
+        end: index after its last character.
+    """
 
     token_id: int
-    """The id of the token."""
     start: int
-    """Index of its first character in the text."""
     end: int
-    """Index after its last character."""
 
 
 class EncoderTokenizer:

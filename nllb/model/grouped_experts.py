@@ -22,7 +22,16 @@ ALIGNMENT = 8
 
 
 class GroupableExpert(Protocol):
-    """The attributes of a feed-forward layer that are used (`nllb.model.moe.FeedForward`)."""
+    """The attributes of `nllb.model.moe.FeedForward` that grouped products require.
+
+    Attributes:
+        inner: projection from the model dim to the inner dim.
+        outer: projection from the inner dim to the model dim.
+        activation: activation function between the projections.
+        dropout: dropout of the output.
+        activation_dropout: dropout after the activation.
+        training: whether dropout is applied.
+    """
 
     inner: nn.Linear
     outer: nn.Linear

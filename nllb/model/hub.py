@@ -38,16 +38,19 @@ _WEIGHTS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Download:
-    """The files to download for a model."""
+    """The files to download for a model.
+
+    Attributes:
+        name: the hub name.
+        files: the names of the files.
+        num_bytes: total size of the files.
+        licence: licence of the weights according to the model's page.
+    """
 
     name: str
-    """The hub name."""
     files: tuple[str, ...]
-    """The names of the files."""
     num_bytes: int
-    """Total size of the files."""
     licence: str | None
-    """Licence of the weights according to the model's page."""
 
 
 def is_hub_name(name: str) -> bool:

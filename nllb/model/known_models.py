@@ -11,16 +11,19 @@ from .configuration import ModelConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownModel:
-    """One published checkpoint."""
+    """One published checkpoint.
+
+    Attributes:
+        name: its name on the Hugging Face hub.
+        config: its configuration.
+        licence: licence of the weights (the code of this package has a separate licence).
+        summary: short description.
+    """
 
     name: str
-    """Its name on the Hugging Face hub."""
     config: ModelConfig
-    """Its configuration."""
     licence: str
-    """Licence of the weights (the code of this package has a separate licence)."""
     summary: str
-    """Short description."""
 
 
 @cache

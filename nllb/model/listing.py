@@ -19,24 +19,27 @@ State = Literal["ships", "here", "cached", "cached in part", "not downloaded"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """One model as listed by `nllb models`."""
+    """One model as listed by `nllb models`.
+
+    Attributes:
+        name: hub name or path.
+        summary: short description.
+        config: configuration of the model.
+        languages: number of language tokens; None if the tokenizer is not available.
+        disk_bytes: size of the weight files, or of the float32 files that would be downloaded.
+        licence: licence of the weights.
+        state: whether the model ships with the package, is a local path, or is in the cache.
+        path: location of its files; None if it is not downloaded.
+    """
 
     name: str
-    """Hub name or path."""
     summary: str
-    """Short description."""
     config: ModelConfig
-    """Configuration of the model."""
     languages: int | None
-    """Number of language tokens; None if the tokenizer is not available."""
     disk_bytes: int
-    """Size of the weight files, or of the float32 files that would be downloaded."""
     licence: str
-    """Licence of the weights."""
     state: State
-    """Whether the model ships with the package, is a local path, or is in the cache."""
     path: Path | None
-    """Location of its files; None if it is not downloaded."""
 
     @property
     def parameters(self) -> int:

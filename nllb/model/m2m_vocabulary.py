@@ -1,4 +1,4 @@
-"""The vocabulary of M2M-100 and SMaLL-100: `vocab.json` numbers the SentencePiece pieces.
+"""The vocabulary of M2M-100 and SMaLL-100, in which `vocab.json` numbers the pieces.
 
 The rows for a `vocab.json` of n entries are:
 

@@ -3,7 +3,7 @@
 Design:
 * Tokens are sorted by expert, and only experts with tokens are computed. There are no one-hot
   dispatch tensors.
-* The router computes in float32, whatever the model's dtype.
+* The router computes in float32, regardless of the model's dtype.
 * Padding is not routed to any expert.
 * Evaluation never drops a token and always uses the second-best expert.
 * In training, `routing.py` implements capacity, policies and the load-balancing loss.
@@ -126,7 +126,7 @@ class MixtureOfExperts(nn.Module):
             FeedForward(config, side) for _ in range(config.num_experts)
         )
         self.output_masking = config.expert_output_masking
-        self.options = RoutingOptions.of_model(config)
+        self.options = RoutingOptions.from_config(config)
         self.run_experts: ExpertRunner = run_experts
         self.report: RoutingReport | None = None
         """Statistics of the last training pass; the training step reads the balance loss here."""

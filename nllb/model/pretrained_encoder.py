@@ -2,14 +2,14 @@
 
 Notable:
 * post-norm layers: each sublayer's output is added to its input and normalised;
-* GELU by the error function, biases everywhere, learned positions counted from 0;
+* GELU with the error function, biases everywhere, learned positions counted from 0;
 * one token type, whose vector is added to every embedding;
-* the embeddings (layer 0) and every layer have a state, because uses differ: sentence vectors read
-  the last layer, word alignment a middle one, a translation decoder a mix of all;
+* the states of the embeddings (layer 0) and of every layer are available, because uses differ:
+  sentence vectors use the last layer, word alignment a middle one, and a decoder a mix of all;
 * `load_state_dict` reads the names of `list_encoder_weights`; `formats/encoder_weights.tsv` maps
-  them to those of transformers' `BertModel`, which computes the same.
+  them to those of transformers' `BertModel`, which computes the same function.
 
-Shapes: B batch, S sequence length, D model dim, H heads, C head dim, L layers asked for.
+Shapes: B batch, S sequence length, D model dim, H heads, C head dim, L requested layers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,32 +31,35 @@ _TokenId = Annotated[int, Field(ge=0, lt=1 << 24)]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderConfig:
-    """The shape of a pretrained encoder."""
+    """The shape of a pretrained encoder.
+
+    Attributes:
+        vocabulary_size: rows of the embedding.
+        model_dim: width of the states.
+        num_layers: layers.
+        num_heads: attention heads of a layer.
+        ffn_dim: inner width of a feed-forward layer.
+        max_positions: maximum sequence length in tokens, including special tokens.
+        num_token_types: rows of the table of token types, of which only the first is used.
+        norm_epsilon: term that a layer norm adds to the variance.
+        bos_id: id of <s>, which begins a sequence.
+        pad_id: id of <pad>.
+        eos_id: id of </s>, which ends a sequence.
+        unk_id: id of <unk>.
+    """
 
     vocabulary_size: _Rows
-    """Rows of the embedding."""
     model_dim: _Width
-    """Width of the states."""
     num_layers: _Layers
-    """Layers."""
     num_heads: _Width
-    """Attention heads of a layer."""
     ffn_dim: _Width
-    """Inner width of a feed-forward layer."""
     max_positions: _Width
-    """Longest sequence in tokens, special tokens included."""
     num_token_types: _Width = 1
-    """Rows of the table of token types, of which only the first is used."""
     norm_epsilon: Annotated[float, Field(gt=0, lt=1)] = 1e-12
-    """What a layer norm adds to the variance."""
     bos_id: _TokenId = 0
-    """Id of <s>, which begins a sequence."""
     pad_id: _TokenId = 1
-    """Id of <pad>."""
     eos_id: _TokenId = 2
-    """Id of </s>, which ends a sequence."""
     unk_id: _TokenId = 3
-    """Id of <unk>."""
 
     def check(self, where: object) -> "EncoderConfig":
         """Return this configuration if its sizes are consistent.
@@ -80,12 +83,15 @@ class EncoderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderWeight:
-    """One tensor of a pretrained encoder."""
+    """One tensor of a pretrained encoder.
+
+    Attributes:
+        name: name in `PretrainedEncoder.state_dict()`.
+        shape: shape of the tensor.
+    """
 
     name: str
-    """Its name in `PretrainedEncoder.state_dict()`."""
     shape: tuple[int, ...]
-    """Its shape."""
 
     @property
     def is_matrix(self) -> bool:
@@ -135,7 +141,7 @@ class PostNormLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(dim, eps=config.norm_epsilon)
 
     def forward(self, x_BSD: Tensor, mask: Tensor) -> Tensor:
-        """Map the states; `mask` broadcasts to B, H, S, S and is true where a key may be seen."""
+        """Transform the states; `mask` broadcasts to B, H, S, S and is true for visible keys."""
         mixed_BHSC = functional.scaled_dot_product_attention(
             self._split(self.query(x_BSD)),
             self._split(self.key(x_BSD)),
@@ -169,16 +175,16 @@ class PretrainedEncoder(nn.Module):
         """Encode sequences that are padded on the right with `pad_id`.
 
         Args:
-            ids_BS: token ids, at most `max_positions` of a sequence.
-            layers: the layers whose states are returned, 0 being the embeddings; negative numbers
-                count from the last. None returns all.
+            ids_BS: token ids, at most `max_positions` per sequence.
+            layers: the layers whose states are returned; 0 is the embeddings, and negative numbers
+                count from the last layer. None returns all.
 
         Returns:
-            states_LBSD, in the order of `layers`. States at padding mean nothing, but are finite.
+            states_LBSD, in the order of `layers`. States at padding are meaningless but finite.
         """
         wanted = layer_numbers(self.config, layers)
         is_token_BS = ids_BS != self.config.pad_id
-        # A row of padding alone attends to itself: a softmax over nothing would be NaN.
+        # A row of only padding attends to itself, because a softmax over nothing would be NaN.
         seen_BS = is_token_BS | ~is_token_BS.any(1, keepdim=True)
         x_BSD = self.embed(ids_BS)
         states = {0: x_BSD}
@@ -193,7 +199,7 @@ class PretrainedEncoder(nn.Module):
         """Return the normalised sums of the embeddings of tokens, positions and the token type."""
         if ids_BS.shape[1] > self.config.max_positions:
             raise ValueError(
-                f"a sequence of {ids_BS.shape[1]} tokens; the encoder takes at most "
+                f"a sequence of {ids_BS.shape[1]} tokens; the encoder accepts at most "
                 f"{self.config.max_positions}"
             )
         positions_SD = self.positions.weight[: ids_BS.shape[1]]
@@ -203,10 +209,10 @@ class PretrainedEncoder(nn.Module):
 
 
 def layer_numbers(config: EncoderConfig, layers: Sequence[int] | None) -> list[int]:
-    """Return layers as numbers from 0, the embeddings, to `num_layers`.
+    """Return layers as numbers from 0 (the embeddings) to `num_layers`.
 
     Raises:
-        ValueError: the encoder does not have one of them.
+        ValueError: the encoder does not have one of the layers.
     """
     last = config.num_layers
     asked = range(last + 1) if layers is None else layers

@@ -19,16 +19,21 @@ from .routing_options import EXPERTS_PER_TOKEN, RoutingOptions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoutingReport:
-    """Routing statistics of one forward pass through one sparse layer."""
+    """Routing statistics of one forward pass through one sparse layer.
+
+    Attributes:
+        balance_loss: E * sum_e m_e * c_e, which is 1 for uniform expert use; its gradient flows
+            through m.
+        load_E: number of tokens that each expert computed, as first or second choice.
+        num_pairs: number of (token, expert) pairs that the router requested.
+        requested_E: number of pairs that the router requested for each expert, before capacity
+            drops any.
+    """
 
     balance_loss: Tensor
-    """E * sum_e m_e * c_e, which is 1 for uniform expert use; its gradient flows through m."""
     load_E: Tensor
-    """Number of tokens that each expert computed, as first or second choice."""
     num_pairs: int
-    """Number of (token, expert) pairs that the router requested."""
     requested_E: Tensor
-    """Number of pairs that the router requested for each expert, before capacity drops any."""
 
     @property
     def num_dropped(self) -> int:
@@ -38,16 +43,19 @@ class RoutingReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Routing:
-    """The (token, expert) pairs of a batch that are computed, and the weights of their outputs."""
+    """The (token, expert) pairs of a batch that are computed, and the weights of their outputs.
+
+    Attributes:
+        order_P: indices of the kept pairs, sorted by expert.
+        counts_E: number of kept pairs of each expert.
+        weights_SK: weights of both slots; 0 where the pair was dropped.
+        report: statistics for the loss and the log.
+    """
 
     order_P: Tensor
-    """Indices of the kept pairs, sorted by expert."""
     counts_E: list[int]
-    """Number of kept pairs of each expert."""
     weights_SK: Tensor
-    """Weights of both slots; 0 where the pair was dropped."""
     report: RoutingReport
-    """Statistics for the loss and the log."""
 
 
 def route(logits_NE: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,7 +47,7 @@ class RoutingOptions(Section):
     """Amount by which `balance_by: bias` raises or lowers an expert's bias per step."""
 
     @classmethod
-    def of_model(cls, config: ModelConfig) -> Self:
+    def from_config(cls, config: ModelConfig) -> Self:
         """Return the routing options of a model's configuration."""
         return cls(
             second_expert_policy=config.second_expert_policy,

@@ -1,4 +1,4 @@
-"""Finds the models that are included in the package by their short names."""
+"""Finds the models that ship with the package by their short names."""
 
 from pathlib import Path
 

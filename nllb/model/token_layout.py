@@ -33,7 +33,7 @@ _LANGUAGE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 DataTag = Literal["<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>"]
 DATA_TAGS: tuple[DataTag, ...] = ("<MINED_DATA>", "<MMT_BT_DATA>", "<SMT_BT_DATA>")
 Prompt = Literal["source first", "source last", "target first"]
-"""Where the encoder input has its language token.
+"""The position of the language token in the encoder input.
 
 * `source first`: NLLB and M2M-100 have `__source__ x </s>`, and the decoder starts with
   `</s> __target__`.
@@ -41,7 +41,7 @@ Prompt = Literal["source first", "source last", "target first"]
 * `target first`: SMaLL-100 has `__target__ x </s>`, and the decoder starts with `</s>` alone.
 """
 Family = Literal["nllb", "m2m_100"]
-"""Whose tokenizer files describe the layout."""
+"""The model family whose tokenizer files describe the layout."""
 ROLES = {
     "bos_token": "<s>",
     "cls_token": "<s>",
@@ -55,22 +55,26 @@ ROLES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenLayout:
-    """The ids that follow the SentencePiece pieces."""
+    """The ids that follow the SentencePiece pieces.
+
+    Attributes:
+        num_pieces: number of SentencePiece pieces, including <unk>, <s> and </s>.
+        languages: language tokens with their names in the model's files, by ascending id.
+        data_tags: tags that follow the source language token in training; empty if the model has
+            none.
+        mask_id: row of `<mask>` if the model has a separate row for it.
+        added: other added tokens, which are split off before SentencePiece runs.
+        prompt: the position of the language token in the encoder input.
+        family: the model family whose tokenizer files describe the layout.
+    """
 
     num_pieces: int
-    """Number of SentencePiece pieces, including <unk>, <s> and </s>."""
     languages: Mapping[str, int]
-    """Language tokens with their names in the model's files, by ascending id."""
     data_tags: Mapping[DataTag, int]
-    """Tags that follow the source language token in training; empty if the model has none."""
     mask_id: int | None = None
-    """Row of `<mask>` if the model has a separate row for it."""
     added: Mapping[str, int]
-    """Other added tokens, which are split off before SentencePiece runs."""
     prompt: Prompt = "source first"
-    """Where the encoder input has its language token."""
     family: Family = "nllb"
-    """Whose tokenizer files describe the layout."""
 
     @property
     def size(self) -> int:

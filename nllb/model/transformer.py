@@ -1,7 +1,7 @@
 """NLLB's encoder-decoder in plain torch, used for training and as the reference for `inference`.
 
-With `pretrained_layers`, the encoder is a pretrained one outside of this model, and only the
-weights that turn its states into the decoder's memory are part of it (`PretrainedMemory`).
+With `pretrained_layers`, the encoder is a separate pretrained model, and this model contains only
+the weights that turn its states into the decoder's memory (`PretrainedMemory`).
 
 Architecture:
 * Layers are pre-norm, all projections have biases, and encoder and decoder have a final norm.
@@ -38,18 +38,20 @@ class DecoderCache:
     """Keys and values of the tokens decoded so far, for one batch of sources.
 
     `Transformer.decode` fills the cache.
+
+    Attributes:
+        length: number of target tokens decoded so far.
+        self_keys: keys_BHTC of the target for each layer.
+        self_values: values_BHTC of the target for each layer.
+        cross_keys: keys_BHSC of the source for each layer.
+        cross_values: values_BHSC of the source for each layer.
     """
 
     length: int = 0
-    """Number of target tokens decoded so far."""
     self_keys: dict[int, Tensor] = field(default_factory=dict)
-    """keys_BHTC of the target for each layer."""
     self_values: dict[int, Tensor] = field(default_factory=dict)
-    """values_BHTC of the target for each layer."""
     cross_keys: dict[int, Tensor] = field(default_factory=dict)
-    """keys_BHSC of the source for each layer."""
     cross_values: dict[int, Tensor] = field(default_factory=dict)
-    """values_BHSC of the source for each layer."""
 
 
 def sinusoidal_positions(num_positions: int, model_dim: int, *, pad_id: int) -> Tensor:
@@ -238,7 +240,7 @@ class Encoder(nn.Module):
 class LayerMix(nn.Module):
     """A learned weighted mean of the states of all layers of a pretrained encoder.
 
-    Each state is normalised first: the layers of an encoder differ in the size of their states.
+    Each state is normalized first, because the layers differ in the magnitude of their states.
     """
 
     def __init__(self, num_layers: int) -> None:
@@ -257,7 +259,7 @@ class PretrainedMemory(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
-        """Empty: the layers are those of the pretrained encoder, which is not a part of this."""
+        """Empty, because the layers belong to the pretrained encoder."""
         self.mix = LayerMix(config.pretrained_layers) if config.memory == "mix" else None
         self.norm = nn.LayerNorm(config.model_dim)
 
@@ -312,13 +314,13 @@ class Transformer(nn.Module):
         self.encoder = PretrainedMemory(config) if config.pretrained_layers else Encoder(config)
         self.decoder = Decoder(config)
         self.source_states: SourceStates | None = None
-        """Computes states_LBSD of sources, if the model is on a pretrained encoder."""
+        """Computes states_LBSD of sources if the model uses a pretrained encoder."""
         self.embedding_scale = math.sqrt(config.model_dim) if config.scale_embedding else 1.0
         with torch.no_grad():
             self.embedding.weight.normal_(std=config.model_dim**-0.5)[config.pad_id] = 0
 
     def attach_encoder(self, encoder: nn.Module) -> None:
-        """Make a pretrained encoder a part of this model, as `pretrained`, to train it."""
+        """Make a pretrained encoder a submodule of this model, named `pretrained`, to train it."""
         assert isinstance(self.encoder, PretrainedMemory)
         self.pretrained = encoder
         layers = None if self.config.memory == "mix" else (-1,)

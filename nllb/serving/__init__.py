@@ -1,5 +1,5 @@
-"""The server: one HTTP service that clients of LibreTranslate, DeepL and Google already speak to.
+"""An HTTP server that is compatible with clients of LibreTranslate, DeepL and Google.
 
 `server` starts it, `app` assembles it, `routes/` has one module per protocol, and `segment_queue`
-joins the segments of concurrent requests into batches. Needs the extra `[serve]`.
+combines the segments of concurrent requests into batches. The server requires the extra `[serve]`.
 """

@@ -1,4 +1,4 @@
-"""Who may do what: API keys, rate limits and limits of the size of requests."""
+"""Access control: API keys, rate limits, and limits of the size of requests."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -16,7 +16,7 @@ from .settings import ServerSettings
 from .store import NO_OWNER, ApiKey, Store
 
 KEY_CACHE_S: Final = 2.0
-"""A revoked key is refused after this time at the latest."""
+"""Maximum time until a revoked key is rejected."""
 MAX_CACHED_KEYS: Final = 4096
 MAX_KEY_LENGTH: Final = 256
 
@@ -27,7 +27,7 @@ _PERIODS: Final = {"minute": "1 minute", "hour": "1 hour", "day": "1 day"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who sent a request.
+    """The sender of a request.
 
     Attributes:
         owner: Number of the key; 0 without a key.
@@ -44,7 +44,7 @@ class Access:
     """Checks keys and limits."""
 
     def __init__(self, settings: ServerSettings, store: Store) -> None:
-        """Make the checks of these settings."""
+        """Prepare the checks of these settings."""
         self._settings, self._store = settings, store
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._cache: dict[str, tuple[float, ApiKey | None]] = {}
@@ -52,11 +52,11 @@ class Access:
     async def caller(
         self, request: Request, key: str, *, missing_status: int = 400, invalid_status: int = 403
     ) -> Caller:
-        """Return who sent a request.
+        """Return the sender of a request.
 
         Args:
             request: The request.
-            key: The key that it gives, or an empty text.
+            key: The given key, or an empty string.
             missing_status: Status for a missing key, if keys are required.
             invalid_status: Status for a key that is unknown or revoked.
 
@@ -91,7 +91,7 @@ class Access:
         """Count a request.
 
         Raises:
-            RequestError: The caller has sent too many.
+            RequestError: The caller has sent too many requests.
         """
         settings = self._settings
         flood = settings.req_flood_threshold
@@ -127,7 +127,7 @@ class Access:
         """Check the number of texts and characters of a request.
 
         Raises:
-            RequestError: It is too large.
+            RequestError: The request is too large.
         """
         limit = self._settings.batch_limit
         if is_batch and limit and len(texts) > limit:
@@ -138,7 +138,7 @@ class Access:
             raise _too_large(num_characters, limit)
 
     def char_limit(self, caller: Caller) -> int:
-        """Return the characters that a request of a caller may have; 0 is no limit."""
+        """Return the maximum number of characters of a caller's requests; 0 means no limit."""
         if caller.key is not None and caller.key.char_limit is not None:
             return caller.key.char_limit
         return self._settings.char_limit

@@ -1,4 +1,4 @@
-"""The application: all routes around one `Service`."""
+"""The ASGI application: all routes around one `Service`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -57,7 +57,7 @@ def make_app(settings: ServerSettings, *, load: LoadTranslator | None = None) ->
 
     Args:
         settings: The settings.
-        load: Loads a model by its directory or name; by default as the settings say.
+        load: Loads a model by its directory or name; by default according to the settings.
     """
     return make_service_app(settings, load=load)[0]
 
@@ -147,7 +147,7 @@ def make_service_app(
 
 
 def loader(settings: ServerSettings) -> LoadTranslator:
-    """Return the function that loads a model as the settings say."""
+    """Return the function that loads a model according to the settings."""
 
     def load(name: str | None) -> Translator:
         translator = Translator.load(
@@ -192,7 +192,7 @@ async def _preload(pool: ModelPool) -> None:
 
 
 async def _housekeeping(service: Service) -> None:
-    """Unload idle models, write usage, and delete old documents, now and then."""
+    """Periodically unload idle models, write usage, and delete old documents."""
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         for chore in (
@@ -245,6 +245,6 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
-        # The middleware around the application writes the place of the error into the log.
+        # The middleware around the application logs the place of the error.
         message = "internal error; the server's log has its place"
         return error_response(request, RequestError(500, message, code="internal"))

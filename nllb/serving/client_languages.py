@@ -1,7 +1,7 @@
-"""Language codes as clients of other services write and expect them.
+"""Language codes in the forms that clients of other services write and expect.
 
-Every code, tag and name of the language table is accepted everywhere. What is answered has the
-form of the protocol: ISO 639-1 where the language has such a code, in capitals for DeepL.
+Every code, tag and name of the language table is accepted everywhere. Responses use the form of the
+protocol: ISO 639-1 codes where they exist, in capitals for DeepL.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from .errors import RequestError
 AUTO: Final = "auto"
 _SCRIPT_CODES: Final = {"zho_Hans": "zh-Hans", "zho_Hant": "zh-Hant"}
 _FURTHER_CODES: Final = {"por_Latn": ("pt-BR",), "heb_Hebr": ("iw",), "nob_Latn": ("no",)}
-"""Codes that some clients look for in the list of languages, beside the one that is answered."""
+"""Codes that some clients look for in the list of languages, in addition to the usual code."""
 _DEEPL_TARGETS: Final = {
     "eng_Latn": ("EN-GB", "EN-US"),
     "por_Latn": ("PT-BR", "PT-PT"),
@@ -36,7 +36,7 @@ _DEEPL_REGIONS: Final = {
 
 @cache
 def short_code(language: Language) -> str:
-    """Return the shortest code that stands for this language: `de`, `fur`, `ace-Arab`."""
+    """Return the shortest code of a language: `de`, `fur`, `ace-Arab`."""
     if language.code in _SCRIPT_CODES:
         return _SCRIPT_CODES[language.code]
     codes = [alias for alias in language.aliases if alias.isascii() and alias.islower()]
@@ -61,22 +61,22 @@ def listed_codes(language: Language) -> Iterator[str]:
 
 
 def deepl_code(language: Language) -> str:
-    """Return the code by which DeepL's API names a source language: `EN`, `ZH`, `FUR`."""
+    """Return DeepL's code of a source language: `EN`, `ZH`, `FUR`."""
     code = short_code(language)
     return "ZH" if code in _SCRIPT_CODES.values() else code.upper()
 
 
 def deepl_targets(language: Language) -> Iterator[tuple[str, str]]:
-    """Yield the codes and names of a language as a target of DeepL's API."""
+    """Yield the codes and names of a language as a target language of DeepL's API."""
     for code in _DEEPL_TARGETS.get(language.code, (short_code(language).upper(),)):
         yield code, _DEEPL_REGIONS.get(code, language.name)
 
 
 def read_language(text: str, known: Iterable[Language]) -> Language:
-    """Return the language of a model that a client means.
+    """Return the language of a model that corresponds to a client's code or name.
 
     Raises:
-        RequestError: There is no such language, or the model does not have it.
+        RequestError: The language does not exist, or the model does not cover it.
     """
     try:
         language = parse_language(text[:80])

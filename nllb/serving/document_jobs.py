@@ -1,4 +1,4 @@
-"""Files that are translated in the background, or while a request waits."""
+"""Translation of files, in the background or while the client waits."""
 
 import asyncio
 import re
@@ -34,12 +34,12 @@ class FileRequest:
     """A file to translate.
 
     Attributes:
-        data: The file.
-        name: Its name, as the client gave it.
-        source: Its language; None detects it.
-        target: The language to translate into.
+        data: The content of the file.
+        name: Its name, as given by the client.
+        source: The source language; None detects it.
+        target: The target language.
         terms: Glossary and terms that are not translated.
-        model: The model; None is the default one.
+        model: The model; None uses the default one.
     """
 
     data: bytes
@@ -59,7 +59,7 @@ def safe_name(name: str | None) -> str:
 
 
 class DocumentJobs:
-    """Translates files, a few at a time, and keeps the results for a while."""
+    """Translates several files at a time, and stores the results for a limited time."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class DocumentJobs:
         store: Store,
         metrics: Metrics,
     ) -> None:
-        """Make the threads; the limits are those of the settings."""
+        """Create the threads; the settings define the limits."""
         self._settings, self._runner, self._store = settings, runner, store
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(
@@ -79,7 +79,7 @@ class DocumentJobs:
         self._running: set[Callable[[], None]] = set()
 
     async def submit(self, caller: Caller, request: FileRequest) -> tuple[str, str]:
-        """Begin to translate a file; return its id and the key that opens it.
+        """Start the translation of a file; return its id and its access key.
 
         Raises:
             RequestError: Too many files are stored, or the server is busy.
@@ -94,7 +94,7 @@ class DocumentJobs:
     async def translate(
         self, connection: Request, caller: Caller, request: FileRequest
     ) -> tuple[str, str]:
-        """Translate a file while its client waits; return its id and the key that opens it.
+        """Translate a file while its client waits; return its id and its access key.
 
         Raises:
             ClientGone: The client closed the connection.
@@ -129,13 +129,13 @@ class DocumentJobs:
         try:
             await self._translate(caller, request, document_id)
         except NllbError:
-            pass  # The status of the document has the message.
+            pass  # the status of the document contains the message
 
     async def _translate(self, caller: Caller, request: FileRequest, document_id: str) -> None:
-        """Translate a file and store the result, or why there is none.
+        """Translate a file and store the result, or the error.
 
         Raises:
-            NllbError: It cannot be translated.
+            NllbError: The file cannot be translated.
         """
         work = Work(self._runner.pool, request.model)
         stop: list[Callable[[], None]] = [work.cancel]
@@ -194,7 +194,7 @@ class DocumentJobs:
         await run_in_threadpool(lambda: self._store.change_document(document_id, **columns))
 
     def close(self) -> None:
-        """Stop everything that still runs."""
+        """Stop all running translations."""
         for cancel in list(self._running):
             cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)

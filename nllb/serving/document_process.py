@@ -1,8 +1,8 @@
-"""Parses and writes an uploaded file in a process of its own, with limits of memory and time.
+"""Parses and writes an uploaded file in a separate process with limits of memory and time.
 
-The server starts `python -m nllb.serving.document_process`, gives it the file, and answers what it
-asks for: translations of segments and detections of languages. Messages are frames of JSON, so
-that nothing that the process sends can do more than these few calls. It can be killed at any time.
+The server starts `python -m nllb.serving.document_process`, passes it the file, and answers its
+requests for translations of segments and for language detection. Messages are frames of JSON, so
+that the process cannot cause anything but these few calls. It can be killed at any time.
 """
 
 import json
@@ -30,7 +30,7 @@ from .features import Terms, make_glossary
 
 MAX_FRAME_BYTES: Final = 1 << 30
 CPU_SECONDS: Final = 600
-"""CPU time of the process, in which the model does not run."""
+"""CPU time of the process; the model runs in the server."""
 _LENGTH: Final = struct.Struct(">I")
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 _ERRORS: Final = {each.__name__: each for each in (DocumentError, LanguageError)}
@@ -41,10 +41,10 @@ class TranslatedFile:
     """A translated file.
 
     Attributes:
-        data: The file.
+        data: The content of the file.
         name: Its name.
-        num_characters: Characters of its text.
-        report: What a user should know, as JSON.
+        num_characters: Number of characters of its text.
+        report: Information for the user, as JSON.
     """
 
     data: bytes
@@ -60,7 +60,7 @@ class DocumentProcess:
         """Start the process.
 
         Args:
-            memory_bytes: Its memory.
+            memory_bytes: Memory limit of the process.
             timeout_s: Time after which it is killed.
         """
         inherited = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -78,7 +78,7 @@ class DocumentProcess:
         self._timer.start()
 
     def kill(self) -> None:
-        """End the process; `translate` raises an error then."""
+        """Kill the process; `translate` then raises an error."""
         self.was_killed = True
         self._process.kill()
 
@@ -92,10 +92,10 @@ class DocumentProcess:
         target: Language,
         terms: Terms,
     ) -> TranslatedFile:
-        """Translate a file; called once.
+        """Translate a file; this must be called only once.
 
         Raises:
-            DocumentError: The file cannot be read, or the process came to an end.
+            DocumentError: The file cannot be read, or the process ended.
             LanguageError: A language is not known, or could not be detected.
             SegmentError: A segment has no output.
         """
@@ -142,7 +142,7 @@ class DocumentProcess:
 
 
 def _answer(translator: Translator, method: str, arguments: dict[str, Any]) -> Any:
-    """Do what the process asked for; nothing else is possible."""
+    """Answer a call of the process; no other calls are possible."""
     match method:
         case "generate":
             further = arguments["further"]
@@ -200,11 +200,11 @@ def _read(stream: IO[bytes]) -> bytes:
     return frame
 
 
-# What runs in the process
+# Code that runs in the process
 
 
 class _Server:
-    """The server, from the side of the process."""
+    """The server, as seen from the process."""
 
     def __init__(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         self._stdin, self._stdout = stdin, stdout
@@ -298,7 +298,7 @@ class _RemoteAligner:
 
 
 def _mapped_bytes() -> int:
-    """Return the address space that the process has now, most of which is never used."""
+    """Return the current address space of the process, most of which is never used."""
     with open("/proc/self/statm", encoding="ascii") as stream:
         return int(stream.read().split()[0]) * resource.getpagesize()
 
@@ -340,7 +340,7 @@ def _run(stdin: IO[bytes], stdout: IO[bytes]) -> None:
         )
     except (NllbError, MemoryError, RecursionError) as error:
         kind = "SegmentError" if isinstance(error, SegmentError) else type(error).__name__
-        text = str(error) or "the file needs too much memory"
+        text = str(error) or "the file requires too much memory"
         failed = {"kind": "error", "type": kind, "message": text}
         _write(stdout, json.dumps(failed).encode())
         return
@@ -362,9 +362,9 @@ def _run(stdin: IO[bytes], stdout: IO[bytes]) -> None:
 
 
 def main() -> None:
-    """Translate the file that stdin brings; stdout is for frames only."""
+    """Translate the file from stdin; stdout is reserved for frames."""
     stdin, stdout = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What a library prints must not get between the frames.
+    os.dup2(2, 1)  # the output of libraries must not mix with the frames
     _run(stdin, stdout)
 
 

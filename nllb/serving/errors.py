@@ -1,4 +1,4 @@
-"""Errors of requests: what is answered with a status other than 200.
+"""Errors of requests, which are answered with a status other than 200.
 
 The routes raise them; `error_forms` writes them in the form of the protocol that was spoken.
 """
@@ -9,13 +9,13 @@ from nllb.errors import NllbError
 
 
 class RequestError(NllbError):
-    """A request that is refused.
+    """A request that is rejected.
 
     Attributes:
         status: HTTP status.
         code: Short name of the kind of error, for programs.
-        suggestions: What may have been meant, such as language codes.
-        retry_after_s: Seconds after which the request may be repeated; None says nothing.
+        suggestions: Possible corrections, such as language codes.
+        retry_after_s: Seconds after which the request may be repeated; None if unknown.
     """
 
     def __init__(
@@ -40,4 +40,4 @@ class BusyError(RequestError):
 
 
 class ClientGone(NllbError):
-    """The client closed the connection; nobody reads the answer."""
+    """The client closed the connection, so that nobody reads the response."""

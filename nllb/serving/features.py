@@ -1,6 +1,6 @@
-"""Terms, markup and documents: what the server takes from the packages for them.
+"""The interface of the server to the packages for terms, markup and documents.
 
-This is the only module of the server that knows their functions.
+No other module of the server calls their functions.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from .errors import RequestError
 
 MAX_TERMS: Final = 10_000
 KEPT_PLACEHOLDERS: Final = ()
-"""No placeholders but the built-in kinds, such as Weblate's `[X12X]`; they are always kept."""
+"""No placeholders except the built-in kinds, such as Weblate's `[X12X]`, which are always kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What a translation has to respect.
+    """Requirements on a translation.
 
     Attributes:
         glossary: Pairs of source and target terms.
-        do_not_translate: Terms that are kept as they are.
+        do_not_translate: Terms that are kept unchanged.
     """
 
     glossary: tuple[tuple[str, str], ...] = ()
@@ -41,10 +41,10 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Markup:
-    """How markup in a text is read.
+    """Options for reading markup in a text.
 
     Attributes:
-        kind: Its language.
+        kind: The markup language.
         ignore_tags: Elements whose content is kept.
         splitting_tags: Elements that always end a sentence.
         non_splitting_tags: Elements that never end a sentence.

@@ -1,18 +1,18 @@
-"""A generator that passes everything on to another one; subclasses change how it generates."""
+"""A generator that forwards calls to another one; subclasses change how it generates."""
 
 from nllb.inference.generator import Generator
 from nllb.languages import Language
 
 
 class GeneratorProxy:
-    """Forwards all but `generate` to the generator that it wraps."""
+    """Forwards all calls except `generate` to the wrapped generator."""
 
     def __init__(self, generator: Generator) -> None:
         """Wrap a generator."""
         self._generator = generator
 
     def __getattr__(self, name: str) -> object:
-        """Return what the wrapped generator has."""
+        """Return an attribute of the wrapped generator."""
         return getattr(self._generator, name)
 
     def fits(self, segment: str, *, source: Language) -> bool:

@@ -1,4 +1,4 @@
-"""Glossaries as DeepL's API knows them: named sets of dictionaries, one per language pair."""
+"""Glossaries as in DeepL's API: named sets of dictionaries, one per language pair."""
 
 import csv
 import re
@@ -23,7 +23,7 @@ MAX_GLOSSARIES: Final = 1000
 MAX_TERM_CHARACTERS: Final = 1024
 MAX_NAME: Final = 1024
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Characters that no term or name has; PostgreSQL cannot store some of them."""
+"""Characters that terms and names must not contain; PostgreSQL cannot store some of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +93,7 @@ async def read_dictionary(service: Service, fields: dict[str, Any]) -> Dictionar
     """Return a dictionary from the fields of a request.
 
     Raises:
-        RequestError: A field is missing or wrong.
+        RequestError: A field is missing or invalid.
     """
     for name in ("source_lang", "target_lang", "entries", "entries_format"):
         if not isinstance(fields.get(name), str) or not fields[name]:
@@ -144,7 +144,7 @@ async def find_glossary(service: Service, caller: Caller, glossary_id: str) -> d
     """Return the row of a glossary of a caller.
 
     Raises:
-        RequestError: The id is malformed (400), or there is no such glossary (404).
+        RequestError: The id is malformed (400), or the glossary does not exist (404).
     """
     try:
         glossary_id = str(uuid.UUID(glossary_id))
@@ -177,7 +177,7 @@ async def find_terms(
     """Return the terms of glossaries for a language pair.
 
     Raises:
-        RequestError: A glossary is unknown, or has no dictionary of the pair.
+        RequestError: A glossary is unknown, or lacks a dictionary for the pair.
     """
     if source is None:
         raise RequestError(400, "Value for 'source_lang' is required with a glossary")

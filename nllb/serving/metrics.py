@@ -1,4 +1,4 @@
-"""Figures of the server for Prometheus."""
+"""Metrics of the server for Prometheus."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ class Metrics:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        """Make the counters, all zero."""
+        """Create the counters, all zero."""
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "nllb_requests", "Finished requests", ["route", "status"], registry=self._registry
@@ -41,7 +41,7 @@ class Metrics:
         )
 
     def watch(self, name: str, description: str, value: Callable[[], float]) -> None:
-        """Export a value that is asked for when the figures are read."""
+        """Export a value that is computed when the metrics are read."""
         Gauge(name, description, registry=self._registry).set_function(value)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
@@ -55,5 +55,5 @@ class Metrics:
         self._batch_seconds.observe(seconds)
 
     def text(self) -> bytes:
-        """Return all figures in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,7 +1,7 @@
-"""What surrounds every request: an id, a log line, figures, limits and security headers.
+"""Middleware around every request: an id, a log line, metrics, limits and security headers.
 
-The log names routes, statuses and durations. It has no text of users, unless `log_text` is set:
-neither bodies nor query strings, and of errors only their type and place.
+The log contains routes, statuses and durations. It contains no text of users, unless `log_text` is
+set: neither bodies nor query strings, and only the type and place of errors.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from .responses import error_response
 
 LOGGER: Final = logging.getLogger("nllb.serving")
 CLIENT_GONE: Final = 499
-"""Status in the log of a request whose client went away."""
+"""Status in the log of a request whose client closed the connection."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CONTENT_POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -154,7 +154,7 @@ class _Exchange:
                 408, "Invalid request: the body did not arrive in time", code="timeout"
             ) from None
         if not message.get("more_body"):
-            self._body_timeout_s = None  # What comes now is only the end of the connection.
+            self._body_timeout_s = None  # only the end of the connection can follow
         self._num_bytes += len(message.get("body", b""))
         if self._num_bytes > self._max_body_bytes:
             raise self.too_large()
@@ -172,7 +172,7 @@ class _Exchange:
         await self._send(message)
 
     async def answer(self, error: RequestError) -> None:
-        """Send an error, unless the answer has begun."""
+        """Send an error, unless the response has begun."""
         self.status = error.status
         if not self._begun:
             request = Request(self._scope)
@@ -180,7 +180,7 @@ class _Exchange:
 
 
 def _place(error: BaseException, request_id: str) -> dict[str, Any]:
-    """Return where an error arose, without its message, which may have text of users."""
+    """Return the place of an error without its message, which may contain text of users."""
     frames = traceback.extract_tb(error.__traceback__)
     return {
         "id": request_id,

@@ -1,4 +1,4 @@
-"""The models of the server: loaded when they are first used, unloaded after a time without use."""
+"""The models of the server, which are loaded on first use and unloaded when they are idle."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ class ServedModel:
     """One model of the server.
 
     Attributes:
-        name: The name by which requests choose it.
+        name: The name that requests use.
         origin: Its directory or hub name; None is the default model of `nllb`.
     """
 
@@ -52,14 +52,15 @@ class ModelPool:
         make_queue: MakeQueue,
         idle_unload_s: float = 0,
     ) -> None:
-        """Make the pool; no model is loaded yet.
+        """Create the pool without loading a model.
 
         Args:
-            names: Directories or hub names, the default model first; none is nllb's default model.
+            names: Directories or hub names, the default model first; empty uses nllb's default
+                model.
             load: Loads a model.
-            make_queue: Makes the queue in front of a loaded model.
-            idle_unload_s: Seconds without use after which `unload_idle` unloads a model; 0 is
-                never.
+            make_queue: Creates the queue in front of a loaded model.
+            idle_unload_s: Seconds without use after which `unload_idle` unloads a model; 0
+                disables unloading.
         """
         from nllb.inference.load_model import default_model
 
@@ -71,14 +72,14 @@ class ModelPool:
 
     @property
     def default(self) -> ServedModel:
-        """The model of requests that name none."""
+        """The model of requests that do not name one."""
         return next(iter(self.models.values()))
 
     def find(self, name: str | None) -> ServedModel:
         """Return a model by its name.
 
         Raises:
-            RequestError: There is no such model here.
+            RequestError: The server does not have this model.
         """
         if name is None:
             return self.default
@@ -111,7 +112,7 @@ class ModelPool:
                 model.last_used = monotonic()
 
     def languages(self, name: str | None) -> tuple[Language, ...]:
-        """Return the languages of a model; it is loaded once to find out."""
+        """Return the languages of a model, which is loaded once to determine them."""
         model = self.find(name)
         if model.languages is None:
             with self.use(name):
@@ -127,7 +128,7 @@ class ModelPool:
             return model.translator.detector
 
     def unload_idle(self) -> None:
-        """Unload the models that nobody has used for long enough."""
+        """Unload the models that have been idle for long enough."""
         if not self._idle_s:
             return
         for model in self.models.values():
@@ -139,7 +140,7 @@ class ModelPool:
 
     @property
     def num_waiting_segments(self) -> int:
-        """Segments of all models that wait or are being computed."""
+        """Number of segments of all models that wait or are being computed."""
         queues = [model.queue for model in self.models.values()]
         return sum(queue.num_waiting for queue in queues if queue is not None)
 

@@ -1,4 +1,4 @@
-"""The files of the web page, read once at start: no path of a request reaches the file system."""
+"""The files of the web page, read once at start; no request path reaches the file system."""
 
 import gzip
 import hashlib
@@ -17,7 +17,14 @@ _TYPES: Final = {".webmanifest": "application/manifest+json", ".js": "text/javas
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageFile:
-    """One file in memory."""
+    """One file in memory.
+
+    Attributes:
+        data: content of the file.
+        compressed: content compressed with gzip.
+        media_type: media type of the content.
+        tag: entity tag for caches.
+    """
 
     data: bytes
     compressed: bytes

@@ -1,6 +1,6 @@
 """Parameters of requests to the compatible routes: from JSON, forms and the query string.
 
-Clients send them in every way: JSON bodies, urlencoded and multipart forms, the query string of
+Clients send them in various forms: JSON bodies, urlencoded and multipart forms, the query string of
 a POST with an empty body, and form bodies of GET requests.
 """
 
@@ -22,9 +22,9 @@ class Parameters:
     """The parameters of one request.
 
     Attributes:
-        values: All values of each name, in order; JSON values keep their type.
+        values: All values of each name, in order; JSON values keep their types.
         from_json: Whether they come from a JSON body.
-        files: Uploaded files by their name.
+        files: Uploaded files by name.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ async def read_parameters(request: Request) -> Parameters:
     """Read the parameters of a request.
 
     Raises:
-        RequestError: The body is not what its content type says.
+        RequestError: The body does not match its content type.
     """
     values: dict[str, list[Any]] = {}
     for name, value in request.query_params.multi_items():

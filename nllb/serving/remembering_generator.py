@@ -1,4 +1,4 @@
-"""A generator whose repeated segments cost nothing, within one request."""
+"""A generator that caches repeated segments within one request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from .generator_proxy import GeneratorProxy
 
 
 class RememberingGenerator(GeneratorProxy):
-    """Wraps a generator and remembers what it generated."""
+    """Wraps a generator and caches its results."""
 
     def __init__(self, generator: Generator) -> None:
         """Wrap a generator."""

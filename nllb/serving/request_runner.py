@@ -1,8 +1,8 @@
-"""Runs the work of requests in threads, with limits, and stops it when the client goes away.
+"""Runs the work of requests in threads, with limits, and stops it when a client disconnects.
 
-A request is admitted, or refused at once if too much is waiting. Its work then runs in a thread of
-one of two pools, one for short requests and one for long ones, so that documents never occupy
-all threads. The work gets a translator whose segments go through the queue of the model.
+A request is admitted, or rejected immediately if too much is waiting. Its work then runs in a
+thread of one of two pools, one for short and one for long requests, so that documents never occupy
+all threads. The work uses a translator whose segments go through the queue of the model.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from .segment_queue import QueueClosed, QueuedGenerator, RequestCancelled, Ticke
 Result = TypeVar("Result")
 
 LONG_CHARACTERS: Final = 2000
-"""Requests with more characters run in the pool of long requests."""
+"""Number of characters above which requests run in the pool of long requests."""
 _FIRST_RATE: Final = 2000.0
-"""Characters per second that are assumed until the server has measured its own speed."""
+"""Characters per second that are assumed until the server has measured its speed."""
 
 
 class Work:
@@ -79,7 +79,7 @@ class RequestRunner:
         num_threads: int,
         timeout_s: float,
     ) -> None:
-        """Make a runner; the limits are those of `ServerSettings`."""
+        """Create a runner with the limits of `ServerSettings`."""
         self.pool = pool
         self._max_requests, self._max_characters = max_requests, max_characters
         self._timeout_s = timeout_s
@@ -93,11 +93,11 @@ class RequestRunner:
 
     @property
     def wait_s(self) -> float:
-        """Estimated seconds until everything that waits now is done."""
+        """Estimated seconds until everything that currently waits is done."""
         return max(1.0, min(600.0, self.num_characters / self._rate))
 
     def admit(self, num_characters: int) -> None:
-        """Check that a request of this size may begin.
+        """Check that a request of this size may start.
 
         Raises:
             BusyError: Too much is waiting, or the server is shutting down.
@@ -181,7 +181,7 @@ class RequestRunner:
                 raise ClientGone("the client closed the connection")
             raise RequestError(
                 503,
-                f"the request took more than {self._timeout_s:g} s and was given up",
+                f"the request took more than {self._timeout_s:g} s and was aborted",
                 code="timeout",
                 retry_after_s=self.wait_s,
             )
@@ -195,7 +195,7 @@ class RequestRunner:
             pass
 
     def close(self) -> None:
-        """End the threads; work that waits for a segment is to be failed before."""
+        """End the threads; work that waits for a segment must be failed before."""
         self._short.shutdown(wait=False, cancel_futures=True)
         self._long.shutdown(wait=False, cancel_futures=True)
 
@@ -210,7 +210,7 @@ def _result(running: "asyncio.Future[Result]") -> Result:
 
 
 def _forget(running: "asyncio.Future[Any]") -> None:
-    """Take the result of work that nobody waits for, so that its error is not reported."""
+    """Retrieve the result of abandoned work, so that its error is not reported."""
     if not running.cancelled():
         running.exception()
 

@@ -1,4 +1,4 @@
-"""JSON answers, and errors in the form of each protocol."""
+"""JSON responses, and errors in the form of each protocol."""
 
 import json
 from math import ceil
@@ -22,7 +22,7 @@ STATUS_CODES: Final = {
 
 
 class Json(JSONResponse):
-    """A JSON answer; lone surrogates in texts are escaped, since UTF-8 cannot encode them."""
+    """A JSON response in which lone surrogates are escaped, because UTF-8 cannot encode them."""
 
     def render(self, content: Any) -> bytes:
         """Return the content as JSON."""

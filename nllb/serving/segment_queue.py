@@ -1,14 +1,14 @@
-"""The queue of segments in front of a model: dynamic batching for concurrent requests.
+"""The queue of segments in front of a model, with dynamic batching for concurrent requests.
 
-Each request has a ticket. The segments that it needs wait in the queue until a worker is free;
-the worker then takes the segments of all tickets that have the same source, target and search
-options, one of each ticket in turn, and translates them as one batch. Nothing is delayed to wait
-for further requests: batches grow by what arrives while the workers compute.
+Each request has a ticket. Its segments wait in the queue until a worker is free. The worker then
+combines the segments of all tickets with the same source, target and search options, one of each
+ticket in turn, and translates them as one batch. Nothing is delayed to wait for further requests:
+batches grow with the segments that arrive while the workers compute.
 
 Tickets with many segments (documents) get small batches while short requests are active, so that a
-short request waits for one small batch at most. Equal segments in flight are computed
-once, and recent results are remembered. A cancelled ticket gives up its segments; what another
-ticket also waits for is still computed.
+short request waits for one small batch at most. Equal segments in flight are computed once, and
+recent results are cached. A cancelled ticket gives up its segments, except those that another
+ticket also waits for.
 """
 
 import threading
@@ -25,11 +25,11 @@ from nllb.languages import Language
 from .generator_proxy import GeneratorProxy
 
 SHORT_SEGMENTS: Final = 8
-"""A ticket with more segments waiting is a long text, whose share of a batch is limited."""
+"""Number of waiting segments above which a ticket is long, and its share of a batch limited."""
 SHORT_ACTIVE_S: Final = 10.0
-"""Long texts fill whole batches again when no short request came for this long."""
+"""Time without short requests after which long texts fill whole batches again."""
 MAX_BATCH_CHARACTERS: Final = 6000
-"""Padded size of a batch: its number of segments times the length of the longest."""
+"""Maximum padded size of a batch: its number of segments times the length of the longest one."""
 
 
 class RequestCancelled(NllbError):
@@ -54,7 +54,7 @@ class _Work:
     source: Language
     target: Language
     num_waiting: int = 0
-    """Tickets that wait for it; 0 if all of them were cancelled."""
+    """Number of tickets that wait for it; 0 if all of them were cancelled."""
     taken: bool = False
     done: bool = False
     answer: list[Hypothesis] | None = None
@@ -75,18 +75,18 @@ class Ticket:
         self.pending: dict[Group, deque[_Work]] = {}
         self.num_pending = 0
         self.num_missing = 0
-        """Segments of the running call that have no result yet."""
+        """Number of segments of the running call that have no result yet."""
         self.ready = threading.Condition(queue.lock)
         self.num_segments = 0
-        """Segments that this request asked for in all."""
+        """Total number of segments that this request has requested."""
 
     @property
     def is_long(self) -> bool:
-        """Whether many of its segments wait."""
+        """Whether many of its segments are waiting."""
         return self.num_pending > SHORT_SEGMENTS
 
     def cancel(self) -> None:
-        """Give up all segments; the thread that waits gets `RequestCancelled`."""
+        """Give up all segments; the waiting thread gets `RequestCancelled`."""
         with self._queue.lock:
             self.cancelled = True
             self.ready.notify_all()
@@ -136,10 +136,11 @@ class SegmentQueue:
         Args:
             generator: Translates batches; it must be usable from several threads at once if
                 there are several workers.
-            num_workers: Batches computed at the same time.
-            max_batch_segments: Largest batch.
-            max_bulk_segments: Segments of long texts in a batch while short requests are active.
-            cached_segments: Results that are remembered.
+            num_workers: Number of batches computed at the same time.
+            max_batch_segments: Maximum number of segments in a batch.
+            max_bulk_segments: Maximum number of segments of long texts in a batch while short
+                requests are active.
+            cached_segments: Number of results that are cached.
             observe: Called after each batch with its size and duration.
         """
         self.generator = generator
@@ -253,7 +254,7 @@ class SegmentQueue:
         return works
 
     def _leave(self, ticket: Ticket, works: Sequence[_Work]) -> None:
-        """Take a ticket out of the queue; segments that nobody waits for any more are dropped."""
+        """Remove a ticket from the queue; segments that nobody waits for any more are dropped."""
         ticket.pending.clear()
         ticket.num_pending = ticket.num_missing = 0
         self._rotation.pop(ticket, None)
@@ -299,7 +300,7 @@ class SegmentQueue:
         return batch
 
     def _fill(self, batch: list[_Work], tickets: Sequence[Ticket], limit: int) -> None:
-        """Add segments of tickets to a batch until it has so many."""
+        """Add segments of tickets to a batch until it reaches the limit."""
         waiting = deque(tickets)
         longest = max((len(work.segment) for work in batch), default=0)
         while waiting and len(batch) < limit:
@@ -369,7 +370,7 @@ class SegmentQueue:
 
 
 def _further(batch: Sequence[_Work]) -> dict[str, Any]:
-    """Return the optional arguments of a batch, as far as any of its segments has them."""
+    """Return the optional arguments that any segment of a batch has."""
     further: dict[str, Any] = {}
     if any(work.key[2] for work in batch):
         further["prefixes"] = [work.key[2] for work in batch]

@@ -25,18 +25,18 @@ def is_public(host: str) -> bool:
 
 
 def warnings_for(settings: ServerSettings) -> list[str]:
-    """Return what an operator should know about the settings before the server starts."""
+    """Return warnings about the settings, for the operator before the server starts."""
     warnings = []
     if is_public(settings.host) and not settings.require_key:
         warnings.append(
             f"the server listens on {settings.host}, so that everyone who reaches this machine can "
-            "use it without a key; make keys with 'nllb serve keys add --keys DB' and start it "
+            "use it without a key; create keys with 'nllb serve keys add --keys DB' and start it "
             "with --keys DB --require-key, or listen on 127.0.0.1"
         )
     if settings.log_text:
-        warnings.append("users' texts can be written into the log (--log-text)")
+        warnings.append("users' texts may be written to the log (--log-text)")
     if settings.require_key and not settings.keys:
-        warnings.append("--require-key without --keys DB refuses every request")
+        warnings.append("--require-key without --keys DB rejects every request")
     return warnings
 
 
@@ -44,7 +44,7 @@ def bind(settings: ServerSettings) -> socket:
     """Return a socket that is bound to the address of the settings.
 
     Raises:
-        ResourceError: The address is taken, unknown, or not ours.
+        ResourceError: The address is in use, unknown, or does not belong to this machine.
     """
     try:
         [found, *_] = getaddrinfo(settings.host, settings.port, type=SOCK_STREAM)
@@ -71,7 +71,7 @@ def set_up_logs() -> None:
 
 
 def serve(settings: ServerSettings, *, load: Any = None) -> None:
-    """Run the server until it is told to stop.
+    """Run the server until it receives a signal to stop.
 
     Running requests are finished, for at most `shutdown_s`; new ones are refused.
 
@@ -86,7 +86,7 @@ def serve(settings: ServerSettings, *, load: Any = None) -> None:
     set_up_logs()
     bound = bind(settings)
     app, service = make_service_app(settings, load=load)
-    if settings.preload:  # A model that cannot be loaded ends the program here.
+    if settings.preload:  # a model that cannot be loaded ends the program here
         service.pool.languages(None)
     config = uvicorn.Config(
         app,

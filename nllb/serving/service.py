@@ -36,7 +36,17 @@ Result = TypeVar("Result")
 
 @dataclass(kw_only=True, slots=True)
 class Service:
-    """Everything that a route needs; `service_of(request)` returns it."""
+    """Everything that a route needs; `service_of(request)` returns it.
+
+    Attributes:
+        settings: The settings of the server.
+        pool: The models.
+        runner: Admits requests and runs their work.
+        store: The database of keys, glossaries and documents.
+        access: Checks keys and limits.
+        metrics: Counters for Prometheus.
+        documents: Translates files.
+    """
 
     settings: ServerSettings
     pool: ModelPool
@@ -50,7 +60,7 @@ class Service:
         """Return the languages of a model.
 
         Raises:
-            RequestError: There is no such model, or it cannot be loaded.
+            RequestError: The model does not exist, or it cannot be loaded.
         """
         known = self.pool.find(model).languages
         if known is None:
@@ -61,10 +71,10 @@ class Service:
         return known
 
     async def language(self, text: str, model: str | None = None) -> Language:
-        """Return the language of a model that a client means.
+        """Return the language of a model that corresponds to a client's code or name.
 
         Raises:
-            RequestError: There is no such language, or the model does not have it.
+            RequestError: The language does not exist, or the model does not cover it.
         """
         return read_language(text, await self.languages(model))
 
@@ -120,7 +130,7 @@ class Service:
 
 
 def _unavailable(error: NllbError) -> RequestError:
-    """Return the answer to a request whose model cannot be loaded; the log has the reason."""
+    """Return the response to a request whose model cannot be loaded; the reason is logged."""
     LOGGER.error("the model cannot be used", extra={"fields": {"error": str(error)}})
     return RequestError(
         503, "the model cannot be used now", code="model_unavailable", retry_after_s=60

@@ -1,7 +1,7 @@
 """The database of the server: API keys, their usage, glossaries, and documents.
 
-SQLite by default; several servers share one database by an SQLAlchemy URL, such as that of
-PostgreSQL. Keys are stored as hashes only. A key is 192 random bits, so a fast hash is enough.
+The database is SQLite by default; several servers can share one by an SQLAlchemy URL, such as that
+of PostgreSQL. Only hashes of keys are stored. A key is 192 random bits, so a fast hash is secure.
 """
 
 import hmac
@@ -41,7 +41,7 @@ from nllb.errors import ConfigError, DataError, ResourceError
 
 KEY_PREFIX: Final = "nllb-"
 _SHOWN: Final = len(KEY_PREFIX) + 6
-"""Characters of a key that are stored and listed, so that a person can tell keys apart."""
+"""Number of characters of a key that are stored and listed, so that keys can be distinguished."""
 
 _metadata = MetaData()
 _keys = Table(
@@ -81,7 +81,7 @@ _documents = Table(
     Column("created", DateTime(timezone=True), nullable=False, index=True),
 )
 NO_OWNER: Final = 0
-"""Owner of glossaries and documents where requests have no key."""
+"""Owner of glossaries and documents of requests without a key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +91,12 @@ class ApiKey:
     Attributes:
         id: Its number.
         shown: Its first characters.
-        name: What it is for.
-        req_limit: Requests per minute; None is the server's limit.
-        char_limit: Characters of one request; None is the server's limit.
-        created: When it was made.
-        revoked: Whether it is refused now.
-        characters: Characters that were translated with it.
+        name: A description of its purpose.
+        req_limit: Requests per minute; None uses the server's limit.
+        char_limit: Characters per request; None uses the server's limit.
+        created: Time of its creation.
+        revoked: Whether it has been revoked.
+        characters: Number of characters translated with it.
     """
 
     id: int
@@ -116,10 +116,10 @@ class Store:
         """Open or create a database.
 
         Args:
-            address: A path, for SQLite, or an SQLAlchemy URL.
+            address: A path of an SQLite file, or an SQLAlchemy URL.
 
         Raises:
-            ConfigError: The URL is wrong, or its driver is not installed.
+            ConfigError: The URL is invalid, or its driver is not installed.
             ResourceError: The database cannot be opened.
         """
         text = str(address)
@@ -144,7 +144,7 @@ class Store:
         self._usage_lock = threading.Lock()
 
     def close(self) -> None:
-        """Write what is pending and close all connections."""
+        """Write pending changes and close all connections."""
         self.flush_usage()
         self._engine.dispose()
 
@@ -158,7 +158,7 @@ class Store:
     def add_key(
         self, name: str = "", *, req_limit: int | None = None, char_limit: int | None = None
     ) -> tuple[str, ApiKey]:
-        """Make a key; it is returned here and stored nowhere."""
+        """Create a key, which is returned here and not stored."""
         key = KEY_PREFIX + secrets.token_urlsafe(24)
         with self._begin() as connection:
             connection.execute(
@@ -178,7 +178,7 @@ class Store:
         return key, found
 
     def find_key(self, key: str) -> ApiKey | None:
-        """Return a key, revoked or not; None if there is no such key."""
+        """Return a key, revoked or not; None if it does not exist."""
         digest = _hash(key)
         with self._begin() as connection:
             row = connection.execute(select(_keys).where(_keys.c.hash == digest)).first()
@@ -187,15 +187,15 @@ class Store:
         return _api_key(row)
 
     def list_keys(self) -> list[ApiKey]:
-        """Return all keys in the order in which they were made."""
+        """Return all keys in the order of their creation."""
         with self._begin() as connection:
             return list(map(_api_key, connection.execute(select(_keys).order_by(_keys.c.id))))
 
     def revoke_key(self, key_or_id: str) -> ApiKey:
-        """Revoke a key, given as itself, by its number or by its first characters.
+        """Revoke a key, given by itself, its number or its first characters.
 
         Raises:
-            DataError: No key, or more than one, is meant.
+            DataError: No key, or more than one, matches.
         """
         digest = _hash(key_or_id)
         with self._begin() as connection:
@@ -275,7 +275,7 @@ class Store:
             return [dict(row._mapping) for row in rows]
 
     def delete_glossary(self, owner: int, glossary_id: str) -> bool:
-        """Delete a glossary; return whether there was one."""
+        """Delete a glossary, and return whether it existed."""
         with self._begin() as connection:
             wanted = (_glossaries.c.id == glossary_id, _glossaries.c.owner == owner)
             return connection.execute(delete(_glossaries).where(*wanted)).rowcount > 0
@@ -283,7 +283,7 @@ class Store:
     # Documents
 
     def add_document(self, owner: int, name: str) -> tuple[str, str]:
-        """Store a document that is queued; return its id and the key that opens it."""
+        """Store a queued document; return its id and its access key."""
         document_id, key = secrets.token_hex(16), secrets.token_hex(32)
         with self._begin() as connection:
             connection.execute(
@@ -316,19 +316,19 @@ class Store:
         return dict(row._mapping)
 
     def document_data(self, document_id: str) -> bytes | None:
-        """Return the translated file; None if there is none (yet)."""
+        """Return the translated file; None if it does not exist (yet)."""
         with self._begin() as connection:
             wanted = select(_documents.c.data).where(_documents.c.id == document_id)
             data = connection.execute(wanted).scalar()
         return None if data is None else bytes(data)
 
     def count_documents(self) -> int:
-        """Return how many documents are stored."""
+        """Return the number of stored documents."""
         with self._begin() as connection:
             return connection.execute(select(func.count()).select_from(_documents)).scalar() or 0
 
     def delete_documents(self, *, older_than_s: float) -> None:
-        """Delete documents of a certain age."""
+        """Delete documents that are older than a given age."""
         limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
         with self._begin() as connection:
             connection.execute(delete(_documents).where(_documents.c.created < limit))

@@ -1,4 +1,4 @@
-"""What the routes do with texts: translate, detect, and stream segments as they are finished."""
+"""Operations of the routes on texts: translation, detection, and streaming of segments."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,15 +31,15 @@ MIN_DETECTION: Final = 0.02
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextOptions:
-    """How texts are to be translated.
+    """Options for translating texts.
 
     Attributes:
-        source: Their language; None detects it.
-        target: The language to translate into.
-        alternatives: How many other outputs each segment should have.
-        beam_size: Beam size of the search; None is that of the model.
-        wrapped: Whether line ends inside of paragraphs are soft.
-        markup: How markup in the texts is read; None is plain text.
+        source: The source language; None detects it.
+        target: The target language.
+        alternatives: Number of alternative outputs per segment.
+        beam_size: Beam size of the search; None uses that of the model.
+        wrapped: Whether line ends inside paragraphs are soft.
+        markup: Options for reading markup; None for plain text.
         terms: Glossary and terms that are not translated.
     """
 
@@ -80,13 +80,13 @@ def translate_texts(
     Args:
         translator: The translator.
         texts: The texts.
-        options: How they are translated.
-        together: Whether the texts belong together, so that a source language that has to be
-            detected is detected from all of them, except for texts that clearly have another.
+        options: Translation options.
+        together: Whether the texts belong together, so that the source language is detected from
+            all of them, except for texts that are clearly in another language.
 
     Raises:
         LanguageError: A source language could not be detected.
-        RequestError: The server lacks what the options ask for.
+            RequestError: The server does not support the options.
         SegmentError: A segment has no output.
     """
     detected: list[SourceLanguage | None] = [None] * len(texts)
@@ -140,7 +140,7 @@ def _detect(
 def _one(
     translator: Translator, text: str, options: TextOptions, detected: SourceLanguage | None
 ) -> Translation:
-    """Translate one text whose source language is known, or which has markup."""
+    """Translate one text that has markup, or whose source language is known."""
     source = options.source if detected is None else detected.language
     if source is None or source == options.target or not has_letters(text):
         return unchanged(text, source, options.target)
@@ -166,7 +166,7 @@ def _one(
 
 
 def unchanged(text: str, source: Language | None, target: Language) -> Translation:
-    """Return the translation of a text that stays as it is."""
+    """Return the translation of a text that is kept unchanged."""
     return Translation(text=text, source_text=text, source=source, target=target, segments=())
 
 
@@ -195,10 +195,10 @@ def stream_text(
     options: TextOptions,
     on_segment: Callable[[int, Segment, Place], None],
 ) -> TextResult:
-    """Translate a text; report each segment in order, and return the whole translation.
+    """Translate a text, report each segment in order, and return the whole translation.
 
-    The reported outputs are provisional: the whole translation may have other ones where lines
-    have a language of their own.
+    The reported outputs are provisional: they may differ in the whole translation if lines are in
+    different languages.
     """
     remembering = RememberingGenerator(translator.generator)
     translator = Translator(
@@ -252,7 +252,7 @@ def _translate_parts(
 
 
 def _after(text: str, part: str, start: int) -> int:
-    """Return the place after a part; a part with soft line ends is not found as it is."""
+    """Return the index after a part; a part with soft line ends cannot be found directly."""
     at = text.find(part, start)
     return (start if at < 0 else at) + len(part)
 

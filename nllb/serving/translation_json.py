@@ -1,4 +1,4 @@
-"""Translations as JSON: segments with their trust records and their places in both texts."""
+"""Translations as JSON: segments with their trust records and their positions in both texts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,19 @@ OffsetUnit = Literal["codepoint", "utf16"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where a segment is in the source text and in the translation, in code points."""
+    """The position of a segment in the source text and in the translation, in code points.
+
+    Attributes:
+        source: start and end in the source text, or None.
+        output: start and end in the translation, or None.
+    """
 
     source: tuple[int, int] | None
     output: tuple[int, int] | None
 
 
 def places(translation: Translation) -> list[Place]:
-    """Return the place of each segment; None where a line break was put into a segment."""
+    """Return the position of each segment; None where a line break was inserted into a segment."""
     found = []
     source_at = output_at = 0
     for segment in translation.segments:
@@ -122,7 +127,7 @@ def translation_json(
 def whole_alternatives(translation: Translation, count: int) -> list[str]:
     """Return alternative translations of a whole text, without repetition.
 
-    The n-th one has the n-th alternative of each segment that has so many.
+    The n-th one uses the n-th alternative of each segment that has as many.
     """
     options = [list(alternatives_of(segment)) for segment in translation.segments]
     found: dict[str, None] = {}

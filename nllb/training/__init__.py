@@ -1,1 +1,1 @@
-"""Training of translation models from token shards; the only package that imports fairseq2."""
+"""Training of translation models from token shards; no other package imports fairseq2."""

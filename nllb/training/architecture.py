@@ -12,24 +12,24 @@ from nllb.model.configuration import MemoryKind, ModelConfig
 
 
 class ModelSection(Section):
-    """The model to train: a named architecture, and what differs from it."""
+    """The model to train: a named architecture, and values that override its own."""
 
     architecture: Text = "tiny"
     """Row of `architectures.tsv`: 600m, 1.3b, 3.3b, moe-54b, ...; `small` and `tiny` for trials."""
     initial: Text | None = None
-    """Model to start from: a directory, a hub name or a fairseq checkpoint; its shape counts."""
+    """Model to start from, whose shape is used: a directory, a hub name or a fairseq checkpoint."""
     encoder: Text | None = None
-    """A pretrained encoder in place of NLLB's own: `shipped`, or the directory of another one; null
-    trains an encoder from nothing."""
+    """A pretrained encoder that replaces NLLB's own: `shipped`, or the directory of another one;
+    null trains an encoder from scratch."""
     memory: MemoryKind = "mix"
-    """What the decoder attends to with a pretrained encoder: a learned `mix` of its layers, or the
-    `last` one."""
+    """The states that the decoder attends to with a pretrained encoder: a learned `mix` of its
+    layers, or the `last` layer."""
     encoder_type: Literal["auto", "float32"] = "auto"
     """Number type of the frozen encoder: `auto` is int8 on a CPU, as in translation, and float32 on
     a GPU."""
     tune_encoder: bool = False
-    """Train the layers of the pretrained encoder, too, in float32; the exported model then has an
-    encoder of its own. With `initial`, training goes on from a model with a frozen encoder."""
+    """Also train the layers of the pretrained encoder, in float32; the exported model then contains
+    its own encoder. With `initial`, training starts from a model with a frozen encoder."""
     model_dim: PositiveInt | None = None
     """Width of the residual stream; null keeps the architecture's."""
     encoder_layers: PositiveInt | None = None
@@ -43,11 +43,11 @@ class ModelSection(Section):
     experts: NonNegativeInt | None = None
     """Experts of a sparse layer; 0 is dense; null keeps the architecture's."""
     sparse_step: PositiveInt | None = None
-    """Every how many layers one is sparse; null keeps the architecture's."""
+    """Distance between sparse layers, in layers; null keeps the architecture's."""
     max_positions: PositiveInt = 1024
-    """Maximum sequence length that the model's files declare."""
+    """Maximum sequence length that the exported model declares."""
     dropout: FractionBelowOne = 0.1
-    """Dropout of embeddings and of each sub-layer's output."""
+    """Dropout of embeddings and of the output of each sublayer."""
     attention_dropout: FractionBelowOne = 0.1
     """Dropout of attention weights."""
     activation_dropout: FractionBelowOne = 0.0
@@ -56,7 +56,7 @@ class ModelSection(Section):
     """Probability that training zeroes an expert's output (EOM); evaluation multiplies by 1 - p."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield what cannot work."""
+        """Yield invalid values and combinations."""
         if self.architecture not in architectures():
             near = did_you_mean(self.architecture, architectures())
             yield (
@@ -106,5 +106,5 @@ def architectures() -> dict[str, dict[str, int]]:
 
 
 def family_of(architecture: str) -> str:
-    """Return the family that an architecture is registered under with fairseq2."""
+    """Return the fairseq2 family that an architecture is registered under."""
     return "nllb_moe" if architectures()[architecture]["experts"] else "nllb_dense"

@@ -1,4 +1,4 @@
-"""Synthetic bitext: monolingual text and its translation by a model, in blocks that resume.
+"""Synthetic bitext: monolingual text with its machine translation, written in resumable blocks.
 
 In back-translation the human sentence is the target and the model's translation is the source. In
 sequence-level distillation the human sentence is the source.
@@ -24,14 +24,17 @@ from .translating import Translate, Translators
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedText:
-    """The work for one file of monolingual text."""
+    """The work for one file of monolingual text.
+
+    Attributes:
+        pair: `SOURCE-TARGET` of the bitext.
+        lines: number of lines of the file.
+        path: the file.
+    """
 
     pair: str
-    """`SOURCE-TARGET` of the bitext."""
     lines: int
-    """Number of lines of the file."""
     path: str
-    """The file."""
 
 
 def plan_backtranslation(config: BacktranslationConfig) -> list[PlannedText]:
@@ -113,7 +116,7 @@ def _block_dir(config: BacktranslationConfig, text: MonolingualText, out_dir: Pa
 def _made_by(
     config: BacktranslationConfig, text: MonolingualText, model_files: str
 ) -> dict[str, object]:
-    """Return what a block depends on."""
+    """Return the values that a block depends on."""
     names = ("model", "mode", "beam_size", "sampling", "block_lines", "max_length_ratio")
     chosen = {name: getattr(config, name) for name in (*names, "min_characters")}
     return {"text": file_fingerprint(text.path), "model files": model_files, **chosen}

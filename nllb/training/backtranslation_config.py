@@ -1,4 +1,4 @@
-"""The configuration of a back-translation run; without torch, so that checking one is quick."""
+"""The configuration of back-translation; it does not import torch, so checking it is fast."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -11,10 +11,10 @@ Mode = Literal["backtranslation", "distillation"]
 
 
 class MonolingualText(Section):
-    """A file of sentences, and the language they are translated into."""
+    """A file of sentences, and the language that they are translated into."""
 
     path: FilePath
-    """One sentence per line, compressed by suffix."""
+    """File with one sentence per line; the suffix determines its compression."""
     language: Text
     """Language code of the file."""
     into: Text
@@ -35,22 +35,23 @@ class BacktranslationConfig(RunConfig):
     beam_size: PositiveInt = 4
     """Beam size of the search."""
     sampling: bool = False
-    """Sample translations instead of searching for the best; NLLB searched."""
+    """Sample translations instead of using beam search, which NLLB used."""
     device: Text = "auto"
-    """`auto` is the GPU where there is one; or `cpu`, `cuda`."""
+    """`cpu`, `cuda`, or `auto`, which uses a GPU if there is one."""
     block_lines: PositiveInt = 500
-    """Lines in one block, the unit of work and of resuming."""
+    """Lines per block, the unit of work and resumption."""
     max_length_ratio: Annotated[float, Field(ge=1)] = 3.0
-    """A translation longer or shorter by more than this factor, in characters, is skipped."""
+    """Maximum ratio between the lengths of a line and its translation, in characters; pairs with a
+    higher ratio are skipped."""
     min_characters: PositiveInt = 1
-    """Shorter lines and translations are skipped."""
+    """Minimum length of lines and translations; shorter ones are skipped."""
 
     def cross_field_errors(self) -> Iterator[str]:
         """Yield values that contradict each other."""
         if not self.text:
             yield "text: expected at least one file"
         if self.sampling and self.beam_size != 1:
-            yield f"sampling: true needs beam_size: 1, got {self.beam_size}"
+            yield f"sampling: true requires beam_size: 1, got {self.beam_size}"
         for name in repeated(self.pair(text) for text in self.text):
             yield f"text: two files produce {name}; merge them into one"
 

@@ -1,4 +1,4 @@
-"""The model, tokenizer and teacher of a run, from its configuration."""
+"""Builds the model, tokenizer and teacher of a run from its configuration."""
 
 import dataclasses
 from pathlib import Path
@@ -18,7 +18,7 @@ from nllb.model.shipped_encoder import find_shipped_encoder
 from nllb.model.tokenizer import Tokenizer
 from nllb.model.transformer import Transformer
 
-from .batches.token_ids import check_fits, tokenizer_of
+from .batches.token_ids import check_fits, manifest_tokenizer
 from .distributed.expert_parallel import spread_experts
 from .distributed.ranks import Ranks
 from .initialization import initialize, initialize_on_encoder, materialize
@@ -30,7 +30,7 @@ from .train_config import TrainConfig
 def open_tokenizer(config: TrainConfig, manifest: Manifest) -> Tokenizer:
     """Return the tokenizer of the initial model or, without one, that of the data."""
     if config.model.initial is None:
-        tokenizer = tokenizer_of(manifest)
+        tokenizer = manifest_tokenizer(manifest)
         if config.model.encoder is None:
             return tokenizer
         encoder = open_encoder(config)
@@ -79,7 +79,7 @@ def _on_encoder(shape: ModelConfig, encoder: EncoderDirectory) -> ModelConfig:
 
 
 def meta_model(config: TrainConfig, shape: ModelConfig, ranks: Ranks) -> Transformer:
-    """Return this rank's part of the model on the meta device: with spread experts, its own."""
+    """Return this rank's part of the model on the meta device, with only its own spread experts."""
     with torch.device("meta"):
         model = Transformer(shape)
     for layer in model.modules():

@@ -1,4 +1,4 @@
-"""Estimates the memory and time of a run from its configuration, before it starts."""
+"""Estimates the memory and the time of a run from its configuration before it starts."""
 
 import math
 from dataclasses import dataclass
@@ -22,24 +22,27 @@ FLOPS_PER_PARAMETER = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEstimate:
-    """The memory and computation that a run needs."""
+    """The memory and computation that a run needs.
+
+    Attributes:
+        parameters: parameters of the model.
+        active_parameters: parameters that process one token, including those of its two experts.
+        memory_bytes: memory of each rank: weights, gradients, Adam's moments and activations.
+        state_bytes: the part of `memory_bytes` that does not depend on the batch size.
+        steps: optimizer steps.
+        tokens_per_step: maximum number of target positions per step, including padding.
+        tokens: maximum number of target positions of the whole run, including padding.
+        flops: floating-point operations of the whole run.
+    """
 
     parameters: int
-    """Parameters of the model."""
     active_parameters: int
-    """Parameters that process one token, including its two experts."""
     memory_bytes: int
-    """Memory of each rank: weights, gradients, Adam's moments and activations."""
     state_bytes: int
-    """The part of `memory_bytes` that does not depend on the batch size."""
     steps: int
-    """Optimizer steps."""
     tokens_per_step: int
-    """Maximum number of target positions per step, including padding."""
     tokens: int
-    """Maximum number of target positions of the whole run, including padding."""
     flops: float
-    """Floating-point operations of the whole run."""
 
     def seconds(self, flops_per_second: float) -> float:
         """Return the duration of the run on one rank of the given speed."""
@@ -80,7 +83,7 @@ def estimate(config: TrainConfig, shape: ModelConfig, *, num_ranks: int = 1) -> 
 
 
 def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
-    """Return the memory of one micro-batch's activations, to within a factor of two."""
+    """Return the memory of the activations of one micro-batch, to within a factor of two."""
     tokens, width = config.reader.max_tokens, 2 if config.precision == "bfloat16" else 4
     layers: list[int] = []
     for side in SIDES:
@@ -97,16 +100,19 @@ def _activation_bytes(config: TrainConfig, shape: ModelConfig) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedRun:
-    """A training run on this machine, before it starts."""
+    """A training run on this machine that has not started yet.
+
+    Attributes:
+        size: memory and computation.
+        speed: floating-point operations per second of large matrix products on this machine.
+        num_pairs: training pairs.
+        num_directions: directions.
+    """
 
     size: RunEstimate
-    """Memory and computation."""
     speed: float
-    """Floating-point operations per second of large matrix products on this machine."""
     num_pairs: int
-    """Training pairs."""
     num_directions: int
-    """Directions."""
 
     @property
     def seconds(self) -> float:
@@ -131,7 +137,7 @@ def estimate_run(config: TrainConfig, *, num_ranks: int = 1) -> PlannedRun:
 
 
 def local_speed(config: TrainConfig) -> float:
-    """Measure the speed of matrix products here, with the number type and device of a run."""
+    """Measure the speed of matrix products with the number type and device of a run."""
     is_cpu = config.device == "cpu" or not torch.cuda.is_available()
     device = torch.device("cpu" if is_cpu else "cuda")
     return matmul_speed(choose_precision(config.precision, device), device)

@@ -159,7 +159,7 @@ class _Facade(DataParallelFacade):
 
 
 class _AfterStep:
-    """Takes the place of the learning-rate scheduler, which is called after each step."""
+    """Replaces the learning-rate scheduler, which the trainer calls after each step."""
 
     trainer: Trainer
 

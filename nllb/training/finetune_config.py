@@ -1,4 +1,4 @@
-"""The configuration of one fine-tuning run; without torch, so that checking one is quick."""
+"""The configuration of fine-tuning; it does not import torch, so checking it is fast."""
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
@@ -29,32 +29,32 @@ from .train_config import (
 
 
 class TextPairs(Section):
-    """A file of text pairs."""
+    """A file of sentence pairs."""
 
     path: FilePath
-    """Lines `source TAB target`, compressed by suffix."""
+    """File with lines `source TAB target`; the suffix determines its compression."""
     source: Text
     """Language code of the first column."""
     target: Text
     """Language code of the second column."""
     is_replay: bool = False
-    """Whether the file only prevents the model from forgetting old directions."""
+    """Whether the file only prevents the model from forgetting its old directions."""
 
 
 class NewLanguage(Section):
     """A language to add to the model."""
 
     code: Text
-    """Its code, such as `xyz_Latn`."""
+    """Its language code, such as `xyz_Latn`."""
     like: Text
-    """A language of the model to start from: the nearest relative in the same script."""
+    """A language of the original model: the closest relative in the same script."""
 
 
 class FinetuneReader(ReaderConfig):
     """Micro-batches of fine-tuning."""
 
     max_tokens: PositiveInt = 1024
-    """Maximum number of tokens of a micro-batch on its longer side, padding included."""
+    """Maximum number of tokens on the longer side of a micro-batch, including padding."""
 
 
 class FinetuneOptimizer(OptimizerSection):
@@ -72,15 +72,15 @@ class FinetuneSchedule(ScheduleSection):
     """A short run that stops when validations no longer improve."""
 
     steps: PositiveInt = 1000
-    """Optimizer steps of the whole run."""
+    """Total number of optimizer steps."""
     checkpoint_every: PositiveInt = 100
     """Steps between checkpoints."""
     validate_every: NonNegativeInt = 100
     """Steps between validations; 0 never validates."""
     translations: NonNegativeInt = 50
-    """Held-out pairs of each direction that are translated and scored; 0 translates none."""
+    """Held-out pairs per direction that are translated and scored; 0 disables translation."""
     patience: NonNegativeInt = 4
-    """Validations without a better result after which training ends; 0 trains to the end."""
+    """Number of validations without improvement after which training stops; 0 disables this."""
 
 
 class FinetuneConfig(RunConfig):
@@ -96,23 +96,23 @@ class FinetuneConfig(RunConfig):
     model: Text
     """Model to start from: a directory, a hub name or a fairseq checkpoint."""
     text: tuple[TextPairs, ...]
-    """Files of text pairs; those with is_replay keep old directions alive."""
+    """Files of sentence pairs; those with is_replay preserve old directions."""
     add: tuple[NewLanguage, ...] = ()
     """Languages to add to the model."""
     min_character_lines: NonNegativeInt = 3
-    """A character that the vocabulary lacks is added if it is in this many lines; 0 adds none."""
+    """Minimum number of lines that contain a missing character before it is added; 0 adds none."""
     replay_share: FractionBelowOne = 0.3
-    """Share of the sampled pairs that comes from replay, against forgetting."""
+    """Fraction of the sampled pairs that is replay, which counteracts forgetting."""
     self_replay_lines: NonNegativeInt = 300
-    """If no file has is_replay: lines of the new text that the original model translates into each
-    language of self_replay_languages, for replay; 0 trains without replay."""
+    """Number of lines of the new text that the original model translates into each language of
+    self_replay_languages, if no file has is_replay; 0 trains without replay."""
     self_replay_languages: tuple[Text, ...] = ()
-    """Languages of self-replay; if empty, up to eight widely spoken ones that the model knows."""
+    """Languages of self-replay; empty uses up to eight widely spoken languages of the model."""
     interpolation: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0, 0.75, 0.5, 0.25)
-    """Candidates for the share of the change of the weights that the result keeps. The smallest one
-    is chosen that is about as good as the best one in the new directions, on held-out pairs."""
+    """Candidates for the fraction of the weight change to keep. The result uses the smallest one
+    that is about as good as the best one in the new directions, on held-out pairs."""
     held_out_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Fraction of the new and the replay pairs that is held out, for validation and the report."""
+    """Fraction of the new and the replay pairs that is held out for validation and the report."""
     max_held_out_pairs: PositiveInt = 200
     """Maximum number of held-out pairs of each file."""
     reader: FinetuneReader = FinetuneReader()
@@ -120,19 +120,19 @@ class FinetuneConfig(RunConfig):
     optimizer: FinetuneOptimizer = FinetuneOptimizer()
     """The optimizer; NLLB fine-tuned with a rate of 5e-5 after 10 steps of warm-up."""
     schedule: FinetuneSchedule = FinetuneSchedule()
-    """Steps, checkpoints, validations; `translations` are scored before and after, too."""
+    """Steps, checkpoints and validations; `translations` are also scored before training."""
     dropout: FractionBelowOne = 0.1
     """Dropout of embeddings and of each sub-layer's output."""
     balance_weight: NonNegativeFloat = 0.0
     """Weight of the load-balancing loss; NLLB fine-tuned without it."""
     precision: Precision = "auto"
-    """Number type of the matrix products; `auto` measures which one is faster on this machine."""
+    """Number type of the matrix products; `auto` uses the type that is faster on this machine."""
     activation_checkpointing: bool = False
-    """Recompute layers for the gradient instead of keeping their activations, to save memory."""
+    """Recompute layers in the backward pass instead of storing activations, to save memory."""
     parallel: ParallelSection = ParallelSection()
-    """The training loop, and how ranks share the work."""
+    """The training loop, and how the ranks divide the work."""
     device: Text = "auto"
-    """`auto` is the GPU where there is one; or `cpu`, `cuda`."""
+    """`cpu`, `cuda`, or `auto`, which uses a GPU if there is one."""
     seed: NonNegativeInt = 2
     """Seed of dropout."""
 

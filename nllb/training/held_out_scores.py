@@ -1,4 +1,4 @@
-"""chrF++ on held-out pairs: of a model during training, and of plain copying as the baseline."""
+"""chrF++ on held-out pairs, of a model during training and of copying the source as a baseline."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +30,7 @@ def held_out_scorer(
             name: fold_masking(name, weight.detach(), masking)
             for name, weight in model.state_dict().items()
         }
-        translate = translators.of_weights(model.config, weights, tokenizer)
+        translate = translators.from_weights(model.config, weights, tokenizer)
         scores = {}
         for direction, sources, references in texts:
             outputs = translate(sources, direction.source, direction.target)

@@ -2,7 +2,7 @@
 
 With random embeddings, a short run spends most of its steps on learning to attend to the source.
 Here, IBM model 1 estimates from the training pairs how pieces of each language translate into
-pieces of a pivot language. The embedding of a piece starts as the mean of its translations plus a
+pieces of a pivot language. The initial embedding of a piece is the mean of its translations plus a
 component for its languages and a random component that keeps it distinct. Directions without the
 pivot benefit as well.
 
@@ -38,22 +38,25 @@ MIN_PROBABILITY: Final = 0.02
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Links:
-    """All links of the pairs of one direction: every source piece with every target piece."""
+    """All links of the pairs of one direction: every source piece with every target piece.
+
+    Attributes:
+        sources_N: index of the source occurrence of each link.
+        targets_N: index of the target occurrence of each link.
+        types_N: type of each link.
+        source_K: source piece of each link type.
+        target_K: target piece of each link type.
+        source_counts_V: number of occurrences of each piece on the source side.
+        target_counts_V: number of occurrences of each piece on the target side.
+    """
 
     sources_N: Indices
-    """Index of the source occurrence of each link."""
     targets_N: Indices
-    """Index of the target occurrence of each link."""
     types_N: Indices
-    """Type of each link."""
     source_K: Indices
-    """Source piece of each link type."""
     target_K: Indices
-    """Target piece of each link type."""
     source_counts_V: NDArray[np.float64]
-    """Number of occurrences of each piece on the source side."""
     target_counts_V: NDArray[np.float64]
-    """Number of occurrences of each piece on the target side."""
 
 
 def lexical_embedding(

@@ -26,26 +26,32 @@ ROWS = 512
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchLoss:
-    """The losses of one micro-batch."""
+    """The losses of one micro-batch.
+
+    Attributes:
+        loss: the sum to differentiate.
+        negative_log_likelihood: sum over the labels, without smoothing; detached.
+        balance: sum of the balance losses of the sparse layers; detached.
+    """
 
     loss: Tensor
-    """The sum to differentiate."""
     negative_log_likelihood: Tensor
-    """Sum over the labels, without smoothing; detached."""
     balance: Tensor
-    """Sum of the balance losses of the sparse layers; detached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """The teacher of online distillation; it is not a submodule of the model that is trained."""
+    """The teacher of online distillation; it is not a submodule of the model that is trained.
+
+    Attributes:
+        model: the teacher in evaluation mode, with the vocabulary of the student.
+        temperature: divides the logits of teacher and student.
+        alpha: weight of the distillation loss.
+    """
 
     model: Transformer
-    """The teacher in evaluation mode, with the vocabulary of the student."""
     temperature: float
-    """Divides the logits of teacher and student."""
     alpha: float
-    """Weight of the distillation loss."""
 
     @torch.no_grad()
     def logits(self, source: Tensor, target_in: Tensor, counts_BT: Tensor) -> Tensor:
@@ -63,7 +69,7 @@ class Teacher:
 
 
 class LossModule(nn.Module):
-    """The model with its loss in one forward pass, as data-parallel wrappers need it."""
+    """The model with its loss in one forward pass, as data-parallel wrappers require."""
 
     def __init__(
         self,
@@ -109,7 +115,7 @@ class LossModule(nn.Module):
                 loss = loss + self.balance_weight * len(labels_N) * balance
         return loss, likelihood, balance.detach()
 
-    def of(self, batch: Batch, wrapper: nn.Module | None = None) -> BatchLoss:
+    def compute(self, batch: Batch, wrapper: nn.Module | None = None) -> BatchLoss:
         """Compute the loss of a micro-batch, through the data-parallel wrapper if given."""
         loss, likelihood, balance = (wrapper or self)(batch.source, batch.target_in, batch.labels)
         return BatchLoss(loss=loss, negative_log_likelihood=likelihood, balance=balance)
@@ -120,14 +126,16 @@ class SampledTokens:
     """The vocabulary subset of a sampled softmax: all labels of the batch, then random negatives.
 
     Shapes: C tokens, N labels.
+
+    Attributes:
+        ids_C: ids of the tokens, without duplicates.
+        labels_N: index of each label among the tokens.
+        log_weights_C: logarithm of the number of tokens that each token represents: 0 for a label.
     """
 
     ids_C: Tensor
-    """Ids of the tokens, without duplicates."""
     labels_N: Tensor
-    """Index of each label among the tokens."""
     log_weights_C: Tensor
-    """Logarithm of the number of tokens that each one represents: 0 for a label."""
 
 
 def sample_tokens(labels_N: Tensor, vocabulary_size: int, negatives: int) -> SampledTokens | None:
@@ -245,7 +253,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 def seed_batch(seed: int, step: int, batch: int) -> None:
     """Seed dropout and masking from the run's seed, the step and the index of the micro-batch.
 
-    So no RNG state has to be stored, and a different number of ranks draws the same masks.
+    No RNG state has to be stored, and any number of ranks draws the same masks.
     """
     state = np.random.SeedSequence([seed, step, batch]).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0] >> np.uint64(1)))

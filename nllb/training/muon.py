@@ -3,9 +3,8 @@
 Muon replaces the update of a matrix by the nearest orthogonal matrix, which Newton-Schulz
 iterations approximate. They run in the number type of the run's matrix products: torch's
 implementation always uses bfloat16, which is several times slower on processors without bfloat16
-instructions, and 1.8 times as fast with them. Matrices of the same shape are computed together. The
-size of an update is that of AdamW, so that both share one
-learning rate.
+instructions, and 1.8 times as fast with them. Matrices of the same shape are updated together. The
+size of an update matches that of AdamW, so that both share one learning rate.
 
 Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the scale is
 that of Liu et al. 2025, "Muon is scalable for LLM training".
@@ -22,9 +21,9 @@ _COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
 _ITERATIONS: Final = 5
 _RMS: Final = 0.2
 """Root mean square of an update, which is about that of AdamW."""
-_LEAST_NORM: Final = 1e-7
+_MIN_NORM: Final = 1e-7
 _MAX_BATCH: Final = 16
-"""Matrices that are computed together: more need more memory, and are not faster."""
+"""Maximum number of matrices in one product; more require more memory and are not faster."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -35,7 +34,7 @@ class Muon(torch.optim.Optimizer):
 
         Args:
             groups: parameter groups, each with `muon`.
-            defaults: `lr`, `momentum`, `betas`, `eps` and `weight_decay` of groups without them.
+            defaults: `lr`, `momentum`, `betas`, `eps` and `weight_decay` of groups that lack them.
         """
         super().__init__(groups, defaults)
         self.low_precision = False
@@ -111,7 +110,7 @@ def orthogonalize(updates_NRC: Tensor, *, low_precision: bool = False) -> Tensor
     a, b, c = _COEFFICIENTS
     is_tall = updates_NRC.shape[1] > updates_NRC.shape[2]
     x_NSL = updates_NRC.mT if is_tall else updates_NRC
-    x_NSL = x_NSL / (x_NSL.norm(dim=(1, 2), keepdim=True) + _LEAST_NORM)
+    x_NSL = x_NSL / (x_NSL.norm(dim=(1, 2), keepdim=True) + _MIN_NORM)
     if low_precision:
         x_NSL = x_NSL.bfloat16()
         for _ in range(_ITERATIONS):

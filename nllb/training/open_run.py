@@ -1,4 +1,4 @@
-"""Opens everything that a rank trains with, at the newest intact checkpoint."""
+"""Opens everything that a rank needs for training, at the newest intact checkpoint."""
 
 import hashlib
 import json
@@ -89,7 +89,7 @@ def open_run(
         config.reader,
         rank=ranks.rank,
         num_ranks=ranks.size,
-        ids=TokenIds.of_tokenizer(tokenizer),
+        ids=TokenIds.from_tokenizer(tokenizer),
         word_starts=word_starts(tokenizer),
         encoder=encoder,
     )
@@ -144,9 +144,9 @@ def open_run(
 def _newest_of_schedule(
     checkpoints: CheckpointFolder, config: TrainConfig, ranks: Ranks
 ) -> int | None:
-    """Return the step to resume from: the newest, or that before the cool-down of a shorter run.
+    """Return the step to resume from: the newest, or the last one before the cool-down.
 
-    A run that is extended after its learning rate began to cool down continues from the last
+    A run that is extended after the cool-down of its learning rate began continues from the last
     checkpoint of the constant rate; later checkpoints are deleted.
     """
     newest = checkpoints.newest()
@@ -171,7 +171,7 @@ def check_resumable(config: TrainConfig, out_dir: Path) -> None:
     """Check that the checkpoints in a folder, if any, can be resumed with a configuration.
 
     Raises:
-        ConfigError: They belong to a run with different data, reader or seed.
+        ConfigError: They belong to a run with different data, a different reader or another seed.
     """
     checkpoint = find_checkpoint(out_dir)
     if checkpoint is None:
@@ -212,7 +212,7 @@ def _attach_encoder(
     *,
     is_new: bool,
 ) -> None:
-    """Make the pretrained encoder a part of the model; its embeddings stay as they are.
+    """Make the pretrained encoder a part of the model; its embeddings are not trained.
 
     In a resumed run, its weights come from the checkpoint.
     """
@@ -236,7 +236,7 @@ def _source_states(
     translators: Translators | None,
     ranks: Ranks,
 ) -> SourceStates:
-    """Return the frozen encoder, by default as translation computes it."""
+    """Return the frozen encoder, by default in the form that translation uses."""
     path = tokenizer.encoder_path
     if translators is None or config.model.encoder_type == "float32":
         return frozen_states(EncoderDirectory.open(path), ranks.device, shape)
@@ -270,10 +270,10 @@ def _open_validator(
     translators: Translators | None,
     ranks: Ranks,
 ) -> Validator:
-    """Return the validator, which translates if that is configured and possible."""
+    """Return the validator, which also translates if this is configured and possible."""
     scorer = None
     if translators is not None and config.schedule.translations > 0:
-        if model.passes_are_collective:
+        if model.has_collective_passes:
             raise ConfigError(
                 "schedule.translations needs the whole model on one rank: set it to 0, or set "
                 "parallel.data: ddp and parallel.experts: false"
@@ -283,7 +283,7 @@ def _open_validator(
         manifest,
         config.reader,
         max_pairs=config.schedule.validation_pairs,
-        ids=TokenIds.of_tokenizer(tokenizer),
+        ids=TokenIds.from_tokenizer(tokenizer),
         encoder=tokenizer if isinstance(tokenizer, EncoderSourceTokenizer) else None,
     )
     return Validator(model, list(batches), ranks, scorer=scorer)
@@ -312,7 +312,7 @@ def _resolve_precision(config: TrainConfig, state: RunState, ranks: Ranks) -> Pr
 
 
 def _fingerprints(config: TrainConfig, manifest: Manifest) -> dict[str, str]:
-    """Return what must not change within a run."""
+    """Return the fingerprints of everything that must not change within a run."""
     data = json.dumps(
         [
             manifest.vocabulary.sha256,
@@ -332,7 +332,7 @@ def _require_same_inputs(
     if changed := changed_fields(recorded, configured):
         raise ConfigError(
             f"{out_dir} contains a run with a different {' and '.join(changed)}, whose order of "
-            f"batches cannot be continued; name another folder, or use the configuration in "
+            f"batches cannot be continued; choose another folder, or use the configuration in "
             f"{out_dir / CONFIG_NAME}"
         )
 

@@ -43,8 +43,8 @@ def constant_steps(config: TrainConfig) -> int | None:
 def build_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Optimizer:
     """Return the optimizer of the trainable parameters.
 
-    Sharded and unsharded parameters form groups of their own: a GPU updates a whole group at once,
-    which must not mix them.
+    Sharded and unsharded parameters form separate groups, because a GPU updates a whole group at
+    once and cannot mix them.
     """
     if config.kind == "muon":
         return _build_muon(model, config)

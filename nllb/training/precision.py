@@ -1,4 +1,4 @@
-"""The number type of the matrix products: `auto` measures which one is faster on this machine.
+"""The number type of the matrix products; `auto` chooses the type that is faster here.
 
 Processors differ: with AMX, bfloat16 products are about twice as fast as float32 products; without
 any bfloat16 instructions they are several times slower.

@@ -1,12 +1,12 @@
-"""Load balancing of experts by a bias of the router, without an auxiliary loss.
+"""Load balancing of experts by a router bias, without an auxiliary loss.
 
 After each step, the bias of every overloaded expert is lowered by a constant, and that of every
 underloaded expert is raised. Gradients do not flow into the bias.
 
 Source: Wang et al. 2024, "Auxiliary-loss-free load balancing strategy for mixture-of-experts".
-There the bias affects only the choice of experts; here it is the bias of the router's linear layer,
-and thus also affects their weights. The exported model is then an ordinary `nllb-moe` checkpoint,
-which every program routes as training did.
+There, the bias affects only the choice of experts. Here, it is the bias of the router's linear
+layer and thus also affects their weights. The exported model is therefore an ordinary `nllb-moe`
+checkpoint, which every program routes as in training.
 """
 
 from collections.abc import Iterator

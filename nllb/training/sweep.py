@@ -1,9 +1,9 @@
-"""Runs a sweep: each variant trains for the same time in processes of its own, and a table results.
+"""Runs a sweep: all variants train for the same time in separate processes.
 
     OUT/NAME/calibration/   a few steps, to measure the speed    OUT/NAME/run/   the run
     OUT/sweep.tsv           one row per finished variant
 
-A variant with a result is not run again, and an interrupted one resumes with the same steps.
+A variant with a result is not run again; an interrupted variant resumes with the same steps.
 """
 
 import json
@@ -29,29 +29,32 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepResult:
-    """The outcome of one variant."""
+    """The outcome of one variant.
+
+    Attributes:
+        name: name of the variant.
+        steps: number of steps within the time limit.
+        labels: number of labels trained on.
+        labels_per_second: median speed, excluding validations.
+        loss: validation loss per label, mean over directions.
+        loss_into_english: the same for directions into English.
+        loss_from_english: the same for directions from English.
+    """
 
     name: str
-    """The variant."""
     steps: int
-    """Steps that fitted into the time."""
     labels: int
-    """Labels that it was trained on."""
     labels_per_second: float
-    """Median speed, validations not included."""
     loss: float
-    """Validation loss per label, mean over directions."""
     loss_into_english: float
-    """The same for directions into English."""
     loss_from_english: float
-    """The same for directions from English."""
 
 
 def run_sweep(config: SweepConfig, out: Path, *, quiet: bool = True) -> list[SweepResult]:
     """Run all variants, and return their results, the best first.
 
     Raises:
-        ResourceError: a training run failed; its output has been printed.
+        ResourceError: a training run failed after printing its output.
     """
     results = []
     for variant in config.variants:

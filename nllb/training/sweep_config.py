@@ -1,4 +1,4 @@
-"""The configuration of a sweep: short training runs at equal time; without torch."""
+"""The configuration of a sweep of short training runs; this module does not import torch."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -21,27 +21,27 @@ class SweepVariant(Section):
     name: Text
     """Name of its folder and of its row in the table."""
     overrides: tuple[Text, ...] = ()
-    """What differs from the others: overrides of the training configuration, `key=value`."""
+    """Overrides of the training configuration for this variant, as `key=value`."""
     processes: PositiveInt = 1
-    """Processes that train together."""
+    """Number of processes that train together."""
     threads: PositiveInt | None = None
     """Threads of each process; null leaves the choice to torch."""
 
 
 class SweepConfig(RunConfig):
-    """Training runs that take the same time, to choose among settings."""
+    """Training runs of the same duration, to compare settings."""
 
     kind: Literal["sweep"] = "sweep"
     """The kind of run."""
     train: Text
     """Training configuration: a path or a shipped name."""
     overrides: tuple[Text, ...] = ()
-    """Overrides for all variants, `key=value`."""
+    """Overrides for all variants, as `key=value`."""
     minutes: PositiveFloat = 6.0
-    """Time that each variant trains, measured on this machine. The number of steps is computed
-    from the speed of the first ones."""
+    """Training time of each variant, measured on this machine. The number of steps follows from the
+    speed of the first steps."""
     calibration_steps: PositiveInt = 20
-    """Steps from which the speed is measured."""
+    """Number of steps for measuring the speed."""
     cool_down_share: FractionBelowOne = 0.35
     """Share of the steps at the end over which the learning rate falls to zero."""
     variants: tuple[SweepVariant, ...]

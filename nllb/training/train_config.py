@@ -30,9 +30,9 @@ class ReaderConfig(Section):
     """How batches are formed."""
 
     max_tokens: PositiveInt = 4096
-    """Maximum number of tokens of a micro-batch on its longer side, padding included."""
+    """Maximum number of tokens on the longer side of a micro-batch, including padding."""
     batches_per_step: PositiveInt = 1
-    """Micro-batches of one optimizer step, over all ranks."""
+    """Micro-batches per optimizer step, over all ranks."""
     max_length: PositiveInt = 512
     """Maximum length of a side in tokens; longer pairs are skipped and counted."""
     temperature: PositiveFloat | None = None
@@ -41,8 +41,8 @@ class ReaderConfig(Section):
     """Sample directions by their share of the labels instead of the pairs, so that long sentences
     do not crowd out short ones."""
     join: FractionBelowOne = 0.0
-    """Probability that a pair is joined with another one of its direction, so that texts longer
-    than those of the corpora are learned, too."""
+    """Probability that a pair is joined with another pair of its direction, so that the model also
+    learns texts longer than those of the corpora."""
     seed: NonNegativeInt = 2
     """Seed of the data order."""
     noise: NoiseConfig = NoiseConfig()
@@ -63,7 +63,7 @@ class LexiconSection(Section):
     renamed_keys: ClassVar = {"least_pairs": "min_pairs"}
 
     pivot: Text | None = None
-    """Language whose pieces explain those of the others; null leaves embeddings random."""
+    """Language whose pieces define the embeddings of the others; null leaves embeddings random."""
     meaning: Fraction = 0.75
     """Weight of the mean of an embedding's translations into the pivot."""
     language: Fraction = 0.4
@@ -71,7 +71,7 @@ class LexiconSection(Section):
     iterations: PositiveInt = 5
     """Iterations of expectation maximisation."""
     min_pairs: PositiveInt = 1000
-    """Minimum number of pairs with the pivot for a language to be counted."""
+    """Minimum number of pairs between a language and the pivot for the language to be used."""
 
     def cross_field_errors(self) -> Iterator[str]:
         """Yield weights that leave nothing for the random part."""
@@ -90,14 +90,14 @@ class OptimizerSection(Section):
     learning_rate: PositiveFloat = 1e-3
     """Maximum learning rate, reached at the end of the warm-up."""
     encoder_rate: PositiveFloat = 0.1
-    """Learning rate of a pretrained encoder that is tuned, relative to that of the decoder."""
+    """Learning rate of a tuned pretrained encoder, relative to that of the decoder."""
     warm_up_steps: NonNegativeInt = 8000
     """Steps of the warm-up."""
     decay: Literal["inverse_sqrt", "constant"] = "inverse_sqrt"
     """The learning rate after the warm-up: NLLB's inverse square root of the step, or `constant`,
-    with which a run can be extended (the checkpoint before the cool-down is kept for that)."""
+    which allows extending a run (the checkpoint before the cool-down is kept for this)."""
     cool_down_steps: NonNegativeInt = 0
-    """Final steps, over which the rate falls linearly to zero; NLLB had none."""
+    """Number of final steps in which the rate falls linearly to zero; NLLB used none."""
     momentum: FractionBelowOne = 0.95
     """Momentum of Muon."""
     beta_1: FractionBelowOne = 0.9
@@ -113,37 +113,37 @@ class OptimizerSection(Section):
 
 
 class ScheduleSection(Section):
-    """The number of steps, and the steps at which something happens."""
+    """The number of steps, and the intervals between checkpoints, validations and records."""
 
     steps: PositiveInt = 100_000
-    """Optimizer steps of the whole run."""
+    """Total number of optimizer steps."""
     checkpoint_every: PositiveInt = 1000
     """Steps between checkpoints."""
     keep_last: PositiveInt = 2
-    """Number of newest checkpoints that are kept, besides the best one."""
+    """Number of newest checkpoints to keep, in addition to the best one."""
     validate_every: NonNegativeInt = 1000
-    """Steps between validations; 0 is never."""
+    """Steps between validations; 0 disables them."""
     validation_pairs: PositiveInt = 200
-    """Maximum number of held-out pairs of each direction in a validation."""
+    """Maximum number of held-out pairs per direction in a validation."""
     translations: NonNegativeInt = 0
-    """Held-out pairs of each direction that a validation translates and scores; 0 is none."""
+    """Held-out pairs per direction that a validation translates and scores; 0 disables this."""
     best_by: Literal["loss", "chrf"] = "loss"
     """Criterion of the best checkpoint: the validation loss, or chrF++ of the translations."""
     patience: NonNegativeInt = 0
-    """Validations without improvement after which training ends; 0 trains to the end."""
+    """Number of validations without improvement after which training stops; 0 disables this."""
     log_every: PositiveInt = 50
-    """Steps between lines of metrics."""
+    """Steps between records of metrics."""
 
     def cross_field_errors(self) -> Iterator[str]:
-        """Yield values that need another."""
+        """Yield values that require another value."""
         if self.best_by == "chrf" and not self.translations:
-            yield "best_by: chrf needs translations above 0"
+            yield "best_by: chrf requires translations above 0"
         if self.patience and not self.validate_every:
-            yield "patience: needs validate_every above 0"
+            yield "patience: requires validate_every above 0"
 
 
 class DistillationSection(Section):
-    """Word-level online distillation: learning a teacher's probabilities of every label."""
+    """Word-level online distillation from a teacher's probabilities of every label."""
 
     teacher: Text | None = None
     """A model with the same vocabulary: a directory, a hub name or a fairseq checkpoint; null
@@ -151,19 +151,19 @@ class DistillationSection(Section):
     temperature: PositiveFloat = 1.0
     """Divides the logits of both models; the gradient is scaled back by its square."""
     alpha: Fraction = 0.5
-    """Weight of the teacher in the loss; the labels have the rest."""
+    """Weight of the teacher in the loss; the weight of the labels is 1 - alpha."""
 
 
 class ParallelSection(Section):
-    """The training loop, and how ranks share the work; their number comes from the launcher."""
+    """The training loop, and how the ranks divide the work; the launcher sets their number."""
 
     runner: Runner = "fairseq2"
-    """`fairseq2` is fairseq2's trainer; `plain` is a small loop with the same result without it."""
+    """`fairseq2` uses fairseq2's trainer; `plain` is a small loop with the same result."""
     data: DataParallel = "ddp"
     """`ddp` keeps the weights on every rank; `fsdp2` shards them."""
     experts: bool = False
-    """Spread the experts over the ranks, with all-to-all exchange, instead of a copy on each; with
-    `fsdp2`, only the other weights are sharded."""
+    """Spread the experts over the ranks, with all-to-all exchange, instead of replicating them;
+    with `fsdp2`, only the other weights are sharded."""
 
 
 class TrainConfig(RunConfig):
@@ -184,9 +184,9 @@ class TrainConfig(RunConfig):
     label_smoothing: FractionBelowOne = 0.1
     """Probability mass that is spread over the whole vocabulary."""
     softmax_negatives: NonNegativeInt = 0
-    """Random negatives for the sampled softmax, besides the other labels of a micro-batch; 0 uses
-    the whole vocabulary. In a small model the output projection is half of a step. The recorded
-    training losses are those of the sample, the validation losses those of the whole vocabulary."""
+    """Number of random negatives for the sampled softmax, in addition to the other labels of a
+    micro-batch; 0 uses the whole vocabulary. In a small model the output projection is half of a
+    step. Recorded training losses then refer to the sample, validation losses to the vocabulary."""
     distillation: DistillationSection = DistillationSection()
     """Distillation from a teacher."""
     optimizer: OptimizerSection = OptimizerSection()
@@ -194,17 +194,17 @@ class TrainConfig(RunConfig):
     schedule: ScheduleSection = ScheduleSection()
     """Steps, checkpoints, validations."""
     parallel: ParallelSection = ParallelSection()
-    """The training loop, and how ranks share the work."""
+    """The training loop, and how the ranks divide the work."""
     precision: Precision = "float32"
     """Number type of the matrix products: `float32`, `bfloat16`, or `auto`, which measures both and
-    takes the faster one. Weights and Adam's moments are always float32."""
+    uses the faster one. Weights and Adam's moments are always float32."""
     metrics: tuple[MetricsService, ...] = ("tensorboard",)
-    """Where training records go besides `metrics/*.jsonl`: `tensorboard`, `wandb`, `mlflow`."""
+    """Other destinations of records than `metrics/*.jsonl`: `tensorboard`, `wandb`, `mlflow`."""
     activation_checkpointing: bool = False
-    """Keep only the inputs of layers and recompute the rest for the gradient: a third more
-    computation, and a fraction of the memory for a micro-batch."""
+    """Store only the inputs of layers and recompute the rest in the backward pass: a third more
+    computation, and a fraction of the memory per micro-batch."""
     device: Text = "auto"
-    """`auto` is the GPU of this rank where there is one; or `cpu`, `cuda`."""
+    """`cpu`, `cuda`, or `auto`, which uses this rank's GPU if there is one."""
     seed: NonNegativeInt = 2
     """Seed of the initial weights and of dropout."""
 
@@ -213,21 +213,21 @@ class TrainConfig(RunConfig):
         if self.softmax_negatives and self.distillation.teacher is not None:
             yield "softmax_negatives: must be 0 with distillation.teacher, which needs all labels"
         if self.parallel.experts and self.model.resolve(vocabulary_size=10).num_experts == 0:
-            yield "parallel.experts: true needs a model with experts"
+            yield "parallel.experts: true requires a model with experts"
         if self.lexicon.pivot is not None and self.model.initial is not None:
             yield (
                 "lexicon.pivot sets initial embeddings, but model.initial has its own: remove one "
                 "of them"
             )
         if self.optimizer.kind == "muon" and self.parallel.data == "fsdp2":
-            yield "optimizer.kind: muon needs whole matrices on every rank; set parallel.data: ddp"
+            yield "optimizer.kind: muon requires unsharded matrices; set parallel.data: ddp"
         if self.model.tune_encoder:
             if self.model.encoder is None and self.model.initial is None:
-                yield "model.tune_encoder: needs model.encoder, or model.initial with an encoder"
+                yield "model.tune_encoder: requires model.encoder, or model.initial with an encoder"
             if self.schedule.translations:
                 yield (
                     "schedule.translations: must be 0 with model.tune_encoder, because "
-                    "translations would use the encoder as it was"
+                    "translations would use the original encoder"
                 )
         if self.model.encoder is not None:
             yield from self._errors_with_encoder()
@@ -238,10 +238,10 @@ class TrainConfig(RunConfig):
             )
 
     def _errors_with_encoder(self) -> Iterator[str]:
-        """Yield what cannot be combined with a pretrained encoder."""
+        """Yield options that cannot be combined with a pretrained encoder."""
         if self.model.initial is not None:
-            yield "model.encoder: model.initial has an encoder of its own; remove one of them"
+            yield "model.encoder: model.initial already has an encoder; remove one of them"
         if self.lexicon.pivot is not None:
-            yield "lexicon.pivot: embeddings start from the pretrained encoder's; remove it"
+            yield "lexicon.pivot: embeddings are initialised from the pretrained encoder; remove it"
         if self.distillation.teacher is not None:
             yield "distillation.teacher: is not supported with a pretrained encoder"

@@ -27,16 +27,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingResult:
-    """The outcome of a call of `train`."""
+    """The outcome of a call of `train`.
+
+    Attributes:
+        ending: why training ended; a `stopped` run resumes when the same command is run again.
+        state: step, counters and best result.
+        model_dir: the exported model; None if the run was stopped.
+        warning: why the exported model is probably useless (the run diverged), or None.
+    """
 
     ending: Ending
-    """Why training ended; a `stopped` run resumes when the same command is run again."""
     state: RunState
-    """Step, counters and best result."""
     model_dir: Path | None
-    """The exported model; None if the run was stopped."""
     warning: str | None = None
-    """Why the exported model is probably useless (the run diverged), or None."""
 
 
 def train(
@@ -49,8 +52,8 @@ def train(
     """Train a model, or resume an interrupted run.
 
     Raises:
-        NllbError: The data, vocabulary, model, ranks or machine do not allow it; the message says
-            what to do.
+        NllbError: The data, vocabulary, model, ranks or machine are unsuitable; the message
+            suggests what to do.
     """
     with join_ranks(config.device) as ranks:
         result = _train(config, out_dir, ranks, translators, quiet or not ranks.is_first)

@@ -1,4 +1,4 @@
-"""One training run: what happens in a step, and what follows it. Two runners drive it.
+"""One training run and its steps, which two runners can drive.
 
 `plain_loop` is a small loop; `fairseq2_loop` passes the same methods to fairseq2's trainer. For
 each step both call `begin_step`, `batch_loss` and the backward pass for each micro-batch,
@@ -43,40 +43,43 @@ _log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class TrainingRun:
-    """Everything that one rank trains with."""
+    """Everything that one rank trains with.
+
+    Attributes:
+        config: the configuration.
+        precision: number type of the matrix products: `float32` or `bfloat16`.
+        ranks: the processes that train together.
+        model: the model with its loss.
+        optimizer: Adam.
+        reader: the training batches.
+        validator: the held-out batches.
+        checkpoints: the checkpoints.
+        state: step, counters and best result.
+        metrics: destination of the records.
+        statistics: sums since the last record.
+        balancer: balances the experts by a bias of the router, if configured.
+        stop: whether a signal asked the run to stop.
+        progress: the progress bar.
+        ending: why training ended; None while it continues.
+        saved_step: step of the newest checkpoint.
+    """
 
     config: TrainConfig
-    """The configuration."""
     precision: Precision
-    """Number type of the matrix products: `float32` or `bfloat16`."""
     ranks: Ranks
-    """The processes that train together."""
     model: ParallelModel
-    """The model with its loss."""
     optimizer: torch.optim.Optimizer
-    """Adam."""
     reader: BatchReader
-    """The training batches."""
     validator: Validator
-    """The held-out batches."""
     checkpoints: CheckpointFolder
-    """The checkpoints."""
     state: RunState
-    """Step, counters and best result."""
     metrics: MetricsWriter
-    """Destination of the records."""
     statistics: StepStatistics
-    """Sums since the last record."""
     balancer: RouterBalancer | None
-    """Balances the experts by a bias of the router, if configured."""
     stop: StopFlag
-    """Whether a signal asked the run to stop."""
     progress: Progress
-    """The progress bar."""
     ending: Ending | None = None
-    """Why training ended; None while it continues."""
     saved_step: int | None = None
-    """Step of the newest checkpoint."""
     _losses: list[tuple[Batch, Tensor]] | None = None
     _num_targets: int = 0
     _num_batches: int = 0
@@ -115,7 +118,7 @@ class TrainingRun:
             # On a CPU the backward pass of the fused attention kernel is 4 to 10 times slower.
             sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext(),
         ):
-            result = self.model.module.of(batch.to(device), self.model.wrapper)
+            result = self.model.module.compute(batch.to(device), self.model.wrapper)
         count = batch.num_targets
         self.statistics.add(result, count)
         if self.balancer is not None:

@@ -37,7 +37,7 @@ class Translators(Protocol):
         """Return a pretrained encoder as a function, without a gradient and as in translation."""
         ...
 
-    def of_weights(
+    def from_weights(
         self, config: ModelConfig, weights: Mapping[str, Tensor], tokenizer: Tokenizer
     ) -> Translate:
         """Translate with weights that are in memory, by greedy search."""

@@ -19,14 +19,17 @@ Scorer = Callable[[Transformer], Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationResult:
-    """The result of one validation."""
+    """The result of one validation.
+
+    Attributes:
+        loss: negative log-likelihood per label, averaged over directions.
+        losses: negative log-likelihood per label of each direction.
+        chrf: chrF++ of each direction; empty if nothing was translated.
+    """
 
     loss: float
-    """Negative log-likelihood per label, averaged over directions."""
     losses: dict[str, float]
-    """Negative log-likelihood per label of each direction."""
     chrf: dict[str, float]
-    """chrF++ of each direction; empty if nothing was translated."""
 
     def record(self) -> dict[str, object]:
         """Return the result as a metrics record."""
@@ -64,12 +67,12 @@ class Validator:
         module.eval()
         sums = torch.zeros(len(self._batches), 2, dtype=torch.float64, device=self._ranks.device)
         # Ranks that share experts or weights must run the same passes: each processes all batches.
-        share = 1 if self._model.passes_are_collective else self._ranks.size
+        share = 1 if self._model.has_collective_passes else self._ranks.size
         number = 0
         for row, (_, batches) in enumerate(self._batches):
             for batch in batches:
                 if number % share == self._ranks.rank % share:
-                    result = module.of(batch.to(self._ranks.device))
+                    result = module.compute(batch.to(self._ranks.device))
                     sums[row, 0] += result.negative_log_likelihood.double()
                     sums[row, 1] += batch.num_targets
                 number += 1

@@ -1,4 +1,4 @@
-"""Translation: text in any layout to segments, segments through a model, and back to text."""
+"""Translation of text in any layout: segmentation, model calls, quality estimates, reassembly."""
 
 from nllb.inference.generator import Generator, Hypothesis, SearchOptions
 

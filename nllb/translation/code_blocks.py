@@ -1,7 +1,7 @@
-"""Fenced code blocks: lines of a document that are kept as they are.
+"""Fenced code blocks, whose lines are not translated.
 
 A fence is a line of three or more backticks or tildes. A block counts only if it is closed, so that
-a stray fence never keeps the rest of a document from being translated.
+a stray fence never prevents the rest of a document from being translated.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,7 +35,7 @@ def has_fence(text: str) -> bool:
 def mark_code_blocks(windows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
     """Yield the same lines in windows; the lines of closed code blocks are `Verbatim`.
 
-    A window waits for the end of a block that begins in it.
+    A window in which a block begins is yielded when the block ends.
     """
     open_block: list[str] = []
     fence = ""

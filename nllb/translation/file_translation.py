@@ -1,4 +1,4 @@
-"""Translating files, line for line or as documents, with counts of what was done."""
+"""Translates files line by line or as documents, and counts the results."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,52 +22,62 @@ from .translator import ASSUMED_SOURCE, AUTO, Translator
 from .windows import join_paragraphs
 
 MAX_NAMED: Final = 5
-"""Line numbers that a summary names."""
+"""Maximum number of line numbers in a summary."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileOptions:
-    """How files are translated."""
+    """Options for translating files.
+
+    Attributes:
+        source: source language, or `auto`.
+        target: target language.
+        assumed_source: with `auto`: the language assumed for text that the detector cannot
+            identify.
+        search: search options.
+        retry: whether flagged outputs are retried.
+        retry_limit: number of segments of a direction after which an unsuccessful retry strategy is
+            stopped; 0 disables the limit.
+        as_documents: whether each file is one text; otherwise each line is.
+        wrapped: whether the lines of documents are wrapped at a fixed width.
+        as_json: whether the output is JSON with trust records.
+        with_alternatives: whether the JSON contains alternative outputs of each segment.
+        errors: what to do with bytes that are not UTF-8.
+        glossary: terms and their translations.
+        do_not_translate: terms that are not translated.
+        placeholders: regular expressions of text that is not translated.
+    """
 
     source: str
-    """Source language, or `auto`."""
     target: str
-    """Target language."""
     assumed_source: str | None = ASSUMED_SOURCE
-    """With `auto`: the language of text that the detector cannot identify."""
     search: SearchOptions = field(default_factory=SearchOptions)
-    """How outputs are searched for."""
     retry: bool = True
-    """Whether flagged outputs are tried again."""
     retry_limit: int = RETRY_LIMIT
-    """Segments of a direction that a retry strategy may try without success; 0 is no limit."""
     as_documents: bool = False
-    """Whether each file is one text; otherwise each line is."""
     wrapped: bool = False
-    """Whether the lines of documents were broken at a fixed width."""
     as_json: bool = False
-    """Whether the output is JSON with trust records."""
     with_alternatives: bool = False
-    """Whether the JSON contains further outputs of each segment."""
     errors: ErrorPolicy = "strict"
-    """What to do with bytes that are not UTF-8."""
     glossary: Glossary | None = None
-    """Terms and their translations."""
     do_not_translate: tuple[str, ...] = ()
-    """Terms that stay as they are."""
     placeholders: tuple[str, ...] | None = None
-    """Regular expressions of text that stays as it is."""
 
 
 @dataclass(kw_only=True, slots=True)
 class LineCount:
-    """How many lines something holds for, and the first of them."""
+    """The number of lines with some property, and the numbers of the first ones.
+
+    Attributes:
+        count: number of lines.
+        first: the numbers of the first lines.
+    """
 
     count: int = 0
     first: list[int] = field(default_factory=list)
 
     def add(self, line: int, num_lines: int = 1) -> None:
-        """Count lines from a number on."""
+        """Count lines, beginning with a line number."""
         self.count += num_lines
         room = MAX_NAMED - len(self.first)
         self.first += range(line, line + min(room, num_lines))
@@ -79,26 +89,32 @@ class LineCount:
 
 @dataclass(kw_only=True, slots=True)
 class FileCounts:
-    """What a run has done so far, in memory that does not grow."""
+    """Counts of a run so far, in bounded memory.
+
+    Attributes:
+        num_lines: lines that were translated or kept.
+        num_segments: segments that were translated or kept.
+        num_flagged: segments with at least one flag.
+        flags: number of segments by flag.
+        flagged: first lines of the texts with flagged segments.
+        assumed: lines with an assumed source language.
+        kept: lines that were kept because they are already in the target language.
+        lacking: lines in languages that the model does not cover, by detected language.
+        sources: lines by detected source language.
+    """
 
     num_lines: int = 0
     num_segments: int = 0
     num_flagged: int = 0
-    """Segments with at least one flag."""
     flags: Counter[str] = field(default_factory=Counter)
     flagged: LineCount = field(default_factory=LineCount)
-    """Texts with flagged segments, by their first lines."""
     assumed: LineCount = field(default_factory=LineCount)
-    """Lines whose source language was assumed."""
     kept: LineCount = field(default_factory=LineCount)
-    """Lines that were kept because they are in the target language."""
     lacking: dict[str, LineCount] = field(default_factory=dict)
-    """Lines in languages that the model lacks, by the detected language."""
     sources: Counter[str] = field(default_factory=Counter)
-    """Lines by detected source language."""
 
     def add(self, translation: Translation) -> int:
-        """Count the translation of the next lines; return how many these are."""
+        """Count the translation of the next lines, and return the number of these lines."""
         first = self.num_lines + 1
         num_lines = max(1, translation.source_text.count("\n"))
         self.num_lines += num_lines
@@ -122,11 +138,11 @@ class FileCounts:
 
 
 class FileTranslation:
-    """One run over files.
+    """Translates the files of one run.
 
     Attributes:
-        counts: What has been done; lines of an earlier run count, too.
-        budget: The retries of the run.
+        counts: Counts of the run; they include the lines of an earlier, interrupted run.
+        budget: Retry budget of the run.
     """
 
     def __init__(
@@ -142,12 +158,12 @@ class FileTranslation:
         """Prepare a run.
 
         Args:
-            translator: Translates; it needs a detector for the source `auto`.
-            options: How to translate.
+            translator: The translator; the source `auto` requires that it has a detector.
+            options: Translation options.
             write: Writes output as soon as it is complete.
-            report: Called with messages for people.
-            advance: Called with the number of lines that were translated.
-            lines_done: Lines of the input to leave out, because an earlier run wrote them.
+            report: Receives messages for the user.
+            advance: Receives the number of lines that were translated.
+            lines_done: Number of input lines to skip, because an earlier run wrote them.
         """
         self.translator, self.options = translator, options
         self.counts = FileCounts(num_lines=lines_done)
@@ -213,7 +229,7 @@ class FileTranslation:
             )
 
     def _detect(self, windows: Iterator[list[str]]) -> tuple[SourceLanguage, Iterator[list[str]]]:
-        """Detect the main language of a document; return it and the windows from the beginning."""
+        """Return the main language of a document, and all of its windows."""
         read: list[list[str]] = []
         for window in windows:
             read.append(window)
@@ -232,7 +248,7 @@ class FileTranslation:
         return source, chain(read, windows)
 
     def summary(self) -> Iterator[str]:
-        """Yield what a user has to know about the outputs, one message at a time."""
+        """Yield messages about the outputs that users should know."""
         counts = self.counts
         if len(counts.sources) > 1:
             shares = ", ".join(f"{lines(n)} {code}" for code, n in counts.sources.most_common())
@@ -251,7 +267,7 @@ class FileTranslation:
             yield (
                 f"{lines(counts.assumed.count)} in a language that could not be identified "
                 f"({counts.assumed}): {self.options.assumed_source} was assumed; name the language "
-                "with --source, or another one to assume with --assume"
+                "with --source, or choose another one to assume with --assume"
             )
         for source, target, strategy in self.budget.stopped:
             yield (
@@ -267,5 +283,5 @@ class FileTranslation:
 
 
 def lines(count: int) -> str:
-    """Return a number of lines in words."""
+    """Return a number of lines as text."""
     return "1 line" if count == 1 else f"{count:,} lines"

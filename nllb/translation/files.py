@@ -1,9 +1,9 @@
-"""Reading input files as they arrive, and output files that survive an interruption.
+"""Input files that are read as they arrive, and output files that survive an interruption.
 
-Input is read in the pieces in which it comes, so that a line typed into a pipe is answered at once
-and a large file is translated in large batches. An output file grows under the name OUTPUT.part,
-one line for every line of input, and gets its own name when it is complete. The same command,
-started again, continues after the last complete line.
+Input is read in the chunks in which it arrives, so that a line typed into a pipe is answered at
+once and a large file is translated in large batches. An output file is written to OUTPUT.part, one
+line per line of input, and renamed when it is complete. The same command resumes after the last
+complete line.
 """
 
 import json
@@ -31,13 +31,13 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_batches(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[list[str]]:
-    """Yield the lines of a file with their "\\n", as many at a time as have come; `-` is stdin.
+    """Yield the lines of a file with their "\\n" in the chunks in which they arrive; `-` is stdin.
 
-    Only the last line may lack its "\\n". A byte order mark at the beginning is dropped.
+    Only the last line may lack its "\\n". A byte order mark at the beginning is removed.
 
     Raises:
-        DataError: The file cannot be read, is damaged, is no text, has a line beyond the limit,
-            or, unless `errors` is `replace`, is not UTF-8. The lines before the error were yielded.
+        DataError: The file cannot be read, is damaged, is not text, has a line beyond the limit,
+            or, unless `errors` is `replace`, is not UTF-8. The lines before the error are yielded.
     """
     number = 0
     for raw_lines in line_batches(path):
@@ -62,10 +62,10 @@ def read_batches(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterato
 def read_windows(
     paths: Sequence[Path | str], *, errors: ErrorPolicy = "strict", skip: int = 0
 ) -> Iterator[list[str]]:
-    """Yield the lines of files in windows to translate together, without the first `skip` lines.
+    """Yield the lines of files in windows for translation, without the first `skip` lines.
 
-    A window is never held back for lines that have not come yet. If a file does not end with a
-    line end and another follows, a line end is added between them.
+    A window never waits for lines that have not arrived. If a file does not end with a line end and
+    another file follows, a line end is added between them.
     """
     first = FIRST_LINES
     for position, path in enumerate(paths):
@@ -84,26 +84,26 @@ def _name(path: Path | str) -> str:
 
 
 class PartialOutput:
-    """An output file that grows line by line under another name, and can be continued.
+    """An output file that is written line by line under another name and can be resumed.
 
-    `job` describes the output, inputs included. If OUTPUT.part exists from the same job, its
-    complete lines are kept and `lines_done` counts them; otherwise it is started anew. The part is
-    never compressed; the complete file is, by its suffix. A symbolic link stays a link. Standard
-    output (`-`, /dev/stdout), pipes and devices are written directly, since nothing can replace
-    them.
+    `job` describes the output, including its inputs. If OUTPUT.part was written by the same job,
+    its complete lines are kept and `lines_done` counts them; otherwise, the output starts anew. The
+    partial file is never compressed; the suffix determines the compression of the complete file. A
+    symbolic link stays a link. Standard output (`-`, /dev/stdout), pipes and devices are written
+    directly, because they cannot be replaced.
 
     Attributes:
         path: The output.
-        part_path: The file that grows.
-        job_path: The description of the job, beside it.
-        lines_done: Lines of an earlier run that are kept.
+        part_path: The partial file.
+        job_path: The description of the job, next to the partial file.
+        lines_done: Number of lines of an earlier run that are kept.
     """
 
     def __init__(self, path: Path, job: Mapping[str, Any] | None):
-        """Open OUTPUT.part; a `job` of None, for input that cannot be read again, starts anew.
+        """Open OUTPUT.part; None for `job` (input that cannot be read again) always starts anew.
 
         Raises:
-            DataError: The output cannot be written, or another process writes it now.
+            DataError: The output cannot be written, or another process is writing it.
         """
         self.path = path.resolve() if path.is_symlink() and path.is_file() else path
         self.part_path = self.path.with_name(self.path.name + ".part")
@@ -116,7 +116,7 @@ class PartialOutput:
         with self._explain():
             self._stream: BinaryIO
             if descriptor is not None:
-                # The stream itself, not the file behind it: that may hold the output of others.
+                # The stream itself, not the file behind it, which may contain the output of others.
                 self.part_path = self.path = path
                 self._stream = os.fdopen(os.dup(descriptor), "wb")
             elif self._has_part:
@@ -157,7 +157,7 @@ class PartialOutput:
         self.close()
 
     def close(self) -> None:
-        """Close the part; it is kept for the next run unless it is empty."""
+        """Close the partial file; it is kept for the next run unless it is empty."""
         with suppress(OSError):  # A failed write was reported when it was flushed.
             self._stream.close()
         if self._has_part and self.part_path.exists() and not self.part_path.stat().st_size:
@@ -168,23 +168,23 @@ class PartialOutput:
         """Append text.
 
         Raises:
-            DataError: The disk is full, or cannot be written; what was written before is kept.
+            DataError: The disk is full or cannot be written; previously written text is kept.
         """
         with self._explain():
             self._stream.write(text.encode("utf-8"))
 
     def flush(self) -> None:
-        """Hand the text over to the operating system, where killing this process cannot lose it."""
+        """Pass the text to the operating system, so that killing this process cannot lose it."""
         with self._explain():
             self._stream.flush()
 
     def write_through(self, text: str) -> None:
-        """Append text and hand it over to the operating system."""
+        """Append text and pass it to the operating system."""
         self.write(text)
         self.flush()
 
     def finish(self) -> None:
-        """Give the complete output its name."""
+        """Rename the complete output to its final name."""
         self.flush()
         if not self._has_part:
             return
@@ -216,7 +216,7 @@ class PartialOutput:
 
 
 def _standard_stream(path: Path) -> int | None:
-    """Return the number of the open stream that a path such as /dev/stdout names, if any."""
+    """Return the number of the open stream for a path such as /dev/stdout, or None."""
     names = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
     if str(path) in names:
         return names[str(path)]
@@ -225,13 +225,13 @@ def _standard_stream(path: Path) -> int | None:
 
 
 def _lock(stream: BinaryIO, path: Path) -> None:
-    """Keep other processes from writing the file until it is closed."""
+    """Prevent other processes from writing the file until it is closed."""
     if sys.platform == "win32":
-        return  # It has no such locks.
+        return  # Windows does not have these locks.
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise DataError(f"another process writes {path} now: wait for it, or end it") from None
+        raise DataError(f"another process is writing {path}: wait for it, or end it") from None
     except OSError:  # a file system without locks
         return
     if not path.exists() or not os.path.samestat(os.fstat(stream.fileno()), path.stat()):
@@ -239,7 +239,7 @@ def _lock(stream: BinaryIO, path: Path) -> None:
 
 
 def _keep_whole_lines(stream: BinaryIO) -> int:
-    """Truncate the file after its last line end; return the number of lines before it."""
+    """Truncate the file after its last line end, and return the number of remaining lines."""
     lines = end = position = 0
     stream.seek(0)
     while block := stream.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Glossaries: terms, how they are to be translated, and whether a translation uses them."""
+"""Glossaries: terms with their required translations, and checks that outputs use them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,8 @@ from .glossary_formats import (
 MAX_TERM_CHARACTERS: Final = 1024
 MAX_ENTRIES: Final = 100_000
 MIN_SHARED_PREFIX: Final = 4
-"""Letters that an inflected word shares with the term's form, or 60 % of them if that is more."""
+"""Minimum number of shared letters between a form of a term and an inflected word; 60 % of the
+letters if that is more."""
 _CONTROL: Final = regex.compile(r"[\p{Cc}\p{Zl}\p{Zp}]")
 _WORD: Final = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _SPACED: Final = regex.compile(
@@ -33,7 +34,7 @@ _SPACED: Final = regex.compile(
 _SHOWN_ERRORS: Final = 20
 
 TermStatus = Literal["used", "inflected", "missing"]
-"""Whether an output has a term's form, only an inflected one, or none."""
+"""Whether an output contains a term's exact form, only an inflected form, or neither."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +42,9 @@ class GlossaryEntry:
     """A term of the source language and its translations.
 
     Attributes:
-        source: the term as it occurs in source texts. One in small letters is found in any letter
-            case, others only as they are.
-        targets: its surface forms in the target language, the preferred one first.
+        source: the term as it occurs in source texts. Lower-case terms match in any case; other
+            terms match only exactly.
+        targets: its surface forms in the target language, in order of preference.
     """
 
     source: str
@@ -55,7 +56,7 @@ class Glossary:
     """Terms with their translations for one direction.
 
     Attributes:
-        entries: the terms, each source term once.
+        entries: the terms; source terms are unique.
     """
 
     entries: tuple[GlossaryEntry, ...] = ()
@@ -64,7 +65,7 @@ class Glossary:
         """Check the entries.
 
         Raises:
-            DataError: an entry is not valid, or a source term has two.
+            DataError: an entry is invalid, or a source term has two entries.
         """
         rows = [
             GlossaryRow(number, e.source, e.targets) for number, e in enumerate(self.entries, 1)
@@ -93,7 +94,7 @@ class Glossary:
             target: the language of translations, for files with several languages.
 
         Raises:
-            DataError: the text is damaged or has invalid entries; the message has their lines.
+            DataError: the text is damaged or has invalid entries; the message contains their lines.
         """
         name = format_name or detect_glossary_format(text)
         rows = read_rows(text, name, source=source, target=target)
@@ -113,7 +114,7 @@ class Glossary:
     def read(
         cls, path: Path | str, *, source: Language | None = None, target: Language | None = None
     ) -> "Glossary":
-        """Read a glossary file; its format is told by its suffix, or by its content.
+        """Read a glossary file, whose format follows from its suffix or its content.
 
         Raises:
             DataError: the file cannot be read or has invalid entries.
@@ -136,13 +137,13 @@ class Glossary:
         return "".join(f"{each.source}\t{'|'.join(each.targets)}\n" for each in self.entries)
 
     def find(self, text: str) -> list[tuple[GlossaryEntry, int, int]]:
-        """Return the entries whose source terms a text has, with their places, in order.
+        """Return the entries whose source terms occur in a text, with their positions, in order.
 
-        Terms are whole words; of overlapping ones the first counts, and of these the longest.
+        Terms are whole words; of overlapping terms the first counts, and of those the longest.
         """
         found = []
         position, folded = 0, text.casefold()
-        # Characters that change their number when folded are rare; then the prefixes are useless.
+        # Few characters change their number when folded; with them, the prefixes are useless.
         prefixes = folded if len(folded) == len(text) else text
         while position < len(text):
             match = None
@@ -164,7 +165,7 @@ class Glossary:
 
     @cached_property
     def _patterns(self) -> dict[str, "regex.Pattern[str]"]:
-        """Patterns of terms by their first two characters, folded; by one for such terms."""
+        """Patterns of terms by their first two folded characters (one for one-character terms)."""
         groups: dict[str, list[str]] = {}
         for entry in sorted(self.entries, key=lambda entry: (-len(entry.source), entry.source)):
             pattern = _word_pattern(entry.source, ignore_case=entry.source.islower())
@@ -176,12 +177,12 @@ class Glossary:
 
 
 def term_status(targets: Sequence[str], output: str, *, count: int = 1) -> TermStatus:
-    """Return whether an output has a term.
+    """Return whether an output contains a term.
 
     Args:
         targets: the surface forms of the term.
         output: the translation.
-        count: how often it has to have it.
+        count: number of times that the output must contain it.
     """
     pattern = "|".join(_word_pattern(form, ignore_case=True) for form in targets)
     found = len(regex.findall(pattern, output, flags=regex.VERSION1))
@@ -193,7 +194,7 @@ def term_status(targets: Sequence[str], output: str, *, count: int = 1) -> TermS
 
 
 def terms_by_status(terms: Terms, output: str) -> dict[TermStatus, tuple[str, ...]]:
-    """Return the preferred forms of terms by whether an output has them."""
+    """Return the preferred forms of terms, grouped by whether an output contains them."""
     found: dict[TermStatus, tuple[str, ...]] = {"used": (), "inflected": (), "missing": ()}
     for forms, count in Counter(terms).items():
         found[term_status(forms, output, count=count)] += (forms[0],)
@@ -217,7 +218,7 @@ def _check(rows: Iterable[GlossaryRow], *, what: str) -> None:
         if earlier.targets != row.targets or (what == "entry" and earlier is not row):
             errors.append(
                 f"{what} {row.line}: the term {row.source[:60]!r} has another entry in {what} "
-                f"{earlier.line}; a term has one entry, whose forms are separated by |"
+                f"{earlier.line}; give a term one entry, whose forms are separated by |"
             )
     if len(rows) > MAX_ENTRIES:
         errors.append(f"{len(rows):,} entries; at most {MAX_ENTRIES:,} are allowed")
@@ -232,7 +233,7 @@ def _problems(row: GlossaryRow) -> list[str]:
     if not row.source.strip():
         problems.append("the source term is empty")
     if not row.targets or not all(form.strip() for form in row.targets):
-        problems.append("the translation is empty; a term that stays belongs to --do-not-translate")
+        problems.append("the translation is empty; put terms to keep under --do-not-translate")
     for term in (row.source, *row.targets):
         if len(term) > MAX_TERM_CHARACTERS:
             problems.append(
@@ -246,7 +247,7 @@ def _problems(row: GlossaryRow) -> list[str]:
 
 
 def _key(term: str) -> str:
-    """Return the form by which a term is looked up, in which all blanks are equal."""
+    """Return the form of a term for lookups, in which all blanks are equal."""
     return " ".join(term.split())
 
 

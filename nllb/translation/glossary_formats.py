@@ -1,8 +1,8 @@
-"""Formats of glossaries: TSV, CSV, and TBX of versions 2 and 3.
+"""Glossary formats: TSV, CSV, and TBX 2 and 3.
 
-TSV has the source term, a tab and its translation. CSV has them as columns, and may have the codes
-of both languages after them. In both, `|` separates surface forms of a translation, and a first
-line with the names of the columns is skipped. TBX is XML whose concepts have terms by language.
+TSV has the source term, a tab and its translation. CSV has both as columns, optionally followed by
+the codes of their languages. In both, `|` separates surface forms of a translation, and a header
+with column names is skipped. TBX is XML with concepts that contain terms by language.
 """
 
 import csv
@@ -26,7 +26,13 @@ _UNWANTED: Final = ("deprecated", "superseded", "forbidden")
 
 @dataclass(frozen=True, slots=True)
 class GlossaryRow:
-    """A term with its translations, as a file has it."""
+    """A term with its translations, as it occurs in a file.
+
+    Attributes:
+        line: line of the file, counted from 1.
+        source: the source term.
+        targets: its translations.
+    """
 
     line: int
     source: str
@@ -34,7 +40,7 @@ class GlossaryRow:
 
 
 def detect_glossary_format(text: str) -> GlossaryFormat:
-    """Return the format of a glossary by its content."""
+    """Infer the format of a glossary from its content."""
     start = text.lstrip("\ufeff \t\r\n")[:200]
     if start.startswith("<"):
         return "tbx"
@@ -110,7 +116,7 @@ def _table_rows(
 
 
 def _matches(code: str, wanted: Language | None, line: int) -> bool:
-    """Return whether a code names a language, or a variant of it."""
+    """Return whether a code denotes a language or one of its variants."""
     if wanted is None or not code:
         return True
     try:
@@ -120,7 +126,7 @@ def _matches(code: str, wanted: Language | None, line: int) -> bool:
 
 
 def _base(code: str) -> str:
-    """Return a code without its region: `en` for `en-GB`, but `zh-Hant` as it is."""
+    """Return a code without its region: `en` for `en-GB`, but `zh-Hant` unchanged."""
     parts = code.replace("_", "-").split("-")
     kept = [part for part in parts[1:] if len(part) == 4 and part.isalpha()]
     return "_".join([parts[0], *kept[:1]]) if len(parts[0]) == 3 else "-".join([parts[0], *kept])
@@ -133,7 +139,7 @@ class _Concept:
 
 
 class _TbxReader:
-    """Collects the terms of each concept; refuses entities, which can make a file explode."""
+    """Collects the terms of each concept; rejects entities, which can expand without limit."""
 
     def __init__(self) -> None:
         self.parser = expat.ParserCreate()

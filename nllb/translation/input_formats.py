@@ -1,4 +1,4 @@
-"""Inputs that are not plain text: refused before they are destroyed line by line."""
+"""Recognizes inputs that are not plain text, which translating line by line would destroy."""
 
 from pathlib import Path
 from typing import Final
@@ -12,14 +12,14 @@ TEXT_FORMATS: Final = {
     **dict.fromkeys((".json", ".jsonl", ".ndjson", ".ipynb"), "JSON"),
     **dict.fromkeys((".html", ".htm", ".xhtml", ".xml", ".tmx", ".svg"), "markup"),
 }
-"""Formats of text with codes that a line-by-line translation would destroy, by suffix."""
+"""Text formats with markup that a line-by-line translation would destroy, by suffix."""
 BINARY_FORMATS: Final = {
     **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".epub", ".pages"), "a word processor file"),
     **dict.fromkeys((".pptx", ".ppt", ".odp", ".xlsx", ".xls", ".ods"), "an office file"),
     ".pdf": "PDF",
     **dict.fromkeys((".zip", ".tar", ".7z", ".rar", ".bz2"), "an archive"),
 }
-"""Formats that are not text, by suffix."""
+"""Binary formats, by suffix."""
 SIGNATURES: Final = {
     b"PK\x03\x04": "a zip archive, such as a .docx file",
     b"%PDF-": "PDF",
@@ -27,20 +27,20 @@ SIGNATURES: Final = {
     b"\xd0\xcf\x11\xe0": "an old office file, such as .doc",
     b"BZh": "a bzip2 archive",
 }
-"""Formats that are recognized by their first bytes, wherever they come from."""
+"""Binary formats, by the first bytes of the file."""
 MIN_CONTROL_SHARE: Final = 0.4
-"""Text in UTF-16 has at least this share of control characters among its even or its odd bytes."""
+"""Minimum share of control characters among the even or the odd bytes of UTF-16 text."""
 MAX_OTHER_CONTROL_SHARE: Final = 0.15
-"""... and at most this share among the others."""
+"""Maximum share of control characters among the other bytes of UTF-16 text."""
 _CONTROLS: Final = bytes(set(range(0x20)) - set(b"\n\r"))
 _SAMPLE_BYTES: Final = 4096
 
 
 def require_plain_text(path: Path | str) -> None:
-    """Check by its name that a file contains plain text.
+    """Check by the suffix of its name that a file contains plain text.
 
     Raises:
-        DataError: Its suffix names another format.
+        DataError: The suffix is that of another format.
     """
     path = Path(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -54,17 +54,17 @@ def require_plain_text(path: Path | str) -> None:
         )
     if suffix in TEXT_FORMATS:
         raise DataError(
-            f"{path} is {TEXT_FORMATS[suffix]} ({suffix}), not plain text: its codes would be "
-            "translated, too, and destroyed. Extract its text to a .txt file first; to translate "
-            "every line all the same, send the file to standard input"
+            f"{path} is {TEXT_FORMATS[suffix]} ({suffix}), not plain text: its markup would be "
+            "translated as well, and destroyed. Extract its text to a .txt file first, or send the "
+            "file to standard input to translate every line anyway"
         )
 
 
 def require_text_bytes(beginning: bytes, name: str) -> None:
-    """Check by its first bytes that an input is text in UTF-8 or in a like encoding.
+    """Check by the first bytes of an input that it is UTF-8 or similar text.
 
     Raises:
-        DataError: It is in UTF-16, or in a binary format.
+        DataError: The input is UTF-16 or in a binary format.
     """
     for signature, what in SIGNATURES.items():
         if beginning.startswith(signature):

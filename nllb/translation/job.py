@@ -1,4 +1,4 @@
-"""One call of the translator: texts to segments, segments through the model, and back to texts."""
+"""One call of the translator: splits texts, translates segments and reassembles the texts."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from .glossary import Glossary
 from .meaning import MeaningCheck, check_attempts
 from .model_input import ModelInput, model_input
 from .placeholders import PlaceholderPattern, Protection
-from .protected_segments import flagged_markup, translate_protected
+from .protected_segments import markup_record, translate_protected
 from .quality import KEPT, with_source
 from .results import Passage, PassageMerger, Segment, Translation
 from .retry import Attempt, RetryBudget, translate_segments
@@ -33,10 +33,10 @@ from .structure import Document, DocumentPart, cut, parse, separator
 from .term_replacement import replace_missing_terms
 from .windows import join_paragraphs
 
-REMEMBERED_SEGMENTS: Final = 4096
-"""Segments whose translations a stream remembers, so that repeated ones are translated once."""
+MAX_CACHED_SEGMENTS: Final = 4096
+"""Number of segments that a stream caches, so that repetitions are translated once."""
 
-# An output is one line, whatever the model generates: line n of a file stays line n.
+# An output is one line, so that line n of the output stays line n of the input.
 _LINE_BREAKS = regex.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 _Key = tuple[str, str]
@@ -46,12 +46,12 @@ Memory = OrderedDict[_Key, Attempt]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Unit:
-    """A stretch of a text in one language."""
+    """A part of a text in one language."""
 
     text: str
     source: SourceLanguage
     document: Document
-    """Its segments; without parts if the text is kept."""
+    """The segments of the text; empty if the text is kept."""
 
     @property
     def num_lines(self) -> int:
@@ -60,29 +60,38 @@ class _Unit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TranslationJob:
-    """The settings of one call."""
+    """The settings of one call.
+
+    Attributes:
+        generator: translates single segments.
+        detector: identifies the language of outputs.
+        source: source language; None if it is detected.
+        detection: detects the source language, if required.
+        target: target language.
+        search: search options.
+        retry: whether flagged outputs are retried, or the budget for it.
+        wrapped: whether the texts are wrapped at a fixed width.
+        meaning: compares the meaning of outputs with that of their sources.
+        document: main language of the document that the texts are lines or paragraphs of, if
+            detected.
+        placeholders: placeholders to keep; None leaves them to the model.
+        glossary: terms and their translations.
+        aligner: aligns words, to insert terms that an output lacks.
+    """
 
     generator: Generator
     detector: Detector | None
-    """Identifies the language of outputs."""
     source: Language | None
-    """None if it is detected."""
     detection: SourceDetection | None
-    """How it is detected."""
     target: Language
     search: SearchOptions
     retry: bool | RetryBudget
     wrapped: bool
     meaning: MeaningCheck | None = None
-    """Compares outputs with their sources."""
     document: SourceLanguage | None = None
-    """Main language of the document whose lines (or paragraphs) the texts are, if detected."""
     placeholders: PlaceholderPattern | None = None
-    """What is kept; None leaves it to the model."""
     glossary: Glossary | None = None
-    """Terms and their translations."""
     aligner: Aligner | None = None
-    """Aligns words, to replace those of terms that an output lacks."""
 
     def translate(self, texts: Sequence[str], remembered: Memory) -> list[Translation]:
         """Translate texts together; segments in `remembered` are not translated again."""
@@ -103,7 +112,7 @@ class TranslationJob:
     def translate_protected(
         self, texts: Sequence[str], remembered: Memory, protection: Protection | None
     ) -> list[Translation]:
-        """Translate texts with characters in place of placeholders, which the results have, too."""
+        """Translate texts with private-use characters for placeholders, which outputs keep."""
         units_of_texts, mains = self._units(texts)
         found = self._translate_segments(units_of_texts, remembered, protection)
         return [
@@ -112,8 +121,8 @@ class TranslationJob:
         ]
 
     def forget(self, remembered: Memory) -> None:
-        """Drop the segments that have not been used for longest."""
-        while len(remembered) > REMEMBERED_SEGMENTS:
+        """Remove the least recently used segments."""
+        while len(remembered) > MAX_CACHED_SEGMENTS:
             remembered.popitem(last=False)
 
     def _units(self, texts: Sequence[str]) -> tuple[list[list[_Unit]], list[Language | None]]:
@@ -126,16 +135,16 @@ class TranslationJob:
             )
         assert self.detection is not None
         if self.document is not None:
-            sources = self.detection.of_lines(texts, self.document)
+            sources = self.detection.detect_lines(texts, self.document)
         else:
-            sources = self.detection.of_texts([_beginning(text) for text in texts])
+            sources = self.detection.detect_texts([_beginning(text) for text in texts])
         units = []
         for text, source in zip(texts, sources, strict=True):
             lines = self._split_lines(text)
-            of_lines = [source]
+            detect_lines = [source]
             if len(lines) > 1:
-                of_lines = self.detection.of_lines(lines, source)
-            units.append(list(map(self._unit, lines, of_lines)))
+                detect_lines = self.detection.detect_lines(lines, source)
+            units.append(list(map(self._unit, lines, detect_lines)))
         return units, [source.language for source in sources]
 
     def _split_code(self, text: str) -> list[str]:
@@ -168,7 +177,7 @@ class TranslationJob:
         if language is None or isinstance(text, Verbatim):
             document = Document(parts=(), tail=text)
         elif language.code == self.target.code:
-            # Text in the target language is kept; if that was only assumed, its segment is flagged.
+            # Text in the target language is kept; if this was only assumed, its segment is flagged.
             kept = cut([text])
             parts = [replace(part, translate=False) for part in kept.parts if source.assumed]
             document = replace(kept, parts=tuple(parts), tail=kept.tail if parts else text)
@@ -187,7 +196,7 @@ class TranslationJob:
         remembered: Memory,
         protection: Protection | None,
     ) -> dict[_Key, Attempt]:
-        """Translate the segments of all units that are not remembered, one language at a time."""
+        """Translate the new segments of all units, one source language at a time."""
         wanted: dict[str, tuple[Language, dict[str, None]]] = {}
         for language, part in _parts_to_translate(units_of_texts):
             text = model_input(part.text, language).text
@@ -204,7 +213,7 @@ class TranslationJob:
                 attempts = translate_protected(list(segments), protection, translate)
             for segment, attempt in zip(segments, attempts, strict=True):
                 found[code, segment] = attempt
-                # The characters of placeholders mean something else in the next call.
+                # In the next call, these characters represent other placeholders.
                 if protection is None or not protection.signs(segment):
                     remembered[code, segment] = attempt
         return found
@@ -282,7 +291,7 @@ class TranslationJob:
         return Segment(source_text=part.text, text=text, trust=trust, alternatives=alternatives)
 
     def _passages(self, units: Sequence[_Unit]) -> Iterator[Passage]:
-        """Yield the languages of a text's lines, consecutive lines of one language together."""
+        """Yield the languages of a text's lines, merging consecutive lines in one language."""
         merger = PassageMerger()
         first_line = 1
         for unit in units:
@@ -302,7 +311,7 @@ class TranslationJob:
 
 
 def restore_placeholders(translation: Translation, protection: Protection) -> Translation:
-    """Return a translation with placeholders in place of their characters."""
+    """Return a translation with its placeholders restored."""
     restore = protection.restore
     if not protection.placeholders:
         return translation
@@ -330,17 +339,17 @@ def restore_placeholders(translation: Translation, protection: Protection) -> Tr
 
 
 def _kept_whole(translation: Translation) -> Translation:
-    """Return a text as it was given, because outputs of its segments together make placeholders."""
+    """Return a text unchanged, because the outputs of its segments together form placeholders."""
     segments = tuple(
         replace(each, text=each.source_text, start=each.source_start, alternatives=(), trust=record)
         for each in translation.segments
-        for record in [flagged_markup([each.trust])]
+        for record in [markup_record([each.trust])]
     )
     return replace(translation, text=translation.source_text, segments=segments)
 
 
 def _beginning(text: str) -> str:
-    """Return the part of a text by which its main language is detected."""
+    """Return the beginning of a text, from which its main language is detected."""
     beginning = text[:DOCUMENT_CHARACTERS]
     return beginning if has_letters(beginning) else text
 

@@ -1,7 +1,7 @@
-"""Literals: the parts of a source that its translation has to repeat unchanged.
+"""Literals: parts of a source that its translation must repeat unchanged.
 
-These are web and e-mail addresses, @names, placeholders, tags and numbers. Nothing here protects
-them from the model; the functions report which of them an output lacks.
+Literals are web and e-mail addresses, @names, placeholders, tags and numbers. This module does not
+protect them from the model; it reports those that an output lacks.
 """
 
 import unicodedata
@@ -21,12 +21,12 @@ LITERAL: Final = regex.compile(
     flags=regex.VERBOSE | regex.VERSION1,
 )
 _AFTER_ADDRESS: Final = ".,;:!?)]}'"
-# Digits, with what is written between groups of digits: 1,000 1.000 1 000 1'000 18:30
+# Digits with separators between groups: 1,000 1.000 1 000 1'000 18:30
 _NUMBER: Final = regex.compile(r"\p{Nd}+(?:[.,'’:\u00a0\u202f\u066b\u066c ]\p{Nd}+)*")
 _THOUSANDS: Final = regex.compile(r"\p{Nd}{1,3}(?:[.,'’\u00a0\u202f\u066c ]\p{Nd}{3})+")
 _DIGITS: Final = regex.compile(r"\p{Nd}+")
 MIN_ROUNDED_DIGITS: Final = 5
-"""Numbers of this many digits may be written with a word for their last zeros (20,000 as 2万)."""
+"""Numbers with this many digits may be written with a word for their last zeros (20,000: 2万)."""
 
 
 def find_literals(text: str) -> list[str]:
@@ -39,13 +39,13 @@ def find_literals(text: str) -> list[str]:
 
 
 def trim_address(literal: str) -> str:
-    """Return a literal without the punctuation that follows a web address."""
+    """Return a web address without the punctuation that follows it."""
     is_address = literal.lower().startswith(("http", "ftp", "www"))
     return literal.rstrip(_AFTER_ADDRESS) if is_address else literal
 
 
 def missing_literals(source: str, output: str) -> tuple[str, ...]:
-    """Return the literals of the source that its output lacks, or has less often."""
+    """Return the literals of the source that the output lacks or has less often."""
     return tuple(
         literal
         for literal, count in Counter(find_literals(source)).items()
@@ -54,11 +54,11 @@ def missing_literals(source: str, output: str) -> tuple[str, ...]:
 
 
 def missing_numbers(source: str, output: str) -> tuple[str, ...]:
-    """Return the numbers of two digits or more that the output lacks, as the source writes them.
+    """Return the numbers of two or more digits that the output lacks, in the source's form.
 
     Whole numbers are compared: 12 is not found in 2012. Digits of all scripts are equal, and
-    separators do not count. From 10,000 on, the digits before the final zeros are enough, because
-    many languages write the zeros as a word.
+    separators are ignored. From 10,000 on, the digits before the final zeros suffice, because many
+    languages write the zeros as a word.
     """
     present = _written_numbers(output)
     missing = []
@@ -78,7 +78,7 @@ def missing_numbers(source: str, output: str) -> tuple[str, ...]:
 
 
 def _written_numbers(text: str) -> set[str]:
-    """Return the digits of each number of a text, and of each group that may be its own number."""
+    """Return the digits of each number in a text, and of each group that may be a number."""
     numbers = set()
     for number in _NUMBER.findall(text):
         digits = _digits(number)

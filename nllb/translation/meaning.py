@@ -1,16 +1,16 @@
-"""Whether an output means what its source means, by the states of a pretrained encoder.
+"""Checks whether an output means the same as its source, using states of a pretrained encoder.
 
-A fluent output can say something else, or leave out half of its source; no check of its form
-detects that. The pretrained encoder gives tokens of about a hundred languages comparable states. A
-source token is covered as well as its highest cosine with a token of the output, and the similarity
-is the mean over the source's tokens, the recall of BERTScore (Zhang et al. 2020). A late layer is
-used, but not the last: towards the end, states carry more of the whole sentence, and what is
-missing in the output shows less.
+A fluent output can have a different meaning or omit half of its source, which no check of its form
+detects. The pretrained encoder produces comparable states for tokens in about a hundred languages.
+The coverage of a source token is its highest cosine with any token of the output, and the
+similarity is the mean coverage of the source's tokens, the recall of BERTScore (Zhang et al. 2020).
+A late layer is used, but not the last one: towards the end, states represent more of the whole
+sentence, so omissions have less effect.
 
-The similarity is compared with a threshold of the direction: `meaning_thresholds.tsv` has, for each
-language with English, the similarity that one held-out translation in a hundred falls below. A
-direction without English uses the lower threshold of its two languages. Languages that are not in
-the table are unknown to the encoder, and their outputs get no flag.
+The similarity is compared with a threshold per direction: `meaning_thresholds.tsv` lists, for each
+language with English, the first percentile of the similarity of held-out translations. A direction
+without English uses the lower threshold of its two languages. Languages that are not in the table
+are unknown to the encoder, and their outputs are not flagged.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,26 +32,30 @@ if TYPE_CHECKING:  # this imports torch
     from nllb.inference.sentence_encoder import SentenceEncoder
 
 MIN_LETTERS: Final = 8
-"""Shorter outputs are not judged: names and single words have no stable similarity."""
+"""Minimum number of letters of an output that is judged: short texts have unstable similarities."""
 _GROUP: Final = 64
-"""Pairs whose states are in memory at a time."""
+"""Number of pairs whose states are in memory at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Meaning:
-    """The verdict on one output."""
+    """The verdict on one output.
+
+    Attributes:
+        verdict: `kept`, `changed`, or `unknown` if the text is too short or a language is unknown
+            to the encoder.
+        similarity: the similarity of source and output; None if the verdict is `unknown`.
+    """
 
     verdict: MeaningVerdict
-    """`kept`, `changed`, or `unknown` if the encoder does not know a language or the text is too
-    short."""
     similarity: float | None
-    """The similarity of source and output; None if the verdict is `unknown`."""
 
 
 class MeaningCheck:
-    """Compares outputs with their sources; the encoder is loaded at the first comparison.
+    """Compares the meaning of outputs with that of their sources.
 
-    Where this installation lacks the shipped encoder, every verdict is `unknown`.
+    The encoder is loaded at the first comparison. If this installation does not include the shipped
+    encoder, every verdict is `unknown`.
     """
 
     def __init__(
@@ -63,8 +67,8 @@ class MeaningCheck:
         """Prepare the check.
 
         Args:
-            num_threads: threads of the encoder on the CPU.
-            load: returns the encoder; by default the shipped one, shared by the process.
+            num_threads: number of CPU threads of the encoder.
+            load: returns the encoder; by default the shipped one, which the process shares.
         """
         self._load = load or partial(_load_shared_encoder, num_threads)
         self._has_encoder = load is not None or SHIPPED_ENCODER.is_dir()
@@ -97,14 +101,14 @@ class MeaningCheck:
         return found
 
     def states(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Return the states of each text's own tokens; of no tokens for an empty text."""
+        """Return the states of each text's tokens, without special tokens."""
         encoder = self._load()
         tokenized = encoder.tokenizer.tokenize(texts)
         windows = [window for text in tokenized for window in text.windows]
         layer = max(1, encoder.engine.config.num_layers * 5 // 6)
         parts = iter(encoder.engine.encode(windows, layers=(layer,)).split())
         empty = np.empty((0, encoder.dimension), np.float32)
-        # <s> and </s> begin and end every window.
+        # Every window begins with <s> and ends with </s>.
         return [
             np.concatenate([empty, *(next(parts)[0, 1:-1].numpy() for _ in text.windows)])
             for text in tokenized
@@ -112,7 +116,7 @@ class MeaningCheck:
 
 
 def coverage(source_SD: NDArray[np.float32], output_TD: NDArray[np.float32]) -> float | None:
-    """Return how well the source's tokens are covered by the output's; None if one has none."""
+    """Return the mean coverage of the source's tokens by the output's; None if either has none."""
     if not len(source_SD) or not len(output_TD):
         return None
     return float((_directions(source_SD) @ _directions(output_TD).T).max(1).mean())
@@ -128,7 +132,7 @@ def _directions(states_SD: NDArray[np.float32]) -> NDArray[np.float32]:
 def check_attempts(
     check: MeaningCheck, attempts: Sequence[Attempt], *, source: Language, target: Language
 ) -> list[Attempt]:
-    """Return translated segments with the verdict on their meaning in their trust records."""
+    """Return translated segments whose trust records include the verdict on their meaning."""
     firsts = [attempt.hypotheses[0] for attempt in attempts]
     found = check.judge(
         [first.source for first in firsts],

@@ -1,7 +1,7 @@
-"""The form in which a segment is given to the model, and how its output is changed back.
+"""The form of a segment that the model receives, and the restoration of its output.
 
-Soft hyphens are removed, because models read them as letters. Text in capitals, of which models
-have seen little, is translated in small letters and its output is set in capitals again.
+Soft hyphens are removed, because models read them as letters. Text in capitals, which is rare in
+training data, is translated in lower case, and its output is converted to capitals again.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from .literals import LITERAL
 SOFT_HYPHEN: Final = "\u00ad"
 CASED_SCRIPTS: Final = frozenset({"Latn", "Cyrl", "Grek", "Armn"})
 MIN_CAPITAL_WORDS: Final = 2
-"""Words in capitals that make a text "in capitals"; a single word may be an acronym."""
+"""Minimum number of words in capitals in a text "in capitals"; a single word may be an acronym."""
 MIN_CAPITAL_LETTERS: Final = 3
-"""Letters of such a word."""
+"""Minimum number of letters of such a word."""
 MAX_ACRONYM_LETTERS: Final = 5
-"""A single word in capitals counts if it has more letters than this."""
+"""Maximum number of letters of a single word in capitals that is treated as an acronym."""
 
 _WORD = regex.compile(r"[\p{L}\p{M}'’\-]+")
 # Turkish, Azerbaijani and Crimean Tatar pair i with İ and ı with I.
@@ -30,22 +30,26 @@ _DOTTED_I: Final = frozenset({"tur_Latn", "azj_Latn", "crh_Latn"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInput:
-    """A segment as the model gets it."""
+    """A segment in the form that the model receives.
+
+    Attributes:
+        text: the text to translate.
+        in_capitals: whether the segment was in capitals, so that its output must be in capitals as
+            well.
+    """
 
     text: str
-    """What the model translates."""
     in_capitals: bool = False
-    """Whether the segment was in capitals, so that its output has to be, too."""
 
     def restore(self, output: str, target: Language) -> str:
-        """Return the output in the form of the segment."""
+        """Return the output in the form of the original segment."""
         if not self.in_capitals or target.script not in CASED_SCRIPTS:
             return output
         return _outside_literals(output, lambda text: _upper(text, target))
 
 
 def model_input(text: str, source: Language) -> ModelInput:
-    """Return the form in which a segment of a language is given to the model."""
+    """Return the form of a segment that the model receives."""
     text = text.replace(SOFT_HYPHEN, "") or text
     if source.script not in CASED_SCRIPTS or not _is_in_capitals(text):
         return ModelInput(text=text)
@@ -55,12 +59,12 @@ def model_input(text: str, source: Language) -> ModelInput:
         start = first.start()
         lowered = lowered[:start] + _upper(lowered[start], source) + lowered[start + 1 :]
     given = ModelInput(text=lowered, in_capitals=True)
-    # Letters whose capitals are written in several ways are left alone.
+    # Letters whose capitals vary are not changed.
     return given if given.restore(lowered, source) == text else ModelInput(text=text)
 
 
 def _is_in_capitals(text: str) -> bool:
-    """Return whether a text has several words in capitals, or a long one, and no small letters."""
+    """Return whether a text has several words in capitals, or a long one, and no lower case."""
     text = LITERAL.sub(" ", text)
     if any(character.islower() for character in text):
         return False

@@ -1,8 +1,8 @@
-"""Placeholders: the parts of a text that are not translated and that a translation must keep.
+"""Placeholders: parts of a text that are not translated and that a translation must keep.
 
-Addresses, variables of programs and templates, subtitle codes, terms that a user does not want
-translated, and whatever matches a user's regular expressions. While a text is translated, each of
-them is one private-use character, so that no rule for sentences or layout looks inside.
+Placeholders are addresses, variables of programs and templates, subtitle codes, terms that are not
+translated, and the matches of a user's regular expressions. During translation, each of them is one
+private-use character, so that no rule for sentences or layout considers its content.
 """
 
 from collections import Counter
@@ -17,9 +17,10 @@ from nllb.errors import ConfigError
 from .literals import trim_address
 
 PlaceholderKind = Literal["address", "variable", "code", "tag", "term", "user", "private"]
-"""`address`: web and e-mail addresses and @names; `variable`: something is filled in later; `code`:
-nothing that is read, such as the position of a subtitle; `tag`: a tag of HTML or XML; `term`: a
-term that is not translated; `user`: a user's expression; `private`: a private-use character."""
+"""Kinds of placeholders. `address`: web and e-mail addresses and @names; `variable`: text that is
+filled in later; `code`: invisible codes such as the position of a subtitle; `tag`: an HTML or XML
+tag; `term`: a term that is not translated; `user`: a match of a user's regular expression;
+`private`: a private-use character of the text."""
 
 _KINDS: Final[dict[PlaceholderKind, str]] = {
     "private": r"[\U000F0000-\U0010FFFD]",
@@ -47,17 +48,24 @@ _KINDS: Final[dict[PlaceholderKind, str]] = {
 # Every built-in placeholder has one of these; most texts have none.
 _HINT: Final = regex.compile(r"[{%@\[\]`&♪♫<\U000F0000-\U0010FFFD]|://|(?i:www)\.")
 _PRIVATE: Final = regex.compile(r"[\U000F0000-\U0010FFFD]")
-MAX_EXPRESSION: Final = 1000
-"""Characters of a user's regular expression."""
+MAX_EXPRESSION_CHARACTERS: Final = 1000
+"""Maximum length of a user's regular expression in characters."""
 MATCH_TIMEOUT_S: Final = 2.0
-"""Seconds that users' expressions may take for a text."""
+"""Maximum time in seconds for matching users' expressions in a text."""
 FIRST_PRIVATE: Final = 0xF0000
 LAST_PRIVATE: Final = 0xFFFFD
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placeholder:
-    """A part of a text that is kept."""
+    """A part of a text that is kept.
+
+    Attributes:
+        start: index of its first character.
+        end: index after its last character.
+        text: the text of the placeholder.
+        kind: the kind of placeholder.
+    """
 
     start: int
     end: int
@@ -66,9 +74,9 @@ class Placeholder:
 
 
 class PlaceholderPattern:
-    """Finds placeholders: built-in kinds, a user's expressions, and terms.
+    """Finds placeholders: built-in kinds, matches of a user's expressions, and terms.
 
-    Terms are found as whole words, in the letter case that they are given in.
+    Terms are found as whole words, in their exact letter case.
     """
 
     def __init__(
@@ -81,7 +89,7 @@ class PlaceholderPattern:
         """Compile the patterns.
 
         Raises:
-            ConfigError: an expression is not valid, too long, or matches the empty text.
+            ConfigError: an expression is invalid, too long, or matches the empty text.
         """
         parts = [f"(?P<user>{'|'.join(f'(?:{each})' for each in expressions)})"]
         for expression in expressions:
@@ -127,21 +135,21 @@ class PlaceholderPattern:
         return found
 
     def count(self, text: str) -> Counter[str]:
-        """Return how often a text has each placeholder, terms aside."""
+        """Return the number of occurrences of each placeholder in a text, except terms."""
         return Counter(each.text for each in self.find(text) if each.kind != "term")
 
 
 class Protection:
-    """Private-use characters in place of placeholders, the same for all texts of one call."""
+    """Maps placeholders to private-use characters, consistently for all texts of one call."""
 
     def __init__(self, pattern: PlaceholderPattern) -> None:
         self.pattern = pattern
         self.placeholders: dict[str, Placeholder] = {}
-        """The placeholder of each character."""
+        """The placeholder that each character represents."""
         self._characters: dict[tuple[str, PlaceholderKind], str] = {}
 
     def protect(self, text: str) -> str:
-        """Return a text with a character in place of each placeholder."""
+        """Return a text with a private-use character for each placeholder."""
         parts, done = [], 0
         for found in self.pattern.find(text):
             parts += [text[done : found.start], self.character(found.text, found.kind)]
@@ -149,7 +157,7 @@ class Protection:
         return "".join(parts) + text[done:] if done else text
 
     def character(self, text: str, kind: PlaceholderKind) -> str:
-        """Return the character for a placeholder; the placeholder itself once all are taken."""
+        """Return the character for a placeholder, or the placeholder if no character is left."""
         known = self._characters.get((text, kind))
         if known is None:
             known = self._new_character(text, kind)
@@ -159,7 +167,7 @@ class Protection:
         return known
 
     def own_character(self, text: str) -> str | None:
-        """Return a character that no other placeholder has; None once all are taken."""
+        """Return a character that no other placeholder uses; None if no character is left."""
         return self._new_character(text, "user")
 
     def _new_character(self, text: str, kind: PlaceholderKind) -> str | None:
@@ -171,7 +179,7 @@ class Protection:
         return character
 
     def restore(self, text: str) -> str:
-        """Return a text with placeholders in place of their characters."""
+        """Return a text with its placeholders restored."""
         if not self.placeholders:
             return text
         return _PRIVATE.sub(self._shown, text)
@@ -181,15 +189,16 @@ class Protection:
         return match[0] if placeholder is None else placeholder.text
 
     def signs(self, text: str) -> list[str]:
-        """Return the characters of placeholders in a text, in order."""
+        """Return the placeholder characters of a text, in order."""
         return [sign for sign in _PRIVATE.findall(text) if sign in self.placeholders]
 
 
 def _check_expression(expression: str) -> None:
     what = f"the expression {expression[:80]!r} for placeholders"
-    if len(expression) > MAX_EXPRESSION:
+    if len(expression) > MAX_EXPRESSION_CHARACTERS:
         raise ConfigError(
-            f"{what} has {len(expression):,} characters; at most {MAX_EXPRESSION:,} are allowed"
+            f"{what} has {len(expression):,} characters; the maximum is "
+            f"{MAX_EXPRESSION_CHARACTERS:,}"
         )
     try:
         compiled = regex.compile(expression, flags=regex.VERSION1)

@@ -1,10 +1,10 @@
-"""Projection of markup: where marks of a source text belong in its translation.
+"""Projection of markup from a source text to its translation.
 
 A mark is a span of the source, such as the text between `<b>` and `</b>`, or a point, such as
-`<br/>`. The translation was made without them. A span is put around the run of target words that
-is linked to it best, and a point where the fewest links cross it. Marks form a tree, and a mark is
-placed only inside its parent and outside its siblings, so the result is nested whatever the links
-say.
+`<br/>`. The translation is made without marks. A span is placed around the run of target words
+that is best linked to it, and a point where the fewest links cross it. Marks form a tree, and a
+mark is placed only inside its parent and outside its siblings, so the result is always properly
+nested.
 """
 
 from collections.abc import Sequence
@@ -25,28 +25,37 @@ _ATOM: Final = regex.compile(
     flags=regex.VERBOSE | regex.VERSION1,
 )
 MIN_COPY_LETTERS: Final = 5
-"""Letters of a word in small letters that is the same in both languages, links aside."""
+"""Minimum length of a lower-case word that is the same in both languages, without a link."""
 UNLINKED_COST: Final = 0.1
-"""What a span pays for each word in it that has no link, in links; it bridges small gaps."""
+"""Cost, in links, of each unlinked word in a span; being low, it bridges small gaps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """A span or a point of a source text."""
+    """A span or a point of a source text.
+
+    Attributes:
+        start: index of its first character.
+        end: index after its last character; equal to `start` for a point.
+        is_span: whether it has two ends, which must enclose something; a span may be empty.
+        parent: index of the enclosing span, which is earlier in the list.
+    """
 
     start: int
-    """Its first character."""
     end: int
-    """The character after its last; `start` for a point."""
     is_span: bool
-    """Whether it has two ends that must enclose something; a span may be empty."""
     parent: int | None = None
-    """The number of the span around it, which comes earlier in the list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """An end of a mark, or a point, in the translation."""
+    """An end of a span, or a point, in the translation.
+
+    Attributes:
+        position: index of the character in the translation that it precedes.
+        mark: index of the mark.
+        kind: the beginning or the end of a span, or a point.
+    """
 
     position: int
     mark: int
@@ -55,12 +64,15 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Projection:
-    """The marks in the translation."""
+    """The marks in the translation.
+
+    Attributes:
+        events: the ends and points in order; every span has an `open` and a `close` event.
+        unsure: indices of the spans without any link, which were placed by their relative position.
+    """
 
     events: tuple[Event, ...]
-    """In order; every span has an `open` and a `close`, and every point one event."""
     unsure: tuple[int, ...]
-    """Numbers of the spans without any link, which were placed by their relative position."""
 
 
 def project(
@@ -72,13 +84,13 @@ def project(
         marks: parents before their children, siblings in the order of the text.
         source: the text without markup.
         target: its translation.
-        links: which passages mean the same; without any, relative positions decide.
+        links: aligned passages of both texts; without links, relative positions are used.
     """
     return _Projector(marks, source, target, links).run()
 
 
 def find_words(text: str) -> NDArray[np.int64]:
-    """Return start and end of each word or sign; of each character where words are not spaced."""
+    """Return start and end of each word or sign, or of each character of unspaced scripts."""
     spans = [match.span() for match in _ATOM.finditer(text)]
     return np.array(spans, np.int64).reshape(-1, 2)
 
@@ -94,7 +106,7 @@ class _Projector:
         shape = len(self.source_words), len(self.target_words)
         self.relative = _relative_links(*shape)
         self.weights = _word_links(links, self.source_words, self.target_words)
-        # A translation without any links is placed as a whole by relative positions.
+        # A translation without links is placed entirely by relative positions.
         if not self.weights.any():
             self.weights = self.relative
         self.children: dict[int | None, list[int]] = {}
@@ -112,7 +124,7 @@ class _Projector:
         return Projection(events=tuple(events), unsure=tuple(self.unsure))
 
     def _covered(self, mark: Mark) -> tuple[int, int]:
-        """Return the words that a mark touches; for a point the border of words at which it is."""
+        """Return the range of words that a mark touches; for a point, the border that it is at."""
         starts, ends = self.source_words[:, 0], self.source_words[:, 1]
         first = int(np.searchsorted(ends, mark.start, side="right"))
         last = int(np.searchsorted(starts, mark.end, side="left"))
@@ -123,7 +135,7 @@ class _Projector:
     ) -> None:
         children = self.children.get(parent, [])
         spans = [n for n in children if self.covered[n][1] > self.covered[n][0]]
-        # The clearest span chooses first; spans without any link come last.
+        # The span with the clearest links chooses first; spans without links come last.
         spans.sort(key=lambda n: -self._best_range(n, *room)[0])
         free = [room]
         for number in spans:
@@ -161,9 +173,9 @@ class _Projector:
         return start, end
 
     def _find_copy(self, number: int, free: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-        """Return the place of the same words in the translation, as of a name or a number.
+        """Return the range of the same words in the translation, such as a name or a number.
 
-        Words that every text has, such as "in", count only where they are linked.
+        Common words such as "in" count only if they are linked.
         """
         first, last = self.covered[number]
         words = self._source_texts[first:last]
@@ -188,7 +200,7 @@ class _Projector:
         return float(self.weights[first:last, start:end].sum())
 
     def _without_signs(self, number: int, start: int, end: int) -> tuple[int, int]:
-        """Return a run of target words without signs at its ends that the span does not have."""
+        """Return a run of target words without signs at its ends that the span lacks."""
         first, last = self.covered[number]
         while end - start > 1 and _is_sign(self._target_texts[end - 1]):
             if _is_sign(self._source_texts[last - 1]):
@@ -225,7 +237,7 @@ class _Projector:
         room: tuple[int, int],
         borders: Sequence[int],
     ) -> int:
-        """Return the border between target words at which a point belongs."""
+        """Return the border between target words that a point belongs to."""
         at = self.covered[number][0]
         if at <= inside[0]:
             return borders[0] if borders[0] == room[0] else self._nearest(borders, room[0])
@@ -277,7 +289,7 @@ class _Projector:
         events.append(Event(position=position, mark=mark, kind=kind))
 
     def _position(self, origin: int, border: int, *, is_close: bool, is_empty: bool) -> int:
-        """Return the character of a border: on the side of the space where the source has it."""
+        """Return the character index of a border, before or after a space as in the source."""
         words = self.target_words
         left = int(words[border - 1, 1]) if border else 0
         right = int(words[border, 0]) if border < len(words) else len(self.target)
@@ -337,7 +349,7 @@ def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _without(room: tuple[int, int], taken: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return what is left of a range of words, ranges without words between others included."""
+    """Return the parts of a range of words outside the taken range, and gaps without words."""
     start, end = room
     if taken[1] < start or taken[0] > end or taken[0] == taken[1]:
         return [room]

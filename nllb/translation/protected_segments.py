@@ -1,9 +1,9 @@
-"""Translating segments with placeholders, so that each placeholder is in the output exactly once.
+"""Translates segments with placeholders so that each placeholder is in the output exactly once.
 
-A model gets a stand-in for each placeholder, such as `$1`, because it keeps some of these; terms
-that are not translated are first given as they are. If the output lacks one, or has a placeholder
-too many, the segment is translated with other stand-ins, and at last in pieces: what is between the
-placeholders is translated piece by piece, and the segment is flagged `markup`.
+The model receives a stand-in for each placeholder, such as `X71`, because it often keeps stand-ins;
+terms that are not translated are first left as they are. If the output lacks a placeholder or has
+one too many, the segment is translated with other stand-ins and finally in pieces: the text between
+the placeholders is translated piece by piece, and the segment is flagged `markup`.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,21 +22,21 @@ from .retry import Attempt
 Translate = Callable[[Sequence[str]], list[Attempt]]
 
 STAND_INS: Final = ("X{}", "P{}")
-"""What a model gets in place of a placeholder, with a number; measured in the README."""
+"""Numbered stand-ins for placeholders, in the order in which they are tried."""
 FIRST_NUMBER: Final = 71
 _SIGNS: Final = "{}`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Form:
-    """A segment as a model gets it: for each placeholder what is in its place."""
+    """A segment with stand-ins for its placeholders, as the model receives it."""
 
     text: str
     given: tuple[tuple[str, str], ...]
-    """Character of each placeholder, in order, with a pattern of what is given in its place."""
+    """The character of each placeholder, in order, with a pattern of its stand-in."""
 
     def restore(self, output: str) -> str | None:
-        """Return an output with the characters; None if it does not have each stand-in once."""
+        """Return an output with placeholder characters; None unless it has each stand-in once."""
         for pattern in {each[1] for each in self.given}:
             signs = [sign for sign, own in self.given if own == pattern]
             places = list(regex.finditer(pattern, output, flags=regex.VERSION1))
@@ -54,7 +54,7 @@ def translate_protected(
 
     Args:
         segments: texts with a character in place of each placeholder.
-        protection: the placeholders of the characters.
+        protection: the placeholders that the characters represent.
         translate: translates texts without placeholders.
     """
     found: dict[int, Attempt] = {}
@@ -76,7 +76,7 @@ def translate_protected(
 
 
 def _form(segment: str, protection: Protection, style: str | None) -> _Form:
-    """Return a segment with stand-ins; without a style, terms are given as they are."""
+    """Return a segment with stand-ins; without a style, terms are left as they are."""
     if not protection.signs(segment):
         return _Form(text=segment, given=())
     template = style or STAND_INS[0]
@@ -101,7 +101,7 @@ def _form(segment: str, protection: Protection, style: str | None) -> _Form:
 
 
 def _restore(segment: str, attempt: Attempt, form: _Form, protection: Protection) -> Attempt | None:
-    """Return an attempt with the characters of placeholders; None if its output lacks any."""
+    """Return an attempt with placeholder characters; None if its output lacks any stand-in."""
     kept: list[Hypothesis] = []
     for number, hypothesis in enumerate(attempt.hypotheses):
         text = form.restore(hypothesis.text)
@@ -113,12 +113,12 @@ def _restore(segment: str, attempt: Attempt, form: _Form, protection: Protection
 
 
 def is_faithful(segment: str, output: str, protection: Protection) -> bool:
-    """Return whether an output has the placeholders of its segment, and no further ones."""
+    """Return whether an output has exactly the placeholders of its segment."""
     if segment == output:
         return True
     if sorted(protection.signs(segment)) != sorted(protection.signs(output)):
         return False
-    # Signs that could become part of a placeholder together with those of another segment.
+    # Signs that could form a placeholder together with signs of another segment.
     if any(output.count(sign) > segment.count(sign) for sign in _SIGNS):
         return False
     count = protection.pattern.count
@@ -128,7 +128,7 @@ def is_faithful(segment: str, output: str, protection: Protection) -> bool:
 def _in_pieces(
     segments: dict[int, str], protection: Protection, translate: Translate
 ) -> dict[int, Attempt]:
-    """Translate what is between the placeholders of segments."""
+    """Translate the text between the placeholders of segments."""
     pieces = {n: _split(segment, protection) for n, segment in segments.items()}
     wanted = list(
         dict.fromkeys(
@@ -140,7 +140,7 @@ def _in_pieces(
 
 
 def _split(segment: str, protection: Protection) -> list[str]:
-    """Return the characters of placeholders, and the texts between them."""
+    """Return the placeholder characters of a segment and the texts between them, in order."""
     pieces = [""]
     for sign in segment:
         if sign in protection.placeholders:
@@ -178,11 +178,11 @@ def _join(
         finished=all(each.finished for each in best),
         unknown_source=tuple(dict.fromkeys(c for each in best for c in each.unknown_source)),
     )
-    return Attempt(hypotheses=(hypothesis,), trust=flagged_markup([each.trust for each in used]))
+    return Attempt(hypotheses=(hypothesis,), trust=markup_record([each.trust for each in used]))
 
 
 def _without_placeholders(source: str, attempt: Attempt, protection: Protection) -> str:
-    """Return the output of a piece without placeholders, which its source does not have."""
+    """Return the output of a piece without placeholders, because its source has none."""
     text = " ".join(attempt.hypotheses[0].text.split())
     for sign in _SIGNS:
         if text.count(sign) > source.count(sign):
@@ -196,8 +196,8 @@ def _without_placeholders(source: str, attempt: Attempt, protection: Protection)
     return text.strip()
 
 
-def flagged_markup(records: Sequence[TrustRecord]) -> TrustRecord:
-    """Return the record of a segment whose markup is uncertain, given those of its pieces."""
+def markup_record(records: Sequence[TrustRecord]) -> TrustRecord:
+    """Return the record of a segment with uncertain markup, given the records of its pieces."""
     worst = min(records, key=lambda record: record.confidence, default=KEPT)
     flags = {flag for record in records for flag in record.flags} | {"markup"}
     attempts = max((record.attempts for record in records), default=1)

@@ -1,9 +1,9 @@
 """Quality checks of one translated segment: measures, flags and a confidence value.
 
-The checks need neither a reference nor a model. Their thresholds were set on FLORES-200: of 40,000
-human translations between random languages, fewer than one in 500 gets any flag other than
-`numbers_missing`, and one in 55 gets that one (people write numbers as words, and count in lakhs
-and myriads).
+The checks require neither a reference nor a model. Their thresholds were chosen on FLORES-200: of
+40,000 human translations between random languages, fewer than one in 500 has any flag other than
+`numbers_missing`, and one in 55 has that one (people write numbers as words, and count in lakhs and
+myriads).
 """
 
 import math
@@ -41,7 +41,7 @@ FLAGS: Final[tuple[Flag, ...]] = get_args(Flag)
 """All flags, the most severe first."""
 
 MeaningVerdict = Literal["kept", "changed", "unknown"]
-"""Whether an output means what its source means, as `meaning.py` judges it."""
+"""Whether an output has the same meaning as its source, according to `meaning.py`."""
 
 AttemptOrigin = Literal[
     "first", "full_vocabulary", "repetition_block", "larger_beam", "smaller_pieces", "kept"
@@ -49,25 +49,25 @@ AttemptOrigin = Literal[
 """The first search, one of the retry strategies, or source text that is kept unchanged."""
 
 MAX_REPETITION: Final = 0.25
-"""An output that repeats more than this share of itself is flagged as a loop."""
+"""Maximum share of an output that repeats earlier parts; above it, it is flagged as a loop."""
 MAX_COPY: Final = 0.9
-"""An output that shares more than this with its source is flagged as a copy."""
+"""Maximum share of an output that occurs in its source; above it, it is flagged as a copy."""
 MAX_LENGTH_RATIO: Final = 2.5
-"""An output is flagged if it is this many times wider than its source, or narrower."""
+"""Maximum ratio between the widths of an output and its source, in either direction."""
 LENGTH_SLACK: Final = 12
-"""Columns that never count towards the length ratio, so that short texts are not flagged."""
+"""Columns that are not counted in the length ratio, so that short texts are not flagged."""
 MIN_LOG_PROBABILITY: Final = -2.0
-"""Below this mean (a token probability of 0.135) the model itself is unsure of its output."""
+"""Minimum mean log-probability (a token probability of 0.135) of an output that is not flagged."""
 MIN_SCRIPT_SHARE: Final = 0.5
 """Minimum share of an output's letters that must be in the target's script."""
 MIN_DETECTION_PROBABILITY: Final = 0.7
-"""The detector's answer counts against an output only from this probability on."""
+"""Minimum probability of a detected language that counts against an output."""
 MIN_COPY_PROBABILITY: Final = 0.6
-"""The same for a few words that were left as they are: above it, they count as copied."""
+"""The same for a few words without change, which then count as copied."""
 MIN_DETECTION_LETTERS: Final = 20
-"""Outputs with fewer letters are too short to compare their detected language with the target."""
+"""Minimum number of letters of an output whose detected language is compared with the target."""
 MIN_TARGET_ALTERNATIVE: Final = 0.1
-"""If the detector gives the target this probability, its first answer is not held against it."""
+"""Probability of the target from which the detector's first answer does not count against it."""
 
 _WORDS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _LETTER = regex.compile(r"\p{L}")
@@ -79,13 +79,13 @@ _UNKNOWN_PIECE = "⁇"
 class TrustRecord:
     """Quality estimate of one translated segment, made without a reference translation.
 
-    It contains the measures behind the estimate, the flags that they raise, and one confidence
-    value. The public name stays `TrustRecord`; it is what the field calls quality estimation.
+    It contains the measurements that the estimate is based on, the flags that they raise, and one
+    confidence value. (In the literature, this is called quality estimation.)
 
     Attributes:
         confidence: in [0, 1]: the geometric mean of the token probabilities, halved for every
-            flag; 1 for text that is kept unchanged. It is not calibrated: compare it within one
-            model and direction.
+            flag; 1 for text that is kept unchanged. It is not calibrated: compare it only within
+            one model and direction.
         log_probability: mean natural log-probability of the output tokens; None if nothing was
             generated.
         length_ratio: width of the output divided by that of the source, in columns of a
@@ -95,8 +95,8 @@ class TrustRecord:
         copied: share of the output's five-letter sequences that also occur in the source.
         script_share: share of the output's letters that are in the target's script; None
             without letters.
-        output_language: label that the detector gives the output; None without a detector or
-            without letters.
+        output_language: the detector's label for the output; None without a detector or without
+            letters.
         output_language_probability: probability of that label.
         source_probability: probability of the detected source language; None if the caller
             named the language.
@@ -106,20 +106,19 @@ class TrustRecord:
             lacks.
         missing_numbers: numbers of two digits or more that occur in the source and not in the
             output.
-        meaning: whether the output means what its source means: `kept`, `changed`, or `unknown`
-            for languages that the sentence encoder does not know and for very short outputs; None
-            if it was not checked.
-        similarity: how well the source is covered by the output in the encoder's states, at most
-            1, if they were compared.
-        used_terms: terms of the glossary that the output has, by their preferred form.
-        inflected_terms: those that it seems to have in another form.
-        missing_terms: those that it lacks.
+        meaning: whether the output has the same meaning as its source: `kept`, `changed`, or
+            `unknown` for languages that the sentence encoder does not know and for very short
+            outputs; None if it was not checked.
+        similarity: how well the output covers the source in the encoder's states, at most 1; None
+            if they were not compared.
+        used_terms: glossary terms whose exact form the output contains, by their preferred form.
+        inflected_terms: glossary terms of which the output seems to contain another form.
+        missing_terms: glossary terms that the output lacks.
         truncated: true if the search stopped at its maximum length before the end token.
-        origin: where the output comes from: the first search, a retry strategy, or the source
-            itself.
-        pivot_text: the translation into English from which the output was made, if the model
-            translates this direction in two steps; None if it was translated directly.
-        attempts: how often the segment was translated; 0 for text that is kept unchanged.
+        origin: source of the output: the first search, a retry strategy, or the source text.
+        pivot_text: the English translation that the output was made from, if the model translates
+            this direction in two steps; otherwise None.
+        attempts: number of translations of the segment; 0 for text that is kept unchanged.
         flags: problems of the chosen output, the most severe first.
     """
 
@@ -157,7 +156,7 @@ KEPT: Final = TrustRecord(
     origin="kept",
     attempts=0,
 )
-"""The record of text that is kept unchanged."""
+"""The trust record of text that is kept unchanged."""
 
 
 def with_source(record: TrustRecord, *, probability: float, uncertain: bool) -> TrustRecord:
@@ -191,7 +190,7 @@ def judge(
         detection: The detector's answer for the output, if there is a detector.
         origin: The retry strategy that produced the output.
         attempts: How often the segment has been translated so far.
-        terms: The terms that the output has to contain.
+        terms: The terms that the output must contain.
     """
     text, output = hypothesis.source, hypothesis.text
     log_probability = hypothesis.log_probability / max(1, hypothesis.num_tokens)
@@ -249,7 +248,7 @@ def judge(
 
 
 def repetition(text: str) -> float:
-    """Return the share of a text's character sequences that occurred earlier in it.
+    """Return the share of a text's character sequences that occur earlier in it.
 
     Sequences are eight characters long, or four where characters are wide (Chinese, Japanese,
     Korean), so that loops of tokens, words and characters count alike in every script.
@@ -274,8 +273,8 @@ def _is_untranslated(
 ) -> bool:
     """Return whether a few words, too few for `copied_share`, were left untranslated.
 
-    A single word may be a name. Several words count only if the detector recognizes them as the
-    source's language.
+    A single word may be a name. Several words count only if the detector recognizes them as text in
+    the source language.
     """
     if detection is None or detection.language != source.code:
         return False
@@ -318,9 +317,9 @@ def _is_off_target(
     in_script: float | None,
     detection: Detection | None,
 ) -> bool:
-    """Return whether the output is in another script or language than the target.
+    """Return whether the script or the language of an output differs from the target's.
 
-    An output without letters has lost the words of its source, so it counts, too.
+    An output without letters has lost the words of its source, so it counts as well.
     """
     letters = len(_LETTER.findall(output))
     if in_script is None:
@@ -340,7 +339,7 @@ def _is_off_target(
 
 
 def _is_kept_name(output: str, text: str, source: Language) -> bool:
-    """Return whether a short output in another script is a name that may stay as it is.
+    """Return whether a short output in another script is a name that may remain unchanged.
 
     Latin names in a Russian text ("iPhone 15") may. Words in the source's own script may only if
     they look like a Latin name: "iPhone 15 Pro", but not "Привет" or "Hello".

@@ -1,4 +1,4 @@
-"""Translations as JSON: one object for a line, or one for a document, written as it grows."""
+"""Translations as JSON, with one object per line or per document; large objects are streamed."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from .results import Passage, PassageMerger, Segment, Translation
 
 UNDETERMINED: Final = "und"
 SPOOL_BYTES: Final = 1 << 20
-"""Parts of a document's object beyond this size wait in temporary files, not in memory."""
+"""Size of the parts of a document's object that are kept in memory instead of temporary files."""
 _READ_CHARACTERS: Final = 1 << 16
 
 
@@ -55,7 +55,7 @@ def passage_record(passage: Passage) -> dict[str, Any]:
 
 
 class DocumentRecord:
-    """The JSON object of one document, in memory that does not grow with the document.
+    """The JSON object of one document, in bounded memory.
 
     Its long parts are collected in temporary files and joined at the end.
     """

@@ -1,4 +1,4 @@
-"""What the translator returns: translations, their segments, and the languages of passages."""
+"""Results of the translator: translations, their segments, and the languages of passages."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,9 +17,8 @@ class Segment:
         text: its translation.
         trust: quality estimate of the translation.
         alternatives: further outputs, if `SearchOptions.num_hypotheses` requests more than one.
-        source_start: where the segment begins in the text that was given, unless the text was
-            wrapped.
-        start: where its translation begins in the translated text.
+        source_start: index of the segment in the given text; 0 if the text was wrapped.
+        start: index of its translation in the translated text.
     """
 
     source_text: str
@@ -32,16 +31,16 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passage:
-    """Consecutive lines of a text whose source language was detected as the same.
+    """Consecutive lines of a text with the same detected source language.
 
     Attributes:
         first_line: number of its first line, counted from 1.
-        num_lines: how many lines it has.
-        language: the language that it was translated from; the target's if it was kept.
-        kept: whether it was kept: because it is in the target language, or assumed to be.
-        assumed: whether the detector could not identify the language, so that one was assumed.
-        detected: the detected language if the model lacks it; `language` is then the likeliest
-            it has.
+        num_lines: number of its lines.
+        language: the language that it was translated from; the target language if it was kept.
+        kept: whether it was kept because it is, or was assumed to be, in the target language.
+        assumed: whether the language was assumed because the detector could not identify it.
+        detected: the detected language if the model does not cover it; `language` is then the
+            likeliest language that the model covers.
     """
 
     first_line: int
@@ -53,13 +52,13 @@ class Passage:
 
 
 class PassageMerger:
-    """Joins passages that follow each other, blank lines aside, in one language."""
+    """Joins successive passages in one language, ignoring blank lines between them."""
 
     def __init__(self) -> None:
         self._last: Passage | None = None
 
     def add(self, passage: Passage) -> Iterator[Passage]:
-        """Take the next passage; yield the last one if it is complete."""
+        """Add the next passage, and yield the last one if it is complete."""
         last = self._last
         if last is None:
             self._last = passage
@@ -85,8 +84,8 @@ class Translation:
 
     Attributes:
         text: the text in the target language, in the layout of the source.
-        source_text: the text as it was given.
-        source: language of the source; None if it had to be detected and the text has no
+        source_text: the given text.
+        source: language of the source; None if it was to be detected and the text has no
             letters.
         target: language of the translation.
         segments: the segments in order, each with its trust record.

@@ -1,14 +1,14 @@
-"""Translating segments: every output is checked, and flagged outputs are tried again.
+"""Translates segments, checks every output, and retries flagged ones.
 
-Each segment must have at least one hypothesis, and it must be the segment's own. An output whose
-trust record has flags is tried again by one retry strategy after another, with the full vocabulary:
-first with repetition blocked, then with a larger beam, then in smaller pieces.
+Each segment must have at least one hypothesis, which must belong to it. Segments whose trust record
+has flags are retried by one strategy after another, with the full vocabulary: first with repetition
+blocked, then with a larger beam, then in smaller pieces.
 
-We keep the attempt with the least severe worst flag (no flag is best), then the one with the fewest
-flags, then the most confident, then the earliest. An empty output is worse than any flag: if no
-strategy fixes it, the run fails.
+The attempt with the least severe worst flag (or no flag) is kept; among equals, the one with the
+fewest flags, then the most confident one, then the earliest. An empty output is worse than any
+flag: if no strategy fixes it, the run fails.
 
-Where a whole direction fails, retries would make translation many times slower for nothing. A
+If a whole direction fails, retries would make translation many times slower without any benefit. A
 `RetryBudget` stops a strategy once it has failed on enough segments of a direction.
 """
 
@@ -27,11 +27,11 @@ from .quality import FLAGS, AttemptOrigin, Flag, TrustRecord, judge
 from .structure import Document, cut, separator
 
 DETECTED_LABELS: Final = 10
-"""Labels requested from the detector: every label with a probability of 0.1 is among them."""
+"""Number of labels requested from the detector, which includes all with a probability of 0.1."""
 RETRY_LIMIT: Final = 64
-"""Segments of a direction that a strategy may retry before its success is required."""
+"""Number of segments of a direction that a strategy may retry before it must be successful."""
 MIN_RETRY_SUCCESS: Final = 0.1
-"""Share of the retried segments that a strategy has to fix in order to go on after the limit."""
+"""Minimum share of the retried segments that a strategy must fix to continue after the limit."""
 _EXCERPT = 80
 
 
@@ -49,18 +49,21 @@ class SegmentError(DataError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryStrategy:
-    """One way to translate a flagged segment again."""
+    """One way to translate a flagged segment again.
+
+    Attributes:
+        origin: name of the strategy in the trust record.
+        for_flags: the flags that the strategy may fix.
+        no_repeat_ngram: length in tokens of n-grams that may not occur twice; 0 allows repetition.
+        beam_factor: factor of the beam size; every hypothesis of a larger beam is judged.
+        in_pieces: whether to split the segment at its best places and translate it piece by piece.
+    """
 
     origin: AttemptOrigin
-    """Its name in the trust record."""
     for_flags: frozenset[Flag]
-    """The flags for which it is tried."""
     no_repeat_ngram: int = 0
-    """No n-gram of this many tokens may occur twice."""
     beam_factor: int = 1
-    """The beam size is multiplied by this, and every hypothesis of the larger beam is judged."""
     in_pieces: bool = False
-    """The segment is split at its best places and translated piece by piece."""
 
     def search(self, search: SearchOptions) -> SearchOptions:
         """Return the search options of this strategy, derived from the requested ones."""
@@ -107,20 +110,21 @@ RETRY_STRATEGIES: Final = (
 
 
 RETRIED_FLAGS: Final = frozenset().union(*(each.for_flags for each in RETRY_STRATEGIES))
-"""All flags that some strategy is tried for."""
+"""All flags that some strategy may fix."""
 
 
 class RetryBudget:
-    """Counts what retries achieve in each direction, and stops those that achieve too little.
+    """Counts the success of retries in each direction, and stops unsuccessful strategies.
 
-    After `limit` segments of a direction, a strategy goes on only while it has fixed at least one
-    segment in ten, that is, removed all flags that retries are for. A segment without any output is
-    always retried. The decision depends on the segments before, in order; with a limit of 0
+    After `limit` segments of a direction, a strategy continues only while it has fixed at least one
+    segment in ten, that is, removed all flags that are retried. A segment without any output is
+    always retried. The decision depends on the preceding segments, in order; with a limit of 0,
     nothing is stopped, and each segment is independent of the others.
 
     Attributes:
-        limit: Segments that a strategy may retry in one direction without success; 0 is no limit.
-        num_skipped: Retries that were not made because their strategy had been stopped.
+        limit: Number of segments of a direction that a strategy may retry without success; 0
+            disables the limit.
+        num_skipped: Number of retries that a stopped strategy did not make.
     """
 
     def __init__(self, limit: int = RETRY_LIMIT):
@@ -134,17 +138,17 @@ class RetryBudget:
 
     @property
     def stopped(self) -> tuple[tuple[str, str, AttemptOrigin], ...]:
-        """Source code, target code and name of each strategy that was stopped."""
+        """Source code, target code and name of each stopped strategy."""
         return tuple(self._stopped)
 
     def allows(self, direction: tuple[str, str], origin: AttemptOrigin) -> bool:
-        """Return whether a strategy may go on in a direction."""
+        """Return whether a strategy may continue in a direction."""
         key = (*direction, origin)
         tried = self._tried[key]
         return not self.limit or tried < self.limit or self._fixed[key] >= MIN_RETRY_SUCCESS * tried
 
     def skip(self, direction: tuple[str, str], origin: AttemptOrigin, count: int) -> None:
-        """Record retries that a stopped strategy did not make."""
+        """Count retries that a stopped strategy did not make."""
         self._stopped[(*direction, origin)] = None
         self.num_skipped += count
 
@@ -158,12 +162,15 @@ class RetryBudget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One output of a segment and its quality estimate."""
+    """One output of a segment and its quality estimate.
+
+    Attributes:
+        hypotheses: the chosen output, followed by the requested alternatives.
+        trust: quality estimate of the first hypothesis.
+    """
 
     hypotheses: tuple[Hypothesis, ...]
-    """The chosen output, then the alternatives that were requested."""
     trust: TrustRecord
-    """Quality estimate of the first hypothesis."""
 
     @property
     def is_empty(self) -> bool:
@@ -188,17 +195,17 @@ def translate_segments(
     retry: bool | RetryBudget = True,
     terms: Mapping[str, Terms] | None = None,
 ) -> list[Attempt]:
-    """Translate segments of one language; return the best attempt for each, in order.
+    """Translate segments of one language, and return the best attempt for each, in order.
 
     Args:
         generator: Translates single segments.
-        segments: Texts that the model can take whole.
-        source: Their language.
-        target: The language to translate into.
-        search: How outputs are searched for.
+        segments: Texts that are short enough for the model.
+        source: The source language.
+        target: The target language.
+        search: Search options.
         detector: Identifies the language of outputs, for the flag `off_target`.
-        retry: Whether flagged outputs are tried again; a budget limits retries over several calls.
-        terms: The terms that the output of a segment has to contain, by the segment.
+        retry: Whether flagged outputs are retried; a budget limits the retries of several calls.
+        terms: For each segment, the terms that its output must contain.
 
     Raises:
         SegmentError: A segment has no output, an empty one, or the output of another segment.
@@ -232,7 +239,7 @@ def generate_checked(
     search: SearchOptions,
     terms: Mapping[str, Terms] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Call the generator and check that each segment has an output of its own.
+    """Call the generator and check that each segment has its own output.
 
     Raises:
         SegmentError: A segment has no hypothesis, or one that belongs to another segment.
@@ -290,7 +297,7 @@ class _SegmentTranslation:
         ]
 
     def improve(self, best: list[Attempt], strategy: RetryStrategy, budget: RetryBudget) -> None:
-        """Retry the attempts that a strategy applies to, in place, as far as the budget allows."""
+        """Retry the attempts that a strategy may fix, in place, within the budget."""
         direction = (self.source.code, self.target.code)
         flagged = [i for i, attempt in enumerate(best) if strategy.applies_to(attempt)]
         for chosen in _chunks(flagged, budget.limit):
@@ -399,12 +406,12 @@ class _SegmentTranslation:
 
 
 def _is_sound(attempt: Attempt) -> bool:
-    """Return whether an attempt has none of the flags that retries are for."""
+    """Return whether an attempt has none of the flags that are retried."""
     return not attempt.is_empty and RETRIED_FLAGS.isdisjoint(attempt.trust.flags)
 
 
 def _chunks(numbers: list[int], size: int) -> Iterator[list[int]]:
-    """Yield the numbers in groups of `size`; all at once if it is 0."""
+    """Yield the numbers in groups of `size`; in one group if it is 0."""
     size = size or max(1, len(numbers))
     for start in range(0, len(numbers), size):
         yield numbers[start : start + size]

@@ -1,8 +1,8 @@
-"""The source language of texts, if it has to be detected.
+"""Detection of the source language of texts.
 
-The detector's `und` is respected: text that it cannot identify is taken for an assumed language
-(English unless the caller names another), never for the detector's best guess, and is flagged
-`uncertain_source`. In a document each line has its own language if the detector is sure of it;
+Text that the detector labels `und` is never given the detector's best guess. An assumed language is
+used instead (English unless the caller chooses another), and the text is flagged
+`uncertain_source`. A line of a document has its own language if the detector is sure of it;
 otherwise it has the language of the document.
 """
 
@@ -18,60 +18,65 @@ from nllb.languages import Language, languages
 from nllb.languages.detection import UNDETERMINED, Detection, Detector
 
 MIN_SOURCE_PROBABILITY: Final = 0.5
-"""A detected source language below this probability is used, and flagged `uncertain_source`."""
+"""Minimum probability of a detected source language that is not flagged `uncertain_source`."""
 SHORT_LETTERS: Final = 20
-"""A text with fewer letters is short: detectors are less reliable on it."""
+"""Number of letters below which a text is short, and detectors less reliable."""
 MIN_SHORT_PROBABILITY: Final = 0.8
 """The same as `MIN_SOURCE_PROBABILITY`, for short texts."""
 MIN_LINE_PROBABILITY: Final = 0.8
-"""A line of a document has a language of its own only from this probability on."""
+"""Minimum probability for a line of a document to have its own language."""
 MIN_LINE_LETTERS: Final = 10
-"""Shorter lines have the language of the document."""
+"""Minimum number of letters for a line of a document to have its own language."""
 MAX_DOCUMENT_ALTERNATIVE: Final = 0.1
-"""A line has the language of the document if the detector gives that language more than this."""
+"""Maximum probability of the document's language for a line to have its own language."""
 DOCUMENT_CHARACTERS: Final = 4096
-"""The language of a document is detected from this many of its first characters."""
+"""Number of characters at its beginning from which the language of a document is detected."""
 
 _LETTER = regex.compile(r"\p{L}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceLanguage:
-    """The source language of a text, and how it was determined."""
+    """The source language of a text, and how it was determined.
+
+    Attributes:
+        language: the language; None for a text without letters.
+        probability: the detector's probability of it; None if the caller named the language.
+        uncertain: whether segments are flagged `uncertain_source`.
+        assumed: whether the language was assumed because the detector could not identify it.
+        detected: the detected language if the model does not cover it; `language` is then the
+            likeliest language that the model covers.
+        group: the detector's group of easily confused languages that `language` belongs to.
+    """
 
     language: Language | None
-    """None for a text without letters."""
     probability: float | None = None
-    """The detector's probability for it; None if the caller named the language."""
     uncertain: bool = False
-    """Whether segments are flagged `uncertain_source`."""
     assumed: bool = False
-    """Whether the detector could not identify the language, so that one was assumed."""
     detected: str | None = None
-    """The detected language if the model lacks it; `language` is then the likeliest it has."""
     group: str | None = None
-    """The detector's group of easily confused languages that `language` belongs to."""
 
 
 def has_letters(text: str) -> bool:
-    """Return whether a text has anything to detect its language by."""
+    """Return whether a text contains letters, which detection requires."""
     return _LETTER.search(text) is not None
 
 
 class SourceDetection:
-    """Detects the source language of texts with a detector, within the languages of a model."""
+    """Detects the source language of texts within the languages of a model."""
 
     def __init__(self, detector: Detector, generator: Generator, *, assumed: Language | None):
         """Prepare detection.
 
         Args:
             detector: Identifies the language of texts.
-            generator: The model, whose languages can be translated from.
-            assumed: The language of texts that the detector cannot identify; None refuses them.
+            generator: The model, whose languages are the possible source languages.
+            assumed: The language of texts that the detector cannot identify; None raises an error
+                for them.
         """
         self.detector, self.generator, self.assumed = detector, generator, assumed
 
-    def of_texts(self, texts: Sequence[str]) -> list[SourceLanguage]:
+    def detect_texts(self, texts: Sequence[str]) -> list[SourceLanguage]:
         """Return the source language of each text.
 
         Raises:
@@ -83,7 +88,7 @@ class SourceDetection:
             for text, found in zip(texts, self._detections(texts), strict=True)
         ]
 
-    def of_lines(self, lines: Sequence[str], document: SourceLanguage) -> list[SourceLanguage]:
+    def detect_lines(self, lines: Sequence[str], document: SourceLanguage) -> list[SourceLanguage]:
         """Return the source language of each line of a document whose main language is known."""
         return [
             self._of_line(line, found, document)
@@ -94,7 +99,7 @@ class SourceDetection:
         """Return the detector's answers; None for texts without letters."""
         lettered = list(map(has_letters, texts))
         asked = [" ".join(text.split()) for text, has in zip(texts, lettered, strict=True) if has]
-        # All labels are requested, since the likeliest may be languages that the model lacks.
+        # All labels are requested, because the model may lack the likeliest languages.
         answers = iter(self.detector.detect_batch(asked, top=len(languages())))
         return [next(answers) if has else None for has in lettered]
 
@@ -117,7 +122,7 @@ class SourceDetection:
                     group=detection.macro_group,
                 )
         raise LanguageError(
-            f"the language of {text[:60]!r} is none that the model has (the detector says "
+            f"the model covers none of the likely languages of {text[:60]!r} (the detector says "
             f"{detection.language}, probability {detection.probability:.2f}): name the source"
         )
 

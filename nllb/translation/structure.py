@@ -1,11 +1,11 @@
-"""The structure of a text: segments to translate, and everything around them that is kept.
+"""The structure of a text: segments to translate, and the text around them that is kept.
 
-Every newline is hard: no segment reaches over one, and it comes back where it was. The same holds
-for tabs, wide gaps, emoji, control characters and lone surrogates, which models drop, and for the
-bars between table cells. Indentation, list markers, white space around segments, and text without
-words (numbers, addresses, encoded data) are kept, too. A text that was wrapped at a fixed width can
-be read as such: see `wrapping`. If the outputs are the segments themselves, a document renders to
-exactly its text.
+Every newline is hard: no segment crosses one, and it is restored in its place. The same applies to
+tabs, wide gaps, emoji, control characters and lone surrogates, which models drop, and to the bars
+between table cells. Indentation, list markers, white space around segments, and text without words
+(numbers, addresses, encoded data) are kept as well. Text that is wrapped at a fixed width can be
+read accordingly (see `wrapping`). If every output equals its segment, a document renders to exactly
+its text.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ _EMOJI: Final = (
     r"(?:\p{Emoji_Modifier}|\ufe0f|\u200d\p{Extended_Pictographic})*"
 )
 MAX_TOKEN_CHARACTERS: Final = 128
-"""Longer runs of ASCII without a space are addresses or encoded data, and kept."""
+"""Maximum length of runs of ASCII without a space that are translated; longer ones are data."""
 _BREAK: Final = regex.compile(
     r"(?:[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\p{Cs}|[\p{Zs}\t]{3,}"
     rf"|[!-~]{{{MAX_TOKEN_CHARACTERS + 1},}}+|{_EMOJI})+",
@@ -35,7 +35,7 @@ _BREAK: Final = regex.compile(
 _CELL_EDGE: Final = regex.compile(r"[\p{Zs}\t]*+(?<!\\)\|++[\p{Zs}\t]*+")
 _SPACED_BAR: Final = regex.compile(r"(?:\A|[\p{Zs}\t]++)\|++(?:[\p{Zs}\t]++|\Z)")
 _BAR_AS_DANDA: Final = frozenset({"Deva", "Beng", "Guru", "Orya"})
-"""Scripts in which a bar is often typed for the danda, which ends a sentence."""
+"""Scripts in which a bar is often typed instead of the danda, which ends a sentence."""
 _MARKER: Final = regex.compile(
     r"""(?:(?:
         [-*+\u2010-\u2015\u2022\u2023\u2043\u25a0-\u25ff\u2605\u2606\u2713-\u2718\u00b7>]  # bullets
@@ -53,29 +53,35 @@ _MARKER: Final = regex.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentPart:
-    """One segment of a document and the text before it."""
+    """One segment of a document and the text before it.
+
+    Attributes:
+        before: white space, breaks and markers between the previous part and this one.
+        text: the segment, without white space at its ends or breaks inside.
+        translate: whether to translate the segment; text without words is kept unchanged.
+        breaks: line ends inside the segment, which its text replaces by a space or nothing.
+    """
 
     before: str
-    """White space, breaks and markers between the previous part and this one."""
     text: str
-    """The segment: no white space at either end, no break inside."""
     translate: bool
-    """False for text without words, which is kept unchanged."""
     breaks: tuple[SoftBreak, ...] = ()
-    """Line ends inside the segment; its text has a space in their place, or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A text that is split into parts; joined, they are the text."""
+    """A text that is split into parts; joined, they are equal to the text.
+
+    Attributes:
+        parts: the segments in order.
+        tail: the text after the last segment.
+    """
 
     parts: tuple[DocumentPart, ...]
-    """The segments in order."""
     tail: str
-    """The text after the last one."""
 
     def render(self, outputs: Sequence[str], *, between: str = "") -> str:
-        """Return the document with an output in place of each part's text.
+        """Return the document with each segment replaced by its output.
 
         `between` separates outputs where nothing separates the sentences of the source.
         """
@@ -83,7 +89,7 @@ class Document:
         return "".join(before + text for before, text in pieces) + self.tail
 
     def render_parts(self, outputs: Sequence[str], *, between: str = "") -> list[tuple[str, str]]:
-        """Return the text before each part's output, and the output as it is rendered."""
+        """Return the text before each output, and the output as it is rendered."""
         pieces = []
         for number, (part, output) in enumerate(zip(self.parts, outputs, strict=True)):
             touches = number > 0 and not part.before
@@ -95,10 +101,10 @@ class Document:
 
 
 def separator(source: Language, target: Language) -> str:
-    """Return the text to put between two output sentences if the source has nothing there.
+    """Return the text to insert between two output sentences if the source has nothing there.
 
-    Chinese sentences touch each other and English ones do not, so it is a space if only the target
-    writes spaces between sentences.
+    Chinese sentences touch each other, and English ones do not. The separator is a space if only
+    the target language writes spaces between sentences.
     """
     unspaced_source = not script_of(source.script).spaces_words
     spaced = unspaced_source and script_of(target.script).spacing != "none"
@@ -112,9 +118,9 @@ def parse(
 
     Args:
         text: Any text.
-        language: Its language, whose rules for the ends of sentences apply.
+        language: Its language, which determines the rules for the ends of sentences.
         fits: Returns whether a segment is short enough for the model; longer ones are split.
-        wrapped: The ends of full lines are soft: a sentence may go on after them.
+        wrapped: Whether the ends of full lines are soft, so that sentences continue after them.
     """
     breaks: tuple[SoftBreak, ...] = ()
     if wrapped:
@@ -161,7 +167,7 @@ def _restore(space: str, start: int, left: deque[SoftBreak]) -> str:
 
 
 def cut(pieces: Sequence[str]) -> Document:
-    """Return the document whose segments are the pieces without the white space around them."""
+    """Return the document whose segments are the pieces without surrounding white space."""
     parts: list[DocumentPart] = []
     tail = _append(pieces, "", parts)
     return Document(parts=tuple(parts), tail=tail)

@@ -1,4 +1,4 @@
-"""The last resort for terms of a glossary: the words that are aligned to a term are replaced."""
+"""The last resort for glossary terms: words aligned to a missing term are replaced by it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,16 +10,16 @@ from .projection import Mark, project
 from .retry import Attempt
 
 Found = Sequence[tuple[GlossaryEntry, int, int]]
-"""The terms of a segment, with their places in it."""
+"""The terms of a segment, with their positions in it."""
 
 
 def replace_missing_terms(
     attempts: Sequence[Attempt], found: Mapping[str, Found], aligner: Aligner
 ) -> list[Attempt]:
-    """Return attempts whose outputs have the preferred forms of terms that they lacked.
+    """Return attempts in whose outputs missing terms are inserted in their preferred form.
 
-    A term stays missing if no word of the output is aligned to it. Forms are put in as the glossary
-    has them, so the sentence around may not agree with them.
+    A term stays missing if no word of the output is aligned to it. Forms are inserted as they are
+    in the glossary, so the surrounding sentence may not agree with them.
     """
     lacking = [n for n, attempt in enumerate(attempts) if attempt.trust.missing_terms]
     pairs = [(attempts[n].hypotheses[0].source, attempts[n].hypotheses[0].text) for n in lacking]

@@ -6,9 +6,9 @@ from wcwidth import wcwidth
 
 
 def columns(text: str) -> int:
-    """Return the number of columns: two for a CJK character, none for a non-spacing mark.
+    """Return the width in columns: two for a CJK character, none for a non-spacing mark.
 
-    Spacing marks of Indic scripts take one column, as in print; terminals draw them in none.
+    Spacing marks of Indic scripts count as one column, as in print; terminals use none.
     """
     if text.isascii():
         return len(text)

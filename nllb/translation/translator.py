@@ -1,10 +1,10 @@
-"""The translator: texts in, translations with a trust record for each segment out.
+"""The translator, which returns translations with a trust record for each segment.
 
     translator = Translator.load("facebook/nllb-200-distilled-600M")
     translator.translate("Hello. How are you?", "en", "fr").text
 
 Languages are arguments of every call, never state. Newlines, indentation, list markers and white
-space are kept, so a whole document can be given as one text.
+space are kept, so a whole document can be passed as one text.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ from nllb.inference.generator import Generator, SearchOptions
 from nllb.inference.word_alignment import Aligner, ShippedAligner
 from nllb.languages import Language, languages, parse_language
 from nllb.languages.detection import Detector
-from nllb.model.coverage import models_that_cover
+from nllb.model.coverage import suggest_models
 
 from .glossary import Glossary
 from .job import Memory, TranslationJob
@@ -34,21 +34,22 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 ASSUMED_SOURCE: Final = "eng_Latn"
-"""Source language of text that the detector cannot identify, unless the caller names another."""
+"""Default language that is assumed for text that the detector cannot identify."""
 
 
 class Translator:
-    """Translates between any two languages of a model. One object serves any number of calls.
+    """Translates between any two languages of a model, in any number of calls.
 
-    A translator made by `load` can be pickled: the copy loads the same model by its name or path.
+    A translator from `load` can be pickled; the copy loads the same model by its name or path.
 
     Attributes:
         generator: Translates single segments.
-        detector: Identifies languages: needed for `source="auto"`; with it the language of each
-            output is checked, too. None if there is none.
-        meaning: Compares outputs with their sources, for the flag `meaning`; None does not.
-        aligner: Aligns the words of texts and translations, which places markup and placeholders;
-            None leaves these to their relative positions.
+        detector: Identifies languages; required for `source="auto"`, and used to check the language
+            of each output. None disables both.
+        meaning: Compares the meaning of outputs with that of their sources, for the flag `meaning`;
+            None disables the check.
+        aligner: Aligns the words of texts and translations to place markup and placeholders; None
+            places them by relative position.
         default_search: The search options of calls without any, which a model may recommend.
     """
 
@@ -61,12 +62,12 @@ class Translator:
         aligner: Aligner | None = None,
         default_search: SearchOptions | None = None,
     ):
-        """Wrap a generator; `Translator.load` makes one from a model.
+        """Wrap a generator; `Translator.load` creates one from a model.
 
         Args:
             generator: Translates single segments.
             detector: Identifies languages.
-            meaning: Compares outputs with their sources.
+            meaning: Compares the meaning of outputs with that of their sources.
             aligner: Aligns words, to place markup in translations.
             default_search: The search options of calls without any.
         """
@@ -94,19 +95,21 @@ class Translator:
 
         Args:
             name_or_dir: A directory, a name on the Hugging Face hub, or `mini`, which ships with
-                the package; None is the default model of `nllb translate`.
-            device: `cpu`, `cuda`, or `auto`: a GPU if there is one.
+                the package; None selects the default model of `nllb translate`.
+            device: `cpu`, `cuda`, or `auto`, which uses a GPU if there is one.
             dtype: Type of the weights in memory; `auto` is int8 on a CPU and bfloat16 on a GPU.
             detector: Identifies languages; `auto` loads the one that ships with the package.
-            expert_memory: Bytes for the experts of a mixture-of-experts model, which are then read
-                from the file when they are needed; None keeps all of them in memory.
-            num_threads: Threads on a CPU; None uses all processors.
-            similarity: Compare outputs with their sources by the shipped sentence encoder, for the
-                flag `meaning`. The encoder is loaded at the first translation.
-            report: Called with what the model needs, before anything large is read.
+            expert_memory: Maximum bytes for the experts of a mixture-of-experts model, which are
+                then read from the file on demand; None keeps all of them in memory.
+            num_threads: Number of threads on a CPU; None uses all processors.
+            similarity: Whether to compare the meaning of outputs with that of their sources by the
+                shipped sentence encoder, for the flag `meaning`. The encoder is loaded at the first
+                translation.
+            report: Called with a description of the model's requirements before anything large is
+                read.
 
         Raises:
-            CheckpointError: There is no such model, or it cannot be read.
+            CheckpointError: The model does not exist, or it cannot be read.
             ResourceError: The model does not fit into memory, or no detector is installed.
         """
         from nllb.inference.load_model import default_model, load_generator
@@ -140,11 +143,11 @@ class Translator:
         return translator
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the name of the model and the options that it was loaded with, not its weights."""
+        """Pickle the name of the model and the options of `load`, but not the weights."""
         if self._loaded_with is None:
             raise TypeError(
-                "this Translator wraps a generator object and cannot be pickled; one that "
-                "Translator.load has made can: it is loaded again, by name, where it is unpickled"
+                "this Translator wraps a generator object and cannot be pickled; use one from "
+                "Translator.load, which is loaded again by name where it is unpickled"
             )
         return _load_again, (self._loaded_with, self.detector)
 
@@ -197,29 +200,31 @@ class Translator:
         """Translate a text, or each text of a list.
 
         Args:
-            text: Any text: a sentence, a line, a document with its newlines. A list gives a list.
-            source: Its language (`en`, `eng_Latn`, `English`), or `auto` to detect it. In a text of
-                several lines each line may have its own; lines in the target language are kept.
-            target: The language to translate into.
-            search: How outputs are searched for; by default with the options that the model's
-                `generation_config.json` has, or else beam search with four beams.
-            retry: Whether outputs that loop, stop early or are in the wrong language are tried
-                again; a `RetryBudget` limits the retries of several calls together.
-            wrapped: The text was wrapped at a fixed width: sentences go on after the ends of full
-                lines, which come back at the same share of their length. Otherwise every newline
-                is hard.
+            text: Any text: a sentence, a line, or a document with its newlines. A list returns a
+                list.
+            source: The source language (`en`, `eng_Latn`, `English`), or `auto` to detect it. Each
+                line of a text of several lines may then have its own language; lines in the target
+                language are kept.
+            target: The target language.
+            search: Search options; by default those of the model's `generation_config.json`, or
+                else beam search with four beams.
+            retry: Whether outputs that loop, stop early or are in the wrong language are retried; a
+                `RetryBudget` limits the total retries of several calls.
+            wrapped: Whether the text is wrapped at a fixed width. Sentences then continue after the
+                ends of full lines, and the translation is wrapped at the corresponding places.
+                Otherwise every newline is hard.
             assumed_source: With `auto`, the language of text that the detector cannot identify; its
                 segments are flagged `uncertain_source`. None raises an error instead.
-            glossary: Terms and their translations, which outputs have to use.
-            do_not_translate: Terms that every output keeps as they are.
-            placeholders: Regular expressions of further placeholders. Placeholders (addresses,
-                `{name}`, `%s` and the like) are kept whatever the model does if this is given, even
-                if it is empty, or if there are terms that are not translated.
+            glossary: Terms with the translations that outputs must use.
+            do_not_translate: Terms that every output keeps unchanged.
+            placeholders: Regular expressions of additional placeholders. If this is given (even if
+                empty), or if there are terms in `do_not_translate`, every placeholder (addresses,
+                `{name}`, `%s` and so on) is guaranteed to be in the output.
 
         Raises:
-            ConfigError: An expression is not valid.
-            LanguageError: A language is unknown, not in the model, or could not be detected; or
-                source and target are the same.
+            ConfigError: An expression is invalid.
+            LanguageError: A language is unknown, not covered by the model, or could not be
+                detected; or source and target are the same.
             SegmentError: A segment has no output.
         """
         texts = [text] if isinstance(text, str) else list(text)
@@ -254,15 +259,15 @@ class Translator:
         do_not_translate: Sequence[str] = (),
         placeholders: Sequence[str] | None = None,
     ) -> Iterator[Translation]:
-        """Translate lines one after the other in bounded memory; one translation for each line.
+        """Translate lines one after the other in bounded memory; yields a translation per line.
 
-        At most `look_ahead` lines are read before their translations are returned: with 1, each
-        line is answered before the next is read. The first windows are small, so that output
+        At most `look_ahead` lines are read before their translations are returned; with 1, each
+        line is answered before the next one is read. The first windows are small, so that output
         begins early.
 
         Raises:
-            LanguageError: At once, not at the first line; or later, if detection failed.
-            SegmentError: A segment has no output; the lines before its window were returned.
+            LanguageError: Immediately, not at the first line; or later, if detection failed.
+            SegmentError: A segment has no output; the lines before its window have been yielded.
         """
         windows = growing_windows(lines, look_ahead=look_ahead)
         return self.translate_windows(
@@ -292,10 +297,10 @@ class Translator:
         do_not_translate: Sequence[str] = (),
         placeholders: Sequence[str] | None = None,
     ) -> Iterator[Translation]:
-        """Translate texts that come in windows; each window is answered before the next is read.
+        """Translate texts that arrive in windows; each window is answered before the next is read.
 
-        `document` is the main language of a document whose lines the texts are, as `detect_source`
-        returns it; it only matters with the source `auto`.
+        `document` is the main language of a document that the texts are lines of, as returned by
+        `detect_source`; it only matters with the source `auto`.
         """
         if isinstance(retry, bool) and retry:
             retry = RetryBudget()
@@ -333,10 +338,10 @@ class Translator:
         assumed_source: str | Language | None = ASSUMED_SOURCE,
         document: SourceLanguage | None = None,
     ) -> list[Translation]:
-        """Translate texts that have a private-use character in place of each placeholder.
+        """Translate texts that contain a private-use character for each placeholder.
 
-        The translations have the same characters, each as often as its text. Documents are
-        translated this way, because their codes are placeholders, too.
+        The translations contain the same characters, each as often as its text. Documents are
+        translated in this way, because their markup consists of placeholders as well.
         """
         job = self._job(
             source,
@@ -354,7 +359,7 @@ class Translator:
         """Return a language of the model.
 
         Raises:
-            LanguageError: There is no such language, or the model does not have it.
+            LanguageError: The language does not exist, or the model does not cover it.
         """
         language = text if isinstance(text, Language) else parse_language(text)
         if not self.generator.supports(language):
@@ -363,17 +368,17 @@ class Translator:
             raise LanguageError(
                 f"the model does not cover {language.code} ({language.name}); "
                 f"it covers {len(known)} languages: {shown} (nllb languages --model M lists them); "
-                f"{models_that_cover(language)}"
+                f"{suggest_models(language)}"
             )
         return language
 
     def detect(self, text: str) -> tuple[Language, float] | None:
         """Return the source language of a text and its probability; None without letters.
 
-        Text that the detector cannot identify is taken for English.
+        Text that the detector cannot identify is assumed to be English.
 
         Raises:
-            LanguageError: There is no detector, or it names no language of the model.
+            LanguageError: There is no detector, or it returns no language of the model.
         """
         source = self.detect_source(text)
         return None if source.language is None else (source.language, source.probability or 0.0)
@@ -384,16 +389,16 @@ class Translator:
         """Return the source language of a text, and how it was determined.
 
         Raises:
-            LanguageError: There is no detector, or it names no language of the model.
+            LanguageError: There is no detector, or it returns no language of the model.
         """
-        [source] = self._detection(assumed_source).of_texts([text])
+        [source] = self._detection(assumed_source).detect_texts([text])
         return source
 
     def _detection(self, assumed_source: str | Language | None) -> SourceDetection:
         if self.detector is None:
             raise LanguageError(
-                "source 'auto' needs a language detector: Translator.load(..., detector='auto'); "
-                "or name the source language"
+                "source 'auto' requires a language detector: use Translator.load(..., "
+                "detector='auto'), or name the source language"
             )
         assumed = None
         if assumed_source is not None:
@@ -402,7 +407,7 @@ class Translator:
                 if isinstance(assumed_source, str)
                 else assumed_source
             )
-            # The default gives way where a model lacks it; a language that was named does not.
+            # A default that the model lacks is ignored; a language that the caller chose is not.
             if not self.generator.supports(assumed):
                 assumed = None if assumed_source == ASSUMED_SOURCE else self.language(assumed)
         return SourceDetection(self.detector, self.generator, assumed=assumed)
@@ -460,10 +465,11 @@ def require_two_languages(source: Language, target: Language) -> None:
 def load_detector() -> Detector:
     """Load the language detector that ships with the package.
 
-    It lies in the package `lid`, which this package must not depend on; it is imported by name.
+    The detector is in the package `lid`. It is imported by name, because this package must not
+    depend on `lid`.
 
     Raises:
-        ResourceError: It is not installed.
+        ResourceError: The detector is not installed.
     """
     try:
         detector: Detector = import_module("lid").Detector.load()

@@ -1,7 +1,7 @@
-"""Windows: batches of lines that are read, and translated together.
+"""Windows: batches of lines that are read and translated together.
 
-Their sizes depend only on the text, never on how long a translation takes, so that the same input
-is always batched in the same way.
+The sizes of windows depend only on the text, never on the duration of a translation, so that the
+same input is always batched in the same way.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ LOOK_AHEAD_LINES: Final = 2048
 LOOK_AHEAD_CHARACTERS: Final = 1 << 15
 """Maximum number of characters in a window, unless its last line is longer."""
 FIRST_LINES: Final = 4
-"""Lines in the first window of a stream; each later one may be twice as large."""
+"""Number of lines in the first window of a stream; each later window may be twice as large."""
 
 
 def growing_windows(
@@ -44,7 +44,7 @@ def growing_windows(
 
 
 def join_paragraphs(windows: Iterable[Sequence[str]]) -> Iterator[list[str]]:
-    """Yield the same text in windows of paragraphs, each with the blank lines after it.
+    """Yield the same text in windows of paragraphs, each with the blank lines that follow it.
 
     Lines of code blocks are not joined.
     """

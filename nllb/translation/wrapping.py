@@ -1,10 +1,10 @@
 """Hard-wrapped text: the lines of a paragraph are joined, and its translation is wrapped again.
 
 A line end is soft if the line was full, that is, if the first word of the next line would not have
-fitted into the width of its paragraph. The sentence then goes on after it, and the line end comes
-back in the translation at the same share of its length, at the nearest space. A word that was
+fitted into the width of its paragraph. The sentence then continues after it, and the line end is
+restored in the translation at the same relative position, at the nearest space. A word that was
 hyphenated at a soft line end is joined. All other line ends are hard. Widths are counted in columns
-of a fixed-width font, where a Chinese character takes two.
+of a fixed-width font, where a Chinese character has two.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import regex
 from .text_width import columns
 
 MIN_WIDTH: Final = 40
-"""A paragraph without a line of this many columns is a verse, an address or a list: not wrapped."""
+"""Minimum width in columns of a wrapped paragraph; narrower ones are verses, addresses or lists."""
 
 _LINE = regex.compile(r"([^\r\n]*)(\r\n|[\r\n]|\Z)")
 _INDENT = regex.compile(r"[\p{Zs}\t]*")
@@ -33,20 +33,23 @@ _SMALL_LETTER = regex.compile(r"[\p{Ll}\p{Lo}]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SoftBreak:
-    """A line end inside a sentence."""
+    """A line end inside a sentence.
+
+    Attributes:
+        position: its position in the joined text: that of a space, or one between two characters.
+        text: the line end and the indentation after it.
+        spaced: whether the joined text has a space instead of the line end.
+        hyphen: the hyphen before it that divided a word, which the joined text lacks.
+    """
 
     position: int
-    """Its position in the joined text: that of a space, or between two characters."""
     text: str
-    """The line end and the indentation after it."""
     spaced: bool
-    """Whether the joined text has a space in its place."""
     hyphen: str = ""
-    """The hyphen before it that divided a word; the joined text lacks it."""
 
 
 def unwrap(text: str) -> tuple[str, tuple[SoftBreak, ...]]:
-    """Return the text with every soft line end replaced by a space, and the line ends.
+    """Return the text with every soft line end replaced by a space, and the soft line ends.
 
     Between Chinese or Japanese characters, and inside a hyphenated word, the lines are joined
     without a space.
@@ -82,7 +85,7 @@ def unwrap(text: str) -> tuple[str, tuple[SoftBreak, ...]]:
 
 
 def rewrap(output: str, source: str, breaks: tuple[SoftBreak, ...]) -> str:
-    """Return the output of a segment with the segment's soft breaks, positions counted in it."""
+    """Return the output of a segment with the segment's soft breaks at proportional places."""
     kept = output == source
     places: list[tuple[int, int, str]] = []
     free = 0
@@ -102,7 +105,7 @@ def rewrap(output: str, source: str, breaks: tuple[SoftBreak, ...]) -> str:
 
 
 def _nearest_place(output: str, wish: int, free: int, *, spaced: bool) -> tuple[int, int]:
-    """Return the span of `output` that a break replaces: a space near `wish`, or an empty span."""
+    """Return the span of `output` to replace by a break: a space near `wish`, or an empty span."""
     if not spaced and _UNSPACED.match(output[wish - 1 : wish]) and _UNSPACED.match(output, wish):
         return wish, wish
     spaces = [i for i in range(free, len(output)) if output[i] == " "]
@@ -113,7 +116,7 @@ def _nearest_place(output: str, wish: int, free: int, *, spaced: bool) -> tuple[
 
 
 def _paragraph_widths(lines: list[str]) -> list[int]:
-    """Return for each line the width of its paragraph, which is that of the longest line."""
+    """Return the width of each line's paragraph, which is that of its longest line."""
     widths: list[int] = []
     paragraph: list[str] = []
     for line in [*lines, ""]:
@@ -135,7 +138,7 @@ def _hyphen(line: str, rest: str, width: int) -> str:
 
 
 def _is_full(line: str, following: str, width: int) -> bool:
-    """Return whether a line ends where it does only because the next word did not fit."""
+    """Return whether a line ends only because the next word did not fit."""
     word = _FIRST_WORD.search(following)
     if width < MIN_WIDTH or word is None or not line.strip() or line != line.rstrip():
         return False

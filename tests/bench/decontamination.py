@@ -1,8 +1,8 @@
-"""False removals by decontamination, and its speed: `python -m tests.bench.decontamination`.
+"""False positives and speed of decontamination: `python -m tests.bench.decontamination`.
 
-Needs the data folder (NLLB_TEST_DATA). Every line of NLLB-Seed, TICO-19 and UDHR is compared with
-FLORES-200 in all languages. None of these corpora contains a FLORES sentence, so every removal is
-an error, or a line that shares 13 words with one by chance. Removed lines are printed.
+Requires the data folder (NLLB_TEST_DATA). Every line of NLLB-Seed, TICO-19 and UDHR is compared
+with FLORES-200 in all languages. None of these corpora contains a FLORES sentence, so every removal
+is an error, or a line that shares 13 words with one by chance. Removed lines are printed.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Deduplicate 20 million synthetic pairs in little memory: `python -m tests.bench.deduplication`.
+"""Deduplicates 20 million synthetic pairs in bounded memory: `python -m tests.bench.deduplication`.
 
-A tenth of the pairs repeat an earlier one. The winners (first by corpus and line) are known from
-how the pairs are made; every run must find exactly them: with 1, 2 and 7 workers, and with 2 that
-are killed in the middle and started again. Prints peak memory of the largest process and the time.
+A tenth of the pairs repeat an earlier pair. The lines to keep (the first by corpus and line) follow
+from the construction, and every run must find exactly these: with 1, 2 and 7 workers, and with 2
+workers that are killed and restarted. Prints the peak memory of the largest process and the time.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy
 import polars
 import pyarrow
 
-from data_pipeline.blocks import Decided, read_columns, text_table, write_table
+from data_pipeline.blocks import DecidedBlock, read_columns, text_table, write_table
 from data_pipeline.data_config import CorpusConfig, DataConfig
 from data_pipeline.deduplication.external import deduplicate
 from data_pipeline.stages import Block, Machine
@@ -32,7 +32,7 @@ GOAL_MIB = 512
 
 
 def main() -> int:
-    """Print a line a run; exit code 1 where winners differ or memory is over the goal."""
+    """Print one line per run; the exit code is 1 if results differ or memory exceeds the goal."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=20_000_000)
     parser.add_argument("--runs", default="1,2,7,2k", help="workers of each run; k: killed once")
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def pair_numbers(number: int, count: int) -> numpy.ndarray:  # type: ignore[type-arg]
-    """Return which pair each row of a block holds; every tenth repeats an earlier one."""
+    """Return the number of the pair in each row of a block; every tenth repeats an earlier one."""
     rows = numpy.arange(number * BLOCK, number * BLOCK + count, dtype=numpy.int64)
     repeats = rows % REPEATED == REPEATED - 1
     generator = numpy.random.default_rng(number)
@@ -93,7 +93,7 @@ def blocks_of(folder: Path, pairs: int) -> list[Block]:
 
 
 def write_text(folder: Path, pairs: int) -> set[int]:
-    """Write the blocks and return the rows that must lose."""
+    """Write the blocks and return the rows that must be dropped."""
     seen = numpy.zeros(pairs, dtype=bool)
     lost: set[int] = set()
     for number, block in enumerate(blocks_of(folder, pairs)):
@@ -119,7 +119,7 @@ def write_text(folder: Path, pairs: int) -> set[int]:
     return lost
 
 
-# The form for hashing reads every digit as 0, so numbers are written in letters.
+# Hashing normalizes every digit to 0, so numbers are written in letters.
 DIGITS = (list("0123456789"), list("abcdefghij"))
 
 
@@ -127,7 +127,9 @@ def run(folder: Path, out: Path, workers: int, pairs: int) -> None:
     """Deduplicate and print the peak memory in MiB."""
     corpus = CorpusConfig(name="made", format="tsv", path="{source}-{target}.tsv")
     config = DataConfig(kind="data", corpora=(corpus,), decontamination=())
-    scored = [Decided(block=block, decisions=(block.path,)) for block in blocks_of(folder, pairs)]
+    scored = [
+        DecidedBlock(block=block, decisions=(block.path,)) for block in blocks_of(folder, pairs)
+    ]
     machine = Machine(workers=workers, memory=MEMORY, quiet=True)
     deduplicate(config, scored, out, machine)
     from data_pipeline.stages import _pool
@@ -141,7 +143,7 @@ def run(folder: Path, out: Path, workers: int, pairs: int) -> None:
 
 
 def start_run(folder: Path, out: Path, workers: int, pairs: int) -> float:
-    """Deduplicate in a process of its own and return its peak memory."""
+    """Deduplicate in a separate process and return its peak memory."""
     done = subprocess.run(
         command(folder, out, workers, pairs), check=True, capture_output=True, text=True
     )
@@ -149,7 +151,7 @@ def start_run(folder: Path, out: Path, workers: int, pairs: int) -> float:
 
 
 def start_and_kill(folder: Path, out: Path, workers: int, pairs: int) -> None:
-    """Start a run and kill it and its workers after a third of the runs are written."""
+    """Start a run, and kill it and its workers after a third of the hash runs are written."""
     process = subprocess.Popen(
         command(folder, out, workers, pairs), start_new_session=True, stdout=subprocess.DEVNULL
     )

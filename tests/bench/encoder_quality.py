@@ -1,8 +1,8 @@
 """Quality of the shipped encoder: `python -m tests.bench encoder_quality`.
 
-On FLORES devtest, which decided nothing: tokens and unknown tokens of each language with the whole
-vocabulary of the source file (`--source`, where it is at hand) and with the trimmed one, and the
-xsim error to English (ratio margin, four neighbours) of fifteen languages, in int8.
+On FLORES devtest, which was not used for any choice: tokens and unknown tokens of each language
+with the complete vocabulary of the source file (`--source`, if available) and with the trimmed one,
+and the xsim error to English (ratio margin, four neighbours) of fifteen languages, in int8.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def whole_tokenizer(source: Path) -> Any:
 
 
 def count_tokens(tokenizer: Any, lines: list[str]) -> dict[str, float]:
-    """Return the tokens of lines and the unknown ones among them, in per cent."""
+    """Return the number of tokens of lines, and the percentage of unknown ones."""
     ids = [number for row in tokenizer.encode_batch(lines) for number in row]
     return {
         "tokens": len(ids),
@@ -47,7 +47,7 @@ def count_tokens(tokenizer: Any, lines: list[str]) -> dict[str, float]:
 def main(argv: list[str] | None = None) -> int:
     """Measure, print and write tests/bench/results/encoder_quality.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, help="the E5S1 file that the encoder was made of")
+    parser.add_argument("--source", type=Path, help="the E5S1 file that the encoder was made from")
     parser.add_argument("--lines", type=int, default=1012, help="lines of each language")
     parser.add_argument("--dtype", default="int8")
     arguments = parser.parse_args(argv)

@@ -1,7 +1,7 @@
-"""The mixture-of-experts layer against transformers' NllbMoe: `python -m tests.bench experts`.
+"""The mixture of experts compared with transformers' NllbMoe: `python -m tests.bench experts`.
 
-One layer of 128 experts alone, d 512, inner 2048, one thread, 1 to 960 tokens; ours in float32 (the
-same numbers) and in int8.
+One layer with 128 experts, d 512, inner 2048, one thread, 1 to 960 tokens; ours in float32 (with
+equal results) and in int8.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""Pairs a CPU-second through filters and deduplication: `python -m tests.bench.filtering`.
+"""Pairs per CPU-second of filters and deduplication: `python -m tests.bench.filtering`.
 
-Needs the data folder (NLLB_TEST_DATA): English-French Tatoeba sentences, four to a line, about 140
-characters a side, with a tenth of the lines repeated. Beside ours, on the same lines and in one
-process: a plain per-line version of the same decisions, and a loop that does no more than normalise
-and hash. Everything of ours is counted, from reading Parquet to writing decisions. With LID where a
-model ships or `--model` names one. Last, two processes against one: set POLARS_MAX_THREADS=1 for
-this, or the one process takes part of the second core, too.
+Requires the data folder (NLLB_TEST_DATA): English-French Tatoeba sentences, four per line, about
+140 characters per side, with a tenth of the lines repeated. On the same lines and in the same
+process, a plain per-line version of the same decisions and a loop that only normalises and hashes
+are measured for comparison. Our time includes everything from reading Parquet to writing decisions.
+LID is measured if a model ships or `--model` names one. Finally, two processes are compared with
+one: set POLARS_MAX_THREADS=1 for this, because one process otherwise also uses part of the second
+core.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from pathlib import Path
 import polars
 import xxhash
 
-from data_pipeline.blocks import Decided, text_table, write_table
+from data_pipeline.blocks import DecidedBlock, text_table, write_table
 from data_pipeline.data_config import (
     CorpusConfig,
     DataConfig,
@@ -48,15 +49,15 @@ Pairs = list[tuple[str, str]]
 
 
 def main() -> int:
-    """Print the table; exit code 1 where a goal is missed."""
+    """Print the table; the exit code is 1 if a goal is missed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=100_000)
-    parser.add_argument("--model", type=Path, help="fastText model; the one that ships by default")
+    parser.add_argument("--model", type=Path, help="fastText model; default: the one that ships")
     arguments = parser.parse_args()
     data = Path(os.environ.get("NLLB_TEST_DATA", ROOT.parent / "shared" / "data"))
     pairs = make_pairs(data, arguments.pairs)
     length = sum(len(source) + len(target) for source, target in pairs) / len(pairs) / 2
-    print(f"{len(pairs):,} pairs of {length:.0f} characters a side")
+    print(f"{len(pairs):,} pairs of {length:.0f} characters per side")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lists = write_lists(folder, pairs)
@@ -98,7 +99,7 @@ def main() -> int:
 
 
 def make_pairs(data: Path, count: int) -> Pairs:
-    """Join real sentences four to a line, and repeat every tenth line."""
+    """Join real sentences, four per line, and repeat every tenth line."""
     corpus = open_corpus(data / "tatoeba")
     found = [(pair.source.text, pair.target.text) for pair in corpus.pairs("eng_Latn", "fra_Latn")]
     generator = random.Random(5)
@@ -114,7 +115,7 @@ def make_pairs(data: Path, count: int) -> Pairs:
 
 
 def write_lists(folder: Path, pairs: Pairs) -> ToxicityConfig:
-    """Write 400 neutral, rather rare words a side, which about one line in ten holds."""
+    """Write 400 neutral, rather rare words per side, which about one line in ten contains."""
     for side, code in enumerate(("eng_Latn", "fra_Latn")):
         counts = Counter(
             word
@@ -150,20 +151,20 @@ def write_blocks(folder: Path, pairs: Pairs) -> list[Block]:
 
 
 def ours(blocks: list[Block], section: FilterConfig, out: Path, machine: Machine) -> None:
-    """Filter and deduplicate, from Parquet to decisions, remembering nothing of a round before."""
+    """Filter and deduplicate, from Parquet to decisions, without caches of a previous round."""
     running._CHAINS.clear()
     corpus = CorpusConfig(name="real", format="tsv", path="{source}-{target}.tsv")
     config = DataConfig(kind="data", corpora=(corpus,), decontamination=(), filter=section)
     decided = filter_bitext(config, blocks, out, machine)
     scored = [
-        Decided(block=block, decisions=(block.path, decisions.path))
+        DecidedBlock(block=block, decisions=(block.path, decisions.path))
         for block, decisions in zip(blocks, decided, strict=True)
     ]
     deduplicate(config, scored, out, machine)
 
 
 def naive(pairs: Pairs) -> None:
-    """Normalise, hash, remember."""
+    """Normalise, hash and store the hashes."""
     seen = set()
     for source, target in pairs:
         text = f"{normalize_for_hashing(source)}\t{normalize_for_hashing(target)}"
@@ -201,9 +202,9 @@ def per_second(work: Callable[[], object], pairs: Pairs) -> float:
 
 
 def two_processes(blocks: list[Block], section: FilterConfig, folder: Path) -> tuple[float, float]:
-    """Return how much sooner two workers are done than one, and how much more work they do.
+    """Return the speed-up of two workers by wall-clock time, and their ratio of processor time.
 
-    The first is by the clock and needs two free cores; the second is processor time, all counted.
+    The first requires two free cores; the second counts the time of all processes.
     """
     clocks: dict[int, list[float]] = {1: [], 2: []}
     work: dict[int, list[float]] = {1: [], 2: []}
@@ -214,13 +215,13 @@ def two_processes(blocks: list[Block], section: FilterConfig, folder: Path) -> t
             ours(blocks, section, out, Machine(workers=workers, quiet=True))
             clocks[workers].append(time.perf_counter() - start)
             work[workers].append(processor_time() - before)
-    # The first round pays for the start of the processes.
+    # The first round includes the start of the processes.
     ratios = [min(times[1][1:]) / min(times[2][1:]) for times in (clocks, work)]
     return ratios[0], 1 / ratios[1]
 
 
 def processor_time() -> float:
-    """Return the seconds of processor time of this process and its children, running ones too."""
+    """Return the processor time of this process and its children, including running ones."""
     ticks = 0
     for number in [os.getpid(), *(child.pid for child in multiprocessing.active_children())]:
         fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()

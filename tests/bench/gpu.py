@@ -1,11 +1,11 @@
-"""Everything worth measuring on a GPU, in one run of at most nine minutes.
+"""All GPU measurements, in one run of at most nine minutes.
 
     python -m tests.bench.gpu OUT [--minutes 9] [--dry]
 
-Weights are random and made in place, so that the repository and its dependencies without fairseq2
-are all that a bare machine needs. Each figure is appended to OUT/gpu.jsonl as soon as it exists;
-sections follow in the order of need, and a section that would exceed the time is skipped, which
-is recorded. `--dry` runs all of it on a CPU with tiny shapes.
+Weights are random and created on the machine, which only requires the repository and its
+dependencies without fairseq2. Each result is appended to OUT/gpu.jsonl immediately. Sections run in
+the order of importance, and a section that would exceed the time is skipped, which is recorded.
+`--dry` runs everything on a CPU with tiny shapes.
 """
 
 import argparse
@@ -42,7 +42,17 @@ SIDES: tuple[Side, ...] = ("encoder", "decoder")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """The shapes of a run."""
+    """The shapes of a run.
+
+    Attributes:
+        device: device of the run.
+        dtype: type of the weights.
+        vocabulary: number of tokens.
+        batches: numbers of sentences in a batch.
+        source_tokens: tokens per source.
+        output_tokens: tokens per output.
+        training_experts: experts of the model that is trained with experts.
+    """
 
     device: str
     dtype: torch.dtype
@@ -141,14 +151,14 @@ def peak_memory(scale: Scale) -> Iterator[dict[str, float]]:
 
 
 def release_memory(scale: Scale) -> None:
-    """Return what is not used any more to the device."""
+    """Return unused memory to the device."""
     gc.collect()
     if scale.device == "cuda":
         torch.cuda.empty_cache()
 
 
 def seconds(scale: Scale, run: Callable[[], object], *, rounds: int = 3) -> float:
-    """Return the least seconds of some runs after one that warms up."""
+    """Return the minimum seconds of some runs after a warm-up run."""
     times = []
     for number in range(rounds + 1):
         synchronize(scale)

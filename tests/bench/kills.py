@@ -1,12 +1,12 @@
-"""Kills training at random moments, resumes it, and compares the result with an undisturbed run's.
+"""Kills training at random moments, resumes it, and compares the result with an undisturbed run.
 
     python -m tests.bench kills -- --trials 20
 
-Every trial starts a run, kills it at a random moment of its life, up to three times, and lets it
-end. Weights and Adam's moments must be bitwise those of a run that was left alone. Ranks are forked
-from a process that has imported everything, so that moments fall in training and in the writing of
-checkpoints, not in imports. A moment is one of processor time, so that a busy machine changes
-nothing: the kernel's timer ends the rank there, without a last word, and its fellows get SIGKILL.
+Every trial starts a run, kills it at up to three random moments, and lets it finish. Weights and
+Adam's moments must be bitwise equal to those of an undisturbed run. Ranks are forked from a process
+that has imported everything, so that the moments fall into training and the writing of checkpoints
+instead of imports. A moment is a processor time, so that the load of the machine has no effect: the
+kernel's timer ends the rank without any cleanup, and the other ranks get SIGKILL.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 from runpy import run_path
 
 import torch
-import torch._dynamo  # what the optimizer and the log import when they are first used
+import torch._dynamo  # imported here because the optimizer and the log import it on first use
 import torch.utils.tensorboard
 
 from nllb.config import load_config
@@ -50,7 +50,7 @@ FORKING = multiprocessing.get_context("forkserver")
 def run_rank(
     rank: int, size: int, moment: float, port: int, config: Path, folder: Path, mode: str
 ) -> None:
-    """Train as one rank of several; die after `moment` seconds of processor time, if above 0."""
+    """Train as one of several ranks; die after `moment` seconds of processor time, if above 0."""
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in names.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1"}
@@ -62,7 +62,7 @@ def run_rank(
 
 
 def run(size: int, moment: float, config: Path, folder: Path, mode: str) -> bool:
-    """Run all ranks to their end, or one to its moment; say whether the run was killed."""
+    """Run all ranks to their end, or one to its moment; return whether the run was killed."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -73,7 +73,7 @@ def run(size: int, moment: float, config: Path, folder: Path, mode: str) -> bool
     for process in ranks:
         process.start()
     wait([process.sentinel for process in ranks])
-    if any(process.exitcode for process in ranks):  # they would wait for the dead one
+    if any(process.exitcode for process in ranks):  # the others would wait for the dead rank
         for process in ranks:
             process.kill()
     for process in ranks:
@@ -88,7 +88,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def measure(data: Path, folder: Path, trials: int, steps: int) -> list[dict[str, object]]:
-    """Run all trials, by turns over one and two ranks and every mode."""
+    """Run all trials, alternating over one and two ranks and every mode."""
     FORKING.set_forkserver_preload(["tests.bench.kills"])
     config = folder / "config.yaml"
     config.write_text(CONFIG.format(data=data, steps=steps))
@@ -100,7 +100,7 @@ def measure(data: Path, folder: Path, trials: int, steps: int) -> list[dict[str,
         if case not in whole:
             alone = folder / f"{mode}{size}"
             if run(size, 0, config, alone, mode):
-                raise SystemExit(f"a run that nobody killed failed ({size} ranks, {mode})")
+                raise SystemExit(f"an undisturbed run failed ({size} ranks, {mode})")
             seconds = float(alone.with_name(f"{alone.name}.seconds").read_text())
             whole[case] = tensors(alone), seconds
         expected, seconds = whole[case]
@@ -112,7 +112,7 @@ def measure(data: Path, folder: Path, trials: int, steps: int) -> list[dict[str,
             in_saving = any(name.endswith(".tmp") for name in left)
             killed.append({"after": newest, "while_saving": in_saving})
         if run(size, 0, config, out, mode):
-            raise SystemExit(f"a killed run does not go on ({size} ranks, {mode}): {killed}")
+            raise SystemExit(f"a killed run does not resume ({size} ranks, {mode}): {killed}")
         found = tensors(out)
         wrong = [name for name in expected if not torch.equal(found[name], expected[name])]
         row = {"ranks": size, "mode": mode, "killed": killed, "tensors": len(found)}
@@ -138,7 +138,7 @@ def record(rows: list[dict[str, object]], steps: int) -> dict[str, int]:
 
 
 def main(argv: list[str]) -> int:
-    """Run the trials; the exit code is 1 where a tensor differs."""
+    """Run the trials; the exit code is 1 if a tensor differs."""
     parser = argparse.ArgumentParser(prog="kills")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--steps", type=int, default=12)

@@ -1,10 +1,10 @@
-"""Language identification, side by side with the raw fastText loop of the same model.
+"""Language identification compared with the plain fastText loop of the same model.
 
 Run: python -m tests.bench.lid [LINES_PER_LANGUAGE]
 
-One process, one thread, interleaved rounds, CPU seconds: a loaded machine changes little. The
-loops, over the same lines: the package's `predict` of text that was normalised before (the bare
-model), the same with normalisation, and ours with everything: normalisation, script gate,
+One process with one thread, interleaved rounds and CPU seconds, so that load has little effect. The
+loops over the same lines are: the package's `predict` on text that is already normalised (the plain
+model), the same including normalisation, and ours with everything: normalisation, script gate,
 thresholds, second stage, mapping, `Detection` objects.
 """
 
@@ -68,8 +68,8 @@ def main() -> None:
             median = statistics.median(measured)
             print(f"  {loop:<38} {len(texts) / median:>9,.0f} lines/CPU-s  {base / median:5.2f}x")
 
-    # A file on one process and on two, by the clock: the workers' start and model loading included.
-    # A busy machine shows in the clock only; processor time says what two idle cores would give.
+    # A file with one and with two processes by wall-clock time, which includes starting the workers
+    # and loading the model. Processor time shows the speed-up that two idle cores would reach.
     from lid.streaming import detect_lines
 
     many = lines * max(1, FILE_LINES // len(lines))
@@ -91,7 +91,7 @@ def main() -> None:
         f"{feeding:.1f} s: {alone / max(working / 2, feeding):.2f}x where cores are idle"
     )
 
-    # The same answer as fastText's own, before our gate, second stage and thresholds.
+    # The label that fastText itself returns, before our gate, second stage and thresholds.
     sample = lines[:: max(1, len(lines) // 3000)]
     engine = open_engine(DEFAULT_MODEL_DIR / MODEL_NAME, normalised=True)
     scores, _ = engine.score(sample)

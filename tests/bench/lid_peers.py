@@ -1,10 +1,10 @@
-"""Language identification beside other packages, on the languages that each of them has.
+"""Language identification compared with other packages, on the languages of each of them.
 
 Run: python -m tests.bench.lid_peers [EVERY_NTH_LINE]
 
-Peers are optional: `pip install lingua-language-detector heliport pycld2`; those that are missing
-are skipped. All answer the same lines of FLORES-200 devtest, complete and cut to three words. An
-answer is mapped to the label of the same language. The detector is not told the peer's languages.
+Peers are optional: `pip install lingua-language-detector heliport pycld2`; missing packages are
+skipped. All are tested on the same lines of FLORES-200 devtest, complete and cut to three words. An
+answer is mapped to the label of the same language. The detector does not know the peer's languages.
 """
 
 import importlib

@@ -1,6 +1,6 @@
-"""Load time and peak memory of NLLB 600M's shape in int8: `python -m tests.bench loading`.
+"""Load time and peak memory of a model of NLLB 600M's shape in int8: `... tests.bench loading`.
 
-A converted directory of random weights is loaded and translates one batch, in a process of its own;
+A converted directory of random weights is loaded and translates one batch, in a separate process;
 the file is in the page cache.
 """
 
@@ -42,7 +42,7 @@ print(json.dumps({"load_wall_s": loaded, "load_process_s": spent, "imports_mib":
 
 
 def write_int8(source: Path, target: Path) -> None:
-    """Write a directory as `nllb convert --dtype int8` does, but for the tokenizer."""
+    """Write a directory as `nllb convert --dtype int8` does, but without the tokenizer."""
     from safetensors.torch import save_file
 
     from nllb.model.formats.open_model import open_model

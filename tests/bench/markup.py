@@ -1,11 +1,11 @@
-"""Placement of tags, and terms of glossaries: `python -m tests.bench markup`.
+"""Placement of tags, and glossary terms: `python -m tests.bench markup`.
 
-Tags: in FLORES devtest lines, names and numbers that the source has once get a tag; where the
-output of the model has the same word once, the share of tags that stand around exactly that word,
-of en-de, en-fr and en-es both ways. Placeholders: sentences with `{name}` and the like.
-Terms: two words of each reference, found by word alignment, are required of the output; the share
-that the output has exactly, chrF++ with and without them, and the time of both searches, one
-thread.
+Tags: in FLORES devtest lines, names and numbers that occur once in the source get a tag. If the
+output contains the same word once, we count the tags that enclose exactly that word, for en-de,
+en-fr and en-es in both directions. Placeholders: sentences with `{name}` and similar.
+Terms: outputs are required to contain two words of each reference, found by word alignment. We
+report the share of exact matches, chrF++ with and without the terms, and the time of both searches
+with one thread.
 """
 
 import argparse
@@ -41,7 +41,7 @@ TEMPLATES = (
 
 
 def copied_words(line: str) -> list[tuple[int, int]]:
-    """Return the names and numbers that a line has once."""
+    """Return the names and numbers that occur once in a line."""
     words = [m for m in WORD.finditer(line)]
     texts = [m[0] for m in words]
     return [
@@ -73,7 +73,7 @@ def tagged_unit(number: int, line: str) -> tuple[Any, list[str]]:
 
 
 def measure_tags(translator: Any, lines: Sequence[str], source: str, target: str) -> Any:
-    """Return how many tags stand around exactly their word."""
+    """Return the number of tags that enclose exactly their word."""
     from nllb.documents.unit_translation import translate_units
     from nllb.documents.units import InlineCode
 
@@ -121,7 +121,7 @@ def is_nested(codes: Sequence[Any]) -> bool:
 
 
 def measure_placeholders(translator: Any, targets: Sequence[str]) -> Any:
-    """Return how many sentences have their placeholders, and how many were cut."""
+    """Return the number of sentences that keep their placeholders, and of those that were split."""
     from nllb.translation.placeholders import PlaceholderPattern
 
     pattern = PlaceholderPattern()
@@ -140,7 +140,7 @@ def measure_placeholders(translator: Any, targets: Sequence[str]) -> Any:
 
 
 def reference_terms(aligner: Any, pairs: Sequence[tuple[str, str]]) -> list[Any]:
-    """Return for each pair two words of the reference as terms, or none."""
+    """Return two words of the reference as terms for each pair, or none."""
     found = []
     for (source, reference), links in zip(pairs, aligner.align(pairs), strict=True):
         words = {m.span(): m[0] for m in WORD.finditer(reference)}

@@ -1,10 +1,10 @@
-"""The check of meaning: thresholds, AUC and cost. `python -m tests.bench meaning [-- --write]`.
+"""The meaning check: thresholds, AUC and cost. `python -m tests.bench meaning [-- --write]`.
 
-Thresholds come from held-out translations of the training corpora; `--write` stores them. The areas
-under the curve (AUC) compare FLORES devtest lines, which decided nothing, with four kinds of wrong
-outputs: the line of another sentence of similar length, a truncated line (40 to 70 % are left), a
-line with its words shuffled and, into English, a negated line. The cost is the share of the
-check in the time of a translation by `mini`.
+Thresholds are computed from held-out translations of the training corpora; `--write` stores them.
+The areas under the ROC curve (AUC) compare FLORES devtest lines, which were not used for any
+choice, with four kinds of wrong outputs: the line of another sentence of similar length, a line
+truncated to 40 to 70 %, a line with shuffled words and, into English, a negated line. The cost is
+the time of the check relative to a translation by `mini`.
 """
 
 import argparse
@@ -28,9 +28,9 @@ PIVOT = "eng_Latn"
 CORPORA = ("tatoeba", "docs/gnome-user-docs", "docs/mozilla-www-l10n", "tico19", "docs/xquad")
 MIN_PAIRS, MIN_CHARACTERS, MAX_CHARACTERS = 40, 20, 300
 FLAGGED = 0.01
-"""Share of right held-out translations that the threshold flags."""
+"""Share of correct held-out translations that the threshold flags."""
 MIN_AUC = 0.92
-"""A language with a lower AUC for other sentences is unknown to the encoder."""
+"""A language with a lower AUC for other sentences counts as unknown to the encoder."""
 _UNSPACED = ("Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
 _VERBS = (" is ", " are ", " was ", " were ", " can ", " will ", " has ", " have ", " would ")
 
@@ -38,7 +38,7 @@ Scores = NDArray[numpy.float64]
 
 
 def held_out_pairs(data_dir: Path, code: str, count: int) -> list[tuple[str, str]]:
-    """Return distinct pairs of a language with English, as evenly from the corpora as possible."""
+    """Return distinct pairs of a language with English, taken evenly from the corpora."""
     from nllb.io.corpora import Layout, open_corpus
 
     by_corpus: list[list[tuple[str, str]]] = []
@@ -80,7 +80,7 @@ def negated(text: str) -> str | None:
 
 
 def others(texts: Sequence[str]) -> list[str]:
-    """Return for each text another one of similar length."""
+    """Return another text of similar length for each text."""
     order = numpy.argsort([len(text) for text in texts], kind="stable")
     found = list(texts)
     for place, number in zip(order, numpy.roll(order, 1), strict=True):
@@ -89,7 +89,7 @@ def others(texts: Sequence[str]) -> list[str]:
 
 
 def area(right: Scores, wrong: Scores) -> float:
-    """Return the probability that a right output scores higher than a wrong one."""
+    """Return the probability that a correct output scores higher than a wrong one."""
     ranks = numpy.concatenate([right, wrong]).argsort().argsort()[: len(right)] + 1
     return float((ranks.sum() - len(right) * (len(right) + 1) / 2) / (len(right) * len(wrong)))
 
@@ -165,7 +165,7 @@ def evaluate(data_dir: Path, measure: Measure, codes: Sequence[str], lines: int)
 
 
 def cost(data_dir: Path, code: str, lines: int) -> dict[str, float]:
-    """Return processor seconds of translating lines by `mini`, and of checking them."""
+    """Return the processor time for translating lines with `mini`, and for checking them."""
     from nllb.inference.generator import SearchOptions
     from nllb.io.benchmarks import load_flores
     from nllb.languages import parse_language
@@ -198,7 +198,7 @@ def cost(data_dir: Path, code: str, lines: int) -> dict[str, float]:
 
 
 def write_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Write the thresholds that ship."""
+    """Write the shipped table of thresholds."""
     from nllb.inference.meaning_thresholds import THRESHOLDS_FILE
     from nllb.io.text import write_lines
 

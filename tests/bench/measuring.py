@@ -1,4 +1,4 @@
-"""Side-by-side measurements: runs interleaved in one process, every run kept."""
+"""Comparative measurements: runs are interleaved in one process, and every run is recorded."""
 
 import gc
 import json
@@ -21,25 +21,25 @@ class Run:
     """One timed call."""
 
     case: str
-    """What was computed, the same for all contestants."""
+    """The computation, which is the same for all contestants."""
     contestant: str
-    """Who computed it."""
+    """Name of the implementation."""
     round: int
     """Number of the interleaved round."""
     wall_s: float
-    """Seconds on the clock."""
+    """Wall-clock seconds."""
     process_s: float
-    """Seconds of processor time, all threads together."""
+    """Seconds of processor time of all threads."""
     tokens: int
-    """Output tokens, language and end tokens not counted."""
+    """Number of output tokens without language and end tokens."""
 
 
 def interleave(
     case: str, contestants: Mapping[str, Callable[[int], int]], *, rounds: int
 ) -> list[Run]:
-    """Run every contestant once a round, in turn; each is given the round and returns its tokens.
+    """Run every contestant once per round; each receives the round and returns its tokens.
 
-    A first round warms up and is not kept.
+    A first round warms up and is not recorded.
     """
     runs = []
     names = list(contestants)
@@ -66,7 +66,7 @@ def interleave(
 
 
 def summarize(runs: list[Run], ours: str) -> list[dict[str, Any]]:
-    """Return for each case and peer the ratios of seconds a token, above 1 where we are faster."""
+    """Return the ratios of seconds per token for each case and peer, above 1 if we are faster."""
     rows = []
     for case in dict.fromkeys(run.case for run in runs):
         here = [run for run in runs if run.case == case]
@@ -85,7 +85,7 @@ def summarize(runs: list[Run], ours: str) -> list[dict[str, Any]]:
 
 
 def environment(**settings: Any) -> dict[str, Any]:
-    """Return versions, processor and settings, for the record."""
+    """Return the versions, the processor and the settings."""
     versions = {}
     for package in PACKAGES:
         try:

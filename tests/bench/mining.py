@@ -1,8 +1,8 @@
-"""Measure mining: hidden pairs, documents, ANN against exact, LASER2-sized speed.
+"""Measures mining: hidden pairs, documents, ANN compared with exact search, speed of LASER2.
 
-Run from the repository root, with nothing or with the names of some parts:
+Run it from the repository root, with no arguments or with the names of some parts:
 `python tests/bench/mining.py DATA [hidden|messages|documents|index|laser]...`.
-Ratios come from interleaved runs in one process; the figures stand in data_pipeline/README.md.
+Ratios are from interleaved runs in one process; data_pipeline/README.md lists the results.
 """
 
 import copy
@@ -45,18 +45,18 @@ HEADER = "language  pairs  distractors  precision  recall  F1 (threshold), best 
 
 
 def english(data_dir: Path) -> list[str]:
-    """Return the English lines of Tatoeba, each once."""
+    """Return the distinct English lines of Tatoeba."""
     return distinct(data_dir, "tatoeba", "eng_Latn")
 
 
 def distinct(data_dir: Path, corpus: str, language: str) -> list[str]:
-    """Return the lines of a language, each once."""
+    """Return the distinct lines of a language."""
     texts = open_corpus(data_dir / corpus).texts(language)
     return list(dict.fromkeys(text.text.strip() for text in texts))
 
 
 def find_hidden(name: str, sources: list[str], targets: list[str], others: list[str]) -> None:
-    """Hide pairs among other targets; print how many are found again."""
+    """Hide pairs among other targets, and print the number retrieved."""
     encoder = load_encoder()
     texts = [*targets, *others]
     queries, base = encoder.encode(sources, ""), encoder.encode(texts, "")
@@ -72,7 +72,7 @@ def find_hidden(name: str, sources: list[str], targets: list[str], others: list[
             for s, t in zip(found.source.tolist(), found.target.tolist(), strict=True)
         ]
     )
-    # Best first, so every threshold is a prefix.
+    # The pairs are sorted best first, so every threshold selects a prefix.
     hits = numpy.cumsum(right)
     precision, recall = hits / numpy.arange(1, len(hits) + 1), hits / len(sources)
     scores = 2 * precision * recall / numpy.maximum(precision + recall, 1e-9)
@@ -85,7 +85,7 @@ def find_hidden(name: str, sources: list[str], targets: list[str], others: list[
 
 
 def hidden(data_dir: Path) -> None:
-    """Hide LASER's Tatoeba pairs among ten times as many English lines; find them again."""
+    """Hide LASER's Tatoeba pairs among ten times as many English lines, and retrieve them."""
     trained, pool = read_hashes(HASHES), english(data_dir)
     print(HEADER)
     for language in LANGUAGES:
@@ -98,9 +98,9 @@ def hidden(data_dir: Path) -> None:
 
 
 def messages(data_dir: Path) -> None:
-    """Hide the held-out pairs of Tatoeba and of MediaWiki among ten times as many others.
+    """Hide the held-out pairs of Tatoeba and of MediaWiki among ten times as many distractors.
 
-    The others are English lines of the same corpus, trained on or not.
+    The distractors are English lines of the same corpus, including training lines.
     """
     trained = read_hashes(HASHES)
     print(HEADER)
@@ -114,7 +114,7 @@ def messages(data_dir: Path) -> None:
         held_out = read_training_text(replace(config, sources=sources), quiet=True).held_out
         pool = distinct(data_dir, corpus, "eng_Latn")
         for language, pairs in sorted(held_out.items()):
-            # The encoder may have met a short line of one corpus in the other.
+            # The encoder may have been trained on the same short line of the other corpus.
             met = {
                 *overlap(trained, [p[0] for p in pairs]),
                 *overlap(trained, [p[1] for p in pairs]),
@@ -128,16 +128,16 @@ def messages(data_dir: Path) -> None:
 
 
 def drawn(pool: list[str], known: list[str], count: int) -> list[str]:
-    """Return some lines of the pool that are none of the known ones."""
+    """Return some lines of the pool that are not among the known ones."""
     chosen = numpy.random.default_rng(0).permutation(len(pool)).tolist()
     excluded = set(known)
     return [pool[n] for n in chosen if pool[n] not in excluded][:count]
 
 
 def index(data_dir: Path) -> None:
-    """Compare what is mined with the default index and with the exact product, on real vectors."""
+    """Compare mining with the default index and with exact search, on real vectors."""
     encoder = load_encoder()
-    # Of sentences that differ in punctuation only, whose vectors are equal, either may be found.
+    # Sentences that differ only in punctuation have equal vectors, so either may be found.
     base = numpy.unique(encoder.encode(english(data_dir)[:130_000], "eng_Latn"), axis=0)
     own = distinct(data_dir, "tatoeba", "fra_Latn")[:4000]
     queries = numpy.unique(encoder.encode(own, "fra_Latn"), axis=0)
@@ -168,9 +168,9 @@ def index(data_dir: Path) -> None:
 
 
 def documents(data_dir: Path) -> None:
-    """Align the Universal Declaration with English and count the pairs of equal keys found.
+    """Align the Universal Declaration with English, and count the retrieved pairs of equal keys.
 
-    Articles up to 20 were trained on, so the second figure is of those from 21 on.
+    Articles up to 20 were training data, so the second figure is for articles from 21 on.
     """
     encoder, corpus = load_encoder(), open_corpus(data_dir / "udhr")
     english = {text.key: text.text for text in corpus.texts("eng_Latn")}
@@ -203,7 +203,7 @@ def documents(data_dir: Path) -> None:
 
 
 def laser(_: Path) -> None:
-    """Encode with a random LASER2 of full size: batches by length against one at a time."""
+    """Encode with a random LASER2 of full size, in batches by length and one at a time."""
     torch.manual_seed(0)
     full = Laser2(vocabulary=50_004, embedding=320, hidden=512, layers=5).eval()
     half = copy.deepcopy(full).bfloat16()

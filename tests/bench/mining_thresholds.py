@@ -3,7 +3,7 @@
 300 pairs of LASER's Tatoeba sets are hidden among 350 distractors on each side. The thresholds were
 calibrated on other text (`nllb data calibrate-encoder calibration`). All shipped encoders are
 measured: F1 at the calibrated threshold, at the best threshold of the language, and the number of
-sentences that each of them encodes in a processor second.
+sentences that each of them encodes per second of processor time.
 """
 
 import argparse

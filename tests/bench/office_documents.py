@@ -1,10 +1,9 @@
-"""Office files through a translation: `python -m tests.bench office_documents`.
+"""Translation of Office files: `python -m tests.bench office_documents`.
 
-The folder that NLLB_OFFICE_FILES names has one folder per package that was unpacked into it. Every
-file in a zip-based format is parsed and rendered twice. A translation that changes nothing must
-give back the same bytes. One that swaps the case of all letters must give a file that parses to the
-swapped texts, with the same members, and with every element except runs as often as before. A
-document of 200 pages is timed.
+NLLB_OFFICE_FILES is a folder with one subfolder per unpacked package. Every file in a zip-based
+format is parsed and rendered twice. A translation without changes must return the same bytes. One
+that swaps the case of all letters must return a file that parses to the swapped texts, with the
+same members and with the same number of all elements except runs. A document of 200 pages is timed.
 """
 
 import json
@@ -31,7 +30,7 @@ MAY_CHANGE = frozenset(
     "r rPr t proofErr soft-page-break lastRenderedPageBreak softHyphen lang span s rPh "
     "CharacterStyleRange Properties Content AppliedFont Leading".split()
 )
-"""Elements of runs: their number may change; and those that a translation makes wrong."""
+"""Elements whose number may change: those of runs, and those that a translation invalidates."""
 PAGES, WORDS_PER_PAGE = 200, 500
 
 
@@ -66,13 +65,13 @@ def counted(name: str, data: bytes) -> Counter[tuple[str, str]]:
         element = waiting.pop()
         if element.local not in MAY_CHANGE:
             counts[element.namespace, element.local] += 1
-        if element.local != "rPr":  # joined runs have their properties once
+        if element.local != "rPr":  # joined runs share their properties
             waiting += element.elements
     return counts
 
 
 def check(path: Path) -> dict[str, Any] | None:
-    """Return what became of a file; None if it is in another format."""
+    """Return the result of a file; None if it is in another format."""
     data = path.read_bytes()
     try:
         found, document = open_document(data, path.name, FormatOptions())
@@ -96,7 +95,7 @@ def check(path: Path) -> dict[str, Any] | None:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder that are named like files of the formats."""
+    """Yield the files of a folder with the suffixes of the formats."""
     suffixes = {s for each in document_formats() if each.name in FORMATS for s in each.suffixes}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in suffixes and path.is_file() and not path.is_symlink():
@@ -114,7 +113,7 @@ def long_document() -> bytes:
 
 
 def time_of_long_document() -> dict[str, float]:
-    """Return the seconds of processor time for parsing and rendering, the best of three runs."""
+    """Return the processor time for parsing and rendering, the best of three runs."""
     data, best = long_document(), {"parse_s": 1e9, "render_s": 1e9}
     for _ in range(3):
         start = time.process_time()
@@ -130,7 +129,7 @@ def time_of_long_document() -> dict[str, float]:
 
 
 def main() -> int:
-    """Check all files; the exit code is 1 if one of them was not kept."""
+    """Check all files; the exit code is 1 if a check fails."""
     folder = os.environ.get("NLLB_OFFICE_FILES")
     if not folder:
         print("set NLLB_OFFICE_FILES to a folder of unpacked packages with office files")

@@ -1,14 +1,15 @@
-"""chrF++ and spBLEU against sacrebleu with cached references; 40,602 directions by extrapolation.
+"""chrF++ and spBLEU compared with sacrebleu, extrapolated to 40,602 directions.
 
 Run: OMP_NUM_THREADS=1 python tests/bench/scores.py [--directions 560] [--spm FILE]
      OMP_NUM_THREADS=1 python tests/bench/scores.py --lines 10000 100000 1000000
 
-CPU seconds of one process with one thread. Part 1 interleaves ours and sacrebleu over languages of
-all scripts, on the same sentences, and checks that all integers are equal. Part 2 scores a folder
-of outputs as `nllb eval flores` does: reading, checks, both metrics, NFC scores, bootstrap
-intervals, writing. Hypotheses are references with words exchanged; without --spm a 32,000-piece
-stand-in is trained, for the FLORES model is not shipped. With --lines only the memory of
-`nllb eval score` is measured, one process per number of lines.
+CPU seconds of one process with one thread. Part 1 interleaves ours and sacrebleu (with cached
+references) over languages of all scripts, on the same sentences, and checks that all integers are
+equal. Part 2 scores a folder of outputs like `nllb eval flores`, including reading, checks, both
+metrics, NFC scores, bootstrap intervals and writing. Hypotheses are references with exchanged
+words; without --spm, a 32,000-piece substitute is trained, because the FLORES model does not ship.
+With --lines, only the memory of `nllb eval score` is measured, with one process per number of
+lines.
 """
 
 import argparse
@@ -92,7 +93,7 @@ def against_sacrebleu(flores: LineAlignedSet, spm: SentencePieceTokenizer) -> No
             "spBLEU ours": partial(bleu.statistics, hypotheses, bleu_reference),
             "spBLEU sacrebleu": partial(cached[1]._extract_corpus_statistics, hypotheses, None),
         }
-        for name, run in contenders.items():  # equal integers, and everything warm
+        for name, run in contenders.items():  # checks equality and warms up
             if name.endswith("ours"):
                 assert (run() == contenders[name.replace("ours", "sacrebleu")]()).all(), code
         best: dict[str, float] = {}
@@ -157,7 +158,7 @@ def many_directions(
 
 
 def memory_of_score(count: int) -> None:
-    """Print time and peak memory of `nllb eval score` over so many generated lines."""
+    """Print the time and peak memory of `nllb eval score` for a number of generated lines."""
     draw = random.Random(count)
     words = [f"word{number}" for number in range(3000)]
     with tempfile.TemporaryDirectory() as name:

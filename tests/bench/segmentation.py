@@ -1,9 +1,10 @@
-"""Sentence boundaries found in joined FLORES lines: `python -m tests.bench.segmentation`.
+"""Retrieval of sentence boundaries in joined FLORES lines: `python -m tests.bench.segmentation`.
 
-Needs the data folder (NLLB_TEST_DATA). Five lines are joined with a space, in Chinese and Japanese
-without, and cut again; a boundary counts where a piece ends exactly between two lines. FLORES lines
-often hold several sentences, whose boundaries would count as false: the main figures take only the
-lines whose English has no terminator before its end, the last figures all lines.
+Requires the data folder (NLLB_TEST_DATA). Five lines are joined with a space (without one in
+Chinese and Japanese) and split again; a boundary is correct if a piece ends exactly between two
+lines. FLORES lines often contain several sentences, whose boundaries would count as errors. The
+main figures therefore use only lines whose English has no terminator before its end; the last ones
+all.
 """
 
 import argparse
@@ -28,7 +29,13 @@ INNER_END = re.compile(r"[.!?…][\"”’')\]]*\s+\S")
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Boundaries of one language."""
+    """Scores of the boundaries of one language.
+
+    Attributes:
+        code: language code.
+        recall: share of the boundaries between lines that were found.
+        precision: share of the found boundaries that are between lines.
+    """
 
     code: str
     recall: float
@@ -38,17 +45,17 @@ class Score:
 
 
 def single_sentences(english: tuple[str, ...]) -> list[int]:
-    """Return the numbers of the lines that are one sentence in English."""
+    """Return the indices of the lines that are a single sentence in English."""
     return [number for number, line in enumerate(english) if not INNER_END.search(line.strip())]
 
 
 def boundaries(pieces: list[str]) -> set[int]:
-    """Return where pieces end, the last one left out, counted in characters but white space."""
+    """Return the ends of pieces except the last one, counted in characters without white space."""
     return set(accumulate(sum(map(len, piece.split())) for piece in pieces[:-1]))
 
 
 def measure(lines: list[str], language: Language) -> Score:
-    """Join lines in groups and find them again."""
+    """Join lines in groups, split them, and score the boundaries."""
     glue = "" if language.script in UNSPACED else " "
     found = guessed = joined = 0
     for start in range(0, len(lines) - GROUP + 1, GROUP):
@@ -87,7 +94,7 @@ def mean(values: list[float]) -> float:
 
 
 def main() -> int:
-    """Print the table and the averages; exit code 1 where an average misses its goal."""
+    """Print the table and the averages; the exit code is 1 if an average misses its goal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write every score to this file")
     arguments = parser.parse_args()

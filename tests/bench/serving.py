@@ -1,10 +1,10 @@
-"""The server: throughput, latency, fairness, and many connections that come and go.
+"""The server: throughput, latency, fairness, and many connections that open and close.
 
     python -m tests.bench serving -- [--model M] [--sentences N] [--soak-s S]
 
-The server runs as a process of its own, started by `nllb serve` with one thread for each of its
-workers, and without its cache. The bulk translator has the same number of threads. All contestants
-take turns, since other programs may use the machine, too.
+`nllb serve` runs as a separate process, with one thread for each of its workers and without its
+cache. The bulk translator has the same number of threads. All contestants are interleaved, because
+other programs may use the machine.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def serving(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
 
 
 class Client:
-    """One connection that is kept open."""
+    """A connection that is kept open."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
@@ -95,7 +95,7 @@ class Client:
 
 
 def by_clients(port: int, lines: Sequence[str], count: int) -> list[str]:
-    """Translate lines by several clients, each one line after the other."""
+    """Translate lines with several clients, each of which sends one line after the other."""
     local = threading.local()
 
     def one(line: str) -> str:
@@ -108,7 +108,7 @@ def by_clients(port: int, lines: Sequence[str], count: int) -> list[str]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which this share of the values is."""
+    """Return the value below which this share of the values lies."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
@@ -123,7 +123,7 @@ def measure_throughput(
 ) -> dict[str, Any]:
     """Compare sentences per second of the bulk translator, 16 clients and one client.
 
-    The processor time of each is measured, too: it depends less on what else the machine does.
+    The processor time of each is also measured, because it depends less on other load.
     """
     processor: dict[str, list[float]] = {"bulk": [], "16 clients": [], "1 client": []}
     rates: dict[str, list[float]] = {"bulk": [], "16 clients": [], "1 client": []}
@@ -161,7 +161,7 @@ def measure_throughput(
 
 
 def measure_latency(port: int, translator: Any, count: int) -> dict[str, Any]:
-    """Compare the time of one short request by the Python API and by HTTP."""
+    """Compare the time of one short request through the Python API and over HTTP."""
     client = Client(port)
     seconds: dict[str, list[float]] = {"api": [], "http": []}
     for line in sentences(count, 1000):

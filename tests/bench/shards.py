@@ -1,7 +1,8 @@
 """Start-up and speed of the reader of token shards: `python -m tests.bench.shards`.
 
-Writes a manifest of 2,440 directions with two origins each, then times, in a fresh process, reading
-the manifest, the first shard that is read, and opening and touching the shards of all directions.
+Writes a manifest of 2,440 directions with two origins each. Then, in a fresh process, it times
+reading the manifest, reading the first shard, and opening and touching the shards of all
+directions.
 """
 
 import subprocess
@@ -32,7 +33,7 @@ GOAL_S = 2.0
 
 
 def main() -> int:
-    """Print the times; exit code 1 where the start-up takes longer than the goal."""
+    """Print the times; the exit code is 1 if the start-up takes longer than the goal."""
     if len(sys.argv) > 1:
         return read(Path(sys.argv[1]))
     with tempfile.TemporaryDirectory() as name:
@@ -89,7 +90,7 @@ def write(folder: Path) -> None:
 
 
 def read(folder: Path) -> int:
-    """Time what training does before its first batch."""
+    """Time the work of training before its first batch."""
     marks = [time.perf_counter()]
     manifest = read_manifest(folder)
     manifest.open(manifest.parts[0].files[0]).lengths()

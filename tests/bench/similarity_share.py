@@ -1,8 +1,8 @@
-"""How much bitext the similarity filter drops: `python -m tests.bench similarity_share`.
+"""Share of bitext that the similarity filter drops: `python -m tests.bench similarity_share`.
 
-Pairs of every corpus below `docs/` are drawn: with English, in languages that the encoder knows,
-from the files with the most pairs. A pair counts as dropped if its cosine is below the threshold
-that ships.
+Pairs are sampled from every corpus below `docs/`: with English, in languages that the encoder
+knows, from the files with the most pairs. A pair counts as dropped if its cosine is below the
+shipped threshold.
 """
 
 import argparse

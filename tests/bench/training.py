@@ -1,8 +1,8 @@
-"""Measures training: reader, sparse layer, trainer overhead, and what EOM is worth.
+"""Measures training: reader, sparse layer, overhead of the trainers, and the effect of EOM.
 
     python -m tests.bench training -- [reader] [layer] [overhead] [eom] [--data DIR]
 
-Two things that are compared run in turns in one process, and the ratio of their best times counts.
+Compared variants are interleaved in one process, and the ratio of their best times is reported.
 """
 
 import argparse
@@ -33,7 +33,7 @@ WHAT = ("reader", "layer", "overhead")
 
 
 def best_times(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the best CPU time of each call; they take turns."""
+    """Return the best CPU time of each call; the calls are interleaved."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
@@ -46,7 +46,7 @@ def best_times(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 def measure_reader(data: Path) -> dict[str, float]:
     """Read 200 steps of a manifest."""
     config = ReaderConfig(max_tokens=4096, batches_per_step=4, max_length=512)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     imports = _status("VmRSS")
     start = time.process_time()
     manifest = read_manifest(data)
@@ -86,7 +86,7 @@ def layer_config(experts: int, dim: int, inner: int) -> ModelConfig:
 
 
 class OneHotMixture(nn.Module):
-    """The same mixture by dispatch tensors of rows x experts x capacity, as fairseq has it."""
+    """The same mixture with dispatch tensors of rows x experts x capacity, as in fairseq."""
 
     def __init__(self, layer: MixtureOfExperts) -> None:
         super().__init__()
@@ -147,15 +147,15 @@ def measure_layer(rows: int, experts: int) -> dict[str, float]:
 
 
 def layer_memory(kind: str, rows: int, experts: int) -> None:
-    """Print the memory that a pass takes at most, in a process of its own."""
+    """Print the peak memory of a pass, in a separate process."""
     layer = MixtureOfExperts(layer_config(experts, 256, 512), "encoder").train()
     module: nn.Module = OneHotMixture(layer) if kind == "one_hot" else layer
     module.train()
     torch.manual_seed(0)
     x = torch.randn(rows, 256, requires_grad=True)
-    module(x[:256]).square().sum().backward()  # gradients of the weights are there from now on
+    module(x[:256]).square().sum().backward()  # allocates the gradients of the weights
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     module(x).square().sum().backward()
     print((_status("VmHWM") - before) / 1024)
 
@@ -166,7 +166,7 @@ def _status(name: str) -> int:
 
 
 def measure_memory(rows: int, experts: int) -> dict[str, float]:
-    """Compare the memory of both ways."""
+    """Compare the memory of both implementations."""
     found = {}
     for kind in ("sparse", "one_hot"):
         command = [sys.executable, "-m", "tests.bench.training", "memory", "--kind", kind]
@@ -177,7 +177,7 @@ def measure_memory(rows: int, experts: int) -> dict[str, float]:
 
 
 def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dict[str, float]:
-    """Compare both runners with a bare loop: forward, backward, Adam, on the same batches."""
+    """Compare both runners with a plain loop of forward, backward and Adam, on the same batches."""
     from nllb.io.progress import Progress
     from nllb.training.distributed.ranks import Ranks, StopFlag
     from nllb.training.fairseq2_loop import fairseq2_loop
@@ -196,7 +196,7 @@ def measure_overhead(data: Path, width: int, steps: int, rounds: int = 2) -> dic
         run.model.module.train()
         for step in range(steps):
             batch = run.reader.step(step)[0]
-            loss = run.model.module.of(batch).loss / batch.num_targets
+            loss = run.model.module.compute(batch).loss / batch.num_targets
             loss.backward()
             run.optimizer.step()
             run.optimizer.zero_grad(set_to_none=True)
@@ -260,7 +260,7 @@ def measure_eom(data: Path, out_dir: Path, steps: int) -> list[dict[str, object]
 
 
 def many_directions(folder: Path, data: Path, count: int) -> Path:
-    """Write a manifest of many directions; each has shards of its own, all of the same content."""
+    """Write a manifest of many directions with separate shards of the same content."""
     from nllb.io.manifest import Phase, TrainingDirection, write_manifest
 
     manifest = read_manifest(data)
@@ -306,7 +306,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--kind", default="sparse")
     options = parser.parse_args(argv)
     if wrong := set(options.what) - {*WHAT, "eom", "memory"}:
-        parser.error(f"nothing to measure is called {', '.join(sorted(wrong))}")
+        parser.error(f"unknown measurements: {', '.join(sorted(wrong))}")
     torch.set_num_threads(1)
     if options.what == ["memory"]:
         layer_memory(options.kind, options.rows, options.experts)

@@ -1,7 +1,7 @@
-"""Translation speed against transformers and CTranslate2: `python -m tests.bench translation`.
+"""Translation speed of nllb, transformers and CTranslate2: `python -m tests.bench translation`.
 
-Random weights in the shape of NLLB 600M, 30 source tokens, 16 output tokens forced on both sides,
-inputs that differ from round to round. All contestants are in memory together and run in turn.
+Random weights in the shape of NLLB 600M, 30 source tokens, 16 forced output tokens on both sides,
+and inputs that differ between rounds. All contestants are in memory together and interleaved.
 "stream" is one request at a time with two threads, "bulk" many with two workers of one thread.
 """
 
@@ -47,7 +47,7 @@ def sources(count: int, seed: int, lengths: np.ndarray | None = None) -> list[li
 
 
 def flores_lengths() -> np.ndarray:
-    """Return token counts of the English FLORES lines, where the data is here (4.1 characters)."""
+    """Return token counts of the English FLORES lines (4.1 characters each), if available."""
     data = Path(os.environ.get("NLLB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
     from nllb.io.benchmarks import load_flores
 
@@ -71,14 +71,14 @@ class Ours:
         from nllb.inference.engine import OutputChoice
         from nllb.inference.generator import SearchOptions
         from nllb.inference.search import Job, search
-        from nllb.inference.shortlist import further_tokens
+        from nllb.inference.shortlist import extra_tokens
 
         jobs = [
             Job(source=tuple(ids), prompt=(END, TARGET_LANGUAGE), limit=OUTPUT) for ids in batch
         ]
         choice = None
         if listed:
-            extra = further_tokens([ids[1:] for ids in batch], self.ids)
+            extra = extra_tokens([ids[1:] for ids in batch], self.ids)
             choice = OutputChoice(projection=self.projection, ids=self.ids, extra=extra)
         options = SearchOptions(beam_size=1, min_output_tokens=OUTPUT, max_output_tokens=OUTPUT)
         found = search(engine or self.engine, jobs, options, choice=choice)
@@ -116,7 +116,7 @@ class Transformers:
 
 
 class CTranslate2:
-    """CTranslate2 in int8, as one stream of two threads or as two of one."""
+    """CTranslate2 in int8, as one stream with two threads or two streams with one."""
 
     def __init__(self, folder: Path, *, streams: int, num_threads: int):
         import ctranslate2
@@ -146,7 +146,7 @@ class CTranslate2:
 def stream_contestants(
     folder: Path, size: int, ours: Ours, peers: list[str], cache: dict[str, Any]
 ) -> dict[str, Call]:
-    """Return the calls of one request at a time."""
+    """Return the calls for one request at a time."""
     contestants: dict[str, Call] = {
         "ours 16k list": lambda seed: ours(sources(size, seed), listed=True),
         "ours full": lambda seed: ours(sources(size, seed), listed=False),
@@ -164,7 +164,7 @@ def stream_contestants(
 
 
 def bulk_contestants(size: int, ours: Ours, ct2: CTranslate2, count: int) -> dict[str, Call]:
-    """Return the calls of many sentences of FLORES' lengths in batches of `size`."""
+    """Return the calls for many sentences of FLORES' lengths in batches of `size`."""
     from nllb.inference.batching import plan_batches
 
     lengths = flores_lengths()
@@ -185,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print and write tests/bench/results/translation.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     folder = Path(tempfile.gettempdir()) / "nllb-bench"
-    parser.add_argument("--folder", type=Path, default=folder, help="where models are kept")
+    parser.add_argument("--folder", type=Path, default=folder, help="folder of the models")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--parts", nargs="+", default=["transformers", "ctranslate2", "bulk"])

@@ -1,4 +1,4 @@
-"""Random weights in the shape of NLLB 600M, for us, transformers and CTranslate2."""
+"""Random weights in the shape of NLLB 600M, for nllb, transformers and CTranslate2."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ LIST_SIZE = 16_000
 
 
 def transformers_model(folder: Path) -> Any:
-    """Return the model in transformers, made and stored the first time."""
+    """Return the model in transformers, which is created and stored the first time."""
     import torch
     from transformers import M2M100Config, M2M100ForConditionalGeneration
 
@@ -34,13 +34,13 @@ def transformers_model(folder: Path) -> Any:
 
 
 def token_list() -> np.ndarray:
-    """Return the ids of the shortlist, the end token among them."""
+    """Return the ids of the shortlist, including the end token."""
     ids = np.random.default_rng(5).choice(np.arange(4, 256_000), LIST_SIZE - 1, replace=False)
     return np.sort(np.append(ids, END)).astype(np.int64)
 
 
 class _Tokens:
-    """What CTranslate2's converter asks of a tokenizer."""
+    """The interface of a tokenizer that CTranslate2's converter requires."""
 
     unk_token, unk_token_id = "t3", 3
     bos_token, eos_token, pad_token = "t0", "t2", "t1"

@@ -1,11 +1,12 @@
 """Accuracy of word alignment by layer and method: `python -m tests.bench word_alignment`.
 
-For silver words, the share whose best linked word in the reference is the right one, of
-fifteen languages of nine scripts against English. Three kinds: names (words with a capital that
-both sides have once), numbers (the same digits once on both sides), and words of a lexicon (Dice
-coefficient of at least 0.6 in Tatoeba, and PanLex's Swadesh lists), each once on both sides. The
-layer and the method are chosen on Tatoeba lines that the lexicon was not made of; FLORES devtest
-is only reported. Cross-attention is that of the bundled translation model with forced references.
+For silver words, we report the share whose best linked word in the reference is correct, for
+fifteen languages in nine scripts against English. There are three kinds: names (capitalized words
+that occur once on both sides), numbers (the same digits once on both sides), and words of a lexicon
+(Dice coefficient of at least 0.6 in Tatoeba, and PanLex's Swadesh lists), each once on both sides.
+The layer and the method are chosen on Tatoeba lines that were not used for the lexicon; FLORES
+devtest is only reported. Cross-attention is that of the bundled translation model with forced
+references.
 """
 
 import argparse
@@ -38,7 +39,15 @@ MIN_DICE, MIN_COUNT, LEXICON_LINES = 0.6, 5, 40_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Silver:
-    """A pair of sentences, and the places of two words in it that mean the same."""
+    """A pair of sentences, with the positions of two words with the same meaning.
+
+    Attributes:
+        source: the English sentence.
+        target: the other sentence.
+        kind: name, number or lexicon.
+        source_span: start and end of the word in the English sentence.
+        target_span: start and end of the word in the other sentence.
+    """
 
     source: str
     target: str
@@ -48,7 +57,7 @@ class Silver:
 
 
 def read_pairs(folder: Path, language: str) -> list[tuple[str, str]]:
-    """Return English and foreign lines of a bitext."""
+    """Return the English and the other lines of a bitext."""
     from nllb.io.compression import open_binary
 
     codes = sorted([language, ENGLISH])
@@ -64,7 +73,7 @@ def read_pairs(folder: Path, language: str) -> list[tuple[str, str]]:
 def make_lexicon(
     pairs: Sequence[tuple[str, str]], language: str, data: Path
 ) -> dict[str, set[str]]:
-    """Return words of English with words of the language, lower-case."""
+    """Return English words with their translations, in lower case."""
     lexicon: dict[str, set[str]] = defaultdict(set)
     if language not in UNSPACED:
         left: Counter[str] = Counter()
@@ -137,7 +146,7 @@ Matrix = Callable[[Weights, Weights], Weights]
 
 
 def encoder_matrices() -> dict[str, Matrix]:
-    """Return the methods that turn states of two texts into weights of links."""
+    """Return the methods that convert the states of two texts to weights of links."""
     from nllb.inference.word_alignment import link_weights
 
     def mutual(a: Weights, b: Weights) -> Weights:
@@ -160,7 +169,7 @@ def encoder_matrices() -> dict[str, Matrix]:
 
 
 class EncoderWeights:
-    """Word weights by every layer and method of the pretrained encoder."""
+    """Word weights from every layer and method of the pretrained encoder."""
 
     def __init__(self) -> None:
         from nllb.inference.sentence_encoder import SentenceEncoder
@@ -188,7 +197,7 @@ class EncoderWeights:
 
 
 class AttentionWeights:
-    """Word weights by the cross-attention of the bundled model, each decoder layer."""
+    """Word weights from the cross-attention of the bundled model, by decoder layer."""
 
     def __init__(self) -> None:
         import torch
@@ -209,7 +218,7 @@ class AttentionWeights:
         self.seen.append(scores.softmax(-1).mean(1)[0])
 
     def spans(self, text: str) -> list[tuple[int, int]] | None:
-        """Return the places of the model's pieces; None where it reads another text."""
+        """Return the positions of the model's pieces; None if the model changes the text."""
         if self.tokenizer.normalize(text) != text:
             return None
         proto = self.tokenizer._processor.encode(text, return_type="proto")
@@ -230,7 +239,7 @@ class AttentionWeights:
         found = {}
         rows, columns = membership(spans[0], source), membership(spans[1], target)
         for number, attention in enumerate(self.seen):
-            # The step that outputs a token is the one before it is read.
+            # The step that outputs a token precedes the step that reads it.
             steps = attention[1:-1, 1:-1].numpy()
             found[f"cross-attention, decoder layer {number + 1}"] = words_of(steps.T, rows, columns)
         return found
@@ -242,7 +251,7 @@ def words_of(weights: Weights, rows: Weights, columns: Weights) -> Weights:
 
 
 def membership(pieces: Sequence[tuple[int, int]], text: str) -> Weights:
-    """Return which words each piece touches, as a matrix of 0 and 1."""
+    """Return the words that each piece touches, as a matrix of 0 and 1."""
     from nllb.translation.projection import _touched, find_words
 
     words = find_words(text)
@@ -253,7 +262,7 @@ def membership(pieces: Sequence[tuple[int, int]], text: str) -> Weights:
 
 
 def is_right(weights: Weights, silver: Silver) -> bool:
-    """Return whether the silver word's best target word is the right one."""
+    """Return whether the silver word's best target word is correct."""
     from nllb.translation.projection import _touched, find_words
 
     row = weights[_touched(find_words(silver.source), *silver.source_span)].sum(0)
@@ -262,7 +271,7 @@ def is_right(weights: Weights, silver: Silver) -> bool:
 
 
 def measure(silver: Sequence[Silver], language: str, encoder: Any, attention: Any) -> Any:
-    """Return right and all words by method and kind."""
+    """Return the numbers of correct and of all words by method and kind."""
     counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     cache: dict[tuple[str, str], dict[str, Weights]] = {}
     for each in silver:
@@ -314,7 +323,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, row in best[:12] + [r for r in best[12:] if "cross" in r[0]][:4]:
             print(f"  {row['mean']:5.1f} {name}: " + str(row["kinds"]))
     document = {"environment": environment(limit=arguments.limit), "summary": summary}
-    # The counts of all methods would fill megabytes; these are the ones that are compared.
+    # The counts of all methods would fill megabytes; only the compared ones are stored.
     chosen = max(summary["chosen on tatoeba"].items(), key=lambda row: row[1]["mean"])[0]
     crossed = [name for name in summary["chosen on tatoeba"] if "cross" in name]
     kept = {chosen, *(name for name in crossed if " x " not in name or chosen in name)}
@@ -331,7 +340,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summarize(counts: dict[str, Any]) -> dict[str, Any]:
-    """Return for each method the mean over kinds and languages, and the share of each kind."""
+    """Return the mean over kinds and languages, and the share of each kind, for each method."""
     rows: dict[str, Any] = {}
     for name in {method for of_language in counts.values() for method in of_language}:
         shares: dict[str, list[float]] = defaultdict(list)

@@ -1,7 +1,8 @@
 """Speed of the word matcher and its recall over all of FLORES: `python -m tests.bench.wordlists`.
 
-Needs the data folder (NLLB_TEST_DATA). Prints line pairs a minute on one core with 400 entries,
-and in how many languages 99 % of probe words are found with at most 0.1 % false alarms.
+Requires the data folder (NLLB_TEST_DATA). Prints line pairs per minute on one core with 400
+entries, and the number of languages in which 99 % of probe words are found with at most 0.1 % false
+alarms.
 """
 
 import os
@@ -18,13 +19,13 @@ from nllb.io.benchmarks import load_flores
 from nllb.io.wordlists import WordList
 
 ROOT = Path(__file__).parents[2]
-# Words by white space, without the signs at their edges.
+# Words between white space, without punctuation at their edges.
 _CORE = regex.compile(r"(?<!\S)[\p{P}\p{S}]*+(\S*[^\s\p{P}\p{S}])[\p{P}\p{S}]*(?!\S)")
 SPEED_CODES = ("eng_Latn", "deu_Latn", "arb_Arab", "hin_Deva", "tha_Thai", "zho_Hans")
 
 
 def main() -> int:
-    """Print both tables; exit code 1 where a goal is missed."""
+    """Print both tables; the exit code is 1 if a goal is missed."""
     data = Path(os.environ.get("NLLB_TEST_DATA", ROOT.parent / "shared" / "data"))
     flores = load_flores(data)
     slowest = min(_pairs_a_minute(flores.sentences(code), code) for code in SPEED_CODES)
@@ -44,7 +45,7 @@ def main() -> int:
 
 
 def _published_recall(lines: tuple[str, ...]) -> float:
-    """Share of words found between spaces after all but letters and digits became spaces."""
+    """Return the share of words found between spaces if only letters and digits are kept."""
     words = sorted({word for line in lines for word in _CORE.findall(line.lower())})
     probes = set(random.Random(0).sample(words, min(200, len(words))))
     places = found = 0
@@ -58,7 +59,7 @@ def _published_recall(lines: tuple[str, ...]) -> float:
 
 
 def _pairs_a_minute(lines: tuple[str, ...], code: str) -> float:
-    """Lines a minute over two: both sides of a pair are searched."""
+    """Return half of the lines per minute, because both sides of a pair are searched."""
     rare = sorted({line[start : start + 6] for line in lines for start in range(0, len(line), 9)})
     words = WordList.from_entries(random.Random(0).sample(rare, 400), language=code)
     words.counts(lines)

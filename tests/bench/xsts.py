@@ -16,7 +16,7 @@ from eval.xsts.simulation import SimulatedStudy, simulate_study
 
 
 def main(num_studies: int = 60) -> int:
-    """Print error, rank correlation and coverage by method; exit 1 outside 93 to 97 %."""
+    """Print error, rank correlation and coverage by method; the exit code is 1 outside 93-97 %."""
     values: dict[str, list[float]] = {}
     truths: dict[str, list[float]] = {}
     covered: dict[str, list[bool]] = {}
@@ -41,7 +41,7 @@ def main(num_studies: int = 60) -> int:
 
 
 def _scores(study: SimulatedStudy) -> list[tuple[str, str, float, float, float]]:
-    """(direction, method, value, low, high) by every method."""
+    """Return (direction, method, value, low, high) for every method."""
     rows = []
     settings = CalibrationSettings(centre=study.centre)
     items = [item for step, one in study.calibration.items() for item in

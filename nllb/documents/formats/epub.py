@@ -66,7 +66,7 @@ class EpubDocument(ZipDocument):
                     continue
                 done.add(name)
                 if name not in archive:
-                    self.warnings.append(f"the book lacks {name}, which its contents name")
+                    self.warnings.append(f"the book lacks {name}, which its contents refer to")
                 elif kind in _PAGES:
                     self.parts.append(HtmlPart(name, archive.read(name), options))
                 else:
@@ -114,7 +114,7 @@ class HtmlPart:
         ]
 
     def edit(self, changed: Mapping[str, Sequence[Fragment]], writing: Writing) -> bytes | None:
-        """Return the page with the units that changed; None if there are none."""
+        """Return the page with the changed units; None if nothing changed."""
         own = {
             page_unit.key: changed[unit.key]
             for unit, page_unit in zip(self.units, self._page.units, strict=True)
@@ -126,7 +126,7 @@ class HtmlPart:
 
 
 def _refuse_encryption(archive: Archive) -> None:
-    """Refuse books with digital rights management; fonts may be obfuscated."""
+    """Reject books with digital rights management; fonts may be obfuscated."""
     if _ENCRYPTION not in archive:
         return
     root = parse_xml(archive.read(_ENCRYPTION), name=_ENCRYPTION).root

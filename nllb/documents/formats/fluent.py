@@ -1,4 +1,4 @@
-"""Fluent: patterns are translated; references, functions, terms and access keys are kept."""
+"""Fluent files: patterns are translated; references, functions, terms and access keys are kept."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -60,7 +60,7 @@ class FluentDocument(SplicedDocument):
     def _pattern(
         self, pattern: ast.Pattern, key: str, note: str, category: str | None = None
     ) -> Unit | None:
-        """Add the units of a pattern; return that of its own text."""
+        """Add the units of a pattern, and return that of its own text."""
         pieces: list[Piece] = []
         inside: list[str] = []
         for element in pattern.elements:

@@ -1,4 +1,4 @@
-"""HTML: text and attributes that a reader meets; scripts, code and `translate="no"` are kept."""
+"""HTML: visible text and attributes are translated; scripts, code and `translate="no"` are kept."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ INLINE: Final = frozenset(
     "a abbr b bdi bdo big cite data del dfn em font i img ins label mark output q ruby s small "
     "span strike strong sub sup time tt u wbr".split()
 )
-"""Elements inside sentences; every other tag ends one."""
+"""Elements inside sentences; every other tag ends a sentence."""
 PROTECTED: Final = frozenset("code kbd samp var acronym math rt rp".split())
 """Elements inside sentences whose content is kept."""
 SKIPPED: Final = frozenset(
@@ -78,7 +78,7 @@ class HtmlFormat(DocumentFormat):
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str, members: Sequence[str]) -> bool:
-        """Return whether a file is HTML, by its first tag or by its name."""
+        """Return whether a file is HTML, judging by its first tag or its name."""
         if not is_text(head):
             return False
         return suffix in cls.suffixes or _HEAD.match(head_text(head)) is not None
@@ -90,20 +90,21 @@ class HtmlFormat(DocumentFormat):
         name = declared[1].decode("ascii") if declared else None
         file = read_text(data, options, declared=name)
         if name is None and file.encoding == "utf-8" and not file.mark and file.text.isascii():
-            # Browsers would not expect UTF-8: other characters are written as references.
+            # Browsers do not expect UTF-8, so other characters are written as references.
             file = replace(file, encoding="ascii")
         return HtmlDocument(file)
 
 
 @dataclass(frozen=True, slots=True)
 class MarkupRules:
-    """Which elements stand inside sentences, and which are kept; for XML with chosen tags, too.
+    """Rules for the elements inside sentences and the elements to keep, also for XML.
 
     Attributes:
-        inline: elements inside sentences; None: all that no other field names.
-        splitting: elements that end a sentence, whatever `inline` says.
+        inline: elements inside sentences; None means all that no other field contains.
+        splitting: elements that end a sentence, regardless of `inline`.
         protected: elements inside sentences whose content is kept.
         skipped: other elements whose content is kept.
+        void: elements without an end tag.
         attributes: whether attributes are translated by HTML's rules.
     """
 
@@ -115,7 +116,7 @@ class MarkupRules:
     attributes: bool = True
 
     def is_inline(self, name: str) -> bool:
-        """Return whether an element stands inside sentences."""
+        """Return whether an element occurs inside sentences."""
         if name in self.splitting:
             return False
         return self.inline is None or name in self.inline or name in self.protected
@@ -180,7 +181,7 @@ class _Walk:
         while index < len(events):
             event = events[index]
             if event.kind == "start" and self._keeps(event):
-                end = self.ends.get(index, index)  # without an end tag only the start tag is kept
+                end = self.ends.get(index, index)  # without an end tag, only the start tag is kept
                 self._protect(events[index : end + 1])
                 index = end + 1
                 continue
@@ -196,7 +197,7 @@ class _Walk:
         self._finish()
 
     def _keeps(self, event: HtmlEvent) -> bool:
-        """Return whether an element is left as it is with everything in it."""
+        """Return whether an element is kept with all of its content."""
         if event.name in self.rules.protected or event.name in self.rules.skipped:
             return True
         if event.attributes.get("translate", "").lower() == "no":
@@ -265,7 +266,7 @@ class _Walk:
                 break
 
     def _finish(self) -> None:
-        """End the passage and make a unit of it."""
+        """End the passage and create its unit."""
         if self.passage:
             keeps_layout = bool(self.open) and self.open[-1].keeps_layout
             self.document.spans.add(

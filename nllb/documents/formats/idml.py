@@ -76,7 +76,7 @@ class _Paragraph:
 
 
 class _Reader:
-    """Reads a range of paragraphs: a paragraph may begin in one range and end in another."""
+    """Reads a range of paragraphs; a paragraph may begin in one range and end in another."""
 
     def __init__(self, part: XmlPart, element: XmlElement) -> None:
         self.part, self.element = part, element
@@ -203,7 +203,7 @@ def _add_paragraph(part: XmlPart, element: XmlElement, paragraph: _Paragraph) ->
 def _source(
     part: XmlPart, paragraph: _Paragraph, tokens: Sequence[Token], edits: NestedEdits
 ) -> str:
-    """Return the source of a paragraph, from within its first range to within its last."""
+    """Return the source of a paragraph, from inside its first range to inside its last one."""
     assert paragraph.first is not None and paragraph.last is not None
     parts: list[str] = []
     tree = part.tree
@@ -241,7 +241,7 @@ def _source(
 
 
 def _key(part: XmlPart, run: XmlElement) -> str:
-    """Return the start of a range: its tag and its properties."""
+    """Return the start of a range, with its tag and its properties."""
     properties = run.find("Properties")
     key = part.tree.source(run.start, run.open_end)
     return key if properties is None else key + part.tree.source(properties.start, properties.end)

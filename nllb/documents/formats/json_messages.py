@@ -32,7 +32,7 @@ class JsonFormat(DocumentFormat):
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str, members: Sequence[str]) -> bool:
-        """Return whether a file is JSON by its name, or has no suffix and begins as JSON does."""
+        """Return whether a file is JSON, judging by its name or its beginning."""
         if suffix in cls.suffixes:
             return is_text(head)
         return not suffix and re.match(r'\s*[\[{]\s*["\[{]', head_text(head)) is not None
@@ -44,14 +44,14 @@ class JsonFormat(DocumentFormat):
 
 
 def json_writer(file_text: str) -> Callable[[str], str]:
-    """Return a function that writes strings as a file does: with or without `\\u1234`."""
+    """Return a function that escapes strings as a file does: with or without `\\u1234`."""
     ascii_only = file_text.isascii() and _ESCAPED.search(file_text) is not None
     return lambda text: json.dumps(text, ensure_ascii=ascii_only)
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A string whose leaves are units of their own."""
+    """A string whose leaves are separate units."""
 
     value: JsonValue
     spans: UnitSpans
@@ -76,7 +76,7 @@ class JsonDocument(SplicedDocument):
             self._add_plurals(root)
 
     def _selection(self) -> Callable[[tuple[str, ...], str], bool]:
-        """Return which strings are translated."""
+        """Return a function that selects the strings to translate."""
         if patterns := self.options.keys:
             return lambda path, text: is_chosen(path or ("",), patterns)
         roots = [root for root in self.values if root.kind == "object"]
@@ -179,7 +179,7 @@ class JsonDocument(SplicedDocument):
 
 
 def _is_catalogue(values: Sequence[JsonValue]) -> bool:
-    """Return whether a file has nothing but strings in nested objects."""
+    """Return whether a file contains only strings in nested objects."""
     waiting = list(values)
     if any(value.kind != "object" for value in waiting):
         return False

@@ -68,11 +68,9 @@ class OdfDocument(ZipDocument):
     def _warn(self) -> None:
         names = self.archive.names
         if any(name.startswith(("Basic/", "Scripts/")) for name in names):
-            self.warnings.append(
-                "the file has macros; they are kept as they are, do not trust them"
-            )
+            self.warnings.append("the file has macros, which are kept unchanged; do not trust them")
         if "META-INF/documentsignatures.xml" in names:
-            self.warnings.append("the file's digital signature does not fit the translation")
+            self.warnings.append("the file's digital signature does not match the translation")
 
     def _add(self, name: str) -> None:
         data = self.archive.read(name)
@@ -119,7 +117,7 @@ class _Collector:
         self.dialect, self.kept = dialect, kept
 
     def is_wanted(self, element: XmlElement) -> bool:
-        """Return whether an element has paragraphs in it or is one."""
+        """Return whether an element is a paragraph or contains paragraphs."""
         if not self._is_paragraph(element) and element.local not in {"table-cell", "title", "desc"}:
             return False
         around = element.parent
@@ -133,7 +131,7 @@ class _Collector:
         return element.local in {"p", "h"} and element.namespace == TEXT
 
     def visit(self, part: XmlPart, element: XmlElement) -> None:
-        """Add the paragraphs in an element, inner ones first."""
+        """Add the paragraphs in an element, inner paragraphs first."""
         if element.local == "table-cell" and _attribute(element, "formula"):
             return
         for child in element.elements:
@@ -149,7 +147,7 @@ class _Collector:
 
 
 def _write_values(part: XmlPart, cell: XmlElement) -> None:
-    """Let the value of a cell follow its translated text."""
+    """Update the value of a cell to its translated text."""
     places = part.places
     paragraphs = [child for child in cell.elements if child.local == "p"]
     own = [place for place in places if place.start in {each.start for each in paragraphs}]

@@ -1,4 +1,4 @@
-"""PDF: its text as a new Word document; a PDF itself cannot be written back."""
+"""PDF: the text is extracted to a new Word document, because a PDF cannot be written back."""
 
 import logging
 import re
@@ -26,9 +26,9 @@ _WARNING: Final = (
 _ITEM: Final = re.compile(r"(?:[•‣◦▪–—*-]|\(?\d{1,3}[.)]|[a-z][.)])\s")
 _ENDS: Final = re.compile(r"[.!?:;。！？।۔።]['\"”’)\]]*$")
 _SHORT_LINE: Final = 0.8
-"""A line narrower than this part of its block ends a paragraph, if it ends a sentence."""
+"""Maximum relative width of a line that ends a paragraph if it ends a sentence."""
 _HEADING: Final = 1.15
-"""How much larger than the text of most characters a heading is."""
+"""Minimum size of a heading, relative to that of most characters."""
 _MAX_HEADING: Final = 200
 _MAX_LEVEL: Final = 3
 
@@ -102,14 +102,14 @@ def _read(data: bytes) -> list[_Paragraph]:
         from pdfminer.pdfdocument import PDFPasswordIncorrect, PDFTextExtractionNotAllowed
     except ImportError as error:
         raise ResourceError(
-            "PDF files need the package pdfminer.six: pip install 'nllb[documents]'"
+            "PDF files require the package pdfminer.six: pip install 'nllb[documents]'"
         ) from error
     logging.getLogger("pdfminer").setLevel(logging.ERROR)
     paragraphs: list[_Paragraph] = []
     try:
         for number, page in enumerate(extract_pages(BytesIO(data)), 1):
             if number > MAX_PAGES:
-                raise DocumentError(f"a PDF of at most {MAX_PAGES:,} pages is read; split it")
+                raise DocumentError(f"the PDF has more than {MAX_PAGES:,} pages; split it")
             _add_page(paragraphs, page)
     except DocumentError:
         raise
@@ -117,7 +117,7 @@ def _read(data: bytes) -> list[_Paragraph]:
         raise DocumentError("the PDF is encrypted: save it without a password") from error
     except MemoryError:
         raise
-    except Exception as error:  # pdfminer has no common class for what damaged files raise
+    except Exception as error:  # pdfminer has no common class of errors for damaged files
         raise DocumentError(f"the PDF is damaged: {error or type(error).__name__}") from error
     if not has_letters([paragraph.text for paragraph in paragraphs]):
         raise DocumentError(
@@ -129,7 +129,7 @@ def _read(data: bytes) -> list[_Paragraph]:
 
 
 def _add_page(paragraphs: list[_Paragraph], page: "LTPage") -> None:
-    """Add the paragraphs of a page; one that began on the page before goes on."""
+    """Add the paragraphs of a page, continuing a paragraph that began on the previous page."""
     is_first = True
     for paragraph in _page_paragraphs(page):
         before = paragraphs[-1] if paragraphs else None
@@ -175,7 +175,7 @@ def _page_paragraphs(page: "LTPage") -> Iterator[_Paragraph]:
 
 
 def _joined(before: str, after: str) -> str:
-    """Join two lines; a word that was divided between them becomes whole."""
+    """Join two lines, including a word that was divided between them."""
     if before.endswith("\u00ad"):
         return before[:-1] + after
     if before.endswith("-") and before[-2:-1].isalpha() and after[:1].islower():
@@ -192,7 +192,7 @@ def _size(line: "LTTextLine") -> float:
 
 
 def _find_headings(paragraphs: Sequence[_Paragraph]) -> None:
-    """Set the levels of short paragraphs in a larger size than that of most characters."""
+    """Set the levels of short paragraphs that are larger than most characters."""
     counts: Counter[float] = Counter()
     for paragraph in paragraphs:
         counts[paragraph.size] += len(paragraph.text)

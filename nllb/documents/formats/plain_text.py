@@ -1,4 +1,4 @@
-"""Plain text: paragraphs are translated, line ends and blank lines are kept."""
+"""Plain text: paragraphs are translated; line ends and blank lines are kept."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _PARAGRAPH: Final = re.compile(f"(?:{_LINE})+", re.MULTILINE)
 _WRAPPED: Final = re.compile(
     rf"(?:{_LINE})(?:(?![ \t]*(?:[-*+•]|\d+[.)])\s){_LINE})*", re.MULTILINE
 )
-"""Paragraphs whose list items are paragraphs, too."""
+"""Paragraphs, where list items are separate paragraphs."""
 _MAX_LINES: Final = 200
 
 
@@ -39,8 +39,8 @@ class PlainTextFormat(DocumentFormat):
 class PlainTextDocument(SplicedDocument):
     """A parsed text.
 
-    With the extra option `wrapped`, sentences go on after the ends of lines, and a translated
-    paragraph is wrapped at its width.
+    With the extra option `wrapped`, sentences continue after the ends of lines, and a translated
+    paragraph is wrapped at its original width.
     """
 
     def __init__(self, file: TextFile, options: FormatOptions):
@@ -63,7 +63,7 @@ def _writer(newline: str) -> Write:
 
 
 def _wrapping_writer(paragraph: str, newline: str) -> Write:
-    """Return a function that wraps a paragraph at the width and indentation that it had."""
+    """Return a function that wraps a paragraph at its original width and indentation."""
     lines = paragraph.rstrip("\n").split("\n")
     width = max(map(columns, lines))
     following = lines[min(1, len(lines) - 1)]
@@ -86,7 +86,7 @@ def _wrapping_writer(paragraph: str, newline: str) -> Write:
 
 
 def _passages(text: str, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
-    """Return the paragraphs; very long ones are cut into parts of whole lines."""
+    """Return the paragraphs; very long ones are split into parts of whole lines."""
     passages: list[tuple[int, int]] = []
     for match in pattern.finditer(text):
         start = match.start()

@@ -50,14 +50,14 @@ class PoFormat(DocumentFormat):
 
 @dataclass(slots=True)
 class _Entry:
-    """An entry; spans go from the first quote of a text to the last one."""
+    """An entry; spans extend from the first quote of a text to the last one."""
 
     start: int = -1
-    """Where its first keyword begins, after the comments."""
+    """Start of its first keyword, after the comments."""
     texts: dict[str, str] = field(default_factory=dict)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     flags: tuple[int, str] | None = None
-    """Where the line of flags begins, and what it says."""
+    """Start and content of the line of flags."""
     comments: list[str] = field(default_factory=list)
     end: int = 0
 
@@ -101,7 +101,7 @@ class PoDocument(SplicedDocument):
             return None
 
     def _plural(self, target: Language) -> GettextPlural:
-        """Return the plural forms of the target, those of the file if it is in that language."""
+        """Return the plural forms of the target, from the file if it is in that language."""
         header = "" if self.header is None else self.header.texts.get("msgstr", "")
         match = re.search(r"^Plural-Forms:(.*)", header, re.MULTILINE)
         is_same = match is not None and self.language == target
@@ -113,7 +113,7 @@ class PoDocument(SplicedDocument):
         return list(self._units.values())
 
     def plan_units(self, target: Language) -> Sequence[Unit]:
-        """Return the texts without a finished translation, one for each plural form."""
+        """Return the texts without a finished translation, one per plural form."""
         planned: list[Unit] = []
         for number, unit in self._units.items():
             entry = self.entries[number]
@@ -197,7 +197,7 @@ class PoDocument(SplicedDocument):
             edits.replace(entry.flags[0] + 2, entry.flags[0] + 2, " fuzzy,")
 
     def _literal(self, text: str) -> str:
-        """Return a text in quotes; one with line feeds gets a line for each of its lines."""
+        """Return a text in quotes, with one line per line of the text."""
         lines = re.findall(r"[^\n]*\n|[^\n]+", text)
         if len(lines) < 2:
             return f'"{_escape(text)}"'

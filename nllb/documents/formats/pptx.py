@@ -79,7 +79,7 @@ class PptxDocument(OfficePackage):
 
 
 def _is_placeholder(element: XmlElement) -> bool:
-    """Return whether a shape of a template only prompts for text of slides."""
+    """Return whether a shape of a template is only a prompt for text on slides."""
     return element.local == "sp" and next(element.iter("ph"), None) is not None
 
 

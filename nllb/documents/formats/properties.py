@@ -77,7 +77,7 @@ class PropertiesDocument(SplicedDocument):
 
 
 def unescape(source: str) -> str:
-    """Return the value of a key or value as it is written."""
+    """Return the text of a key or value without its escapes."""
 
     def character(match: re.Match[str]) -> str:
         if match[1] is not None:

@@ -1,4 +1,4 @@
-"""Subtitles, SRT and WebVTT: sentences that run over cues are translated as a whole."""
+"""Subtitles (SRT and WebVTT): sentences that span several cues are translated as a whole."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ class SrtFormat(DocumentFormat):
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str, members: Sequence[str]) -> bool:
-        """Return whether a file is one by its first cue or its name."""
+        """Return whether a file is SRT, judging by its first cue or its name."""
         if not is_text(head):
             return False
         return suffix in cls.suffixes or _SRT_HEAD.match(head_text(head)) is not None
@@ -70,7 +70,7 @@ class VttFormat(DocumentFormat):
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str, members: Sequence[str]) -> bool:
-        """Return whether a file is one by its first word or its name."""
+        """Return whether a file is WebVTT, judging by its first word or its name."""
         if not is_text(head):
             return False
         return suffix in cls.suffixes or re.match(r"WEBVTT\b", head_text(head)) is not None
@@ -83,7 +83,7 @@ class VttFormat(DocumentFormat):
 
 @dataclass(slots=True)
 class _Turn:
-    """What one speaker says in one cue, without the codes around it."""
+    """The text of one speaker in one cue, without the codes around it."""
 
     cue: int
     start_ms: int
@@ -120,7 +120,7 @@ class SubtitleDocument(SplicedDocument):
 
     @property
     def units(self) -> Sequence[Unit]:
-        """Sentences, over as many cues as they run."""
+        """Sentences, which may span several cues."""
         return self._units
 
     def plan_units(self, target: Language) -> Sequence[Unit]:
@@ -140,7 +140,7 @@ class SubtitleDocument(SplicedDocument):
             self.groups[unit.key] = list(group)
 
     def _cues(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """Yield number, start and end in milliseconds, and where the text begins and ends."""
+        """Yield number, start and end in milliseconds, and start and end of the text."""
         text = self.file.text
         position = number = 0
         while position < len(text):
@@ -156,7 +156,7 @@ class SubtitleDocument(SplicedDocument):
             yield number, _milliseconds(timing, 1), _milliseconds(timing, 5), start, end
 
     def _end_of_cue(self, start: int) -> tuple[int, int]:
-        """Return where the text of a cue ends, and where to go on: a blank line or a time."""
+        """Return the end of a cue's text and the next position: a blank line or a time."""
         text = self.file.text
         position = end = before = start
         while position < len(text):
@@ -177,7 +177,7 @@ class SubtitleDocument(SplicedDocument):
     def _turns(
         self, number: int, start_ms: int, end_ms: int, start: int, end: int
     ) -> Iterator[_Turn]:
-        """Yield what each speaker of a cue says."""
+        """Yield the text of each speaker in a cue."""
         bounds = [start]
         dashes = 0
         position = start
@@ -208,7 +208,7 @@ class SubtitleDocument(SplicedDocument):
             )
 
     def _pieces(self, start: int, end: int) -> tuple[list[Piece], bool]:
-        """Return the pieces of a turn without its edges, and whether a dash begins it."""
+        """Return the pieces of a turn without its edges, and whether it begins with a dash."""
         text = self.file.text
         pieces: list[Piece] = []
         position = start
@@ -266,8 +266,8 @@ class SubtitleDocument(SplicedDocument):
                 edits.replace(turn.start, turn.end, self._write(lines))
         if too_wide:
             self.warnings.append(
-                f"{too_wide} cues have a line of more than {MAX_COLUMNS} columns: they are long "
-                "for two lines"
+                f"{too_wide} cues have a line of more than {MAX_COLUMNS} columns, because they are "
+                "too long for two lines"
             )
         return self.file.encode(edits.apply(), self.warnings)
 
@@ -282,7 +282,7 @@ class SubtitleDocument(SplicedDocument):
 
 
 def _merge_lines(pieces: Sequence[Piece]) -> list[Piece]:
-    """Return pieces in which a pair that is closed and opened again between lines goes on."""
+    """Return pieces in which a pair that is closed and reopened between lines is merged."""
     merged: list[Piece] = []
     for piece in pieces:
         if piece.kind is CodeKind.OPEN and len(merged) > 1:
@@ -297,7 +297,7 @@ def _merge_lines(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _grouped(turns: Sequence[_Turn]) -> Iterator[list[_Turn]]:
-    """Join turns whose sentence goes on in the next cue."""
+    """Join turns whose sentence continues in the next cue."""
     group: list[_Turn] = []
     for turn in turns:
         if group and not _goes_on(group[-1], turn, len(group)):

@@ -17,7 +17,7 @@ _MIN_PROSE_SHARE: Final = 0.5
 _DELIMITERS: Final = ",;\t|"
 
 Cell = tuple[int, int]
-"""The start and the end of a cell in the text, its quotes included."""
+"""The start and the end of a cell in the text, including its quotes."""
 
 
 class CsvFormat(DocumentFormat):
@@ -105,7 +105,7 @@ class TableDocument(SplicedDocument):
         return source
 
     def _has_header(self, rows: Sequence[Sequence[Cell]], options: FormatOptions) -> bool:
-        """Return whether the first row has names: short, different, and no numbers."""
+        """Return whether the first row consists of names: short, distinct, and not numbers."""
         choice = options.extra.get("header")
         if choice is not None:
             return choice.lower() in {"yes", "true", "1"}
@@ -179,5 +179,5 @@ def _column(column: str, names: Sequence[str], width: int) -> int:
     known = f"; it has {', '.join(names)}" if names else ""
     raise ConfigError(
         f"the table has no column {column!r}{did_you_mean(column, names)}{known}; "
-        f"numbers go from 1 to {width}"
+        f"numbers range from 1 to {width}"
     )

@@ -1,4 +1,4 @@
-"""String catalogues of Xcode: the target language is added beside the source language."""
+"""String catalogues of Xcode: the target language is added next to the source language."""
 
 import json
 import re
@@ -40,11 +40,11 @@ class XcstringsFormat(DocumentFormat):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A string: the units of its variants, and where a language is added."""
+    """A string: the units of its variants, and the place to add a language."""
 
     key: str
     variants: Mapping[str, Unit]
-    """By plural category; "" is the only variant of a string without plurals."""
+    """Units by plural category; "" is the only variant of a string without plurals."""
     value: JsonValue
     localizations: JsonValue | None
 
@@ -57,7 +57,7 @@ class XcstringsDocument(SplicedDocument):
         root = parse_json(file.text)[0]
         strings, source = root.get("strings"), root.get("sourceLanguage")
         if strings is None or source is None or strings.kind != "object":
-            raise DocumentError('a string catalogue needs "sourceLanguage" and "strings"')
+            raise DocumentError('a string catalogue requires "sourceLanguage" and "strings"')
         self.entries = [
             entry
             for key, value in strings.members

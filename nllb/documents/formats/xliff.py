@@ -1,4 +1,4 @@
-"""XLIFF 1.2 and 2.x: targets are filled beside their sources."""
+"""XLIFF 1.2 and 2.x: a target is written for each source."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ class XliffFormat(DocumentFormat):
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """A source, its target, and the element that says what state they are in."""
+    """A source, its target, and the element with their state."""
 
     holder: XmlElement
     source: XmlElement

@@ -146,10 +146,10 @@ class XlsxDocument(OfficePackage):
         return super().render(changed, source=source, target=target)
 
     def _column_names(self, changed: dict[str, Sequence[Fragment]]) -> dict[str, str]:
-        """Return the new names of table columns, and drop header cells that would clash.
+        """Return the new names of table columns, and omit header cells that would clash.
 
-        A table is damaged if the name of a column is not the text of its header cell, or if two
-        columns have one name.
+        A table is damaged if the name of a column differs from the text of its header cell, or if
+        two columns have the same name.
         """
         tables = [self._columns(name) for name in self._tables]
         names = {name for table in tables for name in table}
@@ -235,7 +235,7 @@ def _plain(fragments: Sequence[Fragment]) -> str:
 
 
 def _with_direction(data: bytes, *, is_rtl: bool) -> bytes:
-    """Return a sheet whose columns run in a direction; its views come before its cells."""
+    """Return a sheet with the given direction of columns; its views precede its cells."""
     if xml_encoding(data) != "utf-8":
         return data
     head, cells, rest = data.partition(b"sheetData")

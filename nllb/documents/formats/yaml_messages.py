@@ -46,7 +46,17 @@ class YamlFormat(DocumentFormat):
 
 @dataclass(frozen=True, slots=True)
 class YamlScalar:
-    """A string of a YAML file and its path; `is_key` where it is a key of a mapping."""
+    """A string of a YAML file and its path.
+
+    Attributes:
+        path: keys and indices that lead to it.
+        start: offset of its first character.
+        end: offset after its last character.
+        value: its text.
+        style: its YAML style: empty, a quote, `|` or `>`.
+        is_key: whether it is a key of a mapping.
+        in_flow: whether it is in a flow collection.
+    """
 
     path: tuple[str, ...]
     start: int
@@ -99,7 +109,7 @@ _resolver: Final[Any] = yaml.SafeLoader("")
 
 
 def _tag(value: str, implicit: tuple[bool, bool]) -> str:
-    """Return the tag that a scalar without one has, such as that of a number."""
+    """Return the implicit tag of a scalar, such as that of a number."""
     return str(_resolver.resolve(yaml.ScalarNode, value, implicit))
 
 
@@ -163,7 +173,7 @@ class YamlDocument(SplicedDocument):
         self._add_slots(groups)
 
     def _content_end(self, scalar: YamlScalar) -> int:
-        """Return the end of a scalar without the blank lines that follow it."""
+        """Return the end of a scalar without the blank lines after it."""
         if scalar.style in {"|", ">"}:
             source = self.file.text[scalar.start : scalar.end]
             return scalar.start + len(source.rstrip())
@@ -196,7 +206,7 @@ class YamlDocument(SplicedDocument):
             )
 
     def set_languages(self, edits: TextEdits, source: Language | None, target: Language) -> None:
-        """Rename the only top-level key where it is the source language, as Rails has it."""
+        """Rename the only top-level key if it is the source language, as in Rails."""
         if len(self.roots) == 1 and source is not None:
             [root] = self.roots
             if root.value in {language_tag(source), source.code} and not root.style:
@@ -208,7 +218,7 @@ def _plain(fragments: Sequence[Fragment]) -> str:
 
 
 def scalar_writer(source: str, scalar: YamlScalar) -> Callable[[Sequence[Fragment]], str]:
-    """Return a function that writes a scalar in the style that it has."""
+    """Return a function that writes a scalar in its original style."""
 
     def write(fragments: Sequence[Fragment]) -> str:
         text = _plain(fragments)

@@ -1,9 +1,9 @@
-"""The pretrained encoder in int8 by the compiled kernel (`kernel_encoder.h`).
+"""The pretrained encoder in int8 with the compiled kernel (`kernel_encoder.h`).
 
-Weights have a scale for each output, activations one for each row. Inputs that come from a norm are
-evened out first: some channels are up to a hundred times as large as others, so each is divided by
-a factor, and the matrix multiplied with it (SmoothQuant, arXiv 2211.10438, with an exponent of
-0.5). A row's result depends on its own sequence alone, whatever it is computed with.
+Weights have one scale per output and activations one per row. Inputs that come from a norm are
+equalized first: some channels are up to a hundred times as large as others, so each channel is
+divided by a factor, and the matrix is multiplied by it (SmoothQuant, arXiv 2211.10438, with an
+exponent of 0.5). The result of a row depends only on its own sequence, regardless of the batch.
 """
 
 import threading
@@ -42,14 +42,14 @@ from .packed_matrices import (
 )
 
 _LANES = 16
-"""Floats that the kernel's attention takes at a time: a head is a multiple of it."""
+"""Number of floats that the kernel's attention processes at a time; head sizes are multiples."""
 _CHUNK_TOKENS = 256
-"""Tokens that a thread takes through all layers together, so that states stay in the cache."""
+"""Tokens that a thread passes through all layers together, so that states stay in the cache."""
 _LEAST_RANGE = 1e-5
 
 
 def find_encoder_kernel(config: EncoderConfig) -> Kernel | None:
-    """Return the compiled kernel if there is one that can run an encoder of this shape."""
+    """Return the compiled kernel if it can run an encoder of this shape."""
     head_dim = config.model_dim // config.num_heads
     fits = (
         head_dim % _LANES == 0
@@ -61,7 +61,7 @@ def find_encoder_kernel(config: EncoderConfig) -> Kernel | None:
 
 
 class KernelEncoder:
-    """An encoder in int8; the embedding stays in its mapped file."""
+    """An encoder in int8, whose embedding stays in the memory-mapped file."""
 
     def __init__(self, directory: EncoderDirectory, kernel: Kernel, *, num_threads: int) -> None:
         self.config = directory.config
@@ -111,7 +111,7 @@ class KernelEncoder:
             first, first_token = last, first_token + tokens
 
     def _next_chunk(self, lengths: Sequence[int], first: int) -> tuple[int, int]:
-        """Return where the chunk of sequences that begins with `first` ends, and its tokens."""
+        """Return the end of the chunk of sequences that begins with `first`, and its tokens."""
         limit = _CHUNK_TOKENS * self._runtime.num_threads
         last, tokens = first + 1, lengths[first]
         while last < len(lengths) and tokens + lengths[last] <= limit:
@@ -186,7 +186,7 @@ class KernelEncoder:
         return torch.cat([self._directory.read(f"{name}.weight") for name in names])
 
     def _pack_evened(self, names: list[str]) -> tuple[Any, int]:
-        """Pack matrices that share their input, and return what the input is multiplied with."""
+        """Pack matrices with a common input, and return the factors of the input channels."""
         weight_RD = self._weight(names)
         factor_D = evening_factors(weight_RD, self._directory.input_range(names[0]))
         inverse_D = (1 / factor_D).contiguous()
@@ -207,10 +207,10 @@ class KernelEncoder:
 
 
 def evening_factors(weight_RD: Tensor, range_D: Tensor | None) -> Tensor:
-    """Return what the columns of a matrix are multiplied with so that its inputs become even.
+    """Return the factors of a matrix's columns that equalize its input channels.
 
-    An input channel becomes as large as its column: both get the geometric mean of their sizes.
-    Without measured ranges of the inputs, nothing is changed.
+    Each input channel gets the magnitude of its column: both become their geometric mean. Without
+    measured ranges of the inputs, all factors are 1.
     """
     if range_D is None:
         return torch.ones(weight_RD.shape[1])

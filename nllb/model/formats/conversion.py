@@ -27,18 +27,21 @@ COMPANIONS = ("shortlists.safetensors", "LICENSE", "README.md")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversion:
-    """A planned or completed conversion."""
+    """A planned or completed conversion.
+
+    Attributes:
+        source: the name or path of the source model.
+        output: the output directory.
+        storage: dtype of the stored weights.
+        num_bytes: size of the weights in bytes.
+        state: `already there`: an earlier call completed the same conversion.
+    """
 
     source: str
-    """The name or path of the source model."""
     output: Path
-    """The output directory."""
     storage: StorageType
-    """Dtype of the stored weights."""
     num_bytes: int
-    """Size of the weights in bytes."""
     state: Literal["planned", "written", "already there"]
-    """`already there`: an earlier call completed the same conversion."""
 
 
 def convert(

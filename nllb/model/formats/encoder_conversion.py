@@ -1,8 +1,9 @@
 """Converts an E5S1 file to an encoder directory with a trimmed vocabulary.
 
-The layers keep their 4-bit blocks. The embedding keeps them too if the vocabulary is small; in a
-large one, rarely used rows get fewer bits (`row_codes.py`), because more pieces are worth more than
-exact rows: text that is cut into other pieces than in training changes its vector much more.
+The layers keep their 4-bit blocks. The embedding of a small vocabulary keeps them as well; in that
+of a large one, rarely used rows get fewer bits (`row_codes.py`), because additional pieces improve
+vectors more than exact rows: text that is split into other pieces than in training gets a different
+vector.
 """
 
 from collections import Counter
@@ -43,7 +44,7 @@ from .vocabulary_trimming import (
     PieceCounts,
     choose_pieces,
     count_pieces,
-    measure_worth,
+    measure_importance,
 )
 from .weights import SCALE
 
@@ -59,24 +60,27 @@ _EMBEDDING: Final = "embedding.weight"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderConversion:
-    """What a conversion did."""
+    """The result of a conversion.
+
+    Attributes:
+        output: the directory that was written.
+        source_pieces: pieces of the source file.
+        kept_pieces: pieces that were kept.
+        languages: languages of the text.
+        lines: lines of the text.
+        skipped_rows: rows of the corpora that could not be read.
+        unknown_before: share of the text's tokens that were <unk> with all pieces.
+        num_bytes: size of the directory in bytes.
+    """
 
     output: Path
-    """The directory that was written."""
     source_pieces: int
-    """Pieces of the source file."""
     kept_pieces: int
-    """Pieces that were kept."""
     languages: int
-    """Languages of the text."""
     lines: int
-    """Lines of the text."""
     skipped_rows: int
-    """Rows of the corpora that could not be read."""
     unknown_before: float
-    """Share of the text's tokens that were <unk> with all pieces."""
     num_bytes: int
-    """Bytes of the directory."""
 
 
 def convert_e5(
@@ -90,30 +94,30 @@ def convert_e5(
     expected_sha256: str = SHA256,
     quiet: bool = False,
 ) -> EncoderConversion:
-    """Write an encoder directory with the pieces that text uses.
+    """Write an encoder directory that keeps the pieces that text uses.
 
     Args:
         source: an E5S1 file.
-        output: the directory to write; it must not exist yet, or be empty.
+        output: the directory to write, which must not exist or must be empty.
         corpora: the text.
-        num_pieces: the most pieces that are kept.
-        max_lines: the most lines that are read of a language in a corpus.
-        tiers: levels of the most used rows of the embedding, and the number of these rows. If
-            no more rows than the first of these numbers are kept, they keep their 4-bit blocks.
-        expected_sha256: what the source must have.
-        quiet: show no progress.
+        num_pieces: maximum number of pieces to keep.
+        max_lines: maximum number of lines to read per language and corpus.
+        tiers: numbers of levels of the most used embedding rows, and the number of rows of each
+            tier. If no more rows are kept than the first tier has, they keep their 4-bit blocks.
+        expected_sha256: required hash of the source.
+        quiet: whether to hide progress.
 
     Raises:
-        CheckpointError: the source is damaged or another file, or the output is not empty.
-        DataError: the text cannot be read, or has more characters than pieces are allowed.
+        CheckpointError: the source is damaged or a different file, or the output is not empty.
+        DataError: the text cannot be read, or uses more characters than there may be pieces.
     """
     if output.is_dir() and any(output.iterdir()):
-        raise CheckpointError(f"{output} is not empty: remove it or name another place")
+        raise CheckpointError(f"{output} is not empty: remove it, or choose another directory")
     found = file_sha256(source)
     if found != expected_sha256:
         raise CheckpointError(
             f"{source} is not the expected file: its SHA-256 is {found}, not {expected_sha256}; "
-            f"give {FILE} of {PACKAGE}, or --sha256 to take another file"
+            f"use {FILE} of {PACKAGE}, or --sha256 to accept another file"
         )
     file = open_e5_file(source)
     characters = CharacterMap(file.replacements)
@@ -125,11 +129,11 @@ def convert_e5(
         texts = _texts(corpora, max_lines, skipped, samples, progress)
         counts = count_pieces(EncoderTokenizer.build(pieces, characters, whole), texts)
     always = [number for number, (_, score) in enumerate(pieces) if score == SPECIAL_SCORE]
-    worth = measure_worth(counts, file.scores)
-    kept = choose_pieces(file.pieces, counts.characters, worth, always, limit=num_pieces)
+    importance = measure_importance(counts, file.scores)
+    kept = choose_pieces(file.pieces, counts.characters, importance, always, limit=num_pieces)
     config = _trimmed_config(file.config, kept)
     kept_pieces = [pieces[number] for number in kept]
-    tensors = _trimmed_tensors(file, kept, worth, tiers)
+    tensors = _trimmed_tensors(file, kept, importance, tiers)
     tokenizer = EncoderTokenizer.build(kept_pieces, characters, config)
     encoder = _module(config, tensors)
     ranges = measure_input_ranges(encoder, _sequences(tokenizer, counts))
@@ -202,7 +206,7 @@ def _trimmed_config(config: EncoderConfig, kept: list[int]) -> EncoderConfig:
 
 
 def _trimmed_tensors(
-    file: E5File, kept: list[int], worth: NDArray[np.float64], tiers: Tiers
+    file: E5File, kept: list[int], importance: NDArray[np.float64], tiers: Tiers
 ) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for weight in list_encoder_weights(file.config):
@@ -213,17 +217,17 @@ def _trimmed_tensors(
         if weight.name == _EMBEDDING:
             halves, scale = halves[kept], scale[kept]
             if len(kept) > tiers[0][1]:
-                levels = _levels(worth[kept], tiers)
+                levels = _levels(importance[kept], tiers)
                 tensors |= encode_rows(weight.name, dequantize_blocks(halves, scale), levels)
                 continue
         tensors[weight.name], tensors[weight.name + SCALE] = halves, scale
     return tensors
 
 
-def _levels(worth: NDArray[np.float64], tiers: Tiers) -> Tensor:
-    """Return the number of levels of each row: the most used rows have the most."""
-    found = torch.full((len(worth),), REST_LEVELS, dtype=torch.uint8)
-    ranked = np.argsort(-worth, kind="stable")
+def _levels(importance: NDArray[np.float64], tiers: Tiers) -> Tensor:
+    """Return the number of levels of each row; the most used rows have the most levels."""
+    found = torch.full((len(importance),), REST_LEVELS, dtype=torch.uint8)
+    ranked = np.argsort(-importance, kind="stable")
     first = 0
     for levels, count in tiers:
         found[torch.from_numpy(ranked[first : first + count])] = levels
@@ -232,7 +236,7 @@ def _levels(worth: NDArray[np.float64], tiers: Tiers) -> Tensor:
 
 
 def _tier_sizes(tensors: dict[str, Tensor]) -> tuple[tuple[int, int], ...]:
-    """Return the levels of the embedding's tiers and their rows, the most used first."""
+    """Return the levels of the embedding's tiers and their numbers of rows, most used first."""
     if not tensor_names(_EMBEDDING, tensors):
         return ()
     counts = torch.bincount(tensors[_EMBEDDING + TIER]).tolist()
@@ -257,7 +261,7 @@ def _module(config: EncoderConfig, tensors: dict[str, Tensor]) -> PretrainedEnco
 
 
 def _sequences(tokenizer: EncoderTokenizer, counts: PieceCounts) -> Iterator[tuple[int, ...]]:
-    """Yield sample sequences of all languages in turn, with the prefix and without."""
+    """Yield sample sequences of all languages in turn, with and without the prefix."""
     samples = [text for texts in counts.samples.values() for text in texts]
     step = -(-len(samples) // _MAX_SAMPLES)
     for number, text in enumerate(samples[::step]):

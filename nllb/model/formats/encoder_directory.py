@@ -1,13 +1,13 @@
-"""A pretrained encoder on disk: opened with every check that comes before memory is taken; written.
+"""A pretrained encoder on disk, which is validated before memory is allocated for it.
 
-`config.json` has the names of transformers' `BertConfig`, `model.safetensors` our own names. A
-matrix is stored as a floating type, or as 4-bit blocks (`four_bit.py`); the embedding also in tiers
-of few bits (`row_codes.py`). `nllb.json` has origin,
-licence and the SHA-256 of the other files, which are compared when the directory is opened.
+`config.json` has the names of transformers' `BertConfig`; `model.safetensors` has our own names. A
+matrix is stored in a floating-point type or as 4-bit blocks (`four_bit.py`), and the embedding may
+also be stored in tiers of few bits (`row_codes.py`). `nllb.json` contains the origin, the licence
+and the SHA-256 of the other files, which are verified when the directory is opened.
 
-Beside the weights there may be input ranges: the largest magnitude that each channel of the inputs
-of `layers.N.query` and `layers.N.inner` had on sample text. int8 engines even the channels out by
-them.
+Next to the weights, the file may contain input ranges: the largest magnitude of each input channel
+of `layers.N.query` and `layers.N.inner` on sample text. int8 engines use them to equalize the
+channels.
 
 An encoder for sentence vectors may have a `sentence_space.safetensors` with the common directions
 that are removed from its vectors (`sentence_space.py`).
@@ -41,7 +41,7 @@ from nllb.model.pretrained_encoder import EncoderConfig, PretrainedEncoder, list
 from nllb.model.sentence_space import SentenceSpace
 
 from .four_bit import dequantize_blocks, four_bit_shapes
-from .row_codes import CodedTable, find_fault, tensor_names
+from .row_codes import CodedTable, find_error, tensor_names
 from .safetensors_files import SafetensorsFile
 from .sentence_space_file import SENTENCE_SPACE_FILE, read_sentence_space, write_sentence_space
 from .settings import SETTINGS_FILE, read_settings
@@ -60,7 +60,7 @@ _HASHED_FILES: Final = (
 )
 _EMBEDDING: Final = "embedding.weight"
 RANGE: Final = ".input_range"
-"""`layers.0.query.input_range` has the ranges of the inputs of `layers.0.query`."""
+"""Suffix of input ranges: `layers.0.query.input_range` belongs to `layers.0.query`."""
 _MODEL_TYPE: Final = "bert"
 _CONFIG_NAMES: Final = {
     "vocabulary_size": "vocab_size",
@@ -80,15 +80,18 @@ _CONFIG_NAMES: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbeddingTable:
-    """The embedding of the vocabulary; rows are dequantised when they are asked for."""
+    """The embedding of the vocabulary, whose rows are dequantized on request.
+
+    Attributes:
+        stored: the matrix in a floating-point type, or its 4-bit blocks, in the memory-mapped file.
+        scale: the scales of the 4-bit blocks, or None.
+    """
 
     stored: Tensor
-    """The matrix in a floating type, or the bytes of its 4-bit blocks; in the mapped file."""
     scale: Tensor | None
-    """The scales of 4-bit blocks."""
 
     def rows(self, ids: Tensor) -> Tensor:
-        """Return rows as float32; ids must be within the vocabulary."""
+        """Return rows as float32; the ids must be within the vocabulary."""
         if self.scale is None:
             return self.stored[ids].float()
         return dequantize_blocks(self.stored[ids], self.scale[ids])
@@ -96,24 +99,27 @@ class EmbeddingTable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderDirectory:
-    """An opened encoder; weights are read, and dequantised, when they are asked for."""
+    """An opened encoder, whose weights are read and dequantized on request.
+
+    Attributes:
+        path: the directory.
+        config: the encoder's shape.
+        settings: the content of `nllb.json`; empty if the file does not exist.
+        file: the file of the weights.
+    """
 
     path: Path
-    """The directory."""
     config: EncoderConfig
-    """The encoder's shape."""
     settings: Mapping[str, Any]
-    """The content of `nllb.json`; empty where there is none."""
     file: SafetensorsFile
-    """The weights' file."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a directory and check all that can be checked without the matrices.
+        """Open a directory and validate everything except the values of the matrices.
 
         Raises:
-            CheckpointError: it is not an encoder's, incomplete or damaged; a file is not the one
-                that `nllb.json` names; or weights are not finite.
+            CheckpointError: the directory is not an encoder, is incomplete or damaged, or contains
+                a file that differs from its hash in `nllb.json` or weights that are not finite.
         """
         config = read_encoder_config(path / CONFIG_FILE)
         settings = read_settings(path)
@@ -131,7 +137,7 @@ class EncoderDirectory:
         """Open the tokenizer.
 
         Raises:
-            CheckpointError: it is missing, damaged, or does not fit the vocabulary.
+            CheckpointError: it is missing, damaged, or does not match the vocabulary.
         """
         return EncoderTokenizer.open(self.path, self.config)
 
@@ -182,14 +188,14 @@ class EncoderDirectory:
             coded = tensor_names(weight.name, names) if weight.name == _EMBEDDING else set()
             if coded:
                 tensors = {name: self.file.read(name) for name in coded}
-                fault = find_fault(weight.name, weight.shape, tensors)
-                wrong += [fault] if fault else []
+                error = find_error(weight.name, weight.shape, tensors)
+                wrong += [error] if error else []
                 names -= coded
                 continue
             if weight.name not in names:
                 raise CheckpointError(
                     f"{self.path} lacks the weight {weight.name}; it is incomplete, or its "
-                    f"{CONFIG_FILE} is of another encoder"
+                    f"{CONFIG_FILE} belongs to another encoder"
                 )
             wrong += self._unusable(weight.name, weight.shape)
             names -= {weight.name, weight.name + SCALE}
@@ -198,7 +204,7 @@ class EncoderDirectory:
             names.remove(name)
             if self.file.shape(name) != width or self.file.dtype(name) != torch.float32:
                 wrong.append(f"{name} is {self.file.shape(name)}, not {width} of float32")
-        wrong += [f"{name} is not a weight of it" for name in sorted(names)]
+        wrong += [f"{name} is not one of its weights" for name in sorted(names)]
         if wrong:
             raise CheckpointError(
                 f"{self.path / WEIGHTS_FILE} does not match {CONFIG_FILE}: "
@@ -210,12 +216,12 @@ class EncoderDirectory:
                 check_finite(self.file.read(name), f"{name} of {self.path}")
 
     def _unusable(self, name: str, shape: tuple[int, ...]) -> list[str]:
-        """Return what keeps a stored tensor from being the weight."""
+        """Return the reasons why a stored tensor cannot be used as the weight."""
         found, dtype = self.file.shape(name), self.file.dtype(name)
         if name + SCALE not in self.file.names():
             if found == shape and dtype.is_floating_point:
                 return []
-            return [f"{name} is {found} of {dtype}, not {shape} of a floating type"]
+            return [f"{name} is {found} of {dtype}, not {shape} of a floating-point type"]
         scale, scale_dtype = self.file.shape(name + SCALE), self.file.dtype(name + SCALE)
         try:
             expected = four_bit_shapes(shape)
@@ -233,7 +239,7 @@ def read_encoder_config(path: Path) -> EncoderConfig:
     """Read a `config.json`.
 
     Raises:
-        CheckpointError: it is missing, damaged, or describes another kind of model.
+        CheckpointError: the file is missing or damaged, or describes another kind of model.
     """
     if not path.is_file():
         raise CheckpointError(f"{path.parent} is not a pretrained encoder: {path.name} is missing")
@@ -258,7 +264,7 @@ def write_encoder(
     space: SentenceSpace | None = None,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write a directory; `tensors` are as they are stored, and `nllb.json` comes last."""
+    """Write a directory; `tensors` are stored as given, and `nllb.json` is written last."""
     path.mkdir(parents=True, exist_ok=True)
     document = {theirs: getattr(config, ours) for ours, theirs in _CONFIG_NAMES.items()}
     fixed = {"architectures": ["BertModel"], "model_type": _MODEL_TYPE, "hidden_act": "gelu"}
@@ -310,7 +316,7 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the file cannot be read.
     """
     try:
         with path.open("rb") as stream:
@@ -326,7 +332,7 @@ def _hashes(path: Path) -> dict[str, str]:
 def _check_hashes(path: Path, hashes: Any) -> None:
     if not isinstance(hashes, dict) or not hashes.keys() <= set(_HASHED_FILES):
         raise CheckpointError(
-            f"{path / SETTINGS_FILE}: files may have hashes of {', '.join(_HASHED_FILES)} only"
+            f"{path / SETTINGS_FILE}: only {', '.join(_HASHED_FILES)} may have hashes"
         )
     for name, expected in hashes.items():
         refuse_pointer(path / name)

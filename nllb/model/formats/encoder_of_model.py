@@ -1,4 +1,4 @@
-"""Finds the pretrained encoder of a model: its own copy, or the shared one that ships."""
+"""Finds the pretrained encoder of a model: its own copy, or the shared one of this installation."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ HASH_LENGTH: Final = 16
 
 
 def encoder_hash(path: Path) -> str:
-    """Return what identifies an encoder in the configuration of a model."""
+    """Return the hash that identifies an encoder in the configuration of a model."""
     return file_sha256(path / WEIGHTS_FILE)[:HASH_LENGTH]
 
 
@@ -25,7 +25,7 @@ def open_encoder_of_model(path: Path, config: ModelConfig) -> EncoderDirectory:
     """Open the encoder that a model directory was trained on.
 
     Raises:
-        CheckpointError: this installation has another encoder, or none.
+        CheckpointError: this installation has a different encoder, or none.
     """
     own = path / OWN_ENCODER
     directory = EncoderDirectory.open(own if own.is_dir() else find_shipped_encoder())
@@ -47,6 +47,6 @@ def open_encoder_of_model(path: Path, config: ModelConfig) -> EncoderDirectory:
 def frozen_states(
     directory: EncoderDirectory, device: torch.device | str, config: ModelConfig
 ) -> SourceStates:
-    """Return the encoder as a function, in float32 and without a gradient."""
+    """Return the encoder as a function that computes float32 states without gradients."""
     encoder = directory.load(device).requires_grad_(False)
     return partial(encoder, layers=None if config.memory == "mix" else (-1,))

@@ -1,4 +1,4 @@
-"""Names of a pretrained encoder's weights in other formats, by `encoder_weights.tsv`."""
+"""Names of a pretrained encoder's weights in other formats, from `encoder_weights.tsv`."""
 
 import re
 from functools import cache
@@ -13,7 +13,7 @@ _E5_TABLES = ("emb.word", "emb.pos", "emb.type")
 
 
 def encoder_weight_name(name: str, name_format: EncoderNameFormat) -> str:
-    """Return the name that a format has for one of our weights: `query.weight` or the like."""
+    """Return the name that a format uses for one of our weights, such as `query.weight`."""
     module, _, leaf = name.rpartition(".")
     found = _LAYER.match(module)
     layer = found[1] if found else ""

@@ -5,8 +5,8 @@ A dense checkpoint is one file. A sparse checkpoint consists of `NAME-shared.pt`
 from 0, so that expert R * (experts per rank) + e of a layer is expert e of rank R.
 
 The ids are the same as in the Hugging Face format (<s>, <pad>, </s>, <unk>, pieces, languages,
-tags), so that no row has to be moved. The SentencePiece model is searched in the directory of the
-checkpoint and in its parent directory. If there is a `dictionary.txt`, its order is compared with
+tags), so that no row has to be moved. The SentencePiece model must be in the directory of the
+checkpoint or in its parent directory. If there is a `dictionary.txt`, its order is compared with
 the SentencePiece model.
 """
 

@@ -1,6 +1,6 @@
 """Reads and writes model directories in the Hugging Face layout of `m2m_100` and `nllb-moe`.
 
-A directory is written under a hidden name beside the output and renamed when it is complete.
+A directory is written under a hidden name next to the output and renamed when it is complete.
 """
 
 import shutil
@@ -27,7 +27,7 @@ from .model_directory import ModelDirectory
 from .safetensors_files import SafetensorsFile
 from .settings import SETTINGS_FILE, added_languages, read_settings
 from .torch_files import TorchFile
-from .unsupported import describe_names, refuse_directory, refuse_quantized
+from .unsupported import describe_names, reject_quantized, reject_unsupported_directory
 from .weight_files import (
     MAX_SHARD_BYTES,
     StorageType,
@@ -71,7 +71,7 @@ def open_hugging_face(path: Path, *, name: str) -> ModelDirectory:
     Raises:
         CheckpointError: its architecture is not supported, or it is incomplete or damaged.
     """
-    refuse_directory(path)
+    reject_unsupported_directory(path)
     config = ModelConfig.from_hugging_face(
         read_document(path_inside(path, CONFIG_FILE)), where=str(path / CONFIG_FILE)
     )
@@ -115,7 +115,7 @@ def _open_weights(path: Path, config: ModelConfig) -> Weights:
         name: Place(file=stored[stored_name], name=stored_name)
         for name, stored_name in without_prefix(stored).items()
     }
-    refuse_quantized(list(places), path)
+    reject_quantized(list(places), path)
 
     def find(weight: Weight) -> Place | None:
         name = weight.name_in(config.architecture)

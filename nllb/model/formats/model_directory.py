@@ -15,24 +15,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelDirectory:
-    """An opened checkpoint of any format, whose weights are not read until they are used."""
+    """An opened checkpoint of any format, whose weights are not read until they are used.
+
+    Attributes:
+        name: the hub name or path with which it was opened.
+        path: the directory, or the file of a fairseq checkpoint.
+        config: the model configuration.
+        weights: the tensors by this package's names; each is read on access.
+        settings: the content of `nllb.json`; empty if the file does not exist.
+        format: `Hugging Face` or `fairseq`.
+        open_tokenizer: opens the tokenizer that belongs to the weights.
+        generation: search options that the model recommends, by their names in transformers.
+    """
 
     name: str
-    """The hub name or path with which it was opened."""
     path: Path
-    """The directory, or the file of a fairseq checkpoint."""
     config: ModelConfig
-    """The model configuration."""
     weights: Weights
-    """The tensors by this package's names; each is read on access."""
     settings: Mapping[str, Any]
-    """The content of `nllb.json`; empty if the file does not exist."""
     format: str
-    """`Hugging Face` or `fairseq`."""
     open_tokenizer: Callable[[], "Tokenizer"]
-    """Opens the tokenizer that belongs to the weights."""
     generation: Mapping[str, Any] = field(default_factory=dict)
-    """Search options that the model recommends, by their names in transformers."""
 
     def tokenizer(self) -> "Tokenizer":
         """Open the tokenizer.

@@ -14,7 +14,7 @@ from .encoder_of_model import frozen_states, open_encoder_of_model
 from .fairseq import find_fairseq, open_fairseq
 from .hugging_face import is_hugging_face, open_hugging_face
 from .model_directory import ModelDirectory
-from .unsupported import READABLE, describe_file, describe_names, refuse_directory
+from .unsupported import READABLE, describe_file, describe_names, reject_unsupported_directory
 from .weights import read_weight
 
 
@@ -75,7 +75,7 @@ def load_model(
 def _not_a_model(path: Path) -> str:
     if path.is_file():
         return describe_file(path)
-    refuse_directory(path)
+    reject_unsupported_directory(path)
     names = sorted(entry.name for entry in path.iterdir())
     if described := describe_names(names):
         return f"{path} is not a model directory of {READABLE}: {described}"

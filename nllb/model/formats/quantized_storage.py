@@ -7,7 +7,7 @@ stored in int8 except routers, which need float32 precision. Vectors (biases, no
 import torch
 from torch import Tensor
 
-LARGEST = 127
+MAX_INT8 = 127
 _BLOCK_ROWS = 4096
 
 
@@ -19,7 +19,7 @@ def is_quantizable(name: str, shape: tuple[int, ...]) -> bool:
 def row_scales(weight_RC: Tensor) -> Tensor:
     """Return float32 scale_R of a matrix: 1 for a row of zeros, NaN for a row with NaN."""
     low_R, high_R = weight_RC.aminmax(dim=1)  # abs() would copy the matrix
-    scale_R = torch.maximum(high_R, -low_R).float() / LARGEST
+    scale_R = torch.maximum(high_R, -low_R).float() / MAX_INT8
     return torch.where(scale_R == 0, 1.0, scale_R)
 
 

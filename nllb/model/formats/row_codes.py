@@ -1,13 +1,13 @@
-"""Tables whose rows have few bits per weight: a level of a small set, times a scale of the row.
+"""Tables with few bits per weight: each weight is one of a few levels, scaled per row.
 
 The embedding of a large vocabulary is most of an encoder's size, but most of its rows are rarely
 used. The rows are therefore divided into tiers; the more often a row is used, the more levels its
-tier has. The table `NAME` is stored as:
+tier has. The table `NAME` is stored as the following tensors:
 
 * `NAME.centre`, float32, C: the mean of all rows, which is added to every row;
 * `NAME.tier`, uint8, V: the number of levels N of each row;
-* for each tier `NAME.codes.N`, uint8, R x P: its rows, in the order of the table. A byte has as
-  many digits to the base N as fit in it; the first weight is the lowest digit;
+* for each tier `NAME.codes.N`, uint8, R x P: its rows, in the order of the table. A byte contains
+  as many base-N digits as fit into it; the first weight is the lowest digit;
 * `NAME.levels.N`, float32, N: the levels, and `NAME.scale.N`, float16, R: the scales of the rows.
 
 Shapes: V rows of the table, R rows of a tier, C columns, P bytes per row, D digits per byte.
@@ -31,14 +31,17 @@ _ROWS_AT_A_TIME: Final = 8192
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodedTier:
-    """The rows of a table that have the same number of levels."""
+    """The rows of a table that have the same number of levels.
+
+    Attributes:
+        codes_RP: the codes.
+        scale_R: the scales of the rows.
+        digits: the weights that each of the 256 bytes represents, 256 x D.
+    """
 
     codes_RP: Tensor
-    """The codes."""
     scale_R: Tensor
-    """The scales of the rows."""
     digits: Tensor
-    """The weights that each of the 256 bytes represents, 256 x D."""
 
     def rows(self, places: Tensor) -> Tensor:
         """Return rows of the tier as float32; the last byte can have too many digits."""
@@ -48,20 +51,23 @@ class CodedTier:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodedTable:
-    """A table in tiers; rows are decoded when they are requested."""
+    """A table in tiers; rows are decoded when they are requested.
+
+    Attributes:
+        centre_C: the mean of all rows.
+        tier_V: the number of levels of each row.
+        place_V: the index of each row in its tier.
+        tiers: the tiers by number of levels.
+    """
 
     centre_C: Tensor
-    """The mean of all rows."""
     tier_V: Tensor
-    """The number of levels of each row."""
     place_V: Tensor
-    """The place of each row in its tier."""
     tiers: Mapping[int, CodedTier]
-    """The tiers by number of levels."""
 
     @classmethod
     def read(cls, name: str, tensor: Callable[[str], Tensor]) -> Self:
-        """Read the table `name`, whose tensors `find_fault` has checked."""
+        """Read the table `name`, whose tensors `find_error` has validated."""
         tier_V = tensor(name + TIER)
         place_V = torch.zeros(len(tier_V), dtype=torch.int64)
         tiers = {}
@@ -78,7 +84,7 @@ class CodedTable:
         return cls(centre_C=centre_C, tier_V=tier_V, place_V=place_V, tiers=tiers)
 
     def rows(self, ids: Tensor) -> Tensor:
-        """Return rows as float32; ids must be within the table."""
+        """Return rows as float32; the ids must be within the table."""
         shape, ids = ids.shape, ids.flatten()
         found = self.centre_C.repeat(len(ids), 1)
         tier, places = self.tier_V[ids], self.place_V[ids]
@@ -110,15 +116,15 @@ def encode_rows(name: str, weight_VC: Tensor, tier_V: Tensor) -> dict[str, Tenso
 
 
 def tensor_names(name: str, all_names: Collection[str]) -> set[str]:
-    """Return which of the names belong to the table `name` if it is stored in tiers."""
+    """Return the names that belong to the table `name` if it is stored in tiers."""
     if name + TIER not in all_names:
         return set()
     parts = (CENTRE, TIER, ".codes.", ".levels.", ".scale.")
     return {each for each in all_names if each.startswith(tuple(name + part for part in parts))}
 
 
-def find_fault(name: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor]) -> str | None:
-    """Return what keeps tensors from being the table `name` of this shape, or None."""
+def find_error(name: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the reason why tensors cannot be the table `name` of this shape, or None."""
     num_rows, columns = shape
     expected: dict[str, tuple[tuple[int, ...], torch.dtype]]
     expected = {name + CENTRE: ((columns,), torch.float32), name + TIER: ((num_rows,), torch.uint8)}

@@ -38,8 +38,8 @@ class SafetensorsFile:
     """A safetensors file, whose length is validated against its header when it is opened.
 
     Raises:
-        CheckpointError: it is missing, cut short or not a safetensors file, or its header is
-            wrong.
+        CheckpointError: the file is missing, truncated or not a safetensors file, or its header
+            is invalid.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +87,7 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
         header = None
     if not isinstance(header, dict):
         raise CheckpointError(
-            f"{path} is not a safetensors file, or is cut short in its header ({size:,} bytes); "
+            f"{path} is not a safetensors file, or its header is truncated ({size:,} bytes); "
             f"download or write it again"
         )
     metadata = header.pop("__metadata__", None) or {}
@@ -96,7 +96,7 @@ def _read_header(path: Path) -> tuple[Mapping[str, str], dict[str, Any]]:
     ends = [_check_entry(path, name, entry) for name, entry in header.items()]
     if size != (expected := 8 + length + max(ends, default=0)):
         raise CheckpointError(
-            f"{path} is damaged or cut short: it has {size:,} bytes, but its header describes "
+            f"{path} is damaged or truncated: it has {size:,} bytes, but its header describes "
             f"{expected:,}; download or write it again"
         )
     if unknown := {entry["dtype"] for entry in header.values()} - set(SAFETENSORS_TYPES):

@@ -3,7 +3,7 @@
 Directories that transformers 5 saved have only this file. It is converted to the SentencePiece
 model from which it was made, so that this package has one tokenizer. The conversion is exact for
 vocabularies that came from SentencePiece; others are rejected, because their ids would differ.
-Normalization by patterns other than those of NLLB's tokenizers is rejected, too: a pattern in an
+Normalization by patterns other than those of NLLB's tokenizers is also rejected: a pattern in an
 untrusted file could take unlimited time.
 
 The written file keeps byte fallback, which transformers 4 drops when it converts the SentencePiece

@@ -141,7 +141,7 @@ def _checkpoint_errors(path: Path) -> Iterator[None]:
             yield
     except (BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} is cut short, damaged or not a torch file: {_first_line(error)}; download it "
+            f"{path} is truncated, damaged or not a torch file: {_first_line(error)}; download it "
             f"again"
         ) from error
 

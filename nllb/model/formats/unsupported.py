@@ -45,7 +45,7 @@ _QUANTIZED: Final = (".SCB", ".absmax", ".quant_map", ".qweight", ".qzeros", ".w
 _ORIGINAL: Final = "use the model's original checkpoint in safetensors or torch format"
 
 
-def refuse_directory(path: Path) -> None:
+def reject_unsupported_directory(path: Path) -> None:
     """Reject a directory with a PEFT adapter or a CTranslate2 model.
 
     Raises:
@@ -141,7 +141,7 @@ def check_architecture(values: Mapping[str, Any], where: str) -> str:
     return str(architecture)
 
 
-def refuse_quantized(names: list[str], where: Path) -> None:
+def reject_quantized(names: list[str], where: Path) -> None:
     """Reject weights that another program quantised.
 
     Raises:

@@ -1,12 +1,12 @@
-"""Chooses the pieces of a vocabulary that text of many languages uses.
+"""Chooses the pieces of a vocabulary that text in many languages uses.
 
-The worth of a piece is a mean of two estimates of how often it is used. The first is its share of a
-language's tokens in the text at hand, summed over the languages; a language weighs as much as the
-square root of its tokens, so that small languages count and large ones keep their words. The second
-is the piece's own unigram score, the logarithm of its probability in the web text of a hundred
-languages that the tokenizer was trained on; it covers the registers that the text at hand lacks.
-Special tokens and every single character that occurs are always kept, so that trimming makes no
-character unknown that occurs in the text.
+The importance of a piece is a mean of two estimates of how often it is used. The first is its share
+of a language's tokens in the given text, summed over the languages. Languages are weighted by the
+square root of their numbers of tokens, so that small languages count and large ones keep their
+words. The second is the piece's own unigram score, the logarithm of its probability in the web text
+of a hundred languages that the tokenizer was trained on; it covers the registers that the given
+text lacks. Special tokens and every single character of the text are always kept, so that trimming
+makes no character of the text unknown.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,23 +20,26 @@ from nllb.model.encoder_tokenizer import SPACE, EncoderTokenizer
 
 _BATCH_LINES = 500
 _WEIGHT_EXPONENT = 0.5
-"""A language weighs as much as its tokens to this power."""
+"""A language is weighted by its number of tokens to this power."""
 _SCORE_SHARE = 0.65
-"""Weight of the pieces' own probabilities; chosen on tokens per line of TICO-19 and XQuAD."""
+"""Weight of the unigram scores; chosen by the number of tokens per line of TICO-19 and XQuAD."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceCounts:
-    """How often text uses the pieces of a vocabulary."""
+    """How often text uses the pieces of a vocabulary.
+
+    Attributes:
+        by_language: uses of each piece, by language.
+        characters: the characters of the normalized text.
+        lines: lines that were counted, by language.
+        samples: the first lines of each language.
+    """
 
     by_language: Mapping[str, NDArray[np.int64]]
-    """Uses of each piece, by language."""
     characters: frozenset[str]
-    """The characters of the normalised text."""
     lines: Mapping[str, int]
-    """Lines that were counted, by language."""
     samples: Mapping[str, Sequence[str]]
-    """The first lines of each language."""
 
 
 @dataclass(slots=True)
@@ -85,46 +88,46 @@ def count_pieces(
     )
 
 
-def measure_worth(counts: PieceCounts, scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the worth of each piece, from its uses and its score; special tokens have score 0."""
+def measure_importance(counts: PieceCounts, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the importance of each piece from its uses and score; special tokens have score 0."""
     by_text = np.zeros(len(scores))
     for uses in counts.by_language.values():
         by_text += uses * max(int(uses.sum()), 1) ** (_WEIGHT_EXPONENT - 1)
     by_score = np.where(scores < 0, np.exp(np.minimum(scores.astype(np.float64), 0)), 0)
-    by_text, by_score = (worth / max(worth.sum(), 1e-30) for worth in (by_text, by_score))
-    worth: NDArray[np.float64] = (1 - _SCORE_SHARE) * by_text + _SCORE_SHARE * by_score
-    return worth
+    by_text, by_score = (uses / max(uses.sum(), 1e-30) for uses in (by_text, by_score))
+    importance: NDArray[np.float64] = (1 - _SCORE_SHARE) * by_text + _SCORE_SHARE * by_score
+    return importance
 
 
 def choose_pieces(
     pieces: Sequence[str],
     characters: Iterable[str],
-    worth: NDArray[np.float64],
+    importance: NDArray[np.float64],
     always: Iterable[int],
     *,
     limit: int,
 ) -> list[int]:
-    """Return the ids of at most `limit` pieces to keep, rising.
+    """Return the ids of at most `limit` pieces to keep, ascending.
 
     Args:
         pieces: all pieces by id.
         characters: the characters of the text, which are kept.
-        worth: the worth of each piece; a piece without worth is not kept.
-        always: ids that are kept in any case.
-        limit: the most that are kept.
+        importance: the importance of each piece; pieces with importance 0 are not kept.
+        always: ids that are always kept.
+        limit: maximum number of pieces.
 
     Raises:
-        DataError: the limit is too low for what must be kept.
+        DataError: the limit is below the number of pieces that must be kept.
     """
     characters = {*characters, SPACE}
     kept = {number for number, piece in enumerate(pieces) if piece in characters} | set(always)
     if len(kept) > limit:
         raise DataError(
             f"{len(kept):,} special tokens and single characters must be kept, but the limit is "
-            f"{limit:,} pieces; raise the limit, or give less text"
+            f"{limit:,} pieces; raise the limit, or provide less text"
         )
-    for number in np.argsort(-worth, kind="stable"):
-        if len(kept) == limit or worth[number] == 0:
+    for number in np.argsort(-importance, kind="stable"):
+        if len(kept) == limit or importance[number] == 0:
             break
         kept.add(int(number))
     return sorted(kept)

@@ -37,16 +37,19 @@ _TYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_TYPES.items()}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredTensor:
-    """One tensor to be stored in a file."""
+    """One tensor to be stored in a file.
+
+    Attributes:
+        name: name of the tensor in the file.
+        weight: the weight that is stored, or to which the stored scales belong.
+        shape: shape of the tensor.
+        dtype: dtype of the tensor.
+    """
 
     name: str
-    """Name of the tensor in the file."""
     weight: Weight
-    """The weight that is stored, or to which the stored scales belong."""
     shape: tuple[int, ...]
-    """Shape of the tensor."""
     dtype: torch.dtype
-    """Dtype of the tensor."""
 
     @property
     def num_bytes(self) -> int:

@@ -21,22 +21,25 @@ _LAYER = "{side}.layers.{layer}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weight:
-    """One tensor of the model."""
+    """One tensor of the model.
+
+    Attributes:
+        name: name in this package.
+        shape: shape of the tensor.
+        template: row of the module in `weight_names.tsv`.
+        leaf: `weight` or `bias`.
+        side: encoder or decoder; the embedding, which belongs to both, has the default.
+        layer: index of the layer, from 0.
+        expert: index of the expert, from 0; None if the weight does not belong to an expert.
+    """
 
     name: str
-    """Name in this package."""
     shape: tuple[int, ...]
-    """Shape of the tensor."""
     template: str
-    """Row of the module in `weight_names.tsv`."""
     leaf: str
-    """`weight` or `bias`."""
     side: Side = "encoder"
-    """Encoder or decoder; the embedding, which belongs to both, has the default."""
     layer: int = 0
-    """Index of the layer, from 0."""
     expert: int | None = None
-    """Index of the expert, from 0; None if the weight does not belong to an expert."""
 
     @property
     def size(self) -> int:

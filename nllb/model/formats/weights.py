@@ -28,7 +28,11 @@ _MAX_MISSING = 1000
 
 
 class TensorFile(Protocol):
-    """A file of named tensors."""
+    """A file of named tensors.
+
+    Attributes:
+        path: the path of the file.
+    """
 
     path: Path
 
@@ -51,12 +55,15 @@ class TensorFile(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """The location of a tensor."""
+    """The location of a tensor.
+
+    Attributes:
+        file: the file that contains the tensor.
+        name: the name of the tensor in the file.
+    """
 
     file: TensorFile
-    """The file that contains the tensor."""
     name: str
-    """The name of the tensor in the file."""
 
 
 class Weights(Mapping[str, Tensor]):

@@ -1,7 +1,7 @@
-"""Turns write errors of torch and safetensors into errors of the operating system.
+"""Converts write errors of torch and safetensors to errors of the operating system.
 
-Both libraries report a full disk as an error of their own, which would look like a fault of the
-program. As an `OSError`, it is reported with the name of the output, as that of any other file.
+Both libraries report a full disk with their own exceptions, which would look like a bug of this
+program. As an `OSError`, it is reported with the name of the output, like that of any other file.
 """
 
 import errno

@@ -36,7 +36,7 @@ def key_of(request: Request, parameters: Parameters | None = None) -> str:
 
 
 async def caller_of(request: Request, parameters: Parameters | None = None) -> Caller:
-    """Return who sent a request.
+    """Return the sender of a request.
 
     Raises:
         RequestError: The key is missing or invalid (403).

@@ -45,7 +45,7 @@ def _created(row: dict[str, Any]) -> str:
 
 
 def _row_v2(row: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a glossary as v2 has it; None if it has several dictionaries."""
+    """Return a glossary in the form of v2; None if it has several dictionaries."""
     dictionaries = dictionaries_of(row)
     if len(dictionaries) != 1:
         return None
@@ -193,7 +193,7 @@ async def change_v3(request: Request, glossary_id: str) -> Response:
 
 
 async def _pair(service: Service, fields: dict[str, Any], row: dict[str, Any]) -> Dictionary:
-    """Return the dictionary of a glossary that a request names by its languages."""
+    """Return the dictionary of a glossary for the languages that a request names."""
     codes = []
     for name in ("source_lang", "target_lang"):
         if not isinstance(fields.get(name), str) or not fields[name]:

@@ -1,10 +1,10 @@
-"""OpenAPI descriptions of routes whose parameters come as JSON, forms or query."""
+"""OpenAPI descriptions of routes with parameters in JSON, forms or query strings."""
 
 from typing import Any
 
 
 def describe(**parameters: str) -> dict[str, Any]:
-    """Return the description of a body with these parameters and their meanings."""
+    """Return the description of a body with these parameters and their descriptions."""
     schema = {
         "type": "object",
         "properties": {name: {"description": text} for name, text in parameters.items()},

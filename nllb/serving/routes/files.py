@@ -68,7 +68,7 @@ def _attachment(row: dict[str, Any], data: bytes) -> Response:
     ),
 )
 async def upload(request: Request) -> Response:
-    """Begin to translate a file."""
+    """Start the translation of a file."""
     service = service_of(request)
     parameters = await read_parameters(request)
     caller = await deepl.caller_of(request, parameters)
@@ -112,7 +112,7 @@ async def _key(request: Request) -> str:
     openapi_extra=describe(document_key="the key of the document"),
 )
 async def status(request: Request, document_id: str) -> Response:
-    """Say how far the translation of a file is."""
+    """Return the progress of the translation of a file."""
     row = await _find(service_of(request), document_id, await _key(request))
     answer: dict[str, Any] = {"document_id": document_id, "status": row["status"]}
     if row["status"] in {"queued", "translating"}:
@@ -161,7 +161,7 @@ async def _result(service: Service, row: dict[str, Any]) -> Response:
     ),
 )
 async def translate_file(request: Request) -> Response:
-    """Translate a file; the answer has the address of the translated file."""
+    """Translate a file; the response contains the URL of the translated file."""
     service = service_of(request)
     if not service.settings.files_translation:
         raise RequestError(403, "Files translation are disabled on this server.", code="disabled")
@@ -199,7 +199,7 @@ async def download_file(request: Request, name: str) -> Response:
 
 @router.get("/v1/documents/formats", tags=["nllb"], summary="List the formats of files")
 async def formats(request: Request) -> Response:
-    """List the formats of files that can be translated, and what each keeps."""
+    """List the formats of files that can be translated, and what is kept in each."""
     await own.caller_of(request)
     return Json({"formats": file_formats()})
 
@@ -219,7 +219,7 @@ async def formats(request: Request) -> Response:
     ),
 )
 async def upload_own(request: Request) -> Response:
-    """Begin to translate a file; `id` and `key` open it."""
+    """Start the translation of a file; the response contains its `id` and its access `key`."""
     service = service_of(request)
     if not service.settings.files_translation:
         raise RequestError(403, "this server does not translate files", code="disabled")
@@ -257,7 +257,7 @@ async def upload_own(request: Request) -> Response:
 
 @router.get("/v1/documents/{document_id}", tags=["nllb"], summary="State of a file")
 async def status_own(request: Request, document_id: str, key: str) -> Response:
-    """Say how far the translation of a file is."""
+    """Return the progress of the translation of a file."""
     await own.caller_of(request)
     row = await _find(service_of(request), document_id, key)
     return Json(

@@ -44,7 +44,7 @@ def _texts(parameters: Parameters) -> list[str]:
     openapi_extra=describe(q="texts", target="language", source="language", format="text or html"),
 )
 async def translate(request: Request) -> Response:
-    """Translate texts; without `source` its language is detected."""
+    """Translate texts; without `source`, the source language is detected."""
     service = service_of(request)
     parameters, caller = await _read(request)
     texts = _texts(parameters)
@@ -76,7 +76,7 @@ def _answer(result: TextResult) -> dict[str, Any]:
 @router.get("/detect", include_in_schema=False)
 @router.post("/detect", summary="Identify languages", openapi_extra=describe(q="texts"))
 async def detect(request: Request) -> Response:
-    """Name the likeliest language of each text."""
+    """Return the likeliest language of each text."""
     service = service_of(request)
     parameters, caller = await _read(request)
     texts = _texts(parameters)

@@ -1,7 +1,7 @@
 """The protocol of LibreTranslate, at the root of the server.
 
-Parameters come as JSON, or from the query string and forms. `POST /translate` also speaks the
-protocols of nllb-serve (it has `src_lang` and no `q`) and of the first nllb-api (`text`).
+Parameters are JSON, query strings or forms. `POST /translate` also supports the protocols of
+nllb-serve (requests with `src_lang` and without `q`) and of the first nllb-api (`text`).
 """
 
 from typing import Any, Final
@@ -32,7 +32,7 @@ FRONTEND_TIMEOUT_MS: Final = 500
 
 
 async def caller_of(request: Request, parameters: Parameters) -> Caller:
-    """Return who sent a request: `api_key` in the parameters, or a bearer token.
+    """Return the sender of a request, by `api_key` in the parameters or a bearer token.
 
     Raises:
         RequestError: The key is missing (400) or invalid (403).
@@ -62,7 +62,7 @@ def missing(name: str) -> RequestError:
     ),
 )
 async def translate(request: Request) -> Response:
-    """Translate; `detectedLanguage` and `alternatives` are answered if they were asked for."""
+    """Translate; the response contains `detectedLanguage` and `alternatives` on request."""
     service = service_of(request)
     parameters = await read_parameters(request)
     caller = await caller_of(request, parameters)
@@ -122,10 +122,10 @@ def _read_alternatives(service: Service, parameters: Parameters) -> int:
 async def read_languages(
     service: Service, parameters: Parameters
 ) -> tuple[Language | None, Language]:
-    """Return the source language, if it is not to be detected, and the target language.
+    """Return the source language, or None if it is to be detected, and the target language.
 
     Raises:
-        RequestError: A language is unknown, or the model does not have it.
+        RequestError: A language is unknown, or the model does not cover it.
     """
     known = await service.languages()
     source = None
@@ -194,7 +194,7 @@ async def translate_get(request: Request) -> Response:
     openapi_extra=describe(q="text", api_key="API key"),
 )
 async def detect(request: Request) -> Response:
-    """Name the likeliest languages of a text, best first."""
+    """Return the likeliest languages of a text, best first."""
     service = service_of(request)
     parameters = await read_parameters(request)
     caller = await caller_of(request, parameters)
@@ -227,13 +227,13 @@ def _language_rows(known: tuple[Language, ...]) -> list[dict[str, Any]]:
 
 @router.get("/health", summary="Whether the server runs")
 async def health() -> Response:
-    """Answer as long as the server runs."""
+    """Respond as long as the server runs."""
     return Json({"status": "ok"})
 
 
 @router.get("/frontend/settings", summary="Settings for user interfaces")
 async def frontend_settings(request: Request) -> Response:
-    """Return what a user interface needs to know."""
+    """Return settings for user interfaces."""
     service = service_of(request)
     settings = service.settings
     known = await service.languages()
@@ -259,13 +259,13 @@ async def frontend_settings(request: Request) -> Response:
 
 @router.post("/suggest", summary="Suggest a better translation (switched off)")
 async def suggest() -> Response:
-    """Refuse: this server does not collect texts of its users."""
+    """Reject suggestions, because this server does not collect texts of its users."""
     raise RequestError(403, "Suggestions are disabled on this server.", code="disabled")
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Return the figures of the server in Prometheus' text format."""
+    """Return the metrics of the server in Prometheus' text format."""
     import hmac
 
     service = service_of(request)

@@ -1,4 +1,4 @@
-"""The protocols of nllb-serve and nllb-api, which clients of NLLB models speak."""
+"""The protocols of nllb-serve and nllb-api, which existing clients of NLLB models use."""
 
 import asyncio
 from time import perf_counter
@@ -45,7 +45,7 @@ async def translate(request: Request, caller: Caller, parameters: Parameters) ->
 
 
 async def translate_to_text(request: Request, caller: Caller, parameters: Parameters) -> Response:
-    """Answer the first nllb-api: `text`, `source` and `target`; the answer is plain text."""
+    """Answer the first nllb-api (`text`, `source` and `target`) with plain text."""
     text, source = parameters.text("text"), parameters.text("source")
     if not text or not source or not parameters.text("target"):
         raise RequestError(400, "Invalid request: missing text, source or target parameter")
@@ -104,7 +104,7 @@ async def translator_stream(request: Request, text: str, source: str, target: st
 
 @router.get("/language", summary="Identify the language of a text")
 async def language(request: Request, text: str) -> Response:
-    """Name the likeliest language of a text."""
+    """Return the likeliest language of a text."""
     caller = await _caller(request)
     service = service_of(request)
     service.access.check_rate(caller)

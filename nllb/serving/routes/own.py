@@ -36,7 +36,7 @@ router = APIRouter(prefix="/v1", tags=["nllb"])
 
 
 async def caller_of(request: Request) -> Caller:
-    """Return who sent a request: `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+    """Return the sender of a request, by `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
     Raises:
         RequestError: The key is missing (401) or invalid (403).
@@ -65,10 +65,10 @@ async def translate(request: Request, body: TranslateBody) -> Response:
 
 @router.post("/translate/stream", summary="Translate a text segment by segment")
 async def stream(request: Request, body: StreamBody) -> Response:
-    """Translate a text; server-sent events bring each segment as soon as it is finished.
+    """Translate a text; server-sent events deliver each segment as soon as it is finished.
 
-    `segment` events have a segment's number, its place in the source, and its output. The last
-    event is `done`, with the whole translation as `/v1/translate` returns it, or `error`.
+    `segment` events contain a segment's number, its place in the source, and its output. The last
+    event is `done`, with the whole translation in the form of `/v1/translate`, or `error`.
     """
     service = service_of(request)
     caller = await caller_of(request)
@@ -116,7 +116,7 @@ async def _events(
             last = ("error", {"code": "gone", "message": "the client closed the connection"})
         except Exception:
             last = ("error", {"code": "internal", "message": "internal error"})
-        # Segments were put by callbacks of the loop, so that this event comes after them.
+        # The loop runs the callbacks of segments in order, so this event follows them.
         loop.call_soon(queue.put_nowait, last)
 
     task = asyncio.create_task(work())
@@ -165,7 +165,7 @@ def _result_json(result: TextResult, body: TranslateBody) -> dict[str, Any]:
 
 @router.post("/detect", summary="Identify languages")
 async def detect(request: Request, body: DetectBody) -> Response:
-    """Name the likeliest languages of each text, best first; none for text without letters."""
+    """Return the likeliest languages of each text, best first; none for text without letters."""
     service = service_of(request)
     caller = await caller_of(request)
     service.access.check_rate(caller, cost=len(body.texts))
@@ -222,7 +222,7 @@ def _model_row(model: ServedModel) -> dict[str, Any]:
 
 @cache
 def _listing(origin: str) -> dict[str, Any]:
-    """Return what is known about a model; nothing if it was loaded by other means."""
+    """Return the known facts about a model; nothing if it was loaded by other means."""
     from nllb.model.listing import list_model
 
     try:
@@ -241,10 +241,10 @@ def _listing(origin: str) -> dict[str, Any]:
 async def scores(
     request: Request, name: str, source: str | None = None, target: str | None = None
 ) -> Response:
-    """List the measured scores of a model's directions, as far as its authors published them.
+    """List the scores of a model's directions that its authors published.
 
-    `pairs` are the sentence pairs of the direction in the training data: without any, the
-    translation is a guess from other directions.
+    `pairs` is the number of sentence pairs of the direction in the training data; without any, the
+    direction was not trained, and the quality is uncertain.
     """
     service = service_of(request)
     await caller_of(request)
@@ -283,13 +283,13 @@ def _score_rows(origin: str) -> list[dict[str, str]]:
 
 @router.get("/health", summary="Whether the server runs")
 async def health() -> Response:
-    """Answer as long as the server runs."""
+    """Respond as long as the server runs."""
     return Json({"status": "ok"})
 
 
 @router.get("/ready", summary="Whether the server can translate")
 async def ready(request: Request) -> Response:
-    """Answer 200 if the default model is loaded and requests are accepted, else 503."""
+    """Respond with 200 if the default model is loaded and requests are accepted, else with 503."""
     service = service_of(request)
     if service.runner.closing or not service.pool.default.is_loaded:
         raise RequestError(503, "not ready", code="not_ready", retry_after_s=5)

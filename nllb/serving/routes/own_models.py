@@ -22,21 +22,21 @@ class TranslateBody(_Body):
     source: Name = Field(
         default="auto", description="Language of the text: a code or name, or `auto`."
     )
-    target: Name = Field(description="Language to translate into: a code or name.")
+    target: Name = Field(description="Target language: a code or name.")
     model: Name | None = Field(default=None, description="A model of `/v1/models`.")
     alternatives: Annotated[int, Field(ge=0, le=16)] = Field(
         default=0, description="Further outputs of each segment."
     )
     beam_size: Annotated[int, Field(ge=1, le=16)] | None = Field(
-        default=None, description="Beam size of the search; by default that of the model."
+        default=None, description="Beam size of the search; by default, that of the model."
     )
     format: Literal["text", "html", "xml"] = Field(
         default="text", description="Whether the text has markup."
     )
     wrapped: bool = Field(
         default=False,
-        description="The lines of paragraphs were broken at a fixed width: sentences go on after "
-        "their ends.",
+        description="Whether the text is wrapped at a fixed width, so that sentences continue "
+        "after line ends.",
     )
     glossary: dict[Term, Term] = Field(
         default_factory=dict, max_length=1000, description="Source terms and their translations."
@@ -45,7 +45,7 @@ class TranslateBody(_Body):
         default=None, description="A glossary that was stored with `/v3/glossaries`."
     )
     do_not_translate: list[Term] = Field(
-        default_factory=list, max_length=1000, description="Terms that are kept as they are."
+        default_factory=list, max_length=1000, description="Terms that are kept unchanged."
     )
     offset_unit: Literal["codepoint", "utf16"] = Field(
         default="codepoint",
@@ -71,7 +71,7 @@ class DetectBody(_Body):
         description="A text, or a list of texts."
     )
     top: Annotated[int, Field(ge=1, le=20)] = Field(
-        default=5, description="Languages to name for each text."
+        default=5, description="Maximum number of languages per text."
     )
 
     @property

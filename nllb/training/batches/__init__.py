@@ -1,1 +1,1 @@
-"""From token shards to micro-batches: sampling, gathering, noise, concatenation, collation."""
+"""The steps from token shards to micro-batches: sampling, gathering, noise, joining, collation."""

@@ -1,8 +1,8 @@
 """Re-encodes the sources of a chunk with the pieces of a pretrained encoder.
 
 Shards contain the pieces of the target vocabulary on both sides. A model on a pretrained encoder
-reads the same text in the encoder's own pieces, which are computed here, chunk by chunk: that takes
-less than a hundredth of a training step.
+reads the same text in the encoder's own pieces. They are computed here, chunk by chunk, in less
+than a hundredth of the time of a training step.
 """
 
 import numpy as np

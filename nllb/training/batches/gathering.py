@@ -1,7 +1,7 @@
 """Gathers the pairs of a chunk from their shards and adds language tokens, tags and `</s>`.
 
-A chunk contains few pairs of each of thousands of directions, so everything is vectorised over the
-whole chunk; only the reads themselves go shard by shard.
+A chunk contains a few pairs from each of thousands of directions, so the work is vectorised over
+the whole chunk; only reading proceeds shard by shard.
 
 Shapes: N pairs of a chunk, P pieces (the pairs of one direction that come from one shard).
 """
@@ -32,16 +32,20 @@ _Side = tuple[Tokens, Indices]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ragged:
-    """Token rows of different lengths in one flat array."""
+    """Token rows of different lengths in one flat array.
+
+    Attributes:
+        tokens: the tokens of all rows.
+        starts: offset of each row.
+        lengths: length of each row.
+        prefix_lengths: number of tokens before the text of each row: the language token and an
+            optional tag.
+    """
 
     tokens: NDArray[np.int32]
-    """The tokens of all rows."""
     starts: Indices
-    """Offset of each row."""
     lengths: Indices
-    """Length of each row."""
     prefix_lengths: Indices
-    """Number of tokens before the text of each row: the language token and an optional tag."""
 
     def pad(self, rows: Indices) -> Indices:
         """Return the given rows as a matrix, padded with `<pad>`."""
@@ -55,36 +59,42 @@ class Ragged:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pairs:
-    """Pairs with language tokens, data-source tags and `</s>`."""
+    """Pairs with language tokens, data-source tags and `</s>`.
+
+    Attributes:
+        sources: `__src__ [tag] tokens </s>`.
+        targets: `__tgt__ tokens </s>`.
+        directions: index of each pair's direction in the manifest.
+        too_long: number of pairs that were excluded because they exceed the maximum length.
+    """
 
     sources: Ragged
-    """`__src__ [tag] tokens </s>`."""
     targets: Ragged
-    """`__tgt__ tokens </s>`."""
     directions: Indices
-    """Index of each pair's direction in the manifest."""
     too_long: int
-    """Number of pairs that were excluded because they exceed the maximum length."""
 
     def __len__(self) -> int:
         return len(self.directions)
 
     @property
-    def longest(self) -> Indices:
+    def max_lengths(self) -> Indices:
         """Number of tokens on each pair's longer side."""
         return np.maximum(self.sources.lengths, self.targets.lengths)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairRequest:
-    """A request for pairs of one direction."""
+    """A request for pairs of one direction.
+
+    Attributes:
+        number: index of the direction in the manifest.
+        items: indices of the requested pairs.
+        key: seed of the denoising noise.
+    """
 
     number: int
-    """Index of the direction in the manifest."""
     items: Indices
-    """Indices of the requested pairs."""
     key: Key
-    """Seed of the denoising noise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +209,7 @@ class Gatherer:
         if self._ids.mask is None:
             raise DataError(
                 "the data contains denoising text, but the vocabulary has no <mask> token; "
-                "run `nllb data prepare` again, or leave out the denoising corpora"
+                "run `nllb data prepare` again, or remove the denoising corpora"
             )
         noisy = []
         for (start, end), key in zip(spans.T.tolist(), keys, strict=True):

@@ -1,6 +1,6 @@
 """Concatenates pairs of the same direction into longer pairs.
 
-Most corpora contain single short sentences, and a model that never saw long pairs truncates long
+Most corpora consist of single short sentences, and a model that never saw long pairs truncates long
 inputs. A concatenated pair has one language token and one `</s>`; its parts are chosen at random.
 """
 

@@ -17,14 +17,14 @@ Ids = NDArray[np.int64]
 
 
 class NoiseConfig(Section):
-    """How sentences are made noisy for denoising."""
+    """Noise of the source side of denoising pairs."""
 
     mask_ratio: Fraction = 0.3
-    """Fraction of the words that is masked."""
+    """Fraction of the words that are masked."""
     span_length: Annotated[float, Field(ge=0, le=100)] = 3.5
     """Mean length of a masked span in words (Poisson)."""
     random_ratio: Fraction = 0.1
-    """Fraction of the masks that become a random token."""
+    """Fraction of the mask tokens that are replaced with a random token."""
 
 
 def add_noise(

@@ -41,22 +41,25 @@ from .sampling import (
 from .token_ids import TokenIds
 
 STEPS_PER_CHUNK = 64
-SPARE = 1.05
+OVERSAMPLING = 1.05
 """Oversampling factor of a chunk, so that its micro-batches rarely have to be used twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """One micro-batch."""
+    """One micro-batch.
+
+    Attributes:
+        source: (B, S) ids, padded with 1.
+        target_in: (B, T) decoder input.
+        labels: (B, T) expected decoder output; padded with 1, which the loss ignores.
+        directions: (B) index of each pair's direction in the manifest.
+    """
 
     source: Tensor
-    """(B, S) ids, padded with 1."""
     target_in: Tensor
-    """(B, T) decoder input."""
     labels: Tensor
-    """(B, T) expected decoder output; padded with 1, which the loss ignores."""
     directions: Tensor
-    """(B) index of each pair's direction in the manifest."""
 
     @property
     def num_targets(self) -> int:
@@ -94,11 +97,11 @@ class BatchReader:
             config: batch sizes, sampling and noise.
             rank: index of this process among those that share the micro-batches of a step.
             num_ranks: number of these processes.
-            ids: ids of language tokens and tags; None takes those of the manifest.
+            ids: ids of language tokens and tags; None uses those of the manifest.
             word_starts: for each id, whether the piece begins a word (used by denoising). None
                 treats every piece as a word.
-            encoder: tokenizer of a model on a pretrained encoder: sources are its pieces, and
-                the decoder starts with the language token.
+            encoder: tokenizer of a model on a pretrained encoder. Sources then consist of its
+                pieces, and the decoder starts with the language token.
 
         Raises:
             ConfigError: The micro-batches of a step cannot be divided equally among the ranks.
@@ -114,7 +117,7 @@ class BatchReader:
         self.phases = active_phases(
             manifest, temperature=config.temperature, by_labels=config.by_labels
         )
-        ids = ids or TokenIds.of_record(manifest.vocabulary)
+        ids = ids or TokenIds.from_record(manifest.vocabulary)
         self._encoder = encoder
         self._pairs = PairSource(manifest, "train")
         self._gatherer = Gatherer(
@@ -178,7 +181,7 @@ class BatchReader:
             pairs = join_pairs(pairs, self.config.join, self.config.max_length, draw)
         if self._encoder is not None:
             pairs = encode_sources(pairs, self._encoder)
-        batches = cut_batches(pairs.longest, self.config.max_tokens, draw)
+        batches = cut_batches(pairs.max_lengths, self.config.max_tokens, draw)
         order = draw.permutation(len(batches))
         needed = STEPS_PER_CHUNK * self.config.batches_per_step
         self._batches = [batches[index] for index in order[: max(needed, 1)]]
@@ -188,7 +191,7 @@ class BatchReader:
         """Estimate from the manifest's token counts how many pairs fill a chunk."""
         lengths = [self._mean_length(direction) for direction in phase.directions]
         per_batch = max(1.0, self.config.max_tokens / float(phase.weights @ lengths))
-        needed = STEPS_PER_CHUNK * self.config.batches_per_step * per_batch * SPARE
+        needed = STEPS_PER_CHUNK * self.config.batches_per_step * per_batch * OVERSAMPLING
         return max(int(needed), len(phase.directions))
 
     def _mean_length(self, direction: TrainingDirection) -> float:
@@ -205,8 +208,8 @@ def collate(pairs: Pairs, rows: Indices, *, starts_with_language: bool = False) 
     Args:
         pairs: the pairs of a chunk.
         rows: the pairs of the batch.
-        starts_with_language: the decoder input starts with the language token, which is then not a
-            label.
+        starts_with_language: whether the decoder input starts with the language token, which is
+            then not a label.
     """
     labels = pairs.targets.pad(rows)
     target_in = np.empty_like(labels)
@@ -256,7 +259,7 @@ def read_validation(
     source = PairSource(manifest, "valid")
     gatherer = Gatherer(
         source,
-        ids or TokenIds.of_record(manifest.vocabulary),
+        ids or TokenIds.from_record(manifest.vocabulary),
         max_length=config.max_length,
         noise=config.noise,
     )
@@ -268,7 +271,7 @@ def read_validation(
         if len(pairs):
             if encoder is not None:
                 pairs = encode_sources(pairs, encoder)
-            batches = cut_batches(pairs.longest, config.max_tokens, np.random.default_rng(0))
+            batches = cut_batches(pairs.max_lengths, config.max_tokens, np.random.default_rng(0))
             yield (
                 direction,
                 [

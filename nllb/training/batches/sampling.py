@@ -23,18 +23,21 @@ Key = Sequence[int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivePhase:
-    """A phase of the curriculum with its sampling distribution."""
+    """A phase of the curriculum with its sampling distribution.
+
+    Attributes:
+        number: index of the phase, from 0.
+        begin: first optimizer step, counted from 0.
+        end: first step after the phase; None means that it lasts to the end of the run.
+        directions: active directions.
+        weights: sampling probability of each direction.
+    """
 
     number: int
-    """Index of the phase, from 0."""
     begin: int
-    """First optimizer step, counted from 0."""
     end: int | None
-    """First step after the phase; None means that it lasts to the end of the run."""
     directions: tuple[TrainingDirection, ...]
-    """Active directions."""
     weights: NDArray[np.float64]
-    """Sampling probability of each direction."""
 
 
 def active_phases(
@@ -58,7 +61,7 @@ def active_phases(
             if not manifest.parts_for(direction.source, direction.target):
                 raise DataError(
                     f"direction {direction.name} has no training text in {manifest.directory}; "
-                    f"leave it out of the phases or run `nllb data prepare` again"
+                    f"remove it from the phases or run `nllb data prepare` again"
                 )
         weights = np.array([direction.weight for direction in directions])
         if temperature is not None:
@@ -104,7 +107,7 @@ def draws(phase: ActivePhase, chunk: int, pairs_per_chunk: int) -> tuple[Indices
     """Return the draws of a chunk: (direction indices, first draw, end of draws).
 
     Draws are numbered consecutively over the whole phase, so those of different chunks are disjoint
-    and leave no gap.
+    and contiguous.
     """
     before = np.floor(chunk * phase.weights * pairs_per_chunk).astype(np.int64)
     after = np.floor((chunk + 1) * phase.weights * pairs_per_chunk).astype(np.int64)

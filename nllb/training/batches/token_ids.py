@@ -1,4 +1,4 @@
-"""The vocabulary of a run: that of the manifest, or of the model that training starts from."""
+"""The vocabulary of a run, from the manifest or from the model that training starts from."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -16,19 +16,22 @@ from nllb.model.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenIds:
-    """The ids of the special tokens that the reader adds."""
+    """The ids of the special tokens that the reader adds.
+
+    Attributes:
+        languages: language tokens by language code.
+        tags: data-source tags by origin.
+        mask: `<mask>`, for denoising.
+        pieces: range (first, end) of the ids of ordinary pieces.
+    """
 
     languages: dict[str, int]
-    """Language tokens by language code."""
     tags: dict[DataOrigin, int] = field(default_factory=dict)
-    """Data-source tags by origin."""
     mask: int | None = None
-    """`<mask>`, for denoising."""
     pieces: tuple[int, int] = (4, 5)
-    """Range (first, end) of the ids of ordinary pieces."""
 
     @classmethod
-    def of_record(cls, record: VocabularyRecord) -> "TokenIds":
+    def from_record(cls, record: VocabularyRecord) -> "TokenIds":
         """Return the ids that the manifest records."""
         return cls(
             languages={code: record.language_id(code) for code in record.languages},
@@ -38,7 +41,7 @@ class TokenIds:
         )
 
     @classmethod
-    def of_tokenizer(cls, tokenizer: Tokenizer) -> "TokenIds":
+    def from_tokenizer(cls, tokenizer: Tokenizer) -> "TokenIds":
         """Return the ids of a model's vocabulary."""
         present = tokenizer.layout.data_tags
         return cls(
@@ -53,7 +56,7 @@ class TokenIds:
         )
 
 
-def tokenizer_of(manifest: Manifest) -> Tokenizer:
+def manifest_tokenizer(manifest: Manifest) -> Tokenizer:
     """Return the tokenizer that the shards were written with.
 
     Raises:
@@ -79,7 +82,7 @@ def tokenizer_of(manifest: Manifest) -> Tokenizer:
 
 
 def check_fits(tokenizer: Tokenizer, manifest: Manifest, name: str) -> None:
-    """Check that data was tokenized for a model.
+    """Check that the data was tokenized with the model's vocabulary.
 
     Raises:
         DataError: The data has a different vocabulary, or languages that the model lacks.

@@ -42,35 +42,38 @@ _log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class RunState:
-    """The state of a run apart from its tensors."""
+    """The state of a run apart from its tensors.
+
+    Attributes:
+        step: number of completed optimizer steps.
+        tokens: number of labels trained on.
+        seconds: time spent in training.
+        best: best validation result so far; lower is better (chrF++ is negated).
+        best_step: step of the best result.
+        without_better: number of validations since the best result.
+        constant_step: last step of a constant learning rate, once the cool-down has begun; its
+            checkpoint is kept so that the run can be extended.
+        learning_rate: peak learning rate of the configuration that wrote the checkpoint.
+        precision: number type of the matrix products; empty in checkpoints of earlier versions.
+        first_loss: first recorded training loss: negative log-likelihood per label.
+        lowest_loss: lowest recorded training loss.
+        last_loss: last recorded training loss.
+        made_by: fingerprints of the data and the configuration that the run belongs to.
+    """
 
     step: int = 0
-    """Number of completed optimizer steps."""
     tokens: int = 0
-    """Number of labels trained on."""
     seconds: float = 0.0
-    """Time spent in training."""
     best: float | None = None
-    """Best validation result so far; lower is better (chrF++ is negated)."""
     best_step: int | None = None
-    """Step of the best result."""
     without_better: int = 0
-    """Number of validations since the best result."""
     constant_step: int | None = None
-    """Last step of a constant learning rate, once the cool-down has begun; its checkpoint is kept
-    so that the run can be extended."""
     learning_rate: float = 0.0
-    """Peak learning rate of the configuration that wrote the checkpoint."""
     precision: StatePrecision = ""
-    """Number type of the matrix products; empty in checkpoints of earlier versions."""
     first_loss: float | None = None
-    """First recorded training loss: negative log-likelihood per label."""
     lowest_loss: float | None = None
-    """Lowest recorded training loss."""
     last_loss: float | None = None
-    """Last recorded training loss."""
     made_by: dict[str, str] = field(default_factory=dict)
-    """Fingerprints of the data and the configuration that the run belongs to."""
 
 
 _FIELD_TYPES: dict[Any, tuple[type, ...]] = {
@@ -108,7 +111,7 @@ class CheckpointFolder:
         Args:
             tensors: the tensors of this rank, by KIND/NAME.
             state: the counters.
-            spread_experts: whether each rank has its own experts, and therefore writes them.
+            spread_experts: whether each rank has its own experts and therefore writes them.
 
         Raises:
             ResourceError: The checkpoint cannot be written; earlier checkpoints are kept.
@@ -159,7 +162,7 @@ class CheckpointFolder:
     def newest(self) -> int | None:
         """Return the step of the newest intact checkpoint.
 
-        A warning names the damaged checkpoints and the step that the run really resumes from.
+        A warning lists damaged checkpoints and the step that the run actually resumes from.
         The remains of an interrupted save are deleted.
         """
         found: int | None = None
@@ -168,7 +171,7 @@ class CheckpointFolder:
                 shutil.rmtree(path)
             damaged = []
             for step in reversed(self.steps()):
-                reason = damage(self.path(step))
+                reason = find_damage(self.path(step))
                 if reason is None:
                     found = step
                     break
@@ -194,7 +197,7 @@ class CheckpointFolder:
         Without an intact checkpoint of the step, nothing is deleted.
         """
         can_rewind = False
-        if self._ranks.is_first and damage(self.path(step)) is None:
+        if self._ranks.is_first and find_damage(self.path(step)) is None:
             can_rewind = True
             for later in self.steps():
                 if later > step:
@@ -203,8 +206,8 @@ class CheckpointFolder:
         return found
 
 
-def damage(path: Path) -> str | None:
-    """Return what is wrong with the files of a checkpoint, or None if it is intact."""
+def find_damage(path: Path) -> str | None:
+    """Return a description of the damage to a checkpoint, or None if it is intact."""
     try:
         manifest = parse_json((path / _MANIFEST).read_bytes(), path / _MANIFEST)
         if manifest["format_version"] != FORMAT_VERSION:

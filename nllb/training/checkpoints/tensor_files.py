@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint: safetensors files that hold whole tensors or shards of them.
+"""The tensors of a checkpoint in safetensors files, which contain whole tensors or shards.
 
 A tensor is named KIND/NAME: KIND is `weight`, `exp_avg` or `exp_avg_sq`, and NAME is the name of
 the weight. Tensors that are not sharded go to `dense.safetensors` and `expert_003.safetensors`.
@@ -6,7 +6,7 @@ Sharded tensors (FSDP2) are written by `torch.distributed.checkpoint`: every ran
 shards, and no rank ever gathers a whole tensor. No file contains pickled data.
 
 Both kinds are read by `torch.distributed.checkpoint`, which resolves the shards: each rank reads
-exactly its part, whatever the number of ranks that wrote the checkpoint.
+exactly its part, regardless of the number of ranks that wrote the checkpoint.
 """
 
 import re
@@ -47,7 +47,7 @@ def write_whole(folder: Path, tensors: Mapping[str, Tensor], *, experts_only: bo
     Args:
         folder: folder of the checkpoint.
         tensors: tensors by KIND/NAME.
-        experts_only: leave out `dense.safetensors`, which another rank writes.
+        experts_only: omit `dense.safetensors`, which another rank writes.
 
     Returns:
         The files.
@@ -65,7 +65,7 @@ def write_whole(folder: Path, tensors: Mapping[str, Tensor], *, experts_only: bo
 
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor], *, rank: int) -> None:
-    """Write this rank's shards, and its unsharded tensors, to a file of its own.
+    """Write this rank's shards and its unsharded tensors to a separate file.
 
     Tensors that all ranks have in full are left to rank 0. Every rank plans its own file, so ranks
     do not communicate (torch would exchange pickles).
@@ -140,14 +140,14 @@ class TensorReader:
         for name, tensor in tensors.items():
             if name not in self._index:
                 raise CheckpointError(
-                    f"{self.folder} lacks {name}: it belongs to a different model; name another "
+                    f"{self.folder} lacks {name}: it belongs to a different model; choose another "
                     f"output folder"
                 )
             if self._index[name].size != tensor.shape:
                 raise CheckpointError(
                     f"{self.folder}: {name} has shape {tuple(self._index[name].size)}, but the "
-                    f"configured model needs {tuple(tensor.shape)}; name another output folder "
-                    f"for another model"
+                    f"configured model requires {tuple(tensor.shape)}; choose another output "
+                    f"folder for another model"
                 )
         try:
             with _without_warnings():
@@ -158,7 +158,7 @@ class TensorReader:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Hide torch's warnings that it loads in a single process, and of its own deprecations."""
+    """Hide torch's warnings about single-process loading and its deprecation warnings."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torch")
         yield

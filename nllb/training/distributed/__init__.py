@@ -1,1 +1,1 @@
-"""Several processes that train one model: ranks, data parallelism, expert parallelism."""
+"""Training of one model in several processes: ranks, data parallelism, expert parallelism."""

@@ -1,7 +1,7 @@
 """Data parallelism around the loss: DDP or FSDP2, with experts replicated or spread over ranks.
 
-Both leave the mean of the ranks' gradients in place; each step multiplies it by the number of ranks
-and divides it by the number of labels on all ranks.
+Both leave the mean of the gradients over ranks; each step multiplies it by the number of ranks and
+divides it by the number of labels on all ranks.
 """
 
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ class ParallelModel:
         self._own = set(spread_parameters(module.model))
         for parameter in self._own:
             # The rows of all ranks passed through these experts, so their gradient is already a
-            # sum over ranks, where data parallelism leaves the mean.
+            # sum over ranks, whereas data parallelism leaves the mean.
             parameter.register_hook(lambda gradient: gradient / ranks.size)
         if ranks.size > 1 and config.data == "ddp":
             self._replicate()
@@ -64,8 +64,8 @@ class ParallelModel:
         return bool(self._own)
 
     @property
-    def passes_are_collective(self) -> bool:
-        """Whether a forward pass needs all ranks, because they share experts or weights."""
+    def has_collective_passes(self) -> bool:
+        """Whether a forward pass involves all ranks, because they share experts or weights."""
         return self.spreads_experts or isinstance(self.wrapper, FSDPModule)
 
     def _replicate(self) -> None:

@@ -1,4 +1,4 @@
-"""The processes that train together: their process group, collectives and common stop signal.
+"""The processes that train together, with their collectives and their common stop signal.
 
 The launcher (torchrun, `nllb slurm submit`) sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
 MASTER_PORT. Without them there is one process and no process group.
@@ -25,14 +25,17 @@ TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranks:
-    """This process and the group of processes that it trains with."""
+    """This process and the group of processes that it trains with.
+
+    Attributes:
+        rank: index of this process.
+        size: number of processes.
+        device: device of this process.
+    """
 
     rank: int
-    """Index of this process."""
     size: int
-    """Number of processes."""
     device: torch.device
-    """Device of this process."""
 
     @property
     def is_first(self) -> bool:
@@ -80,7 +83,7 @@ class Ranks:
         return [part.cpu() for part in found]
 
     def wait(self) -> None:
-        """Wait until all ranks get here."""
+        """Wait until all ranks reach this call."""
         if self.size > 1:
             distributed.barrier()
 

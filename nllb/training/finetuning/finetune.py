@@ -1,4 +1,4 @@
-"""Fine-tunes a model on text files, optionally with new languages, and reports the difference.
+"""Fine-tunes a model on text files, optionally with new languages, and reports the effect.
 
 OUT/start/     the original model with its new embedding rows    OUT/replay/   self-replay text
 OUT/data/      token shards of the text                          OUT/run/      the training run
@@ -51,27 +51,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetunePlan:
-    """A fine-tuning run that is ready to start."""
+    """A fine-tuning run that is ready to start.
+
+    Attributes:
+        train_config: configuration of the training run.
+        characters: characters that were added to the vocabulary.
+        size: memory and computation of the training run.
+        self_replay: languages into which the original model will translate the new text for replay.
+    """
 
     train_config: TrainConfig
-    """Configuration of the training run."""
     characters: tuple[str, ...]
-    """Characters that were added to the vocabulary."""
     size: RunEstimate
-    """Memory and computation of the training run."""
     self_replay: tuple[str, ...]
-    """Languages into which the original model will translate the new text for replay."""
 
 
 def plan_finetuning(
     config: FinetuneConfig, out_dir: Path, *, dry_run: bool = False, quiet: bool = False
 ) -> FinetunePlan:
-    """Extend the original model, and return what training will take.
+    """Extend the original model, and estimate the cost of training.
 
     Args:
         config: the configuration.
         out_dir: output folder.
-        dry_run: write nothing, neither the folder nor the extended model.
+        dry_run: write neither the folder nor the extended model.
         quiet: whether to hide progress.
 
     Raises:
@@ -95,7 +98,7 @@ def plan_finetuning(
             )
             if not dry_run:
                 _write_start(config, original, extension, start_dir)
-    # Before the configuration in the folder is replaced.
+    # This must precede the replacement of the configuration in the folder.
     check_resumable(train_config, out_dir / "run")
     if not dry_run:
         write_config(config, out_dir / "finetune.yaml")
@@ -167,7 +170,7 @@ def _compare(
     translators: Translators | None,
     quiet: bool,
 ) -> FinetuneReport:
-    """Choose the share of the change that is kept, write that model, and report on it."""
+    """Choose the fraction of the weight change to keep, write that model, and report on it."""
     assert result.model_dir is not None
     manifest = read_manifest(plan.train_config.data)
     original, tuned = open_model(out_dir / "start"), open_model(result.model_dir)
@@ -210,7 +213,7 @@ def _compare(
 
 
 def _made_by(config: FinetuneConfig, original: ModelDirectory) -> dict[str, object]:
-    """Return what the extended model and the shards depend on."""
+    """Return the values that the extended model and the shards depend on."""
     return {
         "model": config.model,
         "model files": model_fingerprint(original.path),
@@ -228,13 +231,13 @@ def _made_by(config: FinetuneConfig, original: ModelDirectory) -> dict[str, obje
 
 
 def _extend(config: FinetuneConfig, tokenizer: Tokenizer) -> Extension:
-    """Return the vocabulary with the new languages and the characters that the text needs."""
+    """Return the vocabulary extended by the new languages and the characters of the text."""
     characters: list[str] = []
     if config.min_character_lines:
         lines = (
             text for p in config.text if not p.is_replay for pair in read_pairs(p) for text in pair
         )
-        characters = missing_characters(tokenizer, lines, least=config.min_character_lines)
+        characters = missing_characters(tokenizer, lines, min_lines=config.min_character_lines)
     extension = extend_vocabulary(tokenizer, config.add, characters)
     _require_languages(config, extension.tokenizer)
     return extension
@@ -261,7 +264,7 @@ def _write_start(
 
 
 def _write_model(out_dir: Path, tuned: ModelDirectory, share: float) -> Path:
-    """Write the model with the chosen share of the change."""
+    """Write the model that keeps the chosen fraction of the weight change."""
     output = out_dir / "model"
     if output.exists():
         shutil.rmtree(output)

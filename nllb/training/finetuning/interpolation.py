@@ -1,7 +1,7 @@
-"""Weight interpolation: how much of the change that fine-tuning made is kept.
+"""Weight interpolation: the result keeps only a part of the change that fine-tuning made.
 
-The result lies on the line between the original and the fine-tuned weights. Often a part of the way
-is as good in the new directions, and it forgets far less of the old ones.
+The result lies on the line between the original and the fine-tuned weights. A point on the way is
+often as good in the new directions and forgets far less of the old ones.
 
 Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT).
 """
@@ -18,7 +18,7 @@ from nllb.model.formats.weights import read_weight
 from nllb.training.validation import Scorer
 
 TOLERANCE: Final = 0.5
-"""Loss in mean chrF++ of the new directions that is accepted for a smaller change."""
+"""Accepted loss in mean chrF++ of the new directions in exchange for a smaller change."""
 
 
 def interpolate(original: ModelDirectory, tuned: ModelDirectory, share: float) -> dict[str, Tensor]:

@@ -1,27 +1,30 @@
-"""The report of a fine-tuning run: chrF++ before and after, and what is wrong with the result."""
+"""The report of a fine-tuning run: chrF++ before and after, and problems of the result."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 MAX_OLD_LOSS: Final = 1.0
-"""Mean loss of the old directions in chrF++ from which the report warns of forgetting."""
+"""Mean loss of the old directions, in chrF++, above which the report warns of forgetting."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DirectionReport:
-    """chrF++ of one direction on held-out pairs."""
+    """chrF++ of one direction on held-out pairs.
+
+    Attributes:
+        name: the direction as `SOURCE-TARGET`.
+        role: `new`, or `old` for the directions of replay files.
+        before: score of the original model; None if it was not measured.
+        after: score of the fine-tuned model.
+        copying: score of copying the source.
+    """
 
     name: str
-    """The direction as `SOURCE-TARGET`."""
     role: Literal["new", "old"]
-    """`old` for directions of replay files."""
     before: float | None
-    """Score of the model that fine-tuning started from; None if it was not measured."""
     after: float
-    """Score of the fine-tuned model."""
     copying: float | None = None
-    """Score of copying the source."""
 
     @property
     def gain(self) -> float:
@@ -31,22 +34,25 @@ class DirectionReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneReport:
-    """What a fine-tuning run achieved."""
+    """The result of a fine-tuning run.
+
+    Attributes:
+        model: path of the fine-tuned model.
+        steps: optimizer steps.
+        interpolation: fraction of the weight change that was kept.
+        added_languages: languages that were added to the model.
+        added_characters: characters that were added to the vocabulary.
+        directions: the scores.
+        problems: problems of the result, each with advice; empty if there are none.
+    """
 
     model: str
-    """Path of the fine-tuned model."""
     steps: int
-    """Optimizer steps."""
     interpolation: float
-    """Share of the change of the weights that was kept."""
     added_languages: tuple[str, ...]
-    """Languages that the model learned."""
     added_characters: tuple[str, ...]
-    """Characters that were added to the vocabulary."""
     directions: tuple[DirectionReport, ...]
-    """The scores."""
     problems: tuple[str, ...]
-    """What is wrong with the result, each with advice; empty if nothing is."""
 
     def to_json(self) -> dict[str, object]:
         """Return the report as it is written to `report.json`."""
@@ -66,12 +72,12 @@ class FinetuneReport:
 def find_problems(
     directions: Sequence[DirectionReport], *, learning_rate: float, has_replay: bool
 ) -> Iterator[str]:
-    """Yield what is wrong with a result, with advice.
+    """Yield the problems of a result, with advice.
 
     Args:
         directions: scores before and after.
         learning_rate: peak learning rate of the run.
-        has_replay: whether old directions were trained on, too.
+        has_replay: whether old directions were also trained on.
     """
     lower = f"lower optimizer.learning_rate (now {learning_rate:g})"
     measured = [direction for direction in directions if direction.before is not None]

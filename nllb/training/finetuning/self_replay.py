@@ -1,6 +1,6 @@
 """Replay without old training data: the model's own translations of the new text.
 
-Fine-tuning on a few directions makes a model forget the others. Where no old bitext is given, the
+Fine-tuning on a few directions makes a model forget the others. If no old bitext is given, the
 original model translates lines of the new text into languages that it already knows. Training on
 these pairs in both directions keeps it close to its former behaviour (as in "Learning without
 forgetting", Li and Hoiem 2016, with sequences instead of probabilities).

@@ -1,4 +1,4 @@
-"""Token shards and manifest from a few files of text pairs, for fine-tuning."""
+"""Token shards and a manifest from a few files of sentence pairs, for fine-tuning."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ from nllb.model.tokenizer import Tokenizer
 from nllb.training.finetune_config import TextPairs
 
 
-def pairs_of_name(path: Path, *, is_replay: bool = False) -> TextPairs:
-    """Infer the languages from a file name, `SOURCE-TARGET.tsv` with an optional further suffix.
+def pairs_from_filename(path: Path, *, is_replay: bool = False) -> TextPairs:
+    """Infer the languages from a file name of the form `SOURCE-TARGET.tsv`, with any compression.
 
     Raises:
         DataError: The name has a different form.
@@ -95,7 +95,7 @@ def write_text_shards(
     self_replay: Sequence[TextPairs] = (),
     temperature: float = 1.0,
 ) -> Manifest:
-    """Write shards and a manifest of text files into a folder.
+    """Write the token shards and the manifest of some text files to a folder.
 
     Args:
         files: the files.
@@ -105,7 +105,7 @@ def write_text_shards(
         held_out_fraction: fraction of the pairs that is held out.
         max_held_out: maximum number of held-out pairs of each file.
         self_replay: further replay files, of which no pair is held out.
-        temperature: sampling temperature among the new directions and among those of replay.
+        temperature: sampling temperature, applied to new and to replay directions separately.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[ShardGroup] = []

@@ -1,4 +1,4 @@
-"""Extends a vocabulary by characters and languages, and the embedding by rows for them.
+"""Extends a vocabulary with characters and languages, and the embedding with rows for them.
 
 New characters become pieces after the existing ones, so that the ids of text do not change; the ids
 above the pieces (languages, tags) move up. A SentencePiece model is a protocol buffer with a
@@ -24,23 +24,26 @@ NEW_PIECE_SCORE = -1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extension:
-    """An extended vocabulary, and the initial values of its embedding rows."""
+    """An extended vocabulary, and the initial values of its embedding rows.
+
+    Attributes:
+        tokenizer: the new tokenizer.
+        origins: for each new row, the old rows whose mean is its initial value.
+        characters: characters that were added.
+    """
 
     tokenizer: Tokenizer
-    """The new tokenizer."""
     origins: tuple[tuple[int, ...], ...]
-    """For each new row, the old rows whose mean is its initial value."""
     characters: tuple[str, ...]
-    """Characters that were added."""
 
 
-def missing_characters(tokenizer: Tokenizer, lines: Iterable[str], *, least: int) -> list[str]:
-    """Return the characters that the vocabulary lacks and that occur in at least `least` lines."""
+def missing_characters(tokenizer: Tokenizer, lines: Iterable[str], *, min_lines: int) -> list[str]:
+    """Return the characters of at least `min_lines` lines that the vocabulary lacks."""
     counts: dict[str, int] = {}
     for line in lines:
         for character in tokenizer.unknown_target_characters(line):
             counts[character] = counts.get(character, 0) + 1
-    return sorted(character for character, count in counts.items() if count >= least)
+    return sorted(character for character, count in counts.items() if count >= min_lines)
 
 
 def extend_vocabulary(
@@ -62,7 +65,7 @@ def extend_vocabulary(
         if language.like not in tokenizer.languages:
             raise ConfigError(
                 f"{language.code} cannot start from {language.like!r}, which the model lacks; "
-                f"run 'nllb languages' for the languages"
+                f"run 'nllb languages' to list the languages"
             )
     new = [Piece(character, NEW_PIECE_SCORE) for character in characters]
     layout, count = tokenizer.layout, len(characters)
@@ -81,7 +84,7 @@ def extend_vocabulary(
         vocabulary_size=tokenizer.vocabulary_size + count,
         normalize=tokenizer.normalizes,
     ).with_languages([language.code for language in languages])
-    if isinstance(tokenizer, EncoderSourceTokenizer):  # its pieces for sources stay as they are
+    if isinstance(tokenizer, EncoderSourceTokenizer):  # its source pieces do not change
         extended = EncoderSourceTokenizer(extended, tokenizer.encoder, tokenizer.encoder_path)
     pieces = tuple(range(4, end))
     origins = [(row,) for row in range(end)] + [pieces] * count

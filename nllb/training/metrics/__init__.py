@@ -1,1 +1,1 @@
-"""What a run records while it trains, and where the records go."""
+"""Records of a training run and the places that they are written to."""

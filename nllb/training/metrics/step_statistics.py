@@ -1,4 +1,4 @@
-"""Sums of a run's figures between two records: losses, labels and the load of the experts.
+"""Sums of a run's measurements since the last record: losses, labels and the load of experts.
 
 Everything is accumulated on the device; ranks communicate only when a record is due.
 """

@@ -1,4 +1,4 @@
-"""Where the records of a run go: JSON lines, TensorBoard, Weights & Biases, MLflow.
+"""Destinations of a run's records: JSON lines, TensorBoard, Weights & Biases, MLflow.
 
 JSON lines are always written; they are the complete record. The other writers get the numbers and
 are optional: their packages are imported only when the configuration names them.
@@ -33,7 +33,7 @@ class MetricsWriter(Protocol):
 
 
 class CombinedWriter:
-    """Passes records on to several writers; with none, it discards them."""
+    """Passes records on to several writers, possibly none."""
 
     def __init__(self, writers: Sequence[MetricsWriter]) -> None:
         self._writers = writers
@@ -164,7 +164,7 @@ def open_writers(
         names: any of `tensorboard`, `wandb` and `mlflow`.
         out_dir: output folder of the run.
         from_step: step that the run resumes from.
-        settings: the configuration, which services show beside the curves.
+        settings: the configuration, which services show next to the curves.
 
     Raises:
         ResourceError: The package of a writer is not installed.

@@ -14,7 +14,7 @@ import pytest
 import regex
 import xxhash
 
-from data_pipeline.blocks import Decided, read_columns, write_decisions
+from data_pipeline.blocks import DecidedBlock, read_columns, write_decisions
 from data_pipeline.data_config import (
     DataConfig,
     DedupConfig,
@@ -159,7 +159,7 @@ def test_decisions_are_the_reference_s_on_every_line(
         scores, reason = chain.run(text, pair, before)
         decisions = tmp_path / f"filtered{number}.parquet"
         write_decisions(decisions, text, before.is_null(), reason, scores=scores)
-        scored.append(Decided(block=block, decisions=(block.path, decisions)))
+        scored.append(DecidedBlock(block=block, decisions=(block.path, decisions)))
     passes = (
         DedupPassConfig(by="pair"),
         DedupPassConfig(by="target", max_copies=3),

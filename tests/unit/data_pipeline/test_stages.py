@@ -101,7 +101,7 @@ def test_a_missing_stage_is_named(make_block: Callable[..., Any], tmp_path: Path
     block = make_block(["a"], ["b"])
     require([block], "clean")
     with pytest.raises(DataError, match=r"1 of 2 blocks of the stage 'filter'.*nllb data filter"):
-        require([block, block.follow(tmp_path, "other")], "filter")
+        require([block, block.derive(tmp_path, "other")], "filter")
 
 
 def test_a_full_disk_leaves_no_half_file(
@@ -152,9 +152,9 @@ decontamination: []
         load_config(DataConfig, path)
     for part in (
         "'a b' becomes a folder",
-        "name the pair by {source} and {target}",
-        "unknown place {targt}",
-        "moses needs {language}",
+        "name the pair with {source} and {target}",
+        "unknown placeholder {targt}",
+        "moses requires {language}",
         "did you mean max_length_ratio",
         "min_pairs grows from 1 to 9",
         "until_step must grow",

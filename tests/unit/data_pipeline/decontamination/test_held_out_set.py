@@ -7,7 +7,7 @@ from typing import Any
 import polars
 import pytest
 
-from data_pipeline.blocks import Decided, reasons
+from data_pipeline.blocks import DecidedBlock, reasons
 from data_pipeline.data_config import CorpusConfig, DataConfig, HeldOutSetConfig
 from data_pipeline.decontamination.decontaminate import decontaminate_bitext, decontaminated_blocks
 from data_pipeline.decontamination.held_out_set import write_held_out_set
@@ -22,7 +22,7 @@ FRENCH = [f"le vieil homme {n} rentre chez lui" for n in range(30)] + ["Merci.",
 
 
 @pytest.fixture
-def blocks(make_block: Callable[..., Any]) -> list[Decided]:
+def blocks(make_block: Callable[..., Any]) -> list[DecidedBlock]:
     made = [
         make_block(ENGLISH, FRENCH),
         # The same English sentences in other pairs, and with English as the target.
@@ -31,7 +31,7 @@ def blocks(make_block: Callable[..., Any]) -> list[Decided]:
         ),
         make_block(["un"] * 9, ENGLISH[:9], name="corpus/cat_Latn-eng_Latn/00000"),
     ]
-    return [Decided(block=block, decisions=(block.path,)) for block in made]
+    return [DecidedBlock(block=block, decisions=(block.path,)) for block in made]
 
 
 def files(folder: Path) -> dict[str, list[str]]:
@@ -40,7 +40,7 @@ def files(folder: Path) -> dict[str, list[str]]:
 
 
 def test_pairs_of_every_language_are_written_line_by_line(
-    blocks: list[Decided], tmp_path: Path
+    blocks: list[DecidedBlock], tmp_path: Path
 ) -> None:
     write_held_out_set(SECTION, blocks, tmp_path)
     found = files(tmp_path)
@@ -57,7 +57,10 @@ def test_pairs_of_every_language_are_written_line_by_line(
 
 
 def test_its_sentences_are_in_no_training_text(
-    blocks: list[Decided], make_config: Callable[..., DataConfig], tmp_path: Path, machine: Machine
+    blocks: list[DecidedBlock],
+    make_config: Callable[..., DataConfig],
+    tmp_path: Path,
+    machine: Machine,
 ) -> None:
     config = make_config(held_out_set=SECTION)
     made = decontaminate_bitext(config, blocks, tmp_path, machine)
@@ -75,7 +78,7 @@ def test_its_sentences_are_in_no_training_text(
 def test_a_corpus_without_long_pairs_is_an_error(
     make_block: Callable[..., Any], tmp_path: Path
 ) -> None:
-    short = Decided(block=make_block(["Hi."], ["Salut."]), decisions=())
+    short = DecidedBlock(block=make_block(["Hi."], ["Salut."]), decisions=())
     with pytest.raises(DataError, match="4 words"):
         write_held_out_set(SECTION, [short], tmp_path)
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars
 import pytest
 
-from data_pipeline.blocks import Decided, read_columns, read_facts
+from data_pipeline.blocks import DecidedBlock, read_columns, read_facts
 from data_pipeline.data_config import DataConfig, EvaluationConfig
 from data_pipeline.decontamination.decontaminate import decontaminate_bitext
 from data_pipeline.decontamination.evaluation_sets import (
@@ -160,7 +160,7 @@ def test_one_side_is_enough_in_any_direction_and_language(
         ["Fine.", source, source], ["Bien.", target, target], reasons=[None, None, "x"]
     )
     config = make_config(decontamination=(evaluation,), data_dir=tmp_path)
-    scored = [Decided(block=block, decisions=(block.path,))]
+    scored = [DecidedBlock(block=block, decisions=(block.path,))]
     (done,) = decontaminate_bitext(config, scored, tmp_path / "out", machine)
     reasons = read_columns(done.path, ["reason"])["reason"].cast(polars.String).to_list()
     assert reasons == [None, "evaluation_whole", None]

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars
 import pytest
 
-from data_pipeline.blocks import Decided, read_columns
+from data_pipeline.blocks import DecidedBlock, read_columns
 from data_pipeline.data_config import DataConfig, DedupConfig, DedupPassConfig
 from data_pipeline.deduplication.external import deduplicate, deduplicated_blocks
 from data_pipeline.stages import Block, Machine
@@ -60,14 +60,14 @@ def naive_reasons(blocks: list[Rows], config: DedupConfig) -> list[list[str | No
     return decided
 
 
-def write(blocks: list[Rows], make_block: MakeBlock) -> list[Decided]:
+def write(blocks: list[Rows], make_block: MakeBlock) -> list[DecidedBlock]:
     scored = []
     for number, rows in enumerate(blocks):
         sources, targets, margins, reasons = zip(*rows, strict=True)
         corpus = f"corpus{number // 2}"
         name = f"{corpus}/eng_Latn-fra_Latn/{number:05d}"
         block = make_block(sources, targets, name=name, margins=margins, reasons=reasons)
-        scored.append(Decided(block=block, decisions=(block.path,)))
+        scored.append(DecidedBlock(block=block, decisions=(block.path,)))
     return scored
 
 
@@ -176,7 +176,7 @@ def test_pairs_compete_within_their_language_pair_only(
     names = ["a/eng_Latn-fra_Latn/00000", "a/eng_Latn-deu_Latn/00000", "b/fra_Latn-eng_Latn/00000"]
     texts = [("Hello", "OK"), ("Hello", "OK"), ("OK", "Hello")]
     blocks = [make_block([a], [b], name=name) for name, (a, b) in zip(names, texts, strict=True)]
-    scored = [Decided(block=block, decisions=(block.path,)) for block in blocks]
+    scored = [DecidedBlock(block=block, decisions=(block.path,)) for block in blocks]
     done = deduplicate(make_config(), scored, tmp_path, machine)
     assert reasons_of(done) == [[None], [None], ["duplicate_pair"]]
 
@@ -196,7 +196,7 @@ def test_blocks_with_nothing_alive_are_fine(
     tmp_path: Path, make_block: MakeBlock, make_config: MakeConfig, machine: Machine
 ) -> None:
     block = make_block(["a", "b"], ["c", "d"], reasons=["empty", "empty"])
-    scored = [Decided(block=block, decisions=(block.path,))]
+    scored = [DecidedBlock(block=block, decisions=(block.path,))]
     assert reasons_of(deduplicate(make_config(), scored, tmp_path, machine)) == [[None, None]]
 
 
@@ -206,7 +206,7 @@ def test_lines_that_a_locale_would_sort_as_equal_all_stay(
     # Defect 11 of the anchors: `sort -u` under some locales takes different signs for one.
     signs = ["①", "②", "Ⅷ", "ⅷ", "a", "ａ", "ª", "日", "日\u3099", "ꦏ", "ꦐ"]
     block = make_block(signs, ["x"] * len(signs))
-    scored = [Decided(block=block, decisions=(block.path,))]
+    scored = [DecidedBlock(block=block, decisions=(block.path,))]
     (reasons,) = reasons_of(deduplicate(make_config(), scored, tmp_path, machine))
     # Roman numerals have letter case, which the form for hashing takes away.
     assert reasons == [None, None, None, "duplicate_pair", *[None] * 7]

@@ -9,7 +9,7 @@ import numpy
 import polars
 import pytest
 
-from data_pipeline.blocks import Decided, read_columns, read_facts
+from data_pipeline.blocks import DecidedBlock, read_columns, read_facts
 from data_pipeline.data_config import DataConfig, DedupConfig, DedupPassConfig, NearDuplicateConfig
 from data_pipeline.deduplication.external import deduplicate
 from data_pipeline.deduplication.minhash import band_hashes
@@ -79,7 +79,7 @@ def near_reasons(
         for number, rows in enumerate(blocks):
             sources, targets = zip(*rows, strict=True)
             block = make_block(sources, targets, name=f"own/eng_Latn-fra_Latn/{number:05d}")
-            decided.append(Decided(block=block, decisions=(block.path,)))
+            decided.append(DecidedBlock(block=block, decisions=(block.path,)))
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         config = make_config(dedup=dedup)
         done = deduplicate(config, decided, out, Machine(quiet=True, **machine))

@@ -22,7 +22,7 @@ from data_pipeline.filtering import filters
 from data_pipeline.filtering.filter_stage import FilterChain, filter_bitext
 from data_pipeline.filtering.filters import Pair, longest_runs
 from data_pipeline.filtering.length_factors import FACTORS_PATH, read_length_factors
-from data_pipeline.filtering.presets import threshold_faults
+from data_pipeline.filtering.presets import threshold_errors
 from data_pipeline.filtering.toxicity import count_entries, word_list
 from data_pipeline.stages import Machine
 from nllb.errors import DataError
@@ -288,9 +288,9 @@ def test_columns_where_no_text_or_every_text_folds_apart(texts: list[str]) -> No
 
 
 def test_thresholds_are_checked_and_suggested() -> None:
-    (fault,) = threshold_faults("strict", {"max_lenght": 3})
-    assert "did you mean max_length" in fault and "min_unique_words (0.3)" in fault
-    assert not list(threshold_faults("reference", {"max_length_ratio": 4}))
+    (error,) = threshold_errors("strict", {"max_lenght": 3})
+    assert "did you mean max_length" in error and "min_unique_words (0.3)" in error
+    assert not list(threshold_errors("reference", {"max_length_ratio": 4}))
 
 
 def test_the_shipped_factors_cover_nearly_all_languages() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import pytest
 
-from data_pipeline.blocks import Decided
+from data_pipeline.blocks import DecidedBlock
 from data_pipeline.data_config import (
     CorpusConfig,
     DataConfig,
@@ -132,7 +132,7 @@ def run(
         for name, origin in (("a", "primary"), ("bt", "mmt_bt"), ("few", "primary"))
     )
     config = make_config(corpora=corpora, prepare=section)
-    ready = [Decided(block=block, decisions=(block.path,)) for block in blocks]
+    ready = [DecidedBlock(block=block, decisions=(block.path,)) for block in blocks]
     path = prepare(config, ready, [], tmp_path / "out", machine)
     assert path is not None
     return read_manifest(path)
@@ -183,7 +183,7 @@ def test_every_pair_that_stayed_is_in_the_shards_once(
     assert back.num_pairs > both.num_pairs > 200, "back-translation serves its own direction only"
     assert sum(entry.weight for entry in manifest.directions) == pytest.approx(1)
     assert back.weight / both.weight == pytest.approx((back.num_pairs / both.num_pairs) ** 0.2)
-    assert manifest.made_by["left_out"].startswith("deu_Latn-eng_Latn (")
+    assert manifest.made_by["excluded_directions"].startswith("deu_Latn-eng_Latn (")
     assert [len(phase.directions) for phase in manifest.phases] == [2, 2]
     assert [(record.name, record.licence) for record in manifest.corpora] == [
         ("a", "CC0"),
@@ -239,7 +239,9 @@ def test_denoising_text_becomes_a_direction_onto_itself(
         prepare=PrepareConfig(vocabulary=VocabularyConfig(model=model), held_out_fraction=0),
         monolingual=MonolingualConfig(corpora=(docs,), denoising=True),
     )
-    written = prepare(config, [], [Decided(block=block, decisions=())], tmp_path / "out", machine)
+    written = prepare(
+        config, [], [DecidedBlock(block=block, decisions=())], tmp_path / "out", machine
+    )
     assert written is not None
     manifest = read_manifest(written)
     (part,) = manifest.parts

@@ -235,7 +235,7 @@ def test_bad_rows_of_a_layout_stop_or_are_put_aside(
     assert rows_of(frame) == rows
     (quarantine,) = (tmp_path / "out").rglob("*.quarantine.jsonl")
     found = [json.loads(line) for line in quarantine.read_text().splitlines()]
-    assert [(row["file"], row["line"], row["fault"]) for row in found] == faults
+    assert [(row["file"], row["line"], row["error"]) for row in found] == faults
     (receipt,) = (tmp_path / "out").rglob("ingest/own/*.json")
     counts = json.loads(receipt.read_text())
     assert counts["rows_read"] == len(rows) + len(faults) == counts["quarantined"] + len(rows)
@@ -439,7 +439,7 @@ def test_jsonl_accepts_only_text(
         run("error")
     assert run("quarantine")["quarantined"] == 1
     (quarantine,) = (tmp_path / "out").rglob("*.quarantine.jsonl")
-    assert fault in json.loads(quarantine.read_text())["fault"]
+    assert fault in json.loads(quarantine.read_text())["error"]
 
 
 def test_moses_files_are_found_by_other_codes_of_the_language(tmp_path: Path, read: Ingest) -> None:

@@ -47,7 +47,7 @@ def test_reading_resumes_at_the_next_unit(tmp_path: Path, bad: str, fault: str) 
     good = unit("Good.", "Bon.")
     before, found, *after = read(tmp_path, good + bad + good + good)
     assert [before, *after] == GOOD * 3
-    assert isinstance(found, BadUnit) and fault in found.fault
+    assert isinstance(found, BadUnit) and fault in found.error
 
 
 def test_a_fault_names_its_line(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_fault_names_its_line(tmp_path: Path) -> None:
     lines += unit("A \x01", "c")
     found = read(tmp_path, lines)
     assert [number for number, row in enumerate(found) if row != GOOD[0]] == [5000, 10001]
-    faults = [row.fault for row in found if isinstance(row, BadUnit)]
+    faults = [row.error for row in found if isinstance(row, BadUnit)]
     assert [fault.rsplit(", ")[-1] for fault in faults] == [
         "line 5004 of the file",
         "line 10005 of the file",
@@ -129,7 +129,7 @@ def test_a_unit_with_endless_notes_is_skipped(
     monkeypatch.setattr(tmx, "MAX_UNIT_BYTES", 100_000)
     note = "<note>" + "Nobody reads this. " * 20_000 + "</note>"
     found = read(tmp_path, unit("a", "b").replace("<tu>", f"<tu>{note}") + unit("Good.", "Bon."))
-    assert isinstance(found[0], BadUnit) and "more than 100,000 bytes" in found[0].fault
+    assert isinstance(found[0], BadUnit) and "more than 100,000 bytes" in found[0].error
     assert found[1:] == GOOD
     many = unit("Good.", "Bon.") * 2000
     assert len(read(tmp_path, many)) == 2000

@@ -103,7 +103,7 @@ def test_a_unit_that_takes_memory_is_reported_among_the_others(
     path.write_bytes(zstandard.compress(content.encode()))
     first, bad, *others = pairs(path)
     assert first == ("a", "a") and ("b", "b") in others
-    assert isinstance(bad, BadUnit) and message in bad.fault
+    assert isinstance(bad, BadUnit) and message in bad.error
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_unit_that_takes_memory_is_reported_among_the_others(
         ("name", "a/b", "becomes a folder"),
         ("path", "{source:>999999999}-{target}.tsv", "the brace at character 1"),
         ("path", "{source.__class__}-{target}", "the brace at character 1"),
-        ("path", "{source}-{target}-{x}", "unknown place {x}"),
+        ("path", "{source}-{target}-{x}", "unknown placeholder {x}"),
     ],
 )
 def test_names_and_templates_of_corpora(

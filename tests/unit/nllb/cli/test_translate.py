@@ -272,7 +272,7 @@ def test_the_source_is_detected_line_by_line_or_once_a_document(run):
         (("--source", "engl", "--target", "fr"), "did you mean"),
         (("--source", "en", "--target", "en"), "both eng_Latn"),
         (("--source", "en", "--target", "ru"), r"does not cover rus_Cyrl \(Russian\)"),
-        (AUTO, "needs a language detector"),
+        (AUTO, "requires a language detector"),
     ],
 )
 def test_bad_languages_exit_2(run, languages, message):

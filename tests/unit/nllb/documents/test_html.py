@@ -133,7 +133,7 @@ def test_tags_of_xml_have_the_kind_that_a_caller_chooses(upper):
     assert len(split.report.units) == 2
     split = translate_xml(text, upper, source="en", target="fr", non_splitting_tags=["x"])
     assert len(split.report.units) > 2
-    with pytest.raises(ConfigError, match="twice"):
+    with pytest.raises(ConfigError, match="is in two lists"):
         translate_xml(
             text, upper, source="en", target="fr", ignore_tags=["x"], splitting_tags=["x"]
         )

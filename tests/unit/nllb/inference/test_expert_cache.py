@@ -26,7 +26,7 @@ def test_the_bound_holds_and_the_oldest_leaves() -> None:
         assert cache.expert_weights("encoder.layers.3", expert) == ("encoder.layers.3", expert)
         assert len(cache) <= 2
     assert [expert for _, expert in log] == [0, 1, 2, 1]
-    assert (cache.use.hits, cache.use.misses, cache.use.evictions) == (2, 4, 2)
+    assert (cache.statistics.hits, cache.statistics.misses, cache.statistics.evictions) == (2, 4, 2)
 
 
 def test_layers_are_kept_apart() -> None:
@@ -54,7 +54,7 @@ def test_threads_share_one_bound() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(8)))
-    assert cache.use.hits + cache.use.misses == 2400
+    assert cache.statistics.hits + cache.statistics.misses == 2400
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float32"])

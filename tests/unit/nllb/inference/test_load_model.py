@@ -3,7 +3,12 @@ import shutil
 import pytest
 
 from nllb.errors import CheckpointError, ResourceError
-from nllb.inference.load_model import default_model, describe_model, load_generator, no_model
+from nllb.inference.load_model import (
+    default_model,
+    describe_model,
+    load_generator,
+    no_model_message,
+)
 from nllb.inference.memory_plan import plan_memory
 from nllb.model.formats.open_model import open_model
 from nllb.translation import SearchOptions, Translator
@@ -99,7 +104,7 @@ def test_no_model_names_the_ways_to_get_one(shipped, tmp_path):
     shutil.rmtree(shipped)
     with pytest.raises(CheckpointError, match="no model was named"):
         load_generator(None)
-    said = no_model()
+    said = no_model_message()
     for name in ("facebook/nllb-200-distilled-600M", "facebook/nllb-moe-54b", "DIR", "--model"):
         assert name in said
     with pytest.raises(

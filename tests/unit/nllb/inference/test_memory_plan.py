@@ -46,18 +46,18 @@ def test_600m_is_counted_as_published() -> None:
 
 def test_54b_needs_its_experts_on_disk() -> None:
     whole = plan_memory(MOE_54B, dtype="int8", available=24 * GIB)
-    assert whole.num_experts == whole.num_held == 12 * 128
+    assert whole.num_experts == whole.num_cached == 12 * 128
     assert whole.num_experts * whole.expert_bytes == pytest.approx(51.5e9, rel=2e-2)
     with pytest.raises(ResourceError, match="--expert-memory") as refusal:
         whole.require()
     assert "24.0 GiB free" in str(refusal.value)
     cached = plan_memory(MOE_54B, dtype="int8", expert_memory=8 * GIB, available=24 * GIB)
     assert cached.fits
-    assert cached.num_held * cached.expert_bytes <= 8 * GIB
+    assert cached.num_cached * cached.expert_bytes <= 8 * GIB
     warm, cold = cached.tokens_per_second
     assert warm > cold
     assert cached.experts_per_step == 12
-    assert f"{cached.num_held} of 1536 in memory" in cached.describe()
+    assert f"{cached.num_cached} of 1536 in memory" in cached.describe()
 
 
 def test_wider_types_need_more() -> None:

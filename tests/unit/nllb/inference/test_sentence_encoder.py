@@ -85,7 +85,7 @@ def test_a_missing_directory_is_an_error(tmp_path) -> None:
 
 def test_an_installation_without_the_encoder_says_so(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shipped_encoder, "SHIPPED_ENCODER", tmp_path / "encoder")
-    with pytest.raises(CheckpointError, match="was made without it"):
+    with pytest.raises(CheckpointError, match="does not include it"):
         find_shipped_encoder()
 
 

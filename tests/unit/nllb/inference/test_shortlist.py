@@ -8,7 +8,7 @@ from nllb.inference.shortlist import (
     SHORTLIST_FILE,
     Shortlists,
     build_shortlist,
-    further_tokens,
+    extra_tokens,
     measure_loss,
     write_shortlist,
 )
@@ -78,7 +78,7 @@ def test_lists_are_stored_beside_the_model_and_read_back(tokenizer, tmp_path) ->
 
 
 def test_further_tokens_are_the_sources_own() -> None:
-    found = further_tokens([[5, 9, 9, 2], [3]], np.array([2, 3, 5]))
+    found = extra_tokens([[5, 9, 9, 2], [3]], np.array([2, 3, 5]))
     assert [ids.tolist() for ids in found] == [[9], []]
 
 

@@ -85,7 +85,7 @@ def test_experts_left_in_the_file_give_the_same_tokens(model_dir: Path, dtype, h
     assert len(set(all_in_memory)) > 1
     (store,) = stores
     assert len(store) <= held
-    assert store.use.evictions > 0
+    assert store.statistics.evictions > 0
 
 
 @pytest.fixture(scope="module")

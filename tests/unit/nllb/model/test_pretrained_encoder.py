@@ -132,7 +132,7 @@ def test_weights_are_listed_with_their_shapes(encoder) -> None:
 
 
 def test_sequences_beyond_the_positions_are_refused(encoder) -> None:
-    with pytest.raises(ValueError, match="25 tokens; the encoder takes at most 24"):
+    with pytest.raises(ValueError, match="25 tokens; the encoder accepts at most 24"):
         encoder(torch.full((1, 25), 5))
 
 

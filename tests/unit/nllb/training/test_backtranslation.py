@@ -33,7 +33,7 @@ class Translators:
     def fingerprint(self, model: str) -> str:
         return self.files
 
-    def of_weights(self, *_: object) -> Translate:
+    def from_weights(self, *_: object) -> Translate:
         raise NotImplementedError
 
 
@@ -124,7 +124,7 @@ def test_shards_and_interruptions(config: BacktranslationConfig, tmp_path: Path)
 
 
 def test_contradictions_are_refused(config: BacktranslationConfig) -> None:
-    with pytest.raises(ValidationError, match="sampling: true needs beam_size: 1"):
+    with pytest.raises(ValidationError, match="sampling: true requires beam_size: 1"):
         config.replace(sampling=True)
     with pytest.raises(ValidationError, match="two files produce eng_Latn-fra_Latn"):
         config.replace(text=config.text * 2)

@@ -29,8 +29,9 @@ def test_errors_of_all_sections_are_listed(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load_config(TrainConfig, path)
-    for fault in ("final_output_masking must", "capacity must", "patience: needs", "beta_1 must"):
-        assert fault in str(caught.value)
+    errors = ("final_output_masking must", "capacity must", "patience: requires", "beta_1 must")
+    for text in errors:
+        assert text in str(caught.value)
 
 
 def test_a_teacher_excludes_the_sampled_softmax(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_two_cannot_write_the_same_output(tmp_path):
     with PartialOutput(path, JOB) as first:
         first.write("un\n")
         first.flush()
-        with pytest.raises(DataError, match="another process writes"):
+        with pytest.raises(DataError, match="another process is writing"):
             PartialOutput(path, JOB)
         first.write("deux\n")
         first.finish()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nllb.errors import DataError, LanguageError, ResourceError
 from nllb.inference.generator import SearchOptions
 from nllb.languages import languages, parse_language
-from nllb.translation.job import REMEMBERED_SEGMENTS
+from nllb.translation.job import MAX_CACHED_SEGMENTS
 from nllb.translation.model_input import SOFT_HYPHEN
 from nllb.translation.translator import Translator
 
@@ -144,7 +144,7 @@ def test_languages_are_checked_at_once(stand_in):
         translator.translate_stream(["a"], source="eng", target="deu")
     with pytest.raises(LanguageError, match="both fra_Latn"):
         translator.translate("a", source="fr", target="fra_Latn")
-    with pytest.raises(LanguageError, match="needs a language detector"):
+    with pytest.raises(LanguageError, match="requires a language detector"):
         translator.translate("a", source="auto", target="fra_Latn")
     with pytest.raises(TypeError, match="text 1 is bytes"):
         translator.translate(["a", b"b"], source="eng", target="fra")
@@ -175,7 +175,7 @@ def test_a_source_that_is_not_recognised_is_an_error(stand_in, stand_in_detector
         translator.translate("Xyzzy", source="auto", target="fra", assumed_source=None)
     lacking = stand_in_detector(lambda text: ("war_Latn", 0.9))
     translator = Translator(stand_in(upper, codes={"fra_Latn"}), detector=lacking)
-    with pytest.raises(LanguageError, match="the language of 'Xyzzy' is none that the model has"):
+    with pytest.raises(LanguageError, match="none of the likely languages of 'Xyzzy'"):
         translator.translate("Xyzzy", source="auto", target="fra")
 
 
@@ -217,7 +217,7 @@ def test_a_look_ahead_of_one_answers_before_it_asks(stand_in):
 
 def test_a_stream_remembers_segments_but_not_without_bound(stand_in):
     generator = stand_in(upper)
-    others = REMEMBERED_SEGMENTS + 300
+    others = MAX_CACHED_SEGMENTS + 300
     lines = ["Again."] * 2000 + [f"Line {number}." for number in range(others)]
     stream = Translator(generator).translate_stream([*lines, "Again."], source="en", target="fr")
     assert sum(1 for _ in stream) == len(lines) + 1
@@ -344,7 +344,7 @@ def test_a_line_stays_in_the_documents_language_where_the_detector_gives_it_a_ch
 
 
 def test_a_translator_around_a_generator_refuses_to_be_pickled(translator):
-    with pytest.raises(TypeError, match=r"one that Translator\.load has made can"):
+    with pytest.raises(TypeError, match=r"use one from Translator\.load"):
         pickle.dumps(translator)
 
 

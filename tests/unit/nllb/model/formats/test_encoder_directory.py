@@ -103,7 +103,7 @@ def test_a_missing_file_is_an_error(copied, name) -> None:
         ({"hidden_size": 1 << 40}, "hidden_size|model_dim"),
         ({"hidden_size": "wide"}, "model_dim"),
         ({"num_hidden_layers": 4}, r"lacks the weight layers\.3"),
-        ({"num_hidden_layers": 2}, "is not a weight of it"),
+        ({"num_hidden_layers": 2}, "is not one of its weights"),
         ({"vocab_size": 999}, "does not match config"),
         ({"intermediate_size": 64}, "does not match config"),
         ({"pad_token_id": 0}, "must differ"),
@@ -120,9 +120,9 @@ def test_a_configuration_of_another_encoder_is_refused(copied, values, message) 
     [
         (lambda t: t["layers.0.query.bias"].__setitem__(2, float("nan")), "query.bias .* NaN"),
         (lambda t: t["embedding.weight.scale"].__setitem__((1, 0), float("inf")), "NaN or inf"),
-        (lambda t: t.pop("layers.1.outer.weight.scale"), "not .* of a floating type"),
+        (lambda t: t.pop("layers.1.outer.weight.scale"), "not .* of a floating-point type"),
         (lambda t: t.update({"layers.1.outer.weight.scale": torch.ones(64, 3)}), "4-bit blocks"),
-        (lambda t: t.update({"x.weight": torch.ones(2)}), "x.weight is not a weight"),
+        (lambda t: t.update({"x.weight": torch.ones(2)}), "x.weight is not one of its weights"),
         (lambda t: t.update({"layers.0.query.input_range": torch.ones(2)}), "input_range is"),
     ],
 )
@@ -134,7 +134,7 @@ def test_weights_that_cannot_be_used_are_refused(copied, change, message) -> Non
 
 def test_hashes_of_other_files_are_refused(copied) -> None:
     change_json(copied / SETTINGS_FILE, files={"../secret": file_sha256(copied / CONFIG_FILE)})
-    with pytest.raises(CheckpointError, match="may have hashes of"):
+    with pytest.raises(CheckpointError, match="may have hashes"):
         EncoderDirectory.open(copied)
 
 

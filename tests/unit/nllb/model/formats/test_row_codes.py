@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nllb.model.formats.row_codes import CodedTable, encode_rows, find_fault, tensor_names
+from nllb.model.formats.row_codes import CodedTable, encode_rows, find_error, tensor_names
 
 NAME = "table"
 SHAPE = (90, 34)
@@ -43,7 +43,7 @@ def test_rows_come_in_the_requested_order_and_shape(tensors) -> None:
 
 def test_codes_take_the_announced_bytes(tensors) -> None:
     assert {n: tensors[f"{NAME}.codes.{n}"].shape[1] for n in (3, 6, 16)} == {3: 7, 6: 12, 16: 17}
-    assert find_fault(NAME, SHAPE, tensors) is None
+    assert find_error(NAME, SHAPE, tensors) is None
     assert tensor_names(NAME, [*tensors, "table.bias"]) == set(tensors)
 
 
@@ -61,4 +61,4 @@ def test_codes_take_the_announced_bytes(tensors) -> None:
 )
 def test_tensors_that_do_not_fit_are_named(tensors, change, message) -> None:
     change(tensors)
-    assert message in find_fault(NAME, SHAPE, tensors)
+    assert message in find_error(NAME, SHAPE, tensors)

@@ -67,7 +67,7 @@ def test_tensors_that_overlap_are_refused_when_they_are_read(tmp_path: Path) -> 
 def test_a_length_that_the_file_does_not_have(tmp_path: Path, length: int) -> None:
     path = tmp_path / "a"
     path.write_bytes(length.to_bytes(8, "little") + b"{}")
-    with pytest.raises(CheckpointError, match="cut short in its header"):
+    with pytest.raises(CheckpointError, match="its header is truncated"):
         SafetensorsFile(path)
 
 

@@ -186,7 +186,7 @@ def test_damage_is_found_by_checksums(tmp_path: Path) -> None:
         (b"", "not a torch file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
         (b"laser2.pt" + b"\0" * 248 + b"ustar\x0000" + b"\0" * 400, "not a torch file"),
-        (b"PK\x03\x04", "cut short"),
+        (b"PK\x03\x04", "truncated"),
         (b"<html>not found</html>", "not a torch file"),
     ],
 )

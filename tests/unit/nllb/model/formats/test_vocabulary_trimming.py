@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nllb.errors import DataError
-from nllb.model.formats.vocabulary_trimming import PieceCounts, choose_pieces, measure_worth
+from nllb.model.formats.vocabulary_trimming import PieceCounts, choose_pieces, measure_importance
 
 PIECES = ["<s>", "<unk>", "▁", "a", "b", "▁common", "▁big", "▁small", "▁never"]
 
@@ -20,8 +20,8 @@ def counts(**by_language: dict[str, int]) -> PieceCounts:
 
 
 def choose(found: PieceCounts, always: list[int], limit: int) -> list[int]:
-    worth = measure_worth(found, np.zeros(len(PIECES), np.float32))
-    return choose_pieces(PIECES, found.characters, worth, always, limit=limit)
+    importance = measure_importance(found, np.zeros(len(PIECES), np.float32))
+    return choose_pieces(PIECES, found.characters, importance, always, limit=limit)
 
 
 def kept(found: PieceCounts, limit: int) -> set[str]:
@@ -61,5 +61,5 @@ def test_ids_rise_and_do_not_depend_on_the_order_of_languages() -> None:
 def test_scores_keep_likely_pieces_that_the_text_at_hand_lacks() -> None:
     found = counts(x={"▁big": 50, "b": 50})
     scores = np.array([0, 0, -3, -4, -4, -5, -6, -7, -1], np.float32)
-    ids = choose_pieces(PIECES, "a", measure_worth(found, scores), [0, 1], limit=5)
+    ids = choose_pieces(PIECES, "a", measure_importance(found, scores), [0, 1], limit=5)
     assert {PIECES[number] for number in ids} == {"<s>", "<unk>", "▁", "a", "▁never"}

@@ -52,7 +52,7 @@ def pairs() -> Pairs:
 def test_concatenated_texts_have_one_prefix_and_one_end(pairs: Pairs, share: float) -> None:
     joined = join_pairs(pairs, share, 24, np.random.default_rng(2))
     assert 8 < len(joined) < len(pairs) and joined.too_long == 3
-    assert joined.longest.max() <= 24
+    assert joined.max_lengths.max() <= 24
     for before, after in ((pairs.sources, joined.sources), (pairs.targets, joined.targets)):
         texts = [
             row[head:-1] for row, head in zip(rows_of(before), before.prefix_lengths, strict=True)
@@ -77,7 +77,7 @@ def test_concatenated_texts_have_one_prefix_and_one_end(pairs: Pairs, share: flo
 
 
 def test_pairs_that_would_become_too_long_stay_separate(pairs: Pairs) -> None:
-    longest = int(pairs.longest.max())
+    longest = int(pairs.max_lengths.max())
     joined = join_pairs(pairs, 0.999, longest, np.random.default_rng(2))
-    assert joined.longest.max() <= longest and len(joined) >= 20
+    assert joined.max_lengths.max() <= longest and len(joined) >= 20
     assert len(join_pairs(pairs, 0.0, 100, np.random.default_rng(2))) == len(pairs)

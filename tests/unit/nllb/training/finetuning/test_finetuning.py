@@ -16,7 +16,7 @@ from nllb.training.finetune_config import FinetuneConfig, NewLanguage
 from nllb.training.finetuning.finetune import finetune, plan_finetuning
 from nllb.training.finetuning.interpolation import choose_share
 from nllb.training.finetuning.text_shards import (
-    pairs_of_name,
+    pairs_from_filename,
     read_pairs,
     split_pairs,
     write_text_shards,
@@ -39,8 +39,8 @@ def test_old_text_keeps_its_ids_and_new_characters_get_theirs(random_model_dir: 
     assert new.vocabulary_size == old.vocabulary_size + 3
     for text in ("English: English.", "Italian and Ligurian"):
         assert new.encode(text) == old.encode(text)
-    assert missing_characters(old, ["a\u0263b \U0001f701"] * 2, least=2) == CHARACTERS
-    assert missing_characters(old, ["a\u0263b", "x"], least=2) == []
+    assert missing_characters(old, ["a\u0263b \U0001f701"] * 2, min_lines=2) == CHARACTERS
+    assert missing_characters(old, ["a\u0263b", "x"], min_lines=2) == []
     text = "a\u0263b \U0001f701 \u0263"
     assert new.unknown_characters(text) == () and new.decode(new.encode(text)) == text
     assert "\u2047" in old.decode(old.encode(text))
@@ -85,8 +85,8 @@ def test_text_becomes_shards_with_a_share_for_replay(
     random_model_dir: Path, tmp_path: Path
 ) -> None:
     tokenizer = open_model(random_model_dir).tokenizer()
-    new = pairs_of_name(write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 200))
-    old = pairs_of_name(write_pairs(tmp_path, "eng_Latn-fra_Latn.tsv", 500), is_replay=True)
+    new = pairs_from_filename(write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 200))
+    old = pairs_from_filename(write_pairs(tmp_path, "eng_Latn-fra_Latn.tsv", 500), is_replay=True)
     write_text_shards(
         [new, old], tokenizer, tmp_path / "data", replay_share=0.25, held_out_fraction=0.1
     )
@@ -105,11 +105,11 @@ def test_text_becomes_shards_with_a_share_for_replay(
 
 def test_bad_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"call it SOURCE-TARGET.tsv"):
-        pairs_of_name(tmp_path / "text.tsv")
+        pairs_from_filename(tmp_path / "text.tsv")
     path = tmp_path / "eng_Latn-ita_Latn.tsv"
     path.write_text("one\tuno\ntwo\n")
     with pytest.raises(DataError, match=r"tsv:2: expected `source TAB target`, got 'two'"):
-        list(read_pairs(pairs_of_name(path)))
+        list(read_pairs(pairs_from_filename(path)))
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_a_folder_belongs_to_one_text_and_model(
     assert planned["added_characters"] == [] and planned["memory_bytes"] > planned["state_bytes"]
     assert planned["steps"] == 1000 and planned["seconds_here"] > 0
     assert not out.exists()
-    values = {"model": str(random_model_dir), "text": [pairs_of_name(text)]}
+    values = {"model": str(random_model_dir), "text": [pairs_from_filename(text)]}
     plan_finetuning(config_of(FinetuneConfig, values, command[-1:]), out, quiet=True)
     config = (out / "finetune.yaml").read_text()
     assert main([*command, "--text", str(other)]) == 2
@@ -220,7 +220,7 @@ class Backwards:
     def fingerprint(self, model: str) -> str:
         return model
 
-    def of_weights(self, *_: object) -> Translate:
+    def from_weights(self, *_: object) -> Translate:
         return self.load("")
 
 
@@ -282,7 +282,7 @@ def test_a_model_is_compared_by_its_files(
 
 
 def test_held_out_pairs_are_limited_and_never_trained_on(tmp_path: Path) -> None:
-    pairs = pairs_of_name(write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 500))
+    pairs = pairs_from_filename(write_pairs(tmp_path, "eng_Latn-ita_Latn.tsv", 500))
     split = split_pairs(pairs, held_out_fraction=0.5, max_held_out=7)
     assert len({source for source, _ in split["valid"]}) == 7
     assert not {row[0] for row in split["valid"]} & {row[0] for row in split["train"]}
