@@ -65,17 +65,13 @@ class Muon(torch.optim.Optimizer):
             state["step"] = torch.tensor(0.0)
 
     def _step_matrices(self, matrices: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
-        momentum, rate = group["momentum"], group["lr"]
         updates = []
         for matrix in matrices:
             assert matrix.grad is not None
-            average = self.state[matrix]["exp_avg"]
-            average.lerp_(matrix.grad, 1 - momentum)
-            updates.append(matrix.grad.lerp(average, momentum))  # Nesterov's momentum
+            updates.append(nesterov(matrix.grad, self.state[matrix]["exp_avg"], group["momentum"]))
         orthogonal_NRC = orthogonalize(torch.stack(updates), low_precision=self.low_precision)
-        scale = _RMS * max(matrices[0].shape) ** 0.5
         for matrix, update_RC in zip(matrices, orthogonal_NRC, strict=True):
-            matrix.mul_(1 - rate * group["weight_decay"]).sub_(update_RC, alpha=rate * scale)
+            apply_update(matrix, update_RC, rate=group["lr"], weight_decay=group["weight_decay"])
 
     def _step_others(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
         """Update by AdamW, in one pass over memory."""
@@ -97,6 +93,18 @@ class Muon(torch.optim.Optimizer):
             maximize=False,
             fused=True,
         )
+
+
+def nesterov(gradient: Tensor, average: Tensor, momentum: float) -> Tensor:
+    """Add a gradient to its moving average in place, and return Nesterov's update."""
+    average.lerp_(gradient, 1 - momentum)
+    return gradient.lerp(average, momentum)
+
+
+def apply_update(matrix: Tensor, orthogonal: Tensor, *, rate: float, weight_decay: float) -> None:
+    """Change a matrix (R, C), or several of one shape, by its orthogonalised update in place."""
+    scale = _RMS * max(matrix.shape[-2:]) ** 0.5
+    matrix.mul_(1 - rate * weight_decay).sub_(orthogonal, alpha=rate * scale)
 
 
 def orthogonalize(updates_NRC: Tensor, *, low_precision: bool = False) -> Tensor:
