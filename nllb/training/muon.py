@@ -8,7 +8,8 @@ size of an update is that of AdamW, so that both share one
 learning rate.
 
 Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the scale is
-that of Liu et al. 2025, "Muon is scalable for LLM training".
+that of Liu et al. 2025, "Muon is scalable for LLM training"; coefficients that are optimal for each
+iteration are the idea of Amsel et al. 2025, "The Polar Express".
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-_COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
-_ITERATIONS: Final = 5
+_COEFFICIENTS: Final = (
+    (8.4268, -24.9363, 18.4926),
+    (4.1117, -3.0591, 0.5750),
+    (3.7146, -2.7781, 0.5429),
+    (2.7819, -2.0749, 0.4635),
+)
+"""Coefficients of x, x^3 and x^5 for each iteration. They minimise the greatest error over singular
+values from 0.002 to 1, which is 0.32 after these four iterations, as after five iterations of
+Jordan's single polynomial; that takes a quarter more time. A norm of 1 keeps values below 1."""
 _RMS: Final = 0.2
 """Root mean square of an update, which is about that of AdamW."""
 _LEAST_NORM: Final = 1e-7
@@ -116,24 +124,23 @@ def orthogonalize(updates_NRC: Tensor, *, low_precision: bool = False) -> Tensor
 
     Shapes: N matrices, R rows, C columns, S the smaller of both.
     """
-    a, b, c = _COEFFICIENTS
     is_tall = updates_NRC.shape[1] > updates_NRC.shape[2]
     x_NSL = updates_NRC.mT if is_tall else updates_NRC
     x_NSL = x_NSL / (x_NSL.norm(dim=(1, 2), keepdim=True) + _LEAST_NORM)
     if low_precision:
         x_NSL = x_NSL.bfloat16()
-        for _ in range(_ITERATIONS):
+        for a, b, c in _COEFFICIENTS:
             square_NSS = x_NSL @ x_NSL.mT
             step_NSS = torch.baddbmm(square_NSS, square_NSS, square_NSS, beta=b, alpha=c)
             x_NSL = torch.baddbmm(x_NSL, step_NSS, x_NSL, beta=a)
         x_NSL = x_NSL.to(updates_NRC.dtype)
         return x_NSL.mT if is_tall else x_NSL
     square_NSS, product_NSS = x_NSL @ x_NSL.mT, None
-    for iteration in range(_ITERATIONS):
+    for iteration, (a, b, c) in enumerate(_COEFFICIENTS, 1):
         step_NSS = torch.baddbmm(square_NSS, square_NSS, square_NSS, beta=b, alpha=c)
         step_NSS.diagonal(dim1=1, dim2=2).add_(a)
         product_NSS = step_NSS if product_NSS is None else step_NSS @ product_NSS
-        if iteration + 1 < _ITERATIONS:
+        if iteration < len(_COEFFICIENTS):
             square_NSS = step_NSS @ square_NSS @ step_NSS
     assert product_NSS is not None
     result_NSL: Tensor = product_NSS @ x_NSL
