@@ -192,7 +192,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         )
         others = smoothing / (weight_VD.shape[0] - 1)
         # Smoothing needs only the sum of the logits of all V tokens, which is a single product.
-        total_weight_D = weight_VD.sum(0)
+        total_weight_D = weight_VD.sum(0) if smoothing else None
         weight_CD = weight_VD
         if sampled is not None:
             weight_CD, labels_N = weight_VD[sampled.ids_C], sampled.labels_N
@@ -212,9 +212,11 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             logs_RC = logits_RC.log_softmax(1)
             likelihood_R1 = logs_RC.gather(1, label_R1).to(exact)
             partition_R1 = chosen_R1 - likelihood_R1
-            sum_R1 = states_ND[rows].to(weight_VD.dtype) @ total_weight_D[:, None]
             # The label gets 1 - smoothing, and each other token smoothing / (V - 1).
-            expected_R1 = (1 - smoothing - others) * chosen_R1 + others * sum_R1
+            expected_R1 = (1 - smoothing - others) * chosen_R1
+            if total_weight_D is not None:
+                sum_R1 = states_ND[rows].to(weight_VD.dtype) @ total_weight_D[:, None]
+                expected_R1 += others * sum_R1
             loss += (partition_R1 - expected_R1).sum()
             plain -= likelihood_R1.sum()
             if not with_gradient:  # a validation
@@ -229,7 +231,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         if sampled is not None:
             weight_gradient_VD = torch.zeros_like(weight_VD)
             weight_gradient_VD[sampled.ids_C] = weight_gradient_CD
-        if with_gradient:
+        if with_gradient and total_weight_D is not None:
             states_gradient_ND -= others * total_weight_D.to(dtype)
             weight_gradient_VD -= others * states_ND.sum(0, dtype=weight_VD.dtype)
         ctx.save_for_backward(states_gradient_ND, weight_gradient_VD)

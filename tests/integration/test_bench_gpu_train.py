@@ -96,8 +96,14 @@ def test_loss_and_gradients_are_those_of_the_trainer(run: Path, archive: Path) -
         Pair([int(a)], [int(b)], direction.language)
         for a, b in zip(direction.sources[:20], direction.targets[:20], strict=True)
     ]
-    pairs += [Pair([*a.sources, *b.sources], [*a.targets, *b.targets], a.language)
-              for a, b in zip(pairs[:4], pairs[4:8], strict=True)]  # fmt: skip
+    pairs.sort(key=lambda pair: sum(placer.lengths(pair)))
+    joined = Pair(
+        [*pairs[0].sources, *pairs[1].sources],
+        [*pairs[0].targets, *pairs[1].targets],
+        direction.language,
+    )
+    assert max(placer.lengths(joined)) <= packed.settings["max_length"]
+    pairs.append(joined)
     (placed,) = placer.batches(iter(pairs), flush=True)
     ours_loss, ours_plain, _ = ours(
         expand(corpus, placed.segments, rows=24, length=64), training=False
