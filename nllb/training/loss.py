@@ -86,11 +86,14 @@ class LossModule(nn.Module):
         memory_BSD = self.model.encode(source)
         states_BTD = self.model.decode(target_in, memory_BSD, source)
         counts_BT = labels != self.model.config.pad_id
-        labels_N = labels[counts_BT]
+        # One search for the labels: on a GPU, the CPU waits for each.
+        places_N = counts_BT.flatten().nonzero().squeeze(1)
+        labels_N = labels.flatten()[places_N]
+        states_ND = states_BTD.flatten(0, 1).index_select(0, places_N)
         weight_VD = self.model.embedding.weight
         negatives = self._negatives if self.training else 0
         loss, likelihood = smoothed_cross_entropy(
-            states_BTD[counts_BT],
+            states_ND,
             weight_VD,
             labels_N,
             self.label_smoothing,
@@ -99,7 +102,7 @@ class LossModule(nn.Module):
         balance = loss.new_zeros(())
         if self.training and self._teacher is not None:
             taught_NV = self._teacher.logits(source, target_in, counts_BT)
-            logits_NV = self.model.project(states_BTD[counts_BT]).float()
+            logits_NV = self.model.project(states_ND).float()
             loss = self._teacher.mix(loss, logits_NV, taught_NV)
         if self.training:
             for layer in self._sparse:
