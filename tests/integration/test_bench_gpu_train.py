@@ -22,7 +22,7 @@ from nllb.training.train_config import TrainConfig
 from nllb.training.trainer import train
 from tests.bench.gpu_train import run_command
 from tests.bench.gpu_training.archive import OpenedRun
-from tests.bench.gpu_training.gpu_loop import Archive
+from tests.bench.gpu_training.gpu_loop import Archive, GpuRun, LoopOptions
 from tests.bench.gpu_training.packed_encoder import PackedEncoder
 from tests.bench.gpu_training.packed_model import PackedModel
 from tests.bench.gpu_training.parts import PartsError, read_parts
@@ -228,3 +228,34 @@ def test_code_that_travels_imports_only_torch(archive: Path) -> None:
         check=True,
     )
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu_never_makes_the_cpu_wait(archive: Path, tmp_path: Path) -> None:
+    run = GpuRun(
+        LoopOptions(
+            archive=archive,
+            out=tmp_path / "back",
+            started=time.monotonic(),
+            minutes=1,
+            margin_s=0,
+            save_every_s=60,
+            rows=8,
+            device="cuda",
+            compile=False,
+            rate=None,
+            warm_up=5,
+            cool_down=0,
+            max_steps=None,
+        )
+    )
+    batches = run.batches()
+    first, second = (next(batches)[0] for _ in range(2))
+    run.step(first)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run.step(second)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    run.stop()

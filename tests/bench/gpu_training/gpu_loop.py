@@ -204,13 +204,13 @@ class GpuRun:
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         self.record("opened", labels=self.progress.labels, steps=self.progress.steps)
         self.validate()
-        batches = self._batches()
+        batches = self.batches()
         self._begin_window()
         last_saved = self._elapsed
         speeds: dict[str, float] = {}
         mode = "eager"
         for batch, rounds in batches:
-            self._step(batch)
+            self.step(batch)
             self.progress.rounds = rounds
             is_last = self._steps_here == self._options.max_steps
             if self._steps_here % LOG_EVERY and not is_last:
@@ -227,9 +227,13 @@ class GpuRun:
             elif mode == "compiled" and self._steps_here == 4 * LOG_EVERY:
                 mode = self._choose(speeds)
             self._begin_window()
-        self._stop.set()
+        self.stop()
         self._save()
         self.validate()
+
+    def stop(self) -> None:
+        """Let the thread that prepares batches end."""
+        self._stop.set()
 
     def _begin_window(self) -> None:
         self._window_started, self._labels_since = time.monotonic(), 0
@@ -277,7 +281,8 @@ class GpuRun:
             rate *= min(1.0, left / self._options.cool_down)
         return rate
 
-    def _step(self, placed: PlacedBatch) -> None:
+    def step(self, placed: PlacedBatch) -> None:
+        """Train on a batch."""
         device, options = self._options.device, self._options
         segments = placed.segments.to(device, non_blocking=True)
         batch = expand(
@@ -328,7 +333,7 @@ class GpuRun:
         self._adam.step()
         self.model.zero_grad(set_to_none=True)
 
-    def _batches(self) -> Iterator[tuple[PlacedBatch, int]]:
+    def batches(self) -> Iterator[tuple[PlacedBatch, int]]:
         """Yield batches that a thread prepares, and the rounds that they finish."""
         ready: queue.Queue[tuple[PlacedBatch, int] | BaseException] = queue.Queue(QUEUE)
 
