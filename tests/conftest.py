@@ -136,3 +136,23 @@ def token_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("token-data")
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a small pretrained encoder, converted from a random E5S1 file."""
+    from nllb.io.corpora import open_corpus
+    from nllb.model.formats.encoder_conversion import convert_e5
+    from nllb.model.formats.encoder_directory import file_sha256
+    from tests.tiny_encoder import WORDS, write_e5_file
+
+    folder = tmp_path_factory.mktemp("encoder")
+    source = folder / "tiny.bin"
+    write_e5_file(source)
+    (folder / "text").mkdir()
+    (folder / "text" / "eng_Latn").write_text(" ".join(WORDS) + "\nabcdefghijklmnopqrstuvwxyz.,:\n")
+    corpus = open_corpus(folder / "text", layout="lines")
+    convert_e5(
+        source, folder / "encoder", [corpus], expected_sha256=file_sha256(source), quiet=True
+    )
+    return folder / "encoder"

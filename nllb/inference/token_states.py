@@ -31,10 +31,15 @@ class TokenStates:
         return tuple(torch.split(self.states_LTD, list(self.lengths), dim=1))
 
     def padded(self) -> Tensor:
-        """Return states_LBSD; states at padding are 0."""
-        rows = [states_LSD.transpose(0, 1) for states_LSD in self.split()]
-        padded_BSLD = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return padded_BSLD.permute(2, 0, 1, 3)
+        """Return states_LBSD, contiguous; states at padding are 0."""
+        count, longest = len(self.lengths), max(self.lengths, default=0)
+        layers, tokens, dim = self.states_LTD.shape
+        if tokens == count * longest:
+            return self.states_LTD.view(layers, count, longest, dim)
+        padded_LBSD = self.states_LTD.new_zeros(layers, count, longest, dim)
+        for row, states_LSD in enumerate(self.split()):
+            padded_LBSD[:, row, : states_LSD.shape[1]] = states_LSD
+        return padded_LBSD
 
 
 class EncoderEngine(Protocol):

@@ -147,6 +147,11 @@ class EncoderTokenizer:
         encodings = self._tokenizer.encode_batch_fast(normalized, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    def token(self, number: int) -> str:
+        """Return the piece of an id."""
+        piece: str = self._tokenizer.id_to_token(number)
+        return piece
+
     def pieces(self, text: str) -> list[Piece]:
         """Return the tokens of a text with their positions, without special tokens."""
         aligned = self._characters.align(text)

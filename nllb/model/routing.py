@@ -89,11 +89,12 @@ def route_for_training(
     requested_SK = torch.ones_like(experts_SK, dtype=torch.bool)
     if is_token_S is not None:
         requested_SK = requested_SK & is_token_S[:, None]
-    first_E = torch.bincount(experts_SK[requested_SK[:, 0], 0], minlength=num_experts)
+    numbers_E = torch.arange(num_experts, device=logits_SE.device)
+    first_E = ((experts_SK[:, :1] == numbers_E) & requested_SK[:, :1]).sum(0)
     if options.second_expert_policy == "random":
         drawn_S = torch.rand(num_rows, device=logits_SE.device, dtype=weights_SK.dtype)
         requested_SK[:, 1] &= 2 * weights_SK[:, 1].detach() > drawn_S
-    order_P, counts_E, requested_E = _fill(
+    order_P, counts_E, requested_E, num_pairs = _fill(
         experts_SK,
         requested_SK,
         num_experts=num_experts,
@@ -109,7 +110,7 @@ def route_for_training(
     report = RoutingReport(
         balance_loss=balance_loss,
         load_E=torch.tensor(counts_E),
-        num_pairs=int(requested_SK.sum()),
+        num_pairs=num_pairs,
         requested_E=requested_E,
     )
     return Routing(order_P=order_P, counts_E=counts_E, weights_SK=weights_SK, report=report)
@@ -131,11 +132,13 @@ def _fill(
     num_experts: int,
     capacity: int | None,
     priority_S: Tensor | None,
-) -> tuple[Tensor, list[int], Tensor]:
+) -> tuple[Tensor, list[int], Tensor, int]:
     """Assign the requested pairs to the experts' queues, up to the capacity.
 
+    On a GPU, the CPU waits once, for the counts.
+
     Returns:
-        order_P of the kept pairs, their counts_E, and requested_E before capacity.
+        order_P of the kept pairs, their counts_E, and requested_E and their sum before capacity.
     """
     num_rows = len(experts_SK)
     # Pairs that are not requested get the expert number E, which sorts last.
@@ -146,16 +149,19 @@ def _fill(
     queue_P = torch.cat([rows_S, num_rows + rows_S])
     queued_P = wanted_KS.reshape(-1)[queue_P]
     sorted_P = queued_P.argsort(stable=True)
-    counts = requested_E = torch.bincount(queued_P, minlength=num_experts + 1)[:num_experts]
-    length = int(counts.sum())
+    numbers_E = torch.arange(num_experts, device=experts_SK.device)
+    ends_E = torch.searchsorted(queued_P[sorted_P], numbers_E, right=True)
+    requested_E = torch.diff(ends_E, prepend=ends_E.new_zeros(1))
+    requested = requested_E.tolist()
+    counts, length = requested, sum(requested)
     order_P = queue_P[sorted_P[:length]]
     if capacity is not None:
-        starts_E = counts.cumsum(0) - counts
         experts_P = queued_P[sorted_P[:length]]
+        starts_E = ends_E - requested_E
         position_P = torch.arange(length, device=order_P.device) - starts_E[experts_P]
         order_P = order_P[position_P < capacity]
-        counts = counts.clamp_max(capacity)
-    return order_P, counts.tolist(), requested_E
+        counts = [min(count, capacity) for count in requested]
+    return order_P, counts, requested_E, length
 
 
 def _normalized(chosen_NK: Tensor) -> Tensor:

@@ -249,8 +249,12 @@ class LayerMix(nn.Module):
 
     def forward(self, states_LBSD: Tensor) -> Tensor:
         """Return the mean states_BSD."""
-        normed_LBSD = functional.layer_norm(states_LBSD, states_LBSD.shape[-1:])
-        return torch.einsum("l,l...->...", self.weight.softmax(0), normed_LBSD)
+        with torch.autocast(states_LBSD.device.type, enabled=False):
+            normed_LBSD = functional.layer_norm(states_LBSD, states_LBSD.shape[-1:])
+            weight_L = self.weight.softmax(0).to(normed_LBSD.dtype)
+            # One pass over the states, which are the largest tensors of a training step.
+            mixed_N = weight_L @ normed_LBSD.flatten(1)
+            return mixed_N.view(states_LBSD.shape[1:])
 
 
 class PretrainedMemory(nn.Module):

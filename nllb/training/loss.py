@@ -92,11 +92,14 @@ class LossModule(nn.Module):
         memory_BSD = self.model.encode(source)
         states_BTD = self.model.decode(target_in, memory_BSD, source)
         counts_BT = labels != self.model.config.pad_id
-        labels_N = labels[counts_BT]
+        # One search for the labels: on a GPU, the CPU waits for each.
+        places_N = counts_BT.flatten().nonzero().squeeze(1)
+        labels_N = labels.flatten()[places_N]
+        states_ND = states_BTD.flatten(0, 1).index_select(0, places_N)
         weight_VD = self.model.embedding.weight
         negatives = self._negatives if self.training else 0
         loss, likelihood = smoothed_cross_entropy(
-            states_BTD[counts_BT],
+            states_ND,
             weight_VD,
             labels_N,
             self.label_smoothing,
@@ -105,7 +108,7 @@ class LossModule(nn.Module):
         balance = loss.new_zeros(())
         if self.training and self._teacher is not None:
             taught_NV = self._teacher.logits(source, target_in, counts_BT)
-            logits_NV = self.model.project(states_BTD[counts_BT]).float()
+            logits_NV = self.model.project(states_ND).float()
             loss = self._teacher.mix(loss, logits_NV, taught_NV)
         if self.training:
             for layer in self._sparse:
@@ -200,7 +203,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         )
         others = smoothing / (weight_VD.shape[0] - 1)
         # Smoothing needs only the sum of the logits of all V tokens, which is a single product.
-        total_weight_D = weight_VD.sum(0)
+        total_weight_D = weight_VD.sum(0) if smoothing else None
         weight_CD = weight_VD
         if sampled is not None:
             weight_CD, labels_N = weight_VD[sampled.ids_C], sampled.labels_N
@@ -220,9 +223,11 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             logs_RC = logits_RC.log_softmax(1)
             likelihood_R1 = logs_RC.gather(1, label_R1).to(exact)
             partition_R1 = chosen_R1 - likelihood_R1
-            sum_R1 = states_ND[rows].to(weight_VD.dtype) @ total_weight_D[:, None]
             # The label gets 1 - smoothing, and each other token smoothing / (V - 1).
-            expected_R1 = (1 - smoothing - others) * chosen_R1 + others * sum_R1
+            expected_R1 = (1 - smoothing - others) * chosen_R1
+            if total_weight_D is not None:
+                sum_R1 = states_ND[rows].to(weight_VD.dtype) @ total_weight_D[:, None]
+                expected_R1 += others * sum_R1
             loss += (partition_R1 - expected_R1).sum()
             plain -= likelihood_R1.sum()
             if not with_gradient:  # a validation
@@ -237,7 +242,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         if sampled is not None:
             weight_gradient_VD = torch.zeros_like(weight_VD)
             weight_gradient_VD[sampled.ids_C] = weight_gradient_CD
-        if with_gradient:
+        if with_gradient and total_weight_D is not None:
             states_gradient_ND -= others * total_weight_D.to(dtype)
             weight_gradient_VD -= others * states_ND.sum(0, dtype=weight_VD.dtype)
         ctx.save_for_backward(states_gradient_ND, weight_gradient_VD)

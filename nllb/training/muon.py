@@ -7,7 +7,8 @@ instructions, and 1.8 times as fast with them. Matrices of the same shape are up
 size of an update matches that of AdamW, so that both share one learning rate.
 
 Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the scale is
-that of Liu et al. 2025, "Muon is scalable for LLM training".
+that of Liu et al. 2025, "Muon is scalable for LLM training"; coefficients that are optimal for each
+iteration are the idea of Amsel et al. 2025, "The Polar Express".
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,8 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-_COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
-_ITERATIONS: Final = 5
+_COEFFICIENTS: Final = (
+    (8.4268, -24.9363, 18.4926),
+    (4.1117, -3.0591, 0.5750),
+    (3.7146, -2.7781, 0.5429),
+    (2.7819, -2.0749, 0.4635),
+)
+"""Coefficients of x, x^3 and x^5 for each iteration. They minimise the greatest error over singular
+values from 0.002 to 1, which is 0.32 after these four iterations, as after five iterations of
+Jordan's single polynomial; that takes a quarter more time. A norm of 1 keeps values below 1."""
 _RMS: Final = 0.2
 """Root mean square of an update, which is about that of AdamW."""
 _MIN_NORM: Final = 1e-7
@@ -64,17 +72,13 @@ class Muon(torch.optim.Optimizer):
             state["step"] = torch.tensor(0.0)
 
     def _step_matrices(self, matrices: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
-        momentum, rate = group["momentum"], group["lr"]
         updates = []
         for matrix in matrices:
             assert matrix.grad is not None
-            average = self.state[matrix]["exp_avg"]
-            average.lerp_(matrix.grad, 1 - momentum)
-            updates.append(matrix.grad.lerp(average, momentum))  # Nesterov's momentum
+            updates.append(nesterov(matrix.grad, self.state[matrix]["exp_avg"], group["momentum"]))
         orthogonal_NRC = orthogonalize(torch.stack(updates), low_precision=self.low_precision)
-        scale = _RMS * max(matrices[0].shape) ** 0.5
         for matrix, update_RC in zip(matrices, orthogonal_NRC, strict=True):
-            matrix.mul_(1 - rate * group["weight_decay"]).sub_(update_RC, alpha=rate * scale)
+            apply_update(matrix, update_RC, rate=group["lr"], weight_decay=group["weight_decay"])
 
     def _step_others(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
         """Update by AdamW, in one pass over memory."""
@@ -98,6 +102,18 @@ class Muon(torch.optim.Optimizer):
         )
 
 
+def nesterov(gradient: Tensor, average: Tensor, momentum: float) -> Tensor:
+    """Add a gradient to its moving average in place, and return Nesterov's update."""
+    average.lerp_(gradient, 1 - momentum)
+    return gradient.lerp(average, momentum)
+
+
+def apply_update(matrix: Tensor, orthogonal: Tensor, *, rate: float, weight_decay: float) -> None:
+    """Change a matrix (R, C), or several of one shape, by its orthogonalised update in place."""
+    scale = _RMS * max(matrix.shape[-2:]) ** 0.5
+    matrix.mul_(1 - rate * weight_decay).sub_(orthogonal, alpha=rate * scale)
+
+
 def orthogonalize(updates_NRC: Tensor, *, low_precision: bool = False) -> Tensor:
     """Return the nearest (semi-)orthogonal matrices, whose singular values are about 1.
 
@@ -107,24 +123,23 @@ def orthogonalize(updates_NRC: Tensor, *, low_precision: bool = False) -> Tensor
 
     Shapes: N matrices, R rows, C columns, S the smaller of both.
     """
-    a, b, c = _COEFFICIENTS
     is_tall = updates_NRC.shape[1] > updates_NRC.shape[2]
     x_NSL = updates_NRC.mT if is_tall else updates_NRC
     x_NSL = x_NSL / (x_NSL.norm(dim=(1, 2), keepdim=True) + _MIN_NORM)
     if low_precision:
         x_NSL = x_NSL.bfloat16()
-        for _ in range(_ITERATIONS):
+        for a, b, c in _COEFFICIENTS:
             square_NSS = x_NSL @ x_NSL.mT
             step_NSS = torch.baddbmm(square_NSS, square_NSS, square_NSS, beta=b, alpha=c)
             x_NSL = torch.baddbmm(x_NSL, step_NSS, x_NSL, beta=a)
         x_NSL = x_NSL.to(updates_NRC.dtype)
         return x_NSL.mT if is_tall else x_NSL
     square_NSS, product_NSS = x_NSL @ x_NSL.mT, None
-    for iteration in range(_ITERATIONS):
+    for iteration, (a, b, c) in enumerate(_COEFFICIENTS, 1):
         step_NSS = torch.baddbmm(square_NSS, square_NSS, square_NSS, beta=b, alpha=c)
         step_NSS.diagonal(dim1=1, dim2=2).add_(a)
         product_NSS = step_NSS if product_NSS is None else step_NSS @ product_NSS
-        if iteration + 1 < _ITERATIONS:
+        if iteration < len(_COEFFICIENTS):
             square_NSS = step_NSS @ square_NSS @ step_NSS
     assert product_NSS is not None
     result_NSL: Tensor = product_NSS @ x_NSL

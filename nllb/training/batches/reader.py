@@ -14,7 +14,7 @@ Shapes: B pairs, S source positions, T target positions.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -67,12 +67,17 @@ class Batch:
         return int((self.labels != PAD_ID).sum())
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy the batch to a device."""
-        return Batch(
-            source=self.source.to(device, non_blocking=True),
-            target_in=self.target_in.to(device, non_blocking=True),
-            labels=self.labels.to(device, non_blocking=True),
-            directions=self.directions,
+        """Copy the batch to a device; a GPU copies from pinned memory while it computes."""
+
+        def move(values: Tensor) -> Tensor:
+            pinned = values.pin_memory() if device.type == "cuda" else values
+            return pinned.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            source=move(self.source),
+            target_in=move(self.target_in),
+            labels=move(self.labels),
         )
 
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from nllb.inference.generator import Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
 from nllb.languages.detection import Detection
-from tests.tiny_encoder import WORDS, write_e5_file
 
 Translate = Callable[[str, SearchOptions], str | Hypothesis]
 
@@ -108,22 +106,3 @@ def stand_in() -> type[StandIn]:
 @pytest.fixture(scope="session")
 def stand_in_detector() -> type[StandInDetector]:
     return StandInDetector
-
-
-@pytest.fixture(scope="session")
-def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of a small pretrained encoder, converted from a random E5S1 file."""
-    from nllb.io.corpora import open_corpus
-    from nllb.model.formats.encoder_conversion import convert_e5
-    from nllb.model.formats.encoder_directory import file_sha256
-
-    folder = tmp_path_factory.mktemp("encoder")
-    source = folder / "tiny.bin"
-    write_e5_file(source)
-    (folder / "text").mkdir()
-    (folder / "text" / "eng_Latn").write_text(" ".join(WORDS) + "\nabcdefghijklmnopqrstuvwxyz.,:\n")
-    corpus = open_corpus(folder / "text", layout="lines")
-    convert_e5(
-        source, folder / "encoder", [corpus], expected_sha256=file_sha256(source), quiet=True
-    )
-    return folder / "encoder"

