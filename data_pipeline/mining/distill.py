@@ -160,16 +160,15 @@ def _make_student(
 ) -> Student:
     if settings.student == "transformer":
         return TransformerStudent(settings, teacher.dimension, text.sentences, pairs, config.seed)
-    kinds = {"static": StaticEncoder, "pretrained": PretrainedSentences}
-    if not isinstance(teacher, kinds[settings.student]):
-        raise ConfigError(
-            f"distillation.student: a {settings.student} student requires a {settings.student} "
-            f"teacher, but {teacher.name!r} is another kind of encoder; use transformer"
-        )
-    if isinstance(teacher, PretrainedSentences):
+    if settings.student == "pretrained" and isinstance(teacher, PretrainedSentences):
         directory = EncoderDirectory.open(encoder_path(settings.teacher))
         return PretrainedStudent(directory, settings, text.sentences)
-    return StaticStudent(teacher, settings, text.sentences, config.seed)
+    if settings.student == "static" and isinstance(teacher, StaticEncoder):
+        return StaticStudent(teacher, settings, text.sentences, config.seed)
+    raise ConfigError(
+        f"distillation.student: a {settings.student} student requires a {settings.student} "
+        f"teacher, but {teacher.name!r} is another kind of encoder; use transformer"
+    )
 
 
 def _batches(

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 NUM_DIRECTIONS: Final = 3
 
@@ -45,4 +46,4 @@ class SentenceSpace:
         """Return vectors of length 1 without the mean and the common directions."""
         centred_ND = vectors_ND - self.mean_D
         rest_ND = centred_ND - centred_ND @ self.directions_KD.T @ self.directions_KD
-        return rest_ND / rest_ND.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return functional.normalize(rest_ND)
