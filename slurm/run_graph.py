@@ -201,7 +201,15 @@ def _cancel_stale(tasks: Sequence[Task], active: dict[str, TaskReport]) -> None:
 
 
 def _last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+    """Return the last line of a log; or, if the disk has no room for it, that."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if text and not text.endswith("\n"):  # The line is incomplete: can the log still grow?
+        try:
+            with path.open("ab") as log:
+                log.write(b"\n")
+        except OSError as error:
+            return f"its log cannot be written: {error.strerror or error}"
+    lines = text.rstrip().splitlines()
     return lines[-1] if lines else "no output"
 
 

@@ -63,6 +63,8 @@ class RatingsFile:
     """Its rows; a wide file has one for each of its scores."""
     scale: Scale = "xsts"
     """Scale of the scores."""
+    form: str = ""
+    """What the file was recognised as, in words for messages; empty for a plain table."""
     findings: tuple[FindingRecord, ...] = ()
     """What was noticed while reading (X01): skipped sheets, hidden rows, unused columns."""
     set_aside: int = 0
@@ -129,7 +131,13 @@ def read_rows(
         _require(table, mapping, chosen, required, has_scores=bool(scores))
         rows += _rows(table, mapping, scores)
         used = {one for one in mapping.values() if not one.startswith(CONSTANT)} | {*scores}
-        left = [one for one in table.header if one not in used and one not in _OWN_COLUMNS]
+        left = [
+            one
+            for one in table.header
+            if one not in used
+            and one not in _OWN_COLUMNS
+            and not all(is_blank(cells[one]) for _, cells in table.rows)
+        ]
         unused += left
         presets.append(chosen or "given")
         findings += table.findings
@@ -148,6 +156,7 @@ def read_rows(
         preset=presets[0],
         rows=tuple(rows),
         scale=tables[0].scale,
+        form=tables[0].form,
         findings=tuple(findings),
         set_aside=sum(table.set_aside for table in tables),
         unused=tuple(dict.fromkeys(unused)),
@@ -222,16 +231,25 @@ def _without_incomplete(found: RatingsFile) -> RatingsFile:
         for (file, words), lines in incomplete.items()
     ]
     if not kept:
-        first = findings[0]
-        raise DataError(
-            f"X01 {first.file}:{first.line}: {first.message}, and no other row is usable; "
-            "name columns with --columns FIELD=COLUMN, or FIELD==VALUE for all rows"
-        )
+        raise _nothing_usable(found, findings[0])
     return replace(
         found,
         rows=tuple(kept),
         findings=(*found.findings, *findings),
         set_aside=found.set_aside + len(found.rows) - len(kept),
+    )
+
+
+def _nothing_usable(found: RatingsFile, first: FindingRecord) -> DataError:
+    """Return the error of a file in which every row lacks a field, with the flags that give it."""
+    cells = [row.cells for row in found.rows]
+    lacking = [name for name in _IDENTITY if any(is_blank(one.get(name, "")) for one in cells)]
+    example = {"source": "=eng_Latn", "target": "=fra_Latn"}
+    flags = " ".join(f"--columns {name}={example.get(name, 'COLUMN')}" for name in lacking)
+    read_as = f"this is {found.form}; " if found.form else ""
+    return DataError(
+        f"X01 {first.file}:{first.line}: {read_as}{first.message}, and no other row is usable. "
+        f"Name the columns, or after '==' the value of all rows, for example: {flags}"
     )
 
 

@@ -4,7 +4,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from nllb.errors import ResourceError
+from lid.fasttext_model import read_fasttext
+from nllb.errors import CheckpointError, DataError, ResourceError
 from nllb.io.atomic import atomic_path
 
 from .lid_config import FastTextConfig
@@ -34,9 +35,22 @@ def train_supervised(text_path: Path, settings: FastTextConfig) -> Any:
 
 
 def save(model: Any, path: Path) -> None:
-    """Write a model atomically."""
+    """Write a model atomically, after checking that it can be read back.
+
+    fastText does not report a disk that is full.
+
+    Raises:
+        DataError: The file cannot be written completely.
+    """
     with atomic_path(path) as temporary:
         model.save_model(str(temporary))
+        try:
+            read_fasttext(temporary)
+        except CheckpointError:
+            raise DataError(
+                f"cannot write {path}: the disk is full, limited or broken (fastText wrote "
+                f"{temporary.stat().st_size:,} bytes, which are not the complete model)"
+            ) from None
 
 
 def quantise(model: Any, text_path: Path, path: Path, settings: FastTextConfig) -> None:

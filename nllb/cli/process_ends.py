@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, BinaryIO, NoReturn, cast
 
 from nllb.errors import DataError, NllbError
-from nllb.io.atomic import DISK_ERRORS
+from nllb.io.atomic import disk_fault
 
 EXIT_INTERRUPTED = 130
 EXIT_READER_GONE = 141
@@ -156,9 +156,9 @@ class _Closed(RawIOBase):
 
 def describe_os_error(error: OSError) -> str:
     """Return a message for an error of the operating system that no verb has explained."""
+    if fault := disk_fault(error):
+        return f"cannot write: {fault}"
     reason = error.strerror or str(error)
-    if error.errno in DISK_ERRORS:
-        return f"cannot write: {reason}"
     return reason if error.filename is None else f"{error.filename}: {reason}"
 
 

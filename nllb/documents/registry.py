@@ -68,6 +68,12 @@ def detect_format(data: bytes, name: str) -> type[DocumentFormat]:
     found = find_format(data, name)
     if found is None:
         suffix = PurePath(name).suffix
+        if any(suffix.lower() in each.suffixes for each in document_formats()):
+            raise DocumentError(
+                f"{name} is called {suffix}, but its content is not that of such a file: it is "
+                "damaged, or in another format; open it in the program that wrote it, and save it "
+                "again"
+            )
         raise DocumentError(
             f"{name} is in a format that cannot be translated{f' ({suffix})' if suffix else ''}; "
             f"supported are {', '.join(_names())}; convert it to one of these"

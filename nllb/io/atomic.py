@@ -7,6 +7,7 @@ removed and the old file is unchanged; only SIGKILL leaves the temporary file be
 
 import errno
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,19 @@ from .compression import open_binary
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """Error numbers of writing to a disk that is full, limited, broken or read-only."""
+_NUMPY_WRITE_ERROR = re.compile(r"\d+ requested and \d+ written")
+
+
+def disk_fault(error: OSError) -> str | None:
+    """Return why a disk could not be written, or None if the error has another cause.
+
+    numpy reports an incomplete write without an error number.
+    """
+    if error.errno in DISK_ERRORS:
+        return error.strerror or str(error)
+    if error.errno is None and _NUMPY_WRITE_ERROR.search(str(error)):
+        return f"the disk is full, limited or broken ({error})"
+    return None
 
 
 @contextmanager
@@ -118,11 +132,12 @@ def _naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        fault = disk_fault(error)
         if temporary is not None:
-            on_disk = error.filename is None and error.errno in DISK_ERRORS
+            on_disk = error.filename is None and fault is not None
             if not on_disk and error.filename != str(temporary):
                 raise
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot write {path}: {fault or error.strerror or error}") from error
 
 
 def _sync(path: Path) -> None:

@@ -17,7 +17,7 @@ BINARY_FORMATS: Final = {
     **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".epub", ".pages"), "a word processor file"),
     **dict.fromkeys((".pptx", ".ppt", ".odp", ".xlsx", ".xls", ".ods"), "an office file"),
     ".pdf": "PDF",
-    **dict.fromkeys((".zip", ".tar", ".7z", ".rar", ".bz2"), "an archive"),
+    **dict.fromkeys((".zip", ".tar", ".7z", ".rar"), "an archive"),
 }
 """Binary formats, by suffix."""
 SIGNATURES: Final = {
@@ -47,6 +47,11 @@ def require_plain_text(path: Path | str) -> None:
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
     suffix = suffixes[-1] if suffixes else ""
+    if suffix == ".bz2":
+        raise DataError(
+            f"{path} is compressed with bzip2, which is not read: decompress it, or use .gz, .xz "
+            "or .zst"
+        )
     if suffix in BINARY_FORMATS:
         raise DataError(
             f"{path} is {BINARY_FORMATS[suffix]} ({suffix}), not plain text: extract its text to a "

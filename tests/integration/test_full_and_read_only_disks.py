@@ -12,103 +12,25 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from nllb.cli import main
+from tests.disk_cases import CASES, flores_words, make_inputs, words_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 READ_ONLY = Path("/sys/kernel")
-LINES = 400
-
-
-@dataclass(frozen=True)
-class Case:
-    """A verb with the arguments that precede and follow its output."""
-
-    words: Callable[[Path], list[str]]
-    """The arguments, given the folder of inputs; `OUT` stands for the output."""
-    output: str = "output"
-    """Name of the output."""
-
-
-def _translate(inputs: Path) -> list[str]:
-    model = ["--model", str(inputs / "model"), "--dtype", "float32", "--threads", "1"]
-    languages = ["-s", "en", "-t", "fr", "--no-retry", "--beam", "1", "-q"]
-    return ["translate", str(inputs / "few.txt"), *model, *languages, "-o", "OUT"]
-
-
-def _stage(verb: str) -> Callable[[Path], list[str]]:
-    return lambda inputs: ["data", verb, str(inputs / "data.yaml"), "OUT", "--quiet"]
-
-
-CASES = {
-    "detect": Case(lambda i: ["detect", str(i / "text.txt"), "-o", "OUT"]),
-    "translate": Case(_translate),
-    "convert": Case(lambda i: ["convert", str(i / "model"), "OUT", "--quiet"]),
-    "eval flores": Case(
-        lambda i: [
-            *("eval", "flores", "OUT"),
-            *flores_words(i),
-        ]
-    ),
-    "eval report": Case(
-        lambda i: ["eval", "report", str(i / "scores"), "OUT", "--quiet"], output="report.html"
-    ),
-    "eval xsts sheet": Case(
-        lambda i: ["eval", "xsts", "sheet", str(i / "items.csv"), "OUT", "--raters", "a", "b", "c"]
-    ),
-    "data ingest": Case(_stage("ingest")),
-    "train": Case(lambda i: ["train", str(i / "train.yaml"), "OUT", "--quiet"]),
-    "slurm submit": Case(
-        lambda i: ["slurm", "submit", "local", "--run-dir", "OUT", "--", "nllb", "languages"]
-    ),
-}
+EXPECTED = ("File too large", "cannot write", "disk I/O error")
 
 
 @pytest.fixture(scope="module")
 def inputs(random_model_dir: Path, token_data: Path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
-    shutil.copytree(random_model_dir, folder / "model")
-    shutil.copytree(token_data, folder / "shards")
-    draw = random.Random(0)
-    words = "the house is small and an old man lives in it by the river".split()
-    lines = [" ".join(draw.choices(words, k=8)) + f" {number}." for number in range(LINES)]
-    (folder / "text.txt").write_text("\n".join(lines) + "\n")
-    (folder / "few.txt").write_text("\n".join(lines[:20]) + "\n")
-    for name in ("set", "outputs", "raw"):
-        (folder / name).mkdir()
-    for code in ("eng_Latn", "fra_Latn"):
-        (folder / "set" / code).write_text("\n".join(lines) + "\n")
-    (folder / "outputs" / "eng_Latn-fra_Latn.txt").write_text("\n".join(lines) + "\n")
-    rows = [f"{line}\t{line}" for line in lines]
-    (folder / "raw" / "eng_Latn-fra_Latn.tsv").write_text("\n".join(rows) + "\n")
-    (folder / "data.yaml").write_text(
-        f"kind: data\ndata_dir: {folder}\ncorpora:\n  - name: own\n    format: tsv\n"
-        "    path: raw/{source}-{target}.tsv\n    licence: MIT\n"
-        "    languages: [eng_Latn, fra_Latn]\ndecontamination: []\n"
-    )
-    (folder / "train.yaml").write_text(
-        f"kind: train\ndata: {folder / 'shards'}\n"
-        "model: {architecture: moe-tiny, model_dim: 32, heads: 2, ffn_dim: 64}\n"
-        "reader: {max_tokens: 160, batches_per_step: 1, max_length: 80}\n"
-        "schedule: {steps: 4, checkpoint_every: 2, validate_every: 4, log_every: 1}\n"
-        "parallel: {runner: plain}\ndevice: cpu\n"
-    )
-    header = "item_id,system,src_lang,tgt_lang,src_text,tgt_text\n"
-    items = [f"i{n},s,eng_Latn,fra_Latn,{line},{line}\n" for n, line in enumerate(lines)]
-    (folder / "items.csv").write_text(header + "".join(items))
+    make_inputs(folder, model=random_model_dir, shards=token_data)
     assert run_forked(["eval", "flores", str(folder / "scores"), *flores_words(folder)])[0] == 0
     return folder
-
-
-def flores_words(folder: Path) -> list[str]:
-    words = ["--outputs", str(folder / "outputs"), "--flores", str(folder / "set")]
-    return [*words, "--workers", "1", "--quiet"]
 
 
 def run_forked(
@@ -151,25 +73,25 @@ def _run(words: list[str], stderr: Connection, max_file_bytes: int | None) -> No
     os._exit(code)
 
 
-def words_of(name: str, inputs: Path, output: Path) -> list[str]:
-    return [str(output) if word == "OUT" else word for word in CASES[name].words(inputs)]
-
-
 def test_the_verbs_run_where_there_is_room(inputs, tmp_path) -> None:
     for name, case in CASES.items():
+        (tmp_path / name).mkdir()
         code, said = run_forked(words_of(name, inputs, tmp_path / name / case.output))
         assert code == 0, (name, said)
 
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_full_disk(name, inputs, tmp_path) -> None:
-    output = tmp_path / CASES[name].output
-    code, said = run_forked(words_of(name, inputs, output), max_file_bytes=2000)
-    assert (code in (1, 2)) and "Traceback" not in said, said
-    assert "File too large" in said or "cannot write" in said
-    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
-    # Translations resume from their partial output.
-    assert name == "translate" or not list(tmp_path.rglob("*.part"))
+    for limit in CASES[name].limits:
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+        words = words_of(name, inputs, folder / CASES[name].output)
+        code, said = run_forked(words, max_file_bytes=limit)
+        assert (code in (1, 2)) and "Traceback" not in said, said
+        assert any(sign in said for sign in EXPECTED), said
+        assert not [path for path in folder.rglob(".*") if path.is_file()]
+        # Translations resume from their partial output.
+        assert name == "translate" or not list(folder.rglob("*.part"))
 
 
 def test_a_full_disk_behind_the_tensors_of_a_run_and_a_shortlist(inputs, tmp_path) -> None:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from eval.xsts.findings import form_finding, listed_lines
+from eval.xsts.findings import form_finding, listed_lines, plural
 from nllb.errors import DataError, LanguageError
 from nllb.languages import parse_language
 
@@ -280,7 +280,16 @@ def mqm_table(name: str, table: RawTable) -> RawTable:
             _unmarked(one.get("source")), _unmarked(one.get("target")), one["rater"], points[key],
         )  # fmt: skip
         rows.append((line, dict(zip(header, values, strict=True))))
-    findings = list(table.findings)
+    form = "a table of MQM annotations, one error per row"
+    read_as = (
+        f"read as {form}; {plural(len(table.rows), 'row')} give the penalty points of "
+        f"{plural(len(rows), 'rated segment')}"
+    )
+    findings = [
+        *table.findings,
+        form_finding(name, table.header_line, read_as,
+                     mend="Give --scale and --columns if the columns have another meaning."),
+    ]  # fmt: skip
     if unknown:
         findings.append(
             form_finding(
@@ -291,7 +300,7 @@ def mqm_table(name: str, table: RawTable) -> RawTable:
             )
         )  # fmt: skip
     return RawTable(
-        name=name, header=header, rows=rows, preset="canonical", scale="mqm",
+        name=name, header=header, rows=rows, preset="canonical", scale="mqm", form=form,
         findings=tuple(findings), set_aside=len(unknown),
     )  # fmt: skip
 

@@ -34,6 +34,8 @@ class RawTable:
     """Preset that fits whatever the header says: tables that a reader of an export has built."""
     scale: Scale = "xsts"
     """Scale of the scores, where the form of the file fixes it."""
+    form: str = ""
+    """What the file was recognised as, in words for messages; empty for a plain table."""
     findings: tuple[FindingRecord, ...] = ()
     """What the reader noticed; rows that it set aside are in `set_aside`."""
     set_aside: int = 0

@@ -369,7 +369,9 @@ def test_mqm_becomes_penalty_points(tmp_path: Path) -> None:
     rows = [["s", "d", "1", seg, "r1", "Hello <v>you</v>", "Bonjour", kind, severity]
             for seg, kind, severity in errors]  # fmt: skip
     (tmp_path / "mqm.tsv").write_text(as_csv([columns, *rows], "\t"))
-    with pytest.raises(DataError, match=r"no source language, no target language.*FIELD==VALUE"):
+    advice = r"a table of MQM annotations.*no source language, no target language.*"
+    advice += r"--columns source==eng_Latn --columns target==fra_Latn"
+    with pytest.raises(DataError, match=advice):
         read_ratings(tmp_path / "mqm.tsv")
     file = read_ratings(
         tmp_path / "mqm.tsv", columns=parse_columns(["source==en", "target==French"])
@@ -379,6 +381,8 @@ def test_mqm_becomes_penalty_points(tmp_path: Path) -> None:
         "d#1": pytest.approx(6.1), "d#2": 0.0, "d#3": 25.0,
     }  # fmt: skip
     assert parsed.ratings[0].source_text == "Hello you" and "severity" in told(file)
+    assert "read as a table of MQM annotations, one error per row; 6 rows" in told(file)
+    assert "columns not read" not in told(file)
 
 
 def test_pearmut_lines(tmp_path: Path) -> None:

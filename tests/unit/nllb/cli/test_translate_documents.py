@@ -1,6 +1,8 @@
 """`nllb translate` with documents and `nllb documents formats`, around a stand-in model."""
 
+import bz2
 import json
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -108,6 +110,13 @@ def test_what_cannot_be_translated_is_refused(run, folder):
     assert not (folder / "a.fra_Latn.json").exists()
     done = run(folder / "page.html", "-")
     assert done.code == 2 and "one by one" in done.err
+    with zipfile.ZipFile(folder / "a.docx", "w") as archive:
+        archive.writestr("word/document.xml", "text")
+    done = run(folder / "a.docx")
+    assert done.code == 1 and "is called .docx, but its content is not" in done.err
+    (folder / "a.txt.bz2").write_bytes(bz2.compress(b"Hello.\n"))
+    done = run(folder / "a.txt.bz2")
+    assert done.code == 1 and "compressed with bzip2" in done.err and "use .gz" in done.err
 
 
 def test_formats_are_listed(capsys):

@@ -52,6 +52,22 @@ def test_a_full_disk_names_the_output(tmp_path: Path, number: int) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_incomplete_write_of_numpy_names_the_output(tmp_path: Path) -> None:
+    """numpy gives its error no number, so it could be taken for any other."""
+    code = (
+        "import resource, sys, numpy\n"
+        "from pathlib import Path\n"
+        "from nllb.io.atomic import atomic_path\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "with atomic_path(Path(sys.argv[1])) as beside, beside.open('wb') as stream:\n"
+        "    numpy.save(stream, numpy.zeros(1000))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "array.npy")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "array.npy: the disk is full, limited or broken (1000 requested" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file" / "out.json", tmp_path / ("x" * 300)):

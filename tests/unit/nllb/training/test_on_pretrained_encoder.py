@@ -247,6 +247,25 @@ def test_a_language_is_added_by_fine_tuning(run: Path, tmp_path: Path) -> None:
     assert ModelGenerator.load(tmp_path / "out/model", device="cpu").tokenizer.encoder is not None
 
 
+@pytest.mark.slow
+def test_fine_tuning_on_the_command_line(run: Path, tmp_path: Path, capsys) -> None:
+    """A dry run writes nothing; a result with a problem is reported, and strict makes it fail."""
+    words = ["Welsh", "Irish", "Zulu", "Xhosa", "Malay", "Dutch"]
+    path = tmp_path / "eng_Latn-deu_Latn.tsv"
+    path.write_text("".join(f"{a} {b}\t{b} {a}\n" for a in words for b in words))
+    out = tmp_path / "out"
+    command = ["finetune", "--model", str(run / "model"), "--text", str(path), str(out), "--quiet"]
+    command += ["schedule.steps=2", "schedule.translations=4", "reader.max_tokens=200"]
+    command += ["reader.max_length=60"]
+    command += ["self_replay_lines=0", "parallel.runner=plain", "device=cpu"]
+    assert main([*command, "--dry-run"]) == 0
+    assert not out.exists()
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "nllb: warning: no better than copying the source: eng_Latn-deu_Latn" in said
+    assert main([*command, "--strict"]) == 1
+
+
 def test_another_encoder_is_refused(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "model", tmp_path / "model")
     config = json.loads((tmp_path / "model/config.json").read_text())

@@ -6,11 +6,16 @@ from nllb.translation.input_formats import require_plain_text, require_text_byte
 
 
 @pytest.mark.parametrize(
-    "name", ["a.srt", "a.VTT", "b.po", "c.json", "d.docx", "e.pdf", "f.html", "g.json.gz", "h.bz2"]
+    "name", ["a.srt", "a.VTT", "b.po", "c.json", "d.docx", "e.pdf", "f.html", "g.json.gz", "h.zip"]
 )
 def test_other_formats_are_refused_by_name_with_a_hint(name):
     with pytest.raises(DataError, match=r"not plain text: .*[Ee]xtract its text to a \.txt file"):
         require_plain_text(name)
+
+
+def test_bzip2_is_named():
+    with pytest.raises(DataError, match=r"a.txt.bz2 is compressed with bzip2.*use .gz"):
+        require_plain_text("a.txt.bz2")
 
 
 @pytest.mark.parametrize(
