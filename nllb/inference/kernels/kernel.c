@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "kernel_matrix.h"
+#include "kernel_products.h"
 #include "kernel_threads.h"
 #include "kernel_vectors.h"
 
@@ -100,29 +101,33 @@ typedef struct {
     const Matrix *matrix;
     int64_t rows;
     float *y;
-    int64_t stride;
+    int64_t stride, spans; /* number of spans of an item */
     int mode;
 } Projection;
 
-static void project_one(void *context, int64_t item) {
+/* Multiply the quantised rows with the `spans` spans of outputs of an item. */
+static void project_item(void *context, int64_t item) {
     const Projection *p = context;
-    const Matrix *matrix = p->matrix;
     Rows from = {p->work->tiles, p->work->scales};
-    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
-    int64_t output = item * SPAN;
-    int columns = matrix->outputs - output < SPAN ? (int)(matrix->outputs - output) : SPAN;
-    for (int64_t row = 0; row < p->rows; row += SPAN) {
-        int count = p->rows - row < SPAN ? (int)(p->rows - row) : SPAN;
-        multiply((int)p->work->level, &from, row, count, matrix, output, c);
-        finish(c, count, columns, matrix, output, from.scales + row, p->y + row * p->stride + output, p->stride,
-               p->mode);
+    int64_t first = item * p->spans * SPAN, last = first + p->spans * SPAN;
+    for (int64_t output = first; output < last && output < p->matrix->outputs; output += SPAN) {
+        /* Other threads take the next items, so that this one will take a later one. */
+        int64_t next = output + SPAN < last ? output + SPAN : first + p->work->threads * p->spans * SPAN;
+        Span span = {p->matrix, output, ahead_of(p->matrix, next), p->y + output, p->stride, p->mode};
+        project_span((int)p->work->level, &from, p->rows, &span);
     }
 }
 
-/* Multiply the quantised rows with a matrix. */
+#define ITEMS_PER_THREAD 4 /* so that threads of different speeds finish at about the same time */
+#define MOST_SPANS 8
+
+/* Multiply the quantised rows with a matrix. An item is several spans, whose weights are adjacent, so that most of the
+ * weights that a thread prefetches are its own. */
 static void project(const Work *work, const Matrix *matrix, int64_t rows, float *y, int64_t stride, int mode) {
-    Projection context = {work, matrix, rows, y, stride, mode};
-    share(work->owner, (matrix->outputs + SPAN - 1) / SPAN, project_one, &context);
+    int64_t spans = (matrix->outputs + SPAN - 1) / SPAN, each = spans / (ITEMS_PER_THREAD * work->threads);
+    each = each < 1 ? 1 : each > MOST_SPANS ? MOST_SPANS : each;
+    Projection context = {work, matrix, rows, y, stride, each, mode};
+    share(work->owner, (spans + each - 1) / each, project_item, &context);
 }
 
 static void project_panels(const Work *work, const Norm *norm, const float *x, int64_t rows, const Matrix *matrix,
@@ -360,28 +365,31 @@ typedef struct {
     const Memory *memory;
 } Remembering;
 
+/* Store the products of the rows with 16 outputs, which are dims of one layer's keys or values. */
+static void remember_block(const Remembering *r, int64_t output, const float *y) {
+    const Memory *memory = r->memory;
+    int64_t dim = r->work->dim, part = output / dim, column = output % dim;
+    uint16_t *base = memory->keys_values + part * memory->total * dim;
+    for (int64_t row = 0; row < r->rows; row++, y += SPAN) {
+        int64_t token = r->first + row, sentence = r->sentence[token], position = r->position[token];
+        uint16_t *to = base + memory->start[sentence] * dim;
+        int64_t padded = round_up(memory->length[sentence], 16);
+        if (part % 2)
+            round_to_bf16(y, SIDE, to + position * dim + column);
+        else
+            for (int j = 0; j < SIDE; j++) to[(column + j) * padded + position] = to_bf16(y[j]);
+    }
+}
+
 static void remember_outputs(void *context, int64_t item) {
     const Remembering *r = context;
-    const Memory *memory = r->memory;
+    float y[PANEL * SPAN];
     Rows from = {r->work->tiles, r->work->scales};
-    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
-    float y[SPAN * SPAN];
-    int64_t dim = r->work->dim, output = item * SIDE, part = output / dim, column = output % dim;
-    uint16_t *base = memory->keys_values + part * memory->total * dim;
-    for (int64_t row = 0; row < r->rows; row += SPAN) {
-        int count = r->rows - row < SPAN ? (int)(r->rows - row) : SPAN;
-        multiply((int)r->work->level, &from, row, count, r->matrix, output, c);
-        finish(c, count, SIDE, r->matrix, output, from.scales + row, y, SPAN, STORE);
-        for (int i = 0; i < count; i++) {
-            int64_t token = r->first + row + i, sentence = r->sentence[token], position = r->position[token];
-            uint16_t *to = base + memory->start[sentence] * dim;
-            int64_t padded = round_up(memory->length[sentence], 16);
-            if (part % 2)
-                round_to_bf16(y + i * SPAN, SIDE, to + position * dim + column);
-            else
-                for (int j = 0; j < SIDE; j++) to[(column + j) * padded + position] = to_bf16(y[i * SPAN + j]);
-        }
-    }
+    int64_t output = item * SPAN, next = output + r->work->threads * SPAN;
+    Span span = {r->matrix, output, ahead_of(r->matrix, next), y, SPAN, STORE};
+    project_span((int)r->work->level, &from, r->rows, &span);
+    remember_block(r, output, y);
+    if (output + SIDE < r->matrix->outputs) remember_block(r, output + SIDE, y + SIDE);
 }
 
 /* Compute the keys and values of all decoder layers from the encoder's output. Each token has a sentence and a
@@ -394,7 +402,7 @@ EXPORT int64_t nllb_remember(Work *work, const Norm *norm, const Matrix *matrix,
         int64_t rows = tokens - panel < PANEL ? tokens - panel : PANEL;
         Remembering context = {work, matrix, panel, rows, sentence, position, memory};
         quantize(work, norm, x + panel * work->dim, work->dim, rows, work->dim);
-        share(work->owner, matrix->outputs / SIDE, remember_outputs, &context); /* dim is a multiple of 16 */
+        share(work->owner, (matrix->outputs + SPAN - 1) / SPAN, remember_outputs, &context);
     }
     end(work);
     return DONE;

@@ -36,7 +36,7 @@ typedef struct {
 } Rows;
 
 enum { LEVEL_NONE, LEVEL_AVX2, LEVEL_AVX_VNNI, LEVEL_AVX512_VNNI, LEVEL_AMX };
-enum { STORE, STORE_RELU, ADD };
+enum { STORE, STORE_RELU, ADD, STORE_GELU };
 
 INLINE int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -139,6 +139,7 @@ CLONES static void normalize_row(const float *x, int64_t dim, const float *gain,
 
 /* Products. `a` points to a row in its tiles and `b` to a block of outputs; c has SPAN columns. */
 
+#define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #define AVX2 __attribute__((target("avx2,fma")))
 AVX2 static void multiply_avx2(const uint8_t *a, int rows, const int8_t *b, int64_t blocks, int32_t *c) {
     for (int row = 0; row < rows; row++) {
@@ -176,42 +177,6 @@ AVX_VNNI static void multiply_avx_vnni(const uint8_t *a, int rows, const int8_t 
         _mm256_storeu_si256((__m256i *)(c + row * SPAN), low);
         _mm256_storeu_si256((__m256i *)(c + row * SPAN + 8), high);
     }
-}
-
-#define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
-#define MOST_ROWS 8
-INLINE AVX512_VNNI void multiply_rows_by_pair(const int rows, const uint8_t *a, const int8_t *b0, const int8_t *b1,
-                                              int64_t blocks, int32_t *c) {
-    __m512i sums0[MOST_ROWS], sums1[MOST_ROWS];
-    for (int row = 0; row < rows; row++) sums0[row] = sums1[row] = _mm512_setzero_si512();
-    for (int64_t block = 0; block < blocks; block++) {
-#pragma GCC unroll 4
-        for (int group = 0; group < 16; group++) {
-            __m512i w0 = _mm512_load_si512(b0 + group * 64), w1 = _mm512_load_si512(b1 + group * 64);
-            for (int row = 0; row < rows; row++) {
-                int32_t four;
-                memcpy(&four, a + row * DEPTH + group * 4, 4);
-                __m512i x = _mm512_set1_epi32(four);
-                sums0[row] = _mm512_dpbusd_epi32(sums0[row], x, w0);
-                sums1[row] = _mm512_dpbusd_epi32(sums1[row], x, w1);
-            }
-        }
-        a += TILE_BYTES, b0 += TILE_BYTES, b1 += TILE_BYTES;
-    }
-    for (int row = 0; row < rows; row++) {
-        _mm512_storeu_si512(c + row * SPAN, sums0[row]);
-        _mm512_storeu_si512(c + row * SPAN + SIDE, sums1[row]);
-    }
-}
-
-AVX512_VNNI static void multiply_avx512_vnni(const uint8_t *a, int rows, const int8_t *b0, const int8_t *b1,
-                                             int64_t blocks, int32_t *c) {
-    for (; rows >= MOST_ROWS; rows -= MOST_ROWS, a += MOST_ROWS * DEPTH, c += MOST_ROWS * SPAN)
-        multiply_rows_by_pair(MOST_ROWS, a, b0, b1, blocks, c);
-    for (; rows >= 4; rows -= 4, a += 4 * DEPTH, c += 4 * SPAN) multiply_rows_by_pair(4, a, b0, b1, blocks, c);
-    if (rows == 3) multiply_rows_by_pair(3, a, b0, b1, blocks, c);
-    if (rows == 2) multiply_rows_by_pair(2, a, b0, b1, blocks, c);
-    if (rows == 1) multiply_rows_by_pair(1, a, b0, b1, blocks, c);
 }
 
 #define AMX __attribute__((target("amx-tile,amx-int8")))
@@ -273,41 +238,19 @@ INLINE void multiply(int level, const Rows *rows, int64_t first, int count, cons
     /* If the number of blocks is odd, the last block is multiplied twice instead of reading beyond it. */
     const int8_t *b1 = output + SIDE < matrix->outputs ? b0 + blocks * TILE_BYTES : b0;
     const uint8_t *a0 = row_in_tiles(rows, first, blocks), *a1 = a0 + blocks * TILE_BYTES;
-    if (level == LEVEL_AMX && count > 4) {
+    if (level == LEVEL_AMX) {
         if (!tiles_ready) begin_amx();
         multiply_amx(a0, count > SIDE ? a1 : NULL, b0, b1, blocks, c);
         return;
     }
     for (int done = 0; done < count; done += SIDE, a0 = a1, c += SIDE * SPAN) {
         int part = count - done < SIDE ? count - done : SIDE;
-        if (level >= LEVEL_AVX512_VNNI) {
-            multiply_avx512_vnni(a0, part, b0, b1, blocks, c);
-        } else if (level == LEVEL_AVX_VNNI) {
+        if (level == LEVEL_AVX_VNNI) {
             multiply_avx_vnni(a0, part, b0, blocks, c);
             multiply_avx_vnni(a0, part, b1, blocks, c + SIDE);
         } else {
             multiply_avx2(a0, part, b0, blocks, c);
             multiply_avx2(a0, part, b1, blocks, c + SIDE);
-        }
-    }
-}
-
-/* Convert products to floats: y = (c - offset) * scale * row scale + bias, followed by the operation of `mode`. */
-CLONES static void finish(const int32_t *c, int rows, int columns, const Matrix *matrix, int64_t output,
-                          const float *scales, float *y, int64_t stride, int mode) {
-    const float *scale = matrix->scale + output, *bias = matrix->bias + output;
-    const int32_t *offset = matrix->offset + output;
-    for (int row = 0; row < rows; row++, c += SPAN, y += stride) {
-        float row_scale = scales[row];
-        if (mode == STORE) {
-            for (int i = 0; i < columns; i++) y[i] = (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
-        } else if (mode == STORE_RELU) {
-            for (int i = 0; i < columns; i++) {
-                float value = (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
-                y[i] = value < 0 ? 0 : value; /* NaN stays */
-            }
-        } else {
-            for (int i = 0; i < columns; i++) y[i] += (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
         }
     }
 }

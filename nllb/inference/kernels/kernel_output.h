@@ -54,17 +54,16 @@ static void choose_in_chunk(void *context, int64_t chunk) {
     const Choice *t = context;
     Rows from = {t->work->tiles, t->work->scales};
     Token *best = t->lists + thread_number * t->rows * t->count;
-    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
     float y[SPAN * CHUNK];
     int64_t first = chunk * CHUNK, columns = t->outputs - first < CHUNK ? t->outputs - first : CHUNK;
-    int64_t padded = round_up(columns, SIDE);
-    for (int64_t row = 0; row < t->rows; row += SPAN) {
-        int part = t->rows - row < SPAN ? (int)(t->rows - row) : SPAN;
-        for (int64_t column = 0; column < padded; column += SPAN) {
-            int width = padded - column < SPAN ? SIDE : SPAN;
-            multiply((int)t->work->level, &from, row, part, t->matrix, first + column, c);
-            finish(c, part, width, t->matrix, first + column, from.scales + row, y + column, CHUNK, STORE);
+    for (int64_t row = 0; row < t->rows; row += SPAN, from.scales += SPAN) {
+        int64_t part = t->rows - row < SPAN ? t->rows - row : SPAN;
+        for (int64_t column = 0; column < columns; column += SPAN) {
+            int64_t next = column + SPAN < columns ? column + SPAN : t->work->threads * CHUNK;
+            Span span = {t->matrix, first + column, ahead_of(t->matrix, first + next), y + column, CHUNK, STORE};
+            project_span((int)t->work->level, &from, part, &span);
         }
+        from.tiles = row_in_tiles(&from, SPAN, depth_blocks(t->matrix->inputs));
         for (int i = 0; i < part; i++)
             t->shares[chunk * t->rows + row + i] =
                 scan(y + i * CHUNK, columns, t->ids, first, best + (row + i) * t->count, t->count);
