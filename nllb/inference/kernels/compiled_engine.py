@@ -384,6 +384,11 @@ class _KernelDecoding(Decoding):
         # The keys and values of a row stay in the slots of its ancestors: beams are not copied.
         self._ancestors = np.zeros((self._slots, max_positions), np.int32)
         self._work = engine.workspace(max(self._slots, 2 * memory.num_sentences))
+        extra = () if choice is None else choice.extra
+        stops = np.cumsum([0, *map(len, extra)])
+        self._extra_ids = np.concatenate([*extra, np.zeros(0, np.int64)])
+        self._extra = engine.restrict(self._extra_ids) if len(self._extra_ids) else None
+        self._extra_ranges = stops[:-1], stops[1:]
         self._length = self._rows = 0
         self._highest: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -433,14 +438,10 @@ class _KernelDecoding(Decoding):
         engine, choice = self._engine, self._choice
         matrix = engine.embedding if choice is None else choice.projection
         assert isinstance(matrix, PackedMatrix)
-        if choice is None:
-            lengths, further = np.zeros(self._rows, np.int64), np.zeros(1, np.int64)
-        else:
-            extras = [choice.extra[sentence] for sentence in self._sentence]
-            lengths = np.array([len(extra) for extra in extras])
-            further = np.concatenate([*extras, [0]]).astype(np.int64)
-        start = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
-        count = min(count, matrix.outputs + int(lengths.min()))
+        starts = stops = np.zeros(self._rows, np.int64)
+        if choice is not None:
+            starts, stops = (ends[self._sentence] for ends in self._extra_ranges)
+        count = min(count, matrix.outputs + int((stops - starts).min()))
         if count < 1:
             raise ValueError("at least one token must be requested")
         values = np.empty((self._rows, count), np.float32)
@@ -451,9 +452,10 @@ class _KernelDecoding(Decoding):
             byref(matrix.struct),
             matrix.outputs,
             None if choice is None else pointer(choice.ids),
-            byref(engine.embedding.struct),
-            pointer(start),
-            pointer(further),
+            None if self._extra is None else byref(self._extra.struct),
+            pointer(self._extra_ids),
+            pointer(starts),
+            pointer(stops),
             self._state.data_ptr(),
             self._rows,
             count,

@@ -55,109 +55,6 @@ static void prepare_rows(const Work *work, const Norm *norm, float epsilon, cons
     share(work->owner && rows * work->dim > 8192, rows, prepare_row, &task);
 }
 
-/* ---- attention ---- */
-
-#define QUERIES 4 /* number of queries of a head that are processed together */
-
-typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
-
-/* y[q] = sum over k of a[q][k] * row k of b, for QUERIES rows and a multiple of 16 columns. */
-CLONES static void multiply_four(const float *const *a, int64_t depth, const float *b, int64_t stride,
-                                 int64_t columns, float *const *y) {
-    const float *a0 = a[0], *a1 = a[1], *a2 = a[2], *a3 = a[3];
-    int64_t j = 0;
-    for (; j + 32 <= columns; j += 32) {
-        Lanes p0 = {0}, p1 = p0, p2 = p0, p3 = p0, q0 = p0, q1 = p0, q2 = p0, q3 = p0;
-        for (int64_t k = 0; k < depth; k++) {
-            Lanes p = *(const Lanes *)(b + k * stride + j), q = *(const Lanes *)(b + k * stride + j + 16);
-            p0 += a0[k] * p, q0 += a0[k] * q;
-            p1 += a1[k] * p, q1 += a1[k] * q;
-            p2 += a2[k] * p, q2 += a2[k] * q;
-            p3 += a3[k] * p, q3 += a3[k] * q;
-        }
-        *(Lanes *)(y[0] + j) = p0, *(Lanes *)(y[0] + j + 16) = q0;
-        *(Lanes *)(y[1] + j) = p1, *(Lanes *)(y[1] + j + 16) = q1;
-        *(Lanes *)(y[2] + j) = p2, *(Lanes *)(y[2] + j + 16) = q2;
-        *(Lanes *)(y[3] + j) = p3, *(Lanes *)(y[3] + j + 16) = q3;
-    }
-    for (; j < columns; j += 16) {
-        Lanes p0 = {0}, p1 = p0, p2 = p0, p3 = p0;
-        for (int64_t k = 0; k < depth; k++) {
-            Lanes p = *(const Lanes *)(b + k * stride + j);
-            p0 += a0[k] * p, p1 += a1[k] * p, p2 += a2[k] * p, p3 += a3[k] * p;
-        }
-        *(Lanes *)(y[0] + j) = p0, *(Lanes *)(y[1] + j) = p1, *(Lanes *)(y[2] + j) = p2, *(Lanes *)(y[3] + j) = p3;
-    }
-}
-
-/* Compute `softmax` for 16 scores at a time. The order of the operands of max keeps NaN. */
-AVX512_VNNI static void softmax_avx512(float *scores, int64_t count) {
-    static const float terms[] = {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f,
-                                  2.4022651e-1f, 6.9314718e-1f, 1.0f}; /* as in `exponential` */
-    const __m512 lowest = _mm512_set1_ps(-3e38f);
-    __m512 largest = lowest, sums = _mm512_setzero_ps();
-    for (int64_t t = 0; t < count; t += 16) {
-        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
-        largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, mask, scores + t));
-    }
-    largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
-    for (int64_t t = 0; t < count; t += 16) {
-        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
-        __m512 x = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + t), largest);
-        x = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-        __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(x, n);
-        __m512 p = _mm512_set1_ps(terms[0]);
-        for (int i = 1; i < 7; i++) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(terms[i]));
-        p = _mm512_scalef_ps(p, n);
-        _mm512_mask_storeu_ps(scores + t, mask, p);
-        sums = _mm512_mask_add_ps(sums, mask, sums, p);
-    }
-    __m512 factor = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sums));
-    for (int64_t t = 0; t < count; t += 16) {
-        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
-        _mm512_mask_storeu_ps(scores + t, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scores + t), factor));
-    }
-}
-
-/* Compute self-attention of one head of a sentence; q, k, v are in rows of 3 * dim. Return 0 if memory is exhausted. */
-static int attend_head(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
-    int64_t dim = work->dim, size = dim / work->heads, width = round_up(length, 16);
-    float factor = 1.0f / sqrtf((float)size);
-    float *keys = aligned_alloc(64, (size_t)(width * (size + QUERIES)) * sizeof(float));
-    if (!keys) return 0;
-    float *scores = keys + width * size;
-    qkv += head * size;
-    for (int64_t t = 0; t < length; t++)
-        for (int64_t i = 0; i < size; i++) keys[i * width + t] = qkv[t * 3 * dim + dim + i] * factor;
-    for (int64_t i = 0; i < size; i++)
-        for (int64_t t = length; t < width; t++) keys[i * width + t] = 0;
-    for (int64_t first = 0; first < length; first += QUERIES) {
-        const float *queries[QUERIES];
-        float *to[QUERIES], *weights[QUERIES];
-        for (int64_t q = 0; q < QUERIES; q++) { /* the last query is repeated */
-            int64_t t = first + q < length ? first + q : length - 1;
-            queries[q] = qkv + t * 3 * dim;
-            to[q] = mixed + t * dim + head * size;
-            weights[q] = scores + q * width;
-        }
-        multiply_four(queries, size, keys, width, width, weights);
-        for (int64_t q = 0; q < QUERIES; q++)
-            work->level >= LEVEL_AVX512_VNNI ? softmax_avx512(weights[q], length) : softmax(weights[q], length);
-        multiply_four((const float *const *)weights, length, qkv + 2 * dim, 3 * dim, size, to);
-    }
-    free(keys);
-    return 1;
-}
-
-static void attend_sentence_head(void *context, int64_t item) {
-    Sources *s = context;
-    const Work *work = s->work;
-    int64_t sentence = item / work->heads, start = s->token_start[sentence];
-    if (!attend_head(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
-                     work->mixed + start * work->dim))
-        s->failed = 1;
-}
-
 /* ---- entry point ---- */
 
 static void feed_forward_gelu(const Work *work, const PostNormLayer *layer, float epsilon, float *x, int64_t rows) {
@@ -195,7 +92,7 @@ EXPORT int64_t nllb_encode_post_norm(Work *work, const PostNormLayer *layers, in
             prepare_rows(work, NULL, epsilon, layer->qkv_factors, x + row * dim, rows);
             project(work, &layer->qkv, rows, work->wide + row * 3 * dim, 3 * dim, STORE);
         }
-        share(work->owner, sentences * work->heads, attend_sentence_head, &sources);
+        share(work->owner, sentences * work->heads, attend_source, &sources);
         for (int64_t row = 0; row < tokens; row += ENCODER_PANEL) {
             int64_t rows = tokens - row < ENCODER_PANEL ? tokens - row : ENCODER_PANEL;
             quantize(work, NULL, work->mixed + row * dim, dim, rows, dim);
