@@ -287,7 +287,7 @@ class KernelEngine(Engine):
             x = torch.cat(self._sources.mix(sources)).contiguous()
         else:
             x = self._run_encoder(work, ids, token_start, lengths, position)
-        memory = _KernelMemory(config, lengths)
+        memory = _KernelMemory(config, lengths, self.runtime.kernel)
         library.nllb_remember(
             byref(work.struct),
             byref(self.norm_structs["encoder"]),
@@ -309,7 +309,8 @@ class KernelEngine(Engine):
         position: np.ndarray,
     ) -> Tensor:
         """Return the states of concatenated sources before the final norm."""
-        x = allocate(len(ids) * self.config.model_dim).view(len(ids), self.config.model_dim)
+        dim = self.config.model_dim
+        x = allocate(len(ids) * dim, kernel=self.runtime.kernel).view(len(ids), dim)
         self.embed(ids, position.astype(np.int64), x)
 
         def run(structs: Any, first: int, last: int) -> None:
@@ -354,13 +355,13 @@ class KernelEngine(Engine):
 class _KernelMemory(Memory):
     """Keys and values of sentences, each padded to a multiple of 16 positions."""
 
-    def __init__(self, config: ModelConfig, lengths: np.ndarray):
+    def __init__(self, config: ModelConfig, lengths: np.ndarray, kernel: Kernel):
         self.num_sentences, self.lengths = len(lengths), lengths
         padded = -(-lengths // 16) * 16
         self.start = np.concatenate([[0], padded.cumsum()[:-1]]).astype(np.int32)
         total = int(padded.sum())
         size = config.decoder_layers * 2 * total * config.model_dim
-        self.keys_values = allocate(size, torch.int16)
+        self.keys_values = allocate(size, torch.int16, kernel=kernel)
         self.struct = MemoryStruct(
             total, self.start.ctypes.data, lengths.ctypes.data, self.keys_values.data_ptr()
         )
@@ -380,7 +381,7 @@ class _KernelDecoding(Decoding):
         self._engine, self._memory, self._choice = engine, memory, choice
         self._slots, self._capacity = memory.num_sentences * width, max_positions
         size = config.decoder_layers * 2 * max_positions * self._slots * config.model_dim
-        self._cache = allocate(size, torch.int16)
+        self._cache = allocate(size, torch.int16, kernel=engine.runtime.kernel)
         # The keys and values of a row stay in the slots of its ancestors: beams are not copied.
         self._ancestors = np.zeros((self._slots, max_positions), np.int32)
         self._work = engine.workspace(max(self._slots, 2 * memory.num_sentences))

@@ -118,7 +118,7 @@ static void project_item(void *context, int64_t item) {
     }
 }
 
-#define ITEMS_PER_THREAD 4 /* so that threads of different speeds finish at about the same time */
+#define ITEMS_PER_THREAD 8 /* so that threads of different speeds finish at about the same time */
 #define MOST_SPANS 8
 
 /* Multiply the quantised rows with a matrix. An item is several spans, whose weights are adjacent, so that most of the
@@ -304,10 +304,9 @@ static void remember_block(const Remembering *r, int64_t output, const float *y)
         int64_t token = r->first + row, sentence = r->sentence[token], position = r->position[token];
         uint16_t *to = base + memory->start[sentence] * dim;
         int64_t padded = round_up(memory->length[sentence], 16);
-        if (part % 2)
-            round_to_bf16(y, SIDE, to + position * dim + column);
-        else
-            for (int j = 0; j < SIDE; j++) to[(column + j) * padded + position] = to_bf16(y[j]);
+        uint16_t rounded[SIDE];
+        round_to_bf16(y, SIDE, part % 2 ? to + position * dim + column : rounded);
+        for (int j = 0; part % 2 == 0 && j < SIDE; j++) to[(column + j) * padded + position] = rounded[j];
     }
 }
 

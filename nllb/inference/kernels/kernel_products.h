@@ -83,15 +83,6 @@ INLINE AVX512_VNNI void finish16(__m512i sums, Outputs16 outputs, float row_scal
 
 #define MOST_ROWS 8 /* with two blocks of outputs, 16 sums: enough to hide the latency of a product */
 
-/* The sums are separate variables so that they stay in registers; GCC 12 copies and spills arrays. */
-#define ROWS_1(X) X(0)
-#define ROWS_2(X) ROWS_1(X) X(1)
-#define ROWS_3(X) ROWS_2(X) X(2)
-#define ROWS_4(X) ROWS_3(X) X(3)
-#define ROWS_5(X) ROWS_4(X) X(4)
-#define ROWS_6(X) ROWS_5(X) X(5)
-#define ROWS_7(X) ROWS_6(X) X(6)
-#define ROWS_8(X) ROWS_7(X) X(7)
 #define BEGIN_ROW(n) __m512i p##n = _mm512_setzero_si512(), q##n = p##n;
 #define MULTIPLY_ROW(n)                           \
     memcpy(&four, a + n * DEPTH + group * 4, 4);  \

@@ -5,7 +5,6 @@
 #include "kernel_matrix.h"
 
 #define MOST_POSITIONS 4096 /* maximum sequence length; the caller checks it */
-#define MOST_DIM 8192
 
 INLINE float from_bf16(uint16_t value) {
     uint32_t bits = (uint32_t)value << 16;
