@@ -119,7 +119,7 @@ static void project_item(void *context, int64_t item) {
 }
 
 #define ITEMS_PER_THREAD 8 /* so that threads of different speeds finish at about the same time */
-#define MOST_SPANS 8
+#define MOST_SPANS 8       /* of an item */
 
 /* Multiply the quantised rows with a matrix. An item is several spans, whose weights are adjacent, so that most of the
  * weights that a thread prefetches are its own. */

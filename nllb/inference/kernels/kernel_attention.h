@@ -1,5 +1,4 @@
-/* Attention of the decoder to its past and to a source, and self-attention of the encoder. `kernel.c` includes this file.
- */
+/* Attention of the decoder to its past and to a source, and of the encoder to itself; `kernel.c` includes this file. */
 #ifndef NLLB_KERNEL_ATTENTION_H
 #define NLLB_KERNEL_ATTENTION_H
 
@@ -141,9 +140,10 @@ static void attend_source(void *context, int64_t item) {
     Sources *s = context;
     const Work *work = s->work;
     int64_t sentence = item / work->heads, start = s->token_start[sentence];
-    int lanes = work->dim / work->heads % SIDE == 0;
-    if (!(lanes ? attend_head : attend_any_head)(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
-                     work->mixed + start * work->dim))
+    const float *qkv = work->wide + start * 3 * work->dim;
+    float *mixed = work->mixed + start * work->dim;
+    int in_lanes = work->dim / work->heads % SIDE == 0;
+    if (!(in_lanes ? attend_head : attend_any_head)(work, qkv, s->length[sentence], item % work->heads, mixed))
         s->failed = 1;
 }
 

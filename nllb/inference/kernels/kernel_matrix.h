@@ -141,6 +141,16 @@ CLONES static void normalize_row(const float *x, int64_t dim, const float *gain,
 /* Products. `a` points to a row in its tiles, and `b0` and `b1` to blocks of outputs; c has SPAN columns. */
 
 #define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+/* The sums are separate variables so that they stay in registers; GCC 12 copies and spills arrays. */
+#define ROWS_1(X) X(0)
+#define ROWS_2(X) ROWS_1(X) X(1)
+#define ROWS_3(X) ROWS_2(X) X(2)
+#define ROWS_4(X) ROWS_3(X) X(3)
+#define ROWS_5(X) ROWS_4(X) X(4)
+#define ROWS_6(X) ROWS_5(X) X(5)
+#define ROWS_7(X) ROWS_6(X) X(6)
+#define ROWS_8(X) ROWS_7(X) X(7)
+
 #define AVX2 __attribute__((target("avx2,fma")))
 #define ROWS_AVX2 4 /* with 8 outputs, 8 sums: with more, weights or sums would leave the 16 registers */
 
@@ -153,54 +163,50 @@ AVX2 static void widen_rows(const uint8_t *a, int rows, int64_t blocks, int16_t 
         }
 }
 
-/* Multiply some widened rows with a block of outputs, half of them at a time. */
-INLINE AVX2 void multiply_widened(const int rows, const int16_t *x, int64_t depth, const int8_t *b, int32_t *c) {
-    for (int half = 0; half < 2; half++, b += 32, c += 8) {
-        __m256i low[ROWS_AVX2], high[ROWS_AVX2]; /* of four outputs with two sums each */
-        for (int row = 0; row < rows; row++) low[row] = high[row] = _mm256_setzero_si256();
-        for (int64_t i = 0; i < depth; i += 4) {
-            const __m128i *w = (const __m128i *)(b + i * SIDE);
-            __m256i w0 = _mm256_cvtepi8_epi16(_mm_load_si128(w)), w1 = _mm256_cvtepi8_epi16(_mm_load_si128(w + 1));
-            for (int row = 0; row < rows; row++) {
-                int64_t four;
-                memcpy(&four, x + row * depth + i, 8);
-                __m256i repeated = _mm256_set1_epi64x(four);
-                low[row] = _mm256_add_epi32(low[row], _mm256_madd_epi16(repeated, w0));
-                high[row] = _mm256_add_epi32(high[row], _mm256_madd_epi16(repeated, w1));
-            }
-        }
-        for (int row = 0; row < rows; row++) {
-            __m256i sums = _mm256_hadd_epi32(low[row], high[row]); /* outputs 0, 1, 4, 5, 2, 3, 6, 7 */
-            _mm256_storeu_si256((__m256i *)(c + row * SPAN), _mm256_permute4x64_epi64(sums, 0xD8));
-        }
-    }
-}
+/* In assembler, because GCC 12 would copy the sums. */
+#define ADD_TO(sums, products) __asm__("vpaddd %1, %0, %0" : "+x"(sums) : "x"(products));
+#define BEGIN_ROW_AVX2(n) __m256i p##n = _mm256_setzero_si256(), q##n = p##n; /* four outputs with two sums each */
+#define MULTIPLY_ROW_AVX2(n)                      \
+    memcpy(&four, x + n * depth + i, 8);          \
+    repeated = _mm256_set1_epi64x(four);          \
+    ADD_TO(p##n, _mm256_madd_epi16(repeated, w0)) \
+    ADD_TO(q##n, _mm256_madd_epi16(repeated, w1))
+#define STORE_ROW_AVX2(n)                                                       \
+    p##n = _mm256_hadd_epi32(p##n, q##n); /* outputs 0, 1, 4, 5, 2, 3, 6, 7 */  \
+    _mm256_storeu_si256((__m256i *)(c + n * SPAN), _mm256_permute4x64_epi64(p##n, 0xD8));
 
-AVX2 static void multiply_avx2(const uint8_t *a, int rows, const int8_t *b0, const int8_t *b1, int64_t blocks,
-                               int32_t *c) {
+/* Multiply some widened rows with half a block of outputs. */
+#define DEFINE_MULTIPLY_AVX2(name, EACH_ROW)                                                                          \
+    AVX2 static void name(const int16_t *x, int64_t depth, const int8_t *b, int32_t *c) {                             \
+        EACH_ROW(BEGIN_ROW_AVX2)                                                                                      \
+        for (int64_t i = 0; i < depth; i += 4) {                                                                      \
+            const __m128i *w = (const __m128i *)(b + i * SIDE);                                                       \
+            __m256i w0 = _mm256_cvtepi8_epi16(_mm_load_si128(w)), w1 = _mm256_cvtepi8_epi16(_mm_load_si128(w + 1));   \
+            __m256i repeated;                                                                                         \
+            int64_t four;                                                                                             \
+            EACH_ROW(MULTIPLY_ROW_AVX2)                                                                               \
+        }                                                                                                             \
+        EACH_ROW(STORE_ROW_AVX2)                                                                                      \
+    }
+DEFINE_MULTIPLY_AVX2(multiply_avx2_1, ROWS_1)
+DEFINE_MULTIPLY_AVX2(multiply_avx2_2, ROWS_2)
+DEFINE_MULTIPLY_AVX2(multiply_avx2_3, ROWS_3)
+DEFINE_MULTIPLY_AVX2(multiply_avx2_4, ROWS_4)
+
+static void multiply_avx2(const uint8_t *a, int rows, const int8_t *b0, const int8_t *b1, int64_t blocks, int32_t *c) {
+    static void (*const multiply_some[])(const int16_t *, int64_t, const int8_t *, int32_t *) = {
+        multiply_avx2_1, multiply_avx2_2, multiply_avx2_3, multiply_avx2_4};
     int16_t x[ROWS_AVX2 * MOST_DIM];
     int64_t depth = blocks * DEPTH;
     for (int row = 0, count; row < rows; row += count, a += count * DEPTH, c += count * SPAN) {
-        count = rows - row >= ROWS_AVX2 ? ROWS_AVX2 : rows - row >= 2 ? 2 : 1;
+        count = rows - row < ROWS_AVX2 ? rows - row : ROWS_AVX2;
         widen_rows(a, count, blocks, x);
-        for (int block = 0; block < 2; block++) {
-            const int8_t *b = block ? b1 : b0;
-            if (count == ROWS_AVX2) multiply_widened(ROWS_AVX2, x, depth, b, c + block * SIDE);
-            else if (count == 2) multiply_widened(2, x, depth, b, c + block * SIDE);
-            else multiply_widened(1, x, depth, b, c + block * SIDE);
+        for (int part = 0; part < SPAN; part += 8) { /* half a block at a time */
+            const int8_t *b = part < SIDE ? b0 : b1;
+            multiply_some[count - 1](x, depth, b + part % SIDE * 4, c + part);
         }
     }
 }
-
-/* The sums are separate variables so that they stay in registers; GCC 12 copies and spills arrays. */
-#define ROWS_1(X) X(0)
-#define ROWS_2(X) ROWS_1(X) X(1)
-#define ROWS_3(X) ROWS_2(X) X(2)
-#define ROWS_4(X) ROWS_3(X) X(3)
-#define ROWS_5(X) ROWS_4(X) X(4)
-#define ROWS_6(X) ROWS_5(X) X(5)
-#define ROWS_7(X) ROWS_6(X) X(6)
-#define ROWS_8(X) ROWS_7(X) X(7)
 
 #define AVX_VNNI __attribute__((target("avx2,avxvnni")))
 #define ROWS_AVX_VNNI 6 /* with 16 outputs, 12 sums of the 16 registers */

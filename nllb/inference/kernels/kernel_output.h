@@ -76,7 +76,8 @@ static void choose_further(void *context, int64_t row) {
         for (int64_t i = start > first ? start : first; i < stop && i < first + SPAN; i++) {
             float value = y[i - first], largest = value > share.largest ? value : share.largest;
             if (value >= best[t->count - 1].value) insert(best, t->count, value, t->further_ids[i]);
-            share.sum = share.sum * exponential(share.largest - largest) + exponential(value - largest) + value * 0.0f;
+            share.sum *= exponential(share.largest - largest);
+            share.sum += exponential(value - largest) + value * 0.0f; /* NaN if the value is not finite */
             share.largest = largest;
         }
     }
@@ -107,8 +108,8 @@ static void conclude(const Choice *t, int64_t row, float *values, int64_t *chose
 }
 
 /* Return the `count` best tokens and their log-probabilities for each row. The candidates are the first `outputs`
- * outputs, whose ids are `ids` if given, and each row's range of the outputs of `further`. The order of summation does not
- * depend on the threads. */
+ * outputs, whose ids are `ids` if given, and each row's range of the outputs of `further`, which may be NULL if all
+ * ranges are empty. The order of summation does not depend on the threads. */
 EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
                          const Matrix *further, const int64_t *further_ids, const int64_t *further_start,
                          const int64_t *further_stop, const float *x, int64_t rows, int64_t count, float *values,

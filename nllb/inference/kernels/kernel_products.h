@@ -140,17 +140,16 @@ static void project_span_avx512(const Rows *from, int64_t first, int64_t last, c
     if (passes == 1) ahead = last - first > 1 ? own + NEAR_BYTES : NULL;
     int left = ahead ? TILE_LINES : 0, share = (int)((TILE_LINES + passes - 1) / passes);
     for (int64_t row = first; row < last; row += MOST_ROWS) {
-        int lines = left < share ? left : share;
-        int64_t count = last - row < MOST_ROWS ? last - row : MOST_ROWS;
-        project_some[count - 1](row_in_tiles(from, row, blocks), from->scales + row, span, span->y + row * span->stride,
-                                ahead, lines);
+        int lines = left < share ? left : share, count = last - row < MOST_ROWS ? (int)(last - row) : MOST_ROWS;
+        const uint8_t *a = row_in_tiles(from, row, blocks);
+        project_some[count - 1](a, from->scales + row, span, span->y + row * span->stride, ahead, lines);
         left -= lines;
         if (ahead) ahead += lines * blocks * 64;
     }
 }
 
-/* Complete the products `c` of up to SPAN rows; on machines with AMX as `project_1` to `project_8` do, so that the result of a
- * row does not depend on the other rows. */
+/* Complete the products `c` of up to SPAN rows. On machines with AMX, this is computed as in `project_1` to `project_8`,
+ * so that the result of a row does not depend on the other rows. */
 AVX512_VNNI static void finish_avx512(const int32_t *c, int rows, int columns, const Span *span, const float *scales,
                                       float *y) {
     for (int column = 0; column < columns; column += SIDE) {
