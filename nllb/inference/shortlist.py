@@ -259,5 +259,10 @@ def write_shortlist(
 
 
 def extra_tokens(sources: Sequence[Sequence[int]], ids: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the tokens of each source that are not in the shortlist, in ascending order."""
-    return tuple(np.setdiff1d(np.array(source, np.int64), ids) for source in sources)
+    """Return the tokens of each source that are not in the shortlist, both in ascending order."""
+    found = []
+    for source in sources:
+        tokens = np.unique(np.array(source, np.int64))
+        places = np.searchsorted(ids, tokens)
+        found.append(tokens[(places == len(ids)) | (ids.take(places, mode="clip") != tokens)])
+    return tuple(found)

@@ -3,6 +3,8 @@
 Random weights in the shape of NLLB 600M, 30 source tokens, 16 forced output tokens on both sides,
 and inputs that differ between rounds. All contestants are in memory together and interleaved.
 "stream" is one request at a time with two threads, "bulk" many with two workers of one thread.
+The level of the int8 kernel has its own result; NLLB_KERNEL bounds it, and CT2_FORCE_CPU_ISA and
+ONEDNN_MAX_CPU_ISA bound CTranslate2 alike.
 """
 
 import argparse
@@ -17,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from tests.bench.int8_peak import int8_peak
 from tests.bench.measuring import (
+    Run,
     environment,
     interleave,
     print_summary,
@@ -26,6 +30,8 @@ from tests.bench.measuring import (
 )
 from tests.bench.translation_models import (
     END,
+    LIST_SIZE,
+    SHAPE,
     SOURCE_LANGUAGE,
     TARGET_LANGUAGE,
     ctranslate2_model,
@@ -35,6 +41,16 @@ from tests.bench.translation_models import (
 
 LENGTH, OUTPUT = 30, 16
 Call = Callable[[int], int]
+
+
+def multiply_adds(size: int) -> int:
+    """Return the int8 multiply-adds of our translation of a batch with the list."""
+    dim, ffn_dim = SHAPE["d_model"], SHAPE["encoder_ffn_dim"]
+    encoder = SHAPE["encoder_layers"] * (4 * dim * dim + 2 * dim * ffn_dim)
+    memory = SHAPE["decoder_layers"] * 2 * dim * dim
+    decoder = SHAPE["decoder_layers"] * (6 * dim * dim + 2 * dim * ffn_dim)
+    positions = OUTPUT + 1  # the prompt has two tokens, and the last output is not read
+    return size * (LENGTH * (encoder + memory) + positions * decoder + OUTPUT * LIST_SIZE * dim)
 
 
 def sources(count: int, seed: int, lengths: np.ndarray | None = None) -> list[list[int]]:
@@ -59,11 +75,14 @@ class Ours:
     """Our int8 engine."""
 
     def __init__(self, folder: Path, num_threads: int):
-        from nllb.inference.kernels.compiled_engine import int8_engine
+        from nllb.inference.kernels.compiled_engine import KernelEngine, int8_engine
+        from nllb.inference.kernels.library import LEVELS
         from nllb.model.formats.open_model import open_model
 
         opened = open_model(folder / "transformers")
         self.engine = int8_engine(opened.config, opened.weights, num_threads=num_threads)
+        assert isinstance(self.engine, KernelEngine), "the compiled int8 kernel is not available"
+        self.level = LEVELS[self.engine.runtime.kernel.level]
         self.ids = token_list()
         self.projection = self.engine.restrict(self.ids)
 
@@ -182,14 +201,14 @@ def bulk_contestants(size: int, ours: Ours, ct2: CTranslate2, count: int) -> dic
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print and write tests/bench/results/translation.json."""
+    """Measure, print and write tests/bench/results/translation_LEVEL.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     folder = Path(tempfile.gettempdir()) / "nllb-bench"
     parser.add_argument("--folder", type=Path, default=folder, help="folder of the models")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--parts", nargs="+", default=["transformers", "ctranslate2", "bulk"])
-    parser.add_argument("--name", default="translation", help="name of the result")
+    parser.add_argument("--name", help="name of the result (default: translation_LEVEL)")
     arguments = parser.parse_args(argv)
     import torch
 
@@ -198,6 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     if not (arguments.folder / "transformers").exists():
         transformers_model(arguments.folder)
     ours = Ours(arguments.folder, 2)
+    print(f"level of the int8 kernel: {ours.level}")
     runs, summary = [], []
     cache: dict[str, Any] = {}
     peers = [part for part in arguments.parts if part != "bulk"]
@@ -219,9 +239,35 @@ def main(argv: list[str] | None = None) -> int:
     for row in summary:
         row["case"] = f"{row['case']} ({row['ours']})"
     print_summary(summary)
-    settings = {"threads": 2, "list": len(ours.ids), "output_tokens": OUTPUT}
-    write_results(arguments.name, runs, summary, environment=environment(**settings))
+    settings = {
+        "threads": 2,
+        "list": len(ours.ids),
+        "output_tokens": OUTPUT,
+        "level": ours.level,
+    }
+    write_results(
+        arguments.name or f"translation_{ours.level}",
+        runs,
+        summary,
+        environment=environment(**settings),
+        int8_peak=peak_shares(ours.level, arguments.sizes, runs),
+    )
     return 0
+
+
+def peak_shares(level: str, sizes: list[int], runs: list[Run]) -> dict[str, float]:
+    """Print and return the machine's int8 peak and our share of it in each stream case."""
+    peak = int8_peak(level, 2)
+    if peak is None:
+        return {}
+    found = {"multiply_adds_per_s": peak}
+    for size in sizes:
+        case = f"stream, batch {size}"
+        times = [r.wall_s for r in runs if (r.case, r.contestant) == (case, "ours 16k list")]
+        if times:
+            found[case] = multiply_adds(size) / min(times) / peak
+            print(f"{case}: {found[case]:.0%} of the int8 peak of {peak / 1e9:.0f} G/s")
+    return found
 
 
 if __name__ == "__main__":

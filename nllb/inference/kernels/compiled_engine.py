@@ -287,7 +287,7 @@ class KernelEngine(Engine):
             x = torch.cat(self._sources.mix(sources)).contiguous()
         else:
             x = self._run_encoder(work, ids, token_start, lengths, position)
-        memory = _KernelMemory(config, lengths)
+        memory = _KernelMemory(config, lengths, self.runtime.kernel)
         library.nllb_remember(
             byref(work.struct),
             byref(self.norm_structs["encoder"]),
@@ -309,7 +309,8 @@ class KernelEngine(Engine):
         position: np.ndarray,
     ) -> Tensor:
         """Return the states of concatenated sources before the final norm."""
-        x = allocate(len(ids) * self.config.model_dim).view(len(ids), self.config.model_dim)
+        dim = self.config.model_dim
+        x = allocate(len(ids) * dim, kernel=self.runtime.kernel).view(len(ids), dim)
         self.embed(ids, position.astype(np.int64), x)
 
         def run(structs: Any, first: int, last: int) -> None:
@@ -354,13 +355,13 @@ class KernelEngine(Engine):
 class _KernelMemory(Memory):
     """Keys and values of sentences, each padded to a multiple of 16 positions."""
 
-    def __init__(self, config: ModelConfig, lengths: np.ndarray):
+    def __init__(self, config: ModelConfig, lengths: np.ndarray, kernel: Kernel):
         self.num_sentences, self.lengths = len(lengths), lengths
         padded = -(-lengths // 16) * 16
         self.start = np.concatenate([[0], padded.cumsum()[:-1]]).astype(np.int32)
         total = int(padded.sum())
         size = config.decoder_layers * 2 * total * config.model_dim
-        self.keys_values = allocate(size, torch.int16)
+        self.keys_values = allocate(size, torch.int16, kernel=kernel)
         self.struct = MemoryStruct(
             total, self.start.ctypes.data, lengths.ctypes.data, self.keys_values.data_ptr()
         )
@@ -380,10 +381,15 @@ class _KernelDecoding(Decoding):
         self._engine, self._memory, self._choice = engine, memory, choice
         self._slots, self._capacity = memory.num_sentences * width, max_positions
         size = config.decoder_layers * 2 * max_positions * self._slots * config.model_dim
-        self._cache = allocate(size, torch.int16)
+        self._cache = allocate(size, torch.int16, kernel=engine.runtime.kernel)
         # The keys and values of a row stay in the slots of its ancestors: beams are not copied.
         self._ancestors = np.zeros((self._slots, max_positions), np.int32)
         self._work = engine.workspace(max(self._slots, 2 * memory.num_sentences))
+        extra = () if choice is None else choice.extra
+        stops = np.cumsum([0, *map(len, extra)])
+        self._extra_ids = np.concatenate([*extra, np.zeros(0, np.int64)])
+        self._extra = engine.restrict(self._extra_ids) if len(self._extra_ids) else None
+        self._extra_ranges = stops[:-1], stops[1:]
         self._length = self._rows = 0
         self._highest: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -433,14 +439,10 @@ class _KernelDecoding(Decoding):
         engine, choice = self._engine, self._choice
         matrix = engine.embedding if choice is None else choice.projection
         assert isinstance(matrix, PackedMatrix)
-        if choice is None:
-            lengths, further = np.zeros(self._rows, np.int64), np.zeros(1, np.int64)
-        else:
-            extras = [choice.extra[sentence] for sentence in self._sentence]
-            lengths = np.array([len(extra) for extra in extras])
-            further = np.concatenate([*extras, [0]]).astype(np.int64)
-        start = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
-        count = min(count, matrix.outputs + int(lengths.min()))
+        starts = stops = np.zeros(self._rows, np.int64)
+        if choice is not None:
+            starts, stops = (ends[self._sentence] for ends in self._extra_ranges)
+        count = min(count, matrix.outputs + int((stops - starts).min()))
         if count < 1:
             raise ValueError("at least one token must be requested")
         values = np.empty((self._rows, count), np.float32)
@@ -451,9 +453,10 @@ class _KernelDecoding(Decoding):
             byref(matrix.struct),
             matrix.outputs,
             None if choice is None else pointer(choice.ids),
-            byref(engine.embedding.struct),
-            pointer(start),
-            pointer(further),
+            None if self._extra is None else byref(self._extra.struct),
+            pointer(self._extra_ids),
+            pointer(starts),
+            pointer(stops),
             self._state.data_ptr(),
             self._rows,
             count,

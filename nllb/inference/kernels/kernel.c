@@ -12,10 +12,11 @@
 #include <sys/mman.h>
 
 #include "kernel_matrix.h"
+#include "kernel_products.h"
 #include "kernel_threads.h"
 #include "kernel_vectors.h"
 
-#define VERSION 2 /* version of the entry points and structs below; `library.py` declares them as well and checks it */
+#define VERSION 3 /* version of the entry points and structs below; `library.py` declares them as well and checks it */
 #define PANEL 512 /* number of rows that are quantised and multiplied while they are in the cache */
 
 enum Outcome { DONE = 0, NO_MEMORY = -1, WRONG_SIZE = -2 };
@@ -100,29 +101,33 @@ typedef struct {
     const Matrix *matrix;
     int64_t rows;
     float *y;
-    int64_t stride;
+    int64_t stride, spans; /* number of spans of an item */
     int mode;
 } Projection;
 
-static void project_one(void *context, int64_t item) {
+/* Multiply the quantised rows with the `spans` spans of outputs of an item. */
+static void project_item(void *context, int64_t item) {
     const Projection *p = context;
-    const Matrix *matrix = p->matrix;
     Rows from = {p->work->tiles, p->work->scales};
-    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
-    int64_t output = item * SPAN;
-    int columns = matrix->outputs - output < SPAN ? (int)(matrix->outputs - output) : SPAN;
-    for (int64_t row = 0; row < p->rows; row += SPAN) {
-        int count = p->rows - row < SPAN ? (int)(p->rows - row) : SPAN;
-        multiply((int)p->work->level, &from, row, count, matrix, output, c);
-        finish(c, count, columns, matrix, output, from.scales + row, p->y + row * p->stride + output, p->stride,
-               p->mode);
+    int64_t first = item * p->spans * SPAN, last = first + p->spans * SPAN;
+    for (int64_t output = first; output < last && output < p->matrix->outputs; output += SPAN) {
+        /* Other threads take the next items, so that this one will take a later one. */
+        int64_t next = output + SPAN < last ? output + SPAN : first + p->work->threads * p->spans * SPAN;
+        Span span = {p->matrix, output, ahead_of(p->matrix, next), p->y + output, p->stride, p->mode};
+        project_span((int)p->work->level, &from, p->rows, &span);
     }
 }
 
-/* Multiply the quantised rows with a matrix. */
+#define ITEMS_PER_THREAD 8 /* so that threads of different speeds finish at about the same time */
+#define MOST_SPANS 8       /* of an item */
+
+/* Multiply the quantised rows with a matrix. An item is several spans, whose weights are adjacent, so that most of the
+ * weights that a thread prefetches are its own. */
 static void project(const Work *work, const Matrix *matrix, int64_t rows, float *y, int64_t stride, int mode) {
-    Projection context = {work, matrix, rows, y, stride, mode};
-    share(work->owner, (matrix->outputs + SPAN - 1) / SPAN, project_one, &context);
+    int64_t spans = (matrix->outputs + SPAN - 1) / SPAN, each = spans / (ITEMS_PER_THREAD * work->threads);
+    each = each < 1 ? 1 : each > MOST_SPANS ? MOST_SPANS : each;
+    Projection context = {work, matrix, rows, y, stride, each, mode};
+    share(work->owner, (spans + each - 1) / each, project_item, &context);
 }
 
 static void project_panels(const Work *work, const Norm *norm, const float *x, int64_t rows, const Matrix *matrix,
@@ -145,69 +150,7 @@ static void feed_forward(const Work *work, const Norm *norm, const Matrix *inner
     }
 }
 
-/* ---- attention ---- */
-
-/* Compute attention of a new position of a row to itself and to the previous positions, for some heads. */
-static void attend_past(const Work *work, const Step *step, int64_t layer, int64_t row, int64_t head, int64_t heads) {
-    int64_t dim = work->dim, size = dim / work->heads, part = step->capacity * step->slots * dim;
-    uint16_t *keys = step->cache + layer * 2 * part, *values = keys + part;
-    float factor = 1.0f / sqrtf((float)size), scores[MOST_POSITIONS];
-    const uint16_t *past[MOST_POSITIONS]; /* values; the keys precede them by `part` */
-    for (int64_t new = 0; new < step->new_positions; new++) {
-        int64_t place = row * step->new_positions + new, position = step->before + new;
-        const float *q = work->wide + place * 3 * dim;
-        int64_t own = (position * step->slots + row) * dim + head * size;
-        round_to_bf16(q + dim + head * size, heads * size, keys + own);
-        round_to_bf16(q + 2 * dim + head * size, heads * size, values + own);
-        const int32_t *ancestors = step->ancestors + row * step->capacity;
-        for (int64_t t = 0; t <= position; t++) past[t] = values + (t * step->slots + ancestors[t]) * dim;
-        for (int64_t h = head; h < head + heads; h++) {
-            for (int64_t t = 0; t <= position; t++)
-                scores[t] = factor * dot_bf16(q + h * size, past[t] - part + h * size, size);
-            softmax(scores, position + 1);
-            weigh_bf16(scores, past, h * size, position + 1, size, work->mixed + place * dim + h * size);
-        }
-    }
-}
-
-static void attend_memory(const Work *work, const Step *step, const Memory *memory, int64_t layer, int64_t row,
-                          int64_t head, int64_t heads) {
-    int64_t dim = work->dim, size = dim / work->heads, sentence = step->sentence[row];
-    int64_t length = memory->length[sentence], padded = round_up(length, 16);
-    const uint16_t *keys = memory->keys_values + (layer * 2 * memory->total + memory->start[sentence]) * dim;
-    const uint16_t *values = keys + memory->total * dim;
-    float scores[MOST_POSITIONS];
-    const uint16_t *source[MOST_POSITIONS];
-    for (int64_t t = 0; t < length; t++) source[t] = values + t * dim;
-    for (int64_t place = row * step->new_positions; place < (row + 1) * step->new_positions; place++) {
-        for (int64_t h = head; h < head + heads; h++) {
-            const float *q = work->wide + place * dim + h * size;
-            score_transposed_bf16(q, size, 1.0f / sqrtf((float)size), keys + h * size * padded, padded, scores);
-            softmax(scores, length);
-            weigh_bf16(scores, source, h * size, length, size, work->mixed + place * dim + h * size);
-        }
-    }
-}
-
-/* Compute self-attention of one head of a source; q, k, v are in rows of 3 * dim. Return 0 if memory is exhausted. */
-static int attend_self(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
-    int64_t dim = work->dim, size = dim / work->heads, padded = round_up(length, 16);
-    float scores[MOST_POSITIONS], factor = 1.0f / sqrtf((float)size);
-    float *keys = aligned_alloc(64, (size_t)round_up(padded * size * 4, 64));
-    if (!keys) return 0;
-    qkv += head * size;
-    for (int64_t t = 0; t < length; t++)
-        for (int64_t i = 0; i < size; i++) keys[i * padded + t] = qkv[t * 3 * dim + dim + i];
-    for (int64_t i = 0; i < size; i++)
-        for (int64_t t = length; t < padded; t++) keys[i * padded + t] = 0;
-    for (int64_t t = 0; t < length; t++) {
-        score_transposed(qkv + t * 3 * dim, size, factor, keys, padded, scores);
-        softmax(scores, length);
-        add_values(mixed + t * dim + head * size, scores, length, qkv + 2 * dim, 3 * dim, size);
-    }
-    free(keys);
-    return 1;
-}
+#include "kernel_attention.h"
 
 /* ---- entry points ---- */
 
@@ -234,11 +177,18 @@ EXPORT int64_t nllb_level(int64_t wanted) {
     return level < wanted ? level : wanted;
 }
 
-EXPORT void nllb_advise_huge(void *from, int64_t bytes) { madvise(from, (size_t)bytes, MADV_HUGEPAGE); }
+#define PAGE 4096
+
+/* Ask for huge pages; the system accepts only the address of a page, which that of an allocation is not. */
+EXPORT void nllb_advise_huge(void *from, int64_t bytes) {
+    uintptr_t start = (uintptr_t)round_up((int64_t)(uintptr_t)from, PAGE), stop = (uintptr_t)from + (uintptr_t)bytes;
+    if (stop > start) madvise((void *)start, stop - start, MADV_HUGEPAGE);
+}
 
 /* Drop pages of a mapped file from this process's memory; they are read again on access. */
 EXPORT void nllb_advise_done(const void *from, int64_t bytes) {
-    uintptr_t page = 4096, start = ((uintptr_t)from + page - 1) / page * page, stop = ((uintptr_t)from + (uintptr_t)bytes) / page * page;
+    uintptr_t start = (uintptr_t)round_up((int64_t)(uintptr_t)from, PAGE);
+    uintptr_t stop = ((uintptr_t)from + (uintptr_t)bytes) / PAGE * PAGE;
     if (stop > start) madvise((void *)start, stop - start, MADV_DONTNEED);
 }
 
@@ -320,21 +270,6 @@ static int layers_fit(const Work *work, const Layer *layers, int64_t first, int6
     return 1;
 }
 
-typedef struct {
-    const Work *work;
-    const int32_t *token_start, *length;
-    _Atomic int failed; /* whether a thread ran out of memory */
-} Sources;
-
-static void attend_source(void *context, int64_t item) {
-    Sources *s = context;
-    const Work *work = s->work;
-    int64_t sentence = item / work->heads, start = s->token_start[sentence];
-    if (!attend_self(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
-                     work->mixed + start * work->dim))
-        s->failed = 1;
-}
-
 /* Run the encoder layers `first` to `last` - 1 over the concatenated tokens of all sentences. */
 EXPORT int64_t nllb_encode(Work *work, const Layer *layers, int64_t first, int64_t last, int64_t sentences,
                            const int32_t *token_start, const int32_t *length, int64_t tokens, float *x) {
@@ -360,28 +295,30 @@ typedef struct {
     const Memory *memory;
 } Remembering;
 
+/* Store the products of the rows with 16 outputs, which are dims of one layer's keys or values. */
+static void remember_block(const Remembering *r, int64_t output, const float *y) {
+    const Memory *memory = r->memory;
+    int64_t dim = r->work->dim, part = output / dim, column = output % dim;
+    uint16_t *base = memory->keys_values + part * memory->total * dim;
+    for (int64_t row = 0; row < r->rows; row++, y += SPAN) {
+        int64_t token = r->first + row, sentence = r->sentence[token], position = r->position[token];
+        uint16_t *to = base + memory->start[sentence] * dim;
+        int64_t padded = round_up(memory->length[sentence], 16);
+        uint16_t rounded[SIDE];
+        round_to_bf16(y, SIDE, part % 2 ? to + position * dim + column : rounded);
+        for (int j = 0; part % 2 == 0 && j < SIDE; j++) to[(column + j) * padded + position] = rounded[j];
+    }
+}
+
 static void remember_outputs(void *context, int64_t item) {
     const Remembering *r = context;
-    const Memory *memory = r->memory;
+    float y[PANEL * SPAN];
     Rows from = {r->work->tiles, r->work->scales};
-    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
-    float y[SPAN * SPAN];
-    int64_t dim = r->work->dim, output = item * SIDE, part = output / dim, column = output % dim;
-    uint16_t *base = memory->keys_values + part * memory->total * dim;
-    for (int64_t row = 0; row < r->rows; row += SPAN) {
-        int count = r->rows - row < SPAN ? (int)(r->rows - row) : SPAN;
-        multiply((int)r->work->level, &from, row, count, r->matrix, output, c);
-        finish(c, count, SIDE, r->matrix, output, from.scales + row, y, SPAN, STORE);
-        for (int i = 0; i < count; i++) {
-            int64_t token = r->first + row + i, sentence = r->sentence[token], position = r->position[token];
-            uint16_t *to = base + memory->start[sentence] * dim;
-            int64_t padded = round_up(memory->length[sentence], 16);
-            if (part % 2)
-                round_to_bf16(y + i * SPAN, SIDE, to + position * dim + column);
-            else
-                for (int j = 0; j < SIDE; j++) to[(column + j) * padded + position] = to_bf16(y[i * SPAN + j]);
-        }
-    }
+    int64_t output = item * SPAN, next = output + r->work->threads * SPAN;
+    Span span = {r->matrix, output, ahead_of(r->matrix, next), y, SPAN, STORE};
+    project_span((int)r->work->level, &from, r->rows, &span);
+    remember_block(r, output, y);
+    if (output + SIDE < r->matrix->outputs) remember_block(r, output + SIDE, y + SIDE);
 }
 
 /* Compute the keys and values of all decoder layers from the encoder's output. Each token has a sentence and a
@@ -394,7 +331,7 @@ EXPORT int64_t nllb_remember(Work *work, const Norm *norm, const Matrix *matrix,
         int64_t rows = tokens - panel < PANEL ? tokens - panel : PANEL;
         Remembering context = {work, matrix, panel, rows, sentence, position, memory};
         quantize(work, norm, x + panel * work->dim, work->dim, rows, work->dim);
-        share(work->owner, matrix->outputs / SIDE, remember_outputs, &context); /* dim is a multiple of 16 */
+        share(work->owner, (matrix->outputs + SPAN - 1) / SPAN, remember_outputs, &context);
     }
     end(work);
     return DONE;

@@ -27,22 +27,6 @@ CLONES static void normalize_in_place(float *x, int64_t dim, const Norm *norm, f
     for (int64_t i = 0; i < dim; i++) x[i] = (x[i] - mean) * factor * gain[i] + bias[i];
 }
 
-/* x * Phi(x). Phi is 0.5 + x * a polynomial of x^2 up to |x| = 4.1, and 0 or 1 beyond. The maximum error is 1e-4, which
- * is far below the quantisation step of a row. */
-static const float GELU_TERMS[] = {-8.288599251393691e-10f, 7.471618346244213e-08f, -2.915792265412165e-06f,
-                                   6.525277422042564e-05f, -0.0009386640158481896f, 0.009251662530004978f,
-                                   -0.06544346362352371f, 0.3984145522117615f};
-
-CLONES static void gelu(float *x, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        float t = x[i] < -4.1f ? -4.1f : x[i];
-        t = t > 4.1f ? 4.1f : t;
-        float u = t * t, p = GELU_TERMS[0];
-        for (int k = 1; k < 8; k++) p = p * u + GELU_TERMS[k];
-        x[i] = x[i] * (t * p + 0.5f);
-    }
-}
-
 /* ---- rows ---- */
 
 typedef struct {
@@ -71,206 +55,15 @@ static void prepare_rows(const Work *work, const Norm *norm, float epsilon, cons
     share(work->owner && rows * work->dim > 8192, rows, prepare_row, &task);
 }
 
-/* ---- products ---- */
-
-enum { STORE_GELU = ADD + 1 };
-
-INLINE AVX512_VNNI __m512 gelu16(__m512 x) {
-    const __m512 limit = _mm512_set1_ps(4.1f);
-    __m512 t = _mm512_max_ps(_mm512_min_ps(x, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
-    __m512 u = _mm512_mul_ps(t, t), p = _mm512_set1_ps(GELU_TERMS[0]);
-    for (int i = 1; i < 8; i++) p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(GELU_TERMS[i]));
-    return _mm512_mul_ps(x, _mm512_fmadd_ps(t, p, _mm512_set1_ps(0.5f)));
-}
-
-INLINE AVX512_VNNI void finish16(__m512i sums, const Matrix *matrix, int64_t output, float row_scale, float *y,
-                                 int mode) {
-    __m512 scale = _mm512_mul_ps(_mm512_loadu_ps(matrix->scale + output), _mm512_set1_ps(row_scale));
-    sums = _mm512_sub_epi32(sums, _mm512_loadu_si512(matrix->offset + output));
-    __m512 value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, _mm512_loadu_ps(matrix->bias + output));
-    if (mode == STORE_GELU) value = gelu16(value);
-    if (mode == ADD) value = _mm512_add_ps(value, _mm512_loadu_ps(y));
-    _mm512_storeu_ps(y, value);
-}
-
-/* The sums are separate variables so that they stay in registers; GCC 12 copies and spills arrays. */
-#define ONE(X) X(0)
-#define TWO(X) ONE(X) X(1)
-#define FOUR(X) TWO(X) X(2) X(3)
-#define EIGHT(X) FOUR(X) X(4) X(5) X(6) X(7)
-#define BEGIN_ROW(n) __m512i p##n = _mm512_setzero_si512(), q##n = p##n;
-#define MULTIPLY_ROW(n)                           \
-    memcpy(&four, a + n * DEPTH + group * 4, 4);  \
-    x = _mm512_set1_epi32(four);                  \
-    p##n = _mm512_dpbusd_epi32(p##n, x, w0);      \
-    q##n = _mm512_dpbusd_epi32(q##n, x, w1);
-#define FINISH_ROW(n)                                                     \
-    finish16(p##n, matrix, output, scales[n], y + n * stride, mode);      \
-    finish16(q##n, matrix, output + SIDE, scales[n], y + n * stride + SIDE, mode);
-
-/* Multiply some rows with the two blocks of outputs that start at `output`. Prefetch the weights of the next two blocks
- * to the second-level cache, because the hardware prefetcher would start too late. */
-#define DEFINE_PROJECT(name, EACH)                                                                             \
-    AVX512_VNNI static void name(const uint8_t *a, const float *scales, const Matrix *matrix, int64_t output,  \
-                                 float *y, int64_t stride, int mode) {                                         \
-        int64_t blocks = depth_blocks(matrix->inputs), bytes = blocks * TILE_BYTES;                            \
-        const int8_t *b0 = matrix->weight + output * blocks * DEPTH, *b1 = b0 + bytes, *last = b1;             \
-        EACH(BEGIN_ROW)                                                                                        \
-        for (; b0 < last; a += TILE_BYTES, b0 += TILE_BYTES, b1 += TILE_BYTES)                                 \
-            for (int group = 0; group < 16; group++) {                                                         \
-                __m512i w0 = _mm512_load_si512(b0 + group * 64), w1 = _mm512_load_si512(b1 + group * 64), x;   \
-                int32_t four;                                                                                  \
-                _mm_prefetch(b0 + group * 64 + 2 * bytes, _MM_HINT_T1);                                        \
-                _mm_prefetch(b1 + group * 64 + 2 * bytes, _MM_HINT_T1);                                        \
-                EACH(MULTIPLY_ROW)                                                                             \
-            }                                                                                                  \
-        EACH(FINISH_ROW)                                                                                       \
-    }
-DEFINE_PROJECT(project_1, ONE)
-DEFINE_PROJECT(project_2, TWO)
-DEFINE_PROJECT(project_4, FOUR)
-DEFINE_PROJECT(project_8, EIGHT)
-
-static void project_span_avx512(void *context, int64_t item) {
-    const Projection *p = context;
-    Rows from = {p->work->tiles, p->work->scales};
-    int64_t blocks = depth_blocks(p->matrix->inputs), output = item * SPAN;
-    for (int64_t row = 0, count; row < p->rows; row += count) {
-        int64_t left = p->rows - row;
-        count = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; /* each divides the 16 rows of a tile */
-        (count == 8 ? project_8 : count == 4 ? project_4 : count == 2 ? project_2 : project_1)(
-            row_in_tiles(&from, row, blocks), from.scales + row, p->matrix, output, p->y + row * p->stride + output,
-            p->stride, p->mode);
-    }
-}
-
-static void project_span_anywhere(void *context, int64_t item) {
-    Projection p = *(const Projection *)context;
-    int64_t output = item * SPAN, gelu_too = p.mode == STORE_GELU;
-    int64_t columns = p.matrix->outputs - output < SPAN ? p.matrix->outputs - output : SPAN;
-    if (gelu_too) p.mode = STORE;
-    project_one(&p, item);
-    for (int64_t row = 0; gelu_too && row < p.rows; row++) gelu(p.y + row * p.stride + output, columns);
-}
-
-static void multiply_rows(const Work *work, const Matrix *matrix, int64_t rows, float *y, int64_t stride, int mode) {
-    Projection p = {work, matrix, rows, y, stride, mode};
-    int fused = work->level == LEVEL_AVX512_VNNI && matrix->outputs % SPAN == 0;
-    share(work->owner, (matrix->outputs + SPAN - 1) / SPAN, fused ? project_span_avx512 : project_span_anywhere, &p);
-}
-
-/* ---- attention ---- */
-
-#define QUERIES 4 /* number of queries of a head that are processed together */
-
-typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
-
-/* y[q] = sum over k of a[q][k] * row k of b, for QUERIES rows and a multiple of 16 columns. */
-CLONES static void multiply_four(const float *const *a, int64_t depth, const float *b, int64_t stride,
-                                 int64_t columns, float *const *y) {
-    const float *a0 = a[0], *a1 = a[1], *a2 = a[2], *a3 = a[3];
-    int64_t j = 0;
-    for (; j + 32 <= columns; j += 32) {
-        Lanes p0 = {0}, p1 = p0, p2 = p0, p3 = p0, q0 = p0, q1 = p0, q2 = p0, q3 = p0;
-        for (int64_t k = 0; k < depth; k++) {
-            Lanes p = *(const Lanes *)(b + k * stride + j), q = *(const Lanes *)(b + k * stride + j + 16);
-            p0 += a0[k] * p, q0 += a0[k] * q;
-            p1 += a1[k] * p, q1 += a1[k] * q;
-            p2 += a2[k] * p, q2 += a2[k] * q;
-            p3 += a3[k] * p, q3 += a3[k] * q;
-        }
-        *(Lanes *)(y[0] + j) = p0, *(Lanes *)(y[0] + j + 16) = q0;
-        *(Lanes *)(y[1] + j) = p1, *(Lanes *)(y[1] + j + 16) = q1;
-        *(Lanes *)(y[2] + j) = p2, *(Lanes *)(y[2] + j + 16) = q2;
-        *(Lanes *)(y[3] + j) = p3, *(Lanes *)(y[3] + j + 16) = q3;
-    }
-    for (; j < columns; j += 16) {
-        Lanes p0 = {0}, p1 = p0, p2 = p0, p3 = p0;
-        for (int64_t k = 0; k < depth; k++) {
-            Lanes p = *(const Lanes *)(b + k * stride + j);
-            p0 += a0[k] * p, p1 += a1[k] * p, p2 += a2[k] * p, p3 += a3[k] * p;
-        }
-        *(Lanes *)(y[0] + j) = p0, *(Lanes *)(y[1] + j) = p1, *(Lanes *)(y[2] + j) = p2, *(Lanes *)(y[3] + j) = p3;
-    }
-}
-
-/* Compute `softmax` for 16 scores at a time. The order of the operands of max keeps NaN. */
-AVX512_VNNI static void softmax_avx512(float *scores, int64_t count) {
-    static const float terms[] = {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f,
-                                  2.4022651e-1f, 6.9314718e-1f, 1.0f}; /* as in `exponential` */
-    const __m512 lowest = _mm512_set1_ps(-3e38f);
-    __m512 largest = lowest, sums = _mm512_setzero_ps();
-    for (int64_t t = 0; t < count; t += 16) {
-        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
-        largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, mask, scores + t));
-    }
-    largest = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
-    for (int64_t t = 0; t < count; t += 16) {
-        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
-        __m512 x = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + t), largest);
-        x = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-        __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(x, n);
-        __m512 p = _mm512_set1_ps(terms[0]);
-        for (int i = 1; i < 7; i++) p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(terms[i]));
-        p = _mm512_scalef_ps(p, n);
-        _mm512_mask_storeu_ps(scores + t, mask, p);
-        sums = _mm512_mask_add_ps(sums, mask, sums, p);
-    }
-    __m512 factor = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sums));
-    for (int64_t t = 0; t < count; t += 16) {
-        __mmask16 mask = count - t < 16 ? (__mmask16)((1 << (count - t)) - 1) : (__mmask16)0xFFFF;
-        _mm512_mask_storeu_ps(scores + t, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scores + t), factor));
-    }
-}
-
-/* Compute self-attention of one head of a sentence; q, k, v are in rows of 3 * dim. Return 0 if memory is exhausted. */
-static int attend_head(const Work *work, const float *qkv, int64_t length, int64_t head, float *mixed) {
-    int64_t dim = work->dim, size = dim / work->heads, width = round_up(length, 16);
-    float factor = 1.0f / sqrtf((float)size);
-    float *keys = aligned_alloc(64, (size_t)(width * (size + QUERIES)) * sizeof(float));
-    if (!keys) return 0;
-    float *scores = keys + width * size;
-    qkv += head * size;
-    for (int64_t t = 0; t < length; t++)
-        for (int64_t i = 0; i < size; i++) keys[i * width + t] = qkv[t * 3 * dim + dim + i] * factor;
-    for (int64_t i = 0; i < size; i++)
-        for (int64_t t = length; t < width; t++) keys[i * width + t] = 0;
-    for (int64_t first = 0; first < length; first += QUERIES) {
-        const float *queries[QUERIES];
-        float *to[QUERIES], *weights[QUERIES];
-        for (int64_t q = 0; q < QUERIES; q++) { /* the last query is repeated */
-            int64_t t = first + q < length ? first + q : length - 1;
-            queries[q] = qkv + t * 3 * dim;
-            to[q] = mixed + t * dim + head * size;
-            weights[q] = scores + q * width;
-        }
-        multiply_four(queries, size, keys, width, width, weights);
-        for (int64_t q = 0; q < QUERIES; q++)
-            work->level >= LEVEL_AVX512_VNNI ? softmax_avx512(weights[q], length) : softmax(weights[q], length);
-        multiply_four((const float *const *)weights, length, qkv + 2 * dim, 3 * dim, size, to);
-    }
-    free(keys);
-    return 1;
-}
-
-static void attend_sentence_head(void *context, int64_t item) {
-    Sources *s = context;
-    const Work *work = s->work;
-    int64_t sentence = item / work->heads, start = s->token_start[sentence];
-    if (!attend_head(work, work->wide + start * 3 * work->dim, s->length[sentence], item % work->heads,
-                     work->mixed + start * work->dim))
-        s->failed = 1;
-}
-
 /* ---- entry point ---- */
 
 static void feed_forward_gelu(const Work *work, const PostNormLayer *layer, float epsilon, float *x, int64_t rows) {
     int64_t dim = work->dim, width = layer->inner.outputs;
     int64_t stride = width + 16; /* not a power of two, because rows would share few cache sets */
     prepare_rows(work, &layer->attention_norm, epsilon, layer->inner_factors, x, rows);
-    multiply_rows(work, &layer->inner, rows, work->wide, stride, STORE_GELU);
+    project(work, &layer->inner, rows, work->wide, stride, STORE_GELU);
     quantize(work, NULL, work->wide, stride, rows, layer->outer.inputs);
-    multiply_rows(work, &layer->outer, rows, x, dim, ADD);
+    project(work, &layer->outer, rows, x, dim, ADD);
     prepare_rows(work, &layer->feed_norm, epsilon, NULL, x, rows);
 }
 
@@ -297,13 +90,13 @@ EXPORT int64_t nllb_encode_post_norm(Work *work, const PostNormLayer *layers, in
         for (int64_t row = 0; row < tokens; row += ENCODER_PANEL) {
             int64_t rows = tokens - row < ENCODER_PANEL ? tokens - row : ENCODER_PANEL;
             prepare_rows(work, NULL, epsilon, layer->qkv_factors, x + row * dim, rows);
-            multiply_rows(work, &layer->qkv, rows, work->wide + row * 3 * dim, 3 * dim, STORE);
+            project(work, &layer->qkv, rows, work->wide + row * 3 * dim, 3 * dim, STORE);
         }
-        share(work->owner, sentences * work->heads, attend_sentence_head, &sources);
+        share(work->owner, sentences * work->heads, attend_source, &sources);
         for (int64_t row = 0; row < tokens; row += ENCODER_PANEL) {
             int64_t rows = tokens - row < ENCODER_PANEL ? tokens - row : ENCODER_PANEL;
             quantize(work, NULL, work->mixed + row * dim, dim, rows, dim);
-            multiply_rows(work, &layer->out, rows, x + row * dim, dim, ADD);
+            project(work, &layer->out, rows, x + row * dim, dim, ADD);
             feed_forward_gelu(work, layer, epsilon, x + row * dim, rows);
         }
     }

@@ -17,6 +17,7 @@
 #define SIDE 16        /* rows of a tile, outputs of a block */
 #define DEPTH 64       /* inputs of a tile */
 #define TILE_BYTES 1024
+#define MOST_DIM 8192  /* maximum number of inputs; the caller checks it */
 #define SPAN 32        /* number of rows and outputs that are multiplied together: two tiles by two blocks */
 #define INLINE static inline __attribute__((always_inline))
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -36,7 +37,7 @@ typedef struct {
 } Rows;
 
 enum { LEVEL_NONE, LEVEL_AVX2, LEVEL_AVX_VNNI, LEVEL_AVX512_VNNI, LEVEL_AMX };
-enum { STORE, STORE_RELU, ADD };
+enum { STORE, STORE_RELU, ADD, STORE_GELU };
 
 INLINE int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -137,81 +138,118 @@ CLONES static void normalize_row(const float *x, int64_t dim, const float *gain,
     for (int64_t i = 0; i < dim; i++) y[i] = (x[i] - mean) * factor * gain[i] + bias[i];
 }
 
-/* Products. `a` points to a row in its tiles and `b` to a block of outputs; c has SPAN columns. */
+/* Products. `a` points to a row in its tiles, and `b0` and `b1` to blocks of outputs; c has SPAN columns. */
+
+#define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+/* The sums are separate variables so that they stay in registers; GCC 12 copies and spills arrays. */
+#define ROWS_1(X) X(0)
+#define ROWS_2(X) ROWS_1(X) X(1)
+#define ROWS_3(X) ROWS_2(X) X(2)
+#define ROWS_4(X) ROWS_3(X) X(3)
+#define ROWS_5(X) ROWS_4(X) X(4)
+#define ROWS_6(X) ROWS_5(X) X(5)
+#define ROWS_7(X) ROWS_6(X) X(6)
+#define ROWS_8(X) ROWS_7(X) X(7)
 
 #define AVX2 __attribute__((target("avx2,fma")))
-AVX2 static void multiply_avx2(const uint8_t *a, int rows, const int8_t *b, int64_t blocks, int32_t *c) {
-    for (int row = 0; row < rows; row++) {
-        __m256i sums[4];
-        for (int i = 0; i < 4; i++) sums[i] = _mm256_setzero_si256();
-        for (int64_t group = 0; group < blocks * 16; group++) {
-            int32_t four;
-            memcpy(&four, a + group / 16 * TILE_BYTES + row * DEPTH + group % 16 * 4, 4);
-            __m256i x = _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(four)));
-            for (int i = 0; i < 4; i++) {
-                __m128i w = _mm_load_si128((const __m128i *)(b + group * 64) + i);
-                sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(x, _mm256_cvtepi8_epi16(w)));
-            }
+#define ROWS_AVX2 4 /* with 8 outputs, 8 sums: with more, weights or sums would leave the 16 registers */
+
+/* Widen rows to int16, which AVX2 multiplies exactly; the sum of two products of int8 might not fit into int16. */
+AVX2 static void widen_rows(const uint8_t *a, int rows, int64_t blocks, int16_t *x) {
+    for (int row = 0; row < rows; row++, a += DEPTH)
+        for (int64_t i = 0; i < blocks * DEPTH; i += 16, x += 16) {
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(a + i / DEPTH * TILE_BYTES + i % DEPTH));
+            _mm256_storeu_si256((__m256i *)x, _mm256_cvtepu8_epi16(bytes));
         }
-        for (int i = 0; i < 4; i++) { /* four outputs with two sums each */
-            __m256i pair = _mm256_hadd_epi32(sums[i], sums[i]);
-            __m128i four = _mm_unpacklo_epi64(_mm256_castsi256_si128(pair), _mm256_extracti128_si256(pair, 1));
-            _mm_storeu_si128((__m128i *)(c + row * SPAN + i * 4), four);
+}
+
+/* In assembler, because GCC 12 would copy the sums. */
+#define ADD_TO(sums, products) __asm__("vpaddd %1, %0, %0" : "+x"(sums) : "x"(products));
+#define BEGIN_ROW_AVX2(n) __m256i p##n = _mm256_setzero_si256(), q##n = p##n; /* four outputs with two sums each */
+#define MULTIPLY_ROW_AVX2(n)                      \
+    memcpy(&four, x + n * depth + i, 8);          \
+    repeated = _mm256_set1_epi64x(four);          \
+    ADD_TO(p##n, _mm256_madd_epi16(repeated, w0)) \
+    ADD_TO(q##n, _mm256_madd_epi16(repeated, w1))
+#define STORE_ROW_AVX2(n)                                                       \
+    p##n = _mm256_hadd_epi32(p##n, q##n); /* outputs 0, 1, 4, 5, 2, 3, 6, 7 */  \
+    _mm256_storeu_si256((__m256i *)(c + n * SPAN), _mm256_permute4x64_epi64(p##n, 0xD8));
+
+/* Multiply some widened rows with half a block of outputs. */
+#define DEFINE_MULTIPLY_AVX2(name, EACH_ROW)                                                                          \
+    AVX2 static void name(const int16_t *x, int64_t depth, const int8_t *b, int32_t *c) {                             \
+        EACH_ROW(BEGIN_ROW_AVX2)                                                                                      \
+        for (int64_t i = 0; i < depth; i += 4) {                                                                      \
+            const __m128i *w = (const __m128i *)(b + i * SIDE);                                                       \
+            __m256i w0 = _mm256_cvtepi8_epi16(_mm_load_si128(w)), w1 = _mm256_cvtepi8_epi16(_mm_load_si128(w + 1));   \
+            __m256i repeated;                                                                                         \
+            int64_t four;                                                                                             \
+            EACH_ROW(MULTIPLY_ROW_AVX2)                                                                               \
+        }                                                                                                             \
+        EACH_ROW(STORE_ROW_AVX2)                                                                                      \
+    }
+DEFINE_MULTIPLY_AVX2(multiply_avx2_1, ROWS_1)
+DEFINE_MULTIPLY_AVX2(multiply_avx2_2, ROWS_2)
+DEFINE_MULTIPLY_AVX2(multiply_avx2_3, ROWS_3)
+DEFINE_MULTIPLY_AVX2(multiply_avx2_4, ROWS_4)
+
+static void multiply_avx2(const uint8_t *a, int rows, const int8_t *b0, const int8_t *b1, int64_t blocks, int32_t *c) {
+    static void (*const multiply_some[])(const int16_t *, int64_t, const int8_t *, int32_t *) = {
+        multiply_avx2_1, multiply_avx2_2, multiply_avx2_3, multiply_avx2_4};
+    int16_t x[ROWS_AVX2 * MOST_DIM];
+    int64_t depth = blocks * DEPTH;
+    for (int row = 0, count; row < rows; row += count, a += count * DEPTH, c += count * SPAN) {
+        count = rows - row < ROWS_AVX2 ? rows - row : ROWS_AVX2;
+        widen_rows(a, count, blocks, x);
+        for (int part = 0; part < SPAN; part += 8) { /* half a block at a time */
+            const int8_t *b = part < SIDE ? b0 : b1;
+            multiply_some[count - 1](x, depth, b + part % SIDE * 4, c + part);
         }
     }
 }
 
 #define AVX_VNNI __attribute__((target("avx2,avxvnni")))
-AVX_VNNI static void multiply_avx_vnni(const uint8_t *a, int rows, const int8_t *b, int64_t blocks, int32_t *c) {
-    for (int row = 0; row < rows; row++) {
-        __m256i low = _mm256_setzero_si256(), high = low;
-        for (int64_t group = 0; group < blocks * 16; group++) {
-            int32_t four;
-            memcpy(&four, a + group / 16 * TILE_BYTES + row * DEPTH + group % 16 * 4, 4);
-            __m256i x = _mm256_set1_epi32(four);
-            const __m256i *w = (const __m256i *)(b + group * 64);
-            low = _mm256_dpbusd_avx_epi32(low, x, _mm256_load_si256(w));
-            high = _mm256_dpbusd_avx_epi32(high, x, _mm256_load_si256(w + 1));
-        }
-        _mm256_storeu_si256((__m256i *)(c + row * SPAN), low);
-        _mm256_storeu_si256((__m256i *)(c + row * SPAN + 8), high);
-    }
-}
+#define ROWS_AVX_VNNI 6 /* with 16 outputs, 12 sums of the 16 registers */
+#define BEGIN_ROW_AVX_VNNI(n) __m256i p##n = _mm256_setzero_si256(), q##n = p##n;
+#define MULTIPLY_ROW_AVX_VNNI(n)                    \
+    memcpy(&four, from + n * DEPTH + i % DEPTH, 4); \
+    x = _mm256_set1_epi32(four);                    \
+    p##n = _mm256_dpbusd_avx_epi32(p##n, x, w0);    \
+    q##n = _mm256_dpbusd_avx_epi32(q##n, x, w1);
+#define STORE_ROW_AVX_VNNI(n)                                    \
+    _mm256_storeu_si256((__m256i *)(c + n * SPAN), p##n);        \
+    _mm256_storeu_si256((__m256i *)(c + n * SPAN + 8), q##n);
 
-#define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
-#define MOST_ROWS 8
-INLINE AVX512_VNNI void multiply_rows_by_pair(const int rows, const uint8_t *a, const int8_t *b0, const int8_t *b1,
-                                              int64_t blocks, int32_t *c) {
-    __m512i sums0[MOST_ROWS], sums1[MOST_ROWS];
-    for (int row = 0; row < rows; row++) sums0[row] = sums1[row] = _mm512_setzero_si512();
-    for (int64_t block = 0; block < blocks; block++) {
-#pragma GCC unroll 4
-        for (int group = 0; group < 16; group++) {
-            __m512i w0 = _mm512_load_si512(b0 + group * 64), w1 = _mm512_load_si512(b1 + group * 64);
-            for (int row = 0; row < rows; row++) {
-                int32_t four;
-                memcpy(&four, a + row * DEPTH + group * 4, 4);
-                __m512i x = _mm512_set1_epi32(four);
-                sums0[row] = _mm512_dpbusd_epi32(sums0[row], x, w0);
-                sums1[row] = _mm512_dpbusd_epi32(sums1[row], x, w1);
-            }
-        }
-        a += TILE_BYTES, b0 += TILE_BYTES, b1 += TILE_BYTES;
+/* Multiply some rows of a tile with a block of outputs. */
+#define DEFINE_MULTIPLY_AVX_VNNI(name, EACH_ROW)                                                        \
+    AVX_VNNI static void name(const uint8_t *a, const int8_t *b, int64_t blocks, int32_t *c) {          \
+        EACH_ROW(BEGIN_ROW_AVX_VNNI)                                                                    \
+        for (int64_t i = 0; i < blocks * DEPTH; i += 4) {                                               \
+            const uint8_t *from = a + i / DEPTH * TILE_BYTES;                                           \
+            const __m256i *w = (const __m256i *)(b + i * SIDE);                                         \
+            __m256i w0 = _mm256_load_si256(w), w1 = _mm256_load_si256(w + 1), x;                        \
+            int32_t four;                                                                               \
+            EACH_ROW(MULTIPLY_ROW_AVX_VNNI)                                                             \
+        }                                                                                               \
+        EACH_ROW(STORE_ROW_AVX_VNNI)                                                                    \
     }
-    for (int row = 0; row < rows; row++) {
-        _mm512_storeu_si512(c + row * SPAN, sums0[row]);
-        _mm512_storeu_si512(c + row * SPAN + SIDE, sums1[row]);
-    }
-}
+DEFINE_MULTIPLY_AVX_VNNI(multiply_avx_vnni_1, ROWS_1)
+DEFINE_MULTIPLY_AVX_VNNI(multiply_avx_vnni_2, ROWS_2)
+DEFINE_MULTIPLY_AVX_VNNI(multiply_avx_vnni_3, ROWS_3)
+DEFINE_MULTIPLY_AVX_VNNI(multiply_avx_vnni_4, ROWS_4)
+DEFINE_MULTIPLY_AVX_VNNI(multiply_avx_vnni_5, ROWS_5)
+DEFINE_MULTIPLY_AVX_VNNI(multiply_avx_vnni_6, ROWS_6)
 
-AVX512_VNNI static void multiply_avx512_vnni(const uint8_t *a, int rows, const int8_t *b0, const int8_t *b1,
-                                             int64_t blocks, int32_t *c) {
-    for (; rows >= MOST_ROWS; rows -= MOST_ROWS, a += MOST_ROWS * DEPTH, c += MOST_ROWS * SPAN)
-        multiply_rows_by_pair(MOST_ROWS, a, b0, b1, blocks, c);
-    for (; rows >= 4; rows -= 4, a += 4 * DEPTH, c += 4 * SPAN) multiply_rows_by_pair(4, a, b0, b1, blocks, c);
-    if (rows == 3) multiply_rows_by_pair(3, a, b0, b1, blocks, c);
-    if (rows == 2) multiply_rows_by_pair(2, a, b0, b1, blocks, c);
-    if (rows == 1) multiply_rows_by_pair(1, a, b0, b1, blocks, c);
+static void multiply_avx_vnni(const uint8_t *a, int rows, const int8_t *b0, const int8_t *b1, int64_t blocks,
+                              int32_t *c) {
+    static void (*const multiply_some[])(const uint8_t *, const int8_t *, int64_t, int32_t *) = {
+        multiply_avx_vnni_1, multiply_avx_vnni_2, multiply_avx_vnni_3,
+        multiply_avx_vnni_4, multiply_avx_vnni_5, multiply_avx_vnni_6};
+    for (int row = 0, count; row < rows; row += count, a += count * DEPTH, c += count * SPAN) {
+        count = rows - row < ROWS_AVX_VNNI ? rows - row : ROWS_AVX_VNNI;
+        multiply_some[count - 1](a, b0, blocks, c);
+        multiply_some[count - 1](a, b1, blocks, c + SIDE);
+    }
 }
 
 #define AMX __attribute__((target("amx-tile,amx-int8")))
@@ -273,42 +311,14 @@ INLINE void multiply(int level, const Rows *rows, int64_t first, int count, cons
     /* If the number of blocks is odd, the last block is multiplied twice instead of reading beyond it. */
     const int8_t *b1 = output + SIDE < matrix->outputs ? b0 + blocks * TILE_BYTES : b0;
     const uint8_t *a0 = row_in_tiles(rows, first, blocks), *a1 = a0 + blocks * TILE_BYTES;
-    if (level == LEVEL_AMX && count > 4) {
+    if (level == LEVEL_AMX) {
         if (!tiles_ready) begin_amx();
         multiply_amx(a0, count > SIDE ? a1 : NULL, b0, b1, blocks, c);
         return;
     }
     for (int done = 0; done < count; done += SIDE, a0 = a1, c += SIDE * SPAN) {
         int part = count - done < SIDE ? count - done : SIDE;
-        if (level >= LEVEL_AVX512_VNNI) {
-            multiply_avx512_vnni(a0, part, b0, b1, blocks, c);
-        } else if (level == LEVEL_AVX_VNNI) {
-            multiply_avx_vnni(a0, part, b0, blocks, c);
-            multiply_avx_vnni(a0, part, b1, blocks, c + SIDE);
-        } else {
-            multiply_avx2(a0, part, b0, blocks, c);
-            multiply_avx2(a0, part, b1, blocks, c + SIDE);
-        }
-    }
-}
-
-/* Convert products to floats: y = (c - offset) * scale * row scale + bias, followed by the operation of `mode`. */
-CLONES static void finish(const int32_t *c, int rows, int columns, const Matrix *matrix, int64_t output,
-                          const float *scales, float *y, int64_t stride, int mode) {
-    const float *scale = matrix->scale + output, *bias = matrix->bias + output;
-    const int32_t *offset = matrix->offset + output;
-    for (int row = 0; row < rows; row++, c += SPAN, y += stride) {
-        float row_scale = scales[row];
-        if (mode == STORE) {
-            for (int i = 0; i < columns; i++) y[i] = (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
-        } else if (mode == STORE_RELU) {
-            for (int i = 0; i < columns; i++) {
-                float value = (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
-                y[i] = value < 0 ? 0 : value; /* NaN stays */
-            }
-        } else {
-            for (int i = 0; i < columns; i++) y[i] += (float)(c[i] - offset[i]) * (scale[i] * row_scale) + bias[i];
-        }
+        (level == LEVEL_AVX_VNNI ? multiply_avx_vnni : multiply_avx2)(a0, part, b0, b1, blocks, c);
     }
 }
 

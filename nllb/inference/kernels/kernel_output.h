@@ -29,22 +29,13 @@ static Share scan(float *y, int64_t columns, const int64_t *ids, int64_t first, 
     return share;
 }
 
-static float embedding_product(const Matrix *embedding, int64_t id, const uint8_t *a, float scale) {
-    int64_t blocks = depth_blocks(embedding->inputs);
-    const int8_t *w = embedding->weight + id / SIDE * SIDE * blocks * DEPTH + id % SIDE * 4;
-    int32_t sum = 0;
-    for (int64_t block = 0; block < blocks; block++, a += TILE_BYTES)
-        for (int i = 0; i < DEPTH; i++) sum += a[i] * w[block * TILE_BYTES + i / 4 * 64 + i % 4];
-    return (float)(sum - embedding->offset[id]) * (embedding->scale[id] * scale);
-}
-
 #define CHUNK 512
 
 typedef struct {
     const Work *work;
-    const Matrix *matrix, *embedding;
+    const Matrix *matrix, *further;
     int64_t outputs;
-    const int64_t *ids, *further_start, *further;
+    const int64_t *ids, *further_ids, *further_start, *further_stop;
     int64_t rows, count, chunks, threads;
     Share *shares; /* chunk, row */
     Token *lists;  /* thread, row, count */
@@ -54,35 +45,41 @@ static void choose_in_chunk(void *context, int64_t chunk) {
     const Choice *t = context;
     Rows from = {t->work->tiles, t->work->scales};
     Token *best = t->lists + thread_number * t->rows * t->count;
-    int32_t c[SPAN * SPAN] __attribute__((aligned(64)));
     float y[SPAN * CHUNK];
     int64_t first = chunk * CHUNK, columns = t->outputs - first < CHUNK ? t->outputs - first : CHUNK;
-    int64_t padded = round_up(columns, SIDE);
-    for (int64_t row = 0; row < t->rows; row += SPAN) {
-        int part = t->rows - row < SPAN ? (int)(t->rows - row) : SPAN;
-        for (int64_t column = 0; column < padded; column += SPAN) {
-            int width = padded - column < SPAN ? SIDE : SPAN;
-            multiply((int)t->work->level, &from, row, part, t->matrix, first + column, c);
-            finish(c, part, width, t->matrix, first + column, from.scales + row, y + column, CHUNK, STORE);
+    for (int64_t row = 0; row < t->rows; row += SPAN, from.scales += SPAN) {
+        int64_t part = t->rows - row < SPAN ? t->rows - row : SPAN;
+        for (int64_t column = 0; column < columns; column += SPAN) {
+            int64_t next = column + SPAN < columns ? column + SPAN : t->work->threads * CHUNK;
+            Span span = {t->matrix, first + column, ahead_of(t->matrix, first + next), y + column, CHUNK, STORE};
+            project_span((int)t->work->level, &from, part, &span);
         }
+        from.tiles = row_in_tiles(&from, SPAN, depth_blocks(t->matrix->inputs));
         for (int i = 0; i < part; i++)
             t->shares[chunk * t->rows + row + i] =
                 scan(y + i * CHUNK, columns, t->ids, first, best + (row + i) * t->count, t->count);
     }
 }
 
+/* Consider a row's range of the additional outputs. */
 static void choose_further(void *context, int64_t row) {
     const Choice *t = context;
+    int64_t blocks = depth_blocks(t->matrix->inputs), start = t->further_start[row], stop = t->further_stop[row];
     Rows from = {t->work->tiles, t->work->scales};
-    const uint8_t *a = row_in_tiles(&from, row, depth_blocks(t->matrix->inputs));
+    Rows alone = {row_in_tiles(&from, row, blocks), from.scales + row};
     Token *best = t->lists + (thread_number * t->rows + row) * t->count;
     Share share = {-3e38f, 0};
-    for (int64_t i = t->further_start[row]; i < t->further_start[row + 1]; i++) {
-        float value = embedding_product(t->embedding, t->further[i], a, from.scales[row]);
-        if (value >= best[t->count - 1].value) insert(best, t->count, value, t->further[i]);
-        float largest = value > share.largest ? value : share.largest;
-        share.sum = share.sum * exponential(share.largest - largest) + exponential(value - largest) + value * 0.0f;
-        share.largest = largest;
+    float y[SPAN];
+    for (int64_t first = start / SIDE * SIDE; first < stop; first += SPAN) {
+        Span span = {t->further, first, NULL, y, SPAN, STORE};
+        project_span((int)t->work->level, &alone, 1, &span);
+        for (int64_t i = start > first ? start : first; i < stop && i < first + SPAN; i++) {
+            float value = y[i - first], largest = value > share.largest ? value : share.largest;
+            if (value >= best[t->count - 1].value) insert(best, t->count, value, t->further_ids[i]);
+            share.sum *= exponential(share.largest - largest);
+            share.sum += exponential(value - largest) + value * 0.0f; /* NaN if the value is not finite */
+            share.largest = largest;
+        }
     }
     t->shares[t->chunks * t->rows + row] = share;
 }
@@ -111,25 +108,27 @@ static void conclude(const Choice *t, int64_t row, float *values, int64_t *chose
 }
 
 /* Return the `count` best tokens and their log-probabilities for each row. The candidates are the first `outputs`
- * outputs, whose ids are `ids` if given, and each row's additional rows of the embedding. The order of summation does
- * not depend on the threads. */
+ * outputs, whose ids are `ids` if given, and each row's range of the outputs of `further`, which may be NULL if all
+ * ranges are empty. The order of summation does not depend on the threads. */
 EXPORT int64_t nllb_best(Work *work, const Norm *norm, const Matrix *matrix, int64_t outputs, const int64_t *ids,
-                         const Matrix *embedding, const int64_t *further_start, const int64_t *further, const float *x,
-                         int64_t rows, int64_t count, float *values, int64_t *chosen) {
+                         const Matrix *further, const int64_t *further_ids, const int64_t *further_start,
+                         const int64_t *further_stop, const float *x, int64_t rows, int64_t count, float *values,
+                         int64_t *chosen) {
     if (!fits(work, rows, matrix->inputs)) return WRONG_SIZE;
     int64_t chunks = (outputs + CHUNK - 1) / CHUNK, most = rows < PANEL ? rows : PANEL, owner = begin(work);
     int64_t threads = owner ? pool.helpers + 1 : 1; /* helpers of earlier calls participate */
     Share *shares = malloc((size_t)((chunks + 1) * most) * sizeof(Share));
     Token *lists = malloc((size_t)(threads * most * count) * sizeof(Token));
-    Choice context = {work, matrix, embedding, outputs, ids, further_start, further,
+    Choice context = {work, matrix, further, outputs, ids, further_ids, further_start, further_stop,
                       most, count, chunks, threads, shares, lists};
     for (int64_t panel = 0; shares && lists && panel < rows; panel += PANEL) {
         context.rows = rows - panel < PANEL ? rows - panel : PANEL;
         context.further_start = further_start + panel;
+        context.further_stop = further_stop + panel;
         for (int64_t i = 0; i < threads * context.rows * count; i++) lists[i] = (Token){-3e38f, INT64_MAX};
         quantize(work, norm, x + panel * work->dim, work->dim, context.rows, matrix->inputs);
         share(owner, chunks, choose_in_chunk, &context);
-        share(owner && further_start[rows] > 8, context.rows, choose_further, &context);
+        share(owner, context.rows, choose_further, &context);
         for (int64_t row = 0; row < context.rows; row++)
             conclude(&context, row, values + (panel + row) * count, chosen + (panel + row) * count);
     }

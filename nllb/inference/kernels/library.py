@@ -22,7 +22,7 @@ import numpy as np
 
 from nllb.errors import ConfigError, ResourceError, did_you_mean
 
-VERSION = 2
+VERSION = 3
 """Version of the functions and structs below; it changes together with VERSION in `kernel.c`."""
 MAX_THREADS = 1024
 """Maximum number of threads of a call, including the caller (as in `kernel_threads.h`)."""
@@ -132,7 +132,7 @@ _FUNCTIONS: dict[str, list[Any]] = {
     "nllb_best": [
         *[_POINTER] * 3,
         _NUMBER,
-        *[_POINTER] * 5,
+        *[_POINTER] * 6,
         *[_NUMBER] * 2,
         _POINTER,
         _POINTER,

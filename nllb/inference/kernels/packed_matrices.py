@@ -23,24 +23,31 @@ MAX_POSITIONS = 4096
 """Maximum number of positions of a sequence (MOST_POSITIONS in the kernel)."""
 PANEL = 512
 """Number of rows that the kernel quantises at a time (PANEL in the kernel)."""
+HUGE_BYTES = 4 << 20
+"""Size from which memory is requested in huge pages, which are 2 MiB."""
 BLOCK_BYTES = 32 << 20
 """Approximate size of the blocks of packed weights, for which the system can use huge pages."""
 
 
-def allocate(count: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return uninitialised memory.
+def allocate(
+    count: int, dtype: torch.dtype = torch.float32, *, kernel: Kernel | None = None
+) -> Tensor:
+    """Return uninitialised memory; with the kernel, in huge pages if it is large.
 
     Raises:
         ResourceError: there is not enough memory.
     """
     try:
-        return torch.empty(count, dtype=dtype)
+        memory = torch.empty(count, dtype=dtype)
     except RuntimeError as error:
         size = format_size(count * dtype.itemsize)
         raise ResourceError(
             f"not enough memory for a buffer of {size}: use a smaller beam, smaller batches or "
             f"shorter outputs"
         ) from error
+    if kernel is not None and count * dtype.itemsize >= HUGE_BYTES:
+        kernel.library.nllb_advise_huge(memory.data_ptr(), count * dtype.itemsize)
+    return memory
 
 
 def check_ids(ids: np.ndarray, limit: int, *, what: str) -> None:
@@ -62,14 +69,16 @@ def check_ids(ids: np.ndarray, limit: int, *, what: str) -> None:
 class Arena:
     """Aligned memory for packed weights, in large blocks."""
 
-    def __init__(self, kernel: Kernel, *, block_bytes: int = BLOCK_BYTES):
+    def __init__(self, kernel: Kernel, *, block_bytes: int | None = None):
         """Create an arena without memory.
 
         Args:
             kernel: the library.
-            block_bytes: minimum size of a block, which is freed when nothing in it is used.
+            block_bytes: minimum size of a block, which is freed when nothing in it is used; by
+                default BLOCK_BYTES.
         """
-        self._kernel, self._block_bytes = kernel, block_bytes
+        self._kernel = kernel
+        self._block_bytes = BLOCK_BYTES if block_bytes is None else block_bytes
         self._free = torch.empty(0, dtype=torch.uint8)
         self._lock = ForkSafeLock()
 
@@ -78,8 +87,8 @@ class Arena:
         rounded = -(-num_bytes // 64) * 64
         with self._lock:  # several threads may load experts at the same time
             if rounded > len(self._free):
-                block = allocate(max(rounded, self._block_bytes) + 64, torch.uint8)
-                self._kernel.library.nllb_advise_huge(block.data_ptr(), len(block))
+                size = max(rounded, self._block_bytes) + 64
+                block = allocate(size, torch.uint8, kernel=self._kernel)
                 self._free = block[-block.data_ptr() % 64 :]
             taken, self._free = self._free[:num_bytes], self._free[rounded:]
         return taken.zero_()
@@ -109,13 +118,14 @@ class Workspace:
         self.rows = rows
         depth = -(-depth // 64) * 64
         panel = -(-min(rows, PANEL) // 16) * 16
-        self._wide = allocate(max(rows * 3 * dim, panel * depth))
-        self._mixed, self._scales = allocate(rows * dim), allocate(panel)
-        tiles = allocate(panel * depth + 64, torch.uint8)
+        kernel = runtime.kernel
+        self._wide = allocate(max(rows * 3 * dim, panel * depth), kernel=kernel)
+        self._mixed, self._scales = allocate(rows * dim, kernel=kernel), allocate(panel)
+        tiles = allocate(panel * depth + 64, torch.uint8, kernel=kernel)
         self._tiles = tiles[-tiles.data_ptr() % 64 :]
         buffers = (self._wide, self._mixed, self._tiles, self._scales)
         self.struct = WorkStruct(
-            *(runtime.num_threads, runtime.kernel.level, dim, heads, rows, depth, 0),
+            *(runtime.num_threads, kernel.level, dim, heads, rows, depth, 0),
             *(buffer.data_ptr() for buffer in buffers),
         )
 

@@ -77,7 +77,7 @@ def test_lists_are_stored_beside_the_model_and_read_back(tokenizer, tmp_path) ->
         Shortlists.read(tmp_path, vocabulary_size=tokenizer.vocabulary_size)
 
 
-def test_further_tokens_are_the_sources_own() -> None:
+def test_extra_tokens_are_the_sources_own() -> None:
     found = extra_tokens([[5, 9, 9, 2], [3]], np.array([2, 3, 5]))
     assert [ids.tolist() for ids in found] == [[9], []]
 

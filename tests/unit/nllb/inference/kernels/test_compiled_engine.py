@@ -1,7 +1,9 @@
 """What the compiled engine refuses before the kernel is called, and calls of many rows."""
 
+import re
 from ctypes import byref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,3 +190,17 @@ def test_the_kernel_compares_a_call_with_its_workspace(engine) -> None:
 def test_memory_that_is_not_there() -> None:
     with pytest.raises(ResourceError, match="use a smaller beam"):
         allocate(1 << 60)
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists(), reason="no huge pages here"
+)
+def test_large_memory_is_requested_in_huge_pages(engine) -> None:
+    memory = allocate(16 << 20, torch.uint8, kernel=engine.runtime.kernel)
+    inside, flags = memory.data_ptr() + len(memory) // 2, ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if place := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            here = int(place[1], 16) <= inside < int(place[2], 16)
+        elif line.startswith("VmFlags:") and here:
+            flags = line
+    assert "hg" in flags.split()
