@@ -133,6 +133,7 @@ class Decider:
             ],
             np.float32,
         )
+        self._latin = scripts().index("Latn")
         self._kana = [scripts().index("Hira"), scripts().index("Kana")]
         index = {label: number for number, label in enumerate(self.labels)}
         groups = [group_of_language().get(label, label) for label in self.labels]
@@ -181,7 +182,8 @@ class Decider:
     ) -> tuple[Evidence, Matrix, npt.NDArray[np.intp]]:
         """Return the evidence for the best labels, all probabilities and the best labels."""
         scores, letters = self._engine.score(texts)
-        self._exclude(scores, letters, allowed)
+        main_script = self._main_script_row(letters)
+        self._exclude(scores, main_script, allowed)
         num_letters = letters.sum(axis=1)
         scores -= scores.max(axis=1, keepdims=True)
         if self._words is not None:
@@ -207,7 +209,7 @@ class Decider:
         evidence = Evidence(
             support=support,
             weighted_letters=letters @ self._weights,
-            is_latin=self._main_script_row(letters) == scripts().index("Latn"),
+            is_latin=main_script == self._latin,
             out_of_set=1 - probabilities.sum(axis=1),
             letters=num_letters,
             known_ngrams=known,
@@ -240,7 +242,7 @@ class Decider:
     def _exclude(
         self,
         scores: Matrix,
-        letters: npt.NDArray[np.int32],
+        main_script: npt.NDArray[np.intp],
         allowed: npt.NDArray[np.bool_] | None,
     ) -> None:
         """Exclude the labels in other scripts and those that are not allowed, in place.
@@ -248,7 +250,7 @@ class Decider:
         The allowed labels are a closed set: the out-of-set labels are excluded, too, and the script
         mask applies only if it leaves a label.
         """
-        mask = self._script_mask[self._main_script_row(letters)]
+        mask = self._script_mask[main_script]
         if allowed is not None:
             closed = np.zeros(scores.shape[1], bool)
             closed[: self._num_labels] = allowed

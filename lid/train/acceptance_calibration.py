@@ -5,22 +5,29 @@ that could be in either of two closely related languages is not answered with `u
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from lid.acceptance import AcceptanceRegression, Evidence
 from lid.decision import Decider
 from lid.groups import group_of_language
 from lid.ngrams import NgramSets
 
+from .collection import Lines
 from .identifier_card import DEFAULT_THRESHOLD
 from .lid_config import CalibrationConfig
 
 _BATCH = 512
 _MIN_SHARE_FRACTION = 0.8
 _CUT_LENGTHS = (10_000, 10, 5, 3, 2, 1)
+_ALPHABETS = ("Latn", "Cyrl", "Arab", "Deva")
+_CURVE_LETTERS = (1000, 3000, 10_000, 30_000, 100_000, 300_000)
+_CURVE_BYTES = 1 << 16
+_MAX_CURVE_LABELS = 40
+_MIN_CURVE_LABELS = 5
 
 Texts = Mapping[str, Sequence[str]]
 """Label -> texts in that language."""
@@ -40,7 +47,11 @@ def acceptance_scores(
 
 
 def expected_shares(
-    ngrams: NgramSets, held_out_lines: Texts, held_out_sources: Texts
+    ngrams: NgramSets,
+    held_out_lines: Texts,
+    held_out_sources: Texts,
+    share_by_letters: Mapping[int, float] | None = None,
+    letters: Mapping[str, int] | None = None,
 ) -> dict[str, float]:
     """Estimate the share of known n-grams to expect in text of each label.
 
@@ -49,6 +60,17 @@ def expected_shares(
     shares over the other labels, and by `_MIN_SHARE_FRACTION`, because such labels have little text
     and generalise worse to other domains. This estimate is also the minimum for all labels: a
     held-out source with a lower share is in another variety or spelling.
+
+    That estimate is far too high for a label with a few hundred lines of one domain, and its text
+    would never be accepted. It is therefore at most the share that other labels reach with as
+    little text.
+
+    Args:
+        ngrams: The n-gram sets.
+        held_out_lines: Label -> held-out lines of the training sources.
+        held_out_sources: Label -> texts of sources that the model was not trained on.
+        share_by_letters: The result of `shares_with_little_text`.
+        letters: Label -> number of letters in its training text.
     """
     line_shares, source_shares = (
         {label: _share(ngrams, label, texts) for label, texts in by_label.items() if texts}
@@ -58,11 +80,62 @@ def expected_shares(
     ratio = sum(source_shares[label] for label in both) / max(
         1e-9, sum(line_shares[label] for label in both)
     )
+    sizes = sorted(share_by_letters or ())
     shares: dict[str, float] = {}
     for label in ngrams.index:
         min_share = _MIN_SHARE_FRACTION * line_shares.get(label, 0.5) * (ratio if both else 1)
+        if sizes and share_by_letters and letters and label not in source_shares:
+            reached = np.interp(
+                np.log(max(1, letters[label])),
+                np.log(sizes),
+                [share_by_letters[size] for size in sizes],
+            )
+            min_share = min(min_share, float(reached))
         shares[label] = round(max(source_shares.get(label, 0.0), min_share), 4)
     return shares
+
+
+def shares_with_little_text(
+    lines: Lines, held_out_sources: Texts, max_ngrams: int
+) -> dict[int, float]:
+    """Measure the share of known n-grams of labels whose n-gram sets are built from little text.
+
+    Args:
+        lines: Training lines of all labels.
+        held_out_sources: Label -> texts of sources that are not in `lines`.
+        max_ngrams: Maximum number of n-grams of one label.
+
+    Returns:
+        Number of letters, of the largest domain of a label -> mean share of the n-grams of its
+        held-out texts that are known. A size that fewer than `_MIN_CURVE_LABELS` labels have is
+        missing.
+    """
+    labels = sorted(
+        (label for label in held_out_sources if label[-4:] in _ALPHABETS and label in lines),
+        key=lambda label: xxhash.xxh3_64_intdigest(label.encode()),
+    )[:_MAX_CURVE_LABELS]
+    shares: dict[int, list[float]] = {size: [] for size in _CURVE_LETTERS}
+    for label in labels:
+        texts = max(lines[label].values(), key=num_letters)
+        by_hash = sorted(texts, key=lambda text: xxhash.xxh3_64_intdigest(text.encode()))
+        ends = np.cumsum([num_letters([text]) for text in by_hash])
+        for size in _CURVE_LETTERS:
+            if ends[-1] >= size:
+                few = by_hash[: int(np.searchsorted(ends, size)) + 1]
+                ngrams = NgramSets.build(
+                    {label: {"": few}}, max_ngrams=max_ngrams, size_bytes=_CURVE_BYTES
+                )
+                shares[size].append(_share(ngrams, label, held_out_sources[label]))
+    return {
+        size: float(np.mean(measured))
+        for size, measured in shares.items()
+        if len(measured) >= _MIN_CURVE_LABELS
+    }
+
+
+def num_letters(texts: Iterable[str]) -> int:
+    """Return the number of letters and marks of normalised texts."""
+    return sum(len(text) - text.count(" ") for text in texts)
 
 
 def _share(ngrams: NgramSets, label: str, texts: Sequence[str]) -> float:

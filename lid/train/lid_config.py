@@ -147,6 +147,8 @@ class SamplingConfig(Section):
     """A label gets at most this many lines per line of its text; each repeat is another extract."""
     domain_exponent: NonNegativeFloat = 0.5
     """0 samples the same number of lines from each domain of a label, 1 in proportion to size."""
+    message_weight: PositiveFloat = 1.0
+    """Weight of a domain of interface messages, relative to other text of the label."""
     extract_rate: Fraction = 0.6
     """Fraction of the lines that is cut to 2 to 30 words; all lengths are equally likely."""
     join_rate: Fraction = 0.5

@@ -157,11 +157,16 @@ def sample_label(
         size: The number of lines to sample.
         config: The sampling options.
         rng: The random number generator.
-        messages: The domains of interface messages. Their lines with `keywords` are sampled less
-            often, so that no keyword is in more than `max_keyword_fraction` of the lines.
+        messages: The domains of interface messages. They have `message_weight` times the weight of
+            other domains, and their lines with `keywords` are sampled less often, so that no
+            keyword is in more than `max_keyword_fraction` of the lines.
     """
+    has_other_text = any(lines and domain not in messages for domain, lines in domains.items())
     weights = {
-        domain: len(lines) ** config.domain_exponent for domain, lines in domains.items() if lines
+        domain: len(lines) ** config.domain_exponent
+        * (config.message_weight if has_other_text and domain in messages else 1)
+        for domain, lines in domains.items()
+        if lines
     }
     total = sum(weights.values())
     sampled: list[str] = []

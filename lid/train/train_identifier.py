@@ -47,6 +47,8 @@ from .acceptance_calibration import (
     calibrate,
     expected_shares,
     fit_acceptance,
+    num_letters,
+    shares_with_little_text,
 )
 from .collection import (
     Collected,
@@ -214,7 +216,16 @@ def _calibrate_trial(
     words.save(output / WORDS_NAME)
     acceptance_model = AcceptanceModel(
         ngrams=ngrams,
-        expected_shares=expected_shares(ngrams, held_out, held_out_sources),
+        expected_shares=expected_shares(
+            ngrams,
+            held_out,
+            held_out_sources,
+            shares_with_little_text(trial_lines, held_out_sources, config.ngrams.max_ngrams),
+            {
+                label: sum(num_letters(texts) for texts in domains.values())
+                for label, domains in trial_lines.items()
+            },
+        ),
         regression=AcceptanceRegression(),
         words=words,
     )

@@ -1,3 +1,4 @@
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from lid.train.acceptance_calibration import (
     calibrate,
     expected_shares,
     fit_acceptance,
+    num_letters,
+    shares_with_little_text,
 )
 from lid.train.lid_config import CalibrationConfig
 
@@ -97,3 +100,39 @@ def test_expected_shares_come_from_held_out_sources_of_the_same_variety(
         ngrams, line_texts, {**source_texts, "deu_Latn": sentences["rus_Cyrl"]}
     )
     assert mislabelled["deu_Latn"] == pytest.approx(mislabelled["fra_Latn"], abs=1e-3)
+
+
+def test_label_with_little_text_is_expected_to_know_few_ngrams_of_other_text(
+    sentences: dict[str, list[str]],
+) -> None:
+    lines = {code: {"own": [t.lower() for t in texts[:7]]} for code, texts in sentences.items()}
+    ngrams = NgramSets.build(lines, max_ngrams=2000, size_bytes=65_536)
+    line_texts = {code: texts[:7] for code, texts in sentences.items()}
+    source_texts = {code: texts[7:] for code, texts in sentences.items() if code != "fra_Latn"}
+    letters = {code: num_letters(texts["own"]) for code, texts in lines.items()}
+    by_lines = expected_shares(ngrams, line_texts, source_texts)
+    curve = {letters["fra_Latn"] // 10: 0.02, letters["fra_Latn"] * 10: 0.1}
+    by_size = expected_shares(ngrams, line_texts, source_texts, curve, letters)
+    assert by_size["fra_Latn"] == pytest.approx(0.06, abs=0.001)
+    assert {**by_size, "fra_Latn": 0} == {**by_lines, "fra_Latn": 0}
+    generous = dict.fromkeys(curve, 0.99)
+    assert expected_shares(ngrams, line_texts, source_texts, generous, letters) == by_lines
+
+
+def test_share_of_known_ngrams_grows_with_the_text_of_a_label() -> None:
+    syllables = [a + b for a in "bcdfghklmnprst" for b in "aeiou"]
+    rng = random.Random(1)
+    labels = ("deu_Latn", "fra_Latn", "spa_Latn", "ita_Latn", "por_Latn", "eng_Latn", "zho_Hans")
+
+    def text(label: str, lines: int) -> list[str]:
+        own = random.Random(label).sample(syllables, 12)
+        words = ["".join(rng.choices(own, k=rng.randint(2, 4))) for _ in range(6 * lines)]
+        return [" ".join(words[start : start + 6]) for start in range(0, len(words), 6)]
+
+    lines = {label: {"large": text(label, 400), "small": text(label, 3)} for label in labels}
+    held_out = {label: text(label, 10) for label in labels}
+    shares = shares_with_little_text(lines, held_out, max_ngrams=12_000)
+    assert list(shares) == [1000, 3000, 10_000]
+    assert 0 < shares[1000] < shares[3000] < shares[10_000] < 1
+    few_labels = {label: held_out[label] for label in labels[:3]}
+    assert shares_with_little_text(lines, few_labels, max_ngrams=12_000) == {}
