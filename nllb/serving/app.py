@@ -14,6 +14,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from nllb import __version__
+from nllb.inference.word_alignment import ShippedAligner
+from nllb.translation.meaning import MeaningCheck
 from nllb.translation.translator import Translator
 
 from .access import Access
@@ -23,6 +25,7 @@ from .errors import RequestError
 from .metrics import Metrics
 from .middleware import LOGGER, RequestFrame
 from .model_pool import LoadTranslator, ModelPool
+from .output_checks import BatchChecks
 from .page_files import page_router
 from .request_runner import RequestRunner
 from .responses import STATUS_CODES, Json, error_response
@@ -50,6 +53,8 @@ ROUTERS: Final = (
     nllb_serve.router,
 )
 HOUSEKEEPING_S: Final = 5.0
+CHECK_THREADS: Final = 1
+"""Threads by which one request compares its outputs with their sources and aligns words."""
 
 
 def make_app(settings: ServerSettings, *, load: LoadTranslator | None = None) -> ASGIApp:
@@ -156,7 +161,12 @@ def loader(settings: ServerSettings) -> LoadTranslator:
             dtype=settings.dtype,
             detector="auto",
             num_threads=settings.engine_threads[1],
+            similarity=False,
         )
+        # Requests check their outputs themselves while the engine computes the next batch. One
+        # thread is faster for a few sentences than several that wait for one another.
+        translator.meaning = MeaningCheck(num_threads=CHECK_THREADS)
+        translator.aligner = ShippedAligner(num_threads=CHECK_THREADS)
         LOGGER.info("model loaded", extra={"fields": {"model": name}})
         return translator
 
@@ -167,7 +177,7 @@ def _queue_maker(
     settings: ServerSettings, metrics: Metrics
 ) -> Callable[[Translator], SegmentQueue]:
     def make(translator: Translator) -> SegmentQueue:
-        num_workers = settings.engine_threads[0]
+        num_workers, num_threads = settings.engine_threads
         engine = getattr(translator.generator, "engine", None)
         if str(getattr(engine, "device", "cpu")).startswith("cuda"):
             num_workers = 1  # A GPU computes one batch at a time.
@@ -177,6 +187,7 @@ def _queue_maker(
             max_batch_segments=settings.max_batch_segments,
             max_bulk_segments=settings.max_bulk_segments,
             cached_segments=settings.cached_segments,
+            checks=BatchChecks(translator.detector, translator.meaning, num_threads=num_threads),
             observe=metrics.observe_batch,
         )
 

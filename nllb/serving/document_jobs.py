@@ -137,7 +137,7 @@ class DocumentJobs:
         Raises:
             NllbError: It cannot be translated.
         """
-        work = Work(self._runner.pool, request.model)
+        work = Work(self._runner.pool, request.model, checked=False)
         stop: list[Callable[[], None]] = [work.cancel]
 
         def cancel() -> None:
