@@ -1,8 +1,9 @@
 """The application: all routes around one `Service`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -115,7 +116,7 @@ def make_service_app(
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
-            documents.close()
+            await documents.close()
             await asyncio.to_thread(pool.close)
             runner.close()
             store.close()
@@ -203,18 +204,27 @@ async def _preload(pool: ModelPool) -> None:
 
 
 async def _housekeeping(service: Service) -> None:
-    """Unload idle models, write usage, and delete old documents, now and then."""
+    """Resume documents, unload idle models, write usage, delete old documents, now and then."""
+    keep_s = service.settings.document_keep_s
+    unfinished_s = keep_s + service.settings.document_timeout_s
+
+    def delete_old() -> None:
+        service.documents.store.delete_old(finished_s=keep_s, unfinished_s=unfinished_s)
+
+    chores: list[Callable[[], Awaitable[None]]] = [service.documents.resume]
     while True:
-        await asyncio.sleep(HOUSEKEEPING_S)
-        for chore in (
-            service.pool.unload_idle,
-            service.store.flush_usage,
-            lambda: service.store.delete_documents(older_than_s=service.settings.document_keep_s),
-        ):
+        for chore in chores:
             try:
-                await asyncio.to_thread(chore)
+                await chore()
             except Exception as error:
                 LOGGER.warning("housekeeping failed", extra={"fields": {"error": repr(error)}})
+        await asyncio.sleep(HOUSEKEEPING_S)
+        chores = [
+            service.documents.resume,
+            partial(asyncio.to_thread, service.pool.unload_idle),
+            partial(asyncio.to_thread, service.store.flush_usage),
+            partial(asyncio.to_thread, delete_old),
+        ]
 
 
 def _add_routes(app: FastAPI) -> None:
