@@ -75,7 +75,7 @@ async def upload(request: Request) -> Response:
     caller = await deepl.caller_of(request, parameters)
     data, name = await _file(parameters, RequestError(400, "Missing or invalid argument: file"))
     source, target = await deepl.read_languages(service, parameters)
-    deepl.check_formality(parameters)
+    deepl.check_options(parameters)
     wanted = parameters.text("output_format")
     if wanted and not name.lower().endswith(f".{wanted.lower()}"):
         raise RequestError(400, "Value for 'output_format' not supported.")
