@@ -201,15 +201,15 @@ def test_documents(api: deepl.DeepLClient) -> None:
     assert b"<b>" in found and shifted("Cats", "deu_Latn").encode() in found
     ids = [
         api.create_glossary(name, "EN", "DE", {term: translation}).glossary_id
-        for name, term, translation in (("a", "cats", "Katzen"), ("b", "dogs", "Hunde"))
+        for name, term, translation in (("a", "cat", "Katze"), ("b", "dog", "Hund"))
     ]
-    page = b"<p>My cats sleep all day.</p><p>Your dogs eat all day.</p>"
+    page = b"<p>My cat.</p><p>My dog.</p>"
     handle = api.translate_document_upload(
         page, filename="p.html", source_lang="EN", target_lang="DE", glossary_ids=ids
     )
     assert wait_until_done(api, handle).done
     found = b"".join(api.translate_document_download(handle).iter_content())
-    assert b"Katzen" in found and b"Hunde" in found
+    assert b"Katze" in found and b"Hund" in found
     handle = api.translate_document_upload(b"PK\xff" * 99, filename="x.docx", target_lang="DE")
     assert not wait_until_done(api, handle).ok
     for wrong in ((handle.document_id, "0" * 64), ("x", "y"), ("0" * 32, handle.document_key)):
