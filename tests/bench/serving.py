@@ -29,7 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ WORDS = (
     "buys gives under over with near today tomorrow morning school garden market and but never"
 ).split()
 SOURCE, TARGET = "eng_Latn", "deu_Latn"
+HANG_S = 240
+"""A request without an answer for so long counts as hanging; a busy machine needs much time."""
 STAND_IN = (
     "from tests.serving_stand_in import *\n"
     "with run_server(ShiftGenerator(seconds=0.002), workers=2, cached_segments=1000) as server:\n"
@@ -252,6 +254,16 @@ def resident_mib(process_id: int) -> float:
     return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
+def scheduled_seconds(process_id: int) -> dict[str, float]:
+    """Return how long the threads of a process ran, and how long they waited for a processor."""
+    ran = waited = 0
+    for file in Path(f"/proc/{process_id}/task").glob("*/schedstat"):
+        with suppress(OSError):  # The thread may have ended.
+            fields = file.read_text().split()
+            ran, waited = ran + int(fields[0]), waited + int(fields[1])
+    return {"ran_s": ran / 1e9, "waited_for_processor_s": waited / 1e9}
+
+
 async def _soak_client(port: int, number: int, until: float, counts: Counter[str]) -> None:
     chance = random.Random(number)
     while time.monotonic() < until:
@@ -273,9 +285,9 @@ async def _soak_client(port: int, number: int, until: float, counts: Counter[str
                     counts["killed"] += 1
                     await asyncio.sleep(chance.random() / 50)
                     break
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HANG_S)
                 length = int(re.search(rb"content-length: (\d+)", head.lower())[1])  # type: ignore[index]
-                answer = json.loads(await asyncio.wait_for(reader.readexactly(length), 60))
+                answer = json.loads(await asyncio.wait_for(reader.readexactly(length), HANG_S))
                 status = int(head.split()[1])
                 if status == 200:
                     right = answer["translatedText"] == shifted(text, TARGET)
@@ -308,11 +320,13 @@ def measure_soak(connections: int, seconds: float) -> dict[str, Any]:
 
     with stand_in("-c", "import sys\n" + STAND_IN) as (port, process):
         asyncio.run(run(port, process.pid, time.monotonic() + seconds))
+        scheduled = scheduled_seconds(process.pid)
     half = memory[len(memory) // 2]
     return {
         "connections": connections,
         "seconds": seconds,
         "counts": dict(counts),
+        "server": scheduled,
         "resident_mib": memory,
         "growth_of_second_half": memory[-1] / half - 1,
     }
