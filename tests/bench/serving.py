@@ -384,8 +384,7 @@ def main(argv: list[str]) -> int:
         bulk = Translator.load(options.model, num_threads=processors, detector="auto")
         threads = str(max(1, len(os.sched_getaffinity(0)) // options.workers))
         workers = ("--workers", str(options.workers), "--threads", threads)
-        workers = (*workers, "--model", options.model)
-        with serving(*workers) as (port, process):
+        with serving(*workers, "--model", options.model) as (port, process):
             result["throughput"] = measure_throughput(
                 port, process.pid, bulk, options.sentences, options.rounds
             )

@@ -13,7 +13,8 @@ from zlib import crc32
 from nllb.inference.generator import Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
 from nllb.translation.translator import Translator
-from tests.bench.translation import END, SOURCE_LANGUAGE, Ours
+from tests.bench.translation import Ours
+from tests.bench.translation_models import END, SOURCE_LANGUAGE
 from tests.serving_stand_in import ShiftGenerator, WordDetector, run_server
 
 BATCH = 16

@@ -11,9 +11,11 @@ import pytest
 from tests.serving_stand_in import RunningServer, run_server, shifted
 
 playwright = pytest.importorskip("playwright.sync_api")
+playwright.expect.set_options(timeout=60_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PAGE = Path("nllb/serving/page")
 MAX_BYTES = 150_000
+TIMEOUT_MS = 60_000
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,7 +40,7 @@ def browser():
 @pytest.fixture(params=[390, 768, 1280])
 def page(request, browser, server):
     context = browser.new_context(viewport={"width": request.param, "height": 800})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     requests: list[str] = []
     errors: list[str] = []
@@ -57,7 +59,7 @@ def open_page(page, server, text: str, *, source: str = "en", target: str = "fr"
 
 def expect(page, selector: str, text: str) -> None:
     """Wait for a text without scripts in the page, which its content security policy forbids."""
-    playwright.expect(page.locator(selector)).to_have_text(text, timeout=20_000)
+    playwright.expect(page.locator(selector)).to_have_text(text, timeout=TIMEOUT_MS)
 
 
 def check_accessibility(page) -> None:
@@ -127,14 +129,14 @@ def test_a_busy_server_is_asked_again(page, server) -> None:
 
     def answer(route) -> None:
         if answers:
-            route.fulfill(status=429, headers={"Retry-After": "1"}, body=answers.pop())
+            route.fulfill(status=429, headers={"Retry-After": "5"}, body=answers.pop())
         else:
             route.continue_()
 
     page.route("**/v1/translate", answer)
     page.goto(f"{server.url}/#source=en&target=fr&q=Hello")
     page.wait_for_selector("#error:not([hidden])")
-    assert page.inner_text("#error") == "The server is busy. Trying again in 1 s."
+    assert page.inner_text("#error") == "The server is busy. Trying again in 5 s."
     expect(page, "#output", shifted("Hello", "fra_Latn"))
     assert page.is_hidden("#error")
 
@@ -189,8 +191,10 @@ def test_what_a_direction_is_good_for_is_said(page, server) -> None:
     assert "do not use it" in said["deu_Latn"][0] and said["deu_Latn"][1]
     assert "not trained on English to Yoruba" in said["yor_Latn"][0] and said["yor_Latn"][1]
     page.goto("about:blank")
-    open_page(page, server, "Hello.", target="tlh")
-    assert "does not have the language tlh" in page.inner_text("#coverage")
+    page.goto(f"{server.url}/#source=en&target=tlh&q=Hello.")
+    playwright.expect(page.locator("#coverage")).to_contain_text("does not have the language tlh")
+    expect(page, "#target-language", "Choose a language")
+    expect(page, "#output", "")
 
 
 def test_a_code_finds_its_language_first(page, server) -> None:

@@ -71,7 +71,8 @@ function readAddress() {
   const missing = ["source", "target"].map((name) => given.get(name)).filter((code) => code && code !== "auto" && !findLanguage(code));
   state.missing = missing.join(" and ");
   state.source = findLanguage(source) ?? AUTO;
-  state.target = findLanguage(target) ?? findLanguage("eng_Latn") ?? null;
+  // A link that asks for a language which the model lacks must not silently become one to English.
+  state.target = findLanguage(target) ?? (given.get("target") ? null : findLanguage("eng_Latn")) ?? null;
   if (state.target?.code === "eng_Latn" && state.source.code === "eng_Latn") state.source = AUTO;
   if (given.has("q") && !sourceText.value) sourceText.value = given.get("q");
 }

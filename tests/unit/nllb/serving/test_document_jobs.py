@@ -39,7 +39,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def result(client: httpx.Client, document_id: str, key: str) -> dict[str, object]:
     """Return the state of a document when it is finished."""
     for _ in range(3000):
-        state = client.post(f"/v2/document/{document_id}", json={"document_key": key}).json()
+        state: dict[str, object] = client.post(
+            f"/v2/document/{document_id}", json={"document_key": key}
+        ).json()
         if state["status"] in {"done", "error"}:
             return state
         Event().wait(0.01)
@@ -63,7 +65,8 @@ def test_a_document_is_finished_by_the_next_server(tmp_path: Path, route: str) -
         document_id = made.get("id") or made["document_id"]
         key = made.get("key") or made["document_key"]
         assert entered.wait(20)
-    assert DocumentStore(Store(keys).engine).find(document_id, key)["status"] == "queued"
+    left = DocumentStore(Store(keys).engine).find(document_id, key)
+    assert left is not None and left["status"] == "queued"
     with run_server(keys=keys) as server:
         with httpx.Client(base_url=server.url, timeout=20, trust_env=False) as client:
             assert result(client, document_id, key)["status"] == "done"
@@ -86,7 +89,8 @@ def test_what_a_killed_server_left_is_claimed_once(tmp_path: Path) -> None:
     assert second.start_job(document_id) == PAGE
     second.finish(document_id, status="done", data=TRANSLATED)
     assert third.data(document_id) == TRANSLATED and third.start_job(document_id) is None
-    assert third.find(document_id, key)["status"] == "done" and third.find(document_id, "x") is None
+    done = third.find(document_id, key)
+    assert done is not None and done["status"] == "done" and third.find(document_id, "x") is None
 
 
 def test_an_old_mark_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
