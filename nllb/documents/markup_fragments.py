@@ -1,7 +1,7 @@
 """Translates fragments of HTML and XML from other programs by the rules for documents."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 from nllb.errors import ConfigError
@@ -13,7 +13,7 @@ from .document_translation import (
     TranslationSettings,
     translate_parsed,
 )
-from .formats.html import HTML_RULES, HtmlDocument, MarkupRules
+from .formats.html import HTML_RULES, INLINE, HtmlDocument, MarkupRules
 from .text_file import TextFile
 from .xml_spans import parse_xml
 
@@ -37,6 +37,9 @@ def translate_html(
     *,
     source: str | Language,
     target: str | Language,
+    ignore_tags: Sequence[str] = (),
+    non_splitting_tags: Sequence[str] = (),
+    splitting_tags: Sequence[str] = (),
     placeholders: Sequence[str] = (),
     **settings: Unpack[TranslationSettings],
 ) -> MarkupTranslation:
@@ -45,16 +48,27 @@ def translate_html(
     Args:
         text: the HTML.
         translator: translates texts.
-        source: the source language, or `auto`.
-        target: the target language.
-        placeholders: regular expressions of text that is not translated.
+        source: the language of the text, or `auto`.
+        target: the language to translate into.
+        ignore_tags: elements whose content is kept, beside those of `code` and the like.
+        non_splitting_tags: elements inside sentences, beside HTML's own.
+        splitting_tags: elements that end a sentence, beside HTML's own.
+        placeholders: regular expressions of text that stays as it is.
         settings: the fields of `TranslationSettings`.
 
     Raises:
-        LanguageError: A language is unknown, or the model does not cover it.
+        ConfigError: A tag is in two lists.
+        LanguageError: A language is unknown, or the model does not have it.
         SegmentError: A segment has no output.
     """
-    document = HtmlDocument(TextFile(text, "utf-8"), HTML_RULES)
+    _require_one_kind(ignore_tags, non_splitting_tags, splitting_tags)
+    rules = replace(
+        HTML_RULES,
+        inline=INLINE | _lower(non_splitting_tags),
+        splitting=_lower(splitting_tags),
+        protected=HTML_RULES.protected | _lower(ignore_tags),
+    )
+    document = HtmlDocument(TextFile(text, "utf-8"), rules)
     rendered, report = translate_parsed(
         document,
         "html",
@@ -99,19 +113,15 @@ def translate_xml(
         LanguageError: A language is unknown, or the model does not cover it.
         SegmentError: A segment has no output.
     """
-    named = [*ignore_tags, *(non_splitting_tags or ()), *splitting_tags]
-    if twice := sorted({tag for tag in named if named.count(tag) > 1}):
-        raise ConfigError(f"the tag {twice[0]!r} is in two lists; a tag can have only one kind")
+    _require_one_kind(ignore_tags, non_splitting_tags or (), splitting_tags)
     if not text.lstrip().startswith(("<?xml", "<!DOCTYPE")):
         parse_xml(f"<r>{text}</r>".encode("utf-8", "replace"), name="the XML")
     else:
         parse_xml(text.encode("utf-8", "replace"), name="the XML")
     rules = MarkupRules(
-        inline=None
-        if non_splitting_tags is None
-        else frozenset(map(str.lower, non_splitting_tags)),
-        splitting=frozenset(map(str.lower, splitting_tags)),
-        protected=frozenset(map(str.lower, ignore_tags)),
+        inline=None if non_splitting_tags is None else _lower(non_splitting_tags),
+        splitting=_lower(splitting_tags),
+        protected=_lower(ignore_tags),
         skipped=frozenset(),
         void=frozenset(),
         attributes=False,
@@ -127,3 +137,13 @@ def translate_xml(
         **settings,
     )
     return MarkupTranslation(text=rendered.decode("utf-8", "surrogatepass"), report=report)
+
+
+def _lower(tags: Sequence[str]) -> frozenset[str]:
+    return frozenset(map(str.lower, tags))
+
+
+def _require_one_kind(*kinds: Sequence[str]) -> None:
+    named = [tag.lower() for tags in kinds for tag in dict.fromkeys(tags)]
+    if twice := sorted({tag for tag in named if named.count(tag) > 1}):
+        raise ConfigError(f"the tag {twice[0]!r} is named twice; a tag has one kind")

@@ -1,8 +1,9 @@
 """The ASGI application: all routes around one `Service`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -14,6 +15,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from nllb import __version__
+from nllb.inference.word_alignment import ShippedAligner
+from nllb.translation.meaning import MeaningCheck
 from nllb.translation.translator import Translator
 
 from .access import Access
@@ -23,6 +26,7 @@ from .errors import RequestError
 from .metrics import Metrics
 from .middleware import LOGGER, RequestFrame
 from .model_pool import LoadTranslator, ModelPool
+from .output_checks import BatchChecks
 from .page_files import page_router
 from .request_runner import RequestRunner
 from .responses import STATUS_CODES, Json, error_response
@@ -50,6 +54,8 @@ ROUTERS: Final = (
     nllb_serve.router,
 )
 HOUSEKEEPING_S: Final = 5.0
+CHECK_THREADS: Final = 1
+"""Threads by which one request compares its outputs with their sources and aligns words."""
 
 
 def make_app(settings: ServerSettings, *, load: LoadTranslator | None = None) -> ASGIApp:
@@ -110,7 +116,7 @@ def make_service_app(
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
-            documents.close()
+            await documents.close()
             await asyncio.to_thread(pool.close)
             runner.close()
             store.close()
@@ -156,7 +162,12 @@ def loader(settings: ServerSettings) -> LoadTranslator:
             dtype=settings.dtype,
             detector="auto",
             num_threads=settings.engine_threads[1],
+            similarity=False,
         )
+        # Requests check their outputs themselves while the engine computes the next batch. One
+        # thread is faster for a few sentences than several that wait for one another.
+        translator.meaning = MeaningCheck(num_threads=CHECK_THREADS)
+        translator.aligner = ShippedAligner(num_threads=CHECK_THREADS)
         LOGGER.info("model loaded", extra={"fields": {"model": name}})
         return translator
 
@@ -167,7 +178,7 @@ def _queue_maker(
     settings: ServerSettings, metrics: Metrics
 ) -> Callable[[Translator], SegmentQueue]:
     def make(translator: Translator) -> SegmentQueue:
-        num_workers = settings.engine_threads[0]
+        num_workers, num_threads = settings.engine_threads
         engine = getattr(translator.generator, "engine", None)
         if str(getattr(engine, "device", "cpu")).startswith("cuda"):
             num_workers = 1  # A GPU computes one batch at a time.
@@ -177,6 +188,7 @@ def _queue_maker(
             max_batch_segments=settings.max_batch_segments,
             max_bulk_segments=settings.max_bulk_segments,
             cached_segments=settings.cached_segments,
+            checks=BatchChecks(translator.detector, translator.meaning, num_threads=num_threads),
             observe=metrics.observe_batch,
         )
 
@@ -192,18 +204,27 @@ async def _preload(pool: ModelPool) -> None:
 
 
 async def _housekeeping(service: Service) -> None:
-    """Periodically unload idle models, write usage, and delete old documents."""
+    """Periodically resume documents, unload idle models, write usage, and delete old documents."""
+    keep_s = service.settings.document_keep_s
+    unfinished_s = keep_s + service.settings.document_timeout_s
+
+    def delete_old() -> None:
+        service.documents.store.delete_old(finished_s=keep_s, unfinished_s=unfinished_s)
+
+    chores: list[Callable[[], Awaitable[None]]] = [service.documents.resume]
     while True:
-        await asyncio.sleep(HOUSEKEEPING_S)
-        for chore in (
-            service.pool.unload_idle,
-            service.store.flush_usage,
-            lambda: service.store.delete_documents(older_than_s=service.settings.document_keep_s),
-        ):
+        for chore in chores:
             try:
-                await asyncio.to_thread(chore)
+                await chore()
             except Exception as error:
                 LOGGER.warning("housekeeping failed", extra={"fields": {"error": repr(error)}})
+        await asyncio.sleep(HOUSEKEEPING_S)
+        chores = [
+            service.documents.resume,
+            partial(asyncio.to_thread, service.pool.unload_idle),
+            partial(asyncio.to_thread, service.store.flush_usage),
+            partial(asyncio.to_thread, delete_old),
+        ]
 
 
 def _add_routes(app: FastAPI) -> None:

@@ -1,10 +1,14 @@
-"""Translation of files, in the background or while the client waits."""
+"""Translation of files, in the background or while the client waits.
+
+Uploads of background jobs are stored, so that a restart of the server loses none of them: the
+translation of unfinished files starts again from the beginning.
+"""
 
 import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -12,12 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from nllb.errors import DataError, LanguageError, NllbError
-from nllb.languages import Language
+from nllb.languages import Language, parse_language
 from nllb.translation.translator import Translator
 
 from .access import Caller
 from .document_process import DocumentProcess, TranslatedFile
-from .errors import ClientGone, RequestError
+from .document_store import DocumentJob, DocumentStore
+from .errors import BusyError, ClientGone, RequestError
 from .features import Terms
 from .metrics import Metrics
 from .request_runner import RequestRunner, Work, until_disconnected
@@ -26,6 +31,10 @@ from .settings import ServerSettings
 from .store import NO_OWNER, Store
 
 MAX_NAME: Final = 200
+MAX_STARTS: Final = 3
+"""Starts of a job after which it is given up: its file may be what ends the server."""
+CLOSE_S: Final = 5.0
+"""Time that jobs get to stop when the server ends."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]")
 
 
@@ -49,6 +58,32 @@ class FileRequest:
     terms: Terms = field(default_factory=Terms)
     model: str | None = None
 
+    def options(self) -> dict[str, Any]:
+        """Return everything but the file itself, as JSON."""
+        return {
+            "name": self.name,
+            "source": None if self.source is None else self.source.code,
+            "target": self.target.code,
+            "terms": asdict(self.terms),
+            "model": self.model,
+        }
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any], data: bytes = b"") -> "FileRequest":
+        """Return the request that `options` was called on."""
+        terms = options["terms"]
+        return cls(
+            data=data,
+            name=options["name"],
+            source=None if options["source"] is None else parse_language(options["source"]),
+            target=parse_language(options["target"]),
+            terms=Terms(
+                glossary=tuple((source, target) for source, target in terms["glossary"]),
+                do_not_translate=tuple(terms["do_not_translate"]),
+            ),
+            model=options["model"],
+        )
+
 
 def safe_name(name: str | None) -> str:
     """Return the last part of a file name, without control characters."""
@@ -59,7 +94,11 @@ def safe_name(name: str | None) -> str:
 
 
 class DocumentJobs:
-    """Translates several files at a time, and stores the results for a limited time."""
+    """Translates several files at a time, and stores the results for a limited time.
+
+    Attributes:
+        store: The uploads and the results.
+    """
 
     def __init__(
         self,
@@ -70,13 +109,15 @@ class DocumentJobs:
         metrics: Metrics,
     ) -> None:
         """Create the threads; the settings define the limits."""
-        self._settings, self._runner, self._store = settings, runner, store
+        self._settings, self._runner, self._accounts = settings, runner, store
         self._metrics = metrics
+        self.store = DocumentStore(store.engine)
         self._threads = ThreadPoolExecutor(
             settings.max_documents, thread_name_prefix="nllb-document"
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[Callable[[], None]] = set()
+        self._closing = False
 
     async def submit(self, caller: Caller, request: FileRequest) -> tuple[str, str]:
         """Start the translation of a file; return its id and its access key.
@@ -85,11 +126,37 @@ class DocumentJobs:
             RequestError: Too many files are stored, or the server is busy.
         """
         self._runner.admit(len(request.data))
-        document_id, key = await self._add(caller, request)
-        task = asyncio.create_task(self._in_background(caller, request, document_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._check_room()
+        options = request.options()
+        document_id, key = await run_in_threadpool(
+            lambda: self.store.add(caller.owner, request.name, upload=request.data, options=options)
+        )
+        self._begin(
+            DocumentJob(
+                id=document_id,
+                owner=caller.owner,
+                options=options,
+                num_bytes=len(request.data),
+                starts=0,
+            )
+        )
         return document_id, key
+
+    async def resume(self) -> None:
+        """Renew the marks of the jobs of this server, and begin those that no server works on."""
+        await run_in_threadpool(self.store.mark_jobs)
+        room = self._settings.max_documents - len(self._tasks)
+        if self._closing or room <= 0:
+            return
+        for job in await run_in_threadpool(lambda: self.store.claim_jobs(limit=room)):
+            if job.starts < MAX_STARTS:
+                self._begin(job)
+                continue
+            message = (
+                f"the server ended {job.starts} times while it translated this file; upload it "
+                "again, or a smaller part of it"
+            )
+            await self._finish(job.id, status="error", message=message)
 
     async def translate(
         self, connection: Request, caller: Caller, request: FileRequest
@@ -100,8 +167,11 @@ class DocumentJobs:
             ClientGone: The client closed the connection.
             RequestError: The file cannot be translated, or the server is busy.
         """
-        document_id, key = await self._add(caller, request)
-        work = asyncio.create_task(self._translate(caller, request, document_id))
+        await self._check_room()
+        document_id, key = await run_in_threadpool(self.store.add, caller.owner, request.name)
+        work = asyncio.create_task(
+            self._translate(caller.owner, document_id, len(request.data), lambda: request)
+        )
         gone = asyncio.create_task(until_disconnected(connection))
         try:
             both: set[asyncio.Task[None]] = {work, gone}
@@ -116,28 +186,49 @@ class DocumentJobs:
             work.cancel()
         return document_id, key
 
-    async def _add(self, caller: Caller, request: FileRequest) -> tuple[str, str]:
-        if await run_in_threadpool(self._store.count_documents) >= (
-            self._settings.max_stored_documents
-        ):
+    async def _check_room(self) -> None:
+        limit = self._settings.max_stored_documents
+        if await run_in_threadpool(self.store.count) >= limit:
             raise RequestError(
                 429, "Too many documents are being translated", code="busy", retry_after_s=30
             )
-        return await run_in_threadpool(self._store.add_document, caller.owner, request.name)
 
-    async def _in_background(self, caller: Caller, request: FileRequest, document_id: str) -> None:
+    def _begin(self, job: DocumentJob) -> None:
+        task = asyncio.create_task(self._in_background(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _in_background(self, job: DocumentJob) -> None:
+        def load() -> FileRequest:
+            data = self.store.start_job(job.id)
+            if data is None:
+                raise DataError("the document has been deleted")
+            return FileRequest.from_options(job.options, data)
+
         try:
-            await self._translate(caller, request, document_id)
+            await self._translate(
+                job.owner, job.id, job.num_bytes, load, model=job.options["model"]
+            )
+        except BusyError:  # `resume` begins it again.
+            await run_in_threadpool(self.store.release_jobs, job.id)
         except NllbError:
             pass  # the status of the document contains the message
 
-    async def _translate(self, caller: Caller, request: FileRequest, document_id: str) -> None:
+    async def _translate(
+        self,
+        owner: int,
+        document_id: str,
+        num_bytes: int,
+        load: Callable[[], FileRequest],
+        *,
+        model: str | None = None,
+    ) -> None:
         """Translate a file and store the result, or the error.
 
         Raises:
             NllbError: The file cannot be translated.
         """
-        work = Work(self._runner.pool, request.model)
+        work = Work(self._runner.pool, model, checked=False)
         stop: list[Callable[[], None]] = [work.cancel]
 
         def cancel() -> None:
@@ -145,7 +236,8 @@ class DocumentJobs:
                 each()
 
         def run(translator: Translator) -> TranslatedFile:
-            self._store.change_document(document_id, status="translating")
+            request = load()
+            self.store.change(document_id, status="translating")
             process = DocumentProcess(
                 memory_bytes=self._settings.document_memory_bytes,
                 timeout_s=self._settings.document_timeout_s,
@@ -162,39 +254,52 @@ class DocumentJobs:
 
         self._running.add(cancel)
         try:
-            async with self._runner.admitted(len(request.data)):
+            async with self._runner.admitted(num_bytes):
                 loop = asyncio.get_running_loop()
                 found = await loop.run_in_executor(self._threads, work.run, run)
-            await self._store_result(caller, document_id, found)
+            await self._store_result(owner, document_id, found)
+        except BusyError:
+            raise
         except BaseException as error:
             cancel()
-            message = "the translation was stopped"
-            if isinstance(error, NllbError) and not isinstance(
-                error, (RequestCancelled, QueueClosed)
-            ):
-                message = str(error)[:500]
-            await run_in_threadpool(
-                lambda: self._store.change_document(document_id, status="error", message=message)
-            )
+            if not self._closing:  # Otherwise the next server translates it.
+                await self._finish(document_id, status="error", message=_reason(error))
             raise
         finally:
             self._running.discard(cancel)
 
-    async def _store_result(self, caller: Caller, document_id: str, found: TranslatedFile) -> None:
+    async def _store_result(self, owner: int, document_id: str, found: TranslatedFile) -> None:
         self._metrics.characters.inc(found.num_characters)
-        if caller.owner != NO_OWNER:
-            self._store.add_usage(caller.owner, found.num_characters)
-        columns: dict[str, Any] = {
-            "status": "done",
-            "characters": found.num_characters,
-            "data": found.data,
-            "report": found.report,
-            "name": found.name,
-        }
-        await run_in_threadpool(lambda: self._store.change_document(document_id, **columns))
+        if owner != NO_OWNER:
+            self._accounts.add_usage(owner, found.num_characters)
+        await self._finish(
+            document_id,
+            status="done",
+            characters=found.num_characters,
+            data=found.data,
+            report=found.report,
+            name=found.name,
+        )
 
-    def close(self) -> None:
-        """Stop all running translations."""
+    async def _finish(self, document_id: str, **columns: Any) -> None:
+        await run_in_threadpool(lambda: self.store.finish(document_id, **columns))
+
+    async def close(self) -> None:
+        """Stop everything that still runs; its jobs are left to the next server."""
+        self._closing = True
         for cancel in list(self._running):
             cancel()
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await run_in_threadpool(self.store.release_jobs)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what a client should know about an error."""
+    if isinstance(error, NllbError) and not isinstance(error, (RequestCancelled, QueueClosed)):
+        return str(error)[:500]
+    return "the translation was stopped"

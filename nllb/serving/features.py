@@ -114,18 +114,25 @@ def translate_markup(
     further: dict[str, Any] = {
         "glossary": make_glossary(terms),
         "do_not_translate": terms.do_not_translate,
+        "ignore_tags": markup.ignore_tags,
+        "splitting_tags": markup.splitting_tags,
     }
     try:
         if markup.kind == "html":
-            found = translate_html(text, translator, source=source, target=target, **further)
+            found = translate_html(
+                text,
+                translator,
+                source=source,
+                target=target,
+                non_splitting_tags=markup.non_splitting_tags,
+                **further,
+            )
         else:
             found = translate_xml(
                 text,
                 translator,
                 source=source,
                 target=target,
-                ignore_tags=markup.ignore_tags,
-                splitting_tags=markup.splitting_tags,
                 non_splitting_tags=markup.non_splitting_tags or None,
                 **further,
             )

@@ -18,6 +18,7 @@ from nllb.translation.translator import Translator
 
 from .errors import BusyError, ClientGone, RequestError
 from .model_pool import ModelPool
+from .output_checks import KnowingDetector, KnowingMeaningCheck, KnownChecks
 from .segment_queue import QueueClosed, QueuedGenerator, RequestCancelled, Ticket
 
 Result = TypeVar("Result")
@@ -31,8 +32,10 @@ _FIRST_RATE: Final = 2000.0
 class Work:
     """One piece of work that can be cancelled from another thread."""
 
-    def __init__(self, pool: ModelPool, model: str | None) -> None:
+    def __init__(self, pool: ModelPool, model: str | None, *, checked: bool = True) -> None:
+        """Prepare the work; `checked` is whether the outputs of batches are checked for it."""
         self._pool, self._model = pool, model
+        self._known = KnownChecks() if checked else None
         self._ticket: Ticket | None = None
         self.cancelled = False
 
@@ -53,18 +56,26 @@ class Work:
             raise RequestCancelled("the request was cancelled")
         with self._pool.use(self._model) as model:
             assert model.queue is not None and model.translator is not None
-            self._ticket = model.queue.ticket()
+            self._ticket = model.queue.ticket(self._known)
             if self.cancelled:
                 raise RequestCancelled("the request was cancelled")
-            generator = QueuedGenerator(self._ticket, model.translator.generator)
-            translator = Translator(
-                generator,
-                detector=model.translator.detector,
-                meaning=model.translator.meaning,
-                aligner=model.translator.aligner,
-                default_search=model.translator.default_search,
-            )
-            return function(translator)
+            return function(self._translator(self._ticket, model.translator))
+
+    def _translator(self, ticket: Ticket, served: Translator) -> Translator:
+        """Return a translator whose segments go through the queue."""
+        detector, meaning = served.detector, served.meaning
+        if self._known is not None:
+            if detector is not None:
+                detector = KnowingDetector(detector, self._known)
+            if meaning is not None:
+                meaning = KnowingMeaningCheck(meaning, self._known)
+        return Translator(
+            QueuedGenerator(ticket, served.generator),
+            detector=detector,
+            meaning=meaning,
+            aligner=served.aligner,
+            default_search=served.default_search,
+        )
 
 
 class RequestRunner:

@@ -5,6 +5,10 @@ combines the segments of all tickets with the same source, target and search opt
 ticket in turn, and translates them as one batch. Nothing is delayed to wait for further requests:
 batches grow with the segments that arrive while the workers compute.
 
+Retries have search options of their own, so that they cannot be in the batches of first attempts.
+The group with the most waiting segments goes first, and the rarer ones gather in the meantime;
+after `MAX_PASSED_OVER` batches, the group of the ticket that has waited for longest has its turn.
+
 Tickets with many segments (documents) get small batches while short requests are active, so that a
 short request waits for one small batch at most. Equal segments in flight are computed once, and
 recent results are cached. A cancelled ticket gives up its segments, except those that another
@@ -12,7 +16,7 @@ ticket also waits for.
 """
 
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -23,6 +27,7 @@ from nllb.inference.generator import Generator, Hypothesis, SearchOptions, Terms
 from nllb.languages import Language
 
 from .generator_proxy import GeneratorProxy
+from .output_checks import BatchChecks, KnownChecks, OutputCheck
 
 SHORT_SEGMENTS: Final = 8
 """Number of waiting segments above which a ticket is long, and its share of a batch limited."""
@@ -30,6 +35,8 @@ SHORT_ACTIVE_S: Final = 10.0
 """Time without short requests after which long texts fill whole batches again."""
 MAX_BATCH_CHARACTERS: Final = 6000
 """Maximum padded size of a batch: its number of segments times the length of the longest one."""
+MAX_PASSED_OVER: Final = 3
+"""Number of batches of larger groups that may precede the group that has waited longest."""
 
 
 class RequestCancelled(NllbError):
@@ -59,18 +66,26 @@ class _Work:
     done: bool = False
     answer: list[Hypothesis] | None = None
     error: BaseException | None = None
+    checked: bool = False
+    """Whether a ticket asks for the checks of its output."""
+    check: OutputCheck | None = None
     tickets: list["Ticket"] = field(default_factory=list)
 
     @property
     def segment(self) -> str:
         return self.key[1]
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is yet to be computed, and a ticket waits for it."""
+        return not self.taken and not self.done and self.num_waiting > 0
+
 
 class Ticket:
     """The place of one request in the queue."""
 
-    def __init__(self, queue: "SegmentQueue") -> None:
-        self._queue = queue
+    def __init__(self, queue: "SegmentQueue", known: KnownChecks | None = None) -> None:
+        self._queue, self.known = queue, known
         self.cancelled = False
         self.pending: dict[Group, deque[_Work]] = {}
         self.num_pending = 0
@@ -129,6 +144,7 @@ class SegmentQueue:
         max_batch_segments: int = 16,
         max_bulk_segments: int = 4,
         cached_segments: int = 0,
+        checks: BatchChecks | None = None,
         observe: Callable[[int, float], None] = lambda num_segments, seconds: None,
     ) -> None:
         """Start the workers.
@@ -141,6 +157,7 @@ class SegmentQueue:
             max_bulk_segments: Maximum number of segments of long texts in a batch while short
                 requests are active.
             cached_segments: Number of results that are cached.
+            checks: Checks the outputs of batches for the tickets that ask for it.
             observe: Called after each batch with its size and duration.
         """
         self.generator = generator
@@ -148,12 +165,13 @@ class SegmentQueue:
         self._arrived = threading.Condition(self.lock)
         self._max_batch, self._max_bulk = max_batch_segments, max_bulk_segments
         self._cached = cached_segments
-        self._cache: OrderedDict[_Key, list[Hypothesis]] = OrderedDict()
+        self._cache: OrderedDict[_Key, tuple[list[Hypothesis], OutputCheck | None]] = OrderedDict()
         self._in_flight: dict[_Key, _Work] = {}
         self._rotation: OrderedDict[Ticket, None] = OrderedDict()
         self._closed = self._long_waits = False
+        self._passed_over = 0
         self._short_seen = float("-inf")
-        self._observe = observe
+        self._checks, self._observe = checks, observe
         self._workers = [
             threading.Thread(target=self._work, name=f"nllb-batch-{number}", daemon=True)
             for number in range(num_workers)
@@ -161,9 +179,9 @@ class SegmentQueue:
         for worker in self._workers:
             worker.start()
 
-    def ticket(self) -> Ticket:
-        """Return a place in the queue for one request."""
-        return Ticket(self)
+    def ticket(self, known: KnownChecks | None = None) -> Ticket:
+        """Return a place for one request; `known` gets the checks of its outputs."""
+        return Ticket(self, known)
 
     @property
     def num_waiting(self) -> int:
@@ -181,6 +199,8 @@ class SegmentQueue:
             self._arrived.notify_all()
         for worker in self._workers:
             worker.join()
+        if self._checks is not None:
+            self._checks.close()
 
     def compute(
         self,
@@ -213,6 +233,8 @@ class SegmentQueue:
                 raise work.error
             assert work.answer is not None
             answers[work.key] = work.answer
+            if ticket.known is not None and work.check is not None:
+                ticket.known.add(work.check)
         return [answers[key] for key in keys]
 
     def _enter(
@@ -231,7 +253,8 @@ class SegmentQueue:
         for key in keys:
             if key in self._cache:
                 self._cache.move_to_end(key)
-                works.append(_Work(key, source, target, done=True, answer=self._cache[key]))
+                answer, check = self._cache[key]
+                works.append(_Work(key, source, target, done=True, answer=answer, check=check))
                 continue
             work = self._in_flight.get(key)
             if work is None:
@@ -239,6 +262,7 @@ class SegmentQueue:
             if not work.taken:
                 new.append(work)
             work.num_waiting += 1
+            work.checked |= ticket.known is not None
             work.tickets.append(ticket)
             works.append(work)
         ticket.num_missing = sum(not work.done for work in works)
@@ -277,6 +301,7 @@ class SegmentQueue:
             started = monotonic()
             answers = self._generate(batch)
             self._observe(len(batch), monotonic() - started)
+            self._check(batch, answers)
             with self.lock:
                 for work, answer in zip(batch, answers, strict=True):
                     if isinstance(answer, BaseException):
@@ -301,11 +326,12 @@ class SegmentQueue:
 
     def _fill(self, batch: list[_Work], tickets: Sequence[Ticket], limit: int) -> None:
         """Add segments of tickets to a batch until it reaches the limit."""
+        group = batch[0].key[0] if batch else self._choose(tickets)
         waiting = deque(tickets)
         longest = max((len(work.segment) for work in batch), default=0)
         while waiting and len(batch) < limit:
             ticket = waiting.popleft()
-            work = self._next(ticket, batch[0].key[0] if batch else None)
+            work = self._next(ticket, batch[0].key[0] if batch else group)
             if work is None:
                 continue
             longest = max(longest, len(work.segment))
@@ -321,6 +347,23 @@ class SegmentQueue:
             else:
                 self._rotation.pop(ticket, None)
 
+    def _choose(self, tickets: Sequence[Ticket]) -> Group | None:
+        """Return the group whose segments are the next batch; None if nothing waits."""
+        counts: Counter[Group] = Counter()
+        for ticket in tickets:
+            for group, works in ticket.pending.items():
+                works_left = sum(work.is_waiting for work in works)
+                if works_left:
+                    counts[group] += works_left
+        if not counts:
+            return None
+        oldest, largest = next(iter(counts)), max(counts, key=counts.__getitem__)
+        if counts[oldest] == counts[largest] or self._passed_over >= MAX_PASSED_OVER:
+            self._passed_over = 0
+            return oldest
+        self._passed_over += 1
+        return largest
+
     def _next(self, ticket: Ticket, group: Group | None) -> _Work | None:
         """Take a ticket's next segment of a group, or of any group."""
         for of_group, works in ticket.pending.items():
@@ -329,7 +372,7 @@ class SegmentQueue:
             while works:
                 work = works.popleft()
                 ticket.num_pending -= 1
-                if not work.taken and not work.done and work.num_waiting:
+                if work.is_waiting:
                     return work
         if not ticket.num_pending:
             self._rotation.pop(ticket, None)
@@ -354,13 +397,38 @@ class SegmentQueue:
                 return [error]
         return [self._generate([work])[0] for work in batch]
 
+    def _check(
+        self, batch: Sequence[_Work], answers: Sequence[list[Hypothesis] | BaseException]
+    ) -> None:
+        """Check the first output of each segment, as far as its tickets ask for it."""
+        if self._checks is None:
+            return
+        chosen = [
+            (work, answer[0])
+            for work, answer in zip(batch, answers, strict=True)
+            if work.checked and not isinstance(answer, BaseException) and answer
+        ]
+        if not chosen:
+            return
+        try:
+            found = self._checks(
+                [best.source for _, best in chosen],
+                [best.text for _, best in chosen],
+                source=batch[0].source,
+                target=batch[0].target,
+            )
+        except Exception:
+            return  # The request makes the check again, alone, and reports its error.
+        for (work, _), check in zip(chosen, found, strict=True):
+            work.check = check
+
     def _finish(
         self, work: _Work, answer: list[Hypothesis] | None, error: BaseException | None
     ) -> None:
         work.answer, work.error, work.done = answer, error, True
         self._in_flight.pop(work.key, None)
         if answer is not None and self._cached:
-            self._cache[work.key] = answer
+            self._cache[work.key] = answer, work.check
             if len(self._cache) > self._cached:
                 self._cache.popitem(last=False)
         for ticket in work.tickets:

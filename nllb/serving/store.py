@@ -1,4 +1,4 @@
-"""The database of the server: API keys, their usage, glossaries, and documents.
+"""The database of the server: API keys, their usage, and glossaries; `document_store` has more.
 
 The database is SQLite by default; several servers can share one by an SQLAlchemy URL, such as that
 of PostgreSQL. Only hashes of keys are stored. A key is 192 random bits, so a fast hash is secure.
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -22,14 +22,12 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
     create_engine,
     delete,
     event,
-    func,
     insert,
     select,
     update,
@@ -66,20 +64,6 @@ _glossaries = Table(
     Column("created", DateTime(timezone=True), nullable=False),
     Column("dictionaries", JSON, nullable=False),
 )
-_documents = Table(
-    "documents",
-    _metadata,
-    Column("id", String(32), primary_key=True),
-    Column("key_hash", String(64), nullable=False),
-    Column("owner", Integer, nullable=False),
-    Column("name", String(255), nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("characters", Integer, nullable=False, default=0),
-    Column("message", String(500), nullable=False, default=""),
-    Column("report", JSON),
-    Column("data", LargeBinary),
-    Column("created", DateTime(timezone=True), nullable=False, index=True),
-)
 NO_OWNER: Final = 0
 """Owner of glossaries and documents of requests without a key."""
 
@@ -110,7 +94,11 @@ class ApiKey:
 
 
 class Store:
-    """A connection pool to the database."""
+    """A connection pool to the database.
+
+    Attributes:
+        engine: The pool.
+    """
 
     def __init__(self, address: str | Path) -> None:
         """Open or create a database.
@@ -126,16 +114,16 @@ class Store:
         url = text if "://" in text else f"sqlite:///{Path(text).expanduser()}"
         try:
             shown = make_url(url).render_as_string(hide_password=True)
-            self._engine = create_engine(url, pool_pre_ping=True)
+            self.engine = create_engine(url, pool_pre_ping=True)
         except (ArgumentError, ImportError) as error:
             raise ConfigError(
                 f"the database of keys cannot be used: {error}; give a path, or an SQLAlchemy URL "
                 "such as postgresql+pg8000://user:password@host/name with its driver installed"
             ) from None
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _set_pragmas)
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _set_pragmas)
         try:
-            _metadata.create_all(self._engine)
+            _metadata.create_all(self.engine)
         except SQLAlchemyError as error:
             raise ResourceError(
                 f"the database {shown} cannot be opened: {error.__cause__ or error}"
@@ -146,11 +134,11 @@ class Store:
     def close(self) -> None:
         """Write pending changes and close all connections."""
         self.flush_usage()
-        self._engine.dispose()
+        self.engine.dispose()
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             yield connection
 
     # Keys
@@ -163,7 +151,7 @@ class Store:
         with self._begin() as connection:
             connection.execute(
                 insert(_keys).values(
-                    hash=_hash(key),
+                    hash=hash_key(key),
                     shown=key[:_SHOWN],
                     name=name[:200],
                     req_limit=req_limit,
@@ -178,8 +166,8 @@ class Store:
         return key, found
 
     def find_key(self, key: str) -> ApiKey | None:
-        """Return a key, revoked or not; None if it does not exist."""
-        digest = _hash(key)
+        """Return a key, revoked or not; None if there is no such key."""
+        digest = hash_key(key)
         with self._begin() as connection:
             row = connection.execute(select(_keys).where(_keys.c.hash == digest)).first()
         if row is None or not hmac.compare_digest(row.hash, digest):
@@ -197,7 +185,7 @@ class Store:
         Raises:
             DataError: No key, or more than one, matches.
         """
-        digest = _hash(key_or_id)
+        digest = hash_key(key_or_id)
         with self._begin() as connection:
             rows = [
                 row
@@ -280,61 +268,9 @@ class Store:
             wanted = (_glossaries.c.id == glossary_id, _glossaries.c.owner == owner)
             return connection.execute(delete(_glossaries).where(*wanted)).rowcount > 0
 
-    # Documents
 
-    def add_document(self, owner: int, name: str) -> tuple[str, str]:
-        """Store a queued document; return its id and its access key."""
-        document_id, key = secrets.token_hex(16), secrets.token_hex(32)
-        with self._begin() as connection:
-            connection.execute(
-                insert(_documents).values(
-                    id=document_id,
-                    key_hash=_hash(key),
-                    owner=owner,
-                    name=name[:255],
-                    status="queued",
-                    characters=0,
-                    message="",
-                    created=datetime.now(UTC),
-                )
-            )
-        return document_id, key
-
-    def change_document(self, document_id: str, **columns: Any) -> None:
-        """Set columns of a document."""
-        with self._begin() as connection:
-            wanted = _documents.c.id == document_id
-            connection.execute(update(_documents).where(wanted).values(**columns))
-
-    def document(self, document_id: str, key: str) -> dict[str, Any] | None:
-        """Return a document without its data, if the key is right."""
-        columns = [column for column in _documents.c if column.name != "data"]
-        with self._begin() as connection:
-            row = connection.execute(select(*columns).where(_documents.c.id == document_id)).first()
-        if row is None or not hmac.compare_digest(row.key_hash, _hash(key)):
-            return None
-        return dict(row._mapping)
-
-    def document_data(self, document_id: str) -> bytes | None:
-        """Return the translated file; None if it does not exist (yet)."""
-        with self._begin() as connection:
-            wanted = select(_documents.c.data).where(_documents.c.id == document_id)
-            data = connection.execute(wanted).scalar()
-        return None if data is None else bytes(data)
-
-    def count_documents(self) -> int:
-        """Return the number of stored documents."""
-        with self._begin() as connection:
-            return connection.execute(select(func.count()).select_from(_documents)).scalar() or 0
-
-    def delete_documents(self, *, older_than_s: float) -> None:
-        """Delete documents that are older than a given age."""
-        limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        with self._begin() as connection:
-            connection.execute(delete(_documents).where(_documents.c.created < limit))
-
-
-def _hash(key: str) -> str:
+def hash_key(key: str) -> str:
+    """Return what is stored in place of a key."""
     return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,10 +1,16 @@
 """The server: throughput, latency, fairness, and many connections that open and close.
 
     python -m tests.bench serving -- [--model M] [--sentences N] [--soak-s S]
+    python -m tests.bench serving -- --shape 600M --sentences 32 --rounds 2
+    python -m tests.bench serving -- --libretranslate http://127.0.0.1:5001
 
 `nllb serve` runs as a separate process, with one thread for each of its workers and without its
 cache. The bulk translator has the same number of threads. All contestants are interleaved, because
-other programs may use the machine.
+other programs may use the machine. Parts that are not measured in a run keep their figures in the
+file of results.
+
+`--shape 600M` measures a random model of that size (see `serving_shape`). `--libretranslate` names
+the address of a LibreTranslate server that runs beside, which is measured in turn with ours.
 """
 
 import argparse
@@ -17,12 +23,13 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +41,8 @@ WORDS = (
     "buys gives under over with near today tomorrow morning school garden market and but never"
 ).split()
 SOURCE, TARGET = "eng_Latn", "deu_Latn"
+HANG_S = 240
+"""A request without an answer for so long counts as hanging; a busy machine needs much time."""
 STAND_IN = (
     "from tests.serving_stand_in import *\n"
     "with run_server(ShiftGenerator(seconds=0.002), workers=2, cached_segments=1000) as server:\n"
@@ -73,6 +82,20 @@ def serving(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
         process.wait(30)
 
 
+@contextmanager
+def stand_in(*command: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Run a program that prints the address of its server and ends with its input."""
+    process = subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield int(process.stdout.readline().strip().rpartition(":")[2]), process
+    finally:
+        process.stdin.close()
+        process.wait(30)
+
+
 class Client:
     """A connection that is kept open."""
 
@@ -88,20 +111,28 @@ class Client:
             raise RuntimeError(f"status {answer.status}: {data[:200]!r}")
         return json.loads(data)
 
-    def translate(self, text: str | list[str]) -> str | list[str]:
-        answer = self.post("/translate", {"q": text, "source": SOURCE, "target": TARGET})
+    def translate(
+        self, text: str | list[str], languages: tuple[str, str] = (SOURCE, TARGET)
+    ) -> str | list[str]:
+        source, target = languages
+        answer = self.post("/translate", {"q": text, "source": source, "target": target})
         found: str | list[str] = answer["translatedText"]
         return found
 
 
-def by_clients(port: int, lines: Sequence[str], count: int) -> list[str]:
-    """Translate lines with several clients, each of which sends one line after the other."""
+def by_clients(
+    port: int,
+    lines: Sequence[str],
+    count: int,
+    languages: tuple[str, str] = (SOURCE, TARGET),
+) -> list[str]:
+    """Translate lines by several clients, each one line after the other."""
     local = threading.local()
 
     def one(line: str) -> str:
         if not hasattr(local, "client"):
             local.client = Client(port)
-        return str(local.client.translate(line))
+        return str(local.client.translate(line, languages))
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, lines))
@@ -223,6 +254,16 @@ def resident_mib(process_id: int) -> float:
     return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
+def scheduled_seconds(process_id: int) -> dict[str, float]:
+    """Return how long the threads of a process ran, and how long they waited for a processor."""
+    ran = waited = 0
+    for file in Path(f"/proc/{process_id}/task").glob("*/schedstat"):
+        with suppress(OSError):  # The thread may have ended.
+            fields = file.read_text().split()
+            ran, waited = ran + int(fields[0]), waited + int(fields[1])
+    return {"ran_s": ran / 1e9, "waited_for_processor_s": waited / 1e9}
+
+
 async def _soak_client(port: int, number: int, until: float, counts: Counter[str]) -> None:
     chance = random.Random(number)
     while time.monotonic() < until:
@@ -244,9 +285,9 @@ async def _soak_client(port: int, number: int, until: float, counts: Counter[str
                     counts["killed"] += 1
                     await asyncio.sleep(chance.random() / 50)
                     break
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HANG_S)
                 length = int(re.search(rb"content-length: (\d+)", head.lower())[1])  # type: ignore[index]
-                answer = json.loads(await asyncio.wait_for(reader.readexactly(length), 60))
+                answer = json.loads(await asyncio.wait_for(reader.readexactly(length), HANG_S))
                 status = int(head.split()[1])
                 if status == 200:
                     right = answer["translatedText"] == shifted(text, TARGET)
@@ -264,38 +305,57 @@ async def _soak_client(port: int, number: int, until: float, counts: Counter[str
 
 def measure_soak(connections: int, seconds: float) -> dict[str, Any]:
     """Keep many connections busy, kill some, and compare the server's memory."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import sys\n" + STAND_IN],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None and process.stdin is not None
-    port = int(process.stdout.readline().strip().rpartition(":")[2])
     counts: Counter[str] = Counter()
     memory = []
 
-    async def run(until: float) -> None:
+    async def run(port: int, process_id: int, until: float) -> None:
         clients = [
             asyncio.create_task(_soak_client(port, number, until, counts))
             for number in range(connections)
         ]
         while time.monotonic() < until:
             await asyncio.sleep(seconds / 12)
-            memory.append(resident_mib(process.pid))
+            memory.append(resident_mib(process_id))
         await asyncio.gather(*clients)
 
-    asyncio.run(run(time.monotonic() + seconds))
-    process.stdin.close()
-    process.wait(30)
+    with stand_in("-c", "import sys\n" + STAND_IN) as (port, process):
+        asyncio.run(run(port, process.pid, time.monotonic() + seconds))
+        scheduled = scheduled_seconds(process.pid)
     half = memory[len(memory) // 2]
     return {
         "connections": connections,
         "seconds": seconds,
         "counts": dict(counts),
+        "server": scheduled,
         "resident_mib": memory,
         "growth_of_second_half": memory[-1] / half - 1,
     }
+
+
+def measure_shape(folder: Path, count: int, rounds: int) -> dict[str, Any]:
+    """Measure the throughput with a random model in the shape of NLLB 600M."""
+    from tests.bench.serving_shape import shape_translator
+
+    processors = len(os.sched_getaffinity(0))
+    bulk = shape_translator(folder, num_threads=processors)
+    command = ("-m", "tests.bench.serving_shape", str(folder), str(processors))
+    with stand_in(*command) as (port, process):
+        return measure_throughput(port, process.pid, bulk, count, rounds)
+
+
+def measure_libretranslate(port: int, address: str, count: int, rounds: int) -> dict[str, Any]:
+    """Compare 16 clients of our server with 16 clients of LibreTranslate, in turn."""
+    other = int(address.rstrip("/").rpartition(":")[2])
+    rates: dict[str, list[float]] = {"nllb": [], "LibreTranslate": []}
+    for number in range(rounds + 1):
+        lines = sentences(count, number)
+        for name, at in (("nllb", port), ("LibreTranslate", other)):
+            started = time.perf_counter()
+            by_clients(at, lines, 16, ("en", "de"))
+            if number:
+                rates[name].append(count / (time.perf_counter() - started))
+    medians = {name: statistics.median(of) for name, of in rates.items()}
+    return {"sentences_per_s": rates, "ratio": medians["nllb"] / medians["LibreTranslate"]}
 
 
 def main(argv: list[str]) -> int:
@@ -307,8 +367,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak-s", type=float, default=60)
     parser.add_argument("--connections", type=int, default=1000)
+    parser.add_argument("--shape", choices=["600M"], help="measure a random model instead")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "nllb-bench")
+    parser.add_argument("--libretranslate", metavar="URL", help="a server to compare with")
     options = parser.parse_args(argv)
-    result: dict[str, Any] = {"environment": environment(**vars(options))}
+    settings = vars(options) | {"folder": str(options.folder)}
+    result: dict[str, Any] = {"environment": environment(**settings)}
+    if options.shape:
+        result["throughput"] = measure_shape(options.folder, options.sentences, options.rounds)
+        print(json.dumps(result["throughput"]), flush=True)
+        return write(f"serving_{options.shape}", result)
     if options.sentences:
         from nllb.translation.translator import Translator
 
@@ -316,14 +384,18 @@ def main(argv: list[str]) -> int:
         bulk = Translator.load(options.model, num_threads=processors, detector="auto")
         threads = str(max(1, len(os.sched_getaffinity(0)) // options.workers))
         workers = ("--workers", str(options.workers), "--threads", threads)
-        workers = (*workers, "--model", options.model)
-        with serving(*workers) as (port, process):
+        with serving(*workers, "--model", options.model) as (port, process):
             result["throughput"] = measure_throughput(
                 port, process.pid, bulk, options.sentences, options.rounds
             )
             print(json.dumps(result["throughput"]), flush=True)
             result["fairness"] = measure_fairness(port, max(100, options.sentences))
             print(json.dumps(result["fairness"]), flush=True)
+            if options.libretranslate:
+                result["libretranslate"] = measure_libretranslate(
+                    port, options.libretranslate, options.sentences, options.rounds
+                )
+                print(json.dumps(result["libretranslate"]), flush=True)
         single = Translator.load(options.model, num_threads=1, detector="auto")
         with serving("--model", options.model, "--workers", "1", "--threads", "1") as (port, _):
             result["latency"] = measure_latency(port, single, options.sentences)
@@ -332,5 +404,12 @@ def main(argv: list[str]) -> int:
         result["soak"] = measure_soak(options.connections, options.soak_s)
         print(json.dumps(result["soak"]), flush=True)
     name = "serving" if options.model == "mini" else f"serving_{Path(options.model).name}"
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    return write(name, result)
+
+
+def write(name: str, result: dict[str, Any]) -> int:
+    """Write figures into a file of results, and keep those that were not measured again."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | result, indent=1) + "\n")
     return 0

@@ -1,5 +1,6 @@
 """The web page of the server in a headless Chromium: it translates, and anyone can use it."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 from tests.serving_stand_in import RunningServer, run_server, shifted
 
 playwright = pytest.importorskip("playwright.sync_api")
+playwright.expect.set_options(timeout=60_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PAGE = Path("nllb/serving/page")
 MAX_BYTES = 150_000
+TIMEOUT_MS = 60_000
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,7 +40,7 @@ def browser():
 @pytest.fixture(params=[390, 768, 1280])
 def page(request, browser, server):
     context = browser.new_context(viewport={"width": request.param, "height": 800})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     requests: list[str] = []
     errors: list[str] = []
@@ -56,7 +59,7 @@ def open_page(page, server, text: str, *, source: str = "en", target: str = "fr"
 
 def expect(page, selector: str, text: str) -> None:
     """Wait for a text without scripts in the page, which its content security policy forbids."""
-    playwright.expect(page.locator(selector)).to_have_text(text, timeout=20_000)
+    playwright.expect(page.locator(selector)).to_have_text(text, timeout=TIMEOUT_MS)
 
 
 def check_accessibility(page) -> None:
@@ -116,8 +119,107 @@ def test_errors_of_the_server_are_shown(page, server) -> None:
     page.route("**/v1/translate", lambda route: route.fulfill(status=429, body='{"error": "busy"}'))
     page.goto(f"{server.url}/#source=en&target=fr&q=Hello")
     page.wait_for_selector("#error:not([hidden])")
-    assert "busy" in page.inner_text("#error")
+    assert page.inner_text("#error") == "Busy. Trying again in 10 s."
     page.unroute("**/v1/translate")
+
+
+def test_a_busy_server_is_asked_again(page, server) -> None:
+    busy = {"error": {"code": "busy", "message": "the server is busy"}}
+    answers = [json.dumps(busy)]
+
+    def answer(route) -> None:
+        if answers:
+            route.fulfill(status=429, headers={"Retry-After": "5"}, body=answers.pop())
+        else:
+            route.continue_()
+
+    page.route("**/v1/translate", answer)
+    page.goto(f"{server.url}/#source=en&target=fr&q=Hello")
+    page.wait_for_selector("#error:not([hidden])")
+    assert page.inner_text("#error") == "The server is busy. Trying again in 5 s."
+    expect(page, "#output", shifted("Hello", "fra_Latn"))
+    assert page.is_hidden("#error")
+
+
+def test_a_lost_connection_keeps_the_text_and_goes_on(page, server) -> None:
+    open_page(page, server, "Hello.")
+    page.context.set_offline(True)
+    page.fill("#source-text", "The network is gone.")
+    page.wait_for_selector("#error:not([hidden])")
+    assert "offline" in page.inner_text("#error") and "still here" in page.inner_text("#error")
+    check_accessibility(page)
+    page.context.set_offline(False)
+    expect(page, "#output", shifted("The network is gone.", "fra_Latn"))
+    assert page.is_hidden("#error")
+
+
+def test_a_server_that_starts_late_is_found(page, server) -> None:
+    page.route("**/v1/**", lambda route: route.abort())
+    page.goto(f"{server.url}/#source=en&target=fr&q=Hello")
+    page.wait_for_selector("#error:not([hidden])")
+    assert "cannot be reached" in page.inner_text("#error")
+    page.unroute("**/v1/**")
+    expect(page, "#output", shifted("Hello", "fra_Latn"))
+    expect(page, "#target-language", "French")
+
+
+def test_what_a_direction_is_good_for_is_said(page, server) -> None:
+    page.route(
+        "**/v1/models",
+        lambda route: route.fulfill(
+            json={"models": [{"name": "stand-in", "has_scores": True}], "features": {}}
+        ),
+    )
+    scores = {"fra_Latn": (9, 60.0), "deu_Latn": (9, 4.0), "yor_Latn": (0, 30.0)}
+
+    def answer(route) -> None:
+        target = route.request.url.partition("target=")[2]
+        pairs, score = scores[target]
+        row = {"source": "eng_Latn", "target": target, "pairs": pairs, "chrf++": score}
+        route.fulfill(json={"scores": [row]})
+
+    page.route("**/v1/models/*/scores*", answer)
+    said = {}
+    for target in scores:
+        page.goto("about:blank")
+        open_page(page, server, "Hello.", target=target)
+        playwright.expect(page.locator("#coverage")).to_contain_text("chrF++")
+        warns = "warning" in (page.get_attribute("#coverage", "class") or "")
+        said[target] = page.inner_text("#coverage"), warns
+        check_accessibility(page)
+    assert "mostly good" in said["fra_Latn"][0] and not said["fra_Latn"][1]
+    assert "do not use it" in said["deu_Latn"][0] and said["deu_Latn"][1]
+    assert "not trained on English to Yoruba" in said["yor_Latn"][0] and said["yor_Latn"][1]
+    page.goto("about:blank")
+    page.goto(f"{server.url}/#source=en&target=tlh&q=Hello.")
+    playwright.expect(page.locator("#coverage")).to_contain_text("does not have the language tlh")
+    expect(page, "#target-language", "Choose a language")
+    expect(page, "#output", "")
+
+
+def test_a_code_finds_its_language_first(page, server) -> None:
+    open_page(page, server, "Hello.")
+    page.keyboard.press("Alt+KeyL")
+    page.keyboard.type("es")
+    selected = page.inner_text("#picker-list li[aria-selected=true]")
+    assert selected.startswith("Spanish")
+    page.fill("#picker-search", "Klingon")
+    assert "This model has no language of this name" in page.inner_text("#picker-list")
+
+
+def test_a_file_is_translated_and_can_be_downloaded(page, server) -> None:
+    page.goto(f"{server.url}/#source=en&target=fr")
+    expect(page, "#target-language", "French")
+    cats = {"name": "cats.txt", "mimeType": "text/plain", "buffer": b"Cats.\n"}
+    page.set_input_files("#file", cats)
+    with page.expect_download() as download:
+        page.click("#files a")
+    assert download.value.suggested_filename.endswith(".txt")
+    assert Path(download.value.path()).read_text() == shifted("Cats.", "fra_Latn") + "\n"
+    bad = {"name": "bad.docx", "mimeType": "application/x", "buffer": b"PK\xff"}
+    page.set_input_files("#file", bad)
+    playwright.expect(page.locator("#files p >> nth=1")).to_contain_text("bad.docx: ")
+    playwright.expect(page.locator("#files p >> nth=1")).to_contain_text("not")
 
 
 def test_the_page_is_small_and_complete() -> None:

@@ -14,6 +14,7 @@ const FLAGS = {
   low_probability: "The model itself is unsure.",
   literals_missing: "An address, a name or a placeholder is missing.",
   numbers_missing: "A number of the source is missing.",
+  term_missing: "A term of the glossary is missing.",
   uncertain_source: "The language of the source is uncertain.",
   meaning: "The translation may mean something else.",
   markup: "Formatting may be in the wrong place.",

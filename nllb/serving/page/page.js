@@ -7,12 +7,20 @@ import { apiKey, get, post, stream, translateFile } from "./server.js";
 const PAUSE_MS = 400;
 const STREAM_CHARACTERS = 400; // longer texts arrive sentence by sentence
 const MAX_LINK_CHARACTERS = 2000;
+// What a chrF++ score means for a reader, roughly; the last column is whether to warn.
+const GRADES = [
+  [55, "mostly good", false],
+  [40, "understandable, with mistakes", false],
+  [25, "the gist at best", true],
+  [-Infinity, "mostly wrong, do not use it", true],
+];
 const AUTO = { code: "auto", name: "Detect language", direction: "auto" };
 
 const element = (id) => document.getElementById(id);
 const sourceText = element("source-text");
-const state = { source: AUTO, target: null, detected: null, models: [], model: "", limit: -1 };
+const state = { source: AUTO, target: null, detected: null, missing: "", models: [], model: "", limit: -1 };
 let timer = 0;
+let retryTimer = 0;
 let running = null;
 
 async function start() {
@@ -20,11 +28,17 @@ async function start() {
   applyTheme(localStorage.getItem("nllb-theme") ?? "");
   element("glossary-text").value = localStorage.getItem("nllb-glossary") ?? "";
   showGlossaryCount();
+  await connect();
+}
+
+// Reads what the server has; tries again as long as it cannot be reached.
+async function connect() {
   try {
     await loadServer();
   } catch (error) {
-    showError(error);
+    return showError(error, connect);
   }
+  showError(null);
   readAddress();
   showLanguages();
   textChanged();
@@ -54,10 +68,13 @@ function readAddress() {
   const saved = JSON.parse(localStorage.getItem("nllb-languages") ?? "{}");
   const source = given.get("source") ?? saved.source ?? "auto";
   const target = given.get("target") ?? saved.target ?? navigator.language.split("-")[0];
+  const missing = ["source", "target"].map((name) => given.get(name)).filter((code) => code && code !== "auto" && !findLanguage(code));
+  state.missing = missing.join(" and ");
   state.source = findLanguage(source) ?? AUTO;
-  state.target = findLanguage(target) ?? findLanguage("eng_Latn") ?? null;
+  // A link that asks for a language which the model lacks must not silently become one to English.
+  state.target = findLanguage(target) ?? (given.get("target") ? null : findLanguage("eng_Latn")) ?? null;
   if (state.target?.code === "eng_Latn" && state.source.code === "eng_Latn") state.source = AUTO;
-  if (given.has("q")) sourceText.value = given.get("q");
+  if (given.has("q") && !sourceText.value) sourceText.value = given.get("q");
 }
 
 function translateLater() {
@@ -88,7 +105,7 @@ async function translateNow() {
   } catch (error) {
     if (request.signal.aborted) return;
     clearOutput();
-    showError(error);
+    showError(error, translateNow);
   }
   setWaiting(false);
 }
@@ -171,9 +188,13 @@ function showLanguages() {
 async function showCoverage(model) {
   const source = state.detected ?? state.source;
   const place = element("coverage");
+  const say = (text, isWarning = false) => {
+    place.textContent = text;
+    place.classList.toggle("warning", isWarning);
+  };
+  if (state.missing) return say(`${model?.name ?? "This model"} does not have the language ${state.missing} of the link. Choose another one.`, true);
   if (!model || !state.target || source.code === "auto") {
-    place.textContent = model?.summary ?? "";
-    return;
+    return say(model?.summary ?? "");
   }
   const direction = `${source.name} to ${state.target.name}`;
   let rows = null;
@@ -182,11 +203,14 @@ async function showCoverage(model) {
     const answer = await get(`v1/models/${name}/scores`, { source: source.code, target: state.target.code }).catch(() => null);
     rows = answer?.scores ?? null;
   }
-  if (rows === null) place.textContent = model.summary ?? "";
-  else if (!rows.length) place.textContent = `${direction} has not been measured with ${model.name}: check every sentence.`;
-  else if (!rows[0].pairs)
-    place.textContent = `${model.name} was not trained on ${direction}: its output is a guess from other directions.`;
-  else place.textContent = `${direction}: chrF++ ${rows[0]["chrf++"].toFixed(0)} of 100 on FLORES-200 with ${model.name}.`;
+  if (source !== (state.detected ?? state.source)) return;
+  if (rows === null) return say(model.summary ?? "");
+  if (!rows.length) return say(`${direction} has not been measured with ${model.name}: check every sentence.`, true);
+  const [{ pairs, "chrf++": score }] = rows;
+  const measured = `chrF++ ${score.toFixed(0)} of 100 on FLORES-200`;
+  if (!pairs) return say(`${model.name} was not trained on ${direction}: its output is a guess from other directions (${measured}).`, true);
+  const [, meaning, isWarning] = GRADES.find(([least]) => score >= least);
+  say(`${direction} with ${model.name}: ${meaning} (${measured}).`, isWarning);
 }
 
 function chooseSource() {
@@ -213,6 +237,7 @@ function chooseTarget() {
 }
 
 function languagesChanged() {
+  state.missing = "";
   localStorage.setItem("nllb-languages", JSON.stringify({ source: state.source.code, target: state.target?.code }));
   showLanguages();
   translateNow();
@@ -263,9 +288,12 @@ async function translateOneFile(file) {
   line.textContent = `${file.name}: translating into ${state.target.name}…`;
   element("files").append(line);
   try {
-    const address = await translateFile(file, state.source.code, state.target.code);
+    const languages = { source: state.source.code, target: state.target.code, model: state.model };
+    const address = await translateFile(file, { ...languages, kept: readGlossary().kept }, (doing) => {
+      line.textContent = `${file.name}: ${doing}…`;
+    });
     const link = document.createElement("a");
-    link.href = new URL(new URL(address).pathname, document.baseURI).href;
+    link.href = address;
     link.download = "";
     link.textContent = "Download the translation";
     line.replaceChildren(`${file.name}: `, link);
@@ -278,10 +306,16 @@ function showStatus(text) {
   element("status").textContent = text;
 }
 
-function showError(error) {
+// Shows an error, and tries again by itself when that can help: a busy server, or one that cannot be reached.
+function showError(error, again = null) {
+  clearTimeout(retryTimer);
   element("error").hidden = !error;
   element("error").textContent = error?.message ?? "";
-  if (error) showStatus("");
+  if (!error) return;
+  showStatus("");
+  if (!again || !error.retryAfter) return;
+  element("error").textContent = `${error.message.replace(/\.?$/, ".")} Trying again in ${error.retryAfter} s.`;
+  retryTimer = setTimeout(again, 1000 * error.retryAfter);
 }
 
 function showGlossaryCount() {
@@ -302,6 +336,7 @@ function bindControls() {
     translateLater();
   });
   window.addEventListener("resize", resize);
+  window.addEventListener("online", () => (state.models.length ? translateNow() : connect()));
   const clicks = {
     "source-language": chooseSource,
     "target-language": chooseTarget,

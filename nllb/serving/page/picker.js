@@ -15,17 +15,18 @@ let choose = () => {};
 let withDetection = false;
 
 export function setLanguages(rows) {
-  languages = rows.map((row) => ({
-    ...row,
-    key: plain([row.name, row.own_name, row.code, row.short_code, ...(row.aliases ?? [])].join(" ")),
-  }));
+  languages = rows.map((row) => {
+    const names = namesOf(row);
+    return { ...row, names: new Set(names), key: names.join(" ") };
+  });
 }
 
 export function findLanguage(text) {
-  const wanted = plain(text ?? "");
-  return languages.find((row) =>
-    [row.code, row.short_code, row.name, row.own_name, ...(row.aliases ?? [])].some((name) => plain(name ?? "") === wanted),
-  );
+  return languages.find((row) => row.names.has(plain(text ?? "")));
+}
+
+function namesOf(row) {
+  return [row.name, row.own_name, row.code, row.short_code, ...(row.aliases ?? [])].filter(Boolean).map(plain);
 }
 
 // The language tag for the lang attribute of an element.
@@ -59,11 +60,13 @@ function remember(code) {
   localStorage.setItem(RECENT, JSON.stringify([code, ...recent().filter((other) => other !== code)].slice(0, MAX_RECENT)));
 }
 
-// Names that begin with the text come before names that contain it; without a text, recent ones come first.
+// A whole name or code comes first, then names that begin with the text, then names that contain it; without a text,
+// recent ones come first.
 function matches(text) {
   const order = new Map(recent().map((code, index) => [code, index]));
   const rank = (row) => {
     if (!text) return order.has(row.code) ? order.get(row.code) : MAX_RECENT;
+    if (row.names.has(text)) return -1;
     return row.key.startsWith(text) ? 0 : ` ${row.key}`.includes(` ${text}`) ? 1 : 2;
   };
   return languages
@@ -80,7 +83,7 @@ function fill() {
   list.replaceChildren(...shown.map(item));
   if (!shown.length) {
     const empty = document.createElement("li");
-    empty.textContent = "No language has this name.";
+    empty.textContent = "This model has no language of this name. Other models may have it: see Settings.";
     empty.setAttribute("role", "option");
     empty.setAttribute("aria-disabled", "true");
     list.append(empty);

@@ -24,6 +24,24 @@ router = APIRouter(tags=["DeepL"])
 MAX_TEXTS: Final = 50
 MAX_GLOSSARIES: Final = 5
 MAX_BODY_BYTES: Final = 128 << 10
+MODEL_TYPES: Final = ("quality_optimized", "prefer_quality_optimized", "latency_optimized")
+SWITCHES: Final = ("0", "1", "true", "false")
+ALLOWED: Final = {
+    "model_type": MODEL_TYPES,
+    "split_sentences": ("0", "1", "nonewlines", "true", "false"),
+    "preserve_formatting": SWITCHES,
+    "outline_detection": SWITCHES,
+    "show_billed_characters": SWITCHES,
+    "tag_handling_version": ("v1", "v2"),
+}
+"""Values of options that change nothing here beyond what the route does anyway, or little."""
+UNSUPPORTED: Final = (
+    "style_id",
+    "custom_instructions",
+    "translation_memory_id",
+    "translation_memory_threshold",
+)
+"""Options whose wish cannot be fulfilled, so that ignoring them would mislead."""
 FORMALITIES: Final = ("", "default", "more", "less", "prefer_more", "prefer_less")
 
 
@@ -77,11 +95,12 @@ async def translate(request: Request) -> Response:
         raise RequestError(400, "Value for 'text' must be a list of texts")
     if len(texts) > MAX_TEXTS:
         raise RequestError(400, f"Too many texts: {len(texts)}; at most {MAX_TEXTS} are allowed")
+    if sum(len(text.encode("utf-8", "replace")) for text in texts) > MAX_BODY_BYTES:
+        raise RequestError(413, "Request Entity Too Large", code="too_large")
     service.access.check_rate(caller)
     service.access.check_size(caller, texts, is_batch=True)
     source, target = await read_languages(service, parameters)
-    check_formality(parameters)
-    _check_split_sentences(parameters)
+    check_options(parameters)
     options = TextOptions(
         source=source,
         target=target,
@@ -130,12 +149,22 @@ async def read_languages(
     return source, target
 
 
-def check_formality(parameters: Parameters) -> None:
-    """Check `formality`, which no language of the models supports.
+def check_options(parameters: Parameters) -> None:
+    """Check the options that the models do not support, or that have few values.
 
     Raises:
-        RequestError: It asks for a formality without accepting another.
+        RequestError: An option asks for what the server cannot do.
     """
+    for name, allowed in ALLOWED.items():
+        given = parameters.get(name)
+        if given is not None and str(given).lower() not in allowed:
+            raise RequestError(400, f"Value for '{name}' not supported.")
+    for name in UNSUPPORTED:
+        if parameters.get(name) not in (None, "", []):
+            raise RequestError(400, f"'{name}' is not supported by this server")
+    context = parameters.get("context")
+    if context is not None and not isinstance(context, str):
+        raise RequestError(400, "Value for 'context' not supported.")
     formality = parameters.text("formality")
     if formality not in FORMALITIES:
         raise RequestError(400, "Value for 'formality' not supported.")
@@ -144,12 +173,6 @@ def check_formality(parameters: Parameters) -> None:
             400,
             "'formality' is not supported for given 'target_lang'; use prefer_more or prefer_less",
         )
-
-
-def _check_split_sentences(parameters: Parameters) -> None:
-    given = parameters.get("split_sentences")
-    if given is not None and str(given) not in {"0", "1", "nonewlines", "True", "False"}:
-        raise RequestError(400, "Value for 'split_sentences' not supported.")
 
 
 def _read_markup(parameters: Parameters) -> Markup | None:
@@ -185,11 +208,15 @@ async def read_terms(
     Raises:
         RequestError: A glossary is unknown, or has no such language pair.
     """
-    ids = [*parameters.all("glossary_id"), *parameters.all("glossary_ids")]
+    given = [*parameters.all("glossary_id"), *parameters.all("glossary_ids")]
+    if not all(isinstance(each, str) for each in given):
+        raise RequestError(400, "Value for 'glossary_id' not supported.")
+    # In forms the ids are one value with commas between them.
+    ids = [each.strip() for text in given for each in text.split(",") if each.strip()]
     if not ids:
         return ()
-    if len(ids) > MAX_GLOSSARIES or not all(isinstance(each, str) for each in ids):
-        raise RequestError(400, "Value for 'glossary_id' not supported.")
+    if len(ids) > MAX_GLOSSARIES:
+        raise RequestError(400, f"Too many glossaries: {len(ids)}; at most {MAX_GLOSSARIES}")
     return await find_terms(service, caller, ids, source, target)
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -74,7 +75,7 @@ async def upload(request: Request) -> Response:
     caller = await deepl.caller_of(request, parameters)
     data, name = await _file(parameters, RequestError(400, "Missing or invalid argument: file"))
     source, target = await deepl.read_languages(service, parameters)
-    deepl.check_formality(parameters)
+    deepl.check_options(parameters)
     wanted = parameters.text("output_format")
     if wanted and not name.lower().endswith(f".{wanted.lower()}"):
         raise RequestError(400, "Value for 'output_format' not supported.")
@@ -89,7 +90,7 @@ async def upload(request: Request) -> Response:
 async def _find(service: Service, document_id: str, key: str) -> dict[str, Any]:
     row = None
     if _ID.fullmatch(document_id):
-        row = await run_in_threadpool(service.store.document, document_id, key)
+        row = await run_in_threadpool(service.documents.store.find, document_id, key)
     if row is None:
         raise RequestError(404, "Document not found", code="unknown_document")
     return row
@@ -132,16 +133,18 @@ async def status(request: Request, document_id: str) -> Response:
     openapi_extra=describe(document_key="the key of the document"),
 )
 async def result(request: Request, document_id: str) -> Response:
-    """Return a translated file."""
+    """Return a translated file and delete it, as DeepL does."""
     service = service_of(request)
     row = await _find(service, document_id, await _key(request))
-    return await _result(service, row)
+    answer = await _result(service, row)
+    answer.background = BackgroundTask(service.documents.store.delete, document_id)
+    return answer
 
 
 async def _result(service: Service, row: dict[str, Any]) -> Response:
     if row["status"] == "error":
         raise RequestError(400, row["message"], code="bad_file")
-    data = await run_in_threadpool(service.store.document_data, row["id"])
+    data = await run_in_threadpool(service.documents.store.data, row["id"])
     if data is None:
         raise RequestError(
             503, "Document is not ready for download", code="not_ready", retry_after_s=1

@@ -1,5 +1,6 @@
 """The routes of DeepL, with its own client and with deep-translator."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -100,6 +101,16 @@ def test_deep_translator_works_unmodified(server: RunningServer) -> None:
         ({"text": "a", "target_lang": "DE", "formality": "x"}, "formality"),
         ({"text": "a", "target_lang": "DE", "split_sentences": "x"}, "split_sentences"),
         ({"text": "a", "target_lang": "DE", "tag_handling": "x"}, "tag_handling"),
+        ({"text": "a", "target_lang": "DE", "tag_handling_version": "v9"}, "tag_handling_version"),
+        ({"text": "a", "target_lang": "DE", "model_type": "x"}, "model_type"),
+        ({"text": "a", "target_lang": "DE", "outline_detection": "x"}, "outline_detection"),
+        ({"text": "a", "target_lang": "DE", "style_id": "s"}, "style_id"),
+        ({"text": "a", "target_lang": "DE", "custom_instructions": ["Shout."]}, "custom"),
+        ({"text": "a", "target_lang": "DE", "translation_memory_id": "t"}, "translation_memory"),
+        (
+            {"text": "a", "target_lang": "DE", "source_lang": "EN", "glossary_ids": "1,2,3,4,5,6"},
+            "at most 5",
+        ),
         ({"text": "a", "target_lang": "DE", "glossary_id": "x"}, "source_lang"),
         ({"text": "a", "target_lang": "DE", "source_lang": "EN", "glossary_id": "x"}, "glossary"),
     ],
@@ -113,6 +124,13 @@ def test_errors_name_the_parameter(client: httpx.Client, body, word, kind) -> No
 def test_bodies_are_limited(client: httpx.Client) -> None:
     body = {"text": "a" * 140_000, "target_lang": "DE"}
     assert client.post("/v2/translate", data=body).status_code == 413
+
+    def without_a_length() -> Iterator[bytes]:
+        yield json.dumps(body).encode()
+
+    headers = {"Content-Type": "application/json"}
+    sent = client.post("/v2/translate", content=without_a_length(), headers=headers)
+    assert sent.status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -181,6 +199,17 @@ def test_documents(api: deepl.DeepLClient) -> None:
     assert status.done and status.billed_characters == len("Cats and dogs.")
     found = b"".join(api.translate_document_download(handle).iter_content())
     assert b"<b>" in found and shifted("Cats", "deu_Latn").encode() in found
+    ids = [
+        api.create_glossary(name, "EN", "DE", {term: translation}).glossary_id
+        for name, term, translation in (("a", "cat", "Katze"), ("b", "dog", "Hund"))
+    ]
+    page = b"<p>My cat.</p><p>My dog.</p>"
+    handle = api.translate_document_upload(
+        page, filename="p.html", source_lang="EN", target_lang="DE", glossary_ids=ids
+    )
+    assert wait_until_done(api, handle).done
+    found = b"".join(api.translate_document_download(handle).iter_content())
+    assert b"Katze" in found and b"Hund" in found
     handle = api.translate_document_upload(b"PK\xff" * 99, filename="x.docx", target_lang="DE")
     assert not wait_until_done(api, handle).ok
     for wrong in ((handle.document_id, "0" * 64), ("x", "y"), ("0" * 32, handle.document_key)):
@@ -197,5 +226,16 @@ def test_markup(api: deepl.DeepLClient) -> None:
     assert shifted("world", "deu_Latn") in found.text
     found = api.translate_text("<p>A &lt;b&gt; cat</p>", target_lang="DE", tag_handling="html")
     assert "&lt;" in found.text and found.text.startswith("<p>")
+    page = "<p>See <my-key>Ctrl</my-key> now.</p>"
+    found = api.translate_text(
+        page, source_lang="EN", target_lang="DE", tag_handling="html", ignore_tags=["my-key"],
+        non_splitting_tags=["my-tag"], outline_detection=False, tag_handling_version="v2",
+    )  # fmt: skip
+    assert "<my-key>Ctrl</my-key>" in found.text and "See" not in found.text
+    with pytest.raises(deepl.DeepLException, match="named twice"):
+        api.translate_text(
+            page, source_lang="EN", target_lang="DE", tag_handling="html",
+            ignore_tags=["i"], splitting_tags=["I"],
+        )  # fmt: skip
     with pytest.raises(deepl.DeepLException, match="Tag handling"):
         api.translate_text("<a>no end", source_lang="EN", target_lang="DE", tag_handling="xml")

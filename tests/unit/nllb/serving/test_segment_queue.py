@@ -8,8 +8,24 @@ import pytest
 
 from nllb.inference.generator import Hypothesis, SearchOptions
 from nllb.languages import parse_language
-from nllb.serving.segment_queue import QueueClosed, RequestCancelled, SegmentQueue
-from tests.serving_stand_in import ShiftGenerator, shifted
+from nllb.languages.detection import Detection
+from nllb.serving.output_checks import (
+    MAX_KNOWN,
+    BatchChecks,
+    KnowingDetector,
+    KnowingMeaningCheck,
+    KnownChecks,
+    OutputCheck,
+)
+from nllb.serving.segment_queue import (
+    MAX_PASSED_OVER,
+    QueueClosed,
+    RequestCancelled,
+    SegmentQueue,
+)
+from nllb.translation.meaning import Meaning, MeaningCheck
+from nllb.translation.retry import DETECTED_LABELS
+from tests.serving_stand_in import ShiftGenerator, WordDetector, shifted
 
 ENGLISH, GERMAN, FRENCH = map(parse_language, ("en", "de", "fr"))
 SEARCH = SearchOptions()
@@ -30,7 +46,7 @@ class Gate:
 def start() -> Callable[..., tuple[ShiftGenerator, SegmentQueue, Gate]]:
     queues = []
 
-    def make(**options: int) -> tuple[ShiftGenerator, SegmentQueue, Gate]:
+    def make(**options: object) -> tuple[ShiftGenerator, SegmentQueue, Gate]:
         gate = Gate()
         generator = ShiftGenerator(before_batch=gate)
         queue = SegmentQueue(generator, **options)
@@ -258,3 +274,107 @@ def test_answers_are_the_generators(start) -> None:
         ["x"], source=ENGLISH, target=GERMAN, search=SearchOptions(num_hypotheses=3)
     )
     assert len(answers) == 3 and all(isinstance(each, Hypothesis) for each in answers)
+
+
+def test_rare_groups_gather_and_have_their_turn(start) -> None:
+    generator, queue, gate = start(max_batch_segments=2)
+    rare = SearchOptions(beam_size=8)
+    with ThreadPoolExecutor(20) as pool:
+        running = [pool.submit(ask, queue, "first")]
+        assert gate.entered.wait(20)
+        running.append(pool.submit(ask, queue, "rare 0", search=rare))
+        wait_until(lambda: queue.num_waiting == 2)
+        for number in range(10):
+            running.append(pool.submit(ask, queue, f"usual {number}"))
+        running.append(pool.submit(ask, queue, "rare 1", search=rare))
+        wait_until(lambda: queue.num_waiting == 13)
+        gate.open.set()
+        for each in running:
+            each.result(20)
+    kinds = ["rare" in batch[0] for batch in generator.batches]
+    # Larger groups go first, but not forever, and what is rare is computed together.
+    assert kinds.count(True) == 1 and kinds.index(True) <= 1 + MAX_PASSED_OVER
+    assert all(len(batch) == 2 for batch in generator.batches[1:])
+
+
+class CountingMeaning(MeaningCheck):
+    """Counts its calls."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def judge(self, sources, outputs, *, source, target) -> list[Meaning]:
+        self.sizes.append(len(sources))
+        return [Meaning(verdict="kept", similarity=0.5) for _ in sources]
+
+
+def test_outputs_of_a_batch_are_checked_together(start) -> None:
+    meaning = CountingMeaning()
+    checks = BatchChecks(WordDetector(), meaning, num_threads=2)
+    _, queue, gate = start(checks=checks, cached_segments=9)
+    knowns = [KnownChecks() for _ in range(8)]
+    with ThreadPoolExecutor(20) as pool:
+        first = pool.submit(ask, queue, "first")
+        assert gate.entered.wait(20)
+        running = [
+            pool.submit(ask, queue, f"Cat {number}.", ticket=queue.ticket(known))
+            for number, known in enumerate(knowns)
+        ]
+        wait_until(lambda: queue.num_waiting == 9)
+        gate.open.set()
+        outputs = [each.result(20)[0] for each in running]
+        first.result(20)
+    # Two shares of four; the first request asked for no checks.
+    assert meaning.sizes == [4, 4]
+    direction = (ENGLISH.code, GERMAN.code)
+    for number, (known, output) in enumerate(zip(knowns, outputs, strict=True)):
+        assert known.meaning(f"Cat {number}.", output, direction).similarity == 0.5
+        assert known.detection(output).language == "eng_Latn"
+        assert known.meaning(f"Cat {number}.", output, ("eng_Latn", "fra_Latn")) is None
+    # Remembered segments keep their checks.
+    known = KnownChecks()
+    ask(queue, "Cat 1.", ticket=queue.ticket(known))
+    assert known.meaning("Cat 1.", outputs[1], direction) and meaning.sizes == [4, 4]
+
+
+def test_what_is_not_known_is_checked_by_the_request() -> None:
+    meaning, known = CountingMeaning(), KnownChecks()
+    check = BatchChecks(WordDetector(), meaning)
+    [found] = check(["Cat."], ["Katze."], source=ENGLISH, target=GERMAN)
+    known.add(found)
+    asked = KnowingMeaningCheck(meaning, known)
+    verdicts = asked.judge(["Cat.", "Dog."], ["Katze.", "x"], source=ENGLISH, target=GERMAN)
+    assert verdicts == [Meaning(verdict="kept", similarity=0.5)] * 2 and meaning.sizes == [1, 1]
+    detector = KnowingDetector(WordDetector(), known)
+    found = detector.detect_batch(["Guten Tag", "Katze."], top=DETECTED_LABELS)
+    assert [each.language for each in found] == ["deu_Latn", "eng_Latn"]
+    assert len(detector.detect_batch(["Katze."], top=2)[0].alternatives) == 1
+
+
+def test_a_check_that_fails_harms_no_answer(start) -> None:
+    class Broken(CountingMeaning):
+        def judge(self, sources, outputs, *, source, target) -> list[Meaning]:
+            raise RuntimeError("broken")
+
+    _, queue, gate = start(checks=BatchChecks(None, Broken()))
+    gate.open.set()
+    known = KnownChecks()
+    answer = ask(queue, "Cat.", ticket=queue.ticket(known))
+    assert answer == [shifted("Cat.", GERMAN.code)]
+    assert known.meaning("Cat.", answer[0], (ENGLISH.code, GERMAN.code)) is None
+
+
+def test_known_checks_are_bounded() -> None:
+    known = KnownChecks()
+    for number in range(MAX_KNOWN + 5):
+        known.add(
+            OutputCheck(
+                segment=str(number),
+                output=f"o{number}",
+                direction=("a", "b"),
+                detection=Detection(language="deu_Latn", probability=1.0),
+                meaning=Meaning(verdict="kept", similarity=0.5),
+            )
+        )
+    assert known.detection("o4") is None and known.detection("o5") is not None
+    assert known.meaning("4", "o4", ("a", "b")) is None
