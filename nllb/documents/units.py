@@ -76,6 +76,8 @@ class FormatOptions:
     """Keys of a JSON or YAML file to translate, as glob patterns of dotted paths."""
     placeholders: tuple[str, ...] = ()
     """Regular expressions of further placeholders."""
+    output_format: str | None = None
+    """The format of the result, for a file that cannot be written back: `docx` or `md` for PDF."""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -120,8 +122,8 @@ class DocumentFormat(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     keeps: ClassVar[str]
     """What is translated and what is kept, in one sentence for `nllb documents formats`."""
-    output_suffix: ClassVar[str | None] = None
-    """The suffix of the result where it is another than that of the file, as for PDF."""
+    writes: ClassVar[tuple[str, ...]] = ()
+    """The formats of the result, the default first, where files cannot be written back, as PDF."""
 
     @classmethod
     @abstractmethod
