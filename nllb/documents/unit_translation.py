@@ -83,9 +83,10 @@ def translate_units(
     if retry is True:
         retry = RetryBudget()
     pattern = PlaceholderPattern(expressions=placeholders, terms=do_not_translate)
+    into = translator.language(target)
     for batch in _batches(units):
         protection = Protection(pattern)
-        texts = [CodedText(unit, protection) for unit in batch]
+        texts = [CodedText(unit, protection, into) for unit in batch]
         asked = [each for each in texts if len(find_words(each.text))]
         translations = translator.translate_protected(
             [each.text for each in asked],
