@@ -25,8 +25,8 @@ from nllb.translation.translator import ASSUMED_SOURCE, Translator
 from .coded_text import CodedText
 from .units import Fragment, Unit
 
-BATCH_CHARACTERS: Final = 1 << 15
-"""Characters of units that are translated together."""
+BATCH_CHARACTERS: Final = 1 << 13
+"""Characters of units that are translated together; a stopped run loses no more than these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
