@@ -57,6 +57,12 @@ def document_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--encoding", metavar="E", help="encoding of text documents; default: detect it"
     )
+    group.add_argument(
+        "--output-format",
+        choices=("docx", "md"),
+        help="what becomes of PDF files: Word (the default) or Markdown; a name of --output that "
+        "ends in .md chooses Markdown, too",
+    )
 
 
 def are_documents(paths: Sequence[str], arguments: argparse.Namespace) -> bool:
@@ -164,6 +170,7 @@ def document_options(arguments: argparse.Namespace) -> "FormatOptions":
         columns=_listed(arguments.columns),
         keys=_listed(arguments.keys),
         placeholders=tuple(arguments.keep),
+        output_format=arguments.output_format,
         extra={"wrapped": "yes"} if arguments.wrapped else {},
     )
 

@@ -13,9 +13,11 @@ from typing import Final
 import regex
 
 from nllb.inference.word_alignment import Link
+from nllb.languages import Language
 from nllb.translation.placeholders import PlaceholderPattern, Protection
 from nllb.translation.projection import Mark, project
 
+from .plurals import example_numbers, find_number
 from .units import CodeKind, Fragment, InlineCode, Unit
 
 _LINE_SPACE: Final = regex.compile(r" *+[\t\n\r\f][\t\n\r\f ]*+")
@@ -33,9 +35,10 @@ class CodedText:
         marks: the codes that were removed from the text.
     """
 
-    def __init__(self, unit: Unit, protection: Protection) -> None:
+    def __init__(self, unit: Unit, protection: Protection, target: Language) -> None:
         """Remove the codes of a unit from its text."""
         self.unit, self._protection = unit, protection
+        self._examples = _number_examples(unit, protection, target)
         self.text = ""
         self.marks: list[Mark] = []
         self._parts = tuple(_with_tags_as_codes(unit.fragments))
@@ -75,13 +78,15 @@ class CodedText:
         if self.text.endswith(" ") and text.startswith(" ") and isinstance(before, InlineCode):
             self._spaced.add(number - 1)
             text = text[1:]
-        self.text += self._protection.protect(text)
+        self.text += self._protection.protect(text, examples=self._examples)
 
     def _add_word(self, code: InlineCode) -> bool:
         """Insert a code into the text if it is a word there, and return whether it is."""
-        if code.kind is not CodeKind.STANDALONE or not _is_word(code):
+        examples = self._examples.get(code.data, ())
+        if code.kind is not CodeKind.STANDALONE or not (examples or _is_word(code)):
             return False
-        sign = self._protection.own_character(code.data if code.text is None else code.text)
+        text = code.data if code.text is None else code.text
+        sign = self._protection.own_character(text, examples=examples)
         if sign is None:  # no characters are left
             return False
         self._words[sign] = code
@@ -119,6 +124,25 @@ class CodedText:
                 parts += [self._protection.restore(text[done:place]), self._words[sign]]
                 done = place + 1
         return [*parts, self._protection.restore(text[done:])]
+
+
+def _number_examples(
+    unit: Unit, protection: Protection, target: Language
+) -> dict[str, tuple[str, ...]]:
+    """Return numbers of a plural text's category, by the placeholder that they stand for."""
+    if unit.plural_category is None:
+        return {}
+    placeholders: list[str] = []
+    for part in unit.fragments:
+        if isinstance(part, str):
+            found = protection.pattern.find(part)
+            placeholders += (each.text for each in found if each.kind == "variable")
+        elif part.kind is CodeKind.STANDALONE and (part.data == "#" or _is_word(part)):
+            placeholders.append(part.data)
+    number = find_number(placeholders)
+    if number is None or placeholders.count(number) != 1:
+        return {}
+    return {number: example_numbers(target, unit.plural_category)}
 
 
 def _is_word(code: InlineCode) -> bool:

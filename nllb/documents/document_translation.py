@@ -23,7 +23,7 @@ from nllb.translation.translator import (
 )
 
 from .journal import Journal, pack_fragments, unpack_fragments
-from .registry import MAX_FILE_BYTES, open_document
+from .registry import MAX_FILE_BYTES, detect_format, open_document
 from .units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def translate_document(
         **settings,
     )
     return DocumentTranslation(
-        data=rendered, name=translated_name(name, into, found), report=report
+        data=rendered, name=translated_name(name, into, found, options), report=report
     )
 
 
@@ -209,10 +209,18 @@ def translate_parsed(
     )
 
 
-def translated_name(name: str, target: Language, document_format: type[DocumentFormat]) -> str:
+def translated_name(
+    name: str,
+    target: Language,
+    document_format: type[DocumentFormat],
+    options: FormatOptions = DEFAULT_OPTIONS,
+) -> str:
     """Return the name of a translated file: `report.docx` becomes `report.swh_Latn.docx`."""
     path = PurePath(name)
-    return f"{path.stem}.{target.code}{document_format.output_suffix or path.suffix}"
+    suffix = path.suffix
+    if document_format.writes:
+        suffix = f".{options.output_format or document_format.writes[0]}"
+    return f"{path.stem}.{target.code}{suffix}"
 
 
 def translate_document_file(
@@ -254,11 +262,13 @@ def translate_document_file(
     """
     data = read_document(path)
     into = parse_language(target) if isinstance(target, str) else target
+    if output is not None and not output.is_dir():
+        options = _options_of_output(data, path, output, options)
     found, _ = open_document(data, path.name, options)
     folder = path.parent if output is None else output
     if output is None or output.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        result = folder / translated_name(path.name, into, found)
+        result = folder / translated_name(path.name, into, found, options)
     else:
         result = output
     if result.exists() and result.samefile(path):
@@ -288,6 +298,23 @@ def translate_document_file(
         with atomic_path(result) as temporary:
             temporary.write_bytes(translation.data)
     return result, translation.report
+
+
+def _options_of_output(
+    data: bytes, path: Path, output: Path, options: FormatOptions
+) -> FormatOptions:
+    """Return options with the format that the name of the output asks for, if there is a choice."""
+    possible = detect_format(data, path.name).writes if data else ()
+    named = output.suffix.lower().removeprefix(".")
+    chosen = options.output_format or (possible[0] if possible else None)
+    if not possible or (named == chosen):
+        return options
+    if options.output_format is None and named in possible:
+        return replace(options, output_format=named)
+    raise ConfigError(
+        f"the result of {path} is written as {' or '.join(possible)}, not as "
+        f"{output.suffix or 'a file without a suffix'}: name --output with .{chosen}"
+    )
 
 
 def _described(setting: object) -> str:

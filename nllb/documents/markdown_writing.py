@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -34,6 +35,7 @@ _BLOCK_START: Final = re.compile(
     re.VERBOSE,
 )
 _EMPHASIS: Final = re.compile(r"\*+|_+|~~")
+_OTHER_MARK: Final = str.maketrans("*_", "_*")
 _ASCII_PUNCTUATION: Final = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
@@ -62,11 +64,13 @@ def inline_writer(
         return _wrap(parts, newline, width) if newline else "".join(data for data, _ in parts)
 
     def write_and_check(fragments: Sequence[Fragment]) -> str:
-        written = write(place_emphasis(fragments))
+        placed = place_emphasis(fragments)
+        written = write(placed)
         wanted = _emphasis_tokens(fragments)
         if not wanted or _found_tokens(written) == wanted:
             return written
-        return write(_around_everything(fragments))
+        spaced = write(_spaced_emphasis(placed))
+        return spaced if _found_tokens(spaced) == wanted else write(_around_everything(fragments))
 
     return write_and_check
 
@@ -212,7 +216,30 @@ def _around_everything(fragments: Sequence[Fragment]) -> list[Fragment]:
         rest[-1] = last.rstrip()
     numbers = {_number(part): place for place, part in enumerate(opening)}
     closing.sort(key=lambda part: -numbers.get(_number(part), 0))
-    return [*opening, *rest, *closing]
+    return [*_alternating(opening), *rest, *reversed(_alternating(closing[::-1]))]
+
+
+def _alternating(marks: Sequence[Fragment]) -> list[Fragment]:
+    """Return marks of nested emphasis from the outside in; two stars would be read as one mark."""
+    written: list[Fragment] = []
+    before = ""
+    for mark in marks:
+        assert isinstance(mark, InlineCode)
+        before = mark.data.translate(_OTHER_MARK) if mark.data == before else mark.data
+        written.append(replace(mark, data=before))
+    return written
+
+
+def _spaced_emphasis(parts: Sequence[Fragment]) -> list[Fragment]:
+    """Return fragments with a blank between emphasis that ends and emphasis that begins."""
+    spaced: list[Fragment] = []
+    for part in parts:
+        before = spaced[-1] if spaced else None
+        if before is not None and _is_emphasis(before) and _is_emphasis(part):
+            if _kind(before) is CodeKind.CLOSE and _kind(part) is CodeKind.OPEN:
+                spaced.append(" ")
+        spaced.append(part)
+    return spaced
 
 
 def _kind(part: Fragment) -> CodeKind | None:

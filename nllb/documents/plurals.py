@@ -18,6 +18,18 @@ from .units import Fragment, Unit
 
 CATEGORIES: Final = ("zero", "one", "two", "few", "many", "other")
 _SAMPLES: Final = range(201)
+_EXAMPLES: Final = (
+    *map(str, (*range(21, 100), *range(20, 0, -1), *range(101, 201), 0)),
+    *("1000000", "1000", "1.5", "0.5"),
+)
+"""Numbers that stand for those of their category; models keep those of two digits best."""
+MAX_EXAMPLES: Final = 3
+_NUMBER_PLACEHOLDERS: Final = (
+    re.compile(r"^#$"),
+    re.compile(r"^%[\w().$+-]*[diu]$"),
+    re.compile(r"(?i)count|num|total|amount|quantity|(?<![a-z])n(?![a-z])"),
+)
+"""Placeholders that stand for a number, the clearest first."""
 _PLURAL_FORMS: Final = re.compile(r"\s*nplurals\s*=\s*([1-9])\s*;\s*plural\s*=\s*([^;]{1,400})")
 
 
@@ -75,10 +87,31 @@ def gettext_plural(language: Language, header: str | None = None) -> GettextPlur
     )
 
 
-def _category(locale: Locale | None, value: int) -> str:
+def find_number(placeholders: Sequence[str]) -> str | None:
+    """Return the placeholder of a plural text that stands for the number, if that is clear."""
+    for pattern in _NUMBER_PLACEHOLDERS:
+        found = [each for each in placeholders if pattern.search(each)]
+        if found:
+            return found[0]
+    return placeholders[0] if len(placeholders) == 1 else None
+
+
+@cache
+def example_numbers(language: Language, category: str) -> tuple[str, ...]:
+    """Return some numbers that a language counts in a category, such as 25 for `many` in Polish.
+
+    A text with such a number is translated into the form of the category.
+    """
+    locale = _locale(language)
+    found = [number for number in _EXAMPLES if _category(locale, float(number)) == category]
+    # Neighbours such as 22 and 23 fail together, so the examples are far apart.
+    return tuple(found[:: max(1, -(-len(found) // MAX_EXAMPLES))])
+
+
+def _category(locale: Locale | None, value: float) -> str:
     if locale is None:
         return "one" if value == 1 else "other"
-    return str(locale.plural_form(value))
+    return str(locale.plural_form(int(value) if value == int(value) else value))
 
 
 @cache

@@ -119,12 +119,22 @@ def open_document(
     if not data:
         raise DocumentError(f"{name} is empty")
     found = detect_format(data, name)
+    _check_output_format(found, name, options)
     try:
         return found, found.parse(data, options)
     except DocumentError as error:
         raise DocumentError(f"{name} ({found.name}): {error}") from error
     except RecursionError as error:
         raise DocumentError(f"{name} ({found.name}) is nested too deeply to be read") from error
+
+
+def _check_output_format(found: type[DocumentFormat], name: str, options: FormatOptions) -> None:
+    possible = found.writes or (found.name,)
+    if options.output_format not in {None, *possible}:
+        raise DocumentError(
+            f"{name} is in the format {found.name}, which is written as {' or '.join(possible)}, "
+            f"not as {options.output_format}"
+        )
 
 
 def _members(stream: BinaryIO) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """Text files in any encoding, which is kept when they are written."""
 
 import codecs
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,15 @@ _MARKS: Final = (
 _DETECTION_BYTES: Final = 1 << 20
 _USUAL: Final = ("cp1252", "cp1251", "cp1250", "cp932", "gb18030", "big5", "cp949")
 _MAX_COHERENCE_LOSS: Final = 0.1
+
+_XML_ROOT: Final = re.compile(
+    r"""(?:\s+
+      | <\?.*?\?>                                          # a declaration, an instruction
+      | <!--.*?-->
+      | <!DOCTYPE[^\[>]*(?:\[[^\]]*\]\s*)?>
+    )*+<([A-Za-z_][\w:.-]*)""",
+    re.DOTALL | re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,12 @@ def head_text(head: bytes) -> str:
         if head.startswith(mark):
             return head[len(mark) :].decode(name, "replace")
     return head.decode(_utf16_variant(head) or "utf-8", "replace")
+
+
+def xml_root_name(head: bytes) -> str | None:
+    """Return the name of the root element of an XML file, without its prefix."""
+    match = _XML_ROOT.match(head_text(head))
+    return None if match is None else match[1].rpartition(":")[2]
 
 
 def _decode(body: bytes, encoding: str, why: str) -> str:

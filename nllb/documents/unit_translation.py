@@ -25,8 +25,8 @@ from nllb.translation.translator import ASSUMED_SOURCE, Translator
 from .coded_text import CodedText
 from .units import Fragment, Unit
 
-BATCH_CHARACTERS: Final = 1 << 15
-"""Number of characters of units that are translated together."""
+BATCH_CHARACTERS: Final = 1 << 13
+"""Characters of units that are translated together; a stopped run loses no more than these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,9 +83,10 @@ def translate_units(
     if retry is True:
         retry = RetryBudget()
     pattern = PlaceholderPattern(expressions=placeholders, terms=do_not_translate)
+    into = translator.language(target)
     for batch in _batches(units):
         protection = Protection(pattern)
-        texts = [CodedText(unit, protection) for unit in batch]
+        texts = [CodedText(unit, protection, into) for unit in batch]
         asked = [each for each in texts if len(find_words(each.text))]
         translations = translator.translate_protected(
             [each.text for each in asked],

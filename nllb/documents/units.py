@@ -82,6 +82,8 @@ class FormatOptions:
         columns: columns of a table to translate, by name or by number from 1.
         keys: keys of a JSON or YAML file to translate, as glob patterns of dotted paths.
         placeholders: regular expressions of additional placeholders.
+        output_format: the format of the result of a file that cannot be written back: `docx` or
+            `md` for PDF.
         extra: options of individual formats, by name.
     """
 
@@ -89,6 +91,7 @@ class FormatOptions:
     columns: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     placeholders: tuple[str, ...] = ()
+    output_format: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -135,13 +138,14 @@ class DocumentFormat(ABC):
         name: name of the format, for example `docx`.
         suffixes: suffixes of its files, with the dot.
         keeps: the translated and the kept content, in one sentence for `nllb documents formats`.
-        output_suffix: the suffix of the result if it differs from that of the file, as for PDF.
+        writes: formats of the result, the default first, if files cannot be written back, as for
+            PDF.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     keeps: ClassVar[str]
-    output_suffix: ClassVar[str | None] = None
+    writes: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod

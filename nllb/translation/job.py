@@ -210,7 +210,7 @@ class TranslationJob:
             if protection is None:
                 attempts = translate(list(segments))
             else:
-                attempts = translate_protected(list(segments), protection, translate)
+                attempts = translate_protected(list(segments), protection, translate, self.aligner)
             for segment, attempt in zip(segments, attempts, strict=True):
                 found[code, segment] = attempt
                 # In the next call, these characters represent other placeholders.

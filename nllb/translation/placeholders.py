@@ -6,8 +6,9 @@ private-use character, so that no rule for sentences or layout considers its con
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 import regex
@@ -54,6 +55,7 @@ MATCH_TIMEOUT_S: Final = 2.0
 """Maximum time in seconds for matching users' expressions in a text."""
 FIRST_PRIVATE: Final = 0xF0000
 LAST_PRIVATE: Final = 0xFFFFD
+_NO_EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +73,8 @@ class Placeholder:
     end: int
     text: str
     kind: PlaceholderKind
+    examples: tuple[str, ...] = ()
+    """Numbers of the plural form that is wanted, where a number is filled in."""
 
 
 class PlaceholderPattern:
@@ -145,37 +149,47 @@ class Protection:
     def __init__(self, pattern: PlaceholderPattern) -> None:
         self.pattern = pattern
         self.placeholders: dict[str, Placeholder] = {}
-        """The placeholder that each character represents."""
-        self._characters: dict[tuple[str, PlaceholderKind], str] = {}
+        """The placeholder of each character."""
+        self._characters: dict[tuple[str, PlaceholderKind, tuple[str, ...]], str] = {}
 
-    def protect(self, text: str) -> str:
-        """Return a text with a private-use character for each placeholder."""
+    def protect(self, text: str, *, examples: Mapping[str, tuple[str, ...]] = _NO_EXAMPLES) -> str:
+        """Return a text with a character in place of each placeholder.
+
+        Args:
+            text: any text.
+            examples: for placeholders of numbers, numbers that may be there.
+        """
         parts, done = [], 0
         for found in self.pattern.find(text):
-            parts += [text[done : found.start], self.character(found.text, found.kind)]
+            numbers = examples.get(found.text, ())
+            parts += [text[done : found.start], self.character(found.text, found.kind, numbers)]
             done = found.end
         return "".join(parts) + text[done:] if done else text
 
-    def character(self, text: str, kind: PlaceholderKind) -> str:
-        """Return the character for a placeholder, or the placeholder if no character is left."""
-        known = self._characters.get((text, kind))
+    def character(self, text: str, kind: PlaceholderKind, examples: tuple[str, ...] = ()) -> str:
+        """Return the character for a placeholder; the placeholder itself once all are taken."""
+        known = self._characters.get((text, kind, examples))
         if known is None:
-            known = self._new_character(text, kind)
+            known = self._new_character(text, kind, examples)
             if known is None:
                 return text
-            self._characters[text, kind] = known
+            self._characters[text, kind, examples] = known
         return known
 
-    def own_character(self, text: str) -> str | None:
-        """Return a character that no other placeholder uses; None if no character is left."""
-        return self._new_character(text, "user")
+    def own_character(self, text: str, *, examples: tuple[str, ...] = ()) -> str | None:
+        """Return a character that no other placeholder has; None once all are taken."""
+        return self._new_character(text, "user", examples)
 
-    def _new_character(self, text: str, kind: PlaceholderKind) -> str | None:
+    def _new_character(
+        self, text: str, kind: PlaceholderKind, examples: tuple[str, ...]
+    ) -> str | None:
         number = FIRST_PRIVATE + len(self.placeholders)
         if number > LAST_PRIVATE:
             return None
         character = chr(number)
-        self.placeholders[character] = Placeholder(start=0, end=len(text), text=text, kind=kind)
+        self.placeholders[character] = Placeholder(
+            start=0, end=len(text), text=text, kind=kind, examples=examples
+        )
         return character
 
     def restore(self, text: str) -> str:

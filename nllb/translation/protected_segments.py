@@ -1,54 +1,37 @@
 """Translates segments with placeholders so that each placeholder is in the output exactly once.
 
-The model receives a stand-in for each placeholder, such as `X71`, because it often keeps stand-ins;
-terms that are not translated are first left as they are. If the output lacks a placeholder or has
-one too many, the segment is translated with other stand-ins and finally in pieces: the text between
-the placeholders is translated piece by piece, and the segment is flagged `markup`.
+A model gets a stand-in for each placeholder. If it loses one, the segment is translated with other
+stand-ins; then the words of an output that are aligned to the stand-ins are replaced; and at last
+what is between the placeholders is translated piece by piece. After these last two, the segment is
+flagged `markup`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-import regex
-
 from nllb.inference.generator import Hypothesis
+from nllb.inference.word_alignment import Aligner
 from nllb.languages.segmentation import translatable
 
-from .placeholders import Protection, term_pattern
-from .quality import FLAGS, KEPT, TrustRecord
+from .placeholders import Protection
+from .quality import FLAGS, KEPT, AttemptOrigin, TrustRecord
 from .retry import Attempt
+from .stand_ins import Form, Style, make_form
 
 Translate = Callable[[Sequence[str]], list[Attempt]]
 
-STAND_INS: Final = ("X{}", "P{}")
-"""Numbered stand-ins for placeholders, in the order in which they are tried."""
-FIRST_NUMBER: Final = 71
+STYLES: Final[tuple[Style, ...]] = ("word", "code")
+"""Stand-ins in the order in which they are tried; measured in the README."""
 _SIGNS: Final = "{}`"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Form:
-    """A segment with stand-ins for its placeholders, as the model receives it."""
-
-    text: str
-    given: tuple[tuple[str, str], ...]
-    """The character of each placeholder, in order, with a pattern of its stand-in."""
-
-    def restore(self, output: str) -> str | None:
-        """Return an output with placeholder characters; None unless it has each stand-in once."""
-        for pattern in {each[1] for each in self.given}:
-            signs = [sign for sign, own in self.given if own == pattern]
-            places = list(regex.finditer(pattern, output, flags=regex.VERSION1))
-            if len(places) != len(signs):
-                return None
-            for place, sign in reversed(list(zip(places, signs, strict=True))):
-                output = output[: place.start()] + sign + output[place.end() :]
-        return output
+_Tried = list[tuple[Form, Attempt]]
 
 
 def translate_protected(
-    segments: Sequence[str], protection: Protection, translate: Translate
+    segments: Sequence[str],
+    protection: Protection,
+    translate: Translate,
+    aligner: Aligner | None = None,
 ) -> list[Attempt]:
     """Translate segments; outputs have the same placeholder characters as their segments.
 
@@ -56,52 +39,32 @@ def translate_protected(
         segments: texts with a character in place of each placeholder.
         protection: the placeholders that the characters represent.
         translate: translates texts without placeholders.
+        aligner: aligns words, to replace those that are aligned to stand-ins.
     """
     found: dict[int, Attempt] = {}
-    waiting = list(range(len(segments)))
-    previous: dict[int, str] = {}
-    for style in (None, *STAND_INS):
-        forms = {n: _form(segments[n], protection, style) for n in waiting}
-        asked = [n for n in waiting if previous.get(n) != forms[n].text]
+    tried: dict[int, _Tried] = {number: [] for number in range(len(segments))}
+    waiting = list(tried)
+    for style in STYLES:
+        forms = {n: make_form(segments[n], protection, style) for n in waiting}
+        asked = [n for n in waiting if not tried[n] or tried[n][-1][0].text != forms[n].text]
         for number, attempt in zip(asked, translate([forms[n].text for n in asked]), strict=True):
-            previous[number] = forms[number].text
+            tried[number].append((forms[number], attempt))
             kept = _restore(segments[number], attempt, forms[number], protection)
             if kept is not None:
                 found[number] = kept
         waiting = [n for n in waiting if n not in found]
         if not waiting:
             break
+    if aligner is not None and waiting:
+        lacking = {number: tried[number] for number in waiting}
+        found |= _projected(segments, lacking, protection, aligner)
+        waiting = [n for n in waiting if n not in found]
     found |= _in_pieces({n: segments[n] for n in waiting}, protection, translate)
     return [found[number] for number in range(len(segments))]
 
 
-def _form(segment: str, protection: Protection, style: str | None) -> _Form:
-    """Return a segment with stand-ins; without a style, terms are left as they are."""
-    if not protection.signs(segment):
-        return _Form(text=segment, given=())
-    template = style or STAND_INS[0]
-    number = FIRST_NUMBER
-    text, given = "", []
-    for sign in segment:
-        placeholder = protection.placeholders.get(sign)
-        if placeholder is None:
-            text += sign
-            continue
-        if style is None and placeholder.kind == "term":
-            stand_in = placeholder.text
-            given.append((sign, term_pattern(stand_in)))
-        else:
-            while template.format(number) in segment:
-                number += 1
-            stand_in = template.format(number)
-            number += 1
-            given.append((sign, rf"{stand_in}(?!\p{{N}})"))
-        text += stand_in
-    return _Form(text=text, given=tuple(given))
-
-
-def _restore(segment: str, attempt: Attempt, form: _Form, protection: Protection) -> Attempt | None:
-    """Return an attempt with placeholder characters; None if its output lacks any stand-in."""
+def _restore(segment: str, attempt: Attempt, form: Form, protection: Protection) -> Attempt | None:
+    """Return an attempt with the characters of placeholders; None if its output lacks any."""
     kept: list[Hypothesis] = []
     for number, hypothesis in enumerate(attempt.hypotheses):
         text = form.restore(hypothesis.text)
@@ -110,6 +73,28 @@ def _restore(segment: str, attempt: Attempt, form: _Form, protection: Protection
         elif number == 0:
             return None
     return replace(attempt, hypotheses=tuple(kept))
+
+
+def _projected(
+    segments: Sequence[str],
+    lacking: dict[int, _Tried],
+    protection: Protection,
+    aligner: Aligner,
+) -> dict[int, Attempt]:
+    """Return outputs in which characters replace the words that are aligned to stand-ins."""
+    asked = [(n, form, attempt) for n, tried in lacking.items() for form, attempt in tried]
+    links = aligner.align([(form.text, attempt.hypotheses[0].text) for _, form, attempt in asked])
+    found: dict[int, Attempt] = {}
+    for (number, form, attempt), of_pair in zip(asked, links, strict=True):
+        if number in found:
+            continue
+        best = attempt.hypotheses[0]
+        text = form.project(best.text, of_pair)
+        if text is not None and is_faithful(segments[number], text, protection):
+            hypothesis = replace(best, source=segments[number], text=text)
+            trust = markup_record([attempt.trust], origin=attempt.trust.origin)
+            found[number] = Attempt(hypotheses=(hypothesis,), trust=trust)
+    return found
 
 
 def is_faithful(segment: str, output: str, protection: Protection) -> bool:
@@ -196,8 +181,10 @@ def _without_placeholders(source: str, attempt: Attempt, protection: Protection)
     return text.strip()
 
 
-def markup_record(records: Sequence[TrustRecord]) -> TrustRecord:
-    """Return the record of a segment with uncertain markup, given the records of its pieces."""
+def markup_record(
+    records: Sequence[TrustRecord], *, origin: AttemptOrigin = "smaller_pieces"
+) -> TrustRecord:
+    """Return the record of a segment whose markup is uncertain, given those of its pieces."""
     worst = min(records, key=lambda record: record.confidence, default=KEPT)
     flags = {flag for record in records for flag in record.flags} | {"markup"}
     attempts = max((record.attempts for record in records), default=1)
@@ -206,5 +193,5 @@ def markup_record(records: Sequence[TrustRecord]) -> TrustRecord:
         confidence=worst.confidence / 2,
         flags=tuple(flag for flag in FLAGS if flag in flags),
         attempts=attempts,
-        origin="smaller_pieces" if records else "kept",
+        origin=origin if records else "kept",
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from nllb.documents.plurals import CATEGORIES, PluralSlot
-from nllb.documents.text_file import head_text
+from nllb.documents.text_file import xml_root_name
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment
 from nllb.documents.xml_spans import XmlEdits, XmlElement, XmlTree, escape_text, parse_xml
 from nllb.documents.xml_units import XmlDocument
@@ -14,7 +14,6 @@ from nllb.languages.tags import language_tag
 
 _XLIFF: Final = "urn:oasis:names:tc:xliff:document:1.2"
 _TOOLS: Final = "{http://schemas.android.com/tools}"
-_HEAD: Final = re.compile(r"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<resources\b", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))|\"", re.DOTALL)
 _PLAIN: Final = {"n": "\n", "t": "\t"}
 _REFERENCE: Final = re.compile(r"\s*[@?][\w:.]*/?[\w.]+\s*")
@@ -33,7 +32,7 @@ class AndroidFormat(DocumentFormat):
     @classmethod
     def recognizes(cls, head: bytes, suffix: str, members: Sequence[str]) -> bool:
         """Return whether the root of a file is `resources`."""
-        return suffix in {*cls.suffixes, ""} and _HEAD.match(head_text(head)) is not None
+        return suffix in {*cls.suffixes, ""} and xml_root_name(head) == "resources"
 
     @classmethod
     def parse(cls, data: bytes, options: FormatOptions) -> Document:

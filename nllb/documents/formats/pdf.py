@@ -1,4 +1,4 @@
-"""PDF: the text is extracted to a new Word document, because a PDF cannot be written back."""
+"""PDF: the text is extracted to a new Word or Markdown document; a PDF cannot be written back."""
 
 import logging
 import re
@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from nllb.documents.plain_docx import plain_docx
+from nllb.documents.plain_markdown import plain_markdown
 from nllb.documents.splicing import has_letters
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 from nllb.documents.xml_parts import Writing
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from pdfminer.layout import LTPage, LTTextLine
 
 MAX_PAGES: Final = 5000
+_NAMES: Final = {"docx": "Word", "md": "Markdown"}
 _WARNING: Final = (
-    "the result is a new Word document with the text of the PDF; layout, tables and pictures of "
+    "the result is a new {} document with the text of the PDF; layout, tables and pictures of "
     "the PDF are not in it"
 )
 _ITEM: Final = re.compile(r"(?:[•‣◦▪–—*-]|\(?\d{1,3}[.)]|[a-z][.)])\s")
@@ -38,10 +40,10 @@ class PdfFormat(DocumentFormat):
 
     name = "pdf"
     suffixes = (".pdf",)
-    output_suffix = ".docx"
+    writes = ("docx", "md")
     keeps = (
-        "Text is translated into a new Word document with headings and paragraphs; the layout, "
-        "tables and pictures are lost."
+        "Text is translated into a new Word or Markdown document with headings and paragraphs; the "
+        "layout, tables and pictures are lost."
     )
 
     @classmethod
@@ -52,7 +54,7 @@ class PdfFormat(DocumentFormat):
     @classmethod
     def parse(cls, data: bytes, options: FormatOptions) -> Document:
         """Read the text of a PDF."""
-        return PdfDocument(_read(data))
+        return PdfDocument(_read(data), options.output_format or cls.writes[0])
 
 
 @dataclass(slots=True)
@@ -65,10 +67,9 @@ class _Paragraph:
 class PdfDocument(Document):
     """The text of a PDF."""
 
-    warnings = (_WARNING,)
-
-    def __init__(self, paragraphs: Sequence[_Paragraph]) -> None:
-        self._paragraphs = paragraphs
+    def __init__(self, paragraphs: Sequence[_Paragraph], output_format: str) -> None:
+        self._paragraphs, self._output_format = paragraphs, output_format
+        self.warnings = (_WARNING.format(_NAMES[output_format]),)
         self._units = [
             Unit(key=str(number), fragments=(paragraph.text,))
             for number, paragraph in enumerate(paragraphs, 1)
@@ -87,12 +88,14 @@ class PdfDocument(Document):
         source: Language | None,
         target: Language,
     ) -> bytes:
-        """Return a Word document of the translated paragraphs."""
+        """Return a Word or Markdown document of the translated paragraphs."""
         texts = []
         for number, paragraph in enumerate(self._paragraphs, 1):
             new = translations.get(str(number), (paragraph.text,))
             text = "".join(part for part in new if isinstance(part, str))
             texts.append((paragraph.level, text))
+        if self._output_format == "md":
+            return plain_markdown(texts)
         return plain_docx(texts, Writing(target))
 
 

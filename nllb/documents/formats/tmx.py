@@ -1,21 +1,15 @@
 """TMX: a variant in the target language is added to each translation unit."""
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from nllb.documents.splicing import build_unit
-from nllb.documents.text_file import head_text
+from nllb.documents.text_file import is_text, xml_root_name
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 from nllb.documents.xml_spans import XML_NAMESPACE, XmlEdits, XmlElement, XmlTree, parse_xml
 from nllb.documents.xml_units import XmlDocument, inline_pieces, write_xml
 from nllb.errors import DocumentError
 from nllb.languages import Language
 from nllb.languages.tags import language_tag
-
-_HEAD: Final = re.compile(
-    r"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE[^>]*>\s*)?<tmx\b", re.DOTALL
-)
 
 
 class TmxFormat(DocumentFormat):
@@ -30,8 +24,8 @@ class TmxFormat(DocumentFormat):
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str, members: Sequence[str]) -> bool:
-        """Return whether the root of a file is `tmx`."""
-        return _HEAD.match(head_text(head)) is not None
+        """Return whether the root of a file is `tmx`, or its name says so."""
+        return xml_root_name(head) == "tmx" or (suffix in cls.suffixes and is_text(head))
 
     @classmethod
     def parse(cls, data: bytes, options: FormatOptions) -> Document:

@@ -1,12 +1,11 @@
 """XLIFF 1.2 and 2.x: a target is written for each source."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nllb.documents.splicing import build_unit
-from nllb.documents.text_file import head_text
+from nllb.documents.text_file import is_text, xml_root_name
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment, Unit
 from nllb.documents.xml_spans import XmlEdits, XmlElement, XmlTree, parse_xml
 from nllb.documents.xml_units import XmlDocument, inline_pieces, write_xml
@@ -14,9 +13,6 @@ from nllb.errors import DocumentError, LanguageError
 from nllb.languages import Language, parse_language
 from nllb.languages.tags import language_tag
 
-_HEAD: Final = re.compile(
-    r"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:\w+:)?xliff\b", re.DOTALL
-)
 _PAIRS: Final = frozenset({"g", "mrk", "pc"})
 _ROLES: Final = dict.fromkeys(("bpt", "bx", "sc"), "open") | dict.fromkeys(
     ("ept", "ex", "ec"), "close"
@@ -36,8 +32,8 @@ class XliffFormat(DocumentFormat):
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str, members: Sequence[str]) -> bool:
-        """Return whether the root of a file is `xliff`."""
-        return _HEAD.match(head_text(head)) is not None
+        """Return whether the root of a file is `xliff`, or its name says so."""
+        return xml_root_name(head) == "xliff" or (suffix in cls.suffixes and is_text(head))
 
     @classmethod
     def parse(cls, data: bytes, options: FormatOptions) -> Document:

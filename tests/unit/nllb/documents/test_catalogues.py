@@ -3,7 +3,10 @@
 import json
 import re
 
+import pytest
+
 from nllb.documents.xml_spans import parse_xml
+from nllb.errors import DocumentError
 
 HEADER = (
     'msgid ""\nmsgstr ""\n"Language: {}\\n"\n"Plural-Forms: nplurals=2; plural=(n != 1);\\n"\n\n'
@@ -141,3 +144,28 @@ def test_xcode_catalogues_get_the_target_language(rendered):
 def test_damaged_entities_of_catalogues_stay_well_formed(rendered):
     done = rendered(XLIFF, "a.xlf", lambda text: text + "<&>\x00]]>")
     assert "<&>]]>" in parse_xml(done.data).root.text_content()
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        ('<?xml version="1.0"?>\n<!DOCTYPE xliff [<!ELEMENT x (y)>]>\n<!-- a -->', "file"),
+        ("<!-- " + "long " * 2000 + "-->", "file.xlf"),
+    ],
+)
+def test_catalogues_are_recognized_by_their_root_or_their_name(rendered, start, name):
+    source = (
+        f'{start}<xliff version="1.2"><file source-language="en"><body><trans-unit id="1">'
+        "<source>text</source></trans-unit></body></file></xliff>"
+    )
+    assert rendered(source, name).texts == ["text"]
+
+
+def test_entities_of_a_catalogue_are_refused_as_such(rendered):
+    source = (
+        '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><xliff version="1.2">&e;</xliff>'
+    )
+    with pytest.raises(DocumentError, match="entity declarations are refused"):
+        rendered(source, "file.xlf")
+    with pytest.raises(DocumentError, match="the root element is a, not xliff"):
+        rendered("<a/>", "file.xlf")

@@ -179,3 +179,29 @@ def test_emphasis_is_always_read(before, marked, after):
     assert kinds == ["strong_open", "strong_close"], written
     shown = "".join(child.content for child in token.children)
     assert "".join(shown.split()) == "".join("".join(texts).split())
+
+
+@given(
+    st.lists(st.lists(WORDS, max_size=2).map("".join), min_size=5, max_size=5),
+    st.sampled_from([("*", "*"), ("_", "_"), ("**", "**"), ("*", "_"), ("**", "*"), ("_", "**")]),
+    st.booleans(),
+)
+@settings(max_examples=600)
+def test_two_emphases_are_always_read(texts, marks, nested):
+    if not any(map(str.isalnum, "".join(texts))):
+        return
+    one, end_of_one, two, end_of_two = (
+        InlineCode(kind, number, mark)
+        for number, mark in enumerate(marks)
+        for kind in (CodeKind.OPEN, CodeKind.CLOSE)
+    )
+    codes = [one, two, end_of_two, end_of_one] if nested else [one, end_of_one, two, end_of_two]
+    fragments = [part for pair in zip(texts, codes, strict=False) for part in pair] + [texts[4]]
+    write = inline_writer(newline="", width=80, in_table=False, starts_block=False)
+    written = write([part for part in fragments if part != ""])
+    [token] = MarkdownIt("commonmark").parseInline(written)
+    kinds = sorted(child.type for child in token.children if child.type.endswith("_open"))
+    names = {"*": "em_open", "_": "em_open", "**": "strong_open"}
+    assert kinds == sorted(names[mark] for mark in marks), written
+    shown = "".join(child.content for child in token.children)
+    assert "".join(shown.split()) == "".join("".join(texts).split())

@@ -141,3 +141,39 @@ def test_many_units_are_translated_in_one_call(stand_in, target):
     )
     assert len(found) == 20
     assert len(generator.calls[0][0]) == 20
+
+
+FILES = {"1": "plik", "22": "pliki", "21": "plików"}
+
+
+@pytest.mark.parametrize(
+    ("category", "translation"),
+    [("one", "{} plik tutaj"), ("few", "{} pliki tutaj"), ("many", "{} plików tutaj")],
+)
+@pytest.mark.parametrize("placeholder", ["%d", "{count}", "#"])
+def test_plural_texts_are_translated_with_a_number_of_their_category(
+    stand_in, placeholder, category, translation
+):
+    def translate(segment, search):
+        number, _ = segment.split(" files ")
+        return f"{number} {FILES.get(number, 'plik?')} tutaj"
+
+    code = InlineCode(CodeKind.STANDALONE, 1, placeholder)
+    is_plain = placeholder == "%d"
+    fragments = ("%d files here",) if is_plain else (code, " files here")
+    unit = Unit(key="1", fragments=fragments, plural_category=category)
+    generator = stand_in(translate)
+    [found] = translate_units(Translator(generator), [unit], source="en", target="pl")
+    shown = "".join(part if isinstance(part, str) else part.data for part in found.fragments)
+    assert shown == translation.format(placeholder)
+    assert found.flags == ()
+
+
+def test_a_number_that_the_model_leaves_out_gets_another_stand_in(stand_in):
+    generator = stand_in(lambda segment, search: segment.replace("2 files", "ملفان هنا الآن"))
+    unit = Unit(key="1", fragments=("%d files here",), plural_category="two")
+    [found] = translate_units(Translator(generator), [unit], source="en", target="ar")
+    asked = [segment for call in generator.calls for segment in call[0]]
+    assert asked[0] == "2 files here"
+    assert "X71 files here" in asked
+    assert "".join(map(str, found.fragments)).count("%d") == 1

@@ -2,11 +2,14 @@ import random
 from collections import Counter
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nllb.errors import ConfigError
+from nllb.inference.word_alignment import Link
 from nllb.translation.placeholders import PlaceholderPattern, Protection
+from nllb.translation.stand_ins import make_form, number_pattern
 from nllb.translation.translator import Translator
 
 KEPT = ["{name}", "{{a.b}}", "%s", "%1$s", "${x}", "[X12X]", "https://a.org/x?y=1", "me@b.com"]
@@ -84,21 +87,101 @@ def test_a_translation_that_changes_nothing_gives_the_same_text(stand_in, text):
 
 
 def test_a_stand_in_that_the_model_keeps_is_replaced_where_the_model_put_it(stand_in):
-    generator = stand_in(lambda segment, search: "Wie geht es dir, X71?")
+    generator = stand_in(lambda segment, search: "Wie geht es dir, Maria?")
     found = Translator(generator).translate("How are you, {name}?", "en", "de", placeholders=())
     assert found.text == "Wie geht es dir, {name}?"
     assert "markup" not in found.flags
-    assert generator.calls[0][0] == ("How are you, X71?",)
+    assert generator.calls[0][0] == ("How are you, Maria?",)
 
 
 def test_the_second_stand_in_is_tried_before_the_sentence_is_cut(stand_in):
-    generator = stand_in(lambda segment, search: "Hallo P71!" if "P71" in segment else "Hallo!")
+    generator = stand_in(lambda segment, search: "Hallo X71!" if "X71" in segment else "Hallo!")
     found = Translator(generator).translate("Hello %s!", "en", "de", placeholders=())
     assert found.text == "Hallo %s!"
     generator = stand_in(lambda segment, search: segment.upper().translate(dict.fromkeys(b"X71P")))
     found = Translator(generator).translate("Hello %s now!", "en", "de", placeholders=())
     assert found.text == "HELLO %s NOW!"
     assert found.flags == ("markup",)
+
+
+class WordByWord:
+    """Aligns words by a dictionary."""
+
+    def __init__(self, **words):
+        self.words = words
+
+    def align(self, pairs):
+        return [
+            [
+                Link(
+                    source_start=source.index(word),
+                    source_end=source.index(word) + len(word),
+                    target_start=target.index(other),
+                    target_end=target.index(other) + len(other),
+                )
+                for word, other in self.words.items()
+                if word in source and other in target
+            ]
+            for source, target in pairs
+        ]
+
+
+@pytest.mark.parametrize(
+    ("output", "translation"),
+    [
+        ("Näin Marian eilen.", "Näin {name} eilen."),
+        ("昨日マリアを見た。", "昨日{name}を見た。"),
+        ("Eilen näin.", "I SAW {name} YESTERDAY."),
+        ("Maria näin Maria.", "I SAW {name} YESTERDAY."),
+        ("Näin Marian, Maria.", "Näin Marian, {name}."),
+    ],
+)
+def test_words_aligned_to_a_lost_stand_in_are_replaced(stand_in, output, translation):
+    def translate(segment, search):
+        if "Maria" in segment:
+            return output
+        return segment.upper().replace("X71", "")
+
+    is_japanese = "マ" in output
+    aligner = WordByWord(Maria="マ" if is_japanese else "Marian")
+    translator = Translator(stand_in(translate), aligner=aligner)
+    target = "ja" if is_japanese else "fi"
+    found = translator.translate("I saw {name} yesterday.", "en", target, placeholders=())
+    assert found.text == translation
+    assert ("markup" in found.flags) == (translation != "Näin Marian, {name}.")
+
+
+def test_numbers_stand_in_for_numbers_and_are_found_in_any_digits(stand_in):
+    generator = stand_in(lambda segment, search: segment.replace("71", "٧١"))
+    found = Translator(generator).translate(
+        "Wait %d min or {count} h.", "en", "ar", placeholders=()
+    )
+    assert generator.calls[0][0] == ("Wait 71 min or 72 h.",)
+    assert found.text == "Wait %d min or {count} h."
+
+
+@pytest.mark.parametrize(
+    ("number", "written", "count", "others"),
+    [
+        ("21", "21 ２１ ۲۱", 3, "121 2.1 210 二十一"),
+        ("1000000", "1000000 1.000.000 1 000 000", 3, "1000 10000000"),
+        ("1.5", "1,5 1.5", 2, "15 1.55 11,5"),
+    ],
+)
+def test_a_number_is_found_as_languages_write_it(number, written, count, others):
+    assert len(regex.findall(number_pattern(number), written)) == count
+    assert not regex.findall(number_pattern(number), others)
+
+
+def test_a_form_has_each_stand_in_once():
+    protection = Protection(PlaceholderPattern(terms=["Oslo"]))
+    text = "Maria {a} Oslo {b} {c} {d} {e} %d 71 ♪ Oslo"
+    form = make_form(protection.protect(text), protection, "word")
+    assert form.text == "Maria Peter Oslo Anna David Laura X72 73 71 X74 Oslo"
+    restored = form.restore(form.text)
+    assert restored is not None
+    assert protection.restore(restored) == text
+    assert make_form(protection.protect("{a} X71"), protection, "code").text == "X72 X71"
 
 
 def test_terms_are_given_as_they_are_first(stand_in):
@@ -122,7 +205,7 @@ def test_equal_segments_with_different_placeholders_share_one_translation(stand_
         ["Open {a} now", "Open {b} now"], "en", "de", placeholders=()
     )
     assert [each.text for each in found] == ["OPEN {a} NOW", "OPEN {b} NOW"]
-    assert set(generator.calls[0][0]) == {"Open X71 now"}
+    assert set(generator.calls[0][0]) == {"Open Maria now"}
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,14 @@ import sys
 
 import pytest
 
-from nllb.errors import DocumentError, ResourceError
+from nllb.documents.document_translation import translate_document_file, translated_name
+from nllb.documents.formats.pdf import PdfFormat
+from nllb.documents.plain_markdown import plain_markdown
+from nllb.documents.registry import open_document
+from nllb.documents.units import FormatOptions
+from nllb.errors import ConfigError, DocumentError, ResourceError
 from nllb.languages import parse_language
+from nllb.translation.translator import Translator
 from tests.office_files import opened, swapped, texts
 
 pytest.importorskip("pdfminer")
@@ -81,3 +87,48 @@ def test_texts_without_translation_are_kept() -> None:
     docx = pytest.importorskip("docx")
     data = opened(pdf_bytes(*PAGE)).render({}, source=None, target=parse_language("deu_Latn"))
     assert docx.Document(io.BytesIO(data)).paragraphs[0].text == "The title"
+
+
+def test_the_result_may_be_a_markdown_document() -> None:
+    page = (*PAGE, (11, 500, "- First *item*"), (11, 440, "- Second item"), (11, 380, "# 5 > 4"))
+    options = FormatOptions(output_format="md")
+    _, document = open_document(pdf_bytes(*page), "paper.pdf", options)
+    assert any("new Markdown document" in warning for warning in document.warnings)
+    data = document.render({}, source=None, target=parse_language("deu_Latn"))
+    assert data.decode() == (
+        "# The title\n\nThis is a long line of a paragraph that goes on and ends here with a stop "
+        "and more.\n\nAnother paragraph.\n\n- First \\*item\\*\n- Second item\n\n\\# 5 > 4\n"
+    )
+    name = translated_name("paper.pdf", parse_language("deu_Latn"), PdfFormat, options)
+    assert name == "paper.deu_Latn.md"
+
+
+def test_marks_in_markdown_are_text() -> None:
+    markdown_it = pytest.importorskip("markdown_it")
+    texts = ["1) one `code`", "2) two [a](b)", "+ no item", "A # heading #", "<b>x</b> &amp;", " "]
+    written = plain_markdown([(0, text) for text in texts] + [(2, "About C #")]).decode()
+    html = markdown_it.MarkdownIt("commonmark").render(written)
+    assert html == (
+        "<ol>\n<li>one `code`</li>\n<li>two [a](b)</li>\n</ol>\n<p>+ no item</p>\n"
+        "<p>A # heading #</p>\n<p>&lt;b&gt;x&lt;/b&gt; &amp;amp;</p>\n<h2>About C #</h2>\n"
+    )
+
+
+def test_the_name_of_the_output_chooses_the_format(tmp_path, stand_in) -> None:
+    path = tmp_path / "paper.pdf"
+    path.write_bytes(pdf_bytes(*PAGE))
+    translator = Translator(stand_in(lambda segment, search: segment))
+    languages = {"source": "en", "target": "de"}
+    result, _ = translate_document_file(path, translator, output=tmp_path / "new.md", **languages)
+    assert result.read_text().startswith("# The title\n")
+    with pytest.raises(ConfigError, match=r"written as docx or md, not as \.odt"):
+        translate_document_file(path, translator, output=tmp_path / "new.odt", **languages)
+    markdown = FormatOptions(output_format="md")
+    with pytest.raises(ConfigError, match=r"name --output with \.md"):
+        translate_document_file(
+            path, translator, output=tmp_path / "new.docx", options=markdown, **languages
+        )
+    page = tmp_path / "page.html"
+    page.write_text("<p>Text</p>")
+    with pytest.raises(DocumentError, match="written as html, not as md"):
+        translate_document_file(page, translator, options=markdown, **languages)
