@@ -41,8 +41,11 @@ class Hypotheses:
     """How the files were made: model, search."""
     unmade: Mapping[str, str] = field(default_factory=dict)
     """Directions that could not be translated, with the reason."""
-    asked: bool = True
-    """Whether the directions were asked for by name: only then are missing ones a problem."""
+
+    def describe(self, benchmark: LineAlignedSet) -> str:
+        """Return the number of directions and of files in one line."""
+        have = sum(direction in self.files for direction in self.wanted)
+        return f"{len(self.wanted):,} directions of {benchmark.title}; {have:,} have a file"
 
 
 def open_benchmark(
@@ -85,10 +88,8 @@ def find_hypotheses(
         )
     else:
         wanted = sorted(files)
-    return Hypotheses(
-        folder=folder, files=files, wanted=wanted, system=str(folder.resolve().name),
-        asked=bool(directions),
-    )  # fmt: skip
+    name = str(folder.resolve().name)
+    return Hypotheses(folder=folder, files=files, wanted=wanted, system=name)
 
 
 def copied_hypotheses(

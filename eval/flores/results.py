@@ -372,6 +372,17 @@ class Evaluation:
         by_target = self.signatures.get(metric, {})
         return by_target.get(target, by_target.get("*", ""))
 
+    @property
+    def has_flags(self) -> bool:
+        """Whether a requested direction has no file, or an output has a problem."""
+        return bool(self.missing) or any(part.faults for part in self.faults)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the directions, the means and the counts of problems as values for JSON."""
+        yield from (row.as_json() for row in self.rows)
+        yield from map(asdict, self.groups)
+        yield from map(asdict, self.faults)
+
     def save(self) -> None:
         """Write evaluation.json."""
         write_json(self.directory / EVALUATION_FILE, {"schema": SCHEMA, **self.head()})

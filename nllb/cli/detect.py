@@ -2,16 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .stage_flags import quiet_argument
 
 if TYPE_CHECKING:
     from lid.detector import Detector
-    from lid.spans import Span
     from nllb.languages.detection import Detection
 
 STANDARD_OUTPUT = ("-", "/dev/stdout")
@@ -73,17 +72,8 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
 
 def detect(arguments: argparse.Namespace) -> int:
     from lid.detector import Detector
-    from lid.spans import detect_spans
-    from lid.streaming import detect_lines
-    from nllb.errors import ConfigError
 
-    for name in ("top", "workers"):
-        if getattr(arguments, name) < 1:
-            raise ConfigError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
-    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
-        raise ConfigError(f"--threshold must be between 0 and 1, got {arguments.threshold}")
-    if arguments.spans and arguments.workers > 1:
-        raise ConfigError("--spans uses one process; omit --workers")
+    _check_options(arguments)
     detector = Detector.load(arguments.model)
     if not arguments.quiet:
         _report_unknown_labels(detector)
@@ -93,23 +83,24 @@ def detect(arguments: argparse.Namespace) -> int:
         "candidates": _candidates(arguments.candidates, detector),
         "threshold": arguments.threshold,
     }
+    rows = _span_rows if arguments.spans else _line_rows
     with _output(arguments.output) as stream:
-        if arguments.spans:
-            for number, line in enumerate(lines, 1):
-                spans = detect_spans(detector, line, **options)
-                stream.writelines(_span_rows(number, spans, as_json=arguments.json))
-        else:
-            found = detect_lines(
-                lines,
-                model=arguments.model,
-                detector=detector,
-                workers=arguments.workers,
-                **options,
-            )
-            for number, detection in enumerate(found, 1):
-                stream.write(_row(number, detection, as_json=arguments.json))
+        for row in rows(detector, lines, options, arguments):
+            stream.write(row + "\n")
         stream.flush()
     return 0
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    from nllb.errors import ConfigError
+
+    for name in ("top", "workers"):
+        if getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
+    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
+        raise ConfigError(f"--threshold must be between 0 and 1, got {arguments.threshold}")
+    if arguments.spans and arguments.workers > 1:
+        raise ConfigError("--spans uses one process; omit --workers")
 
 
 def _candidates(listed: str | None, detector: "Detector") -> list[str] | None:
@@ -161,27 +152,46 @@ def _lines(file: str) -> Iterator[str]:
         )
 
 
-def _row(number: int, detection: "Detection", *, as_json: bool) -> str:
-    """Return one answer as a line of output."""
+def _line_rows(
+    detector: "Detector",
+    lines: Iterable[str],
+    options: Mapping[str, Any],
+    arguments: argparse.Namespace,
+) -> Iterator[str]:
+    """Yield one row for each line."""
+    from lid.streaming import detect_lines
     from nllb.io.text import json_line
 
-    if as_json:
-        return json_line({"line": number, **_fields(detection)}) + "\n"
-    return _cells(detection) + "\n"
+    found = detect_lines(
+        lines, model=arguments.model, detector=detector, workers=arguments.workers, **options
+    )
+    for number, detection in enumerate(found, 1):
+        if arguments.json:
+            yield json_line({"line": number, **_fields(detection)})
+        else:
+            yield _cells(detection)
 
 
-def _span_rows(number: int, spans: list["Span"], *, as_json: bool) -> Iterator[str]:
-    """Yield the answers about the sentences of one line; JSON has one object per line."""
+def _span_rows(
+    detector: "Detector",
+    lines: Iterable[str],
+    options: Mapping[str, Any],
+    arguments: argparse.Namespace,
+) -> Iterator[str]:
+    """Yield one row for each sentence of each line; JSON has one object per line."""
+    from lid.spans import detect_spans
     from nllb.io.text import json_line
 
-    if as_json:
-        listed = [
-            {"start": span.start, "end": span.end, **_fields(span.detection)} for span in spans
-        ]
-        yield json_line({"line": number, "spans": listed}) + "\n"
-        return
-    for span in spans:
-        yield f"{number}\t{span.start}\t{span.end}\t{_cells(span.detection)}\n"
+    for number, line in enumerate(lines, 1):
+        spans = detect_spans(detector, line, **options)
+        if arguments.json:
+            listed = [
+                {"start": one.start, "end": one.end, **_fields(one.detection)} for one in spans
+            ]
+            yield json_line({"line": number, "spans": listed})
+            continue
+        for span in spans:
+            yield f"{number}\t{span.start}\t{span.end}\t{_cells(span.detection)}"
 
 
 def _cells(detection: "Detection") -> str:

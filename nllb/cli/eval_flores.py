@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,12 +102,8 @@ def flores(arguments: argparse.Namespace) -> int:
     benchmark = open_benchmark(arguments.flores, split=arguments.split, num_lines=arguments.lines)
     made = _hypotheses(arguments, benchmark)
     if arguments.dry_run:
-        have = sum(direction in made.files for direction in made.wanted)
         verb = "translate and score" if arguments.model else "score"
-        print(
-            f"would {verb} {len(made.wanted):,} directions of {benchmark.title}; "
-            f"{have:,} have a file"
-        )
+        print(f"would {verb} {made.describe(benchmark)}")
         return 0
     evaluation = evaluate_hypotheses(
         made,
@@ -120,21 +115,13 @@ def flores(arguments: argparse.Namespace) -> int:
         detect=label_detector(arguments),
         quiet=arguments.quiet,
     )
-    if arguments.json:
-        for value in (
-            *(row.as_json() for row in evaluation.rows),
-            *map(asdict, evaluation.groups),
-            *map(asdict, evaluation.faults),
-        ):
-            print(json_line(value))
-    else:
-        print(overview(evaluation))
-    for line in problems(evaluation):
-        print(line, file=sys.stderr)
-    if evaluation.failed:
-        return EXIT_FLAGGED
-    flagged = bool(evaluation.missing) or any(part.faults for part in evaluation.faults)
-    return EXIT_FLAGGED if arguments.strict and flagged else 0
+    shown = map(json_line, evaluation.records()) if arguments.json else [overview(evaluation)]
+    for text in shown:
+        print(text)
+    for text in problems(evaluation):
+        print(text, file=sys.stderr)
+    doubtful = evaluation.has_flags and arguments.strict
+    return EXIT_FLAGGED if evaluation.failed or doubtful else 0
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:

@@ -360,9 +360,7 @@ def _read(path: Path, arguments: argparse.Namespace) -> "RatingsFile":
 
 def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
     from eval.xsts.calibration import CalibrationSettings
-    from eval.xsts.result import METHODS
     from eval.xsts.validation import ScoreSettings
-    from nllb.errors import did_you_mean
 
     shared = {
         "min_raters": arguments.min_raters,
@@ -373,25 +371,35 @@ def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
     }
     if "method" not in arguments:
         return ScoreSettings(**shared)
-    if arguments.method not in METHODS:
-        raise ConfigError(
-            f"--method {arguments.method!r}{did_you_mean(arguments.method, METHODS) or ';'} "
-            f"valid: {', '.join(METHODS)}"
-        )
-    try:
-        centre = None if arguments.centre == "mean" else float(arguments.centre)
-    except ValueError:
-        raise ConfigError(f"--centre {arguments.centre!r} is neither a number nor 'mean'") from None
+    _check_method(arguments.method)
     return ScoreSettings(
         median=arguments.median,
         method=arguments.method,
-        calibration=CalibrationSettings(centre=centre),
+        calibration=CalibrationSettings(centre=_centre(arguments.centre)),
         ordinal=not arguments.no_ordinal,
         fit_strength=arguments.fit_strength,
         resamples=arguments.resamples,
         seed=arguments.seed,
         **shared,
     )
+
+
+def _check_method(method: str) -> None:
+    from eval.xsts.result import METHODS
+    from nllb.errors import did_you_mean
+
+    if method not in METHODS:
+        raise ConfigError(
+            f"--method {method!r}{did_you_mean(method, METHODS) or ';'} valid: {', '.join(METHODS)}"
+        )
+
+
+def _centre(text: str) -> float | None:
+    """Return the expected score of the calibration set; None is the mean of the directions."""
+    try:
+        return None if text == "mean" else float(text)
+    except ValueError:
+        raise ConfigError(f"--centre {text!r} is neither a number nor 'mean'") from None
 
 
 def _calibration_set(arguments: argparse.Namespace) -> dict[str, tuple[str, str]] | None:

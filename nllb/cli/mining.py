@@ -153,25 +153,17 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
 
 def xsim(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
-        from data_pipeline.mining.load_encoder import load_encoder
         from data_pipeline.mining.mining_config import XsimConfig
-        from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim, thresholds_line
+        from data_pipeline.mining.xsim import mean_errors, run_xsim, thresholds_line
     from dataclasses import asdict
 
     from nllb.config import find_config, load_config
-    from nllb.io.text import read_lines
 
-    if arguments.source is not None or arguments.target is not None:
-        if arguments.source is None or arguments.target is None or arguments.config is not None:
-            raise ConfigError("give CONFIG and OUT, or both --source F and --target F")
-        encoder = load_encoder(arguments.encoder)
-        sides = [list(read_lines(path)) for path in (arguments.source, arguments.target)]
-        vectors = [encoder.encode(side, "") for side in sides]
-        forward, backward = error_rates(*vectors)
-        _show({"sentences": len(sides[0]), "forward": forward, "backward": backward}, arguments)
-        return 0
-    if arguments.config is None or arguments.out is None:
-        raise ConfigError("give CONFIG and OUT, or both --source F and --target F")
+    files = (arguments.source, arguments.target)
+    if None not in files and arguments.config is None:
+        return _xsim_of_files(arguments)
+    if any(files) or arguments.config is None or arguments.out is None:
+        raise ConfigError("give either CONFIG and OUT, or --source F and --target F")
     config = load_config(XsimConfig, find_config(arguments.config, "mine"), arguments.overrides)
     results = run_xsim(config, arguments.out, quiet=arguments.quiet)
     for result in results:
@@ -182,6 +174,18 @@ def xsim(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"mean of {len(results)}: {100 * forward:.2f} %, back {100 * backward:.2f} %")
         print(thresholds_line(config, results[0].sentences))
+    return 0
+
+
+def _xsim_of_files(arguments: argparse.Namespace) -> int:
+    from data_pipeline.mining.load_encoder import load_encoder
+    from data_pipeline.mining.xsim import measure_pair
+    from nllb.io.text import read_lines
+
+    sources, targets = (list(read_lines(path)) for path in (arguments.source, arguments.target))
+    found = measure_pair(load_encoder(arguments.encoder), sources, targets)
+    fields = {"sentences": found.sentences, "forward": found.forward, "backward": found.backward}
+    _show(fields, arguments)
     return 0
 
 

@@ -58,16 +58,11 @@ def run_to_exit_code(verb: Callable[[], int]) -> int:
         # The reader is gone (`nllb ... | head`): end quietly, as other tools do.
         silence_stdout()
         return EXIT_READER_GONE
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         if os.environ.get("NLLB_DEBUG"):
             raise
         silence_stdout()
         return _fail(describe_os_error(error), NllbError.exit_code)
-    except MemoryError:
-        if os.environ.get("NLLB_DEBUG"):
-            raise
-        message = "not enough memory; close other programs, or process less at a time"
-        return _fail(message, NllbError.exit_code)
     except KeyboardInterrupt as interruption:
         how = "terminated" if isinstance(interruption, Terminated) else "interrupted"
         return _fail(how, exit_code(interruption))
@@ -154,8 +149,10 @@ class _Closed(RawIOBase):
         self.readinto(data)
 
 
-def describe_os_error(error: OSError) -> str:
+def describe_os_error(error: OSError | MemoryError) -> str:
     """Return a message for an error of the operating system that no verb has explained."""
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs, or process less at a time"
     reason = error.strerror or str(error)
     if error.errno in DISK_ERRORS:
         return f"cannot write: {reason}"

@@ -172,20 +172,30 @@ def translate(arguments: argparse.Namespace) -> int:
             lines_done=0 if part is None else part.lines_done,
         )
         try:
-            run.run(paths)
-            if part is not None:
-                part.finish()
+            _run_to_the_end(run, paths, part)
         except KeyboardInterrupt as interruption:
-            _say_what_is_done("interrupted", run, part)
             return exit_code(interruption)
-        except BrokenPipeError:
-            raise
-        except (NllbError, OSError):
-            _say_what_is_done("stopped", run, part)
-            raise
     for message in run.summary():
         _say(message, arguments)
     return EXIT_FLAGGED if arguments.strict and run.counts.num_flagged else 0
+
+
+def _run_to_the_end(
+    run: "FileTranslation", paths: Sequence[str], part: "PartialOutput | None"
+) -> None:
+    """Translate all inputs; if that fails, print how far it came before the error is handled."""
+    try:
+        run.run(paths)
+        if part is not None:
+            part.finish()
+    except KeyboardInterrupt:
+        _print_what_is_done("interrupted", run, part)
+        raise
+    except BrokenPipeError:
+        raise
+    except (NllbError, OSError):
+        _print_what_is_done("stopped", run, part)
+        raise
 
 
 def _translate_documents(paths: Sequence[str], arguments: argparse.Namespace) -> int:
@@ -358,7 +368,7 @@ def _write_to_stdout(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def _say_what_is_done(what: str, run: "FileTranslation", part: "PartialOutput | None") -> None:
+def _print_what_is_done(what: str, run: "FileTranslation", part: "PartialOutput | None") -> None:
     """Print how far a run came that did not reach its end."""
     num_lines = run.counts.num_lines
     if what == "stopped" and not num_lines:

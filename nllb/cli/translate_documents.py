@@ -109,44 +109,54 @@ def translate_documents(
     search: "SearchOptions",
 ) -> int:
     """Translate each file; print where the results are, and what to check in them."""
-    from nllb.documents import translate_document_file
-
     options = document_options(arguments)
-    kept = glossary_options(arguments)
+    settings = {"search": search, **_settings(arguments)}
     folder = _output_folder(paths, arguments)
+    output = folder if folder is not None else arguments.output
     num_flagged = 0
     for path in map(Path, paths):
-        quiet = arguments.quiet or not sys.stderr.isatty()
-        with Progress(path.name, unit="segments", quiet=quiet) as progress:
-
-            def advance(done: int, total: int, progress: Progress = progress) -> None:
-                progress.set_total(total)
-                progress.advance(done - progress.done)
-
-            try:
-                result, report = translate_document_file(
-                    path,
-                    translator,
-                    source=arguments.source,
-                    target=arguments.target,
-                    output=folder if folder is not None else arguments.output,
-                    options=options,
-                    glossary=kept["glossary"],
-                    do_not_translate=kept["do_not_translate"],
-                    search=search,
-                    **_retry_settings(arguments),
-                    progress=advance,
-                    job=_job(arguments),
-                )
-            except KeyboardInterrupt as interruption:
-                print(
-                    "nllb: interrupted; the same command continues where it stopped",
-                    file=sys.stderr,
-                )
-                return exit_code(interruption)
+        try:
+            result, report = _translate_file(
+                path, translator, arguments, output=output, options=options, settings=settings
+            )
+        except KeyboardInterrupt as interruption:
+            print("nllb: interrupted; the same command continues from there", file=sys.stderr)
+            return exit_code(interruption)
         num_flagged += len(report.flagged)
         _print_report(path, result, report, arguments)
     return EXIT_FLAGGED if arguments.strict and num_flagged else 0
+
+
+def _translate_file(
+    path: Path,
+    translator: "Translator",
+    arguments: argparse.Namespace,
+    *,
+    output: Path | None,
+    options: "FormatOptions",
+    settings: dict[str, Any],
+) -> "tuple[Path, DocumentReport]":
+    """Translate one file, with a progress bar on a terminal."""
+    from nllb.documents import translate_document_file
+
+    quiet = arguments.quiet or not sys.stderr.isatty()
+    with Progress(path.name, unit="segments", quiet=quiet) as progress:
+
+        def advance(done: int, total: int) -> None:
+            progress.set_total(total)
+            progress.advance(done - progress.done)
+
+        return translate_document_file(
+            path,
+            translator,
+            source=arguments.source,
+            target=arguments.target,
+            output=output,
+            options=options,
+            progress=advance,
+            job=_job(arguments),
+            **settings,
+        )
 
 
 def document_options(arguments: argparse.Namespace) -> "FormatOptions":
@@ -200,10 +210,14 @@ def _job(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _retry_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of `TranslationSettings` that the flags set, except the search."""
     from nllb.translation.retry import RetryBudget
 
+    kept = glossary_options(arguments)
     return {
+        "glossary": kept["glossary"],
+        "do_not_translate": kept["do_not_translate"],
         "retry": False if arguments.no_retry else RetryBudget(arguments.retry_limit),
         "assumed_source": None if arguments.assume == "none" else arguments.assume,
     }

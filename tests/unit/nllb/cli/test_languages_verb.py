@@ -5,8 +5,8 @@ import json
 import pytest
 
 from nllb.cli import main
-from nllb.cli.languages import select_languages
 from nllb.errors import LanguageError
+from nllb.languages import select_languages
 
 
 def test_tab_separated_by_default(capsys: pytest.CaptureFixture[str]) -> None:
