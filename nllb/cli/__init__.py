@@ -49,7 +49,11 @@ def read_verbs() -> list[Verb]:
 def overview(verbs: Sequence[Verb]) -> str:
     """Return the text of `nllb --help`, or of `nllb lid --help` for the verbs of a family."""
     width = max(len(" ".join(verb.words)) for verb in verbs) + 2
-    lines = ["usage: nllb VERB [ARGUMENT...]    (nllb VERB --help explains one)"]
+    first = {verb.words[0] for verb in verbs}
+    family = f" {first.pop()}" if len(first) == 1 else ""
+    lines = [
+        f"usage: nllb{family} VERB [ARGUMENT...]    (nllb{family} VERB --help explains a verb)"
+    ]
     for group in dict.fromkeys(verb.group for verb in verbs):
         lines += ["", f"{group}:"]
         members = [verb for verb in verbs if verb.group == group]

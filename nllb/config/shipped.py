@@ -36,9 +36,11 @@ def find_config(name_or_path: str | Path, kind: str | None = None) -> Path:
         raise ConfigError(
             f"{name!r} is the name of {len(found)} configurations: {listed}; choose one of these"
         )
+    near = did_you_mean(name, names)
+    listed = "" if near else f"; the shipped names are {', '.join(names) or 'none'}"
     raise ConfigError(
         f"no configuration {str(name_or_path)!r}: it is neither a file nor a shipped name"
-        f"{did_you_mean(name, names)}; shipped: {', '.join(names) or 'none'}"
+        f"{near}{listed}"
     )
 
 

@@ -45,9 +45,10 @@ def load_generator(
 
     from .expert_cache import ExpertCache
     from .layers import ExpertStoreFactory, LoadedExperts
-    from .model_generator import ModelGenerator
+    from .model_generator import ModelGenerator, check_data_type
     from .recommended_search import recommended_search
 
+    check_data_type(dtype)
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     free = torch.cuda.mem_get_info()[0] if on_gpu and torch.cuda.is_available() else None
     if dtype == "auto":
