@@ -19,7 +19,7 @@ from .index import FLAGGED_SHARE, CellSums, CellTotals, TargetTotals
 from .results import SUM_SCALE, Evaluation, GroupFaults, GroupScore
 
 MAX_FLAGGED_NAMED: Final = 4
-"""Flagged files that a note names."""
+"""Maximum number of flagged files that a warning names."""
 
 
 def summarise(
@@ -40,8 +40,8 @@ def summarise(
     Args:
         targets: totals of each target language.
         cell_sums: sums of resampled scores over all of them.
-        missing: directions that were asked for and have no file.
-        unmade: directions that could not be translated, and why.
+        missing: requested directions that have no file.
+        unmade: directions that could not be translated, with the reasons.
         benchmark: the test set.
         choice: metrics.
         system: name for reports.
@@ -50,7 +50,7 @@ def summarise(
         made_by: how the hypotheses were made, if known.
 
     Raises:
-        DataError: where no direction was scored.
+        DataError: if no direction was scored.
     """
     failed = {**unmade, **{name: why for one in targets for name, why in one.failed.items()}}
     targets = sorted((one for one in targets if one.lines), key=lambda one: one.target)
@@ -154,8 +154,8 @@ def _notes(
 ) -> Iterator[str]:
     if benchmark.limit is not None:
         yield (
-            f"only the first {benchmark.limit:,} sentences were scored: do not compare with scores "
-            "on the whole set"
+            f"only the first {benchmark.limit:,} sentences were scored: do not compare these "
+            f"scores with scores on the whole set"
         )
     flagged = sorted(
         (found for one in targets for found in one.flagged), key=lambda f: (-f[0], f[1])
@@ -182,15 +182,15 @@ def _notes(
         ]
         if absent:
             yield (
-                f"{metric_title(name)} was not computed into {_first(absent)}: "
-                f"tokenizer {bleu_tokenizer_name(absent[0])[0]} is not installed"
+                f"{metric_title(name)} was not computed into {_first(absent)}: tokenizer "
+                f"{bleu_tokenizer_name(absent[0])[0]} is not installed"
             )
     if "bleu" in choice.names:
         other = [one.target for one in targets if bleu_tokenizer_name(one.target)[1]]
         if other:
             yield (
-                f"BLEU into {_first(other)} uses another tokenizer than the NLLB paper on some "
-                "test sets: see the signatures"
+                f"BLEU into {_first(other)} does not use the NLLB paper's tokenizer on some test "
+                f"sets: see the signatures"
             )
     if choice.spm is not None and not choice.spm.verified:
         yield (

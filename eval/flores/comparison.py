@@ -1,4 +1,4 @@
-"""Comparison of two evaluations: what changed, for which languages, and who would notice."""
+"""Comparison of two evaluations: changes by language group, and whether people would notice."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,9 +38,9 @@ ALMOST_ALWAYS_NOTICED: Final = 1.0
 Source: NLLB Team 2022, the ablation study with XSTS (506 sentences, 24 directions).
 """
 MIN_RESAMPLES: Final = 100
-"""Below, the ends of a 95 % interval would rest on one or two resamples."""
+"""With fewer resamples, the ends of a 95 % interval depend on one or two of them."""
 MIN_DIRECTIONS_FOR_A_CLAIM: Final = 3
-"""Directions that a part (a script, a family) needs to be named in the verdict."""
+"""Minimum number of directions of a part (a script, a family) that the verdict names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ class PartChange:
     """The mean change over a part of the directions."""
 
     part: str
-    """Name of the part: a group, or such as `into languages in Latn script`."""
+    """Name of the part: a group, or for example `into languages in Latn script`."""
     metric: str
     """Metric name."""
     count: int
@@ -127,7 +127,7 @@ class Comparison:
     only_second: tuple[str, ...]
     """Directions that the first lacks."""
     notes: tuple[str, ...]
-    """What a reader must know before believing that nothing changed."""
+    """Warnings about the tests."""
     resamples: int
     """Resamples of each test: no p-value is below 1 / (resamples + 1)."""
     seed: int = SEED
@@ -139,8 +139,8 @@ class Comparison:
             if part.part == "all":
                 yield (
                     f"  {metric_title(part.metric)}: {part.first:.2f} -> {part.second:.2f}, "
-                    f"{part.delta:+.2f}, 95 % {part.low:+.2f} to {part.high:+.2f}, "
-                    f"p = {part.p_value:.4f} (paired bootstrap, two-sided), n = {part.count:,}"
+                    f"{part.delta:+.2f}, 95 % {part.low:+.2f} to {part.high:+.2f}, p = "
+                    f"{part.p_value:.4f} (paired bootstrap, two-sided), n = {part.count:,}"
                 )
 
 
@@ -150,14 +150,14 @@ def compare(
     """Compare two evaluations direction by direction.
 
     Args:
-        first: the system before.
-        second: the system after.
-        resamples: of each test; they need 4 bytes x directions x resamples of memory.
+        first: the baseline.
+        second: the system that is compared with it.
+        resamples: resamples of each test; they use 4 bytes x directions x resamples of memory.
         quiet: no progress on stderr.
 
     Raises:
-        ConfigError: where the resamples are too few for an interval.
-        DataError: where data or metrics differ, so that the numbers cannot be compared.
+        ConfigError: if the resamples are too few for an interval.
+        DataError: if data or metrics differ, so that the numbers cannot be compared.
     """
     if resamples < MIN_RESAMPLES:
         raise ConfigError(
@@ -198,7 +198,7 @@ def compare(
 
 
 def _out_of_reach(changes: Sequence[DirectionChange], resamples: int) -> Iterator[str]:
-    """Yield notes where changes have the smallest possible p-value and are not significant."""
+    """Yield warnings about insignificant changes with the smallest possible p-value."""
     least = 1 / (resamples + 1)
     clear = [c for c in changes if max(c.p_bootstrap, c.p_randomisation) <= 1.000001 * least]
     if clear and not any(change.significant for change in clear):
@@ -217,7 +217,7 @@ def verdict(
     groups: Sequence[PartChange],
     parts: Sequence[PartChange],
 ) -> str:
-    """Return in one sentence what changed, for whom, and whether people would notice."""
+    """Return one sentence: the change, where it is largest, and whether people would notice."""
     whole = next(group for group in groups if group.part == "all" and group.metric == metric)
     title = metric_title(metric)
     where = f"over {whole.count:,} directions" if whole.count > 1 else "in the one direction"
@@ -256,7 +256,7 @@ def _for_whom(whole: PartChange, metric: str, parts: Sequence[PartChange]) -> st
 
 def _noticed(whole: PartChange, metric: str) -> str:
     if metric != "chrf++":
-        return f"; for {metric_title(metric)} no rule says what people notice"
+        return f"; for {metric_title(metric)} there is no rule about what people notice"
     size = abs(whole.delta)
     surely = 0.0 if whole.low <= 0 <= whole.high else min(abs(whole.low), abs(whole.high))
     if surely >= ALMOST_ALWAYS_NOTICED:

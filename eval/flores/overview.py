@@ -1,4 +1,4 @@
-"""An evaluation in words, for a terminal."""
+"""An evaluation as text for a terminal."""
 
 from collections.abc import Iterator
 
@@ -11,15 +11,15 @@ _SHOWN_PROBLEMS = ("empty", "copy_of_source", "repeated", "looping")
 
 
 def overview(evaluation: Evaluation) -> str:
-    """Return group means with intervals, the state of the outputs, and the signatures."""
+    """Return group means with intervals, counts of flagged outputs, and the signatures."""
     lines = [
         f"{evaluation.system} on {evaluation.benchmark}: {evaluation.num_directions:,} directions"
     ]
     for group in evaluation.groups:
         gap = f", {group.missing:,} missing" if group.missing else ""
         lines.append(
-            f"  {group.group:<18} {metric_title(group.metric):<7} {group.mean:6.2f}  "
-            f"(95 % {group.low:.2f} to {group.high:.2f}; n = {group.count:,}{gap})"
+            f"  {group.group:<18} {metric_title(group.metric):<7} {group.mean:6.2f}  (95 % "
+            f"{group.low:.2f} to {group.high:.2f}; n = {group.count:,}{gap})"
         )
     lines += [_outputs_line(part) for part in evaluation.faults if part.group == "all"]
     for name in evaluation.metrics:
@@ -30,7 +30,7 @@ def overview(evaluation: Evaluation) -> str:
 
 
 def problems(evaluation: Evaluation) -> Iterator[str]:
-    """Yield warnings and errors: notes, directions that failed, directions without a file."""
+    """Yield warnings and errors, such as directions that failed or have no file."""
     for note in evaluation.notes:
         yield f"warning: {note}"
     for direction, reason in evaluation.failed.items():
@@ -40,8 +40,8 @@ def problems(evaluation: Evaluation) -> Iterator[str]:
         named = ", ".join(evaluation.missing[:MAX_MISSING_NAMED])
         named += f" and {more:,} more" if more > 0 else ""
         yield (
-            f"warning: {len(evaluation.missing):,} asked for and without a file: {named}; "
-            "in no mean (all are in evaluation.json)"
+            f"warning: {len(evaluation.missing):,} requested directions have no file: {named}; no "
+            f"mean includes them (evaluation.json lists all)"
         )
 
 

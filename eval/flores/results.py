@@ -1,11 +1,11 @@
-"""The folder that `nllb eval flores` writes, and how it is read.
+"""Reads and writes the folder of `nllb eval flores`.
 
     evaluation.json        settings, signatures, groups, missing directions, provenance
     scores.tsv             one row per direction
     targets/CODE.npz       for each target language: its rows and the integers of every sentence
     index.npz              totals for the next run (`eval.flores.index`)
 
-A target's file is written once all its directions are scored, so that finished work is kept.
+The file of a target is written when all its directions are scored, so that finished work is kept.
 """
 
 import gc
@@ -64,7 +64,7 @@ class Row:
     size: int
     """Its size in bytes."""
     mtime_ns: int
-    """Its time of change, which reveals changed files together with the size."""
+    """Its modification time, which together with the size reveals changed files."""
     sha256: str
     """Hash of its sentences."""
     scores: Mapping[str, MetricScore]
@@ -74,8 +74,8 @@ class Row:
     language: LanguageCount | None = None
     """Lines in the target language, if a detector was given."""
     reference_share: float | None = None
-    """Share of the reference's own lines that the detector places in the target language: what a
-    perfect translation would reach."""
+    """Fraction of the reference's lines that the detector identifies as the target
+    language: the value of a perfect translation."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as values for JSON."""
@@ -133,7 +133,7 @@ class TargetResult:
     """Metric -> sentences x columns that depend on the reference alone."""
     cell_sums: Mapping[str, NDArray[np.int64]]
     """Metric -> cells x resamples: sums of resampled scores, for the intervals of groups, in
-    millionths of a point: whole numbers, so that what is added can be taken away again."""
+    millionths of a point. They are integers, so that sums can be subtracted exactly."""
 
     def statistics(self, metric: Metric, number: int) -> NDArray[Any]:
         """Return the integers of all sentences of the direction `rows[number]`."""
@@ -178,10 +178,12 @@ def target_path(out: Path, target: str) -> Path:
     """Return the path of a target's file.
 
     Raises:
-        DataError: the target is no code, but would lead elsewhere.
+        DataError: the target is not a language code.
     """
     if not is_plain_name(target):
-        raise DataError(f"{out} names a target language {target[:80]!r}, which is no code")
+        raise DataError(
+            f"{out} names a target language {target[:80]!r}, which is not a language code"
+        )
     return out / TARGETS_DIR / f"{target}.npz"
 
 
@@ -189,7 +191,7 @@ def load_target(out: Path, target: str) -> TargetResult:
     """Read a target's file completely.
 
     Raises:
-        DataError: where it is missing or damaged.
+        DataError: if it is missing or damaged.
     """
     path = target_path(out, target)
     with open_arrays(path) as arrays:
@@ -260,7 +262,8 @@ def _rows(arrays: Any, path: Path, target: str) -> list[Row]:
     for row in rows:
         if row.direction.target != target or not is_plain_name(row.direction.source):
             raise DataError(
-                f"{path} has a direction {str(row.direction)[:80]!r}, not one of its own"
+                f"{path} has a direction {str(row.direction)[:80]!r}, which belongs to another "
+                f"target"
             )
         if not is_plain_name(row.file):
             raise DataError(f"{path}: {row.file[:80]!r} is not the name of a file of outputs")
@@ -307,9 +310,9 @@ class GroupFaults:
     judged: int
     """Lines whose language was detected; 0 without a detector."""
     right: int
-    """Those of them in the target language."""
+    """Number of these lines that are in the target language."""
     reference_share: float | None
-    """Mean share of the references' lines that the detector places in their language."""
+    """Mean fraction of the references' lines that the detector identifies as their language."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,9 +338,9 @@ class Evaluation:
     missing: tuple[str, ...]
     """Requested directions that have no file."""
     failed: Mapping[str, str]
-    """Directions that could not be scored -> why."""
+    """Direction that could not be scored -> reason."""
     notes: tuple[str, ...]
-    """What a reader must know before believing a number."""
+    """Warnings about the scores."""
     groups: tuple[GroupScore, ...]
     """Means and intervals."""
     faults: tuple[GroupFaults, ...]
@@ -361,7 +364,7 @@ class Evaluation:
                 found += summary.rows if summary else ()
         if len(found) != self.num_directions:
             raise DataError(
-                f"{self.directory}: {EVALUATION_FILE} tells of {self.num_directions:,} directions "
+                f"{self.directory}: {EVALUATION_FILE} lists {self.num_directions:,} directions "
                 f"and the files in {TARGETS_DIR} have {len(found):,}; some are damaged or of "
                 "another run: run 'nllb eval flores' again"
             )
@@ -403,7 +406,7 @@ def load_evaluation(directory: Path) -> Evaluation:
     """Read a folder that `nllb eval flores` wrote.
 
     Raises:
-        DataError: where it is not such a folder, or has another version of the format.
+        DataError: if it is not such a folder, or has another version of the format.
     """
     path = directory / EVALUATION_FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The sections on how far the numbers can be trusted: data quality and provenance."""
+"""The sections on data quality and provenance."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from .sources import Sources
 from .wording import without_folders
 
 MAX_ROWS: Final = 50
-"""Rows of a table; report.json has all."""
+"""Maximum number of rows of a table; report.json contains all rows."""
 CODE_WORDS: Final = {
     "empty": "empty lines",
     "bad_utf8": "lines that are not UTF-8",
     "copy_of_source": "lines equal to the source",
-    "mixed_unicode": "lines in another Unicode form than the rest",
-    "repeated": "lines repeated for other references",
+    "mixed_unicode": "lines not in the Unicode form of the rest",
+    "repeated": "equal lines with different references",
     "looping": "lines that repeat themselves",
-    "off_target": "lines in another language",
+    "off_target": "lines not in the target language",
     "line_breaks": "lines with a line break inside",
 }
 
@@ -79,8 +79,8 @@ def _languages(evaluation: Evaluation) -> Markup:
             Column(title="References, %", kind="number", digits=1),
         ],
         rows,
-        caption="Lines that the detector places in the target language, and the same share of the "
-        "references' own lines",
+        caption="Lines that the detector identifies as the target language, and the same fraction "
+        "of the references' lines",
     )
 
 

@@ -20,9 +20,9 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Print the label, its probability and its acceptance score for each line, tab-separated; "
         "line n of the output belongs to line n of the input. The probability compares the "
-        "languages with each other; the acceptance score says how well the line fits the best one. "
-        "If it is below the threshold, the label is `und`, and the rejected label follows with its "
-        "probability, as alternatives do."
+        "languages with each other; the acceptance score measures how well the line fits the best "
+        "one. If the score is below the threshold, the label is `und`, and the rejected label "
+        "follows with its probability, as alternatives do."
     )
     parser.add_argument(
         "files",
@@ -44,7 +44,7 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="M",
-        help="model directory, or any fastText .bin or .ftz file; default: the one that ships",
+        help="model directory, or any fastText .bin or .ftz file; default: the bundled model",
     )
     parser.add_argument(
         "-o",
@@ -57,8 +57,8 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="P",
-        help="minimum acceptance score of an answer, 0 to 1; default: the model's, 0.5 for most "
-        "languages",
+        help="minimum acceptance score of a label, 0 to 1; default: that of the model, 0.5 for "
+        "most languages",
     )
     parser.add_argument(
         "--spans",
@@ -113,7 +113,7 @@ def _candidates(listed: str | None, detector: "Detector") -> list[str] | None:
 
 
 def _output(path: str) -> AbstractContextManager[TextIO]:
-    """Open the output; standard output itself, never the file behind it, is written directly."""
+    """Open the output: stdout as it is, or a file that appears when it is complete."""
     from nllb.io.atomic import atomic_text
 
     return nullcontext(sys.stdout) if path in STANDARD_OUTPUT else atomic_text(Path(path))
@@ -146,8 +146,8 @@ def _lines(file: str) -> Iterator[str]:
     if damaged:
         print(
             f"{'stdin' if file == '-' else file}: not UTF-8: {damaged:,} "
-            f"line{'s' * (damaged > 1)}, the first is line {first}; the bytes in question were "
-            "ignored. Convert the file to UTF-8",
+            f"line{'s' * (damaged > 1)}, the first is line {first}; these bytes were replaced. "
+            f"Convert the file to UTF-8",
             file=sys.stderr,
         )
 

@@ -19,7 +19,7 @@ from .stage_flags import quiet_argument
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Read ratings and run the checks X01 to X18. The exit code is 1 if a check refuses a file."
+        "Read ratings and run the checks X01 to X18. The exit code is 1 if a check rejects a file."
     )
     _input_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one finding per line as JSON")
@@ -60,7 +60,8 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         default="linear",
         metavar="NAME",
-        help="the calibration that is shown, default: linear; a table compares all of them",
+        help="the calibration method of the main tables, default: linear; one table compares all "
+        "methods",
     )
     parser.add_argument(
         "--median",
@@ -197,12 +198,12 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def sheet_arguments(parser: argparse.ArgumentParser) -> None:
-    # OUT comes before --raters, which would otherwise take it as one more rater.
+    # OUT comes before --raters, which would otherwise consume it as one more rater.
     parser.usage = "nllb eval xsts sheet FILE [FILE ...] OUT --raters R [R ...] [options]"
     parser.description = (
         "Write annotation sheets (CSV and XLSX, one per rater) and a page of guidelines from "
         "tables of items (item_id, system, src_lang, tgt_lang, src_text, tgt_text). Raters do "
-        "not see the systems: OUT/key.jsonl, which identifies each row, stays with you."
+        "not see the systems: do not give them OUT/key.jsonl, which identifies each row."
     )
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="items to rate")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the sheets")
@@ -211,7 +212,7 @@ def sheet_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="R",
-        help="neutral ids of the raters: no names or mail addresses",
+        help="pseudonyms of the raters, not names or e-mail addresses",
     )
     parser.add_argument(
         "--per-item", type=int, default=3, metavar="N", help="raters per item, default: 3"
@@ -227,7 +228,7 @@ def sheet_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="P",
-        help="share of the items that each rater rates twice, default: 0",
+        help="fraction of the items that each rater rates twice, default: 0",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of sampling and order, default: 0"
@@ -254,7 +255,8 @@ def sheet(arguments: argparse.Namespace) -> int:
         print(path)
     if not anchors and not arguments.quiet:
         print(
-            "warning: no --calibration items: scores by different raters will not be comparable",
+            "warning: no --calibration items: the scores of different raters will not be "
+            "comparable",
             file=sys.stderr,
         )
     return 0
@@ -278,21 +280,27 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help="preset of column names: canonical, wide, sheet or training; default: by the header",
+        help="preset of column names: canonical, wide, sheet or training; default: detected from "
+        "the header",
     )
     parser.add_argument(
         "--format", metavar="NAME",
-        help="form of the files (csv, xlsx, labelstudio, appraise, ...); default: by the content",
+        help="format of the files (csv, xlsx, labelstudio, appraise, ...); default: detected from "
+        "the content",
     )  # fmt: skip
     parser.add_argument(
-        "--sheet", metavar="NAME", help="read this sheet only; default: all visible ones that fit"
+        "--sheet",
+        metavar="NAME",
+        help="read only this sheet; default: all visible sheets with ratings",
     )
     parser.add_argument(
-        "--scale", choices=["xsts", "esa", "mqm"], help="scale of the scores; default: by the form"
+        "--scale",
+        choices=["xsts", "esa", "mqm"],
+        help="scale of the scores; default: that of the format",
     )
     parser.add_argument(
         "--keep-rater-ids", action="store_true",
-        help="show the raters' ids of the files; by default every rater gets a pseudonym",
+        help="show the rater ids of the files; default: pseudonyms",
     )  # fmt: skip
     parser.add_argument(
         "--merge-raters", action="store_true",
@@ -312,10 +320,13 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="raters that each item should have, default: 3",
+        help="required number of raters per item, default: 3",
     )
     parser.add_argument(
-        "--calibration-size", type=int, metavar="N", help="items of the full calibration set"
+        "--calibration-size",
+        type=int,
+        metavar="N",
+        help="number of items in the full calibration set",
     )
     parser.add_argument("--calibration", type=Path, metavar="FILE",
                         help="the calibration set, to check the rated texts against")  # fmt: skip
@@ -333,7 +344,7 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _read_all(arguments: argparse.Namespace) -> "tuple[list[RatingsFile], list[str]]":
-    """Return the files that can be read, and why the others cannot."""
+    """Return the files that can be read, and the errors of the others."""
     files, errors = [], []
     for path in arguments.files:
         try:

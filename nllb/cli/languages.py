@@ -1,4 +1,4 @@
-"""`nllb languages`: the languages, how to write them, and what is known about them."""
+"""`nllb languages`: list languages with their codes, names and properties."""
 
 import argparse
 import sys
@@ -11,7 +11,9 @@ from nllb.languages import Language, Level, select_languages
 
 def languages_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `nllb languages`."""
-    parser.add_argument("query", nargs="?", metavar="QUERY", help="a code, tag or (part of a) name")
+    parser.add_argument(
+        "query", nargs="?", metavar="QUERY", help="a code, a tag, or a name or part of it"
+    )
     parser.add_argument("--script", metavar="S", help="only this script: Latn, Cyrl, Arab, ...")
     parser.add_argument(
         "--level",

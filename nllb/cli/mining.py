@@ -18,7 +18,7 @@ from .stage_flags import (
 def mine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Mine parallel sentences: embed and index the text, search in both directions, score the "
-        "candidates by margin. OUT receives one Parquet file per language pair; a second start "
+        "candidates by margin. OUT receives one Parquet file per language pair; a second run "
         "resumes. With `documents: true`, the sentences of paired documents are aligned instead."
     )
     stage_arguments(
@@ -58,9 +58,9 @@ def mine(arguments: argparse.Namespace) -> int:
 
 def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Train a sentence encoder on sentence pairs, from random values or from a teacher. OUT "
-        "receives the encoder, its card, the hashes of its training text, and the state from which "
-        "a second start resumes."
+        "Train a sentence encoder on sentence pairs, from random weights or by distillation from a "
+        "teacher. OUT receives the encoder, its card, the hashes of its training text, and "
+        "checkpoints from which a second run resumes."
     )
     stage_arguments(parser, dry_run="check CONFIG and folders, print it, and stop")
 
@@ -78,7 +78,9 @@ def train_encoder(arguments: argparse.Namespace) -> int:
     )
     for source in config.sources:
         if not (config.data_dir / source.path).is_dir():
-            raise ConfigError(f"sources: {source.name}: no folder {config.data_dir / source.path}")
+            raise ConfigError(
+                f"sources: {source.name}: the folder {config.data_dir / source.path} does not exist"
+            )
     if arguments.dry_run:
         print(dump_config(config), end="")
         return 0
@@ -90,8 +92,8 @@ def train_encoder(arguments: argparse.Namespace) -> int:
 
 def calibrate_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Calibrate the thresholds of an encoder on held-out pairs: of the margin, for mining, and "
-        "of the cosine, for the similarity filter. They are stored beside the encoder."
+        "Calibrate the thresholds of an encoder on held-out pairs: the margin for mining, and the "
+        "cosine for the similarity filter. They are stored beside the encoder."
     )
     parser.add_argument(
         "config", metavar="CONFIG", help="a configuration of kind encoder: a path or shipped name"
@@ -127,8 +129,9 @@ def calibrate_encoder(arguments: argparse.Namespace) -> int:
 
 def xsim_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Measure a sentence encoder: the share of sentences whose nearest sentence in the other "
-        "language is not their translation. Give either CONFIG and OUT, or --source and --target."
+        "Measure the error rate of a sentence encoder: the fraction of sentences whose nearest "
+        "sentence in the other language is not their translation. Give either CONFIG and OUT, or "
+        "--source and --target."
     )
     parser.add_argument(
         "config", metavar="CONFIG", nargs="?", help="a path, or the name of a shipped configuration"
@@ -143,7 +146,7 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder",
         metavar="E",
         default="default",
-        help="encoder of the two files: default, a folder of one, or hub:NAME; default: default",
+        help="encoder for the two files: default, a directory or hub:NAME; default: default",
     )
     parser.add_argument("--source", type=Path, metavar="F", help="sentences, one per line")
     parser.add_argument("--target", type=Path, metavar="F", help="their translations")

@@ -101,9 +101,9 @@ def _with_loss(
 
 def _print_report(report: "ShortlistReport", code: str) -> None:
     print(
-        f"{code}: {report.size:,} tokens, of which {report.seen:,} occur in the text; "
-        f"in {report.held_out_lines:,} held-out lines, the list covers "
-        f"{report.token_coverage:.2%} of the tokens and {report.line_coverage:.2%} of the lines"
+        f"{code}: {report.size:,} tokens, of which {report.seen:,} occur in the text; in "
+        f"{report.held_out_lines:,} held-out lines, the list covers {report.token_coverage:.2%} of "
+        f"the tokens and {report.line_coverage:.2%} of the lines"
     )
     if report.chrf_loss is not None:
         print(f"the list lowers chrF++ by {report.chrf_loss:.2f}")

@@ -48,7 +48,7 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="submit an array of N jobs: the command with --shard 1/N to --shard N/N",
+        help="submit an array of N jobs, which run the command with --shard 1/N to --shard N/N",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the sbatch script and stop")
     parser.add_argument("--json", action="store_true", help="print the submission as JSON")
@@ -90,7 +90,7 @@ def _count(tasks: Sized) -> str:
 
 
 def _check_command(command: list[str], *, shards: int) -> None:
-    """Refuse an nllb command that cannot be parsed, or whose own `--dry-run` fails."""
+    """Reject an nllb command that cannot be parsed or whose own `--dry-run` fails."""
     if command[0] != "nllb":
         return
     shard = ["--shard", f"1/{shards}"] if shards else []
@@ -155,7 +155,7 @@ def logs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="continue until all tasks have ended"
     )
-    parser.add_argument("--task", metavar="KEY", help="only the log of this task")
+    parser.add_argument("--task", metavar="KEY", help="print only the log of this task")
 
 
 def logs(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`nllb translate report.docx ...`: documents, each to a file of its own."""
+"""`nllb translate report.docx ...`: translate each document to a new file."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ _TEXT_SUFFIXES = frozenset({"", ".txt", ".text"})
 
 
 class OutputAction(argparse.Action):
-    """Stores a path, and whether it was written with a slash at its end, as a directory."""
+    """Stores a path, and whether a slash at its end marks it as a directory."""
 
     def __call__(
         self,
@@ -60,9 +60,9 @@ def document_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def are_documents(paths: Sequence[str], arguments: argparse.Namespace) -> bool:
-    """Return whether the inputs are documents, which are translated to files of their own.
+    """Return whether the inputs are documents, each of which is translated to a new file.
 
-    Plain text is one if it is to be written to a directory.
+    Plain text counts as a document if the output is a directory.
 
     Raises:
         ConfigError: documents are mixed with other inputs.
@@ -76,7 +76,8 @@ def are_documents(paths: Sequence[str], arguments: argparse.Namespace) -> bool:
         (documents if found or (to_folder and is_text) else others).append(path)
     if documents and others and not all(Path(path).suffix.lower() == ".txt" for path in others):
         raise ConfigError(
-            f"{documents[0]} is a document and {others[0]} is not: translate them one by one"
+            f"{documents[0]} is a document and {others[0]} is not: translate them in separate "
+            f"commands"
         )
     return bool(documents)
 
@@ -108,7 +109,7 @@ def translate_documents(
     arguments: argparse.Namespace,
     search: "SearchOptions",
 ) -> int:
-    """Translate each file; print where the results are, and what to check in them."""
+    """Translate each file; print the paths of the results and what to check in them."""
     options = document_options(arguments)
     settings = {"search": search, **_settings(arguments)}
     folder = _output_folder(paths, arguments)
@@ -168,7 +169,7 @@ def document_options(arguments: argparse.Namespace) -> "FormatOptions":
     from nllb.documents import FormatOptions
 
     if arguments.n_best:
-        raise ConfigError("--n-best is for plain text, not for documents")
+        raise ConfigError("--n-best applies to plain text, not to documents")
     return FormatOptions(
         encoding=arguments.encoding,
         columns=_listed(arguments.columns),
@@ -183,7 +184,7 @@ def _listed(text: str | None) -> tuple[str, ...]:
 
 
 def _output_folder(paths: Sequence[str], arguments: argparse.Namespace) -> Path | None:
-    """Return the directory of the results; None if there is a file, or they go beside theirs."""
+    """Return the directory of the results; None if the flags give a file or nothing."""
     output: Path | None = arguments.output
     if output is None:
         return None
@@ -191,12 +192,12 @@ def _output_folder(paths: Sequence[str], arguments: argparse.Namespace) -> Path 
         return None
     if output.exists() and not output.is_dir():
         raise ConfigError(
-            f"--output {output} is a file, and there are {len(paths)} documents: name a directory"
+            f"--output {output} is a file, and there are {len(paths)} documents: give a directory"
         )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make the directory {output}: {error.strerror}") from error
+        raise DataError(f"cannot create the directory {output}: {error.strerror}") from error
     return output
 
 

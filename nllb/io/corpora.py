@@ -250,7 +250,7 @@ def parse_corpus(text: str) -> Corpus:
     """Open a corpus that a command line names as `PATH` or `LAYOUT:PATH`.
 
     Raises:
-        DataError: where the folder is missing, or its layout is not known.
+        DataError: if the folder is missing, or its layout is not known.
     """
     name, separator, path = text.partition(":")
     for layout in get_args(Layout):

@@ -248,7 +248,7 @@ def heat_map(axis: Axis, layers: Sequence[HeatMapLayer], *, caption: str) -> Mar
     layer.
 
     Raises:
-        ValueError: where a layer is not square over the axis, or a score does not fit 16 bits.
+        ValueError: if a layer is not square over the axis, or a score does not fit 16 bits.
     """
     size = len(axis.labels)
     for layer in layers:

@@ -16,7 +16,7 @@ _PACKAGES = Path(__file__).parents[2]
 
 
 def is_plain_name(name: object) -> bool:
-    """Say whether a value can name a file or a folder: letters, digits, `.`, `_` and `-` only."""
+    """Return whether a value can name a file or a folder: letters, digits, `.`, `_` and `-` only."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None and name not in (".", "..")
 
 
@@ -84,7 +84,7 @@ def _homes(folder: Path) -> list[Path]:
 
 
 def _is_shipped(folder: Path) -> bool:
-    """Say whether a folder is one of the package's own, which some installers fill with links."""
+    """Return whether a folder is one of the package's own, which some installers fill with links."""
     try:
         return "_models" in folder.absolute().relative_to(_PACKAGES).parts[1:2]
     except ValueError:

@@ -18,7 +18,7 @@ def refuse_pointer(path: Path) -> None:
 
 
 def _is_pointer(path: Path) -> bool:
-    """Say whether a file is what git leaves in place of a large one that git-lfs did not fetch."""
+    """Return whether a file is what git leaves in place of a large one that git-lfs did not fetch."""
     try:
         if not path.is_file() or path.stat().st_size > 1024:
             return False

@@ -116,7 +116,7 @@ def test_conditions_that_cannot_be_read_are_all_named(folders):
     assert "cannot read the condition 'all chrf++ >> 3'" in text
     assert "unknown group 'al'; did you mean all" in text
     assert "metric 'bleu' was not computed" in text
-    assert "needs two systems" in text
+    assert "requires two systems" in text
 
 
 def test_junit_file_names_failures(folders, tmp_path):

@@ -107,7 +107,7 @@ def test_sheets_are_reproducible_and_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "r02.csv").read_bytes() == (
         tmp_path / "two" / "r02.csv"
     ).read_bytes()
-    with pytest.raises(DataError, match="sheets were already written"):
+    with pytest.raises(DataError, match="already contains sheets"):
         write_sheets(items(), anchors(), tmp_path / "one", settings=settings())
 
 

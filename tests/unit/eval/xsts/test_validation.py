@@ -428,5 +428,5 @@ def test_refusals_are_told_together(study: Rows, save: Save) -> None:
         row["tgt_lang"] = "xxx" if row["set"] == "eval" else row["tgt_lang"]
     for row in rated(study, rater_id="fra2"):
         row["score"] = row["score"] * 20
-    with pytest.raises(DataError, match=r"(?s)2 findings refuse.*X03.*fra2.*X09.*xxx"):
+    with pytest.raises(DataError, match=r"(?s)2 findings reject.*X03.*fra2.*X09.*xxx"):
         evaluate([read_ratings(save(study))], SETTINGS)
