@@ -14,8 +14,8 @@ _LONG_WORD: Final = re.compile(r"(\S{200})\S{900,}(\S{100})")
 class NllbError(Exception):
     """Base class of all errors that come from the input or the machine, not from the program.
 
-    The text leaves out the middle of words of 1,200 characters or more: a damaged file can have
-    names of any length, and errors print what was given.
+    The middle of words of 1,200 characters or more is omitted from the text, because a damaged file
+    can contain names of any length.
 
     Attributes:
         exit_code: the exit code of the command line after this error.

@@ -16,7 +16,8 @@ from nllb.io.benchmarks import LineAlignedSet
 
 from .directions import GROUPS, Direction, Group
 from .index import FLAGGED_SHARE, CellSums, CellTotals, TargetTotals
-from .results import SUM_SCALE, Evaluation, GroupFaults, GroupScore
+from .results import Evaluation, GroupFlags, GroupScore
+from .target_files import SUM_SCALE
 
 MAX_FLAGGED_NAMED: Final = 4
 """Maximum number of flagged files that a warning names."""
@@ -71,7 +72,7 @@ def summarise(
         failed=failed,
         notes=tuple(_notes(targets, choice, benchmark)),
         groups=tuple(_groups(targets, cell_sums, [*missing, *failed], choice.all_names)),
-        faults=tuple(_faults(targets)),
+        flags=tuple(_group_flags(targets)),
         provenance=provenance() | {"resamples": str(RESAMPLES), "seed": str(SEED)} | dict(made_by),
         settings=sha256(settings.encode()).hexdigest(),
         num_directions=sum(len(one.lines) for one in targets),
@@ -110,19 +111,19 @@ def _groups(
             )
 
 
-def _faults(targets: Sequence[TargetTotals]) -> Iterator[GroupFaults]:
+def _group_flags(targets: Sequence[TargetTotals]) -> Iterator[GroupFlags]:
     for group in GROUPS:
         inside = list(_inside(targets, group))
         if not inside:
             continue
         counts: Counter[str] = Counter()
         for totals in inside:
-            counts.update(totals.faults)
+            counts.update(totals.flags)
         shares = sum(totals.reference_shares[0] for totals in inside)
-        yield GroupFaults(
+        yield GroupFlags(
             group=group.name,
             lines=sum(totals.rows for totals in inside) * targets[0].num_sentences,
-            faults=dict(counts),
+            flags=dict(counts),
             judged=sum(totals.judged for totals in inside),
             right=sum(totals.right for totals in inside),
             reference_share=sum(totals.reference_shares[1] for totals in inside) / shares

@@ -28,7 +28,8 @@ from nllb.errors import ConfigError, DataError
 from nllb.io.progress import Progress
 
 from .directions import GROUPS, LEVEL_WORDS, Direction, known_languages, language_level
-from .results import Evaluation, load_target
+from .results import Evaluation
+from .target_files import load_target
 
 DISCOVERY_RATE: Final = 0.05
 USUALLY_NOTICED: Final = 0.5

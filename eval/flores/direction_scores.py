@@ -47,10 +47,9 @@ from .index import (
     stored_state,
     total_up,
 )
-from .results import (
-    SCORES_FILE,
+from .results import SCORES_FILE, Evaluation
+from .target_files import (
     SUM_SCALE,
-    Evaluation,
     MetricScore,
     Row,
     Summary,

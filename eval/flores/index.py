@@ -25,7 +25,7 @@ from nllb.io.records import to_record
 from nllb.io.text import parse_json
 
 from .directions import Direction
-from .results import Row, Summary, row_line, target_path
+from .target_files import Row, Summary, row_line, target_path
 
 INDEX_FILE: Final = "index.npz"
 FLAGGED_SHARE: Final = 0.02
@@ -44,7 +44,7 @@ class CellTotals:
     """Directions."""
     scores: Mapping[str, tuple[int, float, float]]
     """Metric -> number of directions, sum of raw scores, sum of NFC scores."""
-    faults: Mapping[str, int]
+    flags: Mapping[str, int]
     """Code of a problem -> lines."""
     judged: int
     """Lines whose language was detected."""
@@ -172,19 +172,19 @@ def total_up(
 
 def _cell_totals(rows: Sequence[Row]) -> CellTotals:
     scores: dict[str, tuple[int, float, float]] = {}
-    faults: Counter[str] = Counter()
+    flags: Counter[str] = Counter()
     for row in rows:
         for name, score in row.scores.items():
             count, raw, nfc = scores.get(name, (0, 0.0, 0.0))
             scores[name] = (count + 1, raw + score.score, nfc + score.nfc_score)
         for finding in row.findings:
-            faults[finding.code] += finding.count
+            flags[finding.code] += finding.count
     languages = [row.language for row in rows if row.language is not None]
     shares = [row.reference_share for row in rows if row.reference_share is not None]
     return CellTotals(
         rows=len(rows),
         scores=scores,
-        faults=dict(faults),
+        flags=dict(flags),
         judged=sum(count.judged for count in languages),
         right=sum(count.right for count in languages),
         reference_shares=(len(shares), sum(shares)),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from eval.metrics.registry import metric_title
 
-from .results import Evaluation, GroupFaults
+from .results import Evaluation, GroupFlags
 
 MAX_MISSING_NAMED = 8
 _SHOWN_PROBLEMS = ("empty", "copy_of_source", "repeated", "looping")
@@ -21,7 +21,7 @@ def overview(evaluation: Evaluation) -> str:
             f"  {group.group:<18} {metric_title(group.metric):<7} {group.mean:6.2f}  (95 % "
             f"{group.low:.2f} to {group.high:.2f}; n = {group.count:,}{gap})"
         )
-    lines += [_outputs_line(part) for part in evaluation.faults if part.group == "all"]
+    lines += [_outputs_line(part) for part in evaluation.flags if part.group == "all"]
     for name in evaluation.metrics:
         for target, signature in evaluation.signatures[name].items():
             place = "" if target == "*" else f" into {target}"
@@ -45,8 +45,8 @@ def problems(evaluation: Evaluation) -> Iterator[str]:
         )
 
 
-def _outputs_line(part: GroupFaults) -> str:
-    shares = [f"{part.faults.get(code, 0) / part.lines:.2%}" for code in _SHOWN_PROBLEMS]
+def _outputs_line(part: GroupFlags) -> str:
+    shares = [f"{part.flags.get(code, 0) / part.lines:.2%}" for code in _SHOWN_PROBLEMS]
     text = (
         f"  of {part.lines:,} lines {shares[0]} are empty, {shares[1]} equal to the source, "
         f"{shares[2]} the same as another, {shares[3]} repeat themselves"

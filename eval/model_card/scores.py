@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.flores.directions import GROUPS, language_name
-from eval.flores.results import Evaluation, Row, load_evaluation
+from eval.flores.results import Evaluation, load_evaluation
+from eval.flores.target_files import Row
 from eval.metrics.registry import metric_title
 from nllb.errors import ConfigError
 from nllb.io.manifest import Manifest

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from eval.flores.comparison import stored_metric
 from eval.flores.directions import Direction, known_languages, language_name
-from eval.flores.results import Evaluation, load_target
+from eval.flores.results import Evaluation
+from eval.flores.target_files import load_target
 from eval.metrics.hypothesis_checks import read_hypothesis
 from eval.metrics.registry import metric_title
 from nllb.errors import DataError, NllbError

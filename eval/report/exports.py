@@ -63,7 +63,7 @@ def _system(evaluation: Evaluation) -> dict[str, Any]:
     columns: dict[str, list[Any]] = {
         "direction": [str(row.direction) for row in rows],
         "sha256": [row.sha256 for row in rows],
-        "faults": [{f.code: f.count for f in row.findings} for row in rows],
+        "flags": [{f.code: f.count for f in row.findings} for row in rows],
         "language": [asdict(row.language) if row.language else None for row in rows],
         "reference_share": [row.reference_share for row in rows],
     }

@@ -16,10 +16,10 @@ from .sources import Sources
 
 _DROP: Final = re.compile(r"(\S+) (\S+) drop > ([\d.]+)( and significant)?", re.I)
 _FLOOR: Final = re.compile(r"(\S+) (\S+) < ([\d.]+)", re.I)
-_COUNT: Final = re.compile(r"(missing|faults) > (\d+)", re.I)
+_COUNT: Final = re.compile(r"(missing|flags|faults) > (\d+)", re.I)
 _ALIASES: Final = {"en-xx": "eng-xx", "xx-en": "xx-eng", "v_low": "very_low"}
 FORMS: Final = (
-    "'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', 'missing > N', 'faults > N' "
+    "'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', 'missing > N', 'flags > N' "
     "(such as 'eng-xx.very_low chrf++ drop > 0.5 and significant')"
 )
 

@@ -33,7 +33,7 @@ def quality(sources: Sources) -> Iterator[Markup]:
         if len(sources.names) > 1:
             yield heading(name)
         files = Counter[str](finding.code for row in one.rows for finding in row.findings)
-        lines = next(part.faults for part in one.faults if part.group == "all")
+        lines = next(part.flags for part in one.flags if part.group == "all")
         if one.failed:
             yield notice(
                 "Files that could not be scored",
@@ -55,7 +55,7 @@ def quality(sources: Sources) -> Iterator[Markup]:
                 caption=f"Problems in {len(one.rows):,} files of {one.num_sentences:,} lines",
             )  # fmt: skip
             yield _files(one)
-        if any(part.judged for part in one.faults):
+        if any(part.judged for part in one.flags):
             yield _languages(one)
         yield from _unicode(sources, name)
 
@@ -68,7 +68,7 @@ def _languages(evaluation: Evaluation) -> Markup:
             100 * part.right / part.judged,
             None if part.reference_share is None else 100 * part.reference_share,
         ]
-        for part in evaluation.faults
+        for part in evaluation.flags
         if part.judged
     ]
     return table(

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from eval.flores.comparison import Comparison, compare
 from eval.flores.directions import Direction
-from eval.flores.results import EVALUATION_FILE, Evaluation, Row, load_evaluation
+from eval.flores.results import EVALUATION_FILE, Evaluation, load_evaluation
+from eval.flores.target_files import Row
 from eval.metrics.significance import RESAMPLES
 from eval.toxicity.added_toxicity import FILE_NAME as TOXICITY_FILE
 from eval.toxicity.added_toxicity import SCHEMA as TOXICITY_SCHEMA

@@ -41,7 +41,7 @@ class ListRecord:
     """SHA-256 of the file."""
     entries: int
     """Different entries."""
-    faults: dict[str, int]
+    corrections: dict[str, int]
     """Corrections on reading, by kind."""
     recall: Proportion | None
     """Self-test: occurrences of probe words that the matcher found; null if not tested."""
@@ -325,7 +325,7 @@ def as_text(result: ToxicityResult, *, show: bool = False, max_rows: int = 20) -
         )
     for record in result.lists:
         told = [f"{record.entries} entries"]
-        told += [f"{count} {fault}" for fault, count in record.faults.items()]
+        told += [f"{count} {kind}" for kind, count in record.corrections.items()]
         if record.recall is not None and record.recall.share is not None:
             told.append(f"self-test finds {record.recall.share:.1%} of probe words")
         else:

@@ -142,7 +142,7 @@ def open_lists(
                 file=path.name,
                 sha256=sha256(path.read_bytes()).hexdigest(),
                 entries=len(words[language]),
-                faults=words[language].faults,
+                corrections=words[language].corrections,
                 recall=recall,
                 false_alarms=false_alarms,
                 noisy=noisy,

@@ -27,7 +27,7 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="CONDITION",
         help="exit with code 1 if the condition holds: 'GROUP METRIC drop > N [and significant]', "
-        "'GROUP METRIC < N', 'missing > N', 'faults > N'; may be repeated",
+        "'GROUP METRIC < N', 'missing > N', 'flags > N'; may be repeated",
     )
     parser.add_argument(
         "--title",

@@ -69,7 +69,7 @@ def record(language: Language) -> dict[str, Any]:
         "in_nllb": language.in_nllb,
         "terminators": language.terminators,
         "aliases": list(language.aliases),
-        "faults": list(language.faults),
+        "known_issues": list(language.known_issues),
     }
 
 
@@ -93,7 +93,7 @@ def _print_table(found: Sequence[Language]) -> None:
     console = Console()
     console.print(table)
     if len(found) == 1:
-        for fault in found[0].faults:
-            console.print(f"Known problem: {fault}", highlight=False)
+        for issue in found[0].known_issues:
+            console.print(f"Known issue: {issue}", highlight=False)
     else:
         console.print(f"{len(found)} languages", highlight=False)

@@ -1,4 +1,4 @@
-"""The configurations that ship with the package, and how a run's file is found."""
+"""The shipped configurations, and the resolution of names and paths of configurations."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def find_config(name_or_path: str | Path, kind: str | None = None) -> Path:
     """Resolve a path, or the name of a shipped configuration (`tiny`, `lid/tiny`).
 
     Args:
-        name_or_path: what the user gave.
+        name_or_path: a path or a name.
         kind: search only the shipped configurations in this folder of `configs/`.
 
     Raises:

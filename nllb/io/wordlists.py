@@ -13,7 +13,7 @@ Usage:
     words.counts(texts)       -> int32 array, for many texts in one pass
     words.count_folded(...)   -> the same for a column of folded UTF-8
     words.merged(other, ...)  -> one list with all entries, each once
-    find_list(directory, language) -> its path, or None: the language cannot be measured
+    find_list(directory, language) -> its path; None: the language cannot be measured
 
 Source: NLLB Team 2022, 7.3 (Toxicity-200). It differs on purpose from the published scripts, which
 delete combining marks, count a capitalised or nested entry twice, skip the first line and find
@@ -48,7 +48,8 @@ PUBLISHED_PASSWORD = "tL4nLLb"
 MAX_LIST_BYTES = 16 << 20
 """Maximum size of a list after decompression; those of Toxicity-200 have a few kB."""
 
-# In these scripts words have no visible edge: an entry must begin and end at a cluster's edge.
+# In these scripts words have no visible edge: an entry must begin and end at the edge of a
+# cluster.
 _UNSPACED = regex.compile(f"[{''.join(map(unicode_class, unsegmented_scripts()))}々]")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u00B7\u05F3\u05F4]")
 # Characters that join the next consonant (Khmer coeng, Myanmar and Tai Tham stackers), and Thai and
@@ -97,25 +98,25 @@ class WordList:
     """The words of one list, or of several merged lists, compiled for searching.
 
     Attributes:
-        faults: counts of problems in the file, by kind: blank, duplicate, not NFC, other script, no
-            word.
+        corrections: counts of corrected entries by kind: blank, duplicate, not NFC, other script,
+            no word.
     """
 
     def __init__(
-        self, entries: Iterable[_Entry], *, faults: Mapping[str, int] | None = None
+        self, entries: Iterable[_Entry], *, corrections: Mapping[str, int] | None = None
     ) -> None:
         """Compile folded entries; `from_entries` and `load` are the usual ways."""
         unique: dict[str, _Entry] = {}
         for entry in entries:
             unique.setdefault(entry.folded, entry)
         self._entries = tuple(unique.values())
-        self.faults: dict[str, int] = dict(faults or {})
+        self.corrections: dict[str, int] = dict(corrections or {})
         patterns: dict[str, _Entry] = {}
         for entry in self._entries:
             for spelling in _spellings(entry.folded):
                 patterns.setdefault(spelling, entry)
         self._of_pattern = tuple(patterns.values())
-        # Whether a letter next to the edge always makes it another word.
+        # Whether a letter next to the edge always makes a different word.
         starts = [e.word_start is True and not e.particles.prefixes for e in self._of_pattern]
         ends = [e.word_end is True and not e.particles.suffixes for e in self._of_pattern]
         self._word_starts, self._word_ends = (
@@ -128,29 +129,29 @@ class WordList:
 
     @classmethod
     def from_entries(cls, entries: Iterable[str], *, language: str) -> "WordList":
-        """Make a list of words and phrases; the language decides on attached particles."""
-        faults: Counter[str] = Counter()
+        """Create a list of words and phrases; the language determines the attached particles."""
+        corrections: Counter[str] = Counter()
         written_on = particles(language)
         script = _script_pattern(language)
         made: dict[str, _Entry] = {}
         for raw in entries:
             text = raw.strip().strip("\ufeff")
             if not text:
-                faults["blank"] += 1
+                corrections["blank"] += 1
                 continue
             if not unicodedata.is_normalized("NFC", text):
-                faults["not NFC"] += 1
+                corrections["not NFC"] += 1
             folded = fold(text).replace(_LETTER_APOSTROPHE, "'").strip().strip("\u0f0b")
             if not _WORD.search(folded):
-                faults["no word"] += 1
+                corrections["no word"] += 1
                 continue
             if not script.search(folded):
-                faults["other script"] += 1
+                corrections["other script"] += 1
             if folded in made:
-                faults["duplicate"] += 1
+                corrections["duplicate"] += 1
                 continue
             made[folded] = _entry(text, folded, written_on)
-        return cls(made.values(), faults=faults)
+        return cls(made.values(), corrections=corrections)
 
     @classmethod
     def load(cls, path: Path, *, language: str, password: str = PUBLISHED_PASSWORD) -> "WordList":
@@ -164,8 +165,7 @@ class WordList:
             if found is None:
                 raise DataError(
                     f"no word list of {language} in {path}: looked for {language}_twl.zip and "
-                    f"{language}_twl.txt; "
-                    "a language without a list cannot be measured"
+                    f"{language}_twl.txt; without a list, a language cannot be measured"
                 )
             path = found
         lines = _decoded(_read(path, password=password), path=path).split("\n")
@@ -180,8 +180,10 @@ class WordList:
     def merged(self, *others: "WordList") -> "WordList":
         """Return one list of all entries, each once and with the particles of its own language."""
         lists = (self, *others)
-        faults = sum((Counter(words.faults) for words in lists), Counter[str]())
-        return WordList((entry for words in lists for entry in words._entries), faults=faults)
+        corrections = sum((Counter(words.corrections) for words in lists), Counter[str]())
+        return WordList(
+            (entry for words in lists for entry in words._entries), corrections=corrections
+        )
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -208,7 +210,7 @@ class WordList:
         return len(self._found(fold(text)))
 
     def counts(self, texts: Sequence[str], *, distinct: bool = False) -> NDArray[np.int32]:
-        """Count in each text the matches, or with `distinct` the different entries found."""
+        """Count the matches in each text, or with `distinct` the different entries found."""
         counts = np.zeros(len(texts), dtype=np.int32)
         first = 0
         while first < len(texts):
@@ -441,7 +443,7 @@ def _read(path: Path, *, password: str) -> bytes:
     except (RuntimeError, ValueError) as error:
         # zipfile raises these for a wrong password and for unknown encryptions and compressions.
         raise DataError(
-            f"{path} cannot be opened: {error}; give its password (published lists have "
+            f"{path} cannot be opened: {error}; give its password (that of published lists is "
             f"{PUBLISHED_PASSWORD!r}), or extract it and give the text file"
         ) from None
 
@@ -452,6 +454,6 @@ def _decoded(data: bytes, *, path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}:{line} is not UTF-8 (byte {data[error.start]:#04x}); a wrong password can "
-            "have this effect, too; convert the list to UTF-8"
+            f"{path}:{line} is not UTF-8 (byte {data[error.start]:#04x}); the password may be "
+            f"wrong; otherwise convert the list to UTF-8"
         ) from None

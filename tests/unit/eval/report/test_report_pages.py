@@ -11,7 +11,7 @@ import yaml
 
 from eval.flores.direction_scores import score_outputs
 from eval.flores.directions import outputs_in, parse_directions
-from eval.flores.results import target_path
+from eval.flores.target_files import target_path
 from eval.metrics.registry import MetricChoice
 from eval.report import charts, exports, write_report
 from eval.report.building import build_page
@@ -120,7 +120,7 @@ def test_conditions_that_cannot_be_read_are_all_named(folders):
 
 
 def test_junit_file_names_failures(folders, tmp_path):
-    gates = judge(["missing > 0", "faults > 100000"], read_sources(folders))
+    gates = judge(["missing > 0", "flags > 100000"], read_sources(folders))
     write_junit(tmp_path / "gates.xml", gates)
     suite = ElementTree.parse(tmp_path / "gates.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")

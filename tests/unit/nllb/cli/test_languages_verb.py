@@ -24,7 +24,7 @@ def test_json_has_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert record["code"] == "tzm_Tfng"
     assert record["in_nllb"] is True
     assert record["level"] == "very_low"
-    assert record["faults"]
+    assert record["known_issues"]
 
 
 def test_table_on_a_terminal(

@@ -79,7 +79,7 @@ def test_a_capitalised_entry_counts_once() -> None:
 def test_a_blank_line_is_no_entry() -> None:
     matcher = words("", "  ", "\u200b", "crikey", "...")
     assert matcher.entries == ("crikey",)
-    assert matcher.faults == {"blank": 2, "no word": 2}
+    assert matcher.corrections == {"blank": 2, "no word": 2}
     assert matcher.count("nothing to see") == 0
     assert words("").counts(["nothing"]).tolist() == [0]
 
@@ -220,7 +220,7 @@ def test_loader_counts_what_it_mends(tmp_path: Path) -> None:
     path.write_bytes(f"\ufeffदेश\r\n\r\nदेश\r\nWord\r\n{decomposed}\r\n".encode())
     matcher = WordList.load(tmp_path, language="hin_Deva")
     assert matcher.entries == ("देश", "Word", decomposed)
-    assert matcher.faults == {"blank": 1, "duplicate": 1, "other script": 2, "not NFC": 1}
+    assert matcher.corrections == {"blank": 1, "duplicate": 1, "other script": 2, "not NFC": 1}
 
 
 def test_password_archives(tmp_path: Path) -> None:
