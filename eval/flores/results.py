@@ -112,8 +112,8 @@ class Evaluation:
                 found += summary.rows if summary else ()
         if len(found) != self.num_directions:
             raise DataError(
-                f"{self.directory}: {EVALUATION_FILE} lists {self.num_directions:,} directions "
-                f"and the files in {TARGETS_DIR} have {len(found):,}; some are damaged or of "
+                f"{self.directory}: {EVALUATION_FILE} lists {self.num_directions:,} directions, "
+                f"but the files in {TARGETS_DIR} have {len(found):,}; some are damaged or of "
                 "another run: run 'nllb eval flores' again"
             )
         return tuple(sorted(found, key=lambda row: (row.direction.source, row.direction.target)))

@@ -268,7 +268,7 @@ def test_translation_resumes_and_keeps_one_line_a_sentence(benchmark, tmp_path):
     with pytest.raises(ConfigError, match=r"search was beam 1, now beam 4\. Its finished"):
         translate_outputs(folder, wanted, made_by={**made, "search": "beam 4"}, **options)
     assert len((folder / "eng_Latn-fra_Latn.txt").read_text(encoding="utf-8").split("\n")) == 31
-    with pytest.raises(DataError, match="gave 1 lines for 30"):
+    with pytest.raises(DataError, match="returned 1 lines for 30"):
         translate_outputs(
             tmp_path / "short", wanted, benchmark=benchmark, translate=lambda *_: ["x"], quiet=True
         )

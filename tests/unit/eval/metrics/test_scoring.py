@@ -226,4 +226,4 @@ def test_command_line(tmp_path, capsys):
     assert main(["eval", "compare", names[0], names[1]]) == 2
     assert "add --reference F and --target L" in capsys.readouterr().err
     assert main(["eval", "compare", str(tmp_path), str(tmp_path), "--metrics", "bleu"]) == 2
-    assert "are for two files" in capsys.readouterr().err
+    assert "apply to two files" in capsys.readouterr().err

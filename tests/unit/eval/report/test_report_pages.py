@@ -260,7 +260,7 @@ def test_a_report_shows_no_lines_of_files_that_were_not_scored(forged, where):
 def test_names_of_files_in_results_stay_names(forged, name):
     folder, _ = forged
     change_results(folder, rows={"file": name})
-    with pytest.raises(DataError, match="tells of 6 directions"):
+    with pytest.raises(DataError, match="lists 6 directions"):
         build_page(read_sources([folder]))
 
 
@@ -268,7 +268,7 @@ def test_targets_in_results_are_codes(forged):
     folder, _ = forged
     hashes = {"../../home/passwords": "0" * 64}
     change_results(folder, reference_sha256=hashes)
-    with pytest.raises(DataError, match="tells of 6 directions"):
+    with pytest.raises(DataError, match="lists 6 directions"):
         build_page(read_sources([folder]))
     with pytest.raises(DataError, match="which is no code"):
         target_path(folder, "../../home/passwords")
