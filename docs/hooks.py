@@ -1,4 +1,4 @@
-"""MkDocs hook: adds the package READMEs and a generated command-line reference to the site."""
+"""MkDocs hook: adds the READMEs of the packages and a generated reference of the commands."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -39,18 +39,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def rewrite_links(text: str, source: str, page: str) -> str:
-    """Point links between repository files at their pages; other links become plain text."""
+    """Replace links to repository files by links to their pages; other links become plain text."""
 
     def replace(link: re.Match[str]) -> str:
         label, target, anchor = link.groups()
         path = normpath(str(PurePosixPath(source).parent / target))
-        for candidate in (path, f"{path}/README.md"):
-            if candidate in PAGES:
-                address = relpath(PAGES[candidate], str(PurePosixPath(page).parent))
-                return f"[{label}]({address}{anchor or ''})"
+        pages = (PAGES.get(path), PAGES.get(f"{path}/README.md"), _below_docs(path))
+        for found in filter(None, pages):
+            address = relpath(found, str(PurePosixPath(page).parent))
+            return f"[{label}]({address}{anchor or ''})"
         return label
 
     return LINK.sub(replace, text)
+
+
+def _below_docs(path: str) -> str | None:
+    """Return the address of a page or picture in `docs/`; None for other files."""
+    return path.removeprefix("docs/") if path.startswith("docs/") else None
 
 
 def command_reference() -> str:

@@ -64,7 +64,8 @@ def report(arguments: argparse.Namespace) -> int:
             value[name] = [str(path) for path in paths] if name == "files" else str(paths[0])
         print(json_line(value))
     else:
-        print(written.verdict or f"wrote {written.page}")
+        if written.verdict:
+            print(written.verdict)
         for gate in written.gates:
             print(f"{'FAILED' if gate.failed else 'passed'}: {gate.condition} ({gate.message})")
     if not arguments.quiet:
