@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from eval.flores.comparison import DirectionChange, PartChange
+from eval.flores.changes import DirectionChange, PartChange
 from eval.flores.directions import (
     CELLS,
     GROUPS,

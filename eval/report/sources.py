@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from eval.flores.comparison import Comparison, compare
+from eval.flores.changes import Comparison
+from eval.flores.comparison import compare
 from eval.flores.directions import Direction
 from eval.flores.results import EVALUATION_FILE, Evaluation, load_evaluation
 from eval.flores.target_files import Row

@@ -13,7 +13,8 @@ from eval.metrics.proportions import Proportion
 from nllb.errors import ConfigError, DataError
 from nllb.io.benchmarks import LineAlignedSet, load_aligned, load_flores
 from nllb.io.text import read_lines
-from nllb.io.wordlists import PUBLISHED_PASSWORD, WordList, find_list
+from nllb.io.wordlist_files import PUBLISHED_PASSWORD, find_list
+from nllb.io.wordlists import WordList
 from nllb.languages import parse_language
 
 from .added_toxicity import ListRecord, ToxicityResult, measure, summarise

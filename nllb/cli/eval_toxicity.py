@@ -66,7 +66,7 @@ def toxicity(arguments: argparse.Namespace) -> int:
     from eval.toxicity.toxicity_run import evaluate, find_outputs, open_lists
     from nllb.io.benchmarks import load_flores
     from nllb.io.text import json_line
-    from nllb.io.wordlists import PUBLISHED_PASSWORD
+    from nllb.io.wordlist_files import PUBLISHED_PASSWORD
 
     outputs = find_outputs(
         arguments.source_text,

@@ -13,17 +13,13 @@ Usage:
     words.counts(texts)       -> int32 array, for many texts in one pass
     words.count_folded(...)   -> the same for a column of folded UTF-8
     words.merged(other, ...)  -> one list with all entries, each once
-    find_list(directory, language) -> its path; None: the language cannot be measured
 
 Source: NLLB Team 2022, 7.3 (Toxicity-200). It differs on purpose from the published scripts, which
 delete combining marks, count a capitalised or nested entry twice, skip the first line and find
 little in scripts without spaces.
 """
 
-import lzma
 import unicodedata
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,14 +35,8 @@ from numpy.typing import NDArray
 from nllb.errors import DataError, LanguageError
 from nllb.languages.scripts import unicode_class, unsegmented_scripts
 
-from .archives import check_archive, read_member
-from .text import read_bytes
 from .word_folding import Particles, alignment, fold, particles
-
-PUBLISHED_PASSWORD = "tL4nLLb"
-"""The password of the published Toxicity-200 archives. It is public."""
-MAX_LIST_BYTES = 16 << 20
-"""Maximum size of a list after decompression; those of Toxicity-200 have a few kB."""
+from .wordlist_files import PUBLISHED_PASSWORD, find_list, read_list
 
 # In these scripts words have no visible edge: an entry must begin and end at the edge of a
 # cluster.
@@ -168,7 +158,7 @@ class WordList:
                     f"{language}_twl.txt; without a list, a language cannot be measured"
                 )
             path = found
-        lines = _decoded(_read(path, password=password), path=path).split("\n")
+        lines = read_list(path, password=password).split("\n")
         # The text after the last line break is not a line.
         words = cls.from_entries(
             lines[:-1] if lines and not lines[-1].strip() else lines, language=language
@@ -303,19 +293,6 @@ class WordList:
         return kept
 
 
-def find_list(directory: Path, language: str) -> Path | None:
-    """Return the path of a language's list in a folder, or None."""
-    for name in (
-        f"{language}_twl.zip",
-        f"{language}_twl.txt",
-        f"{language}.zip",
-        f"{language}.txt",
-    ):
-        if (directory / name).is_file():
-            return directory / name
-    return None
-
-
 class _IsWord(dict[str, bool]):
     """Whether a character is part of a word: a letter, mark, digit or a point inside words."""
 
@@ -418,42 +395,4 @@ def _script_pattern(language: str) -> "regex.Pattern[str]":
         raise LanguageError(
             f"language {language!r} does not end in a script; give a FLORES-200 code such as "
             "hin_Deva"
-        ) from None
-
-
-def _read(path: Path, *, password: str) -> bytes:
-    if not path.is_file():
-        raise DataError(
-            f"the word list {path} is missing; give a {{code}}_twl.zip, a text file or a folder of "
-            "these"
-        )
-    if path.suffix != ".zip":
-        return read_bytes(path, max_bytes=MAX_LIST_BYTES)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = check_archive(archive, path, max_bytes=MAX_LIST_BYTES)
-            lists = [member for member in members if member.filename.endswith(".txt")]
-            if len(lists) != 1:
-                raise DataError(
-                    f"{path} contains {len(lists)} text files; the archive of a list contains one"
-                )
-            return read_member(archive, lists[0], path, password=password.encode())
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a usable zip archive: {error}; download it again") from None
-    except (RuntimeError, ValueError) as error:
-        # zipfile raises these for a wrong password and for unknown encryptions and compressions.
-        raise DataError(
-            f"{path} cannot be opened: {error}; give its password (that of published lists is "
-            f"{PUBLISHED_PASSWORD!r}), or extract it and give the text file"
-        ) from None
-
-
-def _decoded(data: bytes, *, path: Path) -> str:
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line} is not UTF-8 (byte {data[error.start]:#04x}); the password may be "
-            f"wrong; otherwise convert the list to UTF-8"
         ) from None

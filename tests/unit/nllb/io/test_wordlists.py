@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nllb.errors import DataError, LanguageError
 from nllb.io.word_folding import fold
-from nllb.io.wordlists import PUBLISHED_PASSWORD, WordList, find_list
+from nllb.io.wordlist_files import PUBLISHED_PASSWORD, find_list
+from nllb.io.wordlists import WordList
 
 
 def words(*entries: str, language: str = "eng_Latn") -> WordList:
