@@ -162,3 +162,7 @@ def test_documentation_site_builds(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     commands = (tmp_path / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
     assert "nllb translate" in commands and "key=value" in commands
+    configurations = tmp_path / "reference" / "configurations" / "index.html"
+    assert "train/mini-tiny" in configurations.read_text(encoding="utf-8")
+    assert "terminal.svg" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "terminal.svg").is_file()
