@@ -35,7 +35,7 @@ def test_table_on_a_terminal(
     assert main(["languages", "yue"]) == 0
     shown = capsys.readouterr().out
     assert "yue_Hant" in shown
-    assert "Known problem:" in shown
+    assert "Known issue:" in shown
 
 
 def test_filters_combine() -> None:

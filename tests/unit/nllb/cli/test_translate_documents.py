@@ -107,7 +107,7 @@ def test_what_cannot_be_translated_is_refused(run, folder):
     assert done.code == 1 and "JSON" in done.err and "Traceback" not in done.err
     assert not (folder / "a.fra_Latn.json").exists()
     done = run(folder / "page.html", "-")
-    assert done.code == 2 and "one by one" in done.err
+    assert done.code == 2 and "in separate commands" in done.err
 
 
 def test_formats_are_listed(capsys):
