@@ -58,11 +58,8 @@ def report(arguments: argparse.Namespace) -> int:
         quiet=arguments.quiet,
     )
     if arguments.json:
-        value = asdict(written)
-        for name in ("page", "files"):
-            paths = value[name] if name == "files" else [value[name]]
-            value[name] = [str(path) for path in paths] if name == "files" else str(paths[0])
-        print(json_line(value))
+        paths = {"page": str(written.page), "files": list(map(str, written.files))}
+        print(json_line({**asdict(written), **paths}))
     else:
         if written.verdict:
             print(written.verdict)
