@@ -270,7 +270,7 @@ def test_targets_in_results_are_codes(forged):
     change_results(folder, reference_sha256=hashes)
     with pytest.raises(DataError, match="lists 6 directions"):
         build_page(read_sources([folder]))
-    with pytest.raises(DataError, match="which is no code"):
+    with pytest.raises(DataError, match="which is not a language code"):
         target_path(folder, "../../home/passwords")
 
 
