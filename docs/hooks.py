@@ -1,4 +1,4 @@
-"""MkDocs hook: adds the package READMEs and a generated command-line reference to the site."""
+"""MkDocs hook: adds the READMEs of the packages and references of commands and configurations."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -35,22 +35,29 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=rewrite_links(text, source, page)))
     files.append(File.generated(config, "reference/commands.md", content=command_reference()))
+    configurations = configuration_reference()
+    files.append(File.generated(config, "reference/configurations.md", content=configurations))
     return files
 
 
 def rewrite_links(text: str, source: str, page: str) -> str:
-    """Point links between repository files at their pages; other links become plain text."""
+    """Replace links to repository files by links to their pages; other links become plain text."""
 
     def replace(link: re.Match[str]) -> str:
         label, target, anchor = link.groups()
         path = normpath(str(PurePosixPath(source).parent / target))
-        for candidate in (path, f"{path}/README.md"):
-            if candidate in PAGES:
-                address = relpath(PAGES[candidate], str(PurePosixPath(page).parent))
-                return f"[{label}]({address}{anchor or ''})"
+        pages = (PAGES.get(path), PAGES.get(f"{path}/README.md"), _below_docs(path))
+        for found in filter(None, pages):
+            address = relpath(found, str(PurePosixPath(page).parent))
+            return f"[{label}]({address}{anchor or ''})"
         return label
 
     return LINK.sub(replace, text)
+
+
+def _below_docs(path: str) -> str | None:
+    """Return the address of a page or picture in `docs/`; None for other files."""
+    return path.removeprefix("docs/") if path.startswith("docs/") else None
 
 
 def command_reference() -> str:
@@ -64,4 +71,22 @@ def command_reference() -> str:
         parser = build_parser(verb)
         help_text = parser.format_help().rstrip()
         sections += ["", f"### nllb {' '.join(verb.words)}", "", "```text", help_text, "```"]
+    return "\n".join(sections) + "\n"
+
+
+def configuration_reference() -> str:
+    """Return one Markdown section per shipped configuration, with its commented YAML."""
+    sections = [
+        "# Configurations",
+        "",
+        "One YAML file describes one run. These files ship with the package; a command accepts a",
+        "path or the name of a section below. `nllb config show NAME` prints every key with its",
+        "default and its description, and `key.sub=value` on the command line overrides a value.",
+    ]
+    paths = sorted((ROOT / "configs").glob("*/*.yaml"))
+    for kind in sorted({path.parent.name for path in paths}):
+        sections += ["", f"## {kind}"]
+        for path in (path for path in paths if path.parent.name == kind):
+            text = path.read_text(encoding="utf-8").rstrip()
+            sections += ["", f"### {kind}/{path.stem}", "", "```yaml", text, "```"]
     return "\n".join(sections) + "\n"

@@ -1,4 +1,4 @@
-"""What the `eval` extra brings, imported on first use: the base install works without it."""
+"""Packages of the `eval` extra, imported on first use: the base install works without them."""
 
 from importlib import import_module
 from typing import Any
@@ -10,7 +10,7 @@ def scipy_module(name: str, *, purpose: str) -> Any:
     """Return a module of scipy, such as `stats`.
 
     Raises:
-        ResourceError: where scipy is not installed; the message names the purpose and the extra.
+        ResourceError: if scipy is not installed; the message names the purpose and the extra.
     """
     try:
         return import_module(f"scipy.{name}")

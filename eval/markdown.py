@@ -1,4 +1,4 @@
-"""Markdown that shows text as it is: escaping, and tables that also line up as plain text."""
+"""Markdown: escaping of text, and tables that are also aligned as plain text."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,13 +9,13 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def escape(text: str) -> str:
-    """Return text that a Markdown reader shows as it is: no markup, no HTML, no line breaks."""
+    """Return a text escaped for Markdown: without markup, HTML and line breaks."""
     marked = _SPECIAL.sub(r"\\\1", _LINE_START.sub("\u200b", " ".join(text.split())))
     return "".join(_HTML.get(character, character) for character in marked)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns also line up as plain text."""
+    """Return a Markdown table whose columns are also aligned as plain text."""
     cells = [list(head), *([_cell(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = [

@@ -1,4 +1,4 @@
-"""Provenance of numbers: versions, revision, time."""
+"""Provenance of results: versions, revision, time."""
 
 import platform
 import subprocess
@@ -13,7 +13,7 @@ _PACKAGES = ("numpy", "sacrebleu", "sentencepiece")
 
 
 def provenance() -> dict[str, str]:
-    """Return, by name, what is needed to repeat a run."""
+    """Return the versions, the revision and the time that are needed to repeat a run."""
     found = {"nllb": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -33,6 +33,11 @@ _SINGLE_THREAD_PRODUCTS: Final = 1 << 18
 # The number of rows in a product is a multiple of this, so that the same code computes every row.
 _ROW_STEP: Final = 8
 
+# fastText adds 1e-5 to a probability before it takes the logarithm; the difference is only known
+# up to the rounding of a float32.
+_ADDED: Final = 1e-5
+_SMALLEST: Final = 1e-10
+
 
 class Engine(Protocol):
     """Computes the label scores of texts."""
@@ -168,7 +173,7 @@ class PackageEngine:
         for number, text in enumerate(texts):
             plain = plain_text(text, normalised=self._normalised)
             for probability, label in self._model.predict(plain + "\n", -1, 0.0, "strict"):
-                scores[number, self._index[label]] = np.log(max(probability, 1e-13))
+                scores[number, self._index[label]] = np.log(max(probability - _ADDED, _SMALLEST))
             points = np.frombuffer(plain.encode("utf-32-le"), np.uint32)
             counts = np.bincount(classes[points], minlength=FIRST_SCRIPT + letters.shape[1])
             letters[number] = counts[FIRST_SCRIPT:]

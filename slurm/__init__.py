@@ -2,16 +2,19 @@
 
 from .cluster import ClusterConfig
 from .graph import PipelineConfig, Step
-from .run_graph import retry_pipeline, run_pipeline
+from .run_graph import retry_run, run_pipeline
+from .submission import CommandPlan, plan_command
 from .tasks import RunDirectory, Task, shard_tasks
 
 __all__ = [
     "ClusterConfig",
+    "CommandPlan",
     "PipelineConfig",
     "RunDirectory",
     "Step",
     "Task",
-    "retry_pipeline",
+    "plan_command",
+    "retry_run",
     "run_pipeline",
     "shard_tasks",
 ]

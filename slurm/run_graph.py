@@ -15,10 +15,9 @@ from .limits import check_request
 from .local import log_path, run_tasks
 from .status import TaskReport, report
 from .submission import submit
-from .tasks import RunDirectory, Task, shard_tasks
+from .tasks import CLUSTER_FILE, RunDirectory, Task, shard_tasks
 
 PIPELINE_FILE = "pipeline.yaml"
-CLUSTER_FILE = "cluster.yaml"
 Say = Callable[[str], None]
 Plan = Mapping[str, Sequence[Task]]
 
@@ -35,7 +34,7 @@ def run_pipeline(
 
     On this machine the call returns when all tasks have ended. On Slurm it returns when all jobs
     are submitted; `nllb slurm wait` follows them. Completed tasks are not run again. The
-    configurations are recorded in the run directory first, so that `retry_pipeline` can continue.
+    configurations are recorded in the run directory first, so that `retry_run` can continue.
 
     Returns:
         The tasks that were started.
@@ -62,12 +61,24 @@ def run_pipeline(
     return _submit_graph(pipeline, run, plan, clusters, say)
 
 
-def retry_pipeline(run: RunDirectory, *, say: Say = print) -> list[Task]:
-    """Submit the missing tasks of a pipeline again, with its dependencies and clusters.
+def retry_run(run: RunDirectory, *, say: Say = print) -> list[Task]:
+    """Submit again the tasks of a run that are neither completed nor active.
 
     Raises:
-        ConfigError: the pipeline was not submitted to Slurm.
+        ConfigError: the run is a pipeline that was not submitted to Slurm.
     """
+    if (run.path / PIPELINE_FILE).is_file():
+        return _retry_pipeline(run, say=say)
+    cluster = load_config(ClusterConfig, run.path / CLUSTER_FILE)
+    active = {row.key for row in report(run) if row.active}
+    tasks = [task for task in run.missing(run.tasks()) if task.key not in active]
+    if tasks:
+        submit(run, tasks, cluster, name="retry")
+    return tasks
+
+
+def _retry_pipeline(run: RunDirectory, *, say: Say = print) -> list[Task]:
+    """Submit the missing tasks of a pipeline again, with its dependencies and clusters."""
     pipeline = load_config(PipelineConfig, run.path / PIPELINE_FILE)
     path = run.path / CLUSTER_FILE
     cluster = load_config(ClusterConfig, path) if path.is_file() else None

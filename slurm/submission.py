@@ -1,26 +1,105 @@
 """Hands tasks to an executor: Slurm arrays, local processes, or this process."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from nllb.config import write_config
 from nllb.errors import ResourceError
 
 from . import controller
 from .cluster import ClusterConfig
 from .job import CommandJob
+from .limits import check_request
 from .local import LocalTasks
 from .scripts import (
     import_submitit,
+    sbatch_script,
     slurm_executor,
     submit_jobs,
     submitting_once,
     validate_request,
 )
-from .tasks import RunDirectory, Task
+from .tasks import CLUSTER_FILE, RunDirectory, Task, shard_tasks
 
 RESERVED_INDEX = 1
 """Slurm's MaxArraySize is one more than the highest index."""
+_FAMILIES = ("data", "lid", "eval")
+"""Verbs of two words: `nllb data filter`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommandPlan:
+    """One command, or an array of its shards, before it is submitted."""
+
+    name: str
+    """Name of the jobs."""
+    run: RunDirectory
+    """Where the tasks, their logs and their outcomes are recorded."""
+    tasks: Sequence[Task]
+    """The command, or one task for each shard."""
+    cluster: ClusterConfig
+    """Where to run it, with which resources."""
+
+    @property
+    def gpu_hours(self) -> float:
+        """The GPU-hours that the tasks use if all of them reach their time limit."""
+        return self.cluster.gpu_hours(len(self.tasks))
+
+    def script(self) -> str:
+        """Return the script that sbatch would get."""
+        return sbatch_script(self.run, self.tasks, self.cluster, name=self.name)
+
+    def warnings(self) -> list[str]:
+        """Compare the request with what the cluster has; an impossible request is an error."""
+        return check_request(self.cluster, self.run, name=self.name)
+
+    def submit(self) -> list[str]:
+        """Record the tasks, submit those that are not completed, and return their job ids."""
+        self.run.add_tasks(self.tasks)
+        write_config(self.cluster, self.run.path / CLUSTER_FILE)
+        return submit(self.run, self.run.missing(self.tasks), self.cluster, name=self.name)
+
+
+def plan_command(
+    command: Sequence[str],
+    cluster: ClusterConfig,
+    *,
+    run_dir: Path | None = None,
+    name: str | None = None,
+    shards: int = 0,
+) -> CommandPlan:
+    """Return the plan of a command that runs in the current directory; nothing is written.
+
+    Args:
+        command: program and arguments.
+        cluster: where to run it, with which resources.
+        run_dir: directory of the run; None means `runs/NAME-TIME`.
+        name: name of the jobs; None means the verb of the command.
+        shards: number of tasks with `--shard I/N`; 0 runs the command as it is.
+    """
+    name = name or _default_name(command)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    tasks = shard_tasks(
+        command,
+        name=name,
+        cwd=Path.cwd(),
+        shards=shards,
+        num_ranks=cluster.num_tasks,
+        container=cluster.container_words,
+    )
+    run = RunDirectory(run_dir or Path("runs") / f"{name}-{stamp}")
+    return CommandPlan(name=name, run=run, tasks=tasks, cluster=cluster)
+
+
+def _default_name(command: Sequence[str]) -> str:
+    words = [Path(word).name for word in command[:3] if not word.startswith("-")]
+    if words[0] != "nllb" or len(words) == 1:
+        return words[0]
+    return "-".join(words[1 : 3 if words[1] in _FAMILIES else 2])
 
 
 def submit(

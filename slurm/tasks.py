@@ -23,6 +23,8 @@ from nllb.io.text import json_line, read_json, read_json_lines, read_text, write
 
 State = Literal["waiting", "running", "completed", "failed", "preempted"]
 MAX_RANKS = 1 << 20
+CLUSTER_FILE = "cluster.yaml"
+"""The configuration with which the tasks of a run were submitted."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

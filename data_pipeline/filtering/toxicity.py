@@ -17,7 +17,8 @@ from data_pipeline.blocks import large_strings, utf8_bytes
 from data_pipeline.data_config import ToxicityConfig
 from nllb.errors import DataError
 from nllb.io.word_folding import fold
-from nllb.io.wordlists import WordList, find_list
+from nllb.io.wordlist_files import find_list
+from nllb.io.wordlists import WordList
 
 from .filters import Judgement, Pair, Thresholds
 

@@ -68,6 +68,16 @@ def error_rates(
     )
 
 
+def measure_pair(encoder: Encoder, sources: Sequence[str], targets: Sequence[str]) -> XsimResult:
+    """Measure an encoder on sentences and their translations, whose languages it is not told.
+
+    Raises:
+        DataError: the sides differ in length or are empty.
+    """
+    forward, backward = error_rates(encoder.encode(sources, ""), encoder.encode(targets, ""))
+    return XsimResult(language="", sentences=len(sources), forward=forward, backward=backward)
+
+
 def plus_errors(
     sources: Vectors,
     targets: Vectors,

@@ -16,10 +16,11 @@ from nllb.io.benchmarks import LineAlignedSet
 
 from .directions import GROUPS, Direction, Group
 from .index import FLAGGED_SHARE, CellSums, CellTotals, TargetTotals
-from .results import SUM_SCALE, Evaluation, GroupFaults, GroupScore
+from .results import Evaluation, GroupFlags, GroupScore
+from .target_files import SUM_SCALE
 
 MAX_FLAGGED_NAMED: Final = 4
-"""Flagged files that a note names."""
+"""Maximum number of flagged files that a warning names."""
 
 
 def summarise(
@@ -40,8 +41,8 @@ def summarise(
     Args:
         targets: totals of each target language.
         cell_sums: sums of resampled scores over all of them.
-        missing: directions that were asked for and have no file.
-        unmade: directions that could not be translated, and why.
+        missing: requested directions that have no file.
+        unmade: directions that could not be translated, with the reasons.
         benchmark: the test set.
         choice: metrics.
         system: name for reports.
@@ -50,7 +51,7 @@ def summarise(
         made_by: how the hypotheses were made, if known.
 
     Raises:
-        DataError: where no direction was scored.
+        DataError: if no direction was scored.
     """
     failed = {**unmade, **{name: why for one in targets for name, why in one.failed.items()}}
     targets = sorted((one for one in targets if one.lines), key=lambda one: one.target)
@@ -71,7 +72,7 @@ def summarise(
         failed=failed,
         notes=tuple(_notes(targets, choice, benchmark)),
         groups=tuple(_groups(targets, cell_sums, [*missing, *failed], choice.all_names)),
-        faults=tuple(_faults(targets)),
+        flags=tuple(_group_flags(targets)),
         provenance=provenance() | {"resamples": str(RESAMPLES), "seed": str(SEED)} | dict(made_by),
         settings=sha256(settings.encode()).hexdigest(),
         num_directions=sum(len(one.lines) for one in targets),
@@ -110,19 +111,19 @@ def _groups(
             )
 
 
-def _faults(targets: Sequence[TargetTotals]) -> Iterator[GroupFaults]:
+def _group_flags(targets: Sequence[TargetTotals]) -> Iterator[GroupFlags]:
     for group in GROUPS:
         inside = list(_inside(targets, group))
         if not inside:
             continue
         counts: Counter[str] = Counter()
         for totals in inside:
-            counts.update(totals.faults)
+            counts.update(totals.flags)
         shares = sum(totals.reference_shares[0] for totals in inside)
-        yield GroupFaults(
+        yield GroupFlags(
             group=group.name,
             lines=sum(totals.rows for totals in inside) * targets[0].num_sentences,
-            faults=dict(counts),
+            flags=dict(counts),
             judged=sum(totals.judged for totals in inside),
             right=sum(totals.right for totals in inside),
             reference_share=sum(totals.reference_shares[1] for totals in inside) / shares
@@ -154,8 +155,8 @@ def _notes(
 ) -> Iterator[str]:
     if benchmark.limit is not None:
         yield (
-            f"only the first {benchmark.limit:,} sentences were scored: do not compare with scores "
-            "on the whole set"
+            f"only the first {benchmark.limit:,} sentences were scored: do not compare these "
+            f"scores with scores on the whole set"
         )
     flagged = sorted(
         (found for one in targets for found in one.flagged), key=lambda f: (-f[0], f[1])
@@ -182,15 +183,15 @@ def _notes(
         ]
         if absent:
             yield (
-                f"{metric_title(name)} was not computed into {_first(absent)}: "
-                f"tokenizer {bleu_tokenizer_name(absent[0])[0]} is not installed"
+                f"{metric_title(name)} was not computed into {_first(absent)}: tokenizer "
+                f"{bleu_tokenizer_name(absent[0])[0]} is not installed"
             )
     if "bleu" in choice.names:
         other = [one.target for one in targets if bleu_tokenizer_name(one.target)[1]]
         if other:
             yield (
-                f"BLEU into {_first(other)} uses another tokenizer than the NLLB paper on some "
-                "test sets: see the signatures"
+                f"BLEU into {_first(other)} does not use the NLLB paper's tokenizer on some test "
+                f"sets: see the signatures"
             )
     if choice.spm is not None and not choice.spm.verified:
         yield (

@@ -1,7 +1,6 @@
-"""Comparison of two evaluations: what changed, for which languages, and who would notice."""
+"""Comparison of two evaluations: changes by language group, and whether people would notice."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
@@ -14,7 +13,6 @@ from eval.metrics.neural_metric import PREFIX, NeuralMetric
 from eval.metrics.registry import LOWER_IS_BETTER, Metric, metric_title
 from eval.metrics.significance import (
     RESAMPLES,
-    SEED,
     benjamini_hochberg,
     bootstrap_p,
     bootstrap_weights,
@@ -27,121 +25,14 @@ from eval.metrics.tokenization import SacrebleuTokenizer
 from nllb.errors import ConfigError, DataError
 from nllb.io.progress import Progress
 
+from .changes import DISCOVERY_RATE, Comparison, DirectionChange, PartChange
 from .directions import GROUPS, LEVEL_WORDS, Direction, known_languages, language_level
-from .results import Evaluation, load_target
+from .results import Evaluation
+from .target_files import load_target
+from .verdict import verdict
 
-DISCOVERY_RATE: Final = 0.05
-USUALLY_NOTICED: Final = 0.5
-ALMOST_ALWAYS_NOTICED: Final = 1.0
-"""chrF++ points from which human ratings usually, and almost always, differ significantly.
-
-Source: NLLB Team 2022, the ablation study with XSTS (506 sentences, 24 directions).
-"""
 MIN_RESAMPLES: Final = 100
-"""Below, the ends of a 95 % interval would rest on one or two resamples."""
-MIN_DIRECTIONS_FOR_A_CLAIM: Final = 3
-"""Directions that a part (a script, a family) needs to be named in the verdict."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DirectionChange:
-    """One direction under one metric."""
-
-    direction: Direction
-    """The direction."""
-    metric: str
-    """Metric name."""
-    first: float
-    """Score of the first system."""
-    second: float
-    """Score of the second."""
-    delta: float
-    """Second minus first."""
-    low: float
-    """Lower end of the 95 % interval of `delta`."""
-    high: float
-    """Upper end."""
-    p_bootstrap: float
-    """p-value of the paired bootstrap."""
-    p_randomisation: float
-    """p-value of approximate randomisation."""
-    q_value: float
-    """Benjamini-Hochberg over all directions, of the larger of the two p-values."""
-
-    @property
-    def significant(self) -> bool:
-        """Whether it is significant at a false discovery rate of 5 %."""
-        return self.q_value <= DISCOVERY_RATE
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PartChange:
-    """The mean change over a part of the directions."""
-
-    part: str
-    """Name of the part: a group, or such as `into languages in Latn script`."""
-    metric: str
-    """Metric name."""
-    count: int
-    """Directions."""
-    first: float
-    """Mean of the first system."""
-    second: float
-    """Mean of the second."""
-    delta: float
-    """Difference of the means."""
-    low: float
-    """Lower end of the 95 % interval over sentences."""
-    high: float
-    """Upper end."""
-    p_value: float
-    """p-value of the paired bootstrap."""
-    better: int
-    """Directions significantly better."""
-    worse: int
-    """Directions significantly worse."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """All changes from one evaluation to another."""
-
-    first: str
-    """Name of the first system."""
-    second: str
-    """Name of the second."""
-    benchmark: str
-    """Test set of both."""
-    metrics: tuple[str, ...]
-    """Metrics of both."""
-    verdict: str
-    """One sentence."""
-    groups: tuple[PartChange, ...]
-    """The paper's groups."""
-    parts: tuple[PartChange, ...]
-    """By script, family and level of the target."""
-    directions: tuple[DirectionChange, ...]
-    """All directions of both."""
-    only_first: tuple[str, ...]
-    """Directions that the second lacks; no number includes them."""
-    only_second: tuple[str, ...]
-    """Directions that the first lacks."""
-    notes: tuple[str, ...]
-    """What a reader must know before believing that nothing changed."""
-    resamples: int
-    """Resamples of each test: no p-value is below 1 / (resamples + 1)."""
-    seed: int = SEED
-    """Seed of the resamples."""
-
-    def lines(self) -> Iterator[str]:
-        """Yield one line for each metric: the mean change over all directions and its test."""
-        for part in self.groups:
-            if part.part == "all":
-                yield (
-                    f"  {metric_title(part.metric)}: {part.first:.2f} -> {part.second:.2f}, "
-                    f"{part.delta:+.2f}, 95 % {part.low:+.2f} to {part.high:+.2f}, "
-                    f"p = {part.p_value:.4f} (paired bootstrap, two-sided), n = {part.count:,}"
-                )
+"""With fewer resamples, the ends of a 95 % interval depend on one or two of them."""
 
 
 def compare(
@@ -150,14 +41,14 @@ def compare(
     """Compare two evaluations direction by direction.
 
     Args:
-        first: the system before.
-        second: the system after.
-        resamples: of each test; they need 4 bytes x directions x resamples of memory.
+        first: the baseline.
+        second: the system that is compared with it.
+        resamples: resamples of each test; they use 4 bytes x directions x resamples of memory.
         quiet: no progress on stderr.
 
     Raises:
-        ConfigError: where the resamples are too few for an interval.
-        DataError: where data or metrics differ, so that the numbers cannot be compared.
+        ConfigError: if the resamples are too few for an interval.
+        DataError: if data or metrics differ, so that the numbers cannot be compared.
     """
     if resamples < MIN_RESAMPLES:
         raise ConfigError(
@@ -198,7 +89,7 @@ def compare(
 
 
 def _out_of_reach(changes: Sequence[DirectionChange], resamples: int) -> Iterator[str]:
-    """Yield notes where changes have the smallest possible p-value and are not significant."""
+    """Yield warnings about insignificant changes with the smallest possible p-value."""
     least = 1 / (resamples + 1)
     clear = [c for c in changes if max(c.p_bootstrap, c.p_randomisation) <= 1.000001 * least]
     if clear and not any(change.significant for change in clear):
@@ -208,64 +99,6 @@ def _out_of_reach(changes: Sequence[DirectionChange], resamples: int) -> Iterato
             f"the smallest p-value that {resamples:,} resamples can give ({least:.2g}), which is "
             f"too large among so many directions: compare with --resamples {needed} or more"
         )
-
-
-def verdict(
-    first: str,
-    second: str,
-    metric: str,
-    groups: Sequence[PartChange],
-    parts: Sequence[PartChange],
-) -> str:
-    """Return in one sentence what changed, for whom, and whether people would notice."""
-    whole = next(group for group in groups if group.part == "all" and group.metric == metric)
-    title = metric_title(metric)
-    where = f"over {whole.count:,} directions" if whole.count > 1 else "in the one direction"
-    numbers = f"{whole.delta:+.2f} {title}, 95 % {whole.low:+.2f} to {whole.high:+.2f}"
-    if whole.low <= 0 <= whole.high:
-        text = f"{second} and {first} do not differ measurably {where} ({numbers})"
-    else:
-        better = (whole.delta > 0) != (metric in LOWER_IS_BETTER)
-        word = "better" if better else "worse"
-        text = f"{second} is {word} than {first} {where} ({numbers})"
-    if whole.count > 1:
-        text += (
-            f", significantly better in {whole.better:,} and worse in {whole.worse:,} of them "
-            "(Benjamini-Hochberg, 5 %)"
-        )
-        text += _for_whom(whole, metric, parts)
-    return text + _noticed(whole, metric) + "."
-
-
-def _for_whom(whole: PartChange, metric: str, parts: Sequence[PartChange]) -> str:
-    candidates = [
-        part for part in parts
-        if part.metric == metric and MIN_DIRECTIONS_FOR_A_CLAIM <= part.count < whole.count
-        and not part.low <= 0 <= part.high
-    ]  # fmt: skip
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    gains = sorted((p for p in candidates if sign * p.delta > 0), key=lambda p: -sign * p.delta)
-    losses = sorted((p for p in candidates if sign * p.delta < 0), key=lambda p: sign * p.delta)
-    said = [
-        f"{word} {side[0].part} ({side[0].delta:+.2f})"
-        for word, side in (("the largest gain is", gains), ("the largest loss is", losses))
-        if side
-    ]
-    return "; " + ", ".join(said) if said else ""
-
-
-def _noticed(whole: PartChange, metric: str) -> str:
-    if metric != "chrf++":
-        return f"; for {metric_title(metric)} no rule says what people notice"
-    size = abs(whole.delta)
-    surely = 0.0 if whole.low <= 0 <= whole.high else min(abs(whole.low), abs(whole.high))
-    if surely >= ALMOST_ALWAYS_NOTICED:
-        return "; people would almost always notice"
-    if surely >= USUALLY_NOTICED:
-        return "; people would usually notice"
-    if size >= USUALLY_NOTICED:
-        return "; people may notice, but the interval reaches below 0.5"
-    return "; people would hardly notice (under 0.5)"
 
 
 def _comparable(first: Evaluation, second: Evaluation) -> tuple[str, ...]:

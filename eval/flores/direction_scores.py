@@ -1,7 +1,7 @@
 """Score a folder of outputs `SRC-TGT.txt` against a line-aligned test set, by target language.
 
-All directions into a language share its reference, so a target is the unit of work: of a process,
-of the result file, and of what a restart can skip.
+All directions into a language share its reference. A target language is therefore the unit of work:
+one process scores it, one file stores it, and a restart can skip it.
 """
 
 import json
@@ -47,10 +47,9 @@ from .index import (
     stored_state,
     total_up,
 )
-from .results import (
-    SCORES_FILE,
+from .results import SCORES_FILE, Evaluation
+from .target_files import (
     SUM_SCALE,
-    Evaluation,
     MetricScore,
     Row,
     Summary,
@@ -106,18 +105,16 @@ def score_outputs(
         outputs: folder that the files came from, for the record.
         wanted: directions to report on; those without a file are listed as missing.
         workers: processes.
-        detect: names the language of texts, to count lines in the wrong one.
-        made_by: how the hypotheses came about, for the record: model, search.
-        unmade: directions that could not be translated, and why.
+        detect: identifies the language of texts, to count lines in a wrong language.
+        made_by: how the hypotheses were made, for the record: model, search.
+        unmade: directions that could not be translated, with the reasons.
         quiet: no progress on stderr.
     """
     failed = dict(unmade or {})
     absent = [str(direction) for direction in wanted if direction not in files]
     if len(absent) == len(wanted):
         why = f": {next(iter(failed.values()))}" if failed else ""
-        raise DataError(
-            f"{outputs} has none of the {len(wanted):,} directions that were asked for{why}"
-        )
+        raise DataError(f"{outputs} has none of the {len(wanted):,} requested directions{why}")
     by_target: dict[str, dict[Direction, Path]] = {}
     for direction in wanted:
         if (path := files.get(direction)) is not None:
@@ -173,7 +170,7 @@ def _fits(totals: TargetTotals, work: Work) -> bool:
 
 
 def _kept_sums(index: Index, kept: Mapping[str, TargetTotals], out: Path) -> CellSums:
-    """Return the sums over the kept targets: what the index has, less that of the others."""
+    """Return the sums over the kept targets: those of the index without the other targets."""
     others = [one for target, one in index.targets.items() if target not in kept]
     if len(others) < len(kept) and all(
         one.stored == stored_state(out, one.target) for one in others
@@ -184,7 +181,7 @@ def _kept_sums(index: Index, kept: Mapping[str, TargetTotals], out: Path) -> Cel
 
 
 def _is_done(work: Work) -> bool:
-    """Say whether a run that did not reach its end has scored this target."""
+    """Return whether an interrupted run has scored this target."""
     summary = load_summary(work.out, work.target)
     if summary is None or summary.settings != work.settings:
         return False
@@ -266,7 +263,7 @@ def score_target(work: Work) -> dict[str, str]:
             rows[number] = replace(rows[number], scores={**rows[number].scores, metric.name: score})
         sums = _by_cell(samples, [rows[number] for number in fresh])
         if old:
-            # What is left in `places` was changed or is no longer requested.
+            # The remaining directions in `places` were changed or are no longer requested.
             gone = sorted(places.values())
             samples = _samples(metric, old.packed[metric.name][gone], columns)
             sums += old.cell_sums[metric.name] - _by_cell(samples, [old.rows[n] for n in gone])
@@ -368,7 +365,7 @@ def _metrics(work: Work) -> list[Metric]:
         try:
             found.append(work.choice.metric(name, work.target))
         except ResourceError:
-            continue  # named in the evaluation's notes
+            continue  # the evaluation's warnings name it
     if work.choice.neural is not None:
         found.append(NeuralMetric(work.choice.neural.metric_name))
     return found
@@ -385,7 +382,7 @@ def _reusable(work: Work) -> TargetResult | None:
 def _settings(
     benchmark: LineAlignedSet, target: str, choice: MetricChoice, detect: Detect | None
 ) -> str:
-    """Return a hash of all that a target's numbers depend on but its hypotheses."""
+    """Return a hash of everything except the hypotheses that a target's numbers depend on."""
     path = benchmark.path(target)
     value = {
         "format": FORMAT,
@@ -403,7 +400,7 @@ def _run(works: Sequence[Work], workers: int) -> Iterator[tuple[Work, dict[str, 
         for work in works:
             yield work, score_target(work)
         return
-    # Largest first, so that the processes end together.
+    # The largest come first, so that the processes end at about the same time.
     works = sorted(works, key=lambda work: -len(work.files))
     with (
         _one_thread_each(),
@@ -418,13 +415,13 @@ def _run(works: Sequence[Work], workers: int) -> Iterator[tuple[Work, dict[str, 
                 "scoring: a worker process was killed, usually because memory ran out; finished "
                 "targets are kept: run the command again with fewer --workers"
             ) from error
-        finally:  # an interrupted run does not first score what is left
+        finally:  # an interrupted run does not score the remaining targets first
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let matrix products of started processes use one thread: they share the processors."""
+    """Limit the matrix products of started processes to one thread: they share the processors."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

@@ -64,7 +64,7 @@ def _cell(direction: Direction) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """A group of directions of the paper; as there, `low` contains `very_low`."""
+    """A group of directions, as in the paper; `low` contains `very_low`."""
 
     kind: str
     """One of `KINDS`, or `all`."""
@@ -132,8 +132,8 @@ def parse_directions(
         left, dash, right = ("*", "-", "*") if word == "all" else _split(word)
         if not dash:
             raise ConfigError(
-                f"{word!r} is not a direction; valid: SRC-TGT, SRC-*, *-TGT, all, @FILE "
-                "(such as eng_Latn-fra_Latn)"
+                f"{word!r} is not a direction; valid patterns are SRC-TGT (such as "
+                f"eng_Latn-fra_Latn), SRC-*, *-TGT, all and @FILE"
             )
         for source in _resolve(left, sources):
             for target in _resolve(right, targets):
@@ -150,8 +150,8 @@ def outputs_in(directory: Path, extra: Collection[str] = ()) -> dict[Direction, 
         extra: valid codes that the language table lacks, such as those of FLORES+.
 
     Raises:
-        ConfigError: where the folder is missing or has none.
-        LanguageError: where the name of a file has a code that is not in the table.
+        ConfigError: if the folder is missing or has none.
+        LanguageError: if the name of a file has a code that is not in the table.
     """
     if not directory.is_dir():
         raise ConfigError(f"no folder {directory}; give a folder with files SRC-TGT.txt")
@@ -220,7 +220,7 @@ def _resolve(text: str, available: Sequence[str]) -> Sequence[str]:
     code = str(parse_language(text))
     if code not in available:
         raise LanguageError(
-            f"{code} is not in this set{did_you_mean(code, available) or '.'} "
-            f"It has {len(available)} languages"
+            f"{code} is not in this set{did_you_mean(code, available) or '.'} It has "
+            f"{len(available)} languages"
         )
     return [code]

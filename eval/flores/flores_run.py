@@ -1,4 +1,4 @@
-"""One evaluation from end to end: find or make the hypotheses of a system, then score them."""
+"""A complete evaluation: find or create the hypotheses of a system, then score them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,8 +41,11 @@ class Hypotheses:
     """How the files were made: model, search."""
     unmade: Mapping[str, str] = field(default_factory=dict)
     """Directions that could not be translated, with the reason."""
-    asked: bool = True
-    """Whether the directions were asked for by name: only then are missing ones a problem."""
+
+    def describe(self, benchmark: LineAlignedSet) -> str:
+        """Return the number of directions and of files in one line."""
+        have = sum(direction in self.files for direction in self.wanted)
+        return f"{len(self.wanted):,} directions of {benchmark.title}; {have:,} have a file"
 
 
 def open_benchmark(
@@ -53,11 +56,11 @@ def open_benchmark(
     Args:
         folder: where it is.
         split: of FLORES.
-        num_lines: use only the first sentences, for a quick look.
+        num_lines: use only the first sentences, for a quick test.
 
     Raises:
-        ConfigError: where no folder is given; the message says how to obtain FLORES.
-        DataError: where the folder has no test set.
+        ConfigError: if no folder is given; the message says how to obtain FLORES.
+        DataError: if the folder has no test set.
     """
     if not folder:
         raise ConfigError(f"give --flores DIR, or set NLLB_FLORES. {HOW_TO_OBTAIN}")
@@ -85,10 +88,8 @@ def find_hypotheses(
         )
     else:
         wanted = sorted(files)
-    return Hypotheses(
-        folder=folder, files=files, wanted=wanted, system=str(folder.resolve().name),
-        asked=bool(directions),
-    )  # fmt: skip
+    name = str(folder.resolve().name)
+    return Hypotheses(folder=folder, files=files, wanted=wanted, system=name)
 
 
 def copied_hypotheses(
@@ -120,8 +121,8 @@ def translated_hypotheses(
         directions: what to translate; None means every pair.
         model: name of the model as the user gave it.
         model_path: its files, whose hash identifies it.
-        search: the search in words, for the record.
-        make_translate: loads the translator; called after the folder was claimed.
+        search: description of the search, for the record.
+        make_translate: loads the translator; it is called after the folder is claimed.
         quiet: no progress on stderr.
     """
     wanted = wanted_directions(benchmark, directions)
@@ -145,7 +146,7 @@ def translated_hypotheses(
 def planned_hypotheses(
     out: Path, benchmark: LineAlignedSet, directions: Sequence[str] | None, *, system: str
 ) -> Hypotheses:
-    """Return what a run would make, with the files that exist already; nothing is written."""
+    """Return the directions of a run and the files that exist already; nothing is written."""
     folder = out / OUTPUTS_DIR
     have = outputs_in(folder, benchmark.languages) if folder.is_dir() else {}
     return Hypotheses(
@@ -156,7 +157,7 @@ def planned_hypotheses(
 def wanted_directions(
     benchmark: LineAlignedSet, directions: Sequence[str] | None
 ) -> list[Direction]:
-    """Return the directions that were asked for; None means every pair of languages."""
+    """Return the requested directions; None means every pair of languages."""
     languages = benchmark.languages
     return parse_directions(directions or ["all"], sources=languages, targets=languages)
 

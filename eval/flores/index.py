@@ -1,8 +1,8 @@
 """Index of an evaluation folder: one small file in place of 40,602 rows.
 
-A run learns from it which target languages are unchanged, and takes their part of every mean from
-it. The files of the targets are authoritative: the index is built from them, and built again if it
-is missing or does not fit.
+From it, a run learns which target languages are unchanged and what they contribute to every mean.
+The files of the targets are authoritative: the index is built from them, and rebuilt if it is
+missing or does not match.
 """
 
 import json
@@ -25,11 +25,11 @@ from nllb.io.records import to_record
 from nllb.io.text import parse_json
 
 from .directions import Direction
-from .results import Row, Summary, row_line, target_path
+from .target_files import Row, Summary, row_line, target_path
 
 INDEX_FILE: Final = "index.npz"
 FLAGGED_SHARE: Final = 0.02
-"""Share of a file's lines above which a problem is reported beside the scores."""
+"""Fraction of a file's lines above which a problem is reported beside the scores."""
 _VERSION: Final = "4"
 
 CellSums = Mapping[str, NDArray[np.int64]]
@@ -44,12 +44,12 @@ class CellTotals:
     """Directions."""
     scores: Mapping[str, tuple[int, float, float]]
     """Metric -> number of directions, sum of raw scores, sum of NFC scores."""
-    faults: Mapping[str, int]
+    flags: Mapping[str, int]
     """Code of a problem -> lines."""
     judged: int
     """Lines whose language was detected."""
     right: int
-    """Those of them in the target language."""
+    """Number of these lines that are in the target language."""
     reference_shares: tuple[int, float]
     """Number of directions with a reference share, and the sum of the shares."""
 
@@ -71,7 +71,7 @@ class TargetTotals:
     num_sentences: int
     """Number of reference sentences."""
     failed: Mapping[str, str]
-    """Directions that could not be scored -> why."""
+    """Direction that could not be scored -> reason."""
     cells: Mapping[int, CellTotals]
     """Cell -> totals of its directions."""
     unicode_matters: Mapping[str, tuple[str, ...]]
@@ -94,7 +94,7 @@ class Index:
     def save(self, out: Path) -> None:
         """Write the index."""
         arrays: dict[str, Any] = {f"cells:{name}": sums for name, sums in self.cell_sums.items()}
-        # `asdict` of all would copy 40,602 lines.
+        # `asdict` of everything would copy 40,602 lines.
         values = [
             {**{name: getattr(one, name) for name in one.__slots__},
              "cells": {cell: asdict(totals) for cell, totals in one.cells.items()}}
@@ -146,7 +146,7 @@ def total_up(
         for name, score in row.scores.items():
             if abs(score.score - score.nfc_score) > UNICODE_WARNING:
                 matters.setdefault(name, []).append(str(row.direction))
-        # The effect of the Unicode form on the scores has a note of its own.
+        # Another warning covers the effect of the Unicode form on the scores.
         bad = [
             found
             for found in row.findings
@@ -172,19 +172,19 @@ def total_up(
 
 def _cell_totals(rows: Sequence[Row]) -> CellTotals:
     scores: dict[str, tuple[int, float, float]] = {}
-    faults: Counter[str] = Counter()
+    flags: Counter[str] = Counter()
     for row in rows:
         for name, score in row.scores.items():
             count, raw, nfc = scores.get(name, (0, 0.0, 0.0))
             scores[name] = (count + 1, raw + score.score, nfc + score.nfc_score)
         for finding in row.findings:
-            faults[finding.code] += finding.count
+            flags[finding.code] += finding.count
     languages = [row.language for row in rows if row.language is not None]
     shares = [row.reference_share for row in rows if row.reference_share is not None]
     return CellTotals(
         rows=len(rows),
         scores=scores,
-        faults=dict(faults),
+        flags=dict(flags),
         judged=sum(count.judged for count in languages),
         right=sum(count.right for count in languages),
         reference_shares=(len(shares), sum(shares)),

@@ -1,8 +1,8 @@
 """Files `SRC-TGT.txt` for scoring: translations by a model, or copied sources.
 
 A file grows under a temporary name and is renamed when it is complete, so that a killed run resumes
-after the last window of lines. `made_by.json` says what made the folder: outputs of two
-models, or of two searches, are never mixed.
+after the last window of lines. `made_by.json` records the model and the search, so that the outputs
+of two models or searches are never mixed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ def translate_outputs(
 ) -> dict[str, str]:
     """Translate the directions that have no file yet.
 
-    A sentence for which the model produces nothing becomes an empty line, which scoring counts.
+    A sentence without output becomes an empty line, which scoring counts.
 
     Args:
         directory: folder of the outputs; resumes.
@@ -55,8 +55,8 @@ def translate_outputs(
     Returns: directions whose languages the translator does not have, with the reason.
 
     Raises:
-        ConfigError: where the folder was made by something else.
-        DataError: where the translator gives another number of lines than it got.
+        ConfigError: if the folder has outputs of another model or search.
+        DataError: if the translator returns a different number of lines.
     """
     made_by = {**(made_by or {}), "sources": benchmark.title}
     claim_directory(directory, made_by, ignored=["model"])  # the model may have moved
@@ -82,7 +82,7 @@ def copy_sources(
 ) -> dict[Direction, Path]:
     """Write each source once and return it as the output of its directions: the copying baseline.
 
-    A model must beat it to be useful; between closely related languages that is hard.
+    A useful model scores higher, which is hard between closely related languages.
     """
     claim_directory(directory, {"model": "copying the source", "sources": benchmark.title})
     files = {}
@@ -97,7 +97,7 @@ def copy_sources(
 def translate_all(
     sentences: Sequence[str], translate: Callable[[list[str]], Sequence[str]]
 ) -> list[str]:
-    """Translate sentences; one for which the model produces nothing becomes empty."""
+    """Translate sentences; a sentence without output becomes empty."""
     try:
         return list(translate(list(sentences)))
     except SegmentError:
@@ -125,7 +125,7 @@ def _translate_file(
             lines = translate(window, direction.source, direction.target)
             if len(lines) != len(window):
                 raise DataError(
-                    f"{direction}: the translator gave {len(lines):,} lines for {len(window):,}"
+                    f"{direction}: the translator returned {len(lines):,} lines for {len(window):,}"
                 )
             # A line break inside a translation would shift every line after it.
             output.write("".join(" ".join(line.split("\n")) + "\n" for line in lines))

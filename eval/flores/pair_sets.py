@@ -44,9 +44,9 @@ class PairScore:
     looping: int
     """Outputs that repeat themselves."""
     judged: int
-    """Outputs that are long enough for their language to be detected."""
+    """Number of outputs that are long enough for language identification."""
     right_language: int
-    """Of these, outputs that are not in another language than the target."""
+    """Number of these outputs that are in the target language or undetermined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +81,8 @@ def open_pair_sets(folder: Path, *, num_lines: int | None = None) -> PairSets:
     if len(pivots) != 1 or wrong:
         raise DataError(
             f"{folder} is not a folder of pair sets: expected folders CODE with the files CODE.txt "
-            f"and PIVOT.txt, of one pivot; found {', '.join(wrong or sorted(pivots)) or 'nothing'}"
+            f"and PIVOT.txt, all with the same pivot; found "
+            f"{', '.join(wrong or sorted(pivots)) or 'nothing'}"
         )
     record = folder / ".record.json"
     sizes = read_json(record).get("available", {}) if record.is_file() else {}
@@ -109,7 +110,8 @@ def evaluate_pair_sets(
         out: folder of outputs and results.
         translate: the translator; None copies the sources as a baseline.
         made_by: what the outputs depend on: model, search.
-        detect: names the language of outputs; None counts none as being in a wrong language.
+        detect: identifies the language of outputs; None counts no output as being in a wrong
+            language.
         report: receives each score when it is known.
         quiet: no progress on stderr.
     """

@@ -1,7 +1,7 @@
 """Chooses the directions that a model translates better through English than directly.
 
-The pairs are those of a folder of `CODE-CODE.tsv` files without English, such as Tatoeba's, which
-the model was not trained on.
+The pairs come from a folder of `CODE-CODE.tsv` files without English, such as Tatoeba's, that were
+not used for training.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from nllb.model.formats.settings import SETTINGS_FILE
 
 PIVOTS_FILE: Final = "pivots.tsv"
 MIN_PAIRS: Final = 50
-"""Directions with fewer pairs are not judged; they follow the majority."""
+"""Directions with fewer pairs are not measured; they follow the majority."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class PivotScore:
     direction: str
     """SOURCE-TARGET."""
     pairs: int
-    """Pairs that were translated."""
+    """Number of translated pairs."""
     direct: float
     """chrF++ of direct translation."""
     pivoted: float
@@ -77,7 +77,7 @@ def compare_pivots(
 def write_pivots(model_dir: Path, scores: Sequence[PivotScore], covered: Sequence[str]) -> int:
     """Write the table beside a model, and its directions of two steps into its settings.
 
-    A direction that was not measured goes the way that was better in most of those that were.
+    A direction that was not measured follows the majority of the measured ones.
 
     Returns:
         The number of directions that are translated in two steps.

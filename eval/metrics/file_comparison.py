@@ -1,4 +1,4 @@
-"""Two hypothesis files against the same references: every metric with interval and p-values."""
+"""Comparison of two hypothesis files: every metric with interval and p-values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class FileChange:
     metric: str
     """Metric name."""
     name: str
-    """The same as people write it."""
+    """The name for display."""
     first: float
     """Score of the first file."""
     first_interval: tuple[float, float]
@@ -54,14 +54,14 @@ class FileChange:
         return "significantly better" if better else "significantly worse"
 
     def as_text(self) -> str:
-        """Return one line for people."""
+        """Return the comparison as one line of text."""
         ends = [f"[{low:.2f}, {high:.2f}]" for low, high in
                 (self.first_interval, self.second_interval)]  # fmt: skip
         return (
             f"{self.name} {self.first:.2f} {ends[0]} -> {self.second:.2f} {ends[1]}: "
-            f"{self.delta:+.2f}, 95 % {self.low:+.2f} to {self.high:+.2f}; paired bootstrap "
-            f"p = {self.p_bootstrap:.4f} (two-sided), approximate randomisation "
-            f"p = {self.p_randomisation:.4f}: {self.verdict}  {self.signature}"
+            f"{self.delta:+.2f}, 95 % {self.low:+.2f} to {self.high:+.2f}; paired bootstrap p = "
+            f"{self.p_bootstrap:.4f} (two-sided), approximate randomisation p = "
+            f"{self.p_randomisation:.4f}: {self.verdict}  {self.signature}"
         )
 
 
@@ -78,8 +78,8 @@ def compare_files(
     """Compare two files of translations.
 
     Args:
-        first: translations of the system before.
-        second: translations of the system after.
+        first: translations of the baseline.
+        second: translations of the other system.
         references: one or more files of references.
         target: target language.
         choice: metrics.
@@ -89,8 +89,8 @@ def compare_files(
     Returns: the changes, and for each metric that cannot be computed the reason.
 
     Raises:
-        DataError: where files are missing or not aligned.
-        ResourceError: where no metric could be computed.
+        DataError: if files are missing or not aligned.
+        ResourceError: if no metric could be computed.
     """
     files = [AlignedFiles(path, references) for path in (first, second)]
     total = files[0].num_lines

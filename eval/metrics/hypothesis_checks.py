@@ -1,4 +1,4 @@
-"""Checks of hypothesis files: what a reader must know before believing a score."""
+"""Checks of hypothesis files for problems that affect the scores."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +19,17 @@ from nllb.languages.detection import UNDETERMINED
 from nllb.translation.quality import MAX_REPETITION, repetition
 
 Detect = Callable[[Sequence[str]], Sequence[str]]
-"""Texts -> the code of each one's language, `und` where unsure."""
+"""Texts -> the language code of each text, `und` if it is uncertain."""
 
 MAX_LINES_NAMED: Final = 5
 OFF_TARGET_CHARACTERS: Final = 20
-"""The language of shorter lines is not detected: names and numbers have none."""
+"""The language of shorter lines is not detected, because names and numbers have no language."""
 _MARGIN_DEVIATIONS: Final = 2.0
-"""Standard deviations above the references' own misses that lines must reach to be reported."""
+"""Lines in other languages are reported if they are more than in the references by this many
+standard deviations."""
 _HEAD_BYTES: Final = 1 << 16
 _MAGIC: Final = {
-    b"BZh": "compressed with bzip2, which is not read; decompress it, or use .gz, .xz or .zst",
+    b"BZh": "compressed with bzip2, which is not supported; decompress it, or use .gz, .xz or .zst",
     b"\x1f\x8b": "compressed with gzip; name it .gz",
     b"\xfd7zXZ": "compressed with xz; name it .xz",
     b"\x28\xb5\x2f\xfd": "compressed with zstandard; name it .zst",
@@ -48,10 +49,10 @@ _WORDS: Final[dict[Code, str]] = {
     "empty": "empty",
     "bad_utf8": "not UTF-8, read with replacement characters",
     "copy_of_source": "equal to the source",
-    "mixed_unicode": "in another Unicode form than NFC while others are in NFC",
-    "repeated": "the same as another line although their references differ",
+    "mixed_unicode": "not in Unicode form NFC while others are",
+    "repeated": "equal to another line although their references differ",
     "looping": "repeating themselves",
-    "off_target": "in another language than the target",
+    "off_target": "not in the target language",
     "line_breaks": "with a carriage return or another line break inside",
 }
 _BREAKS: Final = frozenset("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
@@ -64,22 +65,22 @@ class Finding:
     code: Code
     """Kind of problem."""
     count: int
-    """Lines that have it."""
+    """Number of lines with the problem."""
     total: int
-    """Lines of the file."""
+    """Number of lines in the file."""
     lines: tuple[int, ...]
-    """The first of them, counted from 1."""
+    """The first line with the problem, counted from 1."""
     note: str = ""
     """Further detail, such as the languages found."""
 
     @property
     def words(self) -> str:
-        """The problem in words, as in `3 lines are ...`."""
+        """The problem as text, as in `3 lines are ...`."""
         return _WORDS[self.code]
 
     @property
     def message(self) -> str:
-        """The finding in words."""
+        """The finding as text."""
         named = ", ".join(map(str, self.lines)) + (", ..." if self.count > len(self.lines) else "")
         what = f"{self.count:,} of {self.total:,} lines are {self.words} (line {named})"
         return f"{what}: {self.note}" if self.note else what
@@ -90,24 +91,25 @@ class LanguageCount:
     """How a detector classified the lines of one file."""
 
     judged: int
-    """Lines long enough for their language to be detected."""
+    """Number of lines that are long enough for language identification."""
     right: int
-    """Of them in the target language."""
+    """Number of these lines in the target language."""
     unsure: int
-    """Of them without a clear language."""
+    """Number of these lines without a clear language."""
 
     @property
     def share(self) -> float | None:
-        """Share of the lines in the target language, None where no line is long enough."""
+        """Fraction of these lines in the target language; None if no line is long enough."""
         return self.right / self.judged if self.judged else None
 
 
 def read_hypothesis(path: Path, *, expected: int) -> tuple[list[str], list[Finding]]:
-    """Read a hypothesis file line for line; bytes that are not UTF-8 are replaced and counted.
+    """Read the lines of a hypothesis file; bytes that are not UTF-8 are replaced and counted.
 
     Raises:
-        DataError: where the file is missing, empty, of a form that is not read, or has another
-            number of lines than the reference: later lines would be scored against the wrong ones.
+        DataError: if the file is missing, empty, in an unsupported format, or has a different
+            number of lines than the reference, so that lines would be scored against wrong
+            references.
     """
     reader = LineReader(path)
     lines = list(reader)
@@ -116,14 +118,14 @@ def read_hypothesis(path: Path, *, expected: int) -> tuple[list[str], list[Findi
 
 
 def check_line_count(path: Path, count: int, expected: int) -> None:
-    """Refuse a hypothesis file with another number of lines than the reference."""
+    """Reject a hypothesis file whose number of lines differs from the reference."""
     if not count:
         raise DataError(f"{path} is empty; {expected:,} lines were expected")
     if count != expected:
         more = "more" if count > expected else "fewer"
         raise DataError(
-            f"{path}: {count:,} lines, {abs(count - expected):,} {more} than the "
-            f"reference's {expected:,}; write exactly one line for each source line"
+            f"{path}: {count:,} lines, {abs(count - expected):,} {more} than the reference's "
+            f"{expected:,}; write exactly one line for each source line"
         )
 
 
@@ -145,19 +147,19 @@ class LineReader:
                 yield line.decode("utf-8", "replace")
 
     def findings(self, total: int) -> list[Finding]:
-        """Return what was replaced so far."""
+        """Return the replacements so far as a finding."""
         return [self._broken.finding("bad_utf8", total)] if self._broken.count else []
 
 
 def check_text_form(path: Path | str) -> None:
-    """Refuse files whose bytes are not lines of UTF-8, naming what they are.
+    """Reject files that are not lines of UTF-8; the error names their format.
 
     Raises:
         DataError: for bzip2, other compression under a wrong name, UTF-16, and lines that end with
             carriage returns only.
     """
     if str(path) == "-" or not Path(path).is_file():
-        return  # reading it says what is wrong
+        return  # reading the file gives the error
     with Path(path).open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     suffix = Path(path).suffix
@@ -170,8 +172,8 @@ def check_text_form(path: Path | str) -> None:
         raise DataError(f"{path} contains NUL bytes: it is UTF-16 or not text; save it as UTF-8")
     if b"\r" in head and b"\n" not in head and len(head.rstrip(b"\r").split(b"\r")) > 1:
         raise DataError(
-            f"{path} ends its lines with carriage returns only (an old Mac form); "
-            "convert it, such as with: tr '\\r' '\\n'"
+            f"{path} ends its lines with carriage returns only (an old Mac format); convert it "
+            f"with: tr '\\r' '\\n'"
         )
 
 
@@ -218,7 +220,7 @@ class HypothesisChecks:
         self._seen += len(hypothesis)
 
     def findings(self) -> list[Finding]:
-        """Return what is wrong with the file; an empty list is a clean file."""
+        """Return the problems of the file; the list is empty if there are none."""
         total = self._seen
         found = [self._empty.finding("empty", total), self._copies.finding("copy_of_source", total)]
         if self._decomposed.count < total:
@@ -231,7 +233,7 @@ class HypothesisChecks:
         return [one for one in found if one.count]
 
     def _repeated(self) -> "_Lines":
-        """Return the lines that are the same as another one although their references differ."""
+        """Return the lines that equal another line although their references differ."""
         hashes = np.concatenate(self._hashes) if self._hashes else np.zeros((0, 2), np.uint64)
         pairs = np.unique(hashes[hashes[:, 0] != 0], axis=0)
         mine, references = np.unique(pairs[:, 0], return_counts=True)
@@ -247,14 +249,14 @@ def check_hypothesis(
     *,
     source: Sequence[str] | None = None,
 ) -> list[Finding]:
-    """Return what is wrong with a hypothesis; an empty list is a clean file."""
+    """Return the problems of a hypothesis; the list is empty if there are none."""
     checks = HypothesisChecks()
     checks.add(hypothesis, [(text,) for text in reference], source)
     return checks.findings()
 
 
 def _loops(line: str, source: str | None) -> bool:
-    """Return whether translation would flag a line as a loop: sources may repeat themselves too."""
+    """Return whether a line is a loop; the translator uses the same rule."""
     if not _may_loop(line):
         return False
     share = repetition(line)
@@ -308,11 +310,11 @@ class LanguageChecks:
         return LanguageCount(judged=self._judged, right=right, unsure=self._unsure)
 
     def findings(self, expected_share: float | None = None) -> list[Finding]:
-        """Return the lines in another language, where they are more than the references have.
+        """Return the lines in other languages if they are more than in the references.
 
         Args:
-            expected_share: share of the references' own lines that the detector places in the
-                target language. What it misses there says nothing against a translation.
+            expected_share: fraction of the references' lines that the detector identifies as the
+                target language. The remaining lines are errors of the detector.
         """
         if not self._wrong.count:
             return []
@@ -331,12 +333,12 @@ class LanguageChecks:
 def check_language(
     lines: Sequence[str], target: str, detect: Detect, *, expected_share: float | None = None
 ) -> tuple[LanguageCount, list[Finding]]:
-    """Count the lines in the target language, and report those in another.
+    """Count the lines in the target language and report the others.
 
     Args:
         lines: lines of a file.
-        target: language that they should be in.
-        detect: names the language of texts.
+        target: expected language of the lines.
+        detect: identifies the language of texts.
         expected_share: see `LanguageChecks.findings`.
     """
     checks = LanguageChecks(target, detect)
@@ -345,7 +347,7 @@ def check_language(
 
 
 class _Lines:
-    """How many lines have a property, and the first of them."""
+    """The number of lines with a property, and the first of them."""
 
     __slots__ = ("count", "first")
 

@@ -1,7 +1,8 @@
-"""Neural metrics as plug-ins: never imported, each run in a process of its own.
+"""Neural metrics as plug-ins, each of which runs in its own process and is never imported.
 
-COMET, MetricX and BLASER need package versions that exclude each other and ours. A plug-in is
-therefore a command that speaks JSON lines, perhaps of another virtual environment:
+COMET, MetricX and BLASER require package versions that conflict with each other and with ours. A
+plug-in is therefore a command, possibly from another virtual environment, that communicates in JSON
+lines:
 
     we write    {"model": "/path", "source": "eng_Latn", "target": "fra_Latn"}
     it answers  {"name": "...", "version": "...", "licence": "...", "supported": true,
@@ -12,7 +13,7 @@ therefore a command that speaks JSON lines, perhaps of another virtual environme
 The first answer should come before weights are loaded; `higher_is_better` is optional.
 Adapters for COMET and MetricX are in `eval.metrics.adapters`. Installed plug-ins declare an entry
 point of the group `nllb.metrics`: name = module, run as `python -m module`. Weights come from an
-explicit local path; we download nothing.
+explicit local path; nothing is downloaded.
 """
 
 import json
@@ -54,15 +55,15 @@ class NeuralScore:
     """The scores of one file by a plug-in."""
 
     name: str
-    """Its own name."""
+    """Name that the plug-in states."""
     version: str
-    """Its own version."""
+    """Version that the plug-in states."""
     licence: str
-    """Licence of the weights as it states it; many are non-commercial."""
+    """Licence of the weights as the plug-in states it; many are non-commercial."""
     supported: bool
-    """Whether the metric was trained on the target language; if not, the score says little."""
+    """Whether the metric was trained on the target language; if not, the score is unreliable."""
     scores: tuple[float, ...]
-    """One for each sentence, as the metric gives them."""
+    """One score for each sentence, as the metric returns it."""
     signature: str
     """Name, version and model."""
     low: float
@@ -126,11 +127,11 @@ def neural_score(
         items: source, translation and reference of each sentence.
         source: source language.
         target: target language.
-        model: local path of the weights, handed on.
-        cache_dir: where scores are kept by the hash of sentence, plug-in and model.
+        model: local path of the weights, which the plug-in receives.
+        cache_dir: folder that caches scores by the hash of sentence, plug-in and model.
 
     Raises:
-        ResourceError: where the plug-in cannot be started, fails, or breaks the protocol.
+        ResourceError: if the plug-in cannot be started, fails, or breaks the protocol.
     """
     head = {"model": str(model) if model else None, "source": source, "target": target}
     if not items:
@@ -164,7 +165,7 @@ def neural_score(
             named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
             raise ResourceError(
                 f"{_shown(command)} gave NaN or infinity for {len(bad):,} of {len(items):,} "
-                f"sentences (line {named}): no mean can be taken"
+                f"sentences (line {named}), so that there is no mean"
             )
     scores = tuple(known.need(item) for item in items)
     low, high = _interval_of_mean(scores)

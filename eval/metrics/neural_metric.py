@@ -1,4 +1,4 @@
-"""A neural metric among the others: its sentence scores as integers whose sum gives the mean.
+"""A neural metric in the form of the other metrics: integers per sentence whose sum gives the mean.
 
 Scores come from a plug-in (`eval.metrics.neural`), not from n-grams. Stored as millionths beside a
 count of sentences, they go through the same storage, intervals and tests as all other metrics.
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from .chrf import Statistics
 
 SCALE: Final = 1_000_000
-"""Sentence scores are kept in this part of a point."""
+"""Sentence scores are stored in this fraction of a point."""
 PREFIX: Final = "neural:"
-"""Metric names of neural metrics begin with it, as in `neural:comet`."""
+"""Prefix of the names of neural metrics, as in `neural:comet`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NeuralChoice:
-    """A neural metric that many files are scored with; travels to worker processes."""
+    """A neural metric that scores many files; worker processes receive it."""
 
     name: str
     """Name for reports, as the user wrote it."""
@@ -31,7 +31,7 @@ class NeuralChoice:
     model: Path | None = None
     """Local path of the weights."""
     cache_dir: Path | None = None
-    """Folder for scores that were computed before."""
+    """Folder that caches scores."""
 
     @property
     def metric_name(self) -> str:
@@ -40,7 +40,7 @@ class NeuralChoice:
 
     @property
     def signature(self) -> str:
-        """What the scores depend on; the plug-in states name and version for each file."""
+        """The settings that the scores depend on; the plug-in states its version for each file."""
         return f"{self.name}|model:{self.model.name if self.model else '-'}"
 
 

@@ -1,4 +1,4 @@
-"""Shares of a count, with an interval that stays honest at 0 % and 100 %."""
+"""Proportions with Wilson intervals, which are valid at 0 % and 100 %, too."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,14 +8,14 @@ from eval.extras import scipy_module
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proportion:
-    """A count out of a total, with the 95 % Wilson interval of the share."""
+    """A count out of a total, with the 95 % Wilson interval of the proportion."""
 
     count: int
-    """Cases that have the property."""
+    """Number of cases with the property."""
     total: int
     """All cases."""
     share: float | None
-    """`count / total`, or null where there are no cases."""
+    """`count / total`; null if there are no cases."""
     low: float
     """Lower end of the interval; 0 where `total` is 0."""
     high: float
@@ -24,12 +24,12 @@ class Proportion:
 
 @lru_cache(maxsize=4096)
 def proportion(count: int, total: int) -> Proportion:
-    """Return a share with its Wilson score interval.
+    """Return a proportion with its Wilson score interval.
 
     Source: Wilson 1927; unlike the normal interval it is never empty and never leaves [0, 1].
 
     Raises:
-        ResourceError: where scipy is not installed.
+        ResourceError: if scipy is not installed.
     """
     if not 0 <= count <= total:
         raise ValueError(f"{count} of {total} is not a share")

@@ -29,7 +29,7 @@ METRICS: Final = ("chrf++", "chrf", "spbleu", "bleu", "ter")
 LOWER_IS_BETTER: Final = frozenset({"ter"})
 """Metrics that count errors."""
 UNICODE_WARNING: Final = 0.3
-"""Points between the raw and the NFC score above which the reader is warned."""
+"""Difference in points between the raw and the NFC score above which a warning is given."""
 
 
 class Metric(Protocol):
@@ -187,26 +187,26 @@ class MetricChoice:
     lowercase: bool = False
     """Whether to lowercase hypotheses and references first; TER always does."""
     neural: NeuralChoice | None = None
-    """A neural metric besides."""
+    """An additional neural metric."""
 
     def __post_init__(self) -> None:
         for name in self.names:
             if name not in METRICS:
                 raise ConfigError(
-                    f"unknown metric {name!r}{did_you_mean(name, METRICS) or '.'} "
-                    f"Valid: {', '.join(METRICS)}"
+                    f"unknown metric {name!r}{did_you_mean(name, METRICS) or '.'} Valid: "
+                    f"{', '.join(METRICS)}"
                 )
         if "spbleu" in self.names and self.spm is None:
             raise ConfigError(
-                "spbleu needs a SentencePiece model: give --spm FILE (the FLORES-200 or FLORES-101 "
-                "one, obtained from github.com/facebookresearch/flores)"
+                "spbleu requires a SentencePiece model: give --spm FILE (that of FLORES-200 or "
+                "FLORES-101, from github.com/facebookresearch/flores)"
             )
 
     def metric(self, name: str, target: str) -> Metric:
         """Return a metric for a target language.
 
         Raises:
-            ResourceError: where the language's tokenizer is not installed.
+            ResourceError: if the language's tokenizer is not installed.
         """
         metric: Metric
         if name == "ter":
@@ -240,7 +240,7 @@ _CHRF: Final[Mapping[str, Metric]] = {"chrf++": Chrf(word_order=2), "chrf": Chrf
 
 
 def metric_title(name: str) -> str:
-    """Return a metric's name as people write it."""
+    """Return a metric's name for display."""
     return {
         "chrf++": "chrF++",
         "chrf": "chrF",

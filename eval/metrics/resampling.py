@@ -1,9 +1,10 @@
 """Bootstrap and randomisation over a stream of sentences: memory does not grow with their number.
 
-A bootstrap draws N of N sentences. How many of the draws fall into a block of sentences is drawn
-first (binomial, given what is left), and the block's sentences then share them: the result has
-exactly the distribution of drawing from all at once. Only resamples x block numbers are in memory.
-Up to one block, the weights are those of `bootstrap_weights`, shared with `eval flores`.
+A bootstrap draws N of N sentences. The number of draws that fall into a block of sentences is drawn
+first (binomial, given the remaining draws) and then distributed over the block's sentences: the
+result has exactly the distribution of drawing from all sentences at once. Only resamples x block
+numbers are in memory. Up to one block, the weights are those of `bootstrap_weights`, shared with
+`eval flores`.
 """
 
 from typing import Any, Final
@@ -86,7 +87,7 @@ class SwappedSums:
         return self._sums[name]
 
     def p_value(self, metric: Metric) -> float:
-        """Return the two-sided p-value: how often swapped systems differ as much as was seen."""
+        """Return the two-sided p-value: how often swapped systems differ at least as much."""
         before, after = self._sums[metric.name]
         moved = self._moved[metric.name]
         observed = abs(float(metric.score(after) - metric.score(before)))

@@ -1,7 +1,7 @@
-"""Score one hypothesis file against one or more references: what `nllb eval score` prints.
+"""Score one hypothesis file against one or more references, as `nllb eval score` does.
 
-Files are read in blocks. What stays in memory is the sums of the bootstrap resamples, 16 bytes per
-line for the check of repeated lines, and one block of text.
+Files are read in blocks. Only the sums of the bootstrap resamples, 16 bytes per line for the check
+of repeated lines, and one block of text are kept in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,9 +51,9 @@ class FileScore:
     metric: str
     """Metric name: chrf++, chrf, spbleu, bleu or ter."""
     name: str
-    """The same as people write it."""
+    """The name for display."""
     score: float | None
-    """Raw corpus score; None where the tokenizer of the language is not installed."""
+    """Raw corpus score; None if the tokenizer of the language is not installed."""
     nfc_score: float | None
     """Score with hypothesis and references in Unicode form NFC."""
     low: float | None
@@ -75,15 +75,15 @@ class FileScore:
     reference_sha256: str
     """Hash of the reference sentences; of several references, of their hashes."""
     warnings: tuple[str, ...]
-    """What a reader must know before believing the score."""
+    """Warnings about the score."""
 
     def as_text(self) -> str:
-        """Return one line for people."""
+        """Return the score as one line of text."""
         if self.score is None:
             return f"{self.name}: not computed"
         return (
-            f"{self.name} {self.score:.2f} (95 % {self.low:.2f} to {self.high:.2f}; "
-            f"NFC {self.nfc_score:.2f})  {self.signature}"
+            f"{self.name} {self.score:.2f} (95 % {self.low:.2f} to {self.high:.2f}; NFC "
+            f"{self.nfc_score:.2f})  {self.signature}"
         )
 
 
@@ -108,7 +108,7 @@ class AlignedFiles:
         """Count the lines of all files.
 
         Raises:
-            DataError: where a file is missing or empty, is not text in UTF-8, or has another number
+            DataError: if a file is missing or empty, is not text in UTF-8, or has another number
                 of lines than the first reference.
         """
         self.hypothesis, self.references, self.source = hypothesis, tuple(references), source
@@ -117,13 +117,13 @@ class AlignedFiles:
         first = references[0]
         self.num_lines = _count_lines(first)
         if not self.num_lines:
-            raise DataError(f"{first} is empty: nothing to compare with")
+            raise DataError(f"{first} is empty; it needs at least one line")
         for path in (*references[1:], *([source] if source else [])):
             count = _count_lines(path)
             if count != self.num_lines:
                 raise DataError(
-                    f"{path}: {count:,} lines where {first} has {self.num_lines:,}; "
-                    "all files must be aligned line for line"
+                    f"{path}: {count:,} lines where {first} has {self.num_lines:,}; all files must "
+                    f"be aligned line for line"
                 )
         self._reader = LineReader(hypothesis)
         if str(hypothesis) != STDIN:
@@ -133,7 +133,7 @@ class AlignedFiles:
         """Yield the files in blocks of lines.
 
         Raises:
-            DataError: where standard input has another number of lines than the references.
+            DataError: if standard input has another number of lines than the references.
         """
         lines = iter(self._reader)
         streams = [read_lines(path) for path in self.references]
@@ -184,8 +184,8 @@ class _ReferenceChecks:
             if count:
                 named = ", ".join(map(str, lines)) + (", ..." if count > len(lines) else "")
                 yield (
-                    f"{count:,} of {self._seen:,} lines of the reference {path} are empty "
-                    f"(line {named}): a hypothesis cannot match them"
+                    f"{count:,} of {self._seen:,} lines of the reference {path} are empty (line "
+                    f"{named}): no hypothesis can match them"
                 )
 
     def sha256(self) -> str:
@@ -227,17 +227,17 @@ def score_file(
     """Score a file and check it.
 
     Args:
-        hypothesis: translations, line by line; `-` is standard input.
+        hypothesis: translations, one per line; `-` is stdin.
         references: one or more files of references.
         target: target language.
         choice: metrics.
-        source_text: sources, to count lines that were left untranslated.
-        detect: names the language of texts.
-        resamples: of the bootstrap.
+        source_text: sources, to count untranslated lines.
+        detect: identifies the language of texts.
+        resamples: number of bootstrap resamples.
 
     Raises:
-        DataError: where a file is missing or empty, or line counts differ.
-        ResourceError: where no metric could be computed.
+        DataError: if a file is missing or empty, or line counts differ.
+        ResourceError: if no metric could be computed.
     """
     files = AlignedFiles(hypothesis, references, source_text)
     metrics, reasons = available_metrics(choice, target)
@@ -283,10 +283,10 @@ def score_file(
 def available_metrics(
     choice: MetricChoice, target: str
 ) -> tuple[dict[str, Metric], dict[str, str]]:
-    """Return the metrics of a language by name, and why the others cannot be computed.
+    """Return the metrics of a language by name, and the reasons why others are missing.
 
     Raises:
-        ResourceError: where none can.
+        ResourceError: if none can.
     """
     metrics, reasons = {}, {}
     for name in choice.names:
@@ -362,8 +362,8 @@ def _warnings(
         )
     if name == "bleu" and bleu_tokenizer_name(target)[1]:
         yield (
-            f"the NLLB paper tokenized {target} with {bleu_tokenizer_name(target)[1]}: "
-            "do not compare with its BLEU"
+            f"the NLLB paper tokenized {target} with {bleu_tokenizer_name(target)[1]}: do not "
+            f"compare with its BLEU"
         )
     if name == "ter" and not script_of(parse_language(target).script).spaces_words:
         yield f"TER counts words between spaces, and {target} is written without them"

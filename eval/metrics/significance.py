@@ -111,7 +111,7 @@ def benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     Source: Benjamini and Hochberg 1995, as scipy has it. NaN stays NaN and counts as no test.
 
     Raises:
-        ResourceError: where scipy is not installed.
+        ResourceError: if scipy is not installed.
     """
     stats = scipy_module("stats", purpose="tests of many directions")
     q_values = np.full(len(p_values), np.nan)

@@ -29,7 +29,7 @@ class Ter:
         )
 
     def index(self, sentences: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the references as they are: TER counts nothing beforehand."""
+        """Return the references unchanged: TER counts nothing in advance."""
         return [(sentence,) for sentence in sentences]
 
     def statistics(self, sentences: Sequence[str], reference: Any) -> Statistics:
@@ -62,7 +62,7 @@ class Ter:
         return statistics[..., [_EDITS]]
 
     def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:
-        """Return what `pack` was given."""
+        """Return the columns that `pack` received."""
         lengths = np.broadcast_to(reference_columns, packed.shape)
         return np.concatenate([packed.astype(np.int32), lengths.astype(np.int32)], axis=-1)
 

@@ -65,8 +65,8 @@ class SacrebleuTokenizer:
     def __init__(self, name: str) -> None:
         if name not in _SACREBLEU:
             raise ConfigError(
-                f"unknown tokenizer {name!r}{did_you_mean(name, _SACREBLEU) or '.'} "
-                f"Valid: {', '.join(_SACREBLEU)}"
+                f"unknown tokenizer {name!r}{did_you_mean(name, _SACREBLEU) or '.'} Valid: "
+                f"{', '.join(_SACREBLEU)}"
             )
         module, kind = _SACREBLEU[name]
         try:
@@ -101,8 +101,8 @@ class SentencePieceTokenizer:
         self.path, self.sha256 = path, _file_sha256(path)
         if pinned is not None and not _is_pin(pinned, self.sha256):
             raise ConfigError(
-                f"{path}: SHA-256 is {self.sha256}, but {pinned} was pinned; "
-                "it is another model, with which scores cannot be compared"
+                f"{path}: SHA-256 is {self.sha256}, but {pinned} was pinned; it is another model, "
+                f"with which scores cannot be compared"
             )
         if name == "standin":
             label = "spm:standin"

@@ -1,8 +1,8 @@
 """Write a model's card: README.md with Hugging Face metadata, scores.tsv and nllb.json.
 
-The part of README.md between two marks is generated from the files of the runs; text around it, and
-metadata that we do not set, stay. `scores.tsv` has every direction, `nllb.json` the settings that
-are needed to repeat the scores.
+The part of README.md between two marks is generated from the files of the runs. Other text and
+other metadata are kept. `scores.tsv` has every direction, `nllb.json` the settings that are needed
+to repeat the scores.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,19 +34,19 @@ _INDEXED_GROUPS = ("all", "eng-xx", "xx-eng", "non-eng")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CardOptions:
-    """What the files of the runs do not say."""
+    """Facts that the files of the runs do not contain."""
 
     licence: str | None = None
     """Licence of the weights."""
     summary: str | None = None
-    """One line on the model, for `nllb models`."""
+    """One-line description of the model for `nllb models`."""
     command: str | None = None
-    """Command that trained it."""
+    """Command that trained the model."""
     hardware: str | None = None
-    """Machine that it was trained on."""
+    """Machine on which it was trained."""
     min_gain: float | None = None
-    """chrF++ above copying that all directions of a language with English must have for the model
-    to declare that it covers the language; None declares nothing."""
+    """Minimum gain in chrF++ over copying in both directions with English for a language to be
+    declared as covered. None declares nothing."""
 
 
 def write_card(
@@ -66,21 +66,21 @@ def write_card(
         data_dir: folder of the token shards that it was trained on.
         scores: OUT of `nllb eval flores` of the model.
         beside: other evaluations of the same lines, each as NAME=DIR.
-        options: facts that no file has.
+        options: facts that the files do not contain.
 
     Raises:
-        ConfigError: where `model_dir` is not a directory, or evaluations do not fit together.
-        DataError: where a file of the runs is missing or damaged.
+        ConfigError: if `model_dir` is not a directory, or evaluations do not fit together.
+        DataError: if a file of the runs is missing or damaged.
     """
     if not model_dir.is_dir():
         raise ConfigError(
-            f"{model_dir} is not a directory: write the model with 'nllb convert' first"
+            f"{model_dir} is not a directory: create the model with 'nllb convert' first"
         )
     if beside and scores is None:
-        raise ConfigError("--beside needs --scores, the scores of the model itself")
+        raise ConfigError("--beside requires --scores, the scores of the model itself")
     options = options or CardOptions()
     if options.min_gain is not None and f"{COPYING}=" not in " ".join(beside):
-        raise ConfigError(f"--covered-gain needs the baseline: --beside {COPYING}=DIR")
+        raise ConfigError(f"--covered-gain requires the baseline: --beside {COPYING}=DIR")
     model = open_model(model_dir)
     run = TrainingRecord.read(
         run_dir, data_dir=data_dir, trained=model.settings.get("training", {})
@@ -112,7 +112,7 @@ def _settings(
     for name in ("licence", "summary"):
         if value := getattr(options, name):
             settings[name] = value
-    if source := settings.get("source"):  # its path is of this machine
+    if source := settings.get("source"):  # a path of this machine
         settings["source"] = {**source, "name": Path(source["name"]).name}
     if table:
         settings["evaluation"] = table.settings()
@@ -136,7 +136,7 @@ def _with_part(path: Path, text: str, *, title: str) -> ModelCard:
 
 
 def _set_metadata(card: ModelCard, options: CardOptions, table: ScoreTable | None) -> None:
-    """Set licence, task and scores in the metadata; what else is there stays."""
+    """Set licence, task and scores in the metadata and keep the other values."""
     data: Any = card.data  # its attributes are those of the metadata
     data.pipeline_tag = "translation"
     if options.licence:

@@ -1,4 +1,4 @@
-"""The part of a model card on scores: those of the model and of other systems."""
+"""The part of a model card with the scores of the model and of other systems."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.flores.directions import GROUPS, language_name
-from eval.flores.results import Evaluation, Row, load_evaluation
+from eval.flores.results import Evaluation, load_evaluation
+from eval.flores.target_files import Row
 from eval.metrics.registry import metric_title
 from nllb.errors import ConfigError
 from nllb.io.manifest import Manifest
@@ -14,14 +15,14 @@ from nllb.io.manifest import Manifest
 SCORES_FILE = "scores.tsv"
 PROBLEMS = ("empty", "copy_of_source", "repeated", "looping")
 NUM_LARGEST = 10
-"""Languages with the most training pairs with English that the card shows one by one."""
+"""Number of languages that the card lists, by the number of training pairs with English."""
 MANY_PAIRS = 5000
-"""Training pairs above which a direction's outputs should be in the right language."""
+"""Number of training pairs above which outputs should be in the right language."""
 ENGLISH = "eng_Latn"
 COPYING = "copying"
 """Name of the baseline that `covered` compares with."""
 MIN_RIGHT_SHARE = 0.98
-"""Share of a direction's outputs that must be in the target language, or what references reach."""
+"""Required fraction of outputs in the target language, unless the references have less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,7 @@ class ScoreTable:
             manifest: the training data, for the pairs of each direction.
 
         Raises:
-            ConfigError: where `beside` has another form, or an evaluation is of other sentences.
+            ConfigError: if `beside` has another form, or an evaluation is of other sentences.
         """
         own = load_evaluation(scores)
         others = {}
@@ -109,8 +110,8 @@ class ScoreTable:
         head += [f"{name}.{metric}" for name in self.beside for metric in metrics]
         search = self.scores.provenance.get("search", "")
         yield (
-            f"# SOURCE: nllb eval flores; {self.scores.benchmark}, "
-            f"{self.scores.num_sentences} sentences; {search}"
+            f"# SOURCE: nllb eval flores; {self.scores.benchmark}, {self.scores.num_sentences} "
+            f"sentences; {search}"
         )
         yield "\t".join([*head, *PROBLEMS, "judged", "in_target"])
         for row in self.scores.rows:
@@ -207,7 +208,8 @@ class ScoreTable:
             if judged:
                 yield (
                     f"In the {len(chosen):,} directions {what}, {100 * right / judged:.1f} % of "
-                    f"{judged:,} lines are in the target language, according to our identifier."
+                    f"{judged:,} lines are in the target language according to the language "
+                    f"identifier."
                 )
 
 
@@ -217,6 +219,6 @@ def _number(row: Row | None, metric: str, digits: int) -> str:
 
 
 def _mean(rows: Sequence[Row | None], metric: str) -> str:
-    """Return the mean, or nothing if a direction has no score: such means cannot be compared."""
+    """Return the mean; None if a direction has no score, because such means cannot be compared."""
     found = [row.scores[metric].score for row in rows if row is not None and metric in row.scores]
     return f"{sum(found) / len(found):.1f}" if found and len(found) == len(rows) else ""

@@ -36,14 +36,14 @@ class TrainingRecord:
         Args:
             run_dir: OUT of `nllb train`.
             data_dir: folder of the token shards that it was trained on.
-            trained: what the model directory says of its training, with the step of its weights.
+            trained: the model directory's record of the training, with the step of its weights.
 
         Raises:
-            DataError: where the folder has no checkpoint.
+            DataError: if the folder has no checkpoint.
         """
         states = sorted(run_dir.glob("checkpoints/step_*/state.json"))
         if not states:
-            raise DataError(f"{run_dir} has no checkpoint: give the OUT of 'nllb train'")
+            raise DataError(f"{run_dir} contains no checkpoint: give the OUT of 'nllb train'")
         state = read_json(states[-1])
         for path in states:
             if (earlier := read_json(path))["step"] == trained.get("step"):
@@ -79,10 +79,10 @@ def data_section(run: TrainingRecord) -> Iterator[str]:
     yield f"| all | | | {total:,} |"
     yield ""
     yield (
-        f"{len(manifest.languages)} languages, {len(manifest.directions):,} directions. "
-        f"Vocabulary {manifest.vocabulary.name}, {manifest.vocabulary.num_pieces:,} pieces, "
-        f"SHA-256 `{manifest.vocabulary.sha256}`. Shards `{run.state['made_by']['data']}` "
-        f"(hash over the files' XXH3-128), made by configuration "
+        f"{len(manifest.languages)} languages, {len(manifest.directions):,} directions. Vocabulary "
+        f"{manifest.vocabulary.name}, {manifest.vocabulary.num_pieces:,} pieces, SHA-256 "
+        f"`{manifest.vocabulary.sha256}`. Shards `{run.state['made_by']['data']}` (hash over the "
+        f"files' XXH3-128), made by configuration "
         f"`{manifest.made_by.get('configuration', 'not stated')}`."
     )
     if not run.statistics:
@@ -91,9 +91,9 @@ def data_section(run: TrainingRecord) -> Iterator[str]:
     decontamination, toxicity = run.statistics["shield"], run.statistics["toxicity"]
     yield from (
         "",
-        f"Evaluation sets that were removed from it, in every language and on both sides: "
+        f"Evaluation sets whose sentences were removed, in every language and on both sides: "
         f"{', '.join(decontamination['sets'])}; {decontamination['num_finds']:,} lines were "
-        "removed for them.",
+        f"removed.",
         "",
     )
     lists = toxicity["languages_with_list"]
@@ -105,8 +105,8 @@ def data_section(run: TrainingRecord) -> Iterator[str]:
         )
     else:
         yield (
-            "Toxicity: **not measurable**. No language had a word list, so that nothing was "
-            "filtered and nothing is known about toxicity that the model adds."
+            "Toxicity: **not measurable**. No language had a word list: no text was filtered, and "
+            "the toxicity that the model adds is unknown."
         )
 
 

@@ -1,4 +1,4 @@
-"""A report from folders of results: the HTML page, and files for programs beside it."""
+"""Builds a report from folders of results: the HTML page, and files for programs beside it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Report:
     files: tuple[Path, ...]
     """All files beside it."""
     warnings: tuple[str, ...]
-    """Files that could not be written, with the reason."""
+    """Files that could not be written, with the reasons."""
 
     @property
     def failed(self) -> bool:
@@ -73,7 +73,7 @@ def write_report(
         page: the HTML file to write.
         fail_if: conditions of `eval.report.gates`.
         title: heading; by default the names of the systems.
-        resamples: of the tests between two systems.
+        resamples: number of resamples of the tests between two systems.
         quiet: no progress on stderr.
     """
     sources = read_sources(directories, resamples=resamples, quiet=quiet)

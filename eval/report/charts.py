@@ -1,7 +1,7 @@
 """Small charts without a library: rows of text and inline SVG, coloured by the page's style sheet.
 
-A row is a label, which wraps like any text, and a drawing whose horizontal places are percentages:
-it is as wide as there is room for, while its text keeps its size on every screen and on paper.
+A row consists of a label, which wraps like any text, and a drawing with horizontal positions in
+percent. It uses the available width, while its text has the same size on every screen and on paper.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _MIDDLE: Final = ROW_HEIGHT // 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """Five numbers that show where the scores of a group lie."""
+    """The five-number summary of the scores of a group."""
 
     label: str
     """Name of the group."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from eval.flores.comparison import stored_metric
 from eval.flores.directions import Direction, known_languages, language_name
-from eval.flores.results import Evaluation, load_target
+from eval.flores.results import Evaluation
+from eval.flores.target_files import load_target
 from eval.metrics.hypothesis_checks import read_hypothesis
 from eval.metrics.registry import metric_title
 from nllb.errors import DataError, NllbError
@@ -28,7 +29,7 @@ from .wording import without_folders
 MAX_DIRECTIONS: Final = 4
 MAX_SENTENCES: Final = 2
 MIN_EQUAL_RUN: Final = 2
-"""Equal runs shorter than this, between two differences, are shown as different: easier to read."""
+"""Equal runs shorter than this between two differences are shown as different, for readability."""
 _CODE: Final = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}[0-9]?")
 _CLUSTERS: Final = regex.compile(r"\X")
 
@@ -42,7 +43,7 @@ class Example:
     line: int
     """Line number from 1."""
     why: str
-    """Why it was chosen."""
+    """Reason for the choice."""
     source: str
     """The source sentence."""
     reference: str
@@ -187,8 +188,8 @@ def _sentence_scores(
 def _output(evaluation: Evaluation, direction: Direction) -> list[str]:
     """Return the lines that were scored, and no others.
 
-    A folder of results may come from someone else and name any folder of this machine: the lines
-    of a file are shown only if they have the hash that the results record.
+    Results of unknown origin can contain any path of this machine: the lines of a file are shown
+    only if they have the hash in the results.
     """
     for row in evaluation.rows:
         if row.direction == direction:
@@ -207,8 +208,8 @@ def _texts(evaluation: Evaluation, direction: Direction) -> tuple[tuple[str, ...
     benchmark = benchmark.first(evaluation.num_sentences)
     for code in (direction.target, direction.source):
         recorded = evaluation.reference_sha256.get(code)
-        # Results tell the hash of a source only where it is a reference, too. Another file is shown
-        # if it is named as those of test sets are, which no file of a system or a user is.
+        # Results contain the hash of a source only if it is also a reference. Other files are shown
+        # only if their names are those of test sets.
         if recorded is None and code == direction.source and _CODE.fullmatch(code):
             continue
         if benchmark.sha256(code) != recorded:

@@ -23,7 +23,7 @@ from .wording import without_folders
 
 SCHEMA: Final = "nllb-report/1"
 MAX_INDEXED: Final = 50
-"""Directions in a model index: a model card is for people, all scores are in the Parquet file."""
+"""Maximum number of directions in a model index; the Parquet file contains all scores."""
 _DATASETS: Final = {"flores200": "facebook/flores", "flores_plus": "openlanguagedata/flores_plus"}
 
 
@@ -63,7 +63,7 @@ def _system(evaluation: Evaluation) -> dict[str, Any]:
     columns: dict[str, list[Any]] = {
         "direction": [str(row.direction) for row in rows],
         "sha256": [row.sha256 for row in rows],
-        "faults": [{f.code: f.count for f in row.findings} for row in rows],
+        "flags": [{f.code: f.count for f in row.findings} for row in rows],
         "language": [asdict(row.language) if row.language else None for row in rows],
         "reference_share": [row.reference_share for row in rows],
     }
@@ -79,7 +79,7 @@ def write_parquet(path: Path, sources: Sources) -> None:
     """Write one row per system, direction and metric.
 
     Raises:
-        ResourceError: where pyarrow is not installed.
+        ResourceError: if pyarrow is not installed.
     """
     try:
         import pyarrow
@@ -157,7 +157,7 @@ def _indexed(one: Evaluation, metric: str, value: float, note: str, target: str)
 
 
 def _signature(one: Evaluation, metric: str, target: str) -> str:
-    """Return a signature; of a group whose targets have several, with all their tokenizers."""
+    """Return the signature of a group; it lists all tokenizers of its targets."""
     found = one.signature(metric, target)
     if found or target != "*":
         return found
@@ -173,7 +173,7 @@ def _signature(one: Evaluation, metric: str, target: str) -> str:
 
 
 def write_markdown(path: Path, sources: Sources, gates: Sequence[Gate], *, title: str = "") -> None:
-    """Write a short summary, such as for the page of a continuous-integration run."""
+    """Write a short summary, for example for the page of a continuous-integration run."""
     with atomic_text(path) as stream:
         stream.write("\n".join(_markdown(sources, gates, title=title)) + "\n")
 
@@ -200,8 +200,8 @@ def _markdown(sources: Sources, gates: Sequence[Gate], *, title: str) -> Iterato
         for one in result.get("differences") or ():
             yield (
                 f"- XSTS {one['source']}-{one['target']}, {escape(one['first'])} to "
-                f"{escape(one['second'])}: {one['difference']['value']:+.2f}, "
-                f"p = {one['p_value']:.4f}"
+                f"{escape(one['second'])}: {one['difference']['value']:+.2f}, p = "
+                f"{one['p_value']:.4f}"
             )
     for name, result in sources.toxicity:
         for level in result["levels"]:

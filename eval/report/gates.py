@@ -16,10 +16,10 @@ from .sources import Sources
 
 _DROP: Final = re.compile(r"(\S+) (\S+) drop > ([\d.]+)( and significant)?", re.I)
 _FLOOR: Final = re.compile(r"(\S+) (\S+) < ([\d.]+)", re.I)
-_COUNT: Final = re.compile(r"(missing|faults) > (\d+)", re.I)
+_COUNT: Final = re.compile(r"(missing|flags|faults) > (\d+)", re.I)
 _ALIASES: Final = {"en-xx": "eng-xx", "xx-en": "xx-eng", "v_low": "very_low"}
 FORMS: Final = (
-    "'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', 'missing > N', 'faults > N' "
+    "'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', 'missing > N', 'flags > N' "
     "(such as 'eng-xx.very_low chrf++ drop > 0.5 and significant')"
 )
 
@@ -33,7 +33,7 @@ class Gate:
     failed: bool
     """Whether the condition is true, which fails the report."""
     message: str
-    """The numbers that it was judged by."""
+    """The numbers that decided."""
 
 
 def judge(conditions: Sequence[str], sources: Sources) -> list[Gate]:
@@ -72,7 +72,7 @@ def write_junit(path: Path, gates: Sequence[Gate]) -> None:
 
 def _judge(condition: str, sources: Sources) -> Gate:
     if not sources.evaluations:
-        raise ConfigError(f"{condition!r} needs scores: give an OUT of 'nllb eval flores'")
+        raise ConfigError(f"{condition!r} requires scores: give an OUT of 'nllb eval flores'")
     latest = sources.latest
     if match := _COUNT.fullmatch(condition):
         what, most = match[1].lower(), int(match[2])
@@ -84,18 +84,20 @@ def _judge(condition: str, sources: Sources) -> Gate:
     if match := _DROP.fullmatch(condition):
         group, metric = _group(match[1]), _metric(match[2], sources)
         if sources.comparison is None:
-            raise ConfigError(f"{condition!r} needs two systems: give the baseline's folder first")
+            raise ConfigError(
+                f"{condition!r} requires two systems: give the folder of the baseline first"
+            )
         for part in sources.comparison.groups:
             if (part.part, part.metric) == (group, metric):
-                # For metrics that count errors, more of them is the drop in quality.
+                # For metrics that count errors, an increase is a loss in quality.
                 worse = part.delta if metric in LOWER_IS_BETTER else -part.delta
                 end = -part.low if metric in LOWER_IS_BETTER else part.high
                 certain = not match[4] or end < 0
                 return Gate(
                     condition=condition,
                     failed=worse > float(match[3]) and certain,
-                    message=f"{metric_title(metric)} {part.delta:+.2f} "
-                    f"(95 % {part.low:+.2f} to {part.high:+.2f}) over {part.count:,} directions",
+                    message=f"{metric_title(metric)} {part.delta:+.2f} (95 % {part.low:+.2f} to "
+                    f"{part.high:+.2f}) over {part.count:,} directions",
                 )
         raise ConfigError(f"{condition!r}: no direction of {group} was compared")
     if match := _FLOOR.fullmatch(condition):
@@ -127,7 +129,7 @@ def _metric(name: str, sources: Sources) -> str:
     have = sources.latest.metrics
     if wanted not in have:
         raise ConfigError(
-            f"metric {name!r} was not computed{did_you_mean(wanted, METRICS) or '.'} "
-            f"This evaluation has: {', '.join(have)}"
+            f"metric {name!r} was not computed{did_you_mean(wanted, METRICS) or '.'} This "
+            f"evaluation has: {', '.join(have)}"
         )
     return wanted

@@ -1,4 +1,4 @@
-"""The section on added toxicity: listed words, redacted until the reader reveals them."""
+"""The section on added toxicity: listed words are redacted until the reader reveals them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -19,7 +19,7 @@ def harm(result: Mapping[str, Any]) -> Iterator[Markup]:
     yield paragraph(
         "Strict: the source has no listed word and the translation has one. Difference: the "
         "translation has more listed words than its source. Intervals are 95 % Wilson intervals. "
-        "A word list finds words, not meanings."
+        "Word lists find words regardless of their meaning."
     )
     if silent:
         reasons = sorted({str(one["not_measurable"]) for one in silent})
@@ -66,7 +66,7 @@ def harm(result: Mapping[str, Any]) -> Iterator[Markup]:
     shown = [(one, example) for one in measured for example in one["examples"]][:MAX_EXAMPLES]
     if shown:
         yield details(
-            f"{len(shown)} examples, redacted (a click shows a word)",
+            f"{len(shown)} examples, redacted (click a word to show it)",
             Markup().join(_example(one, example) for one, example in shown),
         )
     yield from _lists(result)

@@ -1,4 +1,4 @@
-"""The XSTS section: ratings by people, before and after calibration, and their raters."""
+"""The XSTS section: human ratings before and after calibration, and the raters."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -28,7 +28,7 @@ def human(result: Mapping[str, Any], labels: Mapping[str, str] | None = None) ->
 
     Args:
         result: its content.
-        labels: short labels that the page uses for systems already.
+        labels: short labels of systems that the page already uses.
     """
     result, key = _shortened(result, "directions", labels)
     yield from key
@@ -42,7 +42,7 @@ def human(result: Mapping[str, Any], labels: Mapping[str, str] | None = None) ->
     yield paragraph(
         f"Each item's score is the median over its raters, a direction's score the mean over "
         f"items. Calibration shown: {method} (centre {result['calibration']['centre']:g}, "
-        f"{result['calibration']['centre_kind']}); the table of sensitivity has all others."
+        f"{result['calibration']['centre_kind']}); the sensitivity table shows all methods."
     )
     yield _score_table(directions, method)
     yield from _differences(result)
@@ -111,7 +111,7 @@ def other_scale(
 def _shortened(
     result: Mapping[str, Any], rows: str, labels: Mapping[str, str] | None
 ) -> tuple[Mapping[str, Any], list[Markup]]:
-    """Return a result with short labels for systems, and the key to them if it is needed."""
+    """Return a result with short labels for systems, and their legend if it is needed."""
     differences = result.get("differences") or ()
     systems = [one["system"] for one in result[rows]]
     systems += [one[side] for one in differences for side in ("first", "second")]
@@ -160,7 +160,7 @@ def _score_table(directions: list[Mapping[str, Any]], method: str) -> Markup:
 
 
 def _differences(result: Mapping[str, Any], *, lower_is_better: bool = False) -> Iterator[Markup]:
-    """Yield the paired differences of systems; results of earlier versions have none."""
+    """Yield the paired differences of systems; results of earlier versions lack them."""
     found = result.get("differences") or ()
     if not found:
         return
@@ -240,7 +240,7 @@ def _sensitivity(result: Mapping[str, Any]) -> Iterator[Markup]:
             ]
             for one in result["sensitivity"]
         ],
-        caption="Every calibration side by side",
+        caption="All calibration methods",
     )  # fmt: skip
 
 
@@ -280,7 +280,7 @@ def _raters(result: Mapping[str, Any]) -> Iterator[Markup]:
 
 def _validation(result: Mapping[str, Any]) -> Iterator[Markup]:
     validation = result["validation"]
-    yield heading("What the checks found")
+    yield heading("Findings of the checks")
     aside = sum(validation["quarantined"].values())
     yield paragraph(
         f"{validation['rows']:,} rows read, {validation['kept']:,} kept, {aside:,} set aside."

@@ -1,4 +1,4 @@
-"""The sections on how far the numbers can be trusted: data quality and provenance."""
+"""The sections on data quality and provenance."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from .sources import Sources
 from .wording import without_folders
 
 MAX_ROWS: Final = 50
-"""Rows of a table; report.json has all."""
+"""Maximum number of rows of a table; report.json contains all rows."""
 CODE_WORDS: Final = {
     "empty": "empty lines",
     "bad_utf8": "lines that are not UTF-8",
     "copy_of_source": "lines equal to the source",
-    "mixed_unicode": "lines in another Unicode form than the rest",
-    "repeated": "lines repeated for other references",
+    "mixed_unicode": "lines not in the Unicode form of the rest",
+    "repeated": "equal lines with different references",
     "looping": "lines that repeat themselves",
-    "off_target": "lines in another language",
+    "off_target": "lines not in the target language",
     "line_breaks": "lines with a line break inside",
 }
 
@@ -33,7 +33,7 @@ def quality(sources: Sources) -> Iterator[Markup]:
         if len(sources.names) > 1:
             yield heading(name)
         files = Counter[str](finding.code for row in one.rows for finding in row.findings)
-        lines = next(part.faults for part in one.faults if part.group == "all")
+        lines = next(part.flags for part in one.flags if part.group == "all")
         if one.failed:
             yield notice(
                 "Files that could not be scored",
@@ -55,7 +55,7 @@ def quality(sources: Sources) -> Iterator[Markup]:
                 caption=f"Problems in {len(one.rows):,} files of {one.num_sentences:,} lines",
             )  # fmt: skip
             yield _files(one)
-        if any(part.judged for part in one.faults):
+        if any(part.judged for part in one.flags):
             yield _languages(one)
         yield from _unicode(sources, name)
 
@@ -68,7 +68,7 @@ def _languages(evaluation: Evaluation) -> Markup:
             100 * part.right / part.judged,
             None if part.reference_share is None else 100 * part.reference_share,
         ]
-        for part in evaluation.faults
+        for part in evaluation.flags
         if part.judged
     ]
     return table(
@@ -79,8 +79,8 @@ def _languages(evaluation: Evaluation) -> Markup:
             Column(title="References, %", kind="number", digits=1),
         ],
         rows,
-        caption="Lines that the detector places in the target language, and the same share of the "
-        "references' own lines",
+        caption="Lines that the detector identifies as the target language, and the same fraction "
+        "of the references' lines",
     )
 
 

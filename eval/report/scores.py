@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from eval.flores.comparison import DirectionChange, PartChange
+from eval.flores.changes import DirectionChange, PartChange
 from eval.flores.directions import (
     CELLS,
     GROUPS,
@@ -54,7 +54,7 @@ _LEVEL_CLASSES: Final[dict[str, Literal["high", "low", "very-low"]]] = {
 
 
 def verdict_text(sources: Sources) -> str:
-    """Return the sentence that a reader should remember."""
+    """Return the main result as one sentence."""
     if sources.comparison is not None:
         return sources.comparison.verdict
     one, metric = sources.latest, sources.primary
@@ -65,8 +65,8 @@ def verdict_text(sources: Sources) -> str:
     ]  # fmt: skip
     text = (
         f"{one.system} reaches {whole.mean:.1f} {metric_title(metric)} on {one.benchmark} over "
-        f"{whole.count:,} direction{'s' if whole.count > 1 else ''} "
-        f"(95 % {whole.low:.1f} to {whole.high:.1f})"
+        f"{whole.count:,} direction{'s' if whole.count > 1 else ''} (95 % {whole.low:.1f} to "
+        f"{whole.high:.1f})"
     )
     if len(parts) > 1:
         text += ": " + ", ".join(parts)
@@ -76,7 +76,7 @@ def verdict_text(sources: Sources) -> str:
 
 
 def verdict(sources: Sources) -> Iterator[Markup]:
-    """Yield the first page: one sentence, what is missing, the group table."""
+    """Yield the first section: the main result, missing directions and the table of groups."""
     yield paragraph(verdict_text(sources), kind="verdict")
     if sources.labels != sources.names:
         yield definitions(zip(sources.labels, sources.names, strict=True))
@@ -205,7 +205,7 @@ def direction_map(sources: Sources) -> Iterator[Markup]:
         groups={
             "family": family,
             "script": script,
-            # Numbered, so that the order is from high to very low.
+            # The numbers sort the levels from high to very low.
             "resource level": [str(LEVELS.index(language_level(code))) for code in codes],
         },
     )
@@ -222,7 +222,7 @@ def _matrix(evaluation: Evaluation, metric: str, codes: Sequence[str]) -> NDArra
     values = np.full((len(codes), len(codes)), np.nan)
     for row in evaluation.rows:
         if metric in row.scores:
-            # The map has room for 0 to 655; neural scores may be negative.
+            # The map stores 0 to 655; neural scores may be negative.
             score = min(max(row.scores[metric].score, 0.0), MAX_MAP_SCORE)
             values[place[row.direction.source], place[row.direction.target]] = score
     return values
@@ -261,7 +261,7 @@ def levels(sources: Sources) -> Iterator[Markup]:
 
 
 def extremes(sources: Sources) -> Iterator[Markup]:
-    """Yield the worst directions and, against a baseline, the most changed ones."""
+    """Yield the directions with the lowest scores and, with a baseline, the most changed ones."""
     metric = sources.primary
     rows = [row for row in sources.latest.rows if metric in row.scores]
     worst = sorted(rows, key=lambda row: row.scores[metric].score)[:MAX_NAMED]
@@ -371,7 +371,7 @@ def by_language(sources: Sources) -> Iterator[Markup]:
 
 
 def parts(sources: Sources) -> Iterator[Markup]:
-    """Yield who gained and who lost, by script, family and level."""
+    """Yield the changes by script, family and level."""
     if sources.comparison is None:
         return
     columns = [
@@ -390,5 +390,5 @@ def parts(sources: Sources) -> Iterator[Markup]:
         for part in sources.comparison.parts
         if part.metric == sources.primary
     ]  # fmt: skip
-    yield heading("For whom it changed")
+    yield heading("Changes by language group")
     yield table(columns, rows, caption="Change by script, family and level", tall=len(rows) > 20)

@@ -1,4 +1,4 @@
-"""The material of a report: evaluations, the comparison of two, ratings by people, toxicity."""
+"""The data of a report: evaluations, the comparison of two, human ratings and toxicity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from eval.flores.comparison import Comparison, compare
+from eval.flores.changes import Comparison
+from eval.flores.comparison import compare
 from eval.flores.directions import Direction
-from eval.flores.results import EVALUATION_FILE, Evaluation, Row, load_evaluation
+from eval.flores.results import EVALUATION_FILE, Evaluation, load_evaluation
+from eval.flores.target_files import Row
 from eval.metrics.significance import RESAMPLES
 from eval.toxicity.added_toxicity import FILE_NAME as TOXICITY_FILE
 from eval.toxicity.added_toxicity import SCHEMA as TOXICITY_SCHEMA
@@ -22,15 +24,15 @@ from nllb.io.records import to_record
 from nllb.io.text import read_json
 
 MAX_LABEL: Final = 20
-"""Characters of a system's name that fit the head of a table."""
+"""Maximum length of a system's name in the head of a table."""
 
 
 def short_labels(names: Sequence[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return a label for each name: the name itself, or letters where some are long.
+    """Return a label for each name: the name itself, or a letter if some names are long.
 
     Args:
         names: different names.
-        known: labels that some names have already.
+        known: labels of names that already have one.
     """
     known = known or {}
     if all(len(name) <= MAX_LABEL for name in names):
@@ -47,7 +49,7 @@ class Sources:
     evaluations: tuple[Evaluation, ...]
     """Scored systems, in the order of the folders; the first is the baseline."""
     comparison: Comparison | None
-    """From the first system to the last, where there are several."""
+    """Comparison of the first system with the last, if there are several."""
     xsts: tuple[Mapping[str, Any], ...]
     """Results of `nllb eval xsts score`."""
     human_scores: tuple[Mapping[str, Any], ...]
@@ -62,7 +64,7 @@ class Sources:
 
     @property
     def primary(self) -> str:
-        """The metric that tables sort by: chrF++ where there is one."""
+        """The metric by which tables are sorted: chrF++ if it was computed."""
         metrics = self.latest.metrics
         return "chrf++" if "chrf++" in metrics else metrics[0]
 
@@ -81,7 +83,7 @@ class Sources:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """A short label for each system: its name, or a letter where a name would not fit."""
+        """A short label for each system: its name, or a letter if a name is too long."""
         return tuple(short_labels(self.names).values())
 
 
@@ -91,7 +93,7 @@ def read_sources(
     """Read the folders of a report; two systems are compared.
 
     Raises:
-        DataError: where a folder has no result, or two evaluations cannot be compared.
+        DataError: if a folder has no result, or two evaluations cannot be compared.
     """
     evaluations, xsts, human_scores, toxicity = [], [], [], []
     for directory in directories:

@@ -1,4 +1,4 @@
-"""Text from results as a report may show it."""
+"""Removes local paths from text that a report shows."""
 
 import re
 
@@ -6,5 +6,5 @@ _ABSOLUTE_FOLDERS = re.compile(r"(?<![\w./])(?:[A-Za-z]:[\\/]|/)(?:[^\s/\\:,;'\"
 
 
 def without_folders(text: str) -> str:
-    """Return a text in which absolute paths are cut to their last part: pages travel."""
+    """Return a text with absolute paths reduced to their last part, because pages are shared."""
     return _ABSOLUTE_FOLDERS.sub("", text)

@@ -1,10 +1,10 @@
-"""Added toxicity: words of a toxicity list that are in a translation but not in its source.
+"""Added toxicity: words of a toxicity list that a translation contains and its source does not.
 
-`measure` evaluates one direction; `summarise` joins directions into the result in `toxicity.json`
-(one `ToxicityResult`; a tuple is a list there, an absent value null). There are two counts:
-*strict* (the source has no listed word, the translation has one) and *difference* (the translation
-has more of them than its source, as in the data filter). A language without a list, or whose list
-fails the self-test, is "not measurable": it never counts as 0.
+`measure` evaluates one direction; `summarise` combines directions into the result in
+`toxicity.json` (one `ToxicityResult`; tuples are stored as lists, absent values as null). There are
+two counts: *strict* (the source has no listed word, the translation has one) and *difference* (the
+translation has more of them than its source, as in the data filter). A language without a list, or
+with a list that fails the self-test, is "not measurable" and never counts as 0.
 
 Source: NLLB Team 2022, 7.3. Differs on purpose: see `nllb.io.wordlists`.
 """
@@ -26,7 +26,7 @@ from nllb.languages import parse_language
 SCHEMA = "nllb-toxicity/1"
 FILE_NAME = "toxicity.json"
 LEVELS = ("all", "high", "low", "very_low")
-"""As in the paper, a direction has the level of its weaker language; very_low is part of low."""
+"""As in the paper, a direction has the level of its weaker language, and low includes very_low."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,14 +41,14 @@ class ListRecord:
     """SHA-256 of the file."""
     entries: int
     """Different entries."""
-    faults: dict[str, int]
+    corrections: dict[str, int]
     """Corrections on reading, by kind."""
     recall: Proportion | None
     """Self-test: occurrences of probe words that the matcher found; null if not tested."""
     false_alarms: Proportion | None
     """Self-test: lines with a match that is not a probe word."""
     noisy: tuple[str, ...]
-    """Entries, redacted, that fire on more than 0.1 % of clean reference lines: likely benign."""
+    """Redacted entries that match in more than 0.1 % of clean reference lines: probably benign."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +86,7 @@ class DirectionToxicity:
     lines: int
     """Lines evaluated."""
     not_measurable: str | None
-    """Why there are no numbers, or null; the fields below are then null or empty."""
+    """Why the direction is not measurable, or null; the fields below are then null or empty."""
     source_matches: int | None
     """Listed words in the source."""
     hypothesis_matches: int | None
@@ -124,11 +124,11 @@ class ToxicityResult:
     """The content of `toxicity.json`."""
 
     schema: str = SCHEMA
-    """Name and version of this form."""
+    """Name and version of this format."""
     lists: tuple[ListRecord, ...]
     """The lists, by language."""
     levels: tuple[LevelToxicity, ...]
-    """Pooled by level, without levels that have no direction."""
+    """Pooled by level; levels without directions are omitted."""
     directions: tuple[DirectionToxicity, ...]
     """Directions by added toxicity (strict), the highest first, those not measurable last."""
 
@@ -157,12 +157,12 @@ def measure(
         max_examples: how many lines to keep as examples.
 
     Raises:
-        DataError: where the sides differ in length.
+        DataError: if the sides differ in length.
     """
     if len(source_lines) != len(hypothesis_lines):
         raise DataError(
             f"{source}-{target}: {len(source_lines)} source lines and {len(hypothesis_lines)} "
-            "translated ones; both must have the same number, with line N translating line N"
+            "translated lines; line N must be the translation of line N"
         )
     level = level_of(source, target)
     reasons = [
@@ -325,13 +325,13 @@ def as_text(result: ToxicityResult, *, show: bool = False, max_rows: int = 20) -
         )
     for record in result.lists:
         told = [f"{record.entries} entries"]
-        told += [f"{count} {fault}" for fault, count in record.faults.items()]
+        told += [f"{count} {kind}" for kind, count in record.corrections.items()]
         if record.recall is not None and record.recall.share is not None:
             told.append(f"self-test finds {record.recall.share:.1%} of probe words")
         else:
             told.append("not self-tested (--flores DIR tests)")
         if record.noisy:
-            told.append(f"fires on clean text: {' '.join(record.noisy)}")
+            told.append(f"matches in clean text: {' '.join(record.noisy)}")
         lines.append(f"list {record.language}: {', '.join(told)}")
     return "\n".join(lines)
 

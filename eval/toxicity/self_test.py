@@ -1,10 +1,10 @@
 """Self-test of the matcher in a language, with ordinary words in place of a toxicity list.
 
-A low rate of added toxicity is meaningful only where listed words would be found. The test takes
-ordinary words of a text as the list and compares what the matcher finds with two simple rules:
-where white space shows a word (recall), and whether a match is bounded by anything but letters and
-particles of the language (false alarms). Each line is tested as it is, decomposed (NFD) and in
-capitals, because lists and texts come in all of these forms.
+A low rate of added toxicity is meaningful only if the matcher finds listed words. The test uses
+ordinary words of a text as the list and compares the matches with two simple rules: words between
+white space must be found (recall), and a match must not be bounded by letters, except particles of
+the language (false alarms). Each line is tested as it is, decomposed (NFD) and in capitals, because
+lists and texts come in all of these forms.
 """
 
 import random
@@ -22,7 +22,7 @@ from nllb.languages.scripts import unsegmented_scripts
 MIN_RECALL = 0.9
 """Recall below which a language is not measurable."""
 NOISY_SHARE = 0.001
-"""Share of clean lines above which a listed word is probably harmless in the language."""
+"""Fraction of clean lines above which a listed word is probably harmless in the language."""
 _MIN_PLACES = 20
 _MAX_CLUSTERS = 8
 _CHUNK = regex.compile(r"\S+")
@@ -97,7 +97,7 @@ def self_test(
 
 
 def noisy_entries(words: WordList, clean_lines: Sequence[str]) -> tuple[str, ...]:
-    """Return, redacted, the entries that fire on more than 0.1 % of lines known to be clean."""
+    """Return the redacted entries that match in more than 0.1 % of lines known to be clean."""
     fired: dict[str, int] = {}
     for line in clean_lines:
         for entry in {match.entry for match in words.matches(line)}:
@@ -144,7 +144,7 @@ def _bounded(text: str, match: Match, language: str, *, unspaced: bool) -> bool:
 
 
 def _key(text: str) -> str:
-    """Return the form in which two spellings are the same word to a reader."""
+    """Return a form that is equal for two spellings of the same word."""
     text = _DROPPED.sub("", text)
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return text.replace("i\u0307", "i").replace("\u0131", "i")

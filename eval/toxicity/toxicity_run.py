@@ -13,7 +13,8 @@ from eval.metrics.proportions import Proportion
 from nllb.errors import ConfigError, DataError
 from nllb.io.benchmarks import LineAlignedSet, load_aligned, load_flores
 from nllb.io.text import read_lines
-from nllb.io.wordlists import PUBLISHED_PASSWORD, WordList, find_list
+from nllb.io.wordlist_files import PUBLISHED_PASSWORD, find_list
+from nllb.io.wordlists import WordList
 from nllb.languages import parse_language
 
 from .added_toxicity import ListRecord, ToxicityResult, measure, summarise
@@ -45,7 +46,7 @@ class Lists:
     records: tuple[ListRecord, ...]
     """Their records in the result."""
     unusable: dict[str, str]
-    """Languages whose words would not be found, with the reason."""
+    """Languages in which listed words would not be found, with the reason."""
 
 
 def find_outputs(
@@ -54,12 +55,14 @@ def find_outputs(
     """Return the direction of two files, or of all `SOURCE-TARGET` files of a folder.
 
     Raises:
-        ConfigError: where a language is missing, or the text is not a folder.
-        DataError: where a folder has no outputs.
+        ConfigError: if a language is missing, or the text is not a folder.
+        DataError: if a folder has no outputs.
     """
     if not hypothesis.is_dir():
         if source is None or target is None:
-            raise ConfigError("two files need --source and --target, such as eng_Latn and hin_Deva")
+            raise ConfigError(
+                "two files require --source and --target, such as eng_Latn and hin_Deva"
+            )
         if source_text.is_dir():
             source_text = _texts(source_text).path(parse_language(source).code)
         return [
@@ -90,8 +93,8 @@ def find_outputs(
         )
     if not outputs:
         raise DataError(
-            f"{hypothesis} has no outputs in these languages; "
-            "files are named SOURCE-TARGET.txt, such as eng_Latn-hin_Deva.txt"
+            f"{hypothesis} has no outputs in these languages; files are named SOURCE-TARGET.txt, "
+            f"such as eng_Latn-hin_Deva.txt"
         )
     return outputs
 
@@ -103,7 +106,7 @@ def open_lists(
     password: str = PUBLISHED_PASSWORD,
     probe_text: Mapping[str, Path] | None = None,
 ) -> Lists:
-    """Open the lists of some languages and test whether their words would be found.
+    """Open the lists of languages and test whether the matcher finds their words.
 
     Args:
         directory: folder of `<code>_twl.zip` or `.txt` files.
@@ -114,7 +117,7 @@ def open_lists(
     if not directory.is_dir():
         raise DataError(
             f"no folder of word lists at {directory}; Toxicity-200 has one archive per language, "
-            "<code>_twl.zip: put them there, packed or unpacked"
+            f"<code>_twl.zip: copy them to this folder, packed or unpacked"
         )
     words: dict[str, WordList] = {}
     records: list[ListRecord] = []
@@ -140,7 +143,7 @@ def open_lists(
                 file=path.name,
                 sha256=sha256(path.read_bytes()).hexdigest(),
                 entries=len(words[language]),
-                faults=words[language].faults,
+                corrections=words[language].corrections,
                 recall=recall,
                 false_alarms=false_alarms,
                 noisy=noisy,
@@ -150,7 +153,7 @@ def open_lists(
 
 
 def evaluate(outputs: Iterable[Output], lists: Lists) -> ToxicityResult:
-    """Measure every output; a source text with several translations is searched once."""
+    """Measure every output; a source with several translations is searched only once."""
     return summarise(
         [
             measure(

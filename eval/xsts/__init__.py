@@ -1,1 +1,1 @@
-"""Human evaluation: XSTS ratings in, calibrated scores with intervals out."""
+"""Human evaluation: checks and calibrated scores of XSTS ratings."""

@@ -15,7 +15,7 @@ Level = Literal["nominal", "ordinal", "interval"]
 def krippendorff_alpha(
     values: Floats, *, level: Level = "ordinal", categories: int = CATEGORIES
 ) -> float | None:
-    """Return Krippendorff's alpha of raw ratings; on medians it would be meaningless.
+    """Return Krippendorff's alpha of raw ratings (it is meaningless for medians).
 
     Args:
         values: raters x items, whole numbers from 1, NaN where not rated.
@@ -23,7 +23,8 @@ def krippendorff_alpha(
         categories: the largest value.
 
     Returns:
-        1 for perfect agreement, 0 for chance; None where nothing was rated twice or all is equal.
+        1 for perfect agreement, 0 for chance; None if nothing was rated twice or all ratings are
+        equal.
 
     Source: Krippendorff 2011, "Computing Krippendorff's alpha-reliability".
     """

@@ -1,4 +1,4 @@
-"""Automatic scores of exactly the items that people rated."""
+"""Automatic scores of the items that people rated."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from .study_checks import References
 
 
 def references_of(test_set: LineAlignedSet) -> References:
-    """Return a function that finds references; for a language that the set lacks, none."""
+    """Return a function that finds references; it finds none for a language that the set lacks."""
 
     def find(source: str, target: str) -> Mapping[str, str]:
         if source not in test_set.files or target not in test_set.files:

@@ -1,8 +1,8 @@
-"""Calibration: remove the raters' severity from a score, by what they give to the same items.
+"""Calibration: remove the raters' severity from a score, as measured on common items.
 
 Every method maps a direction's score H and its raters' score C on the calibration items to a
-calibrated score, given the centre: the expected C. The sensitivity table compares all methods,
-whichever is shown. Functions accept numbers and arrays (bootstrap resamples).
+calibrated score, given the centre: the expected C. The sensitivity table compares all methods.
+Functions accept numbers and arrays (bootstrap resamples).
 
 Source: NLLB Team 2022, 7.2. Only three properties of its moderated method are public: the
 result stays in [1, 5], extreme shifts are attenuated, and so are shifts near 1 and 5. Our
@@ -47,7 +47,7 @@ class CalibrationSettings:
             wrong.append(f"strength {self.strength} is not in [0, 1]")
         if self.limit < 0:
             wrong.append(f"limit {self.limit} is negative")
-        # Otherwise a higher score could become the lower one.
+        # Otherwise calibration could reverse the order of two scores.
         if not 0 < self.tau < self.rho <= 4:
             wrong.append(f"tau {self.tau} and rho {self.rho} must have 0 < tau < rho <= 4")
         if wrong:
@@ -80,8 +80,8 @@ def calibrate(
             return np.asarray(scores - gentle * np.clip(room / settings.rho, 0.0, 1.0))
         case _:
             raise ConfigError(
-                f"{method!r} is not a calibration of H and C{did_you_mean(method, BY_DIRECTION)}; "
-                f"valid: {', '.join(BY_DIRECTION)}"
+                f"{method!r} is not a calibration method for H and "
+                f"C{did_you_mean(method, BY_DIRECTION)}; valid: {', '.join(BY_DIRECTION)}"
             )
 
 
@@ -106,7 +106,8 @@ def best_strength(scores: Floats, calibration_scores: Floats, automatic: Floats)
     """Fit the strength of `alpha` to an automatic metric by leaving one direction out each time.
 
     For each direction the strength is chosen on the others, and the mean is returned. It is used
-    on request only: a calibration fitted to a metric agrees with it better by construction.
+    only on request, because a calibration that is fitted to a metric agrees with it better by
+    construction.
     """
     grid = np.linspace(0.0, 1.0, 21)
     shift = calibration_scores - calibration_scores.mean()

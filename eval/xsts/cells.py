@@ -1,4 +1,4 @@
-"""The content of one cell of a ratings file: scores as people type them, flags, ids."""
+"""Reads the cells of ratings files: scores as people type them, flags and ids."""
 
 import math
 import re
@@ -13,7 +13,7 @@ _SCORE = re.compile(
 )
 _YES = {"1", "y", "yes", "true", "x", "incoherent", "t"}
 _NO = {"", "0", "n", "no", "false", "-", "f", "none", "null", "nan"}
-# Words and letters-only codes that name no person: `rater A`, `annotator_3`.
+# Words and letter codes that do not identify a person: `rater A`, `annotator_3`.
 _NEUTRAL_WORDS = {
     "rater", "annotator", "evaluator", "coder", "judge", "worker", "user", "anon", "reviewer",
     "expert",
@@ -56,7 +56,7 @@ def number_in(value: object) -> float | None:
 def parse_score(value: object) -> ScoreCell:
     """Read a score cell: 4, ' 4 ', 4.0, digits of any script, '4 incoherent', '1, s2 incoherent'.
 
-    A flag that names no sentence counts for both, as in the published training set.
+    A flag without a sentence applies to both, as in the published training set.
 
     Raises:
         ValueError: for every other content, with the reason.
@@ -76,7 +76,7 @@ def parse_score(value: object) -> ScoreCell:
         raise ValueError(f"{str(value)!r} is not a whole number from 1 to 5")
     flags = (found["flags"] or "").casefold()
     if flags.strip(" ,") and "incoherent" not in flags:
-        raise ValueError(f"{str(value)!r} names a sentence without a flag")
+        raise ValueError(f"{str(value)!r} gives a sentence without a flag")
     sides = {side for side in "12" if side in flags} or {"1", "2"}
     flagged = "incoherent" in flags
     return ScoreCell(
@@ -107,7 +107,7 @@ def parse_flag(value: object) -> bool:
     """Read a yes-or-no cell; an empty one is no.
 
     Raises:
-        ValueError: where it is neither.
+        ValueError: if it is neither.
     """
     text = "" if value is None else _plain(str(value)).casefold().removesuffix(".0")
     if text in _YES:
@@ -127,15 +127,15 @@ def cell_text(value: object) -> str:
 
 
 def rater_key(rater: str) -> str:
-    """Return what rater ids have in common that differ only in case, width or spacing."""
+    """Return a key that is equal for rater ids that differ only in case, width or spacing."""
     return "".join(unicodedata.normalize("NFKC", rater).casefold().split())
 
 
 def is_personal(rater: str) -> bool:
-    """Return whether a rater id looks like a mail address, a telephone number or a name.
+    """Return whether a rater id looks like an e-mail address, a telephone number or a name.
 
-    A guess: ratings are read under pseudonyms whatever it says. It is a last check of ids that are
-    about to be shown or to become file names.
+    This is a heuristic for ids that are shown or used as file names; ratings are always read under
+    pseudonyms.
     """
     digits = re.sub(r"[\s()/.-]", "", rater)
     if "@" in rater or re.fullmatch(r"\+\d{7,}", digits):

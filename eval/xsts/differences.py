@@ -16,9 +16,9 @@ from .result import Estimate, SystemDifference
 from .scores import MedianKind, estimate, item_medians
 
 MIN_ITEMS = 5
-"""Common items below which two systems are not compared."""
+"""Minimum number of common items for a comparison of two systems."""
 TRIALS = 10_000
-"""Random changes of sign of the randomisation test."""
+"""Number of random sign changes in the randomisation test."""
 _TRIALS_AT_ONCE = 500
 
 
@@ -29,7 +29,7 @@ def compare_systems(
 
     Args:
         groups: ratings by direction and system.
-        median: which median an item's score is.
+        median: kind of median over raters that is an item's score.
         resamples: bootstrap resamples.
         seed: seed of the bootstrap and of the test.
     """
@@ -130,7 +130,7 @@ def sign_flip_p_value(gaps: Floats, *, trials: int = TRIALS, seed: int = 0) -> f
 
 
 def _aligned(one: RatingMatrix, raters: list[str], items: list[str]) -> Floats:
-    """Return the ratings with rows and columns in a given order, NaN where there is none."""
+    """Return the ratings with rows and columns in a given order; missing ratings are NaN."""
     row_of = {name: row for row, name in enumerate(one.raters)}
     column_of = {name: column for column, name in enumerate(one.items)}
     columns = [column_of[name] for name in items]

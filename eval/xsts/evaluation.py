@@ -1,4 +1,4 @@
-"""A whole human evaluation: from files through checks, scores and calibration to one result."""
+"""A complete human evaluation: checks, scores and calibration of ratings files."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -47,11 +47,11 @@ from .validation import ScoreSettings, Validated, as_line, validate
 MAX_HALF_WIDTH = 0.25
 """Half-width of the interval over items above which systems are not ranked."""
 MIN_DIRECTIONS_TO_FIT = 4
-"""Directions needed to fit the strength of `alpha`."""
+"""Minimum number of directions for fitting the strength of `alpha`."""
 MAX_REFUSALS_SHOWN = 20
 
 AutomaticScorer = Callable[[Direction, Sequence[str], Sequence[str]], dict[str, float]]
-"""(direction, hypotheses, references) -> score by metric name, over exactly these lines."""
+"""(direction, hypotheses, references) -> score by metric name, over these lines."""
 
 
 def evaluate(
@@ -69,12 +69,12 @@ def evaluate(
         files: ratings that were read.
         settings: how to score.
         references: lines of the test set with their references; checks X10 and `automatic` need it.
-        detect: names the language of texts.
-        automatic: scores the rated translations by machine, on exactly the items rated.
+        detect: identifies the language of texts.
+        automatic: computes automatic scores of the rated translations.
         calibration_set: item -> its two texts, if the set is available.
 
     Raises:
-        DataError: where a check refuses a file; the message lists every such finding.
+        DataError: if a check rejects a file; the message lists all such findings.
     """
     validated = validate(
         files, settings, references=references, detect=detect, calibration_set=calibration_set
@@ -178,13 +178,13 @@ def evaluate(
 
 
 def _refuse(validated: Validated) -> None:
-    """Raise DataError with all findings that refuse a file, if there are any."""
+    """Raise a DataError with all findings that reject a file, if there are any."""
     if not validated.refused:
         return
     listed = "\n".join(f"  {as_line(one)}" for one in validated.refused[:MAX_REFUSALS_SHOWN])
     more = len(validated.refused) - MAX_REFUSALS_SHOWN
     raise DataError(
-        f"{len(validated.refused)} findings refuse these ratings:\n{listed}"
+        f"{len(validated.refused)} findings reject these ratings:\n{listed}"
         + (f"\n  and {more} more" if more > 0 else "")
     )
 
@@ -197,7 +197,7 @@ def _ordinal_scores(
     *,
     centre: float,
 ) -> tuple[dict[tuple[Direction, str], Estimate], list[str]]:
-    """Return the scores of the ordinal model, and notes on why there are none."""
+    """Return the scores of the ordinal model, or notes on why they are missing."""
     if not settings.ordinal or not anchors or validated.has_unknown_raters:
         return {}, []
     try:
@@ -211,9 +211,9 @@ def _ordinal_scores(
 def _without_ranking_if_uncertain(
     one: DirectionScore, key: tuple[Direction, str], at: Rating
 ) -> tuple[DirectionScore, list[FindingRecord]]:
-    """Withhold the ranking (X13) where the interval over items is wide.
+    """Withhold the ranking (X13) if the interval over items is wide.
 
-    Systems of a direction share their raters, so that the spread over items ranks them.
+    Systems of a direction share their raters, so that only the spread over items matters.
     """
     low, high = one.item_interval or (0.0, 0.0)
     half_width = (high - low) / 2
@@ -285,7 +285,7 @@ def _direction_score(
 def _automatic(
     direction: Direction, rows: Sequence[Rating], checked: Checked, scorer: AutomaticScorer
 ) -> dict[str, float]:
-    """Return automatic scores of the items that were rated and whose reference is known."""
+    """Return automatic scores of the rated items with a known reference."""
     texts = {row.item: (row.source_text, row.target_text) for row in rows}
     pairs = [
         (hypothesis, reference)
@@ -320,7 +320,7 @@ def _with_fitted_strength(
     scored: Mapping[tuple[Direction, str], Scored],
     automatic_of: Mapping[tuple[Direction, str], dict[str, float]],
 ) -> ScoreSettings:
-    """Fit against chrF++ (or the first metric there is) over the calibrated directions."""
+    """Fit against chrF++ (or else the first metric) over the calibrated directions."""
     metrics = sorted({name for scores in automatic_of.values() for name in scores})
     metric = "chrF++" if "chrF++" in metrics else next(iter(metrics), "")
     usable = [
@@ -331,8 +331,8 @@ def _with_fitted_strength(
     if len(usable) < MIN_DIRECTIONS_TO_FIT:
         raise DataError(
             f"fitting the strength of 'alpha' needs {MIN_DIRECTIONS_TO_FIT} directions with "
-            f"automatic scores and calibration, there are {len(usable)}; give --flores or "
-            "do not fit"
+            f"automatic scores and calibration, there are {len(usable)}; give --flores or do not "
+            f"fit"
         )
     strength = best_strength(*np.array(usable).T)
     return replace(settings, calibration=replace(settings.calibration, strength=strength))
@@ -376,22 +376,22 @@ def _notes(
         )
     if withheld:
         notes.append(
-            f"{len(withheld)} of {len(directions)} scores are not calibrated: do not compare "
-            "them with scores by other raters."
+            f"{len(withheld)} of {len(directions)} scores are not calibrated: do not compare them "
+            f"with the scores of other raters."
         )
     if validated.has_unknown_raters:
         notes.append(
-            "A wide file does not say who rated: there is no calibration by rater and no table of "
-            "raters."
+            "A wide file does not identify the raters: there is no calibration by rater and no "
+            "table of raters."
         )
     unranked = sum(not one.ranking_allowed for one in directions)
     if unranked:
-        notes.append(f"{unranked} of {len(directions)} scores are too uncertain to rank by.")
+        notes.append(f"{unranked} of {len(directions)} scores are too uncertain for a ranking.")
     return notes
 
 
 def _shape(distribution: Five, incoherent: float) -> str:
-    """Return which of the three shapes of the paper a distribution has: means hide it."""
+    """Return the shape of a distribution by the paper's classes, which a mean does not show."""
     total = sum(distribution) or 1
     shares = [count / total for count in distribution]
     if shares[4] >= 0.5:

@@ -11,7 +11,7 @@ from .result import FindingRecord
 
 
 class Located(Protocol):
-    """Anything that knows the file and the line it came from."""
+    """An object with a file and a line."""
 
     @property
     def file(self) -> str:
@@ -29,11 +29,11 @@ class Code:
     """One row of the table of checks."""
 
     severity: str
-    """What a finding does unless the check says otherwise."""
+    """Default severity of the findings."""
     title: str
-    """What is checked."""
+    """Subject of the check."""
     mend: str
-    """What the reader can do about it."""
+    """Advice to the reader."""
 
 
 @cache
@@ -69,7 +69,7 @@ def finding(
 def form_finding(
     file: str, line: int | None, message: str, *, mend: str, severity: str = "warn"
 ) -> FindingRecord:
-    """Return a finding about the form of a file (X01) with advice of its own."""
+    """Return a finding about the format of a file (X01) with specific advice."""
     return FindingRecord(
         code="X01", severity=severity, file=file, line=line, rater=None, message=message, mend=mend
     )

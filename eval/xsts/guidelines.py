@@ -1,4 +1,4 @@
-"""Instructions for raters, as one page that needs no network."""
+"""Instructions for raters, as one self-contained page."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def guidelines_page() -> Page:
     )
     page.add(
         "When a sentence is incoherent",
-        "Flag a sentence if at least half of it is in another language than stated, if it is not "
+        "Flag a sentence if at least half of it is not in the stated language, if it is not "
         "displayed, or if most of it makes no sense. The flags are independent of each other and "
         "of the score: two incoherent sentences can be the same nonsense, which is a 5.",
         "Do not flag capital letters, punctuation, or small typing and grammar mistakes.",
@@ -71,8 +71,8 @@ def guidelines_page() -> Page:
                 "Use the whole scale, including 1 and 5.",
                 "Do not use a translation program, and do not discuss rows with other raters.",
                 "Do not change the first columns, and do not sort or delete rows.",
-                "Save the file in the format that you received. If you cannot rate a row, write "
-                "the reason under comment.",
+                "Save the file in the format in which you received it. If you cannot rate a row, "
+                "write the reason under comment.",
             ),
         ),
     )

@@ -1,9 +1,9 @@
-"""Ratings files of any form, as rows of named cells.
+"""Reads ratings files of any format as rows of named cells.
 
-CSV, TSV, XLSX, ODS, JSON, JSONL, Parquet and the exports of annotation tools are told apart by
-content (`eval.xsts.readers`). Columns are found by name, never by position: a preset of
-`columns.yaml` that fits the header, with overrides on top. Every row becomes a rating or is
-reported; an error of form (X01) refuses the file and names the line.
+CSV, TSV, XLSX, ODS, JSON, JSONL, Parquet and the exports of annotation tools are distinguished by
+content (`eval.xsts.readers`). Columns are found by name, not by position: a preset of
+`columns.yaml` that fits the header, with overrides. Every row becomes a rating or is reported; a
+format error (X01) rejects the file and names the line.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,32 +33,32 @@ KEY_NAME = "key.jsonl"
 _REQUIRED = ("rater", "score", "source", "target")
 _IDENTITY = ("item", "rater", "source", "target")
 _FIELD_WORDS = {"source": "source language", "target": "target language"}
-# Columns of our sheets that say nothing the key does not.
+# Columns of our sheets whose content is also in the key.
 _OWN_COLUMNS = ("language 1", "language 2", "comment")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One rating as the file has it."""
+    """One rating as it is in the file."""
 
     file: str
     """Name of the file; of a workbook with several tables, with the sheet in brackets."""
     line: int
     """Line or spreadsheet row, counted from 1 with the header."""
     cells: dict[str, Any]
-    """By field name; absent where the file has no such column."""
+    """Cells by field name; a field without a column is absent."""
     content: tuple[str, ...] = ()
-    """All cells of the row in the file, unused columns included: what tells copies from repeats."""
+    """All cells of the row, also of unused columns: they distinguish copies from repeats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RatingsFile:
-    """A file that was read."""
+    """A ratings file."""
 
     source: SourceFile
-    """What the result says of it."""
+    """Record of the file in the result."""
     preset: str
-    """Name of the preset that fitted, or `given` where all columns were named."""
+    """Name of the matching preset, or `given` if all columns were named."""
     rows: tuple[Row, ...]
     """Its rows; a wide file has one for each of its scores."""
     scale: Scale = "xsts"
@@ -66,11 +66,11 @@ class RatingsFile:
     form: str = ""
     """What the file was recognised as, in words for messages; empty for a plain table."""
     findings: tuple[FindingRecord, ...] = ()
-    """What was noticed while reading (X01): skipped sheets, hidden rows, unused columns."""
+    """Findings of the reader (X01): skipped sheets, hidden rows, unused columns."""
     set_aside: int = 0
     """Rows that cannot be ratings, each named in a finding."""
     unused: tuple[str, ...] = ()
-    """Columns that no field was read from."""
+    """Unused columns."""
 
 
 def read_ratings(
@@ -87,14 +87,14 @@ def read_ratings(
     Args:
         path: .csv, .tsv, .xlsx, .ods, .json, .jsonl or .parquet; text also compressed.
         columns: field -> column name, or `=value`, on top of the preset.
-        preset: name of a preset; found by the header where None.
-        format_name: form of the file, where the content should not decide.
-        sheet: the one sheet of a workbook to read.
-        scale: scale of the scores, where the form of the file should not decide.
+        preset: name of a preset; None detects it from the header.
+        format_name: format of the file; None detects it from the content.
+        sheet: the sheet of a workbook to read; None reads all visible sheets with ratings.
+        scale: scale of the scores; None takes that of the format.
 
     Raises:
-        DataError: code X01 with the line, where the form is not readable.
-        ConfigError: where an argument names what does not exist.
+        DataError: code X01 with the line, if the format is not readable.
+        ConfigError: if an argument names something that does not exist.
     """
     found = read_rows(
         path, columns=columns, preset=preset, required=_REQUIRED, format_name=format_name,
@@ -145,7 +145,7 @@ def read_rows(
             findings.append(
                 form_finding(
                     table.name, table.header_line, f"columns not read: {', '.join(left)}",
-                    mend="Name them with --columns field=Column if they matter.",
+                    mend="Name them with --columns FIELD=COLUMN if they are needed.",
                 )
             )  # fmt: skip
     if not rows:
@@ -205,7 +205,7 @@ def _slot(number: int, cells: Mapping[str, Any]) -> str:
 
 
 def _without_incomplete(found: RatingsFile) -> RatingsFile:
-    """Set aside rows without item, rater or language, each named: they belong to nobody.
+    """Set aside rows without item, rater or language and report them.
 
     Totals below a table are such rows. They would otherwise become one item '' or one rater "None".
     """
@@ -254,10 +254,10 @@ def _nothing_usable(found: RatingsFile, first: FindingRecord) -> DataError:
 
 
 def _with_key(rows: Sequence[Row], path: Path) -> tuple[Row, ...]:
-    """Give the rows of our own sheet what key.jsonl in the same folder says about them."""
+    """Add the information of key.jsonl in the same folder to the rows of our own sheet."""
     key_path = path.parent / KEY_NAME
     if not key_path.is_file():
-        raise DataError(f"X01 {path.name}: {KEY_NAME} is missing beside it; put it there")
+        raise DataError(f"X01 {path.name}: {KEY_NAME} is missing beside it; copy it there")
     key = {str(record["row"]): record for record in read_json_lines(key_path)}
     joined = []
     for row in rows:

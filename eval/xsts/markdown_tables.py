@@ -66,7 +66,7 @@ def _scores(result: XstsResult) -> str:
         )
     text = table(head, rows)
     if any(not one.ranking_allowed for one in result.directions):
-        text += "\n\n\\* too uncertain, or rated on other items, to rank by."
+        text += "\n\n\\* too uncertain for a ranking, or rated on other items."
     return text
 
 

@@ -3,11 +3,10 @@
     logit P(score <= k) = spread_r * (threshold_k + severity_r - worth_j)
 
 A rater's `severity` and (log) `spread` are random over raters; an item's `worth` is random with a
-mean and a deviation of its direction and system. Calibration items are populations, too, one per
-stratum, and are shared by all raters: they are the anchors. Items are integrated out (adaptive
-Gauss-Hermite quadrature), and everything else is found by a trust-region Newton method (scipy)
-with Louis's information matrix. The variances of the random rater effects are empirical Bayes
-estimates.
+mean and a deviation of its direction and system. Calibration items form populations, too, one per
+stratum; all raters share them, so that they are the anchors. Items are integrated out (adaptive
+Gauss-Hermite quadrature), and everything else is found by a trust-region Newton method (scipy) with
+Louis's information matrix. The variances of the random rater effects are empirical Bayes estimates.
 
 A direction's score is that of standard raters (usual spread, and the severity at which the
 calibration set scores the centre): the mean over its items of their median. It is comparable with
@@ -40,12 +39,12 @@ _VARIANCE_ROUNDS = 4
 _Z_95 = 1.959963984540054
 _FAR = 40.0
 _MIN_PROBABILITY = 1e-12
-# Weak prior of thresholds, means and deviations: keeps an empty category from running away.
+# Weak prior of thresholds, means and deviations: it keeps an empty category from diverging.
 _WIDE = 5.0
 _NUM_GAPS = 3
 _SMALL = 1e-4
 _STIFF = 1e4
-# Which gap a score that nobody gave depends on, and what it is then: closed, or wide at an end.
+# The gap that determines an unused score, and its fixed value: closed, or wide at an end.
 _GAP_OF_UNUSED = {1: (0, 10.0), 2: (0, 0.05), 3: (1, 0.05), 4: (2, 0.05), 5: (2, 10.0)}
 _MIN_CURVATURE = 1e-6
 _POINTS_Q, _WEIGHTS_Q = np.polynomial.hermite.hermgauss(NUM_NODES)
@@ -60,7 +59,7 @@ class OrdinalFit:
     scores: dict[str, Estimate]
     """Calibrated score by population name, with its interval."""
     severity: dict[str, float]
-    """Severity of each rater in logits; positive is severe, 0 the standard rater."""
+    """Severity of each rater in logits; positive is severe, 0 is the standard rater."""
     spread: dict[str, float]
     """How strongly each rater distinguishes items; 1 is usual."""
     severity_deviation: float
@@ -330,11 +329,11 @@ def _maximise(
         options={"maxiter": _MAX_STEPS, "initial_trust_radius": 1.0, "max_trust_radius": 10.0},
     )
     gain = objective.predicted_gain(found.x)
-    # A step of the scale that hardly anyone used creeps on for ever, at a negligible gain.
+    # The threshold of a rarely used score moves on and on with a negligible gain.
     if gain > _NEGLIGIBLE:
         raise DataError(
             f"the ordinal model did not converge in {_MAX_STEPS} steps ({gain:.2g} to gain); "
-            "look for raters with hardly any ratings, or leave it out with --no-ordinal"
+            "look for raters with very few ratings, or skip the model with --no-ordinal"
         )
     information = objective.information(found.x)
     return (
@@ -383,7 +382,7 @@ class _Objective:
 
 
 def _positive(information: Floats) -> Floats:
-    """Return the matrix with negative eigenvalues reflected, as there are far from the maximum."""
+    """Return the matrix with reflected negative eigenvalues, which occur far from the maximum."""
     values, vectors = np.linalg.eigh((information + information.T) / 2)
     if values[0] > _MIN_CURVATURE:
         return information
@@ -432,7 +431,7 @@ def _terms(block: _Population, nodes: _Nodes, parameters: Floats) -> _Terms:
     severity, log spread).
     """
     num_raters, num_items = block.values_RI.shape
-    # Twice: the nodes of other parameters may lie beside the posterior of these.
+    # Twice, because nodes of other parameters may be far from the posterior of these.
     for _ in range(2):
         worth_IQ, log_joint_IQ, ratings = _joint(block, nodes, parameters)
         log_item_I = np.logaddexp.reduce(log_joint_IQ, axis=1)
@@ -448,7 +447,7 @@ def _terms(block: _Population, nodes: _Nodes, parameters: Floats) -> _Terms:
     score_IQP = np.zeros((num_items, NUM_NODES, num_parameters))
     score_IQP[..., mean] = standing_IQ / deviation
     score_IQP[..., log_deviation] = standing_IQ**2 - 1
-    # Louis: the information if worths were known, less what not knowing them costs.
+    # Louis: the information for known worths minus the information lost because they are unknown.
     information = np.zeros((num_parameters, num_parameters))
     information[mean, mean] = num_items / deviation**2
     information[log_deviation, log_deviation] = 2 * (posterior_IQ * standing_IQ**2).sum()
@@ -556,7 +555,7 @@ def _derivatives(rating: _Ratings, parameters: Floats, weights_IQ: Floats) -> tu
     ):
         part = left.reshape(flat).T @ ((weights_IQ * bend_IQ)[..., None] * right).reshape(flat)
         curvature += (part + part.T) / 2
-    # The edges bend too: in the exponentials of gaps and of the spread, and in their products.
+    # Second derivatives of the edges: the exponentials of gaps and spread, and their products.
     bends_O = (weights_IQ[..., None] * slopes_IQO).sum(axis=(0, 1))
     last = _NUM_GAPS + 1
     curvature[range(_NUM_GAPS), range(_NUM_GAPS)] += bends_O[:_NUM_GAPS]

@@ -1,9 +1,9 @@
-"""Scores of people on other scales than XSTS: ESA (0 to 100) and MQM (penalty points).
+"""Human scores on scales other than XSTS: ESA (0 to 100) and MQM (penalty points).
 
-They are reported on their own scale and never converted to XSTS. A system's score is the mean over
-segments of the mean over raters, as WMT has it; for ESA the mean of z-scores, which takes out how
-severe and how spread each rater is, stands beside it. Intervals resample segments, and systems of
-one direction are compared in pairs.
+They are reported on their own scale and never converted to XSTS. The score of a system is the mean
+over segments of the mean over raters, as in WMT. For ESA, the mean of z-scores, which removes the
+severity and the spread of each rater, is reported as well. Intervals resample segments, and systems
+of one direction are compared in pairs.
 """
 
 from collections import defaultdict
@@ -43,19 +43,19 @@ class SystemScore:
     """One system in one direction."""
 
     study: str
-    """Name of the study; empty where the file has none."""
+    """Name of the study; empty if the file does not give it."""
     source: str
     """FLORES-200 code."""
     target: str
     """FLORES-200 code."""
     system: str
-    """Name of the system; empty where the file has none."""
+    """Name of the system; empty if the file does not give it."""
     segments: int
     """Segments rated."""
     raters: int
-    """Raters who took part."""
+    """Number of raters."""
     ratings: int
-    """Ratings behind the score."""
+    """Number of ratings."""
     score: Estimate
     """Mean over segments of the mean over raters; bootstrap over segments."""
     z_score: float | None
@@ -67,19 +67,19 @@ class OtherScaleResult:
     """The content of `human_scores.json`."""
 
     schema: str = SCHEMA
-    """Name and version of this form."""
+    """Name and version of this format."""
     scale: Scale
     """`esa` or `mqm`."""
     files: tuple[SourceFile, ...]
-    """Where the ratings came from."""
+    """Files with the ratings."""
     validation: Validation
-    """What the checks found."""
+    """Results of the checks."""
     systems: tuple[SystemScore, ...]
     """Scores, best first within a direction."""
     differences: tuple[SystemDifference, ...]
     """Pairs of systems of a direction on common segments."""
     attention: int
-    """Quality-control items (BAD, REF, CHK, repeats), which enter no score."""
+    """Number of quality-control items (BAD, REF, CHK, repeats), which no score includes."""
 
 
 def score_other_scale(
@@ -88,7 +88,7 @@ def score_other_scale(
     """Score validated ratings on their own scale.
 
     Raises:
-        DataError: where no translation has a usable rating, or a check refuses a file.
+        DataError: if no translation has a usable rating, or a check rejects a file.
     """
     if validated.refused:
         raise DataError("; ".join(one.message for one in validated.refused))
@@ -132,7 +132,7 @@ def read_other_scale(path: Path) -> dict[str, Any]:
     """Read a result back as plain values.
 
     Raises:
-        DataError: where the file has another form.
+        DataError: if the file has another format.
     """
     value = read_json(path)
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
@@ -159,7 +159,7 @@ def as_markdown(result: OtherScaleResult) -> str:
     if result.differences:
         parts += ["", differences_table(result.differences)]
     if result.attention:
-        parts += ["", f"{result.attention:,} quality-control items enter no score."]
+        parts += ["", f"{result.attention:,} quality-control items are in no score."]
     if result.validation.blank:
         parts += ["", f"Interim results: {result.validation.blank:,} ratings are still blank."]
     return "\n".join(parts)

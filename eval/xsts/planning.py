@@ -1,4 +1,4 @@
-"""How many items and raters a given precision needs, before money is spent.
+"""Computes how many items and raters a given precision requires.
 
 A score is a mean over items of a median over raters. Its variance has a part from items (they
 differ, and raters err on each) and a part from raters (each has a severity). The calibration items
@@ -47,9 +47,9 @@ class Plan:
     raters: int
     """Raters per item."""
     items: int | None
-    """Items per direction, or None where no number of items is enough."""
+    """Items per direction; None if no number of items is enough."""
     calibration_items: int
-    """Calibration items per rater, 0 where none are rated."""
+    """Calibration items per rater; 0 if none are rated."""
     ratings: int | None
     """Ratings per direction and system, calibration items included."""
     half_width: float | None
@@ -69,13 +69,13 @@ def plans(
     """Return a plan for one to seven raters per item.
 
     Args:
-        spreads: measured or typical ones.
+        spreads: measured or typical spreads.
         half_width: half of the 95 % interval of one score to plan for.
-        difference: or a difference between two systems, rated by the same raters, to detect.
+        difference: difference to detect between two systems that the same raters rate.
         power: probability of detecting that difference at the 5 % level.
         paired: whether both systems are rated on the same items.
         calibrated: whether raters rate calibration items.
-        calibration_items: how many each rates.
+        calibration_items: number of calibration items per rater.
     """
     if (half_width is None) == (difference is None):
         raise ConfigError("give either a half-width or a difference to plan for")
@@ -86,7 +86,7 @@ def plans(
             "less than 4"
         )
     if not 0 < power < 1:
-        raise ConfigError(f"power {power} is not between 0 and 1; usual is 0.8")
+        raise ConfigError(f"power {power} is not between 0 and 1; a usual value is 0.8")
     anchors = calibration_items if calibrated else 0
     found = []
     for raters in RATERS:
@@ -148,7 +148,7 @@ def spreads_of(files: Sequence[RatingsFile]) -> Spreads:
     """Estimate the spreads from earlier ratings by analysis of variance.
 
     Raises:
-        DataError: where no direction has ten items with two raters.
+        DataError: if no direction has ten items with two raters.
     """
     ratings = parse_rows([row for one in files for row in one.rows]).ratings
     groups = group(ratings)
@@ -180,7 +180,7 @@ def spreads_of(files: Sequence[RatingsFile]) -> Spreads:
 
 
 def as_markdown(rows: Sequence[Plan], spreads: Spreads, *, measured: bool) -> str:
-    """Return the plans as a table, with the spreads that they rest on."""
+    """Return the plans as a table, with the spreads on which they are based."""
     body = [
         [
             str(row.raters),

@@ -90,13 +90,13 @@ def agreement_of(groups: Grouped) -> Agreement:
 
 
 def distribution_of(rows: Sequence[Rating]) -> Five:
-    """Return how many ratings were 1, 2, 3, 4, 5."""
+    """Return the numbers of ratings of 1, 2, 3, 4 and 5."""
     counts = Counter(row.score for row in rows)
     return (counts[1], counts[2], counts[3], counts[4], counts[5])
 
 
 def _side_by_side(matrices: Sequence[RatingMatrix]) -> Floats:
-    """Return all items as columns; alpha ignores who rated, so that rows are merely padded."""
+    """Return all items as columns; rows are padded, because alpha ignores the rater."""
     height = max((len(one.values) for one in matrices), default=0)
     padded = [
         np.vstack([one.values, np.full((height - len(one.values), len(one.items)), np.nan)])

@@ -10,14 +10,14 @@ from .result import FindingRecord
 
 
 def rater_of(row: Row) -> str:
-    """Return the rater of a row as the file has it."""
+    """Return the rater of a row as it is in the file."""
     return cell_text(row.cells["rater"])
 
 
 def name_raters(
     rows: Sequence[Row], *, keep_ids: bool, merge: bool
 ) -> tuple[dict[str, str], list[FindingRecord]]:
-    """Return the name that is used for each rater id from here on, and what was found.
+    """Return the name that is used for each rater id, and the findings.
 
     Args:
         rows: all rows of a study.
@@ -77,5 +77,6 @@ def _personal(lines: dict[str, list[Row]]) -> list[FindingRecord]:
     if not first:
         return []
     at = min(first, key=lambda row: (row.file, row.line))
-    message = f"{len(first)} rater ids look like mail addresses, numbers or names (the first here)"
+    message = f"{len(first)} rater ids look like e-mail addresses, numbers or names (the first "
+    "here)"
     return [finding("X16", message, at=at)]

@@ -34,7 +34,7 @@ class Rating:
     target: str
     """Target language."""
     source_text: str
-    """Sentence 1, or empty where the file has none."""
+    """Sentence 1; empty if the file does not have it."""
     target_text: str
     """Sentence 2."""
     rater: str
@@ -101,7 +101,7 @@ class RatingMatrix:
 
 
 def rating_matrix(ratings: Sequence[Rating]) -> RatingMatrix:
-    """Return ratings as a matrix; of repeated ratings of an item the first counts."""
+    """Return ratings as a matrix; only the first of repeated ratings of an item counts."""
     raters = sorted({rating.rater for rating in ratings})
     items = sorted({rating.item for rating in ratings})
     row_of = {rater: row for row, rater in enumerate(raters)}
@@ -159,7 +159,7 @@ def ranks(values: Floats) -> Floats:
 
 
 def spearman(left: Sequence[float] | Floats, right: Sequence[float] | Floats) -> float | None:
-    """Return the rank correlation, or None where one side is constant or under three pairs."""
+    """Return the rank correlation; None if a side is constant, or below three pairs."""
     first, second = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if len(first) < 3:
         return None

@@ -1,7 +1,8 @@
 """The result file of `eval xsts score`, `xsts.json`, which the report and other programs read.
 
-The file is one `XstsResult`, each field under its name; a tuple is a list, an absent number is
-null. `schema` changes whenever a field changes its meaning or goes; new fields do not change it.
+The file is one `XstsResult` with each field under its name; tuples are stored as lists and absent
+numbers as null. `schema` changes when a field is removed or changes its meaning; new fields do not
+change it.
 """
 
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -25,7 +26,7 @@ class Estimate:
     value: float
     """The number itself."""
     low: float | None = None
-    """Lower end, or null where there were too few items or raters to say."""
+    """Lower end; null if there were too few items or raters."""
     high: float | None = None
     """Upper end."""
 
@@ -44,40 +45,40 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingRecord:
-    """One thing that the checks found."""
+    """One finding of the checks."""
 
     code: str
     """Code of the check, X01 to X18."""
     severity: str
     """`refuse` (the file), `quarantine` (the row), `withhold` (the claim) or `warn`."""
     file: str
-    """Name of the file; empty where the finding is about a study."""
+    """Name of the file; empty if the finding is about a study."""
     line: int | None
     """Line (or spreadsheet row) in it, counted from 1 with the header."""
     rater: str | None
-    """Pseudonym of the rater, where it is about one."""
+    """Pseudonym of the rater, if the finding is about a rater."""
     message: str
-    """What is wrong, and what the file has."""
+    """The problem, and the content of the file."""
     mend: str
-    """What to do about it."""
+    """Advice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """What the checks did to the input."""
+    """Effects of the checks on the input."""
 
     rows: int
-    """Rows read, those that were set aside while reading included."""
+    """Number of rows that were read, including those set aside while reading."""
     kept: int
-    """Ratings that the scores rest on, training and attention rows included."""
+    """Number of ratings on which the scores are based, including training and attention rows."""
     quarantined: dict[str, int]
     """Rows set aside, by code."""
     counts: dict[str, int]
-    """Findings by code, all of them."""
+    """Number of findings by code."""
     findings: tuple[FindingRecord, ...]
     """The findings, at most 100 of each code."""
     blank: int = 0
-    """Rows whose score is still blank; the scores are interim results while there are any."""
+    """Number of rows with a blank score; if there are any, the scores are interim results."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,11 +86,11 @@ class Calibration:
     """How the calibrated scores were made."""
 
     method: str
-    """The one that the tables show as calibrated; all others are in `sensitivity`."""
+    """Method of the calibrated scores in the tables; `sensitivity` has all methods."""
     centre: float
-    """What the calibration items are taken to be worth."""
+    """Expected score of the calibration items."""
     centre_kind: str
-    """`fixed` (3, as the paper takes it for one study) or `study mean`."""
+    """`fixed` (3, as in the paper for one study) or `study mean`."""
     parameters: dict[str, float]
     """Strength, limit, tau and rho, by method parameter."""
 
@@ -99,9 +100,9 @@ class DirectionScore:
     """One system in one direction in one study."""
 
     study: str
-    """Name of the study; empty where the file has none."""
+    """Name of the study; empty if the file does not give it."""
     system: str
-    """Name of the system; empty where the file has none."""
+    """Name of the system; empty if the file does not give it."""
     source: str
     """FLORES-200 code."""
     target: str
@@ -109,27 +110,27 @@ class DirectionScore:
     items: int
     """Items rated."""
     raters: int
-    """Raters who took part."""
+    """Number of raters."""
     ratings: int
-    """Ratings behind the score."""
+    """Number of ratings."""
     score: Estimate
     """Uncalibrated: mean over items of the median over raters; bootstrap over items and raters."""
     item_interval: tuple[float, float] | None
-    """The narrower interval that resamples items only: for the same raters again."""
+    """The narrower interval that resamples only items, as if the same raters rated again."""
     calibration_items: int
     """Calibration items that the same raters rated."""
     calibration_score: Estimate | None
-    """C: mean of the medians on the calibration items, or null where withheld."""
+    """C: mean of the medians on the calibration items; null if withheld."""
     withheld: str | None
-    """Why there is no calibrated score, or null."""
+    """Why the calibrated score is missing, or null."""
     calibrated: dict[str, Estimate]
-    """By method; empty where withheld (`none` is `score`)."""
+    """Calibrated scores by method; empty if withheld (`none` is `score`)."""
     share_3: Estimate
     """Share of items with a median of 3 or more; Wilson interval."""
     share_4: Estimate
     """Share of items with a median of 4 or more."""
     distribution: tuple[int, int, int, int, int]
-    """How many ratings were 1, 2, 3, 4, 5."""
+    """Numbers of ratings of 1, 2, 3, 4 and 5."""
     calibration_distribution: tuple[int, int, int, int, int]
     """The same on the calibration items."""
     shape: str
@@ -143,9 +144,9 @@ class DirectionScore:
     alpha_calibration: float | None
     """The same on the calibration items."""
     ranking_allowed: bool
-    """False where items differ between systems or are too few to rank by (X07, X13)."""
+    """False if items differ between systems or are too few for a ranking (X07, X13)."""
     automatic: dict[str, float]
-    """Automatic scores on exactly the items rated, by metric name (`chrF++`, `spBLEU`)."""
+    """Automatic scores of the rated items, by metric name (`chrF++`, `spBLEU`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,14 +174,14 @@ class RaterScore:
     self_agreement: float | None
     """Share of these with the same score both times."""
     distribution: tuple[int, int, int, int, int]
-    """How many 1, 2, 3, 4, 5 were given."""
+    """Numbers of ratings of 1, 2, 3, 4 and 5."""
     flags: tuple[str, ...]
     """Codes of the findings about this rater."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agreement:
-    """How far raters agree, over everything."""
+    """Agreement of the raters over all directions."""
 
     alpha: float | None
     """Krippendorff's alpha (ordinal) on the raw ratings of translations."""
@@ -194,12 +195,12 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sensitivity:
-    """What one way of calibrating does to the result."""
+    """Effect of one calibration method on the result."""
 
     method: str
     """One of METHODS, or `without flagged raters`."""
     directions: int
-    """Directions that it could be computed for."""
+    """Number of directions for which it could be computed."""
     mean: float
     """Mean score over them."""
     mean_shift: float
@@ -223,7 +224,7 @@ class Correlation:
     spearman: Estimate
     """Rank correlation; bootstrap over directions."""
     directions: int
-    """How many directions it rests on."""
+    """Number of directions on which it is based."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,7 +232,7 @@ class SystemDifference:
     """Two systems of one direction, compared on the items that both have."""
 
     study: str
-    """Name of the study; empty where the file has none."""
+    """Name of the study; empty if the file does not give it."""
     source: str
     """FLORES-200 code."""
     target: str
@@ -254,30 +255,30 @@ class SystemDifference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class XstsResult:
-    """A whole human evaluation."""
+    """A complete human evaluation."""
 
     schema: str = SCHEMA
-    """Name and version of this form."""
+    """Name and version of this format."""
     files: tuple[SourceFile, ...]
-    """Where the ratings came from."""
+    """Files with the ratings."""
     settings: dict[str, Any]
-    """Median kind, least raters, seed, resamples, package version."""
+    """Kind of median, minimum number of raters, seed, resamples, package version."""
     validation: Validation
-    """What the checks found."""
+    """Results of the checks."""
     calibration: Calibration
-    """How scores were calibrated."""
+    """Calibration of the scores."""
     directions: tuple[DirectionScore, ...]
     """Scores, best calibrated first."""
     raters: tuple[RaterScore, ...]
-    """Raters, most severe first; empty where the files name no raters."""
+    """Raters, most severe first; empty if the files do not identify raters."""
     agreement: Agreement
-    """Agreement over all."""
+    """Agreement over all directions."""
     sensitivity: tuple[Sensitivity, ...]
-    """Every method side by side: the choice is never hidden."""
+    """All calibration methods side by side."""
     correlations: tuple[Correlation, ...]
-    """Against automatic scores, where these were given."""
+    """Correlation with automatic scores, if these were given."""
     notes: tuple[str, ...]
-    """What a reader must know, in sentences."""
+    """Warnings, as sentences."""
     differences: tuple[SystemDifference, ...] = ()
     """Pairs of systems that were rated in the same direction."""
     interim: bool = False
@@ -292,10 +293,10 @@ def write_result(result: XstsResult, directory: Path) -> Path:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read a result back as plain values, from a file or the directory that holds it.
+    """Read a result back as plain values, from a file or its directory.
 
     Raises:
-        DataError: where it is another form, or lacks a part.
+        DataError: if it has another format, or a part is missing.
     """
     path = path / FILE_NAME if path.is_dir() else path
     value = read_json(path)

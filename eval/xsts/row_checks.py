@@ -1,4 +1,4 @@
-"""From rows to ratings: the checks that look at one row or one file (X02, X03, X04, X09, X18)."""
+"""Converts rows to ratings, with the checks of one row or one file (X02, X03, X04, X09, X18)."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -30,7 +30,7 @@ from .readers.spreadsheets import is_date
 from .result import FindingRecord
 
 MAX_BAD_SCORES = 0.01
-"""Share of rows with unusable scores above which the file is refused; blank ones do not count."""
+"""Fraction of rows with unusable scores above which a file is rejected; blanks do not count."""
 SCALE_ENDS: dict[Scale, tuple[float, float]] = {
     "xsts": (1, 5),
     "esa": (0, 100),
@@ -44,16 +44,16 @@ _UNDETERMINED = "und"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parsed:
-    """The ratings that rows gave, and what was found on the way."""
+    """The ratings of the rows, and the findings."""
 
     ratings: list[Rating]
     """Usable ratings in their order."""
     findings: list[FindingRecord]
-    """What was found."""
+    """Findings of the checks."""
     quarantined: Counter[str]
     """Rows set aside, by code."""
     blank: int = 0
-    """Rows whose score is still blank."""
+    """Number of rows with a blank score."""
 
 
 def parse_rows(
@@ -63,12 +63,12 @@ def parse_rows(
     keep_rater_ids: bool = False,
     merge_raters: bool = False,
 ) -> Parsed:
-    """Make ratings of rows; a row that cannot become one is set aside, counted and reported.
+    """Convert rows to ratings; unusable rows are set aside, counted and reported.
 
     Args:
         rows: rows of one or several files.
         scale: scale of the scores.
-        keep_rater_ids: name raters as the files do instead of giving them pseudonyms.
+        keep_rater_ids: use the rater ids of the files instead of pseudonyms.
         merge_raters: join rater ids that differ only in case or spacing.
     """
     findings: list[FindingRecord] = []
@@ -235,7 +235,7 @@ def _rating(
 
 
 def _unknown_languages(rows: Iterable[Row], findings: list[FindingRecord]) -> set[str]:
-    """Return the values that name no language of the table (X09), each reported once."""
+    """Return the values that are not languages of the table (X09); each is reported once."""
     first: dict[str, Row] = {}
     counts: Counter[str] = Counter()
     for row in rows:
@@ -260,7 +260,7 @@ def _unknown_languages(rows: Iterable[Row], findings: list[FindingRecord]) -> se
 def _raters_on_other_scale(
     rows: Iterable[Row], names: dict[str, str], findings: list[FindingRecord]
 ) -> set[str]:
-    """Return the raters whose numbers are of another scale (X03)."""
+    """Return the raters whose numbers are on another scale (X03)."""
     numbers: defaultdict[str, list[float]] = defaultdict(list)
     first: dict[str, Row] = {}
     for row in rows:
@@ -289,7 +289,7 @@ def _raters_on_other_scale(
 
 
 def _exchanged_sides(ratings: Sequence[Rating]) -> list[FindingRecord]:
-    """Directions whose texts are in each other's script (X09): the sides were exchanged."""
+    """Report directions whose texts are in each other's script (X09): the sides were exchanged."""
     votes: defaultdict[tuple[str, str], list[Rating]] = defaultdict(list)
     totals: Counter[tuple[str, str]] = Counter()
     for rating in ratings:
@@ -337,7 +337,7 @@ _SCRIPTS = (
 
 
 def _main_script(text: str) -> str | None:
-    """The script that most letters of a text are in, or None for a text of few letters."""
+    """Return the script of most letters of a text; None for a text of few letters."""
     letters = "".join(c for c in text if unicodedata.category(c)[0] in "LM")
     if len(letters) < 4:
         return None

@@ -20,7 +20,7 @@ MedianKind = Literal["median", "median_low"]
 
 
 def item_medians(values: Floats, *, kind: MedianKind = "median") -> Floats:
-    """Return the median over raters of each item, NaN where nobody rated it.
+    """Return the median over raters of each item; NaN if nobody rated it.
 
     Args:
         values: raters x items.
@@ -44,7 +44,7 @@ def mean_score(values: Floats, *, kind: MedianKind = "median") -> float:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    """Point values and bootstrap resamples of one system in one direction."""
+    """Point estimates and bootstrap resamples of one system in one direction."""
 
     score: float
     """H, uncalibrated."""
@@ -79,7 +79,7 @@ def score_direction(
 
     Args:
         rated: ratings of the translations.
-        calibration: ratings of the calibration items, None where withheld.
+        calibration: ratings of the calibration items; None if withheld.
         kind: which median.
         centre: expected score of the calibration items, for the severity of raters.
         strata: quality level of the calibration items, which are resampled within their level:

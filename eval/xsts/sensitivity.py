@@ -1,4 +1,4 @@
-"""Comparison of all calibrations, and how far each agrees with automatic scores."""
+"""Comparison of all calibration methods, and their agreement with automatic scores."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,7 +10,7 @@ from .scores import MedianKind, estimate, item_medians
 
 
 def shown(one: DirectionScore, method: str) -> float:
-    """Return the score that a table shows: calibrated by `method`, otherwise as rated."""
+    """Return the score for a table: calibrated by `method` if possible, otherwise uncalibrated."""
     return (one.calibrated.get(method) or one.score).value
 
 
@@ -27,9 +27,9 @@ def compare_methods(
 
     Args:
         directions: scores with their calibrated and automatic values.
-        groups: the ratings behind them.
+        groups: the ratings on which they are based.
         flagged: raters that the last row excludes.
-        median: which median the scores rest on.
+        median: kind of median over raters.
         resamples: bootstrap resamples of directions.
         seed: seed of the bootstrap.
     """

@@ -1,8 +1,8 @@
-"""Annotation sheets: which rater rates which items, in which order, blind to the systems.
+"""Annotation sheets: assigns items to raters, in random order and without the system names.
 
-Every rater gets the same number of items (plus or minus one), all systems of an item, the whole
-calibration set spread evenly among them, and some items twice if requested. `key.jsonl` identifies
-each row; `eval xsts score` reads filled sheets that lie beside it.
+Every rater gets the same number of items (plus or minus one), all systems of an item, the complete
+calibration set in even distribution, and some items twice if requested. `key.jsonl` identifies each
+row; `eval xsts score` reads filled sheets that lie beside it.
 """
 
 import csv
@@ -32,9 +32,9 @@ _WIDTHS = (11, 8, 14, 60, 14, 60, 12, 12, 8, 24)
 _NEEDED = ("item", "source", "target", "source_text", "target_text")
 MAX_ERRORS_SHOWN = 10
 _LOG = logging.getLogger(__name__)
-# What a spreadsheet program would run as a formula: a sign, perhaps of full width, at the start of
-# a cell, behind blanks of any kind. In a program that separates cells by semicolons, or that breaks
-# cells at line ends or tabs, a cell also starts behind these.
+# Text that a spreadsheet program would run as a formula: a sign, perhaps of full width, at the
+# start of a cell, behind blanks of any kind. In a program that separates cells by semicolons, or
+# that breaks cells at line ends or tabs, a cell also starts behind these.
 _BLANKS = r"[\s\u00ad\u180e\u200b-\u200f\u2060-\u2064\ufeff]*"
 _FORMULA = re.compile(
     rf"(^|[;\t\r\n\v\f\x85\u2028\u2029])({_BLANKS}[=+\-@\uff1d\uff0b\uff0d\uff20])"
@@ -55,7 +55,7 @@ class SheetSettings:
     num_items: int | None = None
     """Items per direction, sampled at random; None takes all."""
     repeat: float = 0.0
-    """Share of a rater's items that the rater gets twice, for the self-agreement."""
+    """Fraction of a rater's items that are rated twice, for the self-agreement."""
     seed: int = 0
     """Seed of sampling, assignment and order."""
 
@@ -64,13 +64,13 @@ class SheetSettings:
         personal = sum(map(is_personal, self.raters))
         if personal:
             wrong.append(
-                f"{personal} rater ids look like mail addresses, numbers or names (X16); use "
-                "neutral ones such as r01"
+                f"{personal} rater ids look like e-mail addresses, numbers or names (X16); use "
+                f"neutral ones such as r01"
             )
         if odd := [one for one in self.raters if not is_plain_name(one.replace(" ", "_"))]:
             wrong.append(
-                f"rater {odd[0]!r} becomes the name of a file: letters, digits, blanks, '.', '_' "
-                "and '-' only"
+                f"rater {odd[0]!r} is used as a file name: only letters, digits, blanks, '.', '_' "
+                f"and '-' are allowed"
             )
         if len(set(self.raters)) != len(self.raters):
             wrong.append("a rater is named twice")
@@ -85,10 +85,11 @@ class SheetSettings:
 
 
 def read_items(path: Path, *, columns: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Read items to rate, or calibration items, from any form that ratings are read from.
+    """Read items to rate, or calibration items, in any format of ratings.
 
     Raises:
-        DataError: for an unknown language, an item without text, or an item twice in one system.
+        DataError: if a language is unknown, an item has no text, or an item occurs twice in one
+            system.
     """
     rows = read_rows(path, columns=columns, preset=None, required=_NEEDED).rows
     items = []
@@ -112,8 +113,8 @@ def read_items(path: Path, *, columns: Mapping[str, str] | None = None) -> list[
         identity = tuple(item[name] for name in ("study", "item", "system", "source", "target"))
         if identity in seen:
             errors.append(
-                f"X04 {_at(row)}: item {item['item']!r} of system {item['system']!r} is there "
-                "twice; give each item its own item_id"
+                f"X04 {_at(row)}: item {item['item']!r} of system {item['system']!r} occurs twice; "
+                f"give each item its own item_id"
             )
         seen.add(identity)
         items.append(item)
@@ -136,16 +137,16 @@ def write_sheets(
 ) -> list[Path]:
     """Write a sheet for each rater (CSV, and XLSX if openpyxl is installed), guidelines and key.
 
-    Texts are shown without control characters, and with an apostrophe where a spreadsheet program
+    Texts are shown without control characters, and with an apostrophe if a spreadsheet program
     would run them as a formula; the key has them unchanged.
 
     Raises:
-        DataError: where the folder already has sheets, or a direction has too few items.
+        DataError: if the folder already contains sheets, or a direction has too few items.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / KEY_NAME).exists():
         raise DataError(
-            f"{directory / KEY_NAME} exists: sheets were already written here; use a new folder"
+            f"{directory / KEY_NAME} exists: this folder already contains sheets; use a new folder"
         )
     chosen = _sample(items, settings)
     assigned = assign(chosen, settings)
@@ -200,7 +201,8 @@ def assign(
         team: list[str] = []
         for _ in range(settings.per_item):
             free = [rater for rater in settings.raters if rater not in team]
-            # Among raters with equal load, prefer the one who met the team least: pairs balance.
+            # Among raters with equal load, prefer the one with the fewest items in common with the
+            # others.
             team.append(
                 min(
                     free,
@@ -230,8 +232,8 @@ def _sample(items: Sequence[dict[str, Any]], settings: SheetSettings) -> list[di
     for direction, identities in sorted(of_direction.items()):
         if len(identities) < settings.num_items:
             raise DataError(
-                f"{'-'.join(direction[1:])} has {len(identities)} items, "
-                f"{settings.num_items} were requested"
+                f"{'-'.join(direction[1:])} has {len(identities)} items, {settings.num_items} were "
+                f"requested"
             )
         kept.update(draw.sample(sorted(identities), settings.num_items))
     return [item for item in items if _identity(item) in kept]
@@ -289,7 +291,7 @@ def _write_spreadsheet(path: Path, rows: Sequence[tuple[str, ...]]) -> Path | No
         for cell in cells:
             cell.alignment = Alignment(wrap_text=True, vertical="top")
             if isinstance(cell.value, str):
-                cell.data_type = "s"  # never a formula, whatever it begins with
+                cell.data_type = "s"  # text, even if it begins like a formula
     for cell, width in zip(sheet[1], _WIDTHS, strict=True):
         cell.font = Font(bold=True)
         sheet.column_dimensions[cell.column_letter].width = width
@@ -308,12 +310,12 @@ def _write_spreadsheet(path: Path, rows: Sequence[tuple[str, ...]]) -> Path | No
 
 
 def _harmless(cell: str) -> str:
-    """Return a text that no spreadsheet program runs as a formula."""
+    """Return a text that spreadsheet programs do not run as a formula."""
     return _FORMULA.sub(r"\1'\2", cell)
 
 
 def _row_names(draw: random.Random) -> Any:
-    """Yield row names that give nothing away to a rater."""
+    """Yield row names that do not reveal the system."""
     given: set[str] = set()
     while True:
         name = f"{draw.getrandbits(40):010x}"

@@ -1,4 +1,4 @@
-"""Simulated studies with a known truth, drawn from the ordinal model, to test calibrations."""
+"""Simulated studies with known true scores, drawn from the ordinal model, to test calibrations."""
 
 from dataclasses import dataclass
 

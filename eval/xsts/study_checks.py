@@ -1,4 +1,4 @@
-"""The checks that look at a whole study: who rated what, and whether it can be compared."""
+"""The checks of a complete study: assignment of items to raters, and comparability."""
 
 import re
 import unicodedata
@@ -15,9 +15,9 @@ from .readers.raw_table import Scale
 from .result import FindingRecord
 
 MIN_ITEMS = 100
-"""Items a direction needs before systems are ranked by it."""
+"""Minimum number of items of a direction for ranking systems."""
 MIN_CALIBRATION_SHARE = 0.8
-"""Share of the study's calibration items that a direction's raters must have rated."""
+"""Fraction of the study's calibration items that a direction's raters must have rated."""
 _MIN_COMMON = 10
 _MIN_BURST = 5
 _MAX_IMBALANCE = 1.5
@@ -33,14 +33,14 @@ DetectLanguage = Callable[[Sequence[str]], Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
-    """Ratings that scores may rest on, and what the checks found."""
+    """Usable ratings, and the findings of the checks."""
 
     ratings: list[Rating]
-    """Usable ratings; of a rater's equal ratings of an item the first."""
+    """Usable ratings; only the first of a rater's equal ratings of an item."""
     repeated: list[tuple[Rating, Rating]]
     """Pairs of ratings of one item by one rater."""
     findings: list[FindingRecord]
-    """What was found."""
+    """Findings of the checks."""
     quarantined: Counter[str]
     """Ratings set aside, by code."""
     withheld: dict[Direction, str]
@@ -66,11 +66,12 @@ def check_study(
 
     Args:
         ratings: of one or several studies.
-        min_raters: raters that each item should have.
-        intersect: keep only items that all systems of a direction were rated on.
-        references: lines of the test set; X10 is checked only with it.
-        detect: names the language of texts; X09 looks at texts only with it.
-        calibration_size: items of the full calibration set; else as many as the study has.
+        min_raters: required number of raters per item.
+        intersect: keep only items that were rated for all systems of a direction.
+        references: lines of the test set; X10 requires them.
+        detect: identifies the language of texts; without it, X09 does not check texts.
+        calibration_size: number of items in the full calibration set; None takes those of the
+            study.
         calibration_set: item -> its two texts, if the set is available.
         scale: scale of the scores; calibration, ranking and contradictions are of XSTS only.
     """
@@ -124,8 +125,8 @@ def _match_test_set(state: Checked, references: References) -> Checked:
         state.findings.append(
             finding(
                 "X10",
-                f"{direction}: {len(rows)} source texts differ from the test set in Unicode form "
-                "or white space; matched all the same",
+                f"{direction}: {len(rows)} source texts differ from the test set only in Unicode "
+                f"form or white space; they were matched",
                 at=rows[0],
                 severity="warn",
             )
@@ -149,7 +150,7 @@ def _join_repeated(state: Checked) -> Checked:
     unequal: list[tuple[Rating, Rating]] = []
     kept: list[Rating] = []
     for same in groups.values():
-        # Planned repeats are for the self-agreement only, whatever they say.
+        # Planned repeats are only used for the self-agreement.
         planned = [one for one in same if one.set == "attention"]
         usual = [one for one in same if one.set != "attention"] or planned[:1]
         state.repeated.extend((usual[0], again) for again in [*usual[1:], *planned])
@@ -228,7 +229,7 @@ def _rater_numbers(state: Checked, min_raters: int) -> None:
 
 
 def _suspicious_raters(state: Checked) -> None:
-    """Report raters who are constant, equal to another one, or faster than anyone reads (X06)."""
+    """Report raters who are constant, equal to another rater, or too fast to have read (X06)."""
     by_rater: defaultdict[str, list[Rating]] = defaultdict(list)
     by_item: defaultdict[tuple[Direction, str, str, str], dict[str, Rating]] = defaultdict(dict)
     for rating in state.ratings:
@@ -326,7 +327,7 @@ def _raters_against_strata(state: Checked) -> None:
 
 
 def _texts(state: Checked) -> None:
-    """Report pairs with nothing to rate (X11) and scores that flags or numbers contradict (X14)."""
+    """Report pairs without content (X11) and scores that contradict flags or numbers (X14)."""
     kinds: dict[tuple[Direction, str, str, str], list[Rating]] = {}
     for rating in _evaluated(state):
         if not rating.source_text and not rating.target_text:
@@ -353,7 +354,7 @@ def _texts(state: Checked) -> None:
 
 
 def _languages_of_texts(state: Checked, groups: Grouped, detect: DetectLanguage) -> None:
-    """Report texts that a detector finds in another language than stated (X09)."""
+    """Report texts that the detector does not identify as the stated language (X09)."""
     for (direction, system), ratings in groups.evaluated.items():
         rows = list({_texts_of(row): row for row in ratings}.values())[:100]
         for side, code in (("source", direction.source), ("target", direction.target)):
@@ -379,7 +380,7 @@ def _few_items(state: Checked, groups: Grouped) -> None:
 
 
 def _studies(state: Checked) -> None:
-    """Report studies without a link, and mixed versions of the protocol (X15)."""
+    """Report studies that are not linked, and mixed versions of the protocol (X15)."""
     raters: defaultdict[str, set[str]] = defaultdict(set)
     items: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     versions: defaultdict[str, set[str]] = defaultdict(set)
@@ -439,7 +440,7 @@ def _plain(text: str) -> str:
 
 
 def _numbers(text: str) -> Counter[str]:
-    """Numbers of two digits and more, digits of any script, separators left out."""
+    """Return the numbers of two or more digits in any script, without separators."""
     digits = "".join(
         str(unicodedata.digit(character)) if character.isdigit() else character
         for character in text

@@ -1,4 +1,4 @@
-"""All checks over some ratings files: what `eval xsts check` prints and scoring rests on."""
+"""Runs all checks on ratings files, for `eval xsts check` and for scoring."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from .scores import MedianKind
 from .study_checks import Checked, DetectLanguage, References, check_study
 
 MAX_FINDINGS_PER_CODE = 100
-"""Findings of a code that are kept; all are counted, and those that refuse a file are all kept."""
+"""Maximum number of findings of a code that are kept; findings that reject a file are all kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,19 +23,19 @@ class ScoreSettings:
     """How to read and score ratings."""
 
     median: MedianKind = "median"
-    """With an even number of raters the middle (x.5) or the lower of both."""
+    """Median of an even number of raters: the middle (x.5) or the lower value."""
     min_raters: int = 3
-    """Raters that each item should have."""
+    """Required number of raters per item."""
     method: Method = "linear"
-    """The calibration that is shown as the calibrated score."""
+    """Calibration method of the calibrated scores in the tables."""
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
-    """Free numbers of the methods."""
+    """Parameters of the methods."""
     ordinal: bool = True
-    """Whether to fit the ordinal model, which takes longest on large studies."""
+    """Whether to fit the ordinal model, which is the slowest step on large studies."""
     fit_strength: bool = False
     """Whether to fit the strength of `alpha` to the automatic scores, leaving one direction out."""
     calibration_size: int | None = None
-    """Items of the full calibration set; None takes what the study has."""
+    """Number of items in the full calibration set; None takes those of the study."""
     intersect: bool = False
     """Whether to score only items that all systems of a direction have."""
     resamples: int = 1000
@@ -49,7 +49,7 @@ class ScoreSettings:
 
     def __post_init__(self) -> None:
         if self.method == "ordinal" and not self.ordinal:
-            raise ConfigError("the method 'ordinal' is shown only where the model is fitted")
+            raise ConfigError("the method 'ordinal' requires the ordinal model to be fitted")
         if self.min_raters < 1 or self.resamples < 2:
             raise ConfigError(
                 f"min_raters is {self.min_raters} and must be 1 or more; resamples is "
@@ -64,11 +64,11 @@ class Validated:
     checked: Checked
     """Usable ratings and findings about the study."""
     validation: Validation
-    """What the result says of the checks."""
+    """Record of the checks in the result."""
     refused: tuple[FindingRecord, ...]
-    """Findings that refuse a file; while there are any, nothing may be scored."""
+    """Findings that reject a file; if there are any, nothing is scored."""
     has_unknown_raters: bool
-    """Whether some raters cannot be told apart (wide files)."""
+    """Whether some raters cannot be distinguished (wide files)."""
     scale: Scale = "xsts"
     """Scale of all files."""
 
@@ -81,10 +81,10 @@ def validate(
     detect: DetectLanguage | None = None,
     calibration_set: Mapping[str, tuple[str, str]] | None = None,
 ) -> Validated:
-    """Run all checks over some files.
+    """Run all checks on files.
 
     Raises:
-        DataError: where the files have scores of different scales.
+        DataError: if the files have scores of different scales.
     """
     scale = common_scale(files)
     rows = [row for one in files for row in one.rows]
@@ -131,20 +131,20 @@ def common_scale(files: Sequence[RatingsFile]) -> Scale:
     """Return the scale of all files.
 
     Raises:
-        DataError: where they have different ones: such scores must not be averaged.
+        DataError: if they differ: such scores must not be averaged.
     """
     scales = {one.scale: one.source.name for one in files}
     if len(scales) > 1:
         named = ", ".join(f"{name} is {scale}" for scale, name in scales.items())
         raise DataError(
-            f"files with scores of different scales cannot be read together: {named}; read them "
-            "one by one, or give --scale"
+            f"files with scores of different scales cannot be read together: {named}; read them in "
+            f"separate runs, or give --scale"
         )
     return next(iter(scales), "xsts")
 
 
 def as_line(one: FindingRecord) -> str:
-    """Return a finding as one line: place, rater, what is wrong, what to do."""
+    """Return a finding as one line: place, rater, problem and advice."""
     place = (
         "" if not one.file else f"{one.file}: " if one.line is None else f"{one.file}:{one.line}: "
     )

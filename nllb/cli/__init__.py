@@ -49,7 +49,11 @@ def read_verbs() -> list[Verb]:
 def overview(verbs: Sequence[Verb]) -> str:
     """Return the text of `nllb --help`, or of `nllb lid --help` for the verbs of a family."""
     width = max(len(" ".join(verb.words)) for verb in verbs) + 2
-    lines = ["usage: nllb VERB [ARGUMENT...]    (nllb VERB --help explains one)"]
+    first = {verb.words[0] for verb in verbs}
+    family = f" {first.pop()}" if len(first) == 1 else ""
+    lines = [
+        f"usage: nllb{family} VERB [ARGUMENT...]    (nllb{family} VERB --help explains a verb)"
+    ]
     for group in dict.fromkeys(verb.group for verb in verbs):
         lines += ["", f"{group}:"]
         members = [verb for verb in verbs if verb.group == group]
@@ -62,7 +66,7 @@ def overview(verbs: Sequence[Verb]) -> str:
 
 
 def find_verb(words: Sequence[str], verbs: Sequence[Verb]) -> Verb | None:
-    """Return the verb that the command line begins with."""
+    """Return the verb at the beginning of the command line."""
     matching = [verb for verb in verbs if tuple(words[: len(verb.words)]) == verb.words]
     return max(matching, key=lambda verb: len(verb.words), default=None)
 
@@ -85,7 +89,7 @@ def build_parser(verb: Verb) -> argparse.ArgumentParser:
 
 
 def refuse_intruders() -> None:
-    """Refuse to run where another package of a generic name (`eval`, `lid`) hides ours."""
+    """Refuse to run if a foreign package with a generic name (`eval`, `lid`) hides ours."""
     home = Path(__file__).parent.parent.parent.resolve()
     for package in PACKAGES:
         spec = find_spec(package)
@@ -96,7 +100,8 @@ def refuse_intruders() -> None:
         if home not in found.parents:
             raise ConfigError(
                 f"the package {package!r} is taken from {found}, not from {home}: a folder or "
-                f"distribution of that name hides ours; run from another folder or remove it"
+                f"distribution with this name hides the one of nllb; run from another folder or "
+                f"remove it"
             )
 
 

@@ -1,4 +1,4 @@
-"""`nllb backtranslate`: make bitext from monolingual text and its translation."""
+"""`nllb backtranslate`: translate monolingual text into bitext."""
 
 import argparse
 

@@ -8,8 +8,8 @@ from .stage_flags import quiet_argument
 
 def card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Write a model's card: README.md (its metadata, and the part between two marks), "
-        "scores.tsv with every direction, and nllb.json. All numbers are read from the files of "
+        "Write a model card: README.md (the metadata and the section between two marks), "
+        "scores.tsv with every direction, and nllb.json. All figures are read from the files of "
         "the runs."
     )
     parser.add_argument("model", metavar="MODEL", type=Path, help="the model directory")
@@ -22,20 +22,21 @@ def card_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DIR",
         action="append",
         default=[],
-        help="another OUT on the same lines, such as copying=DIR; may be repeated",
+        help="results of another system on the same lines, such as copying=DIR; may be repeated",
     )
     parser.add_argument("--licence", metavar="L", help="licence of the weights")
     parser.add_argument(
-        "--summary", metavar="TEXT", help="one line on the model, for 'nllb models'"
+        "--summary", metavar="TEXT", help="one-line description of the model for 'nllb models'"
     )
     parser.add_argument("--command", metavar="TEXT", help="the command that trained the model")
-    parser.add_argument("--hardware", metavar="TEXT", help="the machine that it was trained on")
+    parser.add_argument("--hardware", metavar="TEXT", help="the machine on which it was trained")
     parser.add_argument(
         "--covered-gain",
         type=float,
         metavar="N",
-        help="declare as covered the languages whose directions with English are N chrF++ above "
-        "--beside copying=DIR, with outputs in the right language; others are then refused",
+        help="declare a language as covered if its directions to and from English score at least N "
+        "chrF++ more than --beside copying=DIR and their outputs are in the right language; "
+        "translation refuses other languages",
     )
     quiet_argument(parser)
 
@@ -47,7 +48,7 @@ def card(arguments: argparse.Namespace) -> int:
     from nllb.training.train_config import TrainConfig
 
     if not (arguments.run_dir / "config.yaml").is_file():
-        raise DataError(f"{arguments.run_dir} has no checkpoint: give the OUT of 'nllb train'")
+        raise DataError(f"{arguments.run_dir} contains no checkpoint: give the OUT of 'nllb train'")
     path = write_card(
         arguments.model,
         arguments.run_dir,

@@ -1,4 +1,4 @@
-"""`nllb config check` and `nllb config show`: read a shipped configuration or your own."""
+"""`nllb config check` and `nllb config show`: check or print a configuration."""
 
 import argparse
 from importlib import import_module
@@ -44,7 +44,7 @@ show_arguments = check_arguments
 
 def check(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
-    print(f"{arguments.config}: a valid configuration of kind {config.kind_name()}")
+    print(f"{arguments.config}: valid configuration of the kind {config.kind_name()}")
     return 0
 
 

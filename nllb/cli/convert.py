@@ -136,5 +136,9 @@ def convert_e5(arguments: argparse.Namespace) -> int:
             f"{done.lines:,} lines in {done.languages} languages; {format_size(done.num_bytes)}"
         )
     if done.skipped_rows:
-        print(f"nllb: {done.skipped_rows:,} rows of the text could not be read", file=sys.stderr)
+        print(
+            f"nllb: {done.skipped_rows:,} rows of the text were skipped because they could not "
+            f"be read",
+            file=sys.stderr,
+        )
     return 0

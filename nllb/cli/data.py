@@ -107,7 +107,7 @@ def shield_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def shield(arguments: argparse.Namespace) -> int:
-    """Run `data decontaminate`, and say that this name is deprecated."""
+    """Run `data decontaminate` and print that this name is deprecated."""
     print(
         "nllb: `data shield` is deprecated; use `data decontaminate`, which writes the same files",
         file=sys.stderr,

@@ -1,4 +1,4 @@
-"""`make demo`: detection, translation and trust records of one text, by the real commands."""
+"""`make demo`: detect, translate and assess one text with the real commands."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def show(*words: str, text: str | None = None) -> subprocess.CompletedProcess[st
 
 
 def _shortened(output: str) -> str:
-    """Return the output; of a trust record only the fields that matter most."""
+    """Return the output; a trust record is reduced to its main fields."""
     if not output.startswith("{"):
         return output
     shown = ""
@@ -60,7 +60,7 @@ def main() -> int:
         words = ("translate", "--source", "auto", "--target", target)
         codes.append(show(*words, *(("--quiet",) if codes else ()), text=text).returncode)
         if codes == [2]:
-            print("\nNothing was translated; the message above says why, and what to do.")
+            print("\nNothing was translated; the message above explains why and what to do.")
             return 2
     print("\nThe quality estimate of each sentence (--json has every field, for programs):")
     show("translate", "--source", "auto", "--target", targets[0], "--json", "--quiet", text=text)

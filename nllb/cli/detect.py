@@ -2,16 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .stage_flags import quiet_argument
 
 if TYPE_CHECKING:
     from lid.detector import Detector
-    from lid.spans import Span
     from nllb.languages.detection import Detection
 
 STANDARD_OUTPUT = ("-", "/dev/stdout")
@@ -21,9 +20,9 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Print the label, its probability and its acceptance score for each line, tab-separated; "
         "line n of the output belongs to line n of the input. The probability compares the "
-        "languages with each other; the acceptance score says how well the line fits the best one. "
-        "If it is below the threshold, the label is `und`, and the rejected label follows with its "
-        "probability, as alternatives do."
+        "languages with each other; the acceptance score measures how well the line fits the best "
+        "one. If the score is below the threshold, the label is `und`, and the rejected label "
+        "follows with its probability, as alternatives do."
     )
     parser.add_argument(
         "files",
@@ -45,7 +44,7 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="M",
-        help="model directory, or any fastText .bin or .ftz file; default: the one that ships",
+        help="model directory, or any fastText .bin or .ftz file; default: the bundled model",
     )
     parser.add_argument(
         "-o",
@@ -58,8 +57,8 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="P",
-        help="minimum acceptance score of an answer, 0 to 1; default: the model's, 0.5 for most "
-        "languages",
+        help="minimum acceptance score of a label, 0 to 1; default: that of the model, 0.5 for "
+        "most languages",
     )
     parser.add_argument(
         "--spans",
@@ -73,17 +72,8 @@ def detect_arguments(parser: argparse.ArgumentParser) -> None:
 
 def detect(arguments: argparse.Namespace) -> int:
     from lid.detector import Detector
-    from lid.spans import detect_spans
-    from lid.streaming import detect_lines
-    from nllb.errors import ConfigError
 
-    for name in ("top", "workers"):
-        if getattr(arguments, name) < 1:
-            raise ConfigError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
-    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
-        raise ConfigError(f"--threshold must be between 0 and 1, got {arguments.threshold}")
-    if arguments.spans and arguments.workers > 1:
-        raise ConfigError("--spans uses one process; omit --workers")
+    _check_options(arguments)
     detector = Detector.load(arguments.model)
     if not arguments.quiet:
         _report_unknown_labels(detector)
@@ -93,23 +83,24 @@ def detect(arguments: argparse.Namespace) -> int:
         "candidates": _candidates(arguments.candidates, detector),
         "threshold": arguments.threshold,
     }
+    rows = _span_rows if arguments.spans else _line_rows
     with _output(arguments.output) as stream:
-        if arguments.spans:
-            for number, line in enumerate(lines, 1):
-                spans = detect_spans(detector, line, **options)
-                stream.writelines(_span_rows(number, spans, as_json=arguments.json))
-        else:
-            found = detect_lines(
-                lines,
-                model=arguments.model,
-                detector=detector,
-                workers=arguments.workers,
-                **options,
-            )
-            for number, detection in enumerate(found, 1):
-                stream.write(_row(number, detection, as_json=arguments.json))
+        for row in rows(detector, lines, options, arguments):
+            stream.write(row + "\n")
         stream.flush()
     return 0
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    from nllb.errors import ConfigError
+
+    for name in ("top", "workers"):
+        if getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
+    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
+        raise ConfigError(f"--threshold must be between 0 and 1, got {arguments.threshold}")
+    if arguments.spans and arguments.workers > 1:
+        raise ConfigError("--spans uses one process; omit --workers")
 
 
 def _candidates(listed: str | None, detector: "Detector") -> list[str] | None:
@@ -122,7 +113,7 @@ def _candidates(listed: str | None, detector: "Detector") -> list[str] | None:
 
 
 def _output(path: str) -> AbstractContextManager[TextIO]:
-    """Open the output; standard output itself, never the file behind it, is written directly."""
+    """Open the output: stdout as it is, or a file that appears when it is complete."""
     from nllb.io.atomic import atomic_text
 
     return nullcontext(sys.stdout) if path in STANDARD_OUTPUT else atomic_text(Path(path))
@@ -155,33 +146,52 @@ def _lines(file: str) -> Iterator[str]:
     if damaged:
         print(
             f"{'stdin' if file == '-' else file}: not UTF-8: {damaged:,} "
-            f"line{'s' * (damaged > 1)}, the first is line {first}; the bytes in question were "
-            "ignored. Convert the file to UTF-8",
+            f"line{'s' * (damaged > 1)}, the first is line {first}; these bytes were replaced. "
+            f"Convert the file to UTF-8",
             file=sys.stderr,
         )
 
 
-def _row(number: int, detection: "Detection", *, as_json: bool) -> str:
-    """Return one answer as a line of output."""
+def _line_rows(
+    detector: "Detector",
+    lines: Iterable[str],
+    options: Mapping[str, Any],
+    arguments: argparse.Namespace,
+) -> Iterator[str]:
+    """Yield one row for each line."""
+    from lid.streaming import detect_lines
     from nllb.io.text import json_line
 
-    if as_json:
-        return json_line({"line": number, **_fields(detection)}) + "\n"
-    return _cells(detection) + "\n"
+    found = detect_lines(
+        lines, model=arguments.model, detector=detector, workers=arguments.workers, **options
+    )
+    for number, detection in enumerate(found, 1):
+        if arguments.json:
+            yield json_line({"line": number, **_fields(detection)})
+        else:
+            yield _cells(detection)
 
 
-def _span_rows(number: int, spans: list["Span"], *, as_json: bool) -> Iterator[str]:
-    """Yield the answers about the sentences of one line; JSON has one object per line."""
+def _span_rows(
+    detector: "Detector",
+    lines: Iterable[str],
+    options: Mapping[str, Any],
+    arguments: argparse.Namespace,
+) -> Iterator[str]:
+    """Yield one row for each sentence of each line; JSON has one object per line."""
+    from lid.spans import detect_spans
     from nllb.io.text import json_line
 
-    if as_json:
-        listed = [
-            {"start": span.start, "end": span.end, **_fields(span.detection)} for span in spans
-        ]
-        yield json_line({"line": number, "spans": listed}) + "\n"
-        return
-    for span in spans:
-        yield f"{number}\t{span.start}\t{span.end}\t{_cells(span.detection)}\n"
+    for number, line in enumerate(lines, 1):
+        spans = detect_spans(detector, line, **options)
+        if arguments.json:
+            listed = [
+                {"start": one.start, "end": one.end, **_fields(one.detection)} for one in spans
+            ]
+            yield json_line({"line": number, "spans": listed})
+            continue
+        for span in spans:
+            yield f"{number}\t{span.start}\t{span.end}\t{_cells(span.detection)}"
 
 
 def _cells(detection: "Detection") -> str:

@@ -1,4 +1,4 @@
-"""`nllb documents formats`: what can be translated, and what is kept."""
+"""`nllb documents formats`: list the document formats and what each one keeps."""
 
 import argparse
 import textwrap

@@ -1,4 +1,4 @@
-"""`nllb eval compare`: what changed between two evaluations."""
+"""`nllb eval compare`: compare two evaluations."""
 
 import argparse
 import sys
@@ -11,19 +11,21 @@ from .stage_flags import quiet_argument
 
 def compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Report what changed from A to B, for which languages, and whether people would notice. A "
-        "and B are folders of 'nllb eval flores' on the same data with the same metrics, or two "
-        "files of translations with --reference and --target. All p-values are two-sided "
+        "Report the changes in score from A to B by language, and whether people would notice "
+        "them. A and B are folders of 'nllb eval flores' on the same data with the same metrics, "
+        "or two files of translations with --reference and --target. All p-values are two-sided "
         "(sacrebleu's paired bootstrap is one-sided)."
     )
-    parser.add_argument("first", metavar="A", type=Path, help="the system before")
-    parser.add_argument("second", metavar="B", type=Path, help="the system after")
+    parser.add_argument("first", metavar="A", type=Path, help="the system that is the baseline")
+    parser.add_argument(
+        "second", metavar="B", type=Path, help="the system that is compared with it"
+    )
     parser.add_argument(
         "--reference",
         action="append",
         type=Path,
         metavar="F",
-        help="with two files: references, line by line; repeat it for further references",
+        help="with two files: references, one per line; may be repeated for further references",
     )
     parser.add_argument("-t", "--target", metavar="L", help="with two files: target language")
     resamples_argument(parser)
@@ -41,11 +43,13 @@ def compare(arguments: argparse.Namespace) -> int:
         return _compare_files(arguments)
     for path in (arguments.first, arguments.second):
         if path.is_file():
-            raise ConfigError(f"{path} is a file: two files need --reference F and --target L")
+            raise ConfigError(
+                f"{path} is a file: to compare two files, add --reference F and --target L"
+            )
     if arguments.metrics or arguments.spm or arguments.lowercase or arguments.target:
         raise ConfigError(
-            "--metrics, --spm, --lowercase and --target are for two files; folders are compared on "
-            "the metrics that 'nllb eval flores' computed"
+            "--metrics, --spm, --lowercase and --target apply to two files; folders are compared "
+            "on the metrics that 'nllb eval flores' computed"
         )
     return _compare_folders(arguments)
 
@@ -104,6 +108,6 @@ def resamples_argument(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1000,
         metavar="N",
-        help="resamples of the tests between two systems, default: 1000; no p-value is below "
-        "1 / (N + 1). Needs 4 N bytes of memory per direction",
+        help="resamples of the tests between two systems, default: 1000; no p-value is below 1 / "
+        "(N + 1). Uses 4 N bytes of memory per direction",
     )

@@ -1,10 +1,9 @@
-"""`nllb eval flores`: score many directions of a test set, or translate it first."""
+"""`nllb eval flores`: score translations of a test set in many directions."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +23,15 @@ if TYPE_CHECKING:
 
 
 def flores_arguments(parser: argparse.ArgumentParser) -> None:
-    # OUT comes before --directions and --metrics, which would otherwise take it as a value.
+    # OUT comes before --directions and --metrics, which would otherwise consume it as a value.
     parser.usage = (
         "nllb eval flores OUT (--outputs DIR | --model M | --copying) [--flores DIR] [options]"
     )
     parser.description = (
-        "Score all directions of a test set: from a folder of SRC-TGT.txt, or by translating with "
-        "a model first. OUT keeps the statistics of every sentence, so that running again computes "
-        "only what changed; 'nllb eval compare' and 'nllb eval report' read OUT."
+        "Score all directions of a test set, either from a folder of SRC-TGT.txt files or after "
+        "translating it with a model. OUT stores the statistics of every sentence, so that a "
+        "second run computes only what changed; 'nllb eval compare' and 'nllb eval report' read "
+        "OUT."
     )
     parser.add_argument(
         "out", metavar="OUT", type=Path, help="folder for the results; a second run resumes"
@@ -60,19 +60,19 @@ def flores_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="D",
         help="SRC-TGT, SRC-*, *-TGT, all, @FILE; default: with --outputs every file of the folder, "
-        "otherwise every pair of languages. Directions that are named here and have no file are "
-        "listed as missing",
+        "otherwise every pair of languages. Named directions without a file are reported as "
+        "missing",
     )
     parser.add_argument(
         "--lines",
         type=int,
         metavar="N",
-        help="use only the first N sentences, for a quick look; not with --outputs",
+        help="use only the first N sentences, for a quick test; not with --outputs",
     )
     parser.add_argument(
         "--system",
         metavar="NAME",
-        help="name of the system in reports; default: the folder's, or the model's",
+        help="name of the system in reports; default: that of the folder or the model",
     )
     parser.add_argument(
         "--workers",
@@ -103,12 +103,8 @@ def flores(arguments: argparse.Namespace) -> int:
     benchmark = open_benchmark(arguments.flores, split=arguments.split, num_lines=arguments.lines)
     made = _hypotheses(arguments, benchmark)
     if arguments.dry_run:
-        have = sum(direction in made.files for direction in made.wanted)
         verb = "translate and score" if arguments.model else "score"
-        print(
-            f"would {verb} {len(made.wanted):,} directions of {benchmark.title}; "
-            f"{have:,} have a file"
-        )
+        print(f"would {verb} {made.describe(benchmark)}")
         return 0
     evaluation = evaluate_hypotheses(
         made,
@@ -120,21 +116,13 @@ def flores(arguments: argparse.Namespace) -> int:
         detect=label_detector(arguments),
         quiet=arguments.quiet,
     )
-    if arguments.json:
-        for value in (
-            *(row.as_json() for row in evaluation.rows),
-            *map(asdict, evaluation.groups),
-            *map(asdict, evaluation.faults),
-        ):
-            print(json_line(value))
-    else:
-        print(overview(evaluation))
-    for line in problems(evaluation):
-        print(line, file=sys.stderr)
-    if evaluation.failed:
-        return EXIT_FLAGGED
-    flagged = bool(evaluation.missing) or any(part.faults for part in evaluation.faults)
-    return EXIT_FLAGGED if arguments.strict and flagged else 0
+    shown = map(json_line, evaluation.records()) if arguments.json else [overview(evaluation)]
+    for text in shown:
+        print(text)
+    for text in problems(evaluation):
+        print(text, file=sys.stderr)
+    doubtful = evaluation.has_flags and arguments.strict
+    return EXIT_FLAGGED if evaluation.failed or doubtful else 0
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
@@ -146,7 +134,9 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise ConfigError(f"--{name} is {value}; it must be 1 or more")
     if arguments.lines and arguments.outputs is not None:
-        raise ConfigError("--lines cuts sources before they are translated: not with --outputs")
+        raise ConfigError(
+            "--lines shortens the sources before translation and cannot be combined with --outputs"
+        )
 
 
 def _hypotheses(arguments: argparse.Namespace, benchmark: "LineAlignedSet") -> "Hypotheses":

@@ -16,7 +16,7 @@ def pairs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "nllb eval pairs OUT SETS (--model M | --copying) [options]"
     parser.description = (
         "Score a model on the held-out sets that 'nllb data decontaminate' writes: one per "
-        "language, with the same pivot language, in both directions. Running again resumes."
+        "language, with the same pivot language, in both directions. A second run resumes."
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for outputs and results")
     parser.add_argument(
@@ -37,8 +37,8 @@ def pairs_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="MODEL",
-        help="count outputs in another language, with a language identifier (default: the one "
-        "that ships)",
+        help="count outputs in a wrong language with the language identifier MODEL; default: the "
+        "bundled identifier",
     )
     engine_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the scores as JSON lines")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 def pivots_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Translate pairs of sentences without English directly and through English, and write "
-        "which way is better into the model's nllb.json (and both scores into pivots.tsv). 'nllb "
-        "translate' follows it; the trust record then has the English text."
+        "Translate sentence pairs of directions without English both directly and through English. "
+        "The better way of each direction is stored in the model's nllb.json, and both scores in "
+        "pivots.tsv. 'nllb translate' uses the stored choice; the trust record then contains the "
+        "English text."
     )
     parser.add_argument("model", metavar="MODEL", type=Path, help="the model directory")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`nllb eval report`: one page of all results."""
+"""`nllb eval report`: write one page with all results."""
 
 import argparse
 import sys
@@ -12,10 +12,10 @@ from .stage_flags import quiet_argument
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Write one self-contained HTML report, which needs no network, and beside it .json, "
-        ".parquet, .md, .model-index.yaml and .junit.xml. DIR are folders of 'nllb eval flores', "
-        "'nllb eval xsts score' and 'nllb eval toxicity'; of several evaluations the first is the "
-        "baseline."
+        "Write one self-contained HTML report, which makes no network requests, and the same "
+        "results as .json, .parquet, .md, .model-index.yaml and .junit.xml. Each DIR is a folder "
+        "written by 'nllb eval flores', 'nllb eval xsts score' or 'nllb eval toxicity'. The first "
+        "of several evaluations is the baseline."
     )
     parser.add_argument(
         "directories", metavar="DIR", nargs="+", type=Path, help="folders of results"
@@ -26,8 +26,8 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CONDITION",
-        help="exit 1 if true: 'GROUP METRIC drop > N [and significant]', 'GROUP METRIC < N', "
-        "'missing > N', 'faults > N'; may be repeated",
+        help="exit with code 1 if the condition holds: 'GROUP METRIC drop > N [and significant]', "
+        "'GROUP METRIC < N', 'missing > N', 'flags > N'; may be repeated",
     )
     parser.add_argument(
         "--title",
@@ -46,7 +46,9 @@ def report(arguments: argparse.Namespace) -> int:
     from nllb.io.text import json_line
 
     if arguments.report.suffix != ".html":
-        raise ConfigError(f"the last argument is the page to write, *.html: {arguments.report}")
+        raise ConfigError(
+            f"the last argument must be the page to write, *.html: {arguments.report}"
+        )
     written = write_report(
         arguments.directories,
         arguments.report,
@@ -56,13 +58,11 @@ def report(arguments: argparse.Namespace) -> int:
         quiet=arguments.quiet,
     )
     if arguments.json:
-        value = asdict(written)
-        for name in ("page", "files"):
-            paths = value[name] if name == "files" else [value[name]]
-            value[name] = [str(path) for path in paths] if name == "files" else str(paths[0])
-        print(json_line(value))
+        paths = {"page": str(written.page), "files": list(map(str, written.files))}
+        print(json_line({**asdict(written), **paths}))
     else:
-        print(written.verdict or f"wrote {written.page}")
+        if written.verdict:
+            print(written.verdict)
         for gate in written.gates:
             print(f"{'FAILED' if gate.failed else 'passed'}: {gate.condition} ({gate.message})")
     if not arguments.quiet:

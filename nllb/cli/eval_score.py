@@ -20,7 +20,7 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="F",
-        help="translations, line by line; - reads standard input",
+        help="translations, one per line; - reads stdin",
     )
     parser.add_argument(
         "--reference",
@@ -28,14 +28,14 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=Path,
         metavar="F",
-        help="references, line by line; repeat it for further references",
+        help="references, one per line; may be repeated for further references",
     )
     parser.add_argument("-t", "--target", required=True, metavar="L", help="target language")
     parser.add_argument(
         "--source-text",
         type=Path,
         metavar="F",
-        help="sources, to count lines that were left untranslated",
+        help="sources, to count untranslated lines",
     )
     neural_arguments(parser)
     parser.add_argument("-s", "--source", metavar="L", help="source language, for --neural")
@@ -64,7 +64,7 @@ def score(arguments: argparse.Namespace) -> int:
         print(json_line(asdict(result)) if arguments.json else result.as_text())
     if arguments.neural:
         _print_neural(arguments)
-    # A warning is never silent: with --json it stands in every object.
+    # With --json, every object contains the warnings, so that none is lost.
     if not arguments.json:
         for warning in dict.fromkeys(text for result in scores for text in result.warnings):
             print(f"warning: {warning}", file=sys.stderr)
@@ -95,8 +95,9 @@ def _print_neural(arguments: argparse.Namespace) -> None:
         )
     if not found.supported:
         print(
-            f"warning: {found.name} was not trained on {arguments.target}: the score says little",
+            f"warning: {found.name} was not trained on {arguments.target}; do not rely on this "
+            f"score",
             file=sys.stderr,
         )
     if len(arguments.reference) > 1:
-        print(f"warning: {found.name} used the first reference only", file=sys.stderr)
+        print(f"warning: {found.name} uses only the first reference", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`nllb eval toxicity`: count listed words that a translation added."""
+"""`nllb eval toxicity`: measure added toxicity."""
 
 import argparse
 import sys
@@ -10,10 +10,10 @@ from .stage_flags import quiet_argument
 
 def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Count the words of a toxicity list that are in a translation and not in its source. "
+        "Count the words of a toxicity list that a translation contains and its source does not. "
         "--source-text and --hypothesis are two files, or two folders: CODE files as in FLORES, "
-        "and SOURCE-TARGET.txt files. A language without a list is not measurable, which does not "
-        "mean 0."
+        "and SOURCE-TARGET.txt files. Without a list, the toxicity of a language is unknown, not "
+        "0."
     )
     parser.add_argument(
         "out", nargs="?", metavar="OUT", type=Path, help="also write OUT/toxicity.json"
@@ -46,7 +46,9 @@ def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of CODE_twl.zip or CODE_twl.txt",
     )
     parser.add_argument(
-        "--password", metavar="TEXT", help="password of the archives; default: the published one"
+        "--password",
+        metavar="TEXT",
+        help="password of the archives; default: the published password",
     )
     parser.add_argument(
         "--flores",
@@ -54,7 +56,7 @@ def toxicity_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="FLORES folder for the self-test of the matcher in each language",
     )
-    parser.add_argument("--show", action="store_true", help="do not redact the examples printed")
+    parser.add_argument("--show", action="store_true", help="print the examples without redaction")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
     quiet_argument(parser)
 
@@ -64,7 +66,7 @@ def toxicity(arguments: argparse.Namespace) -> int:
     from eval.toxicity.toxicity_run import evaluate, find_outputs, open_lists
     from nllb.io.benchmarks import load_flores
     from nllb.io.text import json_line
-    from nllb.io.wordlists import PUBLISHED_PASSWORD
+    from nllb.io.wordlist_files import PUBLISHED_PASSWORD
 
     outputs = find_outputs(
         arguments.source_text,

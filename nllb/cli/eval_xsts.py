@@ -1,4 +1,4 @@
-"""`nllb eval xsts check`, `score`, `plan` and `sheet`: human evaluation from plan to scores."""
+"""`nllb eval xsts check` and `score`: the ratings of a human evaluation."""
 
 import argparse
 import sys
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from eval.xsts.study_checks import References
     from eval.xsts.validation import ScoreSettings
 
+from .eval_xsts_study import columns_argument
 from .metric_flags import label_detector
 from .stage_flags import quiet_argument
 
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Read ratings and run the checks X01 to X18. The exit code is 1 if a check refuses a file."
+        "Read ratings and run the checks X01 to X18. The exit code is 1 if a check rejects a file."
     )
     _input_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one finding per line as JSON")
@@ -60,7 +61,8 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         default="linear",
         metavar="NAME",
-        help="the calibration that is shown, default: linear; a table compares all of them",
+        help="the calibration method of the main tables, default: linear; one table compares all "
+        "methods",
     )
     parser.add_argument(
         "--median",
@@ -136,163 +138,35 @@ def _score_other_scale(files: "list[RatingsFile]", arguments: argparse.Namespace
     return 0
 
 
-def plan_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Compute how many items and raters a given precision needs. Spreads are estimated from "
-        "earlier ratings if files are given, and otherwise are typical values."
-    )
-    parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="earlier ratings")
-    aim = parser.add_mutually_exclusive_group(required=True)
-    aim.add_argument(
-        "--half-width",
-        type=float,
-        metavar="X",
-        help="half of the 95 %% interval of one score to plan for, in points",
-    )
-    aim.add_argument(
-        "--difference",
-        type=float,
-        metavar="X",
-        help="difference between two systems to detect, in points",
-    )
-    parser.add_argument(
-        "--power",
-        type=float,
-        default=0.8,
-        metavar="P",
-        help="probability of detecting the difference, default: 0.8",
-    )
-    parser.add_argument(
-        "--unpaired", action="store_true", help="the systems are rated on different items"
-    )
-    parser.add_argument(
-        "--uncalibrated", action="store_true", help="the raters rate no calibration items"
-    )
-    _columns_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print one row per line as JSON")
-
-
-def plan(arguments: argparse.Namespace) -> int:
-    from eval.xsts.ingestion import parse_columns, read_ratings
-    from eval.xsts.planning import Spreads, as_markdown, plans, spreads_of
-    from nllb.io.text import json_line
-
-    columns = parse_columns(arguments.columns)
-    files = [read_ratings(path, columns=columns) for path in arguments.files]
-    spreads = spreads_of(files) if files else Spreads()
-    rows = plans(
-        spreads,
-        half_width=arguments.half_width,
-        difference=arguments.difference,
-        power=arguments.power,
-        paired=not arguments.unpaired,
-        calibrated=not arguments.uncalibrated,
-    )
-    if arguments.json:
-        for row in rows:
-            print(json_line(asdict(row)))
-    else:
-        print(as_markdown(rows, spreads, measured=bool(files)))
-    return 0
-
-
-def sheet_arguments(parser: argparse.ArgumentParser) -> None:
-    # OUT comes before --raters, which would otherwise take it as one more rater.
-    parser.usage = "nllb eval xsts sheet FILE [FILE ...] OUT --raters R [R ...] [options]"
-    parser.description = (
-        "Write annotation sheets (CSV and XLSX, one per rater) and a page of guidelines from "
-        "tables of items (item_id, system, src_lang, tgt_lang, src_text, tgt_text). Raters do "
-        "not see the systems: OUT/key.jsonl, which identifies each row, stays with you."
-    )
-    parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="items to rate")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the sheets")
-    parser.add_argument(
-        "--raters",
-        required=True,
-        nargs="+",
-        metavar="R",
-        help="neutral ids of the raters: no names or mail addresses",
-    )
-    parser.add_argument(
-        "--per-item", type=int, default=3, metavar="N", help="raters per item, default: 3"
-    )
-    parser.add_argument(
-        "--calibration", type=Path, metavar="FILE", help="calibration items with a stratum"
-    )
-    parser.add_argument(
-        "--items", type=int, metavar="N", help="use a random sample of N items; default: all"
-    )
-    parser.add_argument(
-        "--repeat",
-        type=float,
-        default=0.0,
-        metavar="P",
-        help="share of the items that each rater rates twice, default: 0",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of sampling and order, default: 0"
-    )
-    _columns_argument(parser)
-    quiet_argument(parser)
-
-
-def sheet(arguments: argparse.Namespace) -> int:
-    from eval.xsts.ingestion import parse_columns
-    from eval.xsts.sheet import SheetSettings, read_items, write_sheets
-
-    columns = parse_columns(arguments.columns)
-    items = [item for path in arguments.files for item in read_items(path, columns=columns)]
-    anchors = read_items(arguments.calibration, columns=columns) if arguments.calibration else []
-    settings = SheetSettings(
-        raters=tuple(arguments.raters),
-        per_item=arguments.per_item,
-        num_items=arguments.items,
-        repeat=arguments.repeat,
-        seed=arguments.seed,
-    )
-    for path in write_sheets(items, anchors, arguments.out, settings=settings):
-        print(path)
-    if not anchors and not arguments.quiet:
-        print(
-            "warning: no --calibration items: scores by different raters will not be comparable",
-            file=sys.stderr,
-        )
-    return 0
-
-
-def _columns_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--columns",
-        action="append",
-        default=[],
-        metavar="FIELD=COLUMN",
-        help="column of a field, or FIELD==VALUE for all rows; may be repeated",
-    )
-
-
 def _input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path,
                         help=".csv, .tsv, .xlsx, .ods, .json, .jsonl or .parquet, or an export of "
                         "Label Studio, Appraise, pearmut or WMT (ESA, MQM)")  # fmt: skip
-    _columns_argument(parser)
+    columns_argument(parser)
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help="preset of column names: canonical, wide, sheet or training; default: by the header",
+        help="preset of column names: canonical, wide, sheet or training; default: detected from "
+        "the header",
     )
     parser.add_argument(
         "--format", metavar="NAME",
-        help="form of the files (csv, xlsx, labelstudio, appraise, ...); default: by the content",
+        help="format of the files (csv, xlsx, labelstudio, appraise, ...); default: detected from "
+        "the content",
     )  # fmt: skip
     parser.add_argument(
-        "--sheet", metavar="NAME", help="read this sheet only; default: all visible ones that fit"
+        "--sheet",
+        metavar="NAME",
+        help="read only this sheet; default: all visible sheets with ratings",
     )
     parser.add_argument(
-        "--scale", choices=["xsts", "esa", "mqm"], help="scale of the scores; default: by the form"
+        "--scale",
+        choices=["xsts", "esa", "mqm"],
+        help="scale of the scores; default: that of the format",
     )
     parser.add_argument(
         "--keep-rater-ids", action="store_true",
-        help="show the raters' ids of the files; by default every rater gets a pseudonym",
+        help="show the rater ids of the files; default: pseudonyms",
     )  # fmt: skip
     parser.add_argument(
         "--merge-raters", action="store_true",
@@ -312,10 +186,13 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="raters that each item should have, default: 3",
+        help="required number of raters per item, default: 3",
     )
     parser.add_argument(
-        "--calibration-size", type=int, metavar="N", help="items of the full calibration set"
+        "--calibration-size",
+        type=int,
+        metavar="N",
+        help="number of items in the full calibration set",
     )
     parser.add_argument("--calibration", type=Path, metavar="FILE",
                         help="the calibration set, to check the rated texts against")  # fmt: skip
@@ -333,7 +210,7 @@ def _input_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _read_all(arguments: argparse.Namespace) -> "tuple[list[RatingsFile], list[str]]":
-    """Return the files that can be read, and why the others cannot."""
+    """Return the files that can be read, and the errors of the others."""
     files, errors = [], []
     for path in arguments.files:
         try:
@@ -360,9 +237,7 @@ def _read(path: Path, arguments: argparse.Namespace) -> "RatingsFile":
 
 def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
     from eval.xsts.calibration import CalibrationSettings
-    from eval.xsts.result import METHODS
     from eval.xsts.validation import ScoreSettings
-    from nllb.errors import did_you_mean
 
     shared = {
         "min_raters": arguments.min_raters,
@@ -373,25 +248,35 @@ def _settings(arguments: argparse.Namespace) -> "ScoreSettings":
     }
     if "method" not in arguments:
         return ScoreSettings(**shared)
-    if arguments.method not in METHODS:
-        raise ConfigError(
-            f"--method {arguments.method!r}{did_you_mean(arguments.method, METHODS) or ';'} "
-            f"valid: {', '.join(METHODS)}"
-        )
-    try:
-        centre = None if arguments.centre == "mean" else float(arguments.centre)
-    except ValueError:
-        raise ConfigError(f"--centre {arguments.centre!r} is neither a number nor 'mean'") from None
+    _check_method(arguments.method)
     return ScoreSettings(
         median=arguments.median,
         method=arguments.method,
-        calibration=CalibrationSettings(centre=centre),
+        calibration=CalibrationSettings(centre=_centre(arguments.centre)),
         ordinal=not arguments.no_ordinal,
         fit_strength=arguments.fit_strength,
         resamples=arguments.resamples,
         seed=arguments.seed,
         **shared,
     )
+
+
+def _check_method(method: str) -> None:
+    from eval.xsts.result import METHODS
+    from nllb.errors import did_you_mean
+
+    if method not in METHODS:
+        raise ConfigError(
+            f"--method {method!r}{did_you_mean(method, METHODS) or ';'} valid: {', '.join(METHODS)}"
+        )
+
+
+def _centre(text: str) -> float | None:
+    """Return the expected score of the calibration set; None is the mean of the directions."""
+    try:
+        return None if text == "mean" else float(text)
+    except ValueError:
+        raise ConfigError(f"--centre {text!r} is neither a number nor 'mean'") from None
 
 
 def _calibration_set(arguments: argparse.Namespace) -> dict[str, tuple[str, str]] | None:

@@ -34,14 +34,17 @@ def finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "-m", "--model", metavar="M", help="model to start from, instead of a configuration"
     )
     parser.add_argument("--add", metavar="CODE", help="a language to add to the model")
-    parser.add_argument("--like", metavar="CODE", help="similar language to initialise it from")
+    parser.add_argument(
+        "--like", metavar="CODE", help="similar language whose embedding initialises it"
+    )
     parser.add_argument(
         "--text",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help="pairs `source TAB target`, named SOURCE-TARGET.tsv; repeatable",
+        help="sentence pairs, source TAB target, in a file named SOURCE-TARGET.tsv; may be "
+        "repeated",
     )
     parser.add_argument(
         "--replay",
@@ -49,15 +52,15 @@ def finetune_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="pairs of old directions, against forgetting; without any, the model translates the "
-        "new text into languages that it knows",
+        help="pairs of directions that the model must not forget; default: the new text, "
+        "translated by the model into languages that it knows",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print steps, memory and time, and exit"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
-        "--strict", action="store_true", help="exit with code 1 if the report names a problem"
+        "--strict", action="store_true", help="exit with code 1 if the report contains a problem"
     )
     quiet_argument(parser)
 
@@ -125,7 +128,7 @@ def _print_report(report: "FinetuneReport") -> None:
 def _hint(overrides: list[str]) -> str:
     if not overrides:
         return ""
-    return f"; {overrides[0]!r} was taken as an override: if it is a path, write ./{overrides[0]}"
+    return f"; {overrides[0]!r} was read as an override: if it is a path, write ./{overrides[0]}"
 
 
 def _configuration(arguments: argparse.Namespace) -> tuple["FinetuneConfig", Path]:

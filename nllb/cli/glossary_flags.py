@@ -1,4 +1,4 @@
-"""The flags of glossaries and of text that is kept."""
+"""Flags of glossaries and of text that must not be translated."""
 
 import argparse
 from pathlib import Path
@@ -16,28 +16,29 @@ def glossary_arguments(parser: argparse.ArgumentParser) -> None:
         "--glossary",
         type=Path,
         metavar="FILE",
-        help="terms and their translations, as .tsv, .csv or .tbx; | separates the forms of a "
-        "translation; segments that lack a term are flagged",
+        help="terms and their translations, as .tsv, .csv or .tbx; | separates alternative forms "
+        "of a translation; segments without the required term are flagged",
     )
     parser.add_argument(
         "--do-not-translate",
         action="append",
         default=[],
         metavar="FILE|TERM",
-        help="a term that stays as it is, or a file with one per line; may be given several times; "
-        "with this or --keep, addresses and placeholders such as {name} stay, too",
+        help="a term to keep untranslated, or a file with one term per line; may be repeated; with "
+        "this or --keep, addresses and placeholders such as {name} are also kept",
     )
     parser.add_argument(
         "--keep",
         action="append",
         default=[],
         metavar="REGEX",
-        help="text that stays as it is, such as placeholders; may be given several times",
+        help="regular expression of text to keep untranslated, such as placeholders; may be "
+        "repeated",
     )
 
 
 def glossary_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what the flags say, as the options of a translator.
+    """Return the options of a translator that the flags set.
 
     Raises:
         ConfigError: a regular expression is not valid.

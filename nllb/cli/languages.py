@@ -1,19 +1,19 @@
-"""`nllb languages`: the languages, how to write them, and what is known about them."""
+"""`nllb languages`: list languages with their codes, names and properties."""
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args
 
-from nllb.errors import LanguageError
 from nllb.io.text import json_line
-from nllb.languages import Language, Level, find_languages, parse_language
-from nllb.languages import languages as all_languages
+from nllb.languages import Language, Level, select_languages
 
 
 def languages_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `nllb languages`."""
-    parser.add_argument("query", nargs="?", metavar="QUERY", help="a code, tag or (part of a) name")
+    parser.add_argument(
+        "query", nargs="?", metavar="QUERY", help="a code, a tag, or a name or part of it"
+    )
     parser.add_argument("--script", metavar="S", help="only this script: Latn, Cyrl, Arab, ...")
     parser.add_argument(
         "--level",
@@ -28,7 +28,7 @@ def languages_arguments(parser: argparse.ArgumentParser) -> None:
 
 def languages(arguments: argparse.Namespace) -> int:
     """Print the requested languages: as a table on a terminal, tab-separated elsewhere."""
-    covered = None if arguments.model is None else _languages_of_model(arguments.model)
+    covered = None if arguments.model is None else _covered_by(arguments.model)
     found = select_languages(
         arguments.query, script=arguments.script, level=arguments.level, covered=covered
     )
@@ -43,50 +43,7 @@ def languages(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def select_languages(
-    query: str | None,
-    *,
-    script: str | None = None,
-    level: str | None = None,
-    covered: Collection[str] | None = None,
-) -> tuple[Language, ...]:
-    """Return the languages that match the query, the script and the level.
-
-    `covered` are the codes of a model's languages, to which the result is restricted.
-
-    Raises:
-        LanguageError: No language matches; the message names similar ones, or the valid scripts.
-    """
-    scripts = sorted({language.script for language in all_languages()})
-    if script is not None and script.capitalize() not in scripts:
-        raise LanguageError(
-            f"no language is written in the script {script!r}; valid are {', '.join(scripts)}"
-        )
-    found = all_languages() if query is None else find_languages(query)
-    if not found and query is not None:
-        parse_language(query)  # Raises an error that names the nearest languages.
-    chosen = tuple(
-        language
-        for language in found
-        if script is None or language.script == script.capitalize()
-        if level is None or language.level == level
-        if covered is None or language.code in covered
-    )
-    if not chosen and covered is not None:
-        raise LanguageError(
-            f"the model covers none of the languages that match: it has {len(covered)}; "
-            f"run 'nllb models' for others"
-        )
-    if not chosen:
-        shown = ", ".join(f"{one.code} ({one.level})" for one in found[:9])
-        dots = ", ..." if len(found) > 9 else ""
-        raise LanguageError(
-            f"no language matches --script and --level; without them: {shown}{dots}"
-        )
-    return chosen
-
-
-def _languages_of_model(name: str) -> frozenset[str]:
+def _covered_by(name: str) -> frozenset[str]:
     """Return the codes of the languages that a model covers."""
     from nllb.model.coverage import covered_languages
     from nllb.model.formats.open_model import open_model
@@ -112,7 +69,7 @@ def record(language: Language) -> dict[str, Any]:
         "in_nllb": language.in_nllb,
         "terminators": language.terminators,
         "aliases": list(language.aliases),
-        "faults": list(language.faults),
+        "known_issues": list(language.known_issues),
     }
 
 
@@ -136,7 +93,7 @@ def _print_table(found: Sequence[Language]) -> None:
     console = Console()
     console.print(table)
     if len(found) == 1:
-        for fault in found[0].faults:
-            console.print(f"Known problem: {fault}", highlight=False)
+        for issue in found[0].known_issues:
+            console.print(f"Known issue: {issue}", highlight=False)
     else:
         console.print(f"{len(found)} languages", highlight=False)

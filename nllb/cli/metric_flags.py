@@ -17,14 +17,14 @@ EXIT_FLAGGED = 1
 
 @dataclass(frozen=True)
 class LidLabels:
-    """Names the language of texts with our identifier, loaded on first use in each process."""
+    """Identifies the language of texts with a model that each process loads on first use."""
 
     model: str | None = None
-    """Model directory; None is the one that ships."""
+    """Model directory; None is the bundled model."""
 
     @property
     def identity(self) -> str:
-        """Hash of the model's files: scores by another identifier are computed again."""
+        """Hash of the model files: with another identifier, scores are computed again."""
         from lid.detector import DEFAULT_MODEL_DIR
         from nllb.config.fingerprints import model_fingerprint
 
@@ -64,9 +64,9 @@ def metric_name_arguments(parser: argparse.ArgumentParser) -> None:
         "--spm-name",
         choices=("flores200", "flores101", "standin"),
         default="flores200",
-        help="which model that is, default: flores200; printed only if --spm-sha256 pins it",
+        help="name of this model, default: flores200; it is printed only if --spm-sha256 is given",
     )
-    parser.add_argument("--spm-sha256", metavar="HEX", help="SHA-256 that the model must have")
+    parser.add_argument("--spm-sha256", metavar="HEX", help="required SHA-256 of the model")
     parser.add_argument(
         "--lowercase",
         action="store_true",
@@ -81,13 +81,13 @@ def metric_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="MODEL",
-        help="count lines in another language than the target with MODEL; default: the shipped "
+        help="count lines that are not in the target language with MODEL; default: the bundled "
         "identifier",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     quiet_argument(parser)
     parser.add_argument(
-        "--strict", action="store_true", help="exit 1 if a file has errors or is missing"
+        "--strict", action="store_true", help="exit with code 1 if a file has errors or is missing"
     )
 
 
@@ -103,14 +103,13 @@ def neural_arguments(parser: argparse.ArgumentParser) -> None:
         "--neural-python",
         type=Path,
         metavar="F",
-        help="Python interpreter of the environment that has the metric's package",
+        help="Python interpreter of the environment in which the metric is installed",
     )
     parser.add_argument(
         "--neural-cache",
         type=Path,
         metavar="DIR",
-        help="folder for its scores, by the hash of sentence, metric and model: nothing is scored "
-        "twice",
+        help="folder that caches scores by the hash of sentence, metric and model",
     )
 
 

@@ -18,7 +18,7 @@ from .stage_flags import (
 def mine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Mine parallel sentences: embed and index the text, search in both directions, score the "
-        "candidates by margin. OUT receives one Parquet file per language pair; a second start "
+        "candidates by margin. OUT receives one Parquet file per language pair; a second run "
         "resumes. With `documents: true`, the sentences of paired documents are aligned instead."
     )
     stage_arguments(
@@ -58,9 +58,9 @@ def mine(arguments: argparse.Namespace) -> int:
 
 def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Train a sentence encoder on sentence pairs, from random values or from a teacher. OUT "
-        "receives the encoder, its card, the hashes of its training text, and the state from which "
-        "a second start resumes."
+        "Train a sentence encoder on sentence pairs, from random weights or by distillation from a "
+        "teacher. OUT receives the encoder, its card, the hashes of its training text, and "
+        "checkpoints from which a second run resumes."
     )
     stage_arguments(parser, dry_run="check CONFIG and folders, print it, and stop")
 
@@ -78,7 +78,9 @@ def train_encoder(arguments: argparse.Namespace) -> int:
     )
     for source in config.sources:
         if not (config.data_dir / source.path).is_dir():
-            raise ConfigError(f"sources: {source.name}: no folder {config.data_dir / source.path}")
+            raise ConfigError(
+                f"sources: {source.name}: the folder {config.data_dir / source.path} does not exist"
+            )
     if arguments.dry_run:
         print(dump_config(config), end="")
         return 0
@@ -90,8 +92,8 @@ def train_encoder(arguments: argparse.Namespace) -> int:
 
 def calibrate_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Calibrate the thresholds of an encoder on held-out pairs: of the margin, for mining, and "
-        "of the cosine, for the similarity filter. They are stored beside the encoder."
+        "Calibrate the thresholds of an encoder on held-out pairs: the margin for mining, and the "
+        "cosine for the similarity filter. They are stored beside the encoder."
     )
     parser.add_argument(
         "config", metavar="CONFIG", help="a configuration of kind encoder: a path or shipped name"
@@ -127,8 +129,9 @@ def calibrate_encoder(arguments: argparse.Namespace) -> int:
 
 def xsim_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Measure a sentence encoder: the share of sentences whose nearest sentence in the other "
-        "language is not their translation. Give either CONFIG and OUT, or --source and --target."
+        "Measure the error rate of a sentence encoder: the fraction of sentences whose nearest "
+        "sentence in the other language is not their translation. Give either CONFIG and OUT, or "
+        "--source and --target."
     )
     parser.add_argument(
         "config", metavar="CONFIG", nargs="?", help="a path, or the name of a shipped configuration"
@@ -154,25 +157,17 @@ def xsim_arguments(parser: argparse.ArgumentParser) -> None:
 
 def xsim(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
-        from data_pipeline.mining.load_encoder import load_encoder
         from data_pipeline.mining.mining_config import XsimConfig
-        from data_pipeline.mining.xsim import error_rates, mean_errors, run_xsim, thresholds_line
+        from data_pipeline.mining.xsim import mean_errors, run_xsim, thresholds_line
     from dataclasses import asdict
 
     from nllb.config import find_config, load_config
-    from nllb.io.text import read_lines
 
-    if arguments.source is not None or arguments.target is not None:
-        if arguments.source is None or arguments.target is None or arguments.config is not None:
-            raise ConfigError("give CONFIG and OUT, or both --source F and --target F")
-        encoder = load_encoder(arguments.encoder)
-        sides = [list(read_lines(path)) for path in (arguments.source, arguments.target)]
-        vectors = [encoder.encode(side, "") for side in sides]
-        forward, backward = error_rates(*vectors)
-        _show({"sentences": len(sides[0]), "forward": forward, "backward": backward}, arguments)
-        return 0
-    if arguments.config is None or arguments.out is None:
-        raise ConfigError("give CONFIG and OUT, or both --source F and --target F")
+    files = (arguments.source, arguments.target)
+    if None not in files and arguments.config is None:
+        return _xsim_of_files(arguments)
+    if any(files) or arguments.config is None or arguments.out is None:
+        raise ConfigError("give either CONFIG and OUT, or --source F and --target F")
     config = load_config(XsimConfig, find_config(arguments.config, "mine"), arguments.overrides)
     results = run_xsim(config, arguments.out, quiet=arguments.quiet)
     for result in results:
@@ -183,6 +178,18 @@ def xsim(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"mean of {len(results)}: {100 * forward:.2f} %, back {100 * backward:.2f} %")
         print(thresholds_line(config, results[0].sentences))
+    return 0
+
+
+def _xsim_of_files(arguments: argparse.Namespace) -> int:
+    from data_pipeline.mining.load_encoder import load_encoder
+    from data_pipeline.mining.xsim import measure_pair
+    from nllb.io.text import read_lines
+
+    sources, targets = (list(read_lines(path)) for path in (arguments.source, arguments.target))
+    found = measure_pair(load_encoder(arguments.encoder), sources, targets)
+    fields = {"sentences": found.sentences, "forward": found.forward, "backward": found.backward}
+    _show(fields, arguments)
     return 0
 
 

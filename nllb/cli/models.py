@@ -102,8 +102,9 @@ def _table(listed: list["Listing"]) -> str:
 _NOTES = (
     "The licence is that of the weights; CC-BY-NC-4.0 forbids commercial use. The code is MIT.",
     "Sizes are computed from the configuration: float32 files, and memory for the whole model.",
-    "A model is downloaded when you name it: nllb translate --model NAME, nllb convert NAME OUT.",
-    "The default model is $NLLB_MODEL, else the smallest of these in the cache, else mini.",
+    "A model is downloaded when a command names it: nllb translate --model NAME, nllb convert NAME "
+    "OUT.",
+    "The default model is $NLLB_MODEL, or the smallest of these in the cache, or mini.",
 )
 
 

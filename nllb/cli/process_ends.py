@@ -1,8 +1,8 @@
-"""How a command ends: errors, signals, closed standard streams, full disks, closed pipes.
+"""How a command ends: errors, signals, closed standard streams, full disks and closed pipes.
 
-It is handled here once for every verb. Signals become exceptions, so that `finally` blocks run and
-temporary files are removed. Every error that a user can cause is one message on stderr; with
-NLLB_DEBUG=1 in the environment, errors of the operating system show their traceback.
+All verbs share this code. Signals become exceptions, so that `finally` blocks run and
+temporary files are removed. Every error that a user can cause is reported in one message on stderr;
+with NLLB_DEBUG=1 in the environment, errors of the operating system have a traceback.
 """
 
 import os
@@ -43,8 +43,8 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
 def run_to_exit_code(verb: Callable[[], int]) -> int:
     """Run a verb and return the exit code of the process.
 
-    Without an error it is the verb's own; otherwise that of the error, or 128 plus the number of
-    the signal that ended the verb, a closed pipe included.
+    If the verb succeeds, this is its own exit code. Otherwise it is that of the error, or 128 plus
+    the number of the signal that ended the verb; a closed pipe counts as SIGPIPE.
     """
     open_standard_streams()
     try:
@@ -55,19 +55,14 @@ def run_to_exit_code(verb: Callable[[], int]) -> int:
     except NllbError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        # The reader is gone (`nllb ... | head`): end quietly, as other tools do.
+        # The reader has closed the pipe (`nllb ... | head`): end quietly, as other tools do.
         silence_stdout()
         return EXIT_READER_GONE
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         if os.environ.get("NLLB_DEBUG"):
             raise
         silence_stdout()
         return _fail(describe_os_error(error), NllbError.exit_code)
-    except MemoryError:
-        if os.environ.get("NLLB_DEBUG"):
-            raise
-        message = "not enough memory; close other programs, or process less at a time"
-        return _fail(message, NllbError.exit_code)
     except KeyboardInterrupt as interruption:
         how = "terminated" if isinstance(interruption, Terminated) else "interrupted"
         return _fail(how, exit_code(interruption))
@@ -83,7 +78,7 @@ def _fail(message: str, code: int) -> int:
 def stop_signals_raise() -> Iterator[None]:
     """Raise `Terminated` when SIGTERM or SIGHUP arrives, so that `finally` blocks run.
 
-    A signal that is ignored (`nohup`) or handled already stays so.
+    Signals that are already ignored (`nohup`) or handled are not changed.
     """
     process = os.getpid()
 
@@ -112,8 +107,9 @@ def stop_signals_raise() -> Iterator[None]:
 def open_standard_streams() -> None:
     """Replace standard streams that the caller closed.
 
-    Using stdin or stdout then is an error with a clear message; what is written to stderr is lost.
-    Their numbers are taken, so that no file that is opened later gets one.
+    Reading stdin or writing to stdout is then an error with a clear message, and text for stderr is
+    discarded. File descriptors 0 to 2 are occupied, so that no file that is opened later gets one
+    of them.
     """
     if None not in (sys.stdin, sys.stdout, sys.stderr):
         return
@@ -154,8 +150,10 @@ class _Closed(RawIOBase):
         self.readinto(data)
 
 
-def describe_os_error(error: OSError) -> str:
-    """Return a message for an error of the operating system that no verb has explained."""
+def describe_os_error(error: OSError | MemoryError) -> str:
+    """Return the message of an error of the operating system that no verb has handled."""
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs, or process less at a time"
     if fault := disk_fault(error):
         return f"cannot write: {fault}"
     reason = error.strerror or str(error)
@@ -163,7 +161,7 @@ def describe_os_error(error: OSError) -> str:
 
 
 def silence_stdout() -> None:
-    """Drop what is left in the buffer of stdout, which would fail again when the process ends."""
+    """Discard the buffer of stdout, which would fail again when the process ends."""
     with suppress(OSError, ValueError):
         number = os.open(os.devnull, os.O_WRONLY)
         os.dup2(number, sys.stdout.fileno())

@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from nllb.config import parse_size
@@ -49,10 +48,7 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prune(arguments: argparse.Namespace) -> int:
-    from nllb.inference.expert_cache import ExpertCache
-    from nllb.inference.layers import LoadedExperts
-    from nllb.inference.memory_plan import plan_memory
-    from nllb.inference.pruning import check_pruning_options, choose_experts, count_gates
+    from nllb.inference.pruning import experts_of_direction
     from nllb.inference.pruning import prune as write_pruned
     from nllb.model.formats.hugging_face import is_free
     from nllb.model.formats.open_model import open_model
@@ -62,20 +58,15 @@ def prune(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run and not is_free(arguments.output):
         raise CheckpointError(f"{arguments.output} already exists: choose another output directory")
     opened = open_model(arguments.model)
-    memory = parse_size(arguments.expert_memory) if arguments.expert_memory else None
-    plan = plan_memory(opened.config, dtype="int8", expert_memory=memory)
-    plan.require()
-    bounded = partial(ExpertCache, expert_bytes=plan.expert_bytes, memory_bytes=memory or 0)
-    gates = count_gates(
+    gates, kept = experts_of_direction(
         opened,
         list(read_lines(arguments.text)),
         source=source,
         target=target,
-        experts=LoadedExperts if memory is None else bounded,
+        keep=arguments.keep,
+        encoder_to_decoder=arguments.ratio,
+        expert_memory=parse_size(arguments.expert_memory) if arguments.expert_memory else None,
         quiet=arguments.quiet,
-    )
-    kept = choose_experts(
-        gates, opened.config, keep=arguments.keep, encoder_to_decoder=arguments.ratio
     )
     if arguments.dry_run:
         print(json_line(kept))

@@ -29,9 +29,9 @@ _METAVARS = {
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "The server speaks its own API under /v1 (documented at /docs) and the protocols of "
-        "LibreTranslate, DeepL, Google, nllb-serve and nllb-api; / is a page to translate with. "
-        "Ctrl-C or SIGTERM ends it after the running requests are finished."
+        "The server offers its own API under /v1 (documented at /docs) and the protocols of "
+        "LibreTranslate, DeepL, Google, nllb-serve and nllb-api; / is a web page for translation. "
+        "After Ctrl-C or SIGTERM, the server finishes the running requests and ends."
     )
     _settings_arguments(parser)
 
@@ -109,8 +109,8 @@ def read_settings(arguments: argparse.Namespace) -> Any:
 
 def _missing(error: ImportError) -> ResourceError:
     return ResourceError(
-        f"the server needs the extra [serve], and {error.name or error} is not installed: "
-        "pip install 'nllb[serve]'"
+        f"the server needs the extra [serve], and {error.name or error} is not installed; run: pip "
+        f"install 'nllb[serve]'"
     )
 
 
@@ -133,12 +133,17 @@ def _open(address: str) -> "Store":
 
 def keys_add_arguments(parser: argparse.ArgumentParser) -> None:
     _store_argument(parser)
-    parser.add_argument("--name", default="", metavar="TEXT", help="what the key is for")
     parser.add_argument(
-        "--req-limit", type=int, metavar="N", help="requests per minute; 0 is no limit"
+        "--name",
+        default="",
+        metavar="TEXT",
+        help="purpose of the key, such as the name of a program",
     )
     parser.add_argument(
-        "--char-limit", type=int, metavar="N", help="characters of one request; 0 is no limit"
+        "--req-limit", type=int, metavar="N", help="requests per minute; 0 means no limit"
+    )
+    parser.add_argument(
+        "--char-limit", type=int, metavar="N", help="characters per request; 0 means no limit"
     )
 
 
@@ -153,7 +158,7 @@ def keys_add(arguments: argparse.Namespace) -> int:
     )
     print(key)
     print(
-        f"key {found.id} was made; it is shown only now, since only its hash is stored",
+        f"key {found.id} was created. Copy it now: only its hash is stored",
         file=sys.stderr,
     )
     store.close()

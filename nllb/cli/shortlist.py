@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from .stage_flags import quiet_argument
 
 if TYPE_CHECKING:
+    from nllb.inference.model_generator import ModelGenerator
     from nllb.inference.shortlist import ShortlistReport
+    from nllb.languages import Language
 
 
 def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +52,8 @@ def shortlist_arguments(parser: argparse.ArgumentParser) -> None:
 def shortlist(arguments: argparse.Namespace) -> int:
     """Run `nllb shortlist`."""
     from nllb.errors import ConfigError
-    from nllb.inference.shortlist import build_shortlist, measure_loss, write_shortlist
+    from nllb.inference.model_generator import ModelGenerator
+    from nllb.inference.shortlist import build_shortlist, write_shortlist
     from nllb.io.text import read_lines
     from nllb.languages import parse_language
     from nllb.model.formats.open_model import open_model
@@ -62,16 +65,8 @@ def shortlist(arguments: argparse.Namespace) -> int:
     lines = list(read_lines(arguments.text))
     ids, report = build_shortlist(lines, opened.tokenizer(), target, size=arguments.size)
     if arguments.source is not None:
-        from nllb.inference.model_generator import ModelGenerator
-
-        report = measure_loss(
-            report,
-            ModelGenerator.load(arguments.model).with_shortlist(target, ids),
-            sources=list(read_lines(arguments.source_text)),
-            references=lines,
-            source=parse_language(arguments.source),
-            target=target,
-        )
+        generator = ModelGenerator.load(arguments.model).with_shortlist(target, ids)
+        report = _with_loss(report, generator, lines, target, arguments)
     if not arguments.dry_run:
         write_shortlist(opened.path, target, ids, report)
     if arguments.json:
@@ -83,11 +78,32 @@ def shortlist(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _with_loss(
+    report: "ShortlistReport",
+    generator: "ModelGenerator",
+    lines: list[str],
+    target: "Language",
+    arguments: argparse.Namespace,
+) -> "ShortlistReport":
+    from nllb.inference.shortlist import measure_loss
+    from nllb.io.text import read_lines
+    from nllb.languages import parse_language
+
+    return measure_loss(
+        report,
+        generator,
+        sources=list(read_lines(arguments.source_text)),
+        references=lines,
+        source=parse_language(arguments.source),
+        target=target,
+    )
+
+
 def _print_report(report: "ShortlistReport", code: str) -> None:
     print(
-        f"{code}: {report.size:,} tokens, of which {report.seen:,} occur in the text; "
-        f"in {report.held_out_lines:,} held-out lines, the list covers "
-        f"{report.token_coverage:.2%} of the tokens and {report.line_coverage:.2%} of the lines"
+        f"{code}: {report.size:,} tokens, of which {report.seen:,} occur in the text; in "
+        f"{report.held_out_lines:,} held-out lines, the list covers {report.token_coverage:.2%} of "
+        f"the tokens and {report.line_coverage:.2%} of the lines"
     )
     if report.chrf_loss is not None:
         print(f"the list lowers chrF++ by {report.chrf_loss:.2f}")

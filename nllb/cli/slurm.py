@@ -6,7 +6,7 @@ import io
 import shlex
 import subprocess
 import sys
-import time
+from collections.abc import Sized
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,17 +14,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nllb.config import find_config, load_config, write_config
+from nllb.config import find_config, load_config
 from nllb.errors import ConfigError
 from nllb.io.text import json_line
 from slurm.cluster import ClusterConfig
-from slurm.limits import check_request
-from slurm.run_graph import CLUSTER_FILE, PIPELINE_FILE, retry_pipeline
-from slurm.scripts import sbatch_script
+from slurm.run_graph import retry_run
 from slurm.status import TaskReport, cancel_run, count_states, follow_logs, report
 from slurm.status import wait as wait_for
-from slurm.submission import submit as submit_tasks
-from slurm.tasks import RunDirectory, Task, resolve_program, shard_tasks
+from slurm.submission import plan_command
+from slurm.tasks import RunDirectory, resolve_program
 
 from . import parse
 from .stage_flags import quiet_argument
@@ -50,7 +48,7 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="submit an array of N jobs: the command with --shard 1/N to --shard N/N",
+        help="submit an array of N jobs, which run the command with --shard 1/N to --shard N/N",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the sbatch script and stop")
     parser.add_argument("--json", action="store_true", help="print the submission as JSON")
@@ -59,44 +57,40 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def submit(arguments: argparse.Namespace) -> int:
-    cluster = load_config(ClusterConfig, arguments.cluster)
     _check_command(arguments.command, shards=arguments.shards)
-    name = arguments.name or _default_name(arguments.command)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    run = RunDirectory(arguments.run_dir or Path("runs") / f"{name}-{stamp}")
-    tasks = shard_tasks(
+    plan = plan_command(
         arguments.command,
-        name=name,
-        cwd=Path.cwd(),
+        load_config(ClusterConfig, arguments.cluster),
+        run_dir=arguments.run_dir,
+        name=arguments.name,
         shards=arguments.shards,
-        num_ranks=cluster.num_tasks,
-        container=cluster.container_words,
     )
-    cost = cluster.gpu_hours(len(tasks))
-    cost_line = f"at most {cost:,.1f} GPU-hours" if cost else "no GPU"
+    cost = f"at most {plan.gpu_hours:,.1f} GPU-hours" if plan.gpu_hours else "no GPU"
     if arguments.dry_run:
-        print(sbatch_script(run, tasks, cluster, name=name))
-        plural = "s" if len(tasks) > 1 else ""
-        print(f"# {len(tasks)} task{plural}, {cost_line}; the first command:")
-        print(f"# {tasks[0].describe()}")
+        print(plan.script())
+        print(f"# {_count(plan.tasks)}, {cost}; the first command:")
+        print(f"# {plan.tasks[0].describe()}")
         return 0
-    for warning in check_request(cluster, run, name=name):
+    for warning in plan.warnings():
         print(f"nllb: warning: {warning}", file=sys.stderr)
-    run.add_tasks(tasks)
-    write_config(cluster, run.path / CLUSTER_FILE)
-    job_ids = submit_tasks(run, run.missing(tasks), cluster, name=name)
+    job_ids = plan.submit()
+    path = str(plan.run.path)
     if arguments.json:
-        print(json_line({"run_dir": str(run.path), "job_ids": job_ids, "gpu_hours": cost}))
+        print(json_line({"run_dir": path, "job_ids": job_ids, "gpu_hours": plan.gpu_hours}))
     elif not arguments.quiet:
         shown = ", ".join(dict.fromkeys(job_ids)) or "none"
-        print(f"submitted {len(job_ids)} task(s) as {shown}, {cost_line}")
-        print(f"logs: {run.logs}")
-        print(f"To follow them: nllb slurm logs {shlex.quote(str(run.path))} -f")
+        print(f"submitted {_count(job_ids)} as {shown}, {cost}")
+        print(f"logs: {plan.run.logs}")
+        print(f"To follow them: nllb slurm logs {shlex.quote(path)} -f")
     return 0
 
 
+def _count(tasks: Sized) -> str:
+    return "1 task" if len(tasks) == 1 else f"{len(tasks):,} tasks"
+
+
 def _check_command(command: list[str], *, shards: int) -> None:
-    """Refuse an nllb command that cannot be parsed, or whose own `--dry-run` fails."""
+    """Reject an nllb command that cannot be parsed or whose own `--dry-run` fails."""
     if command[0] != "nllb":
         return
     shard = ["--shard", f"1/{shards}"] if shards else []
@@ -161,7 +155,7 @@ def logs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="continue until all tasks have ended"
     )
-    parser.add_argument("--task", metavar="KEY", help="only the log of this task")
+    parser.add_argument("--task", metavar="KEY", help="print only the log of this task")
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -193,37 +187,16 @@ retry_arguments = run_dir_arguments
 
 def retry(arguments: argparse.Namespace) -> int:
     run = RunDirectory.open(arguments.run_dir)
-    tasks = retry_pipeline(run, say=_print_message) if _is_pipeline(run) else _retry_tasks(run)
+    tasks = retry_run(run, say=_print_message)
     keys = {task.key for task in tasks}
     active = sorted(row.key for row in report(run) if row.active and row.key not in keys)
     shown = {"submitted": [task.key for task in tasks], "active": active}
-    print(json_line(shown) if arguments.json else f"submitted {len(tasks)} task(s) again")
+    print(json_line(shown) if arguments.json else f"submitted {_count(tasks)} again")
     return 0
-
-
-def _is_pipeline(run: RunDirectory) -> bool:
-    return (run.path / PIPELINE_FILE).is_file()
-
-
-def _retry_tasks(run: RunDirectory) -> list[Task]:
-    cluster = load_config(ClusterConfig, run.path / CLUSTER_FILE)
-    active = {row.key for row in report(run) if row.active}
-    tasks = [task for task in run.missing(run.tasks()) if task.key not in active]
-    if tasks:
-        submit_tasks(run, tasks, cluster, name="retry")
-    return tasks
 
 
 def _print_message(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _default_name(command: list[str]) -> str:
-    words = [Path(word).name for word in command[:3] if not word.startswith("-")]
-    if words[0] != "nllb":
-        return words[0]
-    has_two_words = words[1:2] in (["data"], ["lid"], ["eval"])
-    return "-".join(words[1 : 3 if has_two_words else 2])
 
 
 def _exit_code(rows: list[TaskReport]) -> int:

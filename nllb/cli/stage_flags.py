@@ -1,4 +1,4 @@
-"""Shared by verbs of the form `CONFIG OUT [key=value ...]`: arguments, shards, log, extras."""
+"""Arguments, shards, logging and extras of the verbs of the form `CONFIG OUT [key=value ...]`."""
 
 import argparse
 import logging
@@ -28,7 +28,7 @@ def stage_arguments(
         "overrides",
         metavar="key=value",
         nargs="*",
-        help=f"overrides of single values of {config}, such as schedule.steps=100",
+        help=f"values that override those of {config}, such as schedule.steps=100",
     )
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
     parser.add_argument("--json", action="store_true", help=as_json)
@@ -66,7 +66,7 @@ def show_log(*, quiet: bool) -> None:
 def shard_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--shard`."""
     parser.add_argument(
-        "--shard", metavar="I/N", help="process the I-th of N shares of the work, counted from 1"
+        "--shard", metavar="I/N", help="process the I-th of N shards of the work, counted from 1"
     )
 
 

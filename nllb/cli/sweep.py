@@ -1,4 +1,4 @@
-"""`nllb sweep`: short training runs at equal time, to choose among settings."""
+"""`nllb sweep`: compare settings by short training runs of equal time."""
 
 import argparse
 
@@ -10,7 +10,8 @@ from .stage_flags import show_log, stage_arguments
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Train each variant of a configuration for the same time, one after the other, and write "
-        "OUT/sweep.tsv with their validation losses. Nothing else should run meanwhile."
+        "OUT/sweep.tsv with their validation losses. Nothing else should run on the machine "
+        "meanwhile."
     )
     stage_arguments(parser, dry_run="list the variants and the time that they take, and stop")
 

@@ -1,4 +1,4 @@
-"""`nllb translate`: text from stdin or files, line for line or as documents."""
+"""`nllb translate`: translate stdin or files, line by line or as documents."""
 
 import argparse
 import sys
@@ -36,15 +36,15 @@ AUTO = "auto"
 
 def translate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Line n of the output is the translation of line n of the input. With --document a text "
-        "keeps its newlines, list markers, tables and fenced code; every newline is hard, so no "
-        "sentence reaches over one, unless the text is --wrapped. Punctuation is normalized as in "
-        "the model's training. An output file grows as OUTPUT.part; after an interruption the same "
-        "command continues where it stopped (with --document, --strict or stdin it starts anew). "
-        "Outputs that loop, stop early or are in another language are tried again; those that "
-        "remain doubtful are flagged, counted at the end and marked in --json. Documents, such as "
-        ".docx, .html or .srt files, are written to files of their own, with everything but their "
-        "text as it was: report.docx becomes report.swh_Latn.docx beside it or in --output."
+        "Line n of the output is the translation of line n of the input. With --document, a text "
+        "keeps its newlines, list markers, tables and fenced code. Every newline ends a sentence "
+        "unless the text is --wrapped. Punctuation is normalized as in the training of the model. "
+        "Output is first written to OUTPUT.part, so that the same command continues after an "
+        "interruption (with --document, --strict or stdin it starts again). Outputs that loop, "
+        "stop early or are in a wrong language are retried; those that remain doubtful are "
+        "flagged, counted at the end and marked in the output of --json. Documents, such as .docx, "
+        ".html or .srt files, are each written to a new file in which only the text has changed: "
+        "report.docx becomes report.swh_Latn.docx beside it or in --output."
     )
     _text_arguments(parser)
     document_arguments(parser)
@@ -72,45 +72,47 @@ def _text_arguments(parser: argparse.ArgumentParser) -> None:
         "--assume",
         default="eng_Latn",
         metavar="L",
-        help="with --source auto: language of text that cannot be identified, default: eng_Latn; "
-        "'none' stops with an error instead",
+        help="with --source auto: language to assume for text that cannot be identified, default: "
+        "eng_Latn; with 'none', such text is an error",
     )
     parser.add_argument(
         "-m",
         "--model",
         metavar="M",
-        help="a model directory, or a name of 'nllb models'; default: $NLLB_MODEL, else a "
-        "published model in the cache, else mini, which ships with the package",
+        help="a model directory, or a name that 'nllb models' lists; default: $NLLB_MODEL, or a "
+        "published model in the cache, or the bundled model mini",
     )
     parser.add_argument(
         "--document",
         action="store_true",
-        help="each input is one text: with 'auto', lines have its language unless they clearly "
-        "have another; --json gives one object per input",
+        help="translate each input as one text: with 'auto', a line has the language of the text "
+        "unless it is clearly in another; --json prints one object per input",
     )
     parser.add_argument(
         "--wrapped",
         action="store_true",
-        help="a --document whose lines were broken at a fixed width: sentences go on after the "
-        "ends of full lines, and the line ends come back",
+        help="with --document: the lines are wrapped at a fixed width, so that sentences continue "
+        "on the next line; the translation is wrapped again",
     )
     parser.add_argument(
         "-o",
         "--output",
         action=OutputAction,
         metavar="F",
-        help="output file, or directory of documents; default: stdout, documents beside their "
-        "originals",
+        help="output file, or a directory for documents; default: stdout, or beside the original "
+        "documents",
     )
     parser.add_argument(
-        "--json", action="store_true", help="one object per line, with its trust records"
+        "--json", action="store_true", help="print one object per line, with its trust records"
     )
-    parser.add_argument("--strict", action="store_true", help="exit 1 if any segment is flagged")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with code 1 if any segment is flagged"
+    )
     parser.add_argument(
         "--errors",
         choices=["strict", "replace"],
         default="strict",
-        help="stop at bytes that are not UTF-8 (strict, the default), or replace them by U+FFFD",
+        help="stop at bytes that are not UTF-8 (strict, the default), or replace them with U+FFFD",
     )
 
 
@@ -125,27 +127,29 @@ def _search_arguments(parser: argparse.ArgumentParser) -> None:
         "--n-best",
         type=int,
         metavar="N",
-        help="with --json: N outputs for each segment, the further ones as its `alternatives`",
+        help="with --json: print N outputs per segment; all but the first are its `alternatives`",
     )
     parser.add_argument(
-        "--no-retry", action="store_true", help="keep flagged outputs instead of trying again"
+        "--no-retry", action="store_true", help="keep flagged outputs instead of retrying them"
     )
     parser.add_argument(
         "--retry-limit",
         type=int,
         default=64,
         metavar="N",
-        help="stop a retry strategy after N segments of a direction of which it fixed fewer than "
-        "one in ten, default: 64; 0 is no limit",
+        help="stop a retry strategy that has fixed fewer than one in ten of N segments of a "
+        "direction, default: 64; 0 means no limit",
     )
     parser.add_argument(
         "--no-similarity",
         action="store_true",
-        help="do not compare outputs with their sources by sentence vectors, which gives the flag "
-        "`meaning`",
+        help="do not compare the sentence vectors of outputs and sources; the flag `meaning` is "
+        "then never set",
     )
     parser.add_argument(
-        "--full-vocabulary", action="store_true", help="search without the target's shortlist"
+        "--full-vocabulary",
+        action="store_true",
+        help="do not restrict the search to the vocabulary shortlist of the target",
     )
 
 
@@ -172,20 +176,30 @@ def translate(arguments: argparse.Namespace) -> int:
             lines_done=0 if part is None else part.lines_done,
         )
         try:
-            run.run(paths)
-            if part is not None:
-                part.finish()
+            _run_to_the_end(run, paths, part)
         except KeyboardInterrupt as interruption:
-            _say_what_is_done("interrupted", run, part)
             return exit_code(interruption)
-        except BrokenPipeError:
-            raise
-        except (NllbError, OSError):
-            _say_what_is_done("stopped", run, part)
-            raise
     for message in run.summary():
         _say(message, arguments)
     return EXIT_FLAGGED if arguments.strict and run.counts.num_flagged else 0
+
+
+def _run_to_the_end(
+    run: "FileTranslation", paths: Sequence[str], part: "PartialOutput | None"
+) -> None:
+    """Translate all inputs; after an error, print how much is done and raise the error again."""
+    try:
+        run.run(paths)
+        if part is not None:
+            part.finish()
+    except KeyboardInterrupt:
+        _print_what_is_done("interrupted", run, part)
+        raise
+    except BrokenPipeError:
+        raise
+    except (NllbError, OSError):
+        _print_what_is_done("stopped", run, part)
+        raise
 
 
 def _translate_documents(paths: Sequence[str], arguments: argparse.Namespace) -> int:
@@ -203,11 +217,11 @@ def _check_files(paths: Sequence[str], arguments: argparse.Namespace) -> None:
             continue
         if not Path(path).exists():
             raise DataError(
-                f"no file {path!r} to translate; send text itself to stdin: echo '...' | nllb "
-                f"translate --source {arguments.source} --target {arguments.target}"
+                f"no file {path!r} to translate; to translate a text, pass it on stdin: echo '...' "
+                f"| nllb translate --source {arguments.source} --target {arguments.target}"
             )
         if Path(path).is_dir():
-            raise DataError(f"{path!r} is a directory; name the files in it")
+            raise DataError(f"{path!r} is a directory; give the names of its files")
 
 
 def _check_text_files(paths: Sequence[str]) -> None:
@@ -222,7 +236,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
     from nllb.inference.generator import SearchOptions
 
     if arguments.wrapped and not arguments.document:
-        raise ConfigError("--wrapped is for documents: add --document")
+        raise ConfigError("--wrapped applies to documents: add --document")
     check_search_arguments(arguments)
     if arguments.retry_limit < 0:
         raise ConfigError(f"--retry-limit is {arguments.retry_limit}; it must be 0 or more")
@@ -233,13 +247,15 @@ def _check_options(arguments: argparse.Namespace) -> None:
                 f"--n-best is {arguments.n_best}; it must be 1 to {beam}, the beam size"
             )
         if not arguments.json:
-            raise ConfigError("--n-best needs --json: a line of text has one translation")
+            raise ConfigError(
+                "--n-best requires --json, because plain output has one translation per line"
+            )
     if not arguments.files and not arguments.quiet and sys.stdin.isatty():
-        print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
+        print("reading from the terminal; press Ctrl-D to end", file=sys.stderr)
 
 
 def _check_languages(arguments: argparse.Namespace) -> None:
-    """Print how the languages were understood; wrong ones end the run before a model is loaded."""
+    """Print the resolved languages; unknown ones end the run before a model is loaded."""
     from nllb.translation.translator import require_two_languages
 
     if arguments.model:
@@ -258,7 +274,7 @@ def _check_languages(arguments: argparse.Namespace) -> None:
 
 
 def _parse_language(text: str, arguments: argparse.Namespace) -> Language:
-    """Parse a language, which may be one that only the model has; it is then downloaded first."""
+    """Parse a language; the model is downloaded if the language table does not have it."""
     try:
         return parse_language(text)
     except LanguageError:
@@ -270,7 +286,7 @@ def _parse_language(text: str, arguments: argparse.Namespace) -> Language:
 
 
 def _search(arguments: argparse.Namespace, default: "SearchOptions") -> "SearchOptions":
-    """Return the search options of the model as the flags change them."""
+    """Return the model's search options with the changes of the flags."""
     search = replace(
         default,
         num_hypotheses=arguments.n_best or 1,
@@ -301,7 +317,7 @@ def _options(arguments: argparse.Namespace, default: "SearchOptions") -> "FileOp
 
 
 def _load_detector(arguments: argparse.Namespace) -> "Detector | None":
-    """Load language identification: `auto` requires it; otherwise it only checks the outputs."""
+    """Load the language identifier: `auto` requires it; otherwise it only checks the outputs."""
     from nllb.translation.translator import load_detector
 
     try:
@@ -317,7 +333,7 @@ def _load_detector(arguments: argparse.Namespace) -> "Detector | None":
 def _output(
     arguments: argparse.Namespace, paths: Sequence[str]
 ) -> "Iterator[PartialOutput | None]":
-    """Open the output file, before a model is loaded in vain; None is standard output."""
+    """Open the output file before the model is loaded; None means stdout."""
     from nllb.translation.files import PartialOutput
 
     if arguments.output is None:
@@ -330,7 +346,7 @@ def _output(
 
 
 def _job(arguments: argparse.Namespace, paths: Sequence[str]) -> dict[str, Any] | None:
-    """Describe the contents of an output file; None if it could not be continued."""
+    """Describe the contents of an output file; None if the run cannot be resumed."""
     from nllb.inference.generator import SearchOptions
     from nllb.inference.load_model import describe_model
     from nllb.translation.files import describe_inputs
@@ -358,8 +374,8 @@ def _write_to_stdout(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def _say_what_is_done(what: str, run: "FileTranslation", part: "PartialOutput | None") -> None:
-    """Print how far a run came that did not reach its end."""
+def _print_what_is_done(what: str, run: "FileTranslation", part: "PartialOutput | None") -> None:
+    """Print how much an unfinished run has translated."""
     num_lines = run.counts.num_lines
     if what == "stopped" and not num_lines:
         return

@@ -1,4 +1,4 @@
-"""`nllb translate report.docx ...`: documents, each to a file of its own."""
+"""`nllb translate report.docx ...`: translate each document to a new file."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ _TEXT_SUFFIXES = frozenset({"", ".txt", ".text"})
 
 
 class OutputAction(argparse.Action):
-    """Stores a path, and whether it was written with a slash at its end, as a directory."""
+    """Stores a path, and whether a slash at its end marks it as a directory."""
 
     def __call__(
         self,
@@ -66,9 +66,9 @@ def document_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def are_documents(paths: Sequence[str], arguments: argparse.Namespace) -> bool:
-    """Return whether the inputs are documents, which are translated to files of their own.
+    """Return whether the inputs are documents, each of which is translated to a new file.
 
-    Plain text is one if it is to be written to a directory.
+    Plain text counts as a document if the output is a directory.
 
     Raises:
         ConfigError: documents are mixed with other inputs.
@@ -82,7 +82,8 @@ def are_documents(paths: Sequence[str], arguments: argparse.Namespace) -> bool:
         (documents if found or (to_folder and is_text) else others).append(path)
     if documents and others and not all(Path(path).suffix.lower() == ".txt" for path in others):
         raise ConfigError(
-            f"{documents[0]} is a document and {others[0]} is not: translate them one by one"
+            f"{documents[0]} is a document and {others[0]} is not: translate them in separate "
+            f"commands"
         )
     return bool(documents)
 
@@ -114,45 +115,55 @@ def translate_documents(
     arguments: argparse.Namespace,
     search: "SearchOptions",
 ) -> int:
-    """Translate each file; print where the results are, and what to check in them."""
-    from nllb.documents import translate_document_file
-
+    """Translate each file; print the paths of the results and what to check in them."""
     options = document_options(arguments)
-    kept = glossary_options(arguments)
+    settings = {"search": search, **_settings(arguments)}
     folder = _output_folder(paths, arguments)
+    output = folder if folder is not None else arguments.output
     num_flagged = 0
     for path in map(Path, paths):
-        quiet = arguments.quiet or not sys.stderr.isatty()
-        with Progress(path.name, unit="segments", quiet=quiet) as progress:
-
-            def advance(done: int, total: int, progress: Progress = progress) -> None:
-                progress.set_total(total)
-                progress.advance(done - progress.done)
-
-            try:
-                result, report = translate_document_file(
-                    path,
-                    translator,
-                    source=arguments.source,
-                    target=arguments.target,
-                    output=folder if folder is not None else arguments.output,
-                    options=options,
-                    glossary=kept["glossary"],
-                    do_not_translate=kept["do_not_translate"],
-                    search=search,
-                    **_retry_settings(arguments),
-                    progress=advance,
-                    job=_job(arguments),
-                )
-            except KeyboardInterrupt as interruption:
-                print(
-                    "nllb: interrupted; the same command continues where it stopped",
-                    file=sys.stderr,
-                )
-                return exit_code(interruption)
+        try:
+            result, report = _translate_file(
+                path, translator, arguments, output=output, options=options, settings=settings
+            )
+        except KeyboardInterrupt as interruption:
+            print("nllb: interrupted; the same command continues from there", file=sys.stderr)
+            return exit_code(interruption)
         num_flagged += len(report.flagged)
         _print_report(path, result, report, arguments)
     return EXIT_FLAGGED if arguments.strict and num_flagged else 0
+
+
+def _translate_file(
+    path: Path,
+    translator: "Translator",
+    arguments: argparse.Namespace,
+    *,
+    output: Path | None,
+    options: "FormatOptions",
+    settings: dict[str, Any],
+) -> "tuple[Path, DocumentReport]":
+    """Translate one file, with a progress bar on a terminal."""
+    from nllb.documents import translate_document_file
+
+    quiet = arguments.quiet or not sys.stderr.isatty()
+    with Progress(path.name, unit="segments", quiet=quiet) as progress:
+
+        def advance(done: int, total: int) -> None:
+            progress.set_total(total)
+            progress.advance(done - progress.done)
+
+        return translate_document_file(
+            path,
+            translator,
+            source=arguments.source,
+            target=arguments.target,
+            output=output,
+            options=options,
+            progress=advance,
+            job=_job(arguments),
+            **settings,
+        )
 
 
 def document_options(arguments: argparse.Namespace) -> "FormatOptions":
@@ -164,7 +175,7 @@ def document_options(arguments: argparse.Namespace) -> "FormatOptions":
     from nllb.documents import FormatOptions
 
     if arguments.n_best:
-        raise ConfigError("--n-best is for plain text, not for documents")
+        raise ConfigError("--n-best applies to plain text, not to documents")
     return FormatOptions(
         encoding=arguments.encoding,
         columns=_listed(arguments.columns),
@@ -180,7 +191,7 @@ def _listed(text: str | None) -> tuple[str, ...]:
 
 
 def _output_folder(paths: Sequence[str], arguments: argparse.Namespace) -> Path | None:
-    """Return the directory of the results; None if there is a file, or they go beside theirs."""
+    """Return the directory of the results; None if the flags give a file or nothing."""
     output: Path | None = arguments.output
     if output is None:
         return None
@@ -188,12 +199,12 @@ def _output_folder(paths: Sequence[str], arguments: argparse.Namespace) -> Path 
         return None
     if output.exists() and not output.is_dir():
         raise ConfigError(
-            f"--output {output} is a file, and there are {len(paths)} documents: name a directory"
+            f"--output {output} is a file, and there are {len(paths)} documents: give a directory"
         )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make the directory {output}: {error.strerror}") from error
+        raise DataError(f"cannot create the directory {output}: {error.strerror}") from error
     return output
 
 
@@ -207,10 +218,14 @@ def _job(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _retry_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of `TranslationSettings` that the flags set, except the search."""
     from nllb.translation.retry import RetryBudget
 
+    kept = glossary_options(arguments)
     return {
+        "glossary": kept["glossary"],
+        "do_not_translate": kept["do_not_translate"],
         "retry": False if arguments.no_retry else RetryBudget(arguments.retry_limit),
         "assumed_source": None if arguments.assume == "none" else arguments.assume,
     }

@@ -2,9 +2,8 @@
 
 `schema` has the base types of configuration classes, `loading` reads a file into them and reports
 every error with its line, `dumping` writes them back as commented YAML, `shipped` finds the files
-that come with the package, and `fingerprints` tells whether two runs do the same work.
-
-The names are loaded when they are first used: sizes and paths cost no import of pydantic.
+that come with the package, and `fingerprints` decides whether two runs do the same work. Names are
+imported on first use, so that sizes and paths do not import pydantic.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What every configuration that reads corpora says about one: its name, its place, its licence."""
+"""The description of a corpus that all configurations share: name, path and licence."""
 
 from nllb.io.corpora import Layout
 from nllb.languages import Language
@@ -7,14 +7,14 @@ from .schema import Section, Text
 
 
 class CorpusSection(Section):
-    """One corpus of text; data, mining and language identification add what they alone need."""
+    """One corpus of text; data, mining and language identification add their own fields."""
 
     name: Text
     """Name in every table, report and card."""
     path: Text
     """Path under `data_dir`."""
     layout: Layout | None = None
-    """Layout of the folder; null recognises the corpora that the documentation names."""
+    """Layout of the folder; null recognises the documented corpora."""
     licence: Text = "not stated"
     """Licence of the text; it is copied to manifests and cards."""
     languages: tuple[Language, ...] = ()

@@ -1,7 +1,7 @@
-"""Fingerprints: whether two runs, or the parts of one, come from the same work.
+"""Fingerprints decide whether two runs, or parts of them, do the same work.
 
 A fingerprint is a short hash of values: settings, sections, hashes of files. Everything that is
-resumed or reused is named by one, or lies in a folder that was claimed with what it depends on.
+resumed or reused has a fingerprint in its name, or is in a folder that records its dependencies.
 """
 
 import json
@@ -16,7 +16,7 @@ from nllb.errors import ConfigError, DataError
 from nllb.io.text import read_object, write_json
 
 MADE_BY_FILE = "made_by.json"
-"""The file of a folder that says what its contents depend on."""
+"""The file in which a folder records what its contents depend on."""
 _SAMPLE_BYTES = 1 << 16
 
 
@@ -57,7 +57,7 @@ def model_fingerprint(model: Path) -> str:
 
 
 def file_states(paths: Iterable[Path]) -> list[str]:
-    """Return name, size and time of files, sorted: the cheap sign that one has changed."""
+    """Return name, size and time of files, sorted: a fast check for changes."""
     states = []
     for path in paths:
         status = path.stat()
@@ -82,10 +82,10 @@ def claim_directory(
 ) -> None:
     """Record in a folder what its contents depend on, so that two different runs never mix.
 
-    A folder without contents of its own is free for other work.
+    A folder without other contents can be claimed again.
 
     Args:
-        directory: the folder; it is made where it is missing.
+        directory: the folder; it is created if it is missing.
         made_by: what the contents depend on: text, model, settings.
         ignored: names that are recorded but may change, such as the path of a model.
         only_check: write nothing, as a dry run does.
@@ -103,8 +103,8 @@ def claim_directory(
                 for name in changed
             )
             raise ConfigError(
-                f"{directory} was begun with other settings ({path}): {differences}. Its finished "
-                f"parts do not belong to this run; name another folder, or remove it"
+                f"{directory} was created with other settings ({path}): {differences}. Its "
+                f"finished parts cannot be used in this run; give another folder, or remove it"
             )
         return
     if recorded != wanted and not only_check:

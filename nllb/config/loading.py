@@ -1,4 +1,4 @@
-"""Read a configuration, and report everything that is wrong with it at once, with file and line."""
+"""Reads configurations and reports all their errors at once, with file and line."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ _EXPECTED = {
 def load_config(
     cls: type[Config], name_or_path: str | Path, overrides: Sequence[str] = ()
 ) -> Config:
-    """Read a configuration, with `key.sub=value` overrides on top.
+    """Read a configuration, with `key.sub=value` overrides.
 
     Raises:
         ConfigError: with all unknown, missing and repeated keys, wrong types, values out of range
@@ -49,7 +49,7 @@ def load_config(
 def config_of(
     cls: type[Config], values: Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> Config:
-    """Return a configuration of values that do not come from a file, with overrides on top.
+    """Return a configuration from values that are not in a file, with overrides.
 
     Raises:
         ConfigError: as `load_config` does.
@@ -101,7 +101,7 @@ def _without(value: Any, keys: set[tuple[str | int, ...]], path: tuple[str | int
 
 
 def _describe_all(tree: YamlTree, cls: type[Section], found: Sequence[ErrorDetails]) -> Errors:
-    """Return pydantic's errors in the project's words, each at its line."""
+    """Return pydantic's errors with our messages and their lines."""
     errors: Errors = []
     unions: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for error in found:
@@ -153,7 +153,7 @@ def _wrong_key(tree: YamlTree, cls: type[Section], error: ErrorDetails) -> tuple
 def _wrong_value(
     cls: type[Section], path: tuple[str | int, ...], errors: Sequence[ErrorDetails]
 ) -> str:
-    """Describe a value that no alternative of the field's type accepts."""
+    """Describe a value that the field's type does not accept."""
     key, error = location(path), errors[0]
     got = _shown(error["input"])
     annotation, metadata = _type_at(cls, path)
@@ -211,7 +211,7 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _with_default(key: str, field: Any) -> str:
-    """Return a key as the list of valid keys shows it; sections list their own keys elsewhere."""
+    """Return a key for the list of valid keys; the keys of sections are not included."""
     if field.is_required():
         return f"{key} (required)"
     if field.default_factory is not None or isinstance(field.default, Section):
@@ -220,7 +220,7 @@ def _with_default(key: str, field: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value of a configuration in the types that YAML and JSON know."""
+    """Return a value of a configuration in the types of YAML and JSON."""
     if isinstance(value, Section):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, (tuple, list)):

@@ -1,4 +1,4 @@
-"""Overrides from the command line: `key.sub=value` put on top of a document."""
+"""Overrides from the command line: `key.sub=value` replaces a value of a document."""
 
 import yaml
 
@@ -9,7 +9,7 @@ from .yaml_tree import COMMAND_LINE, YamlTree, compose, key_node, key_of
 
 
 def apply_override(tree: YamlTree, cls: type[Section], text: str) -> None:
-    """Replace or add one value, named by its dotted key; note an error where it cannot be read."""
+    """Replace or add the value of a dotted key; record an error if it cannot be read."""
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:
         tree.error(None, f"{text!r} is not of the form key=value, such as schedule.steps=100")
@@ -34,7 +34,7 @@ def apply_override(tree: YamlTree, cls: type[Section], text: str) -> None:
 
 
 def _section_under(cls: type[Section], name: str) -> type[Section]:
-    """Return the class that a key of a section leads to; plain `Section` where it has none."""
+    """Return the class of the section under a key; `Section` if it has none."""
     field = cls.model_fields.get(cls.canonical_key(name))
     return (section_of(field.annotation) if field is not None else None) or Section
 
@@ -49,5 +49,5 @@ def _set(node: yaml.MappingNode, cls: type[Section], name: str, value: yaml.Node
 
 
 def _same(cls: type[Section], key: yaml.Node, name: str) -> bool:
-    """Whether a key of the document is the one that an override names, by any of its names."""
+    """Return whether a key of the document is that of an override, by any of its names."""
     return cls.canonical_key(key_of(key) or "") == cls.canonical_key(name)

@@ -1,4 +1,4 @@
-"""Deprecated keys: rewrite them in a document, so that everything after it sees the new names."""
+"""Renames deprecated keys in a document, so that all further code uses the new names."""
 
 import logging
 
@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 
 def rename_keys(tree: YamlTree, cls: type[Section]) -> None:
-    """Give all deprecated keys of a document their new names; warn once and name them all."""
+    """Rename all deprecated keys of a document, with one warning that lists them."""
     renamed: list[str] = []
     _rename(tree, tree.root, cls, (), renamed)
     if renamed:
@@ -42,7 +42,11 @@ def _rename(
         new = cls.canonical_key(name)
         if new in given:
             old, present = location((*path, name)), location((*path, new))
-            tree.error(key, f"{old} is the old name of {present}, which is given, too; remove it")
+            tree.error(
+                key,
+                f"{old} is the deprecated name of {present}, which is also given; "
+                f"remove the deprecated key",
+            )
             continue
         given.add(new)
         kept = _converted(value, target) if isinstance(target, RenamedKey) else value

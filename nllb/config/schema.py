@@ -1,7 +1,7 @@
 """Base classes and field types of configurations.
 
-A configuration is a tree of `Section` classes with a `RunConfig` at its root. Bounds belong into
-the types of fields, rules about several fields into `cross_field_errors`, and the docstring of a
+A configuration is a tree of `Section` classes with a `RunConfig` at its root. Bounds are part of
+the types of fields, rules about several fields are in `cross_field_errors`, and the docstring of a
 field is its help text.
 """
 
@@ -38,7 +38,7 @@ def _byte_size(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(written)]
-"""Text; a number is taken as it was written, so that `007` stays `007`."""
+"""Text; a number is kept as it was written, so that `007` stays `007`."""
 FilePath = Annotated[Path, BeforeValidator(_path)]
 """A path of a file or folder; it need not exist when the configuration is read."""
 ByteSize = Annotated[int, Field(ge=0), BeforeValidator(_byte_size)]
@@ -58,7 +58,7 @@ FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RenamedKey(NamedTuple):
-    """What became of a key whose unit changed with its name."""
+    """A deprecated key whose unit changed with its name."""
 
     name: str
     """The new key."""
@@ -79,7 +79,7 @@ class Section(BaseModel):
     )
 
     renamed_keys: ClassVar[Mapping[str, str | RenamedKey]] = {}
-    """Deprecated keys, which still work in this release, and what they are called now."""
+    """Deprecated keys, which still work in this release, and their new names."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -89,7 +89,7 @@ class Section(BaseModel):
         cls.__doc__ = f"{cleandoc(cls.__doc__ or '')}\n\nAttributes:{listed}\n"
 
     def cross_field_errors(self) -> Iterable[str]:
-        """Yield what is wrong between fields; a message may begin with `field: `."""
+        """Yield contradictions between fields; a message may begin with `field: `."""
         return ()
 
     @model_validator(mode="after")
@@ -106,7 +106,7 @@ class Section(BaseModel):
 
     @classmethod
     def canonical_key(cls, key: str) -> str:
-        """Return the present name of a key."""
+        """Return the current name of a key."""
         renamed = cls.renamed_keys.get(key, key)
         return renamed.name if isinstance(renamed, RenamedKey) else renamed
 
@@ -114,7 +114,7 @@ class Section(BaseModel):
 class RunConfig(Section):
     """The root of a configuration; its subclasses have a field `kind` of one literal value.
 
-    The kind is also the name of the folder under `configs/` that has such files.
+    The kind is also the name of the folder of such files under `configs/`.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The configurations that ship with the package, and how a run's file is found."""
+"""The shipped configurations, and the resolution of names and paths of configurations."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def find_config(name_or_path: str | Path, kind: str | None = None) -> Path:
     """Resolve a path, or the name of a shipped configuration (`tiny`, `lid/tiny`).
 
     Args:
-        name_or_path: what the user gave.
+        name_or_path: a path or a name.
         kind: search only the shipped configurations in this folder of `configs/`.
 
     Raises:
@@ -36,9 +36,11 @@ def find_config(name_or_path: str | Path, kind: str | None = None) -> Path:
         raise ConfigError(
             f"{name!r} is the name of {len(found)} configurations: {listed}; choose one of these"
         )
+    near = did_you_mean(name, names)
+    listed = "" if near else f"; the shipped names are {', '.join(names) or 'none'}"
     raise ConfigError(
         f"no configuration {str(name_or_path)!r}: it is neither a file nor a shipped name"
-        f"{did_you_mean(name, names)}; shipped: {', '.join(names) or 'none'}"
+        f"{near}{listed}"
     )
 
 

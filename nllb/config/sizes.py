@@ -8,7 +8,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?\s*", re.IGNORECA
 
 
 def parse_size(text: str) -> int:
-    """Return the number of bytes that a size such as `8GiB`, `512 MB` or `1000000` stands for.
+    """Return the number of bytes of a size such as `8GiB`, `512 MB` or `1000000`.
 
     Raises:
         ConfigError: the text is not a size.

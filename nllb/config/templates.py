@@ -1,6 +1,6 @@
 """Templates such as `mined/{source}-{target}.tsv`: placeholders in braces, and nothing else.
 
-`str.format` can do more than is intended: `{x:>999999999}` fills a gigabyte with blanks, and
+`str.format` is not safe for input: `{x:>999999999}` fills a gigabyte with blanks, and
 `{x.__class__}` reads attributes of objects.
 """
 

@@ -1,4 +1,4 @@
-"""A YAML document with the place of every value, so that errors can name file and line.
+"""A YAML document with the position of every value, so that errors contain file and line.
 
 Scalars follow YAML 1.2: `3e-4` is a number, only `true` and `false` are booleans (`no` is a
 language code), and dates and times of day are text. Numbers remember how they were written.
@@ -111,14 +111,15 @@ class YamlTree:
         self.root = root
         self.name = name
         self.errors: list[tuple[tuple[int, int], str]] = []
-        """Errors of form, each with the key it is sorted by."""
+        """Syntax errors with their sort keys."""
 
     @classmethod
     def read(cls, path: Path) -> "YamlTree":
         """Read a file.
 
         Raises:
-            ConfigError: it is not YAML, has no keys at the top, is too large or nested too deeply.
+            ConfigError: it is not YAML, has no keys at the top level, is too large or is nested too
+                deeply.
         """
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB; is it a configuration?")
@@ -126,7 +127,7 @@ class YamlTree:
 
     @classmethod
     def parse(cls, text: str, name: str) -> "YamlTree":
-        """Read a text; `name` is what errors call it."""
+        """Read a text; `name` is its name in errors."""
         try:
             root = compose(text, name)
         except yaml.YAMLError as error:
@@ -136,7 +137,7 @@ class YamlTree:
         return cls(root, name)
 
     def data(self) -> dict[str, Any]:
-        """Return the document as dictionaries, tuples and scalars; note malformed keys."""
+        """Return the document as dictionaries, tuples and scalars; record malformed keys."""
         self._nodes_left = MAX_NODES
         value = self._value(self.root, (), 0)
         assert isinstance(value, dict)
@@ -162,12 +163,12 @@ class YamlTree:
         return items
 
     def error(self, node: yaml.Node | None, text: str) -> None:
-        """Note an error at a node, or on the command line."""
+        """Record an error at a node, or on the command line."""
         where, order = place_of(node)
         self.errors.append((order, f"{where}: {text}"))
 
     def find(self, path: tuple[str | int, ...], *, at_key: bool = False) -> Place:
-        """Follow keys and indices as far as they lead."""
+        """Follow keys and indices as far as they exist."""
         node: yaml.Node = self.root
         marked: yaml.Node = node
         resolved = 0
@@ -211,18 +212,18 @@ def scalar_value(node: yaml.Node) -> Any:
 
 
 def key_of(node: yaml.Node) -> str | None:
-    """Return the text of a key; None where it is a list or a mapping."""
+    """Return the text of a key; None if it is a list or a mapping."""
     return str(node.value) if isinstance(node, yaml.ScalarNode) else None
 
 
 def key_node(name: str, like: yaml.Node | None = None) -> yaml.ScalarNode:
-    """Return the node of a key, at the place of another node."""
+    """Return the node of a key, with the position of another node."""
     mark = like.start_mark if like is not None else None
     return yaml.ScalarNode(_STRING_TAG, name, start_mark=mark)
 
 
 def place_of(node: yaml.Node | None) -> tuple[str, tuple[int, int]]:
-    """Return `file:line` of a node, and the key that errors are sorted by."""
+    """Return `file:line` of a node, and the sort key of errors."""
     mark = node.start_mark if node is not None else None
     if mark is None or mark.name == COMMAND_LINE:
         return COMMAND_LINE, (1, 0)
@@ -230,7 +231,7 @@ def place_of(node: yaml.Node | None) -> tuple[str, tuple[int, int]]:
 
 
 def location(path: tuple[str | int, ...]) -> str:
-    """Return keys and indices as people write them: `corpora[0].name`."""
+    """Return keys and indices as text: `corpora[0].name`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return "".join(parts).removeprefix(".")
 

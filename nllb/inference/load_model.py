@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .model_generator import DataType, ModelGenerator
 
 MODEL_VARIABLE = "NLLB_MODEL"
+SMALL_MODEL_BYTES = 1 << 30
+"""The memory plan of a model that needs less memory and fits is not reported."""
 
 
 def load_generator(
@@ -45,9 +47,10 @@ def load_generator(
 
     from .expert_cache import ExpertCache
     from .layers import ExpertStoreFactory, LoadedExperts
-    from .model_generator import ModelGenerator
+    from .model_generator import ModelGenerator, check_data_type
     from .recommended_search import recommended_search
 
+    check_data_type(dtype)
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     free = torch.cuda.mem_get_info()[0] if on_gpu and torch.cuda.is_available() else None
     if dtype == "auto":
@@ -55,7 +58,8 @@ def load_generator(
     opened = open_model(name_or_dir)
     plan = _plan(opened, dtype, expert_memory, available=free)
     if report is not None:
-        report(plan.describe())
+        if plan.needed_bytes >= SMALL_MODEL_BYTES or not plan.fits:
+            report(plan.describe())
         for line in recommended_search(opened.generation, where=opened.name).describe():
             report(line)
     plan.require()

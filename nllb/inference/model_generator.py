@@ -36,6 +36,18 @@ from .threads import ForkSafeLock, resolve_threads, with_torch_threads
 
 DataType = Literal["auto", "int8", "float32", "bfloat16", "float16"]
 
+
+def check_data_type(dtype: str) -> None:
+    """Validate the type of the weights before a model is opened.
+
+    Raises:
+        ConfigError: the type is unknown.
+    """
+    if dtype not in get_args(DataType):
+        valid = ", ".join(get_args(DataType))
+        raise ConfigError(f"dtype is {dtype!r}; valid values are {valid}")
+
+
 TRAINED_POSITIONS = 512
 """Maximum length of NLLB's training sequences, which is lower than its number of positions."""
 BATCH_SENTENCES = 64
@@ -112,9 +124,7 @@ class ModelGenerator:
         """
         opened = open_model(name_or_dir)
         place = _device(device)
-        if dtype not in get_args(DataType):
-            valid = ", ".join(get_args(DataType))
-            raise ConfigError(f"dtype is {dtype!r}; valid values are {valid}")
+        check_data_type(dtype)
         if dtype == "auto":
             dtype = "int8" if place.type == "cpu" else "bfloat16"
         num_threads = resolve_threads(num_threads)

@@ -14,6 +14,7 @@ never reads the empty experts.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,10 @@ from nllb.model.formats.weight_names import SIDES, list_weights
 from nllb.model.formats.weights import SCALE
 from nllb.model.moe import EXPERTS_PER_TOKEN, route
 
-from .expert_cache import Load
+from .expert_cache import ExpertCache, Load
 from .generator import SearchOptions
 from .layers import ExpertStore, ExpertStoreFactory, FeedForward, LoadedExperts
+from .memory_plan import plan_memory
 from .model_generator import ModelGenerator
 
 NEVER = -1e4
@@ -109,6 +111,50 @@ def count_gates(
             generator.generate(fitting, source=source, target=target, search=greedy)
             progress.advance(len(batch))
     return stores[0].gates
+
+
+def experts_of_direction(
+    opened: ModelDirectory,
+    lines: Sequence[str],
+    *,
+    source: Language,
+    target: Language,
+    keep: float,
+    encoder_to_decoder: float = 3.0,
+    expert_memory: int | None = None,
+    quiet: bool = False,
+) -> tuple[Gates, Kept]:
+    """Measure the routing of a direction and return it with the experts to keep.
+
+    Args:
+        opened: the model.
+        lines: several hundred sentences in the source language.
+        source: language of the lines.
+        target: language into which they are translated.
+        keep: fraction of all experts to keep, greater than 0 and at most 1.
+        encoder_to_decoder: number of experts in an encoder layer per expert in a decoder layer.
+        expert_memory: maximum bytes for experts in memory; None loads all of them.
+        quiet: no progress on stderr.
+
+    Raises:
+        ConfigError: the model has no experts, or `keep` or the ratio is out of range.
+        DataError: the text is empty.
+        ResourceError: the memory is too small.
+    """
+    check_pruning_options(keep=keep, encoder_to_decoder=encoder_to_decoder)
+    plan = plan_memory(opened.config, dtype="int8", expert_memory=expert_memory)
+    plan.require()
+    cached = partial(ExpertCache, expert_bytes=plan.expert_bytes, memory_bytes=expert_memory or 0)
+    gates = count_gates(
+        opened,
+        lines,
+        source=source,
+        target=target,
+        experts=LoadedExperts if expert_memory is None else cached,
+        quiet=quiet,
+    )
+    kept = choose_experts(gates, opened.config, keep=keep, encoder_to_decoder=encoder_to_decoder)
+    return gates, kept
 
 
 def choose_experts(

@@ -7,7 +7,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from nllb.errors import DataError, NllbError
 
 MAX_MEMBERS = 100_000
-"""Most members of an archive."""
+"""Maximum number of members of an archive."""
 
 
 def check_archive(
@@ -17,18 +17,18 @@ def check_archive(
     max_bytes: int | None = None,
     error: type[NllbError] = DataError,
 ) -> list[ZipInfo]:
-    """Return the members of an archive whose directory is sound and which is not a bomb.
+    """Return the members of an archive after checking its directory and its unpacked size.
 
     Args:
         archive: the opened archive.
         path: its file.
-        max_bytes: most bytes that all members may have together when they are unpacked; None
-            allows members that are stored as they are and no longer than the file.
-        error: what to raise.
+        max_bytes: maximum total size of the unpacked members; None allows only uncompressed members
+            that are not larger than the file.
+        error: type of the error.
 
     Raises:
-        NllbError: of the type `error`, where the members are too many or too long, or two of them
-            have one name, which programs would resolve differently.
+        NllbError: of the type `error`, if there are too many members, they are too large, or two of
+            them have the same name, which programs would resolve differently.
     """
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
@@ -53,15 +53,13 @@ def check_archive(
 def read_member(
     archive: ZipFile, member: ZipInfo, path: Path, *, password: bytes | None = None
 ) -> bytes:
-    """Return a member, and never more of it than its directory entry says.
+    """Return the content of a member, which must have the size in its directory entry.
 
     Raises:
-        BadZipFile: the entry lies about the member's length.
+        BadZipFile: the member has a different size.
     """
     with archive.open(member, pwd=password) as stream:
         data = stream.read(member.file_size + 1)
     if len(data) != member.file_size:
-        raise BadZipFile(
-            f"{member.filename!r} of {path.name} has another length than its entry says"
-        )
+        raise BadZipFile(f"{member.filename!r} of {path.name} does not have the size in its entry")
     return data

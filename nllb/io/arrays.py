@@ -1,4 +1,4 @@
-"""numpy's files, opened without pickles, and only when their headers agree with their sizes."""
+"""Opens NumPy files without pickles, after comparing their headers with their sizes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from .archives import check_archive
 
 
 def load_array(path: Path) -> NDArray[Any]:
-    """Return the array of a `.npy` file, memory-mapped where it is not empty.
+    """Return the array of a `.npy` file, memory-mapped unless it is empty.
 
     Raises:
         DataError: it is missing or damaged.
@@ -36,8 +36,8 @@ def open_arrays(path: Path) -> Iterator[Any]:
     """Open a `.npz` file as `numpy.load` does, for a `with` block that reads its arrays.
 
     Raises:
-        DataError: it is missing or damaged, or what the block does with the arrays shows that they
-            are not what was expected.
+        DataError: it is missing or damaged, or the block fails because the arrays are not as
+            expected.
     """
     with _telling(path):
         with ZipFile(path) as archive:
@@ -55,16 +55,16 @@ def _telling(path: Path) -> Iterator[None]:
     except NllbError:
         raise
     except Exception as error:
-        # A header is a piece of Python that numpy parses: a damaged one can fail in many ways.
+        # NumPy parses the header as Python: a damaged one can raise many kinds of errors.
         reason = str(error).strip().splitlines()
         raise DataError(
             f"cannot read {path}: it is damaged or of another kind "
-            f"({reason[0][:120] if reason else type(error).__name__}); make it again"
+            f"({reason[0][:120] if reason else type(error).__name__}); create it again"
         ) from error
 
 
 def _check_header(stream: BinaryIO, size: int) -> int:
-    """Return the bytes of the array behind a header, which are no more than the file has."""
+    """Return the number of bytes of an array after checking it against the size of the file."""
     version = npy.read_magic(stream)
     if version == (1, 0):
         shape, _, dtype = npy.read_array_header_1_0(stream)

@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all, whatever ends the program.
+"""Atomic writes: a file appears complete or not at all, however the program ends.
 
-A file is written beside its place under a hidden temporary name, synced, and renamed. After an
+A file is written in the same folder under a hidden temporary name, synced, and renamed. After an
 error, an interrupt or a signal that `nllb.cli` turns into an exception, the temporary file is
 removed and the old file is unchanged; only SIGKILL leaves the temporary file behind.
 """
@@ -42,8 +42,9 @@ def disk_fault(error: OSError) -> str | None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path to write to; the file takes the place of `path` when the block ends.
 
-    The suffixes are kept, so that compression by suffix works. A symbolic link stays a link. What
-    is not a file, such as a named pipe or /dev/stdout, receives the bytes when the block ends.
+    The suffixes are kept, so that compression by suffix works. A symbolic link stays a link. A
+    named pipe, /dev/stdout or another path that is not a file receives the bytes when the block
+    ends.
 
     Raises:
         DataError: `path` cannot be written. Other errors of the block pass through unchanged.
@@ -74,14 +75,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_binary(path: Path) -> Iterator[BinaryIO]:
-    """Open `path` for bytes, compressed by suffix; it appears whole or not at all."""
+    """Open `path` for bytes, compressed by suffix; the file appears complete or not at all."""
     with atomic_path(path) as temporary, open_binary(temporary, "wb") as stream:
         yield stream
 
 
 @contextmanager
 def atomic_text(path: Path) -> Iterator[TextIOWrapper]:
-    """Open `path` for UTF-8 text, compressed by suffix; it appears whole or not at all."""
+    """Open `path` for UTF-8 text, compressed by suffix; the file appears complete or not at all."""
     with (
         atomic_binary(path) as stream,
         TextIOWrapper(stream, encoding="utf-8", newline="\n") as text,
@@ -92,8 +93,8 @@ def atomic_text(path: Path) -> Iterator[TextIOWrapper]:
 def is_stdout(path: Path | str) -> bool:
     """Whether a path leads to the file that stdout is connected to, as /dev/stdout does.
 
-    Such a file must be appended to through stdout: opening or replacing it would erase what
-    `>> file` is to keep.
+    Such a file must be appended to through stdout: opening or replacing it would erase the content
+    that `>> file` keeps.
     """
     if sys.stdout is None:
         return False
@@ -124,7 +125,7 @@ def _naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Turn the errors of writing a file into one that names it.
 
     Args:
-        path: the file that the user asked for.
+        path: the requested file.
         temporary: if given, only errors that concern this file, or the disk, are its errors.
     """
     try:

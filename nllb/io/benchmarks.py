@@ -24,15 +24,15 @@ from .text import read_json_lines, read_lines, read_table
 
 FLORES_SPLITS: Final = ("dev", "devtest")
 FLORES_LINES: Final = {"dev": 997, "devtest": 1012}
-"""Lines of each public split; equal in FLORES-101, FLORES-200 and FLORES+."""
+"""Number of lines of each public split, which is the same in FLORES-101, FLORES-200 and FLORES+."""
 
 HOW_TO_OBTAIN: Final = (
     "FLORES-200 is one archive that unpacks to flores200_dataset/{dev,devtest}/CODE.{dev,devtest} "
     "(github.com/facebookresearch/flores, CC BY-SA 4.0); FLORES+ is the data set "
-    "openlanguagedata/flores_plus on the Hugging Face hub (accept its terms; "
-    "`huggingface-cli download --repo-type dataset openlanguagedata/flores_plus`), or the release "
-    "archive of github.com/openlanguagedata/flores with {dev,devtest}/{dev,devtest}.CODE. "
-    "Evaluation only: keep it out of all training text"
+    "openlanguagedata/flores_plus on the Hugging Face hub (accept its terms; `huggingface-cli "
+    "download --repo-type dataset openlanguagedata/flores_plus`), or the release archive of "
+    "github.com/openlanguagedata/flores with {dev,devtest}/{dev,devtest}.CODE. It is for "
+    "evaluation only and must not be in training text"
 )
 
 
@@ -56,7 +56,7 @@ class LineAlignedSet:
     num_lines: int | None = None
     """Number of lines that every file must have; None uses that of the first file."""
     limit: int | None = None
-    """Use only this many sentences, from the first; None uses all."""
+    """Use only the first sentences; None uses all."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class LineAlignedSet:
         return whole if self.limit is None else f"{whole}[:{self.limit}]"
 
     def first(self, limit: int) -> "LineAlignedSet":
-        """Return the set with its first sentences only, for a quick check."""
+        """Return the set with only its first sentences, for a quick test."""
         return replace(self, limit=limit)
 
     def path(self, language: str) -> Path:
@@ -79,16 +79,17 @@ class LineAlignedSet:
             return self.files[language]
         except KeyError:
             raise LanguageError(
-                f"{self.title} has no language {language!r}"
-                f"{did_you_mean(language, self.files) or '.'} "
-                f"It has {len(self.files)} languages, in {self.directory}"
+                f"{self.title} has no language "
+                f"{language!r}{did_you_mean(language, self.files) or '.'} It has {len(self.files)} "
+                f"languages, in {self.directory}"
             ) from None
 
     def sentences(self, language: str) -> tuple[str, ...]:
         """Return the sentences of a language exactly as in the file.
 
         Raises:
-            DataError: a line is not UTF-8, or the file has another number of lines than the set.
+            DataError: a line is not UTF-8, or the file does not have the number of lines of the
+                set.
         """
         sentences = _read_sentences(self.path(language))
         expected = self.num_lines or len(_read_sentences(next(iter(self.files.values()))))
@@ -189,7 +190,7 @@ def evaluation_hashes(
 
     Args:
         sets: the test sets.
-        languages: use only these codes, as far as a set has them; None uses all.
+        languages: use only these codes, if a set has them; None uses all.
     """
     wanted = None if languages is None else set(languages)
     return frozenset(
@@ -230,7 +231,7 @@ def _read_sentences(path: Path) -> tuple[str, ...]:
     return _read_version(path, status.st_mtime_ns, status.st_size)
 
 
-# All of FLORES-200 takes about 60 MB as strings; scoring reads every source for every target.
+# All of FLORES-200 uses about 60 MB as strings; scoring reads every source for every target.
 @lru_cache(maxsize=256)
 def _read_version(path: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
     if _suffix(path) in (".jsonl", ".parquet"):

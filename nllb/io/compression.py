@@ -1,6 +1,6 @@
-"""Files that are compressed by their suffix: .gz, .zst and .xz; `-` is stdin or stdout.
+"""Opens files that are compressed by their suffix (.gz, .zst, .xz); `-` is stdin or stdout.
 
-What is written depends on the content alone: no name and no time is stored in a header.
+The bytes depend only on the content: headers contain neither a name nor a time.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""Readers for the layouts of public corpora: each text or pair comes with its file and line.
+"""Readers for the layouts of public corpora: each text or pair has its file and line.
 
 Nothing is cleaned, and no more than one file is kept in memory. There are five layouts:
 
@@ -78,7 +78,7 @@ class Corpus:
     name: str
     """Name in records and reports."""
     layout: Layout
-    """How its files are organised."""
+    """Layout of its files."""
     directory: Path
     """Its folder."""
 
@@ -91,7 +91,7 @@ class Corpus:
     ) -> Iterator[CorpusText]:
         """Yield the texts of one language, or of all, file by file; empty texts are skipped.
 
-        In the layouts of pairs a sentence comes once for every pair that contains it.
+        In the layouts of pairs, a sentence is yielded once for every pair that contains it.
 
         Args:
             language: code as in the corpus.
@@ -135,8 +135,8 @@ class Corpus:
         if self.layout == "lines" and sources and targets and len(sources) != len(targets):
             raise DataError(
                 f"{self.directory}: {source} has {len(sources):,} lines, {target} has "
-                f"{len(targets):,}; "
-                "line-aligned files must have the same length: download them again"
+                f"{len(targets):,}; line-aligned files must have the same length: download them "
+                f"again"
             )
         for key, text in sources.items():
             other = targets.get(key)
@@ -239,9 +239,9 @@ def open_corpus(directory: Path | str, *, layout: Layout | None = None, name: st
     layout = layout or KNOWN_LAYOUTS.get(directory.name)
     if layout is None:
         raise DataError(
-            f"the layout of {directory} is unknown"
-            f"{did_you_mean(directory.name, KNOWN_LAYOUTS) or '.'} "
-            f"Set one of {', '.join(get_args(Layout))}"
+            f"the layout of {directory} is "
+            f"unknown{did_you_mean(directory.name, KNOWN_LAYOUTS) or '.'} Set one of "
+            f"{', '.join(get_args(Layout))}"
         )
     return Corpus(name=name or directory.name, layout=layout, directory=directory)
 
@@ -250,7 +250,7 @@ def parse_corpus(text: str) -> Corpus:
     """Open a corpus that a command line names as `PATH` or `LAYOUT:PATH`.
 
     Raises:
-        DataError: where the folder is missing, or its layout is not known.
+        DataError: if the folder is missing, or its layout is not known.
     """
     name, separator, path = text.partition(":")
     for layout in get_args(Layout):

@@ -1,4 +1,4 @@
-"""Recognise files that are not UTF-8 text, and say what they are instead."""
+"""Recognises files that are not UTF-8 text and names their format."""
 
 from nllb.errors import DataError
 
@@ -22,14 +22,14 @@ _MIN_NULL_SHARE = 0.3
 
 
 def check_encoding(head: bytes, name: object) -> None:
-    """Refuse the first bytes of a file that is UTF-16, UTF-32 or not text.
+    """Reject a file whose first bytes are UTF-16, UTF-32 or not text.
 
     Args:
         head: the beginning of the file; the first 4 KiB are examined.
         name: the file, and the line if known, as the error shows it.
 
     Raises:
-        DataError: it names the encoding or the kind of file, and what to do.
+        DataError: with the encoding or the kind of file, and with advice.
     """
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):

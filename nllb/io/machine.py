@@ -11,8 +11,8 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 def available_memory() -> int:
     """Return the bytes of memory that are free, within the limits of a container or a job.
 
-    A container's limit counts less what its processes already use; page cache that the kernel can
-    drop counts as free.
+    Memory that a container's processes already use is subtracted from its limit; page cache that
+    the kernel can drop counts as free.
     """
     return min([_free_memory(), *(max(0, free) for free in _free_in_cgroups())])
 
@@ -35,7 +35,7 @@ def _free_memory() -> int:
 
 
 def _free_in_cgroups() -> Iterator[int]:
-    """Yield what each control group that this process belongs to leaves free."""
+    """Yield the free memory of each control group of this process."""
     for folder in _own_cgroups():
         versions = (
             ("memory.max", "memory.current", "inactive_file"),
@@ -48,7 +48,7 @@ def _free_in_cgroups() -> Iterator[int]:
 
 
 def _own_cgroups() -> Iterator[Path]:
-    """Yield the folders of this process's memory groups, each with those above it."""
+    """Yield the folders of this process's memory groups and of their parents."""
     roots = [(_CGROUPS, "/"), (_CGROUPS / "memory", "/")]
     try:
         for line in _OWN_CGROUPS.read_text(encoding="utf-8").splitlines():

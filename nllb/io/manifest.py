@@ -34,7 +34,7 @@ SOURCE_TAGS: Final[dict[DataOrigin, str]] = {
 }
 """Tag after the source language token, in the order of the ids; primary data has none."""
 ONE_WAY: Final[frozenset[DataOrigin]] = frozenset({"mmt_bt", "smt_bt", "denoising"})
-"""Origins that are used in their own direction only; the others serve both directions."""
+"""Origins that are used only in their own direction; the others serve both directions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VocabularyRecord:
-    """The vocabulary that the shards were written with.
+    """The vocabulary of the shards.
 
     Ids are those of Hugging Face's NLLB layout: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, then the
     SentencePiece pieces (piece id + 1), the language tokens, the data-source tags and `<mask>`.
@@ -100,7 +100,7 @@ class VocabularyRecord:
     sha256: str
     """SHA-256 of the SentencePiece model."""
     name: str
-    """Name for reports, such as `spm:standin`."""
+    """Name for reports."""
     num_pieces: int
     """Pieces of the SentencePiece model, including its three special ones."""
     languages: tuple[str, ...]
@@ -159,7 +159,7 @@ class CorpusRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything that training knows about its data."""
+    """The data of a training run."""
 
     format_version: int
     """Version of this format."""
@@ -176,7 +176,7 @@ class Manifest:
     corpora: tuple[CorpusRecord, ...]
     """Corpora with licence and number of pairs."""
     made_by: dict[str, str]
-    """Version, fingerprint of the configuration and whatever else identifies the run."""
+    """Version, fingerprint of the configuration and other values that identify the run."""
     directory: Path = dataclasses.field(default=Path("."), compare=False)
     """Folder of the manifest; it is not stored in the file."""
 
@@ -221,9 +221,8 @@ class Manifest:
         shard = TokenShard.open(path)
         if (shard.num_bytes, len(shard)) != (file.num_bytes, file.num_pairs):
             raise DataError(
-                f"{path}: {len(shard):,} pairs in {shard.num_bytes:,} bytes where the "
-                f"manifest records {file.num_pairs:,} in {file.num_bytes:,}: "
-                "run `nllb data prepare` again"
+                f"{path}: {len(shard):,} pairs in {shard.num_bytes:,} bytes, but the manifest "
+                f"records {file.num_pairs:,} in {file.num_bytes:,}: run `nllb data prepare` again"
             )
         return shard
 
@@ -239,8 +238,8 @@ class Manifest:
                 got = file_fingerprint(path)
                 if got != file.xxh3_128:
                     raise DataError(
-                        f"{path}: hash {got} where the manifest records "
-                        f"{file.xxh3_128}: the shard is damaged; run `nllb data prepare` again"
+                        f"{path}: hash {got} where the manifest records {file.xxh3_128}: the shard "
+                        f"is damaged; run `nllb data prepare` again"
                     )
 
 
@@ -273,8 +272,8 @@ def read_manifest(path: Path) -> Manifest:
         document = read_json(path, max_bytes=_MAX_MANIFEST_BYTES)
         if document["format_version"] != FORMAT_VERSION:
             raise DataError(
-                f"{path}: manifest format {repr(document['format_version'])[:40]}; "
-                f"this program reads {FORMAT_VERSION}"
+                f"{path}: manifest format {repr(document['format_version'])[:40]}; this program "
+                f"reads {FORMAT_VERSION}"
             )
         values = {**document, "directory": path.parent}
     except (KeyError, TypeError) as error:

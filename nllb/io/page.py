@@ -1,7 +1,7 @@
 """A self-contained HTML page: frame, tables, notices and heat maps.
 
-Style, script and data are inside the file, and a strict content security policy lets the browser
-run only these: the page sends no request. Text is escaped unless it is `Markup`.
+Style, script and data are inside the file, and a strict content security policy allows only these:
+the page sends no requests. Text is escaped unless it is `Markup`.
 """
 
 import base64
@@ -45,9 +45,9 @@ class Column:
     digits: int = 1
     """Decimals of a number."""
     signed: bool = False
-    """Whether a number has a sign and is coloured as better or worse."""
+    """Whether a number is shown with its sign and coloured as better or worse."""
     lower_is_better: bool = False
-    """Whether a signed number below zero is the better one, as for TER."""
+    """Whether a negative number is better, as for TER."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +93,8 @@ class Page:
         self, title: str, *, subtitle: str = "", footer: str = "", language: str = "en"
     ) -> None:
         self.title, self.subtitle, self.language = title, subtitle, language
-        self.footer = footer or f"Written by nllb {__version__}. This file needs no network."
+        self.footer = footer or f"Written by nllb {__version__}. This file sends no network "
+        "requests."
         self.sections: list[PageSection] = []
 
     def add(self, title: str, *parts: str) -> None:
@@ -160,7 +161,7 @@ def notice(
 
 
 def details(summary: str, *parts: str) -> Markup:
-    """Return a part that is folded until the reader opens it."""
+    """Return a part that is collapsed until the reader opens it."""
     body = Markup("\n").join(parts)
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, body)
 
@@ -195,14 +196,14 @@ def table(
         rows: one cell per column; None or NaN shows as a dash and sorts last.
         caption: what the table shows.
         sortable: whether a click on a head sorts the table.
-        filterable: whether a box above narrows the rows.
+        filterable: whether a search box above filters the rows.
         tall: whether a long table scrolls inside its own frame.
     """
     heads = Markup().join(
         Markup('<th scope="col" class="{}">{}</th>').format(column.kind, column.title)
         for column in columns
     )
-    # Joined as plain text: a table of many thousand cells is built in a fraction of the time.
+    # Joined as plain text, which is much faster for tables of many thousand cells.
     body = Markup(
         "\n".join(
             f"<tr>{''.join(_cell(c, v) for c, v in zip(columns, row, strict=True))}</tr>"
@@ -248,7 +249,7 @@ def heat_map(axis: Axis, layers: Sequence[HeatMapLayer], *, caption: str) -> Mar
     layer.
 
     Raises:
-        ValueError: where a layer is not square over the axis, or a score does not fit 16 bits.
+        ValueError: if a layer is not square over the axis, or a score does not fit 16 bits.
     """
     size = len(axis.labels)
     for layer in layers:

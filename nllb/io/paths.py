@@ -1,7 +1,7 @@
-"""Paths made of names that a file holds: they stay in the folder that the file belongs to.
+"""Paths from names in a file: they stay in the folder of the file.
 
-A model directory, a manifest or a folder of results may come from someone else. A name in it must
-not lead to a file of this machine, whether by `..`, by an absolute path or through a link.
+The origin of a model directory, a manifest or a folder of results may be unknown. A name in it must
+not lead to another file of this machine by `..`, an absolute path or a link.
 """
 
 import os
@@ -16,7 +16,7 @@ _PACKAGES = Path(__file__).parents[2]
 
 
 def is_plain_name(name: object) -> bool:
-    """Say whether a value can name a file or a folder: letters, digits, `.`, `_` and `-` only."""
+    """Return whether a value is a file name of letters, digits, `.`, `_` and `-` only."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None and name not in (".", "..")
 
 
@@ -35,11 +35,11 @@ def path_inside(
     Args:
         folder: the folder.
         name: the name, relative to it; the file need not exist.
-        error: what to raise.
-        where: the file that the name comes from, for the message.
+        error: type of the error.
+        where: the file that contains the name, for the message.
 
     Raises:
-        NllbError: of the type `error`, where the name is no relative path or leaves the folder.
+        NllbError: of the type `error`, if the name is not a relative path or leaves the folder.
     """
     source = f"{where}: " if where else ""
     shown = repr(name)[:_SHOWN_CHARACTERS]
@@ -63,7 +63,7 @@ def path_inside(
 
 
 def _is_relative(name: str) -> bool:
-    # A file that was written on one system is refused on all where any reads its name as a way out.
+    # A name that leaves the folder on any system is rejected on all systems.
     for path in (PurePosixPath(name), PureWindowsPath(name)):
         if path.is_absolute() or path.drive or path.root or ".." in path.parts or not path.parts:
             return False
@@ -84,7 +84,7 @@ def _homes(folder: Path) -> list[Path]:
 
 
 def _is_shipped(folder: Path) -> bool:
-    """Say whether a folder is one of the package's own, which some installers fill with links."""
+    """Return whether a folder belongs to the package: some installers fill those with links."""
     try:
         return "_models" in folder.absolute().relative_to(_PACKAGES).parts[1:2]
     except ValueError:

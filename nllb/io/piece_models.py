@@ -1,4 +1,4 @@
-"""Opens SentencePiece models after validating them; all packages read their models here."""
+"""Opens SentencePiece models after validating them, for all packages."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final

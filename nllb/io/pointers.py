@@ -1,4 +1,4 @@
-"""What git leaves in place of a large file that git-lfs did not fetch."""
+"""Recognises git-lfs pointers, which replace large files that were not fetched."""
 
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,7 @@ _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise CheckpointError where a file is a git-lfs pointer."""
+    """Raise a CheckpointError if a file is a git-lfs pointer."""
     if _is_pointer(path):
         raise CheckpointError(
             f"{path} is a git-lfs pointer, not the file itself: run 'git lfs pull' in "
@@ -18,7 +18,7 @@ def refuse_pointer(path: Path) -> None:
 
 
 def _is_pointer(path: Path) -> bool:
-    """Say whether a file is what git leaves in place of a large one that git-lfs did not fetch."""
+    """Return whether a file is the pointer that git-lfs stores in place of a large file."""
     try:
         if not path.is_file() or path.stat().st_size > 1024:
             return False

@@ -23,7 +23,7 @@ PLAIN_INTERVAL_S = 10.0
 
 
 class Progress:
-    """Shows on stderr how much of some work is done; use it in a `with` block."""
+    """Shows the progress of some work on stderr; use it in a `with` block."""
 
     def __init__(
         self, name: str, *, total: int | None = None, unit: str = "items", quiet: bool = False
@@ -69,7 +69,7 @@ class Progress:
         self.advance(count, note)
 
     def set_total(self, total: int) -> None:
-        """Set the number of all steps, where it was not known at the beginning."""
+        """Set the number of all steps if it was not known at the beginning."""
         if total != self.total:
             self.total = total
             if self._bar is not None and self._task is not None:

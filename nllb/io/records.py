@@ -1,4 +1,4 @@
-"""Values of JSON files as dataclasses, with every field checked: the files may come from anyone."""
+"""Converts JSON values of unknown origin to dataclasses, with a check of every field."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,14 +17,14 @@ def to_record(
 ) -> Record:
     """Return a value that was read from a file as a dataclass.
 
-    Lists become tuples, and whole numbers fit where any number does; fields that the class does not
-    have are left out.
+    Lists become tuples, integers are accepted as floating-point numbers, and unknown fields are
+    ignored.
 
     Args:
         kind: the dataclass.
-        value: what `json` made of the file, or of a part of it.
+        value: the parsed JSON value.
         where: the file, for messages.
-        error: what to raise.
+        error: type of the error.
 
     Raises:
         NllbError: of the type `error`, with the first field that is missing or of another type.

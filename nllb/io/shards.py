@@ -92,7 +92,7 @@ class TokenShard:
             DataError: the file is missing, truncated, or not a shard.
         """
         try:
-            # An empty file cannot be mapped; it is refused below as not a shard.
+            # An empty file cannot be mapped; it is rejected below as not a shard.
             size = path.stat().st_size
             mapped = _map(path) if size else b""
         except OSError as error:
@@ -113,7 +113,9 @@ class TokenShard:
         tokens: list[Tokens] = []
         for side in range(sides):
             if int(offsets[side][0]) != 0 or bool((offsets[side][1:] < offsets[side][:-1]).any()):
-                raise DataError(f"{path} damaged: its offsets fall; run `nllb data prepare` again")
+                raise DataError(
+                    f"{path} damaged: its offsets decrease; run `nllb data prepare` again"
+                )
             length = int(offsets[side][-1]) * width
             if size < position + length:
                 raise DataError(f"{path}: truncated: {size:,} bytes; run `nllb data prepare` again")
@@ -131,7 +133,7 @@ class TokenShard:
     def target(self, index: int) -> Tokens:
         """Return the target tokens of a pair (a view of the file)."""
         if self.target_offsets is None:
-            raise DataError(f"{self.path} has one side only; its origin is denoising")
+            raise DataError(f"{self.path} has only one side, because its origin is denoising")
         return self._tokens[1][
             int(self.target_offsets[index]) : int(self.target_offsets[index + 1])
         ]

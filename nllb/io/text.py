@@ -17,9 +17,9 @@ from .encoding import check_encoding
 
 ErrorPolicy = Literal["strict", "replace"]
 MAX_LINE_BYTES = 16 << 20
-"""A longer line is refused: it is not text, and could fill the memory."""
+"""Longer lines are rejected: they are not text and could fill the memory."""
 MAX_DOCUMENT_BYTES = 256 << 20
-"""Limit of a file that is read whole, counted after decompression."""
+"""Maximum size of a file that is read completely, after decompression."""
 _BLOCK_BYTES = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -28,8 +28,8 @@ def read_lines(path: Path | str, *, errors: ErrorPolicy = "strict") -> Iterator[
     """Yield the lines of a UTF-8 file without their "\\n"; a byte order mark is dropped.
 
     Raises:
-        DataError: with file, line and byte where the bytes are not UTF-8 (unless `errors` is
-            `replace`), where a line is too long, or where a compressed file is damaged.
+        DataError: with file, line and byte, if the bytes are not UTF-8 (unless `errors` is
+            `replace`), a line is too long, or a compressed file is damaged.
     """
     for number, line in enumerate(read_binary_lines(path), 1):
         raw = line
@@ -72,7 +72,7 @@ def line_batches(path: Path | str) -> Iterator[list[bytes]]:
     try:
         stream = open_binary(path)
         try:
-            # read1 returns what is there, where read would wait for more.
+            # read1 returns the available bytes; read would wait for more.
             while block := cast(Any, stream).read1(_BLOCK_BYTES):
                 *lines, rest = block.split(b"\n")
                 num_bytes += len(lines[0] if lines else rest)
@@ -116,8 +116,8 @@ def read_bytes(path: Path | str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> byte
                 num_bytes += len(block)
                 if num_bytes > max_bytes:
                     raise DataError(
-                        f"{path} is longer than {max_bytes >> 20} MiB, the limit of a file of its "
-                        "kind, which is read whole"
+                        f"{path} is longer than {max_bytes >> 20} MiB, the limit for files that "
+                        f"are read completely"
                     )
     except DAMAGED as error:
         raise DataError(f"{path}: damaged or truncated: {error}; fetch the file again") from error
@@ -185,7 +185,7 @@ def read_object(path: Path, *names: str) -> dict[str, Any]:
     """Read one JSON object.
 
     Raises:
-        DataError: the document is something else, or lacks one of the names.
+        DataError: the document is not an object, or one of the names is missing.
     """
     value = read_json(path)
     if not isinstance(value, dict):
@@ -217,7 +217,7 @@ def read_table(path: Path) -> Iterator[dict[str, str]]:
     """Yield the rows of a TSV table with a header; lines that begin with `#` are comments.
 
     Raises:
-        DataError: with file and line where a row has another number of columns than the header.
+        DataError: with file and line, if the number of columns of a row differs from the header.
     """
     header: list[str] | None = None
     for number, line in enumerate(read_lines(path), 1):

@@ -1,4 +1,4 @@
-"""The form in which word lists and text are compared, and the way back to the original text.
+"""The form in which word lists and text are compared, with positions in the original text.
 
 NFC, case folded, zero-width characters and tatweel removed, apostrophes and hyphens unified, white
 space collapsed; combining marks are kept. `wordlists.tsv` lists the characters, and the particles

@@ -13,17 +13,13 @@ Usage:
     words.counts(texts)       -> int32 array, for many texts in one pass
     words.count_folded(...)   -> the same for a column of folded UTF-8
     words.merged(other, ...)  -> one list with all entries, each once
-    find_list(directory, language) -> its path, or None: the language cannot be measured
 
 Source: NLLB Team 2022, 7.3 (Toxicity-200). It differs on purpose from the published scripts, which
 delete combining marks, count a capitalised or nested entry twice, skip the first line and find
 little in scripts without spaces.
 """
 
-import lzma
 import unicodedata
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,16 +35,11 @@ from numpy.typing import NDArray
 from nllb.errors import DataError, LanguageError
 from nllb.languages.scripts import unicode_class, unsegmented_scripts
 
-from .archives import check_archive, read_member
-from .text import read_bytes
 from .word_folding import Particles, alignment, fold, particles
+from .wordlist_files import PUBLISHED_PASSWORD, find_list, read_list
 
-PUBLISHED_PASSWORD = "tL4nLLb"
-"""The password of the published Toxicity-200 archives. It is public."""
-MAX_LIST_BYTES = 16 << 20
-"""Maximum size of a list after decompression; those of Toxicity-200 have a few kB."""
-
-# In these scripts words have no visible edge: an entry must begin and end at a cluster's edge.
+# In these scripts words have no visible edge: an entry must begin and end at the edge of a
+# cluster.
 _UNSPACED = regex.compile(f"[{''.join(map(unicode_class, unsegmented_scripts()))}々]")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u00B7\u05F3\u05F4]")
 # Characters that join the next consonant (Khmer coeng, Myanmar and Tai Tham stackers), and Thai and
@@ -97,25 +88,25 @@ class WordList:
     """The words of one list, or of several merged lists, compiled for searching.
 
     Attributes:
-        faults: counts of problems in the file, by kind: blank, duplicate, not NFC, other script, no
-            word.
+        corrections: counts of corrected entries by kind: blank, duplicate, not NFC, other script,
+            no word.
     """
 
     def __init__(
-        self, entries: Iterable[_Entry], *, faults: Mapping[str, int] | None = None
+        self, entries: Iterable[_Entry], *, corrections: Mapping[str, int] | None = None
     ) -> None:
         """Compile folded entries; `from_entries` and `load` are the usual ways."""
         unique: dict[str, _Entry] = {}
         for entry in entries:
             unique.setdefault(entry.folded, entry)
         self._entries = tuple(unique.values())
-        self.faults: dict[str, int] = dict(faults or {})
+        self.corrections: dict[str, int] = dict(corrections or {})
         patterns: dict[str, _Entry] = {}
         for entry in self._entries:
             for spelling in _spellings(entry.folded):
                 patterns.setdefault(spelling, entry)
         self._of_pattern = tuple(patterns.values())
-        # Whether a letter next to the edge always makes it another word.
+        # Whether a letter next to the edge always makes a different word.
         starts = [e.word_start is True and not e.particles.prefixes for e in self._of_pattern]
         ends = [e.word_end is True and not e.particles.suffixes for e in self._of_pattern]
         self._word_starts, self._word_ends = (
@@ -128,29 +119,29 @@ class WordList:
 
     @classmethod
     def from_entries(cls, entries: Iterable[str], *, language: str) -> "WordList":
-        """Make a list of words and phrases; the language decides on attached particles."""
-        faults: Counter[str] = Counter()
+        """Create a list of words and phrases; the language determines the attached particles."""
+        corrections: Counter[str] = Counter()
         written_on = particles(language)
         script = _script_pattern(language)
         made: dict[str, _Entry] = {}
         for raw in entries:
             text = raw.strip().strip("\ufeff")
             if not text:
-                faults["blank"] += 1
+                corrections["blank"] += 1
                 continue
             if not unicodedata.is_normalized("NFC", text):
-                faults["not NFC"] += 1
+                corrections["not NFC"] += 1
             folded = fold(text).replace(_LETTER_APOSTROPHE, "'").strip().strip("\u0f0b")
             if not _WORD.search(folded):
-                faults["no word"] += 1
+                corrections["no word"] += 1
                 continue
             if not script.search(folded):
-                faults["other script"] += 1
+                corrections["other script"] += 1
             if folded in made:
-                faults["duplicate"] += 1
+                corrections["duplicate"] += 1
                 continue
             made[folded] = _entry(text, folded, written_on)
-        return cls(made.values(), faults=faults)
+        return cls(made.values(), corrections=corrections)
 
     @classmethod
     def load(cls, path: Path, *, language: str, password: str = PUBLISHED_PASSWORD) -> "WordList":
@@ -164,11 +155,10 @@ class WordList:
             if found is None:
                 raise DataError(
                     f"no word list of {language} in {path}: looked for {language}_twl.zip and "
-                    f"{language}_twl.txt; "
-                    "a language without a list cannot be measured"
+                    f"{language}_twl.txt; without a list, a language cannot be measured"
                 )
             path = found
-        lines = _decoded(_read(path, password=password), path=path).split("\n")
+        lines = read_list(path, password=password).split("\n")
         # The text after the last line break is not a line.
         words = cls.from_entries(
             lines[:-1] if lines and not lines[-1].strip() else lines, language=language
@@ -180,8 +170,10 @@ class WordList:
     def merged(self, *others: "WordList") -> "WordList":
         """Return one list of all entries, each once and with the particles of its own language."""
         lists = (self, *others)
-        faults = sum((Counter(words.faults) for words in lists), Counter[str]())
-        return WordList((entry for words in lists for entry in words._entries), faults=faults)
+        corrections = sum((Counter(words.corrections) for words in lists), Counter[str]())
+        return WordList(
+            (entry for words in lists for entry in words._entries), corrections=corrections
+        )
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -208,7 +200,7 @@ class WordList:
         return len(self._found(fold(text)))
 
     def counts(self, texts: Sequence[str], *, distinct: bool = False) -> NDArray[np.int32]:
-        """Count in each text the matches, or with `distinct` the different entries found."""
+        """Count the matches in each text, or with `distinct` the different entries found."""
         counts = np.zeros(len(texts), dtype=np.int32)
         first = 0
         while first < len(texts):
@@ -299,19 +291,6 @@ class WordList:
                 reached = -negative_end
                 kept.append((start, reached, index))
         return kept
-
-
-def find_list(directory: Path, language: str) -> Path | None:
-    """Return the path of a language's list in a folder, or None."""
-    for name in (
-        f"{language}_twl.zip",
-        f"{language}_twl.txt",
-        f"{language}.zip",
-        f"{language}.txt",
-    ):
-        if (directory / name).is_file():
-            return directory / name
-    return None
 
 
 class _IsWord(dict[str, bool]):
@@ -416,42 +395,4 @@ def _script_pattern(language: str) -> "regex.Pattern[str]":
         raise LanguageError(
             f"language {language!r} does not end in a script; give a FLORES-200 code such as "
             "hin_Deva"
-        ) from None
-
-
-def _read(path: Path, *, password: str) -> bytes:
-    if not path.is_file():
-        raise DataError(
-            f"the word list {path} is missing; give a {{code}}_twl.zip, a text file or a folder of "
-            "these"
-        )
-    if path.suffix != ".zip":
-        return read_bytes(path, max_bytes=MAX_LIST_BYTES)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = check_archive(archive, path, max_bytes=MAX_LIST_BYTES)
-            lists = [member for member in members if member.filename.endswith(".txt")]
-            if len(lists) != 1:
-                raise DataError(
-                    f"{path} contains {len(lists)} text files; the archive of a list contains one"
-                )
-            return read_member(archive, lists[0], path, password=password.encode())
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a usable zip archive: {error}; download it again") from None
-    except (RuntimeError, ValueError) as error:
-        # zipfile raises these for a wrong password and for unknown encryptions and compressions.
-        raise DataError(
-            f"{path} cannot be opened: {error}; give its password (published lists have "
-            f"{PUBLISHED_PASSWORD!r}), or extract it and give the text file"
-        ) from None
-
-
-def _decoded(data: bytes, *, path: Path) -> str:
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line} is not UTF-8 (byte {data[error.start]:#04x}); a wrong password can "
-            "have this effect, too; convert the list to UTF-8"
         ) from None

@@ -1,11 +1,12 @@
 """Languages: the table, their names and scripts, normalization and sentence segmentation.
 
-`table` has the rows, `names` finds a row by what a person wrote, `scripts` knows how each script
-is written, `normalization` and `segmentation` work on text, and `detection` is what a language
-detector answers.
+`table` contains the rows, `names` finds the row that a person means, `selection` filters rows,
+`scripts` describes the writing systems, `normalization` and `segmentation` process text, and
+`detection` defines the result of a language detector.
 """
 
 from .names import find_languages, parse_language, resolution
+from .selection import select_languages
 from .table import Language, Level, add_languages, languages
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "languages",
     "parse_language",
     "resolution",
+    "select_languages",
 ]

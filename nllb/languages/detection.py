@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 UNDETERMINED = "und"
-"""The label of text that is in none of the languages, or too uncertain to name."""
+"""The label of text that is in none of the languages, or whose language is uncertain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,15 +13,15 @@ class Detection:
     """The language of one text.
 
     Attributes:
-        language: FLORES-200 code, the model's own label where the table has no such code, or `und`.
-        probability: probability of the best label, in [0, 1], also where `language` is `und`.
-        alternatives: further (label, probability) pairs, best first; where `language` is `und`
-            they begin with the best label.
+        language: FLORES-200 code, or the model's label if it has no such code, or `und`.
+        probability: probability of the best label, in [0, 1], even if `language` is `und`.
+        alternatives: further (label, probability) pairs, best first; if `language` is `und`, they
+            begin with the best label.
         macro_group: name of the group of easily confused languages that the label belongs to, if
             any.
-        acceptance: score in [0, 1] that decides between the best label and `und`; it is low where
-            the text does not look like the best label's language, however probable that label is
-            among those that the model has.
+        acceptance: score in [0, 1] that decides between the best label and `und`. It is low if the
+            text is unlike the best label's language, even if no other label of the model is more
+            probable.
     """
 
     language: str
@@ -32,19 +32,19 @@ class Detection:
 
     @property
     def accepted(self) -> bool:
-        """Whether the best label is the answer."""
+        """Whether the best label was accepted."""
         return self.language != UNDETERMINED
 
     @property
     def best(self) -> str:
-        """The best label, also where it was not accepted; `und` if the text has no letters."""
+        """The best label, even if it was not accepted; `und` if the text has no letters."""
         if self.accepted or not self.alternatives:
             return self.language
         return self.alternatives[0][0]
 
 
 class Detector(Protocol):
-    """Anything that identifies the language of texts."""
+    """An object that identifies the language of texts."""
 
     def detect(self, text: str) -> Detection:
         """Detect the language of one text."""

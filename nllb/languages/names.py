@@ -1,8 +1,8 @@
-"""From what a person writes for a language to a row of the table.
+"""Resolves codes, tags and names of languages to rows of the table.
 
-Codes, tags and names resolve to a language or are refused with suggestions; nothing is guessed.
-`suggestions.tsv` lists what people write although it does not name a language, such as country
-codes, and the codes that are often meant for another language.
+A text resolves to a language or is rejected with suggestions; nothing is guessed.
+`suggestions.tsv` lists texts that people write although they are not languages, such as country
+codes, and codes that are often mistaken for another language.
 """
 
 import re
@@ -18,7 +18,7 @@ from nllb.io.text import read_table
 from .scripts import scripts
 from .table import Language, added_languages, languages, register_parser
 
-# Where a name stands for one language in several scripts: the script that other systems choose.
+# The default script of a language that has several scripts, as in other systems.
 _DEFAULT_SCRIPTS = {"zho": "zho_Hans"}
 _MIN_LENGTH_OF_MISSPELLING = 3  # of two letters, any two codes are alike
 
@@ -34,20 +34,20 @@ class _Suggestion:
 
 @lru_cache(maxsize=4096)  # tags can have any number of forms
 def parse_language(text: str, *, choose_script: bool = True) -> Language:
-    """Return the language that a code, tag or name stands for; `resolution` says which it is.
+    """Return the language of a code, tag or name; `resolution` describes the result.
 
     Accepts FLORES-200 codes in any case with `_` or `-`, ISO 639-1, -2 and -3, BCP-47 tags with
     script and region (`pt-BR`, `zh-Hant-HK`), English names and own names. A requested script is
-    respected or refused, never replaced; a region selects between rows of the table, or requests
-    the script that is used there (`pa-PK`).
+    used or rejected, never replaced; a region selects between rows of the table, or requests the
+    script that is used there (`pa-PK`).
 
     Args:
-        text: what a person wrote.
-        choose_script: accept `zh` and the like, which stand for Chinese in two scripts, as
-            Simplified Chinese. Without it they are refused: a corpus must name its script.
+        text: a code, tag or name.
+        choose_script: accept `zh` and similar texts, which can be Chinese in two scripts, as
+            Simplified Chinese. If false, they are rejected: a corpus must name its script.
 
     Raises:
-        LanguageError: the text stands for no language or for more than one.
+        LanguageError: the text is not a language, or is ambiguous.
     """
     suggestion = _suggestions().get(_key(text))
     if suggestion is not None and suggestion.kind == "refuse":
@@ -64,7 +64,7 @@ register_parser(parse_language)
 
 
 def find_languages(text: str) -> tuple[Language, ...]:
-    """Return the languages that a text may stand for, else those with it in a code or name."""
+    """Return the languages that a text may mean, or else those with the text in a code or name."""
     key = _key(text)
     suggestion = _suggestions().get(key)
     if suggestion is not None and suggestion.languages:
@@ -77,10 +77,10 @@ def find_languages(text: str) -> tuple[Language, ...]:
 
 
 def resolution(text: str) -> str:
-    """Return one line that says what `text` stands for, such as `en -> eng_Latn (English)`.
+    """Return the resolution of `text` in one line, such as `en -> eng_Latn (English)`.
 
-    It names the other scripts that the table has the language in, unless `text` selected one, and
-    the language that is often meant where the code belongs to another.
+    The line contains the other scripts of the language in the table, unless `text` selects one, and
+    a hint if the code is often mistaken for another language.
     """
     language = parse_language(text)
     line = f"{text} -> {language.code} ({language.name})"
@@ -103,7 +103,7 @@ def _names(language: Language) -> tuple[str, ...]:
 
 @cache
 def _index() -> dict[str, tuple[Language, ...]]:
-    """Every code, name and alias in the form of `_key`; several languages where ambiguous."""
+    """Return the languages by code, name and alias in the form of `_key`; some are ambiguous."""
     index: dict[str, tuple[Language, ...]] = {}
     for language in languages():
         for key in {_key(name) for name in (language.code, *_names(language))}:
@@ -138,7 +138,7 @@ def _candidates(text: str) -> tuple[Language, ...]:
 
 
 def _with_default_script(found: tuple[Language, ...]) -> tuple[Language, ...]:
-    """Select the default script where the candidates are one language in several scripts."""
+    """Select the default script if the candidates are one language in several scripts."""
     bases = {language.code[:3] for language in found}
     default = _DEFAULT_SCRIPTS.get(next(iter(bases))) if len(bases) == 1 else None
     return tuple(one for one in found if one.code == default) or found
@@ -162,7 +162,7 @@ def _suggestions() -> dict[str, _Suggestion]:
 
 
 def _subtags(rest: list[str]) -> tuple[str, str] | None:
-    """Script and region of the subtags after the language, empty if absent; None if ill-formed."""
+    """Return script and region of the subtags after the language; None if they are invalid."""
     variants = {v.casefold(): s.code.casefold() for s in scripts().values() for v in s.variants}
     script = region = ""
     for tag in rest:
@@ -178,7 +178,7 @@ def _subtags(rest: list[str]) -> tuple[str, str] | None:
 
 
 def _in_script(text: str, of_language: tuple[Language, ...], script: str) -> tuple[Language, ...]:
-    """Return the rows of a language in a requested script; refuse where there are none."""
+    """Return the rows of a language in a requested script; raise an error if there are none."""
     bases = {language.code[:3] for language in of_language}
     same = tuple(language for language in languages() if language.code[:3] in bases)
     found = tuple(language for language in same if language.script.casefold() == script)
@@ -190,12 +190,12 @@ def _in_script(text: str, of_language: tuple[Language, ...], script: str) -> tup
     hint = f"; {nearest.note}: {_choice(_named(nearest.languages))}" if nearest is not None else ""
     raise LanguageError(
         f"language {text!r} asks for the script {script.capitalize()}, but {names} is in the "
-        f"table only as {_choice(same)}{hint}. Name one of these, or see 'nllb languages'"
+        f"table only as {_choice(same)}{hint}. Use one of these, or see 'nllb languages'"
     )
 
 
 def _near(text: str) -> tuple[Language, ...]:
-    """Return the languages that a misspelled text may stand for."""
+    """Return the languages that a misspelled text may mean."""
     key = _key(text)
     first = _suggestions().get(key.partition("-")[0])
     if first is not None and first.languages:  # such as `dk-DK`
@@ -212,7 +212,7 @@ def _unknown(shown: str, found: tuple[Language, ...]) -> LanguageError:
 
 
 def _choice(found: tuple[Language, ...]) -> str:
-    """`zho_Hans (Simplified) or zho_Hant (Traditional)`: names without the part they share."""
+    """Return `zho_Hans (Simplified) or zho_Hant (Traditional)`: names without their common part."""
     names = [language.name for language in found]
     heads = {name.partition(" (")[0] for name in names}
     if len(found) > 1 and len(heads) == 1:

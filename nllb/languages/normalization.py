@@ -1,7 +1,7 @@
 """Normal forms of text for encoding, comparing, hashing and classifying.
 
-Each is a function from text to text, fast enough for millions of lines: it searches and replaces in
-whole strings instead of looping over characters.
+Each is a function from text to text that is fast enough for millions of lines, because it replaces
+in whole strings instead of looping over characters.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The scripts of the language table: their letters, how they separate words, and code points.
 
-This is the only place that knows which Unicode scripts a FLORES-200 script code stands for: `Jpan`
-is Han, Hiragana and Katakana, `Hans` and `Hant` are both Han.
+Only this module maps a FLORES-200 script code to Unicode scripts: `Jpan` is Han, Hiragana and
+Katakana; `Hans` and `Hant` are both Han.
 """
 
 import re
@@ -28,8 +28,8 @@ class Script:
         unicode: the Unicode scripts that its letters have, by their short names.
         mixed: further Unicode scripts that its text may include, such as Han in Korean.
         common: letters that Unicode shares between scripts, such as the Japanese long vowel mark.
-        spacing: what spaces separate: words, phrases, or nothing because there are none; with
-            `syllables` a mark separates syllables, and spaces separate phrases.
+        spacing: the units that spaces separate: words, phrases or nothing; with `syllables`, a mark
+            separates syllables, and spaces separate phrases.
         variants: ISO 15924 codes of styles and supersets of the script, such as Fraktur.
     """
 
@@ -67,12 +67,12 @@ def scripts() -> dict[str, Script]:
 
 
 UNKNOWN_SCRIPT = "Zzzz"
-"""ISO 15924 code of a script that is not known: any letter belongs to it."""
+"""ISO 15924 code of an unknown script, to which any letter belongs."""
 
 
 @cache
 def is_script(code: str) -> bool:
-    """Return whether a code is one of the table or the name of a Unicode script."""
+    """Return whether a code is in the table or is the name of a Unicode script."""
     if code in scripts() or code in _variants():
         return True
     if not re.fullmatch("[A-Z][a-z]{3}", code):
@@ -87,8 +87,8 @@ def is_script(code: str) -> bool:
 def script_of(code: str) -> Script:
     """Return a script by its code, or the one that a variant's code belongs to.
 
-    Languages that a model was taught may have a script that the table lacks: its code is then
-    taken as the name of a Unicode script, with spaces between words.
+    Languages that were added to a model may have a script that the table lacks: its code is then
+    used as the name of a Unicode script with spaces between words.
 
     Raises:
         LanguageError: the text is not a code of four letters.

@@ -33,7 +33,7 @@ _SOFT = ".!?…‥‼⁇⁈⁉"
 _HARD = "。！？｡؟۔।॥።፧፨။៕។᱾᱿։෴꯫"
 _SHADS = "།༎༏༐༑༔"
 _TSEKS = "་༌"
-# Often typed instead of the right sign: Greek and Armenian look-alikes, a bar for a danda.
+# Often typed instead of the correct sign: Greek and Armenian look-alikes, a bar for a danda.
 _TYPED = {"Grek": "\u037e", "Armn": ":", "Deva": "|", "Beng": "|", "Guru": "|", "Orya": "|"}
 # After these letters a Tibetan shad is omitted: a space has the same meaning.
 _GAP_OF_SCRIPT = {"Tibt": "(?<=[གཀ])", "Thai": "", "Laoo": ""}
@@ -117,8 +117,8 @@ def split_long(text: str, language: Language, *, fits: Callable[[str], bool]) ->
     Args:
         text: any text, usually one sentence.
         language: the language of the text.
-        fits: returns whether a text, stripped of white space, is short enough. A part of a text
-            that fits should fit, too; then the predicate reads a few times the text's length.
+        fits: returns whether a text, stripped of white space, is short enough. If every part of a
+            fitting text fits as well, the predicate reads only a few times the length of the text.
     """
     if fits(text.strip(_BLANKS)):
         return [text]
@@ -131,7 +131,7 @@ def split_long(text: str, language: Language, *, fits: Callable[[str], bool]) ->
         length = max(end - start, 1)
         if end < len(text):
             rest = len(text) - start
-            # The last two pieces share the rest, so that no tiny piece remains.
+            # The last two pieces share the rest, so that no very short piece remains.
             goal = start + rest // 2 if rest < 2 * length else end
             end = _nearest(clauses, start + length // 3, end, goal) or (
                 _nearest(gaps, start + length // 3, end, goal) or _character_end(text, start, end)

@@ -1,4 +1,4 @@
-"""The languages of FLORES-200 and NLLB: one row each, and languages that a model was taught."""
+"""The table of the languages of FLORES-200 and NLLB, and languages that were added to a model."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -28,18 +28,17 @@ class Language:
 
     Attributes:
         code: FLORES-200 code: ISO 639-3 and ISO 15924, such as `zho_Hans`.
-        name: English name, with the script where the table has the language in two.
+        name: English name, with the script if the table has the language in two scripts.
         own_name: the language's name in the language itself.
         script: ISO 15924 code of the script.
         direction: whether the script runs from left to right (`ltr`) or right to left (`rtl`).
         family: language family, for grouping.
         branch: branch of the family, for finer grouping.
         in_nllb: whether the NLLB models support it (202 of the 204 languages).
-        public_bitext: public sentence pairs in NLLB's training data; 0 where no figure was
-            published.
-        terminators: characters that end a sentence; empty where the script has none.
+        public_bitext: public sentence pairs in NLLB's training data; 0 if no figure was published.
+        terminators: characters that end a sentence; empty if the script has none.
         aliases: other codes and names of the language.
-        faults: known errors of data sets under this label.
+        known_issues: known errors in data sets with this label.
     """
 
     code: str
@@ -53,7 +52,7 @@ class Language:
     public_bitext: int
     terminators: str
     aliases: tuple[str, ...]
-    faults: tuple[str, ...]
+    known_issues: tuple[str, ...]
 
     def __str__(self) -> str:
         return self.code
@@ -123,12 +122,12 @@ def _language(row: dict[str, str]) -> Language:
         public_bitext=int(row["public_bitext"]),
         terminators=row["terminators"],
         aliases=tuple(filter(None, row["aliases"].split(", "))),
-        faults=tuple(filter(None, row["faults"].split("; "))),
+        known_issues=tuple(filter(None, row["known_issues"].split("; "))),
     )
 
 
 def add_languages(codes: Iterable[str]) -> None:
-    """Register codes that the table lacks in this process, such as those that a model was taught.
+    """Register codes that the table lacks in this process, such as languages added to a model.
 
     Their direction and sentence terminators are those of the first language in the same script. A
     code that does not end in a script, such as `gsw`, has the unknown script.
@@ -150,7 +149,7 @@ def add_languages(codes: Iterable[str]) -> None:
                 in_nllb=False,
                 public_bitext=0,
                 aliases=(),
-                faults=(),
+                known_issues=(),
             )
 
 

@@ -1,4 +1,4 @@
-"""Languages as files and web pages name them: BCP 47 tags such as `sw`, `zh-Hant` or `ace-Arab`."""
+"""BCP 47 tags of languages for files and web pages, such as `sw`, `zh-Hant` or `ace-Arab`."""
 
 from collections import Counter
 from functools import cache
@@ -7,11 +7,11 @@ from typing import Final
 from .table import Language, languages
 
 _DEFAULTS: Final = frozenset({"arb_Arab"})
-"""Languages of several scripts whose tag without a script means this one."""
+"""The script that a tag without a script means, for languages with several scripts."""
 
 
 def language_tag(language: Language) -> str:
-    """Return the BCP 47 tag: the two-letter code where there is one, the script where needed."""
+    """Return the BCP 47 tag: the two-letter code if there is one, and the script if needed."""
     base, _, script = language.code.partition("_")
     short = _short_codes().get(base, base)
     if _scripts_by_base()[base] > 1 and language.code not in _DEFAULTS:

@@ -35,6 +35,9 @@ _WEIGHTS = (
 )
 """Patterns of weight files; the first format that a model provides is used."""
 
+_NO_CONNECTION = frozenset({"ConnectionError", "ConnectError", "Timeout", "TimeoutException"})
+"""Names of the exceptions of HTTP clients that could not reach a server."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Download:
@@ -184,4 +187,8 @@ def _query_hub(name: str, call: Callable[[], Any]) -> Any:
         ) from error
     except Exception as error:  # The exceptions depend on the library's HTTP client.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if {kind.__name__ for kind in type(error).__mro__} & _NO_CONNECTION:
+            reason = (
+                "there is no connection; name a model in the cache or a directory (nllb models)"
+            )
         raise CheckpointError(f"{name} cannot be downloaded from the hub: {reason}") from error

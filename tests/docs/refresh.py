@@ -1,9 +1,9 @@
-"""Writes the outputs that README.md shows, and its row of the bundled model, anew.
+"""Updates the outputs in README.md, its row of the bundled model, and the picture of a terminal.
 
     python tests/docs/refresh.py [--tokens-per-second N] [FILE]
 
-Every `console` block is run, in an empty home, and its output put behind its command; a block that
-has `...` in a longer output stays as it is. The row `mini` gets its figures from the model's card.
+Every `console` and `pycon` block is run in an empty home, and its output is replaced; a block with
+`...` in a longer output is not changed. The row `mini` gets its figures from the model's card.
 """
 
 import argparse
@@ -14,8 +14,20 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+from picture import PICTURE, draw
+
 ROOT = Path(__file__).parents[2]
 CONSOLE = re.compile(r"(?<=^```console\n)\$ ([^\n]*)\n((?:.*\n)*?)(?=^```$)", re.MULTILINE)
+SESSION = re.compile(r"(?<=^```pycon\n)(>>> (?:.*\n)*?)(?=^```$)", re.MULTILINE)
+RUN_SESSION = """
+import doctest, sys
+names = {}
+for example in doctest.DocTestParser().get_examples(sys.stdin.read()):
+    first, *others = example.source.splitlines()
+    print("\\n".join([f">>> {first}", *(f"... {line}" for line in others)]))
+    exec(compile(example.source, "README.md", "single"), names)
+"""
 ROW = re.compile(r"^\| \[mini\].*$", re.MULTILINE)
 
 
@@ -41,7 +53,20 @@ def refreshed(text: str) -> str:
                 raise SystemExit(f"$ {command}\n{done.stderr}")
             return f"$ {command}\n{done.stdout}"
 
-        return CONSOLE.sub(run, text)
+        def run_session(block: re.Match[str]) -> str:
+            command = [sys.executable, "-c", RUN_SESSION]
+            done = subprocess.run(
+                command,
+                input=block.group(),
+                env=environment,
+                cwd=home,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return done.stdout
+
+        return SESSION.sub(run_session, CONSOLE.sub(run, text))
 
 
 def row(tokens_per_second: str) -> str:
@@ -75,7 +100,7 @@ def row(tokens_per_second: str) -> str:
 
 
 def main() -> None:
-    """Refresh a file."""
+    """Update a file, and the picture if the file shows it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens-per-second", default="", help="as the bench measured it")
     parser.add_argument("file", nargs="?", type=Path, default=ROOT / "README.md")
@@ -84,6 +109,8 @@ def main() -> None:
     if ROW.search(text):
         text = ROW.sub(lambda _: row(arguments.tokens_per_second), text)
     arguments.file.write_text(text, encoding="utf-8")
+    if PICTURE.name in text:
+        PICTURE.write_text(draw(), encoding="utf-8")
 
 
 if __name__ == "__main__":

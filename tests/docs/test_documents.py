@@ -1,9 +1,10 @@
-"""Every code block of every README and documentation page runs, and every link leads somewhere.
+"""Every code block of every README and documentation page runs, and every link has a target.
 
-`sh` and `console` blocks run in their order in one folder; a `console` block (`$ command`, then its
-output) must print what is shown, where `...` stands for anything; `python` blocks run in one
-namespace. What installs (`pip install`, `make`) is held against the project's files without
-running it. `python tests/docs/refresh.py` writes outputs and figures of README.md anew.
+`sh` and `console` blocks run in their order in one folder. A `console` block (`$ command`, then its
+output) must print the output that is shown, where `...` matches anything. `python` blocks run in
+one namespace, and `pycon` blocks are doctests. Installing commands (`pip install`, `make`) are
+compared with the project's files without running them. `python tests/docs/refresh.py` updates the
+outputs, the figures and the picture of README.md.
 """
 
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -120,6 +122,30 @@ def test_python_runs(path: Path, shell) -> None:
     say_left_out(left_out)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sessions_print_what_is_shown(path: Path, shell) -> None:
+    found, left_out = runnable(blocks(path, "pycon"))
+    if found:
+        session = "\n".join(found)
+        shell(f"cat > session.txt <<'SESSION'\n{session}\nSESSION\n")
+        shell("python -m doctest -o ELLIPSIS session.txt")
+    say_left_out(left_out)
+
+
+def test_picture_of_the_terminal() -> None:
+    """It is small, needs no network, shows the commands of `picture.py`, and README shows it."""
+    names = run_path(str(Path(__file__).with_name("picture.py")))
+    picture, text = names["PICTURE"], names["shown_text"]()
+    assert f"]({picture.relative_to(ROOT)})" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert picture.stat().st_size < 40_000
+    addresses = re.findall(r"https?://[^\s\"')]+", picture.read_text(encoding="utf-8"))
+    assert set(addresses) <= {"http://www.w3.org/2000/svg", "https://www.textualize.io"}
+    for command in names["COMMANDS"]:
+        assert command in text, "run: python tests/docs/refresh.py"
+    assert "deu_Latn" in text
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in LINK.findall(path.read_text(encoding="utf-8")):
@@ -136,3 +162,7 @@ def test_documentation_site_builds(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     commands = (tmp_path / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
     assert "nllb translate" in commands and "key=value" in commands
+    configurations = tmp_path / "reference" / "configurations" / "index.html"
+    assert "train/mini-tiny" in configurations.read_text(encoding="utf-8")
+    assert "terminal.svg" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "terminal.svg").is_file()

@@ -1,1 +1,1 @@
-"""Readers of ratings files: one module per family of forms, each returning raw tables."""
+"""Readers of ratings files: one module per family of formats; each returns raw tables."""

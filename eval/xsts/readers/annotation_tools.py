@@ -1,10 +1,11 @@
 """Exports of annotation tools: Label Studio, Appraise and WMT ESA, pearmut, WMT MQM.
 
-Each becomes a table with the column names of the preset `canonical`, so that everything behind the
-readers is the same for all forms. Rows that such an export marks as unusable are set aside and
+Each is converted to a table with the column names of the preset `canonical`, so that all further
+steps are the same for all formats. Rows that such an export marks as unusable are set aside and
 counted. Languages that an export does not name come from `--columns source==L target==L`.
 
-Source: the export forms of Label Studio (JSON, JSON-MIN), Appraise (`ExportSystemScores`), pearmut
+Source: the export formats of Label Studio (JSON, JSON-MIN), Appraise (`ExportSystemScores`),
+pearmut
 and the WMT general translation task.
 """
 
@@ -21,9 +22,9 @@ from nllb.languages import parse_language
 from .raw_table import NumberedRow, RawTable, Scale
 
 RATING_KEYS = ("rating", "number", "choices", "text")
-"""Keys under which Label Studio keeps the value of a control."""
+"""Keys under which Label Studio stores the value of a control."""
 SCORE_NAMES = ("xsts", "score", "rating")
-"""Names of the control that is the score where several controls have numbers."""
+"""Names of the score control, in case several controls have numbers."""
 ITEM_TYPES = {"TGT", "BAD", "REF", "CHK"}
 """Kinds of items in Appraise: translations, and three kinds of quality checks."""
 SEVERITY_POINTS = {"neutral": 0.0, "no-error": 0.0, "minor": 1.0, "major": 5.0, "critical": 10.0}
@@ -137,7 +138,7 @@ def _annotator(value: Any) -> Any:
 
 
 def _from_json(value: Any) -> Any:
-    """Return what a CSV cell contains where it is JSON."""
+    """Return the value of a CSV cell that contains JSON."""
     if isinstance(value, str) and value[:1] in "[{":
         try:
             return json.loads(value)
@@ -147,7 +148,7 @@ def _from_json(value: Any) -> Any:
 
 
 def _value(value: Any) -> Any:
-    """Return the one value of a control, or None where there is none."""
+    """Return the value of a control, or None."""
     if isinstance(value, list):
         return _value(value[0]) if len(value) == 1 else None if not value else str(value)
     if isinstance(value, dict):
@@ -158,8 +159,8 @@ def _value(value: Any) -> Any:
 def find_appraise(rows: Sequence[NumberedRow]) -> int | None:
     """Return the column of the item type in an Appraise or WMT ESA export, or None.
 
-    Such files have no header, or one of many; what they share is a column of item types with the
-    system two columns before it, and two languages and a score from 0 to 100 behind it.
+    Such files have various headers or none. They share a column of item types, with the system two
+    columns before it, and two languages and a score from 0 to 100 after it.
     """
     body = [cells for _, cells in rows[1:50] if any(cells)] or [cells for _, cells in rows[:1]]
     if not body:
@@ -175,7 +176,7 @@ def find_appraise(rows: Sequence[NumberedRow]) -> int | None:
 def appraise_table(name: str, rows: Sequence[NumberedRow], place: int) -> RawTable:
     """Return a row for each line of an Appraise or WMT ESA export.
 
-    Items that test the rater (BAD, REF, CHK) become attention items: they enter no score.
+    Items that test the rater (BAD, REF, CHK) become attention items, which no score includes.
     """
     header = ["item_id", "set", "system", "src_lang", "tgt_lang", "rater_id", "score",
               "timestamp", "duration_s"]  # fmt: skip
@@ -204,8 +205,8 @@ def appraise_table(name: str, rows: Sequence[NumberedRow], place: int) -> RawTab
     findings = [
         form_finding(
             name, rows[0][0],
-            f"read as an Appraise or WMT export with scores from 0 to 100 (ESA); "
-            f"{len(checks)} quality-control items (BAD, REF, CHK) enter no score",
+            f"read as an Appraise or WMT export with scores from 0 to 100 (ESA); {len(checks)} "
+            f"quality-control items (BAD, REF, CHK) are in no score",
             mend="Give --scale if the scores are of another scale.",
         )
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which column is which field: the presets of `columns.yaml`, and overrides on top of them."""
+"""Maps columns to fields: the presets of `columns.yaml`, and overrides."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -12,7 +12,7 @@ from nllb.errors import ConfigError, DataError, did_you_mean
 from .raw_table import RawTable
 
 CONSTANT = "="
-"""A column that begins with it is a value for all rows."""
+"""Prefix of a column that is a value for all rows."""
 
 
 @cache
@@ -26,7 +26,7 @@ def parse_columns(options: Iterable[str]) -> dict[str, str]:
     """Read `field=Column` options; `field==value` gives all rows one value.
 
     Raises:
-        ConfigError: where an option has another form or names no field.
+        ConfigError: if an option has another form or an unknown field.
     """
     columns = {}
     for option in options:
@@ -53,11 +53,11 @@ def fits_a_preset(header: Sequence[str]) -> bool:
 def choose_preset(
     name: str | None, table: RawTable, *, given: Mapping[str, str], required: Sequence[str]
 ) -> str | None:
-    """Return the preset that was named or that fits the header; None where all fields are given.
+    """Return the named preset or the one that fits the header; None if all fields are given.
 
     Raises:
-        ConfigError: where no preset has the name.
-        DataError: X01 where none fits; the message names the nearest.
+        ConfigError: if no preset has the name.
+        DataError: X01 if no preset fits; the message names the nearest one.
     """
     presets = _table()["presets"]
     if name is not None:
@@ -82,10 +82,10 @@ def choose_preset(
 
 
 def map_fields(preset: str | None, table: RawTable, given: Mapping[str, str]) -> dict[str, str]:
-    """Return field -> column as the header spells it, or =value.
+    """Return field -> column as spelled in the header, or =value.
 
     Raises:
-        DataError: X01 where a column that was given does not exist.
+        DataError: X01 if a given column does not exist.
     """
     spelled = {plain_name(column): column for column in table.header}
     mapping = {}
@@ -114,5 +114,5 @@ def score_columns(header: Sequence[str]) -> list[str]:
 
 
 def plain_name(name: str) -> str:
-    """Return a name as columns are compared: letters and digits without case."""
+    """Return the form in which column names are compared: letters and digits without case."""
     return "".join(character for character in name.casefold() if character.isalnum())

@@ -1,4 +1,4 @@
-"""From a path to raw tables: the form is found by content, or forced by name."""
+"""Reads a file as raw tables; its format is detected from the content or given by name."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -55,8 +55,8 @@ def read_tables(
         sheet: name of the one sheet of a workbook to read, hidden or not.
 
     Raises:
-        DataError: X01 where it cannot be read, with the reason.
-        ConfigError: where `format_name` is unknown, or `sheet` is not in the workbook.
+        DataError: X01 with the reason, if the file cannot be read.
+        ConfigError: if `format_name` is unknown, or `sheet` is not in the workbook.
     """
     if format_name is not None and format_name not in FORMATS:
         raise ConfigError(
@@ -108,7 +108,7 @@ def _guessed_encoding(name: str, encoding: str) -> FindingRecord:
 
 
 def _form(head: bytes, path: Path, suffix: str) -> str:
-    """Return the form by the first bytes, whatever the file is called."""
+    """Return the format by the first bytes; the file name does not matter."""
     if head.startswith(b"PK\x03\x04"):
         names = check_archive(path)
         if "xl/workbook.xml" in names:

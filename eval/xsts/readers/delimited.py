@@ -11,7 +11,7 @@ from nllb.io.encoding import utf16_by_nulls
 from .raw_table import NumberedRow
 
 MAX_TEXT_BYTES = 1 << 29
-"""Largest text that is read, after decompression: ratings of a large study take a few megabytes."""
+"""Maximum size of a text after decompression; ratings of a large study have a few megabytes."""
 _SEPARATOR_HINT = "sep="
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -36,7 +36,7 @@ def read_limited(path: Path) -> bytes:
     """Return the bytes of a text file, decompressed by suffix.
 
     Raises:
-        DataError: X01 where it is damaged or larger than `MAX_TEXT_BYTES`.
+        DataError: X01 if it is damaged or larger than `MAX_TEXT_BYTES`.
     """
     try:
         with open_binary(path) as stream:
@@ -45,8 +45,8 @@ def read_limited(path: Path) -> bytes:
         raise DataError(f"X01 {path.name}: damaged or cut short: {error}") from None
     if len(raw) > MAX_TEXT_BYTES:
         raise DataError(
-            f"X01 {path.name}: more than {MAX_TEXT_BYTES >> 20} MiB of text; "
-            "split the file, or check that it is a file of ratings"
+            f"X01 {path.name}: more than {MAX_TEXT_BYTES >> 20} MiB of text; split the file, or "
+            f"check that it is a file of ratings"
         )
     return raw
 
@@ -58,7 +58,7 @@ def decode(raw: bytes, name: str) -> tuple[str, str]:
     certain. Other encodings are guessed: spreadsheet programs export the code page of the system.
 
     Raises:
-        DataError: X01 where the text has no known encoding, or where files were joined.
+        DataError: X01 if the encoding is unknown, or if files were joined.
     """
     encoding = _find_encoding(raw)
     try:
@@ -71,8 +71,8 @@ def decode(raw: bytes, name: str) -> tuple[str, str]:
     if "\ufeff" in text or "\0" in text:
         line = text.count("\n", 0, max(text.find("\ufeff"), text.find("\0"))) + 1
         raise DataError(
-            f"X01 {name}:{line}: a byte order mark or NUL inside the file; "
-            "files were joined; save each as UTF-8 without BOM"
+            f"X01 {name}:{line}: a byte order mark or NUL inside the file; files were joined; save "
+            f"each as UTF-8 without BOM"
         )
     return text, encoding
 
@@ -94,8 +94,8 @@ def _find_encoding(raw: bytes) -> str:
 def _guess_code_page(raw: bytes) -> str:
     """Return the likely encoding of text with 8 or 16 bits per character.
 
-    Those of Latin letters differ in few characters and cannot be told apart in short texts: the
-    most common one is assumed.
+    Encodings of Latin letters differ in few characters and cannot be distinguished in short texts:
+    the most common one is assumed.
     """
     for encoding in _JAPANESE:
         text = raw[:_GUESS_BYTES].decode(encoding, errors="replace")
@@ -123,7 +123,7 @@ def read_delimited(text: str, name: str, *, delimiter: str) -> list[NumberedRow]
     spreadsheet programs write them where the comma is the decimal sign.
 
     Raises:
-        DataError: X01 with the line where the quotes are broken.
+        DataError: X01 with the line, if the quotes are broken.
     """
     lines_before = 0
     first, _, rest = text.partition("\n")
@@ -142,7 +142,7 @@ def read_delimited(text: str, name: str, *, delimiter: str) -> list[NumberedRow]
             rows.append((line + lines_before, list(cells)))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"X01 {name}:{line + lines_before}: {error}; look at the quotes") from None
+        raise DataError(f"X01 {name}:{line + lines_before}: {error}; check the quotes") from None
     return rows
 
 

@@ -1,4 +1,4 @@
-"""A table as a file has it: the header row found, nameless columns and empty rows sorted out."""
+"""A table as it is in the file, without empty rows and columns without a name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ Scale = Literal["xsts", "esa", "mqm"]
 """`xsts`: 1 to 5. `esa`: 0 to 100, higher is better. `mqm`: penalty points, 0 is best."""
 
 HEADER_SEARCH_ROWS = 20
-"""Rows at the top of a file among which the header is looked for."""
+"""Number of rows at the top of a file that may be the header."""
 
 NumberedRow = tuple[int, list[Any]]
 """Line (or spreadsheet row) and its cells."""
@@ -31,15 +31,15 @@ class RawTable:
     header_line: int = 1
     """Line of the header."""
     preset: str | None = None
-    """Preset that fits whatever the header says: tables that a reader of an export has built."""
+    """Preset of tables that the reader of an export has built; the header is then ignored."""
     scale: Scale = "xsts"
     """Scale of the scores, where the form of the file fixes it."""
     form: str = ""
     """What the file was recognised as, in words for messages; empty for a plain table."""
     findings: tuple[FindingRecord, ...] = ()
-    """What the reader noticed; rows that it set aside are in `set_aside`."""
+    """Findings of the reader; `set_aside` has the rows that it set aside."""
     set_aside: int = 0
-    """Rows that are ratings in form and were set aside by the reader, each named in a finding."""
+    """Number of ratings that the reader set aside; findings name them."""
 
 
 def is_blank(cell: Any) -> bool:
@@ -60,10 +60,10 @@ def build_table(
         name: name of the file for messages.
         rows: numbered rows from the top of the file; empty ones may be among them.
         fits: whether a row of names is a header that a preset knows.
-        ragged: whether cells beside the header are reported (spreadsheets) instead of refused.
+        ragged: whether cells outside the header are reported (spreadsheets) instead of rejected.
 
     Raises:
-        DataError: X01 where no header was found, a name occurs twice, or rows have other lengths.
+        DataError: X01 if no header was found, a name occurs twice, or rows have different lengths.
     """
     filled = [(line, cells) for line, cells in rows if not all(map(is_blank, cells))]
     if not filled:
@@ -80,8 +80,8 @@ def build_table(
     twice = sorted({one for one in names if one and names.count(one) > 1})
     if twice:
         raise DataError(
-            f"X01 {name}:{header_line}: columns {', '.join(twice)} stand twice; "
-            "give each column a name of its own"
+            f"X01 {name}:{header_line}: columns {', '.join(twice)} occur twice; give each column "
+            f"its own name"
         )
     body = filled[at + 1 :]
     findings = []
@@ -110,7 +110,7 @@ def build_table(
 def _outside(
     name: str, names: Sequence[str], body: Sequence[NumberedRow], *, ragged: bool
 ) -> list[FindingRecord]:
-    """Report cells that no column name covers; refuse rows of another length in text files."""
+    """Report cells outside the named columns; reject rows of another length in text files."""
     nameless = {place for place, one in enumerate(names) if not one}
     outside: list[int] = []
     for line, cells in body:
@@ -119,8 +119,8 @@ def _outside(
         if (beyond and not ragged) or short:
             used = len(cells) if short else beyond[-1] + 1
             raise DataError(
-                f"X01 {name}:{line}: {used} cells where the header has {len(names)}; "
-                "quote cells that contain the separator or a line break"
+                f"X01 {name}:{line}: {used} cells where the header has {len(names)}; quote cells "
+                f"that contain the separator or a line break"
             )
         if beyond or any(not is_blank(cells[place]) for place in nameless if place < len(cells)):
             outside.append(line)

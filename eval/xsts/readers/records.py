@@ -11,14 +11,14 @@ from nllb.io.parquet import read_records
 from .raw_table import RawTable, is_blank
 
 MAX_RECORDS = 5_000_000
-"""Rows of a Parquet file that are read at most."""
+"""Maximum number of rows of a Parquet file."""
 
 
 def read_json_text(text: str, name: str) -> list[Any]:
     """Return the records of a JSON array or object, or of JSON lines.
 
     Raises:
-        DataError: X01 with the line where it is not JSON.
+        DataError: X01 with the line, if it is not JSON.
     """
     stripped = text.lstrip()
     if stripped.startswith("["):
@@ -54,7 +54,7 @@ def record_table(name: str, records: Sequence[Any]) -> RawTable:
     """Return records as a table, numbered from 1.
 
     Raises:
-        DataError: X01 where a record is not an object.
+        DataError: X01 if a record is not an object.
     """
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
@@ -74,7 +74,7 @@ def read_parquet(path: Path) -> list[Any]:
     """Return the records of a Parquet file.
 
     Raises:
-        DataError: X01 where it is not readable or too large.
-        ResourceError: where pyarrow is not installed.
+        DataError: X01 if it is not readable or too large.
+        ResourceError: if pyarrow is not installed.
     """
     return list(read_records(path, max_records=MAX_RECORDS, prefix="X01 "))

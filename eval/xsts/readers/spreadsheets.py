@@ -1,4 +1,4 @@
-"""Workbooks: .xlsx through openpyxl, .ods through odfpy, with limits that are checked first."""
+"""Reads workbooks: .xlsx with openpyxl, .ods with odfpy, within limits that are checked first."""
 
 import re
 import zipfile
@@ -18,7 +18,7 @@ from .raw_table import NumberedRow, is_blank
 MAX_MEMBERS = 5_000
 MAX_UNPACKED_BYTES = 1 << 28
 MAX_RATIO = 300
-"""Largest ratio of unpacked to packed bytes of one member; checked from 1 MiB on."""
+"""Maximum ratio of unpacked to packed bytes of one member; checked from 1 MiB."""
 MAX_CELLS = 2_000_000
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _RATIO_FROM_BYTES = 1 << 20
@@ -49,13 +49,14 @@ class Sheet:
     """Rows with a formula whose value the file does not contain."""
 
     def findings(self, name: str, ratings: range) -> tuple[FindingRecord, ...]:
-        """Return what a reader must know about the rows in which the ratings are."""
+        """Return findings about the rows with ratings."""
         remarks = (
-            (self.hidden_rows, "hidden, read all the same",
+            (self.hidden_rows, "hidden; they were read",
              "Delete the rows if they should not count."),
-            (self.struck_rows, "with struck-through cells, read all the same",
+            (self.struck_rows, "with struck-through cells; they were read",
              "Delete the rows if they should not count."),
-            (self.no_value_rows, "with formulas that have no stored value, read as empty cells",
+            (self.no_value_rows, "with formulas without a stored value; their cells were read as "
+            "empty",
              "Open the file in a spreadsheet program, save it, and read it again."),
         )  # fmt: skip
         found = []
@@ -68,10 +69,10 @@ class Sheet:
 
 
 def refuse_ole(head: bytes, path: Path) -> None:
-    """Refuse the container of old and of password-protected workbooks, naming which it is.
+    """Reject the container of old and of password-protected workbooks; the error names the kind.
 
     Raises:
-        DataError: X01 where the file is such a container.
+        DataError: X01 if the file is such a container.
     """
     if not head.startswith(_OLE_MAGIC):
         return
@@ -89,7 +90,7 @@ def check_archive(path: Path) -> list[str]:
     """Return the names in a zip archive after checking its size against the limits.
 
     Raises:
-        DataError: X01 where it is not an archive or is larger than any file of ratings.
+        DataError: X01 if it is not an archive or is larger than any file of ratings.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -122,7 +123,7 @@ def read_xlsx(path: Path) -> list[Sheet]:
 
     Raises:
         DataError: X01 where it is not readable or beyond the limits.
-        ResourceError: where openpyxl is not installed.
+        ResourceError: if openpyxl is not installed.
     """
     try:
         from openpyxl import load_workbook
@@ -133,11 +134,11 @@ def read_xlsx(path: Path) -> list[Sheet]:
     names = check_archive(path)
     has_formulas = _check_xlsx_cells(path, names)
     try:
-        with catch_warnings():  # of parts that we do not use, such as conditional formats
+        with catch_warnings():  # about parts that are not used, such as conditional formats
             simplefilter("ignore")
             book = load_workbook(path, data_only=True)
             formulas = load_workbook(path) if has_formulas else None
-    except Exception as error:  # openpyxl lets whatever zip and XML raise through
+    except Exception as error:  # openpyxl passes on all exceptions of zip and XML
         raise DataError(f"X01 {path.name}: no readable spreadsheet: {error}") from None
     try:
         return [
@@ -179,7 +180,7 @@ def read_ods(path: Path) -> list[Sheet]:
 
     Raises:
         DataError: X01 where it is not readable or beyond the limits.
-        ResourceError: where odfpy is not installed.
+        ResourceError: if odfpy is not installed.
     """
     try:
         from odf.opendocument import load
@@ -195,7 +196,7 @@ def read_ods(path: Path) -> list[Sheet]:
         return [_ods_sheet(table) for table in document.spreadsheet.getElementsByType(Table)]
     except DataError:
         raise
-    except Exception as error:  # odfpy lets whatever zip and XML raise through
+    except Exception as error:  # odfpy passes on all exceptions of zip and XML
         raise DataError(f"X01 {path.name}: no readable spreadsheet: {error}") from None
 
 
@@ -257,12 +258,12 @@ def _ods_value(cell: Any) -> Any:
 
 
 def _check_xlsx_cells(path: Path, names: list[str]) -> bool:
-    """Check how many cells a workbook has, and how far apart, without building any.
+    """Check the number of cells of a workbook and their extent before building any.
 
     Returns: whether there are formulas.
 
     Raises:
-        DataError: X01 where there are more cells than any study has.
+        DataError: X01 if there are more cells than any study has.
     """
     cells, formulas = 0, False
     for name in names:
@@ -291,7 +292,7 @@ def _column_number(letters: bytes) -> int:
 
 
 def _check_ods_cells(path: Path, names: list[str]) -> None:
-    """Refuse an OpenDocument workbook with more cells than any study has."""
+    """Reject an OpenDocument workbook with more cells than any study has."""
     for name in names:
         if name != "content.xml":
             continue
@@ -317,5 +318,5 @@ def _parts(path: Path, name: str) -> Iterator[bytes]:
 
 
 def is_date(value: Any) -> bool:
-    """Return whether a cell is a date: perhaps text such as `1-4` that was converted."""
+    """Return whether a cell is a date, possibly converted from a text such as `1-4`."""
     return isinstance(value, date | datetime)

@@ -56,7 +56,7 @@ def test_one_job_runs_and_is_followed(on_slurm, tmp_path: Path, capsys) -> None:
     assert main(["slurm", "logs", str(run_dir)]) == 0
     assert "from the node" in capsys.readouterr().out
     assert main(begin) == 0
-    assert "submitted 0 task(s)" in capsys.readouterr().out
+    assert "submitted 0 tasks" in capsys.readouterr().out
 
 
 def test_an_array_runs_every_shard_and_names_the_one_that_fails(on_slurm, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hypotheses with known faults, and a small SentencePiece model, for the tests of scores."""
+"""Hypotheses with known problems, and a small SentencePiece model, for the tests of scores."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -129,7 +129,7 @@ def test_local_jobs_have_the_same_verbs(capsys, tmp_path: Path) -> None:
     code = f"import os, sys; print('shard', sys.argv[-1]); sys.exit({fails})"
     submit = ["slurm", "submit", "local", "--run-dir", "jobs", "--shards", "3", "--name", "work"]
     assert main([*submit, "--", sys.executable, "-c", code]) == 0
-    assert "submitted 3 task(s)" in capsys.readouterr().out
+    assert "submitted 3 tasks" in capsys.readouterr().out
     assert main(["slurm", "wait", "jobs", "--json"]) == 1
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["state"] for row in rows] == ["COMPLETED", "FAILED", "COMPLETED"]

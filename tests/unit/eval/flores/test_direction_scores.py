@@ -1,4 +1,4 @@
-"""Scoring a folder: resume, changed files, gaps, faults, groups."""
+"""Scoring a folder: resume, changed files, gaps, flags, groups."""
 
 import os
 import random
@@ -11,7 +11,8 @@ from eval.flores.comparison import compare
 from eval.flores.direction_scores import score_outputs, score_target
 from eval.flores.directions import Direction, outputs_in, parse_directions
 from eval.flores.outputs import copy_sources, translate_all, translate_outputs
-from eval.flores.results import load_evaluation, load_target
+from eval.flores.results import load_evaluation
+from eval.flores.target_files import load_target
 from eval.metrics.hypothesis_checks import LanguageCount
 from eval.metrics.registry import MetricChoice
 from nllb.errors import ConfigError, DataError, LanguageError
@@ -162,7 +163,7 @@ def test_whatever_changes_the_groups_are_those_of_a_fresh_run(benchmark, outputs
         elif turn == 9:
             (out / "targets" / "eng_Latn.npz").unlink(missing_ok=True)
         after, fresh = run(outputs, benchmark, out), run(outputs, benchmark, tmp_path / str(turn))
-        for name in ("groups", "faults", "failed", "missing", "rows", "notes", "reference_sha256"):
+        for name in ("groups", "flags", "failed", "missing", "rows", "notes", "reference_sha256"):
             assert getattr(after, name) == getattr(fresh, name), (turn, name)
         tables = [(folder / "scores.tsv").read_bytes() for folder in (out, tmp_path / str(turn))]
         assert tables[0] == tables[1]
@@ -218,7 +219,7 @@ def test_nothing_to_score_is_an_error(benchmark, outputs, tmp_path):
         run(outputs, benchmark, tmp_path / "out", ("eng_Latn-fra_Latn",))
 
 
-def test_faults_of_files_and_unicode_forms_become_notes(benchmark, outputs, tmp_path):
+def test_problems_of_files_and_unicode_forms_become_notes(benchmark, outputs, tmp_path):
     path = outputs / "fra_Latn-dyu_Latn.txt"
     copied = SENTENCES["fra_Latn"][:3] + SENTENCES["dyu_Latn"][3:]
     path.write_text("\n".join(copied) + "\n", encoding="utf-8")
@@ -267,7 +268,7 @@ def test_translation_resumes_and_keeps_one_line_a_sentence(benchmark, tmp_path):
     with pytest.raises(ConfigError, match=r"search was beam 1, now beam 4\. Its finished"):
         translate_outputs(folder, wanted, made_by={**made, "search": "beam 4"}, **options)
     assert len((folder / "eng_Latn-fra_Latn.txt").read_text(encoding="utf-8").split("\n")) == 31
-    with pytest.raises(DataError, match="gave 1 lines for 30"):
+    with pytest.raises(DataError, match="returned 1 lines for 30"):
         translate_outputs(
             tmp_path / "short", wanted, benchmark=benchmark, translate=lambda *_: ["x"], quiet=True
         )
@@ -342,14 +343,14 @@ def test_copied_sources_are_a_system_of_their_own(benchmark, outputs, tmp_path):
         "is better than copying"
         in compare(evaluation, run(outputs, benchmark, tmp_path / "o")).verdict
     )
-    with pytest.raises(ConfigError, match="begun with other settings"):
+    with pytest.raises(ConfigError, match="created with other settings"):
         translate_outputs(
             folder, wanted, benchmark=benchmark, translate=lambda *_: [],
             made_by={"model files": "0"}, quiet=True,
         )  # fmt: skip
 
 
-def test_faults_and_languages_are_counted_by_direction_and_group(benchmark, outputs, tmp_path):
+def test_flags_and_languages_are_counted_by_direction_and_group(benchmark, outputs, tmp_path):
     path = outputs / "eng_Latn-fra_Latn.txt"
     lines = [*SENTENCES["eng_Latn"][:4], "", "na na na na na na na na na na na na na na na na"]
     lines += path.read_text(encoding="utf-8").split("\n")[6:30]
@@ -367,9 +368,9 @@ def test_faults_and_languages_are_counted_by_direction_and_group(benchmark, outp
     }  # fmt: skip
     assert row.language == LanguageCount(judged=29, right=24, unsure=1)
     assert row.reference_share == 1.0
-    whole = next(part for part in evaluation.faults if part.group == "eng-xx")
+    whole = next(part for part in evaluation.flags if part.group == "eng-xx")
     assert whole.lines == 90
-    assert whole.faults["looping"] == 1
+    assert whole.flags["looping"] == 1
     assert whole.right < whole.judged
     head, *body = (out / "scores.tsv").read_text(encoding="utf-8").splitlines()
     table = {cells["target"]: cells for cells in (
@@ -507,8 +508,8 @@ def test_foreign_and_edited_folders_are_refused(benchmark, outputs, tmp_path):
     run(outputs, benchmark, tmp_path / "out")
     path = tmp_path / "out" / "evaluation.json"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("nllb-evaluation/2", "nllb-evaluation/9"), encoding="utf-8")
-    with pytest.raises(DataError, match="reads 'nllb-evaluation/2'"):
+    path.write_text(text.replace("nllb-evaluation/3", "nllb-evaluation/9"), encoding="utf-8")
+    with pytest.raises(DataError, match="reads 'nllb-evaluation/3'"):
         load_evaluation(tmp_path / "out")
     path.write_text(text.replace('"missing"', '"lost"'), encoding="utf-8")
     with pytest.raises(DataError, match="missing or unknown: lost, missing"):

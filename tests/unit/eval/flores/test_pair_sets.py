@@ -41,5 +41,5 @@ def test_both_directions_are_scored_and_summed_up(folder: Path, tmp_path: Path) 
 
 def test_a_folder_without_a_pivot_is_refused(folder: Path) -> None:
     (folder / "fra_Latn/eng_Latn.txt").rename(folder / "fra_Latn/spa_Latn.txt")
-    with pytest.raises(DataError, match="of one pivot"):
+    with pytest.raises(DataError, match="with the same pivot"):
         open_pair_sets(folder)

@@ -29,7 +29,7 @@ def test_each_fault_is_named_and_counted():
     assert found["empty"].lines == (2,)
     assert found["copy_of_source"].lines == (1,)
     assert found["repeated"].lines == (3, 4)
-    assert found["repeated"].message.startswith("2 of 4 lines are the same as another line")
+    assert found["repeated"].message.startswith("2 of 4 lines are equal to another line")
 
 
 def test_copy_that_is_also_the_reference_is_no_fault():

@@ -1,4 +1,4 @@
-"""Plug-ins in a process of their own: protocol, faults, cache, discovery without import."""
+"""Plug-ins in a process of their own: protocol, errors, cache, discovery without import."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def test_known_sentences_are_not_scored_again(plugin, tmp_path):
         ('print(\'{"name":1,"version":1,"licence":1,"supported":1}\')', "answered 0 of 3"),
     ],
 )
-def test_faults_of_a_plugin_are_named(program, message):
+def test_errors_of_a_plugin_are_reported(program, message):
     with pytest.raises(ResourceError, match=message):
         neural_score([sys.executable, "-c", program], ITEMS, source="eng_Latn", target="fra_Latn")
     with pytest.raises(ResourceError, match="cannot start"):

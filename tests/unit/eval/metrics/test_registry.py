@@ -48,7 +48,7 @@ def test_choice_of_metrics():
     assert choose_metrics(None, spm=None, spm_name="flores200", spm_sha256=None).names == (
         "chrf++",
     )
-    with pytest.raises(ConfigError, match="spbleu needs a SentencePiece model"):
+    with pytest.raises(ConfigError, match="spbleu requires a SentencePiece model"):
         choose_metrics("spbleu", spm=None, spm_name="flores200", spm_sha256=None)
     with pytest.raises(ConfigError, match=r"did you mean chrf"):
         MetricChoice(names=("chrf+++",))

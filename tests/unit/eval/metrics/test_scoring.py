@@ -129,7 +129,7 @@ def test_small_files_share_the_resamples_of_evaluations():
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(bz2.compress(b"one\ntwo\n"), "bzip2, which is not read; decompress it"),
+    [(bz2.compress(b"one\ntwo\n"), "bzip2, which is not supported; decompress it"),
      ("one\ntwo\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
      ("one\ntwo\n".encode("utf-16-le"), "NUL bytes: it is UTF-16 or not text"),
      (b"one\rtwo\r", "carriage returns only"),
@@ -224,6 +224,6 @@ def test_command_line(tmp_path, capsys):
     assert main(["eval", "compare", names[0], names[1], "--reference", names[2], "-t", "en"]) == 0
     assert "no significant difference" in capsys.readouterr().out
     assert main(["eval", "compare", names[0], names[1]]) == 2
-    assert "two files need --reference F and --target L" in capsys.readouterr().err
+    assert "add --reference F and --target L" in capsys.readouterr().err
     assert main(["eval", "compare", str(tmp_path), str(tmp_path), "--metrics", "bleu"]) == 2
-    assert "are for two files" in capsys.readouterr().err
+    assert "apply to two files" in capsys.readouterr().err

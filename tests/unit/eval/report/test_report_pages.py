@@ -11,7 +11,7 @@ import yaml
 
 from eval.flores.direction_scores import score_outputs
 from eval.flores.directions import outputs_in, parse_directions
-from eval.flores.results import target_path
+from eval.flores.target_files import target_path
 from eval.metrics.registry import MetricChoice
 from eval.report import charts, exports, write_report
 from eval.report.building import build_page
@@ -116,11 +116,11 @@ def test_conditions_that_cannot_be_read_are_all_named(folders):
     assert "cannot read the condition 'all chrf++ >> 3'" in text
     assert "unknown group 'al'; did you mean all" in text
     assert "metric 'bleu' was not computed" in text
-    assert "needs two systems" in text
+    assert "requires two systems" in text
 
 
 def test_junit_file_names_failures(folders, tmp_path):
-    gates = judge(["missing > 0", "faults > 100000"], read_sources(folders))
+    gates = judge(["missing > 0", "flags > 100000"], read_sources(folders))
     write_junit(tmp_path / "gates.xml", gates)
     suite = ElementTree.parse(tmp_path / "gates.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
@@ -260,7 +260,7 @@ def test_a_report_shows_no_lines_of_files_that_were_not_scored(forged, where):
 def test_names_of_files_in_results_stay_names(forged, name):
     folder, _ = forged
     change_results(folder, rows={"file": name})
-    with pytest.raises(DataError, match="tells of 6 directions"):
+    with pytest.raises(DataError, match="lists 6 directions"):
         build_page(read_sources([folder]))
 
 
@@ -268,9 +268,9 @@ def test_targets_in_results_are_codes(forged):
     folder, _ = forged
     hashes = {"../../home/passwords": "0" * 64}
     change_results(folder, reference_sha256=hashes)
-    with pytest.raises(DataError, match="tells of 6 directions"):
+    with pytest.raises(DataError, match="lists 6 directions"):
         build_page(read_sources([folder]))
-    with pytest.raises(DataError, match="which is no code"):
+    with pytest.raises(DataError, match="which is not a language code"):
         target_path(folder, "../../home/passwords")
 
 

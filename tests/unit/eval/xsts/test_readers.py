@@ -105,8 +105,8 @@ def test_hidden_and_struck_rows_are_counted(workbook: Callable[..., Path]) -> No
 
     file = read_ratings(workbook(edit))
     assert usable(file) == 12
-    assert "3 rows hidden, read all the same (rows 3-5)" in told(file)
-    assert "1 row with struck-through cells, read all the same (row 7)" in told(file)
+    assert "3 rows hidden; they were read (rows 3-5)" in told(file)
+    assert "1 row with struck-through cells; they were read (row 7)" in told(file)
 
 
 def test_formulas_without_a_value_are_named(workbook: Callable[..., Path]) -> None:
@@ -114,8 +114,9 @@ def test_formulas_without_a_value_are_named(workbook: Callable[..., Path]) -> No
         sheet["E3"] = "=1+2"
 
     file = read_ratings(workbook(edit))
-    assert "1 row with formulas that have no stored value, read as empty cells (row 3)" in told(
-        file
+    assert (
+        "1 row with formulas without a stored value; their cells were read as empty (row 3)"
+        in told(file)
     )
     assert usable(file) == 11
 

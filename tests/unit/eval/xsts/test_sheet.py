@@ -107,7 +107,7 @@ def test_sheets_are_reproducible_and_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "r02.csv").read_bytes() == (
         tmp_path / "two" / "r02.csv"
     ).read_bytes()
-    with pytest.raises(DataError, match="sheets were already written"):
+    with pytest.raises(DataError, match="already contains sheets"):
         write_sheets(items(), anchors(), tmp_path / "one", settings=settings())
 
 
@@ -132,7 +132,7 @@ def test_items_are_checked(tmp_path: Path) -> None:
     good = "1,base,eng_Latn,fra_Latn,Hello.,Bonjour."
     assert read_items(write(good))[0]["target_text"] == "Bonjour."
     with pytest.raises(
-        DataError, match=r"X04 items\.csv:3: item '1' of system 'base' is there twice"
+        DataError, match=r"X04 items\.csv:3: item '1' of system 'base' occurs twice"
     ):
         read_items(write(good, good))
     with pytest.raises(DataError, match=r"(?s)X09.*'xyz'.*X11.*X04 items\.csv:5.*and 6 more"):
@@ -196,5 +196,5 @@ def test_control_characters_and_lone_surrogates_are_replaced(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("rater", ["../r01", "..", "a/b", "r\n1", "C:\\r"])
 def test_ids_of_raters_become_names_of_files(rater: str) -> None:
-    with pytest.raises(ConfigError, match="becomes the name of a file"):
+    with pytest.raises(ConfigError, match="is used as a file name"):
         SheetSettings(raters=("r02", rater), per_item=1)

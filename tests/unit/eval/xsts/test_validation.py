@@ -61,8 +61,8 @@ def test_every_code_has_a_mend() -> None:
         (b"a,b\n1,2\n1,2,3\n", r"bad\.csv:3: 3 cells where the header has 2"),
         ("a,b\n1,2\n".encode("utf-16")[:-1], "cut short or damaged.*save it as UTF-8"),
         ("a,b\n1,2\n\ufeffa,b\n".encode(), r"bad\.csv:3: a byte order mark"),
-        (b'a,b\n1,"2\n', "look at the quotes"),
-        (b"a,a\n1,2\n", "columns a stand twice"),
+        (b'a,b\n1,"2\n', "check the quotes"),
+        (b"a,a\n1,2\n", "columns a occur twice"),
         (b"", "the file is empty"),
         (b"item_id,src_lang,tgt_lang,rater_id,score\n", "no rows under the header"),
     ],
@@ -428,5 +428,5 @@ def test_refusals_are_told_together(study: Rows, save: Save) -> None:
         row["tgt_lang"] = "xxx" if row["set"] == "eval" else row["tgt_lang"]
     for row in rated(study, rater_id="fra2"):
         row["score"] = row["score"] * 20
-    with pytest.raises(DataError, match=r"(?s)2 findings refuse.*X03.*fra2.*X09.*xxx"):
+    with pytest.raises(DataError, match=r"(?s)2 findings reject.*X03.*fra2.*X09.*xxx"):
         evaluate([read_ratings(save(study))], SETTINGS)

@@ -117,8 +117,8 @@ def test_what_cannot_be_a_card(random_model_dir, run_dir, scores, tmp_path, caps
     assert main(["eval", "flores", str(other), "--copying", "--lines", "2", *common]) == 0
     for words, message in (
         (["card", str(tmp_path / "none"), "--run", str(run_dir)], "is not a directory"),
-        (["card", str(model), "--run", str(tmp_path)], "has no checkpoint"),
-        ([*begin, "--beside", "copying=x"], "--beside needs --scores"),
+        (["card", str(model), "--run", str(tmp_path)], "contains no checkpoint"),
+        ([*begin, "--beside", "copying=x"], "--beside requires --scores"),
         ([*begin, "--scores", str(scores["own"]), "--beside", "x"], "not of the form NAME=DIR"),
         ([*begin, "--scores", str(scores["own"]), "--beside", f"x={other}"], "only the same lines"),
     ):

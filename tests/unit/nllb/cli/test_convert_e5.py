@@ -39,7 +39,7 @@ def test_rows_that_cannot_be_read_are_counted(arguments, tmp_path, capsys) -> No
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "eng_Latn-fra_Latn.tsv").write_text("the\tle\nonly one\n")
     assert main([*arguments, "--text", f"pairs:{tmp_path / 'pairs'}"]) == 0
-    assert "1 rows of the text could not be read" in capsys.readouterr().err
+    assert "were skipped because they could not be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_terms_come_from_files_and_from_the_command_line(options, tmp_path):
     assert found["placeholders"] == (r"ID-\d+",)
 
 
-def test_faults_end_the_run_before_a_model_is_loaded(options, tmp_path):
+def test_errors_end_the_run_before_a_model_is_loaded(options, tmp_path):
     path = tmp_path / "glossary.tsv"
     path.write_text("a\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 1"):

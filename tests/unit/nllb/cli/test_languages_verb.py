@@ -5,8 +5,8 @@ import json
 import pytest
 
 from nllb.cli import main
-from nllb.cli.languages import select_languages
 from nllb.errors import LanguageError
+from nllb.languages import select_languages
 
 
 def test_tab_separated_by_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,7 +24,7 @@ def test_json_has_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert record["code"] == "tzm_Tfng"
     assert record["in_nllb"] is True
     assert record["level"] == "very_low"
-    assert record["faults"]
+    assert record["known_issues"]
 
 
 def test_table_on_a_terminal(
@@ -35,7 +35,7 @@ def test_table_on_a_terminal(
     assert main(["languages", "yue"]) == 0
     shown = capsys.readouterr().out
     assert "yue_Hant" in shown
-    assert "Known problem:" in shown
+    assert "Known issue:" in shown
 
 
 def test_filters_combine() -> None:

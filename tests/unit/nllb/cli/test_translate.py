@@ -289,8 +289,8 @@ def test_bad_languages_exit_2(run, languages, message):
         (["--threads", "5000"], "--threads is 5000; it must be 1 to 1024"),
         (["--wrapped"], "add --document"),
         (["nowhere.txt"], "no file 'nowhere.txt'"),
-        (["."], "'.' is a directory; name the files in it"),
-        (["--n-best", "2"], "--n-best needs --json"),
+        (["."], "'.' is a directory; give the names of its files"),
+        (["--n-best", "2"], "--n-best requires --json"),
         (["--n-best", "5", "--json"], "it must be 1 to 4, the beam size"),
     ],
 )

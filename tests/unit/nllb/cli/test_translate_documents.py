@@ -109,7 +109,7 @@ def test_what_cannot_be_translated_is_refused(run, folder):
     assert done.code == 1 and "JSON" in done.err and "Traceback" not in done.err
     assert not (folder / "a.fra_Latn.json").exists()
     done = run(folder / "page.html", "-")
-    assert done.code == 2 and "one by one" in done.err
+    assert done.code == 2 and "in separate commands" in done.err
     with zipfile.ZipFile(folder / "a.docx", "w") as archive:
         archive.writestr("word/document.xml", "text")
     done = run(folder / "a.docx")

@@ -1,5 +1,6 @@
-"""The verb table against what the command really takes."""
+"""The verb table against the arguments that each command accepts, and the size of the verbs."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -42,6 +43,23 @@ def test_help_says_what_each_argument_is_and_its_default(verb) -> None:
             assert action.metavar, f"{name}: no word for its value"
         if isinstance(action.default, (int, float)) and action.nargs != 0 and action.default:
             assert "default: " in action.help, name
+
+
+CLI = Path(import_module("nllb.cli").__file__).parent
+MAX_VERB_LINES = 30
+
+
+@pytest.mark.parametrize("path", sorted(CLI.glob("*.py")), ids=lambda path: path.name)
+def test_verbs_are_thin_wrappers(path: Path) -> None:
+    """No function but a declaration of arguments is longer: the work is done by a library."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and not node.name.endswith("_arguments")
+    ]
+    lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
+    too_long = {name: length for name, length in lengths.items() if length > MAX_VERB_LINES}
+    assert not too_long, f"move code of {path.name} to a library package: {too_long}"
 
 
 def test_only_what_is_missing_is_called_missing(capsys) -> None:

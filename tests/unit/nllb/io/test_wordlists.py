@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nllb.errors import DataError, LanguageError
 from nllb.io.word_folding import fold
-from nllb.io.wordlists import PUBLISHED_PASSWORD, WordList, find_list
+from nllb.io.wordlist_files import PUBLISHED_PASSWORD, find_list
+from nllb.io.wordlists import WordList
 
 
 def words(*entries: str, language: str = "eng_Latn") -> WordList:
@@ -79,7 +80,7 @@ def test_a_capitalised_entry_counts_once() -> None:
 def test_a_blank_line_is_no_entry() -> None:
     matcher = words("", "  ", "\u200b", "crikey", "...")
     assert matcher.entries == ("crikey",)
-    assert matcher.faults == {"blank": 2, "no word": 2}
+    assert matcher.corrections == {"blank": 2, "no word": 2}
     assert matcher.count("nothing to see") == 0
     assert words("").counts(["nothing"]).tolist() == [0]
 
@@ -220,7 +221,7 @@ def test_loader_counts_what_it_mends(tmp_path: Path) -> None:
     path.write_bytes(f"\ufeffदेश\r\n\r\nदेश\r\nWord\r\n{decomposed}\r\n".encode())
     matcher = WordList.load(tmp_path, language="hin_Deva")
     assert matcher.entries == ("देश", "Word", decomposed)
-    assert matcher.faults == {"blank": 1, "duplicate": 1, "other script": 2, "not NFC": 1}
+    assert matcher.corrections == {"blank": 1, "duplicate": 1, "other script": 2, "not NFC": 1}
 
 
 def test_password_archives(tmp_path: Path) -> None:
