@@ -48,7 +48,7 @@ def prune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prune(arguments: argparse.Namespace) -> int:
-    from nllb.inference.pruning import experts_of_direction
+    from nllb.inference.pruning import check_pruning_options, experts_of_direction
     from nllb.inference.pruning import prune as write_pruned
     from nllb.model.formats.hugging_face import is_free
     from nllb.model.formats.open_model import open_model
