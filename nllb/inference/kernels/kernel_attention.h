@@ -21,7 +21,7 @@ static void attend_past(const Work *work, const Step *step, int64_t layer, int64
         for (int64_t h = head; h < head + heads; h++) {
             for (int64_t t = 0; t <= position; t++)
                 scores[t] = factor * dot_bf16(q + h * size, past[t] - part + h * size, size);
-            softmax_at(work->level, scores, position + 1);
+            fast_softmax(scores, position + 1);
             weigh_bf16(scores, past, h * size, position + 1, size, work->mixed + place * dim + h * size);
         }
     }
@@ -40,7 +40,7 @@ static void attend_memory(const Work *work, const Step *step, const Memory *memo
         for (int64_t h = head; h < head + heads; h++) {
             const float *q = work->wide + place * dim + h * size;
             score_transposed_bf16(q, size, 1.0f / sqrtf((float)size), keys + h * size * padded, padded, scores);
-            softmax_at(work->level, scores, length);
+            fast_softmax(scores, length);
             weigh_bf16(scores, source, h * size, length, size, work->mixed + place * dim + h * size);
         }
     }
@@ -103,7 +103,7 @@ static int attend_head(const Work *work, const float *qkv, int64_t length, int64
         }
         multiply_four(queries, size, keys, width, width, weights);
         for (int64_t q = 0; q < QUERIES; q++)
-            softmax_at(work->level, weights[q], length);
+            fast_softmax(weights[q], length);
         multiply_four((const float *const *)weights, length, qkv + 2 * dim, 3 * dim, size, to);
     }
     free(keys);

@@ -21,6 +21,14 @@
 #define SPAN 32        /* number of rows and outputs that are multiplied together: two tiles by two blocks */
 #define INLINE static inline __attribute__((always_inline))
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+
+/* Whether the processor has the instructions of AVX512. Like CLONES, what uses them depends on the processor and not on
+ * the level, so that all levels have the same results on one machine. */
+INLINE int has_avx512(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
 
 typedef struct {
     const int8_t *weight;  /* packed */
@@ -106,7 +114,6 @@ CLONES static float quantize_row_anywhere(const float *x, int64_t inputs, uint8_
     return scale_of(largest);
 }
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 AVX512 static float quantize_row_avx512(const float *x, int64_t inputs, uint8_t *tiles) { /* inputs % 16 == 0 */
     __m512i largest = _mm512_setzero_si512(), magnitude = _mm512_set1_epi32(FLOAT_BITS);
     for (int64_t i = 0; i < inputs; i += 16)
@@ -140,7 +147,7 @@ CLONES static void normalize_row(const float *x, int64_t dim, const float *gain,
 
 /* Products. `a` points to a row in its tiles, and `b0` and `b1` to blocks of outputs; c has SPAN columns. */
 
-#define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+#define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 /* The sums are separate variables so that they stay in registers; GCC 12 copies and spills arrays. */
 #define ROWS_1(X) X(0)
 #define ROWS_2(X) ROWS_1(X) X(1)

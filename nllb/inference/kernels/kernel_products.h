@@ -53,7 +53,7 @@ typedef struct {
     int mode;
 } Span;
 
-INLINE AVX512_VNNI __m512 gelu16(__m512 x) {
+INLINE AVX512 __m512 gelu16(__m512 x) {
     const __m512 limit = _mm512_set1_ps(4.1f);
     __m512 t = _mm512_max_ps(_mm512_min_ps(x, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
     __m512 u = _mm512_mul_ps(t, t), p = _mm512_set1_ps(GELU_TERMS[0]);
@@ -66,13 +66,13 @@ typedef struct {
     __m512 scale, bias;
 } Outputs16;
 
-INLINE AVX512_VNNI Outputs16 outputs16(const Matrix *matrix, int64_t output) {
+INLINE AVX512 Outputs16 outputs16(const Matrix *matrix, int64_t output) {
     return (Outputs16){_mm512_loadu_si512(matrix->offset + output), _mm512_loadu_ps(matrix->scale + output),
                        _mm512_loadu_ps(matrix->bias + output)};
 }
 
 /* `finish` for 16 outputs of one row. */
-INLINE AVX512_VNNI void finish16(__m512i sums, Outputs16 outputs, float row_scale, float *y, int mode) {
+INLINE AVX512 void finish16(__m512i sums, Outputs16 outputs, float row_scale, float *y, int mode) {
     __m512 scale = _mm512_mul_ps(outputs.scale, _mm512_set1_ps(row_scale));
     __m512 value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, outputs.offset)), scale, outputs.bias);
     if (mode == STORE_RELU) value = _mm512_max_ps(_mm512_setzero_ps(), value); /* NaN, the second operand, stays */
@@ -148,9 +148,9 @@ static void project_span_avx512(const Rows *from, int64_t first, int64_t last, c
     }
 }
 
-/* Complete the products `c` of up to SPAN rows. On machines with AMX, this is computed as in `project_1` to `project_8`,
- * so that the result of a row does not depend on the other rows. */
-AVX512_VNNI static void finish_avx512(const int32_t *c, int rows, int columns, const Span *span, const float *scales,
+/* Complete the products `c` of up to SPAN rows as in `project_1` to `project_8`, so that the result of a row depends
+ * neither on the other rows nor, on processors with AVX-512, on the level. */
+AVX512 static void finish_avx512(const int32_t *c, int rows, int columns, const Span *span, const float *scales,
                                       float *y) {
     for (int column = 0; column < columns; column += SIDE) {
         Outputs16 outputs = outputs16(span->matrix, span->output + column);
@@ -173,8 +173,8 @@ static void project_span_anywhere(int level, const Rows *from, int64_t rows, con
     for (int64_t row = 0; row < rows; row += SPAN) {
         int count = rows - row < SPAN ? (int)(rows - row) : SPAN;
         multiply(level, from, row, count, span->matrix, span->output, c);
-        (level == LEVEL_AMX ? finish_avx512 : finish_anywhere)(c, count, columns, span, from->scales + row,
-                                                               span->y + row * span->stride);
+        (has_avx512() ? finish_avx512 : finish_anywhere)(c, count, columns, span, from->scales + row,
+                                                         span->y + row * span->stride);
     }
 }
 

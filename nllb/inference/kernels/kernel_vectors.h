@@ -63,7 +63,7 @@ CLONES static void softmax(float *scores, int64_t count) {
 }
 
 /* Compute `softmax` for 16 scores at a time. The order of the operands of max keeps NaN. */
-AVX512_VNNI static void softmax_avx512(float *scores, int64_t count) {
+AVX512 static void softmax_avx512(float *scores, int64_t count) {
     static const float terms[] = {1.5403530e-4f, 1.3333558e-3f, 9.6181291e-3f, 5.5504109e-2f,
                                   2.4022651e-1f, 6.9314718e-1f, 1.0f}; /* as in `exponential` */
     const __m512 lowest = _mm512_set1_ps(-3e38f);
@@ -91,8 +91,8 @@ AVX512_VNNI static void softmax_avx512(float *scores, int64_t count) {
     }
 }
 
-static void softmax_at(int64_t level, float *scores, int64_t count) {
-    level >= LEVEL_AVX512_VNNI ? softmax_avx512(scores, count) : softmax(scores, count);
+static void fast_softmax(float *scores, int64_t count) {
+    has_avx512() ? softmax_avx512(scores, count) : softmax(scores, count);
 }
 
 /* scores[j] = sum over i of q[i] * keys[i][j], for j < width (a multiple of 16). */
