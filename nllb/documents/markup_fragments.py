@@ -146,4 +146,4 @@ def _lower(tags: Sequence[str]) -> frozenset[str]:
 def _require_one_kind(*kinds: Sequence[str]) -> None:
     named = [tag.lower() for tags in kinds for tag in dict.fromkeys(tags)]
     if twice := sorted({tag for tag in named if named.count(tag) > 1}):
-        raise ConfigError(f"the tag {twice[0]!r} is named twice; a tag has one kind")
+        raise ConfigError(f"the tag {twice[0]!r} is in two lists; a tag can have only one kind")

@@ -135,7 +135,7 @@ class TranslationJob:
             )
         assert self.detection is not None
         if self.document is not None:
-            sources = self.detection.detect_lines(texts, self.document)
+            sources = self.detection.detect_lines(texts, self.document, target=self.target)
         else:
             sources = self.detection.detect_texts([_beginning(text) for text in texts])
         units = []
@@ -143,7 +143,7 @@ class TranslationJob:
             lines = self._split_lines(text)
             detect_lines = [source]
             if len(lines) > 1:
-                detect_lines = self.detection.detect_lines(lines, source)
+                detect_lines = self.detection.detect_lines(lines, source, target=self.target)
             units.append(list(map(self._unit, lines, detect_lines)))
         return units, [source.language for source in sources]
 

@@ -25,6 +25,8 @@ MIN_SHORT_PROBABILITY: Final = 0.8
 """The same as `MIN_SOURCE_PROBABILITY`, for short texts."""
 MIN_LINE_PROBABILITY: Final = 0.8
 """Minimum probability for a line of a document to have its own language."""
+MIN_TARGET_LINE_PROBABILITY: Final = 0.5
+"""The same for a line in the target language, which is kept: such lines are common in documents."""
 MIN_LINE_LETTERS: Final = 10
 """Minimum number of letters for a line of a document to have its own language."""
 MAX_DOCUMENT_ALTERNATIVE: Final = 0.1
@@ -88,10 +90,12 @@ class SourceDetection:
             for text, found in zip(texts, self._detections(texts), strict=True)
         ]
 
-    def detect_lines(self, lines: Sequence[str], document: SourceLanguage) -> list[SourceLanguage]:
+    def detect_lines(
+        self, lines: Sequence[str], document: SourceLanguage, *, target: Language
+    ) -> list[SourceLanguage]:
         """Return the source language of each line of a document whose main language is known."""
         return [
-            self._of_line(line, found, document)
+            self._of_line(line, found, document, target)
             for line, found in zip(lines, self._detections(lines), strict=True)
         ]
 
@@ -138,7 +142,7 @@ class SourceDetection:
         )
 
     def _of_line(
-        self, line: str, detection: Detection | None, document: SourceLanguage
+        self, line: str, detection: Detection | None, document: SourceLanguage, target: Language
     ) -> SourceLanguage:
         if detection is None:
             return SourceLanguage(language=None)
@@ -146,9 +150,11 @@ class SourceDetection:
         if main is None or (document.assumed and detection.language != UNDETERMINED):
             return self._choose(line, detection)
         of_main = dict(detection.alternatives).get(main.code, 0.0)
+        is_target = detection.language == target.code
+        needed = MIN_TARGET_LINE_PROBABILITY if is_target else MIN_LINE_PROBABILITY
         own = (
             detection.language not in (UNDETERMINED, main.code)
-            and detection.probability >= MIN_LINE_PROBABILITY
+            and detection.probability >= needed
             and len(_LETTER.findall(line)) >= MIN_LINE_LETTERS
             and of_main <= MAX_DOCUMENT_ALTERNATIVE
             and (detection.macro_group is None or detection.macro_group != document.group)

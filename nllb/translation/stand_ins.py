@@ -1,7 +1,7 @@
-"""Stand-ins: what a model gets in place of placeholders, and where they are in its output.
+"""Stand-ins: words that a model receives in place of placeholders, and their places in its output.
 
-With a plausible word a model translates the sentence as a sentence; a code such as `X71` is another
-chance. Texts that count something have a number of the plural form that is wanted.
+With a plausible word, a model translates the sentence as a whole; a code such as `X71` is the
+second try. In texts that count something, the stand-in is a number of the requested plural form.
 """
 
 from collections.abc import Sequence
@@ -29,20 +29,29 @@ _SEPARATOR: Final = r"[.,'’\u00a0\u202f\u066b\u066c ]"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StandIn:
-    """What a model gets in place of one placeholder."""
+    """The word that a model receives in place of one placeholder.
+
+    Attributes:
+        sign: the character of the placeholder.
+        start: position of the word in the text that the model receives.
+        text: the word.
+        pattern: a regular expression that matches the word in an output.
+    """
 
     sign: str
-    """The character of the placeholder."""
     start: int
-    """Where it is in the text that the model gets."""
     text: str
     pattern: str
-    """Matches it in an output."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Form:
-    """A segment as a model gets it."""
+    """A segment as a model receives it.
+
+    Attributes:
+        text: the text with stand-ins.
+        stand_ins: the stand-ins of its placeholders, in order.
+    """
 
     text: str
     stand_ins: tuple[StandIn, ...]

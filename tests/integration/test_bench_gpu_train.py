@@ -231,6 +231,7 @@ def test_code_that_travels_imports_only_torch(archive: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_step_on_a_gpu_never_makes_the_cpu_wait(archive: Path, tmp_path: Path) -> None:
     run = GpuRun(
         LoopOptions(

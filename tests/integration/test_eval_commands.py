@@ -64,11 +64,11 @@ def test_problems_are_reported_and_strict_fails(files, capsys):
         ({"--hypothesis": "none"}, "cannot open", 1),
         ({"--target": "fra_Lat"}, "did you mean", 2),
         ({"--metrics": "chrf+++"}, "did you mean chrf++", 2),
-        ({"--metrics": "spbleu"}, "needs a SentencePiece model", 2),
+        ({"--metrics": "spbleu"}, "requires a SentencePiece model", 2),
         ({"--metrics": "spbleu", "--spm": "none.model"}, "cannot read the SentencePiece model", 2),
         ({"--source-text": "short"}, "3 lines where", 1),
         ({"--hypothesis": "short"}, "17 fewer than the reference's 20", 1),
-        ({"--reference": "empty"}, "nothing to compare with", 1),
+        ({"--reference": "empty"}, "needs at least one line", 1),
         ({"--reference": "latin1"}, "is not UTF-8", 1),
     ],
 )
@@ -93,7 +93,7 @@ def test_from_outputs_to_report(files, capsys, monkeypatch):
         assert main([*words, "--directions", "all"]) == 0
         captured = capsys.readouterr()
         assert "eng-xx" in captured.out
-        assert "1 asked for and without a file: fra_Latn-eng_Latn" in captured.err
+        assert "1 requested directions have no file: fra_Latn-eng_Latn" in captured.err
         assert main([*words, "--directions", "all", "--strict"]) == 1
         capsys.readouterr()
         assert main([*words, "--json"]) == 0
@@ -123,7 +123,7 @@ def test_a_file_with_many_problems_is_named_with_the_scores(files, capsys, monke
     said = capsys.readouterr()
     assert (
         "warning: 1 file has a problem in more than 2% of the lines: eng_Latn-fra_Latn (10 lines "
-        "empty; 10 lines equal to the source; 10 lines in another language than the target)"
+        "empty; 10 lines equal to the source; 10 lines not in the target language)"
     ) in said.err
     assert "of 20 lines 50.00% are empty, 50.00% equal to the source" in said.out
     assert "0.0% of 10 in the target language (references: " in said.out
@@ -141,7 +141,7 @@ def test_copying_is_what_a_system_is_compared_with(files, capsys, monkeypatch):
     assert "give 100 or more" in capsys.readouterr().err
     words = ["eval", "flores", "b", "--outputs", "new", "--flores", "set", "--lines", "5"]
     assert main(words) == 2
-    assert "not with --outputs" in capsys.readouterr().err
+    assert "cannot be combined with --outputs" in capsys.readouterr().err
 
 
 def test_dry_run_writes_nothing(files, capsys, monkeypatch):

@@ -83,7 +83,11 @@ def test_the_shipped_encoder_separates_translations_from_shuffled_lines(data_dir
     chain = FilterChain(FilterConfig(preset="reference", similarity=SimilarityFilterConfig()))
     reasons = chain.run(frame, PAIR, before)[1].to_list()
     assert reasons[:300].count("similarity") < 0.06 * 300
-    assert reasons[300:].count("similarity") > 0.8 * 300
+    # The threshold keeps nearly all translations, so that some similar sentences pass.
+    assert reasons[300:].count("similarity") > 0.75 * 300
+    cosines = SimilarityFilter(SimilarityFilterConfig()).measure(frame, PAIR)["similarity"]
+    right, wrong = cosines[:300].to_numpy(), cosines[300:].to_numpy()
+    assert (right[:, None] > wrong).mean() > 0.99
 
 
 def test_languages_that_the_encoder_does_not_know_are_never_rejected() -> None:

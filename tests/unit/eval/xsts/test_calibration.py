@@ -66,7 +66,7 @@ def test_ends_of_the_scale_are_fixed(method: str) -> None:
 def test_settings_are_checked_together() -> None:
     with pytest.raises(ConfigError, match=r"centre 7.*strength 2.*limit.*tau 3 and rho 2"):
         CalibrationSettings(centre=7, strength=2, limit=-1, tau=3, rho=2)
-    with pytest.raises(ConfigError, match="not a calibration of H and C"):
+    with pytest.raises(ConfigError, match="not a calibration method for H and C"):
         calibrate(3.0, 3.0, method="rater", centre=3.0, settings=SETTINGS)
 
 

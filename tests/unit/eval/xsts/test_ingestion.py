@@ -161,7 +161,7 @@ def test_wide_files_lose_the_raters_and_say_so(study: Rows, save: Callable[..., 
         one.system: one.score.value for one in whole.directions
     }
     assert result.raters == ()
-    assert any("does not say who rated" in note for note in result.notes)
+    assert any("does not identify the raters" in note for note in result.notes)
     assert all("rater" not in one.calibrated for one in result.directions)
 
 

@@ -51,7 +51,7 @@ def test_an_override_replaces_a_value_in_either_unit(tmp_path: Path, override: s
 
 def test_both_names_at_once_are_an_error(tmp_path: Path) -> None:
     text = GOOD + "corpora: [{name: a, most_lines: 1, max_lines: 2}]\n"
-    with pytest.raises(ConfigError, match=r"most_lines is the old name of corpora\[0\].max_lines"):
+    with pytest.raises(ConfigError, match=r"most_lines is the deprecated name of corpora\[0\]"):
         load_config(Run, write(tmp_path, text))
 
 

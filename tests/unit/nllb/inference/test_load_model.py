@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from nllb.errors import CheckpointError, ResourceError
+from nllb.inference import load_model
 from nllb.inference.load_model import (
     default_model,
     describe_model,
@@ -17,14 +18,16 @@ CODES = ["eng_Latn", "fra_Latn", "deu_Latn"]
 GREEDY = SearchOptions(beam_size=1, max_output_tokens=12)
 
 
-def test_the_memory_plan_is_reported_before_loading(random_model_dir):
+def test_the_memory_plan_is_reported_before_loading(random_model_dir, monkeypatch):
+    monkeypatch.setattr(load_model, "SMALL_MODEL_BYTES", 0)
     said = []
     translator = Translator.load(random_model_dir, device="cpu", report=said.append, num_threads=1)
     assert len(said) == 1 and "memory:" in said[0] and "8 of 8 in memory" in said[0]
     assert [translator.language(code).code for code in CODES] == CODES
 
 
-def test_little_expert_memory_gives_the_same_translation(random_model_dir):
+def test_little_expert_memory_gives_the_same_translation(random_model_dir, monkeypatch):
+    monkeypatch.setattr(load_model, "SMALL_MODEL_BYTES", 0)
     plan = plan_memory(open_model(random_model_dir).config, dtype="float32")
     said = []
     texts = ["some words here", "and others there. More of them"]

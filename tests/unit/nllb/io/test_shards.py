@@ -244,7 +244,7 @@ def test_offsets_that_fall_are_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[40:48] = (1 << 40).to_bytes(8, "little")
     path.write_bytes(data)
-    with pytest.raises(DataError, match="offsets fall"):
+    with pytest.raises(DataError, match="offsets decrease"):
         TokenShard.open(path)
 
 
