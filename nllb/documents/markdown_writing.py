@@ -36,6 +36,7 @@ _BLOCK_START: Final = re.compile(
 )
 _EMPHASIS: Final = re.compile(r"\*+|_+|~~")
 _OTHER_MARK: Final = str.maketrans("*_", "_*")
+_NO_MARKS: Final = str.maketrans("", "", "*_~")
 _ASCII_PUNCTUATION: Final = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
@@ -64,13 +65,12 @@ def inline_writer(
         return _wrap(parts, newline, width) if newline else "".join(data for data, _ in parts)
 
     def write_and_check(fragments: Sequence[Fragment]) -> str:
-        placed = place_emphasis(fragments)
-        written = write(placed)
         wanted = _emphasis_tokens(fragments)
-        if not wanted or _found_tokens(written) == wanted:
-            return written
-        spaced = write(_spaced_emphasis(placed))
-        return spaced if _found_tokens(spaced) == wanted else write(_around_everything(fragments))
+        placed = place_emphasis(fragments)
+        for tried in (placed, _spaced_emphasis(placed)):
+            if not wanted or _found_tokens(write(_without_labels(tried))) == wanted:
+                return write(tried)
+        return write(_around_everything(fragments))
 
     return write_and_check
 
@@ -261,6 +261,19 @@ def _emphasis_tokens(fragments: Sequence[Fragment]) -> Counter[str]:
         for part in fragments
         if isinstance(part, InlineCode) and part.kind is CodeKind.OPEN and part.data in _TOKENS
     )
+
+
+def _without_labels(fragments: Sequence[Fragment]) -> list[Fragment]:
+    """Return fragments without emphasis characters in the labels of links, which stay as they are.
+
+    Without the definitions of its labels, a passage would be parsed as if labels were text.
+    """
+    return [
+        part
+        if isinstance(part, str) or _is_emphasis(part)
+        else replace(part, data=part.data.translate(_NO_MARKS))
+        for part in fragments
+    ]
 
 
 def _found_tokens(written: str) -> Counter[str]:

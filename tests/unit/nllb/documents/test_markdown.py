@@ -79,6 +79,12 @@ raw</div>
 """
 
 
+def test_emphasis_in_the_label_of_a_link_is_no_emphasis_of_the_text(rendered):
+    definition = "\n\n[the **old**]: http://x.org\n"
+    done = rendered("**One** of [the **old**][the **old**] ones." + definition, "a.md")
+    assert done.text == "**ONE** OF [THE **OLD**][the **old**] ONES." + definition
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_text_is_translated_and_the_rest_is_kept(rendered, newline):
     source = SOURCE.replace("\n", newline)
