@@ -13,15 +13,6 @@ ABOVE_COPYING = 4.0
 """chrF++ on held-out lines; a run had 10 and 14 above."""
 
 
-@pytest.fixture(scope="module")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the twin of the bundled model's pipeline from nothing."""
-    out = tmp_path_factory.mktemp("nllb-small-tiny") / "out"
-    done = run(data_dir, out)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out
-
-
 def run(data_dir: Path, out: Path) -> subprocess.CompletedProcess[str]:
     words = [f"variables.data={data_dir}", f"variables.flores={data_dir / 'flores200_dataset'}"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -44,7 +35,7 @@ def run(data_dir: Path, out: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_held_out_lines_are_translated_better_than_by_copying(finished: Path) -> None:
+def check_held_out_lines_are_translated_better_than_by_copying(finished: Path) -> None:
     from sacrebleu.metrics.chrf import CHRF
 
     from nllb.io.manifest import read_manifest
@@ -61,14 +52,14 @@ def test_held_out_lines_are_translated_better_than_by_copying(finished: Path) ->
         assert last["chrf_by_direction"][direction.name] > copying + ABOVE_COPYING
 
 
-def test_mined_sentences_are_part_of_it_and_no_evaluation_sentence_is(finished: Path) -> None:
+def check_mined_sentences_are_part_of_it_and_no_evaluation_sentence_is(finished: Path) -> None:
     statistics = json.loads((finished / "data/stats/stats.json").read_text())
     corpora = {each["corpus"]: each["pairs"] for each in statistics["manifest"]["corpora"]}
     assert corpora["mined"] >= 20 and corpora["tatoeba"] > 10_000
     assert statistics["shield"]["by_set"]["laser_tatoeba, whole"] > 500
 
 
-def test_the_card_tells_what_was_done(finished: Path) -> None:
+def check_the_card_tells_what_was_done(finished: Path) -> None:
     card = (finished / "model/README.md").read_text()
     for said in (
         "| tatoeba | primary | CC BY 2.0 FR |",
@@ -86,7 +77,18 @@ def test_the_card_tells_what_was_done(finished: Path) -> None:
     assert "eng_Latn" in page and "copying the source" in page
 
 
-def test_a_second_start_does_nothing(finished: Path, data_dir: Path) -> None:
+def check_a_second_start_does_nothing(finished: Path, data_dir: Path) -> None:
     again = run(data_dir, finished)
     said = again.stdout + again.stderr
     assert again.returncode == 0 and said.count("already completed") == 11, said
+
+
+def test_one_command_goes_from_corpora_to_the_report(data_dir: Path, tmp_path: Path) -> None:
+    """Run the pipeline from nothing; one test, because it takes minutes on each worker."""
+    out = tmp_path / "out"
+    done = run(data_dir, out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_held_out_lines_are_translated_better_than_by_copying(out)
+    check_mined_sentences_are_part_of_it_and_no_evaluation_sentence_is(out)
+    check_the_card_tells_what_was_done(out)
+    check_a_second_start_does_nothing(out, data_dir)
