@@ -1,4 +1,4 @@
-"""Calls of Slurm's commands: few, for all jobs at once, and patient with a restart."""
+"""Runs Slurm commands: one call for all jobs, retried while the controller restarts."""
 
 import re
 import subprocess

@@ -27,6 +27,8 @@ from .toxicity import ToxicityFilter, list_files
 
 VERSION = 2
 STAGE = "filter"
+OPTIONAL_FILTERS: Final = ("toxicity", "navigation", "language", "similarity")
+"""Filters that run only if they are configured."""
 MAX_SWAPPED_SHARE: Final = 0.2
 """Above this share of swapped lines, a whole file is probably swapped."""
 _LOG: Final = logging.getLogger("nllb.data")
@@ -78,6 +80,7 @@ class FilterChain:
             )
         if config.similarity is not None:
             made["similarity"] = _similarity().SimilarityFilter(config.similarity)
+        assert {*chosen.order} <= {*made, *OPTIONAL_FILTERS}, "a preset names an unknown filter"
         self.filters: list[tuple[str, Filter]] = [
             (name, made[name]) for name in chosen.order if name in made
         ]

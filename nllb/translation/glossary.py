@@ -139,7 +139,8 @@ class Glossary:
     def find(self, text: str) -> list[tuple[GlossaryEntry, int, int]]:
         """Return the entries whose source terms occur in a text, with their positions, in order.
 
-        Terms are whole words; of overlapping terms the first counts, and of those the longest.
+        Terms are whole words. If terms overlap, the first one counts; if several start there, the
+        longest.
         """
         found = []
         position, folded = 0, text.casefold()

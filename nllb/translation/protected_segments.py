@@ -1,9 +1,9 @@
 """Translates segments with placeholders so that each placeholder is in the output exactly once.
 
-A model gets a stand-in for each placeholder. If it loses one, the segment is translated with other
-stand-ins; then the words of an output that are aligned to the stand-ins are replaced; and at last
-what is between the placeholders is translated piece by piece. After these last two, the segment is
-flagged `markup`.
+A model receives a stand-in for each placeholder. If it loses one, the segment is translated with
+other stand-ins; then the words of an output that are aligned to the stand-ins are replaced; as a
+last resort, the text between the placeholders is translated piece by piece. In the last two cases,
+the segment is flagged `markup`.
 """
 
 from collections.abc import Callable, Sequence

@@ -19,12 +19,12 @@ LANGUAGES = set(
     "sin slk slv som als srp sun swe swh tam tel tha tgl tur uig ukr urd uzn vie xho ydd "
     "zho".split()
 )
-# Words in a checkpoint's name of which the published weights are non-commercial.
+# Names with these words denote published weights with a non-commercial licence.
 NON_COMMERCIAL = ("xcomet", "kiwi")
 
 
 def main() -> None:
-    """Answer who it is, then one score for each sentence."""
+    """Report the metric's identity, then one score per sentence."""
     head = json.loads(sys.stdin.readline())
     if not head.get("model"):
         raise SystemExit("COMET needs a local checkpoint: --neural-model FILE.ckpt")

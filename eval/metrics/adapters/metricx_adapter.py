@@ -22,7 +22,7 @@ LANGUAGES = set(
 
 
 def main() -> None:
-    """Answer who it is, then one score for each sentence."""
+    """Report the metric's identity, then one score per sentence."""
     head = json.loads(sys.stdin.readline())
     if not head.get("model"):
         raise SystemExit("MetricX needs a local model: --neural-model DIR")
