@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .chrf import Statistics
+from .signature import with_part
 
 
 class Lowercased:
@@ -15,7 +16,7 @@ class Lowercased:
     def __init__(self, metric: Any) -> None:
         self._metric = metric
         self.name, self.title, self.num_columns = metric.name, metric.title, metric.num_columns
-        self.signature: str = metric.signature.replace("case:mixed", "case:lc")
+        self.signature: str = with_part(metric.signature, "case", "lc")
 
     def index(self, sentences: Sequence[str]) -> Any:
         """Count the lowercased references once."""

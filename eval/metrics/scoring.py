@@ -36,6 +36,7 @@ from .registry import (
     multi_statistics_pair,
 )
 from .resampling import BLOCK, ResampledSums
+from .signature import with_part
 from .significance import RESAMPLES, interval
 from .text_hash import TextHash
 from .tokenization import bleu_tokenizer_name
@@ -314,7 +315,7 @@ def block_statistics(
 
 def signature_of(metric: Metric, num_references: int) -> str:
     """Return the signature of a metric with the number of references."""
-    return metric.signature.replace("nrefs:1|", f"nrefs:{num_references}|", 1)
+    return with_part(metric.signature, "nrefs", num_references)
 
 
 def _file_score(

@@ -12,6 +12,7 @@ from eval.flores.directions import CELLS, GROUPS, LEVEL_WORDS
 from eval.flores.results import Evaluation
 from eval.markdown import escape
 from eval.metrics.registry import metric_title
+from eval.metrics.signature import merge_signatures
 from nllb.errors import ResourceError
 from nllb.io.atomic import atomic_path, atomic_text
 from nllb.io.text import write_json
@@ -164,12 +165,7 @@ def _signature(one: Evaluation, metric: str, target: str) -> str:
     signatures = sorted({text for text in one.signatures.get(metric, {}).values() if text})
     if len(signatures) < 2:
         return "".join(signatures)
-    parts = [dict(part.partition(":")[::2] for part in text.split("|")) for text in signatures]
-    names = dict.fromkeys(name for part in parts for name in part)
-    return "|".join(
-        f"{name}:{','.join(dict.fromkeys(part[name] for part in parts if name in part))}"
-        for name in names
-    )
+    return merge_signatures(signatures)
 
 
 def write_markdown(path: Path, sources: Sources, gates: Sequence[Gate], *, title: str = "") -> None:
