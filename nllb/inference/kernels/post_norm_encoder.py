@@ -92,8 +92,8 @@ class KernelEncoder:
         lengths = check_sequences(sequences, self.config)
         states_LTD = allocate(len(numbers) * sum(lengths) * self.config.model_dim)
         states_LTD = states_LTD.view(len(numbers), -1, self.config.model_dim)
-        num_threads = self._runtime.num_threads
-        with_torch_threads(num_threads, self._encode_all, sequences, lengths, numbers, states_LTD)
+        # Torch only reads embeddings here, for which waking its threads costs more than they gain.
+        with_torch_threads(1, self._encode_all, sequences, lengths, numbers, states_LTD)
         return TokenStates(states_LTD=states_LTD, lengths=lengths)
 
     def _encode_all(
