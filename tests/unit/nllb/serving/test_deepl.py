@@ -232,7 +232,7 @@ def test_markup(api: deepl.DeepLClient) -> None:
         non_splitting_tags=["my-tag"], outline_detection=False, tag_handling_version="v2",
     )  # fmt: skip
     assert "<my-key>Ctrl</my-key>" in found.text and "See" not in found.text
-    with pytest.raises(deepl.DeepLException, match="named twice"):
+    with pytest.raises(deepl.DeepLException, match="in two lists"):
         api.translate_text(
             page, source_lang="EN", target_lang="DE", tag_handling="html",
             ignore_tags=["i"], splitting_tags=["I"],
