@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from eval.metrics.bleu import Bleu
 from eval.metrics.chrf import Chrf
 from eval.metrics.neural_metric import PREFIX, NeuralMetric
-from eval.metrics.registry import LOWER_IS_BETTER, Metric, metric_title
+from eval.metrics.registry import LOWER_IS_BETTER, StoredMetric, metric_title
 from eval.metrics.significance import (
     RESAMPLES,
     benjamini_hochberg,
@@ -180,7 +180,7 @@ def _changes(
     return changes, stacked
 
 
-def stored_metric(name: str) -> Metric:
+def stored_metric(name: str) -> StoredMetric:
     """Return a metric that scores stored integers; it may be unable to tokenize."""
     if name.startswith("chrf"):
         return Chrf(word_order=name.count("+"))
@@ -192,7 +192,7 @@ def stored_metric(name: str) -> Metric:
 
 
 def _statistics(
-    evaluation: Evaluation, target: str, members: Sequence[Direction], metric: Metric
+    evaluation: Evaluation, target: str, members: Sequence[Direction], metric: StoredMetric
 ) -> NDArray[Any] | None:
     result = load_target(evaluation.directory, target)
     if metric.name not in result.packed:

@@ -28,7 +28,7 @@ from eval.metrics.hypothesis_checks import (
 )
 from eval.metrics.neural import neural_score
 from eval.metrics.neural_metric import NeuralMetric
-from eval.metrics.registry import Measurement, Metric, MetricChoice, Reference
+from eval.metrics.registry import Measurement, Metric, MetricChoice, Reference, StoredMetric
 from eval.metrics.significance import RESAMPLES, SEED, bootstrap_weights, intervals, replicates
 from nllb.errors import DataError, NllbError, ResourceError
 from nllb.io.benchmarks import LineAlignedSet, sentences_sha256
@@ -286,7 +286,7 @@ def _measure(
     path: Path,
     *,
     reference: Reference,
-    metrics: Sequence[Metric],
+    metrics: Sequence[Metric | NeuralMetric],
     reference_share: float | None,
 ) -> tuple[Row, dict[str, Measurement]]:
     status = path.stat()
@@ -345,7 +345,7 @@ def _neural(
 
 
 def _samples(
-    metric: Metric, packed: NDArray[Any], reference_columns: NDArray[Any]
+    metric: StoredMetric, packed: NDArray[Any], reference_columns: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Return the resampled scores of directions, directions x resamples."""
     statistics = metric.unpack(packed, reference_columns)
@@ -359,8 +359,8 @@ def _by_cell(samples: NDArray[np.float64], rows: Sequence[Row]) -> NDArray[np.in
     return np.stack([whole[cells == cell].sum(axis=0) for cell in range(len(CELLS))])
 
 
-def _metrics(work: Work) -> list[Metric]:
-    found: list[Metric] = []
+def _metrics(work: Work) -> list[Metric | NeuralMetric]:
+    found: list[Metric | NeuralMetric] = []
     for name in work.choice.names:
         try:
             found.append(work.choice.metric(name, work.target))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.metrics.hypothesis_checks import CODES, Finding, LanguageCount
-from eval.metrics.registry import Metric
+from eval.metrics.registry import StoredMetric
 from nllb.errors import DataError
 from nllb.io.arrays import open_arrays
 from nllb.io.atomic import atomic_binary
@@ -126,7 +126,7 @@ class TargetResult:
     """Metric -> cells x resamples: sums of resampled scores, for the intervals of groups, in
     millionths of a point. They are integers, so that sums can be subtracted exactly."""
 
-    def statistics(self, metric: Metric, number: int) -> NDArray[Any]:
+    def statistics(self, metric: StoredMetric, number: int) -> NDArray[Any]:
         """Return the integers of all sentences of the direction `rows[number]`."""
         return metric.unpack(self.packed[metric.name][number], self.reference_columns[metric.name])
 

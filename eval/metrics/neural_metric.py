@@ -45,46 +45,17 @@ class NeuralChoice:
 
 
 class MeanScore:
-    """Sums of sentence scores; only what the resampling needs of a metric."""
+    """Sums of sentence scores, for resampling."""
 
     name = "mean"
-    title = "mean"
-    signature = ""
-    num_columns = 1
 
     def score(self, counts: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the sums as they are."""
+        """Return the sums unchanged."""
         return np.asarray(counts[..., 0], dtype=np.float64)
 
-    def index(self, sentences: Sequence[str]) -> Any:
-        """Not used: scores come from elsewhere."""
-        raise NotImplementedError
 
-    def statistics(self, sentences: Sequence[str], reference: Any) -> Statistics:
-        """Not used: scores come from elsewhere."""
-        raise NotImplementedError
-
-    def multi_statistics(
-        self, sentences: Sequence[str], references: Sequence[Sequence[str]]
-    ) -> Statistics:
-        """Not used: scores come from elsewhere."""
-        raise NotImplementedError
-
-    def pack(self, statistics: Statistics) -> Statistics:
-        """Return the columns to store."""
-        return statistics
-
-    def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:
-        """Return all columns again."""
-        return packed.astype(np.int32)
-
-    def reference_columns(self, statistics: Statistics) -> Statistics:
-        """Return the columns that depend on the reference alone."""
-        return statistics[..., :0]
-
-
-class NeuralMetric(MeanScore):
-    """Statistics: score in millionths, 1 for each sentence."""
+class NeuralMetric:
+    """Stored scores of a neural metric: score in millionths, 1 for each sentence."""
 
     num_columns = 2
 
@@ -112,3 +83,7 @@ class NeuralMetric(MeanScore):
         """Return scores and counts again."""
         scores = packed.astype(np.int32)
         return np.concatenate([scores, np.ones_like(scores)], axis=-1)
+
+    def reference_columns(self, statistics: Statistics) -> Statistics:
+        """Return no columns: scores are stored whole."""
+        return statistics[..., :0]

@@ -32,13 +32,38 @@ UNICODE_WARNING: Final = 0.3
 """Difference in points between the raw and the NFC score above which a warning is given."""
 
 
-class Metric(Protocol):
-    """A metric whose corpus score follows from the sum of per-sentence integers."""
+class SummedScore(Protocol):
+    """A score that follows from sums over sentences, which is all that resampling requires."""
 
     name: str
+
+    def score(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the score of summed statistics; leading axes are kept."""
+        ...
+
+
+class StoredMetric(SummedScore, Protocol):
+    """A metric whose per-sentence integers are stored, so that scores can be computed again."""
+
     title: str
     signature: str
     num_columns: int
+
+    def pack(self, statistics: Statistics) -> Statistics:
+        """Return the columns to store."""
+        ...
+
+    def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:
+        """Return all columns again."""
+        ...
+
+    def reference_columns(self, statistics: Statistics) -> Statistics:
+        """Return the columns that depend on the reference alone."""
+        ...
+
+
+class Metric(StoredMetric, Protocol):
+    """A metric that also computes the integers of sentences."""
 
     def index(self, sentences: Sequence[str]) -> Any:
         """Count the references once for any number of hypotheses."""
@@ -51,22 +76,6 @@ class Metric(Protocol):
         self, sentences: Sequence[str], references: Sequence[Sequence[str]]
     ) -> Statistics:
         """Return the integers of each sentence against several references."""
-        ...
-
-    def score(self, counts: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the score of summed integers; leading axes are kept."""
-        ...
-
-    def pack(self, statistics: Statistics) -> Statistics:
-        """Return the columns to store."""
-        ...
-
-    def unpack(self, packed: NDArray[Any], reference_columns: Statistics) -> Statistics:
-        """Return all columns again."""
-        ...
-
-    def reference_columns(self, statistics: Statistics) -> Statistics:
-        """Return the columns that depend on the reference alone."""
         ...
 
 

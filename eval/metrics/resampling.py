@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .registry import Metric
+from .registry import SummedScore
 from .significance import RESAMPLES, SEED, bootstrap_weights, coin_flips
 
 BLOCK: Final = 2048
@@ -52,7 +52,7 @@ class ResampledSums:
         counts = np.bincount(places, minlength=self.resamples * size)
         return counts.reshape(self.resamples, size).astype(np.float32)
 
-    def scores(self, metric: Metric) -> NDArray[np.float64]:
+    def scores(self, metric: SummedScore) -> NDArray[np.float64]:
         """Return the corpus score of each resample."""
         return metric.score(self._sums[metric.name])
 
@@ -86,7 +86,7 @@ class SwappedSums:
         """Return the sums of both systems' statistics."""
         return self._sums[name]
 
-    def p_value(self, metric: Metric) -> float:
+    def p_value(self, metric: SummedScore) -> float:
         """Return the two-sided p-value: how often swapped systems differ at least as much."""
         before, after = self._sums[metric.name]
         moved = self._moved[metric.name]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eval.extras import scipy_module
 
-from .registry import Metric
+from .registry import SummedScore
 
 RESAMPLES: Final = 1000
 SEED: Final = 12345
@@ -35,7 +35,7 @@ def bootstrap_weights(
 
 
 def replicates(
-    metric: Metric, statistics: NDArray[Any], weights: NDArray[np.float32]
+    metric: SummedScore, statistics: NDArray[Any], weights: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Return the corpus scores of all resamples, systems x resamples.
 
@@ -73,7 +73,7 @@ def bootstrap_p(differences: NDArray[np.float64], observed: float) -> float:
 
 
 def randomisation_p_values(
-    metric: Metric,
+    metric: SummedScore,
     first: NDArray[Any],
     second: NDArray[Any],
     *,

@@ -87,7 +87,7 @@ class PartialOutput:
     """An output file that is written line by line under another name and can be resumed.
 
     `job` describes the output, including its inputs. If OUTPUT.part was written by the same job,
-    its complete lines are kept and `lines_done` counts them; otherwise, the output starts anew. The
+    its complete lines are kept and `lines_done` counts them; otherwise, the output starts over. The
     partial file is never compressed; the suffix determines the compression of the complete file. A
     symbolic link stays a link. Standard output (`-`, /dev/stdout), pipes and devices are written
     directly, because they cannot be replaced.
@@ -100,7 +100,7 @@ class PartialOutput:
     """
 
     def __init__(self, path: Path, job: Mapping[str, Any] | None):
-        """Open OUTPUT.part; None for `job` (input that cannot be read again) always starts anew.
+        """Open OUTPUT.part; None for `job` (input that cannot be read again) always starts over.
 
         Raises:
             DataError: The output cannot be written, or another process is writing it.
