@@ -102,9 +102,11 @@ class TestCluster:
             if f"SLURMD_NODENAME={name}".encode() in variables:
                 doomed |= {int(environ.parent.name)}
                 doomed |= {parent} if parent_name.startswith("slurmstepd") else set()
-        for pid in doomed:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # All stop before any ends; otherwise a job would see its command die and record a failure.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in doomed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def idle_nodes(self) -> int:
         return self.ask("sinfo", "-h", "-N", "-o", "%T").split().count("idle")
