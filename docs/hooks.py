@@ -6,6 +6,7 @@ from posixpath import normpath, relpath
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from nllb.cli import build_parser, read_verbs
 
@@ -38,6 +39,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     configurations = configuration_reference()
     files.append(File.generated(config, "reference/configurations.md", content=configurations))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Rewrite the links of pages in `docs/` that lead to files outside it."""
+    if page.file.generated_by is not None:
+        return markdown
+    return rewrite_links(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
 
 
 def rewrite_links(text: str, source: str, page: str) -> str:

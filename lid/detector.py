@@ -18,9 +18,9 @@ from .cleaning import remove_names, remove_non_language
 from .decision import AcceptanceModel, Decider, Decision, GroupClassifier
 from .engine import OUT_OF_SET_PREFIX, open_engine
 from .groups import group_of_language, macro_groups
+from .identifier_card import CARD_NAME, ModelCard, read_card
 from .labels import map_labels
 from .ngrams import NgramSets
-from .train.identifier_card import CARD_NAME, ModelCard, read_card
 from .word_frequencies import WordFrequencies
 
 DEFAULT_MODEL_DIR: Final = Path(__file__).parent / "_models" / "default"
@@ -190,7 +190,7 @@ class Detector:
                 ]
             decision = self._decider.decide(cleaned, allowed)
             if allowed is None:
-                self._reconsider_names(cleaned, decision)
+                self._reconsider_names(cleaned, decision, limits)
             detections += self._answers(decision, top, limits)
         return detections
 
@@ -198,12 +198,14 @@ class Detector:
         """Return the decisions about a batch, with all probabilities."""
         return self._decider.decide(texts)
 
-    def _reconsider_names(self, texts: Sequence[str], decision: Decision) -> None:
+    def _reconsider_names(
+        self, texts: Sequence[str], decision: Decision, limits: npt.NDArray[np.float32]
+    ) -> None:
         """Raise the acceptance scores of rejected texts that are accepted without their names.
 
         Names of foreign origin are often unlike the language of the sentence around them.
         """
-        rejected = np.flatnonzero(decision.acceptance_score < self._thresholds[decision.best])
+        rejected = np.flatnonzero(decision.acceptance_score < limits[decision.best])
         pairs = [
             (row, rest)
             for row in rejected.tolist()

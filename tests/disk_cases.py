@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from data_pipeline.mining.static_encoder import save_encoder
+from data_pipeline.mining.encoders.static_encoder import save_encoder
 from tests.untrusted_samples import WORDS
 
 LINES = 400

@@ -273,13 +273,13 @@ def _make_laser3(folder: Path) -> None:
 
 def open_laser(folder: Path) -> None:
     """Open a LASER checkpoint and encode a sentence."""
-    from data_pipeline.mining.load_encoder import load_encoder
+    from data_pipeline.mining.encoders.load_encoder import load_encoder
 
     load_encoder(next(folder.glob("*.pt"))).encode([TEXT], "eng_Latn")
 
 
 def _make_static_encoder(folder: Path) -> None:
-    from data_pipeline.mining.static_encoder import save_encoder
+    from data_pipeline.mining.encoders.static_encoder import save_encoder
 
     table = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
     card = {"name": "random", "licence": "X"}
@@ -289,7 +289,7 @@ def _make_static_encoder(folder: Path) -> None:
 
 def open_static_encoder(folder: Path) -> None:
     """Open a static encoder."""
-    from data_pipeline.mining.load_encoder import load_encoder
+    from data_pipeline.mining.encoders.load_encoder import load_encoder
 
     load_encoder(folder)
 
@@ -344,8 +344,8 @@ def open_pretrained_encoder(folder: Path) -> None:
 def _make_detector(folder: Path) -> None:
     import fasttext
 
+    from lid.identifier_card import ModelCard, write_card
     from lid.ngrams import NgramSets
-    from lid.train.identifier_card import ModelCard, write_card
     from lid.word_frequencies import WordFrequencies
 
     draw = random.Random(1)

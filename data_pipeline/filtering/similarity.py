@@ -10,8 +10,8 @@ from polars import col
 
 from data_pipeline.data_config import SimilarityFilterConfig
 from data_pipeline.mining.calibration import find_calibration
-from data_pipeline.mining.encoders import Encoder, check_vectors, normalized
-from data_pipeline.mining.load_encoder import load_encoder
+from data_pipeline.mining.encoders.encoder import Encoder, check_vectors, normalized
+from data_pipeline.mining.encoders.load_encoder import load_encoder
 from nllb.errors import ConfigError
 
 from .filters import Judgement, Pair, Thresholds

@@ -1,1 +1,1 @@
-"""Mining of parallel sentences: encoders, neighbours, margins, and the stage around them."""
+"""Mining of parallel sentences: neighbours, margins, thresholds, and the stage around them."""

@@ -23,8 +23,8 @@ from nllb.errors import DataError
 from nllb.io.progress import track
 from nllb.io.text import read_json, write_json
 
-from .encoders import Encoder, Vectors, normalized
-from .load_encoder import encoder_path
+from .encoders.encoder import Encoder, Vectors, normalized
+from .encoders.load_encoder import encoder_path
 from .margins import MARGINS, retrieve
 from .mining_config import Margin
 from .neighbours import Neighbours, find_neighbours

@@ -22,8 +22,8 @@ from nllb.config.fingerprints import fingerprint
 from nllb.errors import DataError
 from nllb.io.text import read_lines
 
-from .encoders import Encoder, Vectors, normalized
-from .load_encoder import load_encoder
+from .encoders.encoder import Encoder, Vectors, normalized
+from .encoders.load_encoder import load_encoder
 from .mined import write_mined
 from .mining_config import MineConfig, MinedPairConfig, MonolingualTextConfig
 

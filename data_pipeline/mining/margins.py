@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nllb.errors import ConfigError
 
-from .encoders import Vectors
+from .encoders.encoder import Vectors
 from .mining_config import Margin, Retrieval
 from .neighbours import Neighbours
 

@@ -32,8 +32,8 @@ from nllb.io.atomic import atomic_path
 
 from .calibration import OperatingPoint, find_calibration
 from .document_alignment import align_task, document_tasks, file_hash
-from .encoders import Encoder
-from .load_encoder import load_encoder
+from .encoders.encoder import Encoder
+from .encoders.load_encoder import load_encoder
 from .margins import retrieve
 from .mined import write_mined
 from .mining_config import MineConfig, MinedPairConfig, Precision

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nllb.errors import ConfigError, DataError, ResourceError
 from nllb.io.atomic import atomic_path
 
-from .encoders import Vectors, normalized
+from .encoders.encoder import Vectors, normalized
 
 EXACT_LIMIT: Final = 100_000
 """Maximum number of vectors that are searched without an index."""

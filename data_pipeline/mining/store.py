@@ -19,7 +19,7 @@ from nllb.errors import DataError
 from nllb.io.arrays import load_array
 from nllb.io.atomic import atomic_path
 
-from .encoders import Encoder, check_vectors
+from .encoders.encoder import Encoder, check_vectors
 from .sentences import read_block
 
 MAX_HALF = 60_000.0

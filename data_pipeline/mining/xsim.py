@@ -19,8 +19,8 @@ from nllb.io.text import write_json
 
 from .calibration import find_calibration
 from .distractors import KINDS, Distractor, make_distractors
-from .encoders import Encoder, Vectors, check_finite, normalized
-from .load_encoder import load_encoder
+from .encoders.encoder import Encoder, Vectors, check_finite, normalized
+from .encoders.load_encoder import load_encoder
 from .margins import margins
 from .mining_config import Margin, XsimConfig
 from .neighbours import check_dimensions

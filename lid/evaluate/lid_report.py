@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from lid.train.identifier_card import ModelCard
+from lid.identifier_card import ModelCard
 from nllb.io.page import Column, Page, definitions, notice, paragraph, table
 from nllb.io.text import write_json
 

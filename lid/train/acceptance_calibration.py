@@ -16,8 +16,8 @@ from lid.decision import Decider
 from lid.groups import group_of_language
 from lid.ngrams import NgramSets
 
+from ..identifier_card import DEFAULT_THRESHOLD
 from .collection import Lines
-from .identifier_card import DEFAULT_THRESHOLD
 from .lid_config import CalibrationConfig
 
 _BATCH = 512

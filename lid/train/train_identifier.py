@@ -42,6 +42,7 @@ from nllb.io.progress import stage
 from nllb.io.text import read_json
 from nllb.languages import languages
 
+from ..identifier_card import CARD_NAME, ModelCard, write_card
 from .acceptance_calibration import (
     acceptance_scores,
     calibrate,
@@ -59,7 +60,6 @@ from .collection import (
     withheld_languages,
 )
 from .fasttext_training import quantise, save, train_supervised
-from .identifier_card import CARD_NAME, ModelCard, write_card
 from .lid_config import LidConfig
 from .line_sampling import (
     hold_out_sources,
@@ -243,7 +243,7 @@ def _calibrate_trial(
         _held_out_metrics(decider, held_out_sources, thresholds)[0] if held_out_sources else {}
     )
     if withheld_lines:
-        source_metrics["foreign lines that get a label"] = _accepted_fraction(
+        source_metrics["out-of-set lines that get a label"] = _accepted_fraction(
             decider, withheld_lines, thresholds
         )
     return acceptance_model, thresholds, source_metrics
@@ -434,8 +434,8 @@ def _held_out_metrics(
     ]
     metrics = {
         "macro F1 of the best label": sum(f1) / max(1, len(f1)),
-        "right macro group": in_group / max(1, total),
-        "not und": kept / max(1, total),
+        "lines with the right macro group": in_group / max(1, total),
+        "lines not answered with `und`": kept / max(1, total),
     }
     return metrics, [(label, answer, count) for (label, answer), count in wrong.most_common(60)]
 

@@ -67,8 +67,10 @@ def train_encoder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train_encoder(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
+        from data_pipeline.mining.encoder_training.train_encoder import (
+            train_encoder as run_training,
+        )
         from data_pipeline.mining.mining_config import EncoderTrainingConfig
-        from data_pipeline.mining.train_encoder import train_encoder as run_training
     from dataclasses import asdict
 
     from nllb.config import dump_config, find_config, load_config, write_config
@@ -110,8 +112,10 @@ def calibrate_encoder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def calibrate_encoder(arguments: argparse.Namespace) -> int:
     with needs_extra("mining", "data"):
+        from data_pipeline.mining.encoder_training.train_encoder import (
+            calibrate_encoder as run_calibration,
+        )
         from data_pipeline.mining.mining_config import EncoderTrainingConfig
-        from data_pipeline.mining.train_encoder import calibrate_encoder as run_calibration
     from dataclasses import asdict
 
     from nllb.config import find_config, load_config
@@ -182,7 +186,7 @@ def xsim(arguments: argparse.Namespace) -> int:
 
 
 def _xsim_of_files(arguments: argparse.Namespace) -> int:
-    from data_pipeline.mining.load_encoder import load_encoder
+    from data_pipeline.mining.encoders.load_encoder import load_encoder
     from data_pipeline.mining.xsim import measure_pair
     from nllb.io.text import read_lines
 

@@ -88,7 +88,7 @@ class _Loader(yaml.SafeLoader):
 set_scalar_rules(_Loader)
 
 
-class Place(NamedTuple):
+class KeyLocation(NamedTuple):
     """The node of a key, and its place for error messages.
 
     Attributes:
@@ -167,7 +167,7 @@ class YamlTree:
         where, order = place_of(node)
         self.errors.append((order, f"{where}: {text}"))
 
-    def find(self, path: tuple[str | int, ...], *, at_key: bool = False) -> Place:
+    def find(self, path: tuple[str | int, ...], *, at_key: bool = False) -> KeyLocation:
         """Follow keys and indices as far as they exist."""
         node: yaml.Node = self.root
         marked: yaml.Node = node
@@ -179,7 +179,7 @@ class YamlTree:
             key_node, node = child
             marked = key_node if at_key else node
             resolved += 1
-        return Place(node, *place_of(marked), resolved)
+        return KeyLocation(node, *place_of(marked), resolved)
 
 
 def compose(text: str, name: str) -> yaml.Node | None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from .plurals import CATEGORIES, PluralSlot
-from .splicing import Piece, UnitSpans
+from .splicing import InlinePiece, UnitSpans
 from .units import CodeKind, Fragment, Unit
 
 _COMPLEX: Final = re.compile(r"\{\s*[\w.-]+\s*,\s*(?:plural|select|selectordinal)\s*,")
@@ -52,7 +52,7 @@ class _Walk:
         """Read a message up to its closing brace; return that position and its only unit."""
         if depth > MAX_DEPTH:
             raise _Malformed
-        pieces: list[Piece] = []
+        pieces: list[InlinePiece] = []
         units: list[Unit | None] = []
         text_start = position
         text = self.text
@@ -60,7 +60,7 @@ class _Walk:
         def finish(end: int) -> None:
             if end > text_start:
                 shown = _unquote(text[text_start:end])
-                pieces.append(Piece(text_start, end, text[text_start:end], shown))
+                pieces.append(InlinePiece(text_start, end, text[text_start:end], shown))
 
         while position < len(text) and not (text[position] == "}" and depth):
             character = text[position]
@@ -68,7 +68,7 @@ class _Walk:
                 position = _after_quote(text, position)
             elif character == "#" and depth:
                 finish(position)
-                pieces.append(Piece(position, position + 1, "#", kind=CodeKind.STANDALONE))
+                pieces.append(InlinePiece(position, position + 1, "#", kind=CodeKind.STANDALONE))
                 position = text_start = position + 1
             elif character == "{":
                 finish(position)
@@ -89,7 +89,7 @@ class _Walk:
         self,
         start: int,
         depth: int,
-        pieces: list[Piece],
+        pieces: list[InlinePiece],
         units: list[Unit | None],
         category: str | None,
     ) -> int:
@@ -98,7 +98,7 @@ class _Walk:
             raise _Malformed
         if head[2] not in {"plural", "select", "selectordinal"}:
             end = self._simple_end(head.end())
-            pieces.append(Piece(start, end, self.text[start:end], kind=CodeKind.STANDALONE))
+            pieces.append(InlinePiece(start, end, self.text[start:end], kind=CodeKind.STANDALONE))
             return end
         units.append(self._unit(pieces, category))
         pieces.clear()
@@ -144,7 +144,7 @@ class _Walk:
             )
         return position + 1
 
-    def _unit(self, pieces: Sequence[Piece], category: str | None) -> Unit | None:
+    def _unit(self, pieces: Sequence[InlinePiece], category: str | None) -> Unit | None:
         self.count += 1
         return self.spans.add(
             _split_blanks(pieces),
@@ -156,9 +156,9 @@ class _Walk:
         )
 
 
-def _split_blanks(pieces: Sequence[Piece]) -> list[Piece]:
+def _split_blanks(pieces: Sequence[InlinePiece]) -> list[InlinePiece]:
     """Split off the white space at the beginning and at the end, if there is any."""
-    result: list[Piece] = []
+    result: list[InlinePiece] = []
     for piece in pieces:
         source = piece.source
         lead = len(source) - len(source.lstrip())
@@ -166,7 +166,7 @@ def _split_blanks(pieces: Sequence[Piece]) -> list[Piece]:
         if piece.kind is None and source.strip() and "'" not in source:
             bounds = sorted({0, lead, trail, len(source)})
             result += (
-                Piece(piece.start + a, piece.start + b, source[a:b], source[a:b])
+                InlinePiece(piece.start + a, piece.start + b, source[a:b], source[a:b])
                 for a, b in pairwise(bounds)
             )
         else:

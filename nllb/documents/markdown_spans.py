@@ -14,7 +14,7 @@ from typing import Final
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from .splicing import Piece
+from .splicing import InlinePiece
 from .units import CodeKind
 
 _SOFT_BREAK: Final = re.compile(r"[ \t]*\n[ \t]*")
@@ -31,7 +31,7 @@ class _Mismatch(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class MarkdownPassage:
     """A passage of Markdown.
 
     Attributes:
@@ -43,7 +43,7 @@ class Passage:
         starts_block: whether its first character could be read as a marker of a list or heading.
     """
 
-    pieces: list[Piece]
+    pieces: list[InlinePiece]
     images: list[tuple[int, int, str]]
     newline: str
     width: int
@@ -51,7 +51,7 @@ class Passage:
     starts_block: bool
 
 
-def markdown_passages(text: str) -> Iterator[Passage | None]:
+def markdown_passages(text: str) -> Iterator[MarkdownPassage | None]:
     """Yield the passages of a text in order; None for one that could not be located."""
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
     plain = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -85,14 +85,14 @@ def markdown_passages(text: str) -> Iterator[Passage | None]:
             column += 1
 
 
-Place = tuple[int, int, str]
+SpanLocation = tuple[int, int, str]
 """A line, the column where the text of a passage begins in it, and that text."""
 
 
-def _locate(lines: Sequence[str], token: Token) -> list[Place]:
+def _locate(lines: Sequence[str], token: Token) -> list[SpanLocation]:
     if token.map is None:
         raise _Mismatch
-    places: list[Place] = []
+    places: list[SpanLocation] = []
     for number, content in enumerate(token.content.split("\n"), start=token.map[0]):
         if number >= len(lines):
             raise _Mismatch
@@ -108,7 +108,7 @@ def _locate(lines: Sequence[str], token: Token) -> list[Place]:
     return places
 
 
-def _cell(lines: Sequence[str], row: int, column: int) -> Place:
+def _cell(lines: Sequence[str], row: int, column: int) -> SpanLocation:
     line = lines[row]
     edges = [match.start() for match in _CELL_EDGE.finditer(line)]
     marker = re.match(r"[ \t>]*", line)
@@ -127,12 +127,12 @@ class _Reader:
     """Reads the source of a passage along with its tokens."""
 
     def __init__(
-        self, text: str, starts: Sequence[int], places: Sequence[Place], parser: MarkdownIt
+        self, text: str, starts: Sequence[int], places: Sequence[SpanLocation], parser: MarkdownIt
     ):
         self.text, self.parser = text, parser
         self.content = "\n".join(content for *_, content in places)
         self.position = 0
-        self.pieces: list[Piece] = []
+        self.pieces: list[InlinePiece] = []
         self.images: list[tuple[int, int, str]] = []
         self.links: list[int] = []
         self.skip = 0
@@ -145,7 +145,9 @@ class _Reader:
             self.lines.append((offset, starts[line] + column))
             offset += len(content) + 1
 
-    def read(self, tokens: Sequence[Token], *, in_table: bool, starts_block: bool) -> Passage:
+    def read(
+        self, tokens: Sequence[Token], *, in_table: bool, starts_block: bool
+    ) -> MarkdownPassage:
         """Return the passage of all tokens."""
         autolink = False
         if task := _TASK.match(self.content):
@@ -167,7 +169,7 @@ class _Reader:
             first_end = self.lines[0][1] + len(self.places[0][2].rstrip())
             newline = self.text[first_end : self.lines[1][1]]
             newline = newline.lstrip(" ") if "\\" not in newline else newline.lstrip("\\ ")
-        return Passage(
+        return MarkdownPassage(
             pieces=self.pieces,
             images=self.images,
             newline=newline,
@@ -194,10 +196,10 @@ class _Reader:
             start, last = self._source_offset(self.position), self._source_offset(end - 1) + 1
             if self.pieces and self.pieces[-1].end < start:  # the end of a line
                 gap = self.text[self.pieces[-1].end : start]
-                self.pieces.append(Piece(self.pieces[-1].end, start, gap, " "))
+                self.pieces.append(InlinePiece(self.pieces[-1].end, start, gap, " "))
             source = self.text[start:last] if written is None else written
             rewritten = written is not None
-            self.pieces.append(Piece(start, last, source, shown, kind, name, rewritten))
+            self.pieces.append(InlinePiece(start, last, source, shown, kind, name, rewritten))
             self.position = end
 
     def _expect(self, source: str) -> int:
@@ -250,7 +252,7 @@ class _Reader:
         start = self._source_offset(self.position)
         following = min(match.end(), len(self.content) - 1)
         last = self._source_offset(following)
-        self.pieces.append(Piece(start, last, self.text[start:last], kind=kind))
+        self.pieces.append(InlinePiece(start, last, self.text[start:last], kind=kind))
         self.position = match.end()
 
     def _html(self, source: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from nllb.errors import DocumentError
 
-from .splicing import WHITE, WHITE_RUN, Piece, build_unit, has_letters, plain_writer
+from .splicing import WHITE, WHITE_RUN, InlinePiece, build_unit, has_letters, plain_writer
 from .units import CodeKind, Fragment, InlineCode, Unit
 from .xml_spans import XmlElement, escape_text
 
@@ -109,7 +109,7 @@ _Item = Text | Code | Tag | _StyleTag
 _ANY_STYLE: Final = "\n"
 
 
-class Passage:
+class Paragraph:
     """A paragraph with its unit, and the conversion of translated fragments to tokens.
 
     Attributes:
@@ -368,14 +368,14 @@ def _split(token: Text) -> Iterator[Text]:
             yield replace(token, text=part)
 
 
-def _piece(index: int, item: _Item) -> Piece:
+def _piece(index: int, item: _Item) -> InlinePiece:
     """Return a piece for `build_unit`; its positions are those in the list of items."""
     if isinstance(item, Text):
-        return Piece(index, index + 1, item.text, item.text)
+        return InlinePiece(index, index + 1, item.text, item.text)
     if isinstance(item, Code):
-        return Piece(index, index + 1, item.label, item.shown, CodeKind.STANDALONE)
+        return InlinePiece(index, index + 1, item.label, item.shown, CodeKind.STANDALONE)
     label = item.label if isinstance(item, Tag) else item.style.key if item.style else ""
-    return Piece(index, index + 1, label, kind=item.kind, name=item.name)
+    return InlinePiece(index, index + 1, label, kind=item.kind, name=item.name)
 
 
 def _tokens(items: Iterable[_Item]) -> Iterator[Token]:

@@ -29,7 +29,7 @@ Write = Callable[[Sequence[Fragment]], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class InlinePiece:
     """A part of a passage.
 
     Attributes:
@@ -57,7 +57,9 @@ class Piece:
         return not (self.text or "").strip(WHITE)
 
 
-def text_pieces(start: int, end: int, source: str, text: str, *, width: int = 1) -> list[Piece]:
+def text_pieces(
+    start: int, end: int, source: str, text: str, *, width: int = 1
+) -> list[InlinePiece]:
     """Return text as pieces; the white space around it is separate, so that it can be trimmed.
 
     Args:
@@ -72,12 +74,12 @@ def text_pieces(start: int, end: int, source: str, text: str, *, width: int = 1)
     trail = source[len(lead) + len(core) :]
     shown_lead, shown_trail = lead.replace("\r\n", "\n"), trail.replace("\r\n", "\n")
     if not core or not (text.startswith(shown_lead) and text.endswith(shown_trail)):
-        return [Piece(start, end, source, text)] if source else []
+        return [InlinePiece(start, end, source, text)] if source else []
     first, last = start + len(lead) * width, end - len(trail) * width
     pieces = (
-        Piece(start, first, lead, shown_lead),
-        Piece(first, last, core, text[len(shown_lead) : len(text) - len(shown_trail)]),
-        Piece(last, end, trail, shown_trail),
+        InlinePiece(start, first, lead, shown_lead),
+        InlinePiece(first, last, core, text[len(shown_lead) : len(text) - len(shown_trail)]),
+        InlinePiece(last, end, trail, shown_trail),
     )
     return [piece for piece in pieces if piece.source]
 
@@ -111,7 +113,7 @@ def plain_writer(escape: Escape) -> Write:
 
 
 def build_unit(
-    pieces: Sequence[Piece],
+    pieces: Sequence[InlinePiece],
     write: Write,
     *,
     key: str,
@@ -177,7 +179,7 @@ def has_letters(fragments: Sequence[Fragment]) -> bool:
     return any(isinstance(part, str) and _LETTER.search(part) is not None for part in fragments)
 
 
-def _match(pieces: Sequence[Piece]) -> dict[int, int]:
+def _match(pieces: Sequence[InlinePiece]) -> dict[int, int]:
     """Map the indices of opening tags to those of their closing tags, and vice versa."""
     waiting: list[int] = []
     by_name: dict[str, int] = {}
@@ -197,7 +199,7 @@ def _match(pieces: Sequence[Piece]) -> dict[int, int]:
 
 
 def _trim(
-    pieces: Sequence[Piece], partners: Mapping[int, int], *, trim_codes: bool
+    pieces: Sequence[InlinePiece], partners: Mapping[int, int], *, trim_codes: bool
 ) -> tuple[int, int]:
     first, last = 0, len(pieces)
 
@@ -224,13 +226,13 @@ def _trim(
     return first, last
 
 
-def trim_pieces(pieces: Sequence[Piece]) -> list[Piece]:
+def trim_pieces(pieces: Sequence[InlinePiece]) -> list[InlinePiece]:
     """Return a passage without the white space and the codes around its text."""
     first, last = _trim(pieces, _match(pieces), trim_codes=True)
     return list(pieces[first:last])
 
 
-def _is_empty_pair(pieces: Sequence[Piece], start: int | None, end: int | None) -> bool:
+def _is_empty_pair(pieces: Sequence[InlinePiece], start: int | None, end: int | None) -> bool:
     if start is None or end is None or start > end:
         return False
     return all(piece.is_blank for piece in pieces[start : end + 1])
@@ -296,7 +298,7 @@ class UnitSpans:
 
     def add(
         self,
-        pieces: Sequence[Piece],
+        pieces: Sequence[InlinePiece],
         write: Write,
         *,
         key: str | None = None,

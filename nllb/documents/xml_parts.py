@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from nllb.languages import Language
 from nllb.languages.tags import language_tag
 
-from .passages import Passage, Token
+from .passages import Paragraph, Token
 from .splicing import Escape, has_letters, joined
 from .units import CodeKind, Fragment, InlineCode, Unit
 from .xml_spans import (
@@ -147,7 +147,7 @@ Prepare = Callable[[NestedEdits, Writing], None]
 
 
 @dataclass(slots=True)
-class Place:
+class WriteLocation:
     """A place that a unit is written to; a text that occurs twice in a file has two.
 
     Attributes:
@@ -194,7 +194,7 @@ class XmlPart:
     name: str
     tree: XmlTree
     units: list[Unit] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    places: list[WriteLocation] = field(default_factory=list)
     prepare: Prepare | None = None
     first: int = 0
 
@@ -235,7 +235,7 @@ class XmlPart:
             edits.replace(*dialect.content(paragraph), written)
             dialect.adapt(paragraph, edits, self.tree, writing)
 
-        passage = Passage(
+        passage = Paragraph(
             dialect.tokens(paragraph, self.tree),
             key=self.next_key(),
             preserve_layout=preserve_layout,
@@ -245,7 +245,7 @@ class XmlPart:
 
     def add_passage(
         self,
-        passage: Passage,
+        passage: Paragraph,
         start: int,
         end: int,
         write: Callable[[Sequence[Token], NestedEdits, Writing], None],
@@ -319,7 +319,7 @@ class XmlPart:
     def _add(self, unit: Unit, start: int, end: int, apply: Apply, *, is_new: bool = True) -> None:
         if is_new:
             self.units.append(unit)
-        self.places.append(Place(unit.key, start, end, apply))
+        self.places.append(WriteLocation(unit.key, start, end, apply))
 
     def sort(self) -> None:
         """Sort the units by their positions in the file."""

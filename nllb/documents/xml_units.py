@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nllb.languages import Language
 
-from .splicing import Piece, UnitSpans, Write, text_pieces
+from .splicing import InlinePiece, UnitSpans, Write, text_pieces
 from .units import CodeKind, Document, Fragment, Unit
 from .xml_spans import (
     XmlEdits,
@@ -15,7 +15,7 @@ from .xml_spans import (
     escape_text,
 )
 
-Place = Callable[[XmlElement], str]
+KindOf = Callable[[XmlElement], str]
 """Returns the kind of an inline element: `pair`, `single` (markup as a whole), `kept` (displayed
 text) or, for elements that represent a tag, `open NAME` or `close NAME` with their pair's name."""
 Unescape = Callable[[str], str]
@@ -24,23 +24,23 @@ Unescape = Callable[[str], str]
 def inline_pieces(
     tree: XmlTree,
     nodes: Sequence[XmlNode],
-    place: Place,
+    kind_of: KindOf,
     *,
     unescape: Unescape = str,
-) -> list[Piece]:
+) -> list[InlinePiece]:
     """Return the pieces of inline content.
 
     Args:
         tree: the file.
         nodes: the content, without gaps.
-        place: returns the kind of each element.
+        kind_of: returns the kind of each element.
         unescape: resolves additional escapes of a format in text.
     """
     width = 2 if tree.encoding.startswith("utf-16") else 1
-    pieces: list[Piece] = []
+    pieces: list[InlinePiece] = []
     for node in nodes:
         if isinstance(node, XmlElement):
-            pieces += _element_pieces(tree, node, place, unescape)
+            pieces += _element_pieces(tree, node, kind_of, unescape)
             continue
         start, end = node.start, node.end
         if isinstance(node, XmlText):
@@ -51,21 +51,23 @@ def inline_pieces(
             pieces += text_pieces(start, end, source, shown, width=width)
         else:
             source = tree.source(start, end)
-            pieces.append(Piece(start, end, source, kind=CodeKind.STANDALONE))
+            pieces.append(InlinePiece(start, end, source, kind=CodeKind.STANDALONE))
     return pieces
 
 
 def _element_pieces(
-    tree: XmlTree, element: XmlElement, place: Place, unescape: Unescape
-) -> list[Piece]:
-    what = place(element)
+    tree: XmlTree, element: XmlElement, kind_of: KindOf, unescape: Unescape
+) -> list[InlinePiece]:
+    what = kind_of(element)
     if what == "pair" and not element.is_empty_tag:
         opening = tree.source(element.start, element.open_end)
         closing = tree.source(element.close_start, element.end)
         return [
-            Piece(element.start, element.open_end, opening, kind=CodeKind.OPEN, name=element.name),
-            *inline_pieces(tree, element.children, place, unescape=unescape),
-            Piece(
+            InlinePiece(
+                element.start, element.open_end, opening, kind=CodeKind.OPEN, name=element.name
+            ),
+            *inline_pieces(tree, element.children, kind_of, unescape=unescape),
+            InlinePiece(
                 element.close_start, element.end, closing, kind=CodeKind.CLOSE, name=element.name
             ),
         ]
@@ -73,9 +75,9 @@ def _element_pieces(
     role, _, name = what.partition(" ")
     if name:
         kind = CodeKind.OPEN if role == "open" else CodeKind.CLOSE
-        return [Piece(element.start, element.end, source, kind=kind, name=f" {name}")]
+        return [InlinePiece(element.start, element.end, source, kind=kind, name=f" {name}")]
     shown = unescape(element.text_content()) if what == "kept" else None
-    return [Piece(element.start, element.end, source, shown, CodeKind.STANDALONE)]
+    return [InlinePiece(element.start, element.end, source, shown, CodeKind.STANDALONE)]
 
 
 def write_xml(fragments: Sequence[Fragment]) -> str:
@@ -109,7 +111,7 @@ class XmlDocument(Document):
     def add_content(
         self,
         element: XmlElement,
-        place: Place,
+        kind_of: KindOf,
         write: Write = write_xml,
         *,
         key: str | None = None,
@@ -121,7 +123,7 @@ class XmlDocument(Document):
     ) -> Unit | None:
         """Add the content of an element as a unit."""
         return self.spans.add(
-            inline_pieces(self.tree, element.children, place, unescape=unescape),
+            inline_pieces(self.tree, element.children, kind_of, unescape=unescape),
             write,
             key=key,
             trim_codes=trim_codes,

@@ -36,9 +36,11 @@ class TokenStates:
         layers, tokens, dim = self.states_LTD.shape
         if tokens == count * longest:
             return self.states_LTD.view(layers, count, longest, dim)
-        padded_LBSD = self.states_LTD.new_zeros(layers, count, longest, dim)
+        padded_LBSD = self.states_LTD.new_empty(layers, count, longest, dim)
         for row, states_LSD in enumerate(self.split()):
-            padded_LBSD[:, row, : states_LSD.shape[1]] = states_LSD
+            length = states_LSD.shape[1]
+            padded_LBSD[:, row, :length] = states_LSD
+            padded_LBSD[:, row, length:] = 0
         return padded_LBSD
 
 

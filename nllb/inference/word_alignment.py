@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # these import torch, and every translator refers to an aligner
-    from nllb.model.encoder_tokenizer import Piece
+    from nllb.model.encoder_tokenizer import TokenSpan
 
     from .sentence_encoder import SentenceEncoder
 
@@ -114,7 +114,7 @@ class WordAligner:
         config = self.encoder.engine.config
         room = config.max_positions - 2
         texts = [text for pair in pairs for text in pair]
-        pieces = [self.encoder.tokenizer.pieces(text)[:room] for text in texts]
+        pieces = [self.encoder.tokenizer.token_spans(text)[:room] for text in texts]
         sequences = [
             (config.bos_id, *(piece.token_id for piece in of_text), config.eos_id)
             for of_text in pieces
@@ -151,7 +151,7 @@ def _directions(states_SD: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _links(
-    source: "Sequence[Piece]", target: "Sequence[Piece]", weights_ST: NDArray[np.float32]
+    source: "Sequence[TokenSpan]", target: "Sequence[TokenSpan]", weights_ST: NDArray[np.float32]
 ) -> list[Link]:
     return [
         Link(

@@ -1,9 +1,14 @@
 """Memory and processors that this process may use, within the limits of a container."""
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+_MALLOC_OPTIONS: Final = {-4: 0, -1: 2**31 - 1, -2: 1 << 28, -8: 1}
+"""Options of mallopt(3): no M_MMAP_MAX, the largest M_TRIM_THRESHOLD, a M_TOP_PAD of 256 MiB, and
+one arena (M_ARENA_MAX)."""
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
@@ -22,6 +27,19 @@ def usable_processors() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Make the allocator of this process reuse large blocks instead of returning them.
+
+    glibc returns a large block to the operating system as soon as it is freed, so that a training
+    step on a CPU, which allocates the same tensors again and again, spends a sixth of its time on
+    page faults. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        for option, value in _MALLOC_OPTIONS.items():
+            mallopt(option, value)
 
 
 def _free_memory() -> int:

@@ -60,7 +60,7 @@ class EncoderSourceTokenizer(Tokenizer):
         """Return the distinct characters of the text that the encoder's vocabulary lacks."""
         text = self.normalize(text)
         unknown = self.encoder.config.unk_id
-        spans = [p for p in self.encoder.pieces(text) if p.token_id == unknown]
+        spans = [p for p in self.encoder.token_spans(text) if p.token_id == unknown]
         found = [character for piece in spans for character in text[piece.start : piece.end]]
         return tuple(dict.fromkeys(found))
 

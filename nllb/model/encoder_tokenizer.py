@@ -50,7 +50,7 @@ class TokenizedText:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Piece:
+class TokenSpan:
     """A token of a text with its position.
 
     Attributes:
@@ -152,12 +152,12 @@ class EncoderTokenizer:
         piece: str = self._tokenizer.id_to_token(number)
         return piece
 
-    def pieces(self, text: str) -> list[Piece]:
+    def token_spans(self, text: str) -> list[TokenSpan]:
         """Return the tokens of a text with their positions, without special tokens."""
         aligned = self._characters.align(text)
         encoding = self._tokenizer.encode(aligned.text, add_special_tokens=False)
         return [
-            Piece(
+            TokenSpan(
                 token_id=number,
                 start=aligned.starts[first] if first < last else 0,
                 end=aligned.ends[last - 1] if first < last else 0,

@@ -23,7 +23,7 @@ from .features import (
     translate_with_terms,
 )
 from .remembering_generator import RememberingGenerator
-from .translation_json import Place, places
+from .translation_json import SegmentOffsets, segment_offsets
 
 MAX_DETECTIONS: Final = 5
 MIN_DETECTION: Final = 0.02
@@ -193,7 +193,7 @@ def stream_text(
     translator: Translator,
     text: str,
     options: TextOptions,
-    on_segment: Callable[[int, Segment, Place], None],
+    on_segment: Callable[[int, Segment, SegmentOffsets], None],
 ) -> TextResult:
     """Translate a text, report each segment in order, and return the whole translation.
 
@@ -227,7 +227,7 @@ def stream_text(
             outputs = _translate_parts(translator, [p.text for p in window], source, options)
             for part, output in zip(window, outputs, strict=True):
                 at = _after(text, part.text, at)
-                for segment, place in zip(output.segments, places(output), strict=True):
+                for segment, place in zip(output.segments, segment_offsets(output), strict=True):
                     on_segment(num_segments, segment, _moved(place, at - len(part.text)))
                     num_segments += 1
     [result] = translate_texts(translator, [text], options)
@@ -257,8 +257,8 @@ def _after(text: str, part: str, start: int) -> int:
     return (start if at < 0 else at) + len(part)
 
 
-def _moved(place: Place, offset: int) -> Place:
+def _moved(place: SegmentOffsets, offset: int) -> SegmentOffsets:
     if place.source is None:
         return place
     start, end = place.source
-    return Place(source=(start + offset, end + offset), output=None)
+    return SegmentOffsets(source=(start + offset, end + offset), output=None)

@@ -12,7 +12,7 @@ OffsetUnit = Literal["codepoint", "utf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class SegmentOffsets:
     """The position of a segment in the source text and in the translation, in code points.
 
     Attributes:
@@ -24,7 +24,7 @@ class Place:
     output: tuple[int, int] | None
 
 
-def places(translation: Translation) -> list[Place]:
+def segment_offsets(translation: Translation) -> list[SegmentOffsets]:
     """Return the position of each segment; None where a line break was inserted into a segment."""
     found = []
     source_at = output_at = 0
@@ -33,7 +33,7 @@ def places(translation: Translation) -> list[Place]:
         output = _find(translation.text, segment.text, output_at)
         source_at = source[1] if source else source_at
         output_at = output[1] if output else output_at
-        found.append(Place(source=source, output=output))
+        found.append(SegmentOffsets(source=source, output=output))
     return found
 
 
@@ -60,7 +60,7 @@ class _Offsets:
 
 def segment_json(
     segment: Segment,
-    place: Place,
+    place: SegmentOffsets,
     *,
     source_offsets: _Offsets,
     output_offsets: _Offsets,
@@ -107,7 +107,7 @@ def translation_json(
     output_offsets = _Offsets(translation.text, unit)
     segments = [
         segment_json(segment, place, source_offsets=source_offsets, output_offsets=output_offsets)
-        for segment, place in zip(translation.segments, places(translation), strict=True)
+        for segment, place in zip(translation.segments, segment_offsets(translation), strict=True)
     ]
     record: dict[str, Any] = {
         "text": translation.text,
@@ -131,7 +131,7 @@ def whole_alternatives(translation: Translation, count: int) -> list[str]:
     """
     options = [list(alternatives_of(segment)) for segment in translation.segments]
     found: dict[str, None] = {}
-    at = places(translation)
+    at = segment_offsets(translation)
     for number in range(min(count, max(map(len, options), default=0))):
         found[_with_alternatives(translation, at, options, number)] = None
     found.pop(translation.text, None)
@@ -139,7 +139,10 @@ def whole_alternatives(translation: Translation, count: int) -> list[str]:
 
 
 def _with_alternatives(
-    translation: Translation, at: Sequence[Place], options: Sequence[list[str]], number: int
+    translation: Translation,
+    at: Sequence[SegmentOffsets],
+    options: Sequence[list[str]],
+    number: int,
 ) -> str:
     text, done = "", 0
     for place, of_segment in zip(at, options, strict=True):

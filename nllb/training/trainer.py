@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nllb.errors import ResourceError
+from nllb.io.machine import keep_freed_memory
 from nllb.io.progress import Progress
 
 from .checkpoints.checkpoint import RunState
@@ -55,6 +56,7 @@ def train(
         NllbError: The data, vocabulary, model, ranks or machine are unsuitable; the message
             suggests what to do.
     """
+    keep_freed_memory()
     with join_ranks(config.device) as ranks:
         result = _train(config, out_dir, ranks, translators, quiet or not ranks.is_first)
         # Objects that use the process group must be freed before the group is destroyed: freed

@@ -17,9 +17,12 @@ import numpy
 import torch
 
 from data_pipeline.mining.document_alignment import align
-from data_pipeline.mining.encoders import encode_in_batches, normalized
-from data_pipeline.mining.laser import Laser2
-from data_pipeline.mining.load_encoder import load_encoder
+from data_pipeline.mining.encoder_training.train_encoder import read_training_text
+from data_pipeline.mining.encoder_training.trained_encoder import MIN_HELD_OUT_PAIRS
+from data_pipeline.mining.encoder_training.training_hashes import overlap, read_hashes
+from data_pipeline.mining.encoders.encoder import encode_in_batches, normalized
+from data_pipeline.mining.encoders.laser import Laser2
+from data_pipeline.mining.encoders.load_encoder import load_encoder
 from data_pipeline.mining.margins import retrieve
 from data_pipeline.mining.mining_config import EncoderTrainingConfig
 from data_pipeline.mining.neighbours import (
@@ -29,9 +32,6 @@ from data_pipeline.mining.neighbours import (
     index_name,
     search_index,
 )
-from data_pipeline.mining.train_encoder import read_training_text
-from data_pipeline.mining.trained_encoder import MIN_HELD_OUT_PAIRS
-from data_pipeline.mining.training_hashes import overlap, read_hashes
 from nllb.config import find_config, load_config
 from nllb.io.corpora import open_corpus
 from nllb.io.text import read_lines

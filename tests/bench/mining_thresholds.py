@@ -57,7 +57,7 @@ def scores(margins: Any, right: Any, threshold: float) -> dict[str, float]:
 def measure(name: str, folder: Path) -> dict[str, Any]:
     """Return the scores of an encoder in each language, and its speed."""
     from data_pipeline.mining.calibration import find_calibration
-    from data_pipeline.mining.load_encoder import load_encoder
+    from data_pipeline.mining.encoders.load_encoder import load_encoder
     from data_pipeline.mining.margins import retrieve
     from data_pipeline.mining.neighbours import find_neighbours
 

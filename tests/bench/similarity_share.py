@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=60, help="pairs of each file")
     arguments = parser.parse_args(argv)
     from data_pipeline.mining.calibration import find_calibration
-    from data_pipeline.mining.encoders import normalized
-    from data_pipeline.mining.load_encoder import load_encoder
+    from data_pipeline.mining.encoders.encoder import normalized
+    from data_pipeline.mining.encoders.load_encoder import load_encoder
 
     encoder: Any = load_encoder()
     calibration = find_calibration("default", encoder)

@@ -179,7 +179,7 @@ class EncoderWeights:
 
     def __call__(self, source: str, target: str) -> dict[str, Weights]:
         config = self.encoder.engine.config
-        pieces = [self.encoder.tokenizer.pieces(text)[:510] for text in (source, target)]
+        pieces = [self.encoder.tokenizer.token_spans(text)[:510] for text in (source, target)]
         sequences = [
             (config.bos_id, *(p.token_id for p in of_text), config.eos_id) for of_text in pieces
         ]

@@ -30,7 +30,7 @@ def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy
     import torch
 
-    from data_pipeline.mining.static_encoder import save_encoder
+    from data_pipeline.mining.encoders.static_encoder import save_encoder
 
     folder = tmp_path_factory.mktemp("encoder")
     table = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0))
@@ -248,7 +248,7 @@ def test_mining_uses_the_threshold_that_is_stored_with_the_encoder(
         PoolPoint,
         save_calibration,
     )
-    from data_pipeline.mining.load_encoder import load_encoder
+    from data_pipeline.mining.encoders.load_encoder import load_encoder
 
     def run(name: str, *overrides: str) -> dict[str, Any]:
         out = tmp_path / name

@@ -6,7 +6,7 @@ from typing import Final
 from fluent.syntax import FluentParser, ast
 
 from nllb.documents.plurals import CATEGORIES, PluralSlot
-from nllb.documents.splicing import Piece, SplicedDocument
+from nllb.documents.splicing import InlinePiece, SplicedDocument
 from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import CodeKind, Document, DocumentFormat, FormatOptions, Fragment, Unit
 
@@ -61,20 +61,20 @@ class FluentDocument(SplicedDocument):
         self, pattern: ast.Pattern, key: str, note: str, category: str | None = None
     ) -> Unit | None:
         """Add the units of a pattern, and return that of its own text."""
-        pieces: list[Piece] = []
+        pieces: list[InlinePiece] = []
         inside: list[str] = []
         for element in pattern.elements:
             assert element.span is not None
             start, end = element.span.start, element.span.end
             source = self.file.text[start:end]
             if isinstance(element, ast.TextElement):
-                pieces.append(Piece(start, end, source, element.value))
+                pieces.append(InlinePiece(start, end, source, element.value))
                 continue
             literal = element.expression
             if isinstance(literal, ast.StringLiteral):
-                pieces.append(Piece(start, end, source, literal.parse()["value"]))
+                pieces.append(InlinePiece(start, end, source, literal.parse()["value"]))
                 continue
-            pieces.append(Piece(start, end, source, kind=CodeKind.STANDALONE))
+            pieces.append(InlinePiece(start, end, source, kind=CodeKind.STANDALONE))
             if isinstance(literal, ast.SelectExpression):
                 inside += self._variants(literal, key, note)
         number = self._seen[key] = self._seen.get(key, 0) + 1

@@ -7,7 +7,7 @@ from typing import Final
 
 from nllb.documents.html_events import AttributeSpan, HtmlEvent, attribute_spans, html_events
 from nllb.documents.splicing import (
-    Piece,
+    InlinePiece,
     SplicedDocument,
     TextEdits,
     plain_writer,
@@ -170,7 +170,7 @@ class _Walk:
     def __init__(self, document: HtmlDocument):
         self.document, self.rules = document, document.rules
         self.open: list[_Open] = []
-        self.passage: list[Piece] = []
+        self.passage: list[InlinePiece] = []
         self.inside: list[str] = []
         self.write = plain_writer(escape_html)
         self.ends = self._find_ends()
@@ -239,7 +239,7 @@ class _Walk:
         if inline:
             kind = CodeKind.STANDALONE if is_single else CodeKind.OPEN
             self.passage.append(
-                Piece(event.start, event.end, event.source, kind=kind, name=event.name)
+                InlinePiece(event.start, event.end, event.source, kind=kind, name=event.name)
             )
         else:
             self.inside.clear()
@@ -256,7 +256,9 @@ class _Walk:
     def _end(self, event: HtmlEvent) -> None:
         if self.rules.is_inline(event.name):
             self.passage.append(
-                Piece(event.start, event.end, event.source, kind=CodeKind.CLOSE, name=event.name)
+                InlinePiece(
+                    event.start, event.end, event.source, kind=CodeKind.CLOSE, name=event.name
+                )
             )
             return
         self._finish()
@@ -279,7 +281,7 @@ class _Walk:
             return
         for span in attribute_spans(event):
             if _is_translated(event, span):
-                piece = Piece(span.start, span.end, "", span.value)
+                piece = InlinePiece(span.start, span.end, "", span.value)
                 unit = self.document.spans.add(
                     [piece], _write_attribute, note=f"attribute {span.name} of {event.name}"
                 )
@@ -287,9 +289,9 @@ class _Walk:
                     self.inside.append(unit.key)
 
 
-def _standalone(events: Sequence[HtmlEvent], shown: str | None) -> Piece:
+def _standalone(events: Sequence[HtmlEvent], shown: str | None) -> InlinePiece:
     source = "".join(event.source for event in events)
-    return Piece(events[0].start, events[-1].end, source, shown, CodeKind.STANDALONE)
+    return InlinePiece(events[0].start, events[-1].end, source, shown, CodeKind.STANDALONE)
 
 
 def _is_translated(event: HtmlEvent, span: AttributeSpan) -> bool:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from nllb.documents.markdown_spans import Passage, markdown_passages
+from nllb.documents.markdown_spans import MarkdownPassage, markdown_passages
 from nllb.documents.markdown_writing import inline_writer
 from nllb.documents.prose import is_chosen
-from nllb.documents.splicing import Piece, SplicedDocument
+from nllb.documents.splicing import InlinePiece, SplicedDocument
 from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment
 from nllb.errors import DocumentError
@@ -67,7 +67,7 @@ class MarkdownDocument(SplicedDocument):
         if lost:
             self.warnings.append(f"{lost} passages were kept: their markup could not be located")
 
-    def _add(self, passage: Passage) -> None:
+    def _add(self, passage: MarkdownPassage) -> None:
         write = inline_writer(
             newline=passage.newline,
             width=passage.width,
@@ -76,7 +76,7 @@ class MarkdownDocument(SplicedDocument):
         )
         inside: list[str] = []
         for start, end, alt in passage.images:
-            unit = self.spans.add([Piece(start, end, alt, alt)], _write_alt, note="image")
+            unit = self.spans.add([InlinePiece(start, end, alt, alt)], _write_alt, note="image")
             if unit is not None:
                 inside.append(unit.key)
         self.spans.add(passage.pieces, write, inside=inside)
@@ -91,18 +91,18 @@ class MarkdownDocument(SplicedDocument):
             if not scalar.path or not is_chosen(scalar.path, keys) or scalar.start == scalar.end:
                 continue
             written = source[scalar.start : scalar.end].rstrip()
-            piece = Piece(
+            piece = InlinePiece(
                 start + scalar.start, start + scalar.start + len(written), "", scalar.value
             )
             self.spans.add([piece], scalar_writer(written, scalar), preserve_layout=True)
 
 
-def _is_kept(passage: Passage) -> bool:
+def _is_kept(passage: MarkdownPassage) -> bool:
     first = passage.pieces[0] if passage.pieces else None
     return first is None or _KEPT.match(first.source) is not None
 
 
-def _moved(passage: Passage, distance: int) -> Passage:
+def _moved(passage: MarkdownPassage, distance: int) -> MarkdownPassage:
     pieces = [
         replace(piece, start=piece.start + distance, end=piece.end + distance)
         for piece in passage.pieces

@@ -8,7 +8,7 @@ from typing import Final
 
 from nllb.documents.cue_layout import MAX_COLUMNS, split_fragments, wrap_fragments
 from nllb.documents.splicing import (
-    Piece,
+    InlinePiece,
     SplicedDocument,
     TextEdits,
     build_unit,
@@ -88,7 +88,7 @@ class _Turn:
     cue: int
     start_ms: int
     end_ms: int
-    pieces: list[Piece]
+    pieces: list[InlinePiece]
     text: str
     is_first: bool
     is_last: bool
@@ -128,10 +128,10 @@ class SubtitleDocument(SplicedDocument):
         return self._units
 
     def _add(self, group: Sequence[_Turn]) -> None:
-        pieces: list[Piece] = []
+        pieces: list[InlinePiece] = []
         for turn in group:
             if pieces:
-                pieces.append(Piece(turn.start, turn.start, " ", " "))
+                pieces.append(InlinePiece(turn.start, turn.start, " ", " "))
             pieces += turn.pieces
         built = build_unit(pieces, plain_writer(str), key=str(len(self._units) + 1))
         if built is not None:
@@ -207,10 +207,10 @@ class SubtitleDocument(SplicedDocument):
                 has_dash=has_dash and dashes > 0,
             )
 
-    def _pieces(self, start: int, end: int) -> tuple[list[Piece], bool]:
+    def _pieces(self, start: int, end: int) -> tuple[list[InlinePiece], bool]:
         """Return the pieces of a turn without its edges, and whether it begins with a dash."""
         text = self.file.text
-        pieces: list[Piece] = []
+        pieces: list[InlinePiece] = []
         position = start
         for match in _CODE.finditer(text, start, end):
             pieces += self._text_pieces(position, match.start())
@@ -218,7 +218,7 @@ class SubtitleDocument(SplicedDocument):
             kind, name = CodeKind.STANDALONE, ""
             if tag is not None:
                 kind, name = CodeKind.CLOSE if tag[1] else CodeKind.OPEN, tag[2].lower()
-            pieces.append(Piece(match.start(), match.end(), match[0], kind=kind, name=name))
+            pieces.append(InlinePiece(match.start(), match.end(), match[0], kind=kind, name=name))
             position = match.end()
         pieces += self._text_pieces(position, end)
         pieces = trim_pieces(_merge_lines(pieces))
@@ -231,15 +231,15 @@ class SubtitleDocument(SplicedDocument):
         rest = self._text_pieces(dash.end(), first.end)
         return trim_pieces([*rest, *pieces[1:]]), True
 
-    def _text_pieces(self, start: int, end: int) -> list[Piece]:
+    def _text_pieces(self, start: int, end: int) -> list[InlinePiece]:
         source = self.file.text[start:end]
-        pieces: list[Piece] = []
+        pieces: list[InlinePiece] = []
         position = start
         for part in re.split(r"(\s+)", source):
             if part:
                 shown = unescape(part) if self.has_entities else part
                 shown = " " if part.isspace() else shown
-                pieces.append(Piece(position, position + len(part), part, shown))
+                pieces.append(InlinePiece(position, position + len(part), part, shown))
                 position += len(part)
         return pieces
 
@@ -281,16 +281,16 @@ class SubtitleDocument(SplicedDocument):
         return plain_writer(escape)(fragments)
 
 
-def _merge_lines(pieces: Sequence[Piece]) -> list[Piece]:
+def _merge_lines(pieces: Sequence[InlinePiece]) -> list[InlinePiece]:
     """Return pieces in which a pair that is closed and reopened between lines is merged."""
-    merged: list[Piece] = []
+    merged: list[InlinePiece] = []
     for piece in pieces:
         if piece.kind is CodeKind.OPEN and len(merged) > 1:
             close, blank = merged[-2:]
             is_close = close.kind is CodeKind.CLOSE and close.name == piece.name
             if is_close and blank.kind is None and blank.is_blank:
                 source = close.source + blank.source + piece.source
-                merged[-2:] = [Piece(close.start, piece.end, source, " ")]
+                merged[-2:] = [InlinePiece(close.start, piece.end, source, " ")]
                 continue
         merged.append(piece)
     return merged

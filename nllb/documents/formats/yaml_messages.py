@@ -10,7 +10,7 @@ import yaml
 
 from nllb.documents.plurals import CATEGORIES, PluralSlot
 from nllb.documents.prose import is_chosen, is_prose
-from nllb.documents.splicing import Piece, SplicedDocument, TextEdits
+from nllb.documents.splicing import InlinePiece, SplicedDocument, TextEdits
 from nllb.documents.text_file import TextFile, is_text, read_text
 from nllb.documents.units import Document, DocumentFormat, FormatOptions, Fragment
 from nllb.errors import DocumentError
@@ -160,7 +160,7 @@ class YamlDocument(SplicedDocument):
             name = scalar.path[-1] if scalar.path else ""
             category = name if name in CATEGORIES else None
             end = self._content_end(scalar)
-            piece = Piece(scalar.start, end, "", scalar.value)
+            piece = InlinePiece(scalar.start, end, "", scalar.value)
             self.spans.add(
                 [piece],
                 scalar_writer(file.text[scalar.start : end], scalar),

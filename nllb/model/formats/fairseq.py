@@ -26,7 +26,7 @@ from .model_directory import ModelDirectory
 from .settings import read_settings
 from .torch_files import Record, TorchFile, record_fields, record_items
 from .weight_names import Weight
-from .weights import Place, Weights, gather_weights, without_prefix
+from .weights import TensorLocation, Weights, gather_weights, without_prefix
 
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer
@@ -128,10 +128,10 @@ def _place_experts(shared: TorchFile, ranks: list[TorchFile]) -> list[tuple[Torc
 def _open_weights(
     shared: TorchFile, experts: list[tuple[TorchFile, int]], config: ModelConfig
 ) -> Weights:
-    def find(weight: Weight) -> Place | None:
+    def find(weight: Weight) -> TensorLocation | None:
         file, local = (shared, None) if weight.expert is None else experts[weight.expert]
         name = weight.name_in("fairseq", expert=local)
-        return Place(file=file, name=name) if name in file.names() else None
+        return TensorLocation(file=file, name=name) if name in file.names() else None
 
     weights = gather_weights(config, find, where=shared.path)
     used = {weights.stored_name(name) for name in weights}

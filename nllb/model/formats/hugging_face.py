@@ -35,7 +35,7 @@ from .weight_files import (
     write_weights,
 )
 from .weight_names import Weight
-from .weights import Place, TensorFile, Weights, gather_weights, without_prefix
+from .weights import TensorFile, TensorLocation, Weights, gather_weights, without_prefix
 
 if TYPE_CHECKING:
     from nllb.model.tokenizer import Tokenizer
@@ -112,12 +112,12 @@ def _open_weights(path: Path, config: ModelConfig) -> Weights:
     files = _open_files(path)
     stored = {name: file for file in files for name in file.names()}
     places = {
-        name: Place(file=stored[stored_name], name=stored_name)
+        name: TensorLocation(file=stored[stored_name], name=stored_name)
         for name, stored_name in without_prefix(stored).items()
     }
     reject_quantized(list(places), path)
 
-    def find(weight: Weight) -> Place | None:
+    def find(weight: Weight) -> TensorLocation | None:
         name = weight.name_in(config.architecture)
         names = [name, *_COPIES[:3]] if weight.template == "embedding" else [name]
         return next((places[name] for name in names if name in places), None)

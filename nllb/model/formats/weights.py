@@ -54,7 +54,7 @@ class TensorFile(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class TensorLocation:
     """The location of a tensor.
 
     Attributes:
@@ -69,7 +69,7 @@ class Place:
 class Weights(Mapping[str, Tensor]):
     """The tensors of a model by this package's names; each is read on access and not cached."""
 
-    def __init__(self, places: Mapping[str, Place]) -> None:
+    def __init__(self, places: Mapping[str, TensorLocation]) -> None:
         self._places = dict(places)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -116,7 +116,7 @@ class Weights(Mapping[str, Tensor]):
 
 
 def gather_weights(
-    config: ModelConfig, find: Callable[[Weight], Place | None], *, where: Path
+    config: ModelConfig, find: Callable[[Weight], TensorLocation | None], *, where: Path
 ) -> Weights:
     """Collect all weights of a model and their scales, if any; `find` locates a weight.
 
@@ -124,7 +124,7 @@ def gather_weights(
         CheckpointError: weights are missing, do not have the shape of the configuration, or have
             an unsupported storage type.
     """
-    places: dict[str, Place] = {}
+    places: dict[str, TensorLocation] = {}
     missing: list[str] = []
     unusable: list[str] = []
     for weight in list_weights(config):
@@ -135,7 +135,7 @@ def gather_weights(
                 break
             continue
         places[weight.name] = place
-        scale = Place(file=place.file, name=place.name + SCALE)
+        scale = TensorLocation(file=place.file, name=place.name + SCALE)
         has_scale = scale.name in place.file.names()
         if has_scale:
             places[weight.name + SCALE] = scale
@@ -154,7 +154,7 @@ def gather_weights(
     return Weights(places)
 
 
-def _unusable(weight: Weight, place: Place, scale: Place | None) -> Iterator[str]:
+def _unusable(weight: Weight, place: TensorLocation, scale: TensorLocation | None) -> Iterator[str]:
     """Yield the reasons why a stored tensor cannot be used as the weight."""
     shape, dtype = place.file.shape(place.name), place.file.dtype(place.name)
     if shape != weight.shape:

@@ -27,7 +27,7 @@ from nllb.serving.translating import (
     detect_languages,
     stream_text,
 )
-from nllb.serving.translation_json import Place, language_json, translation_json
+from nllb.serving.translation_json import SegmentOffsets, language_json, translation_json
 from nllb.translation.results import Segment
 
 from .own_models import DetectBody, StreamBody, TranslateBody
@@ -88,7 +88,7 @@ async def _events(
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
 
-    def on_segment(number: int, segment: Segment, place: Place) -> None:
+    def on_segment(number: int, segment: Segment, place: SegmentOffsets) -> None:
         event = {
             "number": number,
             "source_text": segment.source_text,

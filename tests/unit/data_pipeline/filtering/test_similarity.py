@@ -11,8 +11,8 @@ from data_pipeline.data_config import FilterConfig, SimilarityFilterConfig
 from data_pipeline.filtering.filter_stage import FilterChain
 from data_pipeline.filtering.filters import Pair
 from data_pipeline.filtering.similarity import SimilarityFilter
-from data_pipeline.mining.encoders import Vectors
-from data_pipeline.mining.static_encoder import save_encoder
+from data_pipeline.mining.encoders.encoder import Vectors
+from data_pipeline.mining.encoders.static_encoder import save_encoder
 from nllb.errors import ConfigError, DataError
 from nllb.io.text import read_lines
 

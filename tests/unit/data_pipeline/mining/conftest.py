@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from data_pipeline.mining.static_encoder import save_encoder
+from data_pipeline.mining.encoders.static_encoder import save_encoder
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ from data_pipeline.mining.calibration import (
     read_calibration,
     save_calibration,
 )
-from data_pipeline.mining.encoders import Vectors
-from data_pipeline.mining.load_encoder import encoder_path, load_encoder
+from data_pipeline.mining.encoders.encoder import Vectors
+from data_pipeline.mining.encoders.load_encoder import encoder_path, load_encoder
 from nllb.errors import DataError
 
 

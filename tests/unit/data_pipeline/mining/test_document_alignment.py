@@ -8,8 +8,8 @@ import numpy
 import pytest
 
 from data_pipeline.mining.document_alignment import STEPS, AlignedPair, align, align_vectors
-from data_pipeline.mining.encoders import normalized
-from data_pipeline.mining.load_encoder import load_encoder
+from data_pipeline.mining.encoders.encoder import normalized
+from data_pipeline.mining.encoders.load_encoder import load_encoder
 
 
 def all_paths(height: int, width: int) -> Iterator[list[tuple[int, int]]]:

@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from data_pipeline.blocks import read_facts
-from data_pipeline.mining.encoders import Vectors
+from data_pipeline.mining.encoders.encoder import Vectors
 from data_pipeline.mining.sentences import gather_sentences
 from data_pipeline.mining.store import EmbeddingTask, StoredVectors, embed
 from nllb.errors import DataError

@@ -7,7 +7,7 @@ import pytest
 from lid.detector import Detector
 from lid.evaluate.lid_report import as_text, write_report
 from lid.evaluate.measure import evaluate, first_words, read_labelled, read_out_of_set
-from lid.train.identifier_card import ModelCard, read_card, write_card
+from lid.identifier_card import ModelCard, read_card, write_card
 from nllb.errors import DataError
 from nllb.languages.detection import Detection
 
@@ -99,7 +99,7 @@ def test_card_round_trip(tmp_path: Path) -> None:
         counts={"eng_Latn": {"udhr": 3}, "fra_Latn": {"udhr": 4}},
         sources={"udhr": "public"},
         overlap={"udhr": 2},
-        held_out={"not und": 0.9},
+        held_out={"lines not answered with `und`": 0.9},
     )
     write_card(card, tmp_path)
     assert read_card(tmp_path) == card

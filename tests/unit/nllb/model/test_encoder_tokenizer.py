@@ -92,7 +92,7 @@ def test_a_prefix_as_long_as_a_sequence_is_refused(tokenizer) -> None:
 
 def test_pieces_say_where_they_are(tokenizer) -> None:
     text = "the ﬁ  house"
-    pieces = tokenizer.pieces(text)
+    pieces = tokenizer.token_spans(text)
     assert [text[piece.start : piece.end].strip() for piece in pieces][-1] == "house"
     assert [piece.token_id for piece in pieces] == tokenizer.encode(text)
     assert all(0 <= piece.start <= piece.end <= len(text) for piece in pieces)

@@ -6,9 +6,15 @@ import numpy
 import pytest
 import torch
 
-from data_pipeline.mining.load_encoder import STATIC, load_encoder
-from data_pipeline.mining.static_encoder import FILE_NAME, FeatureTable, pack, rounded, unpack
-from data_pipeline.mining.training_hashes import overlap, read_hashes
+from data_pipeline.mining.encoder_training.training_hashes import overlap, read_hashes
+from data_pipeline.mining.encoders.load_encoder import STATIC, load_encoder
+from data_pipeline.mining.encoders.static_encoder import (
+    FILE_NAME,
+    FeatureTable,
+    pack,
+    rounded,
+    unpack,
+)
 from data_pipeline.mining.xsim import mean_errors, measure
 from nllb.errors import CheckpointError
 from nllb.io.benchmarks import load_flores

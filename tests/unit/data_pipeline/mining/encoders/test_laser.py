@@ -11,9 +11,9 @@ import pytest
 import sentencepiece
 import torch
 
-from data_pipeline.mining.encoders import normalized
-from data_pipeline.mining.laser import prepare
-from data_pipeline.mining.load_encoder import load_encoder
+from data_pipeline.mining.encoders.encoder import normalized
+from data_pipeline.mining.encoders.laser import prepare
+from data_pipeline.mining.encoders.load_encoder import load_encoder
 from nllb.errors import CheckpointError
 
 SENTENCES = [

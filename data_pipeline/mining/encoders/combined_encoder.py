@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from nllb.errors import CheckpointError
 from nllb.io.text import read_json
 
-from .encoders import Encoder, Vectors, normalized
+from .encoder import Encoder, Vectors, normalized
 
 COMBINATION_FILE: Final = "combination.json"
 

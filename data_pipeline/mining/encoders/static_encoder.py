@@ -26,7 +26,7 @@ from nllb.io.text import parse_json
 from nllb.model.formats.safetensors_files import SafetensorsFile
 from nllb.model.formats.write_errors import library_write_errors
 
-from .encoders import Vectors, check_finite
+from .encoder import Vectors, check_finite
 from .features import extract, mix
 
 FILE_NAME: Final = "encoder.safetensors"

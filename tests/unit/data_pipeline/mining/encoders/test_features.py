@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from data_pipeline.mining.features import extract
+from data_pipeline.mining.encoders.features import extract
 
 
 def keys(sentence: str) -> Counter[int]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from data_pipeline.mining.load_encoder import encoder_path, load_encoder
-from data_pipeline.mining.pretrained import PretrainedSentences
+from data_pipeline.mining.encoders.load_encoder import encoder_path, load_encoder
+from data_pipeline.mining.encoders.pretrained import PretrainedSentences
 from data_pipeline.mining.xsim import error_rates
 from nllb.errors import CheckpointError
 from nllb.io.benchmarks import load_flores

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from data_pipeline.data_config import EvaluationConfig
-from data_pipeline.mining import contrastive
-from data_pipeline.mining import distill as distillation
-from data_pipeline.mining.contrastive import contrastive_loss
-from data_pipeline.mining.load_encoder import load_encoder
+from data_pipeline.mining.encoder_training import contrastive
+from data_pipeline.mining.encoder_training import distill as distillation
+from data_pipeline.mining.encoder_training.contrastive import contrastive_loss
+from data_pipeline.mining.encoder_training.train_encoder import read_training_text, train_encoder
+from data_pipeline.mining.encoder_training.training_hashes import overlap, read_hashes, write_hashes
+from data_pipeline.mining.encoders.load_encoder import load_encoder
+from data_pipeline.mining.encoders.static_encoder import StaticEncoder
 from data_pipeline.mining.mining_config import (
     ContrastiveConfig,
     DistillationConfig,
@@ -20,9 +23,6 @@ from data_pipeline.mining.mining_config import (
     TableConfig,
     TextSourceConfig,
 )
-from data_pipeline.mining.static_encoder import StaticEncoder
-from data_pipeline.mining.train_encoder import read_training_text, train_encoder
-from data_pipeline.mining.training_hashes import overlap, read_hashes, write_hashes
 from data_pipeline.mining.xsim import error_rates
 from nllb.errors import DataError
 

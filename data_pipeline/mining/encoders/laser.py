@@ -27,8 +27,8 @@ from nllb.languages.normalization import normalize_punctuation
 from nllb.model.formats.torch_files import load_torch_file, record_fields
 from nllb.model.formats.weights import without_prefix
 
-from .encoders import Vectors, check_finite, encode_in_batches
-from .mining_config import Precision
+from ..mining_config import Precision
+from .encoder import Vectors, check_finite, encode_in_batches
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor

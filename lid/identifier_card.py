@@ -162,33 +162,40 @@ def _markdown(card: ModelCard) -> list[str]:
         "| corpus | licence | lines |",
         "|---|---|---|",
     ]
+    known = {domain for domains in card.counts.values() for domain in domains}
     for corpus, licence in card.sources.items():
         count = sum(domains.get(corpus, 0) for domains in card.counts.values())
-        lines.append(f"| {corpus} | {licence} | {count:,} |")
+        lines.append(
+            f"| {corpus} | {licence} | {count:,} |"
+            if corpus in known
+            else f"| {corpus} | {licence} | counted by domain below |"
+        )
     lines += [
         "",
-        "Metrics on held-out lines of the training corpora (optimistic: the domains are the same):",
+        "These metrics were measured on held-out lines of the training corpora. They are "
+        "optimistic, because the text is of the same kind as the training text:",
         "",
-    ]
-    lines += [f"- {name}: {value:.4f}" for name, value in card.held_out.items()]
-    lines += [
+        *(f"- {name}: {value:.4f}" for name, value in card.held_out.items()),
         "",
-        "Metrics on held-out corpora and out-of-set languages (used to calibrate, not to train):",
+        "These metrics were measured on held-out corpora and out-of-set languages, which were used "
+        "for calibration but not for training:",
         "",
-    ]
-    lines += [f"- {name}: {value:.4f}" for name, value in card.left_out.items()]
-    lines += [
+        *(f"- {name}: {value:.4f}" for name, value in card.left_out.items()),
         "",
-        "Group classifiers (training corpora): "
-        + ("; ".join(f"{g} ({', '.join(d)})" for g, d in card.experts.items()) or "none"),
+        "| group classifier | training corpora |",
+        "|---|---|",
+        *(f"| {group} | {', '.join(corpora)} |" for group, corpora in card.experts.items()),
+        "",
+        "Most frequent confusions on the held-out lines of the training corpora:",
+        "",
+        *(f"- {label} labelled as {answer}: {n}" for label, answer, n in card.confusions[:20]),
+        "",
+        "| label | threshold | training lines by corpus or domain |",
+        "|---|---|---|",
     ]
-    lines += ["", "Most frequent confusions on the held-out lines of the training corpora:", ""]
-    lines += [
-        f"- {label} labelled as {answer}: {count}" for label, answer, count in card.confusions[:20]
-    ]
-    lines += ["", "| label | threshold | lines per corpus |", "|---|---|---|"]
     for label, domains in card.counts.items():
         shown = ", ".join(f"{domain} {count:,}" for domain, count in domains.items())
         lines.append(f"| {label} | {card.threshold(label):.2f} | {shown} |")
-    lines += ["", *(f"- {name}: sha256 {digest}" for name, digest in card.files.items())]
+    lines += ["", "SHA-256 of the files:", ""]
+    lines += [f"- {name}: {digest}" for name, digest in card.files.items()]
     return lines

@@ -24,7 +24,7 @@ from nllb.io.benchmarks import sentence_hash
 from nllb.io.corpora import Corpus, open_corpus
 from nllb.io.progress import Progress
 
-from .mining_config import EncoderTrainingConfig, TextSourceConfig
+from ..mining_config import EncoderTrainingConfig, TextSourceConfig
 
 _PLACEHOLDER: Final = r"\$\d+|%\d*\$?[sd]|\{\{[^{}]*\}\}"
 

@@ -12,7 +12,7 @@ from data_pipeline.decontamination.evaluation_sets import evaluation_sentences
 from nllb.errors import DataError
 from nllb.io.benchmarks import sentence_hash
 
-from .calibration import (
+from ..calibration import (
     MIN_PAIRS,
     POOL_SIZES,
     Calibration,
@@ -20,12 +20,12 @@ from .calibration import (
     calibration_path,
     save_calibration,
 )
-from .combined_encoder import is_combination, read_combination
+from ..encoders.combined_encoder import is_combination, read_combination
+from ..encoders.encoder import Encoder
+from ..encoders.load_encoder import encoder_path, load_encoder
+from ..mining_config import EncoderTrainingConfig
 from .contrastive import train_contrastive
 from .distill import distil
-from .encoders import Encoder
-from .load_encoder import encoder_path, load_encoder
-from .mining_config import EncoderTrainingConfig
 from .trained_encoder import TrainedEncoder
 from .training_hashes import HASHES, overlap, read_hashes
 from .training_text import TrainingText, collect

@@ -7,8 +7,8 @@ import numpy
 import pytest
 
 from data_pipeline.mining.calibration import find_calibration
-from data_pipeline.mining.combined_encoder import COMBINATION_FILE, CombinedEncoder
-from data_pipeline.mining.load_encoder import COMBINED, load_encoder
+from data_pipeline.mining.encoders.combined_encoder import COMBINATION_FILE, CombinedEncoder
+from data_pipeline.mining.encoders.load_encoder import COMBINED, load_encoder
 from nllb.errors import CheckpointError
 
 TEXTS = ["Where is the station?", "", "Wo ist der Bahnhof?", "The river is deep."]

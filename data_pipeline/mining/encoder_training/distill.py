@@ -28,13 +28,14 @@ from nllb.io.text import write_json, write_lines
 from nllb.model.formats.encoder_directory import WEIGHTS_FILE, EncoderDirectory
 from nllb.model.formats.write_errors import library_write_errors
 
-from .encoders import Encoder
-from .laser import SPECIALS
-from .load_encoder import encoder_path, load_encoder
-from .mining_config import DistillationConfig, EncoderTrainingConfig
-from .pretrained import PretrainedSentences
+from ..encoders.encoder import Encoder
+from ..encoders.laser import SPECIALS
+from ..encoders.load_encoder import encoder_path, load_encoder
+from ..encoders.pretrained import PretrainedSentences
+from ..encoders.static_encoder import StaticEncoder
+from ..mining_config import DistillationConfig, EncoderTrainingConfig
+from ..xsim import error_rates
 from .pretrained_student import PretrainedStudent
-from .static_encoder import StaticEncoder
 from .students import StaticStudent, Student, TransformerStudent
 from .trained_encoder import (
     MAX_HELD_OUT_PAIRS,
@@ -45,7 +46,6 @@ from .trained_encoder import (
 )
 from .training_hashes import HASHES, write_hashes
 from .training_text import TrainingText
-from .xsim import error_rates
 
 _STATIC_BATCH: Final = 256
 

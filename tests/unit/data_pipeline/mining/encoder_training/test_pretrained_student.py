@@ -6,11 +6,11 @@ from typing import Any
 import numpy
 import pytest
 
-from data_pipeline.mining import distill
-from data_pipeline.mining.load_encoder import load_encoder
+from data_pipeline.mining.encoder_training import distill
+from data_pipeline.mining.encoder_training.train_encoder import read_training_text, train_encoder
+from data_pipeline.mining.encoders.load_encoder import load_encoder
+from data_pipeline.mining.encoders.pretrained import PretrainedSentences
 from data_pipeline.mining.mining_config import DistillationConfig, EncoderTrainingConfig
-from data_pipeline.mining.pretrained import PretrainedSentences
-from data_pipeline.mining.train_encoder import read_training_text, train_encoder
 from nllb.errors import ConfigError
 from nllb.io.corpora import open_corpus
 from nllb.model.formats import encoder_conversion

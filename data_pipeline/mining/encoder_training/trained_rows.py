@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nllb.io.progress import Progress
 
-from .features import extract
-from .static_encoder import feature_numbers
+from ..encoders.features import extract
+from ..encoders.static_encoder import feature_numbers
 
 _EXTRACTED_AT_ONCE: Final = 10_000
 

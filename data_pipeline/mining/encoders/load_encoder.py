@@ -15,14 +15,14 @@ import numpy
 from nllb.errors import CheckpointError, ResourceError
 from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
+from ..mining_config import Precision
 from .combined_encoder import COMBINATION_FILE, CombinedEncoder, is_combination
-from .encoders import Encoder, Vectors
+from .encoder import Encoder, Vectors
 from .laser import load_laser
-from .mining_config import Precision
 from .pretrained import PretrainedSentences, is_pretrained_encoder
 from .static_encoder import StaticEncoder
 
-_MODELS: Final = Path(__file__).parents[1] / "_models"
+_MODELS: Final = Path(__file__).parents[2] / "_models"
 STATIC: Final = _MODELS / "encoder"
 """Folder of the static encoder that ships with the package."""
 COMBINED: Final = _MODELS / "combined"

@@ -13,7 +13,7 @@ from nllb.inference.sentence_encoder import SentenceEncoder
 from nllb.model.formats.encoder_directory import CONFIG_FILE, EncoderDirectory
 from nllb.model.shipped_encoder import SHIPPED_ENCODER
 
-from .encoders import Vectors, check_finite
+from .encoder import Vectors, check_finite
 
 _LOG: Final = logging.getLogger("nllb.mining")
 

@@ -4,9 +4,13 @@ import numpy
 import pytest
 import torch
 
-from data_pipeline.mining.features import extract
-from data_pipeline.mining.static_encoder import feature_numbers
-from data_pipeline.mining.trained_rows import TrainedRows, extract_numbers, join_rows
+from data_pipeline.mining.encoder_training.trained_rows import (
+    TrainedRows,
+    extract_numbers,
+    join_rows,
+)
+from data_pipeline.mining.encoders.features import extract
+from data_pipeline.mining.encoders.static_encoder import feature_numbers
 
 
 def test_each_sentence_keeps_its_rows() -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from nllb.inference.sentence_encoder import QUERY_PREFIX
 from nllb.model.formats.encoder_directory import EncoderDirectory, write_tuned_encoder
 
-from .mining_config import DistillationConfig
+from ..mining_config import DistillationConfig
 from .students import Sentences, side_weights, vector_distance
 
 MAX_TOKENS: Final = 128

@@ -12,8 +12,8 @@ from nllb.errors import CheckpointError, DataError
 from nllb.io.text import write_json
 from nllb.model.formats.torch_files import load_torch_file
 
-from .mining_config import EncoderTrainingConfig
-from .static_encoder import save_encoder
+from ..encoders.static_encoder import save_encoder
+from ..mining_config import EncoderTrainingConfig
 from .training_hashes import HASHES, write_hashes
 from .training_text import TrainingText
 

@@ -23,14 +23,14 @@ from torch.nn import functional
 
 from nllb.errors import ConfigError
 
-from .laser import SPECIALS, Laser3, prepare
-from .mining_config import DistillationConfig
-from .static_encoder import (
+from ..encoders.laser import SPECIALS, Laser3, prepare
+from ..encoders.static_encoder import (
     StaticEncoder,
     rounded,
     rows_of,
     sum_rows,
 )
+from ..mining_config import DistillationConfig
 from .trained_rows import TrainedRows, extract_numbers, join_rows
 
 Sentences = NDArray[numpy.int32]

@@ -28,14 +28,15 @@ from nllb.io.atomic import atomic_path
 from nllb.io.progress import Progress
 from nllb.model.formats.write_errors import library_write_errors
 
-from .mining_config import EncoderTrainingConfig
-from .static_encoder import (
+from ..encoders.static_encoder import (
     FEATURE_BITS,
     FeatureTable,
     rounded,
     rows_of,
     sum_rows,
 )
+from ..mining_config import EncoderTrainingConfig
+from ..xsim import error_rates
 from .trained_encoder import (
     MAX_HELD_OUT_PAIRS,
     MIN_HELD_OUT_PAIRS,
@@ -50,7 +51,6 @@ from .trained_rows import (
     join_rows,
 )
 from .training_text import TrainingText
-from .xsim import error_rates
 
 _SORTED_BATCHES: Final = 16
 _RAREST: Final = 1e-6

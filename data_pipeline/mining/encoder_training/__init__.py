@@ -1,0 +1,1 @@
+"""Training of sentence encoders: contrastive training and distillation of students."""

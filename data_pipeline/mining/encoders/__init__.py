@@ -1,0 +1,1 @@
+"""Sentence encoders: the pretrained, static and combined ones, LASER, and how a name finds one."""
