@@ -190,7 +190,7 @@ class Detector:
                 ]
             decision = self._decider.decide(cleaned, allowed)
             if allowed is None:
-                self._reconsider_names(cleaned, decision, limits)
+                self._reconsider_names(cleaned, decision)
             detections += self._answers(decision, top, limits)
         return detections
 
@@ -198,14 +198,13 @@ class Detector:
         """Return the decisions about a batch, with all probabilities."""
         return self._decider.decide(texts)
 
-    def _reconsider_names(
-        self, texts: Sequence[str], decision: Decision, limits: npt.NDArray[np.float32]
-    ) -> None:
+    def _reconsider_names(self, texts: Sequence[str], decision: Decision) -> None:
         """Raise the acceptance scores of rejected texts that are accepted without their names.
 
-        Names of foreign origin are often unlike the language of the sentence around them.
+        Names of foreign origin are often unlike the language of the sentence around them. The
+        thresholds are those of the card, so that a score does not depend on a caller's threshold.
         """
-        rejected = np.flatnonzero(decision.acceptance_score < limits[decision.best])
+        rejected = np.flatnonzero(decision.acceptance_score < self._thresholds[decision.best])
         pairs = [
             (row, rest)
             for row in rejected.tolist()

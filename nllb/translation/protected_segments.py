@@ -22,7 +22,7 @@ from .stand_ins import Form, Style, make_form
 Translate = Callable[[Sequence[str]], list[Attempt]]
 
 STYLES: Final[tuple[Style, ...]] = ("word", "code")
-"""Stand-ins in the order in which they are tried; measured in the README."""
+"""Stand-ins in the order in which they are tried; measured in docs/benchmarks/translation.md."""
 _SIGNS: Final = "{}`"
 _Tried = list[tuple[Form, Attempt]]
 

@@ -2,7 +2,7 @@
 
 Run it from the repository root, with no arguments or with the names of some parts:
 `python tests/bench/mining.py DATA [hidden|messages|documents|index|laser]...`.
-Ratios are from interleaved runs in one process; data_pipeline/README.md lists the results.
+Ratios are from interleaved runs in one process; docs/benchmarks/mining.md lists the results.
 """
 
 import copy
