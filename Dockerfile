@@ -17,7 +17,9 @@ RUN pip install --no-cache-dir "/src${EXTRAS}"
 
 FROM python:3.12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home nllb
+    && useradd --create-home nllb \
+    # A volume that is mounted here takes this owner.
+    && install -d -o nllb -g nllb /home/nllb/.cache
 COPY --from=build /opt/nllb /opt/nllb
 ENV PATH=/opt/nllb/bin:$PATH PYTHONUNBUFFERED=1
 USER nllb

@@ -271,9 +271,10 @@ class Detector:
         codes = [name if name in self.labels else parse_language(name).code for name in candidates]
         missing = sorted(set(codes) - set(self.labels))
         if missing:
+            near = did_you_mean(missing[0], self.labels) or ";"
             raise LanguageError(
-                f"this model has no label for {', '.join(missing)}"
-                f"{did_you_mean(missing[0], self.labels)} The model card lists its labels"
+                f"this model has no label for {', '.join(missing)}{near} the model card lists its "
+                f"labels"
             )
         return np.array([label in codes for label in self.labels])
 
