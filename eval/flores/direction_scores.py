@@ -412,7 +412,7 @@ def _run(works: Sequence[Work], workers: int) -> Iterator[tuple[Work, dict[str, 
                 yield pending[future], future.result()
         except BrokenProcessPool as error:
             raise ResourceError(
-                "scoring: a worker process was killed, usually because memory ran out; finished "
+                "scoring: a worker process was killed, probably because memory ran out; finished "
                 "targets are kept: run the command again with fewer --workers"
             ) from error
         finally:  # an interrupted run does not score the remaining targets first

@@ -109,7 +109,7 @@ _Item = Text | Code | Tag | _StyleTag
 _ANY_STYLE: Final = "\n"
 
 
-class Paragraph:
+class StyledPassage:
     """A paragraph with its unit, and the conversion of translated fragments to tokens.
 
     Attributes:

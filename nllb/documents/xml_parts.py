@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from nllb.languages import Language
 from nllb.languages.tags import language_tag
 
-from .passages import Paragraph, Token
+from .passages import StyledPassage, Token
 from .splicing import Escape, has_letters, joined
 from .units import CodeKind, Fragment, InlineCode, Unit
 from .xml_spans import (
@@ -235,7 +235,7 @@ class XmlPart:
             edits.replace(*dialect.content(paragraph), written)
             dialect.adapt(paragraph, edits, self.tree, writing)
 
-        passage = Paragraph(
+        passage = StyledPassage(
             dialect.tokens(paragraph, self.tree),
             key=self.next_key(),
             preserve_layout=preserve_layout,
@@ -245,7 +245,7 @@ class XmlPart:
 
     def add_passage(
         self,
-        passage: Paragraph,
+        passage: StyledPassage,
         start: int,
         end: int,
         write: Callable[[Sequence[Token], NestedEdits, Writing], None],

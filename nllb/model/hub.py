@@ -98,11 +98,12 @@ def fetch(
         return cached
     if offline:
         state = "is only partly in the cache" if cached else "is not in the cache"
-        raise CheckpointError(
-            f"{name} {state}, and models are not downloaded in offline mode or to describe them: "
-            f"translate with or convert the model while HF_HUB_OFFLINE is unset, or give a "
-            f"directory"
+        reason = (
+            "HF_HUB_OFFLINE is set: unset it to download the model"
+            if is_offline()
+            else "models are not downloaded to describe them: translate with it or convert it first"
         )
+        raise CheckpointError(f"{name} {state}, and {reason}, or give a directory")
     download = plan_download(name)
     licence = download.licence or "unknown"
     announce(

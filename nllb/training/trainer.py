@@ -56,8 +56,9 @@ def train(
         NllbError: The data, vocabulary, model, ranks or machine are unsuitable; the message
             suggests what to do.
     """
-    keep_freed_memory()
     with join_ranks(config.device) as ranks:
+        if ranks.device.type == "cpu":
+            keep_freed_memory()
         result = _train(config, out_dir, ranks, translators, quiet or not ranks.is_first)
         # Objects that use the process group must be freed before the group is destroyed: freed
         # later, they can wait forever for one of its threads.

@@ -50,7 +50,7 @@ class TrainingRun:
         precision: number type of the matrix products: `float32` or `bfloat16`.
         ranks: the processes that train together.
         model: the model with its loss.
-        optimizer: Adam.
+        optimizer: AdamW or Muon.
         reader: the training batches.
         validator: the held-out batches.
         checkpoints: the checkpoints.
@@ -329,6 +329,7 @@ def explain_out_of_memory(config: TrainConfig) -> Iterator[None]:
         raise ResourceError(
             f"out of memory ({str(error).splitlines()[0][:200]}): lower reader.max_tokens (now "
             f"{config.reader.max_tokens:,}) and raise reader.batches_per_step (now "
-            f"{config.reader.batches_per_step}) by the same factor, or set "
-            f"activation_checkpointing: true or precision: bfloat16"
+            f"{config.reader.batches_per_step}) by the same factor, which requires another output "
+            f"folder if this run has a checkpoint, or set activation_checkpointing: true or "
+            f"precision: bfloat16"
         ) from error

@@ -6,7 +6,7 @@ from typing import Final
 
 from nllb.documents.archive import Archive
 from nllb.documents.office_package import ZipDocument
-from nllb.documents.passages import Code, Paragraph, Style, Tag, Text, Token
+from nllb.documents.passages import Code, Style, StyledPassage, Tag, Text, Token
 from nllb.documents.units import CodeKind, Document, DocumentFormat, FormatOptions
 from nllb.documents.xml_parts import NestedEdits, Writing, XmlPart
 from nllb.documents.xml_spans import XmlElement, XmlOther, XmlText, escape_text
@@ -188,7 +188,7 @@ def _has_only_text(element: XmlElement) -> bool:
 
 
 def _add_paragraph(part: XmlPart, element: XmlElement, paragraph: _Paragraph) -> None:
-    passage = Paragraph(paragraph.tokens, key=part.next_key())
+    passage = StyledPassage(paragraph.tokens, key=part.next_key())
 
     def write(tokens: Sequence[Token], edits: NestedEdits, writing: Writing) -> None:
         edits.replace(paragraph.start, paragraph.end, _source(part, paragraph, tokens, edits))

@@ -209,7 +209,8 @@ def _check_version(path: Path, library: ctypes.CDLL) -> None:
         raise ResourceError(
             f"the compiled int8 kernel {path} has version {version}, but this nllb requires "
             f"version {VERSION}: reinstall nllb to rebuild the kernel (pip install "
-            f"--force-reinstall --no-deps), or set {SETTING}=off to use plain torch"
+            f"--force-reinstall --no-deps nllb, or . in a checkout), or set {SETTING}=off to use "
+            f"plain torch"
         )
 
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nllb.documents.passages import Code, Paragraph, Style, Tag, Text, Token
+from nllb.documents.passages import Code, Style, StyledPassage, Tag, Text, Token
 from nllb.documents.units import CodeKind
 from nllb.documents.xml_spans import XmlElement
 
@@ -53,7 +53,7 @@ def labels(tokens: list[Token]) -> list[str]:
 
 @given(sequences)
 def test_nothing_is_lost_by_an_identity_translation(tokens: list[Token]) -> None:
-    passage = Paragraph(tokens, key="1")
+    passage = StyledPassage(tokens, key="1")
     if passage.unit is None:
         assert not any(c.isalpha() for t in tokens if isinstance(t, Text) for c in t.text)
         return
@@ -64,7 +64,7 @@ def test_nothing_is_lost_by_an_identity_translation(tokens: list[Token]) -> None
 
 @given(sequences)
 def test_words_keep_their_style(tokens: list[Token]) -> None:
-    passage = Paragraph(tokens, key="1")
+    passage = StyledPassage(tokens, key="1")
     if passage.unit is None:
         return
 
@@ -82,7 +82,7 @@ def test_words_keep_their_style(tokens: list[Token]) -> None:
 
 @given(sequences)
 def test_codes_of_a_unit_are_nested_and_unique(tokens: list[Token]) -> None:
-    passage = Paragraph(tokens, key="1")
+    passage = StyledPassage(tokens, key="1")
     if passage.unit is None:
         return
     waiting: list[int] = []

@@ -1,4 +1,4 @@
-"""The embedded encoder: its file, its vectors, damage; and the one that ships."""
+"""The static encoder: its file, its vectors, damage; and the one that ships."""
 
 from pathlib import Path
 
